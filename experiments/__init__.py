@@ -1,0 +1,1 @@
+"""What did we measure? One question a file, its results beside it."""

@@ -1,0 +1,1 @@
+"""Which network is best? Objectives, strategies, evaluators and the search loop."""

@@ -1,0 +1,1 @@
+"""Evaluators: each answers how accurate networks are, and how sure it is."""

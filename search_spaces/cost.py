@@ -1,0 +1,136 @@
+"""What a network costs, exactly and without building it.
+
+FLOPs are multiply-adds of convolutions and linear layers for one image at the architecture's own
+resolution; params count every trainable number (buffers excluded); activations are the output
+elements of convolutions and linear layers. All three equal fvcore's trace and `numel()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from search_spaces.architecture import Architecture, Block
+
+
+class Cost(NamedTuple):
+    """Exact integers: FLOPs (multiply-adds), params, activations (output elements)."""
+
+    flops: int
+    params: int = 0
+    activations: int = 0
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The same for n networks: three int64 arrays of shape [n]."""
+
+    flops: np.ndarray
+    params: np.ndarray
+    activations: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.flops)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Costs:
+        return Costs(self.flops[rows], self.params[rows], self.activations[rows])
+
+
+class Layer(NamedTuple):
+    """One convolution or linear layer: weights, output elements, and what hangs on it."""
+
+    in_channels: int
+    out_channels: int
+    kernel: int
+    groups: int
+    size: int
+    bias: bool
+    norm: bool
+
+
+def cost(architecture: Architecture) -> Cost:
+    """FLOPs, params and activations of the whole network, exact."""
+    return blocks_cost(architecture.blocks())
+
+
+def blocks_cost(blocks: Iterable[Block]) -> Cost:
+    """The summed cost of some blocks of a network."""
+    flops = params = activations = 0
+    for block in blocks:
+        for layer in layers_of(block):
+            weights = layer.in_channels // layer.groups * layer.out_channels * layer.kernel**2
+            flops += weights * layer.size**2
+            params += weights + layer.out_channels * (layer.bias + 2 * layer.norm)
+            activations += layer.out_channels * layer.size**2
+    return Cost(flops, params, activations)
+
+
+def layers_of(block: Block) -> Iterator[Layer]:
+    """Every convolution and linear layer of a block, in order of execution."""
+    yield from _LAYERS[block.op](block)
+    if block.skip == "project":
+        yield Layer(block.in_channels, block.out_channels, 1, 1, block.out_size, False, True)
+
+
+def _convolution(block: Block) -> Iterator[Layer]:
+    # Google's Fused-MBConv with expansion 1 squeezes its input before the convolution
+    yield from _squeeze_excite(block, block.in_channels)
+    yield Layer(block.in_channels, block.out_channels, block.kernel, 1, block.out_size, False, True)
+
+
+def _depthwise_separable(block: Block) -> Iterator[Layer]:
+    channels = block.mid_channels
+    yield Layer(channels, channels, block.kernel, channels, block.out_size, False, True)
+    yield from _squeeze_excite(block, channels)
+    yield Layer(channels, block.out_channels, 1, 1, block.out_size, False, True)
+
+
+def _mbconv(block: Block) -> Iterator[Layer]:
+    if block.mid_channels != block.in_channels:
+        yield Layer(block.in_channels, block.mid_channels, 1, 1, block.in_size, False, True)
+    yield from _depthwise_separable(block)
+
+
+def _fused(block: Block) -> Iterator[Layer]:
+    mid = block.mid_channels
+    yield Layer(block.in_channels, mid, block.kernel, 1, block.out_size, False, True)
+    yield from _squeeze_excite(block, mid)
+    yield Layer(mid, block.out_channels, 1, 1, block.out_size, False, True)
+
+
+def _bottleneck(block: Block) -> Iterator[Layer]:
+    mid = block.mid_channels
+    yield Layer(block.in_channels, mid, 1, 1, block.in_size, False, True)
+    yield Layer(mid, mid, block.kernel, 1, block.out_size, False, True)
+    yield Layer(mid, block.out_channels, 1, 1, block.out_size, False, True)
+
+
+def _classifier(block: Block) -> Iterator[Layer]:
+    yield Layer(block.in_channels, block.out_channels, 1, 1, 1, True, False)
+
+
+def _nothing(block: Block) -> Iterator[Layer]:
+    yield from ()
+
+
+def _squeeze_excite(block: Block, channels: int) -> Iterator[Layer]:
+    if block.se_channels:
+        yield Layer(channels, block.se_channels, 1, 1, 1, True, False)
+        yield Layer(block.se_channels, channels, 1, 1, 1, True, False)
+
+
+_LAYERS = {
+    "stem": _convolution,
+    "max_pool": _nothing,
+    "conv": _convolution,
+    "dwsep": _depthwise_separable,
+    "mbconv": _mbconv,
+    "fused": _fused,
+    "bottleneck": _bottleneck,
+    "identity": _nothing,
+    "head": _convolution,
+    "classifier": _classifier,
+}

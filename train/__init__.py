@@ -1,0 +1,1 @@
+"""How good is a network? Data, recipes and the training loop."""
