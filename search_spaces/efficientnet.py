@@ -1,0 +1,41 @@
+"""The EfficientNet-B0 space: B0's widths and strides, everything else open.
+
+Its decisions are exactly those of the ImageNet measurements of Accel-NASBench (Ahmad et al., DAC
+2024) and carry their names: for each of seven MBConv stages the expansion e, kernel k, layers l
+and squeeze-and-excitation se. EfficientNet-B0 itself is one of its 1.0e11 networks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search_spaces.architecture import Stage
+from search_spaces.scale import round_channels
+from search_spaces.staged import StagedSpace, image_settings
+
+CHANNELS = (16, 24, 40, 80, 112, 192, 320)
+STRIDES = (1, 2, 2, 2, 1, 2, 1)
+LAYERS = ((1, 2, 3),) * 5 + ((1, 2, 3, 4), (1, 2, 3))
+
+
+def efficientnet(
+    *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
+) -> StagedSpace:
+    """The space, with channels times `width`; see `image_settings` for the small-image form."""
+    settings, strides, frame = image_settings(
+        resolution=resolution, classes=classes, width=width, small_images=small_images,
+        strides=STRIDES,
+    )  # fmt: skip
+    choices: dict[str, tuple] = {}
+    for index, layers in enumerate(LAYERS):
+        choices[f"block{index}_e"] = (1, 4, 6)
+        choices[f"block{index}_k"] = (3, 5)
+        choices[f"block{index}_l"] = layers
+        choices[f"block{index}_se"] = (False, True)
+
+    def stage_of(index: int, own: dict[str, Any]) -> Stage:
+        channels = round_channels(CHANNELS[index], width)
+        se = 0.25 if own["se"] else 0.0
+        return Stage("mbconv", own["l"], own["k"], strides[index], own["e"], channels, se)
+
+    return StagedSpace("efficientnet", choices, stage_of, frame=frame, settings=settings)

@@ -1,0 +1,49 @@
+"""The EfficientNetV2 space (Tan & Le 2021, section 3.3): Fused-MBConv beside MBConv.
+
+Six stages with the widths and strides of EfficientNetV2-base. Each decides its op (mbconv or
+fused), kernel k {3, 5}, expansion e {1, 4, 6}, layers l, and squeeze-and-excitation se. As in the
+paper there are no pooling skips and channels come from the backbone. The layers reach from one
+per stage past V2-base (1, 2, 2, 3, 5, 8) to V2-S (2, 4, 4, 6, 9, 15), so both depths are inside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search_spaces.architecture import Stage
+from search_spaces.scale import round_channels
+from search_spaces.staged import StagedSpace, image_settings
+
+CHANNELS = (16, 32, 48, 96, 112, 192)
+STRIDES = (1, 2, 2, 2, 1, 2)
+LAYERS = (
+    (1, 2),
+    (1, 2, 3, 4),
+    (1, 2, 3, 4),
+    (1, 2, 3, 4, 5, 6),
+    (1, 2, 3, 4, 5, 7, 9),
+    (1, 2, 4, 6, 8, 10, 12, 15),
+)
+
+
+def efficientnetv2(
+    *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
+) -> StagedSpace:
+    """The space, with channels times `width`; see `image_settings` for the small-image form."""
+    settings, strides, frame = image_settings(
+        resolution=resolution, classes=classes, width=width, small_images=small_images,
+        strides=STRIDES,
+    )  # fmt: skip
+    choices: dict[str, tuple] = {}
+    for index, layers in enumerate(LAYERS):
+        choices[f"block{index}_op"] = ("mbconv", "fused")
+        choices[f"block{index}_k"] = (3, 5)
+        choices[f"block{index}_e"] = (1, 4, 6)
+        choices[f"block{index}_l"] = layers
+        choices[f"block{index}_se"] = (0.0, 0.25)
+
+    def stage_of(index: int, own: dict[str, Any]) -> Stage:
+        channels = round_channels(CHANNELS[index], width)
+        return Stage(own["op"], own["l"], own["k"], strides[index], own["e"], channels, own["se"])
+
+    return StagedSpace("efficientnetv2", choices, stage_of, frame=frame, settings=settings)

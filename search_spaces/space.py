@@ -1,0 +1,198 @@
+"""Named choices and integer genotypes: what a search strategy sees of a space of networks.
+
+A genotype row holds, for each decision, the index of the option taken; strategies work on int8
+arrays of shape [n, decisions] and never on networks. `SearchSpace` serves any decode function;
+`search_spaces.staged.StagedSpace` adds tabulated costs for spaces made of stages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from search_spaces.cost import Cost, Costs, cost
+
+
+class SearchSpace:
+    """A finite space: `choices` maps each decision to its options, `decode` builds a network.
+
+    name      shown in results; a surrogate checks it.
+    choices   decision -> tuple of at least one distinct option, at most 127.
+    decode    called with {decision: option}; returns an `Architecture` or anything hashable.
+    cost      what `decode` returns -> `Cost`; the exact architecture cost by default.
+    only_if   decision -> (other decision, options): where the other has none of those options,
+              the decision has no effect, and genotypes carry its first option there, so that
+              every network has one genotype only.
+    settings  what else defines the space (resolution, ...), written into results.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        choices: Mapping[str, Sequence[Hashable]],
+        decode: Callable[[dict[str, Any]], Any],
+        *,
+        cost: Callable[[Any], Cost] = cost,
+        only_if: Mapping[str, tuple[str, tuple]] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name = name
+        self.choices = {decision: tuple(options) for decision, options in choices.items()}
+        self.settings = dict(settings or {})
+        self._decode, self._cost = decode, cost
+        self._only_if = dict(only_if or {})
+        if not self.choices:
+            raise ValueError(f"choices: the space {name!r} has no decision")
+        for decision, options in self.choices.items():
+            if not 1 <= len(options) <= 127 or len(set(options)) != len(options):
+                raise ValueError(
+                    f"choices: {decision!r} has {options!r}; use 1 to 127 distinct options"
+                )
+        for decision, (parent, options) in self._only_if.items():
+            names = list(self.choices)
+            if parent not in names or decision not in names[names.index(parent) + 1 :]:
+                raise ValueError(f"only_if: {parent!r} must stand before {decision!r} in choices")
+            if not set(options) <= set(self.choices[parent]):
+                raise ValueError(f"only_if: {options!r} are not options of {parent!r}")
+
+    def __repr__(self) -> str:
+        return f"<SearchSpace {self.name}: {len(self.choices)} decisions, {self.size:.3g} networks>"
+
+    @cached_property
+    def option_counts(self) -> np.ndarray:
+        """Number of options of each decision, int64 [decisions]."""
+        return np.array([len(options) for options in self.choices.values()])
+
+    @property
+    def size(self) -> int:
+        """Number of distinct networks, exact."""
+        return math.prod(sum(weights) for name, weights in self._weights.items()
+                         if name not in self._only_if)  # fmt: skip
+
+    @cached_property
+    def _weights(self) -> dict[str, list[int]]:
+        """For each option of each decision, how many networks its dependants make of it."""
+        weights: dict[str, list[int]] = {}
+        for decision in reversed(list(self.choices)):  # dependants stand behind their parent
+            dependants = [
+                (name, options)
+                for name, (parent, options) in self._only_if.items()
+                if parent == decision
+            ]
+            weights[decision] = [
+                math.prod(sum(weights[name]) for name, options in dependants if option in options)
+                for option in self.choices[decision]
+            ]
+        return {decision: weights[decision] for decision in self.choices}
+
+    def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """`count` genotypes drawn uniformly over the distinct networks, int8 [count, decisions]."""
+        uniform = rng.random((count, len(self.choices)), dtype=np.float32)
+        genotypes = np.empty(uniform.shape, np.int8)
+        for column, weights in enumerate(self._weights.values()):
+            edges = np.cumsum(weights[:-1], dtype=np.float64) / sum(weights)
+            genotypes[:, column] = np.searchsorted(edges, uniform[:, column], side="right")
+        return self.canonical(genotypes)
+
+    def mutate(self, genotypes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Each genotype with one effective decision changed to another of its options."""
+        mutants = np.array(genotypes, np.int8)
+        rows = np.arange(len(mutants))
+        # the decision with the highest random priority among those that can change the network
+        priority = rng.random(mutants.shape, dtype=np.float32)
+        priority[~self._active(mutants)] = 0.0
+        priority[:, self.option_counts == 1] = -1.0
+        columns = priority.argmax(1)
+        counts = self.option_counts[columns]
+        step = 1 + (rng.random(len(rows)) * (counts - 1)).astype(np.int64)
+        mutants[rows, columns] = (mutants[rows, columns] + step) % counts
+        return self.canonical(mutants)
+
+    def canonical(self, genotypes: np.ndarray) -> np.ndarray:
+        """Decisions without effect set to their first option: one genotype for each network."""
+        if not self._only_if:
+            return genotypes
+        return np.where(self._active(genotypes), genotypes, 0).astype(np.int8)
+
+    def _active(self, genotypes: np.ndarray) -> np.ndarray:
+        """Which decisions have an effect, bool [n, decisions]."""
+        active = np.ones(genotypes.shape, bool)
+        names = list(self.choices)
+        for decision in names:
+            if decision in self._only_if:
+                parent, options = self._only_if[decision]
+                column = names.index(parent)
+                wanted = [self.choices[parent].index(option) for option in options]
+                active[:, names.index(decision)] = (
+                    np.isin(genotypes[:, column], wanted) & active[:, column]
+                )
+        return active
+
+    def keys(self, genotypes: np.ndarray) -> np.ndarray:
+        """A uint64 for each genotype, [n]; exact up to 2^64 networks, beyond that a hash.
+
+        A collision of the hash (chance about n^2 / 2^65) makes a search skip one new network as
+        if it were known; it never makes it repeat one.
+        """
+        return genotypes.astype(np.uint64) @ self._radix
+
+    @cached_property
+    def _radix(self) -> np.ndarray:
+        counts = [int(count) for count in self.option_counts]
+        if math.prod(counts) <= 2**64:
+            return np.array([math.prod(counts[i + 1 :]) for i in range(len(counts))], np.uint64)
+        odd = np.random.default_rng(0).integers(0, 2**63, len(counts), dtype=np.uint64)
+        return 2 * odd + np.uint64(1)
+
+    def encode(self, choices: Mapping[str, Hashable]) -> np.ndarray:
+        """The genotype, int8 [decisions], of one network given as {decision: option}.
+
+        A decision that has no effect may be left out. ValueError names what is unknown, missing
+        or not an option.
+        """
+        for decision in choices:
+            if decision not in self.choices:
+                raise ValueError(f"{decision}: unknown decision of space {self.name!r}")
+        genotype = np.zeros(len(self.choices), np.int8)
+        for column, (decision, options) in enumerate(self.choices.items()):
+            if decision in choices:
+                if choices[decision] not in options:
+                    raise ValueError(
+                        f"{decision}: {choices[decision]!r} is not one of {options} "
+                        f"in space {self.name!r}"
+                    )
+                genotype[column] = options.index(choices[decision])
+        genotype = self.canonical(genotype[None])[0]
+        for column, decision in enumerate(self.choices):
+            if decision not in choices and self._active(genotype[None])[0, column]:
+                raise ValueError(f"{decision}: this decision of space {self.name!r} is missing")
+        return genotype
+
+    def choices_of(self, genotype: np.ndarray) -> dict[str, Any]:
+        """{decision: option} of one genotype [decisions]; ValueError where it is not of here."""
+        genotype = np.asarray(genotype)
+        if genotype.shape != (len(self.choices),):
+            raise ValueError(
+                f"genotype: shape {genotype.shape} is not ({len(self.choices)},), "
+                f"the decisions of space {self.name!r}"
+            )
+        if np.any(genotype < 0) or np.any(genotype >= self.option_counts):
+            raise ValueError(f"genotype: {genotype.tolist()} has an index outside its options")
+        return {
+            decision: options[index]
+            for (decision, options), index in zip(self.choices.items(), genotype, strict=True)
+        }
+
+    def decode(self, genotype: np.ndarray) -> Any:
+        """The network of one genotype [decisions]."""
+        return self._decode(self.choices_of(genotype))
+
+    def costs(self, genotypes: np.ndarray) -> Costs:
+        """The cost of every genotype [n, decisions], one decode and cost call each."""
+        rows = [self._cost(self.decode(genotype)) for genotype in genotypes]
+        columns = np.array(rows, np.int64).reshape(len(rows), len(Cost._fields)).T
+        return Costs(*columns)

@@ -1,0 +1,153 @@
+"""Spaces whose networks are a chain of stages: costs are sums over tables, one for each stage.
+
+What a stage costs depends on its own decisions and on what reaches it: channels and feature map
+size, its *state*. Walking the stages from the stem gives the few states that can occur, so one
+table row for each (state, combination of the stage's decisions) holds the exact cost and the
+state that follows. The cost of a million genotypes is then a handful of look-ups each.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from search_spaces.architecture import Architecture, Block, Stage, stage_blocks
+from search_spaces.cost import Cost, Costs, blocks_cost
+from search_spaces.scale import round_channels
+from search_spaces.space import SearchSpace
+
+
+class StageTable(NamedTuple):
+    """Costs of one stage: rows are state * combinations + combination.
+
+    columns [k] and weights [k] turn genotypes into combinations; cost is int64 [rows, 3] as
+    `Cost`, following int64 [rows] the index of the state behind the stage.
+    """
+
+    columns: np.ndarray
+    weights: np.ndarray
+    combinations: int
+    cost: np.ndarray
+    following: np.ndarray
+
+
+class StagedSpace(SearchSpace):
+    """Decisions named `block{i}_{letter}` make stage i of an architecture.
+
+    stage_of  (index, {letter: option}) -> `Stage`, for each of the stages.
+    frame     everything of the `Architecture` but its stages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        choices: Mapping[str, Sequence],
+        stage_of: Callable[[int, dict[str, Any]], Stage],
+        *,
+        frame: Mapping[str, Any],
+        only_if: Mapping[str, tuple[str, tuple]] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name, choices, self._architecture, only_if=only_if, settings=settings)
+        self._stage_of, self._frame = stage_of, dict(frame)
+        self._stage_columns: dict[int, list[int]] = {}
+        for column, decision in enumerate(self.choices):
+            index = int(decision.removeprefix("block").split("_")[0])
+            self._stage_columns.setdefault(index, []).append(column)
+
+    def _architecture(self, choices: dict[str, Any]) -> Architecture:
+        stages = []
+        for index in self._stage_columns:
+            prefix = f"block{index}_"
+            own = {k.removeprefix(prefix): v for k, v in choices.items() if k.startswith(prefix)}
+            stages.append(self._stage_of(index, own))
+        return Architecture(stages=tuple(stages), **self._frame)
+
+    def costs(self, genotypes: np.ndarray) -> Costs:
+        """The exact cost of every genotype [n, decisions], by table look-ups."""
+        tables, head = self._tables
+        total = np.zeros((len(genotypes), len(Cost._fields)), np.int64)
+        state = np.zeros(len(genotypes), np.int64)
+        for table in tables:
+            row = state * table.combinations
+            for column, weight in zip(table.columns, table.weights, strict=True):
+                row += genotypes[:, column].astype(np.int64) * weight
+            total += table.cost[row]
+            state = table.following[row]
+        total += head[state]
+        return Costs(*total.T)
+
+    @cached_property
+    def _tables(self) -> tuple[list[StageTable], np.ndarray]:
+        """A table for each stage, and the cost of stem, head and classifier by last state."""
+        example = list(self.decode(np.zeros(len(self.choices), np.int8)).blocks())
+        before = list(itertools.takewhile(lambda block: block.stage < 0, example))
+        states = [(before[-1].out_channels, before[-1].out_size)]
+        tables = []
+        for index, columns in self._stage_columns.items():
+            table, states = self._stage_table(index, columns, states)
+            tables.append(table)
+        # the head is fed by the last stage, so it exists in one form for each last state
+        after = [block for block in example[len(before) :] if block.stage < 0]
+        around = [blocks_cost([*before, *refed(after, *state)]) for state in states]
+        return tables, np.array(around, np.int64)
+
+    def _stage_table(
+        self, index: int, columns: list[int], states: list[tuple[int, int]]
+    ) -> tuple[StageTable, list[tuple[int, int]]]:
+        names = [list(self.choices)[column].split("_", 1)[1] for column in columns]
+        options = [list(self.choices.values())[column] for column in columns]
+        stages = [
+            self._stage_of(index, dict(zip(names, values, strict=True)))
+            for values in itertools.product(*options)
+        ]
+        costs, following = [], []
+        known: dict[tuple[int, int], int] = {}
+        for channels, size in states:
+            for stage in stages:
+                blocks = list(stage_blocks(stage, channels, size, index=index))
+                costs.append(blocks_cost(blocks))
+                state = (blocks[-1].out_channels, blocks[-1].out_size)
+                following.append(known.setdefault(state, len(known)))
+        counts = [len(values) for values in options]
+        weights = [int(np.prod(counts[i + 1 :])) for i in range(len(counts))]
+        table = StageTable(
+            np.array(columns), np.array(weights), len(stages),
+            np.array(costs, np.int64), np.array(following),
+        )  # fmt: skip
+        return table, list(known)
+
+
+def refed(head: list[Block], channels: int, size: int) -> list[Block]:
+    """Head and classifier blocks, fed by `channels` feature maps of side `size`."""
+    first, *rest = head
+    if first.op == "head":
+        first = replace(first, in_size=size, out_size=size)
+    return [replace(first, in_channels=channels, mid_channels=channels), *rest]
+
+
+def image_settings(
+    *, resolution: int, classes: int, width: float, small_images: bool, strides: Sequence[int]
+) -> tuple[dict[str, Any], tuple[int, ...], dict[str, Any]]:
+    """What every space takes: settings for the record, stage strides, fields for the frame.
+
+    The small-image form lets the stem and the first strided stage keep their input's size, so
+    that a network for 224 px images sees 32 px ones at a quarter of its usual reduction.
+    """
+    settings = {
+        "resolution": resolution, "classes": classes, "width": float(width),
+        "small_images": bool(small_images),
+    }  # fmt: skip
+    if small_images:
+        first = list(strides).index(2)
+        strides = [*strides[:first], 1, *strides[first + 1 :]]
+    frame = {
+        "stem": round_channels(32, width), "head": round_channels(1280, width),
+        "resolution": resolution, "classes": classes, "stem_stride": 1 if small_images else 2,
+    }  # fmt: skip
+    return settings, tuple(strides), frame
