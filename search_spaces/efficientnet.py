@@ -11,11 +11,18 @@ from typing import Any
 
 from search_spaces.architecture import Stage
 from search_spaces.scale import round_channels
-from search_spaces.staged import StagedSpace, image_settings
+from search_spaces.staged import StagedSpace, choices_of_rows, image_settings
 
 CHANNELS = (16, 24, 40, 80, 112, 192, 320)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 LAYERS = ((1, 2, 3),) * 5 + ((1, 2, 3, 4), (1, 2, 3))
+B0 = choices_of_rows(
+    "e k l se",
+    [
+        (1, 3, 1, True), (6, 3, 2, True), (6, 5, 2, True), (6, 3, 3, True), (6, 5, 3, True),
+        (6, 5, 4, True), (6, 3, 1, True),
+    ],
+)  # fmt: skip
 
 
 def efficientnet(
@@ -38,4 +45,7 @@ def efficientnet(
         se = 0.25 if own["se"] else 0.0
         return Stage("mbconv", own["l"], own["k"], strides[index], own["e"], channels, se)
 
-    return StagedSpace("efficientnet", choices, stage_of, frame=frame, settings=settings)
+    return StagedSpace(
+        "efficientnet", choices, stage_of, frame=frame, settings=settings,
+        references={"EfficientNet-B0": B0},
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 from search_spaces.architecture import Stage
 from search_spaces.scale import round_channels
-from search_spaces.staged import StagedSpace, image_settings
+from search_spaces.staged import StagedSpace, choices_of_rows, image_settings
 
 CHANNELS = (16, 32, 48, 96, 112, 192)
 STRIDES = (1, 2, 2, 2, 1, 2)
@@ -24,6 +24,13 @@ LAYERS = (
     (1, 2, 3, 4, 5, 7, 9),
     (1, 2, 4, 6, 8, 10, 12, 15),
 )
+BASE = choices_of_rows(
+    "op k e l se",
+    [
+        ("fused", 3, 1, 1, 0.0), ("fused", 3, 4, 2, 0.0), ("fused", 3, 4, 2, 0.0),
+        ("mbconv", 3, 4, 3, 0.25), ("mbconv", 3, 6, 5, 0.25), ("mbconv", 3, 6, 8, 0.25),
+    ],
+)  # fmt: skip
 
 
 def efficientnetv2(
@@ -46,4 +53,7 @@ def efficientnetv2(
         channels = round_channels(CHANNELS[index], width)
         return Stage(own["op"], own["l"], own["k"], strides[index], own["e"], channels, own["se"])
 
-    return StagedSpace("efficientnetv2", choices, stage_of, frame=frame, settings=settings)
+    return StagedSpace(
+        "efficientnetv2", choices, stage_of, frame=frame, settings=settings,
+        references={"EfficientNetV2-base": BASE},
+    )  # fmt: skip

@@ -13,11 +13,16 @@ from typing import Any
 
 from search_spaces.architecture import Stage
 from search_spaces.scale import round_channels
-from search_spaces.staged import StagedSpace, image_settings
+from search_spaces.staged import StagedSpace, choices_of_rows, image_settings
 
 CHANNELS = (16, 24, 32, 64, 96, 160, 320)
 STRIDES = (1, 2, 2, 2, 1, 2, 1)
 LAYERS = (1, 2, 3, 4, 3, 3, 1)
+MOBILENET_V2 = choices_of_rows(
+    "op k e se skip c l",
+    [("dwsep", 3, 3, 0.0, "identity", 1.0, 1)]
+    + [("mbconv", 3, 6, 0.0, "identity", 1.0, layers) for layers in LAYERS[1:]],
+)
 
 
 def mnasnet(
@@ -49,5 +54,6 @@ def mnasnet(
 
     frame["activation"] = "relu"
     return StagedSpace(
-        "mnasnet", choices, stage_of, frame=frame, only_if=only_if, settings=settings
-    )
+        "mnasnet", choices, stage_of, frame=frame, only_if=only_if, settings=settings,
+        references={"MobileNetV2 (ReLU)": MOBILENET_V2},
+    )  # fmt: skip

@@ -52,8 +52,12 @@ class StagedSpace(SearchSpace):
         frame: Mapping[str, Any],
         only_if: Mapping[str, tuple[str, tuple]] | None = None,
         settings: Mapping[str, Any] | None = None,
+        references: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__(name, choices, self._architecture, only_if=only_if, settings=settings)
+        super().__init__(
+            name, choices, self._architecture,
+            only_if=only_if, settings=settings, references=references,
+        )  # fmt: skip
         self._stage_of, self._frame = stage_of, dict(frame)
         self._stage_columns: dict[int, list[int]] = {}
         for column, decision in enumerate(self.choices):
@@ -151,3 +155,13 @@ def image_settings(
         "resolution": resolution, "classes": classes, "stem_stride": 1 if small_images else 2,
     }  # fmt: skip
     return settings, tuple(strides), frame
+
+
+def choices_of_rows(letters: str, rows: Sequence[Sequence]) -> dict[str, Any]:
+    """{decision: option} of a network written as one row a stage, options in the letters' order."""
+    names = letters.split()
+    return {
+        f"block{index}_{letter}": option
+        for index, row in enumerate(rows)
+        for letter, option in zip(names, row, strict=True)
+    }

@@ -1,0 +1,117 @@
+"""What a search maximises: rewards from accuracy and cost, hard limits, and the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from search_spaces.catalog import one_of
+from search_spaces.cost import Cost, Costs
+
+Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+
+
+def mnas(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
+    """accuracy x ratio^w on both sides of the target: the soft form (MnasNet, section 3)."""
+    return accuracy * ratio**exponent
+
+
+def mnas_hard(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
+    """accuracy up to the target, accuracy x ratio^w beyond it (MnasNet's hard form: w = -1)."""
+    return accuracy * np.maximum(ratio, 1.0) ** exponent
+
+
+def absolute(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
+    """accuracy + w x |ratio - 1|, w in accuracy as a fraction (TuNAS, Bender et al. 2020)."""
+    return accuracy + 100.0 * exponent * np.abs(ratio - 1.0)
+
+
+def feasible(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
+    """accuracy alone: the best within the limits."""
+    return np.array(accuracy, np.float64)
+
+
+# reward function, and its w where the user names none
+REWARDS: dict[str, tuple[Reward, float]] = {
+    "mnas": (mnas, -0.07),
+    "mnas-hard": (mnas_hard, -1.0),
+    "absolute": (absolute, -0.07),
+    "feasible": (feasible, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A reward around a FLOPs target, and limits that are checked before anything is evaluated.
+
+    target_flops multiply-adds the search aims at.
+    reward       a name of `REWARDS`; exponent its w, None for the published value.
+    over_target  "forbid": networks above the target are infeasible; "allow": the reward alone
+                 weighs them ("feasible" has nothing to weigh with, so it cannot allow them).
+    limits       further ((cost name, largest value), ...), e.g. (("params", 6e6),).
+    """
+
+    target_flops: float
+    reward_name: str = "mnas"
+    exponent: float | None = None
+    over_target: str = "forbid"
+    limits: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.target_flops) or self.target_flops <= 0:
+            raise ValueError(f"target_flops: {self.target_flops!r} is not a number above 0")
+        one_of("reward", self.reward_name, REWARDS)
+        one_of("over_target", self.over_target, ("forbid", "allow"))
+        if self.exponent is None:
+            object.__setattr__(self, "exponent", REWARDS[self.reward_name][1])
+        elif not np.isfinite(self.exponent) or self.exponent > 0:
+            raise ValueError(f"exponent: {self.exponent!r} would reward cost; use 0 or less")
+        if self.reward_name == "feasible" and self.over_target == "allow":
+            raise ValueError("over_target: 'allow' leaves the reward 'feasible' without a limit")
+        for name, largest in self.limits:
+            one_of("limit", name, Cost._fields)
+            if not np.isfinite(largest) or largest <= 0:
+                raise ValueError(f"limits: {name} {largest!r} is not a number above 0")
+
+    @property
+    def all_limits(self) -> tuple[tuple[str, float], ...]:
+        """Every hard limit, the target among them unless it may be exceeded."""
+        target = (("flops", float(self.target_flops)),) if self.over_target == "forbid" else ()
+        return target + self.limits
+
+    def reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
+        """Rewards [n] of accuracies [n] in percent; NaN where the accuracy is NaN."""
+        assert self.exponent is not None  # set in __post_init__
+        ratio = np.maximum(costs.flops, 1) / self.target_flops
+        return REWARDS[self.reward_name][0](accuracy, ratio, self.exponent)
+
+    def violation(self, costs: Costs) -> np.ndarray:
+        """By what share the worst broken limit is exceeded, [n]; 0.0 where all are kept."""
+        worst = np.zeros(len(costs))
+        for name, largest in self.all_limits:
+            worst = np.maximum(worst, getattr(costs, name) / largest - 1.0)
+        return worst
+
+    def feasible(self, costs: Costs) -> np.ndarray:
+        """Which networks keep every limit, bool [n]."""
+        kept = np.ones(len(costs), bool)
+        for name, largest in self.all_limits:
+            kept &= getattr(costs, name) <= largest
+        return kept
+
+    def settings(self) -> dict:
+        """The objective as plain data, for the record."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:
+    """Rows [k] of the networks that no other beats in accuracy and FLOPs, by rising FLOPs.
+
+    Of equal networks the first stands for all; rows with NaN accuracy never belong.
+    """
+    valid = np.flatnonzero(~np.isnan(accuracy))
+    order = valid[np.lexsort((valid, -accuracy[valid], flops[valid]))]
+    best_before = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order][:-1]]))
+    return order[accuracy[order] > best_before[: len(order)]]

@@ -1,0 +1,79 @@
+"""NSGA-II (Deb et al. 2002): a population spread along the front of accuracy and FLOPs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nas.history import History
+from nas.strategies.base import Replay, fresh_mutants, sample_fresh
+
+
+@dataclass(frozen=True)
+class Nsga2:
+    """Survivors are chosen by front rank, then by crowding distance, each `population` rows.
+
+    crossover  probability that a child takes each decision from either of two parents, before
+               one decision mutates.
+    """
+
+    population: int = 50
+    crossover: float = 0.5
+    generation: int = 500
+    _survivors: Replay = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        replay = Replay(lambda history: np.empty(0, np.int64), self._step, chunk=self.population)
+        object.__setattr__(self, "_survivors", replay)
+
+    def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
+        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        if len(history) < self.population:
+            return sample_fresh(history, min(count, self.population - len(history)), rng)
+        survivors = self._survivors(history)  # best first: a lower index wins its tournament
+        seats = rng.integers(0, len(survivors), (2, 2 * count, 2)).min(2)
+        mothers, fathers = history.genotypes[survivors[seats]]
+        crossed = rng.random(len(mothers)) < self.crossover
+        from_father = crossed[:, None] & (rng.random(mothers.shape) < 0.5)
+        children = history.space.canonical(np.where(from_father, fathers, mothers))
+        return fresh_mutants(children, history, count, rng)
+
+    def _step(self, survivors: np.ndarray, history: History, start: int, stop: int) -> np.ndarray:
+        rows = np.concatenate([survivors, np.arange(start, stop)])
+        accuracy = np.nan_to_num(history.accuracy[rows], nan=-np.inf)
+        points = np.stack([-accuracy, history.costs.flops[rows].astype(np.float64)], axis=1)
+        rank = front_rank(points)
+        return rows[np.lexsort((-crowding(points, rank), rank))][: self.population]
+
+
+def front_rank(points: np.ndarray) -> np.ndarray:
+    """0 for points [n, objectives] (all minimised) that none dominates, 1 for the next front, ..."""
+    no_worse = (points[:, None] <= points[None]).all(2)
+    better = (points[:, None] < points[None]).any(2)
+    dominates = no_worse & better
+    rank = np.full(len(points), -1)
+    left = np.ones(len(points), bool)
+    for front in range(len(points)):
+        now = left & ~dominates[left].any(0)
+        rank[now] = front
+        left &= ~now
+        if not left.any():
+            break
+    return rank
+
+
+def crowding(points: np.ndarray, rank: np.ndarray) -> np.ndarray:
+    """Crowding distance [n] of each point within its front; the ends of a front are infinite."""
+    distance = np.zeros(len(points))
+    for front in range(rank.max() + 1):
+        members = np.flatnonzero(rank == front)
+        for column in points[members].T:
+            order = members[np.argsort(column, kind="stable")]
+            values = np.sort(column)
+            finite = values[np.isfinite(values)]
+            span = np.ptp(finite) if len(finite) else 0.0
+            distance[order[[0, -1]]] = np.inf
+            if len(order) > 2 and span > 0:
+                distance[order[1:-1]] += np.nan_to_num((values[2:] - values[:-2]) / span)
+    return distance

@@ -1,0 +1,95 @@
+"""Others' code as the judge of ours: fvcore's trace of the built network, and random networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import conv_flop_jit, generic_activation_jit, linear_flop_jit
+
+from search_spaces.architecture import ACTIVATIONS, OPS, PADDINGS, SKIPS, Architecture, Stage
+from search_spaces.cost import Cost
+from search_spaces.network import build
+
+
+def trace(architecture: Architecture, *, module: torch.nn.Module | None = None) -> Cost:
+    """FLOPs and activations by fvcore's trace (convolutions and linears), params by `numel()`.
+
+    Of `build(architecture)`, or of another `module` that takes its images.
+    """
+    if module is None:
+        with torch.device("meta"):  # no time for initial weights: any numbers do
+            module = build(architecture)
+        module.to_empty(device="cpu")
+    side = architecture.resolution
+    images = torch.zeros(1, architecture.in_channels, side, side)
+    counter = FlopCountAnalysis(module.eval(), images)
+    counter.unsupported_ops_warnings(False).tracer_warnings("none")
+    counter.uncalled_modules_warnings(False)
+    for operator, flops in (("_convolution", conv_flop_jit), ("linear", linear_flop_jit)):
+        counter.set_op_handle(f"aten::{operator}", partial(_both, flops))
+    counts = counter.by_operator()
+    params = sum(parameter.numel() for parameter in module.parameters())
+    return Cost(flops=counts["flops"], params=params, activations=counts["activations"])
+
+
+def _both(flops: Callable, inputs: list, outputs: list) -> Counter:
+    """fvcore's two counts of one operator at once: a trace takes much longer than a count."""
+    counted = flops(inputs, outputs)  # a number, or a number by name
+    total = sum(counted.values()) if isinstance(counted, Counter) else counted
+    return Counter(flops=total, activations=_elements(inputs, outputs))
+
+
+_elements = generic_activation_jit()
+
+
+def random_architecture(rng: np.random.Generator) -> Architecture:
+    """A small network of any ops, skips, conventions and odd sizes that `Architecture` allows."""
+    stem = int(rng.integers(1, 20))
+    channels = stem
+    stages = []
+    for _ in range(rng.integers(1, 6)):
+        stages.append(_random_stage(rng, channels))
+        channels = stages[-1].channels
+    return Architecture(
+        stem=stem,
+        stages=tuple(stages),
+        head=int(rng.choice([0, rng.integers(1, 50)])),
+        resolution=int(rng.integers(64, 160)),
+        classes=int(rng.integers(1, 20)),
+        in_channels=int(rng.integers(1, 5)),
+        stem_kernel=int(rng.choice([1, 3, 5, 7])),
+        stem_stride=int(rng.integers(1, 3)),
+        stem_pool=bool(rng.integers(2)),
+        activation=str(rng.choice(ACTIVATIONS)),
+        padding=str(rng.choice(PADDINGS)),
+    )
+
+
+def _random_stage(rng: np.random.Generator, channels: int) -> Stage:
+    """A stage behind `channels` feature maps."""
+    stage = Stage(
+        op="conv",
+        layers=int(rng.integers(1, 4)),
+        kernel=int(rng.choice([1, 3, 5, 7])),
+        stride=int(rng.integers(1, 3)),
+        expand=1,
+        channels=int(rng.choice([channels, rng.integers(1, 25)])),
+        se=float(rng.choice([0.0, 0.25, rng.uniform(0.01, 1.0)])),
+        skip=str(rng.choice(SKIPS)),
+    )
+    op = str(rng.choice(OPS))
+    if op == "identity":
+        return dataclasses.replace(stage, op=op, stride=1, channels=channels, se=0.0)
+    if op == "bottleneck":
+        expand = int(rng.integers(1, 5))
+        return dataclasses.replace(
+            stage, op=op, expand=expand, channels=expand * stage.channels, se=0.0
+        )
+    expand = int(rng.integers(1, 7)) if op in ("mbconv", "fused") else 1
+    return dataclasses.replace(stage, op=op, expand=expand)
