@@ -1,1 +1,1 @@
-"""What is a network? Architectures as plain data, their exact cost, their modules, and spaces of them."""
+"""What is a network? Architectures as plain data, their cost, their modules, spaces of them."""

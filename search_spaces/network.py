@@ -56,26 +56,30 @@ class Network(nn.Module):
         self.conv_stem = layers.conv(stem.in_channels, stem.out_channels, stem.kernel, stem.stride)
         self.bn1 = layers.norm(stem.out_channels)
         self.act = layers.activation()
-        self.pool = Pool(3, 2, "max", architecture.padding) if architecture.stem_pool else None
+        self.pool: nn.Module = nn.Identity()
+        if architecture.stem_pool:
+            self.pool = Pool(3, 2, "max", architecture.padding)
         staged = [block for block in blocks if block.stage >= 0]
         stages: list[list[nn.Module]] = [[] for _ in architecture.stages]
         for index, block in enumerate(staged):
             rate = drop_path * index / len(staged)
             stages[block.stage].append(_stage_block(block, layers, rate))
         self.blocks = nn.Sequential(*[nn.Sequential(*stage) for stage in stages])
-        self.conv_head = layers.conv(head.in_channels, head.out_channels) if head else None
-        self.bn2 = layers.norm(head.out_channels) if head else None
+        self.conv_head: nn.Module = nn.Identity()
+        self.bn2: nn.Module = nn.Identity()
+        self.act2: nn.Module = nn.Identity()
+        if head:
+            self.conv_head = layers.conv(head.in_channels, head.out_channels)
+            self.bn2 = layers.norm(head.out_channels)
+            self.act2 = layers.activation()
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(last.in_channels, last.out_channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, classes] of images [n, in_channels, height, width]."""
         x = self.act(self.bn1(self.conv_stem(images)))
-        if self.pool is not None:
-            x = self.pool(x)
-        x = self.blocks(x)
-        if self.conv_head is not None:
-            x = self.act(self.bn2(self.conv_head(x)))
+        x = self.blocks(self.pool(x))
+        x = self.act2(self.bn2(self.conv_head(x)))
         return self.classifier(self.dropout(x.mean((2, 3))))
 
 

@@ -81,6 +81,5 @@ def _scaled_channels(stage: Stage, width: float, *, round_to: int, floor: float)
 
 
 def _positive(name: str, value: object) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and 0 < value < math.inf):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ValueError(f"{name}: {value!r} is not allowed; use a positive number")

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.scale import scale
@@ -139,7 +140,7 @@ _V2_SIZES = {
 }
 
 
-def _network(rows: str, *, stem: int = 32, head: int = 1280, **fields) -> Architecture:
+def _network(rows: str, *, stem: int = 32, head: int = 1280, **fields: Any) -> Architecture:
     return Architecture(stem, tuple(map(_stage, rows.strip().splitlines())), head, **fields)
 
 
@@ -151,9 +152,7 @@ def _stage(row: str) -> Stage:
 
 
 def _resnet_50() -> Architecture:
-    return _network(
-        _RESNET_50, stem=64, head=0, stem_kernel=7, stem_pool=True, activation="relu"
-    )
+    return _network(_RESNET_50, stem=64, head=0, stem_kernel=7, stem_pool=True, activation="relu")
 
 
 def _efficientnet(size: str) -> Architecture:
@@ -183,9 +182,7 @@ def _efficientnetv2(size: str) -> Architecture:
 
 
 def _tensorflow(family: Callable[[str], Architecture], size: str, momentum: float) -> Architecture:
-    return dataclasses.replace(
-        family(size), padding="same", bn_eps=1e-3, bn_momentum=momentum
-    )
+    return dataclasses.replace(family(size), padding="same", bn_eps=1e-3, bn_momentum=momentum)
 
 
 _mobilenet_v1 = partial(_network, _MOBILENET_V1, head=0, activation="relu6")

@@ -46,7 +46,7 @@ class Evaluator:
     A user's evaluator overrides `evaluate`; the rest describes it to the loop and the report.
 
     name      as in results, e.g. "surrogate".
-    unit      what its accuracy is, in words.
+    unit      what its accuracy is, in a sentence; axis the same on a figure's axis.
     cheap     thousands at once cost next to nothing, so that batches should be large.
     measured  networks to compare results with, or None.
     pooled    it can answer for the measured networks only.
@@ -54,6 +54,7 @@ class Evaluator:
 
     name: str = "evaluator"
     unit: str = "accuracy in percent"
+    axis: str = "accuracy (%)"
     cheap: bool = False
     measured: Measured | None = None
     pooled: bool = False

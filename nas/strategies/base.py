@@ -12,7 +12,6 @@ from nas.history import History
 from nas.objective import Objective
 from search_spaces.space import SearchSpace
 
-
 State = Any
 Step = Callable[[State, History, int, int], State]
 
@@ -48,32 +47,51 @@ def fresh(
 
 
 def sample_fresh(
-    history: History, count: int, rng: np.random.Generator, *, rounds: int = 50
+    history: History, count: int, rng: np.random.Generator, *, patience: int = 30
 ) -> np.ndarray:
     """Up to `count` random feasible genotypes that are not in the history, int8 [k, decisions].
 
-    Draws uniformly first; where the limits leave too few of those, the draws nearest to them
-    walk on by mutations that lower the violation. After `rounds` it returns what it has, so a
-    space that is exhausted or has nothing feasible ends the loop instead of hanging it.
+    Uniform draws where at least 1 in 20 keeps the limits. Elsewhere the draws (or, once there
+    is a history, its networks) walk at random without ever getting further from the limits, 20
+    mutations between one harvest and the next. After `patience` rounds without a new network or
+    progress towards the limits it returns what it has: a space that is exhausted, or has
+    nothing feasible, ends a search instead of hanging it.
     """
     space, objective = history.space, history.objective
     found = np.empty((0, len(space.choices)), np.int8)
-    draw = max(2 * count, 64)
-    walkers = space.sample(draw, rng)
-    for _ in range(rounds):
-        found = np.concatenate([found, fresh(walkers, history, taken=found)])
+    walkers = space.sample(max(2 * count, 64), rng)
+    violation = objective.violation(space.costs(walkers))
+    narrow = (violation == 0).mean() < 0.05
+    if narrow and len(history):
+        walkers = history.genotypes[rng.integers(0, len(history), len(walkers))]
+        violation = objective.violation(space.costs(walkers))
+    idle = 0
+    while idle < patience:
+        harvest = fresh(walkers, history, taken=found)
+        found = np.concatenate([found, harvest])
         if len(found) >= count:
             break
-        costs = space.costs(walkers)
-        violation = objective.violation(costs)
-        if (violation == 0).mean() > 0.05:  # plenty are feasible: keep the draws independent
-            walkers = space.sample(draw, rng)
-            continue
-        moved = space.mutate(walkers, rng)
-        # a feasible walker wanders freely inside the limits; the others only move towards them
-        better = objective.violation(space.costs(moved)) <= violation
-        walkers = np.where(better[:, None], moved, walkers)
+        before = violation.sum()
+        if narrow:
+            walkers, violation = _walk(walkers, violation, history, rng, steps=20)
+        else:
+            walkers = space.sample(len(walkers), rng)
+        idle = 0 if len(harvest) or violation.sum() < before else idle + 1
     return found[:count]
+
+
+def _walk(
+    walkers: np.ndarray, violation: np.ndarray, history: History, rng: np.random.Generator,
+    *, steps: int,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Genotypes [n, decisions] after random mutations that never raise their violation [n]."""
+    for _ in range(steps):
+        moved = history.space.mutate(walkers, rng)
+        after = history.objective.violation(history.space.costs(moved))
+        taken = after <= violation
+        walkers = np.where(taken[:, None], moved, walkers)
+        violation = np.where(taken, after, violation)
+    return walkers, violation
 
 
 def feasible_share(

@@ -31,4 +31,5 @@ class Evolution:
         # one random draw per seat of each tournament; two children per place, as some are known
         seats = rng.integers(alive, len(history), (2 * count, self.tournament), dtype=np.int64)
         winners = seats[np.arange(len(seats)), history.reward[seats].argmax(1)]
-        return fresh_mutants(history.genotypes[winners], history, count, rng)
+        children = fresh_mutants(history.genotypes[winners], history, count, rng)
+        return children if len(children) else sample_fresh(history, count, rng)

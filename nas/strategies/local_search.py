@@ -55,4 +55,3 @@ class LocalSearch:
 
 def _new_climb(history: History) -> Climb:
     return 0, -np.inf, 0
-

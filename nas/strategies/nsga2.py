@@ -37,7 +37,8 @@ class Nsga2:
         crossed = rng.random(len(mothers)) < self.crossover
         from_father = crossed[:, None] & (rng.random(mothers.shape) < 0.5)
         children = history.space.canonical(np.where(from_father, fathers, mothers))
-        return fresh_mutants(children, history, count, rng)
+        mutants = fresh_mutants(children, history, count, rng)
+        return mutants if len(mutants) else sample_fresh(history, count, rng)
 
     def _step(self, survivors: np.ndarray, history: History, start: int, stop: int) -> np.ndarray:
         rows = np.concatenate([survivors, np.arange(start, stop)])
@@ -48,7 +49,7 @@ class Nsga2:
 
 
 def front_rank(points: np.ndarray) -> np.ndarray:
-    """0 for points [n, objectives] (all minimised) that none dominates, 1 for the next front, ..."""
+    """0 for points [n, objectives], all minimised, that none dominates; 1 for the next front."""
     no_worse = (points[:, None] <= points[None]).all(2)
     better = (points[:, None] < points[None]).any(2)
     dominates = no_worse & better

@@ -1,0 +1,38 @@
+# make search   find a baseline within 400M FLOPs (installs what it needs first)
+# make test     run the tests                     make lint   ruff and mypy
+# VENV=dir      where the environment lives; PYTHON=python3.12 what it is made from
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# an environment may serve several checkouts: each installs itself into it once
+CHECKOUT := $(shell printf %s "$(CURDIR)" | cksum | cut -d' ' -f1)
+RUNTIME := $(VENV)/.runtime-$(CHECKOUT)
+DEVELOP := $(VENV)/.develop-$(CHECKOUT)
+
+.PHONY: search test lint
+.DELETE_ON_ERROR:
+
+search: $(RUNTIME)
+	$(BIN)/python -m nas.search --target-flops 400M
+
+test: $(DEVELOP)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(DEVELOP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed; name one by PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(RUNTIME): setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(DEVELOP): setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@ $(RUNTIME)

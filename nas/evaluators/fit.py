@@ -1,0 +1,311 @@
+"""Fitting the surrogate: Bayesian regression on stage pairs and physical totals.
+
+The model is linear in the features of `Basis` after a warp of the accuracy. Every group of alike
+features has a prior variance of its own, found with the noise by maximising the evidence
+(MacKay 1992, "Bayesian interpolation", fixed-point form). No feature looks at more than two
+stages, apart from the totals, so a fitted model is a set of small tables: `tabulate` makes them.
+Needs numpy only; `nas.evaluators.surrogate` reads the result.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from nas.evaluators.stage_tables import MONOMIALS, Tables, monomials, stage_columns
+from search_spaces.space import SearchSpace
+
+ITERATIONS = 8  # fixed-point steps of the evidence; later ones move no score's third digit
+PRIOR_VARIANCE = 5e-4  # where the steps start, in squared latent units for features of sd ~1
+NOISE_VARIANCE = 0.05
+WARP_SCALE = 10.0  # latent units; brings the sd of ImageNet accuracies near 1
+
+
+def warp(accuracy: np.ndarray, ceiling: float) -> np.ndarray:
+    """Percent -> latent value, in which effects add up better: each removes a share of the error.
+
+    ceiling  percent that no network of the space reaches under the schedule.
+    """
+    return -WARP_SCALE * np.log1p(-accuracy / ceiling)
+
+
+class Basis:
+    """Features of the genotypes of a space whose decisions are `block{i}_{e,k,l,se}`.
+
+    Single decisions and their products two by two, whole stages, sums over the stages and their
+    products, polynomials in the logs of FLOPs, params, activations and depth, and those logs
+    times single decisions. Centres and scales come from 20,000 genotypes of a fixed seed.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+        self.stages = stage_columns(space.choices)
+        options = [np.array(values, np.float64) for values in space.choices.values()]
+        self._options = options
+        self._contrasts = [_contrasts(len(values)) for values in options]
+        self._owner = np.repeat(np.arange(len(options)), [len(values) - 1 for values in options])
+        sample = space.sample(20_000, np.random.default_rng(99))
+        logs, sums = np.log(self.totals(sample)), self._raw_sums(sample)
+        self.log_center, self.log_scale = logs.mean(0), logs.std(0)
+        self._sum_center, self._sum_scale = sums.mean(0), sums.std(0)
+
+    def totals(self, genotypes: np.ndarray) -> np.ndarray:
+        """FLOPs, params, activations and layers, float64 [n, 4]."""
+        costs = self.space.costs(genotypes)
+        depth = sum(self._values(genotypes, "l").T)
+        return np.stack([costs.flops, costs.params, costs.activations, depth], 1).astype(np.float64)
+
+    def features(self, genotypes: np.ndarray) -> np.ndarray:
+        """All features, float64 [n, p]: pairwise ones, then polynomial, then gates."""
+        mains = self.mains(genotypes)
+        logs = (np.log(self.totals(genotypes)) - self.log_center) / self.log_scale
+        gates = [mains * column[:, None] for column in logs.T]
+        return np.concatenate([self.pairwise(genotypes), monomials(logs), *gates], axis=1)
+
+    def pairwise(self, genotypes: np.ndarray) -> np.ndarray:
+        """The features that see at most two stages each, float64 [n, pairwise_count]."""
+        mains = self.mains(genotypes)
+        sums = (self._raw_sums(genotypes) - self._sum_center) / self._sum_scale
+        left, right = self._pairs
+        low, high = np.triu_indices(sums.shape[1])
+        whole = [mains[:, list(members)].prod(1)[:, None] for members in self._in_stage]
+        return np.concatenate(
+            [mains, mains[:, left] * mains[:, right], *whole, sums, sums[:, low] * sums[:, high],
+             (sums[:, :, None] * mains[:, None]).reshape(len(mains), -1)], axis=1,
+        )  # fmt: skip
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """For each feature the index of its group, int [p]: alike features share one prior."""
+        index = {label: i for i, label in enumerate(dict.fromkeys(self.labels))}
+        return np.array([index[label] for label in self.labels])
+
+    @cached_property
+    def labels(self) -> list[tuple]:
+        """For each feature what its group is called, ("pair", 1, 0, 0) and the like."""
+        stage, kind = self._stage_and_kind
+        left, right = self._pairs
+        apart = np.minimum(np.abs(stage[left] - stage[right]), 2)
+        kinds = np.sort(np.stack([kind[left], kind[right]]), axis=0)
+        sums = len(self._sum_center)
+        labels: list[tuple] = [("main", k) for k in kind]
+        labels += [("pair", *row) for row in zip(apart, *kinds, strict=True)]
+        labels += [("stage", len(members)) for members in self._in_stage]
+        labels += [("sum",)] * sums + [("sum2",)] * (sums * (sums + 1) // 2)
+        labels += [("sum x main", i, k) for i in range(sums) for k in kind]
+        labels += [("total", sum(powers)) for powers in MONOMIALS]
+        return labels + [("gate", i, k) for i in range(4) for k in kind]
+
+    @cached_property
+    def _stage_and_kind(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each main feature: its stage, and which of e, k, l, se it belongs to."""
+        return self._owner // 4, self._owner % 4
+
+    @cached_property
+    def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        left, right = np.triu_indices(len(self._owner), 1)
+        different = self._owner[left] != self._owner[right]
+        return left[different], right[different]
+
+    @cached_property
+    def _in_stage(self) -> list[tuple[int, ...]]:
+        """Main features of three or all four different decisions of one stage."""
+        stage, _ = self._stage_and_kind
+        return [
+            members
+            for index in range(len(self.stages))
+            for size in (3, 4)
+            for members in itertools.combinations(np.flatnonzero(stage == index), size)
+            if len({self._owner[member] for member in members}) == size
+        ]
+
+    def mains(self, genotypes: np.ndarray) -> np.ndarray:
+        blocks = [c[genotypes[:, j]] for j, c in enumerate(self._contrasts)]
+        return np.concatenate(blocks, axis=1)
+
+    def _values(self, genotypes: np.ndarray, letter: str) -> np.ndarray:
+        """The chosen e, k, l or se (0 or 1) of every stage, float64 [n, stages]."""
+        columns = [j for j, name in enumerate(self.space.choices) if name.endswith(f"_{letter}")]
+        return np.stack([self._options[j][genotypes[:, j]] for j in columns], axis=1)
+
+    def _raw_sums(self, genotypes: np.ndarray) -> np.ndarray:
+        """Sums over the stages, [n, 11]; each term looks at one stage."""
+        e, k, layers, se = (self._values(genotypes, letter) for letter in ("e", "k", "l", "se"))
+        terms = [
+            e == 1, np.log(e), (k - 1) * layers, k > 3, layers * se, se, layers * (e == 1), layers,
+            (e == 1) * se, (e > 1) * (layers - 1), np.log(e * layers),
+        ]  # fmt: skip
+        return np.stack([term.sum(1) for term in terms], axis=1).astype(np.float64)
+
+
+def _contrasts(options: int) -> np.ndarray:
+    """Orthogonal polynomial coding, [options, options - 1], of mean 0 and variance 1."""
+    basis, _ = np.linalg.qr(np.vander(np.arange(options, dtype=np.float64), increasing=True))
+    return basis[:, 1:] * np.sqrt(options)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A fitted model: mean offset, weights [p], their covariance [p, p], variance of the noise."""
+
+    offset: float
+    weights: np.ndarray
+    covariance: np.ndarray
+    noise: float
+    evidence: float
+
+    def mean(self, features: np.ndarray) -> np.ndarray:
+        """Latent mean, [n]."""
+        return self.offset + features @ self.weights
+
+    def variance(self, features: np.ndarray) -> np.ndarray:
+        """Variance of the latent mean (what more networks would reduce), without noise, [n]."""
+        return np.einsum("np,np->n", features @ self.covariance, features)
+
+
+def fit(
+    features: np.ndarray, latent: np.ndarray, groups: np.ndarray, *, iterations: int = ITERATIONS
+) -> Posterior:
+    """Posterior of the weights under group priors that maximise the evidence.
+
+    features [n, p], latent [n], groups int [p].
+    """
+    offset = latent.mean()
+    centred = latent - offset
+    gram, projection, total = features.T @ features, features.T @ centred, centred @ centred
+    sizes = np.bincount(groups)
+    prior, noise = np.full(len(sizes), PRIOR_VARIANCE), NOISE_VARIANCE
+    for _ in range(iterations):
+        inverse, weights, _ = _solve(gram, projection, prior[groups], noise)
+        # effective number of parameters of each group: how far the data narrow its prior
+        effective = np.bincount(groups, 1 - np.diag(inverse), len(sizes))
+        squares = np.bincount(groups, weights**2, len(sizes))
+        prior = np.maximum(squares / np.maximum(effective, 1e-9), 1e-9)
+        residual = total - 2 * weights @ projection + weights @ gram @ weights
+        noise = residual / (len(latent) - effective.sum())
+    inverse, weights, matrix = _solve(gram, projection, prior[groups], noise)
+    scale = np.sqrt(prior[groups])
+    misfit = (total - weights @ projection) / noise
+    volume = np.linalg.slogdet(matrix)[1] + len(latent) * np.log(2 * np.pi * noise)
+    covariance = inverse * scale[:, None] * scale
+    return Posterior(offset, weights, covariance, noise, -0.5 * (volume + misfit))
+
+
+def _solve(
+    gram: np.ndarray, projection: np.ndarray, prior: np.ndarray, noise: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inverse posterior precision in units of the prior, weights, and that precision."""
+    scale = np.sqrt(prior)
+    precision = gram * (scale[:, None] * scale / noise)
+    precision[np.diag_indices_from(precision)] += 1.0
+    inverse = np.linalg.inv(precision)
+    return inverse, scale * (inverse @ (scale * projection / noise)), precision
+
+
+def tabulate(
+    basis: Basis, posterior: Posterior, ceiling: float, *, rng: np.random.Generator
+) -> Tables:
+    """The posterior as tables: mean exact, log variance by a least-squares fit in the same basis.
+
+    The variance is fitted on 12,000 random genotypes, and on 12,000 of a search for accuracy, as
+    that is where a search will ask for it.
+    """
+    mean = _outputs(basis, posterior.offset, posterior.weights)
+    drawn = basis.space.sample(12_000, rng)
+    flat = _outputs(basis, np.log(1e-4), np.zeros_like(posterior.weights))
+    found = _climb(basis.space, _join(basis, mean, flat, posterior, ceiling), 12_000, rng)
+    genotypes = np.concatenate([drawn, found])
+    features = basis.features(genotypes)
+    variance = np.log(np.maximum(posterior.variance(features), 1e-6))
+    offset = variance.mean()
+    gram = features.T @ features
+    gram[np.diag_indices_from(gram)] += 1e-2 * len(genotypes)  # the features are not independent
+    weights = np.linalg.solve(gram, features.T @ (variance - offset))
+    return _join(basis, mean, _outputs(basis, offset, weights), posterior, ceiling)
+
+
+def _climb(space: SearchSpace, tables: Tables, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Genotypes of all stages of a search for accuracy at every size, [count, decisions]."""
+    population, seen = space.sample(2_000, rng), []
+    for _ in range(24):
+        both = np.concatenate([population, space.mutate(space.mutate(population, rng), rng)])
+        size = np.log(space.costs(both).flops)
+        ranks = np.argsort(np.argsort(tables.latent(both)[0] - size * rng.choice([0.0, 2.0, 4.0])))
+        population = both[ranks >= len(ranks) - 2_000]
+        seen.append(population[rng.permutation(2_000)[: count // 24]])
+    return np.concatenate(seen)
+
+
+def _outputs(basis: Basis, offset: float, weights: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Pair tables [pairs, width, width], gate tables [stages, width, 4] and polynomial [1 + m]."""
+    mains, width = len(basis._owner), max(len(grid) for _, grid in _stage_grids(basis))
+    split = len(weights) - 4 * mains
+    gates = weights[split:].reshape(4, mains)
+    pairwise, polynomial = np.split(weights[:split], [split - len(MONOMIALS)])
+    origin = np.zeros((1, len(basis.space.choices)), np.int8)
+
+    def value(genotypes: np.ndarray) -> np.ndarray:
+        return basis.pairwise(genotypes) @ pairwise
+
+    start, start_gates = value(origin)[0], gates @ basis.mains(origin)[0]
+    grids = _stage_grids(basis)
+    alone = [value(grid) - start for _, grid in grids]
+    gate_tables = np.zeros((len(grids), width, 4))
+    for index, (_, grid) in enumerate(grids):
+        gate_tables[index, : len(grid)] = basis.mains(grid) @ gates.T - start_gates
+    gate_tables[0] += start_gates
+    tables = []
+    for first, second in itertools.combinations(range(len(grids)), 2):
+        (_, left), (others, right) = grids[first], grids[second]
+        both = np.repeat(left, len(right), axis=0)
+        both[:, others] = np.tile(right, (len(left), 1))[:, others]
+        table = np.zeros((width, width))
+        joint = (value(both) - start).reshape(len(left), len(right))
+        table[: len(left), : len(right)] = joint - alone[first][:, None] - alone[second]
+        # what a stage does by itself goes into the tables of stages 0-1, 0-2, ...
+        if first == 0:
+            table[: len(left), : len(right)] += alone[second]
+            if second == 1:
+                table[: len(left), : len(right)] += alone[0][:, None]
+        tables.append(table)
+    return np.stack(tables), gate_tables, np.concatenate([[offset + start], polynomial])
+
+
+def _stage_grids(basis: Basis) -> list[tuple[list[int], np.ndarray]]:
+    """For each stage its columns and all its combinations, the other stages at option 0."""
+    grids = []
+    for columns in basis.stages:
+        counts = [len(basis._options[column]) for column in columns]
+        grid = np.zeros((int(np.prod(counts)), len(basis._options)), np.int8)
+        grid[:, columns] = list(itertools.product(*map(range, counts)))
+        grids.append((columns, grid))
+    return grids
+
+
+def _join(
+    basis: Basis, mean: tuple[np.ndarray, ...], variance: tuple[np.ndarray, ...],
+    posterior: Posterior, ceiling: float,
+) -> Tables:  # fmt: skip
+    """Both outputs side by side, with the cost tables of the totals."""
+    grids = _stage_grids(basis)
+    origin = basis.totals(np.zeros((1, len(basis.space.choices)), np.int8))[0]
+    width = mean[0].shape[1]
+    totals = np.zeros((len(grids), width, 4))
+    for index, (_, grid) in enumerate(grids):
+        totals[index, : len(grid)] = basis.totals(grid) - origin
+    totals[0] += origin
+    return Tables(
+        choices=basis.space.choices,
+        totals=totals,
+        log_center=basis.log_center,
+        log_scale=basis.log_scale,
+        pairs=np.stack([mean[0], variance[0]], axis=-1).astype(np.float32),
+        gates=np.stack([mean[1], variance[1]], axis=-1),
+        polynomial=np.stack([mean[2], variance[2]], axis=-1),
+        noise=posterior.noise,
+        ceiling=ceiling,
+        scale=WARP_SCALE,
+    )

@@ -1,0 +1,97 @@
+"""The fitted surrogate as tables: a prediction is 21 look-ups of stage pairs and a polynomial."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+CHUNK = 8192  # rows at a time: the working arrays then stay in the processor's cache
+MONOMIALS = tuple(  # powers of the four logs, total degree 1 to 3
+    powers for powers in itertools.product(range(4), repeat=4) if 1 <= sum(powers) <= 3
+)
+
+
+def monomials(logs: np.ndarray) -> np.ndarray:
+    """Products of powers of the columns of `logs` [n, 4] as `MONOMIALS` lists them, [n, 34]."""
+    raised = [[np.ones(len(logs)), x, x * x, x * x * x] for x in np.ascontiguousarray(logs.T)]
+    out = np.empty((len(MONOMIALS), len(logs)))
+    for row, (a, b, c, d) in zip(out, MONOMIALS, strict=True):
+        np.multiply(raised[0][a], raised[1][b], out=row)
+        for factor, power in ((raised[2], c), (raised[3], d)):
+            if power:
+                row *= factor[power]
+    return out.T
+
+
+def stage_columns(choices: Mapping[str, tuple]) -> list[list[int]]:
+    """Columns of the decisions of each stage, from names such as block0_e."""
+    stages: dict[str, list[int]] = {}
+    for column, name in enumerate(choices):
+        stages.setdefault(name.split("_")[0], []).append(column)
+    return list(stages.values())
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Mean and log variance of a latent accuracy for every genotype of a space.
+
+    choices     the decisions, stage after stage.
+    totals      FLOPs, params, activations, layers of each stage combination, [stages, width, 4];
+                their sums over the stages are the network's.
+    log_center, log_scale  what the logs of these sums are standardised with, [4].
+    pairs       [stage pairs, width, width, 2]: contribution to mean and log variance.
+    gates       [stages, width, 4, 2]: their sums are the factors of the four logs.
+    polynomial  [1 + monomials, 2]: a constant, then one weight for each monomial of the logs.
+    noise       latent variance of one training, given the architecture.
+    ceiling, scale  accuracy = ceiling * (1 - exp(-latent / scale)).
+    """
+
+    choices: Mapping[str, tuple]
+    totals: np.ndarray
+    log_center: np.ndarray
+    log_scale: np.ndarray
+    pairs: np.ndarray
+    gates: np.ndarray
+    polynomial: np.ndarray
+    noise: float
+    ceiling: float
+    scale: float
+
+    def predict(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Accuracy in percent and standard deviation of one measurement, float64 [n] each."""
+        latent, variance = self.latent(genotypes)
+        error = self.ceiling * np.exp(-latent / self.scale)
+        return self.ceiling - error, np.sqrt(variance + self.noise) * error / self.scale
+
+    def latent(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Latent mean and its variance without noise, float64 [n] each."""
+        out = np.empty((2, len(genotypes)))
+        for start in range(0, len(genotypes), CHUNK):
+            out[:, start : start + CHUNK] = self._chunk(genotypes[start : start + CHUNK])
+        return out[0], np.exp(out[1])
+
+    def _chunk(self, genotypes: np.ndarray) -> np.ndarray:
+        columns = np.ascontiguousarray(genotypes.T).astype(np.intp)
+        counts = [len(options) for options in self.choices.values()]
+        width = self.pairs.shape[1]
+        codes = []
+        for stage in stage_columns(self.choices):
+            code = columns[stage[0]]
+            for column in stage[1:]:
+                code = code * counts[column] + columns[column]
+            codes.append(code)
+        totals = sum(table[code] for table, code in zip(self.totals, codes, strict=True))
+        gates = sum(
+            table[code]
+            for table, code in zip(self.gates.reshape(len(codes), width, 8), codes, strict=True)
+        )
+        logs = (np.log(totals) - self.log_center) / self.log_scale
+        out = monomials(logs) @ self.polynomial[1:] + self.polynomial[0]
+        out += np.einsum("ni,nio->no", logs, gates.reshape(-1, 4, 2))
+        flat = self.pairs.reshape(len(self.pairs), width * width, 2)
+        for table, (i, j) in zip(flat, itertools.combinations(codes, 2), strict=True):
+            out += table.take(i * width + j, axis=0)
+        return out.T

@@ -1,0 +1,196 @@
+"""The accuracy of networks of a space, looked up in a model fitted to measured trainings.
+
+    mean, std = load_surrogate("imagenet").predict(genotypes)
+
+"imagenet" answers for the `efficientnet` space with ImageNet top-1 in percent *under the short
+training schedule of the measurements*: EfficientNet-B0 reads about 66, not the 77 of its full
+training. Ranks carry over to full trainings much better than values do. It was fitted to the
+4,623 networks of Accel-NASBench (Ahmad et al., "Accel-NASBench: Sustainable Benchmarking for
+Accelerator-Aware NAS", DAC 2024; Apache-2.0) by `experiments.fit_imagenet_surrogate`, whose
+results file says how far to trust it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.evaluators.base import Evaluations, Evaluator, Measured
+from nas.evaluators.stage_tables import Tables
+from search_spaces.space import SearchSpace
+
+SURROGATES = {"imagenet": "imagenet_surrogate.npz"}
+TABLE_FIELDS = ("totals", "log_center", "log_scale", "pairs", "gates", "polynomial")
+NEAREST_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """A fitted model and what it was fitted on.
+
+    name      as `load_surrogate` knows it.
+    space     name of the space it answers for.
+    settings  that space's resolution, classes, width and small_images.
+    unit      what its numbers are, in words.
+    source    where the measurements come from, with their licence.
+    tables    the model.
+    measured  the networks it was fitted to, each once, with the mean of what was measured.
+    """
+
+    name: str
+    space: str
+    settings: Mapping[str, Any]
+    unit: str
+    source: str
+    tables: Tables
+    measured: Measured
+
+    @property
+    def choices(self) -> Mapping[str, tuple]:
+        """The decisions of a genotype and their options, in order."""
+        return self.tables.choices
+
+    def predict(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of one measured training, percent, float64 [n] each.
+
+        The deviation is that of a new measurement: the spread of trainings of one network and
+        what 28 decisions cannot tell, plus the model's own uncertainty, which grows where the
+        measurements are thin. ValueError if `genotypes` is no integer array [n, decisions] of
+        option indices.
+        """
+        return self.tables.predict(self._legal(genotypes))
+
+    def nearest(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Decisions that differ from the nearest measured network, and its row in `measured`.
+
+        int64 [n] each; the first row wins among equally near ones.
+        """
+        genotypes = self._legal(genotypes)
+        known = self._one_hot(self.measured.genotypes).T
+        rows = np.empty(len(genotypes), np.int64)
+        same = np.empty(len(genotypes))
+        for start in range(0, len(genotypes), NEAREST_CHUNK):
+            part = slice(start, start + NEAREST_CHUNK)
+            agreeing = self._one_hot(genotypes[part]) @ known
+            rows[part] = agreeing.argmax(1)
+            same[part] = agreeing.max(1)
+        return len(self.choices) - same.round().astype(np.int64), rows
+
+    def check(self, space: SearchSpace) -> None:
+        """Raise ValueError unless `space` is the one the surrogate was fitted on."""
+        choices = {name: tuple(options) for name, options in space.choices.items()}
+        same_choices = list(choices.items()) == list(self.choices.items())
+        if space.name == self.space and same_choices and space.settings == self.settings:
+            return
+        ours = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        theirs = ", ".join(f"{name} {value}" for name, value in space.settings.items())
+        other = "" if same_choices or space.name != self.space else " with other choices"
+        raise ValueError(
+            f"surrogate {self.name!r} was fitted on the space {self.space!r} ({ours}) and cannot "
+            f"answer for {space.name!r}{other} ({theirs or 'no settings'})"
+        )
+
+    def _legal(self, genotypes: np.ndarray) -> np.ndarray:
+        genotypes = np.asarray(genotypes)
+        counts = [len(options) for options in self.choices.values()]
+        if genotypes.ndim != 2 or genotypes.shape[1] != len(counts):
+            raise ValueError(
+                f"genotypes: shape {genotypes.shape} is not [n, {len(counts)}], one column for "
+                f"each decision of the space {self.space!r}"
+            )
+        if not np.issubdtype(genotypes.dtype, np.integer):
+            raise ValueError(f"genotypes: {genotypes.dtype} is no integer type of option indices")
+        if len(genotypes):
+            low, high = genotypes.min(0), genotypes.max(0)
+            for (name, options), least, most in zip(self.choices.items(), low, high, strict=True):
+                if least < 0 or most >= len(options):
+                    wrong = least if least < 0 else most
+                    raise ValueError(
+                        f"genotypes: option {wrong} of {name!r} is not in 0..{len(options) - 1}"
+                    )
+        return genotypes
+
+    def _one_hot(self, genotypes: np.ndarray) -> np.ndarray:
+        counts = np.array([len(options) for options in self.choices.values()])
+        starts = np.cumsum(counts) - counts
+        out = np.zeros((len(genotypes), counts.sum()), np.float32)
+        np.put_along_axis(out, genotypes + starts, 1.0, axis=1)
+        return out
+
+
+class SurrogateEvaluator(Evaluator):
+    """Answers from a surrogate, thousands at once; `accuracy` and `std` are its prediction."""
+
+    name = "surrogate"
+    cheap = True
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        self.surrogate = surrogate
+        self.unit = surrogate.unit
+        self.measured = surrogate.measured
+
+    def check(self, space: SearchSpace) -> None:
+        """Raise ValueError unless the surrogate was fitted on `space`."""
+        self.surrogate.check(space)
+
+    def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
+        """Predictions for genotypes int8 [n, decisions]; ValueError for another space."""
+        self.check(space)
+        start = time.perf_counter()
+        accuracy, std = self.surrogate.predict(genotypes)
+        count = len(accuracy)
+        seconds = np.full(count, (time.perf_counter() - start) / max(count, 1))
+        return Evaluations(accuracy, std, seconds)
+
+
+@functools.cache
+def load_surrogate(name: str = "imagenet") -> Surrogate:
+    """The surrogate of that name as shipped with this package; ValueError lists the known ones."""
+    if name not in SURROGATES:
+        known = ", ".join(SURROGATES)
+        raise ValueError(f"surrogate: {name!r} is unknown; known are {known}")
+    file = resources.files("nas.evaluators").joinpath(SURROGATES[name])
+    with resources.as_file(file) as path:
+        return read_surrogate(path)
+
+
+def read_surrogate(path: str | Path) -> Surrogate:
+    """A surrogate from a file that `write_surrogate` wrote (.npz without pickled objects)."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    about = json.loads(arrays["about"].item())
+    tables = Tables(
+        choices={decision: tuple(options) for decision, options in about["choices"].items()},
+        **{field: arrays[field] for field in TABLE_FIELDS},
+        noise=about["noise"], ceiling=about["ceiling"], scale=about["scale"],
+    )  # fmt: skip
+    described = {key: about[key] for key in ("name", "space", "settings", "unit", "source")}
+    measured = Measured(arrays["measured_genotypes"], arrays["measured_accuracy"])
+    return Surrogate(**described, tables=tables, measured=measured)
+
+
+def write_surrogate(path: str | Path, surrogate: Surrogate) -> None:
+    """Write a surrogate, whole or not at all; equal surrogates give equal bytes."""
+    tables = surrogate.tables
+    about = {key: getattr(surrogate, key) for key in ("name", "space", "unit", "source")}
+    about |= {"settings": dict(surrogate.settings), "choices": dict(tables.choices)}
+    about |= {"noise": tables.noise, "ceiling": tables.ceiling, "scale": tables.scale}
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            about=np.array(json.dumps(about)),
+            measured_genotypes=surrogate.measured.genotypes.astype(np.int8),
+            measured_accuracy=surrogate.measured.accuracy,
+            **{field: getattr(tables, field) for field in TABLE_FIELDS},
+        )
+    partial.replace(path)

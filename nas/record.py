@@ -1,0 +1,187 @@
+"""The folder of a search: settings first, then results; each file appears whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.evaluators.base import Evaluations
+from nas.history import History
+from nas.objective import Objective
+from search_spaces.architecture import Architecture
+from search_spaces.cost import Cost, Costs
+from search_spaces.space import SearchSpace
+
+FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png")
+
+
+def new_folder(out: str | None) -> Path:
+    """A folder without results, made if need be; ValueError where that cannot be."""
+    if out is None:
+        number = 1
+        while Path("runs", f"search-{number}").exists():
+            number += 1
+        out = str(Path("runs", f"search-{number}"))
+    folder = Path(out)
+    held = [name for name in FILES if (folder / name).exists()]
+    if held:
+        raise ValueError(
+            f"out: {folder} already holds {held[0]}; go on with that search by --resume, "
+            "or choose another --out"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / ".writable", lambda path: path.write_text(""))
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
+    return folder
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings in search.json of a folder to resume; ValueError where there are none."""
+    path = folder / "search.json"
+    if not path.is_file():
+        raise ValueError(f"resume: {folder} holds no search (there is no search.json in it)")
+    try:
+        settings = json.loads(path.read_text())["settings"]
+        if not isinstance(settings, dict):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"resume: {path} is not the record of a search") from None
+    return settings
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """JSON with a final newline, whole or not at all."""
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_whole(path, lambda unfinished: unfinished.write_text(text))
+
+
+def write_search(folder: Path, settings: Mapping[str, Any], *, status: str, **outcome: Any) -> None:
+    """search.json: everything needed to run the search again, and how it ended."""
+    packages = ("numpy", "pyarrow", "optuna", "torch")
+    versions = {name: _version(name) for name in ("vision-baseline-search", *packages)}
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
+    content = {
+        "status": status, "settings": dict(settings), "outcome": outcome,
+        "versions": {"python": platform.python_version(), **versions}, "machine": machine,
+    }  # fmt: skip
+    write_json(folder / "search.json", content)
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file's content; ValueError where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def write_history(folder: Path, history: History) -> None:
+    """history.parquet: every evaluation in order, decisions by their options; a table for later."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns: dict[str, Any] = {}
+    for column, (decision, options) in enumerate(history.space.choices.items()):
+        try:
+            values = pyarrow.array(options)
+        except pyarrow.ArrowException:  # options that are no plain values
+            values = pyarrow.array([str(option) for option in options])
+        indices = pyarrow.array(history.genotypes[:, column])
+        columns[decision] = pyarrow.DictionaryArray.from_arrays(indices, values)
+    for name in ("accuracy", "std", "seconds", "reward"):
+        columns[name] = getattr(history, name)
+    for name in Cost._fields:
+        columns[name] = getattr(history.costs, name)
+    columns["error"] = pyarrow.array(history.error, pyarrow.string())
+    table = pyarrow.table(columns)
+    write_whole(
+        folder / "history.parquet", lambda path: pyarrow.parquet.write_table(table, str(path))
+    )
+
+
+def read_history(folder: Path, space: SearchSpace, objective: Objective) -> History:
+    """What `write_history` wrote, or an empty history where the search had not got that far."""
+    import pyarrow
+    import pyarrow.parquet
+
+    history = History(space, objective)
+    path = folder / "history.parquet"
+    if not path.exists():
+        return history
+    try:
+        table = pyarrow.parquet.read_table(path)
+        genotypes = np.empty((table.num_rows, len(space.choices)), np.int8)
+        for column, (decision, options) in enumerate(space.choices.items()):
+            genotypes[:, column] = _option_indices(table[decision].combine_chunks(), options)
+        answers = Evaluations(
+            *(table[name].to_numpy() for name in ("accuracy", "std", "seconds")),
+            error=np.array(table["error"].to_pylist(), object),
+        )
+        costs = Costs(*(table[name].to_numpy() for name in Cost._fields))
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"resume: {path} cannot be read ({reason})") from None
+    history.extend(genotypes, answers, costs)
+    return history
+
+
+def _option_indices(column: Any, options: tuple) -> np.ndarray:
+    """Indices of a decision's options; parquet may have reordered its dictionary."""
+    known = {option: index for index, option in enumerate(options)}
+    known.update({str(option): index for index, option in enumerate(options)})
+    order = np.array([known[value] for value in column.dictionary.to_pylist()], np.int8)
+    return order[column.indices.to_numpy()]
+
+
+def best_record(history: History, row: int) -> dict[str, Any]:
+    """What best.json says of one evaluated network; the same search gives the same bytes."""
+    space = history.space
+    genotype = history.genotypes[row]
+    choices, network = space.choices_of(genotype), space.decode(genotype)
+    if isinstance(network, Architecture):
+        architecture, key = json.loads(network.to_json()), network.key
+    else:
+        text = json.dumps(choices, sort_keys=True, default=str)
+        architecture, key = None, hashlib.sha256(text.encode()).hexdigest()[:12]
+    return {
+        "architecture": architecture,
+        "key": key,
+        "choices": {name: _plain(option) for name, option in choices.items()},
+        **{name: int(getattr(history.costs, name)[row]) for name in Cost._fields},
+        # rounded: the last digits of a sum differ between processors
+        "accuracy": round(float(history.accuracy[row]), 6),
+        "accuracy_std": round(float(history.std[row]), 6),
+        "reward": round(float(history.reward[row]), 6),
+    }
+
+
+def _plain(option: Any) -> Any:
+    return option if isinstance(option, bool | int | float | str | None) else str(option)

@@ -1,0 +1,121 @@
+"""The search loop, and `python -m nas.search`: find a baseline within a FLOPs target.
+
+    propose -> feasible and new? -> evaluate -> extend the history -> record
+
+A strategy is a function of the history and random numbers of (seed, evaluations so far), so a
+search that was interrupted goes on exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from nas.evaluators.base import Evaluations, Evaluator
+from nas.history import History
+from nas.objective import Objective
+from nas.strategies.base import Strategy, fresh
+from search_spaces.space import SearchSpace
+
+PATIENCE = 5  # proposals in a row without anything new: the space counts as searched
+
+
+def search(
+    space: SearchSpace,
+    evaluator: Evaluator,
+    objective: Objective,
+    strategy: Strategy,
+    budget: int,
+    *,
+    seed: int = 0,
+    record: Callable[[History], None] | None = None,
+    workers: int = 1,
+    history: History | None = None,
+) -> History:
+    """Evaluate up to `budget` distinct feasible networks; the history of all of them.
+
+    workers  networks proposed at a time where evaluations are dear; cheap ones go by the
+             strategy's own generation.
+    record   called with the history after every extension.
+    history  an earlier part of the same search to go on from; extended in place.
+
+    Ends early when nothing new within the limits is found. ValueError where the evaluator does
+    not know the space, or where nothing in the space keeps the limits.
+    """
+    evaluator.check(space)
+    history = History(space, objective) if history is None else history
+    size = strategy.generation if evaluator.cheap else workers
+    stalled = 0
+    while len(history) < budget and stalled < PATIENCE:
+        rng = np.random.default_rng([seed, len(history), stalled])
+        # batches end at multiples of their size, so that a search stopped there goes on exactly
+        count = min(size - len(history) % size, budget - len(history))
+        proposals = strategy.propose(history, count, rng)
+        if evaluator.pooled:
+            proposals = nearest_in_pool(proposals, evaluator, history)
+        proposals = fresh(proposals, history)[:count]
+        if not len(proposals):
+            if not len(history):
+                raise ValueError(nothing_feasible(space, objective))
+            stalled += 1
+            continue
+        stalled = 0
+        history.extend(proposals, answers(evaluator, space, proposals), space.costs(proposals))
+        if record is not None:
+            record(history)
+    return history
+
+
+def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
+    """What the evaluator says; an exception inside it makes failed rows with its text."""
+    try:
+        evaluations = evaluator.evaluate(space, genotypes)
+    except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
+        count = len(genotypes)
+        nothing = np.full(count, np.nan)
+        reason = f"{type(error).__name__}: {error}"
+        return Evaluations(nothing, nothing, np.zeros(count), np.full(count, reason, object))
+    if len(evaluations) != len(genotypes):
+        raise ValueError(
+            f"evaluator: {evaluator.name!r} gave {len(evaluations)} answers "
+            f"to {len(genotypes)} genotypes"
+        )
+    return evaluations
+
+
+def nearest_in_pool(proposals: np.ndarray, evaluator: Evaluator, history: History) -> np.ndarray:
+    """Each proposal replaced by the measured network nearest to it that is feasible and new."""
+    assert evaluator.measured is not None  # that is what pooled means
+    pool = fresh(evaluator.measured.genotypes, history)
+    taken = np.zeros(len(pool), bool)
+    for proposal in proposals:
+        if taken.all():
+            break
+        distance = (pool != proposal).sum(1) + taken * (pool.shape[1] + 1)
+        taken[distance.argmin()] = True
+    return pool[taken]
+
+
+def nothing_feasible(space: SearchSpace, objective: Objective) -> str:
+    """Why nothing was evaluated: each limit beside what the space can do."""
+    for name, largest in objective.all_limits:
+        low, high = space.cost_range(name)
+        if largest < low:
+            return (
+                f"target_{name}: {largest:.10g} is below what space {space.name!r} can do; "
+                f"its {name} range from {low:,} to {high:,}"
+            )
+    return f"limits: no network of space {space.name!r} keeps all of {objective.all_limits}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    from nas.command import run
+
+    return run(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

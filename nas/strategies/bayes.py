@@ -1,0 +1,302 @@
+"""A Bayesian quadratic model of accuracy over any space, cheap enough to refit at every proposal.
+
+A network is described by u = [1, totals, contrasts]: the logarithms of its physical totals and
+orthogonal contrasts for each decision. Every feature is a sum of products of two linear forms of
+u, so that weights over the features collapse to one small matrix W with accuracy = u' W u, and
+thousands of candidates under many posterior samples cost one batched matrix product.
+
+Features come in groups (`PRIOR`), each with one prior variance, which is learned from the data
+by maximising the marginal likelihood ("MM algorithms for variance components models", Zhou, Hu,
+Qiao, Cho and Zhou 2019). Decisions whose names differ only in their number ("block0_e",
+"block1_e") share effects: this is what makes a few dozen evaluations enough.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from search_spaces.cost import Cost, Costs
+from search_spaces.space import SearchSpace
+
+# Share of a standardised accuracy's variance that each group is expected to explain.
+PRIOR: dict[str, float] = {
+    "total": 1.0,  # logarithms of FLOPs, params, activations
+    "sum": 0.5,  # a decision summed over the stages: total depth, total expansion, ...
+    "trend": 0.1,  # the same weighed by the stage's number: deeper early or late?
+    "slope": 0.5,  # one ordered decision of one stage
+    "shape": 0.1,  # its curvature, or an unordered decision
+    "square": 0.5,  # squares and products of totals and sums: diminishing returns
+    "stage": 0.1,  # pairs of decisions of one stage
+    "stage_sum": 0.1,  # the same pair summed over the stages
+    "kind": 0.05,  # pairs of like decisions of two stages
+}
+NOISE = 0.02  # expected share of noise
+TRUST = 0.5  # observations that the expectations above weigh in each group; small: data decide
+UPDATES = 12  # the variances settle to a few percent in about ten updates
+MAX_GROUP = 2_000  # a group with more features is left out: too slow, and never identified
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The features of one space; built by `make_basis`.
+
+    codes   float32 [contrasts, options]: the contrasts of every option; owner [contrasts]: the
+            column of the genotype they code.
+    fields  the costs used as totals; center, spread [totals] standardise their logarithms.
+    forms   [u, forms]: linear forms of u.
+    left, right  [terms]: the two forms of each product; first [features]: each feature's first.
+    scale, group [features]: constant factor, and index into `names`, the groups in use.
+    """
+
+    codes: np.ndarray
+    owner: np.ndarray
+    fields: tuple[str, ...]
+    center: np.ndarray
+    spread: np.ndarray
+    forms: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    first: np.ndarray
+    scale: np.ndarray
+    group: np.ndarray
+    names: tuple[str, ...]
+
+    def describe(self, genotypes: np.ndarray, costs: Costs) -> np.ndarray:
+        """u of genotypes [n, decisions]: float32 [n, 1 + totals + contrasts]."""
+        start = 1 + len(self.fields)
+        described = np.empty((len(genotypes), start + len(self.owner)), np.float32)
+        described[:, 0] = 1.0
+        totals = (log_totals(costs, self.fields) - self.center) / self.spread
+        described[:, 1:start] = np.nan_to_num(totals)  # an unknown total says nothing
+        described[:, start:] = self.codes[np.arange(len(self.owner)), genotypes[:, self.owner]]
+        return described
+
+    def features(self, described: np.ndarray) -> np.ndarray:
+        """Features float64 [n, features] of networks described by u."""
+        forms = described.astype(np.float64) @ self.forms
+        products = forms[:, self.left] * forms[:, self.right]
+        return np.add.reduceat(products, self.first, axis=1) * self.scale
+
+    def collapse(self, weights: np.ndarray) -> np.ndarray:
+        """Weights [features, b] as matrices float32 [b, u, u] with accuracy = u' W u."""
+        counts = np.diff(np.append(self.first, len(self.left)))
+        terms = np.repeat(weights * self.scale[:, None], counts, axis=0).T
+        owner = np.repeat(self.group, counts)
+        products = np.zeros((weights.shape[1], self.forms.shape[1], self.forms.shape[1]))
+        for index in range(len(self.names)):  # within a group no two terms share a product
+            own = owner == index
+            products[:, self.left[own], self.right[own]] += terms[:, own]
+        return (self.forms @ products @ self.forms.T).astype(np.float32)
+
+
+def make_basis(space: SearchSpace) -> Basis:
+    """The features of a space, from the options and names of its decisions and from its costs."""
+    fields, center, spread = standardised_totals(space)
+    start = 1 + len(fields)
+    coded = [code for item in enumerate(space.choices.items()) for code in coded_decision(*item)]
+    codes = np.zeros((len(coded), max(map(len, space.choices.values()))), np.float32)
+    for row, contrast in enumerate(coded):
+        codes[row, : len(contrast.code)] = contrast.code
+    forms, terms = shared_terms(coded, start)
+    terms |= single_terms(coded, start) | pair_terms(coded, start)
+    groups = {name: group for name, group in terms.items() if 0 < len(group) <= MAX_GROUP}
+    features = [products for group in groups.values() for products in group]
+    sizes = [len(products) for products in features]
+    members = np.repeat([len(group) for group in groups.values()], list(map(len, groups.values())))
+    left, right = np.array(list(itertools.chain(*features)), np.int64).T
+    return Basis(
+        codes=codes,
+        owner=np.array([contrast.column for contrast in coded], np.int64),
+        fields=fields, center=center, spread=spread, forms=forms, left=left, right=right,
+        first=np.cumsum([0, *sizes[:-1]]),
+        scale=(members * sizes) ** -0.5,  # a group varies by about 1 over the space, any its size
+        group=np.repeat(np.arange(len(groups)), list(map(len, groups.values()))),
+        names=tuple(groups),
+    )  # fmt: skip
+
+
+class Contrast(NamedTuple):
+    """One contrast of one decision.
+
+    column, rank  the decision's column in a genotype, and which of its contrasts this is.
+    code          [options] of mean 0 and variance 1.
+    step          deviation of the options' values where this is the slope of an ordered decision,
+                  so that step * code is the value but for a constant; 0 for other contrasts.
+    kind, stage   what decisions of the same sort in other stages, and other decisions of the same
+                  stage, have in common; number is the stage's.
+    """
+
+    column: int
+    rank: int
+    code: np.ndarray
+    step: float
+    kind: Hashable
+    stage: str
+    number: float
+
+
+def coded_decision(column: int, decision: tuple[str, Sequence[Hashable]]) -> list[Contrast]:
+    """All contrasts of one decision, none where it has a single option.
+
+    Ordered options (numbers, booleans) get a slope and a curvature in the option's value; others
+    an arbitrary rotation of all differences, which an isotropic prior does not see.
+    """
+    name, options = decision
+    if len(options) < 2:
+        return []
+    step, kind_of_options = 0.0, tuple(options)
+    if all(isinstance(option, (int, float)) for option in options):
+        values = np.array(options, np.float64)
+        step, kind_of_options = values.std(), ()  # slopes add up even where the options differ
+        powers = np.vander((values - values.mean()) / step, min(len(options), 3), increasing=True)
+    else:
+        powers = np.column_stack([np.ones(len(options)), np.eye(len(options))[:, 1:]])
+    codes = np.linalg.qr(powers)[0][:, 1:] * np.sqrt(len(options))
+    codes *= np.where((codes * powers[:, 1:]).sum(0) < 0, -1.0, 1.0)
+    match = re.match(r"(\D*)(\d+)(.*)", name)
+    before, number, behind = match.groups() if match else (name, "", "")
+    stage = before + number if match else ""  # decisions without a number make one stage
+    return [
+        Contrast(column, rank, code, step if rank == 0 else 0.0,
+                 (before, behind, kind_of_options), stage, float(number or 0))
+        for rank, code in enumerate(codes.T)
+    ]  # fmt: skip
+
+
+def log_totals(costs: Costs, fields: Iterable[str]) -> np.ndarray:
+    """Natural logarithms [n, fields] of costs; NaN where a cost is not positive."""
+    columns = [np.asarray(getattr(costs, field), np.float64) for field in fields]
+    raw = np.array(columns).reshape(len(columns), len(costs)).T
+    return np.log(np.where(raw > 0, raw, np.nan))
+
+
+def standardised_totals(space: SearchSpace) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+    """The costs that are positive and vary over the space; center and spread of their logs."""
+    costs = space.costs(space.sample(256, np.random.default_rng(0)))
+    logs = log_totals(costs, Cost._fields)
+    known = np.isfinite(logs).all(0)
+    varied = known & (np.where(known, logs, 0.0).std(0) > 1e-3)
+    fields = tuple(itertools.compress(Cost._fields, varied))
+    return fields, logs[:, varied].mean(0), logs[:, varied].std(0)
+
+
+Terms = dict[str, list[list[tuple[int, int]]]]  # group -> features -> products of two forms
+
+
+def shared_terms(coded: list[Contrast], start: int) -> tuple[np.ndarray, Terms]:
+    """Linear forms [u, forms] and the terms of what decisions of one kind share.
+
+    The first forms are u itself, in which contrasts begin at `start`; then, for each contrast
+    that occurs in several stages, its sum over the stages and, for slopes, its trend along them.
+    """
+    forms = list(np.eye(start + len(coded)))
+    terms: Terms = {"sum": [], "trend": []}
+    size: list[int] = list(range(1, start))  # forms that measure the size of a network
+    for _, rows in grouped(coded, lambda contrast: (contrast.kind, contrast.rank)):
+        weights = np.array([coded[row].step or 1.0 for row in rows])
+        numbers = np.array([coded[row].number for row in rows])
+        if len(rows) < 2 or np.ptp(numbers) == 0:
+            continue
+        terms["sum"].append([(0, len(forms))])
+        if coded[rows[0]].step:
+            size.append(len(forms))
+            terms["trend"].append([(0, len(forms) + 1)])
+        trend = weights * (numbers - numbers.mean())
+        for values in (weights, trend) if coded[rows[0]].step else (weights,):
+            form = np.zeros(start + len(coded))
+            form[start + np.array(rows)] = values / np.linalg.norm(values)
+            forms.append(form)
+    terms["square"] = [[pair] for pair in itertools.combinations_with_replacement(size, 2)]
+    return np.array(forms).T, terms
+
+
+def single_terms(coded: list[Contrast], start: int) -> Terms:
+    """The terms of single totals and single decisions."""
+    slopes = [start + row for row, contrast in enumerate(coded) if contrast.step]
+    shapes = [start + row for row, contrast in enumerate(coded) if not contrast.step]
+    return {
+        "total": [[(0, form)] for form in range(1, start)],
+        "slope": [[(0, form)] for form in slopes],
+        "shape": [[(0, form)] for form in shapes],
+    }
+
+
+def pair_terms(coded: list[Contrast], start: int) -> Terms:
+    """The terms of pairs of decisions."""
+    pairs = [
+        (a, b)
+        for a, b in itertools.combinations(range(len(coded)), 2)
+        if coded[a].column != coded[b].column
+    ]
+    within = [(a, b) for a, b in pairs if coded[a].stage == coded[b].stage]
+    alike = [(a, b) for a, b in pairs if coded[a].kind == coded[b].kind]
+    slopes = [(a, b) for a, b in within if coded[a].step and coded[b].step]
+    same = grouped(slopes, lambda pair: (coded[pair[0]].kind, coded[pair[1]].kind))
+    return {
+        "stage": [[(start + a, start + b)] for a, b in within],
+        "stage_sum": [
+            [(start + slopes[index][0], start + slopes[index][1]) for index in indices]
+            for _, indices in same
+            if len(indices) > 1
+        ],
+        "kind": [[(start + a, start + b)] for a, b in alike],
+    }
+
+
+def grouped(items: Sequence[Any], key: Callable[[Any], Hashable]) -> list[tuple[Any, list[int]]]:
+    """The indices of items with equal key, in order of first appearance."""
+    found: dict[Hashable, list[int]] = {}
+    for index, item in enumerate(items):
+        found.setdefault(key(item), []).append(index)
+    return list(found.items())
+
+
+def posterior_weights(
+    features: np.ndarray,
+    targets: np.ndarray,
+    deviation: np.ndarray,
+    noise: float,
+    heat: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Weights [f, b]: the posterior's mean plus `heat` [b] times a random deviation from it.
+
+    features [n, f] and targets [n] are the observations, deviation [f] the prior deviation of
+    each weight, noise the variance of the targets. A deviation is a prior draw corrected by what
+    it would have seen (Matheron's rule; Wilson et al. 2021), so heat 1 gives exact samples.
+    """
+    scaled = features * deviation
+    prior = rng.standard_normal((scaled.shape[1], len(heat)))
+    seen = scaled @ prior + np.sqrt(noise) * rng.standard_normal((len(scaled), len(heat)))
+    covariance = scaled @ scaled.T
+    covariance[np.diag_indices_from(covariance)] += noise
+    solved = np.linalg.solve(covariance, targets[:, None] - heat * seen)
+    return deviation[:, None] * (heat * prior + scaled.T @ solved)
+
+
+def fit_prior(basis: Basis, features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
+    """Prior deviation of every weight [f] and the variance of the noise, in units of the targets.
+
+    Every group's variance is where the marginal likelihood of standardised targets [n] of
+    features [n, f] is highest, under an inverse-gamma prior around `PRIOR` worth `TRUST`
+    observations.
+    """
+    count = len(targets)
+    parts = [features[:, basis.group == index] for index in range(len(basis.names))]
+    kernels = np.stack([part @ part.T for part in parts] + [np.eye(count)])
+    flat = kernels.reshape(len(kernels), -1)
+    expected = np.array([PRIOR[name] for name in basis.names] + [NOISE])
+    variances = expected.copy()
+    for _ in range(UPDATES):
+        inverse = np.linalg.inv((variances @ flat).reshape(count, count))
+        weighed = inverse @ targets
+        trace = flat @ inverse.ravel()
+        gain = variances**2 * ((kernels @ weighed) @ weighed) + TRUST * expected
+        variances = (np.sqrt(TRUST**2 + 4 * trace * gain) - TRUST) / (2 * trace)
+    return np.sqrt(variances[:-1])[basis.group], float(variances[-1])

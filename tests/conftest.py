@@ -1,0 +1,24 @@
+"""Fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# two test processes share two cores: more threads would only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of measurements and images beside the project; skips where it is absent."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("SHARED_DATA", beside))
+    if not folder.is_dir():
+        if os.environ.get("CI") and beside.parent.is_dir():
+            pytest.fail(f"CI must have the shared data, but {folder} is missing")
+        pytest.skip(f"needs the data sets of {folder} (SHARED_DATA names another place)")
+    return folder

@@ -1,0 +1,187 @@
+"""The ImageNet surrogate: quality claims, speed, the file it ships in, and its messages."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.fit_imagenet_surrogate import main, read_measurements
+from experiments.surrogate_families import shipped
+from experiments.surrogate_scores import Predicted, fold_of, kendall_tau, scores
+from nas.evaluators.surrogate import (
+    SurrogateEvaluator,
+    load_surrogate,
+    read_surrogate,
+    write_surrogate,
+)
+from search_spaces.catalog import space as space_named
+
+SPACE = space_named("efficientnet")
+RESULTS = Path(__file__).resolve().parents[2] / "experiments/results/imagenet_surrogate.json"
+
+
+@pytest.fixture(scope="module")
+def measurements(shared_data):
+    return read_measurements(shared_data / "imagenet_measurements" / "train.parquet", SPACE)
+
+
+def genotypes(count: int, seed: int = 0) -> np.ndarray:
+    return SPACE.sample(count, np.random.default_rng(seed))
+
+
+def test_recorded_scores_reach_the_goals():
+    """tau >= 0.93, MAE <= 0.28, coverage within 5 points, extrapolation better than a ridge."""
+    results = json.loads(RESULTS.read_text())
+    assert len(results["cross_validation"]) >= 3
+    for fold_scores in results["cross_validation"].values():
+        assert fold_scores["kendall_tau"] >= 0.93
+        assert fold_scores["mae"] <= 0.28
+        assert fold_scores["coverage_68"] == pytest.approx(0.68, abs=0.05)
+        assert fold_scores["coverage_95"] == pytest.approx(0.95, abs=0.05)
+    assert results["extrapolation"]["kendall_tau"] > 0.51
+    assert abs(results["extrapolation"]["bias"]) < 0.19
+    assert len(results["families"]) >= 5
+
+
+def test_a_held_out_fold_is_predicted_as_recorded(measurements):
+    """One of the five fits anew, from the measurements: what the results file says is so."""
+    held = fold_of(measurements.genotypes, 0) == 0
+    predict = shipped(SPACE, measurements.genotypes[~held], measurements.accuracy[~held])
+    predicted = Predicted(*predict(measurements.genotypes[held]))
+    found = scores(measurements.accuracy[held], predicted)
+    assert found["kendall_tau"] >= 0.925
+    assert found["mae"] <= 0.29
+    assert found["coverage_68"] == pytest.approx(0.68, abs=0.06)
+    assert found["coverage_95"] == pytest.approx(0.95, abs=0.05)
+
+
+def test_the_shipped_file_holds_the_measured_networks(measurements):
+    """All measured networks once, repeats averaged, and predictions that fit them closely."""
+    surrogate = load_surrogate()
+    distance, row = surrogate.nearest(measurements.genotypes)
+    assert (distance == 0).all()
+    assert np.abs(surrogate.measured.accuracy[row] - measurements.accuracy).mean() < 0.01
+    mean, _ = surrogate.predict(measurements.genotypes)
+    assert kendall_tau(mean[:1500], measurements.accuracy[:1500]) > 0.93
+    assert np.abs(mean - measurements.accuracy).mean() < 0.28
+
+
+def test_reference_network_reads_the_short_schedule():
+    """EfficientNet-B0 is about 66% under the measurements' schedule (not 77%)."""
+    b0 = SPACE.encode(SPACE.references["EfficientNet-B0"])[None]
+    mean, std = load_surrogate().predict(b0)
+    assert mean[0] == pytest.approx(66.0, abs=0.5)
+    assert 0.1 < std[0] < 0.5
+
+
+def test_predictions_do_not_depend_on_the_batch():
+    rows = genotypes(20_000)
+    mean, std = load_surrogate().predict(rows)
+    again, std_again = load_surrogate().predict(rows[9_000:9_003].astype(np.int64))
+    assert mean.dtype == std.dtype == np.float64
+    np.testing.assert_allclose(again, mean[9_000:9_003], rtol=1e-12)
+    np.testing.assert_allclose(std_again, std[9_000:9_003], rtol=1e-12)
+    assert (std > 0).all()
+    assert (mean < 78).all()
+    assert [len(part) for part in load_surrogate().predict(rows[:0])] == [0, 0]
+
+
+def test_half_a_million_predictions_take_seconds():
+    """A loose bound for shared machines; the results file has the measured rate."""
+    rows = genotypes(100_000)
+    start = time.perf_counter()
+    load_surrogate().predict(rows)
+    assert time.perf_counter() - start < 2.0
+    recorded = json.loads(RESULTS.read_text())["speed"]
+    assert all(row["per_second"] >= 500_000 for row in recorded)
+    assert all(row["peak_extra_mb"] < 50 for row in recorded)
+
+
+def test_nearest_is_the_least_hamming_distance():
+    surrogate, rows = load_surrogate(), genotypes(50)
+    distance, row = surrogate.nearest(rows)
+    expected = (surrogate.measured.genotypes[None] != rows[:, None]).sum(2)
+    np.testing.assert_array_equal(distance, expected.min(1))
+    np.testing.assert_array_equal(row, expected.argmin(1))
+
+
+def test_the_file_is_small_and_holds_no_pickle(tmp_path):
+    file = resources.files("nas.evaluators").joinpath("imagenet_surrogate.npz")
+    with resources.as_file(file) as path:
+        assert path.stat().st_size < 1_000_000
+        with np.load(path, allow_pickle=False) as arrays:
+            assert all(arrays[name].dtype != object for name in arrays.files)
+        assert zipfile.ZipFile(path).testzip() is None
+        surrogate = read_surrogate(path)
+        write_surrogate(tmp_path / "copy.npz", surrogate)
+        assert (tmp_path / "copy.npz").read_bytes() == path.read_bytes()
+    assert "Apache-2.0" in surrogate.source
+    assert "short" in surrogate.unit
+
+
+def test_json_archive_equals_the_parquet_rows(shared_data, measurements):
+    samples = read_measurements(shared_data / "imagenet_measurements" / "sample_jsons", SPACE)
+    assert len(samples.accuracy) == 12
+    for genotype, accuracy, params in zip(*samples, strict=True):
+        row = (measurements.genotypes == genotype).all(1)
+        assert accuracy in measurements.accuracy[row]
+        assert params == measurements.params[row][0]
+
+
+def test_params_of_the_measurements_are_ours(measurements):
+    """The decisions mean what the measurements mean by them: params agree to the unit."""
+    np.testing.assert_allclose(
+        SPACE.costs(measurements.genotypes).params, measurements.params, atol=0.5, rtol=0
+    )
+
+
+def test_evaluator_answers_for_its_space_only():
+    evaluator = SurrogateEvaluator(load_surrogate("imagenet"))
+    answers = evaluator.evaluate(SPACE, genotypes(100))
+    mean, std = load_surrogate().predict(genotypes(100))
+    np.testing.assert_array_equal(answers.accuracy, mean)
+    np.testing.assert_array_equal(answers.std, std)
+    assert answers.error is None
+    assert (answers.seconds > 0).all()
+    for other in (space_named("mnasnet"), space_named("efficientnet", resolution=32)):
+        with pytest.raises(ValueError, match=r"fitted on .*'efficientnet' .*resolution 224.*width"):
+            evaluator.check(other)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.zeros((2, 5), np.int8), r"shape \(2, 5\) is not \[n, 28\]"),
+        (np.zeros(28, np.int8), r"shape \(28,\)"),
+        (np.zeros((1, 28)), "no integer type"),
+        (np.full((1, 28), 3, np.int8), r"option 3 of 'block0_e' is not in 0\.\.2"),
+        (np.full((1, 28), -1, np.int8), "option -1 of 'block0_e'"),
+    ],
+)
+def test_wrong_genotypes_are_named(rows, message):
+    with pytest.raises(ValueError, match=message):
+        load_surrogate().predict(rows)
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(ValueError, match="'cifar' is unknown; known are imagenet"):
+        load_surrogate("cifar")
+
+
+def test_measurements_that_cannot_be_read_are_one_line(tmp_path, capsys):
+    assert main(["--measurements", str(tmp_path / "none.parquet")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"holds no result_\*\.json"):
+        read_measurements(tmp_path, SPACE)
+    architecture = SPACE.choices_of(genotypes(1)[0]) | {"block0_k": 4}
+    record = {"architecture": architecture, "metrics": {"val_top1": 60.0}}
+    record["model_info"] = {"params": 3.0}
+    (tmp_path / "result_1.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r"block0_k is 4, which is not one of \(3, 5\)"):
+        read_measurements(tmp_path, SPACE)
