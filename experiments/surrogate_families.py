@@ -156,7 +156,6 @@ FAMILIES: dict[str, Family] = {
     "pairs and totals, warped": evidence_model(PAIRS, CEILING),
     "+ whole stages, sums, gates, plain accuracy": evidence_model(None, None),
     "+ whole stages, sums, gates, warped (shipped)": shipped,
-    "the same, ceiling 72": evidence_model(None, 72.0),
     "Gaussian process": gaussian_process,
     "boosted trees": boosted_trees,
 }

@@ -85,8 +85,8 @@ def evaluator(
         return read_table(table, space, column=table_column)
     if table is not None:
         raise ValueError("table: a file is given, but the evaluator is 'surrogate', not 'table'")
-    from nas.evaluators.surrogate import SurrogateEvaluator
+    from nas.evaluators.surrogate import SurrogateEvaluator, load_surrogate
 
-    surrogate = SurrogateEvaluator()
+    surrogate = SurrogateEvaluator(load_surrogate("imagenet"))
     surrogate.check(space)
     return surrogate

@@ -35,9 +35,9 @@ def warp(accuracy: np.ndarray, ceiling: float) -> np.ndarray:
 class Basis:
     """Features of the genotypes of a space whose decisions are `block{i}_{e,k,l,se}`.
 
-    Single decisions and their products two by two, whole stages, sums over the stages and their
-    products, polynomials in the logs of FLOPs, params, activations and depth, and those logs
-    times single decisions. Centres and scales come from 20,000 genotypes of a fixed seed.
+    Single decisions and their products two by two, whole stages, sums over the early and over the
+    late stages with their products, polynomials in the logs of FLOPs, params, activations and
+    depth, and those logs times single decisions. Centres and scales come from 20,000 genotypes of a fixed seed.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -132,13 +132,15 @@ class Basis:
         return np.stack([self._options[j][genotypes[:, j]] for j in columns], axis=1)
 
     def _raw_sums(self, genotypes: np.ndarray) -> np.ndarray:
-        """Sums over the stages, [n, 11]; each term looks at one stage."""
+        """Sums over the first three and over the later stages, [n, 16]; terms see one stage."""
         e, k, layers, se = (self._values(genotypes, letter) for letter in ("e", "k", "l", "se"))
         terms = [
-            e == 1, np.log(e), (k - 1) * layers, k > 3, layers * se, se, layers * (e == 1), layers,
-            (e == 1) * se, (e > 1) * (layers - 1), np.log(e * layers),
+            e == 1, np.log(e), (k - 1) * layers, layers * se, layers * (e == 1), layers,
+            (e == 1) * se, (e > 1) * (layers - 1),
         ]  # fmt: skip
-        return np.stack([term.sum(1) for term in terms], axis=1).astype(np.float64)
+        early, late = slice(0, 3), slice(3, None)
+        parts = [term[:, stages].sum(1) for stages in (early, late) for term in terms]
+        return np.stack(parts, axis=1).astype(np.float64)
 
 
 def _contrasts(options: int) -> np.ndarray:
@@ -179,30 +181,43 @@ def fit(
     sizes = np.bincount(groups)
     prior, noise = np.full(len(sizes), PRIOR_VARIANCE), NOISE_VARIANCE
     for _ in range(iterations):
-        inverse, weights, _ = _solve(gram, projection, prior[groups], noise)
+        root, weights, _ = _solve(gram, projection, prior[groups], noise)
         # effective number of parameters of each group: how far the data narrow its prior
-        effective = np.bincount(groups, 1 - np.diag(inverse), len(sizes))
+        effective = np.bincount(groups, 1 - np.einsum("ij,ij->j", root, root), len(sizes))
         squares = np.bincount(groups, weights**2, len(sizes))
         prior = np.maximum(squares / np.maximum(effective, 1e-9), 1e-9)
         residual = total - 2 * weights @ projection + weights @ gram @ weights
         noise = residual / (len(latent) - effective.sum())
-    inverse, weights, matrix = _solve(gram, projection, prior[groups], noise)
-    scale = np.sqrt(prior[groups])
+    root, weights, determinant = _solve(gram, projection, prior[groups], noise)
     misfit = (total - weights @ projection) / noise
-    volume = np.linalg.slogdet(matrix)[1] + len(latent) * np.log(2 * np.pi * noise)
-    covariance = inverse * scale[:, None] * scale
-    return Posterior(offset, weights, covariance, noise, -0.5 * (volume + misfit))
+    volume = determinant + len(latent) * np.log(2 * np.pi * noise)
+    root *= np.sqrt(prior[groups])
+    return Posterior(offset, weights, root.T @ root, noise, float(-0.5 * (volume + misfit)))
 
 
 def _solve(
     gram: np.ndarray, projection: np.ndarray, prior: np.ndarray, noise: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inverse posterior precision in units of the prior, weights, and that precision."""
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Posterior in units of the prior: R with R'R the covariance, weights, log |precision|."""
     scale = np.sqrt(prior)
     precision = gram * (scale[:, None] * scale / noise)
     precision[np.diag_indices_from(precision)] += 1.0
-    inverse = np.linalg.inv(precision)
-    return inverse, scale * (inverse @ (scale * projection / noise)), precision
+    lower = np.linalg.cholesky(precision)
+    root = _inverse_of_lower(lower)
+    weights = scale * (root.T @ (root @ (scale * projection / noise)))
+    return root, weights, 2 * np.log(np.diag(lower)).sum()
+
+
+def _inverse_of_lower(lower: np.ndarray) -> np.ndarray:
+    """Inverse of a lower triangular matrix by halves: matrix products, which all cores share."""
+    half = len(lower) // 2
+    if half < 32:
+        return np.linalg.inv(lower)
+    out = np.zeros_like(lower)
+    out[:half, :half] = _inverse_of_lower(lower[:half, :half])
+    out[half:, half:] = _inverse_of_lower(lower[half:, half:])
+    out[half:, :half] = -out[half:, half:] @ (lower[half:, :half] @ out[:half, :half])
+    return out
 
 
 def tabulate(
