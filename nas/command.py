@@ -12,7 +12,7 @@ from nas import catalog, record
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import REWARDS, Objective
-from nas.search import search
+from nas.search import check_limits, search
 from nas.strategies.base import Strategy
 from nas.units import parse_quantity
 from search_spaces.catalog import SPACES, space
@@ -156,6 +156,7 @@ def _parts(settings: dict[str, Any]) -> tuple[SearchSpace, Objective, Strategy, 
         settings["over_target"], limits=() if params is None else (("params", params),),
     )  # fmt: skip
     settings["exponent"] = objective.exponent
+    check_limits(the_space, objective)
     the_strategy = catalog.strategy(settings["strategy"], the_space, objective)
     if settings["budget"] is None:
         settings["budget"] = catalog.STRATEGIES[settings["strategy"]].budget

@@ -22,6 +22,7 @@ class History:
         self.space, self.objective = space, objective
         self._count = 0
         self._keys: set[int] = set()
+        self._front: tuple[int, np.ndarray] | None = None  # for that many rows
         self._columns: dict[str, np.ndarray] = {
             "genotypes": np.empty((0, len(space.choices)), np.int8),
             "error": np.empty(0, object),
@@ -69,7 +70,7 @@ class History:
         """Which genotypes [n, decisions] were evaluated before, bool [n]."""
         known = self._keys
         keys = self.space.keys(genotypes).tolist()
-        return np.fromiter((key in known for key in keys), bool, len(keys))
+        return np.fromiter(map(known.__contains__, keys), bool, len(keys))
 
     def _view(self, name: str) -> np.ndarray:
         view = self._columns[name][: self._count]
@@ -112,4 +113,6 @@ class History:
 
     def front(self) -> np.ndarray:
         """Rows of the Pareto front of accuracy against FLOPs, by rising FLOPs."""
-        return pareto_front(self.accuracy, self.costs.flops)
+        if self._front is None or self._front[0] != self._count:
+            self._front = (self._count, pareto_front(self.accuracy, self.costs.flops))
+        return self._front[1]

@@ -110,21 +110,43 @@ def write_history(folder: Path, history: History) -> None:
 
     columns: dict[str, Any] = {}
     for column, (decision, options) in enumerate(history.space.choices.items()):
-        try:
-            values = pyarrow.array(options)
-        except pyarrow.ArrowException:  # options that are no plain values
-            values = pyarrow.array([str(option) for option in options])
-        indices = pyarrow.array(history.genotypes[:, column])
-        columns[decision] = pyarrow.DictionaryArray.from_arrays(indices, values)
+        columns[decision] = _labelled(history.genotypes[:, column], options)
     for name in ("accuracy", "std", "seconds", "reward"):
-        columns[name] = getattr(history, name)
+        columns[name] = _numbers(getattr(history, name))
     for name in Cost._fields:
-        columns[name] = getattr(history.costs, name)
-    columns["error"] = pyarrow.array(history.error, pyarrow.string())
+        columns[name] = _numbers(getattr(history.costs, name))
+    reasons = {reason: index for index, reason in enumerate(dict.fromkeys(["", *history.error]))}
+    indices = np.array([reasons[reason] for reason in history.error], np.int64)
+    columns["error"] = _labelled(indices, tuple(reasons))
     table = pyarrow.table(columns)
+    few = [*history.space.choices, "error"]  # only these repeat enough to be worth a dictionary
     write_whole(
-        folder / "history.parquet", lambda path: pyarrow.parquet.write_table(table, str(path))
+        folder / "history.parquet",
+        lambda path: pyarrow.parquet.write_table(table, str(path), use_dictionary=few),
     )
+
+
+def _numbers(values: np.ndarray) -> Any:
+    """A numeric array [n] as an Arrow array; `pyarrow.array` would import pandas to look at it."""
+    import pyarrow
+
+    kinds = {"int8": pyarrow.int8(), "int64": pyarrow.int64(), "float64": pyarrow.float64()}
+    buffer = pyarrow.py_buffer(np.ascontiguousarray(values))
+    return pyarrow.Array.from_buffers(kinds[values.dtype.name], len(values), [None, buffer])
+
+
+def _labelled(indices: np.ndarray, labels: tuple) -> Any:
+    """An Arrow column of labels given by their indices [n]; as text where types are mixed."""
+    import pyarrow
+
+    def column(values: tuple) -> Any:
+        return pyarrow.concat_arrays([pyarrow.repeat(pyarrow.scalar(v), 1) for v in values])
+
+    try:
+        values = column(labels)
+    except (pyarrow.ArrowException, TypeError):
+        values = column(tuple(str(label) for label in labels))
+    return pyarrow.DictionaryArray.from_arrays(_numbers(indices), values)
 
 
 def read_history(folder: Path, space: SearchSpace, objective: Objective) -> History:
@@ -140,7 +162,7 @@ def read_history(folder: Path, space: SearchSpace, objective: Objective) -> Hist
         table = pyarrow.parquet.read_table(path)
         genotypes = np.empty((table.num_rows, len(space.choices)), np.int8)
         for column, (decision, options) in enumerate(space.choices.items()):
-            genotypes[:, column] = _option_indices(table[decision].combine_chunks(), options)
+            genotypes[:, column] = _option_indices(table[decision], options)
         answers = Evaluations(
             *(table[name].to_numpy() for name in ("accuracy", "std", "seconds")),
             error=np.array(table["error"].to_pylist(), object),
@@ -154,11 +176,14 @@ def read_history(folder: Path, space: SearchSpace, objective: Objective) -> Hist
 
 
 def _option_indices(column: Any, options: tuple) -> np.ndarray:
-    """Indices of a decision's options; parquet may have reordered its dictionary."""
-    known = {option: index for index, option in enumerate(options)}
-    known.update({str(option): index for index, option in enumerate(options)})
-    order = np.array([known[value] for value in column.dictionary.to_pylist()], np.int8)
-    return order[column.indices.to_numpy()]
+    """Indices into a decision's options of a column that holds the options, or their texts."""
+    known = {str(option): index for index, option in enumerate(options)}
+    known |= {option: index for index, option in enumerate(options)}
+    encoded = column.combine_chunks()
+    if not hasattr(encoded, "dictionary"):
+        encoded = encoded.dictionary_encode()
+    order = np.array([known[value] for value in encoded.dictionary.to_pylist()], np.int8)
+    return order[encoded.indices.to_numpy()]
 
 
 def best_record(history: History, row: int) -> dict[str, Any]:

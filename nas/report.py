@@ -188,12 +188,10 @@ def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> lis
 
 
 def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: Evaluator) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure  # pyplot would take twice as long to import
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5), dpi=120)
+    figure = Figure(figsize=(8, 5), dpi=120)
+    axes = figure.add_subplot()
     _draw_evaluated(axes, history)
     if evaluator.measured is not None and not evaluator.pooled:
         genotypes, accuracy = evaluator.measured.genotypes, evaluator.measured.accuracy
@@ -217,7 +215,6 @@ def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: 
     axes.grid(alpha=0.25)
     figure.tight_layout()
     figure.savefig(path, format="png")
-    pyplot.close(figure)
 
 
 def _draw_evaluated(axes: Any, history: History) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from nas.evaluators.base import Evaluations, Evaluator
 from nas.history import History
 from nas.objective import Objective
-from nas.strategies.base import Strategy, fresh
+from nas.strategies.base import Strategy, admitted, fresh
 from search_spaces.space import SearchSpace
 
 PATIENCE = 5  # proposals in a row without anything new: the space counts as searched
@@ -55,14 +55,15 @@ def search(
         proposals = strategy.propose(history, count, rng)
         if evaluator.pooled:
             proposals = nearest_in_pool(proposals, evaluator, history)
-        proposals = fresh(proposals, history)[:count]
+        proposals, costs = admitted(proposals[:count], history)
         if not len(proposals):
             if not len(history):
-                raise ValueError(nothing_feasible(space, objective))
+                check_limits(space, objective)
+                raise ValueError(f"limits: no network keeps all of {objective.all_limits}")
             stalled += 1
             continue
         stalled = 0
-        history.extend(proposals, answers(evaluator, space, proposals), space.costs(proposals))
+        history.extend(proposals, answers(evaluator, space, proposals), costs)
         if record is not None:
             record(history)
     return history
@@ -98,16 +99,15 @@ def nearest_in_pool(proposals: np.ndarray, evaluator: Evaluator, history: Histor
     return pool[taken]
 
 
-def nothing_feasible(space: SearchSpace, objective: Objective) -> str:
-    """Why nothing was evaluated: each limit beside what the space can do."""
+def check_limits(space: SearchSpace, objective: Objective) -> None:
+    """Raise ValueError where a limit is below what the space can do, with the space's range."""
     for name, largest in objective.all_limits:
         low, high = space.cost_range(name)
         if largest < low:
-            return (
-                f"target_{name}: {largest:.10g} is below what space {space.name!r} can do; "
+            raise ValueError(
+                f"{name}: a limit of {largest:,.10g} is below what space {space.name!r} can do; "
                 f"its {name} range from {low:,} to {high:,}"
             )
-    return f"limits: no network of space {space.name!r} keeps all of {objective.all_limits}"
 
 
 def main(argv: list[str] | None = None) -> int:

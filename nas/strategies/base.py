@@ -10,6 +10,7 @@ import numpy as np
 
 from nas.history import History
 from nas.objective import Objective
+from search_spaces.cost import Costs
 from search_spaces.space import SearchSpace
 
 State = Any
@@ -31,10 +32,13 @@ class Strategy(Protocol):
         """At most `count` genotypes, int8 [k, decisions], feasible and not in the history."""
 
 
-def fresh(
+def admitted(
     genotypes: np.ndarray, history: History, *, taken: np.ndarray | None = None
-) -> np.ndarray:
-    """The genotypes that are feasible, not in the history, not in `taken`, each once, in order."""
+) -> tuple[np.ndarray, Costs]:
+    """The genotypes that are feasible, not in the history, not in `taken`, each once, in order.
+
+    With their costs, which the limits need anyway.
+    """
     space = history.space
     keys = space.keys(genotypes)
     first = np.zeros(len(keys), bool)
@@ -43,7 +47,16 @@ def fresh(
         first &= ~np.isin(keys, space.keys(taken))
     genotypes = genotypes[first]
     genotypes = genotypes[~history.contains(genotypes)]
-    return genotypes[history.objective.feasible(space.costs(genotypes))]
+    costs = space.costs(genotypes)
+    feasible = history.objective.feasible(costs)
+    return genotypes[feasible], costs[feasible]
+
+
+def fresh(
+    genotypes: np.ndarray, history: History, *, taken: np.ndarray | None = None
+) -> np.ndarray:
+    """The genotypes that `admitted` lets through, int8 [k, decisions]."""
+    return admitted(genotypes, history, taken=taken)[0]
 
 
 def sample_fresh(
