@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -130,7 +131,7 @@ def boosted_trees(space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarra
     def inputs(genotypes: np.ndarray) -> np.ndarray:
         return np.concatenate([genotypes, np.log(basis.totals(genotypes))], axis=1)
 
-    def boost(rows: np.ndarray):
+    def boost(rows: np.ndarray) -> Any:
         model = lightgbm.LGBMRegressor(
             n_estimators=1500, learning_rate=0.03, num_leaves=12, min_child_samples=15,
             subsample=0.8, subsample_freq=1, colsample_bytree=0.4, n_jobs=2, random_state=0,

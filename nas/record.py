@@ -136,16 +136,21 @@ def _numbers(values: np.ndarray) -> Any:
 
 
 def _labelled(indices: np.ndarray, labels: tuple) -> Any:
-    """An Arrow column of labels given by their indices [n]; as text where types are mixed."""
+    """An Arrow column of labels given by their indices [n]; as text where they are no numbers."""
     import pyarrow
 
-    def column(values: tuple) -> Any:
-        return pyarrow.concat_arrays([pyarrow.repeat(pyarrow.scalar(v), 1) for v in values])
-
-    try:
-        values = column(labels)
-    except (pyarrow.ArrowException, TypeError):
-        values = column(tuple(str(label) for label in labels))
+    kinds = {type(label) for label in labels}
+    if kinds in ({int}, {float}):
+        values = _numbers(np.array(labels))
+    elif kinds == {bool}:
+        bits = pyarrow.py_buffer(np.packbits(labels, bitorder="little"))
+        values = pyarrow.Array.from_buffers(pyarrow.bool_(), len(labels), [None, bits])
+    else:
+        texts = [str(label).encode() for label in labels]
+        ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+        values = pyarrow.StringArray.from_buffers(
+            len(texts), pyarrow.py_buffer(ends), pyarrow.py_buffer(b"".join(texts))
+        )
     return pyarrow.DictionaryArray.from_arrays(_numbers(indices), values)
 
 

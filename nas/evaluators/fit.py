@@ -121,7 +121,7 @@ class Basis:
             members
             for index in range(len(self.stages))
             for size in (3, 4)
-            for members in itertools.combinations(np.flatnonzero(stage == index), size)
+            for members in itertools.combinations(np.flatnonzero(stage == index).tolist(), size)
             if len({self._owner[member] for member in members}) == size
         ]
 
