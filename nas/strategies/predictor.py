@@ -30,20 +30,20 @@ class Predictor:
 
     start        successful evaluations before the model is asked; until then, random networks.
     temperature  deviations of a sample from the mean are scaled by 0 to this over a batch.
-    rows, learn  the model is fitted to that many best networks of the history, and its prior
-                 variances to the first of those: more would cost time and say little about the top.
+    rows         the model is fitted to that many best networks; more say little about the top.
+    learn        its prior variances are learned from that many first ones, then stay.
     elites, children, rounds  of the evolution that maximises each sample.
     """
 
     space: SearchSpace
     objective: Objective
     start: int = 12
-    temperature: float = 0.7
-    rows: int = 400
+    temperature: float = 0.5
+    rows: int = 300
     learn: int = 200
-    elites: int = 10
-    children: int = 48
-    rounds: int = 8
+    elites: int = 5
+    children: int = 16
+    rounds: int = 16
     generation: int = 8
     _priors: weakref.WeakKeyDictionary[History, tuple[int, Prior]] = field(
         default_factory=weakref.WeakKeyDictionary, init=False, repr=False, compare=False
@@ -105,7 +105,7 @@ class Predictor:
         self, tried: np.ndarray, weights: np.ndarray, history: History, rng: np.random.Generator
     ) -> np.ndarray:
         """The elites [samples, elites, decisions] of an evolution on each sample, best first."""
-        pool = np.concatenate([tried[: 3 * self.elites], sample_fresh(history, 100, rng)])
+        pool = np.concatenate([tried[:30], sample_fresh(history, 100, rng)])
         pool = np.broadcast_to(pool, (len(weights), *pool.shape))
         elites, rewards = self._select(pool, self._rewards(pool, weights))
         for _ in range(self.rounds):

@@ -1,0 +1,33 @@
+"""What every experiment's result file says about where it was made."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("numpy", "optuna", "torch", "timm", "scikit-learn", "lightgbm")
+
+
+def settings_of_machine() -> dict[str, object]:
+    """Versions, processor and cores, as plain data."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"machine": processor(), "cpus": os.cpu_count(), "versions": versions}
+
+
+def processor() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,116 @@
+"""Optuna's samplers on our loop: the field's general-purpose tuners as peers of our strategies."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
+
+from nas.history import History
+from nas.strategies.base import fresh, sample_fresh
+
+SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=False),
+    "tpe-multivariate": lambda seed: optuna.samplers.TPESampler(seed=seed, multivariate=True),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(seed=seed),
+}
+
+
+@dataclass(frozen=True)
+class OptunaSampler:
+    """Asks one of `SAMPLERS` for categorical decisions and tells it the rewards.
+
+    Limits are passed as Optuna 5 wants them, by `Trial.set_constraint`: an infeasible trial is
+    told its violation and, for samplers that need a value, the lowest reward so far; a network
+    it asks again is told its known reward. Neither costs an evaluation: the sampler is asked
+    anew, `patience` times. A sampler has a memory of its
+    own (its generator, fitted kernels), so a resumed search is valid but not the same search.
+    """
+
+    sampler: str
+    patience: int = 25
+    generation: int = 1
+    _studies: weakref.WeakKeyDictionary[History, _Study] = field(
+        default_factory=weakref.WeakKeyDictionary, init=False, repr=False, compare=False
+    )
+
+    def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
+        """At most `count` new feasible genotypes, int8 [k, decisions]."""
+        if history not in self._studies:
+            sampler = SAMPLERS[self.sampler](int(rng.integers(2**31)))
+            self._studies[history] = _Study(sampler, history)
+        study = self._studies[history]
+        study.learn(history)
+        found = np.empty((0, len(history.space.choices)), np.int8)
+        for _ in range(self.patience):
+            genotype = study.ask(history)
+            found = np.concatenate([found, fresh(genotype, history, taken=found)])
+            if len(found) == count:
+                return found
+        return found if len(found) else sample_fresh(history, count, rng)
+
+
+class _Study:
+    """An in-memory study that follows a history."""
+
+    def __init__(self, sampler: optuna.samplers.BaseSampler, history: History) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.logging.disable_default_handler()
+            self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        self.distributions: dict[str, Any] = {
+            decision: CategoricalDistribution(list(range(len(options))))
+            for decision, options in history.space.choices.items()
+        }
+        self.known = 0
+        self.rewards: dict[int, float] = {}  # by genotype key
+        self.open: dict[int, optuna.Trial] = {}  # asked and not yet told, by genotype key
+
+    def learn(self, history: History) -> None:
+        """Tell the study the rows it does not know yet."""
+        keys = history.space.keys(history.genotypes[self.known :]).tolist()
+        for row, key in enumerate(keys, start=self.known):
+            reward = self.rewards[key] = float(history.reward[row])
+            if key in self.open:
+                self._tell(self.open.pop(key), reward)
+            elif np.isfinite(reward):
+                params = dict(zip(self.distributions, history.genotypes[row].tolist(), strict=True))
+                trial = create_trial(params=params, distributions=self.distributions, value=reward)
+                self.study.add_trial(trial)
+        self.known = len(history)
+
+    def _tell(self, trial: optuna.Trial, reward: float) -> None:
+        if np.isfinite(reward):
+            trial.set_constraint("limits", 0.0)
+            self.study.tell(trial, reward)
+        else:
+            self.study.tell(trial, state=TrialState.FAIL)
+
+    def ask(self, history: History) -> np.ndarray:
+        """One genotype [1, decisions] from the sampler; told at once where it is infeasible."""
+        space = history.space
+        trial = self.study.ask(self.distributions)
+        options = [trial.params[decision] for decision in self.distributions]
+        genotype = space.canonical(np.array([options], np.int8))
+        violation = float(history.objective.violation(space.costs(genotype))[0])
+        key = int(space.keys(genotype)[0])
+        if violation > 0:
+            finite = history.reward[np.isfinite(history.reward)]
+            trial.set_constraint("limits", violation)
+            self.study.tell(trial, float(finite.min()) if len(finite) else 0.0)
+        elif key in self.rewards:  # told again what is known, or it would ask the same for ever
+            self._tell(trial, self.rewards[key])
+        elif key in self.open:
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            self.open[key] = trial
+        return genotype
