@@ -19,7 +19,7 @@ from nas.objective import Objective
 from nas.strategies.base import Strategy, admitted, fresh
 from search_spaces.space import SearchSpace
 
-PATIENCE = 5  # proposals in a row without anything new: the space counts as searched
+PATIENCE = 10  # proposals in a row without anything new: the space counts as searched
 
 
 def search(
@@ -59,13 +59,14 @@ def search(
         if not len(proposals):
             if not len(history):
                 check_limits(space, objective)
-                raise ValueError(f"limits: no network keeps all of {objective.all_limits}")
             stalled += 1
             continue
         stalled = 0
         history.extend(proposals, answers(evaluator, space, proposals), costs)
         if record is not None:
             record(history)
+    if not len(history):
+        raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
     return history
 
 

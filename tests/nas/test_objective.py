@@ -1,0 +1,100 @@
+"""Rewards, limits and fronts by their published definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nas.objective import Objective, pareto_front
+from nas.units import parse_quantity, short
+from search_spaces.cost import Costs
+
+FLOPS = np.array([200e6, 400e6, 800e6]).astype(np.int64)
+COSTS = Costs(FLOPS, np.array([1, 5, 9]) * 10**6, np.zeros(3, np.int64))
+ACCURACY = np.array([70.0, 75.0, 80.0])
+
+
+def test_soft_mnas_reward_gives_five_percent_for_half_the_cost() -> None:
+    # MnasNet, section 3: w = -0.07 since doubling the latency is worth 5% relative accuracy
+    reward = Objective(400e6).reward(np.array([1.0, 1.0, 1.05]), COSTS)
+    assert reward[1] == 1.0
+    assert reward[2] == pytest.approx(reward[1], rel=2e-3)
+    assert reward[0] == pytest.approx(2**0.07)
+
+
+def test_hard_mnas_reward_is_accuracy_up_to_the_target() -> None:
+    reward = Objective(400e6, "mnas-hard", over_target="allow").reward(ACCURACY, COSTS)
+    np.testing.assert_allclose(reward, [70.0, 75.0, 40.0])
+
+
+def test_absolute_reward_of_tunas() -> None:
+    reward = Objective(400e6, "absolute", -0.1).reward(ACCURACY, COSTS)
+    np.testing.assert_allclose(reward, [70.0 - 5.0, 75.0, 80.0 - 10.0])
+
+
+def test_limits() -> None:
+    objective = Objective(400e6, limits=(("params", 4e6),))
+    assert objective.feasible(COSTS).tolist() == [True, False, False]
+    np.testing.assert_allclose(objective.violation(COSTS), [0.0, 0.25, 1.25])
+    lifted = Objective(400e6, over_target="allow")
+    assert lifted.feasible(COSTS).all()
+    assert (lifted.violation(COSTS) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0.0,), "target_flops: 0.0"),
+        ((float("nan"),), "target_flops: nan"),
+        ((1e6, "best"), "reward: 'best' is unknown"),
+        ((1e6, "mnas", 0.5), "would reward cost"),
+        ((1e6, "feasible", None, "allow"), "without a limit"),
+        ((1e6, "mnas", None, "forbid", (("memory", 1.0),)), "limit: 'memory'"),
+        ((1e6, "mnas", None, "forbid", (("params", -1.0),)), "params -1.0"),
+    ],
+)
+def test_impossible_objectives(arguments: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Objective(*arguments)
+
+
+def test_front_equals_the_definition() -> None:
+    rng = np.random.default_rng(0)
+    accuracy = rng.integers(0, 30, 300).astype(float)
+    flops = rng.integers(0, 30, 300)
+    accuracy[::17] = np.nan
+    front = pareto_front(accuracy, flops)
+    valid = [i for i in range(300) if not np.isnan(accuracy[i])]
+    undominated = [
+        i
+        for i in valid
+        if not any(
+            accuracy[j] >= accuracy[i]
+            and flops[j] <= flops[i]
+            and (accuracy[j] > accuracy[i] or flops[j] < flops[i])
+            for j in valid
+        )
+    ]
+    points = {(accuracy[i], flops[i]) for i in undominated}
+    assert [(accuracy[i], flops[i]) for i in front] == sorted(points, key=lambda p: p[1])
+    assert len(pareto_front(np.array([np.nan]), np.array([1]))) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("400M", 400e6), ("0.4G", 4e8), ("4e8", 4e8), ("400000000", 4e8), ("1.5k", 1500), ("2B", 2e9)],
+)
+def test_quantities(text: str, value: float) -> None:
+    assert parse_quantity(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["banana", "", "0", "-1", "1.2.3", "nan", "inf", "4 00M", "1e999"])
+def test_what_is_no_quantity(text: str) -> None:
+    with pytest.raises(ValueError, match="write it like 400M"):
+        parse_quantity(text, what="--budget")
+
+
+def test_short_numbers() -> None:
+    assert [short(x) for x in (385_814_752, 5_288_548, 999, 2.5e12)] == [
+        "385.8M", "5.289M", "999", "2.5e+12",
+    ]  # fmt: skip

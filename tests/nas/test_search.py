@@ -1,0 +1,120 @@
+"""The loop: own spaces, own evaluators, failures, pools."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nas.evaluators.base import Evaluations, Evaluator, Measured
+from nas.evaluators.table import TableEvaluator
+from nas.history import History
+from nas.objective import Objective
+from nas.search import search
+from nas.strategies.evolution import Evolution
+from nas.strategies.random_search import Random
+from search_spaces.cost import Cost
+from search_spaces.space import SearchSpace
+from tests.nas.toys import TARGET, Synthetic, b0_space, tiny_space
+
+
+def test_own_space_and_evaluator_through_the_whole_loop() -> None:
+    class Brightness(Evaluator):
+        def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
+            networks = [space.decode(genotype) for genotype in genotypes]
+            accuracy = np.array([width * depth**0.5 for width, depth, _ in networks], float)
+            return Evaluations(accuracy, np.ones(len(networks)), np.ones(len(networks)))
+
+    objective = Objective(100e6, "feasible")
+    history = search(tiny_space(), Brightness(), objective, Random(), 24, workers=3)
+    best = history.space.decode(history.genotypes[history.best()])
+    assert best[:2] == (64, 1)  # the brightest of those with width x depth <= 100
+    assert len(history) == 20
+
+
+def test_limits_are_asked_before_anything_is_evaluated() -> None:
+    class Guard(Synthetic):
+        def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
+            assert (space.costs(genotypes).flops <= 300e6).all()
+            assert (space.costs(genotypes).params <= 3e6).all()
+            return super().evaluate(space, genotypes)
+
+    class Reckless(Random):
+        def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
+            return history.space.sample(count, rng)
+
+    objective = Objective(300e6, limits=(("params", 3e6),))
+    history = search(b0_space(), Guard(), objective, Reckless(), 50, workers=10)
+    assert (history.error == "").all()
+
+
+def test_an_exception_in_the_evaluator_is_a_row_with_its_reason() -> None:
+    class Crashes(Synthetic):
+        def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
+            if self.calls % 3 == 2:
+                self.calls += 1
+                raise RuntimeError("CUDA out of memory")
+            return super().evaluate(space, genotypes)
+
+    history = search(b0_space(), Crashes(), TARGET, Evolution(population=10), 30, workers=2)
+    failed = history.error != ""
+    assert failed.sum() == 10
+    assert set(history.error[failed]) == {"RuntimeError: CUDA out of memory"}
+    assert np.isnan(history.accuracy[failed]).all()
+    assert np.isneginf(history.reward[failed]).all()
+    assert not failed[history.best()]
+    assert not np.isin(history.front(), np.flatnonzero(failed)).any()
+
+
+def test_all_failed_says_so() -> None:
+    class Broken(Evaluator):
+        def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
+            raise ZeroDivisionError("always")
+
+    history = search(b0_space(), Broken(), TARGET, Random(), 5)
+    with pytest.raises(ValueError, match="none of 5 evaluations succeeded.*ZeroDivisionError"):
+        history.best()
+
+
+def test_an_evaluator_that_miscounts_is_refused() -> None:
+    class Miscounts(Evaluator):
+        def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
+            return Evaluations(np.ones(1), np.ones(1), np.ones(1))
+
+    with pytest.raises(ValueError, match="gave 1 answers to 2 genotypes"):
+        search(b0_space(), Miscounts(), TARGET, Random(), 4, workers=2)
+
+
+def test_a_pooled_evaluator_is_asked_for_its_own_networks_only() -> None:
+    the_space = b0_space()
+    known = the_space.sample(60, np.random.default_rng(0))
+    accuracy = Synthetic().evaluate(the_space, known).accuracy
+    table = TableEvaluator(the_space, Measured(known, accuracy), np.zeros(60))
+    history = search(the_space, table, TARGET, Evolution(population=10), 1000, workers=4)
+    feasible = TARGET.feasible(the_space.costs(known))
+    assert len(history) == feasible.sum()  # every one of them once, and then it ends
+    assert (history.error == "").all()
+    assert history.accuracy.max() == accuracy[feasible].max()
+
+
+def test_record_sees_every_extension() -> None:
+    seen: list[int] = []
+    search(b0_space(), Synthetic(), TARGET, Random(), 10, workers=4,
+           record=lambda history: seen.append(len(history)))  # fmt: skip
+    assert seen == [4, 8, 10]
+
+
+def test_cheap_evaluators_get_whole_generations() -> None:
+    evaluator = Synthetic(cheap=True)
+    search(b0_space(), evaluator, TARGET, Random(generation=500), 2000)
+    assert evaluator.calls == 4
+
+
+def test_history_arrays_cannot_be_written_by_a_strategy() -> None:
+    history = search(b0_space(), Synthetic(), TARGET, Random(), 3)
+    with pytest.raises(ValueError, match="read-only"):
+        history.genotypes[0, 0] = 1
+
+
+def test_cost_of_a_user_is_a_cost() -> None:
+    the_space = SearchSpace("own", {"a": (1, 2)}, tuple, cost=lambda net: Cost(flops=10))
+    assert the_space.costs(np.array([[0], [1]])).flops.tolist() == [10, 10]
