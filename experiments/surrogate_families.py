@@ -151,12 +151,13 @@ def boosted_trees(space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarra
 
 
 PAIRS = ("main", "pair", "total")
+SHIPPED = "+ whole stages, sums, gates, warped (shipped)"
 shipped = evidence_model(None, CEILING)
 FAMILIES: dict[str, Family] = {
     "pairs and totals, plain accuracy": evidence_model(PAIRS, None),
     "pairs and totals, warped": evidence_model(PAIRS, CEILING),
     "+ whole stages, sums, gates, plain accuracy": evidence_model(None, None),
-    "+ whole stages, sums, gates, warped (shipped)": shipped,
+    SHIPPED: shipped,
     "Gaussian process": gaussian_process,
     "boosted trees": boosted_trees,
 }

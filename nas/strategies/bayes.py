@@ -115,7 +115,7 @@ def make_basis(space: SearchSpace) -> Basis:
         owner=np.array([contrast.column for contrast in coded], np.int64),
         fields=fields, center=center, spread=spread, forms=forms, left=left, right=right,
         first=np.cumsum([0, *sizes[:-1]]),
-        scale=(members * sizes) ** -0.5,  # a group varies by about 1 over the space, any its size
+        scale=(members * sizes) ** -0.5,  # every group varies by about 1, whatever its size
         group=np.repeat(np.arange(len(groups)), list(map(len, groups.values()))),
         names=tuple(groups),
     )  # fmt: skip
@@ -298,5 +298,6 @@ def fit_prior(basis: Basis, features: np.ndarray, targets: np.ndarray) -> tuple[
         weighed = inverse @ targets
         trace = flat @ inverse.ravel()
         gain = variances**2 * ((kernels @ weighed) @ weighed) + TRUST * expected
-        variances = (np.sqrt(TRUST**2 + 4 * trace * gain) - TRUST) / (2 * trace)
+        # the positive root of trace v^2 + TRUST v = gain, written to hold for a trace of 0
+        variances = 2 * gain / (TRUST + np.sqrt(TRUST**2 + 4 * trace * gain))
     return np.sqrt(variances[:-1])[basis.group], float(variances[-1])

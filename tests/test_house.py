@@ -1,0 +1,64 @@
+"""The rules of the house: one-way imports, light package files, sizes, the layout on disk."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAIN = ("search_spaces", "train", "nas", "scaling", "experiments")
+FILES = sorted(path for package in CHAIN for path in (ROOT / package).rglob("*.py"))
+BY_NAME = pytest.mark.parametrize(
+    "path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES]
+)
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name their package"
+            yield node.module or ""
+
+
+@BY_NAME
+def test_imports_go_one_way(path: Path) -> None:
+    own = CHAIN.index(path.relative_to(ROOT).parts[0])
+    for module in imported(ast.parse(path.read_text())):
+        package = module.split(".")[0]
+        assert package != "tests"
+        if package in CHAIN:
+            assert CHAIN.index(package) <= own, f"{path} imports {module}"
+
+
+@BY_NAME
+def test_package_files_hold_a_docstring_and_nothing_else(path: Path) -> None:
+    body = ast.parse(path.read_text()).body
+    assert isinstance(body[0], ast.Expr), f"{path} has no docstring"
+    if path.name == "__init__.py":
+        assert len(body) == 1
+
+
+@BY_NAME
+def test_files_and_functions_stay_readable(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            docstring = ast.get_docstring(node, clean=False) or ""
+            lines = (node.end_lineno or 0) - node.lineno + 1 - len(docstring.splitlines())
+            assert lines <= 40, f"{path.name}: {node.name} has {lines} lines"
+
+
+@BY_NAME
+def test_nothing_foreign_is_unpickled_or_evaluated(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in ("eval", "exec", "pickle.load", "pickle.loads"), f"{path}: {name}"
+            if name in ("np.load", "numpy.load"):
+                assert "allow_pickle=False" in ast.unparse(node)

@@ -1,0 +1,71 @@
+"""The wheel holds everything a search needs, and works outside the checkout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("experiments", "nas", "scaling", "search_spaces", "tests", "train")
+
+
+def run(*command: str, cwd: Path) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("build")
+    folder = tmp_path_factory.mktemp("wheel")
+    # built from a copy: a build writes into its source folder
+    source = folder / "source"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if tracked.returncode:
+        pytest.skip("needs a git checkout to know which files belong to the project")
+    for name in tracked.stdout.split("\0"):
+        if name and (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(source), cwd=folder)
+    return next(folder.glob("*.whl"))
+
+
+def test_six_top_level_packages_and_their_data(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert tops == set(PACKAGES)
+    for name in ("nas/evaluators/imagenet_surrogate.npz", "nas/py.typed",
+                 "tests/golden/costs.json"):  # fmt: skip
+        assert name in names
+    in_checkout = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert in_checkout == {name for name in names if name.endswith(".py")}
+
+
+def test_search_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site),
+        str(wheel), cwd=tmp_path)  # fmt: skip
+    # -I -S-like isolation would hide the dependencies: the script puts the wheel's site first
+    script = (
+        f"import sys; sys.path.insert(0, {str(site)!r})\n"
+        "import nas; print(nas.__file__)\n"
+        "from nas.command import run\n"
+        "sys.exit(run(['--target-flops', '400M', '--budget', '2000', '--out', 'found']))"
+    )
+    printed = run(sys.executable, "-c", script, cwd=tmp_path)
+    assert printed.startswith(str(site))
+    assert json.loads((tmp_path / "found" / "best.json").read_text())["flops"] <= 400e6
