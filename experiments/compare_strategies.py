@@ -57,9 +57,7 @@ class Oracle(Evaluator):
             np.random.default_rng([self.seed, int(key)]).normal() for key in space.keys(genotypes)
         ]
         count = len(genotypes)
-        return Evaluations(
-            mean + NOISE * np.array(noise), np.full(count, NOISE), np.zeros(count)
-        )
+        return Evaluations(mean + NOISE * np.array(noise), np.full(count, NOISE), np.zeros(count))
 
 
 class Timed:
@@ -99,9 +97,7 @@ def run(name: str, seed: int, surrogate: Surrogate) -> dict[str, Any]:
     return {
         "strategy": name,
         "seed": seed,
-        "accuracy": {
-            n: round(best_of_five(history.accuracy[:n], truth[:n]), 4) for n in budgets
-        },
+        "accuracy": {n: round(best_of_five(history.accuracy[:n], truth[:n]), 4) for n in budgets},
         "hypervolume": {n: round(hypervolume(truth[:n], flops[:n]), 4) for n in budgets},
         # the last tenth: what a proposal costs once that many are known
         "milliseconds": {

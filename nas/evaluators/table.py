@@ -24,7 +24,7 @@ class TableEvaluator(Evaluator):
 
     def __init__(self, space: SearchSpace, measured: Measured, std: np.ndarray) -> None:
         self.space, self.measured = space, measured
-        self._std = std
+        self._accuracy, self._std = measured.accuracy, std
         keys = space.keys(measured.genotypes).tolist()
         self._row = {key: row for row, key in enumerate(keys)}
 
@@ -39,7 +39,7 @@ class TableEvaluator(Evaluator):
         """The measured accuracies of genotypes int8 [n, decisions]."""
         rows = np.array([self._row.get(key, -1) for key in space.keys(genotypes).tolist()], int)
         missing = rows < 0
-        accuracy = np.where(missing, np.nan, self.measured.accuracy[rows])
+        accuracy = np.where(missing, np.nan, self._accuracy[rows])
         error = np.where(missing, "not in the table", "").astype(object)
         return Evaluations(
             accuracy, np.where(missing, np.nan, self._std[rows]), np.zeros(len(rows)),

@@ -50,9 +50,9 @@ class Nsga2:
 
 def front_rank(points: np.ndarray) -> np.ndarray:
     """0 for points [n, objectives], all minimised, that none dominates; 1 for the next front."""
-    no_worse = (points[:, None] <= points[None]).all(2)
-    better = (points[:, None] < points[None]).any(2)
-    dominates = no_worse & better
+    no_worse = np.all(points[:, None] <= points[None], axis=2)
+    better = np.any(points[:, None] < points[None], axis=2)
+    dominates: np.ndarray = no_worse & better
     rank = np.full(len(points), -1)
     left = np.ones(len(points), bool)
     for front in range(len(points)):

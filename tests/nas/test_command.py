@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -70,7 +71,7 @@ def test_history_front_figure_and_settings(finished: Path) -> None:
     assert flops.max() <= 400e6
     with (finished / "pareto.csv").open() as file:
         front = list(csv.DictReader(file))
-    for weaker, stronger in zip(front, front[1:], strict=False):
+    for weaker, stronger in itertools.pairwise(front):
         assert int(weaker["flops"]) < int(stronger["flops"])
         assert float(weaker["accuracy"]) < float(stronger["accuracy"])
     assert float(front[-1]["accuracy"]) == pytest.approx(history["accuracy"].to_numpy().max())

@@ -71,7 +71,7 @@ def test_all_failed_says_so() -> None:
             raise ZeroDivisionError("always")
 
     history = search(b0_space(), Broken(), TARGET, Random(), 5)
-    with pytest.raises(ValueError, match="none of 5 evaluations succeeded.*ZeroDivisionError"):
+    with pytest.raises(ValueError, match=r"none of 5 evaluations succeeded.*ZeroDivisionError"):
         history.best()
 
 

@@ -150,7 +150,7 @@ def test_encode_names_what_is_wrong(choices: dict, message: str) -> None:
 def test_unknown_names_suggest_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean efficientnet"):
         space("eficientnet")
-    with pytest.raises(ValueError, match="did you mean .*efficientnet_b0"):
+    with pytest.raises(ValueError, match=r"did you mean .*efficientnet_b0"):
         zoo("efficentnet_b0")
 
 
