@@ -168,8 +168,9 @@ def read_history(folder: Path, space: SearchSpace, objective: Objective) -> Hist
         genotypes = np.empty((table.num_rows, len(space.choices)), np.int8)
         for column, (decision, options) in enumerate(space.choices.items()):
             genotypes[:, column] = _option_indices(table[decision], options)
-        numbers = [table[name].to_numpy() for name in ("accuracy", "std", "seconds")]
-        answers = Evaluations(*numbers, np.array(table["error"].to_pylist(), object))
+        accuracy, std, seconds = (table[name].to_numpy() for name in ("accuracy", "std", "seconds"))
+        error = np.array(table["error"].to_pylist(), object)
+        answers = Evaluations(accuracy, std, seconds, error)
         costs = Costs(*(table[name].to_numpy() for name in Cost._fields))
     except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0]
