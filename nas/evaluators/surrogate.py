@@ -131,6 +131,7 @@ class SurrogateEvaluator(Evaluator):
 
     name = "surrogate"
     cheap = True
+    axis = "predicted ImageNet top-1 (%), short schedule"
 
     def __init__(self, surrogate: Surrogate) -> None:
         self.surrogate = surrogate

@@ -28,7 +28,7 @@ Prior = tuple[float, float, np.ndarray, float]  # center, spread, deviations [f]
 class Predictor:
     """Proposes the optima of posterior samples of a Bayesian quadratic model (`bayes`).
 
-    start        successful evaluations before the model is asked; until then, random networks.
+    start        successful evaluations before the model is asked; until then, large networks.
     temperature  deviations of a sample from the mean are scaled by 0 to this over a batch.
     rows         the model is fitted to that many best networks; more say little about the top.
     learn        its prior variances are learned from that many first ones, then stay.
@@ -57,13 +57,18 @@ class Predictor:
         """At most `count` new feasible genotypes, int8 [k, decisions]."""
         known = np.flatnonzero(np.isfinite(history.accuracy))
         if len(known) < self.start:
-            return sample_fresh(history, count, rng)
+            return self._first(history, count, rng)
         best = known[np.argsort(-history.reward[known], kind="stable")][: self.rows]
         weights = self._sample(history, known[: self.learn], best, count, rng)
         ranked = self._maxima(history.genotypes[best], weights, history, rng).swapaxes(0, 1)
         # the best of every sample, then the second best where those are too few
         found = fresh(ranked.reshape(-1, ranked.shape[2]), history)[:count]
         return found if len(found) else sample_fresh(history, count, rng)
+
+    def _first(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Random networks, the largest of four times as many: the best ones use their budget."""
+        draws = sample_fresh(history, 4 * count, rng)
+        return draws[np.argsort(-history.space.costs(draws).flops, kind="stable")][:count]
 
     def _sample(
         self,
