@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common import RESULTS, settings_of_machine
-from experiments.strategy_runs import BUDGETS, NOISE, REFERENCE, TOGETHER, run
+from experiments.strategy_runs import BUDGETS, FEWER_SEEDS, NOISE, REFERENCE, TOGETHER, run
 from nas import catalog
 from nas.record import sha256, write_json
 from search_spaces.catalog import one_of
@@ -97,21 +97,28 @@ def main(argv: list[str] | None = None) -> int:
     }  # fmt: skip
     runs = load(arguments.out, settings)
     done = {(run["strategy"], run["seed"]) for run in runs}
-    todo = [(n, s) for s in range(arguments.seeds) for n in chosen if (n, s) not in done]
+    todo = [one for one in planned(chosen, arguments.seeds) if one not in done]
     with ProcessPoolExecutor(arguments.processes) as pool:
         for future in as_completed([pool.submit(run, *one) for one in todo]):
             runs.append(json.loads(json.dumps(future.result())))  # budgets as text, as in the file
+            done.add((runs[-1]["strategy"], runs[-1]["seed"]))
             print(*list(runs[-1].values())[:3], file=sys.stderr, flush=True)
-            write(arguments.out, settings, runs, names, arguments.seeds)
+            missing = set(planned(names, arguments.seeds)) - done
+            write(arguments.out, settings, runs, names, complete=not missing)
     print(markdown(summary(runs, names)))
     return 0
 
 
+def planned(names: list[str], seeds: int) -> list[tuple[str, int]]:
+    """(strategy, seed) of every run, the first seed of all strategies first."""
+    return [(n, s) for s in range(seeds) for n in names if s < FEWER_SEEDS.get(n, seeds)]
+
+
 def write(
-    path: Path, settings: dict[str, Any], runs: list[dict[str, Any]], names: list[str], seeds: int
-) -> None:
-    """The result file, labelled as partial until every strategy has every seed."""
-    complete = len({(run["strategy"], run["seed"]) for run in runs}) >= len(names) * seeds
+    path: Path, settings: dict[str, Any], runs: list[dict[str, Any]], names: list[str],
+    *, complete: bool,
+) -> None:  # fmt: skip
+    """The result file, labelled as partial until every strategy has all its seeds."""
     write_json(
         path,
         {
