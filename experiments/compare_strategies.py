@@ -122,7 +122,7 @@ def write(
     write_json(
         path,
         {
-            "complete": complete, "settings": settings, "machine": settings_of_machine(),
+            "complete": complete, "settings": settings, **settings_of_machine(),
             "summary": summary(runs, names), "runs": runs,
         },
     )  # fmt: skip

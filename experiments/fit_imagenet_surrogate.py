@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 import tracemalloc
@@ -25,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.common import RESULTS, settings_of_machine
 from experiments.surrogate_families import (
     CEILING,
     ENSEMBLE,
@@ -48,6 +48,7 @@ from experiments.surrogate_scores import (
 from nas.evaluators.base import Measured
 from nas.evaluators.fit import fit, tabulate, warp
 from nas.evaluators.surrogate import Surrogate, read_surrogate, write_surrogate
+from nas.record import write_json
 from search_spaces.catalog import space as space_named
 from search_spaces.space import SearchSpace
 
@@ -258,8 +259,7 @@ def report(
             "space": space.name, **space.settings, "ceiling": CEILING, "folds": FOLDS,
             "fold_seeds": args.fold_seeds, "extrapolation_limit": EXTRAPOLATION_LIMIT,
         },
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        **settings_of_machine(),
         "model_file_bytes": args.out.stat().st_size,
         "cross_validation": {str(s): scores(data.accuracy, p) for s, p in folds.items()},
         "slices": slices(data, folds[first], fold_of(data.genotypes, first)),
@@ -274,7 +274,7 @@ def report(
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; 0 when done, 2 with one line on stderr for a user's mistake."""
-    results = ROOT / "experiments" / "results" / "imagenet_surrogate.json"
+    results = RESULTS / "imagenet_surrogate.json"
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--measurements", type=Path,
                         default=SHARED / "imagenet_measurements" / "train.parquet")  # fmt: skip
@@ -292,7 +292,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"fit_imagenet_surrogate: {error}", file=sys.stderr)
         return 2
     found = report(space, data, args, start)
-    args.results.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(args.results, found)
     print(json.dumps({key: found[key] for key in ("cross_validation", "extrapolation")}, indent=1))
     return 0
 

@@ -139,7 +139,7 @@ def main() -> int:
     process = whole_process()
     evaluator = catalog.evaluator("surrogate", space("efficientnet"))
     result = {
-        "settings": settings, "machine": settings_of_machine(), "whole_process": process,
+        "settings": settings, **settings_of_machine(), "whole_process": process,
         "evolution_at_a_million": million(evaluator), "beside_b0": beside_b0(evaluator),
         "regret": regret(evaluator),
     }  # fmt: skip
