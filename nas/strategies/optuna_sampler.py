@@ -37,7 +37,7 @@ class OptunaSampler:
     """
 
     sampler: str
-    patience: int = 10
+    patience: int = 5
     generation: int = 1
     _studies: weakref.WeakKeyDictionary[History, _Study] = field(
         default_factory=weakref.WeakKeyDictionary, init=False, repr=False, compare=False
