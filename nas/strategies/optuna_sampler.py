@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from nas.history import History
-from nas.strategies.base import fresh, sample_fresh
+from nas.strategies.base import fresh, fresh_mutants, sample_fresh
 
 SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
@@ -32,12 +32,13 @@ class OptunaSampler:
     Limits are passed as Optuna 5 wants them, by `Trial.set_constraint`: an infeasible trial is
     told its violation and, for samplers that need a value, the lowest reward so far; a network
     it asks again is told its known reward. Neither costs an evaluation: the sampler is asked
-    anew, `patience` times. A sampler has a memory of its
-    own (its generator, fitted kernels), so a resumed search is valid but not the same search.
+    anew, and after `patience` times a new network one mutation from its last wish is taken. A
+    sampler has a memory of its own (its generator, fitted kernels), so a resumed search is valid
+    but not the same search.
     """
 
     sampler: str
-    patience: int = 5
+    patience: int = 25
     generation: int = 1
     _studies: weakref.WeakKeyDictionary[History, _Study] = field(
         default_factory=weakref.WeakKeyDictionary, init=False, repr=False, compare=False
@@ -56,6 +57,8 @@ class OptunaSampler:
             found = np.concatenate([found, fresh(genotype, history, taken=found)])
             if len(found) == count:
                 return found
+        if not len(found):  # what is new next to its wish
+            found = fresh_mutants(np.repeat(genotype, 20, axis=0), history, count, rng)
         return found if len(found) else sample_fresh(history, count, rng)
 
 
