@@ -108,7 +108,8 @@ class History:
     def best(self) -> int:
         """Row of the highest reward, the first of equals; ValueError while nothing succeeded."""
         if not self._count or not np.isfinite(self.reward.max()):
-            reason = f"; the first failed by {self.error[0]}" if self._count else ""
+            failed = [reason for reason in self.error if reason]
+            reason = f"; the first failed by {failed[0]}" if failed else ""
             raise ValueError(f"history: none of {self._count} evaluations succeeded{reason}")
         return int(self.reward.argmax())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -66,8 +66,11 @@ class Objective:
         one_of("over_target", self.over_target, ("forbid", "allow"))
         if self.exponent is None:
             object.__setattr__(self, "exponent", REWARDS[self.reward_name][1])
-        elif not np.isfinite(self.exponent) or self.exponent > 0:
-            raise ValueError(f"exponent: {self.exponent!r} would reward cost; use 0 or less")
+        elif not -10 <= self.exponent <= 0:
+            raise ValueError(
+                f"exponent: {self.exponent!r} is not allowed; use a number from -10 to 0 "
+                "(above 0 it would reward cost)"
+            )
         if self.reward_name == "feasible" and self.over_target == "allow":
             raise ValueError("over_target: 'allow' leaves the reward 'feasible' without a limit")
         for name, largest in self.limits:
@@ -100,10 +103,6 @@ class Objective:
         for name, largest in self.all_limits:
             kept &= getattr(costs, name) <= largest
         return kept
-
-    def settings(self) -> dict:
-        """The objective as plain data, for the record."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:

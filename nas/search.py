@@ -3,7 +3,8 @@
     propose -> feasible and new? -> evaluate -> extend the history -> record
 
 A strategy is a function of the history and random numbers of (seed, evaluations so far), so a
-search that was interrupted goes on exactly as if it had not been.
+search that was interrupted goes on exactly as if it had not been. (Interruptions fall between
+batches. A budget may end within one; going on from there is as good a search, but another.)
 """
 
 from __future__ import annotations
@@ -36,16 +37,22 @@ def search(
 ) -> History:
     """Evaluate up to `budget` distinct feasible networks; the history of all of them.
 
-    workers  networks proposed at a time where evaluations are dear; cheap ones go by the
-             strategy's own generation.
+    workers  networks proposed and handed to the evaluator at a time where evaluations are
+             dear; cheap ones go by the strategy's own generation.
     record   called with the history after every extension.
     history  an earlier part of the same search to go on from; extended in place.
 
     Ends early when nothing new within the limits is found. ValueError where the evaluator does
-    not know the space, or where nothing in the space keeps the limits.
+    not know the space, where nothing in the space keeps the limits, or where `history` belongs
+    to another search.
     """
+    for name, value in (("budget", budget), ("workers", workers)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: {value!r} is not allowed; use a whole number from 1")
     evaluator.check(space)
     history = History(space, objective) if history is None else history
+    if history.space is not space or history.objective != objective:
+        raise ValueError("history: it belongs to a search with another space or objective")
     size = strategy.generation if evaluator.cheap else workers
     stalled = 0
     while len(history) < budget and stalled < PATIENCE:
@@ -71,20 +78,54 @@ def search(
 
 
 def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-    """What the evaluator says; an exception inside it makes failed rows with its text."""
+    """What the evaluator says, every failure as a row with its reason.
+
+    An exception fails one row only: a batch that raises is asked again row by row.
+    """
     try:
         evaluations = evaluator.evaluate(space, genotypes)
     except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
-        count = len(genotypes)
-        nothing = np.full(count, np.nan)
-        reason = f"{type(error).__name__}: {error}"
-        return Evaluations(nothing, nothing, np.zeros(count), np.full(count, reason, object))
+        if len(genotypes) > 1:
+            rows = [answers(evaluator, space, genotype[None]) for genotype in genotypes]
+            return joined(rows)
+        return failed(f"{type(error).__name__}: {error}")
     if len(evaluations) != len(genotypes):
         raise ValueError(
             f"evaluator: {evaluator.name!r} gave {len(evaluations)} answers "
             f"to {len(genotypes)} genotypes"
         )
-    return evaluations
+    return checked(evaluations)
+
+
+def failed(reason: str) -> Evaluations:
+    """One failed row."""
+    nothing = np.array([np.nan])
+    return Evaluations(nothing, nothing, np.zeros(1), np.array([reason], object))
+
+
+def checked(evaluations: Evaluations) -> Evaluations:
+    """The same as float arrays, with a reason where an accuracy is not a finite number."""
+    accuracy = np.array(evaluations.accuracy, np.float64)
+    finite = np.isfinite(accuracy)
+    if finite.all() and evaluations.error is None:
+        return evaluations
+    reasons = [None] * len(accuracy) if evaluations.error is None else evaluations.error
+    error = [
+        str(reason or ("" if fine else f"accuracy is {value}"))
+        for reason, fine, value in zip(reasons, finite, accuracy, strict=True)
+    ]
+    accuracy[~finite] = np.nan
+    return Evaluations(accuracy, evaluations.std, evaluations.seconds, np.array(error, object))
+
+
+def joined(rows: list[Evaluations]) -> Evaluations:
+    """Single evaluations as one."""
+    errors = [[""] if row.error is None else row.error for row in rows]
+    return Evaluations(
+        *(np.concatenate([getattr(r, name) for r in rows]) for name in
+          ("accuracy", "std", "seconds")),
+        error=np.array([error for (error,) in errors], object),
+    )  # fmt: skip
 
 
 def nearest_in_pool(proposals: np.ndarray, evaluator: Evaluator, history: History) -> np.ndarray:

@@ -14,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from search_spaces.architecture import Architecture
 from search_spaces.cost import Cost, Costs, cost
+
+
+def _options(options: Sequence[Hashable]) -> tuple:
+    """Options as a tuple of plain values: numpy's scalars would not survive a file."""
+    if isinstance(options, str):
+        raise ValueError(f"choices: {options!r} is a text; give a tuple of options")
+    return tuple(o.item() if isinstance(o, np.generic) else o for o in options)
 
 
 class SearchSpace:
@@ -43,7 +51,7 @@ class SearchSpace:
         references: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.name = name
-        self.choices = {decision: tuple(options) for decision, options in choices.items()}
+        self.choices = {decision: _options(options) for decision, options in choices.items()}
         self.settings = dict(settings or {})
         self.references = dict(references or {})
         self._decode, self._cost = decode, cost
@@ -51,7 +59,8 @@ class SearchSpace:
         if not self.choices:
             raise ValueError(f"choices: the space {name!r} has no decision")
         for decision, options in self.choices.items():
-            if not 1 <= len(options) <= 127 or len(set(options)) != len(options):
+            # results name options by their text, so 1 and "1" are too alike
+            if not 1 <= len(options) <= 127 or len(set(map(str, options))) != len(options):
                 raise ValueError(
                     f"choices: {decision!r} has {options!r}; use 1 to 127 distinct options"
                 )
@@ -63,7 +72,8 @@ class SearchSpace:
                 raise ValueError(f"only_if: {options!r} are not options of {parent!r}")
 
     def __repr__(self) -> str:
-        return f"<SearchSpace {self.name}: {len(self.choices)} decisions, {self.size:.3g} networks>"
+        networks = f"{self.size:.3g}" if self.size < 1e300 else "countless"
+        return f"<SearchSpace {self.name}: {len(self.choices)} decisions, {networks} networks>"
 
     @cached_property
     def option_counts(self) -> np.ndarray:
@@ -207,9 +217,24 @@ class SearchSpace:
 
     def costs(self, genotypes: np.ndarray) -> Costs:
         """The cost of every genotype [n, decisions], one decode and cost call each."""
-        rows = [self._cost(self.decode(genotype)) for genotype in genotypes]
+        rows = [self._checked_cost(self.decode(genotype)) for genotype in genotypes]
         columns = np.array(rows, np.int64).reshape(len(rows), len(Cost._fields)).T
         return Costs(*columns)
+
+    def _checked_cost(self, network: Any) -> Cost:
+        if self._cost is cost and not isinstance(network, Architecture):
+            raise ValueError(
+                f"cost: space {self.name!r} decodes to {type(network).__name__}, which is no "
+                "Architecture; give SearchSpace a cost function for it"
+            )
+        found = self._cost(network)
+        whole = isinstance(found, Cost) and all(int(value) == value for value in found)
+        if not whole:
+            raise ValueError(
+                f"cost: the cost function of space {self.name!r} returned {found!r}; return "
+                "Cost(flops, params, activations) in whole numbers"
+            )
+        return found
 
     def cost_range(self, name: str) -> tuple[int, int]:
         """Least and largest "flops", "params" or "activations" in the space.

@@ -47,7 +47,7 @@ def test_limits() -> None:
         ((0.0,), "target_flops: 0.0"),
         ((float("nan"),), "target_flops: nan"),
         ((1e6, "best"), "reward: 'best' is unknown"),
-        ((1e6, "mnas", 0.5), "would reward cost"),
+        ((1e6, "mnas", 0.5), "exponent: 0.5 is not allowed"),
         ((1e6, "feasible", None, "allow"), "without a limit"),
         ((1e6, "mnas", None, "forbid", (("memory", 1.0),)), "limit: 'memory'"),
         ((1e6, "mnas", None, "forbid", (("params", -1.0),)), "params -1.0"),

@@ -50,14 +50,14 @@ def test_limits_are_asked_before_anything_is_evaluated() -> None:
 def test_an_exception_in_the_evaluator_is_a_row_with_its_reason() -> None:
     class Crashes(Synthetic):
         def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-            if self.calls % 3 == 2:
-                self.calls += 1
+            if (genotypes[:, 0] == 2).any():
                 raise RuntimeError("CUDA out of memory")
             return super().evaluate(space, genotypes)
 
-    history = search(b0_space(), Crashes(), TARGET, Evolution(population=10), 30, workers=2)
+    history = search(b0_space(), Crashes(), TARGET, Evolution(population=10), 60, workers=8)
     failed = history.error != ""
-    assert failed.sum() == 10
+    np.testing.assert_array_equal(failed, history.genotypes[:, 0] == 2)  # not their neighbours
+    assert 0 < failed.sum() < 60
     assert set(history.error[failed]) == {"RuntimeError: CUDA out of memory"}
     assert np.isnan(history.accuracy[failed]).all()
     assert np.isneginf(history.reward[failed]).all()
@@ -73,6 +73,45 @@ def test_all_failed_says_so() -> None:
     history = search(b0_space(), Broken(), TARGET, Random(), 5)
     with pytest.raises(ValueError, match=r"none of 5 evaluations succeeded.*ZeroDivisionError"):
         history.best()
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "error", "reason"),
+    [(np.inf, None, "accuracy is inf"), (np.nan, None, "accuracy is nan"), (np.nan, "OOM", "OOM")],
+)
+def test_accuracies_that_are_no_numbers_are_failures(
+    accuracy: float, error: str | None, reason: str
+) -> None:
+    class Odd(Evaluator):
+        def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
+            count = len(genotypes)
+            values = np.arange(count, dtype=float)
+            values[0] = accuracy
+            errors = None if error is None else np.array([error] + [None] * (count - 1), object)
+            return Evaluations(values, np.ones(count), np.ones(count), errors)
+
+    history = search(b0_space(), Odd(), TARGET, Random(), 4, workers=4)
+    assert history.error.tolist() == [reason, "", "", ""]
+    assert history.best() == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"budget": 0}, "budget: 0"),
+        ({"budget": 2.5}, "budget: 2.5"),
+        ({"workers": 0}, "workers: 0"),
+    ],
+)
+def test_impossible_budgets(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        search(b0_space(), Synthetic(), TARGET, Random(), **{"budget": 5, **arguments})
+
+
+def test_a_history_of_another_search_is_refused() -> None:
+    history = search(b0_space(), Synthetic(), TARGET, Random(), 3)
+    with pytest.raises(ValueError, match="another space or objective"):
+        search(history.space, Synthetic(), Objective(1e9), Random(), 5, history=history)
 
 
 def test_an_evaluator_that_miscounts_is_refused() -> None:
@@ -116,5 +155,11 @@ def test_history_arrays_cannot_be_written_by_a_strategy() -> None:
 
 
 def test_cost_of_a_user_is_a_cost() -> None:
+    genotypes = np.array([[0], [1]])
     the_space = SearchSpace("own", {"a": (1, 2)}, tuple, cost=lambda net: Cost(flops=10))
-    assert the_space.costs(np.array([[0], [1]])).flops.tolist() == [10, 10]
+    assert the_space.costs(genotypes).flops.tolist() == [10, 10]
+    for wrong in (lambda net: 10, lambda net: Cost(flops=1.5)):
+        with pytest.raises(ValueError, match="cost function of space 'own' returned"):
+            SearchSpace("own", {"a": (1, 2)}, tuple, cost=wrong).costs(genotypes)
+    with pytest.raises(ValueError, match="give SearchSpace a cost function"):
+        SearchSpace("own", {"a": (1, 2)}, tuple).costs(genotypes)
