@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -20,6 +22,16 @@ def settings_of_machine() -> dict[str, object]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {"machine": processor(), "cpus": os.cpu_count(), "versions": versions}
+
+
+def one_line_errors(main: Callable[[], None]) -> int:
+    """Run the body of a command; 0, or 2 with one line on stderr for a user's mistake."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def processor() -> str:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import RESULTS, settings_of_machine
+from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from experiments.strategy_runs import BUDGETS, FEWER_SEEDS, NOISE, REFERENCE, TOGETHER, run
 from nas import catalog
 from nas.record import sha256, write_json
@@ -76,19 +76,19 @@ def load(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     content = json.loads(path.read_text())
-    if content["settings"] != settings:
+    if not isinstance(content, dict) or content.get("settings") != settings:
         raise ValueError(f"{path} was made with other settings; move it away to start anew")
     return content["runs"]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main() -> None:
     """Run what is missing, write results after each run, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--only", help="comma-separated strategies")
     parser.add_argument("--out", type=Path, default=RESULTS / "compare_strategies.json")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args()
     names = [*catalog.STRATEGIES, *(f"optuna:{peer}" for peer in PEERS)]
     chosen = [one_of("strategy", n, names) for n in (arguments.only or ",".join(names)).split(",")]
     model = Path(catalog.__file__).parent / "evaluators" / "imagenet_surrogate.npz"
@@ -107,7 +107,6 @@ def main(argv: list[str] | None = None) -> int:
             missing = set(planned(names, arguments.seeds)) - done
             write(arguments.out, settings, runs, names, complete=not missing)
     print(markdown(summary(runs, names)))
-    return 0
 
 
 def planned(names: list[str], seeds: int) -> list[tuple[str, int]]:
@@ -130,4 +129,4 @@ def write(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(one_line_errors(main))

@@ -69,9 +69,12 @@ def read_measurements(path: Path, space: SearchSpace) -> Measurements:
         if not files:
             raise ValueError(f"measurements: the folder {path} holds no result_*.json")
         records = [json.loads(file.read_text()) for file in files]
-        decisions = {name: [r["architecture"][name] for r in records] for name in space.choices}
-        accuracy = [record["metrics"]["val_top1"] for record in records]
-        params = [record["model_info"]["params"] for record in records]
+        try:
+            decisions = {name: [r["architecture"][name] for r in records] for name in space.choices}
+            accuracy = [record["metrics"]["val_top1"] for record in records]
+            params = [record["model_info"]["params"] for record in records]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"measurements: a result file of {path} has no {error}") from None
     elif path.is_file():
         import pandas
 
@@ -170,7 +173,9 @@ def optimum(space: SearchSpace, surrogate: Surrogate, data: Measurements) -> dic
     return {
         "predicted": round(float(mean[0]), 3),
         "std": round(float(std[0]), 3),
-        "differing_decisions_to_nearest_measured": int(surrogate.nearest(population[:1])[0][0]),
+        "differing_decisions_to_nearest_measured": int(
+            surrogate.measured.nearest(population[:1])[0][0]
+        ),
         "flops": int(space.costs(population[:1]).flops[0]),
         "choices": space.choices_of(population[0]),
         "best_measured": round(float(measured.max()), 3),

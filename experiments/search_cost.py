@@ -6,7 +6,9 @@ reward of the default search, for five seeds; what the found networks are worth 
 EfficientNet-B0 under the surrogate; and microseconds a proposal of `evolution` takes in a search
 of a million evaluations.
 
-Expected: under 6 s and 600 MB, at least 300,000 networks, regret at most 0.05 points.
+Expected: under 6 s and 600 MB, at least 300,000 networks, regret at most 0.05 points. The most
+accurate network at or under B0's FLOPs is 0.83 points above B0: the goal of 1 point lies beyond
+what the surrogate sees in the whole space.
 Time: about 10 minutes on 2 cores.
 
     python -m experiments.search_cost
@@ -26,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common import RESULTS, settings_of_machine
+from experiments.strategy_runs import Timed
 from nas import catalog
 from nas.evaluators.base import Evaluator
 from nas.history import History
@@ -108,17 +111,7 @@ def million(evaluator: Evaluator) -> dict[str, Any]:
     the_space, objective = space("efficientnet"), Objective(TARGET)
     strategy = catalog.strategy("evolution", the_space, objective)
 
-    class Timed:
-        generation = strategy.generation
-        seconds = 0.0
-
-        def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-            start = time.perf_counter()
-            proposals = strategy.propose(history, count, rng)
-            self.seconds += time.perf_counter() - start
-            return proposals
-
-    timed = Timed()
+    timed = Timed(strategy)
     start = time.perf_counter()
     history = search(the_space, evaluator, objective, timed, 1_000_000)
     whole = time.perf_counter() - start

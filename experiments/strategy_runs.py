@@ -48,6 +48,7 @@ class Timed:
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy, self.generation = strategy, strategy.generation
+        self.seconds = 0.0
         self.calls: list[tuple[int, float]] = []  # rows known, milliseconds for each proposal
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -56,6 +57,7 @@ class Timed:
         proposals = self.strategy.propose(history, count, rng)
         elapsed = 1e3 * (time.perf_counter() - start)
         self.calls.append((len(history), elapsed / max(len(proposals), 1)))
+        self.seconds += elapsed / 1e3
         return proposals
 
     def milliseconds(self, known: int) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.evaluators.fit import WARP_SCALE, Basis, fit, warp
+from nas.evaluators.fit import WARP_SCALE, SurrogateBasis, fit, warp
 from search_spaces.space import SearchSpace
 
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -25,9 +25,9 @@ GP_STEPS = 100
 
 
 @functools.cache
-def basis_of(space: SearchSpace) -> Basis:
+def basis_of(space: SearchSpace) -> SurrogateBasis:
     """The features of that space."""
-    return Basis(space)
+    return SurrogateBasis(space)
 
 
 def evidence_model(labels: tuple[str, ...] | None, ceiling: float | None) -> Family:
@@ -92,7 +92,7 @@ def gaussian_process(space: SearchSpace, genotypes: np.ndarray, accuracy: np.nda
     return predict
 
 
-def _gp_inputs(basis: Basis, genotypes: np.ndarray) -> np.ndarray:
+def _gp_inputs(basis: SurrogateBasis, genotypes: np.ndarray) -> np.ndarray:
     """Logs of the totals (4 columns), then the single decisions."""
     logs = (np.log(basis.totals(genotypes)) - basis.log_center) / basis.log_scale
     return np.concatenate([logs, basis.mains(genotypes)], axis=1)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +23,8 @@ from search_spaces.catalog import SPACES, space
 from search_spaces.space import SearchSpace
 
 SAVE_EVERY = 10.0  # seconds between partial results of a search that takes longer
+
+MOST = 10**9  # evaluations; a history of more does not fit into memory
 
 DEFAULTS: dict[str, Any] = {
     "space": "efficientnet",
@@ -37,6 +43,13 @@ DEFAULTS: dict[str, Any] = {
     "budget": None,
     "seed": 0,
 }
+
+# what settings read from a file may be; texts are the rest
+TYPES: dict[str, Any] = {
+    "target_flops": (int, float), "resolution": int, "classes": int, "width": (int, float),
+    "small_images": bool, "table": (str, type(None)), "exponent": (int, float),
+    "max_params": (int, float, type(None)), "budget": int, "seed": int,
+}  # fmt: skip
 
 EPILOG = """sizes are written as 400M, 0.4G, 4e8 or 400000000.
 The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front
@@ -57,7 +70,10 @@ def run(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"nas.search: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # before anything was found
+    except OSError as error:
+        print(f"nas.search: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
         print("nas.search: interrupted; nothing was found yet", file=sys.stderr)
         return 130
 
@@ -95,29 +111,53 @@ def _run(given: dict[str, Any]) -> int:
     started = time.perf_counter()
     out, resume = given.pop("out", None), given.pop("resume", False)
     given = _checked(given)
+    evaluated = 0
     if resume:
-        if out is None:
+        if not out:
             raise ValueError("resume: which search? give its folder as --out DIR")
-        settings = _resumed(given, record.read_settings(Path(out)))
+        known = record.read_record(Path(out))
+        settings = _resumed(given, known["settings"])
+        evaluated = int((known.get("outcome") or {}).get("evaluated", 0))
     elif "target_flops" not in given:
         raise ValueError("--target-flops is missing; give one like --target-flops 400M")
     else:
         settings = {**DEFAULTS, **given}
     the_space, objective, strategy, evaluator = _parts(settings)
     folder = Path(out) if resume else record.new_folder(out)
-    history = record.read_history(folder, the_space, objective)
+    history = record.read_history(folder, the_space, objective, evaluated=evaluated)
     record.write_search(folder, settings, status="running")
-    status = _search(folder, settings, history, strategy, evaluator)
-    seconds = time.perf_counter() - started
-    from nas import report
+    try:
+        status = _search(folder, settings, history, strategy, evaluator)
+        with interrupts_wait():
+            record.write_history(folder, history)
+            from nas import report
 
-    report.write(folder, settings, history, evaluator)
-    record.write_search(
-        folder, settings, status=status, evaluated=len(history), seconds=round(seconds, 2),
-        failed=int((history.error != "").sum()),
-    )  # fmt: skip
-    report.show(folder, settings, history, evaluator, status=status, seconds=seconds)
+            report.write(folder, settings, history, evaluator)
+    except ValueError as error:
+        record.write_search(folder, settings, status="failed", reason=str(error))
+        raise
+    with interrupts_wait():
+        seconds = time.perf_counter() - started
+        failed = int((history.error != "").sum())
+        record.write_search(
+            folder, settings, status=status,
+            evaluated=len(history), failed=failed, seconds=round(seconds, 2),
+        )  # fmt: skip
+        report.show(folder, settings, history, evaluator, status=status, seconds=seconds)
     return 130 if status == "interrupted" else 0
+
+
+@contextlib.contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Ctrl-C is ignored inside: results that were found are written first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals, or may say how they are handled
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:
@@ -127,27 +167,37 @@ def _checked(given: dict[str, Any]) -> dict[str, Any]:
         if name in given:
             checked[name] = parse_quantity(given[name], what=f"--{name.replace('_', '-')}")
     if "budget" in given:
-        checked["budget"] = int(parse_quantity(given["budget"], what="--budget"))
-    if given.get("seed", 0) < 0:
-        raise ValueError(f"--seed: {given['seed']} is not allowed; use 0 or more")
+        budget = parse_quantity(given["budget"], what="--budget")
+        if budget != int(budget) or budget > MOST:
+            raise ValueError(f"--budget: {given['budget']!r} is not a whole number up to 1G")
+        checked["budget"] = int(budget)
+    if "table" in given:  # a resumed search may be started from elsewhere
+        checked["table"] = str(Path(given["table"]).resolve())
     return checked
 
 
 def _resumed(given: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """The stored settings; only the budget may be given anew."""
-    if set(stored) - {"target_flops", "table_sha256"} != set(DEFAULTS):
+    """The stored settings; only the budget, and the place of an equal table, may be given anew."""
+    if set(stored) - {"table_sha256"} != {*DEFAULTS, "target_flops"}:
         raise ValueError("resume: search.json was written by another version of nas.search")
+    for name, value in stored.items():
+        if not isinstance(value, TYPES.get(name, str)) or isinstance(value, bool) != (
+            name == "small_images"
+        ):
+            raise ValueError(f"resume: {name} is {value!r} in search.json, which it cannot be")
     for name, value in given.items():
-        if name != "budget" and stored[name] != value:
+        if name not in ("budget", "table") and stored[name] != value:
             raise ValueError(
                 f"resume: --{name.replace('_', '-')} {value} differs from the search's "
                 f"{stored[name]}; leave it out or start anew in another --out"
             )
-    return {**stored, **{name: given[name] for name in given if name == "budget"}}
+    return {**stored, **{name: given[name] for name in ("budget", "table") if name in given}}
 
 
 def _parts(settings: dict[str, Any]) -> tuple[SearchSpace, Objective, Strategy, Evaluator]:
     """Everything the loop needs; fills in what the settings left to defaults."""
+    if settings["seed"] < 0:
+        raise ValueError(f"--seed: {settings['seed']} is not allowed; use 0 or more")
     names = ("resolution", "classes", "width", "small_images")
     the_space = space(settings["space"], **{name: settings[name] for name in names})
     params = settings["max_params"]
@@ -167,7 +217,7 @@ def _parts(settings: dict[str, Any]) -> tuple[SearchSpace, Objective, Strategy, 
     if settings["table"] is not None:
         digest = record.sha256(Path(settings["table"]))
         if settings.setdefault("table_sha256", digest) != digest:
-            raise ValueError(f"resume: {settings['table']} has changed since the search began")
+            raise ValueError(f"resume: {settings['table']} is not the table of the search")
     return the_space, objective, the_strategy, evaluator
 
 

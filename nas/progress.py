@@ -61,4 +61,6 @@ class Progress:
         except ValueError:
             return "none succeeded yet"
         flops = short(float(history.costs.flops[row]))
-        return f"best {history.accuracy[row]:.2f}% at {flops} FLOPs"
+        return (
+            f"best reward {history.reward[row]:.2f} ({history.accuracy[row]:.2f}%, {flops} FLOPs)"
+        )

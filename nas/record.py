@@ -17,7 +17,7 @@ from nas.evaluators.base import Evaluations
 from nas.history import History
 from nas.objective import Objective
 from search_spaces.architecture import Architecture
-from search_spaces.cost import Cost, Costs
+from search_spaces.cost import Cost
 from search_spaces.space import SearchSpace
 
 FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png")
@@ -25,44 +25,62 @@ FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.pn
 
 def new_folder(out: str | None) -> Path:
     """A folder without results, made if need be; ValueError where that cannot be."""
-    if out is None:
-        number = 1
-        while Path("runs", f"search-{number}").exists():
-            number += 1
-        out = str(Path("runs", f"search-{number}"))
-    folder = Path(out)
-    held = [name for name in FILES if (folder / name).exists()]
+    if out == "":
+        raise ValueError("out: the name of the folder is empty")
+    folder = _numbered_folder() if out is None else Path(out)
+    try:
+        held = [name for name in FILES if (folder / name).exists()]
+        if not held:
+            folder.mkdir(parents=True, exist_ok=True)
+            check_writable(folder)
+    except OSError as error:
+        raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
     if held:
         raise ValueError(
             f"out: {folder} already holds {held[0]}; go on with that search by --resume, "
             "or choose another --out"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / ".writable", lambda path: path.write_text(""))
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
     return folder
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings in search.json of a folder to resume; ValueError where there are none."""
+def _numbered_folder() -> Path:
+    """runs/search-N with the first free N, made in one step: searches may start together."""
+    number = 1
+    while True:
+        folder = Path("runs", f"search-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise ValueError(f"out: {folder} cannot be made ({error.strerror})") from None
+        else:
+            return folder
+
+
+def check_writable(folder: Path) -> None:
+    """OSError unless files can be made in the folder."""
+    write_whole(folder / f".writable-{os.getpid()}", lambda path: path.write_text(""))
+    (folder / f".writable-{os.getpid()}").unlink()
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """search.json of a folder to resume: {"settings": {...}, ...}; ValueError where it is none."""
     path = folder / "search.json"
     if not path.is_file():
         raise ValueError(f"resume: {folder} holds no search (there is no search.json in it)")
     try:
-        settings = json.loads(path.read_text())["settings"]
-        if not isinstance(settings, dict):
+        content = json.loads(path.read_text())
+        if not isinstance(content["settings"], dict):
             raise TypeError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"resume: {path} is not the record of a search") from None
-    return settings
+    return content
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
-    unfinished = path.with_name(f".unfinished-{path.name}")
+    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
     try:
         write(unfinished)
         os.replace(unfinished, path)
@@ -140,7 +158,7 @@ def _labelled(indices: np.ndarray, labels: tuple) -> Any:
     import pyarrow
 
     kinds = {type(label) for label in labels}
-    if kinds in ({int}, {float}):
+    if kinds == {float} or (kinds == {int} and max(map(abs, labels)) < 2**63):
         values = _numbers(np.array(labels))
     elif kinds == {bool}:
         bits = pyarrow.py_buffer(np.packbits(labels, bitorder="little"))
@@ -154,28 +172,39 @@ def _labelled(indices: np.ndarray, labels: tuple) -> Any:
     return pyarrow.DictionaryArray.from_arrays(_numbers(indices), values)
 
 
-def read_history(folder: Path, space: SearchSpace, objective: Objective) -> History:
-    """What `write_history` wrote, or an empty history where the search had not got that far."""
+def read_history(
+    folder: Path, space: SearchSpace, objective: Objective, *, evaluated: int
+) -> History:
+    """What `write_history` wrote; an empty history where the search had not got that far.
+
+    evaluated  rows the record speaks of, 0 where it speaks of none. ValueError where the file is
+               damaged, has fewer rows, or holds what this search could not have evaluated.
+    """
     import pyarrow
     import pyarrow.parquet
 
     history = History(space, objective)
     path = folder / "history.parquet"
-    if not path.exists():
+    if not path.exists() and not evaluated:
         return history
     try:
         table = pyarrow.parquet.read_table(path)
         genotypes = np.empty((table.num_rows, len(space.choices)), np.int8)
         for column, (decision, options) in enumerate(space.choices.items()):
             genotypes[:, column] = _option_indices(table[decision], options)
-        accuracy, std, seconds = (table[name].to_numpy() for name in ("accuracy", "std", "seconds"))
+        accuracy, std, seconds = (
+            table[name].to_numpy().astype(np.float64) for name in ("accuracy", "std", "seconds")
+        )
         error = np.array(table["error"].to_pylist(), object)
-        answers = Evaluations(accuracy, std, seconds, error)
-        costs = Costs(*(table[name].to_numpy() for name in Cost._fields))
-    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        history.extend(
+            genotypes, Evaluations(accuracy, std, seconds, error), space.costs(genotypes)
+        )
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as failure:
+        reason = str(failure).splitlines()[0]
         raise ValueError(f"resume: {path} cannot be read ({reason})") from None
-    history.extend(genotypes, answers, costs)
+    distinct = len(np.unique(space.keys(genotypes))) == len(genotypes)
+    if len(history) < evaluated or not distinct or not objective.feasible(history.costs).all():
+        raise ValueError(f"resume: {path} is not the history of the search in search.json")
     return history
 
 

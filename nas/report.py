@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,8 +40,7 @@ class Row(NamedTuple):
 def write(
     folder: Path, settings: Mapping[str, Any], history: History, evaluator: Evaluator
 ) -> None:
-    """All result files of a search: best.json, pareto.csv, pareto.png, history.parquet."""
-    record.write_history(folder, history)
+    """The results of a search: best.json, pareto.csv and pareto.png."""
     names = ("space", "evaluator", "strategy", "seed")
     best = record.best_record(history, history.best())
     record.write_json(folder / "best.json", {**best, **{name: settings[name] for name in names}})
@@ -63,15 +63,19 @@ def _write_front(path: Path, history: History) -> None:
 
 
 def rows(history: History, evaluator: Evaluator) -> list[Row]:
-    """What was found, published networks of the space, and the best measured ones."""
+    """What was found, published networks of the space, and the best measured ones.
+
+    Found: the best reward, the most accurate, and the most accurate with no more FLOPs than each
+    published network.
+    """
     found = {"best reward": history.best()}
     front = history.front()
-    found["most accurate"] = int(front[-1])
+    found["top accuracy"] = int(front[-1])
     references = reference_rows(history, evaluator)
     for reference in references:
         within = front[history.costs.flops[front] <= reference.costs.flops]
         if len(within):
-            found[f"best at or under {reference.name}"] = int(within[-1])
+            found[f"≤ {reference.name}"] = int(within[-1])
     listed, seen = [], set()
     for name, row in found.items():
         if row not in seen:
@@ -98,8 +102,8 @@ def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> 
     reward = history.objective.reward(accuracy, costs)
     reward[~history.objective.feasible(costs)] = -np.inf
     best = np.argsort(-reward, kind="stable")[:count]
-    return [
-        _row("best measured", genotypes[row], history, evaluator)
+    return [  # with the reward of what was measured, which is what they are ranked by
+        _row("best measured", genotypes[row], history, evaluator)._replace(reward=reward[row])
         for row in best
         if np.isfinite(reward[row])
     ]
@@ -132,59 +136,72 @@ def show(
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 130
-    count = len(history)
-    failed = int((history.error != "").sum())
-    console.print(
-        f"{ENDINGS[status]}: {count:,} networks evaluated in {seconds:.1f} s"
-        + (f", {failed:,} of them failed" if failed else "")
-        + f"; {_share(history):.2g}% of space '{history.space.name}' is within the limits"
-    )
-    table = Table(box=rich.box.SIMPLE_HEAD, padding=(0, 1))
-    for header in ("network", "top-1 %", "measured %", "FLOPs", "params", "reward", "nearest"):
-        table.add_column(header, justify="left" if header == "network" else "right", no_wrap=True)
+    narrow = console.width < 100
+    console.print(_ending(history, evaluator, status=status, seconds=seconds))
+    table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("network", no_wrap=True)
+    for header in _cells(None, evaluator, narrow=narrow):
+        table.add_column(header, justify="right", no_wrap=True)
     for row in rows(history, evaluator):
-        table.add_row(*_cells(row, evaluator))
+        table.add_row(row.name, *_cells(row, evaluator, narrow=narrow).values())
     console.print(table)
     console.print(f"top-1: {evaluator.unit}.")
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
-    console.print(
-        f"\nresults: {folder}/ (best.json, pareto.csv, pareto.png, history.parquet)\nnext:"
-    )
+    console.print(f"\nresults: {folder}/ ({', '.join(record.FILES)})\nnext:")
     for command in next_commands(folder, settings, status):
-        console.print(f"  {command}", soft_wrap=True)
+        console.print(f"  {command}")
 
 
-def _share(history: History) -> float:
-    return 100 * feasible_share(history.space, history.objective, np.random.default_rng(0))
+def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:
+    """How the search ended, in a sentence."""
+    text = f"{ENDINGS[status]}: {len(history):,} networks evaluated in {seconds:.1f} s"
+    if failed := int((history.error != "").sum()):
+        text += f", {failed:,} of them failed"
+    space, objective = history.space, history.objective
+    if evaluator.pooled and evaluator.measured is not None:
+        share = float(objective.feasible(space.costs(evaluator.measured.genotypes)).mean())
+        whole = "the measured networks"
+    else:
+        share = feasible_share(space, objective, np.random.default_rng(0))
+        whole = f"space {space.name!r}"
+    shown = f"{100 * share:.2g}%" if share else "less than 0.01%"
+    return f"{text}; {shown} of {whole} is within the limits"
 
 
-def _cells(row: Row, evaluator: Evaluator) -> list[str]:
-    nearest = ""
-    if evaluator.measured is not None:
-        nearest = str(evaluator.measured.distance(row.genotype[None])[0])
+def _cells(row: Row | None, evaluator: Evaluator, *, narrow: bool) -> dict[str, str]:
+    """Header -> what it says of a network; of none: nothing, for the headers' sake."""
+    columns = ["top-1 %", "measured", "FLOPs", "params", "reward", "nearest"]
+    if evaluator.measured is None:
+        columns = [name for name in columns if name not in ("measured", "nearest")]
+    if narrow:
+        columns.remove("reward")
+    if row is None:
+        return dict.fromkeys(columns, "")
     known = not np.isnan(row.accuracy)
-    return [
-        row.name,
-        f"{row.accuracy:.2f} ± {row.std:.2f}" if known else "-",
-        "-" if np.isnan(row.measured) else f"{row.measured:.2f}",
-        f"{row.costs.flops:,}",
-        f"{row.costs.params:,}",
-        f"{row.reward:.2f}" if known else "-",
-        nearest,
-    ]
+    texts = {
+        "top-1 %": f"{row.accuracy:.2f} ± {row.std:.2f}" if known else "-",
+        "measured": "-" if np.isnan(row.measured) else f"{row.measured:.2f}",
+        "FLOPs": short(row.costs.flops) if narrow else f"{row.costs.flops:,}",
+        "params": short(row.costs.params) if narrow else f"{row.costs.params:,}",
+        "reward": "-" if np.isnan(row.reward) else f"{row.reward:.2f}",
+    }
+    if evaluator.measured is not None:
+        texts["nearest"] = str(evaluator.measured.nearest(row.genotype[None])[0][0])
+    return {name: texts[name] for name in columns}
 
 
 def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> list[str]:
     """Commands worth running now."""
-    more = settings["budget"] if status == "interrupted" else 4 * settings["budget"]
-    return [
-        f"python -m search_spaces.show {folder / 'best.json'}",
-        f"python -m nas.search --resume --out {folder} --budget {more}",
-    ]
+    commands = [f"python -m search_spaces.show {shlex.quote(str(folder / 'best.json'))}"]
+    if status != "exhausted":
+        more = settings["budget"] if status == "interrupted" else 4 * settings["budget"]
+        quoted = shlex.quote(str(folder))
+        commands.append(f"python -m nas.search --resume --out {quoted} --budget {more}")
+    return commands
 
 
 def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: Evaluator) -> None:

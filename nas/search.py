@@ -46,9 +46,7 @@ def search(
     not know the space, where nothing in the space keeps the limits, or where `history` belongs
     to another search.
     """
-    for name, value in (("budget", budget), ("workers", workers)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: {value!r} is not allowed; use a whole number from 1")
+    check_whole(budget=budget, workers=workers)
     evaluator.check(space)
     history = History(space, objective) if history is None else history
     if history.space is not space or history.objective != objective:
@@ -75,6 +73,13 @@ def search(
     if not len(history):
         raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
     return history
+
+
+def check_whole(**values: int) -> None:
+    """Raise ValueError unless all values are whole numbers from 1."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: {value!r} is not allowed; use a whole number from 1")
 
 
 def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
@@ -120,12 +125,12 @@ def checked(evaluations: Evaluations) -> Evaluations:
 
 def joined(rows: list[Evaluations]) -> Evaluations:
     """Single evaluations as one."""
-    errors = [[""] if row.error is None else row.error for row in rows]
     return Evaluations(
-        *(np.concatenate([getattr(r, name) for r in rows]) for name in
-          ("accuracy", "std", "seconds")),
-        error=np.array([error for (error,) in errors], object),
-    )  # fmt: skip
+        accuracy=np.concatenate([row.accuracy for row in rows]),
+        std=np.concatenate([row.std for row in rows]),
+        seconds=np.concatenate([row.seconds for row in rows]),
+        error=np.concatenate([[""] if row.error is None else row.error for row in rows]),
+    )
 
 
 def nearest_in_pool(proposals: np.ndarray, evaluator: Evaluator, history: History) -> np.ndarray:

@@ -67,6 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"search_spaces.show: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"search_spaces.show: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -35,9 +35,18 @@ class Measured:
     genotypes: np.ndarray
     accuracy: np.ndarray
 
-    def distance(self, genotypes: np.ndarray) -> np.ndarray:
-        """Decisions by which each genotype [n, d] differs from the nearest measured, int [n]."""
-        return np.array([(self.genotypes != row).sum(1).min() for row in genotypes], np.int64)
+    def nearest(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Decisions that differ from the nearest measured network, and its row here.
+
+        int64 [n] each for genotypes [n, decisions]; the first row wins among equally near ones.
+        """
+        distance = np.empty(len(genotypes), np.int64)
+        rows = np.empty(len(genotypes), np.int64)
+        for index, genotype in enumerate(genotypes):
+            differing = (self.genotypes != genotype).sum(1)
+            rows[index] = differing.argmin()
+            distance[index] = differing[rows[index]]
+        return distance, rows
 
 
 class Evaluator:

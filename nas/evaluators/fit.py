@@ -1,7 +1,7 @@
 """Fitting the surrogate: Bayesian regression on stage pairs and physical totals.
 
-The model is linear in the features of `Basis` after a warp of the accuracy. Every group of alike
-features has a prior variance of its own, found with the noise by maximising the evidence
+The model is linear in the features of `SurrogateBasis` after a warp of the accuracy. Every group
+of alike features has a prior variance of its own, found with the noise by maximising the evidence
 (MacKay 1992, "Bayesian interpolation", fixed-point form). No feature looks at more than two
 stages, apart from the totals, so a fitted model is a set of small tables: `tabulate` makes them.
 Needs numpy only; `nas.evaluators.surrogate` reads the result.
@@ -34,7 +34,7 @@ def warp(accuracy: np.ndarray, ceiling: float) -> np.ndarray:
     return -WARP_SCALE * np.log1p(-accuracy / ceiling)
 
 
-class Basis:
+class SurrogateBasis:
     """Features of the genotypes of a space whose decisions are `block{i}_{e,k,l,se}`.
 
     Single decisions and their products two by two, whole stages, sums over the early and over the
@@ -246,7 +246,7 @@ def _inverse_of_lower(lower: np.ndarray) -> np.ndarray:
 
 
 def tabulate(
-    basis: Basis, posterior: Posterior, ceiling: float, *, rng: np.random.Generator
+    basis: SurrogateBasis, posterior: Posterior, ceiling: float, *, rng: np.random.Generator
 ) -> Tables:
     """The posterior as tables: mean exact, log variance by a least-squares fit in the same basis.
 
@@ -279,7 +279,7 @@ def _climb(space: SearchSpace, tables: Tables, count: int, rng: np.random.Genera
     return np.concatenate(seen)
 
 
-def _outputs(basis: Basis, offset: float, weights: np.ndarray) -> tuple[np.ndarray, ...]:
+def _outputs(basis: SurrogateBasis, offset: float, weights: np.ndarray) -> tuple[np.ndarray, ...]:
     """Pair tables [pairs, width, width], gate tables [stages, width, 4] and polynomial [1 + m]."""
     mains, width = len(basis._owner), max(len(grid) for _, grid in _stage_grids(basis))
     split = len(weights) - 4 * mains
@@ -314,7 +314,7 @@ def _outputs(basis: Basis, offset: float, weights: np.ndarray) -> tuple[np.ndarr
     return np.stack(tables), gate_tables, np.concatenate([[offset + start], polynomial])
 
 
-def _stage_grids(basis: Basis) -> list[tuple[list[int], np.ndarray]]:
+def _stage_grids(basis: SurrogateBasis) -> list[tuple[list[int], np.ndarray]]:
     """For each stage its columns and all its combinations, the other stages at option 0."""
     grids = []
     for columns in basis.stages:
@@ -326,7 +326,7 @@ def _stage_grids(basis: Basis) -> list[tuple[list[int], np.ndarray]]:
 
 
 def _join(
-    basis: Basis, mean: tuple[np.ndarray, ...], variance: tuple[np.ndarray, ...],
+    basis: SurrogateBasis, mean: tuple[np.ndarray, ...], variance: tuple[np.ndarray, ...],
     posterior: Posterior, ceiling: float,
 ) -> Tables:  # fmt: skip
     """Both outputs side by side, with the cost tables of the totals."""

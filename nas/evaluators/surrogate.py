@@ -25,11 +25,11 @@ import numpy as np
 
 from nas.evaluators.base import Evaluations, Evaluator, Measured
 from nas.evaluators.stage_tables import Tables
+from nas.record import write_whole
 from search_spaces.space import SearchSpace
 
 SURROGATES = {"imagenet": "imagenet_surrogate.npz"}
 TABLE_FIELDS = ("totals", "log_center", "log_scale", "pairs", "gates", "polynomial")
-NEAREST_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -68,22 +68,6 @@ class Surrogate:
         """
         return self.tables.predict(self._legal(genotypes))
 
-    def nearest(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Decisions that differ from the nearest measured network, and its row in `measured`.
-
-        int64 [n] each; the first row wins among equally near ones.
-        """
-        genotypes = self._legal(genotypes)
-        known = self._one_hot(self.measured.genotypes).T
-        rows = np.empty(len(genotypes), np.int64)
-        same = np.empty(len(genotypes))
-        for start in range(0, len(genotypes), NEAREST_CHUNK):
-            part = slice(start, start + NEAREST_CHUNK)
-            agreeing = self._one_hot(genotypes[part]) @ known
-            rows[part] = agreeing.argmax(1)
-            same[part] = agreeing.max(1)
-        return len(self.choices) - same.round().astype(np.int64), rows
-
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError unless `space` is the one the surrogate was fitted on."""
         choices = {name: tuple(options) for name, options in space.choices.items()}
@@ -118,13 +102,6 @@ class Surrogate:
                     )
         return genotypes
 
-    def _one_hot(self, genotypes: np.ndarray) -> np.ndarray:
-        counts = np.array([len(options) for options in self.choices.values()])
-        starts = np.cumsum(counts) - counts
-        out = np.zeros((len(genotypes), counts.sum()), np.float32)
-        np.put_along_axis(out, genotypes + starts, 1.0, axis=1)
-        return out
-
 
 class SurrogateEvaluator(Evaluator):
     """Answers from a surrogate, thousands at once; `accuracy` and `std` are its prediction."""
@@ -135,7 +112,7 @@ class SurrogateEvaluator(Evaluator):
 
     def __init__(self, surrogate: Surrogate) -> None:
         self.surrogate = surrogate
-        self.unit = surrogate.unit
+        self.unit = f"{surrogate.unit}, not the 77 of its full training"
         self.measured = surrogate.measured
 
     def check(self, space: SearchSpace) -> None:
@@ -184,14 +161,15 @@ def write_surrogate(path: str | Path, surrogate: Surrogate) -> None:
     about = {key: getattr(surrogate, key) for key in ("name", "space", "unit", "source")}
     about |= {"settings": dict(surrogate.settings), "choices": dict(tables.choices)}
     about |= {"noise": tables.noise, "ceiling": tables.ceiling, "scale": tables.scale}
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(
-            file,
-            about=np.array(json.dumps(about)),
-            measured_genotypes=surrogate.measured.genotypes.astype(np.int8),
-            measured_accuracy=surrogate.measured.accuracy,
-            **{field: getattr(tables, field) for field in TABLE_FIELDS},
-        )
-    partial.replace(path)
+    arrays = {
+        "about": np.array(json.dumps(about)),
+        "measured_genotypes": surrogate.measured.genotypes.astype(np.int8),
+        "measured_accuracy": surrogate.measured.accuracy,
+        **{field: getattr(tables, field) for field in TABLE_FIELDS},
+    }
+
+    def save(unfinished: Path) -> None:
+        with unfinished.open("wb") as file:  # given a path, numpy would add an ending to it
+            np.savez_compressed(file, **arrays)
+
+    write_whole(Path(path), save)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,19 +51,20 @@ class TableEvaluator(Evaluator):
 def read_table(path: str | Path, space: SearchSpace, *, column: str = "accuracy") -> TableEvaluator:
     """A CSV or parquet file with one column a decision of the space and one of accuracies.
 
-    Rows with equal decisions count as repeated measurements: their mean, and the standard
-    deviation of all repeats (0 where nothing is repeated). ValueError names the file, and the
-    row or column that is wrong.
+    Accuracies are in percent. Rows with equal decisions count as repeated measurements: their
+    mean, and the standard deviation of all repeats (0 where nothing is repeated). ValueError
+    names the file, and the row or column that is wrong.
     """
     path = Path(path)
     table = _load(path)
-    missing = [name for name in [*space.choices, column] if name not in table.column_names]
-    if missing:
-        hint = " (--table-column names the accuracy column)" if column in missing else ""
-        raise ValueError(
-            f"table: {path} has no column {missing[0]!r}{hint}; it has "
-            f"{', '.join(table.column_names[:40])}"
-        )
+    for name in [*space.choices, column]:
+        count = table.column_names.count(name)
+        if count != 1:
+            hint = " (--table-column names the accuracy column)" if name == column else ""
+            raise ValueError(
+                f"table: {path} has {count or 'no'} column{'s' if count else ''} {name!r}{hint}; "
+                f"its columns are {', '.join(table.column_names[:40])}"
+            )
     if not table.num_rows:
         raise ValueError(f"table: {path} has no rows")
     columns = [
@@ -70,14 +72,7 @@ def read_table(path: str | Path, space: SearchSpace, *, column: str = "accuracy"
         for decision, options in space.choices.items()
     ]
     genotypes = space.canonical(np.stack(columns, axis=1))
-    try:
-        accuracy = np.array(table.column(column).to_pylist(), np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"table: column {column!r} of {path} is not numeric") from None
-    if not np.isfinite(accuracy).all():
-        row = int(np.flatnonzero(~np.isfinite(accuracy))[0])
-        raise ValueError(f"table: row {row + 1} of {path} has no finite {column!r}")
-    return _merged(space, genotypes, accuracy)
+    return _merged(space, genotypes, _accuracies(path, column, table.column(column).to_pylist()))
 
 
 def _load(path: Path) -> pyarrow.Table:
@@ -88,13 +83,28 @@ def _load(path: Path) -> pyarrow.Table:
     if not path.is_file():
         raise ValueError(f"table: {path} is not a file")
     try:
-        if path.suffix == ".parquet":
+        with path.open("rb") as file:
+            is_parquet = file.read(4) == b"PAR1"  # whatever the file is called
+        if is_parquet:
             return pyarrow.parquet.read_table(path)
         return pyarrow.csv.read_csv(path)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"table: {path} cannot be read as {path.suffix or 'CSV'} ({reason})") \
-            from None  # fmt: skip
+        kind = "parquet" if path.suffix == ".parquet" else "CSV or parquet"
+        raise ValueError(f"table: {path} cannot be read as {kind} ({reason})") from None
+
+
+def _accuracies(path: Path, column: str, values: list[Any]) -> np.ndarray:
+    """Percent, float64 [rows]."""
+    for row, value in enumerate(values, start=1):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value <= 100:
+            raise ValueError(
+                f"table: row {row} of {path} has {column} = {value!r}, which is no percentage"
+            )
+    if max(values) <= 1:
+        raise ValueError(f"table: {column} of {path} is within 0 to 1; accuracies are in percent")
+    return np.array(values, np.float64)
 
 
 def _indices(path: Path, decision: str, values: list[Any], options: tuple) -> np.ndarray:
@@ -103,7 +113,11 @@ def _indices(path: Path, decision: str, values: list[Any], options: tuple) -> np
     by_text = {str(option): index for index, option in enumerate(options)}
     indices = np.empty(len(values), np.int8)
     for row, value in enumerate(values):
-        index = known.get(value, by_text.get(value) if isinstance(value, str) else None)
+        index = None
+        if isinstance(value, str):
+            index = by_text.get(value.strip())
+        elif isinstance(value, Hashable):
+            index = known.get(value)
         if index is None:
             raise ValueError(
                 f"table: row {row + 1} of {path} has {decision} = {value!r}; "

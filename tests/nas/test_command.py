@@ -6,17 +6,22 @@ import csv
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pyarrow
 import pyarrow.parquet
 import pytest
 
+from nas import report
 from nas.command import run
+from nas.evaluators.table import read_table
 from search_spaces.architecture import Architecture
+from search_spaces.catalog import space
 from search_spaces.cost import cost
 
 FIELDS = (
@@ -127,7 +132,7 @@ def test_neither_torch_nor_ray_is_imported() -> None:
 MISTAKES = {
     "banana": (["--target-flops", "banana"], "'banana' is not a size"),
     "zero": (["--target-flops", "0"], "'0' is not above 0"),
-    "negative": (["--target-flops=-1"], "'-1' is not above 0"),
+    "negative": (["--target-flops", "-1"], "'-1' is not above 0"),
     "too small": (["--target-flops", "1"], "range from 51,594,768 to 884,060,256"),
     "no target": ([], "--target-flops is missing"),
     "space": ([*QUICK, "--space", "mnasnt"], "did you mean mnasnet"),
@@ -135,9 +140,13 @@ MISTAKES = {
     "reward": ([*QUICK, "--reward", "mnaas"], "did you mean mnas"),
     "evaluator": ([*QUICK, "--evaluator", "surogate"], "did you mean surrogate"),
     "over target": ([*QUICK, "--over-target", "maybe"], "known are forbid, allow"),
-    "exponent": ([*QUICK, "--exponent", "0.07"], "would reward cost"),
+    "exponent": ([*QUICK, "--exponent", "0.07"], "exponent: 0.07 is not allowed"),
+    "huge exponent": ([*QUICK, "--exponent=-500"], "exponent: -500.0 is not allowed"),
     "flag": ([*QUICK, "--sed", "1"], "unrecognized arguments: --sed 1"),
     "budget": ([*QUICK, "--budget", "0"], "--budget: '0' is not above 0"),
+    "half a budget": ([*QUICK, "--budget", "0.5"], "is not a whole number"),
+    "endless budget": ([*QUICK, "--budget", "1e18"], "is not a whole number up to 1G"),
+    "negative seed": ([*QUICK, "--seed", "-1"], "--seed: -1 is not allowed"),
     "seed": ([*QUICK, "--seed", "x"], "argument --seed: invalid int value"),
     "surrogate elsewhere": ([*QUICK, "--space", "mnasnet"], "was fitted on the space"),
     "surrogate at 32 px": ([*QUICK, "--resolution", "64"], "was fitted on the space"),
@@ -146,6 +155,8 @@ MISTAKES = {
     "missing table": ([*QUICK, "--evaluator", "table", "--table", "no.csv"], "is not a file"),
     "idle table": ([*QUICK, "--table", "no.csv"], "evaluator is 'surrogate'"),
     "unwritable": ([*QUICK, "--out", "/proc/nothing/here"], "cannot be written"),
+    "long name": ([*QUICK, "--out", "x" * 300], "cannot be written"),
+    "no name": ([*QUICK, "--out", ""], "name of the folder is empty"),
     "file as folder": ([*QUICK, "--out", "/etc/hostname"], "cannot be written"),
     "resume what": (["--resume"], "give its folder as --out DIR"),
     "resume nothing": (["--resume", "--out", "nothing"], "holds no search"),
@@ -167,23 +178,42 @@ def test_mistakes_are_one_line_and_exit_2(
     assert not list(tmp_path.rglob("*.json"))
 
 
+HEADER = ",".join([*space("efficientnet").choices, "accuracy"]) + "\n"
+CELLS = ",".join(["1", "3", "1", "False"] * 7)
 TABLES = {
-    "not parquet": ("t.parquet", "hello", "cannot be read"),
+    "not parquet": ("t.parquet", "hello", "cannot be read as parquet"),
+    "damaged parquet": ("t.pq", "PAR1 and no more", "cannot be read as CSV or parquet"),
     "empty": ("t.csv", "", "cannot be read"),
     "columns": ("t.csv", "block0_e,accuracy\n1,60\n", "has no column 'block0_k'"),
+    "twice": ("t.csv", HEADER[:-1] + ",accuracy\n", "has 2 columns 'accuracy'"),
+    "no rows": ("t.csv", HEADER, "has no rows"),
+    "option": ("t.csv", HEADER + "2" + CELLS[1:] + ",60\n", "row 1 .* has block0_e = 2"),
+    "text": ("t.csv", HEADER + CELLS + ",good\n", "row 1 .* has accuracy = 'good'"),
+    "boolean": ("t.csv", HEADER + CELLS + ",true\n", "row 1 .* has accuracy = True"),
+    "missing": ("t.csv", HEADER + CELLS + ",\n", "row 1 .* has accuracy = "),
+    "too high": ("t.csv", HEADER + CELLS + ",1e300\n", "which is no percentage"),
+    "fractions": ("t.csv", HEADER + CELLS + ",0.66\n", "accuracies are in percent"),
+    "bytes": ("t.csv", HEADER + CELLS.replace("3", "\udcff", 1) + ",60\n", "t.csv"),
 }
 
 
 @pytest.mark.parametrize("case", TABLES)
 def test_malformed_tables(case: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     name, text, message = TABLES[case]
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_bytes(text.encode(errors="surrogateescape"))
     arguments = ["--evaluator", "table", "--table", str(tmp_path / name)]
     assert run([*QUICK, *arguments, "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
-    assert message in error
+    assert re.search(message, error)
     assert not (tmp_path / "run").exists()
+
+
+def test_cells_are_read_as_people_write_them(tmp_path: Path) -> None:
+    cells = [" 1", "3", "1.0", " False"] * 7
+    (tmp_path / "t.csv").write_text(HEADER + ",".join(cells) + ",60\n")
+    table = read_table(tmp_path / "t.csv", space("efficientnet"))
+    assert not table.measured.genotypes.any()
 
 
 def test_a_finished_folder_is_not_overwritten(
@@ -198,12 +228,11 @@ def test_a_finished_folder_is_not_overwritten(
 
 
 def test_resume_to_a_larger_budget_equals_one_search(finished: Path, tmp_path: Path) -> None:
-    whole, part = tmp_path / "whole", tmp_path / "part"
+    part = tmp_path / "part"
     assert run(["--target-flops", "400M", "--budget", "2000", "--out", str(part)]) == 0
     assert run(["--resume", "--out", str(part), "--budget", "3000"]) == 0
     for name in ("best.json", "pareto.csv"):
         assert (part / name).read_bytes() == (finished / name).read_bytes()
-    assert not whole.exists()
 
 
 @pytest.mark.parametrize(
@@ -211,21 +240,102 @@ def test_resume_to_a_larger_budget_equals_one_search(finished: Path, tmp_path: P
     [
         ("search.json", "{", "is not the record of a search"),
         ("search.json", '{"settings": {"space": "efficientnet"}}', "another version"),
+        ("search.json", "[" * 100_000, "is not the record of a search"),
         ("history.parquet", "PAR1", "cannot be read"),
+        ("history.parquet", None, "cannot be read"),
     ],
 )
 def test_half_written_folders_are_refused_whole(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
-    name: str, content: str, message: str,
+    name: str, content: str | None, message: str,
 ) -> None:  # fmt: skip
     for path in finished.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert run(["--resume", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert message in error
-    assert (tmp_path / name).read_text() == content
+    assert before == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("target_flops", "400M"), ("target_flops", None), ("exponent", "x"), ("seed", 1.5),
+        ("small_images", "no"), ("budget", True), ("space", 3), ("max_params", "x"),
+    ],
+)  # fmt: skip
+def test_impossible_settings_in_a_record_are_named(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture, name: str, value: object
+) -> None:
+    content = json.loads((finished / "search.json").read_text())
+    content["settings"][name] = value
+    (tmp_path / "search.json").write_text(json.dumps(content))
+    assert run(["--resume", "--out", str(tmp_path)]) == 2
+    assert f"{name} is {value!r} in search.json" in capsys.readouterr().err
+
+
+def test_a_history_that_is_not_of_this_search_is_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "search.json").write_bytes((finished / "search.json").read_bytes())
+    history = pyarrow.parquet.read_table(finished / "history.parquet")
+    for doctored in (history.slice(0, 100), pyarrow.concat_tables([history, history])):
+        pyarrow.parquet.write_table(doctored, tmp_path / "history.parquet")
+        assert run(["--resume", "--out", str(tmp_path)]) == 2
+        assert "is not the history of the search" in capsys.readouterr().err
+
+
+def test_paths_are_printed_as_they_are(tmp_path: Path) -> None:
+    done = command(*QUICK, "--out", "[bold]a b[/x]", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "results: [bold]a b[/x]/" in done.stdout
+    assert "python -m search_spaces.show '[bold]a b[/x]/best.json'" in done.stdout
+
+
+def test_the_table_fits_a_terminal_of_80_columns(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert run(["--resume", "--out", str(finished)]) == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    start = next(i for i, line in enumerate(lines) if "network" in line and "top-1 %" in line)
+    end = next(i for i, line in enumerate(lines) if line.startswith("top-1: "))
+    table = lines[start:end]
+    assert max(map(len, table)) <= 80
+    assert "…" not in "".join(table)
+    assert any("385.8M" in line for line in table)
+
+
+def test_searches_started_together_get_folders_of_their_own(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-m", "nas.search", "--target-flops", "400M", "--budget", "500"]
+    started = [
+        subprocess.Popen(arguments, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+        for _ in range(3)
+    ]
+    assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
+    assert len(list((tmp_path / "runs").glob("*/best.json"))) == 3
+
+
+def test_ctrl_c_while_results_are_written_is_too_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = report.write
+
+    def interrupted(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        written(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(report, "write", interrupted)
+    assert run([*QUICK, "--out", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "search.json").read_text())["status"] == "finished"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_ctrl_c_saves_what_was_found_and_resume_goes_on(tmp_path: Path) -> None:
