@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -148,3 +150,17 @@ def test_evolution_forgets_the_old() -> None:
     assert history.reward[:-10].max() > history.reward[-10:].max()
     children = strategy.propose(history, 5, np.random.default_rng(0))
     assert ((children != young).sum(1) == 1).all()
+
+
+def test_proposals_are_quick() -> None:
+    # loose bounds for shared machines; experiments/results has the measured times
+    the_space = b0_space()
+    start = time.perf_counter()
+    history = search(the_space, Synthetic(cheap=True), TARGET, Evolution(), 100_000)
+    assert (time.perf_counter() - start) / len(history) < 50e-6
+    history = search(the_space, Synthetic(), TARGET, make("random", the_space), 1000, workers=1000)
+    predictor = catalog.strategy("predictor", the_space, TARGET)
+    predictor.propose(history, 8, np.random.default_rng(0))  # learns its prior once
+    start = time.perf_counter()
+    predictor.propose(history, 8, np.random.default_rng(1))
+    assert (time.perf_counter() - start) / 8 < 20e-3
