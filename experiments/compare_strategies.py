@@ -26,9 +26,17 @@ from typing import Any
 import numpy as np
 
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
-from experiments.strategy_runs import BUDGETS, FEWER_SEEDS, NOISE, REFERENCE, TOGETHER, run
+from experiments.strategy_runs import (
+    BUDGETS,
+    FEWER_SEEDS,
+    NOISE,
+    REFERENCE,
+    TOGETHER,
+    oracle_digest,
+    run,
+)
 from nas import catalog
-from nas.record import sha256, write_json
+from nas.record import write_json
 from search_spaces.catalog import one_of
 
 PEERS = ("random", "tpe", "tpe-multivariate", "gp", "nsga2")
@@ -88,15 +96,16 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--only", help="comma-separated strategies")
     parser.add_argument("--out", type=Path, default=RESULTS / "compare_strategies.json")
+    parser.add_argument("--merge", type=Path, nargs="*", default=[], metavar="FILE", help="runs "
+                        "of other processes or machines")  # fmt: skip
     arguments = parser.parse_args()
     names = [*catalog.STRATEGIES, *(f"optuna:{peer}" for peer in PEERS)]
     chosen = [one_of("strategy", n, names) for n in (arguments.only or ",".join(names)).split(",")]
-    model = Path(catalog.__file__).parent / "evaluators" / "imagenet_surrogate.npz"
     settings = {
         "target_flops": REFERENCE[1], "reward": "feasible", "noise": NOISE,
-        "budgets": list(BUDGETS), "together": TOGETHER, "surrogate_sha256": sha256(model),
+        "budgets": list(BUDGETS), "together": TOGETHER, "oracle": oracle_digest(),
     }  # fmt: skip
-    runs = load(arguments.out, settings)
+    runs = [run for path in (arguments.out, *arguments.merge) for run in load(path, settings)]
     done = {(run["strategy"], run["seed"]) for run in runs}
     todo = [one for one in planned(chosen, arguments.seeds) if one not in done]
     with ProcessPoolExecutor(arguments.processes) as pool:
@@ -104,8 +113,9 @@ def main() -> None:
             runs.append(json.loads(json.dumps(future.result())))  # budgets as text, as in the file
             done.add((runs[-1]["strategy"], runs[-1]["seed"]))
             print(*list(runs[-1].values())[:3], file=sys.stderr, flush=True)
-            missing = set(planned(names, arguments.seeds)) - done
-            write(arguments.out, settings, runs, names, complete=not missing)
+            write(arguments.out, settings, runs, names, complete=False)
+    missing = set(planned(names, arguments.seeds)) - done
+    write(arguments.out, settings, runs, names, complete=not missing)
     print(markdown(summary(runs, names)))
 
 

@@ -46,7 +46,7 @@ from experiments.surrogate_scores import (
     slices,
 )  # fmt: skip
 from nas.evaluators.base import Measured
-from nas.evaluators.fit import fit, tabulate, warp
+from nas.evaluators.fit import NOISE_KEPT, WIDENED, fit, tabulate, warp
 from nas.evaluators.surrogate import Surrogate, read_surrogate, write_surrogate
 from nas.record import write_json
 from search_spaces.catalog import space as space_named
@@ -262,6 +262,7 @@ def report(
         "unit": UNIT, "source": SOURCE, "measurements": len(data.accuracy), "networks": networks,
         "settings": {
             "space": space.name, **space.settings, "ceiling": CEILING, "folds": FOLDS,
+            "widened": WIDENED, "noise_kept": NOISE_KEPT,
             "fold_seeds": args.fold_seeds, "extrapolation_limit": EXTRAPOLATION_LIMIT,
         },
         **settings_of_machine(),

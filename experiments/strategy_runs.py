@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import Any
 
@@ -41,6 +42,13 @@ class Oracle(Evaluator):
         ]
         count = len(genotypes)
         return Evaluations(mean + NOISE * np.array(noise), np.full(count, NOISE), np.zeros(count))
+
+
+def oracle_digest() -> str:
+    """12 hex digits of the noise-free accuracies of 1,000 networks: equal oracles, equal runs."""
+    genotypes = space("efficientnet").sample(1000, np.random.default_rng(0))
+    mean, _ = load_surrogate("imagenet").predict(genotypes)
+    return hashlib.sha256(np.round(mean, 3).tobytes()).hexdigest()[:12]
 
 
 class Timed:
