@@ -6,7 +6,7 @@ https://github.com/afzalxo/Accel-NASBench). Top-1 there is *not* that of a full 
 reads about 66%, not 77%. The model (see `nas.evaluators.fit`) is compared with other families by
 5-fold cross-validation and by extrapolation: fit on networks up to 64.5%, predict those above.
 Expected: Kendall tau 0.931, MAE 0.275 points, extrapolation tau 0.68 and bias -0.13.
-Time: 24 minutes on 2 cores that other jobs kept busy; `--fold-seeds 0 --no-families` is short.
+Time: 5 minutes on 2 cores; `--fold-seeds 0 --no-families` takes one.
 Command: python -m experiments.fit_imagenet_surrogate [--measurements FILE_OR_FOLDER]
 Writes nas/evaluators/imagenet_surrogate.npz, experiments/results/imagenet_surrogate.{json,png}.
 """
