@@ -93,6 +93,7 @@ def main() -> None:
     """Run what is missing, write results after each run, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0, help="to share seeds out")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--only", help="comma-separated strategies")
     parser.add_argument("--out", type=Path, default=RESULTS / "compare_strategies.json")
@@ -107,7 +108,11 @@ def main() -> None:
     }  # fmt: skip
     runs = [run for path in (arguments.out, *arguments.merge) for run in load(path, settings)]
     done = {(run["strategy"], run["seed"]) for run in runs}
-    todo = [one for one in planned(chosen, arguments.seeds) if one not in done]
+    todo = [
+        (name, seed)
+        for name, seed in planned(chosen, arguments.seeds)
+        if (name, seed) not in done and seed >= arguments.first_seed
+    ]
     with ProcessPoolExecutor(arguments.processes) as pool:
         for future in as_completed([pool.submit(run, *one) for one in todo]):
             runs.append(json.loads(json.dumps(future.result())))  # budgets as text, as in the file

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -196,12 +198,21 @@ def _cells(row: Row | None, evaluator: Evaluator, *, narrow: bool) -> dict[str, 
 
 def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> list[str]:
     """Commands worth running now."""
-    commands = [f"python -m search_spaces.show {shlex.quote(str(folder / 'best.json'))}"]
+    python = shlex.quote(_python())
+    commands = [f"{python} -m search_spaces.show {shlex.quote(str(folder / 'best.json'))}"]
     if status != "exhausted":
         more = settings["budget"] if status == "interrupted" else 4 * settings["budget"]
         quoted = shlex.quote(str(folder))
-        commands.append(f"python -m nas.search --resume --out {quoted} --budget {more}")
+        commands.append(f"{python} -m nas.search --resume --out {quoted} --budget {more}")
     return commands
+
+
+def _python() -> str:
+    """What to type for this interpreter: after `make search`, no environment is activated."""
+    if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
+        return "python"
+    nearby = os.path.relpath(sys.executable)
+    return sys.executable if nearby.startswith("..") else nearby
 
 
 def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: Evaluator) -> None:
