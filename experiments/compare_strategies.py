@@ -5,11 +5,12 @@ oracle: the ImageNet surrogate's mean plus training-seed noise of 0.2 points, ob
 at 400M FLOPs, one proposal at a time (the predictor: eight, its own batch). Reported after 50,
 80, 100, 300 and 1,000 evaluations, over 20 seeds: the noise-free accuracy of the best of the five
 networks that looked best, the hypervolume of the noise-free front above (55%, 400M), and the
-milliseconds each proposal took. Optuna's GP (five seeds) and plain TPE stop at 300 evaluations:
+milliseconds each proposal took. Optuna's GP (three seeds) and plain TPE stop at 300 evaluations:
 beyond, a run takes over ten minutes.
 
 Expected: predictor at 80 evaluations equals the best peer at 300.
-Time: 2 to 3 hours on one core, most of it Optuna's GP and TPE; rerun to go on where it stopped.
+Time: an hour and a half on one core, most of it Optuna's GP and TPE; rerun to go on where it
+stopped.
 
     python -m experiments.compare_strategies [--seeds 20] [--processes 2] [--only predictor]
 """

@@ -22,7 +22,7 @@ BUDGETS = (50, 80, 100, 300, 1000)
 NOISE = 0.2  # points; the 13 networks measured twice differ by 0.20 on average
 REFERENCE = (55.0, 400e6)  # accuracy and FLOPs a front must beat to add hypervolume
 LONGEST = {"optuna:gp": 300, "optuna:tpe": 300}  # beyond, a run takes over ten minutes
-FEWER_SEEDS = {"optuna:gp": 5}  # ten minutes for each run
+FEWER_SEEDS = {"optuna:gp": 3}  # ten minutes for each run
 TOGETHER = {"predictor": 8}  # proposals at a time, by a strategy's own generation; else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from experiments.compare_strategies import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -36,3 +39,12 @@ def test_own_space_takes_under_twenty_lines() -> None:
     own = next(block for block in BLOCKS if "SearchSpace(" in block)
     lines = own.split("# --- the space ends here")[0].splitlines()
     assert len([line for line in lines if line.strip()]) < 20
+
+
+def test_tables_are_those_of_the_results() -> None:
+    results = ROOT / "experiments" / "results"
+    compared = json.loads((results / "compare_strategies.json").read_text())
+    assert markdown(compared["summary"]) in README
+    surrogate = json.loads((results / "imagenet_surrogate.json").read_text())
+    for family in surrogate["families"]:
+        assert f"| {family['kendall_tau']:.3f} | {family['mae']:.3f} |" in README.replace("**", "")
