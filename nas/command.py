@@ -117,7 +117,7 @@ def _run(given: dict[str, Any]) -> int:
             raise ValueError("resume: which search? give its folder as --out DIR")
         known = record.read_record(Path(out))
         settings = _resumed(given, known["settings"])
-        evaluated = int((known.get("outcome") or {}).get("evaluated", 0))
+        evaluated = known["outcome"].get("evaluated", 0)
     elif "target_flops" not in given:
         raise ValueError("--target-flops is missing; give one like --target-flops 400M")
     else:

@@ -65,13 +65,15 @@ def check_writable(folder: Path) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """search.json of a folder to resume: {"settings": {...}, ...}; ValueError where it is none."""
+    """search.json of a folder to resume, its settings and outcome; ValueError where it is none."""
     path = folder / "search.json"
     if not path.is_file():
         raise ValueError(f"resume: {folder} holds no search (there is no search.json in it)")
     try:
         content = json.loads(path.read_text())
-        if not isinstance(content["settings"], dict):
+        outcome = content["outcome"]
+        evaluated = outcome.get("evaluated", 0) if isinstance(outcome, dict) else None
+        if not isinstance(content["settings"], dict) or not isinstance(evaluated, int):
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"resume: {path} is not the record of a search") from None

@@ -239,7 +239,9 @@ def test_resume_to_a_larger_budget_equals_one_search(finished: Path, tmp_path: P
     ("name", "content", "message"),
     [
         ("search.json", "{", "is not the record of a search"),
-        ("search.json", '{"settings": {"space": "efficientnet"}}', "another version"),
+        ("search.json", '{"settings": {"space": "x"}, "outcome": {}}', "another version"),
+        ("search.json", '{"settings": {}, "outcome": [3]}', "is not the record of a search"),
+        ("search.json", '{"settings": {}, "outcome": {"evaluated": "x"}}', "is not the record"),
         ("search.json", "[" * 100_000, "is not the record of a search"),
         ("history.parquet", "PAR1", "cannot be read"),
         ("history.parquet", None, "cannot be read"),
