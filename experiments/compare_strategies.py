@@ -37,7 +37,7 @@ from experiments.strategy_runs import (
     run,
 )
 from nas import catalog
-from nas.record import write_json
+from train.files import write_json
 from search_spaces.catalog import one_of
 
 PEERS = ("random", "tpe", "tpe-multivariate", "gp", "nsga2")

@@ -48,7 +48,7 @@ from experiments.surrogate_scores import (
 from nas.evaluators.base import Measured
 from nas.evaluators.fit import NOISE_KEPT, WIDENED, fit, tabulate, warp
 from nas.evaluators.surrogate import Surrogate, read_surrogate, write_surrogate
-from nas.record import write_json
+from train.files import write_json
 from search_spaces.catalog import space as space_named
 from search_spaces.space import SearchSpace
 

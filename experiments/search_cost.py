@@ -33,7 +33,7 @@ from nas import catalog
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import Objective
-from nas.record import write_json
+from train.files import write_json
 from nas.search import search
 from search_spaces.catalog import space
 

@@ -95,7 +95,7 @@ def _parser() -> Parser:
     add("--resolution", type=int, metavar="PX", help="input side (default 224)")
     add("--classes", type=int, metavar="N", help="default 1000")
     add("--width", type=float, metavar="X", help="multiplies all channels (default 1.0)")
-    add("--small-images", action="store_true", help="relax the first strides, for 32 px images")
+    add("--small-images", action="store_true", help="fewer strides, for 32 px images")
     add("--strategy", metavar="|".join(catalog.STRATEGIES), help="default evolution")
     add("--evaluator", metavar="|".join(catalog.EVALUATORS), help="default surrogate (ImageNet)")
     add("--table", metavar="FILE", help="CSV or parquet of measured networks, for the table")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,49 +16,14 @@ from nas.objective import Objective
 from search_spaces.architecture import Architecture
 from search_spaces.cost import Cost
 from search_spaces.space import SearchSpace
+from train.files import circumstances, empty_folder, write_json, write_whole
 
 FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png")
 
 
 def new_folder(out: str | None) -> Path:
     """A folder without results, made if need be; ValueError where that cannot be."""
-    if out == "":
-        raise ValueError("out: the name of the folder is empty")
-    folder = _numbered_folder() if out is None else Path(out)
-    try:
-        held = [name for name in FILES if (folder / name).exists()]
-        if not held:
-            folder.mkdir(parents=True, exist_ok=True)
-            check_writable(folder)
-    except OSError as error:
-        raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
-    if held:
-        raise ValueError(
-            f"out: {folder} already holds {held[0]}; go on with that search by --resume, "
-            "or choose another --out"
-        )
-    return folder
-
-
-def _numbered_folder() -> Path:
-    """runs/search-N with the first free N, made in one step: searches may start together."""
-    number = 1
-    while True:
-        folder = Path("runs", f"search-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise ValueError(f"out: {folder} cannot be made ({error.strerror})") from None
-        else:
-            return folder
-
-
-def check_writable(folder: Path) -> None:
-    """OSError unless files can be made in the folder."""
-    write_whole(folder / f".writable-{os.getpid()}", lambda path: path.write_text(""))
-    (folder / f".writable-{os.getpid()}").unlink()
+    return empty_folder(out, kind="search", files=FILES)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -80,30 +42,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     return content
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
-    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """JSON with a final newline, whole or not at all."""
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    write_whole(path, lambda unfinished: unfinished.write_text(text))
-
-
 def write_search(folder: Path, settings: Mapping[str, Any], *, status: str, **outcome: Any) -> None:
     """search.json: everything needed to run the search again, and how it ended."""
-    packages = ("numpy", "pyarrow", "optuna", "torch")
-    versions = {name: _version(name) for name in ("vision-baseline-search", *packages)}
-    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs"
     content = {
         "status": status, "settings": dict(settings), "outcome": outcome,
-        "versions": {"python": platform.python_version(), **versions}, "machine": machine,
+        **circumstances(("numpy", "pyarrow", "optuna", "torch")),
     }  # fmt: skip
     write_json(folder / "search.json", content)
 
@@ -114,13 +57,6 @@ def sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def write_history(folder: Path, history: History) -> None:

@@ -19,6 +19,7 @@ from nas.objective import pareto_front
 from nas.strategies.base import feasible_share
 from nas.units import short
 from search_spaces.cost import Cost, Costs
+from train.files import write_json, write_whole
 
 ENDINGS = {
     "finished": "finished",
@@ -45,11 +46,9 @@ def write(
     """The results of a search: best.json, pareto.csv and pareto.png."""
     names = ("space", "evaluator", "strategy", "seed")
     best = record.best_record(history, history.best())
-    record.write_json(folder / "best.json", {**best, **{name: settings[name] for name in names}})
-    record.write_whole(folder / "pareto.csv", lambda path: _write_front(path, history))
-    record.write_whole(
-        folder / "pareto.png", lambda path: _draw(path, settings, history, evaluator)
-    )
+    write_json(folder / "best.json", {**best, **{name: settings[name] for name in names}})
+    write_whole(folder / "pareto.csv", lambda path: _write_front(path, history))
+    write_whole(folder / "pareto.png", lambda path: _draw(path, settings, history, evaluator))
 
 
 def _write_front(path: Path, history: History) -> None:

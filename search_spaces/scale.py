@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from search_spaces.architecture import Architecture, Stage
 
@@ -54,6 +55,27 @@ def scale(
     return dataclasses.replace(
         architecture, stem=stem, stages=tuple(stages), head=head, resolution=side
     )
+
+
+def for_small_images(architecture: Architecture) -> Architecture:
+    """The architecture for images of about 32 px: its first and last strided stages do not stride.
+
+    It then ends at 4 x 4 places instead of one, its weights are the same ones. The stem keeps its
+    stride: without it the early layers, which learn little, would cost most of the computation.
+    """
+    stages = architecture.stages
+    strides = relaxed([stage.stride for stage in stages])
+    changed = tuple(
+        dataclasses.replace(stage, stride=stride)
+        for stage, stride in zip(stages, strides, strict=True)
+    )
+    return dataclasses.replace(architecture, stages=changed)
+
+
+def relaxed(strides: Sequence[int]) -> tuple[int, ...]:
+    """Strides of stages with the first and the last 2 turned into 1."""
+    strided = [index for index, stride in enumerate(strides) if stride == 2]
+    return tuple(1 if index in strided[:1] + strided[-1:] else s for index, s in enumerate(strides))
 
 
 def round_channels(channels: int, width: float, *, round_to: int = 8, floor: float = 0.9) -> int:

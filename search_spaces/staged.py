@@ -18,7 +18,7 @@ import numpy as np
 
 from search_spaces.architecture import Architecture, Block, Stage, stage_blocks
 from search_spaces.cost import Cost, Costs, blocks_cost
-from search_spaces.scale import round_channels
+from search_spaces.scale import relaxed, round_channels
 from search_spaces.space import SearchSpace
 
 
@@ -140,19 +140,17 @@ def image_settings(
 ) -> tuple[dict[str, Any], tuple[int, ...], dict[str, Any]]:
     """What every space takes: settings for the record, stage strides, fields for the frame.
 
-    The small-image form lets the stem and the first strided stage keep their input's size, so
-    that a network for 224 px images sees 32 px ones at a quarter of its usual reduction.
+    The small-image form is that of `search_spaces.scale.for_small_images`, for 32 px images.
     """
     settings = {
         "resolution": resolution, "classes": classes, "width": float(width),
         "small_images": bool(small_images),
     }  # fmt: skip
     if small_images:
-        first = list(strides).index(2)
-        strides = [*strides[:first], 1, *strides[first + 1 :]]
+        strides = relaxed(strides)
     frame = {
         "stem": round_channels(32, width), "head": round_channels(1280, width),
-        "resolution": resolution, "classes": classes, "stem_stride": 1 if small_images else 2,
+        "resolution": resolution, "classes": classes,
     }  # fmt: skip
     return settings, tuple(strides), frame
 

@@ -1,0 +1,369 @@
+"""How images reach the network: crop, flip, policy, erasing, mixing; draws by seed.
+
+The transforms themselves are torchvision's (v2). What is here decides when each is applied and with
+which random numbers: those of an image depend on the seed of its step and on its position in the
+step alone, so that a step looks the same in one process, in several, in parts, and after a restart.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+CROPS = ("resized", "pad", "none")
+POLICIES = ("none", "randaugment", "autoaugment", "autoaugment-cifar10")
+
+# each kind of random number has its own stream, so that switching one off leaves the others alone
+_FRAME, _CROP, _POLICY, _ERASE = range(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How training images reach the network.
+
+    size       side in pixels of the square that the network gets.
+    crop       "resized": a random share of the area in a random aspect ratio, resized.
+               "pad": padded by an eighth of each side (reflected), cropped to what it was, resized.
+               "none": resized. The last two keep the aspect ratio: what is not square loses the
+               ends of its longer side, as in `Preparation`.
+    crop_area  least share of the area that "resized" keeps, in (0, 1].
+    flip       left-right, with probability one half.
+    policy     "randaugment", "autoaugment" (its ImageNet policy), "autoaugment-cifar10" or "none".
+    magnitude  of RandAugment, 0 to 30, on the scale of the papers: TensorFlow's code divides M by
+               10, so 10 shears by 0.3 and rotates by 30 degrees, and EfficientNetV2's 25 by 0.75
+               and 75 degrees. (torchvision divides by 30, so its own 9 is 3 here; timm divides by
+               10 and clamps at 10 unless told mmax.) Fractions are meant. Above 10, shear, rotation
+               and the colours go on (colour factors down to 0.1, as in timm); translation (0.45 of
+               the side), posterize (4 bits) and solarize (all) stay: more would erase the picture.
+    layers     operations that RandAugment applies one after another.
+    erasing    probability that a random rectangle takes the mean colour.
+    group      consecutive images of a step that share one draw of policy and erasing: 1 is each its
+               own, 8 keeps a GPU busy. Crop and flip are always each image's own.
+    mean, std  of the channels, in units of [0, 1]; grey images take their averages.
+    """
+
+    size: int
+    crop: str = "resized"
+    crop_area: float = 0.08
+    flip: bool = True
+    policy: str = "none"
+    magnitude: float = 9.0
+    layers: int = 2
+    erasing: float = 0.0
+    group: int = 1
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        for name, least in (("size", 1), ("layers", 0), ("group", 1)):
+            _check_integer(name, getattr(self, name), least)
+        _check_member("crop", self.crop, CROPS)
+        _check_member("policy", self.policy, POLICIES)
+        _check_number("crop_area", self.crop_area, 0, 1, above=True)
+        _check_number("magnitude", self.magnitude, 0, 30)
+        _check_number("erasing", self.erasing, 0, 1)
+        if not isinstance(self.flip, bool):
+            raise ValueError(f"flip: {self.flip!r} is not allowed; use True or False")
+        _check_colours(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How images reach the network in evaluation: resized, then cropped at the centre.
+
+    size        side in pixels of the square that the network gets.
+    crop_share  share of the shorter side that the crop keeps, in (0, 1]; 0.875 is the classic one.
+    mean, std   of the channels, in units of [0, 1]; grey images take their averages.
+    """
+
+    size: int
+    crop_share: float = 1.0
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        _check_integer("size", self.size, 1)
+        _check_number("crop_share", self.crop_share, 0, 1, above=True)
+        _check_colours(self)
+
+
+def _check_integer(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name}: {value!r} is not allowed; use an integer of at least {least}")
+
+
+def _check_member(name: str, value: Any, members: tuple[str, ...]) -> None:
+    if value not in members:
+        raise ValueError(f"{name}: {value!r} is not known; use one of {', '.join(members)}")
+
+
+def _check_number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (above and value == low):
+        least = f"above {low}" if above else f"from {low}"
+        raise ValueError(f"{name}: {value!r} is not allowed; use a number {least} to {high}")
+
+
+def _check_colours(how: Augmentation | Preparation) -> None:
+    for name, least in (("mean", -math.inf), ("std", 0.0)):
+        value = getattr(how, name)
+        numbers = isinstance(value, tuple) and all(isinstance(part, int | float) for part in value)
+        if not numbers or len(value) != 3 or not all(least < part < math.inf for part in value):
+            right = "three finite numbers" + (" above 0" if name == "std" else "")
+            raise ValueError(f"{name}: {value!r} is not allowed; use a tuple of {right}")
+
+
+class Draws:
+    """The random numbers of some images of a step, by their positions [n] in the whole step.
+
+    A position draws the same, however many follow it and whichever of them are asked for.
+    """
+
+    def __init__(self, seed: int, positions: np.ndarray) -> None:
+        self.seed = seed
+        self.positions = positions
+        self._count = int(positions.max(initial=0)) + 1
+        self._drawn: dict[tuple[int, ...], np.ndarray] = {}
+
+    def uniform(self, kind: int, columns: int) -> np.ndarray:
+        """Numbers in [0, 1), float64 [n, columns]."""
+        if (kind, columns) not in self._drawn:
+            drawn = np.random.default_rng([self.seed, kind]).random((self._count, columns))
+            self._drawn[kind, columns] = drawn
+        return self._drawn[kind, columns][self.positions]
+
+    def seeds(self, kind: int, group: int = 1) -> np.ndarray:
+        """Seeds for torch, int64 [n] below 2^32, equal within a group of consecutive positions."""
+        if (kind,) not in self._drawn:
+            drawn = np.random.default_rng([self.seed, kind]).integers(2**32, size=self._count)
+            self._drawn[kind,] = drawn
+        return self._drawn[kind,][self.positions // group]
+
+    def part(self, chosen: slice) -> Draws:
+        """Those of some of the images."""
+        other = copy.copy(self)  # shares what is drawn
+        other.positions = self.positions[chosen]
+        return other
+
+
+@contextmanager
+def _own_generator() -> Iterator[torch.Generator]:
+    """torch's CPU generator to seed at will, put back afterwards (`torch.manual_seed` would also
+    seed the GPUs).
+    """
+    generator = torch.default_generator
+    state = generator.get_state()
+    try:
+        yield generator
+    finally:
+        generator.set_state(state)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch's operations on the CPU.
+
+    More of them change the order of sums, and with it, once in a while, the last bit of a picture.
+    They are no faster either: the operations are small, and on busy cores waiting for each other
+    has been seen to cost a hundred times as much as the work.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def frame(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> Tensor:
+    """Crop, flip and resize images of one size, uint8 [n, c, h, w] to uint8 [n, c, size, size]."""
+    if not len(images):
+        return images.new_empty((0, images.shape[1], how.size, how.size))
+    if isinstance(how, Preparation):
+        return _centre(images, how.size, round(how.size / how.crop_share))
+    if how.crop == "resized":
+        images = _resized_crops(images, how, draws)
+    elif how.crop == "pad":
+        images = _centre(_shifted(images, draws), how.size, how.size)
+    else:
+        images = _centre(images, how.size, how.size)
+    if how.flip:
+        flipped = torch.from_numpy(np.flatnonzero(draws.uniform(_FRAME, 3)[:, 2] < 0.5))
+        flipped = flipped.to(images.device)
+        mirrored = F.horizontal_flip_image(images.index_select(0, flipped))
+        images = images.index_copy(0, flipped, mirrored)
+    return images
+
+
+def _centre(images: Tensor, size: int, side: int) -> Tensor:
+    """The shorter side resized to `side`, then the central square of `size`."""
+    short, long = sorted(images.shape[-2:])
+    if long > 8 * short:  # the ends would be resized, perhaps to gigabytes, and thrown away
+        images = F.center_crop_image(images, [min(n, 8 * short) for n in images.shape[-2:]])
+    if short != side:
+        images = F.resize_image(images, [side], antialias=True)
+    if images.shape[-2:] != (size, size):
+        images = F.center_crop_image(images, [size, size])
+    return images
+
+
+def _shifted(images: Tensor, draws: Draws) -> Tensor:
+    """Each image moved by up to an eighth of its sides, mirrored at its borders."""
+    height, width = images.shape[-2:]
+    pad_y, pad_x = height // 8, width // 8
+    padded = F.pad_image(images, [pad_x, pad_y, pad_x, pad_y], padding_mode="reflect")
+    shares = draws.uniform(_FRAME, 3)[:, :2] * (2 * pad_y + 1, 2 * pad_x + 1)
+    crops = [
+        F.crop_image(image, top, left, height, width)
+        for image, (top, left) in zip(padded, shares.astype(int).tolist(), strict=True)
+    ]
+    return torch.stack(crops)
+
+
+def _resized_crops(images: Tensor, how: Augmentation, draws: Draws) -> Tensor:
+    transform = v2.RandomResizedCrop(how.size, scale=(how.crop_area, 1.0))
+    output = images.new_empty((*images.shape[:2], how.size, how.size))
+    with _own_generator() as generator:
+        for index, seed in enumerate(draws.seeds(_CROP)):
+            generator.manual_seed(int(seed))
+            output[index] = transform(images[index])
+    return output
+
+
+def recolour(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> Tensor:
+    """The policy on uint8 images [n, c, size, size], one draw for each group of positions."""
+    if isinstance(how, Preparation) or how.policy == "none" or not len(images):
+        return images
+    fill = tuple(round(255 * value) for value in _channels(how.mean, images.shape[1]))
+    transform = _policy(how.policy, how.magnitude, how.layers, fill)
+    seeds = draws.seeds(_POLICY, how.group)
+    output = torch.empty_like(images)
+    with _own_generator() as generator:
+        for chosen in _groups(draws.positions, how.group):
+            generator.manual_seed(int(seeds[chosen.start]))
+            output[chosen] = transform(images[chosen])
+    return output
+
+
+def _groups(positions: np.ndarray, group: int) -> Iterator[slice]:
+    """Runs of ascending positions [n] that belong to one group."""
+    ends = np.flatnonzero(np.diff(positions // group)) + 1
+    borders = [0, *ends.tolist(), len(positions)]
+    for start, stop in itertools.pairwise(borders):
+        yield slice(start, stop)
+
+
+class _RandAugment(v2.RandAugment):
+    """torchvision's RandAugment at a real magnitude of the papers' scale, beyond 10 too."""
+
+    def __init__(self, layers: int, magnitude: float, fill: tuple[int, ...]) -> None:
+        super().__init__(layers, 0, interpolation="bilinear", fill=list(fill))
+        self._AUGMENTATION_SPACE = {
+            name: (functools.partial(_strength, name, levels, magnitude / 10), signed)
+            for name, (levels, signed) in v2.RandAugment._AUGMENTATION_SPACE.items()
+        }
+
+    def _apply_image_or_video_transform(
+        self, image: Any, transform_id: str, magnitude: float, **options: Any
+    ) -> Any:
+        if transform_id in ("Brightness", "Color", "Contrast", "Sharpness"):
+            magnitude = max(magnitude, -0.9)  # factors are 1 + magnitude; below 0 they are refused
+        return super()._apply_image_or_video_transform(image, transform_id, magnitude, **options)
+
+
+def _strength(
+    name: str, levels: Any, share: float, bins: int, height: int, width: int
+) -> list[float] | None:
+    """The strength of an operation as torchvision's one level; `levels` gives its weakest and top.
+
+    Operations that erase the picture when overdone stop at their top.
+    """
+    ends = levels(2, height, width)
+    if ends is None:
+        return None
+    if name in ("TranslateX", "TranslateY", "Posterize", "Solarize"):
+        share = min(share, 1.0)
+    strength = float(ends[0]) + (float(ends[1]) - float(ends[0])) * share
+    return [round(strength) if name == "Posterize" else strength]
+
+
+@functools.lru_cache(maxsize=16)
+def _policy(name: str, magnitude: float, layers: int, fill: tuple[int, ...]) -> v2.Transform:
+    if name == "randaugment":
+        return _RandAugment(layers, magnitude, fill)
+    cifar = name == "autoaugment-cifar10"
+    policy = v2.AutoAugmentPolicy.CIFAR10 if cifar else v2.AutoAugmentPolicy.IMAGENET
+    return v2.AutoAugment(policy, interpolation="bilinear", fill=list(fill))
+
+
+def finish(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> Tensor:
+    """uint8 [n, c, size, size] to normalised float32 in channels_last, some of them erased."""
+    channels = images.shape[1]
+    mean = [255 * value for value in _channels(how.mean, channels)]
+    std = [255 * value for value in _channels(how.std, channels)]
+    # normalised while a channel lies in one piece: in channels_last it takes much longer
+    floats = F.normalize_image(images.to(torch.float32), mean, std, inplace=True)
+    floats = floats.contiguous(memory_format=torch.channels_last)
+    if isinstance(how, Augmentation) and how.erasing > 0 and len(floats):
+        transform = v2.RandomErasing(how.erasing, inplace=True)
+        seeds = draws.seeds(_ERASE, how.group)
+        with _own_generator() as generator:
+            for chosen in _groups(draws.positions, how.group):
+                generator.manual_seed(int(seeds[chosen.start]))
+                transform(floats[chosen])
+    return floats
+
+
+def _channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values if channels == 3 else (sum(values) / len(values),) * channels
+
+
+def mix(
+    images: Tensor,
+    targets: Tensor,
+    classes: int,
+    *,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Each image mixed with its neighbour in the batch: images [n, c, h, w], targets [n, classes].
+
+    mixup, cutmix  alpha of their Beta distributions, 0 for without; where both are given each batch
+                   gets one of the two, with equal chances (Yun et al. 2019; timm).
+    targets        int64 [n] or float [n, classes]; what comes back is always float [n, classes].
+    seed           of the step. A step in parts mixes within each part, all with the same draw.
+
+    Label smoothing is left to the loss: torch's cross_entropy smooths soft targets too.
+    """
+    for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
+        _check_number(name, alpha, 0, 1000)
+    chosen: list[Any] = []
+    if mixup > 0:
+        chosen.append(v2.MixUp(alpha=mixup, num_classes=classes))
+    if cutmix > 0:
+        chosen.append(v2.CutMix(alpha=cutmix, num_classes=classes))
+    if targets.ndim == 1:
+        targets = torch.nn.functional.one_hot(targets, classes).to(torch.float32)
+    if chosen:
+        rng = np.random.default_rng([seed, _ERASE + 1])
+        transform = chosen[int(rng.integers(len(chosen)))]
+        with _own_generator() as generator:
+            generator.manual_seed(int(rng.integers(2**32)))
+            images, targets = transform(images, targets)
+    return images.contiguous(memory_format=torch.channels_last), targets

@@ -1,0 +1,150 @@
+"""Weights and whole training states on disk: safetensors with a JSON header, never a pickle.
+
+Two kinds of file. *Weights* (`best.safetensors`, exports) hold one network's tensors and what is
+needed to use it: the architecture, the classes, how images are prepared. A *state*
+(`last.safetensors`) holds everything a run needs to go on bit for bit: weights, their moving
+average, the optimizer's memory and the counters. Both appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from search_spaces.architecture import Architecture
+from train.files import write_whole
+
+WEIGHTS = "vision-baseline-search weights 1"
+STATE = "vision-baseline-search training state 1"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's tensors by timm's names, and how to use them.
+
+    classes     their names in the order of the logits.
+    mean, std   of the input's channels, in units of [0, 1] images.
+    resolution  input side in pixels of the evaluation.
+    crop_share  side of the centre crop over the side it is cut from.
+    about       further plain data: recipe, data set, accuracies.
+    """
+
+    tensors: Mapping[str, Tensor]
+    architecture: Architecture
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resolution: int
+    crop_share: float
+    about: Mapping[str, Any]
+
+
+def write_weights(path: Path, weights: Weights) -> None:
+    """A safetensors file that `read_weights`, timm and any other tool can read."""
+    header = {
+        "architecture": json.loads(weights.architecture.to_json()),
+        "classes": list(weights.classes), "mean": list(weights.mean), "std": list(weights.std),
+        "resolution": weights.resolution, "crop_share": weights.crop_share,
+        "about": dict(weights.about),
+    }  # fmt: skip
+    _write(path, weights.tensors, WEIGHTS, header)
+
+
+def read_weights(path: Path) -> Weights:
+    """What `write_weights` wrote; ValueError names the file that is truncated or of others."""
+    tensors, header = _read(path, WEIGHTS)
+    try:
+        return Weights(
+            tensors, Architecture.from_dict(header["architecture"]),
+            _texts(header["classes"]), _three(header["mean"]), _three(header["std"]),
+            int(header["resolution"]), float(header["crop_share"]), dict(header["about"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its description is damaged ({error})") from None
+
+
+def write_state(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
+    """Everything a run needs to go on; `counters` is plain data."""
+    _write(path, tensors, STATE, counters)
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write_state` wrote; ValueError names the file that is truncated or of others."""
+    return _read(path, STATE)
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's memory as {"<parameter index>.<name>": tensor}; numbers become tensors."""
+    flat = {}
+    for index, memory in optimizer.state_dict()["state"].items():
+        for name, value in memory.items():
+            flat[f"{index}.{name}"] = torch.as_tensor(value)
+    return flat
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
+    """Put back what `flatten_optimizer` took out of an optimizer of the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], *, source: object) -> None:
+    """Copy all tensors of equal names and shapes; ValueError names the first that differs."""
+    own = network.state_dict()
+    for name in sorted(set(own) ^ set(tensors)):
+        where = "lacks" if name in own else "has an unknown"
+        raise ValueError(f"{source}: {where} tensor {name!r}; it is of another network")
+    for name, value in tensors.items():
+        if value.shape != own[name].shape:
+            raise ValueError(
+                f"{source}: tensor {name!r} is {list(value.shape)}, the network's is "
+                f"{list(own[name].shape)}"
+            )
+    network.load_state_dict(dict(tensors))
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], kind: str, header: Mapping[str, Any]) -> None:
+    plain = {
+        name: value.detach().cpu().contiguous(memory_format=torch.contiguous_format)
+        for name, value in tensors.items()
+    }
+    metadata = {"format": kind, "content": json.dumps(dict(header), sort_keys=True)}
+    write_whole(path, lambda unfinished: save_file(plain, str(unfinished), metadata))
+
+
+def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != kind:
+                raise ValueError(f"{path}: not a {kind.rsplit(' ', 1)[0]} file")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(metadata["content"])
+    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: truncated or not a safetensors file ({error})") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error})") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path}: its description is damaged")
+    return tensors, header
+
+
+def _texts(values: Sequence[Any]) -> tuple[str, ...]:
+    return tuple(str(value) for value in values)
+
+
+def _three(values: Sequence[Any]) -> tuple[float, float, float]:
+    first, second, third = map(float, values)
+    return first, second, third

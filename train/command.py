@@ -1,0 +1,259 @@
+"""The command line of `python -m train.run`: a network, data and a recipe in; a folder out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from search_spaces.architecture import Architecture
+from search_spaces.scale import for_small_images, scale
+from search_spaces.show import load as load_network
+from train import record
+from train.files import empty_folder
+from train.recipe import PRESETS, Recipe, change, preset
+
+if TYPE_CHECKING:
+    from search_spaces.network import Network
+    from train.data import Data
+    from train.distributed import World
+    from train.loop import Result
+
+EPILOG = """NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, or a best.json
+of nas.search. DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR, parquet:DIR
+or FILE.zip. On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
+The folder gets best.safetensors (weights), last.safetensors (to go on), run.json (settings and
+result), curves.csv and curves.png, confusion.png, mistakes.png, and tensorboard/."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other mistake is answered."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def run(argv: list[str] | None = None) -> int:
+    """The whole command; 0, 1 for a run that failed, 2 for a user's mistake, 130 for Ctrl-C."""
+    try:
+        return _run(_parser().parse_args(argv))
+    except ValueError as error:
+        print(f"train.run: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"train.run: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train.run: interrupted; nothing was trained yet", file=sys.stderr)
+        return 130
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m train.run", description="Train one network on one data set.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("network", metavar="NETWORK", nargs="?", help="what to train")
+    add("--data", metavar="DATA", help="images to train on")
+    add("--recipe", metavar="|".join(PRESETS), help="default proxy")
+    add("--variant", metavar="paper|google", help="of efficientnetv2 (default paper)")
+    add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
+        "the recipe, e.g. --set epochs=3 --set lr=0.1 (repeatable)")  # fmt: skip
+    add("--init", metavar="SOURCE", help="begin with the weights of a run's folder, a "
+        ".safetensors file, or timm:NAME")  # fmt: skip
+    add("--resolution", type=int, metavar="PX", help="the network's input side")
+    add("--width", type=float, metavar="X", help="multiplies its channels")
+    add("--depth", type=float, metavar="X", help="multiplies its layers")
+    add("--small-images", action="store_true", help="fewer strides, for 32 px images")
+    add("--out", metavar="DIR", help="folder for the results (default: a new runs/train-N)")
+    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--workers", type=int, metavar="N", help="processes that decode streamed images "
+        "(default: by the number of processors)")  # fmt: skip
+    add("--data-root", metavar="DIR", help="where named data sets are kept")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    settings = _resumed(args) if args.resume else _settings(args)
+    # these import torch: a mistake above is answered at once
+    from train.distributed import world
+
+    if args.workers is not None and args.workers < 0:
+        raise ValueError(f"--workers: {args.workers} is not allowed; use 0 or more")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not args.out:
+        raise ValueError("--out is missing; processes of torchrun need one folder: give --out DIR")
+    with world(args.device) as here:
+        return _train(args, settings, here)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments ask for, as plain data for run.json."""
+    for name in ("network", "data"):
+        if getattr(args, name) is None:
+            example = "efficientnet_b0 --data cifar10"
+            raise ValueError(f"{name.upper()} is missing; e.g. python -m train.run {example}")
+    architecture = _architecture(args)
+    recipe = preset(args.recipe or "proxy", network=args.network, variant=args.variant or "paper")
+    recipe = change(recipe, args.changes or [])
+    return {
+        "network": args.network, "data": args.data, "init": args.init,
+        "architecture": json.loads(architecture.to_json()), "recipe": recipe.to_dict(),
+        # these were asked for by name, so they are kept where weights come with their own
+        "own_colours": any(text.startswith(("mean", "std")) for text in args.changes or []),
+    }  # fmt: skip
+
+
+def _architecture(args: argparse.Namespace) -> Architecture:
+    """The network in the size asked for."""
+    architecture = load_network(args.network)
+    architecture = scale(architecture, depth=args.depth or 1.0, width=args.width or 1.0)
+    if args.small_images:
+        architecture = for_small_images(architecture)
+    if args.resolution is not None:
+        architecture = replace(architecture, resolution=args.resolution)
+    return architecture
+
+
+def _resumed(args: argparse.Namespace) -> dict[str, Any]:
+    if not args.out:
+        raise ValueError("resume: which run? give its folder as --out DIR")
+    known = record.read_run(Path(args.out))
+    given = ("network", "recipe", "variant", "init", "resolution", "width", "depth", "changes")
+    for name in (*given, "small_images"):
+        if getattr(args, name):
+            word = {"changes": "--set", "network": "NETWORK"}.get(name, f"--{name}")
+            raise ValueError(f"resume: leave out {word.replace('_', '-')}; run.json knows it")
+    if known["status"] == "finished":
+        raise ValueError(f"resume: the run in {args.out} is finished")
+    # the images may lie elsewhere now; that they are the same ones is checked
+    return {**known["settings"], **({"data": args.data} if args.data else {})}
+
+
+def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> int:
+    from train.data import load
+    from train.loop import train
+    from train.report import Reporter, opening
+    from train.state import resolved
+
+    if not here.first:
+        here.wait()  # until the first process has the data and the folder
+    architecture, recipe = _parts(settings)
+    data = load(
+        settings["data"], minival=recipe.minival, seed=recipe.seed,
+        channels=architecture.in_channels, root=args.data_root, download=here.first,
+    )  # fmt: skip
+    architecture = replace(architecture, classes=len(data.classes))
+    recipe = resolved(recipe, architecture)
+    initial, recipe = _initial(settings, architecture, recipe, resumed=args.resume)
+    settings |= {"recipe": recipe.to_dict(), "architecture": json.loads(architecture.to_json())}
+    settings["data_settings"] = data.settings
+    folder = _folder(args, here)
+    if here.first:
+        record.write_run(folder, settings, status="running")
+        opening(folder, architecture, data, recipe, here)
+        here.wait()
+    started = time.monotonic()
+    workers = args.workers if args.workers is not None else max(0, (os.cpu_count() or 1) - 2)
+    with _Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.asked) as report:
+        result = train(
+            architecture, data, recipe, checkpoint=folder, report=report, device=args.device,
+            workers=workers, initial=initial,
+        )  # fmt: skip
+    if here.first:
+        seconds = time.monotonic() - started
+        _finish(folder, settings, result, data, device=args.device, seconds=seconds)
+    return {"": 0, "interrupted": 130}.get(result.failed, 1)
+
+
+def _folder(args: argparse.Namespace, here: World) -> Path:
+    if args.resume or not here.first:
+        return Path(args.out)
+    return empty_folder(args.out, kind="train", files=record.FILES)
+
+
+def _parts(settings: dict[str, Any]) -> tuple[Architecture, Recipe]:
+    try:
+        return (
+            Architecture.from_dict(settings["architecture"]), Recipe.from_dict(settings["recipe"])
+        )  # fmt: skip
+    except KeyError as error:
+        raise ValueError(f"resume: run.json lacks {error}") from None
+
+
+def _initial(
+    settings: dict[str, Any], architecture: Architecture, recipe: Recipe, *, resumed: bool
+) -> tuple[Network | None, Recipe]:
+    """The network to begin with, if any, and the recipe with the colours its weights expect."""
+    if not settings["init"] or resumed:
+        return None, recipe
+    import torch
+
+    from search_spaces.network import build
+    from train.initial import initialise
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = build(architecture)
+    known = initialise(network, settings["init"])
+    if known.mean and known.std and not settings["own_colours"]:
+        recipe = replace(recipe, mean=known.mean, std=known.std)
+    settings["initial"] = known.summary()
+    return network, recipe
+
+
+def _finish(
+    folder: Path, settings: dict[str, Any], result: Result, data: Data, *, device: str,
+    seconds: float,
+) -> None:  # fmt: skip
+    from train import report
+
+    ending = "interrupted" if result.failed == "interrupted" else "failed"
+    status = ending if result.failed else "finished"
+    outcome = {
+        "failed": result.failed, "chosen": result.chosen, "steps": result.steps,
+        "epochs": len(result.history), "seconds": round(result.seconds, 2),
+        "test": result.test._asdict() if result.test else None,
+        "last": result.history[-1] if result.history else None, "skipped": list(data.skipped),
+    }  # fmt: skip
+    record.write_run(folder, settings, status=status, **outcome)
+    if status == "finished":
+        recipe = Recipe.from_dict(settings["recipe"])
+        title = f"{settings['network']} on {data.name}, recipe {recipe.name}"
+        report.pictures(folder, result, data, recipe, title=title, device=device, workers=0)
+    report.closing(folder, result, status, seconds=seconds)
+
+
+class _Interrupts:
+    """Ctrl-C and SIGTERM (a cluster that takes its machine back) end the run after its step."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def asked(self) -> bool:
+        """Whether one of them came."""
+        return self._asked
+
+    def __enter__(self) -> _Interrupts:
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt  # asked twice: at once
+        self._asked = True

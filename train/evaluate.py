@@ -1,0 +1,89 @@
+"""How good a network is on a split: loss, top-1 and top-5."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from train.augment import Preparation
+from train.data import Split, Step, evaluation_steps
+from train.distributed import World
+
+
+class Score(NamedTuple):
+    """Accuracies in percent; top-5 of fewer than five classes is 100."""
+
+    loss: float
+    top1: float
+    top5: float
+
+
+def evaluate(
+    network: nn.Module, split: Split, preparation: Preparation, *, world: World,
+    batch: int = 256, workers: int = 0, precision: torch.dtype = torch.float32,
+) -> Score:  # fmt: skip
+    """Score on all images of the split, shared among the processes of the world."""
+    steps = [
+        Step(step.indices, slice(world.rank, None, world.size), step.seed)
+        for step in evaluation_steps(len(split), batch * world.size)
+    ]
+    sums = torch.zeros(4, dtype=torch.float64)
+    with _evaluating(network), autocast(world.device, precision):
+        batches = split.batches(steps, preparation, device=world.device, workers=workers)
+        for images, targets in batches:
+            if len(images):
+                sums += _sums(network(images).float(), targets).cpu()
+    loss, top1, top5, count = world.total(sums).tolist()
+    return Score(loss / count, 100 * top1 / count, 100 * top5 / count)
+
+
+def predict(
+    network: nn.Module, split: Split, preparation: Preparation, *, device: torch.device,
+    batch: int = 256, workers: int = 0, precision: torch.dtype = torch.float32,
+) -> Tensor:  # fmt: skip
+    """Probabilities float32 [n, classes] of all images in order, on the CPU."""
+    found = []
+    with _evaluating(network), autocast(device, precision):
+        steps = evaluation_steps(len(split), batch)
+        for images, _ in split.batches(steps, preparation, device=device, workers=workers):
+            found.append(network(images).float().softmax(1).cpu())
+    return torch.cat(found)
+
+
+def confusion_counts(probabilities: Tensor, targets: Tensor) -> np.ndarray:
+    """int64 [classes, classes]: how many images of each true class (row) were called what."""
+    classes = probabilities.shape[1]
+    pairs = targets * classes + probabilities.argmax(1)
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes).numpy()
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Convolutions and products in `precision`; without effect for float32."""
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+
+
+def _sums(logits: Tensor, targets: Tensor) -> Tensor:
+    """[loss, top-1, top-5, images] summed over a batch; soft targets count as their largest."""
+    loss = F.cross_entropy(logits, targets, reduction="sum")
+    hard = targets if targets.ndim == 1 else targets.argmax(1)
+    hits = logits.topk(min(5, logits.shape[1]), 1).indices == hard[:, None]
+    counts = [loss, hits[:, 0].sum(), hits.sum(), torch.tensor(len(logits))]
+    return torch.stack([value.to(loss.device, torch.float64) for value in counts])
+
+
+@contextlib.contextmanager
+def _evaluating(network: nn.Module):  # type: ignore[no-untyped-def]
+    """Evaluation mode without gradients; every module's own mode is restored after it."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

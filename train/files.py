@@ -1,0 +1,87 @@
+"""Folders of runs, and files in them that appear whole or not at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
+    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+    try:
+        write(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """JSON with a final newline, whole or not at all."""
+    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    write_whole(path, lambda unfinished: unfinished.write_text(text))
+
+
+def empty_folder(out: str | None, *, kind: str, files: Sequence[str]) -> Path:
+    """A folder that holds none of `files`, made if need be: `out`, or a new runs/<kind>-N.
+
+    Raises ValueError where it cannot be written or already holds results.
+    """
+    if out == "":
+        raise ValueError("out: the name of the folder is empty")
+    folder = _numbered_folder(kind) if out is None else Path(out)
+    try:
+        held = [name for name in files if (folder / name).exists()]
+        if not held:
+            folder.mkdir(parents=True, exist_ok=True)
+            check_writable(folder)
+    except OSError as error:
+        raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
+    if held:
+        raise ValueError(
+            f"out: {folder} already holds {held[0]}; go on with that {kind} by --resume, "
+            "or choose another --out"
+        )
+    return folder
+
+
+def _numbered_folder(kind: str) -> Path:
+    """runs/<kind>-N with the first free N, made in one step: runs may start together."""
+    number = 1
+    while True:
+        folder = Path("runs", f"{kind}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise ValueError(f"out: {folder} cannot be made ({error.strerror})") from None
+        else:
+            return folder
+
+
+def check_writable(folder: Path) -> None:
+    """OSError unless files can be made in the folder."""
+    write_whole(folder / f".writable-{os.getpid()}", lambda path: path.write_text(""))
+    (folder / f".writable-{os.getpid()}").unlink()
+
+
+def circumstances(packages: Iterable[str]) -> dict[str, Any]:
+    """Versions (None where not installed) and the machine, as every record states them."""
+    versions = {name: _version(name) for name in ("vision-baseline-search", *packages)}
+    return {
+        "versions": {"python": platform.python_version(), **versions},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

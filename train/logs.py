@@ -1,0 +1,320 @@
+"""What a training run says while it runs: curves.csv, TensorBoard, a bar or lines on stderr.
+
+A history is a list of rows, one an epoch; a row holds the numbers of COLUMNS, those that were not
+measured are missing or None. Losses are natural-log cross-entropies, accuracies in percent, times
+in seconds since the start of training.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from train.files import write_whole
+
+Number = float | int | None
+Row = Mapping[str, Number]
+
+COLUMNS = (
+    "epoch", "step", "seconds", "lr", "resolution", "magnitude", "mixup", "dropout", "train_loss",
+    "val_loss", "val_top1", "val_top5", "ema_loss", "ema_top1", "ema_top5", "images_per_second",
+    "memory_mb",
+)  # fmt: skip
+
+TAGS = {  # TensorBoard draws one group of charts for each word before the slash
+    "epoch": "schedule/epoch",
+    "seconds": "speed/seconds",
+    "lr": "schedule/lr",
+    "resolution": "schedule/resolution",
+    "magnitude": "schedule/magnitude",
+    "mixup": "schedule/mixup",
+    "dropout": "schedule/dropout",
+    "train_loss": "loss/train",
+    "val_loss": "loss/val",
+    "val_top1": "accuracy/val_top1",
+    "val_top5": "accuracy/val_top5",
+    "ema_loss": "loss/ema",
+    "ema_top1": "accuracy/ema_top1",
+    "ema_top5": "accuracy/ema_top5",
+    "images_per_second": "speed/images_per_second",
+    "memory_mb": "speed/memory_mb",
+}
+
+
+def write_curves_csv(folder: Path, history: Sequence[Row]) -> None:
+    """curves.csv: a line an epoch, whole or not at all; OSError where it cannot be written.
+
+    The columns are always those of COLUMNS, then others that some row has. What was not measured
+    is empty, what was measured and is not a number is "nan" or "inf".
+    """
+    columns = list(dict.fromkeys([*COLUMNS, *(name for row in history for name in row)]))
+
+    def fill(path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows([_text(row.get(name)) for name in columns] for row in history)
+
+    write_whole(folder / "curves.csv", fill)
+
+
+def _text(value: Number) -> str:
+    """A number for a table; eight digits are what a float32 knows."""
+    if value is None:
+        return ""
+    return str(int(value)) if isinstance(value, Integral) else f"{float(value):.8g}"
+
+
+class TensorBoard:
+    """A context manager that adds rows to the event files of a folder, for TensorBoard to show.
+
+    folder      made if need be; a run that goes on writes into the folder of its first part
+    resumed_at  step of the checkpoint a run goes on from: earlier points after it are hidden
+    main        False in all but one process of a distributed run: nothing is written
+
+    Trouble (no tensorboardX, a full disk) is told once on stderr and never raised: curves are not
+    worth a training run. tensorboardX comes with Ray; torch.utils.tensorboard would need all of
+    TensorBoard, a web server with gRPC, where networks are trained. Of tensorboardX only the file
+    is used: its SummaryWriter writes from a thread, which dies on a full disk, and then the
+    eleventh point waits for it for ever. A row an epoch needs no thread.
+    """
+
+    def __init__(self, folder: Path, *, resumed_at: int | None = None, main: bool = True) -> None:
+        self._folder, self._resumed_at, self._main = folder, resumed_at, main
+        self._writer: Any = None
+
+    def __enter__(self) -> TensorBoard:
+        if self._main:
+            try:
+                self._open()
+            except Exception as error:
+                self._give_up(error)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            try:
+                self._writer.close()
+            except Exception as failure:
+                self._give_up(failure)
+            self._writer = None
+
+    def add(self, row: Row) -> None:
+        """Write a row's numbers at its step, at once on disk; NaN is kept, None is left out."""
+        if self._writer is None:
+            return
+        try:
+            from tensorboardX.proto.event_pb2 import Event
+            from tensorboardX.proto.summary_pb2 import Summary
+
+            values = [
+                Summary.Value(tag=TAGS.get(name, f"other/{name}"), simple_value=float(value))
+                for name, value in row.items()
+                if value is not None and name != "step"
+            ]
+            step = int(row["step"] or 0)
+            self._write(Event(step=step, wall_time=time.time(), summary=Summary(value=values)))
+        except Exception as error:
+            self._give_up(error)
+
+    def _open(self) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # tensorboardX tells files apart by whole seconds and empties the one that is there;
+        # TensorBoard reads files in the order of their names: nanoseconds serve both
+        suffix = f".{time.time_ns()}"
+        self._writer = EventsWriter(str(self._folder / "events"), suffix)
+        if self._resumed_at is not None:
+            # hides what earlier files have at this step and after it; the checkpoint's own stays
+            first = self._resumed_at + 1
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(step=first, wall_time=time.time(), session_log=start))
+
+    def _write(self, event: Any) -> None:
+        self._writer.write_event(event)
+        self._writer.flush()
+
+    def _give_up(self, error: Exception) -> None:
+        self._writer = None
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"TensorBoard: {reason}; training goes on without its curves", file=sys.stderr)
+
+
+class Progress:
+    """A context manager: a bar on a terminal, a line an epoch in a pipe, both on stderr.
+
+    epochs, steps    of the whole training
+    history          rows of the part that was done before, where a run goes on
+    images_per_step  of all processes together; without it the speed is that of the last row
+    main             False in all but one process of a distributed run: nothing is written
+    """
+
+    def __init__(
+        self, epochs: int, steps: int, *, history: Sequence[Row] = (),
+        images_per_step: int | None = None, main: bool = True,
+    ) -> None:  # fmt: skip
+        self._epochs, self._steps, self._images = epochs, steps, images_per_step
+        self._main = main
+        self._bar: Any = None
+        self._task: Any = None
+        self._row: Row = {}
+        self._loss: Number = None
+        self._best = -math.inf
+        for row in history:
+            self._learn(row)
+        self._step = int(self._row.get("step") or 0)
+        self._earlier = float(self._row.get("seconds") or 0)
+        self._started = time.monotonic()
+        self._marks = [(self._started, self._step)] * 2  # when the last two epochs began
+        self._next = 0.0  # when the bar may be drawn again
+        self._first = True
+
+    def __enter__(self) -> Progress:
+        self._started = time.monotonic()
+        self._marks = [(self._started, self._step)] * 2
+        if self._main and sys.stderr.isatty():
+            self._bar = _bar()
+        if self._bar is not None:
+            self._task = self._bar.add_task(self._status(), total=self._steps)
+            self._bar.start()
+            self._draw(self._started)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def step(self, step: int, loss: float | None = None) -> None:
+        """After every optimizer step; `loss` only now and then, reading it waits for the GPU."""
+        if self._first:  # a run may go on within an epoch: its history does not know the step
+            self._first = False
+            self._marks = [(self._started, step - 1)] * 2
+        self._step = step
+        if loss is not None:
+            self._loss = loss
+        if self._bar is not None and (now := time.monotonic()) >= self._next:
+            self._draw(now)
+
+    def epoch(self, row: Row) -> None:
+        """After every epoch, with its row."""
+        if not self._main:
+            return
+        self._learn(row)
+        self._step = int(row.get("step") or self._step)
+        now = time.monotonic()
+        self._marks = [self._marks[1], (now, self._step)]
+        if self._bar is not None:
+            self._draw(now)
+        else:
+            print(self._line(), file=sys.stderr, flush=True)
+
+    def _learn(self, row: Row) -> None:
+        self._row = row
+        self._loss = row.get("train_loss")
+        for name in ("val_top1", "ema_top1"):
+            accuracy = row.get(name)
+            if accuracy is not None and accuracy > self._best:  # never true of NaN
+                self._best = accuracy
+
+    def _left(self) -> float:
+        """Seconds left at the speed since the last whole epoch began, NaN while unknown.
+
+        Not at the mean speed: pictures grow during progressive training, and steps with them.
+        """
+        began, step = self._marks[0]
+        done, left = self._step - step, max(self._steps - self._step, 0)
+        return (time.monotonic() - began) / done * left if done > 0 else math.nan
+
+    def _draw(self, now: float) -> None:
+        self._next = now + 0.2
+        self._bar.update(self._task, completed=self._step, description=self._status())
+        self._bar.refresh()
+
+    def _status(self) -> str:
+        """What stands beside the bar; at most 80 columns with the shortest bar."""
+        epoch = min(int(self._row.get("epoch") or 0) + 1, self._epochs)
+        parts = [f"epoch {epoch}/{self._epochs}", f"step {self._step:,}"]
+        if self._loss is not None:
+            parts.append(f"loss {self._loss:.3f}")
+        began, step = self._marks[1]
+        speed = self._row.get("images_per_second")
+        if self._images is not None and self._step > step:
+            speed = self._images * (self._step - step) / max(time.monotonic() - began, 1e-9)
+        if speed is not None:
+            parts.append(f"{speed:,.0f} images/s")
+        if not math.isnan(left := self._left()):
+            parts.append(f"{clock(left)} left")
+        if math.isfinite(self._best):
+            parts.append(f"best {self._best:.1f}%")
+        return " ".join(parts)
+
+    def _line(self) -> str:
+        """An epoch in one line; parts that were not measured are left out."""
+        row, width = self._row, len(str(self._epochs))
+        parts = [f"epoch {int(row.get('epoch') or 0):>{width}}/{self._epochs}"]
+        if (resolution := row.get("resolution")) is not None:
+            parts.append(f"{int(resolution):>3} px")
+        if self._loss is not None:
+            parts.append(f"loss {self._loss:.4f}")
+        raw, averaged = row.get("val_top1"), row.get("ema_top1")
+        if raw is not None:
+            ema = "" if averaged is None else f" (ema {averaged:5.2f}%)"
+            parts.append(f"val top-1 {raw:5.2f}%{ema}")
+        elif averaged is not None:
+            parts.append(f"ema top-1 {averaged:5.2f}%")
+        if (speed := row.get("images_per_second")) is not None:
+            parts.append(f"{speed:>7,.0f} images/s")
+        seconds = row.get("seconds")
+        if seconds is None:
+            seconds = self._earlier + time.monotonic() - self._started
+        parts.append(f"{clock(seconds):>7} elapsed")
+        if not math.isnan(left := self._left()):
+            parts.append(f"{clock(left):>7} left")
+        return ", ".join(parts)
+
+
+def _bar() -> Any:
+    """A bar that is drawn when told to and by nobody else; None on a terminal that cannot move."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    if console.is_dumb_terminal:
+        return None
+    text = TextColumn("{task.description}", markup=False)
+    # what is printed on stdout must reach the file stdout may lead to
+    return Bar(text, BarColumn(bar_width=None), console=console, transient=True, expand=True,
+               auto_refresh=False, redirect_stdout=sys.stdout.isatty())  # fmt: skip
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, h:mm:ss or d days h:mm:ss; "?" where they are not finite."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, second = divmod(max(round(seconds), 0), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if not hours:
+        return f"{minute}:{second:02}"
+    return f"{f'{days} d ' if days else ''}{hour}:{minute:02}:{second:02}"

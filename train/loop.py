@@ -1,0 +1,357 @@
+"""Training one network: one visible loop, the same on a laptop and on many GPUs.
+
+Nothing random is remembered: the order of an epoch, and the augmentation and dropout of a step,
+are drawn from (seed, epoch) and (seed, step). A run that was killed and goes on from its last
+checkpoint is therefore the same run, bit for bit on a CPU, and a step that is shared among
+devices or accumulated sees the same images as one that is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.architecture import Architecture
+from search_spaces.network import Network
+from train.augment import Augmentation, mix
+from train.data import Data, Split, Step
+from train.distributed import World, world
+from train.evaluate import Score, autocast, evaluate
+from train.memory_use import fitting_batch, is_out_of_memory, peak_megabytes
+from train.optimizer import learning_rate, set_learning_rate
+from train.progressive import Phase, phase
+from train.recipe import Recipe
+from train.state import Run, begin, choose, resolved, restore, save, share_of
+
+SAVE_EVERY = 300.0  # seconds between checkpoints inside an epoch
+CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where a look makes it wait
+
+
+class Report:
+    """What a run tells while it lasts; override what is wanted."""
+
+    def start(self, steps: int, history: Sequence[dict[str, Any]]) -> None:
+        """Before the first step: how many there are in all, and the rows of a run that goes on."""
+
+    def step(self, step: int, steps: int, loss: float | None) -> None:
+        """After every optimizer step; the loss only where it is known without waiting."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """After every epoch, its row of the history."""
+
+    def stop(self) -> bool:
+        """Whether to save and leave; asked after every step."""
+        return False
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    network   with the chosen weights: the best on the minival, or the last without one (their
+              moving average, if the recipe has it). None where nothing was trained.
+    history   a row for each epoch: losses, accuracies (percent), seconds of training so far
+              (evaluations not counted), images a second.
+    chosen    epoch, "raw" or "ema", and the minival score of the chosen weights.
+    test      its score on the test split, None where it was not asked for.
+    failed    why the run ended early; "" if it did not.
+    """
+
+    network: Network | None
+    history: tuple[dict[str, Any], ...]
+    chosen: dict[str, Any]
+    test: Score | None
+    steps: int
+    seconds: float
+    failed: str = ""
+
+
+class Stopped(Exception):
+    """Ends a run from inside; its text is the reason."""
+
+
+def train(
+    architecture: Architecture,
+    data: Data,
+    recipe: Recipe,
+    *,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+    device: str = "auto",
+    workers: int = 0,
+    initial: Network | None = None,
+    test: bool = True,
+) -> Result:
+    """Train a network on `data.train` by the recipe; the process's random state is untouched.
+
+    checkpoint  folder of `last.safetensors` and `best.safetensors`; a run found there goes on.
+    initial     a network of the architecture whose weights to begin with (it is not changed).
+    workers     processes that decode and augment streamed images.
+    test        whether the chosen weights are scored on the test split, once, at the end.
+
+    Under torchrun every process calls this; the first writes. Raises ValueError where
+    architecture, data, recipe and checkpoint do not belong together; what goes wrong in the run
+    itself (no memory, a loss that is no number) is told by `Result.failed`.
+    """
+    report = report or Report()
+    recipe = resolved(recipe, architecture)
+    if architecture.classes != len(data.classes):
+        raise ValueError(
+            f"classes: the network has {architecture.classes}, {data.name} {len(data.classes)}"
+        )
+    with world(device) as here, torch.random.fork_rng(_forked(here)):
+        share_of(recipe, here)
+        run = begin(architecture, data, recipe, here, workers, initial)
+        try:
+            if checkpoint is not None and (checkpoint / "last.safetensors").exists():
+                restore(run, checkpoint / "last.safetensors")
+            _epochs(run, checkpoint, report)
+        except Stopped as reason:
+            return _ended(run, test=False, failed=str(reason))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return _ended(run, test=False, failed=_out_of_memory(run))
+        return _ended(run, test=test)
+
+
+def _forked(here: World) -> list[int]:
+    return [here.device.index or 0] if here.device.type == "cuda" else []
+
+
+def _epochs(run: Run, folder: Path | None, report: Report) -> None:
+    recipe, data = run.recipe, run.data
+    if len(data.train) < recipe.batch:
+        raise Stopped(
+            f"too few images for a batch: {len(data.train):,} training images, batch "
+            f"{recipe.batch:,}; use a batch of at most {len(data.train):,}"
+        )
+    per_epoch = len(_order(run, 0))
+    forward = _forward(run)
+    report.start(per_epoch * recipe.epochs, tuple(run.history))
+    for epoch in range(run.step // per_epoch, recipe.epochs):
+        now = phase(recipe, epoch)
+        run.network.dropout.p = now.dropout
+        _train_epoch(run, forward, epoch, now, folder, report)
+        row = _row(run, epoch, now, per_epoch)
+        choose(run, row, folder)
+        if folder is not None:
+            save(run, folder / "last.safetensors")
+        if run.world.first:
+            report.epoch(row)
+        if not all(math.isfinite(row.get(name) or 0.0) for name in ("val_loss", "train_loss")):
+            raise Stopped(f"the loss is not a number after epoch {epoch + 1}{_calmer(run)}")
+
+
+def _train_epoch(
+    run: Run, forward: nn.Module, epoch: int, now: Phase, folder: Path | None, report: Report
+) -> None:
+    """The rest of an epoch from `run.step`."""
+    order = _order(run, epoch)
+    done, steps = run.step - epoch * len(order), len(order) * run.recipe.epochs
+    batches = run.data.train.batches(
+        _parts(run, order[done:]), _augmentation(run.recipe, now),
+        device=run.world.device, workers=run.workers,
+    )  # fmt: skip
+    saved = time.monotonic()
+    _training_mode(run)
+    for _ in range(done, len(order)):
+        started = time.perf_counter()
+        set_learning_rate(run.optimizer, learning_rate(run.recipe, run.step, len(order)))
+        loss = optimizer_step(run, forward, batches, now.mixup)
+        known = _checked_loss(run, loss, epoch)
+        run.step += 1
+        run.seconds += time.perf_counter() - started
+        run.epoch_seconds += time.perf_counter() - started
+        if run.world.first:
+            report.step(run.step, steps, known)
+        stop = _asked_to_stop(run, report)
+        if folder is not None and (stop or time.monotonic() - saved > SAVE_EVERY):
+            save(run, folder / "last.safetensors")
+            saved = time.monotonic()
+        if stop:
+            raise Stopped("interrupted")
+
+
+def optimizer_step(
+    run: Run, forward: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], mixup: float
+) -> Tensor:
+    """One step on as many batches as it is accumulated from; its mean loss."""
+    recipe, here = run.recipe, run.world
+    parts = recipe.batch // here.size // share_of(recipe, here)
+    total = torch.zeros((), device=here.device)
+    for part in range(parts):
+        images, targets = next(batches)
+        # dropout and stochastic depth draw from torch's own generator
+        torch.manual_seed(_seed(recipe, run.step) + (part * here.size + here.rank) * 2**20)
+        if mixup or recipe.cutmix:
+            images, targets = mix(
+                images, targets, len(run.data.classes),
+                mixup=mixup, cutmix=recipe.cutmix, seed=_seed(recipe, run.step),
+            )  # fmt: skip
+        last = part == parts - 1
+        waiting = contextlib.nullcontext() if last or here.size == 1 else forward.no_sync()
+        with waiting:
+            with autocast(here.device, run.precision):
+                logits = forward(images)
+            loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+            (loss / parts).backward()
+        total += loss.detach() / parts
+    if recipe.clip_norm:
+        nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm, foreach=True)
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+    if run.average is not None:
+        run.average.update(run.network, run.step)
+    return total
+
+
+def _parts(run: Run, order: np.ndarray) -> list[Step]:
+    """Each step's images [steps, batch] as the batches that this process works on in turn."""
+    here, share = run.world, share_of(run.recipe, run.world)
+    count = run.recipe.batch // share
+    return [
+        Step(indices, slice(part * share, (part + 1) * share), _seed(run.recipe, run.step + ahead))
+        for ahead, indices in enumerate(order)
+        # process r takes parts r, r + size, ...: what one process would work on in the same turn
+        for part in range(here.rank, count, here.size)
+    ]
+
+
+def _order(run: Run, epoch: int) -> np.ndarray:
+    rng = np.random.default_rng((run.recipe.seed, epoch))
+    return run.data.train.order(rng, run.recipe.batch)
+
+
+def _seed(recipe: Recipe, step: int) -> int:
+    """Of everything random in a step; distinct for every (seed, step) and below 2**62."""
+    return (recipe.seed * 2**31 + step) % 2**62
+
+
+def _augmentation(recipe: Recipe, now: Phase) -> Augmentation:
+    return Augmentation(
+        size=now.resolution, crop=recipe.crop, crop_area=recipe.crop_area, flip=recipe.flip,
+        policy=recipe.policy, magnitude=now.magnitude, layers=recipe.layers,
+        erasing=recipe.erasing, group=recipe.group, mean=recipe.mean, std=recipe.std,
+    )  # fmt: skip
+
+
+def _forward(run: Run) -> nn.Module:
+    """The network as the steps call it: compiled, and shared among processes."""
+    forward: nn.Module = run.network
+    if run.recipe.compile:
+        forward = torch.compile(forward)  # type: ignore[assignment]
+    if run.world.size > 1:
+        on = [run.world.device] if run.world.device.type == "cuda" else None
+        forward = nn.parallel.DistributedDataParallel(forward, device_ids=on)
+    return forward
+
+
+def _training_mode(run: Run) -> None:
+    run.network.train()
+    if run.recipe.train == "classifier":
+        run.network.eval()  # frozen features keep their batch-norm statistics
+        run.network.dropout.train()
+
+
+def _checked_loss(run: Run, loss: Tensor, epoch: int) -> float | None:
+    """The loss where looking at it costs nothing, else None; Stopped where it is hopeless."""
+    run.epoch_loss = run.epoch_loss + loss.double()
+    here = run.world
+    if (here.size > 1 or here.device.type != "cpu") and (run.step + 1) % CHECK_EVERY:
+        return None
+    # of all processes: they must leave after the same step
+    value = float(here.total(loss.double())) / here.size
+    # far above chance: no later step comes back from there in reasonable time
+    if not math.isfinite(value) or value > 100 * math.log(len(run.data.classes) + 1):
+        what = "not a number" if math.isnan(value) else f"exploding ({value:.3g})"
+        raise Stopped(f"the loss is {what} at step {run.step + 1}, epoch {epoch + 1}{_calmer(run)}")
+    return value
+
+
+def _calmer(run: Run) -> str:
+    calm = "" if run.recipe.clip_norm else ", or clip_norm=1"
+    return f"; try a lower lr (it was {run.recipe.lr:g}) or a longer warm-up{calm}"
+
+
+def _asked_to_stop(run: Run, report: Report) -> bool:
+    if run.world.size == 1:
+        return report.stop()
+    if run.step % CHECK_EVERY:
+        return False
+    # all processes must leave after the same step
+    return bool(run.world.total(torch.tensor(float(report.stop()))) > 0)
+
+
+def _row(run: Run, epoch: int, now: Phase, per_epoch: int) -> dict[str, Any]:
+    """The history's row of an epoch that just ended; evaluates on the minival."""
+    if run.epoch_seconds <= 0:
+        run.epoch_seconds = math.nan
+    loss = run.world.total(torch.as_tensor(run.epoch_loss, dtype=torch.float64).clone())
+    row: dict[str, Any] = {
+        "epoch": epoch + 1, "step": run.step, "seconds": round(run.seconds, 3),
+        "lr": learning_rate(run.recipe, run.step - 1, per_epoch),
+        "resolution": now.resolution, "magnitude": now.magnitude, "mixup": now.mixup,
+        "dropout": now.dropout, "train_loss": float(loss) / per_epoch / run.world.size,
+    }  # fmt: skip
+    minival = run.data.minival
+    if minival is not None:
+        run.world.equalise(run.network)
+        row |= _named("val", _scored(run, run.network, minival))
+        if run.average is not None:
+            run.world.equalise(run.average.network)
+            row |= _named("ema", _scored(run, run.average.network, minival))
+    rate = per_epoch * run.recipe.batch / run.epoch_seconds
+    row["images_per_second"] = round(rate, 1)
+    row["memory_mb"] = peak_megabytes(run.world.device)
+    run.epoch_loss = run.epoch_seconds = 0.0
+    run.history.append(row)
+    return row
+
+
+def _scored(run: Run, network: nn.Module, split: Split) -> Score:
+    return evaluate(
+        network, split, run.preparation, world=run.world, workers=run.workers,
+        precision=run.precision,
+    )  # fmt: skip
+
+
+def _named(prefix: str, score: Score) -> dict[str, float]:
+    return {f"{prefix}_{name}": value for name, value in score._asdict().items()}
+
+
+def _ended(run: Run, *, test: bool, failed: str = "") -> Result:
+    """The result of a run that is over, with the chosen weights in its network."""
+    split, score = run.data.test, None
+    network = run.network if run.step else None
+    if network is not None:
+        network.load_state_dict(run.best or network.state_dict())
+        network.eval()
+        if test and split is not None:
+            score = _scored(run, network, split)
+    return Result(
+        network, tuple(run.history), dict(run.chosen), score, run.step, run.seconds, failed
+    )
+
+
+def _out_of_memory(run: Run) -> str:
+    recipe, share = run.recipe, share_of(run.recipe, run.world)
+    side = phase(recipe, run.recipe.epochs - 1).resolution
+    run.optimizer.zero_grad()
+    fits = fitting_batch(
+        run.network, batch=share, side=side, device=run.world.device, precision=run.precision
+    )
+    where = f"out of memory with {share} images of {side} px on the device"
+    if not fits:
+        return f"{where}; not even one image fits: use a smaller resolution or network"
+    return f"{where}; device_batch={fits} would likely fit (the batch stays {recipe.batch})"

@@ -1,0 +1,88 @@
+"""Images of one size as one tensor in memory, augmented on the device that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from train.augment import Augmentation, Draws, Preparation, frame, one_thread, recolour
+from train.data import Ask, Split
+
+
+class Pixels:
+    """uint8 images [n, c, h, w], copied once to each device that asks; shared by selections."""
+
+    def __init__(self, images: Tensor) -> None:
+        assert images.dtype == torch.uint8
+        assert images.ndim == 4
+        self.images = images
+        self._copies: dict[torch.device, Tensor] = {}
+
+    def on(self, device: torch.device) -> Tensor:
+        if device == self.images.device:
+            return self.images
+        if device not in self._copies:
+            self._copies[device] = self.images.to(device)
+        return self._copies[device]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"images": self.images, "_copies": {}}
+
+
+class MemorySplit(Split):
+    """A split of images in memory; `workers` are not needed.
+
+    images   uint8 [m, c, h, w], or the Pixels of another split.
+    targets  int64 [n] or float32 [n, classes].
+    rows     which image each target belongs to, int64 [n]; all in order where not given.
+    """
+
+    def __init__(
+        self, images: Tensor | Pixels, targets: Tensor, rows: np.ndarray | None = None
+    ) -> None:
+        self.pixels = images if isinstance(images, Pixels) else Pixels(images)
+        self.targets = targets
+        self.rows = np.arange(len(self.pixels.images)) if rows is None else rows
+        assert len(self.rows) == len(targets)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the images in memory, shared or not."""
+        return self.pixels.images.untyped_storage().nbytes()
+
+    def pictures(
+        self,
+        asks: Sequence[Ask],
+        how: Augmentation | Preparation,
+        *,
+        device: torch.device,
+        workers: int,
+    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """See `Split.pictures`."""
+        images = self.pixels.on(device)
+        for ask in asks:
+            rows = torch.from_numpy(self.rows[ask.indices]).to(device)
+            with one_thread():
+                framed = frame(images.index_select(0, rows), how, ask.draws)
+                batch = recolour(framed, how, ask.draws)
+            yield batch, ask.indices
+
+    def select(self, indices: Any) -> MemorySplit:
+        """See `Split.select`."""
+        chosen = np.asarray(indices, np.int64)
+        return MemorySplit(self.pixels, self.targets[torch.from_numpy(chosen)], self.rows[chosen])
+
+    def picture(self, index: int, size: int | None = None) -> np.ndarray:
+        """See `Split.picture`."""
+        return to_picture(self.pixels.images[int(self.rows[index])], size)
+
+
+def to_picture(image: Tensor, size: int | None) -> np.ndarray:
+    """uint8 [c, h, w] to uint8 [h, w, 3], cut and resized to a square where a size is given."""
+    if size is not None:
+        image = frame(image[None], Preparation(size=size), Draws(0, np.zeros(1, np.int64)))[0]
+    return image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()

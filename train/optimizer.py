@@ -1,0 +1,145 @@
+"""Optimizers, learning rates and the moving average of the weights.
+
+All of them touch many small tensors, so each works on lists of tensors at once (torch's foreach
+kernels): on a GPU an EfficientNet's 200-odd parameters cost a handful of launches, not thousands.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from train.recipe import Recipe
+
+
+class RMSpropTF(torch.optim.Optimizer):
+    """RMSProp as TensorFlow does it: the mean square starts at 1, epsilon is inside the root.
+
+    With momentum the learning rate is part of what is accumulated, so that a change of it takes
+    effect smoothly. Weight decay is added to the gradient (L2). Equals timm's `RMSpropTF`, which
+    handles one tensor after the other.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], *, lr: float, decay: float, momentum: float, eps: float
+    ) -> None:
+        defaults = {
+            "lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": 0.0
+        }  # fmt: skip
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            self._step_group(group)
+        return loss
+
+    def _step_group(self, group: dict[str, Any]) -> None:
+        params = [param for param in group["params"] if param.grad is not None]
+        if not params:
+            return
+        grads: list[Tensor] = [param.grad for param in params]
+        for param in params:
+            if not self.state[param]:
+                self.state[param]["square"] = torch.ones_like(param)
+                self.state[param]["velocity"] = torch.zeros_like(param)
+        squares = [self.state[param]["square"] for param in params]
+        velocities = [self.state[param]["velocity"] for param in params]
+        if group["weight_decay"]:
+            grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
+        torch._foreach_mul_(squares, group["decay"])
+        torch._foreach_addcmul_(squares, grads, grads, value=1 - group["decay"])
+        roots = torch._foreach_add(squares, group["eps"])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_mul_(velocities, group["momentum"])
+        torch._foreach_addcdiv_(velocities, grads, roots, value=group["lr"])
+        torch._foreach_sub_(params, velocities)
+
+
+def optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimizer over all parameters that want gradients; lr is set by each step."""
+    wanted = [param for param in network.parameters() if param.requires_grad]
+    groups = [
+        {"params": [p for p in wanted if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in wanted if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    lr = peak_lr(recipe)
+    if recipe.optimizer == "rmsprop":
+        return RMSpropTF(
+            groups, lr=lr, decay=recipe.rms_decay, momentum=recipe.momentum, eps=recipe.eps
+        )
+    if recipe.optimizer == "adamw":
+        betas = (recipe.momentum, recipe.rms_decay)
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, eps=recipe.eps, foreach=True)
+    return torch.optim.SGD(
+        groups, lr=lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, foreach=True
+    )
+
+
+def peak_lr(recipe: Recipe) -> float:
+    """The learning rate after the warm-up, scaled to the recipe's batch."""
+    return recipe.lr * (recipe.batch / recipe.lr_batch if recipe.lr_batch else 1.0)
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of an optimizer step (from 0) of the run; a pure function.
+
+    The exponential schedule counts its decay epochs from the first step, warm-up included, and
+    goes down in steps, as in tensorflow/tpu's code; cosine and linear begin after the warm-up.
+    """
+    peak = peak_lr(recipe)
+    epoch = step / steps_per_epoch
+    if epoch < recipe.warmup_epochs:
+        # from one share above 0, so that the first step is not lost
+        return peak * (step + 1) / max(1.0, recipe.warmup_epochs * steps_per_epoch)
+    if recipe.schedule == "exponential":
+        return peak * recipe.decay_rate ** math.floor(epoch / recipe.decay_epochs)
+    span = recipe.epochs - recipe.warmup_epochs
+    left = 1.0 - (epoch - recipe.warmup_epochs) / span
+    if recipe.schedule == "cosine":
+        return peak * 0.5 * (1.0 + math.cos(math.pi * (1.0 - left)))
+    return peak * left if recipe.schedule == "linear" else peak
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """One learning rate for all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+class MovingAverage:
+    """The exponential moving average of a network's weights and batch-norm statistics.
+
+    The n-th update keeps min(decay, (1 + n) / (10 + n)) of the old average: without that ramp a
+    decay of 0.9999 would remember the random first weights for tens of thousands of steps.
+    `network` is a copy that is evaluated and saved like any other.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, n: int) -> None:
+        """Take in the weights after step n (from 0)."""
+        own, new = _tensors(self.network), _tensors(network)
+        floats = [i for i, tensor in enumerate(own) if tensor.is_floating_point()]
+        weight = 1.0 - min(self.decay, (1 + n) / (10 + n))
+        torch._foreach_lerp_([own[i] for i in floats], [new[i] for i in floats], weight)
+        for i in set(range(len(own))) - set(floats):
+            own[i].copy_(new[i])  # counters of batches seen
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]

@@ -1,0 +1,345 @@
+"""Recipes: every number of a training run as frozen data, the published ones by name.
+
+Sources: `efficientnet` Tan & Le 2019, section 5.2, and tensorflow/tpu's models/official/
+efficientnet; `efficientnetv2` Tan & Le 2021, sections 4.2 and 5.1, and google/automl's
+efficientnetv2/hparams.py; `finetune` Kornblith et al. 2019 as used by EfficientNet, section 5.2.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces.catalog import one_of
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "optimizer": ("rmsprop", "sgd", "adamw"),
+    "schedule": ("exponential", "cosine", "linear", "constant"),
+    "train": ("all", "classifier"),
+    "crop": ("resized", "pad", "none"),
+    "policy": ("none", "autoaugment", "randaugment"),
+    "steps_of_stages": ("linear", "google"),
+    "precision": ("auto", "float32", "bfloat16"),
+}
+
+# the smallest and largest value a field may have; open ends of probabilities are (0, 1)
+RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (1, 1e6), "batch": (1, 1e7), "device_batch": (0, 1e7), "lr": (0, 1e3),
+    "lr_batch": (0, 1e7), "momentum": (0, 0.99999), "rms_decay": (0, 0.99999), "eps": (0, 1.0),
+    "weight_decay": (0, 10), "warmup_epochs": (0, 1e6), "decay_rate": (1e-9, 1),
+    "decay_epochs": (1e-9, 1e6), "clip_norm": (0, 1e9), "ema_decay": (0, 0.9999999),
+    "label_smoothing": (0, 0.99), "dropout": (0, 0.99), "drop_path": (0, 0.99),
+    "resolution": (0, 4096), "eval_resolution": (0, 4096), "eval_crop": (0.01, 1),
+    "crop_area": (0.0001, 1), "magnitude": (0, 30), "layers": (1, 16), "erasing": (0, 1),
+    "mixup": (0, 100), "cutmix": (0, 100), "group": (1, 4096), "stages": (1, 1000),
+    "min_resolution": (0, 4096), "min_magnitude": (0, 30), "min_mixup": (0, 100),
+    "min_dropout": (0, 0.99), "minival": (0, 0.9), "seed": (0, 2**31 - 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All numbers of a training run; equal recipes, data and networks give equal weights on a CPU.
+
+    epochs            passes over the training images.
+    batch             images of one optimizer step, over all devices.
+    device_batch      most images a device works on at once; a step of more is accumulated. 0: all.
+    optimizer         "rmsprop" (TensorFlow's, epsilon inside the root), "sgd" (Nesterov), "adamw".
+    lr                learning rate at `lr_batch` images a step; it scales linearly with `batch`.
+                      lr_batch 0: not scaled.
+    momentum          of rmsprop and sgd, the first beta of adamw.
+    rms_decay         of the squared gradients: rmsprop's decay, adamw's second beta.
+    eps               of rmsprop and adamw.
+    weight_decay      of kernels only, never of biases and norms. Decoupled for adamw.
+    schedule          after `warmup_epochs` of linear warm-up from 0: "exponential" (times
+                      `decay_rate` every `decay_epochs`, in steps), "cosine" or "linear" (to 0),
+                      "constant".
+    clip_norm         largest norm of all gradients together; 0: not clipped.
+    ema_decay         of the moving average of the weights, ramped up as (1+n)/(10+n); 0: none.
+    train             "all", or only the "classifier" (batch norms then use their statistics).
+    resolution        input side of training in pixels, eval_resolution of evaluation; 0: the
+                      architecture's, and training's.
+    eval_crop         side of the centre crop over the side it is cut from.
+    crop              "resized" (random area from `crop_area` to 1, as on ImageNet), "pad" (random
+                      shift by up to an eighth of the side, as on CIFAR), "none".
+    policy            "autoaugment", "randaugment" (`layers` operations of `magnitude`, in the
+                      papers' unit: 10 is strong), "none"; `group` images share a draw.
+    erasing           probability of random erasing.
+    mixup, cutmix     alpha of their beta distributions; 0: off.
+    stages            progressive learning: resolution, magnitude, mixup and dropout rise from
+                      their min_ values in so many equal parts of the run; 1: they are constant.
+    steps_of_stages   "linear" starts at the min_ values (the paper), "google" one step above them.
+    mean, std         of the input's channels, in units of [0, 1] images.
+    precision         "bfloat16" autocast, "float32", or "auto": bfloat16 on GPUs that have it.
+    compile           whether torch.compile is used.
+    minival           share of the training images held out to choose the best weights; 0: none,
+                      the last weights are the result.
+    seed              of weights, order, augmentation, dropout and the minival.
+
+    Raises ValueError naming the field, its value and what is allowed.
+    """
+
+    name: str
+    epochs: int
+    batch: int
+    device_batch: int = 0
+    optimizer: str = "rmsprop"
+    lr: float = 0.016
+    lr_batch: int = 256
+    momentum: float = 0.9
+    rms_decay: float = 0.9
+    eps: float = 1e-3
+    weight_decay: float = 1e-5
+    schedule: str = "exponential"
+    warmup_epochs: float = 5.0
+    decay_rate: float = 0.97
+    decay_epochs: float = 2.4
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
+    train: str = "all"
+    label_smoothing: float = 0.1
+    dropout: float = 0.2
+    drop_path: float = 0.2
+    resolution: int = 0
+    eval_resolution: int = 0
+    eval_crop: float = 0.875
+    crop: str = "resized"
+    crop_area: float = 0.08
+    flip: bool = True
+    policy: str = "none"
+    magnitude: float = 9.0
+    layers: int = 2
+    group: int = 1
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    stages: int = 1
+    steps_of_stages: str = "linear"
+    min_resolution: int = 0
+    min_magnitude: float = 0.0
+    min_mixup: float = 0.0
+    min_dropout: float = 0.0
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    precision: str = "auto"
+    compile: bool = False
+    minival: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, kind in FIELDS.items():
+            object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
+        if self.device_batch and self.batch % self.device_batch:
+            raise ValueError(
+                f"device_batch: {self.device_batch} does not divide the batch of {self.batch}"
+            )
+        if self.stages > 1 and not self.min_resolution:
+            raise ValueError("min_resolution: 0 is not allowed with stages; use pixels, e.g. 128")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `from_dict` gives an equal recipe."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
+        """The recipe of `to_dict`; ValueError names a field that is unknown or ill-typed."""
+        for name in fields:
+            if name not in FIELDS:
+                raise ValueError(unknown_field(name))
+        missing = [name for name in ("name", "epochs", "batch") if name not in fields]
+        if missing:
+            raise ValueError(f"recipe: {missing[0]} is missing")
+        return cls(**fields)
+
+
+FIELDS: dict[str, Any] = typing.get_type_hints(Recipe)
+
+
+def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+    """The recipe with `field=value` texts applied, as `--set` takes them.
+
+    A tuple is written with commas: mean=0.5,0.5,0.5. ValueError lists the fields where one is
+    unknown, and says what its type is where a value does not read as one.
+    """
+    values: dict[str, Any] = {}
+    for text in changes:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text}: write it as field=value, e.g. --set epochs=3")
+        if name == "name" or name not in FIELDS:
+            raise ValueError(f"--set {text}: {unknown_field(name)}")
+        try:
+            values[name] = _read(value.strip(), FIELDS[name])
+        except ValueError:
+            raise ValueError(
+                f"--set {text}: {name} is {_described(name)}, not {value!r}; {_fields()}"
+            ) from None
+    try:
+        return dataclasses.replace(recipe, **values)
+    except ValueError as error:
+        raise ValueError(f"--set {error}") from None
+
+
+def unknown_field(name: str) -> str:
+    """The complaint about a field that no recipe has."""
+    return f"a recipe has no field {name!r}; {_fields()}"
+
+
+def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:
+    """The recipe of that name for a zoo network of that name (which decides what is published
+    by model: dropout, and the ends of progressive learning); ValueError for an unknown name."""
+    return PRESETS[one_of("recipe", name, PRESETS)](network=network, variant=variant)
+
+
+def efficientnet(*, network: str = "", variant: str = "paper") -> Recipe:
+    """EfficientNet on ImageNet: 350 epochs of batch 4096; dropout as published for the model."""
+    return Recipe(
+        name="efficientnet", epochs=350, batch=4096, ema_decay=0.9999, policy="autoaugment",
+        dropout=DROPOUT.get(network, 0.2),
+    )  # fmt: skip
+
+
+def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
+    """EfficientNetV2 on ImageNet, progressive in 4 stages: "paper" (table 6) or "google" (code).
+
+    Networks other than S, M and L get S's regularisation, up to their own resolution.
+    """
+    one_of("variant", variant, ("paper", "google"))
+    ends = V2_ENDS.get(network, V2_ENDS["efficientnetv2_s"])
+    ends = ends if network in V2_ENDS else ends._replace(resolution=0)
+    google = variant == "google"
+    return Recipe(
+        name=f"efficientnetv2-{variant}", epochs=350, batch=4096, ema_decay=0.9999,
+        policy="randaugment", stages=4, steps_of_stages="google" if google else "linear",
+        resolution=ends.resolution, min_resolution=128,
+        magnitude=ends.google_magnitude if google else ends.magnitude, min_magnitude=5.0,
+        mixup=ends.mixup, min_mixup=0.0,
+        dropout=ends.google_dropout if google else ends.dropout,
+        min_dropout=ends.google_dropout if google else 0.1, eval_crop=1.0,
+    )  # fmt: skip
+
+
+def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
+    """Minutes on a laptop, for searches and small images: see experiments/proxy_recipe.py."""
+    return Recipe(
+        name="proxy", epochs=10, batch=128, optimizer="adamw", lr=3e-3, lr_batch=128,
+        rms_decay=0.999, eps=1e-8, weight_decay=0.05, schedule="linear", warmup_epochs=1.0,
+        dropout=0.0, drop_path=0.0, crop="pad", eval_crop=1.0,
+    )  # fmt: skip
+
+
+def finetune(*, network: str = "", variant: str = "paper") -> Recipe:
+    """From pretrained weights to a small data set: short, gentle, cosine."""
+    return Recipe(
+        name="finetune", epochs=15, batch=64, optimizer="adamw", lr=5e-4, lr_batch=64,
+        rms_decay=0.999, eps=1e-8, weight_decay=0.01, schedule="cosine", warmup_epochs=1.0,
+        crop_area=0.5, eval_crop=1.0, drop_path=0.0, dropout=DROPOUT.get(network, 0.2),
+    )  # fmt: skip
+
+
+def linear_probe(*, network: str = "", variant: str = "paper") -> Recipe:
+    """Only a new classifier on frozen features: what the weights know already."""
+    return Recipe(
+        name="linear-probe", epochs=10, batch=64, optimizer="adamw", lr=1e-2, lr_batch=64,
+        rms_decay=0.999, eps=1e-8, weight_decay=0.0, schedule="cosine", warmup_epochs=0.0,
+        train="classifier", dropout=0.0, drop_path=0.0, label_smoothing=0.0,
+        crop_area=0.5, eval_crop=1.0,
+    )  # fmt: skip
+
+
+PRESETS: dict[str, Callable[..., Recipe]] = {
+    "efficientnet": efficientnet,
+    "efficientnetv2": efficientnetv2,
+    "proxy": proxy,
+    "finetune": finetune,
+    "linear-probe": linear_probe,
+}
+
+
+class V2Ends(typing.NamedTuple):
+    """Where progressive learning ends for a network, in the paper and in Google's code."""
+
+    resolution: int
+    magnitude: float
+    mixup: float
+    dropout: float
+    google_magnitude: float
+    google_dropout: float
+
+
+V2_ENDS = {
+    "efficientnetv2_s": V2Ends(300, 15, 0.0, 0.3, 10, 0.2),
+    "efficientnetv2_m": V2Ends(380, 20, 0.2, 0.4, 15, 0.3),
+    "efficientnetv2_l": V2Ends(380, 25, 0.5, 0.5, 20, 0.4),
+}
+
+DROPOUT = {
+    "efficientnet_b0": 0.2, "efficientnet_b1": 0.2, "efficientnet_b2": 0.3,
+    "efficientnet_b3": 0.3, "efficientnet_b4": 0.4, "efficientnet_b5": 0.4,
+    "efficientnet_b6": 0.5, "efficientnet_b7": 0.5, "efficientnet_b8": 0.5,
+    "efficientnet_l2": 0.5,
+}  # fmt: skip
+
+
+def _read(text: str, kind: Any) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError
+        return text.lower() == "true"
+    if kind is int:
+        return int(text)
+    if kind is float:
+        return float(text)
+    if kind is str:
+        return text
+    return tuple(float(part) for part in text.split(","))
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """The value in its field's type; ValueError says what the field takes."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    wrong = f"{name}: {value!r} is not allowed; use {_described(name)}"
+    if kind in (bool, int, float, str):
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+            raise ValueError(wrong)
+    else:
+        if not isinstance(value, tuple | list) or len(value) != 3:
+            raise ValueError(wrong)
+        if not all(isinstance(part, int | float) and math.isfinite(part) for part in value):
+            raise ValueError(wrong)
+        if name == "std" and not all(part > 0 for part in value):
+            raise ValueError(wrong)
+        value = tuple(float(part) for part in value)
+    if name in ALLOWED and value not in ALLOWED[name]:
+        raise ValueError(wrong)
+    if name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]:
+        raise ValueError(wrong)
+    return value
+
+
+def _described(name: str) -> str:
+    if name in ALLOWED:
+        return "one of " + ", ".join(ALLOWED[name])
+    kind = FIELDS[name]
+    if name in RANGES:
+        low, high = RANGES[name]
+        what = "a whole number" if kind is int else "a number"
+        return f"{what} from {low:g} to {high:g}"
+    if kind is bool:
+        return "true or false"
+    return "a text" if kind is str else "three numbers" + (" above 0" if name == "std" else "")
+
+
+def _fields() -> str:
+    return "fields: " + ", ".join(name for name in FIELDS if name != "name")

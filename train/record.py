@@ -1,0 +1,50 @@
+"""The folder of a training run: its settings first, then what came out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train.files import circumstances, write_json
+
+FILES = (
+    "run.json", "last.safetensors", "best.safetensors", "curves.csv", "curves.png",
+    "confusion.png", "mistakes.png",
+)  # fmt: skip
+PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors")
+
+
+def write_run(folder: Path, settings: Mapping[str, Any], *, status: str, **outcome: Any) -> None:
+    """run.json: everything needed to run it again, and how it ended."""
+    content = {
+        "status": status, "settings": dict(settings), "outcome": _finite(outcome),
+        **circumstances(PACKAGES),
+    }  # fmt: skip
+    write_json(folder / "run.json", content)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """run.json of a folder; ValueError where there is none or it is damaged."""
+    path = folder / "run.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no training run (there is no run.json in it)")
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content["settings"], dict) or not isinstance(content["outcome"], dict):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"{path} is not the record of a training run") from None
+    return content
+
+
+def _finite(value: Any) -> Any:
+    """Plain data with NaN and infinities as None: JSON has no word for them."""
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value

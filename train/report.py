@@ -1,0 +1,173 @@
+"""What a training run tells: lines and bars while it lasts, tables and pictures when it is over."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from train import pictures as draw
+from train.data import Data
+from train.distributed import World, pick_device
+from train.evaluate import confusion_counts, predict
+from train.logs import Progress, TensorBoard, clock, write_curves_csv
+from train.loop import Report, Result
+from train.recipe import Recipe
+from train.state import precision, preparation
+
+MOST_MISTAKES = 40  # on the contact sheet
+
+
+class Reporter(Report):
+    """Bar or lines on stderr, curves.csv and tensorboard/ in the folder; a context manager.
+
+    asked  whether the run shall save and stop, e.g. because of Ctrl-C.
+    """
+
+    def __init__(
+        self, folder: Path | None, recipe: Recipe, here: World, asked: Callable[[], bool]
+    ) -> None:
+        self._folder, self._recipe, self._here, self._asked = folder, recipe, here, asked
+        self._history: list[dict[str, Any]] = []
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> Reporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def start(self, steps: int, history: Sequence[dict[str, Any]]) -> None:
+        self._history = list(history)
+        main = self._here.first
+        self._progress = self._open.enter_context(Progress(
+            self._recipe.epochs, steps, history=history,
+            images_per_step=self._recipe.batch, main=main,
+        ))  # fmt: skip
+        if main and self._folder is not None:
+            resumed_at = self._history[-1]["step"] if self._history else None
+            board = TensorBoard(self._folder / "tensorboard", resumed_at=resumed_at)
+            self._board = self._open.enter_context(board)
+
+    def step(self, step: int, steps: int, loss: float | None) -> None:
+        self._progress.step(step, loss)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self._history.append(row)
+        self._progress.epoch(row)
+        if self._folder is not None:
+            self._board.add(row)
+            write_curves_csv(self._folder, self._history)
+
+    def stop(self) -> bool:
+        return self._asked()
+
+
+def opening(
+    folder: Path, architecture: Architecture, data: Data, recipe: Recipe, here: World
+) -> None:
+    """One paragraph on stderr: what is going to be trained, on what, how, and where."""
+    costs = cost(architecture)
+    counts = [f"{len(data.train):,} training images"]
+    counts += [f"{len(data.minival):,} held out of them"] if data.minival else []
+    counts += [f"{len(data.test):,} to test"] if data.test else []
+    device = "CPU" if here.device.type == "cpu" else str(here.device)
+    if here.size > 1:
+        device = f"{here.size} x {here.device.type}"
+    print(
+        f"network {architecture.key}: {costs.flops / 1e6:,.4g}M FLOPs at "
+        f"{architecture.resolution} px, {costs.params:,} parameters\n"
+        f"data {data.name}: {len(data.classes)} classes, {', '.join(counts)}\n"
+        f"recipe {recipe.name}: {recipe.epochs} epochs of batch {recipe.batch} on {device}\n"
+        f"results go to {folder}/",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+    for name in data.skipped[:5]:
+        print(f"skipped {name}", file=sys.stderr)
+    if len(data.skipped) > 5:
+        print(f"skipped {len(data.skipped)} unreadable files in all", file=sys.stderr)
+
+
+def pictures(
+    folder: Path, result: Result, data: Data, recipe: Recipe, *, title: str, device: str,
+    workers: int,
+) -> None:  # fmt: skip
+    """curves.png, and from the test split (else the minival) confusion.png and mistakes.png."""
+    if result.history:
+        draw.curves(folder / "curves.png", result.history, title)
+    split = data.test or data.minival
+    if split is None or result.network is None:
+        return
+    where = pick_device(device)
+    found = predict(
+        result.network, split, preparation(recipe), device=where, workers=workers,
+        precision=precision(recipe, where),
+    )  # fmt: skip
+    targets = split.targets
+    draw.confusion(folder / "confusion.png", confusion_counts(found, targets), data.classes)
+    chosen = draw.worst(found, targets, MOST_MISTAKES)
+    titles = [
+        f"true {data.classes[int(targets[i])]}, said "
+        f"{data.classes[int(found[i].argmax())]} {100 * float(found[i].max()):.0f}%"
+        for i in chosen
+    ]
+    sheet = [split.picture(int(index)) for index in chosen]
+    draw.mistakes(folder / "mistakes.png", sheet, titles)
+
+
+def closing(folder: Path, result: Result, status: str, *, seconds: float) -> None:
+    """The result as a table on stdout, where it is, and what to do next; failures on stderr."""
+    console = Console(highlight=False, soft_wrap=True)
+    if result.failed:
+        print(f"train.run: {result.failed}", file=sys.stderr)
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "top-1", "top-5", "loss"):
+        table.add_column(name, justify="right" if name else "left")
+    if "top1" in result.chosen:
+        row = result.history[result.chosen["epoch"] - 1]
+        kind = "ema" if result.chosen["weights"] == "ema" else "val"
+        scores = [row[f"{kind}_{name}"] for name in ("top1", "top5", "loss")]
+        table.add_row("minival", *_shown(scores))
+    if result.test is not None:
+        table.add_row("test", *_shown([result.test.top1, result.test.top5, result.test.loss]))
+    if table.row_count:
+        console.print(table)
+    if result.chosen:
+        kind = "their moving average" if result.chosen["weights"] == "ema" else "as trained"
+        console.print(f"weights of epoch {result.chosen['epoch']}, {kind}")
+    if result.steps and result.history:
+        speed = result.history[-1]["images_per_second"]
+        console.print(
+            f"{clock(result.seconds)} of training in {clock(seconds)}; "
+            f"{speed:,.0f} images/s in the last epoch"
+        )
+    console.print(f"\nresults: {folder}/ ({', '.join(_present(folder))})\nnext:")
+    for command in next_commands(folder, status):
+        console.print(f"  {command}")
+
+
+def next_commands(folder: Path, status: str) -> list[str]:
+    """What to do next with a run, as commands that can be pasted."""
+    if status == "finished":
+        words = [["train.export", str(folder), "--to", kind] for kind in ("timm", "onnx")]
+    else:
+        words = [["train.run", "--resume", "--out", str(folder)]]
+    return [shlex.join([sys.executable, "-m", *command]) for command in words]
+
+
+def _shown(scores: Sequence[float]) -> list[str]:
+    top1, top5, loss = scores
+    return [f"{top1:.2f}%", f"{top5:.2f}%", f"{loss:.4f}"]
+
+
+def _present(folder: Path) -> list[str]:
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [path.name + ("/" if path.is_dir() else "") for path in files]

@@ -1,0 +1,200 @@
+"""The state of a training run: what it is made from, what changes, and both on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from search_spaces.architecture import Architecture
+from search_spaces.network import Network, build
+from train import checkpoint as files
+from train.augment import Preparation
+from train.data import Data
+from train.distributed import World
+from train.optimizer import MovingAverage, optimizer
+from train.recipe import Recipe
+
+
+@dataclass
+class Run:
+    """Everything that changes while a run lasts, and what it is made from.
+
+    epoch_loss     sum of the losses of the epoch's steps so far, on the device.
+    epoch_seconds  of training in the epoch so far; `seconds` in all epochs. Evaluation is extra.
+    chosen, best   which weights are the result so far, and those weights.
+    """
+
+    architecture: Architecture
+    data: Data
+    recipe: Recipe
+    world: World
+    workers: int
+    network: Network
+    average: MovingAverage | None
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    epoch_loss: Tensor | float = 0.0
+    epoch_seconds: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    chosen: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def precision(self) -> torch.dtype:
+        return precision(self.recipe, self.world.device)
+
+    @property
+    def preparation(self) -> Preparation:
+        return preparation(self.recipe)
+
+
+def resolved(recipe: Recipe, architecture: Architecture) -> Recipe:
+    """The recipe with the sizes that it leaves to the architecture filled in."""
+    side = recipe.resolution or architecture.resolution
+    return replace(recipe, resolution=side, eval_resolution=recipe.eval_resolution or side)
+
+
+def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """What "auto" means here. On CPUs bfloat16 was 2 to 4 times slower (bench_training.json)."""
+    if recipe.precision == "auto":
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if able else torch.float32
+    return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
+
+
+def preparation(recipe: Recipe) -> Preparation:
+    """How the recipe's evaluation images are prepared."""
+    return Preparation(
+        size=recipe.eval_resolution, crop_share=recipe.eval_crop, mean=recipe.mean, std=recipe.std
+    )
+
+
+def share_of(recipe: Recipe, here: World) -> int:
+    """Images a device works on at once; ValueError where the batch cannot be shared evenly."""
+    if recipe.batch % here.size:
+        raise ValueError(f"batch: {recipe.batch} cannot be shared among {here.size} processes")
+    share = recipe.batch // here.size
+    part = min(recipe.device_batch or share, share)
+    if share % part:
+        raise ValueError(f"device_batch: {part} does not divide the {share} images of a device")
+    return part
+
+
+def begin(
+    architecture: Architecture, data: Data, recipe: Recipe, here: World, workers: int,
+    initial: Network | None,
+) -> Run:  # fmt: skip
+    """The run before its first step; equal arguments give equal weights."""
+    torch.manual_seed(recipe.seed)
+    network = build(architecture, dropout=recipe.dropout, drop_path=recipe.drop_path)
+    if initial is not None:
+        files.load_into(network, initial.state_dict(), source="initial")
+    network = network.to(here.device, memory_format=torch.channels_last)
+    if recipe.train == "classifier":
+        network.requires_grad_(False)
+        network.classifier.requires_grad_(True)
+    average = MovingAverage(network, recipe.ema_decay) if recipe.ema_decay else None
+    made = optimizer(recipe, network)
+    return Run(architecture, data, recipe, here, workers, network, average, made)
+
+
+def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
+    """Keep the weights if they are the best so far, or, without a minival, the last."""
+    kinds = {"val": "raw", "ema": "ema"}
+    scores = {kind: row[f"{kind}_top1"] for kind in kinds if f"{kind}_top1" in row}
+    if scores:
+        kind = max(scores, key=lambda name: scores[name])
+        if scores[kind] <= run.chosen.get("top1", -1.0):
+            return
+        run.chosen = {"top1": scores[kind], "loss": row[f"{kind}_loss"]}
+    else:
+        kind = "val" if run.average is None else "ema"
+        run.chosen = {}
+    run.chosen |= {"epoch": row["epoch"], "weights": kinds[kind]}
+    network = run.network if kind == "val" or run.average is None else run.average.network
+    run.best = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    if folder is not None and run.world.first:
+        files.write_weights(folder / "best.safetensors", weights(run))
+
+
+def weights(run: Run) -> files.Weights:
+    """The chosen weights, as they are written."""
+    recipe = run.recipe
+    about = {"data": run.data.name, "chosen": run.chosen, "recipe": recipe.to_dict()}
+    return files.Weights(
+        run.best, run.architecture, run.data.classes, recipe.mean, recipe.std,
+        recipe.eval_resolution, recipe.eval_crop, about,
+    )  # fmt: skip
+
+
+def save(run: Run, path: Path) -> None:
+    """Everything that `restore` needs, in one file; only the first process writes."""
+    if not run.world.first:
+        return
+    tensors = {f"network.{name}": value for name, value in run.network.state_dict().items()}
+    tensors |= {
+        f"optimizer.{name}": value for name, value in files.flatten_optimizer(run.optimizer).items()
+    }
+    tensors["epoch_loss"] = torch.as_tensor(run.epoch_loss, dtype=torch.float64)
+    if run.average is not None:
+        average = run.average.network.state_dict()
+        tensors |= {f"average.{name}": value for name, value in average.items()}
+    if run.best:
+        tensors |= {f"best.{name}": value for name, value in run.best.items()}
+    counters = {
+        **_identity(run), "step": run.step, "seconds": run.seconds,
+        "epoch_seconds": run.epoch_seconds, "history": run.history, "chosen": run.chosen,
+    }  # fmt: skip
+    files.write_state(path, tensors, counters)
+
+
+def restore(run: Run, path: Path) -> None:
+    """Go on from what `save` wrote; ValueError where it is of another run."""
+    tensors, counters = files.read_state(path)
+    for name, value in _identity(run).items():
+        if counters.get(name) != value:
+            raise ValueError(f"{path}: {_difference(name, counters.get(name), value)}")
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        kind, _, name = key.partition(".")
+        groups.setdefault(kind, {})[name] = value
+    try:
+        files.load_into(run.network, groups["network"], source=path)
+        if run.average is not None:
+            files.load_into(run.average.network, groups["average"], source=path)
+        files.restore_optimizer(run.optimizer, groups.get("optimizer", {}))
+        run.epoch_loss = groups["epoch_loss"][""].to(run.world.device)
+        run.best = {k: v.to(run.world.device) for k, v in groups.get("best", {}).items()}
+        run.step, run.seconds = int(counters["step"]), float(counters["seconds"])
+        run.epoch_seconds = float(counters["epoch_seconds"])
+        run.history, run.chosen = list(counters["history"]), dict(counters["chosen"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: incomplete, {error} is missing") from None
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    """What must be equal for a run to go on; in the form it has after a trip through JSON."""
+    described = {
+        "architecture": json.loads(run.architecture.to_json()), "recipe": run.recipe.to_dict(),
+        # not where the images lie: their digests tell whether they are the same
+        "data": {k: v for k, v in run.data.settings.items() if k not in ("source", "split")},
+        "processes": run.world.size,
+    }  # fmt: skip
+    return json.loads(json.dumps(described))
+
+
+def _difference(name: str, stored: Any, own: Any) -> str:
+    """In words, the first thing that differs between a checkpoint's run and this one."""
+    if isinstance(stored, dict) and isinstance(own, dict):
+        for field_name in sorted({*stored, *own}):
+            old, new = stored.get(field_name), own.get(field_name)
+            if old != new:
+                shown = f"{field_name} {old!r} there, {new!r} here"
+                return f"of a run with another {name} ({shown[:200]})"
+    return f"of a run with another {name}"

@@ -1,0 +1,152 @@
+"""Images decoded as they are needed, in worker processes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from train.augment import Augmentation, Preparation, frame, one_thread, recolour
+from train.data import Ask, Split
+from train.images import Store, Unreadable, decode
+from train.memory import to_picture
+
+PATIENCE = 100  # unreadable files in a row after which the next good one is no longer looked for
+
+
+class StreamSplit(Split):
+    """A split of encoded images.
+
+    store     where the encoded images are.
+    targets   int64 [n] or float32 [n, classes].
+    rows      which image of the store each target belongs to, int64 [n].
+    channels  3 or 1.
+
+    A file that turns out to be unreadable is replaced, with its target, by the next readable one of
+    the split: always the same one, whoever reads it. It is named once, in a warning; ValueError
+    where more than the share `limit` of the store proves unreadable.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        targets: Tensor,
+        rows: np.ndarray,
+        *,
+        channels: int = 3,
+        limit: float = 0.01,
+    ) -> None:
+        assert len(rows) == len(targets)
+        self.store, self.targets, self.rows = store, targets, rows
+        self.channels, self.limit = channels, limit
+        self.unreadable: set[int] = set()  # rows of the store, shared by selections
+
+    def pictures(
+        self,
+        asks: Sequence[Ask],
+        how: Augmentation | Preparation,
+        *,
+        device: torch.device,
+        workers: int,
+    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """See `Split.pictures`."""
+        dataset = _Batches(self.store, self.rows, self.channels, asks, how)
+        loader: DataLoader = DataLoader(
+            dataset,
+            batch_size=None,
+            sampler=range(len(asks)),
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # its own: the caller's is left alone
+            collate_fn=_as_it_is,
+            worker_init_fn=_begin if workers else None,
+        )
+        for ask, (images, used) in zip(asks, loader, strict=True):
+            self._note(ask.indices, used.numpy())
+            yield images.to(device, non_blocking=True), used.numpy()
+
+    def _note(self, asked: np.ndarray, used: np.ndarray) -> None:
+        new = {int(row) for row in self.rows[asked[asked != used]]} - self.unreadable
+        self.unreadable |= new
+        for row in sorted(new):
+            name = self.store.name(row)
+            warnings.warn(f"{name} is unreadable; the next image takes its place", stacklevel=4)
+        lost = bool((used < 0).any())
+        if lost or (new and len(self.unreadable) > self.limit * len(self.store)):
+            names = ", ".join(self.store.name(row) for row in sorted(self.unreadable)[:3])
+            raise ValueError(
+                f"data: {len(self.unreadable)} of {len(self.store)} images are unreadable, as {names}; "
+                f"repair them, or allow more than a share of {self.limit:g} (corrupt_limit)"
+            )
+
+    def select(self, indices: Any) -> StreamSplit:
+        """See `Split.select`."""
+        chosen = np.asarray(indices, np.int64)
+        targets = self.targets[torch.from_numpy(chosen)]
+        options = {"channels": self.channels, "limit": self.limit}
+        other = StreamSplit(self.store, targets, self.rows[chosen], **options)  # type: ignore[arg-type]
+        other.unreadable = self.unreadable
+        return other
+
+    def picture(self, index: int, size: int | None = None) -> np.ndarray:
+        """See `Split.picture`; ValueError where the file is unreadable."""
+        row = int(self.rows[index])
+        try:
+            return to_picture(decode(self.store.read(row), self.channels), size)
+        except Unreadable as error:
+            raise ValueError(f"{self.store.name(row)} is unreadable ({error})") from None
+
+
+class _Batches(Dataset):
+    """Whole batches by number: uint8 [n, c, size, size] and the indices [n] that were read."""
+
+    def __init__(
+        self,
+        store: Store,
+        rows: np.ndarray,
+        channels: int,
+        asks: Sequence[Ask],
+        how: Augmentation | Preparation,
+    ) -> None:
+        self.store, self.rows, self.channels = store, rows, channels
+        self.asks, self.how = asks, how
+
+    def __len__(self) -> int:
+        return len(self.asks)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        ask = self.asks[number]
+        size = self.how.size
+        images = torch.empty((len(ask.indices), self.channels, size, size), dtype=torch.uint8)
+        used = np.empty(len(ask.indices), np.int64)
+        with one_thread():
+            for place, index in enumerate(ask.indices):
+                image, used[place] = self._readable(int(index))
+                draws = ask.draws.part(slice(place, place + 1))
+                images[place] = frame(image[None], self.how, draws)[0]
+            return recolour(images, self.how, ask.draws), torch.from_numpy(used)
+
+    def _readable(self, index: int) -> tuple[Tensor, int]:
+        """The image of an index, or of the next that can be read; a blank and -1 if none can."""
+        for distance in range(min(PATIENCE, len(self.rows))):
+            candidate = (index + distance) % len(self.rows)
+            row = int(self.rows[candidate])
+            try:
+                return decode(self.store.read(row), self.channels), candidate
+            except Unreadable:
+                continue
+        # an exception would reach the caller wrapped in the worker's traceback
+        return torch.zeros((self.channels, 1, 1), dtype=torch.uint8), -1
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _begin(worker: int) -> None:
+    torch.set_num_threads(1)
