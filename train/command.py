@@ -206,7 +206,8 @@ def _initial(
     known = initialise(network, settings["init"])
     if known.mean and known.std and not settings["own_colours"]:
         recipe = replace(recipe, mean=known.mean, std=known.std)
-    settings["initial"] = known.summary()
+    settings["initial"] = str(known)
+    print(known, file=sys.stderr)
     return network, recipe
 
 

@@ -4,7 +4,7 @@ RUN is the folder of a run (its best.safetensors) or a weights file. What is wri
 by the tool it is for, and has to give the logits of the network on random and on real images, at
 batches of 1 and 3; otherwise nothing is left of it. In each batch they may differ by `TOLERANCE`
 times the largest absolute logit (times 1 where that is smaller): other kernels add up in another
-order, and the rounding of float32 (6e-8 of what is added, layer after layer) grows with the numbers.
+order, and the rounding of float32 (6e-8 of what is added, in each layer) grows with the numbers.
 """
 
 from __future__ import annotations
@@ -323,8 +323,7 @@ def _test_images(weights: Weights, folder: Path) -> tuple[Tensor, str]:
     from train.data import Step, load
 
     record = json.loads((folder / "run.json").read_text())
-    text = record["data"]["source"] if isinstance(record["data"], dict) else record["data"]
-    data = load(text, minival=0.0, channels=weights.architecture.in_channels, download=False)
+    data = load(record["settings"]["data"], minival=0.0, channels=weights.architecture.in_channels, download=False)
     split = data.test or data.train
     how = Preparation(**_prepared(weights))
     step = Step(np.arange(COUNT), slice(0, COUNT), 0)

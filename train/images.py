@@ -11,7 +11,7 @@ import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -38,7 +38,9 @@ def decode(data: bytes, channels: int) -> Tensor:
     grey repeated over three channels, or colours weighed into one; of animations the first frame.
     """
     try:
-        image: Image.Image = _opened(data)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes")
+        image: Image.Image = _opened(io.BytesIO(data))
         # a bare PNG has no orientation; asking would decode it twice over
         if image.format != "PNG" or "exif" in image.info:
             image = ImageOps.exif_transpose(image)
@@ -52,18 +54,16 @@ def decode(data: bytes, channels: int) -> Tensor:
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1)
 
 
-def check_header(data: bytes) -> None:
+def check_header(file: BinaryIO) -> None:
     """Raises Unreadable where the start of an image says that it is none."""
     try:
-        _opened(data)
+        _opened(file)
     except Exception as error:
         raise Unreadable(_reason(error)) from None
 
 
-def _opened(data: bytes) -> Any:
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES} bytes")
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+def _opened(file: BinaryIO) -> Any:
+    image = Image.open(file, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
     return image
@@ -98,8 +98,12 @@ class Store(Protocol):
     def read(self, row: int) -> bytes:
         """The encoded image; raises Unreadable."""
 
+    def open(self, row: int) -> BinaryIO:
+        """The same as a file, where that spares reading the whole."""
+        return io.BytesIO(self.read(row))
 
-class FileStore:
+
+class FileStore(Store):
     """Image files."""
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
@@ -114,13 +118,19 @@ class FileStore:
 
     def read(self, row: int) -> bytes:
         try:
-            with open(bytes(self._paths[row]), "rb") as file:
+            with self.open(row) as file:
                 return file.read(MAX_BYTES + 1)
         except OSError as error:
             raise Unreadable(error.strerror or type(error).__name__) from None
 
+    def open(self, row: int) -> BinaryIO:
+        try:
+            return open(bytes(self._paths[row]), "rb")
+        except OSError as error:
+            raise Unreadable(error.strerror or type(error).__name__) from None
 
-class ZipStore:
+
+class ZipStore(Store):
     """Members of a zip archive, read from it and never extracted."""
 
     def __init__(self, path: str | os.PathLike[str], members: Sequence[str]) -> None:
@@ -159,7 +169,7 @@ class ZipStore:
         self._forget()
 
 
-class ParquetStore:
+class ParquetStore(Store):
     """The image column of parquet files, a struct with a field `bytes`, or bytes themselves.
 
     Row groups are read as needed and the last ones kept: fast in order, slow at random where groups

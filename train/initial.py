@@ -7,6 +7,7 @@ package that brings it is asked for by name, and then as weights only.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
@@ -239,7 +240,9 @@ def _timm(name: str, network: Network) -> _Source:
     import timm
     from timm.models import get_pretrained_cfg, is_model
 
-    config = get_pretrained_cfg(name) if is_model(name) else None
+    config = None
+    with contextlib.suppress(RuntimeError):  # an unknown tag
+        config = get_pretrained_cfg(name) if is_model(name) else None
     if config is None or not config.has_weights:
         near = timm.list_pretrained(f"*{name.split('.')[0]}*")[:3]
         hint = f"; it has {', '.join(near)}" if near else "; see timm.list_pretrained()"

@@ -144,13 +144,13 @@ def _epochs(run: Run, folder: Path | None, report: Report) -> None:
         run.network.dropout.p = now.dropout
         _train_epoch(run, forward, epoch, now, folder, report)
         row = _row(run, epoch, now, per_epoch)
+        if not all(math.isfinite(row.get(name) or 0.0) for name in ("val_loss", "train_loss")):
+            raise Stopped(f"the loss is not a number after epoch {epoch + 1}{_calmer(run)}")
         choose(run, row, folder)
         if folder is not None:
             save(run, folder / "last.safetensors")
         if run.world.first:
             report.epoch(row)
-        if not all(math.isfinite(row.get(name) or 0.0) for name in ("val_loss", "train_loss")):
-            raise Stopped(f"the loss is not a number after epoch {epoch + 1}{_calmer(run)}")
 
 
 def _train_epoch(

@@ -23,6 +23,7 @@ class Pixels:
         self._copies: dict[torch.device, Tensor] = {}
 
     def on(self, device: torch.device) -> Tensor:
+        device = torch.empty(0, device=device).device  # "cuda" by its number
         if device == self.images.device:
             return self.images
         if device not in self._copies:

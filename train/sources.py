@@ -377,7 +377,8 @@ def _bad_headers(store: Store, rows: np.ndarray) -> dict[int, str]:
 
     def one(row: int) -> str | None:
         try:
-            check_header(store.read(row))
+            with store.open(row) as file:
+                check_header(file)
         except Unreadable as error:
             return str(error)
         return None

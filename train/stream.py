@@ -80,8 +80,8 @@ class StreamSplit(Split):
         if lost or (new and len(self.unreadable) > self.limit * len(self.store)):
             names = ", ".join(self.store.name(row) for row in sorted(self.unreadable)[:3])
             raise ValueError(
-                f"data: {len(self.unreadable)} of {len(self.store)} images are unreadable, as {names}; "
-                f"repair them, or allow more than a share of {self.limit:g} (corrupt_limit)"
+                f"data: {len(self.unreadable)} of {len(self.store)} images are unreadable, as "
+                f"{names}; repair them, or allow more than {self.limit:g} of them (corrupt_limit)"
             )
 
     def select(self, indices: Any) -> StreamSplit:
