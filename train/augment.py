@@ -228,11 +228,17 @@ def _shifted(images: Tensor, draws: Draws) -> Tensor:
     pad_y, pad_x = height // 8, width // 8
     padded = F.pad_image(images, [pad_x, pad_y, pad_x, pad_y], padding_mode="reflect")
     shares = draws.uniform(_FRAME, 3)[:, :2] * (2 * pad_y + 1, 2 * pad_x + 1)
+    offsets = shares.astype(np.int64)
+    # images that move alike are brought side by side and cut out together
+    order = np.lexsort(offsets.T)
+    ordered = padded.index_select(0, torch.from_numpy(order).to(images.device))
+    ends = np.flatnonzero(np.diff(offsets[order], axis=0).any(1)) + 1
     crops = [
-        F.crop_image(image, top, left, height, width)
-        for image, (top, left) in zip(padded, shares.astype(int).tolist(), strict=True)
+        F.crop_image(ordered[start:stop], *offsets[order[start]].tolist(), height, width)
+        for start, stop in itertools.pairwise([0, *ends.tolist(), len(order)])
     ]
-    return torch.stack(crops)
+    back = torch.from_numpy(np.argsort(order)).to(images.device)
+    return torch.cat(crops).index_select(0, back)
 
 
 def _resized_crops(images: Tensor, how: Augmentation, draws: Draws) -> Tensor:

@@ -101,7 +101,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         if getattr(args, name) is None:
             example = "efficientnet_b0 --data cifar10"
             raise ValueError(f"{name.upper()} is missing; e.g. python -m train.run {example}")
-    architecture = _architecture(args)
+    architecture = asked_architecture(args)
     recipe = preset(args.recipe or "proxy", network=args.network, variant=args.variant or "paper")
     recipe = change(recipe, args.changes or [])
     return {
@@ -112,8 +112,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _architecture(args: argparse.Namespace) -> Architecture:
-    """The network in the size asked for."""
+def asked_architecture(args: argparse.Namespace) -> Architecture:
+    """The network in the size asked for: by network, width, depth, small_images, resolution."""
     architecture = load_network(args.network)
     architecture = scale(architecture, depth=args.depth or 1.0, width=args.width or 1.0)
     if args.small_images:
@@ -141,7 +141,7 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
 def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> int:
     from train.data import load
     from train.loop import train
-    from train.report import Reporter, opening
+    from train.report import Reporter, closing, opening
     from train.state import resolved
 
     if not here.first:
@@ -162,15 +162,16 @@ def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> i
         opening(folder, architecture, data, recipe, here)
         here.wait()
     started = time.monotonic()
-    workers = args.workers if args.workers is not None else max(0, (os.cpu_count() or 1) - 2)
-    with _Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.asked) as report:
+    workers = asked_workers(args)
+    with Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.asked) as report:
         result = train(
             architecture, data, recipe, checkpoint=folder, report=report, device=args.device,
             workers=workers, initial=initial,
         )  # fmt: skip
     if here.first:
         seconds = time.monotonic() - started
-        _finish(folder, settings, result, data, device=args.device, seconds=seconds)
+        status = write_result(folder, settings, result, data, device=args.device)
+        closing(folder, result, status, seconds=seconds)
     return {"": 0, "interrupted": 130}.get(result.failed, 1)
 
 
@@ -211,10 +212,15 @@ def _initial(
     return network, recipe
 
 
-def _finish(
-    folder: Path, settings: dict[str, Any], result: Result, data: Data, *, device: str,
-    seconds: float,
-) -> None:  # fmt: skip
+def asked_workers(args: argparse.Namespace) -> int:
+    """Processes that decode streamed images: by --workers, else by the number of processors."""
+    return args.workers if args.workers is not None else max(0, (os.cpu_count() or 1) - 2)
+
+
+def write_result(
+    folder: Path, settings: dict[str, Any], result: Result, data: Data, *, device: str
+) -> str:
+    """How a run ended, in run.json, and its pictures if it is finished; the status."""
     from train import report
 
     ending = "interrupted" if result.failed == "interrupted" else "failed"
@@ -230,10 +236,10 @@ def _finish(
         recipe = Recipe.from_dict(settings["recipe"])
         title = f"{settings['network']} on {data.name}, recipe {recipe.name}"
         report.pictures(folder, result, data, recipe, title=title, device=device, workers=0)
-    report.closing(folder, result, status, seconds=seconds)
+    return status
 
 
-class _Interrupts:
+class Interrupts:
     """Ctrl-C and SIGTERM (a cluster that takes its machine back) end the run after its step."""
 
     def __init__(self) -> None:
@@ -243,7 +249,7 @@ class _Interrupts:
         """Whether one of them came."""
         return self._asked
 
-    def __enter__(self) -> _Interrupts:
+    def __enter__(self) -> Interrupts:
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):

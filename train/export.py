@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -167,7 +167,7 @@ def _describe(weights: Weights) -> dict[str, Any]:
 
 def _save(path: Path, network: Network) -> None:
     tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-    save_file(tensors, str(path), {"format": "pt"})
+    path.write_bytes(save(tensors, {"format": "pt"}))  # save_file lets only its owner read it
 
 
 def _write_timm(folder: Path, weights: Weights, network: Network) -> None:
@@ -203,7 +203,8 @@ def _write_onnx(path: Path, weights: Weights, network: Network) -> None:
     if not hasattr(torch.onnx, "ONNXProgram") or not hasattr(torch.export.Dim, "DYNAMIC"):
         raise ValueError(f"torch {torch.__version__} is too old for onnx; use 2.6 or newer")
     program = torch.onnx.export(
-        network, (_example(weights),), dynamo=True, verbose=False, opset_version=OPSET,
+        network, (torch.zeros(_shape(weights, 2)),),
+        dynamo=True, verbose=False, opset_version=OPSET,
         input_names=["images"], output_names=["logits"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )  # fmt: skip
@@ -228,7 +229,7 @@ def _read_onnx(path: Path) -> Function:
 
 def _write_torchscript(path: Path, weights: Weights, network: Network) -> None:
     # traced: padding follows the images' size without branches, and script knows no super()
-    traced = torch.jit.trace(network, _example(weights))
+    traced = torch.jit.trace(network, torch.zeros(_shape(weights, 2)))
     torch.jit.save(traced, str(path), {"description.json": json.dumps(_describe(weights))})
 
 
@@ -238,10 +239,6 @@ def _read_torchscript(path: Path) -> Function:
 
 def _shape(weights: Weights, batch: int) -> tuple[int, int, int, int]:
     return batch, weights.architecture.in_channels, weights.resolution, weights.resolution
-
-
-def _example(weights: Weights) -> Tensor:
-    return torch.zeros(_shape(weights, 2))
 
 
 FORMATS = {
@@ -322,8 +319,11 @@ def _test_images(weights: Weights, folder: Path) -> tuple[Tensor, str]:
     from train.augment import Preparation
     from train.data import Step, load
 
-    record = json.loads((folder / "run.json").read_text())
-    data = load(record["settings"]["data"], minival=0.0, channels=weights.architecture.in_channels, download=False)
+    settings = json.loads((folder / "run.json").read_text())["settings"]
+    data = load(
+        settings["data"], minival=0.0, seed=settings["recipe"]["seed"],
+        channels=weights.architecture.in_channels, download=False,
+    )  # fmt: skip
     split = data.test or data.train
     how = Preparation(**_prepared(weights))
     step = Step(np.arange(COUNT), slice(0, COUNT), 0)

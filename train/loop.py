@@ -139,7 +139,8 @@ def _epochs(run: Run, folder: Path | None, report: Report) -> None:
     per_epoch = len(_order(run, 0))
     forward = _forward(run)
     report.start(per_epoch * recipe.epochs, tuple(run.history))
-    for epoch in range(run.step // per_epoch, recipe.epochs):
+    # by the rows: a run may have been left after an epoch's last step and before its evaluation
+    for epoch in range(len(run.history), recipe.epochs):
         now = phase(recipe, epoch)
         run.network.dropout.p = now.dropout
         _train_epoch(run, forward, epoch, now, folder, report)

@@ -311,8 +311,8 @@ def test_it_compares_on_the_runs_images_or_on_those_given(tmp_path, capsys):
         ("c", [], f"4 images of imagefolder:{tmp_path / 'data'}"),
     ):
         if name == "c":
-            record = {"data": f"imagefolder:{tmp_path / 'data'}"}
-            (run / "run.json").write_text(json.dumps(record))
+            settings = {"data": f"imagefolder:{tmp_path / 'data'}", "recipe": {"seed": 3}}
+            (run / "run.json").write_text(json.dumps({"settings": settings}))
         out = tmp_path / f"{name}.safetensors"
         assert export.main([*arguments, str(out), *extra]) == 0
         streams = capsys.readouterr()

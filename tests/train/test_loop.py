@@ -1,0 +1,234 @@
+"""The loop: it learns, resumes exactly, ends with a reason, and shares work among processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from search_spaces.network import build
+from tests.train import toys
+from train import loop
+from train.checkpoint import read_state, read_weights
+from train.loop import Report, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Kept(Report):
+    """Remembers what it was told; stops after a given step."""
+
+    def __init__(self, stop_at: int = 10**9) -> None:
+        self.rows: list[dict] = []
+        self.last, self.stop_at = 0, stop_at
+
+    def step(self, step: int, steps: int, loss: float | None) -> None:
+        assert 1 <= step <= steps
+        self.last = step
+
+    def epoch(self, row: dict) -> None:
+        self.rows.append(row)
+
+    def stop(self) -> bool:
+        return self.last == self.stop_at
+
+
+def weights_of(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([value.flatten().double() for value in network.state_dict().values()])
+
+
+def test_it_learns_and_tells() -> None:
+    report = Kept()
+    before = torch.get_rng_state()
+    result = train(
+        toys.NETWORK, toys.data(), toys.recipe("epochs=8", "mixup=0"), report=report, device="cpu"
+    )
+    assert torch.equal(before, torch.get_rng_state()), "the caller's generator was moved"
+    assert result.failed == ""
+    assert result.test is not None
+    assert result.test.top1 > 90
+    assert result.test.top5 == 100
+    assert report.rows == list(result.history)
+    assert [row["epoch"] for row in report.rows] == list(range(1, 9))
+    assert report.last == result.steps == 8 * 6
+    best = max(max(row["val_top1"], row["ema_top1"]) for row in report.rows)
+    assert result.chosen["top1"] == best
+
+
+def test_equal_runs_give_equal_weights_and_seeds_differ() -> None:
+    runs = [
+        train(toys.NETWORK, toys.data(), toys.recipe(f"seed={seed}"), device="cpu").network
+        for seed in (1, 1, 2)
+    ]
+    first, again, other = (weights_of(network) for network in runs)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_run_killed_at_five_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
+    finals = []
+    for name, kills in (("whole", 0), ("killed", 5)):
+        folder = tmp_path / name
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.train.killed_run", str(folder), "7", str(kills)],
+            cwd=ROOT, capture_output=True, text=True, timeout=120,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        finals.append((folder, done.stdout))
+    assert finals[1][1].count("killed") == 5, finals[1][1]
+    whole, killed = (read_state(folder / "last.safetensors") for folder, _ in finals)
+    assert whole[0].keys() == killed[0].keys()
+    for name, value in whole[0].items():
+        assert torch.equal(value, killed[0][name]), name
+    for name in ("step", "chosen"):
+        assert whole[1][name] == killed[1][name]
+    best = [read_weights(folder / "best.safetensors").tensors for folder, _ in finals]
+    assert all(torch.equal(value, best[1][name]) for name, value in best[0].items())
+
+
+@pytest.mark.parametrize("stop_at", [1, 6, 9])
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path: Path, stop_at: int) -> None:
+    arguments = (toys.NETWORK, toys.data(), toys.recipe())
+    stopped = train(*arguments, checkpoint=tmp_path, report=Kept(stop_at), device="cpu")
+    assert (stopped.failed, stopped.steps) == ("interrupted", stop_at)
+    rest = Kept()
+    resumed = train(*arguments, checkpoint=tmp_path, report=rest, device="cpu")
+    whole = train(*arguments, device="cpu")
+    assert torch.equal(weights_of(resumed.network), weights_of(whole.network))
+    for own, other in zip(resumed.history, whole.history, strict=True):
+        for name in ("epoch", "step", "train_loss", "val_top1", "ema_loss"):
+            assert own[name] == other[name], name
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["lr=1000", "optimizer=sgd", "warmup_epochs=0", "mixup=0"], "the loss is"),
+        (["batch=97"], "too few images for a batch: 96 training images, batch 97"),
+    ],
+)
+def test_what_goes_wrong_in_a_run_is_its_result(changes: list[str], words: str) -> None:
+    result = train(toys.NETWORK, toys.data(), toys.recipe("epochs=9", *changes), device="cpu")
+    assert words in result.failed
+    assert "\n" not in result.failed
+    assert result.test is None
+
+
+def test_out_of_memory_says_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from search_spaces.network import Network
+
+    forward = Network.forward
+
+    def narrow(self: Network, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, images)
+
+    monkeypatch.setattr(Network, "forward", narrow)
+    result = train(toys.NETWORK, toys.data(), toys.recipe(), device="cpu")
+    assert "out of memory with 16 images of 16 px" in result.failed
+    assert "device_batch=4 would likely fit" in result.failed
+    fits = train(
+        toys.NETWORK, toys.data(minival=0), toys.recipe("device_batch=4"), device="cpu", test=False
+    )
+    assert fits.failed == ""
+
+
+def test_without_a_minival_the_last_moving_average_is_the_result() -> None:
+    result = train(toys.NETWORK, toys.data(minival=0), toys.recipe(), device="cpu")
+    assert result.chosen == {"epoch": 2, "weights": "ema"}
+    assert "val_top1" not in result.history[-1]
+
+
+def test_accumulated_steps_equal_whole_ones() -> None:
+    plain = ("mixup=0", "drop_path=0", "dropout=0", "epochs=1", "ema_decay=0", "optimizer=sgd")
+    runs = []
+    for changes in (plain, (*plain, "device_batch=4")):
+        result = train(toys.NETWORK, toys.data(), toys.recipe(*changes), device="cpu")
+        runs.append([row["train_loss"] for row in result.history])
+    # batch norms see smaller batches, so only the images and the sums are the same
+    assert runs[0] == pytest.approx(runs[1], rel=0.1)
+
+
+def test_a_classifier_alone_can_be_trained() -> None:
+    torch.manual_seed(5)
+    start = build(toys.NETWORK)
+    recipe = toys.recipe("train=classifier", "ema_decay=0")
+    result = train(toys.NETWORK, toys.data(), recipe, initial=start, device="cpu")
+    for name, value in start.state_dict().items():
+        same = torch.equal(value, result.network.state_dict()[name])
+        assert same != name.startswith("classifier"), name
+
+
+def test_progressive_learning_changes_the_images() -> None:
+    recipe = toys.recipe(
+        "stages=2", "min_resolution=8", "resolution=16", "min_dropout=0.05", "policy=randaugment",
+        "min_magnitude=2",
+    )  # fmt: skip
+    rows = train(toys.NETWORK, toys.data(), recipe, device="cpu").history
+    assert [row["resolution"] for row in rows] == [8, 16]
+    assert [row["dropout"] for row in rows] == [0.05, 0.2]
+    assert [row["magnitude"] for row in rows] == [2, 9]
+
+
+def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    # inductor takes 40 s here; experiments/bench_training.py runs it
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    changes = ("epochs=1", "mixup=0", "dropout=0", "drop_path=0", "ema_decay=0", "minival=0")
+    data = toys.data(minival=0, train=16)
+    one, other = (
+        train(toys.NETWORK, data, toys.recipe(*changes, *more), device="cpu", test=False)
+        for more in ((), ("compile=true",))
+    )
+    assert one.history[0]["train_loss"] == pytest.approx(other.history[0]["train_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "words"),
+    [
+        (toys.NETWORK, ["lr=0.5"], "recipe (lr 0.003 there, 0.5 here)"),
+        (dataclasses.replace(toys.NETWORK, stem=16), [], "architecture (stem 8 there, 16 here)"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, architecture, changes, words) -> None:
+    train(toys.NETWORK, toys.data(), toys.recipe("lr=0.003"), checkpoint=tmp_path,
+          report=Kept(3), device="cpu")  # fmt: skip
+    with pytest.raises(ValueError) as error:
+        train(architecture, toys.data(), toys.recipe("lr=0.003", *changes), checkpoint=tmp_path,
+              device="cpu")  # fmt: skip
+    assert words in str(error.value)
+    assert "last.safetensors" in str(error.value)
+
+
+def test_wrong_class_counts_and_devices_are_named() -> None:
+    other = dataclasses.replace(toys.NETWORK, classes=7)
+    with pytest.raises(ValueError, match="classes: the network has 7, toys 3"):
+        train(other, toys.data(), toys.recipe(), device="cpu")
+    with pytest.raises(ValueError, match="device: 'tpu' is unknown"):
+        train(toys.NETWORK, toys.data(), toys.recipe(), device="tpu")
+
+
+def test_steps_share_their_images_without_overlap() -> None:
+    from train.distributed import World
+    from train.state import begin
+
+    recipe = toys.recipe("device_batch=4", "batch=16")
+    order = np.arange(32).reshape(2, 16)
+    seen: dict[int, list[int]] = {0: [], 1: []}
+    for rank in range(2):
+        here = World(rank, 2, torch.device("cpu"))
+        run = begin(toys.NETWORK, toys.data(), recipe, here, 0, None)
+        for step in loop._parts(run, order):
+            seen[rank] += step.indices[step.part].tolist()
+    assert sorted(seen[0] + seen[1]) == list(range(32))
+    assert math.isclose(len(seen[0]), len(seen[1]))

@@ -1,0 +1,42 @@
+"""One process of a world of any size that trains the toys; run by torchrun in test_distributed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from search_spaces.network import Network
+from tests.train import toys
+from train import state
+from train.loop import train
+
+build = state.build
+
+
+def without_norms(*args: object, **kwargs: object) -> Network:
+    """Batch norms see the batch of one process only; without them two halves are one whole."""
+    network = build(*args, **kwargs)
+    for module in network.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
+    return network
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    if sys.argv[2] == "no-norms":
+        state.build = without_norms
+    recipe = toys.recipe(
+        "mixup=0", "dropout=0", "drop_path=0", "optimizer=sgd", "lr=0.01", *sys.argv[3:]
+    )
+    folder = Path(sys.argv[1])
+    result = train(toys.NETWORK, toys.data(), recipe, checkpoint=folder, device="cpu")
+    print("done", result.failed, result.steps, result.test, flush=True)
+
+
+if __name__ == "__main__":
+    main()
