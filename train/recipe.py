@@ -140,6 +140,11 @@ class Recipe:
             raise ValueError(
                 f"device_batch: {self.device_batch} does not divide the batch of {self.batch}"
             )
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs: {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; "
+                "use less"
+            )
         if self.stages > 1 and not self.min_resolution:
             raise ValueError("min_resolution: 0 is not allowed with stages; use pixels, e.g. 128")
 
@@ -232,8 +237,8 @@ def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
 def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
     """Minutes on a laptop, for searches and small images: see experiments/proxy_recipe.py."""
     return Recipe(
-        name="proxy", epochs=10, batch=128, optimizer="adamw", lr=3e-3, lr_batch=128,
-        rms_decay=0.999, eps=1e-8, weight_decay=0.05, schedule="linear", warmup_epochs=1.0,
+        name="proxy", epochs=15, batch=128, optimizer="sgd", lr=0.3, lr_batch=128,
+        weight_decay=5e-4, schedule="linear", warmup_epochs=0.5, label_smoothing=0.0,
         dropout=0.0, drop_path=0.0, crop="pad", eval_crop=1.0,
     )  # fmt: skip
 

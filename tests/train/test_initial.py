@@ -102,6 +102,12 @@ def test_preprocessing_comes_from_the_file_that_belongs_to_the_weights(name, kno
     assert initial.mean == (MEAN if known else None)
 
 
+def test_a_description_of_other_weights_is_not_taken(tmp_path):
+    save_file(build(PLAIN).state_dict(), tmp_path / "mine.safetensors")
+    (tmp_path / "timm.json").write_text(json.dumps(CONFIG))
+    assert initialise(fresh(), str(tmp_path / "mine.safetensors")).mean is None
+
+
 def test_a_resnet_of_timms_is_renamed(tmp_path):
     torch.manual_seed(0)
     theirs = randomise(ResNet(Bottleneck, (1, 1, 1, 1), num_classes=6)).eval()

@@ -1,0 +1,269 @@
+"""How fast and how lean is our training loop beside timm's?
+
+Trains EfficientNet-B0 (224 px and 64 px) and the proxy-size network (32 px; --network FILE, else
+a quarter of B0's width with the strides of `for_small_images`) for the same steps by
+`train.loop.optimizer_step` and by timm: create_model (or the equal network by timm's builder),
+create_optimizer_v2, ModelEmaV3 and the step of timm's train.py. Both get the `efficientnet`
+recipe: RMSProp as in TensorFlow, label smoothing 0.1, dropout and stochastic depth 0.2, moving
+average (--no-ema: neither); both networks are checked to be equal first.
+
+Every setting of memory format, precision and foreach or not (--compile: torch.compile too) is
+timed in one process, in rounds of a few steps each, every other round in reverse order. A ratio is
+timm's seconds over ours within a round, so that what else the machine does hits both; what is
+reported is the median of the rounds' ratios and their quartiles. Each side's best setting is the
+one with the least median time; timm_default is the best that timm does without channels_last.
+  step        the step alone, on batches that are ready in the network's memory format.
+  with_data   step and data: uint8 images in memory, shifted crop, flip, normalised; ours in
+              batches, timm's by torchvision's transforms one by one in a DataLoader (on a CPU in
+              this process, on a GPU in --workers others, which work ahead of the rounds).
+  parts       milliseconds of data, forward, optimizer, average; the rest of a step is called
+              backward: it holds the loss. Measured apart, as a GPU must wait between parts.
+  memory      of each side alone in a process, at its best setting and equal batch: on a CPU the
+              peak of the resident set over that before the first step, of three steps, median of
+              --memory-runs processes; on a GPU torch.cuda.max_memory_allocated.
+On a CPU bfloat16 is 2 to 4 times slower and joins the first two rounds only.
+
+Expected: images a second at least 1.0 times timm's best and 1.5 times timm's without
+channels_last; peak memory at most 1.0 of timm's.
+Time: about 8 minutes on 2 cores; 3 minutes on a GPU.
+
+    python -m experiments.bench_training [--device cuda] [--cases b0-224 b0-64 proxy-32]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.timm_loop import Case, Setting, Side, check_twins, proxy_network
+from search_spaces.catalog import zoo
+from search_spaces.cost import cost
+from train.distributed import pick_device
+from train.files import write_json
+
+CASES = ("b0-224", "b0-64", "proxy-32")
+BATCHES = {"cpu": (16, 64, 128), "cuda": (128, 512, 1024)}
+STEPS = {"cpu": (1, 2, 4), "cuda": (10, 10, 20)}
+SLOW_ROUNDS = 2
+
+
+def settings_to_try(device: str, *, compiled: bool, quick: bool) -> list[Setting]:
+    """All settings of both sides, in the order of a round."""
+    found = [Setting("ours"), Setting("timm"), Setting("timm", channels_last=False)]
+    if not quick:
+        found += [Setting("ours", channels_last=False), Setting("timm", foreach=True)]
+        found += [Setting(side, precision="bfloat16") for side in ("ours", "timm")]
+    if device == "cuda" and not quick:
+        found.append(Setting("timm", channels_last=False, precision="bfloat16"))
+    if compiled:
+        kind = "bfloat16" if device == "cuda" else "float32"
+        found += [Setting(side, precision=kind, compile=True) for side in ("ours", "timm")]
+    return found
+
+
+def rounds_of(
+    tasks: dict[Setting, Callable[[], float]], rounds: int, *, slow: int
+) -> dict[Setting, list[float]]:
+    """What each task returns round by round, every other round in reverse; slow ones leave early.
+
+    The first round warms up and is thrown away.
+    """
+    found: dict[Setting, list[float]] = {setting: [] for setting in tasks}
+    for number in range(rounds + 1):
+        order = list(tasks) if number % 2 else list(reversed(tasks))
+        for setting in order:
+            if number <= slow or setting.precision == "float32":
+                found[setting].append(tasks[setting]())
+    return {setting: values[1:] for setting, values in found.items()}
+
+
+def quartiles(values: list[float], digits: int = 3) -> dict[str, Any]:
+    """Median and quartiles."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return {
+        "median": round(float(middle), digits), "rounds": len(values),
+        "quartiles": [round(float(low), digits), round(float(high), digits)],
+    }  # fmt: skip
+
+
+def ratio(ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """Of images a second: timm's time over ours, round by round."""
+    return quartiles([b / a for a, b in zip(ours, theirs, strict=False)])
+
+
+def time_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Everything about a case but its memory."""
+    checked = check_twins(case.architecture, name=case.timm_name)
+    settings = settings_to_try(case.device, compiled=arguments.compile, quick=arguments.quick)
+    sides = {setting: Side(case, setting) for setting in settings}
+    ready = {setting: side.ready() for setting, side in sides.items()}
+    rounds = arguments.rounds
+    slow = SLOW_ROUNDS if case.device == "cpu" else rounds
+    steps = {
+        setting: (lambda s=setting: sides[s].seconds(ready[s], case.steps)) for setting in settings
+    }
+    times = rounds_of(steps, rounds, slow=slow)
+    middle = {setting: float(np.median(values)) for setting, values in times.items()}
+    ours, timm, plain = (
+        min((s for s in settings if wanted(s)), key=lambda s: middle[s])
+        for wanted in (
+            lambda s: s.side == "ours", lambda s: s.side == "timm",
+            lambda s: s.side == "timm" and not s.channels_last,
+        )
+    )  # fmt: skip
+    table = [_row(case, setting, times[setting]) for setting in settings]
+    both = {s: (lambda s=s: sides[s].seconds(sides[s].fresh(case.steps), case.steps))
+            for s in (ours, timm)}  # fmt: skip
+    data = rounds_of(both, max(2, rounds // 2), slow=rounds)
+    return {
+        "batch": case.batch, "resolution": case.architecture.resolution,
+        "flops": cost(case.architecture).flops, **checked,
+        "best": {"ours": ours.label, "timm": timm.label, "timm_default": plain.label},
+        "step": {
+            "over_timm": ratio(times[ours], times[timm]),
+            "over_timm_default": ratio(times[ours], times[plain]),
+        },
+        "with_data": {"over_timm": ratio(data[ours], data[timm])},
+        "parts": {s.side: sides[s].breakdown(max(4, case.steps)) for s in (ours, timm)},
+        "settings": table,
+        "chosen": {s.side: dataclasses.asdict(s) for s in (ours, timm)},
+    }  # fmt: skip
+
+
+def _row(case: Case, setting: Setting, seconds: list[float]) -> dict[str, Any]:
+    spread = quartiles([1000 * value / case.steps for value in seconds])
+    rate = round(1000 * case.batch / spread["median"], 1)
+    return {
+        "side": setting.side, "setting": setting.label, "images_per_second": rate,
+        "milliseconds_per_step": spread,
+    }  # fmt: skip
+
+
+def peak_memory(case: Case, setting: Setting, steps: int = 3) -> float:
+    """Megabytes (1e6 bytes) at the peak of the first steps; in a process that does nothing else."""
+    side = Side(case, setting)
+    batches = side.ready()
+    if side.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(side.device)
+        side.seconds(batches, steps)
+        return torch.cuda.max_memory_allocated(side.device) / 1e6
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    side.seconds(batches, steps)
+    return (_status("VmHWM") - before) / 1e6
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return 1024 * int(line.split()[1])
+    raise ValueError(f"memory: /proc/self/status has no {name}; use --memory-runs 0")
+
+
+def memory_of(chosen: dict[str, Any], case: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Peak megabytes of both sides and their ratio, ours over timm's."""
+    peaks: dict[str, list[float]] = {side: [] for side in chosen}
+    for side in list(chosen) * arguments.memory_runs:
+        command = [sys.executable, "-m", "experiments.bench_training", *arguments.given]
+        child = json.dumps({"case": case, "setting": chosen[side]})
+        run = subprocess.run([*command, "--child", child], capture_output=True, text=True)
+        if run.returncode:
+            raise ValueError(f"memory: the process of {side} failed: {run.stderr.strip()[-300:]}")
+        peaks[side].append(float(run.stdout.split()[-1]))
+    ours, timm = (float(np.median(peaks[side])) for side in ("ours", "timm"))
+    return {
+        "ours_megabytes": round(ours, 1), "timm_megabytes": round(timm, 1),
+        "ours_over_timm": round(ours / timm, 3),
+        "runs": {side: [round(value, 1) for value in found] for side, found in peaks.items()},
+    }  # fmt: skip
+
+
+def case_named(name: str, arguments: argparse.Namespace) -> Case:
+    """The case of that name on the device asked for."""
+    index, device = CASES.index(name), pick_device(arguments.device).type
+    b0 = zoo("efficientnet_b0")
+    architecture, timm_name = proxy_network(arguments.network, 10), ""
+    if name != "proxy-32":
+        side = int(name.split("-")[1])
+        architecture, timm_name = dataclasses.replace(b0, resolution=side), "efficientnet_b0"
+    batch, steps = BATCHES[device][index], STEPS[device][index]
+    if arguments.quick:
+        batch, steps = 4, 1
+    workers = arguments.workers if device == "cuda" else 0
+    return Case(
+        name, architecture, timm_name, arguments.batch or batch, steps, not arguments.no_ema,
+        device, workers,
+    )  # fmt: skip
+
+
+def _arguments(texts: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench_training", description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
+    parser.add_argument("--network", help="JSON of the proxy-size network")
+    parser.add_argument("--batch", type=int, default=0, help="images a step, in every case")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--memory-runs", type=int, default=1, help="processes a side; 0: none")
+    parser.add_argument("--workers", type=int, default=8, help="of timm's loader, on a GPU")
+    parser.add_argument("--compile", action="store_true", help="try torch.compile (minutes)")
+    parser.add_argument("--no-ema", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="whether it runs, nothing more")
+    parser.add_argument("--out", help="result file; experiments/results/bench_training.json")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args(texts)
+    arguments.given = sys.argv[1:] if texts is None else texts
+    if arguments.quick:
+        arguments.rounds = 2
+    if arguments.rounds < 2:
+        raise ValueError(f"rounds: {arguments.rounds} is not allowed; use 2 or more")
+    return arguments
+
+
+def bench(texts: list[str] | None = None) -> None:
+    """The command: measure, write the result file, print it."""
+    arguments = _arguments(texts)
+    if arguments.child:
+        task = json.loads(arguments.child)
+        print(peak_memory(case_named(task["case"], arguments), Setting(**task["setting"])))
+        return
+    device, cases = pick_device(arguments.device).type, {}
+    start = time.monotonic()
+    for name in arguments.cases:
+        found = time_case(case_named(name, arguments), arguments)
+        chosen = found.pop("chosen")
+        if arguments.memory_runs:
+            found["memory"] = memory_of(chosen, name, arguments)
+        cases[name] = found
+        print(f"{name}: {json.dumps(found['step'])}", file=sys.stderr, flush=True)
+    settings = {
+        "recipe": "efficientnet", "ema": not arguments.no_ema, "rounds": arguments.rounds,
+        "network": arguments.network, "quick": arguments.quick, "compile": arguments.compile,
+    }  # fmt: skip
+    machine = settings_of_machine() | {"threads": torch.get_num_threads(), "device": device}
+    if device == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name()
+    seconds = round(time.monotonic() - start)
+    result = {"settings": settings, **machine, "seconds": seconds, "cases": cases}
+    name = "bench_training_cuda.json" if device == "cuda" else "bench_training.json"
+    write_json(Path(arguments.out) if arguments.out else RESULTS / name, result)
+    print(json.dumps(result, indent=1))
+
+
+def main() -> int:
+    """0, or 2 with one line for a mistake in the arguments."""
+    return one_line_errors(bench)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,374 @@
+"""What are unlabelled images worth? Noisy Student on CIFAR-10 with a tenth of the labels.
+
+A stratified tenth of the training images, drawn by the seed, keeps its labels: 5,000; the other
+45,000 are unlabelled. Nothing is held out: every arm is its last weights, and nothing is chosen by
+the test split, on which all are measured. Arms, with one small network (4.3M FLOPs at 32 px):
+
+teacher    on the labelled images, crop and flip.
+longer     the same, twice as many epochs: what the students must beat.
+student    Noisy Student: soft labels of the teacher, confidence 0.3, classes balanced, with noise
+           (RandAugment, dropout, stochastic depth). It sees the labelled images as often as the
+           teacher did, and `ratio` pseudo-labelled ones beside each: twice as many images in all
+           as `longer` at the default ratio of 3.
+student-2  the same with the student as its teacher.
+matched    only by --arms: the teacher's recipe for as many images as a student sees.
+
+Expected: student above longer, student-2 at or above student. Measured: see results.
+Time: 1.1 million images a seed at the default 20 epochs, about 11 minutes of one free core; three
+seeds as two processes on two cores: 25 minutes, and longer where others use them too.
+
+    python -m experiments.noisy_student_cifar10 --data parquet:../shared/data/cifar10 --processes 2
+
+A killed one goes on when started again. Several may share --work, each with --seeds of its own;
+whichever writes --out puts in all that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from search_spaces.architecture import Architecture, Stage
+from search_spaces.cost import cost
+from train.command import asked_architecture
+from train.data import UNLABELLED, Data, Split, load
+from train.files import write_json
+from train.loop import Report, train
+from train.pseudo_labels import (
+    PseudoLabels,
+    agreement,
+    balanced,
+    load_teacher,
+    read_labels,
+    say,
+    with_pseudo_labels,
+    write_labels,
+)
+from train.recipe import Recipe, preset
+from train.sources import stratified
+
+ARMS = ("teacher", "longer", "student", "student-2", "matched")
+USUAL = ARMS[:4]
+TEACHER_OF = {"student": "teacher", "student-2": "student"}
+SHARE = 0.1  # of the training images that keep their labels
+CONFIDENCE = 0.3
+
+# Dense 3x3 convolutions: on a CPU 2,350 images/s of training for each core, where an EfficientNet
+# of as many FLOPs, all depthwise, reaches 360.
+NETWORK = Architecture(
+    stem=24, head=128, resolution=32, classes=10,
+    stages=(
+        Stage("fused", 1, 3, 1, 1, 24, se=0.0), Stage("fused", 1, 3, 2, 1, 48, se=0.0),
+        Stage("fused", 2, 3, 2, 1, 96, se=0.0),
+    ),
+)  # fmt: skip
+
+
+def recipes(epochs: int, ratio: float, seed: int) -> dict[str, Recipe]:
+    """The recipe of every arm; an epoch is always one pass over the labelled images."""
+    base = replace(
+        preset("proxy"), name="noisy-student-cifar10", epochs=epochs, batch=128, optimizer="sgd",
+        lr=0.2, lr_batch=128, momentum=0.9, weight_decay=5e-4, schedule="linear",
+        warmup_epochs=epochs / 12, clip_norm=0.0, ema_decay=0.0, label_smoothing=0.0, dropout=0.0,
+        drop_path=0.0, crop="pad", flip=True, policy="none", erasing=0.0, mixup=0.0, cutmix=0.0,
+        eval_crop=1.0, minival=0.0, seed=seed,
+    )  # fmt: skip
+    # groups of eight: a draw for every single image would take as long as the training
+    student = replace(
+        base, policy="randaugment", magnitude=5.0, layers=1, group=8, dropout=0.1, drop_path=0.1
+    )
+    longer = replace(base, epochs=2 * epochs, warmup_epochs=epochs / 6)
+    many = max(1, round(epochs * (1 + ratio)))
+    matched = replace(base, epochs=many, warmup_epochs=many / 12)
+    known = (base, longer, student, student, matched)
+    return dict(zip(ARMS, known, strict=True))
+
+
+def split_labels(data: Data, seed: int) -> tuple[Data, Split, np.ndarray]:
+    """The labelled tenth as a data set, the other images without labels, and their true labels."""
+    targets = data.train.targets.numpy()
+    rest, labelled = stratified(targets, SHARE, seed)
+    truth = targets[rest]
+    pool = data.train.select(rest)
+    pool = pool.with_targets(pool.targets.new_full((len(rest),), UNLABELLED))
+    digest = hashlib.sha256(labelled.tobytes()).hexdigest()[:16]
+    settings = {**data.settings, "labelled": digest, "labelled_images": len(labelled)}
+    few = replace(data, train=data.train.select(labelled), minival=None, settings=settings)
+    return few, pool, truth
+
+
+class Lines(Report):
+    """A line on stderr for every few epochs."""
+
+    def __init__(self, name: str, epochs: int) -> None:
+        self._name, self._epochs = name, epochs
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        if row["epoch"] % max(1, self._epochs // 4) == 0:
+            print(f"{self._name}: epoch {row['epoch']} of {self._epochs}, loss "
+                  f"{row['train_loss']:.3f}, {row['images_per_second']:.0f} images/s",
+                  file=sys.stderr, flush=True)  # fmt: skip
+
+
+def run_arm(
+    arm: str, seed: int, place: Path, data: Data, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Train and measure one arm in `place`/<arm>, after the arm that teaches it."""
+    few, pool, truth = split_labels(data, seed)
+    recipe = recipes(settings["epochs"], settings["ratio"], seed)[arm]
+    outcome: dict[str, Any] = {"arm": arm, "seed": seed}
+    labels = None
+    if arm in TEACHER_OF:
+        labels = _labels(place / arm, place / TEACHER_OF[arm], pool, settings["device"])
+        outcome["pseudo_labels"] = _quality(labels, truth)
+        few = with_pseudo_labels(few, pool, labels, settings["ratio"])
+    started = time.monotonic()
+    (place / arm).mkdir(parents=True, exist_ok=True)
+    result = train(
+        Architecture.from_dict(settings["architecture"]), few, recipe, checkpoint=place / arm,
+        report=Lines(f"seed {seed} {arm}", recipe.epochs), device=settings["device"],
+    )  # fmt: skip
+    if result.failed or result.test is None:
+        raise ValueError(f"seed {seed}, {arm}: {result.failed or 'the data have no test split'}")
+    if labels is not None:
+        said = say(load_teacher(place / arm), pool, device=settings["device"])
+        outcome["agreement_with_teacher"] = round(agreement(said, labels.probabilities), 3)
+    return outcome | {
+        "top1": round(result.test.top1, 3), "loss": round(result.test.loss, 4),
+        "images": result.steps * recipe.batch, "epochs": recipe.epochs,
+        "train_loss": round(result.history[-1]["train_loss"], 4),
+        "seconds_of_training": round(result.seconds, 1),
+        "seconds": round(time.monotonic() - started, 1),  # of the last start, if it was killed
+    }  # fmt: skip
+
+
+def _labels(folder: Path, teacher: Path, pool: Split, device: str) -> PseudoLabels:
+    """The pseudo-labels of an arm, from its folder or made now."""
+    path, known = folder / "pseudo_labels.safetensors", load_teacher(teacher)
+    if path.exists():
+        labels = read_labels(path)
+        if labels.about["teacher"] != known.digest:
+            raise ValueError(f"{path}: of another teacher; remove {folder}/")
+        return labels
+    said = say(known, pool, device=device)
+    labels = PseudoLabels(
+        said, balanced(said.numpy(), confidence=CONFIDENCE), {"teacher": known.digest}
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_labels(path, labels)
+    return labels
+
+
+def _quality(labels: PseudoLabels, truth: np.ndarray) -> dict[str, Any]:
+    """How many pseudo-labels are kept, and how many percent are right; true labels are known."""
+    right = labels.probabilities.argmax(1).numpy() == truth
+    kept = np.unique(labels.chosen.indices)
+    return {
+        "accuracy_of_all": round(100 * float(right.mean()), 3),
+        "accuracy_of_kept": round(100 * float(right[kept].mean()), 3),
+        "confident": int(labels.chosen.confident.sum()), "kept": len(kept),
+        "kept_of_class": labels.chosen.distinct.tolist(), "per_class": labels.chosen.per_class,
+    }  # fmt: skip
+
+
+def run_seed(
+    seed: int, arms: list[str], work: Path, settings: dict[str, Any], data_text: str,
+    finished: Callable[[], None] | None = None,
+) -> None:  # fmt: skip
+    """Every arm of a seed that is not done; each outcome is written as it ends."""
+    place = work / f"seed-{seed}"
+    todo = [arm for arm in ARMS if arm in arms and not (place / f"{arm}.json").exists()]
+    if not todo:
+        return
+    data = load(data_text, minival=0.0)
+    known = place / "data.json"
+    digests = data.settings["digests"]
+    if known.exists() and json.loads(known.read_text()) != digests:
+        raise ValueError(f"data: {data_text} is not what {place} was made with; use another --work")
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(known, digests)
+    for arm in todo:
+        outcome = run_arm(arm, seed, place, data, settings)
+        write_json(place / f"{arm}.json", outcome)
+        print(f"seed {seed} {arm}: {outcome['top1']:.2f}%", file=sys.stderr, flush=True)
+        if finished is not None:
+            finished()
+
+
+def gather(work: Path) -> list[dict[str, Any]]:
+    """Outcomes of all seeds in the work folder, by seed and arm."""
+    places = sorted(work.glob("seed-*"), key=lambda place: int(place.name.partition("-")[2]))
+    paths = [place / f"{arm}.json" for place in places for arm in ARMS]
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and standard deviation (of the seeds, n - 1; None for one) of every arm's top-1, and of
+    its difference to `longer` within a seed; percent and points.
+    """
+    table: dict[str, Any] = {}
+    longer = {run["seed"]: run["top1"] for run in runs if run["arm"] == "longer"}
+    for arm in [arm for arm in ARMS if any(run["arm"] == arm for run in runs)]:
+        own = {run["seed"]: run["top1"] for run in runs if run["arm"] == arm}
+        gains = [top1 - longer[seed] for seed, top1 in own.items() if seed in longer]
+        table[arm] = {"top1": _spread(list(own.values())), "above_longer": _spread(gains)}
+    return table
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    return {
+        "mean": round(float(np.mean(values)), 3) if values else None,
+        "std": round(float(np.std(values, ddof=1)), 3) if len(values) > 1 else None,
+        "seeds": len(values),
+    }
+
+
+def draw(path: Path, runs: list[dict[str, Any]]) -> None:
+    """A point for every seed and arm, those of a seed joined, and a bar at each arm's mean."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    table = summary(runs)
+    arms = list(table)
+    for seed in sorted({run["seed"] for run in runs}):
+        own = {run["arm"]: run["top1"] for run in runs if run["seed"] == seed}
+        shown = [arm for arm in arms if arm in own]
+        places = [arms.index(arm) for arm in shown]
+        axes.plot(
+            places, [own[arm] for arm in shown], "o-", alpha=0.6, lw=0.8, label=f"seed {seed}"
+        )
+    for place, arm in enumerate(arms):
+        mean, std = table[arm]["top1"]["mean"], table[arm]["top1"]["std"]
+        axes.hlines(mean, place - 0.25, place + 0.25, color="black", lw=2)
+        said = f"{mean:.2f}" + (f" ± {std:.2f}" if std is not None else "")
+        axes.annotate(said, (place, mean), (0, -14), textcoords="offset points", ha="center")
+    axes.set_xticks(range(len(arms)), arms)
+    axes.margins(x=0.15, y=0.2)
+    axes.set_ylabel("test top-1, %")
+    axes.set_title("CIFAR-10 with 10% of the labels; mean ± standard deviation", fontsize=10)
+    axes.legend(frameon=False)
+    FigureCanvasAgg(figure).print_figure(str(path), dpi=150)
+
+
+def write(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """The result file, marked as partial while an arm of any seed is missing, and its figure."""
+    runs, out = gather(arguments.work), arguments.out
+    seeds = {*arguments.seeds, *(run["seed"] for run in runs)}
+    expected = {(arm, seed) for seed in seeds for arm in (*USUAL, *arguments.arms)}
+    missing = expected - {(run["arm"], run["seed"]) for run in runs}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, {
+        "partial": bool(missing), "settings": settings, **settings_of_machine(),
+        "seeds": sorted({run["seed"] for run in runs}), "summary": summary(runs), "runs": runs,
+    })  # fmt: skip
+    if runs:
+        draw(out.with_suffix(".png"), runs)
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Everything that decides the outcomes but the seed; ValueError for numbers not allowed."""
+    if arguments.epochs < 1 or not 0 < arguments.ratio < 100:
+        raise ValueError("--epochs and --ratio: use epochs of at least 1, a ratio from 0 to 100")
+    architecture = asked_architecture(arguments) if arguments.network else NETWORK
+    architecture = replace(architecture, classes=10)
+    own = recipes(arguments.epochs, arguments.ratio, 0)
+    return {
+        "data": "cifar10", "labelled_share": SHARE, "minival": 0, "epochs": arguments.epochs,
+        "ratio": arguments.ratio, "confidence": CONFIDENCE, "per_class": "unlabelled / classes",
+        "architecture": json.loads(architecture.to_json()), "flops": cost(architecture).flops,
+        "params": cost(architecture).params, "device": arguments.device,
+        "recipes": {arm: recipe.to_dict() for arm, recipe in own.items()},
+    }  # fmt: skip
+
+
+def agreed(work: Path, settings: dict[str, Any]) -> None:
+    """Note the settings in the work folder; ValueError where it was begun with others."""
+    path = work / "settings.json"
+    if path.exists():
+        known = json.loads(path.read_text())
+        for name, value in json.loads(json.dumps(settings)).items():
+            if known.get(name) != value:
+                raise ValueError(f"{work} was begun with another {name}; choose another --work")
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(path, settings)
+
+
+def children(arguments: argparse.Namespace, finished: Callable[[], None]) -> None:
+    """Each seed in a process of one thread, so many at a time; `finished()` after each."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    given = sys.argv[1:]
+
+    def one(seed: int) -> int:
+        command = [sys.executable, "-m", "experiments.noisy_student_cifar10", *given, "--only"]
+        return subprocess.run([*command, str(seed)], env=environment, check=False).returncode
+
+    with ThreadPoolExecutor(arguments.processes) as pool:
+        running = {pool.submit(one, seed): seed for seed in arguments.seeds}
+        for future in as_completed(running):
+            finished()
+            if future.result():
+                raise ValueError(f"seed {running[future]}: ended early, see above")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add = parser.add_argument
+    add("--data", default="cifar10", help="cifar10, or parquet:DIR of it")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--processes", type=int, default=1, help="seeds at a time, a thread each")
+    add("--arms", nargs="+", choices=ARMS, default=list(USUAL), help="what is trained")
+    add("--epochs", type=int, default=20, help="of the teacher")
+    add("--ratio", type=float, default=3.0, help="pseudo-labelled images for each labelled one")
+    add("--network", metavar="FILE|zoo", help="instead of the small network of this file")
+    add("--width", type=float)
+    add("--depth", type=float)
+    add("--resolution", type=int)
+    add("--small-images", action="store_true")
+    add("--device", default="cpu")
+    add("--work", type=Path, default=Path("runs/noisy-student-cifar10"))
+    add("--out", type=Path, default=RESULTS / "noisy_student_cifar10.json")
+    add("--only", type=int, help=argparse.SUPPRESS)  # how a child is told its seed
+    arguments = parser.parse_args()
+    if arguments.processes < 1 or min(arguments.seeds) < 0:
+        raise ValueError("--processes: use 1 or more; --seeds: use 0 or more")
+    return arguments
+
+
+def main() -> None:
+    """Run what is missing, write the results after every seed, print the table."""
+    arguments = _arguments()
+    settings = settings_of(arguments)
+    if arguments.only is not None:
+        run_seed(arguments.only, arguments.arms, arguments.work, settings, arguments.data)
+        return
+    agreed(arguments.work, settings)
+
+    def finished() -> None:
+        write(arguments, settings)
+
+    if arguments.processes > 1:
+        children(arguments, finished)
+    else:
+        for seed in arguments.seeds:
+            run_seed(seed, arguments.arms, arguments.work, settings, arguments.data, finished)
+        finished()
+    print(json.dumps(summary(gather(arguments.work)), indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))

@@ -1,0 +1,145 @@
+"""Does progressive learning pay on small machines? Accuracy against seconds, three seeds.
+
+What: the same network, data, epochs and final settings, once at one image size and once with image
+size, RandAugment magnitude, mixup and dropout rising in four stages (EfficientNetV2, section 4.2),
+on photographs (sign_digits, 96 px) and on CIFAR-10 (32 px). Both arms of a seed run side by side.
+Expected: about equal accuracy in about 60% of the seconds. Measured: results/.
+Time: 25 minutes on 2 CPU cores. Command:
+
+    python -m experiments.progressive_learning --data ../shared/data
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments.arms import Arm, arguments, mean_and_sd, run_all
+from experiments.common import one_line_errors
+from experiments.proxy_network import proxy_network
+from train.files import write_whole
+from train.recipe import Recipe, change, preset
+
+NAME = "progressive_learning"
+
+# what both arms of a data set share; "fixed" trains with these values throughout
+TASKS: dict[str, dict[str, Any]] = {
+    "sign_digits": {
+        "source": "sign_digits.zip",
+        "resolution": 96,
+        "recipe": (
+            "epochs=12", "batch=32", "crop=resized", "crop_area=0.5", "flip=false",
+            "policy=randaugment", "magnitude=6", "mixup=0.1", "dropout=0.2", "resolution=96",
+        ),
+        "rising": (
+            "stages=4", "min_resolution=48", "min_magnitude=2", "min_mixup=0", "min_dropout=0.05",
+        ),
+    },
+    "cifar10": {
+        "source": "parquet:cifar10",
+        "resolution": 32,
+        "recipe": (
+            "epochs=6", "policy=randaugment", "magnitude=3", "group=8", "mixup=0.1",
+            "dropout=0.1", "resolution=32",
+        ),
+        "rising": (
+            "stages=4", "min_resolution=16", "min_magnitude=1", "min_mixup=0", "min_dropout=0",
+        ),
+    },
+}  # fmt: skip
+
+
+def recipe_of(name: str, seed: int) -> Recipe:
+    """The recipe of an arm `<data set> <fixed|progressive>`."""
+    task, kind = name.split()
+    changes = [*TASKS[task]["recipe"], f"seed={seed}"]
+    if kind == "progressive":
+        changes += TASKS[task]["rising"]
+    return change(preset("proxy"), changes)
+
+
+def run(data_folder: Path, name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Train one arm; its curve and its score on the test split."""
+    from dataclasses import replace
+
+    from train.data import load
+    from train.loop import train
+
+    task = TASKS[name.split()[0]]
+    kind, colon, file = task["source"].rpartition(":")
+    data = load(f"{kind}{colon}{data_folder / file}", minival=0.1, seed=seed)
+    network = replace(proxy_network(), resolution=task["resolution"], classes=len(data.classes))
+    result = train(network, data, recipe_of(name, seed), checkpoint=folder, device="cpu")
+    assert result.test is not None, result.failed
+    kept = ("epoch", "seconds", "resolution", "magnitude", "train_loss", "val_top1")
+    return {
+        "test_top1": result.test.top1, "seconds": round(result.seconds, 1),
+        "curve": [{name: row[name] for name in kept} for row in result.history],
+    }  # fmt: skip
+
+
+def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
+    """Means over seeds, and what progressive learning changes on each data set."""
+    found: dict[str, Any] = {}
+    for task in TASKS:
+        arms: dict[str, Any] = {}
+        for kind in ("fixed", "progressive"):
+            rows = [row for (name, _), row in done.items() if name == f"{task} {kind}"]
+            if rows:
+                arms[kind] = {
+                    key: mean_and_sd([row[key] for row in rows]) for key in ("test_top1", "seconds")
+                }
+        if len(arms) == 2:
+            fixed, rising = arms["fixed"], arms["progressive"]
+            arms["seconds_ratio"] = round(rising["seconds"]["mean"] / fixed["seconds"]["mean"], 3)
+            gain = rising["test_top1"]["mean"] - fixed["test_top1"]["mean"]
+            arms["top1_difference"] = round(gain, 2)
+        found[task] = arms
+    return {"summary": found}
+
+
+def draw(path: Path, result: dict[str, Any]) -> None:
+    """Minival accuracy against training seconds: a thin line a seed, a dot at its end."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    colours = {"fixed": "tab:gray", "progressive": "tab:orange"}
+    for panel, task in zip(figure.subplots(1, len(TASKS)), TASKS, strict=True):
+        for arm in result["arms"]:
+            data, kind = arm["arm"].split()
+            if data != task:
+                continue
+            seconds = [row["seconds"] for row in arm["curve"]]
+            accuracies = [row["val_top1"] for row in arm["curve"]]
+            panel.plot(seconds, accuracies, color=colours[kind], alpha=0.7)
+            panel.plot(seconds[-1:], accuracies[-1:], "o", color=colours[kind])
+        for kind, colour in colours.items():
+            panel.plot([], [], "o-", color=colour, label=kind)
+        panel.set(title=task, xlabel="seconds of training", ylabel="minival top-1 (%)")
+        panel.set_ylim(bottom=0)
+        panel.grid(alpha=0.3)
+        panel.legend(loc="lower right", frameon=False)
+    partial = " (partial)" if result["partial"] else ""
+    figure.suptitle(f"Progressive and fixed training, a line a seed{partial}")
+    write_whole(path, lambda unfinished: figure.savefig(unfinished, dpi=120, format="png"))
+
+
+def main() -> None:
+    """Run what is missing of the arms, then write the figure."""
+    parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    args = parser.parse_args()
+    names = [f"{task} {kind}" for task in TASKS for kind in ("fixed", "progressive")]
+    settings = {name: recipe_of(name, 0).to_dict() for name in names}
+    settings["network"] = proxy_network().key
+    result = run_all(args, names, lambda *arm: run(args.data, *arm), settings, summary)
+    if result is not None:
+        draw(args.out.with_suffix(".png"), result)
+        print(args.out)
+
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))

@@ -1,0 +1,287 @@
+"""Does our loop teach a network what timm's teaches it?
+
+Trains one network on CIFAR-10 with one recipe by `train.loop.train` and by timm: the equal network
+of timm's builder, create_optimizer_v2, the step of timm's train.py, torchvision's transforms one
+image at a time in a DataLoader, timm's accuracy. SGD with Nesterov's momentum, learning rate 0.2
+falling to 0 in a line after half an epoch of warm-up, batch 128, weight decay 5e-4 (not on biases
+and norms), crop of the reflected and padded image, flip; no smoothing, no moving average, float32.
+
+Only the loops are compared. Both sides take the learning rate of a step from the same function,
+and timm's network begins with weights that our `build` draws from other seeds: its classifier is
+initialised otherwise on purpose (search_spaces/network.py). Order, crops and flips are each side's
+own. --images says how many training images there are (stratified, the same ones on both sides).
+
+Expected: the mean test accuracies of three seeds lie within one (pooled) standard deviation.
+Time: about 10 minutes on 2 cores for 25,000 images, 3 epochs, 3 seeds (0: all images, twice that).
+What has ended is kept in --work, and a second call goes on; until all has ended the result file
+says "complete": false.
+
+    python -m experiments.same_learning [--processes 2] [--seeds 0 1 2] [--images 25000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.timm_loop import (
+    check_twins,
+    per_image,
+    proxy_network,
+    timm_accuracy,
+    timm_loop,
+    timm_twin,
+    training_loader,
+)
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from search_spaces.network import build
+from train.data import Data, load
+from train.distributed import pick_device
+from train.files import write_json
+from train.loop import train
+from train.optimizer import learning_rate, set_learning_rate
+from train.recipe import Recipe
+from train.sources import stratified
+from train.state import resolved
+
+SIDES = ("ours", "timm")
+OTHER_SEEDS = 1000  # added to a seed for timm's initial weights
+
+
+def recipe_of(arguments: argparse.Namespace, seed: int) -> Recipe:
+    """The one recipe; its seed is our side's."""
+    return Recipe(
+        name="same-learning", epochs=arguments.epochs, batch=arguments.batch, optimizer="sgd",
+        lr=0.2, lr_batch=0, weight_decay=5e-4, schedule="linear", warmup_epochs=0.5,
+        label_smoothing=0.0, dropout=0.0, drop_path=0.0, crop="pad", eval_crop=1.0,
+        precision="float32", minival=0.0, seed=seed,
+    )  # fmt: skip
+
+
+def data_of(arguments: argparse.Namespace) -> Data:
+    """The data set with its first slice of training images; ValueError where it has no test."""
+    data = load(arguments.data, minival=0.0)
+    if data.test is None:
+        raise ValueError(f"data: {arguments.data} has no test split")
+    count = arguments.images or len(data.train)
+    if not arguments.batch <= count <= len(data.train):
+        raise ValueError(
+            f"images: {count} is not allowed; use {arguments.batch} (a batch) to {len(data.train)}"
+        )
+    if count == len(data.train):
+        return data
+    _, kept = stratified(data.train.targets.numpy(), count / len(data.train), 0)
+    return dataclasses.replace(data, train=data.train.select(kept))
+
+
+def network_of(arguments: argparse.Namespace, data: Data) -> Architecture:
+    """The network for the classes and the side of the data's images."""
+    architecture = proxy_network(arguments.network, len(data.classes))
+    return dataclasses.replace(architecture, resolution=data.train.picture(0).shape[0])
+
+
+def train_ours(
+    architecture: Architecture, data: Data, recipe: Recipe, device: torch.device
+) -> dict[str, Any]:
+    """Test accuracy, last loss and seconds of our loop."""
+    result = train(architecture, data, recipe, device=str(device))
+    if result.failed or result.test is None:
+        raise ValueError(f"ours, seed {recipe.seed}: {result.failed or 'no test score'}")
+    return {
+        "top1": result.test.top1, "train_loss": result.history[-1]["train_loss"],
+        "steps": result.steps, "train_seconds": round(result.seconds, 1),
+    }  # fmt: skip
+
+
+def train_timm(
+    architecture: Architecture, data: Data, recipe: Recipe, device: torch.device
+) -> dict[str, Any]:
+    """The same of timm's loop."""
+    assert data.test is not None
+    torch.manual_seed(recipe.seed + OTHER_SEEDS)
+    network = timm_twin(architecture)
+    network.load_state_dict(build(architecture).state_dict())
+    side = architecture.resolution
+    loader = training_loader(
+        per_image(data.train, recipe, side, training=True), recipe.batch, seed=recipe.seed
+    )
+    loop = timm_loop(network, recipe, device, precision=torch.float32)
+    start, mean_loss = time.perf_counter(), math.nan
+    for _ in range(recipe.epochs):
+        losses = []
+        for images, targets in loader:
+            set_learning_rate(loop.optimizer, learning_rate(recipe, loop.updates, len(loader)))
+            losses.append(loop.step(images.to(device), targets.to(device)))
+        mean_loss = float(torch.stack(losses).mean())
+    seconds = time.perf_counter() - start
+    if not math.isfinite(mean_loss):
+        raise ValueError(f"timm, seed {recipe.seed}: the loss is not a number")
+    top1 = timm_accuracy(network, per_image(data.test, recipe, side, training=False), device)
+    return {
+        "top1": top1, "train_loss": mean_loss, "steps": loop.updates,
+        "train_seconds": round(seconds, 1),
+    }  # fmt: skip
+
+
+def one_run(arguments: argparse.Namespace, side: str, seed: int) -> None:
+    """Train a side with a seed and keep the outcome in the work folder."""
+    data = data_of(arguments)
+    architecture = network_of(arguments, data)
+    recipe = resolved(recipe_of(arguments, seed), architecture)
+    run = train_ours if side == "ours" else train_timm
+    outcome = run(architecture, data, recipe, pick_device(arguments.device))
+    write_json(_kept(arguments, side, seed), {"settings": identity(arguments), **outcome})
+    print(f"{side}, seed {seed}: {outcome['top1']:.2f}%", file=sys.stderr, flush=True)
+
+
+def identity(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What outcomes must share to be compared."""
+    recipe = recipe_of(arguments, 0).to_dict()
+    del recipe["seed"]
+    classes = 10  # the file's own number gives way to the data's
+    return {
+        "data": Path(arguments.data).name, "images": arguments.images, "device": arguments.device,
+        "network": json.loads(proxy_network(arguments.network, classes).to_json()),
+        "recipe": recipe, "torch": torch.__version__,
+    }  # fmt: skip
+
+
+def outcomes(arguments: argparse.Namespace) -> dict[str, dict[int, dict[str, Any]]]:
+    """What the work folder has, by side and seed; ValueError where it is of other settings."""
+    found: dict[str, dict[int, dict[str, Any]]] = {side: {} for side in SIDES}
+    for side, seed in _wanted(arguments):
+        path = _kept(arguments, side, seed)
+        if not path.exists():
+            continue
+        outcome = json.loads(path.read_text())
+        if outcome.pop("settings", None) != identity(arguments):
+            raise ValueError(f"work: {path} has other settings; use another --work")
+        found[side][seed] = outcome
+    return found
+
+
+def _kept(arguments: argparse.Namespace, side: str, seed: int) -> Path:
+    return Path(arguments.work) / f"{side}-{seed}.json"
+
+
+def _wanted(arguments: argparse.Namespace) -> list[tuple[str, int]]:
+    return [(side, seed) for seed in arguments.seeds for side in SIDES]
+
+
+def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> dict[str, Any]:
+    """Means, standard deviations and how far apart the means are; None where too few have ended."""
+    missing = [f"{side}-{seed}" for seed in seeds for side in SIDES if seed not in found[side]]
+    told: dict[str, Any] = {"complete": not missing, "missing": missing}
+    means, variances = [], []
+    for side in SIDES:
+        scores = [outcome["top1"] for outcome in found[side].values()]
+        deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+        mean = float(np.mean(scores)) if scores else None
+        told[side] = {
+            "top1_mean": mean, "top1_sd": deviation,
+            "by_seed": {str(seed): outcome for seed, outcome in found[side].items()},
+        }  # fmt: skip
+        if mean is not None and deviation is not None:
+            means.append(mean)
+            variances.append(deviation**2)
+    told |= {"difference": None, "pooled_sd": None, "difference_in_sd": None, "within": None}
+    if len(means) == 2:
+        apart, pooled = means[0] - means[1], math.sqrt(sum(variances) / 2)
+        in_sd = apart / pooled if pooled else None
+        told |= {"difference": apart, "pooled_sd": pooled, "difference_in_sd": in_sd}
+        told["within"] = abs(apart) <= pooled
+    return told
+
+
+def _child(arguments: argparse.Namespace, side: str, seed: int) -> None:
+    command = [sys.executable, "-m", "experiments.same_learning", *arguments.given]
+    run = subprocess.run(
+        [*command, "--only", side, str(seed), "--threads", "1"], capture_output=True, text=True
+    )
+    if run.returncode:
+        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ValueError(f"{side}, seed {seed}: {last}")
+    print(run.stderr, end="", file=sys.stderr, flush=True)
+
+
+def _arguments(texts: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="same_learning", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="parquet:../shared/data/cifar10")
+    parser.add_argument("--network", help="JSON; a quarter of B0's width where not given")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--images", type=int, default=25_000, help="of training; 0: all")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--processes", type=int, default=1, help="runs at once, a thread each")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as it likes")
+    parser.add_argument("--work", default="runs/same-learning", help="folder of ended runs")
+    parser.add_argument("--out", help="result file; experiments/results/same_learning.json")
+    parser.add_argument("--only", nargs=2, metavar=("SIDE", "SEED"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args(texts)
+    arguments.given = sys.argv[1:] if texts is None else texts
+    if min(arguments.processes, arguments.epochs, arguments.batch) < 1 or arguments.images < 0:
+        raise ValueError("processes, epochs and batch: use 1 or more; images: 0 or more")
+    if min(arguments.seeds) < 0:
+        raise ValueError(f"seeds: {min(arguments.seeds)} is not allowed; use 0 or more")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    return arguments
+
+
+def _write(arguments: argparse.Namespace, checked: dict[str, Any]) -> dict[str, Any]:
+    settings = identity(arguments)
+    architecture = Architecture.from_json(json.dumps(settings["network"]))
+    settings |= {"epochs": arguments.epochs, "seeds": arguments.seeds}
+    settings |= {"processes": arguments.processes, "flops": cost(architecture).flops, **checked}
+    threads = 1 if arguments.processes > 1 else torch.get_num_threads()
+    result = {
+        "settings": settings, **settings_of_machine(), "threads": threads,
+        **summary(outcomes(arguments), arguments.seeds),
+    }  # fmt: skip
+    name = "same_learning_cuda.json" if arguments.device == "cuda" else "same_learning.json"
+    write_json(Path(arguments.out) if arguments.out else RESULTS / name, result)
+    return result
+
+
+def compare(texts: list[str] | None = None) -> None:
+    """The command: train what has not ended yet, write the result file after each, print it."""
+    arguments = _arguments(texts)
+    if arguments.only:
+        one_run(arguments, arguments.only[0], int(arguments.only[1]))
+        return
+    Path(arguments.work).mkdir(parents=True, exist_ok=True)
+    done = outcomes(arguments)
+    waiting = [(side, seed) for side, seed in _wanted(arguments) if seed not in done[side]]
+    checked = check_twins(proxy_network(arguments.network, 10))
+    run = one_run if arguments.processes == 1 else _child
+
+    def go(task: tuple[str, int]) -> None:
+        run(arguments, *task)
+
+    with ThreadPoolExecutor(arguments.processes) as pool:
+        for _ in pool.map(go, waiting):
+            _write(arguments, checked)
+    print(json.dumps(_write(arguments, checked), indent=1))
+
+
+def main() -> int:
+    """0, or 2 with one line for a mistake in the arguments."""
+    return one_line_errors(compare)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,380 @@
+"""Noisy Student: which images are kept, and rounds that survive being killed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.train import toys
+from train import checkpoint, noisy_rounds
+from train.command import run as train_run
+from train.data import UNLABELLED
+from train.noisy_student import main, noisy
+from train.pseudo_labels import (
+    Chosen,
+    PseudoLabels,
+    agreement,
+    balanced,
+    load_teacher,
+    read_labels,
+    say,
+    with_pseudo_labels,
+    write_labels,
+)
+from train.recipe import preset
+
+PROBABILITIES = np.array(
+    [
+        [0.60, 0.20, 0.20],  # 0: class 0
+        [0.10, 0.80, 0.10],  # 1: class 1
+        [0.90, 0.05, 0.05],  # 2: class 0
+        [0.60, 0.30, 0.10],  # 3: class 0, as sure as 0
+        [0.34, 0.33, 0.33],  # 4: class 0, hardly
+        [0.45, 0.50, 0.05],  # 5: class 1
+    ],
+    np.float32,
+)
+
+
+def test_the_most_confident_are_kept_and_the_few_repeated() -> None:
+    chosen = balanced(PROBABILITIES, confidence=0.5, per_class=3)
+    # class 0: 2 (.9), then 0 before 3 (both .6); class 1: 1 (.8), 5 (.5), and 1 again
+    assert chosen.indices.tolist() == [2, 0, 3, 1, 5, 1]
+    assert chosen.distinct.tolist() == [3, 2, 0]
+    assert chosen.confident.tolist() == [3, 2, 0]
+    assert chosen.indices.dtype == np.int64
+
+
+def test_ties_are_decided_by_index_and_many_are_cut() -> None:
+    chosen = balanced(PROBABILITIES, confidence=0.0, per_class=2)
+    assert chosen.indices.tolist() == [2, 0, 1, 5]
+    assert chosen.confident.tolist() == [4, 2, 0]
+    one = balanced(PROBABILITIES, confidence=0.0, per_class=5)
+    assert one.indices.tolist() == [2, 0, 3, 4, 2, 1, 5, 1, 5, 1]
+
+
+def test_each_class_gets_its_share_of_all_images_by_default() -> None:
+    assert balanced(PROBABILITIES, confidence=0.3).per_class == 2
+    assert balanced(PROBABILITIES[:2], confidence=0.3).indices.tolist() == [0, 1]
+
+
+def test_the_threshold_itself_is_confident_enough() -> None:
+    # 0.6 as float32 is above 0.6 as float64 by 2e-8: rounding must not decide
+    assert balanced(PROBABILITIES, confidence=0.6, per_class=9).confident.tolist() == [3, 1, 0]
+    third = np.full((1, 3), 0.3, np.float32)
+    assert balanced(third, confidence=0.3).indices.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("confidence", "per_class", "said"),
+    [
+        (1.5, None, "confidence: 1.5"),
+        (float("nan"), None, "confidence: nan"),
+        (0.5, 0, "per-class: 0"),
+        (0.95, None, "none of 6 images reaches 0.95, the most confident has 0.9"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(
+    confidence: float, per_class: int | None, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        balanced(PROBABILITIES, confidence=confidence, per_class=per_class)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_come_back_from_their_file(tmp_path: Path) -> None:
+    labels = PseudoLabels(
+        torch.from_numpy(PROBABILITIES), balanced(PROBABILITIES, confidence=0.5), {"teacher": "me"}
+    )
+    write_labels(tmp_path / "labels.safetensors", labels)
+    again = read_labels(tmp_path / "labels.safetensors")
+    assert again.digest() == labels.digest()
+    assert (again.about, again.chosen.per_class) == ({"teacher": "me"}, 2)
+    assert again.chosen.distinct.tolist() == labels.chosen.distinct.tolist()
+    (tmp_path / "labels.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"labels\.safetensors: damaged"):
+        read_labels(tmp_path / "labels.safetensors")
+
+
+def test_a_student_sees_soft_labels_in_the_ratio_asked_for() -> None:
+    data = toys.data(train=30)
+    pool = toys.split(6, seed=9).with_targets(torch.full((6,), UNLABELLED))
+    chosen = Chosen(np.array([5, 5, 2]), np.array([2, 0, 0]), np.array([2, 0, 0]), 3)
+    student = with_pseudo_labels(
+        data, pool, PseudoLabels(torch.from_numpy(PROBABILITIES), chosen, {}), 2.0
+    )
+    assert student.train.targets[30:].tolist() == PROBABILITIES[[5, 5, 2]].tolist()
+    order = student.train.order(np.random.default_rng(0), 12)
+    assert (order >= 30).sum(1).tolist() == [8] * 7  # 30 labelled, 4 a step
+    assert student.settings["pseudo_labelled_images"] == 3
+    assert "pseudo_labels" not in data.settings
+
+
+def test_agreement_is_a_share_of_images() -> None:
+    said = torch.from_numpy(PROBABILITIES)
+    assert agreement(said, said) == 100
+    assert agreement(said, said.flip(0)) == pytest.approx(100 * 2 / 6)  # the middle pair
+
+
+def test_noise_is_turned_on_and_never_down() -> None:
+    recipe = noisy(preset("proxy"))
+    assert (recipe.policy, recipe.dropout, recipe.drop_path) == ("randaugment", 0.2, 0.2)
+    assert recipe.name == "noisy-proxy"
+    assert noisy(preset("efficientnet", network="efficientnet_b7")).dropout == 0.5
+
+
+# the whole command, on two classes of 16 px pictures
+
+SMALL = ["--set", "epochs=2", "--set", "batch=16", "--set", "warmup_epochs=0.5"]
+
+
+def pictures(place: Path, counts: dict[str, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for folder, count in counts.items():
+        (place / folder).mkdir(parents=True)
+        for index in range(count):
+            pixels = rng.integers(0, 120, (16, 16, 3), np.uint8)
+            bright = {"red": 0, "green": 1}.get(folder.rpartition("/")[2], index % 2)
+            pixels[..., bright] += 100
+            Image.fromarray(pixels).save(place / folder / f"{index:03}.png")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a network, labelled and unlabelled images, and a finished teacher."""
+    place = tmp_path_factory.mktemp("noisy")
+    pictures(place / "data", {"train/red": 24, "train/green": 24, "val/red": 8, "val/green": 8}, 1)
+    pictures(place / "pool", {"a/b": 40}, 2)
+    (place / "net.json").write_text(toys.NETWORK.to_json())
+    data = ["--data", f"imagefolder:{place / 'data'}", "--set", "minival=0.25"]
+    told = [str(place / "net.json"), *data, *SMALL, "--set", "seed=3", "--device", "cpu"]
+    assert train_run([*told, "--out", str(place / "teacher")]) == 0
+    return place
+
+
+def command(made: Path, out: Path, *more: str) -> list[str]:
+    return [
+        "--teacher", str(made / "teacher"), "--student", str(made / "net.json"), "--unlabelled",
+        str(made / "pool"), *SMALL, "--device", "cpu", "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(checkpoint.read_weights(folder / "best.safetensors").tensors)
+
+
+def same(first: Path, second: Path) -> bool:
+    one, other = weights(first), weights(second)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def whole(made: Path) -> Path:
+    """Two rounds without a stop."""
+    out = made / "whole"
+    assert main(command(made, out, "--rounds", "2", "--confidence", "0")) == 0
+    return out
+
+
+def test_two_rounds_leave_two_runs(made: Path, whole: Path) -> None:
+    record = json.loads((whole / "noisy_student.json").read_text())
+    assert record["status"] == "finished"
+    rows = record["outcome"]["networks"]
+    assert [row["name"] for row in rows] == ["teacher", "student 1", "student 2"]
+    assert rows[0]["test"] is not None
+    assert rows[1]["minival"] is not None
+    assert rows[2]["kept"]
+    assert 0 <= rows[2]["agreement"] <= 100
+    for number in (1, 2):
+        student = whole / f"round-{number}" / "student"
+        named = {path.name for path in student.iterdir()}
+        assert named >= {path.name for path in (made / "teacher").iterdir()}
+    first = json.loads((whole / "round-1" / "student" / "run.json").read_text())
+    teacher = json.loads((made / "teacher" / "run.json").read_text())
+    assert set(first["settings"]) == set(teacher["settings"]) | {"noisy_student"}
+    assert set(first["outcome"]) == set(teacher["outcome"])
+    told = first["settings"]["recipe"]
+    assert (told["policy"], told["minival"], told["epochs"]) == ("randaugment", 0.25, 2)
+    # the same images are held out, though the student's own seed is another
+    assert first["settings"]["data_settings"]["seed"] == 3
+    held = teacher["settings"]["data_settings"]["minival_images"]
+    assert first["settings"]["data_settings"]["minival_images"] == held
+
+
+def test_labels_are_those_of_the_teacher_before(made: Path, whole: Path) -> None:
+    from train.data import load_unlabelled
+
+    pool = load_unlabelled(str(made / "pool"))
+    for number, run in ((1, made / "teacher"), (2, whole / "round-1" / "student")):
+        labels = read_labels(whole / f"round-{number}" / "pseudo_labels.safetensors")
+        teacher = load_teacher(run)
+        assert torch.equal(labels.probabilities, say(teacher, pool, device="cpu"))
+        assert labels.about["teacher_digest"] == teacher.digest
+        assert labels.about["unlabelled_images"]["n"] == 40
+
+
+def test_a_student_can_be_exported_and_be_a_teacher(whole: Path, tmp_path: Path) -> None:
+    from train.export import export
+
+    path, compared = export(
+        whole / "round-2" / "student", "safetensors", out=tmp_path / "x.safetensors"
+    )
+    assert path.is_file()
+    assert compared.equal
+    out = tmp_path / "next"
+    told = command(whole.parent, out, "--confidence", "0", "--set", "epochs=1")
+    told[1] = str(whole / "round-2" / "student")
+    assert main(told) == 0
+    settings = json.loads((out / "round-1/student/run.json").read_text())["settings"]
+    assert settings["data_settings"]["seed"] == 3
+
+
+@pytest.mark.parametrize("lost", [("round-1",), ("round-1/student",), ("round-2",)])
+def test_a_killed_run_goes_on_from_any_step(
+    whole: Path, tmp_path: Path, lost: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    for name in (*lost, *(["round-2"] if "round-1" in lost[0] else [])):
+        shutil.rmtree(out / name)
+    record = json.loads((out / "noisy_student.json").read_text())
+    (out / "noisy_student.json").write_text(json.dumps({**record, "status": "running"}))
+    assert main(["--resume", "--out", str(out), "--device", "cpu"]) == 0
+    assert same(out / "round-2/student", whole / "round-2/student")
+    again = json.loads((out / "noisy_student.json").read_text())
+    assert (
+        again["outcome"]["networks"][2]["agreement"]
+        == (record["outcome"]["networks"][2]["agreement"])
+    )
+
+
+def test_a_training_that_was_interrupted_goes_on(
+    made: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "out"
+    asked = []
+
+    def third(self: object) -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(noisy_rounds.Interrupts, "asked", third)
+        assert main(command(made, out, "--rounds", "2", "--confidence", "0")) == 130
+    assert f"--resume --out {out}" in capsys.readouterr().err
+    assert json.loads((out / "round-1/student/run.json").read_text())["status"] == "interrupted"
+    assert main(["--resume", "--out", str(out), "--device", "cpu"]) == 0
+    assert same(out / "round-2/student", whole / "round-2/student")
+
+
+def test_a_training_that_fails_is_told(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(command(made, out, "--set", "lr=1000", "--set", "optimizer=sgd")) == 1
+    assert "the loss is" in capsys.readouterr().err
+    assert json.loads((out / "noisy_student.json").read_text())["status"] == "failed"
+
+
+def test_ctrl_c_between_trainings_leaves_what_is_done(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(noisy_rounds, "say", pressed)
+    assert main(command(made, tmp_path / "out")) == 130
+    assert "go on by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--resume"], "is finished"),
+        (["--resume", "--rounds", "3"], "--rounds 3 here, 2 in"),
+        (["--resume", "--student", "mnasnet_a1"], "--student 'mnasnet_a1' here"),
+        (["--resume", "--set", "epochs=9"], "--set ['epochs=9'] here"),
+    ],
+)
+def test_what_does_not_belong_to_a_folder_is_refused(
+    whole: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert main([*more, "--out", str(whole)]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--rounds", "0"], "--rounds: 0 is not allowed"),
+        (["--ratio", "0"], "--ratio: 0.0 is not allowed"),
+        (["--ratio", "1000"], "gives 0 labelled and 16 unlabelled"),
+        (["--confidence", "2"], "--confidence: 2.0 is not allowed"),
+        (["--per-class", "0"], "--per-class: 0 is not allowed"),
+        (["--set", "minival=0.5"], "--set minival"),
+        (["--set", "nonsense=1"], "has no field 'nonsense'"),
+        (["--teacher", "/nowhere"], "/nowhere holds no training run"),
+        (["--unlabelled", "/nowhere"], "/nowhere is not a folder"),
+        (["--resume", "--out", "/nowhere"], "holds no run of train.noisy_student"),
+        (["--workers", "-1"], "--workers: -1"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    out = tmp_path / "out"
+    assert main([*command(made, out), *more]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_other_images_and_other_labels_are_refused(
+    made: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    record = json.loads((out / "noisy_student.json").read_text())
+    (out / "noisy_student.json").write_text(json.dumps({**record, "status": "running"}))
+    shutil.copytree(made / "pool", tmp_path / "pool")
+    shutil.rmtree(tmp_path / "pool/a/b")
+    pictures(tmp_path / "pool", {"a/c": 3}, 5)
+    told = ["--resume", "--out", str(out), "--device", "cpu"]
+    assert main([*told, "--unlabelled", str(tmp_path / "pool")]) == 2
+    assert "not the same unlabelled images as before" in capsys.readouterr().err
+    labels = out / "round-1" / "pseudo_labels.safetensors"
+    shutil.copy(out / "round-2" / "pseudo_labels.safetensors", labels)
+    assert main(told) == 2
+    assert "of another teacher or other images" in capsys.readouterr().err
+
+
+def test_a_smaller_student_is_warned_about_only(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    (tmp_path / "small.json").write_text(replace(toys.NETWORK, head=8).to_json())
+    told = command(made, tmp_path / "out", "--set", "epochs=1", "--confidence", "0")
+    told[3] = str(tmp_path / "small.json")
+    assert main(told) == 0
+    assert "warning: the student has" in capsys.readouterr().err
+
+
+def test_an_unfinished_teacher_is_refused(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(made / "teacher", tmp_path / "teacher")
+    record = json.loads((made / "teacher" / "run.json").read_text())
+    (tmp_path / "teacher/run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    told = command(made, tmp_path / "out")
+    told[1] = str(tmp_path / "teacher")
+    assert main(told) == 2
+    assert "is interrupted; finish it first" in capsys.readouterr().err
