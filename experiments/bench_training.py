@@ -20,7 +20,8 @@ one with the least median time; timm_default is the best that timm does without 
               backward: it holds the loss. Measured apart, as a GPU must wait between parts.
   memory      of each side alone in a process, at its best setting and equal batch: on a CPU the
               peak of the resident set over that before the first step, of three steps, median of
-              --memory-runs processes; on a GPU torch.cuda.max_memory_allocated.
+              --memory-runs processes, with MALLOC_MMAP_THRESHOLD_=65536 (else glibc keeps what
+              is freed, and 15% either way is chance); on a GPU torch.cuda.max_memory_allocated.
 On a CPU bfloat16 is 2 to 4 times slower and joins the first two rounds only.
 
 Expected: images a second at least 1.0 times timm's best and 1.5 times timm's without
@@ -35,10 +36,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +76,7 @@ def settings_to_try(device: str, *, compiled: bool, quick: bool) -> list[Setting
 
 
 def rounds_of(
-    tasks: dict[Setting, Callable[[], float]], rounds: int, *, slow: int
+    tasks: Mapping[Setting, Callable[[], float]], rounds: int, *, slow: int
 ) -> dict[Setting, list[float]]:
     """What each task returns round by round, every other round in reverse; slow ones leave early.
 
@@ -110,8 +113,8 @@ def time_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
     ready = {setting: side.ready() for setting, side in sides.items()}
     rounds = arguments.rounds
     slow = SLOW_ROUNDS if case.device == "cpu" else rounds
-    steps = {
-        setting: (lambda s=setting: sides[s].seconds(ready[s], case.steps)) for setting in settings
+    steps: dict[Setting, Callable[[], float]] = {
+        s: partial(sides[s].seconds, ready[s], case.steps) for s in settings
     }
     times = rounds_of(steps, rounds, slow=slow)
     middle = {setting: float(np.median(values)) for setting, values in times.items()}
@@ -123,8 +126,9 @@ def time_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
         )
     )  # fmt: skip
     table = [_row(case, setting, times[setting]) for setting in settings]
-    both = {s: (lambda s=s: sides[s].seconds(sides[s].fresh(case.steps), case.steps))
-            for s in (ours, timm)}  # fmt: skip
+    both: dict[Setting, Callable[[], float]] = {
+        s: partial(_loaded_seconds, sides[s]) for s in (ours, timm)
+    }
     data = rounds_of(both, max(2, rounds // 2), slow=rounds)
     return {
         "batch": case.batch, "resolution": case.architecture.resolution,
@@ -139,6 +143,10 @@ def time_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
         "settings": table,
         "chosen": {s.side: dataclasses.asdict(s) for s in (ours, timm)},
     }  # fmt: skip
+
+
+def _loaded_seconds(side: Side) -> float:
+    return side.seconds(side.fresh(side.case.steps), side.case.steps)
 
 
 def _row(case: Case, setting: Setting, seconds: list[float]) -> dict[str, Any]:
@@ -158,6 +166,7 @@ def peak_memory(case: Case, setting: Setting, steps: int = 3) -> float:
         torch.cuda.reset_peak_memory_stats(side.device)
         side.seconds(batches, steps)
         return torch.cuda.max_memory_allocated(side.device) / 1e6
+
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     side.seconds(batches, steps)
@@ -177,7 +186,10 @@ def memory_of(chosen: dict[str, Any], case: str, arguments: argparse.Namespace) 
     for side in list(chosen) * arguments.memory_runs:
         command = [sys.executable, "-m", "experiments.bench_training", *arguments.given]
         child = json.dumps({"case": case, "setting": chosen[side]})
-        run = subprocess.run([*command, "--child", child], capture_output=True, text=True)
+        # every tensor a mapping of its own: what is freed leaves the resident set at once, which
+        # otherwise depends more on the order of allocations than on their sum
+        tidy = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+        run = subprocess.run([*command, "--child", child], capture_output=True, text=True, env=tidy)
         if run.returncode:
             raise ValueError(f"memory: the process of {side} failed: {run.stderr.strip()[-300:]}")
         peaks[side].append(float(run.stdout.split()[-1]))

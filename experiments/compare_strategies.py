@@ -37,8 +37,8 @@ from experiments.strategy_runs import (
     run,
 )
 from nas import catalog
-from train.files import write_json
 from search_spaces.catalog import one_of
+from train.files import write_json
 
 PEERS = ("random", "tpe", "tpe-multivariate", "gp", "nsga2")
 

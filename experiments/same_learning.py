@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import subprocess
@@ -73,7 +74,7 @@ def recipe_of(arguments: argparse.Namespace, seed: int) -> Recipe:
 
 def data_of(arguments: argparse.Namespace) -> Data:
     """The data set with its first slice of training images; ValueError where it has no test."""
-    data = load(arguments.data, minival=0.0)
+    data = _loaded(arguments.data)
     if data.test is None:
         raise ValueError(f"data: {arguments.data} has no test split")
     count = arguments.images or len(data.train)
@@ -85,6 +86,11 @@ def data_of(arguments: argparse.Namespace) -> Data:
         return data
     _, kept = stratified(data.train.targets.numpy(), count / len(data.train), 0)
     return dataclasses.replace(data, train=data.train.select(kept))
+
+
+@functools.lru_cache(maxsize=1)  # the runs of a process share the images
+def _loaded(text: str) -> Data:
+    return load(text, minival=0.0)
 
 
 def network_of(arguments: argparse.Namespace, data: Data) -> Architecture:

@@ -33,9 +33,9 @@ from nas import catalog
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import Objective
-from train.files import write_json
 from nas.search import search
 from search_spaces.catalog import space
+from train.files import write_json
 
 TARGET = 400e6
 LONG_SEEDS = range(100, 120)

@@ -153,7 +153,7 @@ def _student(
         return ""
     architecture = Architecture.from_dict(settings["student_architecture"])
     recipe = Recipe.from_dict(settings["student_recipe"])
-    told = _as_run(settings, number, images.source, data)
+    told = _as_run(settings, number, str(labels.about["teacher"]), images.source, data)
     folder.mkdir(parents=True, exist_ok=True)
     record.write_run(folder, told, status="running")
     print(f"\nround {number} of {settings['rounds']}: a student; an epoch is one pass over the "
@@ -174,16 +174,20 @@ def _student(
     return result.failed
 
 
-def _as_run(settings: dict[str, Any], number: int, source: str, data: Data) -> dict[str, Any]:
+def _as_run(
+    settings: dict[str, Any], number: int, teacher: str, source: str, data: Data
+) -> dict[str, Any]:
     """A student's settings as train.run writes them, with the round they belong to."""
     changes = settings["changes"] or []
-    names = ("teacher", "unlabelled", "ratio", "confidence", "per_class")
+    names = ("unlabelled", "ratio", "confidence", "per_class")
     return {
         "network": settings["network"], "data": source, "init": None,
         "architecture": settings["student_architecture"], "recipe": settings["student_recipe"],
         "own_colours": any(text.startswith(("mean", "std")) for text in changes),
         "data_settings": data.settings,
-        "noisy_student": {"round": number, **{name: settings[name] for name in names}},
+        "noisy_student": {
+            "round": number, "teacher": teacher, **{name: settings[name] for name in names}
+        },
     }  # fmt: skip
 
 

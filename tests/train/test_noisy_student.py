@@ -198,6 +198,9 @@ def test_two_rounds_leave_two_runs(made: Path, whole: Path) -> None:
     first = json.loads((whole / "round-1" / "student" / "run.json").read_text())
     teacher = json.loads((made / "teacher" / "run.json").read_text())
     assert set(first["settings"]) == set(teacher["settings"]) | {"noisy_student"}
+    second = json.loads((whole / "round-2" / "student" / "run.json").read_text())
+    taught = second["settings"]["noisy_student"]
+    assert (taught["round"], taught["teacher"]) == (2, str(whole / "round-1" / "student"))
     assert set(first["outcome"]) == set(teacher["outcome"])
     told = first["settings"]["recipe"]
     assert (told["policy"], told["minival"], told["epochs"]) == ("randaugment", 0.25, 2)

@@ -75,20 +75,28 @@ def test_changes_are_read_in_the_type_of_their_field() -> None:
         ("device_batch=48", ("does not divide",)),
         ("stages=4", ("min_resolution",)),
         ("name=mine", ("no field 'name'",)),
+        ("warmup_epochs=15", ("warmup_epochs: 15 leaves nothing of 15 epochs",)),
         ("dropout=1", ("dropout: 1.0",)),
     ],
 )
 def test_an_impossible_change_says_what_is_possible(text: str, words: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="--set") as error:
         change(preset("proxy"), [text])
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value)
 
 
-@pytest.mark.parametrize("fields", [{"nme": 1}, {"name": "x", "epochs": 1}, {"epochs": "3"}])
-def test_a_stored_recipe_is_checked(fields: dict) -> None:
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"nme": 1}, "no field 'nme'"),
+        ({"name": "x", "epochs": 1}, "batch is missing"),
+        ({"name": "x", "epochs": "3", "batch": 1}, "epochs: '3' is not allowed"),
+    ],
+)
+def test_a_stored_recipe_is_checked(fields: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         Recipe.from_dict(fields)
 
 
