@@ -84,7 +84,7 @@ def rounds_of(
     """
     found: dict[Setting, list[float]] = {setting: [] for setting in tasks}
     for number in range(rounds + 1):
-        order = list(tasks) if number % 2 else list(reversed(tasks))
+        order = list(tasks) if number % 2 else list(tasks)[::-1]
         for setting in order:
             if number <= slow or setting.precision == "float32":
                 found[setting].append(tasks[setting]())
