@@ -41,12 +41,12 @@ def arguments(
 
 def run_all(
     args: argparse.Namespace,
-    names: Sequence[str],
+    arms: Sequence[Arm],
     run: Callable[[str, int, Path], dict[str, Any]],
     settings: dict[str, Any],
     summary: Callable[[dict[Arm, dict[str, Any]]], dict[str, Any]],
 ) -> dict[str, Any] | None:
-    """All arms of all seeds that have no outcome yet; the whole result, or None for --only.
+    """Run the arms that have no outcome yet; the whole result, or None for --only.
 
     run      (name, seed, folder for checkpoints) -> outcome of an arm, as plain data.
     summary  of the outcomes so far, for the result file.
@@ -63,7 +63,6 @@ def run_all(
             "arm": name, "seed": int(seed), "wall_seconds": round(time.monotonic() - started, 1),
         })  # fmt: skip
         return None
-    arms = [(name, seed) for seed in args.seeds for name in names]
     result: dict[str, Any] = {}
 
     def write() -> None:
@@ -79,6 +78,11 @@ def run_all(
     _run_missing(args, [arm for arm in arms if not _file(args.work, arm).exists()], write)
     write()
     return result
+
+
+def each_seed(names: Sequence[str], seeds: Sequence[int]) -> list[Arm]:
+    """All arms of the first seed, then of the next, so that a part is of use too."""
+    return [(name, seed) for seed in seeds for name in names]
 
 
 def mean_and_sd(values: Sequence[float]) -> dict[str, float | int]:

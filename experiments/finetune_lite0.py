@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import Arm, arguments, mean_and_sd, run_all
+from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.common import one_line_errors
 from search_spaces.catalog import zoo
 from train.files import write_whole
@@ -111,7 +111,13 @@ def main() -> None:
     args = parser.parse_args()
     settings = {name: recipe_of(name, 0).to_dict() for name in ARMS}
     settings["network"] = NETWORK
-    result = run_all(args, list(ARMS), lambda *arm: run(args.data, *arm), settings, summary)
+    result = run_all(
+        args,
+        each_seed(list(ARMS), args.seeds),
+        lambda *arm: run(args.data, *arm),
+        settings,
+        summary,
+    )
     if result is not None:
         draw(args.out.with_suffix(".png"), result)
         print(args.out)

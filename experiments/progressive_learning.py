@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import Arm, arguments, mean_and_sd, run_all
+from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.common import one_line_errors
 from experiments.proxy_network import proxy_network
 from train.files import write_whole
@@ -135,7 +135,9 @@ def main() -> None:
     names = [f"{task} {kind}" for task in TASKS for kind in ("fixed", "progressive")]
     settings = {name: recipe_of(name, 0).to_dict() for name in names}
     settings["network"] = proxy_network().key
-    result = run_all(args, names, lambda *arm: run(args.data, *arm), settings, summary)
+    result = run_all(
+        args, each_seed(names, args.seeds), lambda *arm: run(args.data, *arm), settings, summary
+    )
     if result is not None:
         draw(args.out.with_suffix(".png"), result)
         print(args.out)

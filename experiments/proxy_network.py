@@ -1,8 +1,8 @@
 """A small network for 32 px images on a CPU, found by search: what the training experiments use.
 
 What: evolution (a population of 10) in the EfficientNetV2 space (small-image form, width 0.5)
-within 4.2M FLOPs at 32 px; each network is trained on CIFAR-10 for 20 seconds of one processor and scored
-on images held out of the training set. Processor time, not epochs: a 5 x 5 depthwise layer
+within 4.2M FLOPs at 32 px; each network is trained on CIFAR-10 for 20 seconds of one processor and
+scored on images held out of the training set. Processor time, not epochs: a 5 x 5 depthwise layer
 or a squeeze-and-excitation costs a CPU more than its FLOPs say, and the proxy shall be quick.
 Measured: results/proxy_network.json. Time: 10 minutes on 2 CPU cores. Command:
 

@@ -203,7 +203,7 @@ def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch)
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, architecture, changes, words) -> None:
     train(toys.NETWORK, toys.data(), toys.recipe("lr=0.003"), checkpoint=tmp_path,
           report=Kept(3), device="cpu")  # fmt: skip
-    with pytest.raises(ValueError, match="last.safetensors") as error:
+    with pytest.raises(ValueError, match=r"last\.safetensors") as error:
         train(architecture, toys.data(), toys.recipe("lr=0.003", *changes), checkpoint=tmp_path,
               device="cpu")  # fmt: skip
     assert words in str(error.value)
