@@ -153,7 +153,7 @@ def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> i
     )  # fmt: skip
     architecture = replace(architecture, classes=len(data.classes))
     recipe = resolved(recipe, architecture)
-    initial, recipe = _initial(settings, architecture, recipe, resumed=args.resume)
+    initial, recipe = _initial(settings, architecture, recipe, resumed=_has_begun(args))
     settings |= {"recipe": recipe.to_dict(), "architecture": json.loads(architecture.to_json())}
     settings["data_settings"] = data.settings
     folder = _folder(args, here)
@@ -173,6 +173,11 @@ def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> i
         status = write_result(folder, settings, result, data, device=args.device)
         closing(folder, result, status, seconds=seconds)
     return {"": 0, "interrupted": 130}.get(result.failed, 1)
+
+
+def _has_begun(args: argparse.Namespace) -> bool:
+    """Whether there is a checkpoint to go on from; a run may be killed before its first one."""
+    return args.resume and (Path(args.out) / "last.safetensors").exists()
 
 
 def _folder(args: argparse.Namespace, here: World) -> Path:

@@ -251,7 +251,7 @@ def _forward(run: Run) -> nn.Module:
     """The network as the steps call it: compiled, and shared among processes."""
     forward: nn.Module = run.network
     if run.recipe.compile:
-        forward = torch.compile(forward)  # type: ignore[assignment]
+        forward = torch.compile(forward)
     if run.world.size > 1:
         on = [run.world.device] if run.world.device.type == "cuda" else None
         forward = nn.parallel.DistributedDataParallel(forward, device_ids=on)

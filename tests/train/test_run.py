@@ -1,0 +1,192 @@
+"""`python -m train.run` as its users meet it: results, mistakes, interruptions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.train import toys
+from train.checkpoint import read_weights
+from train.command import run
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ["--set", "epochs=2", "--set", "batch=8", "--device", "cpu", "--workers", "0"]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder of 3 classes, 16 train and 6 test images each, one of them grey."""
+    place = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 16), ("test", 6)):
+        for label, name in enumerate(toys.CLASSES):
+            (place / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(100, size=(16, 16, 3), dtype=np.uint8)
+                pixels[..., label] += 100
+                image = Image.fromarray(pixels)
+                image = image.convert("L") if index == 0 else image
+                image.save(place / part / name / f"{index}.png")
+    return place
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("network") / "net.json"
+    path.write_text(toys.NETWORK.to_json())
+    return path
+
+
+def arguments(network: Path, images: Path, out: Path, *more: str) -> list[str]:
+    return [str(network), "--data", f"imagefolder:{images}", "--out", str(out), *QUICK, *more]
+
+
+def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys) -> None:
+    out = tmp_path / "run"
+    assert run(arguments(network, images, out, "--set", "minival=0.25")) == 0
+    told = capsys.readouterr()
+    files = {path.name for path in out.iterdir()}
+    assert files >= {
+        "run.json", "best.safetensors", "last.safetensors", "curves.csv", "curves.png",
+        "confusion.png", "mistakes.png", "tensorboard",
+    }  # fmt: skip
+    record = json.loads((out / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["settings"]["recipe"]["epochs"] == 2
+    assert record["settings"]["recipe"]["resolution"] == 16
+    assert record["outcome"]["test"]["top1"] >= 0
+    assert record["versions"]["torch"]
+    rows = list(csv.DictReader((out / "curves.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert read_weights(out / "best.safetensors").classes == tuple(sorted(toys.CLASSES))
+    for word in ("minival", "test", f"results: {out}/", "-m train.export", "--to onnx"):
+        assert word in told.out
+    for word in ("network", "36 training images", "12 held out", "18 to test", "epoch 2/2"):
+        assert word in told.err
+
+
+def test_the_next_step_exists(network, images, tmp_path) -> None:
+    from train.export import main
+
+    assert run(arguments(network, images, tmp_path / "run")) == 0
+    assert main([str(tmp_path / "run"), "--to", "safetensors"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "NETWORK is missing"),
+        (["NET"], "DATA is missing"),
+        (["efficientnet_b9", "--data", "DATA"], "did you mean efficientnet_b"),
+        (["missing.json", "--data", "DATA"], "missing.json: no such file"),
+        (["NET", "--data", "cifar11"], "cifar11"),
+        (["NET", "--data", "imagefolder:/nowhere"], "/nowhere"),
+        (["NET", "--data", "DATA", "--recipe", "proxie"], "did you mean proxy"),
+        (["NET", "--data", "DATA", "--set", "epoch=3"], "no field 'epoch'; fields: epochs"),
+        (["NET", "--data", "DATA", "--set", "lr=fast"], "lr is a number"),
+        (["NET", "--data", "DATA", "--variant", "googel", "--recipe", "efficientnetv2"], "google"),
+        (["NET", "--data", "DATA", "--init", "nowhere"], "nowhere is no file or folder"),
+        (["NET", "--data", "DATA", "--device", "tpu"], "device: 'tpu'"),
+        (["NET", "--data", "DATA", "--workers", "-1"], "--workers: -1"),
+        (["NET", "--data", "DATA", "--width", "0.0001x"], "--width"),
+        (["NET", "--data", "DATA", "--resolution", "0"], "resolution: 0"),
+        (["NET", "--data", "DATA", "--out", ""], "out"),
+        (["NET", "--data", "DATA", "--nonsense"], "--nonsense"),
+        (["--resume"], "resume: which run?"),
+        (["--resume", "--out", "OUT"], "holds no training run"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(words, complaint, network, images, tmp_path, capsys):
+    places = {"NET": str(network), "DATA": f"imagefolder:{images}", "OUT": str(tmp_path)}
+    own = [] if "--out" in words or "DATA" not in words else ["--out", str(tmp_path / "new")]
+    assert run([places.get(word, word) for word in words] + own) == 2
+    told = capsys.readouterr()
+    assert complaint in told.err
+    assert told.err.startswith("train.run: ")
+    assert told.err.count("\n") == 1
+    assert not (tmp_path / "new" / "run.json").exists()
+
+
+def test_a_failed_run_says_why_and_exits_1(network, images, tmp_path, capsys) -> None:
+    out = tmp_path / "run"
+    code = run(arguments(network, images, out, "--set", "batch=500"))
+    assert code == 1
+    assert "too few images for a batch" in capsys.readouterr().err
+    record = json.loads((out / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert record["outcome"]["failed"].startswith("too few images")
+
+
+def test_a_folder_with_results_is_not_overwritten(network, images, tmp_path, capsys) -> None:
+    (tmp_path / "best.safetensors").write_text("precious")
+    assert run(arguments(network, images, tmp_path)) == 2
+    assert "already holds best.safetensors" in capsys.readouterr().err
+    assert (tmp_path / "best.safetensors").read_text() == "precious"
+
+
+def test_an_interrupted_run_goes_on(network, images, tmp_path) -> None:
+    out = tmp_path / "run"
+    words = arguments(network, images, out, "--set", "epochs=4000", "--set", "warmup_epochs=1")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train.run", *words], cwd=ROOT, env=environment,
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (out / "curves.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"-m train.run --resume --out {out}" in told
+    record = json.loads((out / "run.json").read_text())
+    assert record["status"] == "interrupted"
+    # the same run, but shorter, so that the test ends
+    record["settings"]["recipe"]["epochs"] = 2
+    (out / "run.json").write_text(json.dumps(record))
+    assert run(["--resume", "--out", str(out)]) == 2, "another recipe must be refused"
+
+
+def test_resuming_repeats_nothing(network, images, tmp_path, capsys) -> None:
+    out = tmp_path / "run"
+    assert run(arguments(network, images, out)) == 0
+    assert run(["--resume", "--out", str(out)]) == 2
+    assert "is finished" in capsys.readouterr().err
+    record = json.loads((out / "run.json").read_text())
+    record["status"] = "running"  # as if killed while the pictures were drawn
+    (out / "run.json").write_text(json.dumps(record))
+    assert run(["--resume", "--out", str(out), "--set", "epochs=3"]) == 2
+    assert "leave out --set" in capsys.readouterr().err
+    assert run(["--resume", "--out", str(out), "--data", f"imagefolder:{images}"]) == 0
+    assert json.loads((out / "run.json").read_text())["outcome"]["steps"] == 10
+
+
+def test_another_size_is_asked_for_by_name(images, tmp_path) -> None:
+    out = tmp_path / "run"
+    words = ["efficientnet_b0", "--data", f"imagefolder:{images}"]
+    sizes = ["--width", "0.1", "--depth", "0.3", "--resolution", "32", "--small-images"]
+    assert run([*words, "--out", str(out), *QUICK, "--set", "epochs=1", *sizes]) == 0
+    architecture = read_weights(out / "best.safetensors").architecture
+    assert architecture.resolution == 32
+    assert architecture.stages[-1].channels == 32
+    assert sum(stage.stride == 2 for stage in architecture.stages) == 2
+
+
+def test_weights_come_from_another_run(network, images, tmp_path, capsys) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert run(arguments(network, images, first)) == 0
+    more = ("--init", str(first), "--recipe", "linear-probe", "--set", "lr=0")
+    assert run(arguments(network, images, second, *more)) == 0
+    assert "initial weights" in capsys.readouterr().err
+    own, other = (read_weights(place / "best.safetensors").tensors for place in (first, second))
+    assert all((own[name] == other[name]).all() for name in own)
