@@ -1,7 +1,7 @@
 """How fast and how lean is our training loop beside timm's?
 
 Trains EfficientNet-B0 (224 px and 64 px) and the proxy-size network (32 px; --network FILE, else
-a quarter of B0's width with the strides of `for_small_images`) for the same steps by
+the searched one of experiments.proxy_network) for the same steps by
 `train.loop.optimizer_step` and by timm: create_model (or the equal network by timm's builder),
 create_optimizer_v2, ModelEmaV3 and the step of timm's train.py. Both get the `efficientnet`
 recipe: RMSProp as in TensorFlow, label smoothing 0.1, dropout and stochastic depth 0.2, moving

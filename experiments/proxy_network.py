@@ -1,12 +1,12 @@
 """A small network for 32 px images on a CPU, found by search: what the training experiments use.
 
-What: evolution (a population of 10) in a space made for this: four stages at 16, 8, 4 and 4 px, each
-MBConv or Fused-MBConv with its own expansion, layers and width, within 4.2M FLOPs at 32 px. Each
-network is trained on CIFAR-10 for 20 seconds of one processor and scored on images held out of the
-training set. Processor time, not epochs: deep networks of thin layers, 5 x 5 depthwise kernels and
-squeeze-and-excitation cost a CPU more than their FLOPs say, and the proxy shall be quick. (Two
-earlier searches, in the spaces efficientnet and efficientnetv2 at half width, ended at 43% and 45%
-where this one begins: networks of their depth learn little in 20 seconds.)
+What: evolution (a population of 10) in a space made for this: four stages at 16, 8, 4 and 4 px,
+each MBConv or Fused-MBConv with its own expansion, layers and width, within 4.2M FLOPs at 32 px.
+Each network is trained on CIFAR-10 for 20 seconds of one processor and scored on images held out
+of the training set. Processor time, not epochs: deep networks of thin layers, 5 x 5 depthwise
+kernels and squeeze-and-excitation cost a CPU more than their FLOPs say, and the proxy shall be
+quick. (Two earlier searches, in the spaces efficientnet and efficientnetv2 at half width, ended at
+43% and 45%, where this one begins: networks of their depth learn little in 20 seconds.)
 Measured: results/proxy_network.json. Time: 10 minutes on 2 CPU cores. Command:
 
     python -m experiments.proxy_network --data parquet:../shared/data/cifar10
@@ -110,7 +110,8 @@ def main() -> None:
     strategy = Evolution(population=10, tournament=4)
     evaluator = TimedTraining(args.data, seconds=args.seconds, processes=args.processes)
     settings = {
-        "space": {k: list(v) for k, v in the_space.choices.items()}, "limit_flops": LIMIT, "strategy": dataclasses.asdict(strategy),
+        "space": {name: list(options) for name, options in the_space.choices.items()},
+        "limit_flops": LIMIT, "strategy": dataclasses.asdict(strategy),
         "budget": args.budget, "seconds": args.seconds, "seed": args.seed,
     }  # fmt: skip
 

@@ -226,7 +226,7 @@ def _child(arguments: argparse.Namespace, side: str, seed: int) -> None:
 def _arguments(texts: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="same_learning", description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="parquet:../shared/data/cifar10")
-    parser.add_argument("--network", help="JSON; a quarter of B0's width where not given")
+    parser.add_argument("--network", help="JSON; the searched proxy where not given")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=128)

@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
+from experiments.proxy_network import proxy_network as searched_network
 from search_spaces.architecture import Architecture
-from search_spaces.catalog import zoo
 from search_spaces.network import build
-from search_spaces.scale import for_small_images, scale
 from train.augment import Augmentation
 from train.block_strings import timm_description, timm_network
 from train.data import Data, Split, Step
@@ -34,20 +33,18 @@ from train.memory import MemorySplit
 from train.recipe import Recipe, efficientnet
 from train.state import begin, resolved
 
-PROXY_WIDTH, PROXY_SIDE = 0.25, 32
 PARTS = ("data", "forward", "backward", "optimizer", "average")
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 def proxy_network(path: str | None, classes: int) -> Architecture:
-    """The architecture of a JSON file, or a quarter of B0's width for 32 px; with so many classes.
+    """The architecture of a JSON file, or the searched proxy; with so many classes.
 
     Raises ValueError where the file is no architecture, or timm's builder cannot express it.
     """
     if path is None:
-        small = for_small_images(scale(zoo("efficientnet_b0"), width=PROXY_WIDTH))
-        return dataclasses.replace(small, resolution=PROXY_SIDE, classes=classes)
+        return dataclasses.replace(searched_network(), classes=classes)
     try:
         architecture = Architecture.from_json(Path(path).read_text())
     except ValueError as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from search_spaces.architecture import Architecture
@@ -121,7 +121,9 @@ def _write(path: Path, tensors: Mapping[str, Tensor], kind: str, header: Mapping
         for name, value in tensors.items()
     }
     metadata = {"format": kind, "content": json.dumps(dict(header), sort_keys=True)}
-    write_whole(path, lambda unfinished: save_file(plain, str(unfinished), metadata))
+    # not save_file, which makes files that only their owner can read
+    content = save(plain, metadata)
+    write_whole(path, lambda unfinished: unfinished.write_bytes(content))
 
 
 def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
