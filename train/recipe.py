@@ -237,7 +237,7 @@ def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
 def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
     """Minutes on a laptop, for searches and small images: see experiments/proxy_recipe.py."""
     return Recipe(
-        name="proxy", epochs=15, batch=128, optimizer="sgd", lr=0.3, lr_batch=128,
+        name="proxy", epochs=10, batch=128, optimizer="sgd", lr=0.3, lr_batch=128,
         weight_decay=5e-4, schedule="linear", warmup_epochs=0.5, label_smoothing=0.0,
         dropout=0.0, drop_path=0.0, crop="pad", eval_crop=1.0,
     )  # fmt: skip

@@ -75,7 +75,7 @@ def test_changes_are_read_in_the_type_of_their_field() -> None:
         ("device_batch=48", ("does not divide",)),
         ("stages=4", ("min_resolution",)),
         ("name=mine", ("no field 'name'",)),
-        ("warmup_epochs=15", ("warmup_epochs: 15 leaves nothing of 15 epochs",)),
+        ("warmup_epochs=10", ("warmup_epochs: 10 leaves nothing of 10 epochs",)),
         ("dropout=1", ("dropout: 1.0",)),
     ],
 )
