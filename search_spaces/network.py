@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Architecture, Block
+from search_spaces.norm_act import norm_act
 
 _ACTIVATIONS = {
     "silu": nn.SiLU,
@@ -77,9 +78,9 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, classes] of images [n, in_channels, height, width]."""
-        x = self.act(self.bn1(self.conv_stem(images)))
+        x = norm_act(self.bn1, self.act, self.conv_stem(images))
         x = self.blocks(self.pool(x))
-        x = self.act2(self.bn2(self.conv_head(x)))
+        x = norm_act(self.bn2, self.act2, self.conv_head(x))
         return self.classifier(self.dropout(x.mean((2, 3))))
 
 
@@ -156,7 +157,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # the mean as a sum: its gradient is then spread over the image without being written out
-        means = x.sum((2, 3), keepdim=True) * (1.0 / (x.shape[2] * x.shape[3]))
+        means = x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
         return x * torch.sigmoid(self.conv_expand(self.act(self.conv_reduce(means))))
 
 
@@ -201,7 +202,7 @@ class ConvBlock(Residual):
         self.act = layers.activation()
 
     def branch(self, x: Tensor) -> Tensor:
-        return self.act(self.bn1(self.conv(self.se(x))))
+        return norm_act(self.bn1, self.act, self.conv(self.se(x)))
 
 
 class DepthwiseSeparable(Residual):
@@ -219,8 +220,8 @@ class DepthwiseSeparable(Residual):
         self.act2 = layers.activation() if block.op == "dwsep" else nn.Identity()
 
     def branch(self, x: Tensor) -> Tensor:
-        x = self.se(self.act(self.bn1(self.conv_dw(x))))
-        return self.act2(self.bn2(self.conv_pw(x)))
+        x = self.se(norm_act(self.bn1, self.act, self.conv_dw(x)))
+        return norm_act(self.bn2, self.act2, self.conv_pw(x))
 
 
 class InvertedResidual(Residual):
@@ -239,8 +240,8 @@ class InvertedResidual(Residual):
         self.bn3 = layers.norm(block.out_channels)
 
     def branch(self, x: Tensor) -> Tensor:
-        x = self.act(self.bn1(self.conv_pw(x)))
-        x = self.se(self.act(self.bn2(self.conv_dw(x))))
+        x = norm_act(self.bn1, self.act, self.conv_pw(x))
+        x = self.se(norm_act(self.bn2, self.act, self.conv_dw(x)))
         return self.bn3(self.conv_pwl(x))
 
 
@@ -258,7 +259,7 @@ class FusedInvertedResidual(Residual):
         self.bn2 = layers.norm(block.out_channels)
 
     def branch(self, x: Tensor) -> Tensor:
-        x = self.se(self.act(self.bn1(self.conv_exp(x))))
+        x = self.se(norm_act(self.bn1, self.act, self.conv_exp(x)))
         return self.bn2(self.conv_pwl(x))
 
 
@@ -277,8 +278,8 @@ class Bottleneck(Residual):
         self.bn3 = layers.norm(block.out_channels)
 
     def branch(self, x: Tensor) -> Tensor:
-        x = self.act(self.bn1(self.conv1(x)))
-        x = self.act(self.bn2(self.conv2(x)))
+        x = norm_act(self.bn1, self.act, self.conv1(x))
+        x = norm_act(self.bn2, self.act, self.conv2(x))
         return self.bn3(self.conv3(x))
 
     def forward(self, x: Tensor) -> Tensor:

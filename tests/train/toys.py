@@ -38,4 +38,3 @@ def recipe(*changes: str) -> Recipe:
     busy = ["epochs=2", "batch=16", "resolution=16", "warmup_epochs=0.5", "dropout=0.2",
             "drop_path=0.2", "ema_decay=0.9", "mixup=0.2"]  # fmt: skip
     return change(preset("proxy"), [*busy, *changes])
-

@@ -1,0 +1,64 @@
+"""Batch norm and SiLU as one step of the backward pass, which keeps one tensor instead of two.
+
+Autograd keeps the input of the norm and the input of the SiLU, each as large as the activation.
+The second is an affine function of the first, so it is computed again when it is needed: networks
+of MBConv blocks then train in about two thirds of the memory. On a CPU that costs no time, since
+memory that is not touched need not be fetched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+def norm_act(norm: nn.BatchNorm2d, activation: nn.Module, x: Tensor) -> Tensor:
+    """`activation(norm(x))` with equal results and gradients; x is [n, channels, height, width]."""
+    lean = (
+        isinstance(activation, nn.SiLU)
+        and norm.training
+        and torch.is_grad_enabled()
+        # elsewhere cuDNN's norm, autocast's types and the compiler's own fusion are better
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        # somebody wants to see the modules called
+        and not (norm._forward_hooks or activation._forward_hooks or activation._backward_hooks)
+    )
+    if not lean:
+        return activation(norm(x))
+    norm.num_batches_tracked.add_(1)
+    return _NormSiLU.apply(
+        x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps
+    )
+
+
+class _NormSiLU(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor,
+        momentum: float, eps: float,
+    ) -> Tensor:  # fmt: skip
+        normed, batch_mean, inverse_std = torch.native_batch_norm(
+            x, weight, bias, mean, var, True, momentum, eps
+        )
+        ctx.save_for_backward(x, weight, bias, batch_mean, inverse_std)
+        ctx.eps = eps
+        return torch.ops.aten.silu_(normed)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, mean, inverse_std = ctx.saved_tensors
+        factor = weight * inverse_std
+        shift = bias - mean * factor
+        normed = torch.addcmul(shift[:, None, None], x, factor[:, None, None])
+        inner = torch.ops.aten.silu_backward.grad_input(grad, normed, grad_input=normed)
+        grads = torch.ops.aten.native_batch_norm_backward(
+            inner, x, weight, None, None, mean, inverse_std, True, ctx.eps, [True, True, True]
+        )
+        return (*grads, None, None, None, None)
