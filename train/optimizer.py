@@ -137,8 +137,9 @@ class MovingAverage:
         floats = [i for i, tensor in enumerate(own) if tensor.is_floating_point()]
         weight = 1.0 - min(self.decay, (1 + n) / (10 + n))
         torch._foreach_lerp_([own[i] for i in floats], [new[i] for i in floats], weight)
-        for i in set(range(len(own))) - set(floats):
-            own[i].copy_(new[i])  # counters of batches seen
+        counters = [i for i in range(len(own)) if not own[i].is_floating_point()]
+        if counters:
+            torch._foreach_copy_([own[i] for i in counters], [new[i] for i in counters])
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

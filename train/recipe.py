@@ -24,7 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "schedule": ("exponential", "cosine", "linear", "constant"),
     "train": ("all", "classifier"),
     "crop": ("resized", "pad", "none"),
-    "policy": ("none", "autoaugment", "randaugment"),
+    "policy": ("none", "autoaugment", "autoaugment-cifar10", "randaugment"),
     "steps_of_stages": ("linear", "google"),
     "precision": ("auto", "float32", "bfloat16"),
 }
@@ -69,8 +69,9 @@ class Recipe:
     eval_crop         side of the centre crop over the side it is cut from.
     crop              "resized" (random area from `crop_area` to 1, as on ImageNet), "pad" (random
                       shift by up to an eighth of the side, as on CIFAR), "none".
-    policy            "autoaugment", "randaugment" (`layers` operations of `magnitude`, in the
-                      papers' unit: 10 is strong), "none"; `group` images share a draw.
+    policy            "autoaugment" (ImageNet's, or "autoaugment-cifar10"), "randaugment"
+                      (`layers` operations of `magnitude`, in the papers' unit: 10 is strong),
+                      "none"; `group` images share a draw.
     erasing           probability of random erasing.
     mixup, cutmix     alpha of their beta distributions; 0: off.
     stages            progressive learning: resolution, magnitude, mixup and dropout rise from

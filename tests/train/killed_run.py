@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import sys
-import time
+import threading
 from pathlib import Path
 
 import torch
@@ -15,26 +15,36 @@ from tests.train import toys
 from train import loop
 
 
+class Fatal(loop.Report):
+    """Kills this process a moment after so many steps: between them, or while a file is written."""
+
+    def __init__(self, steps: int, delay: float) -> None:
+        self.left, self.delay = steps, delay
+
+    def step(self, step: int, steps: int, loss: float | None) -> None:
+        self.left -= 1
+        if not self.left:
+            threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
+
 def main() -> None:
     folder, seed, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     loop.SAVE_EVERY = 0.05  # so that there are checkpoints inside epochs
-    data, recipe = toys.data(), toys.recipe("epochs=4")
+    data, recipe = toys.data(), toys.recipe("epochs=10")
     rng = random.Random(seed)
     while True:
+        steps, delay = rng.randint(1, 5), rng.uniform(0, 0.03)
         child = os.fork()
         if not child:
-            loop.train(toys.NETWORK, data, recipe, checkpoint=folder, device="cpu")
+            report = Fatal(steps, delay) if kills else None
+            loop.train(toys.NETWORK, data, recipe, checkpoint=folder, report=report, device="cpu")
             os._exit(0)
-        if kills:
-            time.sleep(rng.uniform(0.05, 0.6))
-            os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):
             sys.exit(os.WEXITSTATUS(status))
         kills -= 1
-        left = sorted(path.name for path in folder.iterdir())
-        print("killed, left", left, flush=True)
+        print("killed, left", sorted(path.name for path in folder.iterdir()), flush=True)
 
 
 if __name__ == "__main__":
