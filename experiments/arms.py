@@ -3,18 +3,21 @@
 An arm is a name and a seed. Each runs in a process of its own with its share of the processors,
 which writes `<arm>-<seed>.json` into a work folder when it is done; an arm that was killed goes on
 from its checkpoint. The result file is written anew after every arm, and says `"partial": true`
-until the last one is in.
+until the last one is in. Ctrl-C and SIGTERM end the arms too; the same command goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,99 @@ from experiments.common import RESULTS, settings_of_machine
 from train.files import write_json
 
 Arm = tuple[str, int]
+
+PARENT = "VBS_EXPERIMENT"  # environment variable: the process that a child belongs to
+
+
+class Children:
+    """Processes of this program that do not outlive it; made by `children`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._started: list[subprocess.Popen[str]] = []
+        self._ended = False
+
+    def start(
+        self, module: str, texts: Sequence[str], *, threads: int, **streams: Any
+    ) -> subprocess.Popen[str]:
+        """`python -m module texts`; may be called by any thread. ValueError after the end."""
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), PARENT: str(os.getpid())}
+        with self._lock:
+            if self._ended:
+                raise ValueError("interrupted")
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *texts], env=environment, text=True,
+                start_new_session=True, **streams,  # so a terminal's Ctrl-C reaches us alone
+            )  # fmt: skip
+            self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Terminate those that still run, and wait until they have gone."""
+        with self._lock:
+            self._ended = True
+        for process in self._started:
+            process.terminate()
+        for process in self._started:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def children() -> Iterator[Children]:
+    """Children that end with the block, however it ends; Ctrl-C and signals are told in a line.
+
+    To be entered by the main thread, after a pool of threads that wait for the children.
+    """
+    started, before = Children(), {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            before[number] = signal.signal(number, _leave)
+    try:
+        with one_line_interrupt():
+            yield started
+    finally:
+        before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        started.end()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def one_line_interrupt() -> Iterator[None]:
+    """Ctrl-C ends the program with one line and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        print(f"{Path(sys.argv[0]).stem}: interrupted; the same command goes on", file=sys.stderr)
+        raise SystemExit(128 + number) from None
+
+
+def _leave(number: int, frame: object) -> None:
+    raise KeyboardInterrupt(int(number))
+
+
+def end_with_parent() -> None:
+    """In a child: leave soon after the parent has gone, were it killed.
+
+    Otherwise it would train on, unseen, beside the one that the next start begins.
+    """
+    parent = os.environ.get(PARENT)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def arguments(
@@ -50,18 +146,19 @@ def run_all(
 
     run      (name, seed, folder for checkpoints) -> outcome of an arm, as plain data.
     summary  of the outcomes so far, for the result file.
+
+    Raises ValueError where the work folder has outcomes of other settings, or of other data
+    (`args.data`, known by the last two parts of its path).
     """
+    if args.processes < 1:
+        raise ValueError(f"--processes: {args.processes} is not allowed; use 1 or more")
+    if hasattr(args, "data"):
+        settings = {**settings, "data": _place(str(args.data))}
     args.work.mkdir(parents=True, exist_ok=True)
     _check_same(args.work / "settings.json", settings)
     if args.only:
-        name, seed = args.only.rsplit(":", 1)
-        folder = args.work / f"{name}-{seed}"
-        folder.mkdir(exist_ok=True)
-        started = time.monotonic()
-        outcome = run(name, int(seed), folder)
-        write_json(args.work / f"{name}-{seed}.json", outcome | {
-            "arm": name, "seed": int(seed), "wall_seconds": round(time.monotonic() - started, 1),
-        })  # fmt: skip
+        with one_line_interrupt():
+            _run_one(args, run)
         return None
     result: dict[str, Any] = {}
 
@@ -91,38 +188,40 @@ def mean_and_sd(values: Sequence[float]) -> dict[str, float | int]:
     return {"mean": round(float(np.mean(values)), 3), "sd": round(sd, 3), "seeds": len(values)}
 
 
+def _run_one(args: argparse.Namespace, run: Callable[[str, int, Path], dict[str, Any]]) -> None:
+    """The arm of --only, in this process."""
+    end_with_parent()
+    name, seed = args.only.rsplit(":", 1)
+    folder = args.work / f"{name}-{seed}"
+    folder.mkdir(exist_ok=True)
+    started = time.monotonic()
+    outcome = run(name, int(seed), folder)
+    write_json(_file(args.work, (name, int(seed))), outcome | {
+        "arm": name, "seed": int(seed), "wall_seconds": round(time.monotonic() - started, 1),
+    })  # fmt: skip
+
+
 def _run_missing(args: argparse.Namespace, arms: list[Arm], finished: Callable[[], None]) -> None:
     """Start arms as processors become free; ValueError where one fails."""
-    threads = str(max(1, (os.cpu_count() or 1) // args.processes))
-    running: dict[subprocess.Popen, Arm] = {}
+    threads = max(1, (os.cpu_count() or 1) // args.processes)
+    module = sys.modules["__main__"].__spec__
+    assert module is not None
+    running: dict[subprocess.Popen[str], Arm] = {}
     waiting = list(arms)
-    try:
+    with children() as processes:
         while waiting or running:
             while waiting and len(running) < args.processes:
                 arm = waiting.pop(0)
                 print(f"{arm[0]}, seed {arm[1]}: begins", file=sys.stderr, flush=True)
-                running[_start(args, arm, threads)] = arm
+                texts = [*sys.argv[1:], "--only", f"{arm[0]}:{arm[1]}"]
+                process = processes.start(module.name, texts, threads=threads, stdout=sys.stderr)
+                running[process] = arm
             time.sleep(0.5)
             for process in [process for process in running if process.poll() is not None]:
                 name, seed = running.pop(process)
                 if process.returncode:
                     raise ValueError(f"arm {name} of seed {seed} failed ({process.returncode})")
                 finished()
-    finally:
-        for process in running:
-            process.terminate()
-
-
-def _start(args: argparse.Namespace, arm: Arm, threads: str) -> subprocess.Popen:
-    name, seed = arm
-    module = sys.modules["__main__"].__spec__
-    assert module is not None
-    own = list(sys.argv[1:])
-    environment = {**os.environ, "OMP_NUM_THREADS": threads}
-    return subprocess.Popen(
-        [sys.executable, "-m", module.name, *own, "--only", f"{name}:{seed}"],
-        env=environment, stdout=sys.stderr,
-    )  # fmt: skip
 
 
 def _file(work: Path, arm: Arm) -> Path:
@@ -133,8 +232,24 @@ def _read(work: Path, arm: Arm) -> dict[str, Any]:
     return json.loads(_file(work, arm).read_text())
 
 
+def _place(data: str) -> str:
+    """The last two parts of the path that a --data names, whichever way it is written."""
+    kind, colon, rest = data.rpartition(":")
+    path = Path(rest).resolve()
+    return f"{kind}{colon}{'/'.join(path.parts[-2:])}" if path.exists() else data
+
+
 def _check_same(path: Path, settings: dict[str, Any]) -> None:
     """Outcomes of other settings must not be mixed in."""
-    if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(settings)):
-        raise ValueError(f"{path.parent} holds arms of other settings; give another --work")
+    settings = json.loads(json.dumps(settings))
+    if path.exists():
+        known = json.loads(path.read_text())
+        if "data" in settings:
+            known.setdefault("data", settings["data"])  # not noted by earlier versions
+        other = [name for name in {**known, **settings} if known.get(name) != settings.get(name)]
+        if other:
+            raise ValueError(
+                f"{path.parent} holds arms of other settings ({', '.join(other)}); "
+                "give another --work"
+            )
     write_json(path, settings)

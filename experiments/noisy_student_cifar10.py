@@ -26,8 +26,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.arms import children, end_with_parent, one_line_interrupt
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
@@ -304,24 +303,20 @@ def agreed(work: Path, settings: dict[str, Any]) -> None:
     write_json(path, settings)
 
 
-def children(arguments: argparse.Namespace, finished: Callable[[], None]) -> None:
+def side_by_side(arguments: argparse.Namespace, finished: Callable[[], None]) -> None:
     """Each seed in a process of one thread, so many at a time; `finished()` after each."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    given = sys.argv[1:]
+    module, given = "experiments.noisy_student_cifar10", sys.argv[1:]
+    with ThreadPoolExecutor(arguments.processes) as pool, children() as processes:
 
-    def one(seed: int) -> int:
-        command = [sys.executable, "-m", "experiments.noisy_student_cifar10", *given, "--only"]
-        return subprocess.run([*command, str(seed)], env=environment, check=False).returncode
+        def one(seed: int) -> int:
+            return processes.start(module, [*given, "--only", str(seed)], threads=1).wait()
 
-    with ThreadPoolExecutor(arguments.processes) as pool:
         running = {pool.submit(one, seed): seed for seed in arguments.seeds}
-        try:
-            for future in as_completed(running):
-                finished()
-                if future.result():
-                    raise ValueError(f"seed {running[future]}: ended early, see above")
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # none is started after a failure
+        for future in as_completed(running):
+            finished()
+            if future.result():
+                pool.shutdown(cancel_futures=True)  # those that have begun are let end
+                raise ValueError(f"seed {running[future]}: ended early, see above")
 
 
 def _arguments() -> argparse.Namespace:
@@ -353,6 +348,7 @@ def main() -> None:
     arguments = _arguments()
     settings = settings_of(arguments)
     if arguments.only is not None:
+        end_with_parent()
         run_seed(arguments.only, arguments.arms, arguments.work, settings, arguments.data)
         return
     agreed(arguments.work, settings)
@@ -361,7 +357,7 @@ def main() -> None:
         write(arguments, settings)
 
     if arguments.processes > 1:
-        children(arguments, finished)
+        side_by_side(arguments, finished)
     else:
         for seed in arguments.seeds:
             run_seed(seed, arguments.arms, arguments.work, settings, arguments.data, finished)
@@ -370,8 +366,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line_interrupt():
         sys.exit(one_line_errors(main))
-    except KeyboardInterrupt:
-        print("noisy_student_cifar10: interrupted; the same command goes on", file=sys.stderr)
-        sys.exit(130)

@@ -26,16 +26,18 @@ import dataclasses
 import functools
 import json
 import math
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import numpy as np
 import torch
 
+from experiments.arms import Children, children, end_with_parent, one_line_interrupt
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from experiments.timm_loop import (
     check_twins,
@@ -212,15 +214,15 @@ def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> di
     return told
 
 
-def _child(arguments: argparse.Namespace, side: str, seed: int) -> None:
-    command = [sys.executable, "-m", "experiments.same_learning", *arguments.given]
-    run = subprocess.run(
-        [*command, "--only", side, str(seed), "--threads", "1"], capture_output=True, text=True
-    )
+def _child(arguments: argparse.Namespace, processes: Children, side: str, seed: int) -> None:
+    texts = [*arguments.given, "--only", side, str(seed), "--threads", "1"]
+    module = "experiments.same_learning"
+    run = processes.start(module, texts, threads=1, stdout=PIPE, stderr=PIPE)
+    _, told = run.communicate()
     if run.returncode:
-        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        last = (told.strip().splitlines() or ["no message"])[-1]
         raise ValueError(f"{side}, seed {seed}: {last}")
-    print(run.stderr, end="", file=sys.stderr, flush=True)
+    print(told, end="", file=sys.stderr, flush=True)
 
 
 def _arguments(texts: list[str] | None) -> argparse.Namespace:
@@ -267,26 +269,44 @@ def compare(texts: list[str] | None = None) -> None:
     """The command: train what has not ended yet, write the result file after each, print it."""
     arguments = _arguments(texts)
     if arguments.only:
+        end_with_parent()
         one_run(arguments, arguments.only[0], int(arguments.only[1]))
         return
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
     done = outcomes(arguments)
     waiting = [(side, seed) for side, seed in _wanted(arguments) if seed not in done[side]]
     checked = check_twins(proxy_network(arguments.network, 10))
-    run = one_run if arguments.processes == 1 else _child
-
-    def go(task: tuple[str, int]) -> None:
-        run(arguments, *task)
-
-    with ThreadPoolExecutor(arguments.processes) as pool:
-        for _ in pool.map(go, waiting):
+    if arguments.processes == 1:
+        for side, seed in waiting:
+            one_run(arguments, side, seed)
             _write(arguments, checked)
+    else:
+        _side_by_side(arguments, waiting, lambda: _write(arguments, checked))
     print(json.dumps(_write(arguments, checked), indent=1))
 
 
+def _side_by_side(
+    arguments: argparse.Namespace, tasks: list[tuple[str, int]], finished: Callable[[], object]
+) -> None:
+    """Each run in a process of its own, so many at a time; `finished()` after each."""
+    with ThreadPoolExecutor(arguments.processes) as pool, children() as processes:
+
+        def go(task: tuple[str, int]) -> None:
+            _child(arguments, processes, *task)
+
+        try:
+            for _ in pool.map(go, tasks):
+                finished()
+        except ValueError:
+            pool.shutdown(cancel_futures=True)  # those that have begun are let end
+            raise
+
+
 def main() -> int:
-    """0, or 2 with one line for a mistake in the arguments."""
-    return one_line_errors(compare)
+    """0, 2 with one line for a mistake in the arguments, 130 for Ctrl-C."""
+    with one_line_interrupt():
+        code = one_line_errors(compare)
+    return code
 
 
 if __name__ == "__main__":

@@ -10,14 +10,17 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from nas.evaluators.base import Evaluations, Evaluator
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from train.data import Data, load
-from train.recipe import change, preset
+from train.loop import Report, train
+from train.recipe import Recipe, change, preset
 
-PROBE = 10  # steps that tell a network's speed before its training
+WARM = 5  # steps before the clock of a network's speed starts: the first ones allocate
+PROBE = 10  # steps that tell the speed
 
 
 class TimedTraining(Evaluator):
@@ -51,24 +54,48 @@ class TimedTraining(Evaluator):
 
 def timed_accuracy(text: str, *, data: str, seconds: float) -> tuple[float, float, str]:
     """(minival top-1, processor seconds used, reason of a failure) of an architecture's JSON."""
-    import torch
-
-    from train.loop import train
-
     torch.set_num_threads(1)
     started = time.process_time()
-    architecture = Architecture.from_dict(json.loads(text))
-    images = _data(data)
+    try:
+        accuracy, failed = _trained(Architecture.from_dict(json.loads(text)), _data(data), seconds)
+    except Exception as error:  # one network that cannot be trained does not end a search
+        reason = " ".join(str(error).split())
+        accuracy, failed = float("nan"), f"{type(error).__name__}: {reason}"
+    return accuracy, time.process_time() - started, failed
+
+
+def _trained(architecture: Architecture, images: Data, seconds: float) -> tuple[float, str]:
+    """Minival top-1 after as many images as the seconds allow, and why it failed, or ""."""
     recipe = change(preset("proxy"), ["epochs=1", "warmup_epochs=0.1"])
-    probe = replace(images, train=images.train.select(np.arange(PROBE * recipe.batch)))
-    short = train(architecture, replace(probe, minival=None), recipe, device="cpu", test=False)
-    count = int(seconds / short.seconds * PROBE * recipe.batch)
+    each, failed = _step_seconds(architecture, images, recipe)
+    if failed:
+        return float("nan"), failed
+    count = int(seconds / each * recipe.batch)
     rng = np.random.default_rng(0)
     passes = [rng.permutation(len(images.train)) for _ in range(count // len(images.train) + 1)]
     seen = images.train.select(np.concatenate(passes)[:count])
     result = train(architecture, replace(images, train=seen), recipe, device="cpu", test=False)
-    used = time.process_time() - started
-    return result.chosen.get("top1", float("nan")), used, result.failed
+    return result.chosen.get("top1", float("nan")), result.failed
+
+
+class _Clock(Report):
+    """Processor time after every step."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def step(self, step: int, steps: int, loss: float | None) -> None:
+        self.times.append(time.process_time())
+
+
+def _step_seconds(architecture: Architecture, images: Data, recipe: Recipe) -> tuple[float, str]:
+    """Processor seconds of a training step of a warm network, and why it failed, or ""."""
+    some = images.train.select(np.arange((WARM + PROBE) * recipe.batch) % len(images.train))
+    clock, probe = _Clock(), replace(images, train=some, minival=None)
+    short = train(architecture, probe, recipe, report=clock, device="cpu", test=False)
+    if short.failed:
+        return float("nan"), short.failed
+    return (clock.times[-1] - clock.times[WARM - 1]) / PROBE, ""
 
 
 @functools.cache

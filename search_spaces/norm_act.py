@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def norm_act(norm: nn.BatchNorm2d, activation: nn.Module, x: Tensor) -> Tensor:
+def norm_act(norm: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
     """`activation(norm(x))` with equal results and gradients; x is [n, channels, height, width]."""
     lean = (
         isinstance(activation, nn.SiLU)
+        and isinstance(norm, nn.BatchNorm2d)
         and norm.training
+        and x.numel() > x.shape[1]  # torch says what is wrong with a single value per channel
         and torch.is_grad_enabled()
         # elsewhere cuDNN's norm, autocast's types and the compiler's own fusion are better
         and x.device.type == "cpu"

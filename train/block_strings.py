@@ -67,16 +67,7 @@ def timm_description(
         "bn_eps": architecture.bn_eps,
         "bn_momentum": architecture.bn_momentum,
         "stem_stride": architecture.stem_stride,
-        "model": {
-            "num_classes": architecture.classes,
-            "num_features": architecture.head,
-            "in_chans": architecture.in_channels,
-            "stem_size": architecture.stem,
-            "stem_kernel_size": architecture.stem_kernel,
-            # timm turns strides beyond its 32 into dilations
-            "output_stride": max(32, 2 * math.prod(s.stride for s in architecture.stages)),
-            "pad_type": "same" if architecture.padding == "same" else "",
-        },
+        "model": _keywords(architecture),
         "pretrained_cfg": {
             "num_classes": architecture.classes,
             "input_size": [architecture.in_channels, side, side],
@@ -85,6 +76,20 @@ def timm_description(
         },
         "classes": list(classes),
     }  # fmt: skip
+
+
+def _keywords(architecture: Architecture) -> dict[str, Any]:
+    """Keywords of timm's EfficientNet besides its blocks and layers."""
+    return {
+        "num_classes": architecture.classes,
+        "num_features": architecture.head,
+        "in_chans": architecture.in_channels,
+        "stem_size": architecture.stem,
+        "stem_kernel_size": architecture.stem_kernel,
+        # timm turns strides beyond its 32 into dilations
+        "output_stride": max(32, 2 * math.prod(s.stride for s in architecture.stages)),
+        "pad_type": "same" if architecture.padding == "same" else "",
+    }
 
 
 def timm_network(description: Mapping[str, Any]) -> nn.Module:

@@ -68,14 +68,14 @@ def _parser() -> Parser:
     add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
         "the recipe, e.g. --set epochs=3 --set lr=0.1 (repeatable)")  # fmt: skip
     add("--init", metavar="SOURCE", help="begin with the weights of a run's folder, a "
-        ".safetensors file, or timm:NAME")  # fmt: skip
+        ".safetensors file, timm:NAME, or package:efficientnet_lite0")  # fmt: skip
     add("--resolution", type=int, metavar="PX", help="the network's input side")
     add("--width", type=float, metavar="X", help="multiplies its channels")
     add("--depth", type=float, metavar="X", help="multiplies its layers")
     add("--small-images", action="store_true", help="fewer strides, for 32 px images")
     add("--out", metavar="DIR", help="folder for the results (default: a new runs/train-N)")
     add("--resume", action="store_true", help="go on with the run in --out")
-    add("--device", metavar="NAME", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--device", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
     add("--workers", type=int, metavar="N", help="processes that decode streamed images "
         "(default: by the number of processors)")  # fmt: skip
     add("--data-root", metavar="DIR", help="where named data sets are kept")
@@ -87,11 +87,11 @@ def _run(args: argparse.Namespace) -> int:
     # these import torch: a mistake above is answered at once
     from train.distributed import world
 
-    if args.workers is not None and args.workers < 0:
-        raise ValueError(f"--workers: {args.workers} is not allowed; use 0 or more")
+    asked_workers(args)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not args.out:
         raise ValueError("--out is missing; processes of torchrun need one folder: give --out DIR")
-    with world(args.device) as here:
+    with world(settings["device"]) as here:
+        settings["processes"] = here.size
         return _train(args, settings, here)
 
 
@@ -101,21 +101,47 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         if getattr(args, name) is None:
             example = "efficientnet_b0 --data cifar10"
             raise ValueError(f"{name.upper()} is missing; e.g. python -m train.run {example}")
+    if args.recipe == "linear-probe" and not args.init:
+        raise ValueError("--init is missing; a linear probe needs weights, e.g. --init RUN")
     architecture = asked_architecture(args)
-    recipe = preset(args.recipe or "proxy", network=args.network, variant=args.variant or "paper")
-    recipe = change(recipe, args.changes or [])
     return {
         "network": args.network, "data": args.data, "init": args.init,
-        "architecture": json.loads(architecture.to_json()), "recipe": recipe.to_dict(),
+        "architecture": json.loads(architecture.to_json()), "recipe": asked_recipe(args).to_dict(),
         # these were asked for by name, so they are kept where weights come with their own
         "own_colours": any(text.startswith(("mean", "std")) for text in args.changes or []),
+        "device": args.device or "auto", "data_root": args.data_root, "arguments": _repeated(args),
     }  # fmt: skip
+
+
+def asked_recipe(args: argparse.Namespace) -> Recipe:
+    """The recipe by name, variant, resolution and changes; the proxy where nothing is asked for."""
+    name = args.recipe or "proxy"
+    if args.variant and name != "efficientnetv2":
+        raise ValueError(f"--variant: recipe {name} has none; only efficientnetv2 differs")
+    recipe = preset(name, network=args.network, variant=args.variant or "paper")
+    if args.resolution is not None:  # what was asked for, instead of what was published
+        recipe = replace(recipe, resolution=args.resolution, eval_resolution=args.resolution)
+    return change(recipe, args.changes or [])
+
+
+def _repeated(args: argparse.Namespace) -> list[str]:
+    """The arguments that make an equal run, but for its folder."""
+    words = [args.network]
+    for name in ("data", "recipe", "variant", "init", "resolution", "width", "depth", "device"):
+        value = getattr(args, name)
+        words += [] if value is None else [f"--{name}", str(value)]
+    words += ["--small-images"] if args.small_images else []
+    for text in args.changes or []:
+        words += ["--set", text]
+    return words
 
 
 def asked_architecture(args: argparse.Namespace) -> Architecture:
     """The network in the size asked for: by network, width, depth, small_images, resolution."""
     architecture = load_network(args.network)
-    architecture = scale(architecture, depth=args.depth or 1.0, width=args.width or 1.0)
+    sizes = {name: getattr(args, name) for name in ("depth", "width")}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    architecture = scale(architecture, **given)
     if args.small_images:
         architecture = for_small_images(architecture)
     if args.resolution is not None:
@@ -129,50 +155,98 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     known = record.read_run(Path(args.out))
     given = ("network", "recipe", "variant", "init", "resolution", "width", "depth", "changes")
     for name in (*given, "small_images"):
-        if getattr(args, name):
+        if getattr(args, name) not in (None, False):
             word = {"changes": "--set", "network": "NETWORK"}.get(name, f"--{name}")
             raise ValueError(f"resume: leave out {word.replace('_', '-')}; run.json knows it")
+    settings = known["settings"]
+    if "noisy_student" in settings:
+        raise ValueError(f"resume: {args.out} is a student; go on by train.noisy_student --resume")
     if known["status"] == "finished":
         raise ValueError(f"resume: the run in {args.out} is finished")
+    if not {"network", "data", "init", "recipe", "device", "data_root", "arguments"} <= {*settings}:
+        raise ValueError(f"resume: {args.out} was written by another version of train.run")
     # the images may lie elsewhere now; that they are the same ones is checked
-    return {**known["settings"], **({"data": args.data} if args.data else {})}
+    anew = {name: getattr(args, name) for name in ("data", "device", "data_root")}
+    return settings | {name: value for name, value in anew.items() if value is not None}
 
 
 def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> int:
-    from train.data import load
-    from train.loop import train
-    from train.report import Reporter, closing, opening
-    from train.state import resolved
+    from train.report import closing, opening
 
-    if not here.first:
-        here.wait()  # until the first process has the data and the folder
-    architecture, recipe = _parts(settings)
-    data = load(
-        settings["data"], minival=recipe.minival, seed=recipe.seed,
-        channels=architecture.in_channels, root=args.data_root, download=here.first,
-    )  # fmt: skip
-    architecture = replace(architecture, classes=len(data.classes))
-    recipe = resolved(recipe, architecture)
-    initial, recipe = _initial(settings, architecture, recipe, resumed=_has_begun(args))
-    settings |= {"recipe": recipe.to_dict(), "architecture": json.loads(architecture.to_json())}
-    settings["data_settings"] = data.settings
+    if not here.first and not here.met():  # until the first process has the data and the folder
+        return 2  # it has ended, and said why
+    architecture, recipe, data, initial = _prepared(args, settings, here)
     folder = _folder(args, here)
     if here.first:
         record.write_run(folder, settings, status="running")
         opening(folder, architecture, data, recipe, here)
         here.wait()
     started = time.monotonic()
-    workers = asked_workers(args)
-    with Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.asked) as report:
-        result = train(
-            architecture, data, recipe, checkpoint=folder, report=report, device=args.device,
-            workers=workers, initial=initial,
-        )  # fmt: skip
+    try:
+        result = _result(args, settings, here, folder, (architecture, data, recipe), initial)
+    except KeyboardInterrupt:  # asked twice
+        if here.first and (folder / "last.safetensors").exists():
+            record.write_run(folder, settings, status="interrupted")
+            print("train.run: interrupted; --resume goes on from the last epoch", file=sys.stderr)
+            return 130
+        raise
     if here.first:
         seconds = time.monotonic() - started
-        status = write_result(folder, settings, result, data, device=args.device)
-        closing(folder, result, status, seconds=seconds)
+        status = write_result(folder, settings, result, data, device=settings["device"])
+        closing(folder, settings, result, status, seconds=seconds)
     return {"": 0, "interrupted": 130}.get(result.failed, 1)
+
+
+def _prepared(
+    args: argparse.Namespace, settings: dict[str, Any], here: World
+) -> tuple[Architecture, Recipe, Data, Network | None]:
+    """Network, recipe and weights to begin with, fitted to the data; `settings` then say so."""
+    from train.data import load
+    from train.state import resolved
+
+    architecture, recipe = _parts(settings)
+    data = load(
+        settings["data"], minival=recipe.minival, seed=recipe.seed,
+        channels=architecture.in_channels, root=settings["data_root"], download=here.first,
+    )  # fmt: skip
+    if args.resume:
+        _check_same(settings.get("data_settings"), data)
+    if len(data.train) < recipe.batch:
+        raise ValueError(
+            f"batch: {recipe.batch:,} images are more than the {len(data.train):,} to train on; "
+            f"use e.g. --set batch={max(1, min(128, len(data.train) // 8))}"
+        )
+    architecture = replace(architecture, classes=len(data.classes))
+    recipe = resolved(recipe, architecture)
+    initial, recipe = _initial(settings, architecture, recipe, resumed=_has_begun(args))
+    settings |= {"recipe": recipe.to_dict(), "architecture": json.loads(architecture.to_json())}
+    settings["data_settings"] = data.settings
+    return architecture, recipe, data, initial
+
+
+def _check_same(stored: dict[str, Any] | None, data: Data) -> None:
+    """ValueError where a run would go on with other images than it began with."""
+    for name, value in (stored or {}).items():
+        now = data.settings.get(name)
+        if name not in ("source", "split") and json.loads(json.dumps(now)) != value:
+            raise ValueError(
+                f"resume: {data.name} is not the run's data ({name} was {value}, is {now})"
+            )
+
+
+def _result(
+    args: argparse.Namespace, settings: dict[str, Any], here: World, folder: Path,
+    parts: tuple[Architecture, Data, Recipe], initial: Network | None,
+) -> Result:  # fmt: skip
+    from train.loop import train
+    from train.report import Reporter
+
+    recipe = parts[2]
+    with Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.asked) as report:
+        return train(
+            *parts, checkpoint=folder, report=report, device=settings["device"],
+            workers=asked_workers(args), initial=initial,
+        )  # fmt: skip
 
 
 def _has_begun(args: argparse.Namespace) -> bool:
@@ -219,6 +293,8 @@ def _initial(
 
 def asked_workers(args: argparse.Namespace) -> int:
     """Processes that decode streamed images: by --workers, else by the number of processors."""
+    if args.workers is not None and args.workers < 0:
+        raise ValueError(f"--workers: {args.workers} is not allowed; use 0 or more")
     return args.workers if args.workers is not None else max(0, (os.cpu_count() or 1) - 2)
 
 
@@ -234,7 +310,7 @@ def write_result(
         "failed": result.failed, "chosen": result.chosen, "steps": result.steps,
         "epochs": len(result.history), "seconds": round(result.seconds, 2),
         "test": result.test._asdict() if result.test else None,
-        "last": result.history[-1] if result.history else None, "skipped": list(data.skipped),
+        "last": result.history[-1] if result.history else None, "skipped": _skipped(data),
     }  # fmt: skip
     record.write_run(folder, settings, status=status, **outcome)
     if status == "finished":
@@ -242,6 +318,13 @@ def write_result(
         title = f"{settings['network']} on {data.name}, recipe {recipe.name}"
         report.pictures(folder, result, data, recipe, title=title, device=device, workers=0)
     return status
+
+
+def _skipped(data: Data) -> list[str]:
+    """Files that could not be read: those known at the start, and those met since."""
+    splits = [split for split in (data.train, data.minival, data.test) if split is not None]
+    met = [name for split in splits for name in split.unreadable]
+    return list(dict.fromkeys([*data.skipped, *met]))
 
 
 class Interrupts:

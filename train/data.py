@@ -19,7 +19,7 @@ from torch import Tensor
 from train.augment import Augmentation, Draws, Preparation, finish, one_thread
 
 if TYPE_CHECKING:
-    from train.sources import Listing
+    from train.sources import Found, Listing
 
 UNLABELLED = -1  # the target of an image without label: a loss refuses it
 
@@ -51,6 +51,14 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Names of the files that turned out to be unreadable so far; none where all are decoded.
+
+        Those that `load` went without (`Data.skipped`) are not among them.
+        """
+        return ()
 
     def order(self, rng: np.random.Generator, batch: int) -> np.ndarray:
         """An epoch: int64 [steps, batch], a random permutation without the incomplete last batch.
@@ -121,7 +129,10 @@ class Split:
         return other
 
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
-        """The image as it is, uint8 [h, w, 3]; with `size`, cut and resized to that square."""
+        """The image as it is, uint8 [h, w, 3]; with `size`, cut and resized to that square.
+
+        One that turns out to be unreadable is replaced as in batches.
+        """
         raise NotImplementedError
 
 
@@ -158,6 +169,10 @@ class Blend(Split):
             raise ValueError(f"ratio: {ratio!r} is not allowed; use a number above 0, as 3")
         self.first, self.second, self.ratio = first, second, ratio
         self.targets = _joined(first.targets, second.targets)
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.first.unreadable, *self.second.unreadable)))
 
     def order(self, rng: np.random.Generator, batch: int) -> np.ndarray:
         others = round(batch * self.ratio / (1 + self.ratio))
@@ -277,33 +292,23 @@ def load(
 
     Raises ValueError, one line, for whatever is wrong with the text, the files or the numbers.
     """
-    from train.sources import find, read
+    from train.sources import find
 
     _check_load(minival, seed, channels, corrupt_limit)
     found = find(text, seed=seed, root=root, download=download)
-    skipped: list[str] = []
-    splits: dict[str, Split | None] = {}
-    for name, listing in (("train", found.train), ("val", found.val), ("test", found.test)):
-        splits[name] = None
-        if listing is not None:
-            split, bad = read(
-                listing, channels=channels, memory_limit=memory_limit, limit=corrupt_limit
-            )
-            memory_limit -= getattr(split, "nbytes", 0)
-            skipped += bad
-            splits[name] = split
+    splits, skipped = _read(found, channels, memory_limit, corrupt_limit)
     how = found.how
-    train, held = splits["train"], splits["val"] if minival else None
-    assert train is not None
+    train, held = splits["train"], splits.get("val") if minival else None
     if minival and held is None:
         train, held = _hold_out(train, minival, seed)
         how += f"; minival: a share of {minival:g} of each class of train, seed {seed}"
-    settings = _settings(text, how, found.classes, train, held, splits["test"])
+    test = splits.get("test")
+    settings = _settings(text, how, found.classes, train, held, test)
     settings |= {"seed": seed, "minival": minival, "channels": channels, "skipped": len(skipped)}
     settings["digests"] = {
         name: listing.digest() for name, listing in found.listings().items() if listing
     }
-    return Data(text, found.classes, train, held, splits["test"], settings, tuple(skipped))
+    return Data(text, found.classes, train, held, test, settings, tuple(skipped))
 
 
 def load_unlabelled(
@@ -326,6 +331,23 @@ def load_unlabelled(
     listing: Listing = find_unlabelled(text, root=root, download=download)
     split, _ = read(listing, channels=channels, memory_limit=memory_limit, limit=corrupt_limit)
     return split
+
+
+def _read(
+    found: Found, channels: int, memory_limit: int, limit: float
+) -> tuple[dict[str, Split], list[str]]:
+    """The splits that there are, by name, and the files that they go without."""
+    from train.sources import read
+
+    splits: dict[str, Split] = {}
+    skipped: list[str] = []
+    for name, listing in found.listings().items():
+        if listing is not None:
+            split, bad = read(listing, channels=channels, memory_limit=memory_limit, limit=limit)
+            memory_limit -= getattr(split, "nbytes", 0)
+            splits[name] = split
+            skipped += bad
+    return splits, skipped
 
 
 def _check_load(minival: float, seed: int, channels: int, corrupt_limit: float) -> None:

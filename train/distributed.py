@@ -42,6 +42,14 @@ class World:
             for buffer in network.buffers():
                 dist.broadcast(buffer, 0)
 
+    def met(self) -> bool:
+        """Wait until all are here; False where one of them has ended instead."""
+        try:
+            self.wait()
+        except RuntimeError:
+            return False
+        return True
+
     def wait(self) -> None:
         """Until all are here."""
         if self.size > 1:

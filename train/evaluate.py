@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from train.augment import Preparation
 from train.data import Split, Step, evaluation_steps
 from train.distributed import World
+from train.memory_use import is_out_of_memory
 
 
 class Score(NamedTuple):
@@ -27,7 +28,24 @@ def evaluate(
     network: nn.Module, split: Split, preparation: Preparation, *, world: World,
     batch: int = 256, workers: int = 0, precision: torch.dtype = torch.float32,
 ) -> Score:  # fmt: skip
-    """Score on all images of the split, shared among the processes of the world."""
+    """Score on all images of the split, shared among the processes of the world.
+
+    Where memory runs out, so many images are tried as `batch` halved again and again.
+    """
+    while True:
+        try:
+            return _score(network, split, preparation, world, batch, workers, precision)
+        except (RuntimeError, MemoryError) as error:
+            # processes that share an evaluation must agree on its batches
+            if not is_out_of_memory(error) or batch == 1 or world.size > 1:
+                raise
+        batch //= 2
+
+
+def _score(
+    network: nn.Module, split: Split, preparation: Preparation, world: World, batch: int,
+    workers: int, precision: torch.dtype,
+) -> Score:  # fmt: skip
     steps = [
         Step(step.indices, slice(world.rank, None, world.size), step.seed)
         for step in evaluation_steps(len(split), batch * world.size)
@@ -44,15 +62,19 @@ def evaluate(
 
 def predict(
     network: nn.Module, split: Split, preparation: Preparation, *, device: torch.device,
-    batch: int = 256, workers: int = 0, precision: torch.dtype = torch.float32,
-) -> Tensor:  # fmt: skip
-    """Probabilities float32 [n, classes] of all images in order, on the CPU."""
-    found = []
+    batch: int = 64, workers: int = 0, precision: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Probabilities float32 [n, classes] of all images in order, and their targets, on the CPU.
+
+    The targets are those of the images that were used: an unreadable one is replaced by another.
+    """
+    found, wanted = [], []
     with _evaluating(network), autocast(device, precision):
         steps = evaluation_steps(len(split), batch)
-        for images, _ in split.batches(steps, preparation, device=device, workers=workers):
+        for images, targets in split.batches(steps, preparation, device=device, workers=workers):
             found.append(network(images).float().softmax(1).cpu())
-    return torch.cat(found)
+            wanted.append(targets.cpu())
+    return torch.cat(found), torch.cat(wanted)
 
 
 def confusion_counts(probabilities: Tensor, targets: Tensor) -> np.ndarray:

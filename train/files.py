@@ -44,7 +44,7 @@ def empty_folder(out: str | None, *, kind: str, files: Sequence[str]) -> Path:
         raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
     if held:
         raise ValueError(
-            f"out: {folder} already holds {held[0]}; go on with that {kind} by --resume, "
+            f"out: {folder} already holds {held[0]}; go on with what is there by --resume, "
             "or choose another --out"
         )
     return folder

@@ -103,26 +103,56 @@ def train(
     architecture, data, recipe and checkpoint do not belong together; what goes wrong in the run
     itself (no memory, a loss that is no number) is told by `Result.failed`.
     """
-    report = report or Report()
     recipe = resolved(recipe, architecture)
     if architecture.classes != len(data.classes):
         raise ValueError(
             f"classes: the network has {architecture.classes}, {data.name} {len(data.classes)}"
         )
+    if checkpoint is not None:
+        checkpoint.mkdir(parents=True, exist_ok=True)
     with world(device) as here, torch.random.fork_rng(_forked(here)):
         share_of(recipe, here)
         run = begin(architecture, data, recipe, here, workers, initial)
-        try:
-            if checkpoint is not None and (checkpoint / "last.safetensors").exists():
-                restore(run, checkpoint / "last.safetensors")
-            _epochs(run, checkpoint, report)
-        except Stopped as reason:
-            return _ended(run, test=False, failed=str(reason))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return _ended(run, test=False, failed=_out_of_memory(run))
-        return _ended(run, test=test)
+        if checkpoint is not None and (checkpoint / "last.safetensors").exists():
+            restore(run, checkpoint / "last.safetensors")
+        failed, test_score = _failure(run, checkpoint, report or Report()), None
+        if not failed and test and data.test is not None:
+            failed, test_score = _tested(run, data.test)
+        return Result(
+            run.network if run.step else None, tuple(run.history), dict(run.chosen), test_score,
+            run.step, run.seconds, failed,
+        )  # fmt: skip
+
+
+def _failure(run: Run, checkpoint: Path | None, report: Report) -> str:
+    """Train to the end and choose the weights; why it ended earlier, "" if it did not."""
+    try:
+        _epochs(run, checkpoint, report)
+        failed = ""
+    except Stopped as reason:
+        failed = str(reason)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        failed = "out of memory"
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        failed = "a batch norm got a single value for each channel; use more images at a time"
+    if failed == "out of memory":
+        # only here are the error, its traceback and the tensors that this holds gone
+        failed = _out_of_memory(run)
+    run.network.load_state_dict(run.best or run.network.state_dict())
+    run.network.eval()
+    return failed
+
+
+def _tested(run: Run, split: Split) -> tuple[str, Score | None]:
+    """Why the chosen weights could not be scored, or their score."""
+    score = _scored(run, run.network, split)
+    if not math.isfinite(score.loss):
+        return f"the loss on the test split is not a number{_calmer(run)}", None
+    return "", score
 
 
 def _forked(here: World) -> list[int]:
@@ -145,7 +175,7 @@ def _epochs(run: Run, folder: Path | None, report: Report) -> None:
         run.network.dropout.p = now.dropout
         _train_epoch(run, forward, epoch, now, folder, report)
         row = _row(run, epoch, now, per_epoch)
-        if not all(math.isfinite(row.get(name) or 0.0) for name in ("val_loss", "train_loss")):
+        if not _sound(run, row):
             raise Stopped(f"the loss is not a number after epoch {epoch + 1}{_calmer(run)}")
         choose(run, row, folder)
         if folder is not None:
@@ -182,6 +212,11 @@ def _train_epoch(
             saved = time.monotonic()
         if stop:
             raise Stopped("interrupted")
+    if run.world.device.type == "cuda":
+        started = time.perf_counter()
+        torch.cuda.synchronize(run.world.device)  # what was only launched so far
+        run.seconds += time.perf_counter() - started
+        run.epoch_seconds += time.perf_counter() - started
 
 
 def optimizer_step(
@@ -280,6 +315,14 @@ def _checked_loss(run: Run, loss: Tensor, epoch: int) -> float | None:
     return value
 
 
+def _sound(run: Run, row: dict[str, Any]) -> bool:
+    """Whether losses and weights are numbers: the last step of all has no later loss to tell."""
+    losses = [row.get("train_loss"), row.get("val_loss")]
+    if not all(math.isfinite(loss) for loss in losses if loss is not None):
+        return False
+    return all(bool(value.isfinite().all()) for value in run.network.parameters())
+
+
 def _calmer(run: Run) -> str:
     calm = "" if run.recipe.clip_norm else ", or clip_norm=1"
     return f"; try a lower lr (it was {run.recipe.lr:g}) or a longer warm-up{calm}"
@@ -306,11 +349,12 @@ def _row(run: Run, epoch: int, now: Phase, per_epoch: int) -> dict[str, Any]:
         "dropout": now.dropout, "train_loss": float(loss) / per_epoch / run.world.size,
     }  # fmt: skip
     minival = run.data.minival
+    run.world.equalise(run.network)
+    if run.average is not None:
+        run.world.equalise(run.average.network)
     if minival is not None:
-        run.world.equalise(run.network)
         row |= _named("val", _scored(run, run.network, minival))
         if run.average is not None:
-            run.world.equalise(run.average.network)
             row |= _named("ema", _scored(run, run.average.network, minival))
     rate = per_epoch * run.recipe.batch / run.epoch_seconds
     row["images_per_second"] = round(rate, 1)
@@ -329,20 +373,6 @@ def _scored(run: Run, network: nn.Module, split: Split) -> Score:
 
 def _named(prefix: str, score: Score) -> dict[str, float]:
     return {f"{prefix}_{name}": value for name, value in score._asdict().items()}
-
-
-def _ended(run: Run, *, test: bool, failed: str = "") -> Result:
-    """The result of a run that is over, with the chosen weights in its network."""
-    split, score = run.data.test, None
-    network = run.network if run.step else None
-    if network is not None:
-        network.load_state_dict(run.best or network.state_dict())
-        network.eval()
-        if test and split is not None:
-            score = _scored(run, network, split)
-    return Result(
-        network, tuple(run.history), dict(run.chosen), score, run.step, run.seconds, failed
-    )
 
 
 def _out_of_memory(run: Run) -> str:

@@ -21,29 +21,42 @@ def peak_megabytes(device: torch.device) -> float:
 def fitting_batch(
     network: nn.Module, *, batch: int, side: int, device: torch.device, precision: torch.dtype
 ) -> int:
-    """The largest of batch / 2, batch / 4, ... with which a training step passes; 0 if none does.
+    """A divisor of `batch`, at most half of it, with which a training step passes; 0 if none does.
 
     Tried, not computed: what a convolution needs beside its tensors is known to the library only.
+    The next one tried is at most half as large. The network's statistics are left as they were.
     """
-    while batch > 1:
-        batch //= 2
+    kept = {name: value.clone() for name, value in network.named_buffers()}
+    divisors = [part for part in range(batch // 2, 0, -1) if batch % part == 0]
+    while divisors:
+        part = divisors[0]
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        try:
-            images = torch.zeros(batch, network.architecture.in_channels, side, side, device=device)
-            images = images.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                logits = network(images)
-            targets = torch.zeros(batch, dtype=torch.int64, device=device)
-            F.cross_entropy(logits.float(), targets).backward()
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            continue
-        finally:
-            network.zero_grad()
-        return batch
-    return 0
+        if _passes(network, part, side, device, precision):
+            break
+        divisors = [smaller for smaller in divisors if smaller <= max(1, part // 2) < part]
+    network.load_state_dict(kept, strict=False)
+    return divisors[0] if divisors else 0
+
+
+def _passes(
+    network: nn.Module, batch: int, side: int, device: torch.device, precision: torch.dtype
+) -> bool:
+    """Whether forward and backward of so many images fit into memory."""
+    try:
+        images = torch.zeros(batch, network.architecture.in_channels, side, side, device=device)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            logits = network(images)
+        targets = torch.zeros(batch, dtype=torch.int64, device=device)
+        F.cross_entropy(logits.float(), targets).backward()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        network.zero_grad()
+    return True
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -170,7 +170,7 @@ def _student(
     seconds = time.monotonic() - started
     status = write_result(folder, told, result, data, device=place.device)
     if status == "finished":
-        closing(folder, result, status, seconds=seconds)
+        closing(folder, told, result, status, seconds=seconds)
     return result.failed
 
 

@@ -227,6 +227,7 @@ def _images(
 
     theirs, channels = known["settings"]["data_settings"], teacher.weights.architecture.in_channels
     text = settings["data"] or known["settings"]["data"]
+    _refuse_the_same(settings["unlabelled"], text)
     data = load(text, minival=theirs["minival"], seed=theirs["seed"], channels=channels, root=root)
     if data.classes != teacher.weights.classes:
         raise ValueError(f"data: the classes of {text} are not those of the teacher")
@@ -238,7 +239,63 @@ def _images(
     unlabelled = load_unlabelled(settings["unlabelled"], channels=channels, root=root)
     listing = find_unlabelled(settings["unlabelled"], root=root, download=False)
     _remember(settings, "unlabelled images", {"n": len(unlabelled), "digest": listing.digest()})
+    held_out = data.minival is not None
+    shared = _shared(settings["unlabelled"], listing, text, theirs["seed"], root, held_out)
+    if shared:
+        print(f"WARNING: --unlabelled holds images of the labelled data's {' and '.join(shared)}: "
+              "students are trained on them, and their scores there say too much", file=sys.stderr)  # fmt: skip
     return Images(data, unlabelled, text)
+
+
+def _refuse_the_same(unlabelled: str, labelled: str) -> None:
+    """ValueError where all files of the labelled data would be taken, those of its test too."""
+    from train.named import SETS
+
+    def place(text: str) -> tuple[bool, str]:
+        kind, _, rest = text.partition(":")
+        return kind == "parquet", os.path.realpath(
+            rest if rest and kind in ("parquet", "imagefolder") else text
+        )
+
+    # of a named set only the training images are taken
+    if unlabelled not in SETS and labelled not in SETS and place(unlabelled) == place(labelled):
+        raise ValueError(
+            f"--unlabelled: {unlabelled} is the labelled data itself, its minival and test too; "
+            "give other images, or its folder of training images alone"
+        )
+
+
+def _shared(
+    unlabelled: str, listing: Listing, labelled: str, seed: int, root: str | None, held_out: bool
+) -> list[str]:
+    """Splits to score on whose files are among the unlabelled ones, by their places on disk.
+
+    Copies under another name are not found, nor a folder's in an archive.
+    """
+    from train.sources import find
+
+    minival = "minival (held out of train)"
+    if isinstance(listing.images, Tensor):  # a named set without files
+        return [minival] if held_out and unlabelled == labelled else []
+    taken = _files(listing)
+    splits = find(labelled, seed=seed, root=root, download=False).listings()
+    names = {"train": minival, "val": "minival", "test": "test"}
+    if splits["val"] is not None or not held_out:
+        del names["train"]
+    return [
+        name for split, name in names.items()
+        if (other := splits[split]) is not None and not taken.isdisjoint(_files(other))
+    ]  # fmt: skip
+
+
+def _files(listing: Listing) -> set[str]:
+    """Where the images of a listing are, without links among the folders."""
+    images = listing.images
+    if isinstance(images, Tensor):
+        return set()
+    real = functools.cache(os.path.realpath)
+    places = (os.path.split(images.name(int(row))) for row in listing.rows)
+    return {os.path.join(real(folder), name) for folder, name in places}
 
 
 def _student_settings(

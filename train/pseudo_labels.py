@@ -100,7 +100,7 @@ def say(teacher: Teacher, images: Split, *, device: str = "auto", workers: int =
     )
     network = teacher.network.to(where, memory_format=torch.channels_last)
     recipe = Recipe.from_dict(weights.about["recipe"])
-    found = predict(
+    found, _ = predict(
         network, images, preparation, device=where, workers=workers,
         precision=precision(recipe, where),
     )  # fmt: skip

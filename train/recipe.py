@@ -2,7 +2,7 @@
 
 Sources: `efficientnet` Tan & Le 2019, section 5.2, and tensorflow/tpu's models/official/
 efficientnet; `efficientnetv2` Tan & Le 2021, sections 4.2 and 5.1, and google/automl's
-efficientnetv2/hparams.py; `finetune` Kornblith et al. 2019 as used by EfficientNet, section 5.2.
+efficientnetv2/hparams.py. `proxy`, `finetune` and `linear-probe` are ours (experiments/).
 """
 
 from __future__ import annotations
@@ -148,6 +148,13 @@ class Recipe:
             )
         if self.stages > 1 and not self.min_resolution:
             raise ValueError("min_resolution: 0 is not allowed with stages; use pixels, e.g. 128")
+        if self.stages > self.epochs:
+            raise ValueError(f"stages: {self.stages} do not fit into {self.epochs} epochs")
+        if self.stages > 1 and self.resolution and self.min_resolution > self.resolution:
+            raise ValueError(
+                f"min_resolution: {self.min_resolution} px is above the {self.resolution} px that "
+                "progressive learning ends at"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` gives an equal recipe."""
@@ -211,23 +218,24 @@ def efficientnet(*, network: str = "", variant: str = "paper") -> Recipe:
     """EfficientNet on ImageNet: 350 epochs of batch 4096; dropout as published for the model."""
     return Recipe(
         name="efficientnet", epochs=350, batch=4096, ema_decay=0.9999, policy="autoaugment",
-        dropout=DROPOUT.get(network, 0.2),
+        dropout=DROPOUT.get(_published(network), 0.2),
     )  # fmt: skip
 
 
 def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
     """EfficientNetV2 on ImageNet, progressive in 4 stages: "paper" (table 6) or "google" (code).
 
-    Networks other than S, M and L get S's regularisation, up to their own resolution.
+    Published are S, M and L. XL is regularised as L; B0 to B3 and any other network as S, the
+    latter up to its own resolution and evaluated there.
     """
     one_of("variant", variant, ("paper", "google"))
-    ends = V2_ENDS.get(network, V2_ENDS["efficientnetv2_s"])
-    ends = ends if network in V2_ENDS else ends._replace(resolution=0)
+    own = V2_ENDS["efficientnetv2_s"]._replace(resolution=0, eval_resolution=0)
+    ends = V2_ENDS.get(_published(network), own)
     google = variant == "google"
     return Recipe(
         name=f"efficientnetv2-{variant}", epochs=350, batch=4096, ema_decay=0.9999,
         policy="randaugment", stages=4, steps_of_stages="google" if google else "linear",
-        resolution=ends.resolution, min_resolution=128,
+        resolution=ends.resolution, eval_resolution=ends.eval_resolution, min_resolution=128,
         magnitude=ends.google_magnitude if google else ends.magnitude, min_magnitude=5.0,
         mixup=ends.mixup, min_mixup=0.0,
         dropout=ends.google_dropout if google else ends.dropout,
@@ -249,7 +257,7 @@ def finetune(*, network: str = "", variant: str = "paper") -> Recipe:
     return Recipe(
         name="finetune", epochs=15, batch=64, optimizer="adamw", lr=5e-4, lr_batch=64,
         rms_decay=0.999, eps=1e-8, weight_decay=0.01, schedule="cosine", warmup_epochs=1.0,
-        crop_area=0.5, eval_crop=1.0, drop_path=0.0, dropout=DROPOUT.get(network, 0.2),
+        crop_area=0.5, eval_crop=1.0, drop_path=0.0, dropout=DROPOUT.get(_published(network), 0.2),
     )  # fmt: skip
 
 
@@ -273,9 +281,10 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
 
 
 class V2Ends(typing.NamedTuple):
-    """Where progressive learning ends for a network, in the paper and in Google's code."""
+    """Where training ends and at which size it is evaluated, in the paper and in Google's code."""
 
     resolution: int
+    eval_resolution: int
     magnitude: float
     mixup: float
     dropout: float
@@ -284,9 +293,14 @@ class V2Ends(typing.NamedTuple):
 
 
 V2_ENDS = {
-    "efficientnetv2_s": V2Ends(300, 15, 0.0, 0.3, 10, 0.2),
-    "efficientnetv2_m": V2Ends(380, 20, 0.2, 0.4, 15, 0.3),
-    "efficientnetv2_l": V2Ends(380, 25, 0.5, 0.5, 20, 0.4),
+    "efficientnetv2_b0": V2Ends(192, 224, 15, 0.0, 0.3, 10, 0.2),
+    "efficientnetv2_b1": V2Ends(192, 240, 15, 0.0, 0.3, 10, 0.2),
+    "efficientnetv2_b2": V2Ends(208, 260, 15, 0.0, 0.3, 10, 0.2),
+    "efficientnetv2_b3": V2Ends(240, 300, 15, 0.0, 0.3, 10, 0.2),
+    "efficientnetv2_s": V2Ends(300, 384, 15, 0.0, 0.3, 10, 0.2),
+    "efficientnetv2_m": V2Ends(380, 480, 20, 0.2, 0.4, 15, 0.3),
+    "efficientnetv2_l": V2Ends(380, 480, 25, 0.5, 0.5, 20, 0.4),
+    "efficientnetv2_xl": V2Ends(380, 512, 25, 0.5, 0.5, 20, 0.4),
 }
 
 DROPOUT = {
@@ -295,6 +309,11 @@ DROPOUT = {
     "efficientnet_b6": 0.5, "efficientnet_b7": 0.5, "efficientnet_b8": 0.5,
     "efficientnet_l2": 0.5,
 }  # fmt: skip
+
+
+def _published(network: str) -> str:
+    """The paper's network behind a zoo name: timm's "tf_" ones differ in padding only."""
+    return network.removeprefix("tf_")
 
 
 def _read(text: str, kind: Any) -> Any:

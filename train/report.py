@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,10 @@ def pictures(
     if split is None or result.network is None:
         return
     where = pick_device(device)
-    found = predict(
+    found, targets = predict(
         result.network, split, preparation(recipe), device=where, workers=workers,
         precision=precision(recipe, where),
     )  # fmt: skip
-    targets = split.targets
     draw.confusion(folder / "confusion.png", confusion_counts(found, targets), data.classes)
     chosen = draw.worst(found, targets, MOST_MISTAKES)
     titles = [
@@ -123,7 +122,9 @@ def pictures(
     draw.mistakes(folder / "mistakes.png", sheet, titles)
 
 
-def closing(folder: Path, result: Result, status: str, *, seconds: float) -> None:
+def closing(
+    folder: Path, settings: Mapping[str, Any], result: Result, status: str, *, seconds: float
+) -> None:
     """The result as a table on stdout, where it is, and what to do next; failures on stderr."""
     console = Console(highlight=False, soft_wrap=True)
     if result.failed:
@@ -150,17 +151,27 @@ def closing(folder: Path, result: Result, status: str, *, seconds: float) -> Non
             f"{speed:,.0f} images/s in the last epoch"
         )
     console.print(f"\nresults: {folder}/ ({', '.join(_present(folder))})\nnext:")
-    for command in next_commands(folder, status):
+    for command in next_commands(folder, settings, status):
         console.print(f"  {command}")
 
 
-def next_commands(folder: Path, status: str) -> list[str]:
+def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> list[str]:
     """What to do next with a run, as commands that can be pasted."""
     if status == "finished":
         words = [["train.export", str(folder), "--to", kind] for kind in ("timm", "onnx")]
-    else:
-        words = [["train.run", "--resume", "--out", str(folder)]]
-    return [shlex.join([sys.executable, "-m", *command]) for command in words]
+        return [_command(command) for command in words]
+    processes = settings["processes"]
+    start = ["torch.distributed.run", f"--nproc-per-node={processes}", "-m"]
+    start = start if processes > 1 else []
+    if status == "interrupted":
+        return [_command([*start, "train.run", "--resume", "--out", str(folder)])]
+    # a failed run would fail again: what is wrong with it must be changed, in another folder
+    anew = f"{folder}-2"
+    return [f"{_command([*start, 'train.run', *settings['arguments']])} --out {anew} --set ..."]
+
+
+def _command(words: Sequence[str]) -> str:
+    return shlex.join([sys.executable, "-m", *words])
 
 
 def _shown(scores: Sequence[float]) -> list[str]:

@@ -197,4 +197,4 @@ def _difference(name: str, stored: Any, own: Any) -> str:
             if old != new:
                 shown = f"{field_name} {old!r} there, {new!r} here"
                 return f"of a run with another {name} ({shown[:200]})"
-    return f"of a run with another {name}"
+    return f"of a run with another number of {name} ({stored} there, {own} here)"

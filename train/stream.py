@@ -28,8 +28,8 @@ class StreamSplit(Split):
     channels  3 or 1.
 
     A file that turns out to be unreadable is replaced, with its target, by the next readable one of
-    the split: always the same one, whoever reads it. It is named once, in a warning; ValueError
-    where more than the share `limit` of the store proves unreadable.
+    the split: always the same one, whoever reads it. It is named once, in a warning, and among
+    `unreadable`; batches raise ValueError where more than the share `limit` of the store is.
     """
 
     def __init__(
@@ -44,7 +44,12 @@ class StreamSplit(Split):
         assert len(rows) == len(targets)
         self.store, self.targets, self.rows = store, targets, rows
         self.channels, self.limit = channels, limit
-        self.unreadable: set[int] = set()  # rows of the store, shared by selections
+        self._bad: set[int] = set()  # rows of the store, shared by selections
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """See `Split.unreadable`."""
+        return tuple(self.store.name(row) for row in sorted(self._bad & set(self.rows.tolist())))
 
     def pictures(
         self,
@@ -68,19 +73,23 @@ class StreamSplit(Split):
         )
         for ask, (images, used) in zip(asks, loader, strict=True):
             self._note(ask.indices, used.numpy())
+            self._refuse_too_many(ask.indices, used.numpy())
             yield images.to(device, non_blocking=True), used.numpy()
 
     def _note(self, asked: np.ndarray, used: np.ndarray) -> None:
-        new = {int(row) for row in self.rows[asked[asked != used]]} - self.unreadable
-        self.unreadable |= new
+        """Warn of files that are known to be unreadable since now; workers cannot tell of them."""
+        new = {int(row) for row in self.rows[asked[asked != used]]} - self._bad
+        self._bad |= new
         for row in sorted(new):
             name = self.store.name(row)
             warnings.warn(f"{name} is unreadable; the next image takes its place", stacklevel=4)
-        lost = bool((used < 0).any())
-        if lost or (new and len(self.unreadable) > self.limit * len(self.store)):
-            names = ", ".join(self.store.name(row) for row in sorted(self.unreadable)[:3])
+
+    def _refuse_too_many(self, asked: np.ndarray, used: np.ndarray) -> None:
+        replaced, lost = bool((asked != used).any()), bool((used < 0).any())
+        if lost or (replaced and len(self._bad) > self.limit * len(self.store)):
+            names = ", ".join(self.store.name(row) for row in sorted(self._bad)[:3])
             raise ValueError(
-                f"data: {len(self.unreadable)} of {len(self.store)} images are unreadable, as "
+                f"data: {len(self._bad)} of {len(self.store)} images are unreadable, as "
                 f"{names}; repair them, or allow more than {self.limit:g} of them (corrupt_limit)"
             )
 
@@ -90,16 +99,14 @@ class StreamSplit(Split):
         targets = self.targets[torch.from_numpy(chosen)]
         options = {"channels": self.channels, "limit": self.limit}
         other = StreamSplit(self.store, targets, self.rows[chosen], **options)  # type: ignore[arg-type]
-        other.unreadable = self.unreadable
+        other._bad = self._bad
         return other
 
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
-        """See `Split.picture`; ValueError where the file is unreadable."""
-        row = int(self.rows[index])
-        try:
-            return to_picture(decode(self.store.read(row), self.channels), size)
-        except Unreadable as error:
-            raise ValueError(f"{self.store.name(row)} is unreadable ({error})") from None
+        """See `Split.picture`: the image that batches have in its place, black if there is none."""
+        image, used = _readable(self.store, self.rows, self.channels, index)
+        self._note(np.array([index]), np.array([used]))
+        return to_picture(image, size)
 
 
 class _Batches(Dataset):
@@ -126,22 +133,22 @@ class _Batches(Dataset):
         used = np.empty(len(ask.indices), np.int64)
         with one_thread():
             for place, index in enumerate(ask.indices):
-                image, used[place] = self._readable(int(index))
+                image, used[place] = _readable(self.store, self.rows, self.channels, int(index))
                 draws = ask.draws.part(slice(place, place + 1))
                 images[place] = frame(image[None], self.how, draws)[0]
             return recolour(images, self.how, ask.draws), torch.from_numpy(used)
 
-    def _readable(self, index: int) -> tuple[Tensor, int]:
-        """The image of an index, or of the next that can be read; a blank and -1 if none can."""
-        for distance in range(min(PATIENCE, len(self.rows))):
-            candidate = (index + distance) % len(self.rows)
-            row = int(self.rows[candidate])
-            try:
-                return decode(self.store.read(row), self.channels), candidate
-            except Unreadable:
-                continue
-        # an exception would reach the caller wrapped in the worker's traceback
-        return torch.zeros((self.channels, 1, 1), dtype=torch.uint8), -1
+
+def _readable(store: Store, rows: np.ndarray, channels: int, index: int) -> tuple[Tensor, int]:
+    """The image of an index, or of the next that can be read; a blank and -1 if none can."""
+    for distance in range(min(PATIENCE, len(rows))):
+        candidate = (index + distance) % len(rows)
+        try:
+            return decode(store.read(int(rows[candidate])), channels), candidate
+        except Unreadable:
+            continue
+    # an exception would reach the caller wrapped in the worker's traceback
+    return torch.zeros((channels, 1, 1), dtype=torch.uint8), -1
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces.network import build
+from search_spaces.network import Network, build
 from tests.train import toys
-from train import loop
+from tests.train.two_processes import without_norms
+from train import loop, state
 from train.checkpoint import read_state, read_weights
 from train.loop import Report, train
 
@@ -125,8 +126,6 @@ def test_what_goes_wrong_in_a_run_is_its_result(changes: list[str], words: str) 
 
 
 def test_out_of_memory_says_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from search_spaces.network import Network
-
     forward = Network.forward
 
     def narrow(self: Network, images: torch.Tensor) -> torch.Tensor:
@@ -150,14 +149,39 @@ def test_without_a_minival_the_last_moving_average_is_the_result() -> None:
     assert "val_top1" not in result.history[-1]
 
 
-def test_accumulated_steps_equal_whole_ones() -> None:
-    plain = ("mixup=0", "drop_path=0", "dropout=0", "epochs=1", "ema_decay=0", "optimizer=sgd")
-    runs = []
-    for changes in (plain, (*plain, "device_batch=4")):
-        result = train(toys.NETWORK, toys.data(), toys.recipe(*changes), device="cpu")
-        runs.append([row["train_loss"] for row in result.history])
-    # batch norms see smaller batches, so only the images and the sums are the same
-    assert runs[0] == pytest.approx(runs[1], rel=0.1)
+def test_accumulated_steps_equal_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    # batch norms see one part of a step at a time, so they are left out
+    monkeypatch.setattr(state, "build", without_norms)
+    plain = ("mixup=0", "drop_path=0", "dropout=0", "epochs=1", "ema_decay=0", "optimizer=sgd",
+             "lr=0.01")  # fmt: skip
+    whole, parts = (
+        train(toys.NETWORK, toys.data(), toys.recipe(*plain, *more), device="cpu").network
+        for more in ((), ("device_batch=4",))
+    )
+    torch.testing.assert_close(weights_of(whole), weights_of(parts), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", [20, 3])
+def test_an_evaluation_makes_do_with_the_memory_there_is(monkeypatch, limit: int) -> None:
+    forward = Network.forward
+
+    def narrow(self: Network, images: torch.Tensor) -> torch.Tensor:
+        if not self.training and len(images) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, images)
+
+    monkeypatch.setattr(Network, "forward", narrow)
+    result = train(toys.NETWORK, toys.data(), toys.recipe(), device="cpu")
+    assert result.failed == ""
+    assert result.test is not None
+
+
+def test_weights_broken_by_the_last_step_are_a_failure(monkeypatch) -> None:
+    monkeypatch.setattr(loop, "learning_rate", lambda *_: math.inf)
+    recipe = toys.recipe("epochs=1", "batch=96", "mixup=0")  # a single step
+    result = train(toys.NETWORK, toys.data(minival=0), recipe, device="cpu")
+    assert "not a number after epoch 1" in result.failed
+    assert result.test is None
 
 
 def test_a_classifier_alone_can_be_trained() -> None:
@@ -170,12 +194,23 @@ def test_a_classifier_alone_can_be_trained() -> None:
         assert same != name.startswith("classifier"), name
 
 
-def test_progressive_learning_changes_the_images() -> None:
+def test_progressive_learning_changes_images_and_dropout(monkeypatch) -> None:
+    seen: list[tuple[int, float]] = []
+    forward = Network.forward
+
+    def watched(self: Network, images: torch.Tensor) -> torch.Tensor:
+        now = (images.shape[-1], self.dropout.p)
+        if self.training and now not in seen:
+            seen.append(now)
+        return forward(self, images)
+
+    monkeypatch.setattr(Network, "forward", watched)
     recipe = toys.recipe(
         "stages=2", "min_resolution=8", "resolution=16", "min_dropout=0.05", "policy=randaugment",
         "min_magnitude=2",
     )  # fmt: skip
     rows = train(toys.NETWORK, toys.data(), recipe, device="cpu").history
+    assert seen == [(8, 0.05), (16, 0.2)]
     assert [row["resolution"] for row in rows] == [8, 16]
     assert [row["dropout"] for row in rows] == [0.05, 0.2]
     assert [row["magnitude"] for row in rows] == [2, 9]

@@ -15,6 +15,7 @@ from train.recipe import FIELDS, PRESETS, Recipe, change, preset
 
 
 def test_efficientnet_is_as_published() -> None:
+    assert preset("efficientnet", network="tf_efficientnet_b7").dropout == 0.5
     recipe = preset("efficientnet", network="efficientnet_b7")
     assert (recipe.epochs, recipe.batch, recipe.ema_decay, recipe.weight_decay) == (
         350, 4096, 0.9999, 1e-5,
@@ -22,6 +23,16 @@ def test_efficientnet_is_as_published() -> None:
     assert peak_lr(recipe) == pytest.approx(0.256)
     assert (recipe.policy, recipe.dropout, recipe.drop_path) == ("autoaugment", 0.5, 0.2)
     assert (recipe.rms_decay, recipe.momentum, recipe.eps) == (0.9, 0.9, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("network", "sizes"),
+    [("s", (300, 384)), ("m", (380, 480)), ("b0", (192, 224)), ("b3", (240, 300))],
+)
+def test_efficientnetv2_trains_and_is_evaluated_at_the_published_sizes(network, sizes) -> None:
+    for prefix in ("", "tf_"):
+        recipe = preset("efficientnetv2", network=f"{prefix}efficientnetv2_{network}")
+        assert (recipe.resolution, recipe.eval_resolution) == sizes
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -74,6 +85,7 @@ def test_changes_are_read_in_the_type_of_their_field() -> None:
         ("optimizer=adam", ("rmsprop, sgd, adamw",)),
         ("device_batch=48", ("does not divide",)),
         ("stages=4", ("min_resolution",)),
+        ("stages=11", ("min_resolution",)),
         ("name=mine", ("no field 'name'",)),
         ("warmup_epochs=10", ("warmup_epochs: 10 leaves nothing of 10 epochs",)),
         ("dropout=1", ("dropout: 1.0",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,50 @@ def arguments(network: Path, images: Path, out: Path, *more: str) -> list[str]:
     return [str(network), "--data", f"imagefolder:{images}", "--out", str(out), *QUICK, *more]
 
 
+def test_other_images_are_refused_before_anything_is_written(network, images, tmp_path, capsys):
+    out, other = tmp_path / "run", tmp_path / "other"
+    assert run(arguments(network, images, out)) == 0
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    before = (out / "run.json").read_text()
+    shutil.copytree(images, other)
+    (other / "train" / "red" / "0.png").unlink()
+    assert run(["--resume", "--out", str(out), "--data", f"imagefolder:{other}"]) == 2
+    assert "is not the run's data" in capsys.readouterr().err
+    assert (out / "run.json").read_text() == before
+
+
+def test_a_students_folder_is_not_resumed_as_a_run(network, images, tmp_path, capsys) -> None:
+    assert run(arguments(network, images, tmp_path / "run")) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record["settings"]["noisy_student"] = {"round": 1}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    assert run(["--resume", "--out", str(tmp_path / "run")]) == 2
+    assert "train.noisy_student --resume" in capsys.readouterr().err
+
+
+def test_an_unreadable_test_image_is_named_and_costs_nothing_else(network, tmp_path) -> None:
+    rng = np.random.default_rng(1)
+    for part, count in (("train", 12), ("test", 60)):
+        for name in toys.CLASSES:
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for index in range(count):
+                size = (16, 16 + index % 2, 3)  # of two sizes, so that they are streamed
+                pixels = rng.integers(255, size=size, dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / part / name / f"{index}.png")
+    broken = tmp_path / "data" / "test" / "blue" / "7.png"
+    broken.write_bytes(broken.read_bytes()[:300])
+    out = tmp_path / "run"
+    with pytest.warns(UserWarning, match=r"7\.png"):
+        assert run(arguments(network, tmp_path / "data", out)) == 0
+    assert any("7.png" in name for name in _outcome(out)["skipped"])
+    assert (out / "mistakes.png").exists()
+
+
+def _outcome(out: Path) -> dict:
+    return json.loads((out / "run.json").read_text())["outcome"]
+
+
 def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys) -> None:
     out = tmp_path / "run"
     assert run(arguments(network, images, out, "--set", "minival=0.25")) == 0
@@ -95,13 +140,20 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "DATA", "--set", "epoch=3"], "no field 'epoch'; fields: epochs"),
         (["NET", "--data", "DATA", "--set", "lr=fast"], "lr is a number"),
         (["NET", "--data", "DATA", "--variant", "googel", "--recipe", "efficientnetv2"], "google"),
-        (["NET", "--data", "DATA", "--init", "nowhere"], "nowhere is no file or folder"),
+        (
+            ["NET", "--data", "DATA", "--set", "batch=8", "--init", "nowhere"],
+            "nowhere is no file or folder",
+        ),
         (["NET", "--data", "DATA", "--device", "tpu"], "device: 'tpu'"),
         (["NET", "--data", "DATA", "--workers", "-1"], "--workers: -1"),
         (["NET", "--data", "DATA", "--width", "0.0001x"], "--width"),
         (["NET", "--data", "DATA", "--resolution", "0"], "resolution: 0"),
-        (["NET", "--data", "DATA", "--out", ""], "out"),
+        (["NET", "--data", "DATA", "--set", "batch=8", "--out", ""], "out"),
         (["NET", "--data", "DATA", "--nonsense"], "--nonsense"),
+        (["NET", "--data", "DATA", "--set", "batch=500"], "batch: 500 images are more than the 42"),
+        (["NET", "--data", "DATA", "--width", "0"], "width: 0.0"),
+        (["NET", "--data", "DATA", "--variant", "google"], "recipe proxy has none"),
+        (["NET", "--data", "DATA", "--recipe", "linear-probe"], "--init is missing"),
         (["--resume"], "resume: which run?"),
         (["--resume", "--out", "OUT"], "holds no training run"),
     ],
@@ -119,12 +171,14 @@ def test_a_mistake_is_one_line_and_exit_2(words, complaint, network, images, tmp
 
 def test_a_failed_run_says_why_and_exits_1(network, images, tmp_path, capsys) -> None:
     out = tmp_path / "run"
-    code = run(arguments(network, images, out, "--set", "batch=500"))
-    assert code == 1
-    assert "too few images for a batch" in capsys.readouterr().err
+    wild = ["--set", "lr=1000", "--set", "warmup_epochs=0", "--set", "epochs=20"]
+    assert run(arguments(network, images, out, *wild)) == 1
+    told = capsys.readouterr()
+    assert "train.run: the loss is" in told.err
+    assert f"--out {out}-2 --set ..." in told.out
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "failed"
-    assert record["outcome"]["failed"].startswith("too few images")
+    assert record["outcome"]["failed"].startswith("the loss is")
 
 
 def test_a_folder_with_results_is_not_overwritten(network, images, tmp_path, capsys) -> None:
