@@ -9,6 +9,7 @@ labelled and pseudo-labelled images; it is the teacher of the next round.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shlex
@@ -27,14 +28,16 @@ from train.recipe import PRESETS, Recipe, change, preset
 if TYPE_CHECKING:
     from train.noisy_rounds import Images
     from train.pseudo_labels import Teacher
+    from train.sources import Listing
 
 RECORD = "noisy_student.json"
 DROPOUT = DROP_PATH = 0.2  # at least; the paper's survival probability is 0.8
 MOVABLE = ("teacher", "unlabelled", "data")  # may lie elsewhere now; their digests are compared
 
 EPILOG = """RUN is the folder of a finished train.run, NETWORK what train.run takes, DIR a folder of
-images (of any depth), FILE.zip, parquet:DIR or a named set. Images that are among the labelled
-ones too are not taken out. The labelled data are the teacher's, with what it held out held out
+images (of any depth), FILE.zip, parquet:DIR or a named set, of which the training images are taken.
+Images that are among the labelled ones too are not taken out; there is a warning where they are
+among those held out. The labelled data are the teacher's, with what it held out held out
 again. The student's recipe is a preset (default proxy) with the noise turned on: policy
 randaugment, dropout and drop_path at least 0.2; --set changes it after that. The folder gets
 noisy_student.json and round-N/ with pseudo_labels.safetensors and student/, a folder like those of
@@ -243,7 +246,8 @@ def _images(
     shared = _shared(settings["unlabelled"], listing, text, theirs["seed"], root, held_out)
     if shared:
         print(f"WARNING: --unlabelled holds images of the labelled data's {' and '.join(shared)}: "
-              "students are trained on them, and their scores there say too much", file=sys.stderr)  # fmt: skip
+              "students are trained on them, their scores there say too much",
+              file=sys.stderr)  # fmt: skip
     return Images(data, unlabelled, text)
 
 
@@ -274,25 +278,30 @@ def _shared(
     """
     from train.sources import find
 
-    minival = "minival (held out of train)"
-    if isinstance(listing.images, Tensor):  # a named set without files
-        return [minival] if held_out and unlabelled == labelled else []
     taken = _files(listing)
+    if not taken:  # a named set that is not kept as files
+        return ["minival"] if held_out and unlabelled == labelled else []
     splits = find(labelled, seed=seed, root=root, download=False).listings()
-    names = {"train": minival, "val": "minival", "test": "test"}
-    if splits["val"] is not None or not held_out:
-        del names["train"]
+    # without a val the minival is a part of train
+    minival = splits["val"] or splits["train"]
+    scored = {"minival": minival if held_out else None, "test": splits["test"]}
     return [
-        name for split, name in names.items()
-        if (other := splits[split]) is not None and not taken.isdisjoint(_files(other))
+        name for name, other in scored.items()
+        if other is not None and not taken.isdisjoint(_files(other))
     ]  # fmt: skip
 
 
 def _files(listing: Listing) -> set[str]:
-    """Where the images of a listing are, without links among the folders."""
+    """Where the images of a listing are, links of folders followed; none where it has no files."""
+    import torch
+
+    from train.images import ParquetStore
+
     images = listing.images
-    if isinstance(images, Tensor):
+    if isinstance(images, torch.Tensor):
         return set()
+    if isinstance(images, ParquetStore):
+        return {os.path.realpath(path) for path in images.paths}
     real = functools.cache(os.path.realpath)
     places = (os.path.split(images.name(int(row))) for row in listing.rows)
     return {os.path.join(real(folder), name) for folder, name in places}

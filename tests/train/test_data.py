@@ -227,8 +227,34 @@ def test_damage_met_while_streaming_takes_the_next_image(tmp_path: Path, workers
     strict = load(f"imagefolder:{place}", corrupt_limit=0.05, **options).train
     with pytest.warns(match="unreadable"), pytest.raises(ValueError, match="2 of 20"):
         all_of(strict, workers=workers)
-    with pytest.raises(ValueError, match="unreadable"):
-        split.picture(9)
+    names = tuple(str(place / "train" / f"{name}.png") for name in ("a/009", "b/004"))
+    assert split.unreadable == names
+    assert split.select(range(10)).unreadable == names[:1]
+    both = blend(
+        split.select([0, 9]), split.select([9, 14]).with_targets(torch.ones(2, 2)), ratio=1
+    )
+    assert both.unreadable == names
+
+
+def test_pictures_are_those_of_batches_whatever_is_damaged(tmp_path: Path) -> None:
+    place = folder_of(tmp_path, {"train/a": 10, "train/b": 10, "val/a": 2, "val/b": 2})
+    for path in (place / "train/a").iterdir():
+        path.write_bytes(path.read_bytes()[:400])
+    options: dict[str, Any] = {"minival": 0, "memory_limit": 0, "corrupt_limit": 0}
+    split = load(f"imagefolder:{place}", **options).train
+    assert split.unreadable == ()
+    with pytest.warns(UserWarning, match="unreadable"):
+        picture = split.picture(9)
+    assert np.array_equal(picture, split.picture(10))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # each is named once
+        assert np.array_equal(split.picture(9, 8), split.picture(10, 8))
+    assert split.unreadable == (str(place / "train/a/009.png"),)
+    with pytest.raises(ValueError, match="1 of 20"):
+        all_of(split.select([9, 10]))  # more than is allowed, known before or not
+    with pytest.warns(UserWarning, match="unreadable"):
+        assert not split.select([0, 1]).picture(1, 8).any()
+    assert MemorySplit(torch.zeros(1, 3, 4, 4), torch.zeros(1)).unreadable == ()
 
 
 def test_nothing_readable_is_one_line(tmp_path: Path) -> None:

@@ -197,7 +197,13 @@ def test_two_rounds_leave_two_runs(made: Path, whole: Path) -> None:
         assert named >= {path.name for path in (made / "teacher").iterdir()}
     first = json.loads((whole / "round-1" / "student" / "run.json").read_text())
     teacher = json.loads((made / "teacher" / "run.json").read_text())
-    assert set(first["settings"]) == set(teacher["settings"]) | {"noisy_student"}
+    called = {
+        "arguments",
+        "device",
+        "data_root",
+        "processes",
+    }  # of train.run, which goes on by them
+    assert set(first["settings"]) | called == set(teacher["settings"]) | called | {"noisy_student"}
     second = json.loads((whole / "round-2" / "student" / "run.json").read_text())
     taught = second["settings"]["noisy_student"]
     assert (taught["round"], taught["teacher"]) == (2, str(whole / "round-1" / "student"))
@@ -381,3 +387,38 @@ def test_an_unfinished_teacher_is_refused(
     told[1] = str(tmp_path / "teacher")
     assert main(told) == 2
     assert "is interrupted; finish it first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("before", ["", "imagefolder:"])
+def test_the_labelled_data_are_not_taken_as_unlabelled(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], before: str
+) -> None:
+    (tmp_path / "link").symlink_to(made / "data")
+    told = command(made, tmp_path / "out", "--unlabelled", f"{before}{tmp_path / 'link'}")
+    assert main(told) == 2
+    error = capsys.readouterr().err
+    assert "is the labelled data itself" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [("train", "labelled data's minival:"), ("val", "labelled data's test:"), ("../pool", "")],
+)
+def test_images_to_score_on_that_are_trained_on_are_warned_about(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str, said: str
+) -> None:
+    (tmp_path / "link").symlink_to(made / "data" / folder)
+    pool = tmp_path / "link"
+    told = command(made, tmp_path / "out", "--unlabelled", str(pool), "--ratio", "1000")
+    assert main(told) == 2  # after the data were read
+    error = capsys.readouterr().err
+    assert ("WARNING" in error) == bool(said)
+    assert said in error
+
+
+def test_a_students_record_says_that_it_is_one(whole: Path) -> None:
+    # train.run refuses to resume what has this; train.noisy_student --resume goes on with it
+    for number in (1, 2):
+        path = whole / f"round-{number}" / "student" / "run.json"
+        assert isinstance(json.loads(path.read_text())["settings"]["noisy_student"], dict)

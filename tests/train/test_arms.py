@@ -1,0 +1,144 @@
+"""Experiments of several arms: resumed, refused, failed and ended, as commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.timed_training import timed_accuracy
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# an arm notes that it began, then answers, fails or takes a minute
+TOY = """
+import argparse, os, sys, time
+from pathlib import Path
+from experiments.arms import arguments, each_seed, run_all
+from experiments.common import one_line_errors
+
+def run(name, seed, folder):
+    with open(folder.parent / "begun.txt", "a") as file:
+        file.write(f"{name} {seed} {os.getpid()}\\n")
+    if name == os.environ.get("SLOW"):
+        time.sleep(60)
+    if name == os.environ.get("BROKEN"):
+        raise ValueError("too hot")
+    return {"score": seed + len(name)}
+
+def main():
+    parser = arguments("toy", name="toy", seeds=(0, 1))
+    parser.add_argument("--data")
+    parser.add_argument("--lr", type=float, default=1.0)
+    args = parser.parse_args()
+    own = lambda done: {"scores": [row["score"] for row in done.values()]}
+    run_all(args, each_seed(["a", "bb"], args.seeds), run, {"lr": args.lr}, own)
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))
+"""
+
+
+def begin(place: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
+    (place / "toy_arms.py").write_text(TOY)
+    texts = ["--work", str(place / "work"), "--out", str(place / "out.json"), *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "toy_arms", *texts], text=True, stderr=subprocess.PIPE, cwd=place,
+        env={**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}", **environment},
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def called(place: Path, *more: str, **environment: str) -> tuple[int, list[str]]:
+    """Exit code and the lines on stderr."""
+    process = begin(place, *more, **environment)
+    _, told = process.communicate(timeout=60)
+    return process.returncode, told.splitlines()
+
+
+def begun(place: Path) -> list[list[str]]:
+    path = place / "work" / "begun.txt"
+    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def result(place: Path) -> dict[str, Any]:
+    return json.loads((place / "out.json").read_text())
+
+
+def gone(process: int) -> bool:
+    """Whether it has ended, soon."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_failed_arm_is_a_line_and_the_rest_is_resumed(tmp_path: Path) -> None:
+    data = tmp_path / "sets" / "birds"
+    data.mkdir(parents=True)
+    told = ["--processes", "1", "--data", f"imagefolder:{data}"]
+    code, lines = called(tmp_path, *told, BROKEN="bb")
+    assert code == 2
+    assert lines == [
+        "a, seed 0: begins", "bb, seed 0: begins", "toy_arms: too hot",
+        "toy_arms: arm bb of seed 0 failed (2)",
+    ]  # fmt: skip
+    part = result(tmp_path)
+    assert part["partial"]
+    assert part["scores"] == [1]
+    assert part["settings"] == {"lr": 1.0, "data": "imagefolder:sets/birds"}
+
+    told[1] = "4"
+    assert called(tmp_path, *told)[0] == 0
+    whole = result(tmp_path)
+    assert not whole["partial"]
+    assert whole["scores"] == [1, 2, 2, 3]
+    assert sorted(arm[:2] for arm in begun(tmp_path)) == [
+        ["a", "0"], ["a", "1"], ["bb", "0"], ["bb", "0"], ["bb", "1"]
+    ]  # fmt: skip
+
+    other = tmp_path / "sets" / "fish"
+    other.mkdir()
+    for more, what in ((["--lr", "2"], "lr"), (["--data", str(other)], "data")):
+        code, lines = called(tmp_path, *told, *more)
+        assert code == 2
+        assert len(lines) == 1
+        assert f"holds arms of other settings ({what})" in lines[0]
+    assert len(begun(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_no_arm_outlives_the_command(tmp_path: Path, number: int) -> None:
+    process = begin(tmp_path, SLOW="a", BROKEN="none")
+    for _ in range(200):
+        if [arm[0] for arm in begun(tmp_path)].count("a") == 2 and (tmp_path / "out.json").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=20)
+    assert all(gone(int(arm[2])) for arm in begun(tmp_path))
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        assert told.splitlines()[-1] == "toy_arms: interrupted; the same command goes on"
+        assert "Traceback" not in told
+    assert result(tmp_path)["partial"]
+
+
+def test_a_network_that_cannot_be_trained_is_a_row_with_its_reason() -> None:
+    accuracy, seconds, reason = timed_accuracy("{}", data="cifar10", seconds=1)
+    assert accuracy != accuracy
+    assert seconds >= 0
+    assert "Error: " in reason
+    assert "\n" not in reason
