@@ -254,7 +254,7 @@ def test_pictures_are_those_of_batches_whatever_is_damaged(tmp_path: Path) -> No
         all_of(split.select([9, 10]))  # more than is allowed, known before or not
     with pytest.warns(UserWarning, match="unreadable"):
         assert not split.select([0, 1]).picture(1, 8).any()
-    assert MemorySplit(torch.zeros(1, 3, 4, 4), torch.zeros(1)).unreadable == ()
+    assert MemorySplit(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.zeros(1)).unreadable == ()
 
 
 def test_nothing_readable_is_one_line(tmp_path: Path) -> None:
