@@ -31,17 +31,12 @@ TRIED: dict[str, tuple[str, ...]] = {
     "lr 0.1": ("lr=0.1",),
     "lr 0.6": ("lr=0.6",),
     "batch 64": ("batch=64",),
-    "batch 256": ("batch=256",),
-    "cosine": ("schedule=cosine",),
     "label smoothing 0.1": ("label_smoothing=0.1",),
-    "moving average 0.999": ("ema_decay=0.999",),
-    "weight decay 1e-4": ("weight_decay=1e-4",),
     "adamw 0.003": (
         "optimizer=adamw", "lr=0.003", "rms_decay=0.999", "eps=1e-8", "weight_decay=0.05",
     ),
     "rmsprop 0.01": ("optimizer=rmsprop", "lr=0.01", "weight_decay=1e-5"),
-    "progressive 16-32 px": ("stages=4", "min_resolution=16", "resolution=32"),
-    "no shifts": ("crop=none",),
+    "progressive 16-32 px": ("stages=2", "min_resolution=16", "resolution=32"),
 }  # fmt: skip
 
 
