@@ -251,7 +251,7 @@ def test_many_figures_leave_nothing_behind_and_no_window_system(tmp_path: Path) 
     before, modules = figures(), set(sys.modules)
     for _ in range(5):
         mistakes(tmp_path / "m.png", [np.zeros((9, 9, 3), np.uint8)] * 3, ["", "", ""])
-    assert figures() == before
+    assert figures() <= before  # fewer where another test's are gone by now
     assert "matplotlib.pyplot" not in set(sys.modules) - modules
 
 

@@ -1,0 +1,83 @@
+"""The README's table on training, made of the result files beside the experiments.
+
+python -m experiments.training_summary
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from experiments.common import RESULTS
+
+
+def markdown() -> str:
+    """A row for each result."""
+    rows = [*_proxy(), *_learning(), *_finetuning(), *_progressive(), *_noisy(), *_data()]
+    lines = ["| measured | result | command: `python -m experiments.` |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| {what} | {found} | `{name}` |" for what, found, name in rows)])
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _pm(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.1f} ± {row['sd']:.1f}%"
+
+
+Rows = list[tuple[str, str, str]]
+
+
+def _proxy() -> Rows:
+    reached = _read("proxy_recipe")["reached"]
+    return [(
+        "CIFAR-10, recipe `proxy`, a network found at 1.4M FLOPs and widened to 3.6M",
+        f"{_pm(reached['test_top1'])} in {reached['seconds']['mean']:.0f} s on one core",
+        "proxy_recipe",
+    )]  # fmt: skip
+
+
+def _learning() -> Rows:
+    found = _read("same_learning")
+    ours, theirs = (f"{found[side]['top1_mean']:.1f} ± {found[side]['top1_sd']:.1f}%"
+                    for side in ("ours", "timm"))  # fmt: skip
+    return [(
+        "the same network, recipe and data by timm's loop, 3 short epochs",
+        f"{ours}, timm {theirs}", "same_learning",
+    )]  # fmt: skip
+
+
+def _finetuning() -> Rows:
+    found = _read("finetune_lite0")["test_top1"]
+    return [(
+        "EfficientNet-Lite0 on 1,642 photographs of hands, 6 epochs: ImageNet weights or none",
+        f"{_pm(found['pretrained'])}, {_pm(found['scratch'])}", "finetune_lite0",
+    )]  # fmt: skip
+
+
+def _progressive() -> Rows:
+    rows = []
+    for task, arms in _read("progressive_learning")["summary"].items():
+        rows.append((
+            f"progressive against fixed size, {task.replace('_', ' ')}",
+            f"{_pm(arms['progressive']['test_top1'])} against {_pm(arms['fixed']['test_top1'])} "
+            f"in {100 * arms['seconds_ratio']:.0f}% of the seconds", "progressive_learning",
+        ))  # fmt: skip
+    return rows
+
+
+def _noisy() -> Rows:
+    found = _read("noisy_student_cifar10")["summary"]
+    arms = ", ".join(f"{arm} {row['top1']['mean']:.1f}%" for arm, row in found.items())
+    return [("Noisy Student, CIFAR-10 with a tenth of the labels", arms, "noisy_student_cifar10")]
+
+
+def _data() -> Rows:
+    speed = _read("data_speed")["speed"]["shift and flip"]["images_per_second"]
+    return [("in-memory data, 32 px, shifted and flipped", f"{speed:,} images/s on one core",
+             "data_speed")]  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(markdown())
