@@ -13,7 +13,8 @@ from experiments.common import RESULTS
 
 def markdown() -> str:
     """A row for each result."""
-    rows = [*_proxy(), *_learning(), *_finetuning(), *_progressive(), *_noisy(), *_data()]
+    rows = [*_bench(), *_learning(), *_proxy(), *_data()]
+    rows += [*_finetuning(), *_progressive(), *_noisy()]
     lines = ["| measured | result | command: `python -m experiments.` |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {what} | {found} | `{name}` |" for what, found, name in rows)])
 
@@ -27,6 +28,18 @@ def _pm(row: dict[str, Any]) -> str:
 
 
 Rows = list[tuple[str, str, str]]
+
+
+def _bench() -> Rows:
+    rows = []
+    for case, found in _read("bench_training")["cases"].items():
+        best, usual = (found["step"][name]["median"] for name in ("over_timm", "over_timm_default"))
+        rows.append((
+            f"a training step against timm's, {case.replace('-', ' at ')} px",
+            f"{best:.2f} of the speed of its best setting, {usual:.2f} of that of its default memory "
+            f"format, {found['memory']['ours_over_timm']:.2f} of the memory", "bench_training",
+        ))  # fmt: skip
+    return rows
 
 
 def _proxy() -> Rows:

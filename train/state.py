@@ -61,7 +61,8 @@ def resolved(recipe: Recipe, architecture: Architecture) -> Recipe:
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """What "auto" means here. On CPUs bfloat16 was 2 to 4 times slower (bench_training.json)."""
+    """What "auto" means here. On a CPU bfloat16 was slower for every network tried, depthwise ones
+    by 2 to 4 times (experiments/bench_training.py)."""
     if recipe.precision == "auto":
         able = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if able else torch.float32
