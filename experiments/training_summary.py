@@ -36,8 +36,9 @@ def _bench() -> Rows:
         best, usual = (found["step"][name]["median"] for name in ("over_timm", "over_timm_default"))
         rows.append((
             f"a training step against timm's, {case.replace('-', ' at ')} px",
-            f"{best:.2f} of the speed of its best setting, {usual:.2f} of that of its default memory "
-            f"format, {found['memory']['ours_over_timm']:.2f} of the memory", "bench_training",
+            f"{best:.2f} of the speed of its best setting, {usual:.2f} of that in its default "
+            f"memory format, {found['memory']['ours_over_timm']:.2f} of the memory",
+            "bench_training",
         ))  # fmt: skip
     return rows
 
