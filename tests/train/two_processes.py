@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def main() -> None:
     )
     folder = Path(sys.argv[1])
     result = train(toys.NETWORK, toys.data(), recipe, checkpoint=folder, device="cpu")
-    print("done", result.failed, result.steps, result.test, flush=True)
+    # one write, so that the lines of two processes do not mix
+    os.write(1, f"done {result.failed} {result.steps} {result.test}\n".encode())
 
 
 if __name__ == "__main__":
