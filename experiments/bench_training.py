@@ -22,7 +22,7 @@ one with the least median time; timm_default is the best that timm does without 
               peak of the resident set over that before the first step, of three steps, median of
               --memory-runs processes, with MALLOC_MMAP_THRESHOLD_=65536 (else glibc keeps what
               is freed, and 15% either way is chance); on a GPU torch.cuda.max_memory_allocated.
-On a CPU bfloat16 is slower, 2 to 4 times for depthwise networks; it joins the first two rounds only.
+On a CPU bfloat16 is slower, 2 to 4 times for depthwise networks; it joins two rounds only.
 
 Expected: images a second at least 1.0 times timm's best and 1.5 times timm's without
 channels_last; peak memory at most 1.0 of timm's.
