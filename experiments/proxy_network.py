@@ -1,7 +1,7 @@
 """A small network for 32 px images on a CPU, found by search: what the training experiments use.
 
-What: evolution (a population of 10) in a space made for this: four stages at 16, 8, 4 and 4 px,
-each MBConv or Fused-MBConv with its own expansion, layers and width, within 4.2M FLOPs at 32 px.
+What: evolution (a population of 10) in the compact space: four stages at 16, 8, 4 and 4 px, each
+MBConv or Fused-MBConv with its own expansion, layers and width, within 4.2M FLOPs at 32 px.
 Each network is trained on CIFAR-10 for 20 seconds of one processor and scored on images held out
 of the training set. Processor time, not epochs: deep networks of thin layers, 5 x 5 depthwise
 kernels and squeeze-and-excitation cost a CPU more than their FLOPs say, and the proxy shall be
@@ -18,7 +18,6 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,38 +25,14 @@ from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.evolution import Evolution
-from search_spaces.architecture import Architecture, Stage
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import space
 from search_spaces.cost import cost
-from search_spaces.scale import round_channels, scale
-from search_spaces.space import SearchSpace
+from search_spaces.scale import scale
 from train.files import write_json
 
 RESULT = RESULTS / "proxy_network.json"
 LIMIT = 4_200_000
-
-
-CHANNELS = (16, 32, 64, 96)
-STRIDES = (1, 2, 2, 1)
-
-
-def proxy_space() -> SearchSpace:
-    """Four stages for 32 px images: op, expansion e, layers l and width w (times `CHANNELS`)."""
-    choices: dict[str, tuple] = {}
-    for index in range(len(CHANNELS)):
-        choices[f"block{index}_op"] = ("mbconv", "fused")
-        choices[f"block{index}_e"] = (1, 2, 4)
-        choices[f"block{index}_l"] = (1, 2, 3)
-        choices[f"block{index}_w"] = (0.5, 0.75, 1.0, 1.5)
-    return SearchSpace("proxy", choices, network_of)
-
-
-def network_of(choices: Mapping[str, Any]) -> Architecture:
-    """The network of a space's choices."""
-    stages = []
-    for index, (channels, stride) in enumerate(zip(CHANNELS, STRIDES, strict=True)):
-        op, e, layers, w = (choices[f"block{index}_{letter}"] for letter in ("op", "e", "l", "w"))
-        stages.append(Stage(op, layers, 3, stride, e, round_channels(channels, w), se=0.0))
-    return Architecture(stem=16, stages=tuple(stages), head=256, resolution=32, classes=10)
 
 
 def proxy_network() -> Architecture:
@@ -111,7 +86,7 @@ def main() -> None:
     from experiments.timed_training import TimedTraining
     from nas.search import search
 
-    the_space = proxy_space()
+    the_space = space("compact", resolution=32, classes=10, small_images=True)
     objective = Objective(LIMIT, "feasible", over_target="forbid")
     strategy = Evolution(population=10, tournament=4)
     evaluator = TimedTraining(args.data, seconds=args.seconds, processes=args.processes)

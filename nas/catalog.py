@@ -55,6 +55,15 @@ def _predictor(space: SearchSpace, objective: Objective) -> Strategy:
     return Predictor(space, objective)
 
 
+def _optuna(sampler: str) -> Callable[[SearchSpace, Objective], Strategy]:
+    def make(space: SearchSpace, objective: Objective) -> Strategy:
+        from nas.strategies.optuna_sampler import OptunaSampler
+
+        return OptunaSampler(sampler)
+
+    return make
+
+
 STRATEGIES: dict[str, Entry] = {
     "random": Entry(_random, 400_000),
     "local": Entry(_local, 100_000),
@@ -62,9 +71,15 @@ STRATEGIES: dict[str, Entry] = {
     "nsga2": Entry(_nsga2, 100_000),
     "controller": Entry(_controller, 8_000),  # what the paper sampled
     "predictor": Entry(_predictor, 1_000),
+    # Optuna's samplers take longer with every trial; the budgets are some minutes of one core
+    "optuna:tpe": Entry(_optuna("tpe"), 300),
+    "optuna:tpe-multivariate": Entry(_optuna("tpe-multivariate"), 1_000),
+    "optuna:gp": Entry(_optuna("gp"), 100),
+    "optuna:nsga2": Entry(_optuna("nsga2"), 1_000),
 }
 
-EVALUATORS = ("surrogate", "table")
+EVALUATORS = ("surrogate", "table", "proxy", "zero-cost")
+MEASURED = ("proxy", "zero-cost")  # on the user's data, by workers: see nas.measured
 
 
 def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
@@ -75,7 +90,10 @@ def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
 def evaluator(
     name: str, space: SearchSpace, *, table: str | None = None, table_column: str = "accuracy"
 ) -> Evaluator:
-    """The evaluator of that name, checked against the space; ValueError says what does not fit."""
+    """The evaluator of that name, checked against the space; ValueError says what does not fit.
+
+    One that answers at once; those of `MEASURED` are made where they work.
+    """
     one_of("evaluator", name, EVALUATORS)
     if name == "table":
         from nas.evaluators.table import read_table

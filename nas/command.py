@@ -3,57 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from nas import catalog, record
+from nas.conduct import aims, conduct
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import REWARDS, Objective
-from nas.search import check_limits, search
+from nas.search import search
+from nas.settings import checked, complete, resumed
 from nas.strategies.base import Strategy
-from nas.units import parse_quantity
-from search_spaces.catalog import SPACES, space
+from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.space import SearchSpace
 
-SAVE_EVERY = 10.0  # seconds between partial results of a search that takes longer
-
-MOST = 10**9  # evaluations; a history of more does not fit into memory
-
-DEFAULTS: dict[str, Any] = {
-    "space": "efficientnet",
-    "resolution": 224,
-    "classes": 1000,
-    "width": 1.0,
-    "small_images": False,
-    "strategy": "evolution",
-    "evaluator": "surrogate",
-    "table": None,
-    "table_column": "accuracy",
-    "reward": "mnas",
-    "exponent": None,
-    "over_target": "forbid",
-    "max_params": None,
-    "budget": None,
-    "seed": 0,
-}
-
-# what settings read from a file may be; texts are the rest
-TYPES: dict[str, Any] = {
-    "target_flops": (int, float), "resolution": int, "classes": int, "width": (int, float),
-    "small_images": bool, "table": (str, type(None)), "exponent": (int, float),
-    "max_params": (int, float, type(None)), "budget": int, "seed": int,
-}  # fmt: skip
-
-EPILOG = """sizes are written as 400M, 0.4G, 4e8 or 400000000.
+EPILOG = """sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s.
 The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front
-of accuracy and FLOPs), history.parquet (everything evaluated) and search.json (settings)."""
+of accuracy and cost), history.parquet (everything evaluated) and search.json (settings); of a
+search by measurement also study.db, which optuna-dashboard shows."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,7 +34,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(argv: list[str] | None = None) -> int:
-    """The whole command; its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    """The whole command; its exit code: 0, 1 for a search that failed, 2 for a user's mistake,
+    130 for Ctrl-C."""
     try:
         return _run(vars(_parser().parse_args(argv)))
     except ValueError as error:
@@ -81,22 +52,35 @@ def run(argv: list[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m nas.search", epilog=EPILOG, argument_default=argparse.SUPPRESS,
-        description="Find the best network within a FLOPs target.",
+        description="Find the best network within a target of FLOPs, or of time.",
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
-    add = parser.add_argument
+    _add_what(parser.add_argument)
+    _add_measuring(parser.add_argument_group("searches by measurement").add_argument)
+    return parser
+
+
+def _add_what(add: Callable[..., Any]) -> None:
     add("--target-flops", metavar="SIZE", help="multiply-adds of one image, e.g. 400M")
-    add("--max-params", metavar="SIZE", help="a further hard limit, e.g. 6M")
-    add("--over-target", metavar="forbid|allow", help="whether more FLOPs than the target may be "
+    add("--target-latency", metavar="TIME", help="instead: of one forward pass, e.g. 20ms")
+    add("--target-step-time", metavar="TIME", help="instead: of one training step")
+    for name in ("flops", "params"):
+        add(f"--max-{name}", metavar="SIZE", help="a further hard limit, e.g. 6M")
+    for name in ("latency", "step-time"):
+        add(f"--max-{name}", metavar="TIME", help="a further hard limit, e.g. 20ms")
+    add("--times", metavar="FILE", action="append", help="a table of nas.block_times, perhaps of "
+        "another machine (repeatable; default: measured here when needed)")  # fmt: skip
+    add("--over-target", metavar="forbid|allow", help="whether more than the target may be "
         "evaluated and weighed by the reward (default forbid)")  # fmt: skip
-    add("--reward", metavar="|".join(REWARDS), help="default mnas: accuracy x (FLOPs/target)^w")
+    add("--reward", metavar="|".join(REWARDS), help="default mnas: accuracy x (cost/target)^w")
     add("--exponent", type=float, metavar="W", help="w of the reward (default -0.07; hard -1)")
-    add("--space", metavar="|".join(SPACES), help="default efficientnet")
-    add("--resolution", type=int, metavar="PX", help="input side (default 224)")
-    add("--classes", type=int, metavar="N", help="default 1000")
+    add("--space", metavar="|".join(SPACES), help="default efficientnet; with --data compact")
+    add("--resolution", type=int, metavar="PX", help="input side (default 224, or the data's)")
+    add("--classes", type=int, metavar="N", help="default 1000, or the data's")
     add("--width", type=float, metavar="X", help="multiplies all channels (default 1.0)")
     add("--small-images", action="store_true", help="fewer strides, for 32 px images")
-    add("--strategy", metavar="|".join(catalog.STRATEGIES), help="default evolution")
+    add("--strategy", metavar="|".join(catalog.STRATEGIES),
+        help="default evolution; where evaluations are dear, predictor")  # fmt: skip
     add("--evaluator", metavar="|".join(catalog.EVALUATORS), help="default surrogate (ImageNet)")
     add("--table", metavar="FILE", help="CSV or parquet of measured networks, for the table")
     add("--table-column", metavar="NAME", help="its accuracy column (default accuracy)")
@@ -104,110 +88,81 @@ def _parser() -> Parser:
     add("--seed", type=int, metavar="N", help="default 0; same seed, same result")
     add("--out", metavar="DIR", help="folder for the results (default: a new runs/search-N)")
     add("--resume", action="store_true", help="go on with the search in --out")
-    return parser
+
+
+def _add_measuring(add: Callable[..., Any]) -> None:
+    add("--data", metavar="DATA", help="images, as in train.run: cifar10, imagefolder:DIR, ...")
+    add("--data-root", metavar="DIR", help="where named data sets are kept")
+    add("--recipe", metavar="NAME", help="of the trainings (default proxy)")
+    add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
+        "the recipe (repeatable)")  # fmt: skip
+    add("--fidelity", metavar="auto|TEXT", help="how much of a training each network gets: "
+        "epochs=9,share=0.2,resolution=24, or auto: what nas.fidelity found")  # fmt: skip
+    add("--scheduler", metavar="asha|fifo", help="whether what lags behind is stopped early "
+        "(default asha)")  # fmt: skip
+    add("--finalists", type=int, metavar="N", help="best networks to train again (default 3)")
+    add("--repeats", type=int, metavar="N", help="seeds for each of them (default 3)")
+    add("--workers", type=int, metavar="N", help="trainings at once (default: what fits)")
+    add("--cpus", type=float, metavar="N", help="processors for each (default 1)")
+    add("--gpus", type=float, metavar="N", help="GPUs for each, e.g. 0.5 (default 1 if there is)")
+    add("--device", metavar="NAME", help="auto (default), cpu or cuda")
+    add("--address", metavar="HOST:PORT", help="a Ray cluster; auto: the one of this machine")
+    add("--timeout", metavar="TIME", help="a training that takes longer fails")
+    add("--max-time", metavar="TIME", help="no new network begins after that, e.g. 3600s")
+    add("--max-failures", type=float, metavar="SHARE", help="stop where more fail (default 0.5)")
+    add("--cache", metavar="DIR|off", help="results shared by all searches "
+        "(default ~/.cache/vision-baseline-search/results)")  # fmt: skip
+    add("--storage", metavar="URL", help="a database for many drivers: postgresql://USER@HOST/NAME "
+        "(default: a file in the folder)")  # fmt: skip
+    add("--study", metavar="NAME", help="the search's name there; drivers that give the same "
+        "one share it")  # fmt: skip
 
 
 def _run(given: dict[str, Any]) -> int:
     started = time.perf_counter()
     out, resume = given.pop("out", None), given.pop("resume", False)
-    given = _checked(given)
+    given = checked(given)
     evaluated = 0
     if resume:
         if not out:
             raise ValueError("resume: which search? give its folder as --out DIR")
         known = record.read_record(Path(out))
-        settings = _resumed(given, known["settings"])
+        settings = resumed(given, known["settings"])
         evaluated = known["outcome"].get("evaluated", 0)
-    elif "target_flops" not in given:
-        raise ValueError("--target-flops is missing; give one like --target-flops 400M")
     else:
-        settings = {**DEFAULTS, **given}
+        settings = complete(given)
+    one_of("evaluator", settings["evaluator"], catalog.EVALUATORS)
+    if settings["evaluator"] in catalog.MEASURED:
+        from nas.measured import run_by_measurement
+
+        return run_by_measurement(settings, out, resume=resume, started=started)
     the_space, objective, strategy, evaluator = _parts(settings)
     folder = Path(out) if resume else record.new_folder(out)
     history = record.read_history(folder, the_space, objective, evaluated=evaluated)
     record.write_search(folder, settings, status="running")
-    try:
-        status = _search(folder, settings, history, strategy, evaluator)
-        with interrupts_wait():
-            record.write_history(folder, history)
-            from nas import report
 
-            report.write(folder, settings, history, evaluator)
-    except ValueError as error:
-        record.write_search(folder, settings, status="failed", reason=str(error))
-        raise
-    with interrupts_wait():
-        seconds = time.perf_counter() - started
-        failed = int((history.error != "").sum())
-        record.write_search(
-            folder, settings, status=status,
-            evaluated=len(history), failed=failed, seconds=round(seconds, 2),
+    def loop(update: Callable[[History], None]) -> str:
+        budget = settings["budget"]
+        search(
+            the_space, evaluator, objective, strategy, budget,
+            seed=settings["seed"], record=update, history=history,
         )  # fmt: skip
-        report.show(folder, settings, history, evaluator, status=status, seconds=seconds)
-    return 130 if status == "interrupted" else 0
+        return "finished" if len(history) >= budget else "exhausted"
 
-
-@contextlib.contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Ctrl-C is ignored inside: results that were found are written first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals, or may say how they are handled
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as plain numbers; ValueError names the argument that is none."""
-    checked = dict(given)
-    for name in ("target_flops", "max_params"):
-        if name in given:
-            checked[name] = parse_quantity(given[name], what=f"--{name.replace('_', '-')}")
-    if "budget" in given:
-        budget = parse_quantity(given["budget"], what="--budget")
-        if budget != int(budget) or budget > MOST:
-            raise ValueError(f"--budget: {given['budget']!r} is not a whole number up to 1G")
-        checked["budget"] = int(budget)
-    if "table" in given:  # a resumed search may be started from elsewhere
-        checked["table"] = str(Path(given["table"]).resolve())
-    return checked
-
-
-def _resumed(given: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
-    """The stored settings; only the budget, and the place of an equal table, may be given anew."""
-    if set(stored) - {"table_sha256"} != {*DEFAULTS, "target_flops"}:
-        raise ValueError("resume: search.json was written by another version of nas.search")
-    for name, value in stored.items():
-        if not isinstance(value, TYPES.get(name, str)) or isinstance(value, bool) != (
-            name == "small_images"
-        ):
-            raise ValueError(f"resume: {name} is {value!r} in search.json, which it cannot be")
-    for name, value in given.items():
-        if name not in ("budget", "table") and stored[name] != value:
-            raise ValueError(
-                f"resume: --{name.replace('_', '-')} {value} differs from the search's "
-                f"{stored[name]}; leave it out or start anew in another --out"
-            )
-    return {**stored, **{name: given[name] for name in ("budget", "table") if name in given}}
+    return conduct(
+        folder, settings, history, evaluator, loop, started=started, total=settings["budget"]
+    )
 
 
 def _parts(settings: dict[str, Any]) -> tuple[SearchSpace, Objective, Strategy, Evaluator]:
     """Everything the loop needs; fills in what the settings left to defaults."""
-    if settings["seed"] < 0:
-        raise ValueError(f"--seed: {settings['seed']} is not allowed; use 0 or more")
-    names = ("resolution", "classes", "width", "small_images")
-    the_space = space(settings["space"], **{name: settings[name] for name in names})
-    params = settings["max_params"]
-    objective = Objective(
-        settings["target_flops"], settings["reward"], settings["exponent"],
-        settings["over_target"], limits=() if params is None else (("params", params),),
-    )  # fmt: skip
-    settings["exponent"] = objective.exponent
-    check_limits(the_space, objective)
-    the_strategy = catalog.strategy(settings["strategy"], the_space, objective)
+    given = {name: settings[name] for name in ("resolution", "classes", "width", "small_images")}
+    the_space: SearchSpace = space(
+        settings["space"] or "efficientnet",
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    settings.update(the_space.settings, space=the_space.name)
+    the_space, objective, strategy = aims(settings, the_space, fallback="evolution")
     if settings["budget"] is None:
         settings["budget"] = catalog.STRATEGIES[settings["strategy"]].budget
     evaluator = catalog.evaluator(
@@ -218,34 +173,4 @@ def _parts(settings: dict[str, Any]) -> tuple[SearchSpace, Objective, Strategy, 
         digest = record.sha256(Path(settings["table"]))
         if settings.setdefault("table_sha256", digest) != digest:
             raise ValueError(f"resume: {settings['table']} is not the table of the search")
-    return the_space, objective, the_strategy, evaluator
-
-
-def _search(
-    folder: Path, settings: dict[str, Any], history: History, strategy: Strategy,
-    evaluator: Evaluator,
-) -> str:  # fmt: skip
-    """Run the loop into `history`; how it ended, as in `report.ENDINGS`."""
-    from nas.progress import Progress
-
-    saved = time.monotonic()
-
-    def on_extension(history: History) -> None:
-        nonlocal saved
-        progress.update(history)
-        if time.monotonic() - saved > SAVE_EVERY:
-            record.write_history(folder, history)
-            saved = time.monotonic()
-
-    budget = settings["budget"]
-    with Progress(budget) as progress:
-        try:
-            search(
-                history.space, evaluator, history.objective, strategy, budget,
-                seed=settings["seed"], record=on_extension, history=history,
-            )  # fmt: skip
-        except KeyboardInterrupt:
-            if not len(history):
-                raise
-            return "interrupted"
-    return "finished" if len(history) >= budget else "exhausted"
+    return the_space, objective, strategy, evaluator

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search_spaces.catalog import one_of
-from search_spaces.cost import Cost, Costs
+from search_spaces.cost import MEASURED, Cost, Costs
 
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
@@ -44,24 +44,32 @@ REWARDS: dict[str, tuple[Reward, float]] = {
 
 @dataclass(frozen=True)
 class Objective:
-    """A reward around a FLOPs target, and limits that are checked before anything is evaluated.
+    """A reward around a target cost, and limits that are checked before anything is evaluated.
 
-    target_flops multiply-adds the search aims at.
+    target       the cost the search aims at, in the unit of the cost `of`.
     reward       a name of `REWARDS`; exponent its w, None for the published value.
     over_target  "forbid": networks above the target are infeasible; "allow": the reward alone
                  weighs them ("feasible" has nothing to weigh with, so it cannot allow them).
     limits       further ((cost name, largest value), ...), e.g. (("params", 6e6),).
+    of           name of the cost that the target is about: FLOPs (multiply-adds), or any other of
+                 `Cost` or of `search_spaces.cost.MEASURED` (seconds).
+
+    `Objective(400e6)` aims at 400M FLOPs, `Objective(0.02, of="latency")` at 20 ms; measured
+    costs must be among those of the space, see `SearchSpace.measured_by`.
     """
 
-    target_flops: float
+    target: float
     reward_name: str = "mnas"
     exponent: float | None = None
     over_target: str = "forbid"
     limits: tuple[tuple[str, float], ...] = ()
+    of: str = "flops"
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.target_flops) or self.target_flops <= 0:
-            raise ValueError(f"target_flops: {self.target_flops!r} is not a number above 0")
+        known = (*Cost._fields, *MEASURED)
+        one_of("target", self.of, known)
+        if not np.isfinite(self.target) or self.target <= 0:
+            raise ValueError(f"target_{self.of}: {self.target!r} is not a number above 0")
         one_of("reward", self.reward_name, REWARDS)
         one_of("over_target", self.over_target, ("forbid", "allow"))
         if self.exponent is None:
@@ -74,34 +82,35 @@ class Objective:
         if self.reward_name == "feasible" and self.over_target == "allow":
             raise ValueError("over_target: 'allow' leaves the reward 'feasible' without a limit")
         for name, largest in self.limits:
-            one_of("limit", name, Cost._fields)
+            one_of("limit", name, known)
             if not np.isfinite(largest) or largest <= 0:
                 raise ValueError(f"limits: {name} {largest!r} is not a number above 0")
 
     @property
     def all_limits(self) -> tuple[tuple[str, float], ...]:
         """Every hard limit, the target among them unless it may be exceeded."""
-        target = (("flops", float(self.target_flops)),) if self.over_target == "forbid" else ()
+        target = ((self.of, float(self.target)),) if self.over_target == "forbid" else ()
         return target + self.limits
 
     def reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
         """Rewards [n] of accuracies [n] in percent; NaN where the accuracy is NaN."""
         assert self.exponent is not None  # set in __post_init__
-        ratio = np.maximum(costs.flops, 1) / self.target_flops
+        cost = costs.get(self.of)
+        ratio = np.where(cost > 0, cost, 1) / self.target
         return REWARDS[self.reward_name][0](accuracy, ratio, self.exponent)
 
     def violation(self, costs: Costs) -> np.ndarray:
         """By what share the worst broken limit is exceeded, [n]; 0.0 where all are kept."""
         worst = np.zeros(len(costs))
         for name, largest in self.all_limits:
-            worst = np.maximum(worst, getattr(costs, name) / largest - 1.0)
+            worst = np.maximum(worst, costs.get(name) / largest - 1.0)
         return worst
 
     def feasible(self, costs: Costs) -> np.ndarray:
         """Which networks keep every limit, bool [n]."""
         kept = np.ones(len(costs), bool)
         for name, largest in self.all_limits:
-            kept &= getattr(costs, name) <= largest
+            kept &= costs.get(name) <= largest
         return kept
 
 

@@ -7,7 +7,8 @@ import time
 from types import TracebackType
 
 from nas.history import History
-from nas.units import short
+from nas.units import short, short_seconds
+from search_spaces.cost import MEASURED
 
 
 class Progress:
@@ -60,7 +61,7 @@ class Progress:
             row = history.best()
         except ValueError:
             return "none succeeded yet"
-        flops = short(float(history.costs.flops[row]))
-        return (
-            f"best reward {history.reward[row]:.2f} ({history.accuracy[row]:.2f}%, {flops} FLOPs)"
-        )
+        of = history.objective.of
+        cost = float(history.costs.get(of)[row])
+        shown = short_seconds(cost) if of in MEASURED else f"{short(cost)} FLOPs"
+        return f"best reward {history.reward[row]:.2f} ({history.accuracy[row]:.2f}%, {shown})"

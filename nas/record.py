@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from nas.cache import network_key, plain
 from nas.evaluators.base import Evaluations
 from nas.history import History
 from nas.objective import Objective
 from search_spaces.architecture import Architecture
-from search_spaces.cost import Cost
 from search_spaces.space import SearchSpace
 from train.files import circumstances, empty_folder, write_json, write_whole
 
@@ -69,8 +69,9 @@ def write_history(folder: Path, history: History) -> None:
         columns[decision] = _labelled(history.genotypes[:, column], options)
     for name in ("accuracy", "std", "seconds", "reward"):
         columns[name] = _numbers(getattr(history, name))
-    for name in Cost._fields:
-        columns[name] = _numbers(getattr(history.costs, name))
+    for name in history.space.cost_names:
+        columns[name] = _numbers(history.costs.get(name))
+    columns["fidelity"] = _numbers(history.fidelity)
     reasons = {reason: index for index, reason in enumerate(dict.fromkeys(["", *history.error]))}
     indices = np.array([reasons[reason] for reason in history.error], np.int64)
     columns["error"] = _labelled(indices, tuple(reasons))
@@ -159,25 +160,21 @@ def _option_indices(column: Any, options: tuple) -> np.ndarray:
 
 def best_record(history: History, row: int) -> dict[str, Any]:
     """What best.json says of one evaluated network; the same search gives the same bytes."""
-    space = history.space
+    space, summary = history.space, history.summary(row)
     genotype = history.genotypes[row]
     choices, network = space.choices_of(genotype), space.decode(genotype)
     if isinstance(network, Architecture):
         architecture, key = json.loads(network.to_json()), network.key
     else:
-        text = json.dumps(choices, sort_keys=True, default=str)
-        architecture, key = None, hashlib.sha256(text.encode()).hexdigest()[:12]
+        architecture, key = None, network_key(space, genotype)
     return {
         "architecture": architecture,
         "key": key,
-        "choices": {name: _plain(option) for name, option in choices.items()},
-        **{name: int(getattr(history.costs, name)[row]) for name in Cost._fields},
+        "choices": {name: plain(option) for name, option in choices.items()},
+        **{name: history.costs.get(name)[row].item() for name in history.space.cost_names},
         # rounded: the last digits of a sum differ between processors
-        "accuracy": round(float(history.accuracy[row]), 6),
-        "accuracy_std": round(float(history.std[row]), 6),
-        "reward": round(float(history.reward[row]), 6),
+        "accuracy": round(summary.accuracy, 6),
+        "accuracy_std": None if np.isnan(summary.std) else round(summary.std, 6),
+        "reward": round(summary.reward, 6),
+        "evaluations": summary.evaluations,
     }
-
-
-def _plain(option: Any) -> Any:
-    return option if isinstance(option, bool | int | float | str | None) else str(option)

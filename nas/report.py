@@ -6,7 +6,7 @@ import csv
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +17,16 @@ from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import pareto_front
 from nas.strategies.base import feasible_share
-from nas.units import short
-from search_spaces.cost import Cost, Costs
+from nas.units import short, short_seconds
+from search_spaces.cost import MEASURED, Cost, Costs
 from train.files import write_json, write_whole
 
 ENDINGS = {
     "finished": "finished",
     "exhausted": "finished early, nothing new within the limits is left",
+    "out of time": "finished, the time is up",
     "interrupted": "interrupted, the result so far is saved",
+    "failed": "stopped, the result so far is saved",
 }
 
 
@@ -36,7 +38,7 @@ class Row(NamedTuple):
     accuracy: float
     std: float
     measured: float
-    costs: Cost
+    costs: dict[str, float]
     reward: float
 
 
@@ -54,10 +56,11 @@ def write(
 def _write_front(path: Path, history: History) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*Cost._fields, "accuracy", "accuracy_std", "reward",
+        names = history.space.cost_names
+        writer.writerow([*names, "accuracy", "accuracy_std", "reward",
                          *history.space.choices])  # fmt: skip
         for row in history.front():
-            costs = [int(getattr(history.costs, name)[row]) for name in Cost._fields]
+            costs = [history.costs.get(name)[row].item() for name in names]
             numbers = [history.accuracy[row], history.std[row], history.reward[row]]
             choices = history.space.choices_of(history.genotypes[row]).values()
             writer.writerow([*costs, *(f"{number:.6f}" for number in numbers), *choices])
@@ -66,22 +69,23 @@ def _write_front(path: Path, history: History) -> None:
 def rows(history: History, evaluator: Evaluator) -> list[Row]:
     """What was found, published networks of the space, and the best measured ones.
 
-    Found: the best reward, the most accurate, and the most accurate with no more FLOPs than each
+    Found: the best reward, the most accurate, and the most accurate that costs no more than each
     published network.
     """
     found = {"best reward": history.best()}
     front = history.front()
     found["top accuracy"] = int(front[-1])
     references = reference_rows(history, evaluator)
+    spent, of = history.costs.get(history.objective.of), history.objective.of
     for reference in references:
-        within = front[history.costs.flops[front] <= reference.costs.flops]
+        within = front[spent[front] <= reference.costs[of]]
         if len(within):
             found[f"≤ {reference.name}"] = int(within[-1])
     listed, seen = [], set()
     for name, row in found.items():
         if row not in seen:
             seen.add(row)
-            listed.append(_row(f"found: {name}", history.genotypes[row], history, evaluator))
+            listed.append(_found_row(f"found: {name}", row, history, evaluator))
     return [*listed, *references, *measured_rows(history, evaluator)]
 
 
@@ -111,21 +115,37 @@ def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> 
 
 
 def _row(name: str, genotype: np.ndarray, history: History, evaluator: Evaluator) -> Row:
+    """A network that the evaluator is asked about, where that costs nothing."""
     costs = history.space.costs(genotype[None])
-    answer = evaluator.evaluate(history.space, genotype[None])
-    measured = np.nan
-    if evaluator.measured is not None:
-        same = (evaluator.measured.genotypes == genotype).all(1)
-        measured = float(evaluator.measured.accuracy[same].mean()) if same.any() else np.nan
-    accuracy = float(answer.accuracy[0])
-    reward = float(history.objective.reward(answer.accuracy, costs)[0])
-    return Row(
-        name, genotype, accuracy, float(answer.std[0]), measured, _first(costs), reward
-    )  # fmt: skip
+    accuracy = std = np.nan
+    if evaluator.instant:
+        answer = evaluator.evaluate(history.space, genotype[None])
+        accuracy, std = float(answer.accuracy[0]), float(answer.std[0])
+    reward = float(history.objective.reward(np.array([accuracy]), costs)[0])
+    measured = _measured(genotype, evaluator)
+    return Row(name, genotype, accuracy, std, measured, _first(costs), reward)
 
 
-def _first(costs: Costs) -> Cost:
-    return Cost(*(int(getattr(costs, name)[0]) for name in Cost._fields))
+def _found_row(name: str, row: int, history: History, evaluator: Evaluator) -> Row:
+    """A network of the history; of one with repeats, means and the deviation between them."""
+    genotype = history.genotypes[row]
+    summary = history.summary(row)
+    measured = _measured(genotype, evaluator)
+    costs = _first(history.costs[row : row + 1])
+    return Row(name, genotype, summary.accuracy, summary.std, measured, costs, summary.reward)
+
+
+def _measured(genotype: np.ndarray, evaluator: Evaluator) -> float:
+    """The accuracy that is known of exactly this network; NaN where none is."""
+    if evaluator.measured is None:
+        return np.nan
+    same = (evaluator.measured.genotypes == genotype).all(1)
+    return float(evaluator.measured.accuracy[same].mean()) if same.any() else np.nan
+
+
+def _first(costs: Costs) -> dict[str, float]:
+    names = (*Cost._fields, *costs.extra)
+    return {name: costs.get(name)[0].item() for name in names}
 
 
 def show(
@@ -144,10 +164,12 @@ def show(
     console.print(_ending(history, evaluator, status=status, seconds=seconds))
     table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("network", no_wrap=True)
-    for header in _cells(None, evaluator, narrow=narrow):
+    for header in _cells(None, history.space.cost_names, evaluator, narrow=narrow):
         table.add_column(header, justify="right", no_wrap=True)
     for row in rows(history, evaluator):
-        table.add_row(row.name, *_cells(row, evaluator, narrow=narrow).values())
+        table.add_row(
+            row.name, *_cells(row, history.space.cost_names, evaluator, narrow=narrow).values()
+        )
     console.print(table)
     console.print(f"top-1: {evaluator.unit}.")
     if evaluator.measured is not None:
@@ -159,7 +181,11 @@ def show(
 
 def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:
     """How the search ended, in a sentence."""
-    text = f"{ENDINGS[status]}: {len(history):,} networks evaluated in {seconds:.1f} s"
+    text = f"{ENDINGS[status]}: {history.networks:,} networks evaluated in {seconds:.1f} s"
+    if repeats := len(history) - history.networks:
+        text += f", and the best ones {repeats} times again"
+    if stopped := int((history.fidelity < 1).sum()):
+        text += f", {stopped:,} stopped early"
     if failed := int((history.error != "").sum()):
         text += f", {failed:,} of them failed"
     space, objective = history.space, history.objective
@@ -173,9 +199,12 @@ def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: flo
     return f"{text}; {shown} of {whole} is within the limits"
 
 
-def _cells(row: Row | None, evaluator: Evaluator, *, narrow: bool) -> dict[str, str]:
+def _cells(
+    row: Row | None, names: Sequence[str], evaluator: Evaluator, *, narrow: bool
+) -> dict[str, str]:
     """Header -> what it says of a network; of none: nothing, for the headers' sake."""
-    columns = ["top-1 %", "measured", "FLOPs", "params", "reward", "nearest"]
+    columns = ["top-1 %", "measured", "FLOPs", "params", *MEASURED, "reward", "nearest"]
+    columns = [name for name in columns if name not in MEASURED or name in names]
     if evaluator.measured is None:
         columns = [name for name in columns if name not in ("measured", "nearest")]
     if narrow:
@@ -183,11 +212,14 @@ def _cells(row: Row | None, evaluator: Evaluator, *, narrow: bool) -> dict[str, 
     if row is None:
         return dict.fromkeys(columns, "")
     known = not np.isnan(row.accuracy)
+    spread = "" if np.isnan(row.std) else f" ± {row.std:.2f}"
+    flops, params = row.costs["flops"], row.costs["params"]
     texts = {
-        "top-1 %": f"{row.accuracy:.2f} ± {row.std:.2f}" if known else "-",
+        "top-1 %": f"{row.accuracy:.2f}{spread}" if known else "-",
         "measured": "-" if np.isnan(row.measured) else f"{row.measured:.2f}",
-        "FLOPs": short(row.costs.flops) if narrow else f"{row.costs.flops:,}",
-        "params": short(row.costs.params) if narrow else f"{row.costs.params:,}",
+        "FLOPs": short(flops) if narrow else f"{flops:,}",
+        "params": short(params) if narrow else f"{params:,}",
+        **{name: short_seconds(row.costs[name]) for name in MEASURED if name in row.costs},
         "reward": "-" if np.isnan(row.reward) else f"{row.reward:.2f}",
     }
     if evaluator.measured is not None:
@@ -214,28 +246,51 @@ def _python() -> str:
     return sys.executable if nearby.startswith("..") else nearby
 
 
+class Axis(NamedTuple):
+    """The cost that the search aims at, on a figure's axis."""
+
+    name: str
+    scale: float
+    label: str
+
+    def of(self, costs: Costs) -> np.ndarray:
+        """Costs [n] in the axis's unit."""
+        return costs.get(self.name) * self.scale
+
+
+def axis_of(history: History) -> Axis:
+    """The axis of a search's figure."""
+    name = history.objective.of
+    if name in MEASURED:
+        return Axis(name, 1e3, f"{MEASURED[name].replace('seconds', 'milliseconds')}")
+    return Axis(name, 1e-6, "FLOPs: multiply-adds of one image, in millions")
+
+
 def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: Evaluator) -> None:
     from matplotlib.figure import Figure  # pyplot would take twice as long to import
 
     figure = Figure(figsize=(8, 5), dpi=120)
     axes = figure.add_subplot()
+    axis = axis_of(history)
     _draw_evaluated(axes, history)
     if evaluator.measured is not None and not evaluator.pooled:
         genotypes, accuracy = evaluator.measured.genotypes, evaluator.measured.accuracy
-        flops = history.space.costs(genotypes).flops
-        front = pareto_front(accuracy, flops)
-        axes.plot(flops[front] / 1e6, accuracy[front], "s", ms=4, c="tab:green",
+        spent = axis.of(history.space.costs(genotypes))
+        front = pareto_front(accuracy, spent)
+        axes.plot(spent[front], accuracy[front], "s", ms=4, c="tab:green",
                   label="best measured networks")  # fmt: skip
     for reference in reference_rows(history, evaluator):
         if not np.isnan(reference.accuracy):
-            axes.plot(reference.costs.flops / 1e6, reference.accuracy, "*", ms=13, c="tab:red",
-                      label=reference.name, zorder=5)  # fmt: skip
+            spent = reference.costs[axis.name] * axis.scale
+            axes.plot(spent, reference.accuracy, "*", ms=13, c="tab:red", label=reference.name,
+                      zorder=5)  # fmt: skip
     best = history.best()
-    axes.plot(history.costs.flops[best] / 1e6, history.accuracy[best], "D", ms=8, mfc="none",
+    axes.plot(axis.of(history.costs)[best], history.summary(best).accuracy, "D", ms=8, mfc="none",
               mec="black", mew=1.6, label="best reward", zorder=6)  # fmt: skip
-    target = settings["target_flops"]
-    axes.axvline(target / 1e6, c="0.3", ls=":", lw=1, label=f"target {short(target)}")
-    axes.set_xlabel("FLOPs: multiply-adds of one image, in millions")
+    target = history.objective.target
+    shown = short_seconds(target) if axis.name in MEASURED else short(target)
+    axes.axvline(target * axis.scale, c="0.3", ls=":", lw=1, label=f"target {shown}")
+    axes.set_xlabel(axis.label)
     axes.set_ylabel(evaluator.axis)
     axes.set_title(f"{len(history):,} networks of space {history.space.name}")
     axes.legend(loc="lower right", framealpha=0.95)
@@ -248,10 +303,15 @@ def _draw_evaluated(axes: Any, history: History) -> None:
     """A sample of what was evaluated, and the front as a staircase."""
     valid = np.flatnonzero(~np.isnan(history.accuracy))
     shown = np.random.default_rng(0).choice(valid, min(4000, len(valid)), replace=False)
-    flops, accuracy = history.costs.flops / 1e6, history.accuracy
-    axes.plot(flops[shown], accuracy[shown], ".", ms=2, c="0.75", label="evaluated (a sample)")
+    spent, accuracy = axis_of(history).of(history.costs), history.accuracy
+    dots, words = (2, "evaluated (a sample)") if len(valid) > 4000 else (5, "evaluated")
+    full = history.full[shown]
+    axes.plot(spent[shown[full]], accuracy[shown[full]], ".", ms=dots, c="0.6", label=words)
+    if not full.all():
+        axes.plot(spent[shown[~full]], accuracy[shown[~full]], "x", ms=4, c="0.75",
+                  label="stopped early")  # fmt: skip
     front = history.front()
-    axes.step(flops[front], accuracy[front], where="post", c="tab:blue", lw=1.8,
+    axes.step(spent[front], accuracy[front], where="post", c="tab:blue", lw=1.8,
               label="Pareto front")  # fmt: skip
     low = min(accuracy[front].min(), np.percentile(accuracy[shown], 20))
     axes.set_ylim(bottom=low - 0.3)

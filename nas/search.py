@@ -18,6 +18,8 @@ from nas.evaluators.base import Evaluations, Evaluator
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import Strategy, admitted, fresh
+from nas.units import short_seconds
+from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 
 PATIENCE = 10  # proposals in a row without anything new: the space counts as searched
@@ -59,7 +61,8 @@ def search(
         count = min(size - len(history) % size, budget - len(history))
         proposals = strategy.propose(history, count, rng)
         if evaluator.pooled:
-            proposals = nearest_in_pool(proposals, evaluator, history)
+            assert evaluator.measured is not None  # that is what pooled means
+            proposals = nearest_in_pool(proposals, evaluator.measured.genotypes, history)
         proposals, costs = admitted(proposals[:count], history)
         if not len(proposals):
             if not len(history):
@@ -133,10 +136,9 @@ def joined(rows: list[Evaluations]) -> Evaluations:
     )
 
 
-def nearest_in_pool(proposals: np.ndarray, evaluator: Evaluator, history: History) -> np.ndarray:
-    """Each proposal replaced by the measured network nearest to it that is feasible and new."""
-    assert evaluator.measured is not None  # that is what pooled means
-    pool = fresh(evaluator.measured.genotypes, history)
+def nearest_in_pool(proposals: np.ndarray, pool: np.ndarray, history: History) -> np.ndarray:
+    """Each proposal replaced by the genotype of the pool nearest to it that is feasible and new."""
+    pool = fresh(pool, history)
     taken = np.zeros(len(pool), bool)
     for proposal in proposals:
         if taken.all():
@@ -151,10 +153,15 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
     for name, largest in objective.all_limits:
         low, high = space.cost_range(name)
         if largest < low:
+            limit, low, high = (_shown(name, value) for value in (largest, low, high))
             raise ValueError(
-                f"{name}: a limit of {largest:,.10g} is below what space {space.name!r} can do; "
-                f"its {name} range from {low:,} to {high:,}"
+                f"{name}: a limit of {limit} is below what space {space.name!r} can do; "
+                f"its {name} range from {low} to {high}"
             )
+
+
+def _shown(name: str, value: float) -> str:
+    return short_seconds(value) if name in MEASURED else f"{value:,.10g}"
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Numbers as users write and read them: 400M, 0.4G, 4e8."""
+"""Numbers as users write and read them: 400M, 0.4G, 4e8; 20ms, 1.5s, 250us."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 
 _FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
+_SECONDS = {"us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def parse_quantity(text: str, *, what: str = "quantity") -> float:
@@ -28,3 +29,32 @@ def short(value: float) -> str:
         if abs(value) < 1000 * factor:
             return f"{value / factor:.4g}{suffix}"
     return f"{value:.4g}"
+
+
+def parse_seconds(text: str, *, what: str = "time") -> float:
+    """The seconds a text like 20ms, 1.5s or 250us stands for; ValueError unless > 0.
+
+    A number without its unit is refused: it could be meant in seconds or in milliseconds.
+    """
+    hint = "write it like 20ms, 1.5s or 250us"
+    text = text.replace("\u03bc", "\u00b5")  # Greek mu, and the sign for micro
+    match = re.fullmatch(
+        r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(us|\u00b5s|ms|s)\s*", text, re.IGNORECASE
+    )
+    try:
+        value = float(match[1]) * _SECONDS[match[2].lower()] if match else math.nan
+    except ValueError:  # "1.2.3"
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{what}: {text!r} is not a time; {hint}")
+    if value <= 0:
+        raise ValueError(f"{what}: {text!r} is not above 0; {hint}")
+    return value
+
+
+def short_seconds(value: float) -> str:
+    """Three significant figures with a unit: 250us, 20.3ms, 1.5s, 1.44e+04s."""
+    for unit, factor in (("us", 1e-6), ("ms", 1e-3)):
+        if abs(value) < 999.5 * factor:
+            return f"{value / factor:.3g}{unit}"
+    return f"{value:.3g}s"

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable
 
 from search_spaces.architecture import Architecture
+from search_spaces.compact import compact
 from search_spaces.efficientnet import efficientnet
 from search_spaces.efficientnetv2 import efficientnetv2
 from search_spaces.mnasnet import mnasnet
@@ -16,6 +17,7 @@ SPACES: dict[str, Callable[..., StagedSpace]] = {
     "efficientnet": efficientnet,
     "efficientnetv2": efficientnetv2,
     "mnasnet": mnasnet,
+    "compact": compact,
 }
 
 

@@ -3,17 +3,24 @@
 FLOPs are multiply-adds of convolutions and linear layers for one image at the architecture's own
 resolution; params count every trainable number (buffers excluded); activations are the output
 elements of convolutions and linear layers. All three equal fvcore's trace and `numel()`.
+Beside these exact costs stand measured ones, in seconds on some machine (`MEASURED`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from search_spaces.architecture import Architecture, Block
+
+# costs that a space can carry beside the exact ones, see `SearchSpace.measured_by`
+MEASURED: dict[str, str] = {
+    "latency": "seconds of one forward pass of a batch",
+    "step_time": "seconds of one training step: forward, backward and update",
+}
 
 
 class Cost(NamedTuple):
@@ -26,17 +33,36 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Costs:
-    """The same for n networks: three int64 arrays of shape [n]."""
+    """The same for n networks: three int64 arrays of shape [n].
+
+    extra  measured costs by name, float64 [n] each.
+    """
 
     flops: np.ndarray
     params: np.ndarray
     activations: np.ndarray
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.flops)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Costs:
-        return Costs(self.flops[rows], self.params[rows], self.activations[rows])
+        extra = {name: values[rows] for name, values in self.extra.items()}
+        return Costs(self.flops[rows], self.params[rows], self.activations[rows], extra)
+
+    def get(self, name: str) -> np.ndarray:
+        """The cost of that name, [n]; ValueError where it is none of these."""
+        if name in Cost._fields:
+            return getattr(self, name)
+        if name not in self.extra:
+            known = ", ".join((*Cost._fields, *self.extra))
+            raise ValueError(f"cost: {name!r} is unknown here; known are {known}{_how(name)}")
+        return self.extra[name]
+
+
+def _how(name: str) -> str:
+    """What to do about a measured cost that was not measured."""
+    return f" (a space has {name} after space.measured_by({name}=...))" if name in MEASURED else ""
 
 
 class Layer(NamedTuple):

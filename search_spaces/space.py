@@ -7,15 +7,20 @@ arrays of shape [n, decisions] and never on networks. `SearchSpace` serves any d
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from search_spaces.architecture import Architecture
-from search_spaces.cost import Cost, Costs, cost
+from search_spaces.cost import MEASURED, Cost, Costs, cost
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def _options(options: Sequence[Hashable]) -> tuple:
@@ -55,6 +60,7 @@ class SearchSpace:
         self.settings = dict(settings or {})
         self.references = dict(references or {})
         self._decode, self._cost = decode, cost
+        self._measured: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
         self._only_if = dict(only_if or {})
         if not self.choices:
             raise ValueError(f"choices: the space {name!r} has no decision")
@@ -216,7 +222,46 @@ class SearchSpace:
         return self._decode(self.choices_of(genotype))
 
     def costs(self, genotypes: np.ndarray) -> Costs:
-        """The cost of every genotype [n, decisions], one decode and cost call each."""
+        """The cost of every genotype [n, decisions], with what the space was measured by."""
+        extra = {name: self._measured_cost(name, genotypes) for name in self._measured}
+        return replace(self._exact_costs(genotypes), extra=extra)
+
+    def measured_by(self, **functions: Callable[[np.ndarray], np.ndarray]) -> Self:
+        """The same space whose `costs` carry a measured cost more for each function.
+
+        The names are those of `search_spaces.cost.MEASURED`; a function takes genotypes
+        [n, decisions] and gives the cost of each, above 0, float64 [n]. A name given before is
+        replaced.
+        """
+        for name in functions:
+            if name not in MEASURED:
+                known = ", ".join(MEASURED)
+                raise ValueError(f"cost: {name!r} is no measured cost; known are {known}")
+        measured = copy.copy(self)
+        measured._measured = {**self._measured, **functions}
+        return measured
+
+    @property
+    def cost_names(self) -> tuple[str, ...]:
+        """The names of all costs that `costs` gives."""
+        return (*Cost._fields, *self._measured)
+
+    def _measured_cost(self, name: str, genotypes: np.ndarray) -> np.ndarray:
+        values = np.asarray(self._measured[name](genotypes), np.float64)
+        if values.shape != (len(genotypes),):
+            raise ValueError(
+                f"{name}: the function of space {self.name!r} gave shape {values.shape} for "
+                f"{len(genotypes)} genotypes; give one number for each"
+            )
+        wrong = values[~(np.isfinite(values) & (values > 0))]
+        if len(wrong):
+            raise ValueError(
+                f"{name}: the function of space {self.name!r} gave {wrong[0]}; give numbers above 0"
+            )
+        return values
+
+    def _exact_costs(self, genotypes: np.ndarray) -> Costs:
+        """Without the measured ones, by one decode and cost call each."""
         rows = [self._checked_cost(self.decode(genotype)) for genotype in genotypes]
         columns = np.array(rows, np.int64).reshape(len(rows), len(Cost._fields)).T
         return Costs(*columns)
@@ -236,8 +281,8 @@ class SearchSpace:
             )
         return found
 
-    def cost_range(self, name: str) -> tuple[int, int]:
-        """Least and largest "flops", "params" or "activations" in the space.
+    def cost_range(self, name: str) -> tuple[float, float]:
+        """Least and largest cost of that name in the space; whole numbers for the exact ones.
 
         Found by descent over single decisions from the extreme of 1,000 draws: exact where the
         cost grows with each decision on its own, as it does in spaces of stages.
@@ -245,13 +290,13 @@ class SearchSpace:
         draws = self.sample(1000, np.random.default_rng(0))
         extremes = []
         for sign in (1, -1):
-            values = sign * getattr(self.costs(draws), name)
+            values = sign * self.costs(draws).get(name)
             genotype, value = draws[values.argmin()], values.min()
             while True:
                 around = self.neighbours(genotype)
-                values = sign * getattr(self.costs(around), name)
+                values = sign * self.costs(around).get(name)
                 if not len(values) or values.min() >= value:
                     break
                 genotype, value = around[values.argmin()], values.min()
-            extremes.append(int(sign * value))
+            extremes.append((sign * value).item())
         return extremes[0], extremes[1]

@@ -3,7 +3,8 @@
 What a stage costs depends on its own decisions and on what reaches it: channels and feature map
 size, its *state*. Walking the stages from the stem gives the few states that can occur, so one
 table row for each (state, combination of the stage's decisions) holds the exact cost and the
-state that follows. The cost of a million genotypes is then a handful of look-ups each.
+state that follows. The cost of a million genotypes is then a handful of look-ups each. Whatever
+else sums over blocks, such as their measured times, is tabulated in the same way.
 """
 
 from __future__ import annotations
@@ -17,23 +18,42 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from search_spaces.architecture import Architecture, Block, Stage, stage_blocks
-from search_spaces.cost import Cost, Costs, blocks_cost
+from search_spaces.cost import Costs, blocks_cost
 from search_spaces.scale import relaxed, round_channels
 from search_spaces.space import SearchSpace
 
 
 class StageTable(NamedTuple):
-    """Costs of one stage: rows are state * combinations + combination.
+    """What one stage weighs: rows are state * combinations + combination.
 
-    columns [k] and weights [k] turn genotypes into combinations; cost is int64 [rows, 3] as
-    `Cost`, following int64 [rows] the index of the state behind the stage.
+    columns [k] and weights [k] turn genotypes into combinations; values are [rows, numbers],
+    following int64 [rows] the index of the state behind the stage.
     """
 
     columns: np.ndarray
     weights: np.ndarray
     combinations: int
-    cost: np.ndarray
+    values: np.ndarray
     following: np.ndarray
+
+
+class Tables(NamedTuple):
+    """A table for each stage, and what stem, head and classifier weigh, [last states, numbers]."""
+
+    stages: list[StageTable]
+    around: np.ndarray
+
+    def sums(self, genotypes: np.ndarray) -> np.ndarray:
+        """The sum over all blocks of each genotype [n, decisions], [n, numbers]."""
+        total = np.zeros((len(genotypes), self.around.shape[1]), self.around.dtype)
+        state = np.zeros(len(genotypes), np.int64)
+        for table in self.stages:
+            row = state * table.combinations
+            for column, weight in zip(table.columns, table.weights, strict=True):
+                row += genotypes[:, column].astype(np.int64) * weight
+            total += table.values[row]
+            state = table.following[row]
+        return total + self.around[state]
 
 
 class StagedSpace(SearchSpace):
@@ -72,37 +92,37 @@ class StagedSpace(SearchSpace):
             stages.append(self._stage_of(index, own))
         return Architecture(stages=tuple(stages), **self._frame)
 
-    def costs(self, genotypes: np.ndarray) -> Costs:
-        """The exact cost of every genotype [n, decisions], by table look-ups."""
-        tables, head = self._tables
-        total = np.zeros((len(genotypes), len(Cost._fields)), np.int64)
-        state = np.zeros(len(genotypes), np.int64)
-        for table in tables:
-            row = state * table.combinations
-            for column, weight in zip(table.columns, table.weights, strict=True):
-                row += genotypes[:, column].astype(np.int64) * weight
-            total += table.cost[row]
-            state = table.following[row]
-        total += head[state]
-        return Costs(*total.T)
+    def _exact_costs(self, genotypes: np.ndarray) -> Costs:
+        """See `SearchSpace`; by table look-ups."""
+        return Costs(*self._tables.sums(genotypes).T)
 
     @cached_property
-    def _tables(self) -> tuple[list[StageTable], np.ndarray]:
-        """A table for each stage, and the cost of stem, head and classifier by last state."""
+    def _tables(self) -> Tables:
+        return self.tabulated(blocks_cost)
+
+    def tabulated(self, weigh: Callable[[Sequence[Block]], Sequence[float]]) -> Tables:
+        """What every stage weighs in every form it can take.
+
+        weigh  some blocks of a network -> its numbers, as many for whatever blocks.
+        """
         example = list(self.decode(np.zeros(len(self.choices), np.int8)).blocks())
         before = list(itertools.takewhile(lambda block: block.stage < 0, example))
         states = [(before[-1].out_channels, before[-1].out_size)]
         tables = []
         for index, columns in self._stage_columns.items():
-            table, states = self._stage_table(index, columns, states)
+            table, states = self._stage_table(index, columns, states, weigh)
             tables.append(table)
         # the head is fed by the last stage, so it exists in one form for each last state
         after = [block for block in example[len(before) :] if block.stage < 0]
-        around = [blocks_cost([*before, *refed(after, *state)]) for state in states]
-        return tables, np.array(around, np.int64)
+        around = [weigh([*before, *refed(after, *state)]) for state in states]
+        return Tables(tables, np.array(around))
 
     def _stage_table(
-        self, index: int, columns: list[int], states: list[tuple[int, int]]
+        self,
+        index: int,
+        columns: list[int],
+        states: list[tuple[int, int]],
+        weigh: Callable[[Sequence[Block]], Sequence[float]],
     ) -> tuple[StageTable, list[tuple[int, int]]]:
         names = [list(self.choices)[column].split("_", 1)[1] for column in columns]
         options = [list(self.choices.values())[column] for column in columns]
@@ -110,19 +130,19 @@ class StagedSpace(SearchSpace):
             self._stage_of(index, dict(zip(names, values, strict=True)))
             for values in itertools.product(*options)
         ]
-        costs, following = [], []
+        values, following = [], []
         known: dict[tuple[int, int], int] = {}
         for channels, size in states:
             for stage in stages:
                 blocks = list(stage_blocks(stage, channels, size, index=index))
-                costs.append(blocks_cost(blocks))
+                values.append(weigh(blocks))
                 state = (blocks[-1].out_channels, blocks[-1].out_size)
                 following.append(known.setdefault(state, len(known)))
-        counts = [len(values) for values in options]
+        counts = [len(taken) for taken in options]
         weights = [int(np.prod(counts[i + 1 :])) for i in range(len(counts))]
         table = StageTable(
             np.array(columns), np.array(weights), len(stages),
-            np.array(costs, np.int64), np.array(following),
+            np.array(values), np.array(following),
         )  # fmt: skip
         return table, list(known)
 

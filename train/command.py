@@ -138,7 +138,11 @@ def _repeated(args: argparse.Namespace) -> list[str]:
 
 def asked_architecture(args: argparse.Namespace) -> Architecture:
     """The network in the size asked for: by network, width, depth, small_images, resolution."""
-    architecture = load_network(args.network)
+    return sized(load_network(args.network), args)
+
+
+def sized(architecture: Architecture, args: argparse.Namespace) -> Architecture:
+    """The architecture in the size asked for: by width, depth, small_images, resolution."""
     sizes = {name: getattr(args, name) for name in ("depth", "width")}
     given = {name: value for name, value in sizes.items() if value is not None}
     architecture = scale(architecture, **given)
@@ -210,7 +214,7 @@ def _prepared(
         channels=architecture.in_channels, root=settings["data_root"], download=here.first,
     )  # fmt: skip
     if args.resume:
-        _check_same(settings.get("data_settings"), data)
+        check_same(settings.get("data_settings"), data)
     if len(data.train) < recipe.batch:
         raise ValueError(
             f"batch: {recipe.batch:,} images are more than the {len(data.train):,} to train on; "
@@ -224,7 +228,7 @@ def _prepared(
     return architecture, recipe, data, initial
 
 
-def _check_same(stored: dict[str, Any] | None, data: Data) -> None:
+def check_same(stored: dict[str, Any] | None, data: Data) -> None:
     """ValueError where a run would go on with other images than it began with."""
     for name, value in (stored or {}).items():
         now = data.settings.get(name)

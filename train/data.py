@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -275,6 +275,7 @@ def load(
     channels: int = 3,
     root: str | Path | None = None,
     download: bool = True,
+    test: bool = True,
     memory_limit: int = 2 * 1024**3,
     corrupt_limit: float = 0.01,
 ) -> Data:
@@ -287,6 +288,7 @@ def load(
     seed           of all splitting: the same seed holds out the same images.
     channels       3 or 1 (grey).
     root           folder of named sets; $VBS_DATA or ~/.cache/vision-baseline-search/data.
+    test           whether the test images are wanted; without them, loading is quicker.
     memory_limit   bytes. Images of one size that fit are kept in memory, others are streamed.
     corrupt_limit  largest share of unreadable files; they are skipped and named.
 
@@ -296,19 +298,20 @@ def load(
 
     _check_load(minival, seed, channels, corrupt_limit)
     found = find(text, seed=seed, root=root, download=download)
-    splits, skipped = _read(found, channels, memory_limit, corrupt_limit)
+    wanted = found if test else replace(found, test=None)
+    splits, skipped = _read(wanted, channels, memory_limit, corrupt_limit)
     how = found.how
     train, held = splits["train"], splits.get("val") if minival else None
     if minival and held is None:
         train, held = _hold_out(train, minival, seed)
         how += f"; minival: a share of {minival:g} of each class of train, seed {seed}"
-    test = splits.get("test")
-    settings = _settings(text, how, found.classes, train, held, test)
+    tested = splits.get("test")
+    settings = _settings(text, how, found.classes, train, held, tested)
     settings |= {"seed": seed, "minival": minival, "channels": channels, "skipped": len(skipped)}
     settings["digests"] = {
         name: listing.digest() for name, listing in found.listings().items() if listing
     }
-    return Data(text, found.classes, train, held, test, settings, tuple(skipped))
+    return Data(text, found.classes, train, held, tested, settings, tuple(skipped))
 
 
 def load_unlabelled(

@@ -11,20 +11,19 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network
-from train.augment import Augmentation, mix
-from train.data import Data, Split, Step
+from train.augment import mix
+from train.data import Data, Split
 from train.distributed import World, world
 from train.evaluate import Score, autocast, evaluate
 from train.memory_use import fitting_batch, is_out_of_memory, peak_megabytes
@@ -32,6 +31,7 @@ from train.optimizer import learning_rate, set_learning_rate
 from train.progressive import Phase, phase
 from train.recipe import Recipe
 from train.state import Run, begin, choose, resolved, restore, save, share_of
+from train.steps import augmentation, order_of, parts, seed_of
 
 SAVE_EVERY = 300.0  # seconds between checkpoints inside an epoch
 CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where a look makes it wait
@@ -103,6 +103,34 @@ def train(
     architecture, data, recipe and checkpoint do not belong together; what goes wrong in the run
     itself (no memory, a loss that is no number) is told by `Result.failed`.
     """
+    epochs = train_by_epochs(
+        architecture, data, recipe, checkpoint=checkpoint, report=report, device=device,
+        workers=workers, initial=initial, test=test,
+    )  # fmt: skip
+    while True:
+        try:
+            next(epochs)
+        except StopIteration as end:
+            return end.value
+
+
+def train_by_epochs(
+    architecture: Architecture,
+    data: Data,
+    recipe: Recipe,
+    *,
+    checkpoint: Path | None = None,
+    report: Report | None = None,
+    device: str = "auto",
+    workers: int = 0,
+    initial: Network | None = None,
+    test: bool = True,
+) -> Generator[dict[str, Any], None, Result]:
+    """As `train`, but pausing after every epoch with its row of the history.
+
+    A run that goes on begins with the rows it had. Whoever asks may stop asking: everything up to
+    the last row is in the checkpoint. Until the end, torch's random state is the run's.
+    """
     recipe = resolved(recipe, architecture)
     if architecture.classes != len(data.classes):
         raise ValueError(
@@ -115,7 +143,9 @@ def train(
         run = begin(architecture, data, recipe, here, workers, initial)
         if checkpoint is not None and (checkpoint / "last.safetensors").exists():
             restore(run, checkpoint / "last.safetensors")
-        failed, test_score = _failure(run, checkpoint, report or Report()), None
+        yield from list(run.history)
+        failed = yield from _failure(run, checkpoint, report or Report())
+        test_score = None
         if not failed and test and data.test is not None:
             failed, test_score = _tested(run, data.test)
         return Result(
@@ -124,10 +154,12 @@ def train(
         )  # fmt: skip
 
 
-def _failure(run: Run, checkpoint: Path | None, report: Report) -> str:
+def _failure(
+    run: Run, checkpoint: Path | None, report: Report
+) -> Generator[dict[str, Any], None, str]:
     """Train to the end and choose the weights; why it ended earlier, "" if it did not."""
     try:
-        _epochs(run, checkpoint, report)
+        yield from _epochs(run, checkpoint, report)
         failed = ""
     except Stopped as reason:
         failed = str(reason)
@@ -159,14 +191,14 @@ def _forked(here: World) -> list[int]:
     return [here.device.index or 0] if here.device.type == "cuda" else []
 
 
-def _epochs(run: Run, folder: Path | None, report: Report) -> None:
+def _epochs(run: Run, folder: Path | None, report: Report) -> Generator[dict[str, Any], None, None]:
     recipe, data = run.recipe, run.data
     if len(data.train) < recipe.batch:
         raise Stopped(
             f"too few images for a batch: {len(data.train):,} training images, batch "
             f"{recipe.batch:,}; use a batch of at most {len(data.train):,}"
         )
-    per_epoch = len(_order(run, 0))
+    per_epoch = len(order_of(run, 0))
     forward = _forward(run)
     report.start(per_epoch * recipe.epochs, tuple(run.history))
     # by the rows: a run may have been left after an epoch's last step and before its evaluation
@@ -182,16 +214,17 @@ def _epochs(run: Run, folder: Path | None, report: Report) -> None:
             save(run, folder / "last.safetensors")
         if run.world.first:
             report.epoch(row)
+        yield row
 
 
 def _train_epoch(
     run: Run, forward: nn.Module, epoch: int, now: Phase, folder: Path | None, report: Report
 ) -> None:
     """The rest of an epoch from `run.step`."""
-    order = _order(run, epoch)
+    order = order_of(run, epoch)
     done, steps = run.step - epoch * len(order), len(order) * run.recipe.epochs
     batches = run.data.train.batches(
-        _parts(run, order[done:]), _augmentation(run.recipe, now),
+        parts(run, order[done:]), augmentation(run.recipe, now),
         device=run.world.device, workers=run.workers,
     )  # fmt: skip
     saved = time.monotonic()
@@ -224,25 +257,25 @@ def optimizer_step(
 ) -> Tensor:
     """One step on as many batches as it is accumulated from; its mean loss."""
     recipe, here = run.recipe, run.world
-    parts = recipe.batch // here.size // share_of(recipe, here)
+    count = recipe.batch // here.size // share_of(recipe, here)
     total = torch.zeros((), device=here.device)
-    for part in range(parts):
+    for part in range(count):
         images, targets = next(batches)
         # dropout and stochastic depth draw from torch's own generator
-        torch.manual_seed(_seed(recipe, run.step) + (part * here.size + here.rank) * 2**20)
+        torch.manual_seed(seed_of(recipe, run.step) + (part * here.size + here.rank) * 2**20)
         if mixup or recipe.cutmix:
             images, targets = mix(
                 images, targets, len(run.data.classes),
-                mixup=mixup, cutmix=recipe.cutmix, seed=_seed(recipe, run.step),
+                mixup=mixup, cutmix=recipe.cutmix, seed=seed_of(recipe, run.step),
             )  # fmt: skip
-        last = part == parts - 1
+        last = part == count - 1
         waiting = contextlib.nullcontext() if last or here.size == 1 else forward.no_sync()
         with waiting:
             with autocast(here.device, run.precision):
                 logits = forward(images)
             loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
-            (loss / parts).backward()
-        total += loss.detach() / parts
+            (loss / count).backward()
+        total += loss.detach() / count
     if recipe.clip_norm:
         nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm, foreach=True)
     run.optimizer.step()
@@ -250,36 +283,6 @@ def optimizer_step(
     if run.average is not None:
         run.average.update(run.network, run.step)
     return total
-
-
-def _parts(run: Run, order: np.ndarray) -> list[Step]:
-    """Each step's images [steps, batch] as the batches that this process works on in turn."""
-    here, share = run.world, share_of(run.recipe, run.world)
-    count = run.recipe.batch // share
-    return [
-        Step(indices, slice(part * share, (part + 1) * share), _seed(run.recipe, run.step + ahead))
-        for ahead, indices in enumerate(order)
-        # process r takes parts r, r + size, ...: what one process would work on in the same turn
-        for part in range(here.rank, count, here.size)
-    ]
-
-
-def _order(run: Run, epoch: int) -> np.ndarray:
-    rng = np.random.default_rng((run.recipe.seed, epoch))
-    return run.data.train.order(rng, run.recipe.batch)
-
-
-def _seed(recipe: Recipe, step: int) -> int:
-    """Of everything random in a step; distinct for every (seed, step) and below 2**62."""
-    return (recipe.seed * 2**31 + step) % 2**62
-
-
-def _augmentation(recipe: Recipe, now: Phase) -> Augmentation:
-    return Augmentation(
-        size=now.resolution, crop=recipe.crop, crop_area=recipe.crop_area, flip=recipe.flip,
-        policy=recipe.policy, magnitude=now.magnitude, layers=recipe.layers,
-        erasing=recipe.erasing, group=recipe.group, mean=recipe.mean, std=recipe.std,
-    )  # fmt: skip
 
 
 def _forward(run: Run) -> nn.Module:

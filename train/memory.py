@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,7 +32,15 @@ class Pixels:
         return self._copies[device]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"images": self.images, "_copies": {}}
+        # as an array: Ray's object store lends arrays out of shared memory, tensors it copies
+        return {"images": self.images.numpy()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        with warnings.catch_warnings():
+            # shared memory is read-only, which images are anyway
+            warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
+            self.images = torch.from_numpy(state["images"])
+        self._copies = {}
 
 
 class MemorySplit(Split):

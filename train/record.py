@@ -18,11 +18,15 @@ PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors")
 
 def write_run(folder: Path, settings: Mapping[str, Any], *, status: str, **outcome: Any) -> None:
     """run.json: everything needed to run it again, and how it ended."""
-    content = {
-        "status": status, "settings": dict(settings), "outcome": _finite(outcome),
+    write_json(folder / "run.json", described(settings, status=status, **outcome))
+
+
+def described(settings: Mapping[str, Any], *, status: str, **outcome: Any) -> dict[str, Any]:
+    """The content of run.json."""
+    return {
+        "status": status, "settings": dict(settings), "outcome": finite(outcome),
         **circumstances(PACKAGES),
     }  # fmt: skip
-    write_json(folder / "run.json", content)
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -39,12 +43,12 @@ def read_run(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Plain data with NaN and infinities as None: JSON has no word for them."""
     if isinstance(value, Mapping):
-        return {name: _finite(part) for name, part in value.items()}
+        return {name: finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     if isinstance(value, float) and value - value != 0:
         return None
     return value

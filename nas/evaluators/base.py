@@ -2,11 +2,64 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from search_spaces.space import SearchSpace
+
+
+class Point(NamedTuple):
+    """One point of a learning curve: after `step` steps (epochs, say; from 1), accuracy in
+    percent, and the seconds spent on this evaluation so far."""
+
+    step: int
+    accuracy: float
+    seconds: float
+
+
+Curve = tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one dear evaluation ended.
+
+    accuracy  percent; NaN where it failed.
+    std       standard deviation of that number in points, NaN where nobody knows.
+    seconds   what it took.
+    error     why it failed; "" if it did not.
+    curve     the points on the way.
+    fidelity  the share of all steps it got: below 1 where it was stopped early.
+    """
+
+    accuracy: float
+    std: float = float("nan")
+    seconds: float = 0.0
+    error: str = ""
+    curve: Curve = ()
+    fidelity: float = 1.0
+
+    @classmethod
+    def of_curve(cls, curve: Sequence[Point], steps: int) -> Answer:
+        """What a curve came to, of `steps` points in all; a number that is none is a failure."""
+        if not curve:
+            return cls(float("nan"), error="the evaluation ended without an answer")
+        last = curve[-1]
+        if not np.isfinite(last.accuracy):
+            return cls.failed(f"accuracy is {last.accuracy}", curve)
+        share = min(1.0, last.step / steps)
+        return cls(last.accuracy, seconds=last.seconds, curve=tuple(curve), fidelity=share)
+
+    @classmethod
+    def failed(cls, reason: str, curve: Sequence[Point] = ()) -> Answer:
+        """A failure, with what was spent on it until its last point."""
+        seconds = curve[-1].seconds if curve else 0.0
+        return cls(float("nan"), seconds=seconds, error=reason, curve=tuple(curve))
 
 
 @dataclass(frozen=True)
@@ -17,15 +70,28 @@ class Evaluations:
     std       standard deviation of that number in points, float64 [n].
     seconds   what each answer took, float64 [n].
     error     why it failed, object [n] of str, "" where it did not; None if none failed.
+    fidelity  share of its steps that each got, float64 [n]; None if all got all.
+    curves    the learning curve of each; None if there are none.
     """
 
     accuracy: np.ndarray
     std: np.ndarray
     seconds: np.ndarray
     error: np.ndarray | None = None
+    fidelity: np.ndarray | None = None
+    curves: Sequence[Curve] | None = None
 
     def __len__(self) -> int:
         return len(self.accuracy)
+
+    @classmethod
+    def of_answers(cls, answers: Sequence[Answer]) -> Evaluations:
+        """Single answers as arrays."""
+        accuracy, std, seconds, fidelity = np.array(
+            [(each.accuracy, each.std, each.seconds, each.fidelity) for each in answers], float
+        ).T
+        error = np.array([each.error for each in answers], object)
+        return cls(accuracy, std, seconds, error, fidelity, [each.curve for each in answers])
 
 
 @dataclass(frozen=True)
@@ -52,25 +118,63 @@ class Measured:
 class Evaluator:
     """How accurate are networks? A failed evaluation is a row with its reason, no exception.
 
-    A user's evaluator overrides `evaluate`; the rest describes it to the loop and the report.
+    A user's evaluator overrides `evaluate` or, where it learns bit by bit and may be stopped
+    early, `curve`; the rest describes it to the loop and the report.
 
     name      as in results, e.g. "surrogate".
     unit      what its accuracy is, in a sentence; axis the same on a figure's axis.
     cheap     thousands at once cost next to nothing, so that batches should be large.
+    instant   single answers cost next to nothing, so that reports may ask for more of them.
     measured  networks to compare results with, or None.
     pooled    it can answer for the measured networks only.
+    steps     points of a full learning curve; 1 where it answers once.
     """
 
     name: str = "evaluator"
     unit: str = "accuracy in percent"
     axis: str = "accuracy (%)"
     cheap: bool = False
+    instant: bool = False
     measured: Measured | None = None
     pooled: bool = False
+    steps: int = 1
 
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError where this space cannot be answered for, saying which can."""
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Answers for genotypes int8 [n, decisions]."""
-        raise NotImplementedError
+        """Answers for genotypes int8 [n, decisions]: by default the ends of their curves."""
+        return Evaluations.of_answers([self._answer(space, genotype) for genotype in genotypes])
+
+    def _answer(self, space: SearchSpace, genotype: np.ndarray) -> Answer:
+        if type(self).curve is Evaluator.curve:
+            raise NotImplementedError("an evaluator defines `evaluate` or `curve`")
+        points: list[Point] = []
+        try:
+            points.extend(self.curve(space, genotype))
+        except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
+            return Answer.failed(f"{type(error).__name__}: {error}", points)
+        return Answer.of_curve(points, self.steps)
+
+    def curve(
+        self,
+        space: SearchSpace,
+        genotype: np.ndarray,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+    ) -> Iterator[Point]:
+        """The points of one network's learning curve as they come, genotype int8 [decisions].
+
+        Whoever asks may stop asking between two points. By default one point, from `evaluate`.
+        A failure is raised; its text is the reason.
+
+        seed    of everything random in this evaluation.
+        folder  where to keep what an evaluation that was cut off can go on from, or None.
+        """
+        started = time.perf_counter()
+        found = self.evaluate(space, genotype[None])
+        if found.error is not None and found.error[0]:
+            raise RuntimeError(found.error[0])
+        seconds = float(found.seconds[0]) or time.perf_counter() - started
+        yield Point(1, float(found.accuracy[0]), seconds)

@@ -22,6 +22,7 @@ class TableEvaluator(Evaluator):
     unit = "accuracy as the table states it"
     cheap = False  # a row stands for a training: choose them one by one, as if they were dear
     pooled = True
+    instant = True
 
     def __init__(self, space: SearchSpace, measured: Measured, std: np.ndarray) -> None:
         self.space, self.measured = space, measured

@@ -261,40 +261,57 @@ def posterior_weights(
     features: np.ndarray,
     targets: np.ndarray,
     deviation: np.ndarray,
-    noise: float,
+    noise: float | np.ndarray,
     heat: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Weights [f, b]: the posterior's mean plus `heat` [b] times a random deviation from it.
 
     features [n, f] and targets [n] are the observations, deviation [f] the prior deviation of
-    each weight, noise the variance of the targets. A deviation is a prior draw corrected by what
-    it would have seen (Matheron's rule; Wilson et al. 2021), so heat 1 gives exact samples.
+    each weight, noise the variance of the targets, one for all or [n]. A deviation is a prior
+    draw corrected by what it would have seen (Matheron's rule; Wilson et al. 2021), so heat 1
+    gives exact samples.
     """
     scaled = features * deviation
     prior = rng.standard_normal((scaled.shape[1], len(heat)))
-    seen = scaled @ prior + np.sqrt(noise) * rng.standard_normal((len(scaled), len(heat)))
+    error = (
+        rng.standard_normal((len(scaled), len(heat)))
+        * np.sqrt(noise * np.ones(len(scaled)))[:, None]
+    )
     covariance = scaled @ scaled.T
     covariance[np.diag_indices_from(covariance)] += noise
-    solved = np.linalg.solve(covariance, targets[:, None] - heat * seen)
+    solved = np.linalg.solve(covariance, targets[:, None] - heat * (scaled @ prior + error))
     return deviation[:, None] * (heat * prior + scaled.T @ solved)
 
 
-def fit_prior(basis: Basis, features: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
+def mean_weights(
+    features: np.ndarray, targets: np.ndarray, deviation: np.ndarray, noise: float | np.ndarray
+) -> np.ndarray:
+    """The posterior's mean alone: weights [f], of the same observations."""
+    scaled = features * deviation
+    covariance = scaled @ scaled.T
+    covariance[np.diag_indices_from(covariance)] += noise
+    return deviation * (scaled.T @ np.linalg.solve(covariance, targets))
+
+
+def fit_prior(
+    basis: Basis, features: np.ndarray, targets: np.ndarray, *, extra: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
     """Prior deviation of every weight [f] and the variance of the noise, in units of the targets.
 
     Every group's variance is where the marginal likelihood of standardised targets [n] of
     features [n, f] is highest, under an inverse-gamma prior around `PRIOR` worth `TRUST`
-    observations.
+    observations. `extra` [n] is a known variance of each target on top of the noise.
     """
     count = len(targets)
     parts = [features[:, basis.group == index] for index in range(len(basis.names))]
     kernels = np.stack([part @ part.T for part in parts] + [np.eye(count)])
     flat = kernels.reshape(len(kernels), -1)
+    known = np.diag(np.zeros(count) if extra is None else extra)
     expected = np.array([PRIOR[name] for name in basis.names] + [NOISE])
     variances = expected.copy()
     for _ in range(UPDATES):
-        inverse = np.linalg.inv((variances @ flat).reshape(count, count))
+        inverse = np.linalg.inv((variances @ flat).reshape(count, count) + known)
         weighed = inverse @ targets
         trace = flat @ inverse.ravel()
         gain = variances**2 * ((kernels @ weighed) @ weighed) + TRUST * expected

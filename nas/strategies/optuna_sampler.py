@@ -29,6 +29,10 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 class OptunaSampler:
     """Asks one of `SAMPLERS` for categorical decisions and tells it the rewards.
 
+    What is being evaluated is a running trial to it: TPE keeps away from those by itself, as
+    this Optuna's `constant_liar` is on. What stopped early is told with the reward that was to
+    be expected at its end.
+
     Limits are passed as Optuna 5 wants them, by `Trial.set_constraint`: an infeasible trial is
     told its violation and, for samplers that need a value, the lowest reward so far; a network
     it asks again is told its known reward. Neither costs an evaluation: the sampler is asked
@@ -90,6 +94,9 @@ class _Study:
                 trial = create_trial(params=params, distributions=self.distributions, value=reward)
                 self.study.add_trial(trial)
         self.known = len(history)
+        pending = set(history.space.keys(history.pending).tolist())
+        for key in [key for key in self.open if key not in pending]:  # nobody will evaluate it
+            self.study.tell(self.open.pop(key), state=TrialState.FAIL)
 
     def _tell(self, trial: optuna.Trial, reward: float) -> None:
         if np.isfinite(reward):

@@ -5,6 +5,11 @@ each proposal is the best network within the limits under its own draw from the 
 by a small evolution on the model as in BANANAS (White et al. 2021). Draws shrunk towards the mean
 exploit more, which pays at the small budgets that are the point of this strategy; one batch holds
 all degrees, so that nothing needs to know the budget.
+
+Evaluations that were stopped early count with the accuracy they were on the way to and the doubt
+about it (`observations`). What is being evaluated now counts as if it had ended as expected: the
+mean stays, and the draws differ less there (Desautels, Krause and Burdick 2014), so that many
+workers do not ask for the same network over and over.
 """
 
 from __future__ import annotations
@@ -12,32 +17,64 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import fresh, sample_fresh
-from nas.strategies.bayes import Basis, fit_prior, make_basis, posterior_weights
+from nas.strategies.bayes import Basis, fit_prior, make_basis, mean_weights, posterior_weights
+from nas.strategies.cheap_scores import Memorised, Scale, Scores, explained_share
+from nas.strategies.observations import observations
+from search_spaces.cost import Costs
 from search_spaces.space import SearchSpace
 
-Prior = tuple[float, float, np.ndarray, float]  # center, spread, deviations [f], noise
+
+class Prior(NamedTuple):
+    """Center and spread of the accuracies; in units of the spread, the prior deviation of every
+    weight [f] and the variance of the noise."""
+
+    center: float
+    spread: float
+    deviation: np.ndarray
+    noise: float
+
+
+class Data(NamedTuple):
+    """What the model is fitted to: genotypes [n, decisions], best first and then what is pending,
+    with features [n, f], targets [n] and their variances [n] in units of the prior.
+
+    count  of rows that were evaluated.
+    """
+
+    genotypes: np.ndarray
+    features: np.ndarray
+    targets: np.ndarray
+    variance: np.ndarray
+    count: int
 
 
 @dataclass(frozen=True)
 class Predictor:
     """Proposes the optima of posterior samples of a Bayesian quadratic model (`bayes`).
 
-    start        successful evaluations before the model is asked; until then, large networks.
+    start        evaluations begun before the model is asked; until then, large networks.
+    few          of them that must have ended successfully.
     temperature  deviations of a sample from the mean are scaled by 0 to this over a batch.
     rows         the model is fitted to that many best networks; more say little about the top.
     learn        its prior variances are learned from that many first ones, then stay.
     elites, children, rounds  of the evolution that maximises each sample.
+    pool         the only genotypes to choose from, [m, decisions]; None: all of the space.
+    scores       cheap scores of genotypes, or None. They are asked for all networks of the
+                 history, and where these show that they help (`cheap_scores`), for the
+                 `shortlist` best of each proposal, which they re-rank.
     """
 
     space: SearchSpace
     objective: Objective
     start: int = 12
+    few: int = 4
     temperature: float = 0.5
     rows: int = 300
     learn: int = 200
@@ -45,6 +82,9 @@ class Predictor:
     children: int = 16
     rounds: int = 16
     generation: int = 8
+    pool: np.ndarray | None = None
+    scores: Scores | None = None
+    shortlist: int = 12
     _priors: weakref.WeakKeyDictionary[History, tuple[int, Prior]] = field(
         default_factory=weakref.WeakKeyDictionary, init=False, repr=False, compare=False
     )
@@ -53,63 +93,126 @@ class Predictor:
     def _basis(self) -> Basis:
         return make_basis(self.space)
 
+    @cached_property
+    def _scored(self) -> Memorised:
+        assert self.scores is not None
+        return Memorised(self.space, self.scores)
+
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
         """At most `count` new feasible genotypes, int8 [k, decisions]."""
         known = np.flatnonzero(np.isfinite(history.accuracy))
-        if len(known) < self.start:
+        if len(known) < self.few or len(known) + len(history.pending) < self.start:
             return self._first(history, count, rng)
-        best = known[np.argsort(-history.reward[known], kind="stable")][: self.rows]
-        weights = self._sample(history, known[: self.learn], best, count, rng)
-        ranked = self._maxima(history.genotypes[best], weights, history, rng).swapaxes(0, 1)
+        prior = self._prior(history, known[: min(self.learn, max(self.few, len(known) // 4 * 4))])
+        data = self._data(history, known, prior)
+        share = self._explained(data, prior)
+        samples = max(count, self.shortlist // self.elites) if share else count
+        weights = self._weights(data, prior, samples, rng)
+        models = self._basis.collapse(prior.spread * weights)
+        models[:, 0, 0] += prior.center
+        ranked = self._maxima(data.genotypes[: data.count], models, history, rng)
         # the best of every sample, then the second best where those are too few
-        found = fresh(ranked.reshape(-1, ranked.shape[2]), history)[:count]
-        return found if len(found) else sample_fresh(history, count, rng)
+        found = fresh(ranked.swapaxes(0, 1).reshape(-1, ranked.shape[2]), history)
+        if share and len(found):
+            found = self._reranked(found[: self.shortlist * count], data, prior, share, count, rng)
+        if len(found) or self.pool is not None:
+            return found[:count]
+        return sample_fresh(history, count, rng)
 
     def _first(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
         """Random networks, the largest of four times as many: the best ones use their budget."""
-        draws = sample_fresh(history, 4 * count, rng)
+        if self.pool is None:
+            draws = sample_fresh(history, 4 * count, rng)
+        else:
+            draws = rng.permutation(fresh(self.pool, history))[: 4 * count]
         return draws[np.argsort(-history.space.costs(draws).flops, kind="stable")][:count]
 
-    def _sample(
-        self,
-        history: History,
-        early: np.ndarray,
-        best: np.ndarray,
-        count: int,
-        rng: np.random.Generator,
-    ) -> np.ndarray:
-        """Models [count, u, u] of the accuracy drawn around what the `best` rows taught.
-
-        One from each of `count` equal ranges of temperature, the coldest first.
-        """
-        center, spread, deviation, noise = self._prior(history, early)
-        targets = (history.accuracy[best] - center) / spread
-        features = self._features(history, best)
-        heat = self.temperature * (np.arange(count) + rng.random(count)) / count
-        weights = posterior_weights(features, targets, deviation, noise, heat, rng)
-        models = self._basis.collapse(spread * weights)
-        models[:, 0, 0] += center
-        return models
-
     def _prior(self, history: History, early: np.ndarray) -> Prior:
-        """Center and spread of the accuracies, and the model's prior, from the `early` rows."""
+        """What the `early` rows teach about the size of effects; learned anew as they grow."""
         if (memo := self._priors.get(history)) and memo[0] == len(early):
             return memo[1]
-        accuracy = history.accuracy[early]
-        center, spread = accuracy.mean(), max(accuracy.std(), 1e-9)
-        features = self._features(history, early)
-        prior = (center, spread, *fit_prior(self._basis, features, (accuracy - center) / spread))
+        seen = observations(history, early)
+        center, spread = float(seen.accuracy.mean()), max(float(seen.accuracy.std()), 1e-9)
+        features = self._features(history.genotypes[early], history.costs[early])
+        targets, extra = (seen.accuracy - center) / spread, seen.variance / spread**2
+        prior = Prior(center, spread, *fit_prior(self._basis, features, targets, extra=extra))
         self._priors[history] = (len(early), prior)
         return prior
 
-    def _features(self, history: History, rows: np.ndarray) -> np.ndarray:
-        described = self._basis.describe(history.genotypes[rows], history.costs[rows])
-        return self._basis.features(described)
+    def _data(self, history: History, known: np.ndarray, prior: Prior) -> Data:
+        """The best of the known rows, and what is pending, as if it had ended as expected."""
+        seen = observations(history, known)
+        rewards = self.objective.reward(seen.accuracy, history.costs[known])
+        best = np.argsort(-rewards, kind="stable")[: self.rows]
+        rows, pending = known[best], history.pending
+        features = self._features(history.genotypes[rows], history.costs[rows])
+        targets = (seen.accuracy[best] - prior.center) / prior.spread
+        variance = prior.noise + seen.variance[best] / prior.spread**2
+        if not len(pending):
+            return Data(history.genotypes[rows], features, targets, variance, len(rows))
+        extra = self._features(pending, self.space.costs(pending))
+        mean = mean_weights(features, targets, prior.deviation, variance)
+        return Data(
+            np.concatenate([history.genotypes[rows], pending]),
+            np.concatenate([features, extra]),
+            np.append(targets, extra @ mean),
+            np.append(variance, np.full(len(pending), prior.noise)),
+            len(rows),
+        )
+
+    def _features(self, genotypes: np.ndarray, costs: Costs) -> np.ndarray:
+        return self._basis.features(self._basis.describe(genotypes, costs))
+
+    def _weights(
+        self, data: Data, prior: Prior, count: int, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Weights [f, count] drawn around what the data teach.
+
+        One from each of `count` equal ranges of temperature, the coldest first.
+        """
+        heat = self.temperature * (np.arange(count) + rng.random(count)) / count
+        return posterior_weights(
+            data.features, data.targets, prior.deviation, data.variance, heat, rng
+        )
+
+    def _explained(self, data: Data, prior: Prior) -> float:
+        """The share of variance that the scores explain of what was evaluated; 0.0: no help."""
+        if self.scores is None:
+            return 0.0
+        known = slice(data.count)
+        scores = self._scored(data.genotypes[known])
+        scaled = data.features[known] * prior.deviation
+        covariance = scaled @ scaled.T + np.diag(data.variance[known])
+        return explained_share(covariance, data.targets[known], Scale.of(scores)(scores))
+
+    def _reranked(
+        self, shortlist: np.ndarray, data: Data, prior: Prior, share: float, count: int,
+        rng: np.random.Generator,
+    ) -> np.ndarray:  # fmt: skip
+        """The best of the shortlist [m, decisions] under samples of the model with the scores."""
+        scores = self._scored(np.concatenate([data.genotypes, shortlist]))
+        extra = Scale.of(scores[: data.count])(scores)
+        known, new = np.split(extra, [len(data.genotypes)])
+        wider = data._replace(features=np.concatenate([data.features, known], axis=1))
+        deviation = np.append(prior.deviation, np.full(extra.shape[1], share**0.5))
+        weights = self._weights(wider, prior._replace(deviation=deviation), count, rng)
+        costs = self.space.costs(shortlist)
+        features = np.concatenate([self._features(shortlist, costs), new], axis=1)
+        chosen: list[int] = []
+        for accuracy in (prior.center + prior.spread * features @ weights).T:
+            rewards = self.objective.reward(accuracy, costs)
+            rewards[chosen] = -np.inf
+            chosen.append(int(rewards.argmax()))
+        return shortlist[chosen[: len(shortlist)]]
 
     def _maxima(
         self, tried: np.ndarray, weights: np.ndarray, history: History, rng: np.random.Generator
     ) -> np.ndarray:
         """The elites [samples, elites, decisions] of an evolution on each sample, best first."""
+        if self.pool is not None:
+            pool = fresh(self.pool, history)
+            pool = np.broadcast_to(pool, (len(weights), *pool.shape))
+            return self._select(pool, self._rewards(pool, weights))[0] if pool.size else pool
         pool = np.concatenate([tried[:30], sample_fresh(history, 100, rng)])
         pool = np.broadcast_to(pool, (len(weights), *pool.shape))
         elites, rewards = self._select(pool, self._rewards(pool, weights))

@@ -26,7 +26,7 @@ from search_spaces.cost import cost
 
 FIELDS = (
     "architecture", "key", "choices", "flops", "params", "activations", "accuracy",
-    "accuracy_std", "reward", "space", "evaluator", "strategy", "seed",
+    "accuracy_std", "reward", "evaluations", "space", "evaluator", "strategy", "seed",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--target-flops", "400M", "--budget", "3000"]
@@ -267,7 +267,7 @@ def test_half_written_folders_are_refused_whole(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("target_flops", "400M"), ("target_flops", None), ("exponent", "x"), ("seed", 1.5),
+        ("target_flops", "400M"), ("exponent", "x"), ("seed", 1.5), ("changes", "x"),
         ("small_images", "no"), ("budget", True), ("space", 3), ("max_params", "x"),
     ],
 )  # fmt: skip
@@ -279,6 +279,16 @@ def test_impossible_settings_in_a_record_are_named(
     (tmp_path / "search.json").write_text(json.dumps(content))
     assert run(["--resume", "--out", str(tmp_path)]) == 2
     assert f"{name} is {value!r} in search.json" in capsys.readouterr().err
+
+
+def test_a_record_without_a_target_is_refused(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    content = json.loads((finished / "search.json").read_text())
+    content["settings"]["target_flops"] = None
+    (tmp_path / "search.json").write_text(json.dumps(content))
+    assert run(["--resume", "--out", str(tmp_path)]) == 2
+    assert "there is no target in search.json" in capsys.readouterr().err
 
 
 def test_a_history_that_is_not_of_this_search_is_refused(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nas.objective import Objective, pareto_front
-from nas.units import parse_quantity, short
+from nas.units import parse_quantity, parse_seconds, short, short_seconds
 from search_spaces.cost import Costs
 
 FLOPS = np.array([200e6, 400e6, 800e6]).astype(np.int64)
@@ -41,6 +41,19 @@ def test_limits() -> None:
     assert (lifted.violation(COSTS) == 0).all()
 
 
+def test_targets_and_limits_of_measured_costs() -> None:
+    seconds = {"latency": np.array([0.01, 0.02, 0.04]), "step_time": np.array([0.3, 0.1, 0.1])}
+    costs = Costs(COSTS.flops, COSTS.params, COSTS.activations, seconds)
+    objective = Objective(0.02, of="latency", limits=(("step_time", 0.2), ("params", 8e6)))
+    assert objective.all_limits == (("latency", 0.02), ("step_time", 0.2), ("params", 8e6))
+    assert objective.feasible(costs).tolist() == [False, True, False]
+    np.testing.assert_allclose(objective.violation(costs), [0.5, 0.0, 1.0])
+    reward = Objective(0.02, "mnas-hard", over_target="allow", of="latency").reward(ACCURACY, costs)
+    np.testing.assert_allclose(reward, [70.0, 75.0, 40.0])
+    with pytest.raises(ValueError, match="'latency' is unknown here"):
+        objective.feasible(COSTS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -51,6 +64,8 @@ def test_limits() -> None:
         ((1e6, "feasible", None, "allow"), "without a limit"),
         ((1e6, "mnas", None, "forbid", (("memory", 1.0),)), "limit: 'memory'"),
         ((1e6, "mnas", None, "forbid", (("params", -1.0),)), "params -1.0"),
+        ((1e6, "mnas", None, "forbid", (), "latensy"), "did you mean latency"),
+        ((-0.1, "mnas", None, "forbid", (), "latency"), "target_latency: -0.1"),
     ],
 )
 def test_impossible_objectives(arguments: tuple, message: str) -> None:
@@ -97,4 +112,24 @@ def test_what_is_no_quantity(text: str) -> None:
 def test_short_numbers() -> None:
     assert [short(x) for x in (385_814_752, 5_288_548, 999, 2.5e12)] == [
         "385.8M", "5.289M", "999", "2.5e+12",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("20ms", 0.02), ("1.5s", 1.5), ("250us", 250e-6), ("250 \u00b5s", 250e-6), ("2e3 MS", 2.0)],
+)
+def test_times(text: str, value: float) -> None:
+    assert parse_seconds(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["20", "ms", "", "0ms", "-1s", "1.2.3s", "nan s", "1e999s", "2h"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError, match=r"--target-latency: .*write it like 20ms"):
+        parse_seconds(text, what="--target-latency")
+
+
+def test_short_times() -> None:
+    assert [short_seconds(x) for x in (25e-6, 0.0203, 0.9996, 1.5, 90.0)] == [
+        "25us", "20.3ms", "1s", "1.5s", "90s",
     ]  # fmt: skip

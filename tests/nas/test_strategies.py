@@ -14,11 +14,13 @@ from nas.search import search
 from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.evolution import Evolution
 from nas.strategies.nsga2 import Nsga2, crowding, front_rank
+from nas.strategies.optuna_sampler import OptunaSampler
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from tests.nas.toys import TARGET, Synthetic, b0_space, tiny_space
 
-ALL = pytest.mark.parametrize("name", catalog.STRATEGIES)
+OPTUNA = [name for name in catalog.STRATEGIES if name.startswith("optuna:")]
+ALL = pytest.mark.parametrize("name", [name for name in catalog.STRATEGIES if name not in OPTUNA])
 
 
 def make(name: str, the_space: SearchSpace, objective: Objective = TARGET) -> Strategy:
@@ -106,6 +108,33 @@ def test_failures_are_rows_that_mislead_nobody(name: str) -> None:
     history = search(the_space, Fails(), TARGET, make(name, the_space), 80, workers=8)
     assert len(history) == 80
     assert history.genotypes[history.best()][0] != 2
+
+
+@pytest.mark.parametrize("name", OPTUNA)
+def test_optunas_samplers_keep_the_promises_but_that_they_resume_exactly(name: str) -> None:
+    # 14 are enough for TPE and GP to ask their models: both draw ten at random first
+    first, second = tried(name, 14, workers=2), tried(name, 14, workers=2)
+    assert first.objective.feasible(first.costs).all()
+    assert len({genotype.tobytes() for genotype in first.genotypes}) == len(first) == 14
+    np.testing.assert_array_equal(first.genotypes, second.genotypes)
+
+
+@pytest.mark.parametrize("name", ["optuna:tpe", "optuna:nsga2"])
+def test_optunas_samplers_end_where_a_small_space_is_exhausted(name: str) -> None:
+    objective = Objective(64e6, "feasible")
+    assert len(tried(name, 100, the_space=tiny_space(), objective=objective)) == 18
+
+
+def test_an_optuna_sampler_is_told_limits_by_constraints() -> None:
+    strategy = OptunaSampler("tpe")
+    history = search(b0_space(), Synthetic(), Objective(150e6, "feasible"), strategy, 8)
+    trials = strategy._studies[history].study.get_trials()
+    violated = [trial for trial in trials if trial.constraints.get("limits", 0.0) > 0]
+    kept = [trial for trial in trials if trial.constraints.get("limits") == 0.0]
+    # each infeasible wish has its violation and a value that attracts nobody
+    assert violated
+    assert kept
+    assert min(trial.value for trial in kept) >= max(trial.value for trial in violated[-1:])
 
 
 @pytest.mark.parametrize("name", ["local", "evolution", "nsga2", "predictor"])

@@ -97,3 +97,13 @@ def test_costs_are_picked_by_row():
     table = Costs(*np.arange(9).reshape(3, 3))
     assert len(table) == 3
     assert table[table.params > 3].activations.tolist() == [7, 8]
+
+
+def test_measured_costs_stand_beside_the_exact_ones():
+    table = Costs(*np.arange(9).reshape(3, 3), extra={"latency": np.array([0.1, 0.2, 0.3])})
+    assert table[1:].get("latency").tolist() == [0.2, 0.3]
+    assert table.get("params") is table.params
+    with pytest.raises(ValueError, match=r"'energy' is unknown here; known are flops, .*, latency"):
+        table.get("energy")
+    with pytest.raises(ValueError, match="a space has step_time after"):
+        Costs(*np.arange(9).reshape(3, 3)).get("step_time")

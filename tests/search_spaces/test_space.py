@@ -169,3 +169,47 @@ def test_conditions_are_checked() -> None:
     good = SearchSpace("good", choices, dict, only_if={"expand": ("op", ("mbconv",))})
     assert good.size == 3
     assert good.encode({"op": "conv"}).tolist() == [0, 0]
+
+
+def milliseconds(genotypes: np.ndarray) -> np.ndarray:
+    return 1e-3 * (1 + genotypes.sum(1))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_measured_space_is_the_same_space_with_costs_more(name: str) -> None:
+    plain = space(name)
+    measured = plain.measured_by(latency=milliseconds)
+    genotypes = plain.sample(50, np.random.default_rng(0))
+    assert measured.name == plain.name
+    assert isinstance(measured, StagedSpace)
+    np.testing.assert_array_equal(measured.keys(genotypes), plain.keys(genotypes))
+    assert measured.decode(genotypes[0]) == plain.decode(genotypes[0])
+    costs = measured.costs(genotypes)
+    np.testing.assert_array_equal(costs.flops, plain.costs(genotypes).flops)
+    np.testing.assert_array_equal(costs.get("latency"), milliseconds(genotypes))
+    both = measured.measured_by(step_time=lambda genotypes: 3 * milliseconds(genotypes))
+    assert both.cost_names == ("flops", "params", "activations", "latency", "step_time")
+    assert plain.cost_names == ("flops", "params", "activations")
+    assert not plain.costs(genotypes).extra
+
+
+def test_the_range_of_a_measured_cost() -> None:
+    measured = space("efficientnet").measured_by(latency=milliseconds)
+    most = int((measured.option_counts - 1).sum())
+    assert measured.cost_range("latency") == pytest.approx((1e-3, 1e-3 * (1 + most)))
+    assert isinstance(measured.cost_range("flops")[0], int)
+    with pytest.raises(ValueError, match="'step_time' is unknown here"):
+        measured.cost_range("step_time")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [(np.ones(2), r"shape \(2,\) for 3"), (np.array([1, 0, 1]), "gave 0.0"),
+     (np.array([1, np.nan, 1]), "gave nan")],
+)  # fmt: skip
+def test_what_a_measurement_may_not_answer(values: np.ndarray, message: str) -> None:
+    measured = space("efficientnet").measured_by(latency=lambda genotypes: values)
+    with pytest.raises(ValueError, match=message):
+        measured.costs(np.zeros((3, 28), np.int8))
+    with pytest.raises(ValueError, match="'speed' is no measured cost"):
+        measured.measured_by(speed=milliseconds)

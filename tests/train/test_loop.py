@@ -17,7 +17,7 @@ import torch
 from search_spaces.network import Network, build
 from tests.train import toys
 from tests.train.two_processes import without_norms
-from train import loop, state
+from train import loop, state, steps
 from train.checkpoint import read_state, read_weights
 from train.loop import Report, train
 
@@ -262,7 +262,7 @@ def test_steps_share_their_images_without_overlap() -> None:
     for rank in range(2):
         here = World(rank, 2, torch.device("cpu"))
         run = begin(toys.NETWORK, toys.data(), recipe, here, 0, None)
-        for step in loop._parts(run, order):
+        for step in steps.parts(run, order):
             seen[rank] += step.indices[step.part].tolist()
     assert sorted(seen[0] + seen[1]) == list(range(32))
     assert math.isclose(len(seen[0]), len(seen[1]))

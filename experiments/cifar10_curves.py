@@ -1,0 +1,108 @@
+"""Learning curves of random small networks on CIFAR-10, recorded once, to replay searches on.
+
+What: 48 networks drawn uniformly from those of the compact space within 4M FLOPs at 32 px, each
+trained for 9 epochs of a fifth of the images by the proxy recipe (`nas.evaluators.proxy`) and
+scored on the minival after each; the first 8 also with a second seed, for the noise of a seed.
+Seconds are processor time of one thread, which other programs on the machine hardly change.
+Expected: 50 to 70% at the end, and ranks after 3 epochs that mostly last. Measured:
+results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command goes on. Command:
+
+    python -m experiments.cifar10_curves --data parquet:../shared/data/cifar10
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.arms import Arm, arguments, mean_and_sd, run_all
+from experiments.common import RESULTS, one_line_errors
+from nas.history import History
+from nas.objective import Objective
+from nas.strategies.base import sample_fresh
+from search_spaces.catalog import space
+from search_spaces.space import SearchSpace
+
+RESULT = RESULTS / "cifar10_curves.json"
+NETWORKS, REPEATED = 48, 8
+LIMIT = 4_000_000
+EPOCHS, SHARE = 9, 0.2
+FIDELITY = f"epochs={EPOCHS},share={SHARE}"
+
+
+def compact_space() -> SearchSpace:
+    """The space of all CIFAR-10 experiments."""
+    return space("compact", resolution=32, classes=10, small_images=True)
+
+
+def genotypes() -> np.ndarray:
+    """The networks, int8 [NETWORKS, decisions]."""
+    history = History(compact_space(), Objective(LIMIT, "feasible"))
+    return sample_fresh(history, NETWORKS, np.random.default_rng(0))
+
+
+def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
+    """One learning curve, as plain data."""
+    from nas.evaluators.proxy import Fidelity, load_proxy
+    from train.recipe import preset
+
+    the_space, genotype = compact_space(), genotypes()[int(name)]
+    proxy = load_proxy(
+        data, preset("proxy"), Fidelity(EPOCHS, SHARE), device="cpu", threads=1,
+        clock=time.process_time,
+    )  # fmt: skip
+    curve = list(proxy.curve(the_space, genotype, seed=seed))
+    costs = the_space.costs(genotype[None])
+    return {
+        "choices": the_space.choices_of(genotype),
+        "flops": int(costs.flops[0]), "params": int(costs.params[0]),
+        "accuracy": [round(point.accuracy, 2) for point in curve],
+        "seconds": [round(point.seconds, 2) for point in curve],
+    }  # fmt: skip
+
+
+def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
+    """How spread the networks are, and how much a seed changes."""
+    final = {arm: outcome["accuracy"][-1] for arm, outcome in done.items()}
+    spread = [value for (_, seed), value in final.items() if seed == 0]
+    pairs = [
+        final[name, 0] - value
+        for (name, seed), value in final.items()
+        if seed == 1 and (name, 0) in final
+    ]
+    noise = float(np.sqrt(np.mean(np.square(pairs)) / 2)) if pairs else None
+    return {
+        "networks": mean_and_sd(spread) if spread else None,
+        "seed_noise_sd": None if noise is None else round(noise, 3),
+        "seconds": mean_and_sd([each["seconds"][-1] for each in done.values()]) if done else None,
+    }
+
+
+def main() -> None:
+    """Record what is missing."""
+    parser = arguments(__doc__, name="cifar10_curves", seeds=[0])
+    parser.add_argument("--data", required=True)
+    args = parser.parse_args()
+    names = [f"{index:02d}" for index in range(NETWORKS)]
+    arms = [(name, 0) for name in names] + [(name, 1) for name in names[:REPEATED]]
+    settings = {
+        "space": "compact", "limit_flops": LIMIT, "recipe": "proxy", "fidelity": FIDELITY,
+        "clock": "processor seconds of one thread",
+    }  # fmt: skip
+
+    def run(name: str, seed: int, folder: Path) -> dict[str, Any]:
+        return recorded(name, seed, args.data)
+
+    result = run_all(args, arms, run, settings, summary)
+    if result is not None:
+        shown = ("partial", "networks", "seed_noise_sd", "seconds")
+        print(json.dumps({name: result[name] for name in shown}, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))

@@ -1,0 +1,144 @@
+"""A search by measurement, end to end: CIFAR-10, 4M FLOPs, two processors, under an hour.
+
+What: (1) `nas.search --evaluator proxy` on the compact space; (2) the same command with the
+strategy `random`, 15 networks and no early stopping: what one finds by trying; (3) the network
+found, the best of the 15, and EfficientNet-B0 narrowed until it fits the same FLOPs in its form
+for small images, each trained by the whole recipe `proxy` (10 epochs of all images) with three
+seeds and scored on the test images. The networks of (1) and (2) are chosen on images held out of
+the training set; the test images are looked at in (3) only.
+Expected: the found network ahead of both by more than the deviation between seeds. Measured:
+results/cifar10_search.json and .png (the search's own figure). Time: an hour for (1), a quarter
+for (2), three quarters for (3); the same command goes on where it was interrupted. Command:
+
+    python -m experiments.cifar10_search --data parquet:../shared/data/cifar10
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
+from experiments.common import RESULTS, one_line_errors
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import zoo
+from search_spaces.cost import cost
+from search_spaces.scale import for_small_images, scale
+
+NAME = "cifar10_search"
+TARGET = 4_000_000
+SEARCHES = {
+    "search": ["--budget", "160", "--max-time", "3000s"],
+    "random": ["--strategy", "random", "--budget", "15", "--scheduler", "fifo",
+               "--finalists", "0"],
+}  # fmt: skip
+COMMON = ["--evaluator", "proxy", "--space", "compact", "--target-flops", "4M", "--reward",
+          "feasible"]  # fmt: skip
+FIDELITY = "epochs=9,share=0.2"
+NARROWED = "EfficientNet-B0 narrowed"
+
+
+def narrowed_b0() -> Architecture:
+    """B0 for 32 px and 10 classes, as wide as the target allows."""
+    base = for_small_images(zoo("efficientnet_b0"))
+    widths = (scale(base, width=step / 100, resolution=32 / 224) for step in range(100, 5, -1))
+    fits = (network for network in widths if cost(network).flops <= TARGET)
+    return Architecture.from_dict({**json.loads(next(fits).to_json()), "classes": 10})
+
+
+def search(args: Any, name: str) -> Path:
+    """The folder of a finished search; begun, or gone on with, if need be."""
+    folder = args.work / name
+    state = folder / "search.json"
+    if state.exists() and json.loads(state.read_text())["status"] in ("finished", "out of time"):
+        return folder
+    begin = [*COMMON, *SEARCHES[name], "--data", args.data, "--fidelity", FIDELITY,
+             "--workers", str(args.processes)]  # fmt: skip
+    words = ["--resume"] if (folder / "study.db").exists() else begin
+    command = [sys.executable, "-m", "nas.search", *words, "--out", str(folder)]
+    if subprocess.run(command).returncode:
+        raise ValueError(f"{name}: the search failed; see above")
+    return folder
+
+
+def networks(work: Path) -> dict[str, Architecture]:
+    """What is trained in the end, by name."""
+    best = {
+        name: Architecture.from_dict(
+            json.loads((work / name / "best.json").read_text())["architecture"]
+        )
+        for name in SEARCHES
+    }
+    return {"found": best["search"], "best of 15 random": best["random"], NARROWED: narrowed_b0()}
+
+
+def trained(source: str, architecture: Architecture, seed: int, folder: Path) -> dict[str, Any]:
+    """Test accuracy after the whole recipe."""
+    from train.data import load
+    from train.loop import train
+    from train.recipe import change, preset
+
+    recipe = change(preset("proxy"), ["minival=0", f"seed={seed}"])
+    data = load(source, minival=0.0, seed=seed)
+    result = train(architecture, data, recipe, checkpoint=folder, device="cpu")
+    assert result.test is not None, result.failed
+    return {
+        "test_top1": round(result.test.top1, 2), "seconds": round(result.seconds, 1),
+        "flops": cost(architecture).flops, "params": cost(architecture).params,
+    }  # fmt: skip
+
+
+def searched(work: Path) -> dict[str, Any]:
+    """What the searches' own records say."""
+    found = {}
+    for name in SEARCHES:
+        record = json.loads((work / name / "search.json").read_text())
+        best = json.loads((work / name / "best.json").read_text())
+        chosen = ("choices", "flops", "params", "accuracy", "accuracy_std", "evaluations")
+        found[name] = {
+            "settings": {key: value for key, value in record["settings"].items()
+                         if value not in (None, [])},
+            "status": record["status"], **record["outcome"],
+            "best": {key: best[key] for key in chosen},
+        }  # fmt: skip
+    return found
+
+
+def main() -> None:
+    """Search, search at random, then train what came out."""
+    parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
+    parser.add_argument("--data", required=True)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    if not args.only:
+        for name in SEARCHES:
+            search(args, name)
+        shutil.copyfile(args.work / "search" / "pareto.png", RESULTS / f"{NAME}.png")
+    finals = networks(args.work)
+    settings = {
+        "target_flops": TARGET, "fidelity": FIDELITY, "final_recipe": "proxy, minival=0",
+        "networks": {name: json.loads(network.to_json()) for name, network in finals.items()},
+    }  # fmt: skip
+
+    def run(name: str, seed: int, folder: Path) -> dict[str, Any]:
+        return trained(args.data, finals[name], seed, folder)
+
+    def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
+        tops = {
+            name: mean_and_sd([row["test_top1"] for (arm, _), row in done.items() if arm == name])
+            for name in finals
+            if any(arm == name for arm, _ in done)
+        }
+        return {"test_top1": tops, "searches": searched(args.work)}
+
+    result = run_all(args, each_seed(list(finals), args.seeds), run, settings, summary)
+    if result is not None:
+        print(json.dumps(result["test_top1"], indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))

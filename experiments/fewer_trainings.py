@@ -1,0 +1,96 @@
+"""How many trainings do sixteen workers waste, and how many does early stopping save?
+
+Both questions are replayed on a simulated cluster, whose clock is that of the trainings.
+
+(a) Sixteen workers. The B0 space under 400M FLOPs; accuracies are the ImageNet surrogate's plus
+training-seed noise of 0.2 points (as in `experiments.compare_strategies`), durations a regression
+of the measured `train_time` with its held-out residuals drawn for each network. Measured: the
+evaluations that a search with 16 in flight is given to reach the accuracy of the one-at-a-time
+predictor after 50, 80 and 100 (noise-free accuracy of the best of the five that looked best, mean
+over the seeds, interpolated; the first n evaluations are the first n begun, so that all that were
+paid for count). Loss: that over 50, 80 and 100, less 1. And seconds on the cluster's clock.
+Expected: the predictor loses at most 15%.
+
+(b) Early stopping. A search through the networks whose learning curves
+`experiments.cifar10_curves` recorded, with ASHA and without. Regret: points between the best
+recorded accuracy and the best one known after all epochs. Cost: training seconds of all workers,
+those of unfinished evaluations included. Measured, each against the same search without ASHA:
+seconds until the mean regret over the seeds is that of the full search after half the networks;
+mean seconds until the best network, but for the noise of a training seed, is known in full (a
+search that never finds it pays for training all networks in full on top); seconds for the whole
+pool and the regret left. Expected: the predictor with ASHA needs at most half the seconds.
+ASHA's first rung and factor were chosen by looking at these curves (table `asha_grid`).
+
+Against Optuna's TPE run the same way. Measured: results/fewer_trainings.json.
+Time: 10 minutes on one core; rerun to go on where it stopped. Command:
+
+    python -m experiments.fewer_trainings --data ../shared/data [--seeds 20] [--processes 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from experiments.cifar10_curves import RESULT as CURVES
+from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.replay_jobs import job_of, planned, run, settings_of
+from experiments.replay_tables import draw, markdown, summary
+from train.files import write_json
+
+
+def load(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Runs already made; those of other curves are made anew."""
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    known, wanted = content["settings"], json.loads(json.dumps(settings))
+    kept = []
+    for part, names in (("async", set(wanted) - {"curves", "rungs"}), ("curves", {"curves"})):
+        if all(known.get(name) == wanted[name] for name in names):
+            kept += [run for run in content["runs"] if run["part"] == part]
+    return kept
+
+
+def main() -> None:
+    """Run what is missing, write results as they come, print the tables, draw the figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, required=True, help="the folder shared/data")
+    parser.add_argument("--curves", type=Path, default=CURVES, help="of experiments.cifar10_curves")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS / "fewer_trainings.json")
+    args = parser.parse_args()
+    settings = settings_of(args.data, args.curves)
+    runs = load(args.out, settings)
+    jobs = planned(args.seeds)
+    done = {job_of(run) for run in runs}
+    todo = [job for job in jobs if job not in done]
+
+    def write() -> dict[str, Any]:
+        missing = set(jobs) - {job_of(run) for run in runs}
+        result = {
+            "complete": not missing and settings["curves"]["complete"], "settings": settings,
+            **settings_of_machine(), "summary": summary(runs, settings), "runs": runs,
+        }  # fmt: skip
+        write_json(args.out, result)
+        return result
+
+    with ProcessPoolExecutor(args.processes) as pool:
+        waiting = [pool.submit(run, job, args.data, args.curves) for job in todo]
+        for count, future in enumerate(as_completed(waiting), start=1):
+            runs.append(future.result())
+            if count % 20 == 0:
+                print(f"{count} of {len(todo)}", file=sys.stderr, flush=True)
+                write()
+    result = write()
+    print(markdown(result["summary"]))
+    draw(args.out.with_suffix(".png"), result)
+
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))

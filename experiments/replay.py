@@ -1,0 +1,142 @@
+"""Searches replayed on a simulated cluster, for `experiments.fewer_trainings`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.strategy_runs import NOISE, REFERENCE, best_of_five
+from nas import catalog
+from nas.asynchronous import Plan, search_asynchronously
+from nas.evaluators.base import Point
+from nas.evaluators.surrogate import load_surrogate
+from nas.history import History
+from nas.objective import Objective
+from nas.strategies.bayes import Basis, make_basis
+from nas.workers import Simulated
+from search_spaces.catalog import space
+from search_spaces.space import SearchSpace
+
+OUTLIER = 6_000.0  # seconds; longer measurements waited for something else
+RIDGE = 1.0  # on standardised features; the R2 changes in the third digit between 0.1 and 10
+HELD_OUT = 0.2  # share of the measurements that tells R2 and residuals
+
+
+@dataclass(frozen=True)
+class Durations:
+    """Seconds that a network trains: a regression of log seconds, and what it leaves unexplained.
+
+    center, spread  [features] of the features of `basis`.
+    weights    [1 + features], of standardised features.
+    residuals  of the held-out measurements, in log seconds, to draw from.
+    r2         on the held-out measurements.
+    """
+
+    space: SearchSpace
+    basis: Basis
+    center: np.ndarray
+    spread: np.ndarray
+    weights: np.ndarray
+    residuals: np.ndarray
+    r2: float
+    dropped: int
+
+    def seconds(self, genotype: np.ndarray, seed: int) -> float:
+        """Of one genotype [decisions]; the unexplained part depends on network and seed only."""
+        rng = np.random.default_rng([1, seed, int(self.space.keys(genotype[None])[0])])
+        described = self.basis.describe(genotype[None], self.space.costs(genotype[None]))
+        scaled = (self.basis.features(described)[0] - self.center) / self.spread
+        explained = self.weights[0] + scaled @ self.weights[1:]
+        return float(np.exp(explained + rng.choice(self.residuals)))
+
+
+def fit_durations(measurements: Path) -> Durations:
+    """Fitted to the `train_time` of a parquet file of measured networks of the B0 space."""
+    import pandas
+
+    the_space = space("efficientnet")
+    table = pandas.read_parquet(measurements, columns=[*the_space.choices, "train_time"])
+    seconds = table["train_time"].to_numpy()
+    kept = seconds <= OUTLIER
+    columns = [
+        [options.index(value) for value in table[name][kept]]
+        for name, options in the_space.choices.items()
+    ]
+    genotypes, logs = np.array(columns, np.int8).T, np.log(seconds[kept])
+    basis = make_basis(the_space)
+    raw = basis.features(basis.describe(genotypes, the_space.costs(genotypes)))
+    center, spread = raw.mean(0), raw.std(0) + 1e-9
+    design = np.concatenate([np.ones((len(raw), 1)), (raw - center) / spread], axis=1)
+    order = np.random.default_rng(0).permutation(len(logs))
+    held, used = np.split(order, [int(HELD_OUT * len(logs))])
+    penalty = RIDGE * np.eye(design.shape[1])
+    weights = np.linalg.solve(design[used].T @ design[used] + penalty, design[used].T @ logs[used])
+    residuals = logs[held] - design[held] @ weights
+    r2 = 1 - float((residuals**2).mean() / logs[held].var())
+    return Durations(the_space, basis, center, spread, weights, residuals, r2, int((~kept).sum()))
+
+
+def run(name: str, seed: int, *, workers: int, budget: int, durations: Durations) -> dict[str, Any]:
+    """One search of the B0 space on so many simulated workers.
+
+    accuracy  noise-free accuracy of the best of the five that looked best, among the first n
+              networks that were begun, for n = 1 ... budget: what a search with that budget finds.
+    seconds   on the clock of the cluster when the first n have ended.
+    """
+    surrogate, the_space = load_surrogate("imagenet"), space("efficientnet")
+    begun: list[np.ndarray] = []
+
+    def curve(genotype: np.ndarray, _: int) -> list[Point]:
+        begun.append(genotype)
+        key = int(the_space.keys(genotype[None])[0])
+        mean = surrogate.predict(genotype[None])[0][0]
+        seen = float(mean + NOISE * np.random.default_rng([seed, key]).normal())
+        return [Point(1, seen, durations.seconds(genotype, seed))]
+
+    objective = Objective(REFERENCE[1], "feasible")
+    history = History(the_space, objective)
+    cluster = Simulated(curve, capacity=workers, steps=1)
+    ended: list[float] = []
+    search_asynchronously(
+        history, catalog.strategy(name, the_space, objective), cluster,
+        Plan(budget, seed=seed), record=lambda _: ended.append(cluster.now),
+    )  # fmt: skip
+    rows = {int(key): row for row, key in enumerate(the_space.keys(history.genotypes))}
+    order = np.array([rows[int(key)] for key in the_space.keys(np.array(begun))])
+    observed, clock = history.accuracy[order], np.maximum.accumulate(np.array(ended)[order])
+    truth = surrogate.predict(history.genotypes)[0][order]
+    counts = range(1, budget + 1)
+    return {
+        "strategy": name, "workers": workers, "seed": seed,
+        "accuracy": packed([best_of_five(observed[:n], truth[:n]) for n in counts], 3),
+        "seconds": packed(clock, 0),
+    }  # fmt: skip
+
+
+def packed(values: Sequence[float] | np.ndarray, digits: int) -> str:
+    """Numbers as one line of a result file; `unpacked` gives them back."""
+    return " ".join(f"{value:.{digits}f}" for value in values)
+
+
+def unpacked(line: str) -> np.ndarray:
+    """What `packed` wrote, float64."""
+    return np.array(line.split(), np.float64)
+
+
+def evaluations_to(curve: np.ndarray, accuracy: float) -> float:
+    """Evaluations after which a curve of accuracy after 1, 2, ... reaches that, interpolated.
+
+    Infinite where it never does. A curve counts as the best it has been so far.
+    """
+    best = np.maximum.accumulate(curve)
+    reached = np.flatnonzero(best >= accuracy)
+    if not len(reached):
+        return float("inf")
+    row = int(reached[0])
+    if row == 0:
+        return 1.0
+    return row + float((accuracy - best[row - 1]) / (best[row] - best[row - 1]))

@@ -1,0 +1,146 @@
+"""Searches with and without early stopping, replayed over recorded learning curves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.cifar10_curves import LIMIT, compact_space
+from experiments.replay import packed, unpacked
+from nas.asha import Asha
+from nas.asynchronous import Plan, search_asynchronously
+from nas.evaluators.base import Point
+from nas.history import History
+from nas.objective import Objective
+from nas.strategies.base import Strategy
+from nas.strategies.optuna_sampler import OptunaSampler
+from nas.strategies.predictor import Predictor
+from nas.strategies.random_search import Random
+from nas.workers import Simulated
+from search_spaces.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Recorded learning curves of m networks, all of as many steps.
+
+    genotypes  int8 [m, decisions]; accuracy percent and seconds so far, float64 [m, steps].
+    noise      standard deviation of the last accuracy over training seeds, in points; NaN where
+               no network was recorded twice.
+    complete   whether all networks that were to be recorded are in.
+    """
+
+    space: SearchSpace
+    genotypes: np.ndarray
+    accuracy: np.ndarray
+    seconds: np.ndarray
+    noise: float
+    complete: bool
+
+    @property
+    def steps(self) -> int:
+        """Points of every curve."""
+        return self.accuracy.shape[1]
+
+
+def read_curves(path: Path) -> Curves:
+    """What `experiments.cifar10_curves` recorded; ValueError where that is less than two curves."""
+    if not path.is_file():
+        raise ValueError(f"curves: {path} does not exist; experiments.cifar10_curves records it")
+    content = json.loads(path.read_text())
+    the_space = compact_space()
+    first = [arm for arm in content["arms"] if arm["seed"] == 0]
+    if len(first) < 2:
+        raise ValueError(f"curves: {path} holds {len(first)} networks; at least 2 are needed")
+    noise = content["seed_noise_sd"]
+    return Curves(
+        the_space,
+        np.stack([the_space.encode(arm["choices"]) for arm in first]),
+        np.array([arm["accuracy"] for arm in first], np.float64),
+        np.array([arm["seconds"] for arm in first], np.float64),
+        float("nan") if noise is None else float(noise),
+        not content["partial"],
+    )
+
+
+# with the pool that there is: a predictor chooses in it, the others' wishes go to the nearest
+SEARCHES: dict[str, Callable[[Curves, Objective], Strategy]] = {
+    "predictor": lambda curves, objective: Predictor(
+        curves.space, objective, pool=curves.genotypes
+    ),
+    "random": lambda curves, objective: Random(),
+    "optuna:tpe": lambda curves, objective: OptunaSampler("tpe"),
+}
+
+
+def run(name: str, seed: int, curves: Curves, *, workers: int, asha: Asha | None) -> dict[str, Any]:
+    """One search through all recorded networks.
+
+    spent    training seconds of all workers when each full evaluation was known, rising.
+    regret   points between the best recorded accuracy and the best one known in full by then.
+    total, wall  training seconds, and seconds on the clock of the cluster, of the whole search.
+    """
+    rows = {int(key): row for row, key in enumerate(curves.space.keys(curves.genotypes))}
+
+    def curve(genotype: np.ndarray, _: int) -> list[Point]:
+        row = rows[int(curves.space.keys(genotype[None])[0])]
+        both = zip(curves.accuracy[row], curves.seconds[row], strict=True)
+        return [Point(step, float(a), float(s)) for step, (a, s) in enumerate(both, start=1)]
+
+    objective = Objective(LIMIT, "feasible")
+    history = History(curves.space, objective)
+    cluster = Simulated(curve, capacity=workers, steps=curves.steps)
+    spent: list[float] = []
+    search_asynchronously(
+        history, SEARCHES[name](curves, objective), cluster,
+        Plan(len(curves.genotypes), seed=seed, asha=asha, pool=curves.genotypes),
+        record=lambda _: spent.append(cluster.busy),
+    )  # fmt: skip
+    full = history.full
+    best = np.maximum.accumulate(history.accuracy[full])
+    return {
+        "strategy": name, "workers": workers, "seed": seed, "asha": asha is not None,
+        "spent": packed(np.array(spent)[full], 1),
+        "regret": packed(curves.accuracy[:, -1].max() - best, 2),
+        "total": round(float(history.seconds.sum()), 1), "wall": round(cluster.now, 1),
+    }  # fmt: skip
+
+
+def seconds_known(run: dict[str, Any], networks: int) -> float:
+    """Training seconds spent when so many networks were known in full."""
+    return float(unpacked(run["spent"])[networks - 1])
+
+
+def regret_at(runs: list[dict[str, Any]], seconds: np.ndarray) -> np.ndarray:
+    """Mean regret [k] over the runs when so many seconds [k] were spent; NaN while any of them
+    knows nothing in full."""
+    each = []
+    for one in runs:
+        known = np.searchsorted(unpacked(one["spent"]), seconds, side="right") - 1
+        each.append(np.where(known >= 0, unpacked(one["regret"])[known], np.nan))
+    return np.mean(each, axis=0)
+
+
+def seconds_to_mean(runs: list[dict[str, Any]], regret: float) -> float:
+    """Training seconds until the mean regret over the runs is at most that; infinite if never."""
+    moments = np.unique(np.concatenate([unpacked(one["spent"]) for one in runs]))
+    reached = np.flatnonzero(regret_at(runs, moments) <= regret)
+    return float(moments[reached[0]]) if len(reached) else float("inf")
+
+
+def seconds_to_each(runs: list[dict[str, Any]], regret: float, penalty: float) -> np.ndarray:
+    """For each run, training seconds until its regret is at most that, [runs].
+
+    A run that never gets there is charged with all it spent and `penalty` seconds more.
+    """
+    needed = []
+    for one in runs:
+        reached = np.flatnonzero(unpacked(one["regret"]) <= regret)
+        spent = unpacked(one["spent"])
+        needed.append(spent[reached[0]] if len(reached) else one["total"] + penalty)
+    return np.array(needed)

@@ -1,0 +1,78 @@
+"""The runs of `experiments.fewer_trainings`, in a module that its processes can import."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+from experiments import replay, replay_curves
+from experiments.strategy_runs import NOISE, REFERENCE, oracle_digest
+from nas.asha import Asha
+
+WORKERS = 16
+BUDGETS = {"predictor": 120, "optuna:tpe-multivariate": 120, "optuna:tpe": 120}
+CLUSTERS = (1, 4, 16)  # workers of the searches through recorded curves
+RUNGS = (2, 3.0)  # ASHA's first rung and factor, chosen in the grid below
+GRID = tuple(itertools.product((1, 2, 3), (2.0, 3.0, 4.0)))
+GRID_WORKERS = 4
+
+Job = tuple[str, str, int, int, tuple[int, float] | None]  # part, strategy, workers, seed, ASHA
+
+
+def planned(seeds: int) -> list[Job]:
+    """All runs, the first seed of all first."""
+    jobs: list[Job] = []
+    for seed in range(seeds):
+        jobs += [("async", name, workers, seed, None)
+                 for name in BUDGETS for workers in (1, WORKERS)]  # fmt: skip
+        jobs += [("curves", name, workers, seed, rungs) for name in replay_curves.SEARCHES
+                 for workers in CLUSTERS for rungs in (None, RUNGS)]  # fmt: skip
+        jobs += [("curves", "predictor", GRID_WORKERS, seed, rungs)
+                 for rungs in GRID if rungs != RUNGS]  # fmt: skip
+    return jobs
+
+
+def run(job: Job, data: Path, curves_file: Path) -> dict[str, Any]:
+    """One replayed search, as plain data."""
+    part, name, workers, seed, rungs = job
+    if part == "async":
+        durations = _durations(data / "imagenet_measurements" / "train.parquet")
+        outcome = replay.run(name, seed, workers=workers, budget=BUDGETS[name], durations=durations)
+    else:
+        curves = replay_curves.read_curves(curves_file)
+        asha = None if rungs is None else Asha(curves.steps, *rungs)
+        outcome = replay_curves.run(name, seed, curves, workers=workers, asha=asha)
+    return {"part": part, **outcome, "rungs": None if rungs is None else list(rungs)}
+
+
+_durations = functools.cache(replay.fit_durations)
+
+
+def job_of(run: dict[str, Any]) -> Job:
+    """The job that a run was."""
+    rungs = None if run["rungs"] is None else (int(run["rungs"][0]), float(run["rungs"][1]))
+    return run["part"], run["strategy"], run["workers"], run["seed"], rungs
+
+
+def settings_of(data: Path, curves_file: Path) -> dict[str, Any]:
+    """What all runs have in common."""
+    durations = _durations(data / "imagenet_measurements" / "train.parquet")
+    curves = replay_curves.read_curves(curves_file)
+    return {
+        "target_flops": REFERENCE[1], "noise": NOISE, "oracle": oracle_digest(),
+        "budgets": BUDGETS, "rungs": list(RUNGS),
+        "train_time": {
+            "r2_held_out": round(durations.r2, 3), "outliers_dropped": durations.dropped,
+            "residual_sd_log": round(float(durations.residuals.std()), 3),
+        },
+        "curves": {
+            "networks": len(curves.genotypes), "steps": curves.steps,
+            "complete": curves.complete,
+            "seed_noise_sd": None if math.isnan(curves.noise) else curves.noise,
+            "best": float(curves.accuracy[:, -1].max()),
+            "seconds": round(float(curves.seconds[:, -1].sum()), 1),
+        },
+    }  # fmt: skip

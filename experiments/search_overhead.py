@@ -1,0 +1,91 @@
+"""What the search loop itself costs: waiting workers, and time of the driver for each evaluation.
+
+What: (a) 32 evaluations that sleep one second, on 8 processes of a Ray that is started here with
+8 declared processors, recorded in an sqlite study: ideal are 4 s, from the moment the processes
+are up. (b) 300 evaluations that take no time at all, in this process, with the same study: what
+is left is the loop, the strategy and the database. Expected: (a) within 1.25 times the ideal, (b)
+under 20 ms each. Measured: results/search_overhead.json. Time: a minute. Command:
+
+    python -m experiments.search_overhead
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.sleeping import Sleeping
+from nas import catalog
+from nas.asynchronous import Plan, search_asynchronously
+from nas.history import History
+from nas.objective import Objective
+from nas.study import open_study
+from nas.workers import InProcess, OnCluster, Workers
+from search_spaces.catalog import space
+from train.files import write_json
+
+RESULT = RESULTS / "search_overhead.json"
+TRIALS, SLOTS, SECONDS = 32, 8, 1.0
+MANY = 300
+
+
+def timed_search(workers: Workers, strategy: str, budget: int, folder: Path) -> dict[str, float]:
+    """Seconds of a search with a study in the folder, and of the driver's processor in it."""
+    the_space, objective = space("efficientnet"), Objective(400e6)
+    history = History(the_space, objective)
+    chosen = catalog.strategy(strategy, the_space, objective)
+    storage = f"sqlite:///{folder / 'study.db'}"
+    with open_study(storage, "overhead", the_space, objective, settings={}, resume=False) as study:
+        wall, processor = time.perf_counter(), time.process_time()
+        search_asynchronously(history, chosen, workers, Plan(budget), study=study)
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+    assert history.full.sum() == budget
+    return {"seconds": round(wall, 3), "processor_seconds": round(processor, 3)}
+
+
+def waiting() -> dict[str, Any]:
+    """(a): evaluations that sleep, on processes that are up."""
+    workers = OnCluster(Sleeping, space("efficientnet"), steps=1, slots=SLOTS)
+    try:
+        started = time.perf_counter()
+        while workers.capacity < SLOTS:
+            workers.wait(1.0)
+        up = time.perf_counter() - started
+        with tempfile.TemporaryDirectory() as folder:
+            found = timed_search(workers, "random", TRIALS, Path(folder))
+    finally:
+        workers.close()
+    ideal = TRIALS * SECONDS / SLOTS
+    return found | {
+        "trials": TRIALS, "processes": SLOTS, "ideal_seconds": ideal,
+        "over_ideal": round(found["seconds"] / ideal, 3), "seconds_until_up": round(up, 1),
+    }  # fmt: skip
+
+
+def driving(strategy: str) -> dict[str, Any]:
+    """(b): evaluations that take no time."""
+    with tempfile.TemporaryDirectory() as folder:
+        workers = InProcess(Sleeping(0.0), space("efficientnet"))
+        found = timed_search(workers, strategy, MANY, Path(folder))
+    each = 1e3 * found["seconds"] / MANY
+    return found | {"trials": MANY, "milliseconds_each": round(each, 2)}
+
+
+def main() -> None:
+    """Measure and write the result."""
+    result = {
+        "settings": {"seconds": SECONDS, "storage": "sqlite"}, **settings_of_machine(),
+        "sleeping": waiting(),
+        "driver": {strategy: driving(strategy) for strategy in ("random", "predictor")},
+    }  # fmt: skip
+    write_json(RESULT, result)
+    print(json.dumps({name: result[name] for name in ("sleeping", "driver")}, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))

@@ -1,0 +1,286 @@
+"""The loop for evaluations that take their time: nobody waits for anybody.
+
+    free worker? -> propose -> claim -> evaluate -> stop early? -> record -> extend the history
+
+The same steps as `nas.search.search`, with workers that answer when they are ready. A proposal is
+a function of the history (what has ended, and what is being evaluated now) and random numbers of
+(seed, evaluations begun so far): with one worker and deterministic evaluations, a search that was
+killed at any moment and goes on from its study is the search that was never killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.asha import Asha
+from nas.evaluators.base import Answer, Evaluations, Point
+from nas.history import History
+from nas.search import PATIENCE, check_whole, nearest_in_pool
+from nas.strategies.base import Strategy, admitted
+from nas.workers import Workers
+from search_spaces.cost import Costs
+
+if TYPE_CHECKING:
+    from nas.study import Study
+
+LISTEN = 1.0  # seconds that the loop waits for workers before it looks at the study again
+FEWEST = 8  # evaluations before the share of failures says anything
+
+
+class TooManyFailures(RuntimeError):
+    """Most evaluations fail: going on would waste the rest of the budget."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an asynchronous search does, beside proposing.
+
+    budget    networks to evaluate.
+    seed      of the proposals.
+    asha      stops what lags behind, or None: everything is evaluated to the end.
+    finalists so many of the best are evaluated again, until each has `repeats` seeds.
+    seconds   no evaluation of a new network begins later than this; None: no limit.
+    failures  the share of failed evaluations that ends the search, once there are `FEWEST`.
+    pool      the only genotypes that can be evaluated, [m, decisions]; None: all of the space.
+    """
+
+    budget: int
+    seed: int = 0
+    asha: Asha | None = None
+    finalists: int = 0
+    repeats: int = 1
+    seconds: float | None = None
+    failures: float = 0.5
+    pool: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        check_whole(budget=self.budget, repeats=self.repeats)
+        if not 0 < self.failures <= 1:
+            raise ValueError(f"failures: {self.failures!r} is not allowed; use a share up to 1")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ValueError(f"seconds: {self.seconds!r} is not allowed; use a number above 0")
+
+
+@dataclass(frozen=True)
+class Job:
+    """An evaluation under way."""
+
+    genotype: np.ndarray
+    costs: Costs
+    seed: int
+
+
+def search_asynchronously(
+    history: History,
+    strategy: Strategy,
+    workers: Workers,
+    plan: Plan,
+    *,
+    study: Study | None = None,
+    record: Callable[[History], None] | None = None,
+) -> str:
+    """Evaluate until the plan is fulfilled; `history` is extended in place.
+
+    study   what is known and claimed by all who work on this search; the history is read from it
+            first. None: nobody else does, and nothing outlives this process.
+    record  called with the history whenever it has grown.
+
+    Returns "finished", "exhausted" (nothing new within the limits is left) or "out of time".
+    Raises TooManyFailures, and what the study raises when it is lost. The workers stay open.
+    """
+    return _Driver(history, strategy, workers, plan, study, record).run()
+
+
+@dataclass
+class _Driver:
+    history: History
+    strategy: Strategy
+    workers: Workers
+    plan: Plan
+    study: Study | None
+    record: Callable[[History], None] | None
+    running: dict[int, Job] = field(default_factory=dict)
+    lost: list[tuple[np.ndarray, int]] = field(default_factory=list)  # genotypes and seeds
+    begun: int = 0  # evaluations of new networks, where there is no study to count them
+    claimed: set[tuple[int, int]] = field(default_factory=set)  # keys and seeds asked for by us
+    stalled: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> str:
+        self.look_around()
+        while True:
+            self.start_new()
+            self.start_repeats()
+            if self.is_done():
+                return self.ending()
+            self.listen()
+            self.look_around()
+
+    def is_done(self) -> bool:
+        if self.running or self.lost or len(self.history.pending) or not self.is_complete():
+            return False
+        return not list(self.repeats_due())
+
+    def is_complete(self) -> bool:
+        """Whether nothing new is to come."""
+        full = self.begun_by_all() >= self.plan.budget
+        return full or self.stalled >= PATIENCE or self.out_of_time()
+
+    def ending(self) -> str:
+        if self.begun_by_all() >= self.plan.budget:
+            return "finished"
+        return "out of time" if self.out_of_time() else "exhausted"
+
+    def out_of_time(self) -> bool:
+        limit = self.plan.seconds
+        return limit is not None and time.monotonic() - self.started > limit
+
+    def begun_by_all(self) -> int:
+        return self.begun if self.study is None else self.study.started
+
+    def look_around(self) -> None:
+        """Take in what others have found, and what they have left undone."""
+        if self.study is None:
+            jobs = [job.genotype for job in self.running.values()]
+            shape = (len(jobs), len(self.history.space.choices))
+            self.history.pending = np.array(jobs, np.int8).reshape(shape)
+            return
+        self.study.beat()
+        self.lost += self.study.abandoned()
+        known = len(self.history)
+        self.study.sync(self.history)
+        if len(self.history) > known:
+            self.rebuild_rungs(known)
+            self.tell()
+
+    def rebuild_rungs(self, known: int) -> None:
+        """Record the learning curves of rows that came from the study."""
+        for row in range(known, len(self.history)):
+            job = Job(self.history.genotypes[row], self.history.costs[row : row + 1], 0)
+            for point in self.history.curves[row]:
+                self.record_point(job, point)
+
+    def tell(self) -> None:
+        if self.record is not None:
+            self.record(self.history)
+        failed = int((self.history.error != "").sum())
+        count = len(self.history)
+        if count >= FEWEST and failed > self.plan.failures * count:
+            last = next(reason for reason in reversed(self.history.error) if reason)
+            raise TooManyFailures(
+                f"{failed} of {count} evaluations failed, the last by {last}; "
+                "what is found so far is kept"
+            )
+
+    def start_new(self) -> None:
+        """Give every free worker a network: first what somebody lost, then what is proposed."""
+        while (free := self.workers.capacity - len(self.running)) > 0:
+            if self.lost:
+                self.begin(*self.lost.pop(0))
+                continue
+            if self.is_complete():
+                return
+            proposals = self.propose(min(free, self.plan.budget - self.begun_by_all()))
+            begun = [self.begin(genotype, 0) for genotype in proposals]
+            if any(begun):
+                self.stalled = 0
+                continue
+            self.stalled += 1
+            if self.running or len(self.history.pending):
+                return  # what is being evaluated now may open new ways
+
+    def propose(self, count: int) -> np.ndarray:
+        """At most `count` new feasible genotypes."""
+        rng = np.random.default_rng([self.plan.seed, self.begun_by_all(), self.stalled])
+        proposals = self.strategy.propose(self.history, count, rng)
+        if self.plan.pool is not None:
+            proposals = nearest_in_pool(proposals, self.plan.pool, self.history)
+        return admitted(proposals[:count], self.history)[0]
+
+    def begin(self, genotype: np.ndarray, seed: int) -> bool:
+        """Start an evaluation, unless somebody else has it."""
+        history = self.history
+        costs = history.space.costs(genotype[None])
+        key = (int(history.space.keys(genotype[None])[0]), seed)
+        self.claimed.add(key)
+        if self.study is None:
+            number = len(self.claimed)
+        else:
+            row = {name: costs.get(name)[0].item() for name in history.space.cost_names}
+            claim = self.study.claim(genotype, row, seed=seed)
+            if claim is None:
+                self.study.sync(history)
+                return False
+            number = claim
+        self.begun += seed == 0
+        self.running[number] = Job(genotype, costs, seed)
+        self.workers.start(number, genotype, seed=seed)
+        self.pend(genotype)
+        return True
+
+    def pend(self, genotype: np.ndarray) -> None:
+        self.history.pending = np.concatenate([self.history.pending, genotype[None]])
+
+    def start_repeats(self) -> None:
+        """Once nothing new is to come, evaluate the finalists with further seeds."""
+        if not self.is_complete() or any(job.seed == 0 for job in self.running.values()):
+            return
+        for genotype, seed in list(self.repeats_due()):
+            if len(self.running) >= self.workers.capacity:
+                return
+            self.begin(genotype, seed)
+
+    def repeats_due(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Finalists and seeds that were not begun; the finalists are chosen by their first rows."""
+        keys = self.history.space.keys(self.history.genotypes)
+        first = np.unique(keys, return_index=True)[1]
+        full = first[self.history.full[first]]
+        best = full[np.argsort(-self.history.reward[full], kind="stable")]
+        for row in best[: self.plan.finalists]:
+            for seed in range(1, self.plan.repeats):
+                if (int(keys[row]), seed) not in self.claimed:
+                    yield self.history.genotypes[row], seed
+
+    def listen(self) -> None:
+        """Hear the workers; where none has work, wait for one to be up, or for other drivers."""
+        if not self.running:
+            self.workers.wait(LISTEN / 4)
+            time.sleep(LISTEN / 20)
+            return
+        for number, said in self.workers.wait(LISTEN):
+            if isinstance(said, Point):
+                self.hear(number, said)
+            else:
+                self.end(number, said)
+
+    def hear(self, number: int, point: Point) -> None:
+        """Record a point of a learning curve; stop what lags behind."""
+        job = self.running[number]
+        if self.study is not None:
+            self.study.report(number, point)
+        self.record_point(job, point)
+        asha = self.plan.asha
+        if asha is not None and job.seed == 0 and asha.stops(self.key(job), point.step):
+            self.workers.stop(number)
+
+    def record_point(self, job: Job, point: Point) -> None:
+        if self.plan.asha is not None and job.seed == 0:
+            reward = self.history.objective.reward(np.array([point.accuracy]), job.costs)
+            self.plan.asha.record(self.key(job), point.step, float(reward[0]))
+
+    def key(self, job: Job) -> int:
+        return int(self.history.space.keys(job.genotype[None])[0])
+
+    def end(self, number: int, answer: Answer) -> None:
+        """Keep an answer."""
+        job = self.running.pop(number)
+        if self.study is not None:
+            self.study.finish(number, answer)  # and `look_around` brings it into the history
+            return
+        self.history.extend(job.genotype[None], Evaluations.of_answers([answer]), job.costs)
+        self.tell()

@@ -1,0 +1,275 @@
+"""Measuring a table of block times on this machine.
+
+A few networks that hold every block (`nas.block_times_cover`) are run in turn, and whole random
+networks among them, in rounds of changing order: what else the machine does meanwhile falls on
+all alike. What is kept of a block, or a network, is the lower quartile of all its runs: the median
+on an idle machine, and closer to it than the median where other programs slow down the half of
+them. From some of the whole networks comes the line from sums of blocks to networks, where it is
+better than the plain sum; the others, which nothing was fitted to, say how good predictions are.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.block_times_cover import cover
+from nas.block_times_table import Times, block_name, decoded
+from nas.timing import Parts, Setting, Subject, images_for, ready
+from search_spaces.architecture import Architecture, Block
+from search_spaces.cost import blocks_cost, layers_of
+from search_spaces.space import SearchSpace
+from train.files import circumstances
+from train.memory_use import is_out_of_memory
+
+SECONDS = 60.0  # of measuring, where that gives rounds enough
+ROUNDS = (3, 40)  # least and most of them, whatever they take
+PASSES = {"latency": 2, "step_time": 1}  # timed, behind one that warms up, in a network's turn
+TYPICAL = 0.25  # the quantile that is kept
+CALIBRATION, TESTS = 8, 12  # whole networks
+KEPT = 3 * 10**8  # numbers in memory between rounds, 1.2 GB
+
+Say = Callable[[str], None]
+
+
+class Bench:
+    """Networks to run in turn; what does not fit into memory is built anew each time."""
+
+    def __init__(self, networks: list[Architecture], setting: Setting) -> None:
+        self.networks, self.setting = networks, setting
+        self._images = images_for(networks[0], setting)
+        self._kept: dict[int, Subject] = {}
+        self._room = KEPT
+
+    def subject(self, index: int) -> Subject:
+        """The network of that number, ready to run."""
+        if index in self._kept:
+            return self._kept[index]
+        subject = Subject(self.networks[index], self.setting, self._images)
+        copies = 3 if self.setting.kind == "step_time" else 1  # gradients and momentum
+        size = copies * blocks_cost(self.networks[index].blocks()).params
+        if size <= self._room:
+            self._room -= size
+            self._kept[index] = subject
+        return subject
+
+
+def measure(
+    space: SearchSpace,
+    setting: Setting,
+    *,
+    seconds: float = SECONDS,
+    rounds: int | None = None,
+    calibration: int = CALIBRATION,
+    tests: int = TESTS,
+    seed: int = 0,
+    say: Say = print,
+) -> Times:
+    """The table of every block of the space; takes about `seconds`, more for large spaces.
+
+    rounds              how often every network is run, instead of as often as the seconds allow.
+    calibration, tests  whole networks, drawn by the seed, to fit the line on and to test it on;
+                        `Times.checked` holds how well the latter were predicted.
+    say                 gets a line on what is done and how long it takes.
+
+    ValueError where the space's networks are no Architectures or do not fit into memory.
+    """
+    covering, wholes = drawn(space, calibration + tests, seed)
+    rng = np.random.default_rng((seed, 1))
+    networks = [decoded(space, genotype) for genotype in (*covering, *wholes)]
+    for network in networks:
+        if network.resolution != networks[0].resolution:
+            raise ValueError("block times: the networks of the space differ in resolution")
+    started = time.perf_counter()
+    try:
+        with ready(setting):
+            parts, whole = _run(
+                networks, len(covering), setting, seconds=seconds, rounds=rounds, rng=rng, say=say
+            )
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ValueError(
+            f"block times: memory ran out with a batch of {setting.batch}; use a smaller one"
+        ) from None
+    times = _table(networks, parts, whole, calibration, setting)
+    about = {"space": space.name, "seconds": round(time.perf_counter() - started, 1)}
+    return replace(times, settings={**times.settings, **about})
+
+
+def _table(
+    networks: list[Architecture], parts: list[list[Parts]], whole: np.ndarray, calibration: int,
+    setting: Setting,
+) -> Times:  # fmt: skip
+    """What the runs say: blocks, the line fitted to some whole networks, errors on the others."""
+    blocks = _blocks(networks, parts)
+    sums = np.array([_sum(network, blocks) for network in networks[len(parts) :]])
+    constant, scale, fit = calibrated(sums[:calibration], whole[:calibration])
+    checked = {
+        "networks_run": len(parts), "runs_of_each": len(parts[0]),
+        "calibration_networks": calibration, "fit": fit,
+        **errors(whole[calibration:], constant + scale * sums[calibration:]),
+    }  # fmt: skip
+    settings = {
+        **asdict(setting), "clock": setting.clock, "resolution": networks[0].resolution,
+        "torch": torch.__version__,
+    }  # fmt: skip
+    return Times(setting.kind, blocks, constant, scale, settings, machine(setting), checked)
+
+
+def drawn(space: SearchSpace, wholes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Genotypes of the networks whose blocks are timed, and of others that are timed whole."""
+    rng = np.random.default_rng(seed)
+    covering = cover(space, rng)
+    if len(covering) <= 40:
+        covering = np.concatenate([covering, cover(space, rng)])  # other neighbours
+    return covering, space.sample(wholes, rng)
+
+
+def machine(setting: Setting) -> str:
+    """The processor or GPU, as the system names it."""
+    if setting.device != "cpu":
+        return torch.cuda.get_device_name(setting.device)
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line[:10] == "model name")
+    except (OSError, StopIteration):
+        pass
+    return f"{name}; {circumstances(())['machine']}"
+
+
+def _run(
+    networks: list[Architecture], covering: int, setting: Setting, *, seconds: float,
+    rounds: int | None, rng: np.random.Generator, say: Say,
+) -> tuple[list[list[Parts]], np.ndarray]:  # fmt: skip
+    """The parts of each run of the first `covering` networks, and seconds of the whole others."""
+    bench = Bench(networks, setting)
+    parts: list[list[Parts]] = [[] for _ in range(covering)]
+    whole: list[list[float]] = [[] for _ in networks[covering:]]
+
+    def turn(index: int) -> None:
+        subject = bench.subject(index)
+        task: Callable[[], Any] = subject.parts if index < covering else subject.whole
+        found = [task() for _ in range(1 + PASSES[setting.kind])][1:]
+        (parts[index] if index < covering else whole[index - covering]).extend(found)
+
+    say(
+        f"block times: measuring the {setting.kind} of every block, in {covering} networks that "
+        f"hold them all; the first round tells how long it takes"
+    )
+    started = time.perf_counter()
+    for index in rng.permutation(len(networks)):
+        turn(int(index))
+    one = time.perf_counter() - started
+    rounds = int(np.clip(seconds / one, *ROUNDS)) if rounds is None else rounds
+    say(f"block times: {rounds} rounds, about {(rounds - 1) * one:.0f} s more")
+    for _ in range(rounds - 1):
+        for index in rng.permutation(len(networks)):
+            turn(int(index))
+    return parts, np.array([np.quantile(found, TYPICAL) for found in whole])
+
+
+def _blocks(
+    networks: list[Architecture], parts: list[list[Parts]]
+) -> dict[str, tuple[float, float]]:
+    """Typical time and quartile distance of each block, with its share of the update."""
+    runs: dict[str, list[float]] = defaultdict(list)
+    block_of: dict[str, Block] = {}
+    for network, found in zip(networks, parts, strict=False):
+        for index, block in enumerate(network.blocks()):
+            name = block_name(block, network)
+            block_of[name] = block
+            runs[name].extend(one.blocks[index] for one in found)
+    update = [float(np.quantile([one.update for one in found], TYPICAL)) for found in parts]
+    share = shares(networks[: len(parts)], update)
+    table = {}
+    for name, values in runs.items():
+        low, typical, high = np.quantile(values, (0.25, TYPICAL, 0.75))
+        table[name] = (float(typical + share(block_of[name])), float(high - low))
+    return table
+
+
+def shares(networks: list[Architecture], update: list[float]) -> Callable[[Block], float]:
+    """What of the update falls to a block: so much a parameter, a tensor, and (for the classifier,
+    of which each network has one) a call; fitted to the networks' seconds."""
+    if not any(update):
+        return lambda block: 0.0
+    rows = np.array([[sum(column) for column in zip(*map(_sizes, n.blocks()), strict=True)]
+                     for n in networks], np.float64)  # fmt: skip
+    seconds = np.array(update)
+    largest = rows.max(0)
+    from scipy.optimize import nnls
+
+    found, _ = nnls(rows / largest / seconds[:, None], np.ones(len(seconds)))
+    prices = found / largest
+    return lambda block: float(prices @ _sizes(block))
+
+
+def _sizes(block: Block) -> tuple[int, int, int]:
+    """Parameters, tensors, and 1 for the classifier."""
+    tensors = sum(1 + layer.bias + 2 * layer.norm for layer in layers_of(block))
+    return blocks_cost([block]).params, tensors, int(block.op == "classifier")
+
+
+def _sum(network: Architecture, blocks: dict[str, tuple[float, float]]) -> float:
+    return sum(blocks[block_name(block, network)][0] for block in network.blocks())
+
+
+def calibrated(sums: np.ndarray, whole: np.ndarray) -> tuple[float, float, str]:
+    """Constant, scale and what was fitted: of the plain sum, a scale, and a line, the one that
+    predicts each network best from the others (by median relative error)."""
+    fits: dict[str, Callable[[np.ndarray, np.ndarray], tuple[float, float]]] = {
+        "none": lambda s, w: (0.0, 1.0),
+        "scale": lambda s, w: (0.0, float(np.median(w / s))),
+        "constant and scale": _line,
+    }
+    best = (np.inf, "none")
+    for name, fit in fits.items() if len(sums) >= 4 else ():
+        missed = []
+        for index in range(len(sums)):
+            others = np.arange(len(sums)) != index
+            constant, scale = fit(sums[others], whole[others])
+            missed.append(abs((constant + scale * sums[index]) / whole[index] - 1))
+        best = min(best, (float(np.median(missed)), name))
+    constant, scale = fits[best[1]](sums, whole)
+    return constant, scale, best[1]
+
+
+def _line(sums: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
+    """Least squares of relative errors, neither number below 0."""
+    from scipy.optimize import nnls
+
+    (constant, scale), _ = nnls(np.stack([1 / whole, sums / whole], axis=1), np.ones(len(whole)))
+    return (float(constant), float(scale)) if scale > 0 else (0.0, float(np.median(whole / sums)))
+
+
+def errors(measured: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """How well networks were predicted: relative errors, rank correlation, and the pairs."""
+    if not len(measured):
+        return {}
+    relative = predicted / measured - 1
+    return {
+        "test_networks": len(measured),
+        "median_error": round(float(np.median(np.abs(relative))), 4),
+        "largest_error": round(float(np.abs(relative).max()), 4),
+        "bias": round(float(np.median(relative)), 4),
+        "kendall_tau": round(kendall_tau(measured, predicted), 4),
+        "measured": [float(f"{value:.4g}") for value in measured],
+        "predicted": [float(f"{value:.4g}") for value in predicted],
+    }
+
+
+def kendall_tau(a: np.ndarray, b: np.ndarray) -> float:
+    """Pairs in the same order less pairs in the opposite one, over all pairs (tau-a)."""
+    upper = np.triu_indices(len(a), 1)
+    signs = np.sign(np.subtract.outer(a, a)) * np.sign(np.subtract.outer(b, b))
+    return float(signs[upper].mean()) if len(upper[0]) else 1.0

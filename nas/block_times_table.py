@@ -1,0 +1,220 @@
+"""Tables of block times: what a network takes on some machine, as the sum of its blocks.
+
+The format is the same whoever measured: a JSON object with
+
+    format    "block times 1"
+    kind      "latency" (seconds of one forward pass of a batch) or "step_time" (seconds of one
+              training step: forward, backward and update)
+    blocks    block -> [seconds, spread]: the typical time, and the distance of its quartiles
+    constant, scale   a network takes constant + scale * (sum over its blocks); 0 and 1 if absent
+    settings  what else decides the times (batch, device, threads, ...), any plain values
+    machine   where they were measured, any text
+    checked   optional: how well whole networks were predicted, any plain values
+
+A block is named by all that decides its time, as `block_name` writes it:
+
+    mbconv k3 s2 16>96>24 se4 skip=none 112px silu symmetric
+
+is operation, kernel, stride, channels in, inside and out, squeeze-and-excitation channels,
+shortcut, side of the input, activation and padding. The times of "head" hold the mean over the
+image, those of "classifier" in a training step hold the loss. To use the times of a telephone, run
+there every block that `block_names(space)` lists and write such a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search_spaces.architecture import Architecture, Block
+from search_spaces.catalog import one_of
+from search_spaces.cost import MEASURED
+from search_spaces.space import SearchSpace
+from search_spaces.staged import StagedSpace
+from train.files import write_json
+
+FORMAT = "block times 1"
+LARGEST = 64 * 2**20  # bytes of a file; the mnasnet space needs less than 1 MB
+DRAWS = 2000  # networks that show the blocks of a space without stages
+
+
+@dataclass(frozen=True)
+class Times:
+    """A table of block times; see the module for the meaning of its fields."""
+
+    kind: str
+    blocks: Mapping[str, tuple[float, float]]
+    constant: float = 0.0
+    scale: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    machine: str = ""
+    checked: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, MEASURED)
+        if not isinstance(self.blocks, Mapping) or not self.blocks:
+            raise ValueError("blocks: there is no table of block -> [seconds, spread]")
+        pairs = {name: _pair(name, pair) for name, pair in self.blocks.items()}
+        object.__setattr__(self, "blocks", pairs)
+        object.__setattr__(self, "constant", _number("constant", self.constant, least=0.0))
+        object.__setattr__(self, "scale", _number("scale", self.scale, least=1e-6))
+        for name in ("settings", "checked"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not an object")
+        if not isinstance(self.machine, str):
+            raise ValueError(f"machine: {self.machine!r} is not a text")
+
+    def predict(self, architecture: Architecture) -> tuple[float, float]:
+        """Seconds of the whole network, and their spread (quartile distance, blocks independent).
+
+        ValueError where the table lacks a block of the network.
+        """
+        names = [block_name(block, architecture) for block in architecture.blocks()]
+        self._check(names)
+        pairs = np.array([self.blocks[name] for name in names])
+        seconds = self.constant + self.scale * pairs[:, 0].sum()
+        return float(seconds), float(self.scale * np.sqrt((pairs[:, 1] ** 2).sum()))
+
+    def of(self, space: SearchSpace) -> Callable[[np.ndarray], np.ndarray]:
+        """The function genotypes [n, decisions] -> seconds float64 [n], for `space.measured_by`.
+
+        By look-ups where the space is made of stages: 100,000 networks take milliseconds. There
+        ValueError tells at once where the table lacks a block that the space can make; elsewhere
+        it tells when such a network comes.
+        """
+        if not isinstance(space, StagedSpace):
+            return lambda genotypes: np.array(
+                [self.predict(decoded(space, genotype))[0] for genotype in genotypes]
+            )
+        self._check(block_names(space))
+        example = decoded(space, np.zeros(len(space.choices), np.int8))
+        tables = space.tabulated(
+            lambda blocks: [sum(self.blocks[block_name(block, example)][0] for block in blocks)]
+        )
+        return lambda genotypes: self.constant + self.scale * tables.sums(genotypes)[:, 0]
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits of all that predictions depend on."""
+        fields = [self.kind, self.constant, self.scale, sorted(self.blocks.items())]
+        return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as they stand in a file."""
+        fields = asdict(self)
+        fields["blocks"] = {name: list(pair) for name, pair in sorted(self.blocks.items())}
+        return {"format": FORMAT, **fields}
+
+    def write(self, path: Path) -> None:
+        """The table as a file, whole or not at all."""
+        write_json(path, self.to_json())
+
+    def _check(self, names: Iterable[str]) -> None:
+        missing = sorted({name for name in names if name not in self.blocks})
+        if missing:
+            raise ValueError(
+                f"block times: the table has no {missing[0]!r}"
+                + (f" ({len(missing):,} blocks are missing)" if len(missing) > 1 else "")
+                + "; measure one for this space and image size by python -m nas.block_times"
+            )
+
+
+def read_times(path: Path) -> Times:
+    """The table in a file; ValueError says in one line what is wrong with it."""
+    try:
+        if not path.is_file():
+            raise ValueError("there is no such file")
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST // 2**20} MiB")
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return _from_json(fields)
+    except OSError as error:
+        raise ValueError(f"block times: {path} cannot be read ({error.strerror})") from None
+    except RecursionError:
+        raise ValueError(f"block times: {path} is nested too deeply") from None
+    except ValueError as error:
+        reason = str(error).splitlines()[0][:300]
+        raise ValueError(f"block times: {path} is no such table ({reason})") from None
+
+
+def _from_json(fields: object) -> Times:
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        raise ValueError(f"it does not say format {FORMAT!r}")
+    known = Times.__dataclass_fields__
+    unknown = [name for name in fields if name not in known and name != "format"]
+    if unknown:
+        raise ValueError(f"{unknown[0][:60]!r} is unknown; known are {', '.join(known)}")
+    for name in ("kind", "blocks"):
+        if name not in fields:
+            raise ValueError(f"{name} is missing")
+    return Times(**{name: value for name, value in fields.items() if name != "format"})
+
+
+def _pair(name: str, pair: object) -> tuple[float, float]:
+    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+        raise ValueError(f"{name[:80]!r}: {str(pair)[:60]} is not [seconds, spread]")
+    shown = repr(name[:80])
+    return _number(shown, pair[0], least=1e-12), _number(shown, pair[1], least=0.0)
+
+
+def _number(name: str, value: object, *, least: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name}: {str(value)[:60]!r} is not a number")
+    # first the comparison: a whole number of thousands of digits is no float
+    if not least <= value <= 1e6 or math.isnan(value):
+        raise ValueError(f"{name}: {str(value)[:60]} is not from {least:g} to 1e+06")
+    return float(value)
+
+
+def block_name(block: Block, architecture: Architecture) -> str:
+    """All that decides a block's time, as text; see the module."""
+    return (
+        f"{block.op} k{block.kernel} s{block.stride} "
+        f"{block.in_channels}>{block.mid_channels}>{block.out_channels} se{block.se_channels} "
+        f"skip={block.skip} {block.in_size}px {architecture.activation} {architecture.padding}"
+    )
+
+
+def block_names(space: SearchSpace) -> list[str]:
+    """Every block that networks of the space are made of, in alphabetical order.
+
+    Complete for spaces of stages; of others, the blocks of `DRAWS` networks drawn at random.
+    """
+    names: set[str] = set()
+    if isinstance(space, StagedSpace):
+        example = decoded(space, np.zeros(len(space.choices), np.int8))
+
+        def note(blocks: Sequence[Block]) -> list[int]:
+            names.update(block_name(block, example) for block in blocks)
+            return [0]
+
+        space.tabulated(note)
+        return sorted(names)
+    for genotype in distinct_draws(space, np.random.default_rng(0)):
+        network = decoded(space, genotype)
+        names.update(block_name(block, network) for block in network.blocks())
+    return sorted(names)
+
+
+def distinct_draws(space: SearchSpace, rng: np.random.Generator) -> np.ndarray:
+    """What is distinct of `DRAWS` genotypes, int8 [n, decisions]."""
+    draws = space.sample(DRAWS, rng)
+    return draws[np.sort(np.unique(space.keys(draws), return_index=True)[1])]
+
+
+def decoded(space: SearchSpace, genotype: np.ndarray) -> Architecture:
+    """The network of a genotype; ValueError where it is no Architecture."""
+    network = space.decode(genotype)
+    if not isinstance(network, Architecture):
+        raise ValueError(
+            f"block times: space {space.name!r} decodes to {type(network).__name__}, which has no "
+            "blocks; give space.measured_by a function of your own"
+        )
+    return network

@@ -1,0 +1,52 @@
+"""A space of networks that fits a data set: its classes, and the side of its images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from search_spaces.catalog import space
+from search_spaces.staged import StagedSpace
+
+if TYPE_CHECKING:
+    from train.data import Data
+    from train.survey import Survey
+
+SMALL = 64  # px up to which networks have the small-image form
+USUAL = 224  # px where the images have several sizes, and the most that is taken unasked
+
+
+def space_for(
+    data: Data | Survey,
+    name: str,
+    *,
+    resolution: int | None = None,
+    classes: int | None = None,
+    width: float = 1.0,
+    small_images: bool | None = None,
+) -> StagedSpace:
+    """The space of that name for the classes and images of a data set.
+
+    resolution    None: the side that all its images share, at most 224; 224 where they differ.
+    classes       None: as many as it has; ValueError where another number is given.
+    small_images  None: up to 64 px.
+    """
+    known = len(data.classes)
+    if classes is not None and classes != known:
+        raise ValueError(f"classes: {classes} is not what the data have ({known}); leave it out")
+    if resolution is None:
+        resolution = min(side_of(data) or USUAL, USUAL)
+    if small_images is None:
+        small_images = resolution <= SMALL
+    return space(name, resolution=resolution, classes=known, width=width, small_images=small_images)
+
+
+def side_of(data: Data | Survey) -> int | None:
+    """The longer side in pixels that the images share; None where they differ, or are streamed."""
+    from train.memory import MemorySplit
+    from train.survey import Survey
+
+    if isinstance(data, Survey):
+        return data.side
+    if isinstance(data.train, MemorySplit):
+        return max(data.train.pixels.images.shape[-2:])
+    return None

@@ -1,0 +1,265 @@
+"""The database under a study: its URL, its pragmas, and transactions that end well or say why.
+
+Optuna makes the tables and answers for their version; what a search writes by the thousand goes
+straight into them, one transaction each, because Optuna commits every attribute on its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import sqlalchemy
+    from sqlalchemy.engine import URL
+
+PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds between tries while a database is away
+PATIENCE = 60.0  # seconds after which there is no other try
+BUSY = 60.0  # seconds to wait for other drivers' writes to an sqlite file
+CONNECT = 5  # seconds to wait for a server
+FORMS = "use sqlite:///study.db or postgresql://user:password@host/database"
+# a server must not let a driver that froze within a transaction hold up the others for long
+SESSION = "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'"
+ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
+
+T = TypeVar("T")
+
+
+class StudyLost(RuntimeError):
+    """The database of a study cannot be written any more; what was committed is still there."""
+
+
+def checked_url(storage: str) -> URL:
+    """A database URL with its driver; ValueError, without any password, where it is none.
+
+    What follows sqlite:/// is the file's path as it is, "%" included.
+    """
+    from sqlalchemy.engine import URL, make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    prefix, _, path = storage.partition(":///")
+    if prefix in ("sqlite", "sqlite+pysqlite"):
+        url = URL.create("sqlite", database=path)
+        plain = path not in ("", ":memory:") and not path.startswith("file:")
+        # an older SQLAlchemy cannot say every path in a URL
+        if not plain or "?" in Path(path).name or make_url(_text(url)).database != path:
+            raise ValueError(f"storage: {_text(url)} names no plain file; {FORMS}")
+        return url
+    try:
+        url = make_url(storage)
+    except (SQLAlchemyError, ValueError):
+        raise ValueError(f"storage: that is no database URL; {FORMS}") from None
+    if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):
+        raise ValueError(f"storage: {url.drivername!r} is not supported; {FORMS}")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _text(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+class Database:
+    """An open database with Optuna's tables.
+
+    storage  its URL. ValueError in one line where it cannot be reached, read or written.
+    """
+
+    def __init__(self, storage: str) -> None:
+        url = checked_url(storage)
+        self.shown = url.set(drivername=url.get_backend_name(), query={}).render_as_string()
+        self._file: Path | None = None
+        if url.get_backend_name() == "sqlite":
+            self._file = Path(str(url.database)).absolute()
+            url = url.set(database=str(self._file))
+            _prepare_file(self._file, self.shown)
+        try:
+            self.engine = self._opened(url)
+        except ImportError:
+            raise ValueError(
+                "storage: PostgreSQL needs the driver psycopg 3; "
+                "install it by pip install 'vision-baseline-search[postgresql]'"
+            ) from None
+        self._identity = self._file_identity()
+
+    def _opened(self, url: URL) -> sqlalchemy.Engine:
+        """The engine, once Optuna has made and checked its tables."""
+        from sqlalchemy import event
+        from sqlalchemy.exc import SQLAlchemyError
+
+        for pause in (*PAUSES[:4], None):  # drivers that start together make tables together
+            try:
+                engine = _with_tables(url)
+                break
+            except SQLAlchemyError as error:
+                if pause is None or not _made_by_another(error):
+                    raise ValueError(f"storage: {self.shown} {_reason(error)}") from None
+                time.sleep(pause)
+        if self._file is None:
+            event.listen(engine, "connect", _configure_server)
+        else:
+            event.listen(engine, "connect", _leave_begin_to_us)
+            event.listen(engine, "begin", _begin)
+        engine.dispose()  # connections made so far know nothing of these
+        return engine
+
+    def read(self, action: Callable[[sqlalchemy.Connection], T]) -> T:
+        """What `action` finds in one transaction that only reads."""
+        return self._run(action, {"reading": True}, PAUSES)
+
+    def write(
+        self,
+        action: Callable[[sqlalchemy.Connection], T],
+        *,
+        durable: bool = False,
+        patient: bool = True,
+    ) -> T:
+        """What `action` says after its transaction was committed, alone among the writers.
+
+        It is run again where the connection broke, even while it was being committed: it must
+        notice its own work. durable: a power cut must not undo it (a kill never does). patient:
+        try again for a while where the database is away.
+        """
+        return self._run(action, {"durable": durable}, PAUSES if patient else ())
+
+    def _run(
+        self,
+        action: Callable[[sqlalchemy.Connection], T],
+        options: dict[str, Any],
+        pauses: tuple[float, ...],
+    ) -> T:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        latest = time.monotonic() + PATIENCE
+        for pause in (*pauses, None):
+            try:
+                with self.engine.connect().execution_options(**options) as connection:
+                    with connection.begin():
+                        self._check_file()
+                        found = action(connection)
+                    return found
+            except (SQLAlchemyError, OSError) as error:
+                if pause is None or time.monotonic() > latest or not _passing(error):
+                    raise StudyLost(f"storage: {self.shown} {_reason(error)}") from None
+            time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def _file_identity(self) -> tuple[int, int] | None:
+        if self._file is None:
+            return None
+        found = os.stat(self._file)
+        return found.st_dev, found.st_ino
+
+    def _check_file(self) -> None:
+        """sqlite goes on writing into a file that was deleted: nobody would find it again."""
+        try:
+            same = self._file_identity() == self._identity
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise StudyLost(f"storage: {self.shown} was deleted or replaced while it was in use")
+
+    @property
+    def shared(self) -> bool:
+        """Whether drivers on several machines may use it."""
+        return self._file is None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _prepare_file(path: Path, shown: str) -> None:
+    """Make an sqlite file that can be written, with readers beside the writer; or ValueError."""
+    if not path.parent.is_dir():
+        raise ValueError(f"storage: {shown}: the folder {path.parent} does not exist")
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version={_user_version(connection)}")  # a write
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise ValueError(f"storage: {shown} cannot be used ({error})") from None
+
+
+def _user_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _with_tables(url: URL) -> sqlalchemy.Engine:
+    """Optuna's engine for the URL, its tables made and of the version that is installed."""
+    import optuna
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if url.get_backend_name() == "sqlite":
+        options: dict[str, Any] = {"connect_args": {"timeout": BUSY}}
+    else:
+        wanted = {"connect_timeout": CONNECT, "tcp_user_timeout": 20_000, **ALIVE}
+        unset = {name: value for name, value in wanted.items() if name not in url.query}
+        options = {
+            "connect_args": unset,
+            "pool_pre_ping": True,
+            "isolation_level": "READ COMMITTED",
+        }
+    # Optuna fills templates in URLs: braces of a password are none
+    text = _text(url).replace("{", "{{").replace("}", "}}")
+    try:
+        return optuna.storages.RDBStorage(text, engine_kwargs=options).engine
+    except optuna.exceptions.StorageInternalError as error:
+        raise error.__cause__ or error from None
+    except RuntimeError as error:  # tables of another version of Optuna
+        raise ValueError(f"storage: {str(error).splitlines()[0]}") from None
+
+
+def _configure_server(connection: Any, _record: Any) -> None:
+    connection.execute(SESSION)
+    connection.commit()
+
+
+def _leave_begin_to_us(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # python's sqlite3 would begin by itself, and too late
+
+
+def _begin(connection: Any) -> None:
+    """Begin on sqlite: a writer takes the lock at once, since a reader cannot become one."""
+    options = connection.get_execution_options()
+    synchronous = "FULL" if options.get("durable") else "NORMAL"
+    connection.exec_driver_sql(f"PRAGMA synchronous={synchronous}")
+    connection.exec_driver_sql("BEGIN" if options.get("reading") else "BEGIN IMMEDIATE")
+
+
+def _original(error: BaseException) -> BaseException:
+    return getattr(error, "orig", None) or error
+
+
+def _passing(error: BaseException) -> bool:
+    """Whether trying again may help: the server went away, or another driver was in the way."""
+    from sqlalchemy.exc import DBAPIError
+
+    if not isinstance(error, DBAPIError) or isinstance(error.orig, sqlite3.Error):
+        return "database is locked" in str(error)
+    state = getattr(error.orig, "sqlstate", None)
+    # no state: no answer; 08 connection, 40 deadlock, 55P03 lock not had, 57 server stops or starts
+    return error.connection_invalidated or state is None or state[:2] in ("08", "40", "55", "57")
+
+
+def _made_by_another(error: BaseException) -> bool:
+    """Whether tables could not be made because another driver was making them."""
+    text = str(error)
+    return any(sign in text for sign in ("already exists", "UNIQUE", "unique", "locked"))
+
+
+def _reason(error: BaseException) -> str:
+    """Why a database does not answer, in brackets in one line, without its URL."""
+    lines = [line.strip() for line in str(_original(error)).splitlines() if line.strip()]
+    # psycopg tells of every address that it tried, each with a general remark below
+    told = [line for line in lines if not line.startswith(("Multiple connection", "Is the server"))]
+    return f"cannot be used ({(told or [type(error).__name__])[0].lstrip('- ')})"

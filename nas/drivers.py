@@ -1,0 +1,154 @@
+"""Who drives a search: processes that say who they are, and whether they are still there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import os
+import socket
+import threading
+import time
+from collections.abc import Set
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.database import Database, StudyLost
+from nas.optuna_tables import put_attributes, tables
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+BEAT = "beat of driver "  # system attributes of a study: when that driver was there
+
+_numbers = itertools.count(1)
+_left: set[str] = set()  # drivers of this process that are done, even if no database heard of it
+
+
+def new_driver() -> str:
+    """A name that no other driver has had: host:process:place:start.number.
+
+    place   of the process numbers: this boot of this machine, this container.
+    start   when the process began, since the system gives numbers again.
+    number  counts the studies that the process opened.
+    """
+    host = socket.gethostname().replace(":", "-")
+    return f"{host}:{os.getpid()}:{_place()}:{_start(os.getpid())}.{next(_numbers)}"
+
+
+def leave(driver: str) -> None:
+    """This driver does nothing more, though its process may go on."""
+    _left.add(driver)
+
+
+def is_here(driver: str) -> bool:
+    """Whether that driver's process is, or was, one of this machine (and container)."""
+    return bool(_place()) and driver.split(":")[2:3] == [_place()]
+
+
+def process_is_gone(driver: str) -> bool:
+    """Whether a driver of this machine has left, or its process has ended."""
+    if driver in _left:
+        return True
+    _, process, _, start = driver.split(":")
+    begun = _start(int(process))
+    return begun not in ("", start.partition(".")[0])
+
+
+@functools.cache
+def _place() -> str:
+    """What tells one set of process numbers from another, 8 hex digits; "" where unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return hashlib.sha256(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:8]
+    except OSError:
+        return ""
+
+
+def _start(process: int) -> str:
+    """When a process began, in ticks since boot; "-" where there is none, "" where unknown."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return "-" if fields[0] in "ZX" else fields[19]  # a zombie does no work any more
+    except OSError:
+        pass
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return "-"
+    except OSError:
+        pass
+    return ""
+
+
+def put_beat(connection: Connection, study: int, driver: str) -> None:
+    """A sign of life of a driver, by the database's clock."""
+    put_attributes(connection, tables().study_system, study, {BEAT + driver: _clock(connection)})
+
+
+class Pulse:
+    """Signs of life of a driver every so many seconds, in a thread, until it is `stopped`."""
+
+    def __init__(self, database: Database, study: int, driver: str, *, seconds: float) -> None:
+        self.stopped = threading.Event()
+        arguments = (database, study, driver, seconds, self.stopped)
+        self._thread = threading.Thread(target=_keep_beating, args=arguments, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give none any more; waits for one that is being given."""
+        self.stopped.set()
+        self._thread.join(5.0)
+
+
+def _keep_beating(
+    database: Database, study: int, driver: str, seconds: float, stopped: threading.Event
+) -> None:
+    while not stopped.wait(seconds):
+        with contextlib.suppress(StudyLost):  # whoever uses the study will hear of it
+            database.write(lambda c: put_beat(c, study, driver), patient=False)
+
+
+def gone_drivers(
+    connection: Connection, study: int, drivers: Set[str], *, grace: float
+) -> set[str]:
+    """Those of the drivers that are not there any more.
+
+    grace  seconds without a sign of life that are allowed to drivers on other machines.
+    """
+    from sqlalchemy import select
+
+    if not drivers:
+        return set()
+    table = tables().study_system
+    rows = connection.execute(
+        select(table.c.key, table.c.value_json)
+        .where(table.c.study_id == study)
+        .where(table.c.key.in_([BEAT + driver for driver in drivers]))
+    )
+    beats = {key.removeprefix(BEAT): float(value) for key, value in rows}
+    earliest = _clock(connection) - grace
+    return {
+        driver
+        for driver in drivers
+        if driver not in beats
+        or (process_is_gone(driver) if is_here(driver) else beats[driver] < earliest)
+    }
+
+
+def forget_drivers(connection: Connection, study: int, drivers: Set[str]) -> None:
+    """Drivers that have left a study, or are gone."""
+    from sqlalchemy import delete
+
+    table = tables().study_system
+    keys = [BEAT + driver for driver in drivers]
+    connection.execute(delete(table).where(table.c.study_id == study).where(table.c.key.in_(keys)))
+
+
+def _clock(connection: Connection) -> float:
+    """Seconds by one clock for all drivers: the server's, or that of the file's machine."""
+    if connection.dialect.name == "postgresql":
+        found = connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())")
+        return float(found.scalar_one())
+    return time.time()

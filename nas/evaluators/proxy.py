@@ -1,0 +1,263 @@
+"""Short trainings on the user's own data: how good is a network after a few cheap epochs?
+
+Each network is trained by a recipe at a reduced fidelity (fewer epochs, a share of the images, a
+smaller input side) and scored on images that are held out of the training set (the minival). The
+learning rate falls to its end within those few epochs, as it would in a long run.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.cache import Cache, key_of
+from nas.evaluators.base import Answer, Evaluator, Point
+from search_spaces.architecture import Architecture
+from search_spaces.space import SearchSpace
+from train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from train.data import Data
+
+LOADED = ("minival", "channels", "seed")  # settings of `train.data.load` that change its images
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How much of a full training a proxy is; written "epochs=9,share=0.2,resolution=24".
+
+    epochs      of the images that are used.
+    share       of the training images that are used, at least one batch.
+    resolution  input side in pixels; 0: the architecture's.
+    """
+
+    epochs: int
+    share: float = 1.0
+    resolution: int = 0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
+            raise ValueError(f"fidelity: {self.epochs!r} epochs are not allowed; use 1 or more")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"fidelity: a share of {self.share!r} is not allowed; use 0 to 1")
+        if self.resolution and not 8 <= self.resolution <= 4096:
+            raise ValueError(
+                f"fidelity: a resolution of {self.resolution!r} is not allowed; use 8 to 4096, or 0"
+            )
+
+    def __str__(self) -> str:
+        text = f"epochs={self.epochs},share={self.share:g}"
+        return f"{text},resolution={self.resolution}" if self.resolution else text
+
+    @classmethod
+    def parse(cls, text: str, *, epochs: int) -> Fidelity:
+        """The fidelity that `str` writes; `epochs` where the text names none."""
+        found: dict[str, Any] = {"epochs": epochs}
+        kinds = {"epochs": int, "share": float, "resolution": int}
+        for part in filter(None, text.split(",")):
+            name, _, value = part.strip().partition("=")
+            try:
+                found[name] = kinds[name](value)
+            except (KeyError, ValueError):
+                raise ValueError(
+                    f"fidelity: {part!r} is not understood; write epochs=9,share=0.2,resolution=24"
+                ) from None
+        return cls(**found)
+
+
+class Proxy(Evaluator):
+    """Trains every network on `data.train` and scores it on `data.minival`.
+
+    recipe    the rest of the training; its epochs, resolution and seed are not used.
+    device    as in `train.loop.train`; workers likewise.
+    cache     of what was trained before, by network, data, recipe, fidelity and seed; or None.
+    clock     seconds; `time.process_time` where other programs take the processor's time.
+    """
+
+    name = "proxy"
+    unit = "minival accuracy in percent after a short training"
+    axis = "minival accuracy (%)"
+
+    def __init__(
+        self, data: Data, recipe: Recipe, fidelity: Fidelity, *,
+        device: str = "auto", workers: int = 0, cache: Cache | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:  # fmt: skip
+        if data.minival is None:
+            raise ValueError("data: a search needs a minival; use a recipe with minival above 0")
+        if len(data.classes) < 2:
+            raise ValueError(f"data: {data.name} has one class; there is nothing to learn")
+        self.data, self.fidelity, self._cache = data, fidelity, cache
+        self._device, self._workers, self._clock = device, workers, clock
+        self.recipe = fitted(recipe, fidelity, images=len(data.train))
+        self.steps = fidelity.epochs
+
+    def check(self, space: SearchSpace) -> None:
+        """ValueError unless the space decodes to networks for these classes."""
+        network = space.decode(space.sample(1, np.random.default_rng(0))[0])
+        if not isinstance(network, Architecture):
+            raise ValueError(
+                f"proxy: space {space.name!r} decodes to {type(network).__name__}, "
+                "which cannot be trained here; give an evaluator of your own"
+            )
+        if network.classes != len(self.data.classes):
+            raise ValueError(
+                f"classes: the space is for {network.classes}, {self.data.name} has "
+                f"{len(self.data.classes)}"
+            )
+
+    def curve(
+        self, space: SearchSpace, genotype: np.ndarray, *,
+        seed: int = 0, folder: Path | None = None,
+    ) -> Iterator[Point]:  # fmt: skip
+        """Minival accuracy after every epoch; goes on from the checkpoint in `folder`."""
+        architecture = space.decode(genotype)
+        key = "" if self._cache is None else key_of(self.identity(architecture, seed))
+        known = None if self._cache is None else self._cache.get(key)
+        if known is not None:
+            yield from known.curve
+            return
+        points: list[Point] = []
+        for point in self._trained(architecture, seed, folder):
+            points.append(point)
+            if self._cache is not None and point.step == self.steps:
+                self._cache.put(key, Answer.of_curve(points, self.steps))
+            yield point
+
+    def _trained(
+        self, architecture: Architecture, seed: int, folder: Path | None
+    ) -> Iterator[Point]:
+        from train.loop import Report, train_by_epochs
+
+        class Watch(Report):
+            begun = False
+
+            def start(self, steps: int, history: Sequence[dict[str, Any]]) -> None:
+                self.begun = True
+
+        recipe = replace(self.recipe, seed=self.recipe.seed + seed)
+        data = replace(self.data, train=self._share(), test=None)
+        watch, spent, began = Watch(), 0.0, self._clock()
+        epochs = train_by_epochs(
+            architecture, data, recipe, checkpoint=folder, report=watch,
+            device=self._device, workers=self._workers, test=False,
+        )  # fmt: skip
+        while True:
+            try:
+                row = next(epochs)
+            except StopIteration as end:
+                if end.value.failed:
+                    raise RuntimeError(end.value.failed) from None
+                return
+            if not watch.begun:  # of a run that goes on: only its row knows what was spent
+                spent, began = row["seconds"], self._clock()
+            yield Point(row["epoch"], row["val_top1"], spent + self._clock() - began)
+
+    def _share(self) -> Any:
+        """The images that are trained on: the same for all networks and seeds."""
+        count = used_images(self.fidelity, len(self.data.train))
+        if count == len(self.data.train):
+            return self.data.train
+        order = np.random.default_rng(0).permutation(len(self.data.train))
+        return self.data.train.select(np.sort(order[:count]))
+
+    def identity(self, architecture: Architecture, seed: int) -> dict[str, Any]:
+        """See `identity`; ValueError where the data do not say which they are."""
+        missing = {"digests", *LOADED} - {*self.data.settings}
+        if missing:
+            raise ValueError(
+                f"data: {self.data.name} has no {min(missing)!r} in its settings, so its results "
+                "cannot be found again; load it by train.data.load, or use no cache"
+            )
+        return identity(architecture, self.recipe, self.fidelity, self.data.settings, seed=seed)
+
+
+def identity(
+    architecture: Architecture, recipe: Recipe, fidelity: Fidelity, settings: Mapping[str, Any],
+    *, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Everything that decides an answer, as plain data.
+
+    recipe    fitted to the fidelity.
+    settings  of the data: its digests, and what it was loaded with (minival, channels, seed).
+    """
+    return {
+        "network": json.loads(architecture.to_json()), "recipe": recipe.to_dict(),
+        "data": {name: settings[name] for name in ("digests", *LOADED)},
+        "fidelity": asdict(fidelity), "seed": seed,
+    }  # fmt: skip
+
+
+def used_images(fidelity: Fidelity, images: int) -> int:
+    """Training images of a fidelity, of so many."""
+    return max(1, round(fidelity.share * images))
+
+
+def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
+    """The recipe at that fidelity: epochs and warm-up shortened alike, progressive stages off."""
+    count = used_images(fidelity, images)
+    if count < recipe.batch:
+        raise ValueError(
+            f"fidelity: a share of {fidelity.share:g} leaves {count:,} of {images:,} training "
+            f"images, less than the batch of {recipe.batch:,}; use a larger share or smaller batch"
+        )
+    warmup = min(recipe.warmup_epochs, recipe.warmup_epochs / recipe.epochs * fidelity.epochs)
+    changed: dict[str, Any] = {"epochs": fidelity.epochs, "warmup_epochs": warmup}
+    if recipe.stages > 1:
+        changed |= {"stages": 1, "min_resolution": 0}
+    if fidelity.resolution:
+        changed |= {"resolution": fidelity.resolution, "eval_resolution": 0}
+    return replace(recipe, **changed)
+
+
+def step_seconds(
+    architecture: Architecture, recipe: Recipe, *, device: str = "auto", threads: int = 0
+) -> float:
+    """Seconds of one optimizer step of a warm network, on images of noise; NaN where it fails."""
+    import torch
+
+    from train.data import Data
+    from train.loop import Report, train
+    from train.memory import MemorySplit
+
+    class Watch(Report):
+        times: list[float] = []
+
+        def step(self, step: int, steps: int, loss: float | None) -> None:
+            self.times.append(time.perf_counter())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    generator = torch.Generator().manual_seed(0)
+    size = (8 * recipe.batch, architecture.in_channels, *[architecture.resolution] * 2)
+    images = torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
+    split = MemorySplit(images, torch.arange(len(images)) % architecture.classes)
+    names = tuple(map(str, range(architecture.classes)))
+    data = Data("noise", names, split, None, None, {}, ())
+    once = replace(recipe, epochs=1, warmup_epochs=0.0, minival=0.0)
+    watch = Watch()
+    train(architecture, data, once, device=device, report=watch, test=False)
+    torch.set_num_threads(before)
+    gaps = np.diff(watch.times[2:])
+    return float(np.median(gaps)) if len(gaps) else float("nan")
+
+
+def load_proxy(
+    data: str, recipe: Recipe, fidelity: Fidelity, *, root: str | None = None, **how: Any
+) -> Proxy:
+    """A proxy on the data that a text names (`train.data.load`); `how` as `Proxy` takes it."""
+    return Proxy(_data(data, recipe.minival, root), recipe, fidelity, **how)
+
+
+@functools.cache
+def _data(text: str, minival: float, root: str | None) -> Data:
+    from train.data import load
+
+    return load(text, minival=minival, root=root, test=False)

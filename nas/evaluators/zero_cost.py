@@ -1,0 +1,217 @@
+"""Networks compared before anything is trained, by scores of one batch (`zero_cost_scores`).
+
+Scores have no common unit, so ranks are combined, never values: each score of a network becomes
+its percentile among the same random networks of the space, and the answer is the mean of these.
+For ImageNet networks of MBConv blocks, params and FLOPs rank as well as any other score (Kendall
+tau 0.6); what more than that these scores tell differs between data sets, and is to be measured.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.evaluators.base import Answer, Evaluations, Evaluator
+from nas.evaluators.zero_cost_scores import LEAST_IMAGES, SCORES, scores
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import one_of
+from search_spaces.network import build
+from search_spaces.space import SearchSpace
+from train.data import Data, Step
+from train.memory_use import is_out_of_memory
+from train.recipe import Recipe
+from train.state import preparation
+
+DEFAULT = ("params", "flops", "naswot", "zico")
+
+
+class Scored(NamedTuple):
+    """The scores of one network, float64 [k], NaN where they failed; seconds; why, or ""."""
+
+    values: np.ndarray
+    seconds: float
+    error: str
+
+
+class ZeroCost(Evaluator):
+    """Answers with mean percentiles, 0 to 100, of scores that need no training.
+
+    images     float32 [n, channels, h, w], normalised, n >= 4; see `first_batch`. Networks are run
+               at this size, whatever resolution they are meant for.
+    targets    int64 [n] or float32 [n, classes].
+    scores     names in `SCORES`.
+    reference  random networks of the space that percentiles refer to. They are scored on first
+               use, which takes as long as evaluating so many networks.
+    seed       of the networks' weights, the same for all, and of the reference.
+
+    Equal arguments and networks give equal answers, in whatever order they are asked for. Raises
+    ValueError for images, targets or names that are not allowed.
+    """
+
+    name = "zero-cost"
+    axis = "mean percentile of scores without training"
+
+    def __init__(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        scores: Sequence[str] = DEFAULT,
+        reference: int = 64,
+        seed: int = 0,
+    ) -> None:
+        _check_batch(images, targets)
+        self.scores = tuple(one_of("score", name, SCORES) for name in scores)
+        if not self.scores or len(set(self.scores)) != len(self.scores):
+            raise ValueError(f"scores: {list(scores)} is not allowed; use one or more, each once")
+        if reference < 2:
+            raise ValueError(f"reference: {reference} is not allowed; use 2 networks or more")
+        self.images, self.targets = images, targets
+        self.reference, self.seed = reference, seed
+        self.unit = (
+            f"mean percentile of {', '.join(self.scores)} among {reference} random networks of "
+            "the space, 0 to 100, not an accuracy"
+        )
+        self._known: dict[Architecture, Scored] = {}
+
+    def check(self, space: SearchSpace) -> None:
+        """ValueError where networks of the space cannot be built or do not take these images."""
+        network = space.decode(np.zeros(len(space.choices), np.int8))
+        if not isinstance(network, Architecture):
+            raise ValueError(
+                f"zero-cost: space {space.name!r} decodes to {type(network).__name__}, which is "
+                "no Architecture; nothing can be built from it"
+            )
+        channels = self.images.shape[1]
+        if network.in_channels != channels:
+            raise ValueError(
+                f"zero-cost: networks of space {space.name!r} take {network.in_channels} channels, "
+                f"the images have {channels}"
+            )
+        soft = self.targets.ndim == 2
+        if soft and network.classes != self.targets.shape[1]:
+            raise ValueError(
+                f"zero-cost: networks of space {space.name!r} have {network.classes} classes, "
+                f"the targets {self.targets.shape[1]}"
+            )
+        if not soft and int(self.targets.max()) >= network.classes:
+            raise ValueError(
+                f"zero-cost: networks of space {space.name!r} have {network.classes} classes, "
+                f"but target {int(self.targets.max())} is among the images'"
+            )
+
+    def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
+        """Mean percentiles of genotypes int8 [n, decisions]; std is not known."""
+        self.check(space)
+        found = [self._scored(space, genotype) for genotype in genotypes]
+        sample = space.sample(self.reference, np.random.default_rng(self.seed))
+        reference = [self._scored(space, genotype) for genotype in sample]
+        values = np.array([each.values for each in found]).reshape(-1, len(self.scores))
+        ranked = np.empty(values.shape)
+        for column, name in enumerate(self.scores):
+            others = np.array([each.values[column] for each in reference])
+            if np.isfinite(others).sum() < 2:
+                reasons = [each.error for each in reference if each.error]
+                raise ValueError(f"zero-cost: no random network has a {name} ({reasons[0]})")
+            ranked[:, column] = percentiles(values[:, column], others)
+        answers = [
+            Answer(float(accuracy), seconds=each.seconds, error=each.error)
+            for accuracy, each in zip(ranked.mean(1), found, strict=True)
+        ]
+        return Evaluations.of_answers(answers)
+
+    def features(
+        self, space: SearchSpace, genotypes: np.ndarray
+    ) -> tuple[tuple[str, ...], np.ndarray]:
+        """Names of the scores, and their values, float64 [n, k]; NaN where one failed."""
+        self.check(space)
+        rows = [self._scored(space, genotype).values for genotype in genotypes]
+        return self.scores, np.array(rows).reshape(-1, len(self.scores))
+
+    def _scored(self, space: SearchSpace, genotype: np.ndarray) -> Scored:
+        """From memory where the network is known, then as long as it took the first time."""
+        architecture = space.decode(genotype)
+        if architecture not in self._known:
+            self._known[architecture] = self._measured(architecture)
+        return self._known[architecture]
+
+    def _measured(self, architecture: Architecture) -> Scored:
+        started = time.perf_counter()
+        values = np.full(len(self.scores), math.nan)
+        try:
+            with torch.random.fork_rng([]):
+                torch.manual_seed(self.seed)
+                network = build(architecture).to(self.images.device)
+            found = scores(network, self.images, self.targets, names=self.scores, seed=self.seed)
+            values = np.array([found[name] for name in self.scores])
+            failed = [name for name in self.scores if not math.isfinite(found[name])]
+            error = f"{failed[0]} is not a number" if failed else ""
+        except Exception as problem:  # whatever a network cannot do is a result, not a crash
+            error = _reason(problem)
+        return Scored(values, time.perf_counter() - started, error)
+
+
+def percentiles(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Where values [n] stand among those of reference [m], 0 to 100, float64 [n]; NaN stays NaN.
+
+    The i-th of m in order, from 0, stands at 100 (i + 1/2) / m, equal ones at their mean; what lies
+    between is interpolated. A value beyond all others approaches 0 or 100 with its distance (by a
+    factor e for each standard deviation of the reference), so that a search that has left the
+    sample behind still sees which way is up. NaN in the reference is left out.
+    """
+    ordered = np.sort(reference[np.isfinite(reference)])
+    points, first, repeats = np.unique(ordered, return_index=True, return_counts=True)
+    places = (first + repeats / 2) / len(ordered)
+    inner = np.interp(values, points, places)
+    beyond = np.maximum(points[0] - values, values - points[-1]).clip(min=0)
+    spread = ordered.std() or 1.0
+    rest = np.exp(-beyond / spread)
+    outer = np.where(values < points[0], inner * rest, 1 - (1 - inner) * rest)
+    return 100 * np.where(beyond > 0, outer, inner)
+
+
+def first_batch(
+    data: Data, recipe: Recipe, *, size: int, count: int | None = None, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Random training images as the recipe's evaluation prepares them, and their targets.
+
+    size   side in pixels: the networks' resolution, or less to be faster.
+    count  how many; 64 up to 64 px and 16 above where not given, and no more than there are.
+
+    float32 [n, channels, size, size] and int64 [n] (float32 [n, classes] where targets are soft).
+    """
+    if count is None:
+        count = 64 if size <= 64 else 16
+    if count < LEAST_IMAGES:
+        raise ValueError(f"count: {count} is not allowed; use {LEAST_IMAGES} images or more")
+    how = preparation(replace(recipe, eval_resolution=size))
+    chosen = np.random.default_rng(seed).permutation(len(data.train))[:count]
+    return next(data.train.batches([Step(chosen, slice(0, len(chosen)), 0)], how))
+
+
+def _check_batch(images: Tensor, targets: Tensor) -> None:
+    if images.ndim != 4 or images.dtype != torch.float32 or len(images) < LEAST_IMAGES:
+        raise ValueError(
+            f"images: {images.dtype} {list(images.shape)} is not allowed; use torch.float32 "
+            f"[n, channels, h, w], n of at least {LEAST_IMAGES}"
+        )
+    if targets.ndim not in (1, 2) or len(targets) != len(images):
+        raise ValueError(
+            f"targets: {list(targets.shape)} is not allowed; use one for each of the "
+            f"{len(images)} images"
+        )
+    if targets.ndim == 1 and int(targets.min()) < 0:
+        raise ValueError(f"targets: {int(targets.min())} is not a class; use 0 or more")
+
+
+def _reason(problem: Exception) -> str:
+    if is_out_of_memory(problem):
+        return "out of memory"
+    return f"{type(problem).__name__}: {(str(problem).splitlines() or [''])[0]}"

@@ -1,0 +1,89 @@
+"""What to compare: networks that are spread over a space, and fidelities worth trying."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nas.evaluators.proxy import Fidelity, used_images
+from nas.history import History
+from nas.objective import Objective
+from nas.search import check_limits
+from nas.strategies.base import sample_fresh
+from search_spaces.space import SearchSpace
+from train.recipe import Recipe
+
+DRAWS = 2000  # random networks to choose from
+IMAGES = 20_000  # an epoch of the longest training has no more, unless asked for
+EPOCHS = 30  # nor has it more epochs
+BATCHES = 8  # least batches of an epoch that a share may leave
+LEAST_SIDE = 16  # px
+
+
+def within(space: SearchSpace, target: float | None) -> Objective:
+    """At most so many FLOPs, or any; ValueError where the space has no such network."""
+    most = float(space.cost_range("flops")[1]) if target is None else target
+    objective = Objective(most, "feasible")
+    check_limits(space, objective)
+    return objective
+
+
+def spread(space: SearchSpace, objective: Objective, count: int) -> np.ndarray:
+    """`count` feasible networks unlike each other, int8 [count, decisions], by rising FLOPs.
+
+    Of random feasible networks, one from each of `count` equally full bands of FLOPs: the one
+    that differs in most decisions from the nearest of those taken before. So they are spread as a
+    search's candidates are, not pushed to the corners of the space, which would be too easy to
+    rank. The same for the same space and limits. ValueError where there are too few.
+    """
+    found = sample_fresh(History(space, objective), DRAWS, np.random.default_rng(0))
+    if len(found) < count:
+        raise ValueError(
+            f"networks: {count} are more than the {len(found)} that were found within the limits"
+        )
+    order = np.argsort(space.costs(found).flops, kind="stable")
+    bands = np.array_split(order, count)
+    taken = [int(bands[0][len(bands[0]) // 2])]
+    for band in bands[1:]:
+        differing = (found[band][:, None] != found[taken][None]).sum(2)
+        # of equally far ones that which is unlike all others too
+        best = np.lexsort((-differing.sum(1), -differing.min(1)))[0]
+        taken.append(int(band[best]))
+    return found[taken]
+
+
+def longest_of(recipe: Recipe, *, images: int) -> Fidelity:
+    """What the others are compared with unless asked otherwise: the recipe's epochs (at most 30)
+    of so many training images (at most about 20,000)."""
+    share = min(1.0, float(f"{IMAGES / images:.2g}"))
+    return Fidelity(min(recipe.epochs, EPOCHS), share)
+
+
+def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fidelity]:
+    """Cheaper fidelities: a third of the epochs, a quarter of the images, 3/4 of the side.
+
+    From about a twelfth to about half of the longest's cost. Shares that leave less than 8 batches
+    and sides below 16 px are left out, so that of a tiny data set few may remain.
+    """
+    third = max(1, round(longest.epochs / 3))
+    quarter = float(f"{longest.share / 4:.2g}")
+    smaller = (longest.resolution or side) * 3 // 32 * 8
+    tried = [
+        (third, quarter, longest.resolution),
+        (third, longest.share, smaller),
+        (longest.epochs, quarter, longest.resolution),
+        (third, longest.share, longest.resolution),
+        (longest.epochs, longest.share, smaller),
+    ]
+    kept: list[Fidelity] = []
+    for epochs, share, resolution in tried:
+        fidelity = Fidelity(epochs, share, 0 if resolution < LEAST_SIDE else resolution)
+        enough = share == longest.share or used_images(fidelity, images) >= BATCHES * batch
+        if enough and fidelity not in (longest, *kept) and resolution in (0, fidelity.resolution):
+            kept.append(fidelity)
+    return kept
+
+
+def work(fidelity: Fidelity, *, images: int, held: int, side: int) -> float:
+    """What a training costs, in training images of `side` px; an evaluated one counts a third."""
+    share = (fidelity.resolution / side) ** 2 if fidelity.resolution else 1.0
+    return share * fidelity.epochs * (used_images(fidelity, images) + held / 3)

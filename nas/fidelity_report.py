@@ -1,0 +1,324 @@
+"""What a comparison of fidelities tells: lines while it lasts, tables, a record and a figure."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.evaluators.base import Answer
+from nas.fidelity import remember
+from nas.fidelity_picture import draw
+from nas.fidelity_ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, judge
+from nas.fidelity_trainings import Job
+from nas.units import short
+from train.files import circumstances, write_json, write_whole
+from train.logs import clock
+from train.record import finite
+
+if TYPE_CHECKING:
+    from nas.fidelity_command import Comparison
+
+
+def write(path: Path, settings: Mapping[str, Any], status: str, **outcome: Any) -> None:
+    """fidelity.json: everything needed to make the comparison again, and what came out."""
+    write_json(path, {
+        "status": status, "settings": dict(settings), "outcome": finite(outcome),
+        **circumstances(("numpy", "torch")),
+    })  # fmt: skip
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a record; ValueError where it is none."""
+    if not path.is_file():
+        raise ValueError(f"resume: {path.parent} holds no comparison (there is no {path.name})")
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content["settings"], dict):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"resume: {path} is not the record of a comparison") from None
+    return content["settings"]
+
+
+def opening(
+    folder: Path, settings: Mapping[str, Any], comparison: Comparison, *, processes: int,
+    device: str,
+) -> None:  # fmt: skip
+    """On stderr: what is going to be trained, on what, how often, and where."""
+    data, space = comparison.data, comparison.space
+    flops = space.costs(comparison.genotypes).flops
+    target = settings["target_flops"]
+    limit = f", within {short(target)}" if target is not None else ""
+    count, fidelities = len(comparison.genotypes), comparison.fidelities
+    total = count * comparison.seeds * len(fidelities)
+    where = "CPU" if device == "cpu" else device.split(":")[0]
+    print(
+        f"data {settings['data']}: {len(data.classes)} classes, {data.train:,} training images, "
+        f"{data.minival:,} held out of them\n"
+        f"space {space.name} at {space.settings['resolution']} px: {count} networks spread over "
+        f"{short(flops.min())} to {short(flops.max())} FLOPs{limit}\n"
+        f"recipe {comparison.recipe.name}: {len(fidelities)} fidelities x {count} networks x "
+        f"{comparison.seeds} seeds = {total} trainings, {processes} at once on {where}",
+        file=sys.stderr,
+    )  # fmt: skip
+    for fidelity in fidelities:
+        longest = "  (the longest, what the others are compared with)"
+        print(f"  {fidelity}{longest if fidelity is fidelities[-1] else ''}", file=sys.stderr)
+    print(f"results go to {folder}/", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """A line on stderr for every training that ends, and how long the rest will take.
+
+    missing  trainings that are not known yet; seconds for a training image, with all processes.
+    """
+
+    def __init__(self, comparison: Comparison, missing: Sequence[Job], seconds: float) -> None:
+        self._comparison, self._count = comparison, len(missing)
+        self._left = sum(map(comparison.work, missing))
+        self._done, self._ended, self._started = 0.0, 0, time.monotonic()
+        all_jobs = len(comparison.jobs())
+        known = f" ({all_jobs - len(missing)} more are known already)"
+        print(
+            f"{len(missing)} trainings{known if all_jobs > len(missing) else ''}: "
+            f"about {clock(self._left * seconds)} in all, by a few steps that were timed",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+
+    def update(self, job: Job, answer: Answer) -> None:
+        """Tell of a training that ended."""
+        work = self._comparison.work(job)
+        self._done, self._left, self._ended = self._done + work, self._left - work, self._ended + 1
+        spent = time.monotonic() - self._started
+        said = answer.error or f"{answer.accuracy:.2f}% in {clock(answer.seconds)}"
+        print(
+            f"{self._ended:>4} of {self._count}, {clock(spent)}, about "
+            f"{clock(spent / self._done * self._left)} left: "
+            f"{self._comparison.fidelities[job.fidelity]}, network {job.network}, "
+            f"seed {job.seed}: {said}",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+
+
+def finish(
+    folder: Path, settings: Mapping[str, Any], comparison: Comparison,
+    answers: Mapping[Job, Answer],
+) -> list[Judged]:  # fmt: skip
+    """Judge, write the record and the figure, and keep the answer for searches."""
+    table = [
+        [
+            [answers[Job(fidelity, network, seed)] for seed in range(comparison.seeds)]
+            for network in range(len(comparison.genotypes))
+        ]
+        for fidelity in range(len(comparison.fidelities))
+    ]
+    judged = judge(table, comparison.fidelities)
+    found = answer(judged)
+    flops = comparison.space.costs(comparison.genotypes).flops
+    failures = [
+        {"fidelity": str(comparison.fidelities[job.fidelity]), "network": job.network,
+         "seed": job.seed, "error": each.error}
+        for job, each in answers.items() if each.error
+    ]  # fmt: skip
+    write(
+        folder / "fidelity.json", settings, "finished",
+        rule=RULE, recommended=None if found is None else str(found.fidelity),
+        fidelities=[_plain(each, row) for each, row in zip(judged, table, strict=True)],
+        networks=_networks(comparison), failures=failures,
+    )  # fmt: skip
+    title = f"{len(flops)} networks of space {comparison.space.name} on {settings['data']}"
+    write_whole(
+        folder / "fidelity.png", lambda path: draw(path, judged, found, table, flops, title=title)
+    )
+    shutil.rmtree(folder / "unfinished", ignore_errors=True)
+    _keep(folder, settings, comparison, found)
+    return judged
+
+
+def _keep(
+    folder: Path, settings: Mapping[str, Any], comparison: Comparison, found: Judged | None
+) -> None:
+    """The answer, where searches look for it."""
+    details = {"target_flops": settings["target_flops"], "space": comparison.space.name,
+               "data": settings["data"], "comparison": str(folder.resolve())}  # fmt: skip
+    try:
+        remember(
+            None if found is None else found.fidelity, comparison.data.digests, comparison.space,
+            comparison.recipe, details=details,
+        )  # fmt: skip
+    except OSError as error:
+        print(f"nas.fidelity: not kept for --fidelity auto: {error.filename}: {error.strerror}",
+              file=sys.stderr)  # fmt: skip
+
+
+def _networks(comparison: Comparison) -> list[dict[str, Any]]:
+    costs = comparison.space.costs(comparison.genotypes)
+    return [
+        {"key": comparison.space.decode(genotype).key, "flops": int(costs.flops[row]),
+         "params": int(costs.params[row]), "choices": comparison.space.choices_of(genotype)}
+        for row, genotype in enumerate(comparison.genotypes)
+    ]  # fmt: skip
+
+
+def _plain(judged: Judged, answers: Sequence[Sequence[Answer]]) -> dict[str, Any]:
+    """A fidelity's part of the record."""
+    return {
+        "fidelity": str(judged.fidelity), "worth_using": judged.worth,
+        "seconds": round(judged.seconds, 3), "networks": judged.networks,
+        "kendall": _rounded(judged.kendall), "spearman": _rounded(judged.spearman),
+        "seed_sd": round(judged.seed_sd, 4), "networks_sd": round(judged.spread, 4),
+        "rungs": [
+            {"epoch": rung.epoch, "seconds": round(rung.seconds, 3),
+             "kendall": _rounded(rung.kendall)}
+            for rung in judged.rungs
+        ],
+        # [network][seed][epoch]
+        "curves": [
+            [[round(point.accuracy, 3) for point in each.curve] for each in row] for row in answers
+        ],
+    }  # fmt: skip
+
+
+def _rounded(estimate: Estimate) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in vars(estimate).items()}
+
+
+def closing(
+    folder: Path, settings: Mapping[str, Any], comparison: Comparison, judged: Sequence[Judged],
+    *, seconds: float,
+) -> None:  # fmt: skip
+    """The tables, the rule and the answer on stdout, and what to do next; failures on stderr."""
+    import rich.box
+    from rich.console import Console
+    from rich.table import Table
+
+    longest, found = judged[-1], answer(judged)
+    failed = sum(int((~(each.accuracy == each.accuracy)).sum()) for each in judged)
+    if failed:
+        print(f"nas.fidelity: {failed} trainings failed; {folder}/fidelity.json says why",
+              file=sys.stderr)  # fmt: skip
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 130
+    narrow = console.width < 105
+    table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("fidelity", no_wrap=True)
+    for header in _cells(longest, longest, found, narrow=narrow):
+        table.add_column(header, justify="right", no_wrap=True)
+    for each in judged:
+        cells = _cells(each, longest, found, narrow=narrow)
+        table.add_row(str(each.fidelity), *cells.values())
+    console.print(f"rank correlation with the longest, across seeds ({clock(seconds)}):")
+    console.print(table)
+    console.print(_rungs(longest))
+    console.print(
+        "tau: Kendall's, rho: Spearman's; the longest's with itself is the seed floor; sd in "
+        "points of accuracy.\n"
+        f"{longest.networks} networks are few: fidelities whose intervals overlap cannot be "
+        f"told apart.\nrule: {RULE}.\nanswer: {_verdict(found, longest)}"
+    )
+    console.print(f"\nresults: {folder}/ (fidelity.json, fidelity.png)\nnext:")
+    for command in next_commands(settings, comparison, found):
+        console.print(f"  {command}")
+
+
+def _shown(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _cells(
+    judged: Judged, longest: Judged, found: Judged | None, *, narrow: bool
+) -> dict[str, str]:
+    """Header -> what it says of a fidelity."""
+    cells = {
+        "seconds": f"{judged.seconds:.1f}",
+        "cost": f"{judged.seconds / longest.seconds:.2f}",
+        f"tau, {LEVEL:.0%}": _shown(judged.kendall),
+        "rho": f"{judged.spearman.value:.2f}",
+        "seed sd": f"{judged.seed_sd:.2f}",
+        "networks sd": f"{judged.spread:.2f}",
+        "worth": "answer" if judged is found else ("yes" if judged.worth else "no"),
+    }
+    left_out = ("rho", "seed sd", "networks sd") if narrow else ()
+    return {name: cell for name, cell in cells.items() if name not in left_out}
+
+
+def _rungs(longest: Judged) -> str:
+    """How soon the longest training shows its end: what stopping early can rely on."""
+    shown = [rung for rung in longest.rungs if _is_shown(rung.epoch, len(longest.rungs))]
+    texts = [f"{rung.epoch}: {rung.kendall.value:.2f}" for rung in shown]
+    return f"the longest after k epochs, tau with its end: {', '.join(texts)}"
+
+
+def _is_shown(epoch: int, epochs: int) -> bool:
+    return epochs <= 10 or epoch == epochs or math.log2(epoch).is_integer()
+
+
+def _verdict(found: Judged | None, longest: Judged) -> str:
+    floor = longest.kendall
+    if found is None:
+        return (
+            "none is worth using: the longest itself does not surely rank these networks alike "
+            f"under another seed (tau {_shown(floor)}); a longer one is needed"
+        )
+    if found is longest:
+        return (
+            f"none cheaper than the longest reaches {SHARE:g} of the seed floor of "
+            f"{floor.value:.2f}; search with {found.fidelity}"
+        )
+    return (
+        f"{found.fidelity}, whose tau is {found.kendall.value / floor.value:.2f} of the seed floor "
+        f"of {floor.value:.2f}, at {found.seconds / longest.seconds:.2f} of the longest's seconds"
+    )
+
+
+def next_commands(
+    settings: Mapping[str, Any], comparison: Comparison, found: Judged | None
+) -> list[str]:
+    """What to do next, as commands that can be pasted."""
+    words = ["nas.fidelity" if found is None else "nas.search", "--data", settings["data"]]
+    if found is not None:
+        words += ["--evaluator", "proxy", "--fidelity", "auto"]
+    words += ["--space", settings["space"], "--resolution", str(settings["resolution"])]
+    if settings["width"] != 1:
+        words += ["--width", f"{settings['width']:g}"]
+    words += ["--small-images"] if settings["small_images"] else []
+    if settings["data_root"] is not None:
+        words += ["--data-root", settings["data_root"]]
+    target = settings["target_flops"]
+    if target is None:
+        target = float(comparison.space.costs(comparison.genotypes).flops.max())
+    words += ["--target-flops", f"{target:g}" if target < 1e6 else short(target)]
+    words += ["--recipe", settings["recipe"]]
+    for text in settings["changes"]:
+        words += ["--set", text]
+    if found is None:  # where not even the longest could tell the networks apart
+        longest = comparison.fidelities[-1]
+        words += ["--longest", str(replace(longest, epochs=2 * longest.epochs))]
+    return [_command(words)]
+
+
+def resume_command(folder: Path) -> str:
+    """What goes on with a comparison."""
+    return _command(["nas.fidelity", "--resume", "--out", str(folder)])
+
+
+def _command(words: Sequence[str]) -> str:
+    return shlex.join([_python(), "-m", *words])
+
+
+def _python() -> str:
+    """What to type for this interpreter."""
+    if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
+        return "python"
+    nearby = os.path.relpath(sys.executable)
+    return sys.executable if nearby.startswith("..") else nearby

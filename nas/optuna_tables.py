@@ -1,0 +1,236 @@
+"""What a search writes into Optuna's tables: functions of an open transaction.
+
+The same rows as Optuna's own storage would write (5.0, optuna/storages/_rdb), several in one
+transaction. The tables' version is checked by Optuna when a database is opened.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nas.evaluators.base import Point
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+class Tables(NamedTuple):
+    """Optuna's tables by short names, and the states of trials."""
+
+    studies: Any
+    directions: Any
+    study_attributes: Any
+    study_system: Any
+    trials: Any
+    params: Any
+    attributes: Any
+    system: Any
+    values: Any
+    points: Any
+    state: Any
+
+
+@functools.cache
+def tables() -> Tables:
+    """Optuna's tables; imported on first use."""
+    from optuna.storages._rdb import models
+    from optuna.trial import TrialState
+
+    mapped = (
+        models.StudyModel, models.StudyDirectionModel, models.StudyUserAttributeModel,
+        models.StudySystemAttributeModel, models.TrialModel, models.TrialParamModel,
+        models.TrialUserAttributeModel, models.TrialSystemAttributeModel, models.TrialValueModel,
+        models.TrialIntermediateValueModel,
+    )  # fmt: skip
+    return Tables._make([*(model.__table__ for model in mapped), TrialState])
+
+
+def find_study(connection: Connection, name: str) -> int | None:
+    """The id of a study, None where there is none."""
+    from sqlalchemy import select
+
+    table = tables().studies
+    return connection.scalar(select(table.c.study_id).where(table.c.study_name == name))
+
+
+def find_or_make_study(
+    connection: Connection, name: str, attributes: Mapping[str, Any]
+) -> tuple[int, bool]:
+    """The id of a study, and whether it was made just now, with these user attributes."""
+    from optuna.study import StudyDirection
+    from sqlalchemy import insert
+
+    known = tables()
+    study = find_study(connection, name)
+    if study is None and connection.dialect.name == "postgresql":  # on sqlite we are alone
+        connection.exec_driver_sql("LOCK TABLE studies IN SHARE ROW EXCLUSIVE MODE")
+        study = find_study(connection, name)
+    if study is not None:
+        return study, False
+    study = insert_row(connection, known.studies, study_name=name)
+    connection.execute(
+        insert(known.directions),
+        {"study_id": study, "objective": 0, "direction": StudyDirection.MAXIMIZE},
+    )
+    put_attributes(connection, known.study_attributes, study, attributes)
+    put_attributes(connection, known.study_system, study, {"study:metric_names": ["reward"]})
+    return study, True
+
+
+def study_attributes(connection: Connection, study: int) -> dict[str, Any]:
+    """The user attributes of a study."""
+    from sqlalchemy import select
+
+    table = tables().study_attributes
+    columns = select(table.c.key, table.c.value_json).where(table.c.study_id == study)
+    return {key: json.loads(value) for key, value in connection.execute(columns)}
+
+
+def lock_study(connection: Connection, study: int) -> bool:
+    """Be the only one who begins and ends trials of a study, as Optuna does; whether it is there.
+
+    On sqlite, the transaction has done that already.
+    """
+    from sqlalchemy import select
+
+    table = tables().studies
+    row = select(table.c.study_id).where(table.c.study_id == study).with_for_update()
+    return connection.scalar(row) is not None
+
+
+def count_trials(connection: Connection, study: int, *, ended: bool = False) -> int:
+    """Trials of a study, or those that have ended."""
+    from sqlalchemy import func, select
+
+    table, state = tables().trials, tables().state
+    count = select(func.count()).where(table.c.study_id == study)
+    over = (state.COMPLETE, state.PRUNED, state.FAIL)
+    return connection.scalar(count.where(table.c.state.in_(over)) if ended else count) or 0
+
+
+def insert_trial(
+    connection: Connection,
+    study: int,
+    params: Mapping[str, tuple[int, str]],
+    attributes: Mapping[str, Any],
+) -> tuple[int, int]:
+    """(id, number) of a new running trial; the study must be locked.
+
+    params      decision -> (index of its option, distribution as JSON).
+    attributes  user attributes, JSON values.
+    """
+    from sqlalchemy import insert
+
+    known = tables()
+    number = count_trials(connection, study)
+    trial = insert_row(
+        connection, known.trials,
+        number=number, study_id=study, state=known.state.RUNNING, datetime_start=_now(),
+    )  # fmt: skip
+    connection.execute(insert(known.params), [
+        {"trial_id": trial, "param_name": name, "param_value": index, "distribution_json": text}
+        for name, (index, text) in params.items()
+    ])  # fmt: skip
+    put_attributes(connection, known.attributes, trial, attributes)
+    return trial, number
+
+
+def state_of(connection: Connection, trial: int) -> str | None:
+    """The name of a trial's state in Optuna, by the trial's id; None where it is not there."""
+    from sqlalchemy import select
+
+    table = tables().trials
+    state = connection.scalar(select(table.c.state).where(table.c.trial_id == trial))
+    return None if state is None else state.name
+
+
+def put_points(connection: Connection, trial: int, points: Iterable[Point]) -> None:
+    """Intermediate values of a trial, over earlier ones of the same step."""
+    from optuna.storages._rdb.models import TrialIntermediateValueModel
+
+    stored = TrialIntermediateValueModel.intermediate_value_to_stored_repr
+    rows = [
+        dict(zip(
+            ("trial_id", "step", "intermediate_value", "intermediate_value_type"),
+            (trial, point.step, *stored(point.accuracy)), strict=True,
+        ))
+        for point in points
+    ]  # fmt: skip
+    _upsert(connection, tables().points, ("trial_id", "step"), rows)
+
+
+def end_trial(connection: Connection, trial: int, state: str, value: float | None) -> None:
+    """Set the state of a trial, by its name in Optuna, and its value if it has one."""
+    from optuna.storages._rdb.models import TrialValueModel
+    from sqlalchemy import insert, update
+
+    known = tables()
+    if value is not None:
+        stored, kind = TrialValueModel.value_to_stored_repr(value)
+        row = {"trial_id": trial, "objective": 0, "value": stored, "value_type": kind}
+        connection.execute(insert(known.values), row)
+    connection.execute(
+        update(known.trials)
+        .where(known.trials.c.trial_id == trial)
+        .values(state=known.state[state], datetime_complete=_now())
+    )
+
+
+def put_attributes(
+    connection: Connection, table: Any, owner: int, attributes: Mapping[str, Any]
+) -> None:
+    """Attributes of a study or trial, over earlier ones of the same name."""
+    column = "study_id" if "study_id" in table.c else "trial_id"
+    rows = [
+        {column: owner, "key": key, "value_json": _json(value)} for key, value in attributes.items()
+    ]
+    _upsert(connection, table, (column, "key"), rows)
+
+
+def insert_row(connection: Connection, table: Any, **values: Any) -> int:
+    """The id of a new row."""
+    from sqlalchemy import insert
+
+    key = connection.execute(insert(table).values(**values)).inserted_primary_key
+    assert key is not None  # of one row there is one
+    return key[0]
+
+
+def _upsert(
+    connection: Connection, table: Any, unique: tuple[str, str], rows: list[dict[str, Any]]
+) -> None:
+    if rows:
+        connection.execute(_upsert_of(connection.dialect.name, table, unique, tuple(rows[0])), rows)
+
+
+@functools.cache
+def _upsert_of(dialect: str, table: Any, unique: tuple[str, str], columns: tuple[str, ...]) -> Any:
+    """The statement, which takes longer to put together than to execute."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+    statement: Any = insert(table)
+    changed = {name: statement.excluded[name] for name in columns if name not in unique}
+    return statement.on_conflict_do_update(index_elements=list(unique), set_=changed)
+
+
+def _json(value: Any) -> str:
+    """As JSON; numpy's numbers as numbers, and a number that JSON does not have as its text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        value = str(value)
+    return json.dumps(value)
+
+
+def _now() -> datetime:
+    """As Optuna stores times: UTC, without saying so."""
+    return datetime.now(timezone.utc).replace(tzinfo=None)

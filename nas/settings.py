@@ -1,0 +1,175 @@
+"""Everything a search can be told: what it is by default, what it may be, what may change later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nas.objective import Objective
+from nas.units import parse_quantity, parse_seconds
+from search_spaces.cost import MEASURED
+
+MOST = 10**9  # evaluations; a history of more does not fit into memory
+
+NUMBER = (int, float)
+
+
+class Setting(NamedTuple):
+    """One setting.
+
+    default  where the user says nothing.
+    kinds    what it may be in a record; None is always allowed where it is the default.
+    later    whether it may be given anew when a search goes on: it says how, not what.
+    """
+
+    default: Any
+    kinds: type | tuple[type, ...] = str
+    later: bool = False
+
+
+SETTINGS: dict[str, Setting] = {
+    "target_flops": Setting(None, NUMBER),
+    "target_latency": Setting(None, NUMBER),
+    "target_step_time": Setting(None, NUMBER),
+    "max_flops": Setting(None, NUMBER),
+    "max_params": Setting(None, NUMBER),
+    "max_latency": Setting(None, NUMBER),
+    "max_step_time": Setting(None, NUMBER),
+    "times": Setting([], list, later=True),
+    "space": Setting(None),
+    "resolution": Setting(None, int),
+    "classes": Setting(None, int),
+    "width": Setting(1.0, NUMBER),
+    "small_images": Setting(None, bool),
+    "strategy": Setting(None),
+    "evaluator": Setting("surrogate"),
+    "table": Setting(None, later=True),
+    "table_column": Setting("accuracy"),
+    "reward": Setting("mnas"),
+    "exponent": Setting(None, NUMBER),
+    "over_target": Setting("forbid"),
+    "budget": Setting(None, int, later=True),
+    "seed": Setting(0, int),
+    # of searches by measurement
+    "data": Setting(None, later=True),
+    "data_root": Setting(None, later=True),
+    "recipe": Setting("proxy"),
+    "changes": Setting([], list),
+    "fidelity": Setting(None),
+    "scheduler": Setting("asha"),
+    "finalists": Setting(3, int),
+    "repeats": Setting(3, int),
+    "max_failures": Setting(0.5, NUMBER),
+    "workers": Setting(None, int, later=True),
+    "cpus": Setting(1.0, NUMBER, later=True),
+    "gpus": Setting(None, NUMBER, later=True),
+    "address": Setting(None, later=True),
+    "device": Setting("auto", later=True),
+    "timeout": Setting(None, NUMBER, later=True),
+    "max_time": Setting(None, NUMBER, later=True),
+    "cache": Setting(None, later=True),
+    "storage": Setting(None, later=True),
+    "study": Setting("search", later=True),
+}
+
+# found out when the search begins, and checked when it goes on
+DIGESTS = ("table_sha256", "data_sha256", "times_sha256")
+
+SIZES = ("target_flops", "max_flops", "max_params")
+TIMES = ("target_latency", "target_step_time", "max_latency", "max_step_time", "timeout",
+         "max_time")  # fmt: skip
+
+
+def option(name: str) -> str:
+    """As the user types it."""
+    return f"--{'set' if name == 'changes' else name.replace('_', '-')}"
+
+
+def checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as plain numbers; ValueError names the argument that is none."""
+    found = dict(given)
+    for name in SIZES:
+        if name in given:
+            found[name] = parse_quantity(given[name], what=option(name))
+    for name in TIMES:
+        if name in given:
+            found[name] = parse_seconds(given[name], what=option(name))
+    if "budget" in given:
+        budget = parse_quantity(given["budget"], what="--budget")
+        if budget != int(budget) or budget > MOST:
+            raise ValueError(f"--budget: {given['budget']!r} is not a whole number up to 1G")
+        found["budget"] = int(budget)
+    if "table" in given:  # a resumed search may be started from elsewhere
+        found["table"] = str(Path(given["table"]).resolve())
+    if "times" in given:
+        found["times"] = [str(Path(path).resolve()) for path in given["times"]]
+    for name in ("workers", "finalists", "repeats"):
+        least = 0 if name == "finalists" else 1
+        if found.get(name, least) < least:
+            raise ValueError(f"{option(name)}: {found[name]} is not allowed; use {least} or more")
+    for name in ("cpus", "gpus"):
+        if not found.get(name, 1) >= 0:
+            raise ValueError(f"{option(name)}: {found[name]} is not allowed; use 0 or more")
+    if found.get("seed", 0) < 0:
+        raise ValueError(f"--seed: {found['seed']} is not allowed; use 0 or more")
+    return found
+
+
+def complete(given: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings, what was not given by default; ValueError where there is no one target."""
+    settings = {name: setting.default for name, setting in SETTINGS.items()} | dict(given)
+    targets = [name for name in SETTINGS if name.startswith("target_") and name in given]
+    if not targets:
+        raise ValueError("--target-flops is missing; give one like --target-flops 400M")
+    if len(targets) > 1:
+        first, second = targets[:2]
+        raise ValueError(
+            f"{option(second)}: a search has one target, here {option(first)}; "
+            f"give the other as {option(second.replace('target', 'max'))}"
+        )
+    return settings
+
+
+def resumed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored settings with what may be given anew; ValueError where the rest differs."""
+    if {*stored} - {*DIGESTS} != {*SETTINGS}:
+        raise ValueError("resume: search.json was written by another version of nas.search")
+    for name, setting in SETTINGS.items():
+        value = stored[name]
+        if value is None and setting.default is None:
+            continue
+        if not isinstance(value, setting.kinds) or (
+            isinstance(value, bool) and setting.kinds is not bool
+        ):
+            raise ValueError(f"resume: {name} is {value!r} in search.json, which it cannot be")
+    if not any(stored[name] for name in SETTINGS if name.startswith("target_")):
+        raise ValueError("resume: there is no target in search.json")
+    for name, value in given.items():
+        if not SETTINGS[name].later and stored[name] != value:
+            raise ValueError(
+                f"resume: {option(name)} {value} differs from the search's "
+                f"{stored[name]}; leave it out or start anew in another --out"
+            )
+    anew = {name: value for name, value in given.items() if SETTINGS[name].later}
+    return {**stored, **anew}
+
+
+def objective_of(settings: Mapping[str, Any]) -> Objective:
+    """The reward and the limits that the settings ask for."""
+    of = next(name for name in ("flops", *MEASURED) if settings[f"target_{name}"] is not None)
+    limits = [
+        (name, float(settings[f"max_{name}"]))
+        for name in ("flops", "params", *MEASURED)
+        if settings[f"max_{name}"] is not None
+    ]
+    return Objective(
+        settings[f"target_{of}"], settings["reward"], settings["exponent"],
+        settings["over_target"], limits=tuple(limits), of=of,
+    )  # fmt: skip
+
+
+def measured_costs(objective: Objective) -> list[str]:
+    """The measured costs that the objective needs."""
+    needed = [objective.of, *(name for name, _ in objective.limits)]
+    return [name for name in MEASURED if name in needed]

@@ -1,0 +1,76 @@
+"""What evaluations, full or stopped early, say about accuracy at the end of a full one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nas.evaluators.base import Curve
+from nas.history import History
+
+UNEXPLAINED = 0.5  # of the deviation at a step, before rows that went on say how much is left
+TRUST = 3.0  # rows that this expectation weighs
+SLOPE = 0.5  # expected deviation of the slope (final accuracy against accuracy at a step) from 1
+
+
+class Observations(NamedTuple):
+    """For n evaluations: expected accuracy in percent where each had gone on to the end, and the
+    variance of that expectation in points squared, 0 where it did; float64 [n] each."""
+
+    accuracy: np.ndarray
+    variance: np.ndarray
+
+
+def observations(history: History, rows: np.ndarray) -> Observations:
+    """What successful rows [n] say, extrapolated from each other and nothing else.
+
+    The end is the last step that any of the rows has reached: before the first full evaluation,
+    all are compared where the furthest stands. Rows that ended at an earlier step are expected
+    where a linear regression over those that passed this step and reached the end puts them,
+    shrunk towards an equal gain for all. Evaluations are stopped for what they had reached, so
+    that regressing on it is not biased by the choice.
+    """
+    accuracy, variance = history.accuracy[rows].copy(), np.zeros(len(rows))
+    fidelity = history.fidelity[rows]
+    if (fidelity >= 1).all():
+        return Observations(accuracy, variance)
+    curves = history.curves[rows]
+    last = np.array([curve[-1].step if curve else 0 for curve in curves])
+    ended = (fidelity >= 1) if (fidelity >= 1).any() else last == last.max()
+    for step in np.unique(last[~ended]):
+        stopped = ~ended & (last == step)
+        passed = np.flatnonzero(ended & (last > step))
+        before = np.array([accuracy_at(curve, step) for curve in curves[passed]])
+        known = np.isfinite(before)
+        accuracy[stopped], variance[stopped] = extrapolated(
+            accuracy[stopped], before[known], accuracy[passed[known]]
+        )
+    return Observations(accuracy, variance)
+
+
+def accuracy_at(curve: Curve, step: int) -> float:
+    """Accuracy at a step of a learning curve, NaN where it has no such point."""
+    if 0 < step <= len(curve) and curve[step - 1].step == step:  # where no step was left out
+        return curve[step - 1].accuracy
+    return next((point.accuracy for point in curve if point.step == step), float("nan"))
+
+
+def extrapolated(
+    reached: np.ndarray, before: np.ndarray, after: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance [n] at the end of what `reached` [n] at a step at which others, of
+    accuracy `after` [k] at the end, had been at `before` [k]. k may be 0."""
+    count = len(before)
+    expected = (UNEXPLAINED * np.concatenate([reached, before]).std()) ** 2
+    if not count:
+        return reached, np.full(len(reached), expected + UNEXPLAINED**2)
+    gain, distance = after - before, before - before.mean()
+    ridge = max(expected, 1e-9) / SLOPE**2
+    narrow = distance @ distance + ridge
+    slope = distance @ gain / narrow
+    left = gain - gain.mean() - slope * distance
+    noise = (TRUST * expected + left @ left) / (TRUST + count)
+    away = reached - before.mean()
+    mean = reached + gain.mean() + slope * away
+    return mean, noise * (1 + 1 / count + away**2 / narrow)

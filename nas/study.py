@@ -1,0 +1,384 @@
+"""The record of a dear search: an Optuna study, written the moment anything happens.
+
+Several drivers, on several machines, may work on one study. A network is claimed under a lock on
+the study before it is evaluated, so that no two drivers evaluate it; what was claimed by a driver
+that has died is taken over by exactly one other. optuna-dashboard shows all of it.
+
+Every change is one short transaction: a kill at any moment leaves it done or not begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+import weakref
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nas.cache import network_key, plain
+from nas.database import Database, StudyLost
+from nas.drivers import Pulse, forget_drivers, gone_drivers, leave, new_driver, put_beat
+from nas.evaluators.base import Answer, Evaluations, Point
+from nas.history import History
+from nas.objective import Objective
+from nas.optuna_tables import (
+    count_trials,
+    end_trial,
+    find_or_make_study,
+    find_study,
+    insert_trial,
+    lock_study,
+    put_attributes,
+    put_points,
+    state_of,
+    study_attributes,
+    tables,
+)
+from nas.trials import LOST, Evaluation, Trial, Trials, answer_attributes, curve_attribute
+from search_spaces.space import SearchSpace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["Claim", "Study", "StudyLost", "open_study", "read_settings"]
+
+BEAT = 10.0  # seconds between signs of life
+GRACE = 120.0  # seconds without one after which a driver elsewhere counts as gone
+# study attributes beside the caller's settings, whose names have no spaces
+SPACE, OBJECTIVE = "search space", "search objective"
+
+
+class Claim(NamedTuple):
+    """What is evaluated once: genotype int8 [decisions], and the seed of its training."""
+
+    genotype: np.ndarray
+    seed: int
+
+
+def open_study(
+    storage: str,
+    name: str,
+    space: SearchSpace,
+    objective: Objective,
+    *,
+    settings: Mapping[str, Any],
+    resume: bool,
+    grace: float = GRACE,
+) -> Study:
+    """A study to record a search in, made if it is not there; close it in the end.
+
+    storage   "sqlite:///study.db" (all drivers on one machine) or "postgresql://user@host/name".
+    settings  JSON values under names without spaces; the same for all who work on the study.
+    resume    whether the study may be there already: this driver then joins it.
+    grace     seconds without a sign of life after which a driver elsewhere counts as gone.
+
+    ValueError in one line where the database cannot be used, where the study is there and not to
+    be resumed, and where it was made with other settings, saying which.
+    """
+    choices = {key: [plain(option) for option in all] for key, all in space.choices.items()}
+    wanted = {
+        **settings,
+        SPACE: {"name": space.name, "settings": space.settings, "choices": choices},
+        OBJECTIVE: dataclasses.asdict(objective),
+    }
+    wanted = json.loads(json.dumps(wanted, default=str))  # as it will be read
+    database = Database(storage)
+    try:
+        study, made = database.write(lambda c: find_or_make_study(c, name, wanted), durable=True)
+        if not made and not resume:
+            raise ValueError(
+                f"storage: {database.shown} already holds the study {name!r}; go on with it "
+                "by --resume, or choose another place"
+            )
+        check_settings(name, database.read(lambda c: study_attributes(c, study)), wanted)
+        return Study(database, study, space, objective, grace=grace)
+    except (StudyLost, ValueError) as error:
+        database.close()
+        raise ValueError(str(error)) from None
+
+
+def read_settings(storage: str, name: str) -> dict[str, Any]:
+    """The settings of a study, for a driver that joins it and knows no more than its name.
+
+    ValueError where there is no such study.
+    """
+    database = Database(storage)
+    try:
+        study = database.read(lambda c: find_study(c, name))
+        if study is None:
+            raise ValueError(f"storage: {database.shown} holds no study {name!r}")
+        found = database.read(lambda c: study_attributes(c, study))
+    except StudyLost as error:
+        raise ValueError(str(error)) from None
+    finally:
+        database.close()
+    return {key: value for key, value in found.items() if key not in (SPACE, OBJECTIVE)}
+
+
+def check_settings(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """ValueError where a study was made with other settings than are wanted, saying which."""
+    if SPACE not in found:
+        raise ValueError(f"storage: the study {name!r} there is no search of this program")
+    for key in dict.fromkeys([*wanted, *found]):
+        there, here = found.get(key), wanted.get(key)
+        if there == here:
+            continue
+        if isinstance(there, dict) and isinstance(here, dict):  # say only what differs in it
+            part = next(part for part in {**there, **here} if there.get(part) != here.get(part))
+            key, there, here = f"{key} ({part})", there.get(part), here.get(part)
+        there, here = (json.dumps(value)[:200] for value in (there, here))
+        raise ValueError(f"resume: study {name!r} has another {key}: {there} there, {here} here")
+
+
+class Study:
+    """One driver's hold on a study, for one thread; `open_study` makes it.
+
+    driver  this driver's name in the study.
+
+    Every method raises StudyLost, in one line, where the database stays away or is full; what
+    was recorded before is safe there.
+    """
+
+    def __init__(
+        self, database: Database, study: int, space: SearchSpace, objective: Objective, *,
+        grace: float = GRACE,
+    ) -> None:  # fmt: skip
+        self.driver = new_driver()
+        self._database, self._study, self._grace = database, study, grace
+        self._space, self._objective = space, objective
+        self._trials = Trials(study, space)
+        self._own: dict[int, Trial] = {}  # running trials of this driver, by number
+        self._curves: dict[int, dict[int, Point]] = {}  # what they reported, by step
+        self._handed: set[int] = set()  # lost trials that this driver was told to claim again
+        self._last_beat = -math.inf
+        self.beat()
+        self._pulse: Pulse | None = None
+        if database.shared:  # nobody elsewhere can see whether this process is alive
+            self._pulse = Pulse(database, study, self.driver, seconds=BEAT)
+            weakref.finalize(self, self._pulse.stopped.set)
+        self._database.read(self._trials.read)
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave: what this driver has still running is for others to take over, at once."""
+        leave(self.driver)
+        if self._pulse is not None:
+            self._pulse.stop()
+        with contextlib.suppress(StudyLost):  # then others elsewhere will miss it after the grace
+            mine = {self.driver}
+            self._database.write(lambda c: forget_drivers(c, self._study, mine), patient=False)
+        self._database.close()
+
+    @property
+    def place(self) -> str:
+        """Where the study is kept, without password."""
+        return self._database.shown
+
+    @property
+    def started(self) -> int:
+        """Networks claimed so far by anybody, but for those that were lost with their driver."""
+        return sum(seed == 0 for _, seed in self._trials.taken)
+
+    def claim(
+        self,
+        genotype: np.ndarray,
+        cost: Mapping[str, float],
+        *,
+        seed: int = 0,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> int | None:
+        """The number of a new running trial of a genotype [decisions], if nobody has claimed it.
+
+        None where the network was claimed with this seed before, by anybody, and not lost.
+        cost and attributes (JSON values) are for those who read the study.
+        """
+        self.beat()
+        canonical = self._space.canonical(np.asarray(genotype, np.int8)[None])[0]
+        evaluation = (canonical.tobytes(), int(seed))
+        about = {
+            **cost,
+            "architecture": network_key(self._space, canonical),
+            "seed": int(seed),
+            "driver": self.driver,
+            **(attributes or {}),
+        }
+        trial = self._database.write(lambda c: self._claim(c, evaluation, about))
+        if trial is None:
+            return None
+        self._trials.add(trial)
+        self._own[trial.number], self._curves[trial.number] = trial, {}
+        return trial.number
+
+    def _claim(
+        self, connection: Connection, evaluation: Evaluation, about: dict[str, Any]
+    ) -> Trial | None:
+        self._lock(connection)
+        self._trials.read(connection)
+        known = self._trials.taken.get(evaluation)
+        if known is not None:
+            # our own where the connection broke while that was being committed
+            ours = known.driver == self.driver and known.id in self._trials.running
+            return known if ours and known.number not in self._own else None
+        if evaluation in self._trials.first:
+            about = {**about, "retry of trial": self._trials.first[evaluation]}
+        indices = np.frombuffer(evaluation[0], np.int8).tolist()
+        params = {
+            name: (index, options)
+            for (name, options), index in zip(self._distributions.items(), indices, strict=True)
+        }
+        return Trial(*insert_trial(connection, self._study, params, about), evaluation, self.driver)
+
+    @cached_property
+    def _distributions(self) -> dict[str, str]:
+        """The options of every decision as Optuna keeps them."""
+        from optuna.distributions import CategoricalDistribution, distribution_to_json
+
+        return {
+            name: distribution_to_json(CategoricalDistribution([plain(o) for o in options]))
+            for name, options in self._space.choices.items()
+        }
+
+    def _lock(self, connection: Connection) -> None:
+        if not lock_study(connection, self._study):
+            raise StudyLost(f"storage: the study was deleted from {self._database.shown}")
+
+    def report(self, number: int, point: Point) -> None:
+        """A point of the learning curve of a running trial; a step told again replaces it."""
+        curve = self._curves[number]
+        curve[point.step] = point
+        points = [curve[step] for step in sorted(curve)]
+        trial = self._own[number].id
+        self._database.write(lambda c: self._report(c, trial, [point], points))
+
+    def _report(
+        self, connection: Connection, trial: int, new: list[Point], points: list[Point]
+    ) -> None:
+        """New points of a curve, as Optuna shows them; and the whole of it, with seconds."""
+        if state_of(connection, trial) == "RUNNING":
+            put_points(connection, trial, new)
+            curve = {"curve": curve_attribute(points)}
+            put_attributes(connection, tables().system, trial, curve)
+
+    def finish(self, number: int, answer: Answer) -> bool:
+        """End a running trial of this driver with its answer; `sync` brings it into the history.
+
+        COMPLETE with the reward as its value, PRUNED where it was stopped early, FAIL where it
+        failed, with the reason as attribute "error". Returns whether it was recorded: a trial
+        that another driver has taken over meanwhile is evaluated there.
+        """
+        trial = self._own[number]
+        if not answer.error and not math.isfinite(answer.accuracy):
+            answer = dataclasses.replace(answer, error=f"accuracy is {answer.accuracy}")
+        # the one thing that cost much: it is to survive a power cut, too
+        recorded = self._database.write(lambda c: self._finish(c, trial, answer), durable=True)
+        del self._own[number], self._curves[number]
+        return recorded
+
+    def _finish(self, connection: Connection, trial: Trial, answer: Answer) -> bool:
+        self._lock(connection)
+        found = state_of(connection, trial.id)
+        if found is None:
+            raise StudyLost(f"storage: trial {trial.number} is gone from {self._database.shown}")
+        if found != "RUNNING":
+            self._trials.read(connection)
+            # not lost, so ended by us: the connection broke while that was being committed
+            return self._trials.taken.get(trial.evaluation) == trial
+        told = self._curves[trial.number]
+        new = [point for point in answer.curve if told.get(point.step) != point]
+        put_points(connection, trial.id, new)
+        put_attributes(connection, tables().attributes, trial.id, answer_attributes(answer))
+        inner: dict[str, Any] = {"order": count_trials(connection, self._study, ended=True)}
+        if answer.curve:
+            inner["curve"] = curve_attribute(answer.curve)
+        put_attributes(connection, tables().system, trial.id, inner)
+        state = "FAIL" if answer.error else "PRUNED" if answer.fidelity < 1 else "COMPLETE"
+        value = None if answer.error else self._reward(trial, answer)
+        end_trial(connection, trial.id, state, value)
+        return True
+
+    def _reward(self, trial: Trial, answer: Answer) -> float:
+        genotype = np.frombuffer(trial.evaluation[0], np.int8)
+        costs = self._space.costs(genotype[None])
+        return float(self._objective.reward(np.array([answer.accuracy]), costs)[0])
+
+    def sync(self, history: History) -> None:
+        """Append what has ended, by anybody, since the last time, in order of completion.
+
+        Also tells the history what is being evaluated now. All rows of the history must have
+        come from here.
+        """
+        self._database.read(self._trials.read)
+        rows = self._trials.ended[len(history) :]
+        if rows:
+            genotypes = np.array([row.genotype for row in rows])
+            evaluations = Evaluations.of_answers([row.answer for row in rows])
+            history.extend(genotypes, evaluations, self._space.costs(genotypes))
+        running = [trial.evaluation[0] for trial in self._trials.running.values()]
+        pending = np.frombuffer(b"".join(running), np.int8)
+        history.pending = pending.reshape(len(running), len(self._space.choices))
+
+    def beat(self) -> None:
+        """A sign of life of this driver, every few seconds; called oftener, it does nothing.
+
+        Where drivers elsewhere can use the database, it is also given while nobody calls this: an
+        evaluation in this process may take long.
+        """
+        now = time.monotonic()
+        if now - self._last_beat >= BEAT:
+            self._database.write(lambda c: put_beat(c, self._study, self.driver))
+            self._last_beat = now
+
+    def abandoned(self) -> list[Claim]:
+        """What drivers that are gone had claimed, for this driver alone to claim again.
+
+        A driver on this machine is gone when its process is or when it closed the study; one
+        elsewhere when it gave no sign of life for the grace. Its trials end as failed, with the
+        attribute "lost", and are no part of the history.
+        """
+        if not self._database.read(self._gone):
+            return []
+        lost = self._database.write(self._take_over)
+        self._handed.update(trial.id for trial in lost)
+        self._database.read(self._trials.read)
+        return [
+            Claim(np.frombuffer(key, np.int8), seed)
+            for key, seed in (trial.evaluation for trial in lost)
+        ]
+
+    def _gone(self, connection: Connection) -> set[str]:
+        """Drivers that are gone and have left something undone."""
+        self._trials.read(connection)
+        busy = {trial.driver for trial in self._trials.running.values()}
+        drivers = busy | {taker for _, taker in self._trials.lost.values()}
+        others = drivers - {self.driver, ""}  # "": a trial that somebody made by other means
+        return gone_drivers(connection, self._study, others, grace=self._grace)
+
+    def _take_over(self, connection: Connection) -> list[Trial]:
+        self._lock(connection)
+        gone = self._gone(connection)
+        running = [t for t in self._trials.running.values() if t.driver in gone]
+        for trial in running:
+            reason = {"error": f"its driver {trial.driver} is gone"}
+            put_attributes(connection, tables().attributes, trial.id, reason)
+            end_trial(connection, trial.id, "FAIL", None)
+        waiting = [
+            trial
+            for trial, taker in self._trials.lost.values()
+            # what we took over ourselves, where the connection broke while that was committed
+            if taker in gone or (taker == self.driver and trial.id not in self._handed)
+        ]
+        for trial in (*running, *waiting):
+            put_attributes(connection, tables().attributes, trial.id, {LOST: self.driver})
+        forget_drivers(connection, self._study, gone)
+        return [*running, *waiting]

@@ -1,0 +1,250 @@
+"""Seconds of networks and of each of their blocks, measured inside the running network.
+
+A forward pass is stamped between blocks. A training step is cut at the same places: each block's
+output is detached before it is handed on, and the backward pass goes block by block from the loss
+to the stem, so that memory fills and empties as in a step that is not cut. The update is one call
+for all parameters; what of it falls to a block is for `nas.block_times_measure.shares` to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.architecture import Architecture
+from search_spaces.network import Network, build
+from search_spaces.norm_act import norm_act
+from train import recipe as recipes
+from train.distributed import pick_device
+from train.evaluate import autocast
+from train.optimizer import MovingAverage, optimizer, set_learning_rate
+from train.state import precision
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is timed, and how.
+
+    kind       "latency" (forward pass for evaluation) or "step_time" (a training step).
+    batch      images at a time.
+    device     "cpu", "cuda" or "cuda:N"; "auto" is a GPU if there is one.
+    threads    of torch on a CPU.
+    precision  "float32", "bfloat16" or "auto" (the trainer's choice for the device).
+    recipe     whose optimizer and moving average a training step has.
+    """
+
+    kind: str
+    batch: int = 1
+    device: str = "cpu"
+    threads: int = 1
+    precision: str = "auto"
+    recipe: str = "proxy"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("latency", "step_time"):
+            raise ValueError(f"kind: {self.kind!r} is unknown; use latency or step_time")
+        for name, most in (("batch", 2**16), ("threads", 1024)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(f"{name}: {value!r} is not allowed; use a number from 1 to {most}")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision: {self.precision!r}; use auto, float32 or bfloat16")
+        object.__setattr__(self, "device", str(pick_device(self.device)))
+        if recipes.preset(self.recipe).train != "all":
+            raise ValueError(f"recipe: {self.recipe!r} does not train the whole network")
+
+    @property
+    def clock(self) -> str:
+        """What time is taken by.
+
+        One thread's own processor time is what an idle machine would show, and does not count
+        other programs' turns; several threads and GPUs need the clock on the wall.
+        """
+        if self.device != "cpu":
+            return "events"
+        return "thread" if self.threads == 1 else "wall"
+
+
+class Marks:
+    """Moments on the clock of a setting; on a GPU events, read when all is done."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._cuda = setting.clock == "events"
+        self._now = time.thread_time if setting.clock == "thread" else time.perf_counter
+        self._marks: list[Any] = []
+
+    def mark(self) -> None:
+        if self._cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._marks.append(event)
+        else:
+            self._marks.append(self._now())
+
+    def spans(self) -> list[float]:
+        """Seconds between each mark and the next."""
+        pairs = zip(self._marks, self._marks[1:], strict=False)
+        if not self._cuda:
+            return [end - start for start, end in pairs]
+        torch.cuda.synchronize()
+        return [start.elapsed_time(end) / 1000 for start, end in pairs]
+
+
+class Parts(NamedTuple):
+    """Seconds of each block of a network, in order, and of the update (0 in a forward pass)."""
+
+    blocks: list[float]
+    update: float
+
+
+class Subject:
+    """A network on the device, and all that its forward pass or training step needs."""
+
+    def __init__(self, architecture: Architecture, setting: Setting, images: Tensor) -> None:
+        self.architecture, self.setting, self.images = architecture, setting, images
+        self.device = images.device
+        recipe = recipes.preset(setting.recipe)
+        self._training = setting.kind == "step_time"
+        self._precision = _precision(setting, self.device)
+        self._smoothing = recipe.label_smoothing
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            dropout, drop_path = recipe.dropout, recipe.drop_path
+            network = build(architecture, dropout=dropout, drop_path=drop_path)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network.train(self._training)
+        self.targets = torch.arange(setting.batch, device=self.device) % architecture.classes
+        self._segments = segments(self.network)
+        self._average = None
+        if self._training:
+            self._optimizer = optimizer(recipe, self.network)
+            set_learning_rate(self._optimizer, 0.0)  # the same work, and weights that stay sound
+            if recipe.ema_decay:
+                self._average = MovingAverage(self.network, recipe.ema_decay)
+
+    def whole(self) -> float:
+        """Seconds of one pass or step of the network as it is."""
+        marks = Marks(self.setting)
+        if not self._training:
+            with torch.inference_mode(), autocast(self.device, self._precision):
+                marks.mark()
+                self.network(self.images)
+                marks.mark()
+            return marks.spans()[0]
+        marks.mark()
+        with autocast(self.device, self._precision):
+            logits = self.network(self.images)
+        self._loss(logits).backward()
+        self._update()
+        marks.mark()
+        return marks.spans()[0]
+
+    def parts(self) -> Parts:
+        """Seconds of the same, block by block."""
+        marks = Marks(self.setting)
+        if self._training:
+            return self._step_parts(marks)
+        with torch.inference_mode(), autocast(self.device, self._precision):
+            x = self.images
+            marks.mark()
+            for segment in self._segments:
+                x = segment(x)
+                marks.mark()
+        return Parts(marks.spans(), 0.0)
+
+    def _step_parts(self, marks: Marks) -> Parts:
+        inputs: list[Tensor | None] = []
+        outputs: list[Tensor | None] = []
+        x = self.images
+        marks.mark()
+        with autocast(self.device, self._precision):
+            for segment in self._segments[:-1]:
+                inputs.append(x)
+                x = segment(x)
+                outputs.append(x)
+                x = x.detach().requires_grad_()
+                marks.mark()
+            inputs.append(x)
+            x = self._segments[-1](x)
+        outputs.append(self._loss(x))
+        del x
+        marks.mark()
+        grad = None
+        for index in reversed(range(len(outputs))):
+            torch.autograd.backward(outputs[index], grad)
+            grad = inputs[index].grad  # type: ignore[union-attr]
+            outputs[index] = inputs[index] = None  # as a step that is not cut lets go of them
+            marks.mark()
+        self._update()
+        marks.mark()
+        spans, count = marks.spans(), len(outputs)
+        forward, backward = spans[:count], spans[count : 2 * count][::-1]
+        return Parts([a + b for a, b in zip(forward, backward, strict=True)], spans[-1])
+
+    def _loss(self, logits: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), self.targets, label_smoothing=self._smoothing)
+
+    def _update(self) -> None:
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        if self._average is not None:
+            self._average.update(self.network, 0)
+
+
+def _precision(setting: Setting, device: torch.device) -> torch.dtype:
+    recipe = replace(recipes.preset(setting.recipe), precision=setting.precision)
+    return precision(recipe, device)
+
+
+def images_for(architecture: Architecture, setting: Setting) -> Tensor:
+    """Random images of a batch, as the trainer lays them out."""
+    side = architecture.resolution
+    shape = (setting.batch, architecture.in_channels, side, side)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    return images.to(setting.device).contiguous(memory_format=torch.channels_last)
+
+
+def segments(network: Network) -> list[Callable[[Tensor], Tensor]]:
+    """Functions that are the network when called one after the other.
+
+    One for each of `Architecture.blocks`, in that order; the mean over the image belongs to the
+    head, or to the classifier of a network without one.
+    """
+
+    def stem(x: Tensor) -> Tensor:
+        return norm_act(network.bn1, network.act, network.conv_stem(x))
+
+    def head(x: Tensor) -> Tensor:
+        return norm_act(network.bn2, network.act2, network.conv_head(x)).mean((2, 3))
+
+    def classifier(x: Tensor) -> Tensor:
+        return network.classifier(network.dropout(x.mean((2, 3)) if x.ndim == 4 else x))
+
+    named: dict[str, Callable[[Tensor], Tensor]] = {
+        "stem": stem, "max_pool": network.pool, "head": head, "classifier": classifier,
+    }  # fmt: skip
+    staged: Iterator[nn.Module] = (block for stage in network.blocks for block in stage)
+    return [
+        next(staged) if block.stage >= 0 else named[block.op]
+        for block in network.architecture.blocks()
+    ]
+
+
+@contextlib.contextmanager
+def ready(setting: Setting) -> Iterator[None]:
+    """torch computes on the setting's device, with its threads, inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(setting.threads)
+    index = torch.device(setting.device).index
+    try:
+        with torch.cuda.device(-1 if index is None else index):  # -1: none
+            yield
+    finally:
+        torch.set_num_threads(before)

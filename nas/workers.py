@@ -1,0 +1,269 @@
+"""Who does the dear evaluations of a search: this process, a Ray cluster, or a simulated one."""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from nas.evaluators.base import Answer, Curve, Evaluator, Point
+from search_spaces.space import SearchSpace
+
+Message = tuple[int, Point | Answer]
+
+
+class Workers(Protocol):
+    """Evaluates networks by number; every evaluation ends in one `Answer`."""
+
+    @property
+    def capacity(self) -> int:
+        """Evaluations at once, as far as workers are up."""
+
+    def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
+        """Begin an evaluation; at most `capacity` at once."""
+
+    def wait(self, seconds: float) -> list[Message]:
+        """What was heard, in order: points as they come, then the answer; perhaps nothing."""
+
+    def stop(self, number: int) -> None:
+        """Let an evaluation go no further: its answer, of the points so far, follows."""
+
+    def close(self) -> None:
+        """Free what the workers hold."""
+
+
+class InProcess:
+    """One evaluation at a time, in this process: what a test or a notebook wants.
+
+    folder  where evaluations keep what they can go on from, each in a folder; or None.
+    """
+
+    capacity = 1
+
+    def __init__(
+        self, evaluator: Evaluator, space: SearchSpace, *, folder: Path | None = None
+    ) -> None:
+        self._evaluator, self._space, self._folder = evaluator, space, folder
+        self._running: tuple[int, Iterator[Point]] | None = None
+        self._place: Path | None = None
+        self._points: list[Point] = []
+
+    def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
+        """Begin the evaluation of one genotype [decisions]."""
+        assert self._running is None, "one at a time"
+        self._place = place(self._folder, self._space, genotype, seed)
+        points = self._evaluator.curve(self._space, genotype, seed=seed, folder=self._place)
+        self._running, self._points = (number, iter(points)), []
+
+    def wait(self, seconds: float) -> list[Message]:
+        """The next point, or the answer where there is none."""
+        if self._running is None:
+            return []
+        number, points = self._running
+        try:
+            point = next(points)
+        except StopIteration:
+            return [self._end(number, Answer.of_curve(self._points, self._evaluator.steps))]
+        except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
+            reason = f"{type(error).__name__}: {error}"
+            return [self._end(number, Answer.failed(reason, self._points))]
+        self._points.append(point)
+        return [(number, point)]
+
+    def _end(self, number: int, answer: Answer) -> Message:
+        self._running = None
+        _remove(self._place)
+        return number, answer
+
+    def stop(self, number: int) -> None:
+        """End the evaluation at its last point."""
+        if self._running is not None and self._running[0] == number:
+            _close(self._running[1])
+            self._running = (number, iter(()))
+
+    def close(self) -> None:
+        """End what is running."""
+        if self._running is not None:
+            _close(self._running[1])
+
+
+def place(folder: Path | None, space: SearchSpace, genotype: np.ndarray, seed: int) -> Path | None:
+    """Where an evaluation keeps what it can go on from: known by what is evaluated, so that
+    whoever takes it up later finds it. None where there is no folder."""
+    return None if folder is None else folder / f"{int(space.keys(genotype[None])[0])}-{seed}"
+
+
+def _remove(folder: Path | None) -> None:
+    """Nobody goes on from there: the weights of short trainings are of no use."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _close(points: Iterator[Point]) -> None:
+    """Let a generator clean up; other iterators have nothing to."""
+    if close := getattr(points, "close", None):
+        close()
+
+
+class OnCluster:
+    """Many evaluations at once, each in a process of its own on a Ray cluster.
+
+    make     called once in each of those processes: the evaluator.
+    slots    evaluations at once, each on so many `cpus` and `gpus`.
+    address  of the cluster: "auto", "host:port"; None starts one on this machine.
+    timeout  seconds after which an evaluation fails; None: never.
+    folder   where evaluations keep what they can go on from, seen by all nodes; or None.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Evaluator],
+        space: SearchSpace,
+        *,
+        steps: int,
+        slots: int,
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+        address: str | None = None,
+        timeout: float | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        from train.ray_pool import Pool
+
+        self._steps = steps
+        self._points: dict[int, list[Point]] = {}
+        self._pool = Pool(
+            functools.partial(_evaluation, make, space, folder),
+            slots=slots, cpus=cpus, gpus=gpus, address=address, timeout=timeout,
+        )  # fmt: skip
+
+    @property
+    def capacity(self) -> int:
+        """Evaluations under way, and processes that are set up and have none."""
+        return len(self._points) + self._pool.free
+
+    def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
+        """Begin the evaluation of one genotype [decisions]."""
+        self._points[number] = []
+        self._pool.start(number, (genotype, seed))
+
+    def wait(self, seconds: float) -> list[Message]:
+        """What the cluster said within the seconds."""
+        from train.ray_pool import Said
+
+        messages: list[Message] = []
+        for number, item in self._pool.wait(seconds):
+            points = self._points[number]
+            if isinstance(item, Said):
+                point = Point(*item.value)
+                # an evaluation that lost its machine tells again what it had told
+                points[:] = [known for known in points if known.step < point.step]
+                points.append(point)
+                messages.append((number, point))
+            else:
+                del self._points[number]
+                ended = Answer.failed(item.reason, points) if item.reason else None
+                messages.append((number, ended or Answer.of_curve(points, self._steps)))
+        return messages
+
+    def stop(self, number: int) -> None:
+        """Ask the evaluation to end after its next step."""
+        self._pool.stop(number)
+
+    def close(self) -> None:
+        """Give the processes back."""
+        self._pool.close()
+
+
+def _evaluation(
+    make: Callable[[], Evaluator], space: SearchSpace, folder: Path | None
+) -> Callable[[Any], Iterator[tuple[int, float, float]]]:
+    """In a worker's process: the function that runs its evaluations."""
+    evaluator = make()
+
+    def run(job: tuple[np.ndarray, int]) -> Iterator[tuple[int, float, float]]:
+        genotype, seed = job
+        own = place(folder, space, genotype, seed)
+        try:
+            for point in evaluator.curve(space, genotype, seed=seed, folder=own):
+                yield point.step, point.accuracy, point.seconds
+        finally:  # ended, failed or stopped; a process that is killed leaves it to the next
+            _remove(own)
+
+    return run
+
+
+class Event(NamedTuple):
+    """Something that happens at a simulated time; `turn` orders what happens at once."""
+
+    time: float
+    turn: int
+    number: int
+    said: Point | Answer
+
+
+class Simulated:
+    """A cluster on a clock of its own: evaluations are replayed from known curves.
+
+    curve_of  (genotype, seed) -> the whole learning curve, with seconds.
+    `now` is seconds since the start, `busy` the seconds of work that all have spent by then.
+    """
+
+    def __init__(
+        self, curve_of: Callable[[np.ndarray, int], Sequence[Point]], *, capacity: int, steps: int
+    ) -> None:
+        self.capacity, self._steps, self._curve_of = capacity, steps, curve_of
+        self.now = self._spent = 0.0
+        self._events: list[Event] = []
+        self._turns = itertools.count()
+        self._said: dict[int, list[Point]] = {}
+        self._began: dict[int, float] = {}
+
+    @property
+    def busy(self) -> float:
+        """Seconds of work so far, that of unfinished evaluations among them."""
+        return self._spent + sum(self.now - began for began in self._began.values())
+
+    def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
+        """Begin now; everything that will be said is known."""
+        curve: Curve = tuple(self._curve_of(genotype, seed))
+        self._began[number], self._said[number] = self.now, []
+        for point in curve:
+            self._expect(self.now + point.seconds, number, point)
+        end = Answer.of_curve(curve, self._steps)
+        self._expect(self.now + end.seconds, number, end)
+
+    def _expect(self, time: float, number: int, said: Point | Answer) -> None:
+        heapq.heappush(self._events, Event(time, next(self._turns), number, said))
+
+    def wait(self, seconds: float) -> list[Message]:
+        """The next thing that happens, whenever that is."""
+        while self._events:
+            event = heapq.heappop(self._events)
+            if event.number not in self._began:  # stopped meanwhile
+                continue
+            self.now = event.time
+            if isinstance(event.said, Point):
+                self._said[event.number].append(event.said)
+            else:
+                self._spent += event.time - self._began.pop(event.number)
+            return [(event.number, event.said)]
+        return []
+
+    def stop(self, number: int) -> None:
+        """End now, at the last point that was said."""
+        began = self._began.get(number)
+        if began is None:
+            return
+        self._events = [event for event in self._events if event.number != number]
+        heapq.heapify(self._events)
+        self._expect(self.now, number, Answer.of_curve(self._said[number], self._steps))
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,84 @@
+"""One of several drivers: `python -m tests.nas.study_driver URL NAME LOG DRIVERS [STUCK]`.
+
+When so many DRIVERS have opened the study, it evaluates every network of the tiny space, in the
+order that all drivers share, and appends to LOG when each evaluation begins and ends. The
+STUCK-th evaluation (from 1) of this driver never ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from nas.evaluators.base import Answer, Point
+from nas.history import History
+from nas.objective import Objective
+from nas.study import Study, open_study
+from search_spaces.space import SearchSpace
+from tests.nas.toys import tiny_space
+
+EASY = Objective(1e12, "feasible")
+SECONDS = 0.1  # of an evaluation
+
+
+def every_network(space: SearchSpace) -> np.ndarray:
+    """All genotypes of a small space, always in the same order."""
+    return np.array(list(itertools.product(*map(range, space.option_counts))), np.int8)
+
+
+def main(url: str, name: str, log: str, drivers: int, stuck: int = 0) -> None:
+    space = tiny_space()
+    networks = every_network(space)
+    history = History(space, EASY)
+    with open_study(url, name, space, EASY, settings={"seed": 0}, resume=True) as study:
+        write(log, f"ready {study.driver}")
+        while Path(log).read_text().count("ready") < drivers:
+            time.sleep(SECONDS / 10)
+        todo: list[np.ndarray] = []
+        begun = 0
+        while len(history) < len(networks):
+            study.beat()
+            todo += [claim.genotype for claim in study.abandoned()]
+            study.sync(history)
+            new = networks[~history.contains(networks)]
+            if not todo and not len(new):
+                time.sleep(SECONDS)
+                continue
+            genotype = todo.pop(0) if todo else new[0]
+            number = study.claim(genotype, {"flops": int(space.costs(genotype[None]).flops[0])})
+            if number is None:
+                continue
+            begun += 1
+            text = "-".join(map(str, genotype))
+            write(log, f"begin {text} {number}")
+            if begun == stuck:
+                write(log, f"stuck {text} {number}")
+                time.sleep(600)
+            evaluate(study, number, genotype)
+            write(log, f"end {text} {number}")
+
+
+def evaluate(study: Study, number: int, genotype: np.ndarray) -> None:
+    accuracy = 50.0 + float(genotype @ (6, 2, 1))
+    half = Point(1, accuracy - 10, SECONDS / 2)
+    time.sleep(SECONDS / 2)
+    study.report(number, half)
+    time.sleep(SECONDS / 2)
+    whole = Point(2, accuracy, SECONDS)
+    study.finish(number, Answer(accuracy, seconds=SECONDS, curve=(half, whole)))
+
+
+def write(log: str, line: str) -> None:
+    """One whole line, whoever else writes."""
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{line}\n".encode())
+    os.close(file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4], *map(int, sys.argv[4:]))

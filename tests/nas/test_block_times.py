@@ -1,0 +1,414 @@
+"""Block times: tables, their files, what is measured, and the sums that predict networks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kendalltau
+
+from nas import block_times, block_times_measure
+from nas.block_times import main, times_for
+from nas.block_times_cover import cover
+from nas.block_times_measure import calibrated, errors, kendall_tau, measure, shares
+from nas.block_times_table import Times, block_name, block_names, read_times
+from nas.objective import Objective
+from nas.timing import Setting, Subject, images_for, segments
+from search_spaces.architecture import Architecture, Stage
+from search_spaces.catalog import SPACES, space, zoo
+from search_spaces.cost import Cost, blocks_cost, cost, layers_of
+from search_spaces.network import build
+from search_spaces.space import SearchSpace
+from search_spaces.staged import StagedSpace
+from tests.oracles import random_architecture
+
+
+def tiny() -> StagedSpace:
+    """Two stages of four forms each, quick to run."""
+    choices = {f"block{i}_{k}": v for i in (0, 1) for k, v in (("k", (3, 5)), ("l", (1, 2)))}
+    frame = {"stem": 8, "head": 16, "resolution": 16, "classes": 10}
+
+    def stage_of(index: int, own: dict) -> Stage:
+        return Stage("mbconv", own["l"], own["k"], 2 - index, 4, 8 + 8 * index, 0.25)
+
+    return StagedSpace("tiny", choices, stage_of, frame=frame)
+
+
+def made_up(the_space: SearchSpace, kind: str = "latency", **fields: object) -> Times:
+    """A table of random times for every block of a space."""
+    rng = np.random.default_rng(0)
+    blocks = {name: (float(rng.uniform(1e-4, 1e-2)), 1e-5) for name in block_names(the_space)}
+    return Times(kind, blocks, **fields)
+
+
+def test_a_network_takes_what_its_blocks_take() -> None:
+    b0 = zoo("efficientnet_b0")
+    names = [block_name(block, b0) for block in b0.blocks()]
+    assert names[0] == "stem k3 s2 3>3>32 se0 skip=none 224px silu symmetric"
+    assert names[2] == "mbconv k3 s2 16>96>24 se4 skip=none 112px silu symmetric"
+    distinct = dict.fromkeys(names)
+    assert len(distinct) == 3 + 2 * 5 + 2  # a stage has two forms, first and last have one layer
+    blocks = {name: (0.001 * (index + 1), 0.0003) for index, name in enumerate(distinct)}
+    seconds, spread = Times("latency", blocks, constant=0.5, scale=2.0).predict(b0)
+    assert seconds == pytest.approx(0.5 + 2 * sum(blocks[name][0] for name in names))
+    assert spread == pytest.approx(2 * 0.0003 * len(names) ** 0.5)
+
+
+def test_blocks_of_other_conventions_are_other_blocks() -> None:
+    b0 = zoo("efficientnet_b0")
+    table = Times("latency", {block_name(block, b0): (0.001, 0.0) for block in b0.blocks()})
+    for change in ({"activation": "relu"}, {"padding": "same"}, {"resolution": 192}):
+        with pytest.raises(ValueError, match=r"has no '.*measure one for this space"):
+            table.predict(dataclasses.replace(b0, **change))
+    with pytest.raises(ValueError, match="has no 'classifier"):
+        table.predict(dataclasses.replace(b0, classes=10))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_look_ups_equal_sums_network_by_network(name: str) -> None:
+    the_space = space(name)
+    table = made_up(the_space, constant=0.01, scale=1.5)
+    genotypes = the_space.sample(300, np.random.default_rng(1))
+    one_by_one = [table.predict(the_space.decode(genotype))[0] for genotype in genotypes]
+    np.testing.assert_allclose(table.of(the_space)(genotypes), one_by_one, rtol=1e-12)
+    plain = SearchSpace(name, the_space.choices, the_space._decode, only_if=the_space._only_if)
+    np.testing.assert_allclose(table.of(plain)(genotypes[:30]), one_by_one[:30], rtol=1e-12)
+
+
+def test_a_hundred_thousand_networks_take_no_time() -> None:
+    the_space = space("efficientnet")
+    seconds = made_up(the_space).of(the_space)
+    genotypes = the_space.sample(100_000, np.random.default_rng(0))
+    started = time.perf_counter()
+    assert seconds(genotypes).shape == (100_000,)
+    assert time.perf_counter() - started < 5  # 30 ms on an idle machine
+
+
+def test_a_measured_space_keeps_limits_in_seconds() -> None:
+    the_space = space("efficientnet")
+    table = made_up(the_space)
+    measured = the_space.measured_by(latency=table.of(the_space))
+    genotypes = measured.sample(500, np.random.default_rng(2))
+    costs = measured.costs(genotypes)
+    limit = float(np.median(costs.get("latency")))
+    kept = Objective(limit, "feasible", of="latency").feasible(costs)
+    assert 0.4 < kept.mean() < 0.6
+    assert all(table.predict(measured.decode(row))[0] <= limit for row in genotypes[kept][:20])
+    low, high = measured.cost_range("latency")
+    assert low <= costs.get("latency").min() < costs.get("latency").max() <= high
+
+
+def test_a_table_of_another_space_is_refused_at_once() -> None:
+    table = made_up(space("efficientnet"))
+    with pytest.raises(ValueError, match=r"blocks are missing.*measure one for this space"):
+        table.of(space("efficientnet", resolution=32))
+    words = SearchSpace("words", {"a": ("x", "y")}, lambda choices: choices["a"],
+                        cost=lambda network: Cost(1))  # fmt: skip
+    with pytest.raises(ValueError, match="decodes to str, which has no blocks"):
+        table.of(words)(np.zeros((1, 1), np.int8))
+
+
+def test_tables_survive_the_file(tmp_path: Path) -> None:
+    table = made_up(space("efficientnet"), constant=1e-3, settings={"batch": 1}, machine="mine",
+                    checked={"median_error": 0.03})  # fmt: skip
+    table.write(tmp_path / "times.json")
+    again = read_times(tmp_path / "times.json")
+    assert again == table
+    assert again.digest == table.digest
+    assert again.digest != dataclasses.replace(table, scale=1.1).digest
+
+
+def test_the_least_that_somebody_else_must_write(tmp_path: Path) -> None:
+    b0 = zoo("efficientnet_b0")
+    blocks = {block_name(block, b0): [0.002, 0] for block in b0.blocks()}
+    path = tmp_path / "phone.json"
+    path.write_text(json.dumps({"format": "block times 1", "kind": "latency", "blocks": blocks}))
+    times = times_for(space("efficientnet"), kind="latency", path=path)
+    assert times.predict(b0)[0] == pytest.approx(0.002 * len(list(b0.blocks())))
+    with pytest.raises(ValueError, match="holds latency, not step_time"):
+        times_for(space("efficientnet"), kind="step_time", path=path)
+
+
+GOOD = {"format": "block times 1", "kind": "latency", "blocks": {"stem": [0.1, 0.0]}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{", "null", "[" * 100_000, '{"format": "block times 1"}', "\x00",
+        json.dumps({**GOOD, "format": "block times 2"}), json.dumps({**GOOD, "kind": "energy"}),
+        json.dumps({**GOOD, "kind": ["latency"]}), json.dumps({**GOOD, "blocks": {}}),
+        json.dumps({**GOOD, "blocks": [1, 2]}), json.dumps({**GOOD, "blocks": {"stem": 0.1}}),
+        json.dumps({**GOOD, "blocks": {"stem": [0.1]}}),
+        json.dumps({**GOOD, "blocks": {"stem": "ab"}}),
+        json.dumps({**GOOD, "blocks": {"stem": [0.0, 0.0]}}),
+        json.dumps({**GOOD, "blocks": {"stem": [True, 0.0]}}),
+        json.dumps({**GOOD, "blocks": {"stem": [float("nan"), 0.0]}}),
+        json.dumps({**GOOD, "blocks": {"stem": [1e300, 0.0]}}),
+        json.dumps({**GOOD, "blocks": {"stem": [10**400, 0.0]}}),
+        '{"format": "block times 1", "kind": "latency", "blocks": {"s": [1' + "0" * 9999 + ", 0]}}",
+        json.dumps({**GOOD, "blocks": {"stem": [0.1, -1.0]}}), json.dumps({**GOOD, "scale": 0}),
+        json.dumps({**GOOD, "constant": "1"}), json.dumps({**GOOD, "settings": 3}),
+        json.dumps({**GOOD, "machine": {}}), json.dumps({**GOOD, "__class__": "x"}),
+    ],
+)  # fmt: skip
+def test_what_is_no_table_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "times.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"^block times: .*times\.json is ") as caught:
+        read_times(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_what_is_no_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    for name in ("absent.json", "", "binary"):
+        with pytest.raises(ValueError, match="block times: "):
+            read_times(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_few_networks_hold_every_block(name: str) -> None:
+    the_space = space(name)
+    names = set(block_names(the_space))
+    chosen = cover(the_space, np.random.default_rng(0))
+    networks = [the_space.decode(genotype) for genotype in chosen]
+    assert {block_name(b, network) for network in networks for b in network.blocks()} == names
+    assert len(chosen) <= len(names) / 3  # a stage adds two at most: first layer and others
+    random = the_space.decode(the_space.sample(1, np.random.default_rng(5))[0])
+    assert {block_name(block, random) for block in random.blocks()} <= names
+    assert not np.array_equal(chosen, cover(the_space, np.random.default_rng(1)))
+
+
+def test_a_space_without_stages_is_covered_too() -> None:
+    def network(choices: dict) -> Architecture:
+        b0 = zoo("efficientnet_b0")
+        kernels = [dataclasses.replace(stage, kernel=choices["k"]) for stage in b0.stages]
+        return dataclasses.replace(b0, stages=tuple(kernels), resolution=32 * choices["r"])
+
+    own = SearchSpace("own", {"k": (3, 5, 7), "r": (1, 2)}, network)
+    chosen = cover(own, np.random.default_rng(0))
+    assert len(np.unique(own.keys(chosen))) == len(chosen) == 6
+    with pytest.raises(ValueError, match="differ in resolution"):
+        measure(own, Setting("latency"), say=lambda line: None)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_segments_are_the_network(seed: int) -> None:
+    architecture = random_architecture(np.random.default_rng(seed))
+    network = build(architecture).eval()
+    images = torch.randn(2, architecture.in_channels, *[architecture.resolution] * 2)
+    parts = segments(network)
+    assert len(parts) == len(list(architecture.blocks()))
+    with torch.inference_mode():
+        x = images
+        for part in parts:
+            x = part(x)
+        torch.testing.assert_close(x, network(images))
+
+
+def test_a_step_that_is_cut_has_the_gradients_of_one_that_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    the_space = tiny()
+    architecture = the_space.decode(the_space.sample(1, np.random.default_rng(0))[0])
+    setting = Setting("step_time", batch=4)
+    subject = Subject(architecture, setting, images_for(architecture, setting))
+    monkeypatch.setattr(subject, "_update", lambda: None)
+    before = {n: p.detach().clone() for n, p in subject.network.named_parameters()}
+    assert subject.whole() > 0
+    whole = {n: p.grad.clone() for n, p in subject.network.named_parameters()}
+    subject.network.zero_grad()
+    parts = subject.parts()
+    assert len(parts.blocks) == len(list(architecture.blocks()))
+    for name, parameter in subject.network.named_parameters():
+        torch.testing.assert_close(parameter.grad, whole[name])
+        assert torch.equal(parameter, before[name])
+
+
+@pytest.mark.parametrize("kind", ["latency", "step_time"])
+def test_measuring_fills_the_table(kind: str) -> None:
+    the_space, said = tiny(), []
+    threads = torch.get_num_threads()
+    times = measure(
+        the_space, Setting(kind, batch=2), rounds=3, calibration=4, tests=3, say=said.append
+    )
+    assert sorted(times.blocks) == block_names(the_space)
+    assert "3 rounds" in said[-1]
+    assert torch.get_num_threads() == threads
+    assert times.checked["test_networks"] == 3
+    assert len(times.checked["measured"]) == 3
+    assert times.checked["largest_error"] < 2  # whether it is the right thing, not how well
+    assert times.settings["batch"] == 2
+    assert times.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "speed"}, "kind: 'speed'"), ({"batch": 0}, "batch: 0"),
+        ({"threads": True}, "threads: True"), ({"device": "tpu"}, "device: 'tpu'"),
+        ({"precision": "int4"}, "precision: 'int4'"), ({"recipe": "prxy"}, "did you mean proxy"),
+        ({"recipe": "linear-probe"}, "does not train the whole network"),
+    ],
+)  # fmt: skip
+def test_impossible_settings(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Setting(**{"kind": "latency", **arguments})
+
+
+def test_the_line_from_sums_to_networks() -> None:
+    sums = np.array([0.01, 0.02, 0.03, 0.05, 0.08, 0.1])
+    constant, scale, fit = calibrated(sums, 0.004 + 1.2 * sums)
+    assert (constant, scale) == pytest.approx((0.004, 1.2), rel=1e-6)
+    assert fit == "constant and scale"
+    assert calibrated(sums, sums) == (0.0, 1.0, "none")
+    constant, scale, fit = calibrated(sums, 0.9 * sums)
+    assert (constant, scale) == pytest.approx((0.0, 0.9), abs=1e-9)
+    assert calibrated(sums[:2], 2 * sums[:2]) == (0.0, 1.0, "none")  # too few to tell
+
+
+def test_the_update_is_shared_by_parameters_and_tensors() -> None:
+    the_space = space("efficientnet")
+    networks = [the_space.decode(g) for g in the_space.sample(20, np.random.default_rng(0))]
+
+    def seconds(network: Architecture) -> float:
+        layers = [layer for block in network.blocks() for layer in layers_of(block)]
+        tensors = sum(1 + layer.bias + 2 * layer.norm for layer in layers)
+        return 1e-4 + 1e-6 * tensors + 2e-10 * cost(network).params
+
+    share = shares(networks, [seconds(network) for network in networks])
+    other = zoo("efficientnet_b0")
+    assert sum(map(share, other.blocks())) == pytest.approx(seconds(other), rel=1e-6)
+    assert len(list(build(other).parameters())) == sum(
+        1 + layer.bias + 2 * layer.norm for block in other.blocks() for layer in layers_of(block)
+    )
+    assert blocks_cost(other.blocks()).params == cost(other).params
+
+
+def test_errors_are_relative_and_ranks_are_kendalls() -> None:
+    rng = np.random.default_rng(0)
+    measured = rng.uniform(1, 9, 30)
+    predicted = measured * rng.uniform(0.8, 1.3, 30)
+    assert kendall_tau(measured, predicted) == pytest.approx(kendalltau(measured, predicted)[0])
+    found = errors(np.array([1.0, 2.0, 4.0]), np.array([1.1, 2.0, 3.0]))
+    assert (found["median_error"], found["largest_error"]) == (0.1, 0.25)
+    assert found["kendall_tau"] == 1.0
+
+
+@pytest.fixture
+def measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Setting]:
+    """Measuring takes no time and writes down what it was asked; nothing is kept elsewhere."""
+    asked: list[Setting] = []
+
+    def measured(the_space: SearchSpace, setting: Setting, **_: object) -> Times:
+        asked.append(setting)
+        settings = {**dataclasses.asdict(setting), "resolution": 224}
+        measured_on = np.array([0.01, 0.02, 0.03])
+        return made_up(the_space, setting.kind, settings=settings, machine="test",
+                       checked=errors(measured_on, 1.05 * measured_on))  # fmt: skip
+
+    monkeypatch.setattr(block_times_measure, "measure", measured)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return asked
+
+
+def test_tables_are_measured_once_for_each_setting(
+    measurements: list[Setting], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    ask: Callable[..., Times] = lambda **more: times_for(  # noqa: E731
+        space("efficientnet"), say=said.append, **{"kind": "latency", **more}
+    )
+    first = ask()
+    assert ask() == first
+    assert len(measurements) == 1
+    assert "median error is 5.0%" in said[0]
+    ask(batch=8)
+    ask(threads=2)
+    ask(kind="step_time")
+    assert [setting.batch for setting in measurements] == [1, 8, 1, 32]
+    times_for(space("efficientnet", width=0.5), kind="latency", say=said.append)
+    assert len(measurements) == 5
+    files = list((tmp_path / "vision-baseline-search" / "times").iterdir())
+    assert len(files) == 5
+    for path in files:
+        path.write_text("damaged")
+    assert ask() == first
+    assert "measured again" in said[-2]
+
+
+def test_a_table_that_cannot_be_kept_is_used(
+    measurements: list[Setting], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    said: list[str] = []
+    assert times_for(space("efficientnet"), kind="latency", say=said.append).kind == "latency"
+    assert "the table is not kept" in said[-1]
+
+
+def test_the_command_shows_table_accuracy_and_what_is_next(
+    measurements: list[Setting], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "times.json"
+    assert main(["--space", "efficientnet", "--batch", "4", "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert measurements[0].batch == 4
+    assert read_times(out).kind == "latency"
+    for part in (
+        "171 blocks",
+        "mbconv",
+        "median error is 5.0%",
+        str(out),
+        f"--times {out}",
+        "--target-latency",
+        "-m nas.block_times --space efficientnet --kind step_time",
+    ):
+        assert part in shown  # fmt: skip
+    assert main(["--resolution", "64"]) == 0  # kept where times_for looks
+    times_for(space("efficientnet", resolution=64), kind="latency")
+    assert len(measurements) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--space", "eficientnet"], "did you mean efficientnet"), (["--kind", "speed"], "kind"),
+        (["--batch", "x"], "--batch"), (["--batch", "0"], "batch: 0"), (["--nonsense"], "nonsense"),
+        (["--seconds", "5"], "write it like 20ms"), (["--device", "cuda:99"], "not there"),
+        (["--out", "/nowhere/at/all.json"], "cannot be written"), (["--out", "/tmp"], "--out"),
+    ],
+)  # fmt: skip
+def test_mistakes_on_the_command_line(
+    arguments: list[str], message: str, measurements: list[Setting], capsys: pytest.CaptureFixture
+) -> None:
+    assert main(arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("nas.block_times: ")
+    assert told.count("\n") == 1
+    assert message in told
+    assert not measurements
+
+
+def test_reading_a_table_needs_no_torch(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    table = tmp_path / "times.json"
+    made_up(space("efficientnet")).write(table)
+    code = (
+        "import sys; from nas.block_times import times_for;"
+        "from search_spaces.catalog import space;"
+        f"times_for(space('efficientnet'), kind='latency', path={str(table)!r});"
+        "assert 'torch' not in sys.modules"
+    )
+    root = Path(block_times.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

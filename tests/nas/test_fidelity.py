@@ -1,0 +1,373 @@
+"""Which cheap training ranks as a long one does: statistics, choice of networks, the command."""
+
+from __future__ import annotations
+
+import functools
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from nas import fidelity_report
+from nas.cache import default_folder
+from nas.data_space import space_for
+from nas.evaluators.base import Answer, Point
+from nas.evaluators.proxy import Fidelity
+from nas.fidelity import main, path_of, recommended, remember
+from nas.fidelity_plan import ladder, longest_of, spread, within, work
+from nas.fidelity_ranks import Estimate, answer, estimate, judge, kendall, spearman
+from nas.fidelity_trainings import Job, LostWorker, Work, run_all, trained
+from search_spaces.catalog import space
+from tests.nas.toys import tiny_space
+from tests.train import toys
+from train.recipe import preset
+from train.survey import Survey
+
+LONG, SHORT = Fidelity(4), Fidelity(2)
+FOUND = {"train": "12ab"}
+
+
+def small_space(**changes: Any) -> Any:
+    settings = {"resolution": 16, "classes": 3, "width": 0.5, "small_images": True} | changes
+    return space("compact", **settings)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_rank_correlations_are_those_of_scipy(tied: bool) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        first, second = rng.normal(size=(2, 9))
+        if tied:
+            first, second = first.round(), second.round()
+        assert kendall(first, second) == pytest.approx(stats.kendalltau(first, second)[0])
+        assert spearman(first, second) == pytest.approx(stats.spearmanr(first, second)[0])
+    assert kendall(np.ones(5), np.arange(5)) == spearman(np.ones(5), np.arange(5)) == 0
+
+
+def test_an_interval_holds_the_correlation_and_narrows_with_more_networks() -> None:
+    widths = []
+    for count in (8, 40):
+        rng = np.random.default_rng(1)
+        quality = rng.normal(size=(count, 1))
+        first, second = quality + 0.5 * rng.normal(size=(2, count, 2))
+        found = estimate(kendall, first, second)
+        pairs = [stats.kendalltau(first[:, a], second[:, 1 - a])[0] for a in (0, 1)]
+        assert found.value == pytest.approx(np.mean(pairs))
+        assert found.low < found.value < found.high
+        widths.append(found.high - found.low)
+    assert widths[1] < 0.7 * widths[0]
+
+
+def test_too_few_networks_have_no_correlation() -> None:
+    first = np.arange(8.0).reshape(4, 2)
+    assert estimate(kendall, first, first) != Estimate(np.nan, np.nan, np.nan)
+    first[2, 1] = np.nan
+    assert np.isnan(estimate(kendall, first, first).value)
+
+
+def answers(fidelity: Fidelity, noise: float, *, seed: int, broken: bool = False) -> list[Any]:
+    """[12 networks][2 seeds] of true accuracies 60 to 82 percent, and so much noise."""
+    rng = np.random.default_rng(seed)
+    table = []
+    for network in range(12):
+        row = []
+        for _ in range(2):
+            accuracy = 60 + 2 * network + noise * rng.normal()
+            steps = range(1, fidelity.epochs + 1)
+            curve = [Point(step, accuracy * step / fidelity.epochs, 3.0 * step) for step in steps]
+            row.append(Answer.of_curve(curve, fidelity.epochs))
+        table.append(row)
+    if broken:
+        table[3][1] = Answer.failed("RuntimeError: the loss is not a number")
+    return table
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(1.0, SHORT), (100.0, LONG)])
+def test_the_answer_is_the_cheapest_that_ranks_like_the_longest(
+    noise: float, expected: Fidelity
+) -> None:
+    table = [answers(SHORT, noise, seed=1), answers(LONG, 1.0, seed=2)]
+    found = answer(judge(table, [SHORT, LONG]))
+    assert found is not None
+    assert found.fidelity == expected
+
+
+def test_there_is_no_answer_where_the_longest_does_not_agree_with_itself() -> None:
+    one, other = answers(LONG, 1.0, seed=2), answers(LONG, 1.0, seed=2)[::-1]
+    long = [[first[0], second[1]] for first, second in zip(one, other, strict=True)]
+    assert answer(judge([answers(SHORT, 1.0, seed=1), long], [SHORT, LONG])) is None
+
+
+def test_what_is_told_of_a_fidelity_is_what_was_measured() -> None:
+    table = [answers(SHORT, 3.0, seed=5), answers(LONG, 2.0, seed=6)]
+    short, long = judge(table, [SHORT, LONG])
+    assert (short.seconds, long.seconds) == (6.0, 12.0)
+    pairs = np.array([[each.accuracy for each in row] for row in table[1]])
+    assert long.seed_sd == pytest.approx(np.sqrt(((pairs[:, 0] - pairs[:, 1]) ** 2 / 2).mean()))
+    assert long.kendall.value == pytest.approx(stats.kendalltau(*pairs.T)[0])
+    assert long.spread == pytest.approx(pairs.mean(1).std(ddof=1))
+    assert [rung.epoch for rung in long.rungs] == [1, 2, 3, 4]
+    assert long.rungs[-1].kendall == long.kendall
+    assert [rung.seconds for rung in short.rungs] == [3.0, 6.0]
+
+
+def test_a_failed_training_takes_its_network_out_of_the_comparison() -> None:
+    table = [answers(SHORT, 1.0, seed=5, broken=True), answers(LONG, 1.0, seed=6)]
+    short, long = judge(table, [SHORT, LONG])
+    assert (short.networks, long.networks) == (11, 12)
+    assert short.worth
+
+
+def test_networks_are_spread_over_flops_and_unlike_each_other() -> None:
+    the_space = small_space()
+    objective = within(the_space, 300e3)
+    chosen = spread(the_space, objective, 12)
+    flops = the_space.costs(chosen).flops
+    assert (np.diff(flops) > 0).all()
+    assert flops.max() <= 300e3
+    assert flops.max() > 1.3 * flops.min()
+    assert (chosen == spread(the_space, objective, 12)).all()
+
+    def nearest(genotypes: np.ndarray) -> float:
+        differing = (genotypes[:, None] != genotypes[None]).sum(2)
+        return float((differing + 99 * np.eye(len(genotypes), dtype=int)).min(1).mean())
+
+    draws = the_space.sample(4000, np.random.default_rng(9))
+    draws = draws[objective.feasible(the_space.costs(draws))]
+    assert nearest(chosen) > nearest(draws[:12])
+
+
+def test_more_networks_than_there_are_is_told() -> None:
+    with pytest.raises(ValueError, match="networks: 40 are more than the 24 that were found"):
+        spread(tiny_space(), within(tiny_space(), None), 40)
+    with pytest.raises(ValueError, match="below what space 'compact' can do"):
+        within(small_space(), 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("images", "side", "longest", "cheaper"),
+    [
+        (45_000, 32, "epochs=10,share=0.44", 5),
+        (1_150_000, 224, "epochs=10,share=0.017", 5),
+        (3_000, 28, "epochs=10,share=1", 3),
+        (400, 16, "epochs=10,share=1", 1),
+    ],
+)
+def test_fidelities_follow_the_size_of_the_data(
+    images: int, side: int, longest: str, cheaper: int
+) -> None:
+    found = longest_of(preset("proxy"), images=images)
+    assert str(found) == longest
+    others = ladder(found, images=images, side=side, batch=128)
+    assert len(set(others)) == len(others) == cheaper
+    cost = functools.partial(work, images=images, held=min(images // 9, 10_000), side=side)
+    assert all(cost(each) < 0.7 * cost(found) for each in others)
+
+
+@pytest.mark.parametrize(
+    ("side", "options", "expected"),
+    [
+        (28, {}, (28, True)),
+        (28, {"resolution": 96}, (96, False)),
+        (28, {"small_images": False}, (28, False)),
+        (300, {}, (224, False)),
+        (None, {}, (224, False)),
+    ],
+)
+def test_a_space_fits_its_data(
+    side: int | None, options: dict[str, Any], expected: tuple[int, bool]
+) -> None:
+    data = Survey(("red", "green"), 100, 10, side, FOUND)
+    settings = space_for(data, "compact", classes=2, **options).settings
+    assert (settings["resolution"], settings["small_images"]) == expected
+    assert settings["classes"] == 2
+
+
+def test_a_space_fits_loaded_images_too() -> None:
+    assert space_for(toys.data(), "compact").settings["resolution"] == 16
+    with pytest.raises(ValueError, match=r"classes: 10 is not what the data have \(3\)"):
+        space_for(toys.data(), "compact", classes=10)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_an_answer_is_found_for_equal_data_space_and_recipe_only() -> None:
+    the_space, recipe = small_space(), preset("proxy")
+    assert recommended(FOUND, the_space, recipe) is None
+    remember(SHORT, FOUND, the_space, recipe, details={"why": "a test"})
+    assert recommended(FOUND, the_space, recipe) == SHORT
+    assert recommended(FOUND, the_space, replace(recipe, seed=7)) == SHORT
+    assert recommended({"train": "34cd"}, the_space, recipe) is None
+    assert recommended(FOUND, small_space(width=1.0), recipe) is None
+    assert recommended(FOUND, the_space, replace(recipe, lr=0.1)) is None
+    remember(None, FOUND, the_space, recipe, details={})
+    assert recommended(FOUND, the_space, recipe) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"version": 1, "fidelity": 3}', '{"version": 1, "fidelity": "x"}',
+             '{"version": 99, "fidelity": "epochs=3"}', "[" * 100_000],
+)  # fmt: skip
+def test_a_damaged_answer_counts_as_none(text: str) -> None:
+    path = path_of(FOUND, small_space(), preset("proxy"))
+    assert path.parent.parent == default_folder().parent
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    assert recommended(FOUND, small_space(), preset("proxy")) is None
+
+
+def pictures(folder: Path, *, classes: int = 3, each: int = 24) -> str:
+    """Noise in which the channel of the class is brighter, as files."""
+    rng = np.random.default_rng(0)
+    for index, name in enumerate(("red", "green", "blue")[:classes]):
+        (folder / "train" / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = rng.integers(0, 120, (16, 16, 3)).astype(np.uint8)
+            pixels[..., index] += 60
+            Image.fromarray(pixels).save(folder / "train" / name / f"{number}.png")
+    return f"imagefolder:{folder}"
+
+
+CHANGES = ("--set", "batch=16", "--set", "epochs=2", "--set", "minival=0.25")
+QUICK = (
+    *CHANGES, "--networks", "4", "--width", "0.5", "--fidelities", "epochs=1", "--workers", "1",
+    "--device", "cpu",
+)  # fmt: skip
+
+
+def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = pictures(tmp_path / "data"), str(tmp_path / "out")
+    told = fidelity_report.Progress.update
+    ended: list[Job] = []
+
+    def update(self: fidelity_report.Progress, job: Job, answer: Answer) -> None:
+        ended.append(job)
+        told(self, job, answer)
+        if len(ended) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fidelity_report.Progress, "update", update)
+    assert main(["--data", data, *QUICK, "--out", out]) == 130
+    said = capsys.readouterr().err
+    assert "2 fidelities x 4 networks x 2 seeds = 16 trainings" in said
+    assert "nas.fidelity: interrupted; go on by: " in said
+    assert main(["--resume", "--out", out, "--workers", "1", "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert len(set(ended)) == len(ended) == 16
+    assert "13 trainings (3 more are known already): about 0:" in said.err
+    assert "answer: " in said.out
+    assert {path.name for path in Path(out).iterdir()} == {"fidelity.json", "fidelity.png"}
+    check_record(json.loads(Path(out, "fidelity.json").read_text()), data)
+    assert main(["--data", data, *QUICK, "--out", out + "2"]) == 0
+    assert len(ended) == 16  # all were known
+    found = [json.loads(Path(out + number, "fidelity.json").read_text()) for number in ("", "2")]
+    assert found[0]["outcome"] == found[1]["outcome"]
+
+
+def check_record(record: dict[str, Any], data: str) -> None:
+    """What the comparison wrote, against itself and what a search would read."""
+    from train.recipe import Recipe
+    from train.survey import survey
+
+    outcome = record["outcome"]
+    assert record["status"] == "finished"
+    assert [each["fidelity"] for each in outcome["fidelities"]] == [
+        "epochs=1,share=1", "epochs=2,share=1",
+    ]  # fmt: skip
+    assert len(outcome["networks"]) == 4
+    assert [len(curve) for curve in outcome["fidelities"][1]["curves"][0]] == [2, 2]
+    recipe = Recipe.from_dict(record["settings"]["fields"])
+    digests = survey(data, minival=recipe.minival).digests
+    found = recommended(digests, small_space(), recipe)
+    assert (None if found is None else str(found)) == outcome["recommended"]
+
+
+def works(data: str, tmp_path: Path, count: int) -> Iterator[tuple[Job, Work]]:
+    the_space, recipe = small_space(), toys.recipe("resolution=0", "minival=0.25")
+    genotype = the_space.sample(1, np.random.default_rng(0))[0]
+    for seed in range(count):
+        yield Job(0, 0, seed), Work(
+            data, None, recipe, SHORT, the_space.name, the_space.settings, genotype, seed,
+            "cpu", 1, tmp_path / "results", tmp_path / f"unfinished-{seed}",
+        )  # fmt: skip
+
+
+def test_processes_answer_as_this_one_does_and_a_lost_one_is_told(tmp_path: Path) -> None:
+    jobs = dict(works(pictures(tmp_path / "data"), tmp_path, 40))
+    before = set(multiprocessing.active_children())
+    ends = run_all(jobs, processes=2)
+    job, found = next(ends)
+    alone = trained(replace(jobs[job], cache=tmp_path / "other"))
+    assert [point.accuracy for point in found.curve] == [point.accuracy for point in alone.curve]
+    assert not jobs[job].folder.exists()
+    for process in set(multiprocessing.active_children()) - before:
+        os.kill(process.pid or 0, signal.SIGKILL)
+    with pytest.raises(LostWorker, match="try fewer --workers"):
+        list(ends)
+    assert set(multiprocessing.active_children()) <= before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--data is missing"),
+        (("--data", "nonsense"), "data: 'nonsense' is not known"),
+        (("--data", "DATA", "--networks", "3"), "--networks: 3 is not allowed; use 4 to 200"),
+        (("--data", "DATA", "--seeds", "1"), "--seeds: 1 is not allowed; use 2 to 20"),
+        (("--data", "DATA", "--workers", "0"), "--workers: 0 is not allowed"),
+        (("--data", "DATA", "--classes", "10"), "classes: 10 is not what the data have"),
+        (("--data", "DATA", *CHANGES, "--target-flops", "1K"), "below what space 'compact' can do"),
+        (("--data", "DATA", "--space", "compct"), "did you mean compact"),
+        (("--data", "DATA", "--set", "minival=0"), "--set minival: images to choose by"),
+        (("--data", "DATA", *CHANGES, "--longest", "epochs=3,share=0.1"), "leaves 4 of 42"),
+        (("--data", "DATA", *CHANGES, "--fidelities", "epochs=2"), "not cheaper than the longest"),
+        (("--data", "DATA", *CHANGES, "--fidelities", ";"), "fidelities: give some that differ"),
+        (("--data", "DATA", *CHANGES, "--fidelities", "epochs=x"), "is not understood"),
+        (("--data", "DATA", *CHANGES, "--device", "abacus"), "device: 'abacus' is unknown"),
+        (("--data", "ONE"), "for each of two classes or more"),
+        (("--resume",), "resume: which comparison"),
+        (("--resume", "--out", "nowhere"), "holds no comparison"),
+        (("--resume", "--out", "nowhere", "--seeds", "3"), "--seeds cannot be given anew"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_before_anything_is_trained(
+    arguments: tuple[str, ...], message: str, sets: dict[str, str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main([sets.get(word, word) for word in arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("nas.fidelity: ")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    place = tmp_path_factory.mktemp("sets")
+    return {"DATA": pictures(place / "three"), "ONE": pictures(place / "one", classes=1)}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"settings": {"data": 3}}', "{" * 10_000])
+def test_a_record_that_is_none_is_told(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fidelity.json").write_text(text)
+    assert main(["--resume", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("nas.fidelity: resume: ")

@@ -1,0 +1,460 @@
+"""The record of a dear search: claims, results, take-overs, settings, and disks that fill up."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+import nas.database
+import nas.drivers
+from nas.evaluators.base import Answer, Point
+from nas.history import History
+from nas.objective import Objective
+from nas.study import Study, StudyLost, open_study, read_settings
+from search_spaces.space import SearchSpace
+from tests.nas.study_driver import EASY, every_network
+from tests.nas.toys import TARGET, b0_space, tiny_space
+
+NETWORKS = every_network(tiny_space())
+CURVE = (Point(1, 40.0, 1.5), Point(2, 55.5, 3.0))
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/study.db"
+
+
+def opened(url: str, **other: Any) -> Study:
+    wanted = {"settings": {"seed": 0}, "resume": True, **other}
+    return open_study(url, "search", tiny_space(), EASY, **wanted)
+
+
+@pytest.fixture
+def study(url: str) -> Iterator[Study]:
+    with opened(url) as study:
+        yield study
+
+
+def history_of(study: Study) -> History:
+    history = History(tiny_space(), EASY)
+    study.sync(history)
+    return history
+
+
+def claimed(study: Study, genotype: np.ndarray) -> int:
+    number = study.claim(genotype, {})
+    assert number is not None
+    return number
+
+
+def trials(url: str) -> list[optuna.trial.FrozenTrial]:
+    """As anybody else reads them."""
+    return optuna.load_study(study_name="search", storage=url).trials
+
+
+def test_a_reader_finds_options_costs_and_results(url: str) -> None:
+    space = b0_space()
+    genotype = space.sample(1, np.random.default_rng(0))[0]
+    objective = Objective(400e6, "mnas", over_target="allow")
+    with open_study(url, "search", space, objective, settings={"seed": 0}, resume=False) as study:
+        costs = space.costs(genotype[None])
+        cost = {"flops": int(costs.flops[0]), "latency": 0.0125}
+        number = study.claim(genotype, cost, attributes={"strategy": "random"})
+        assert number == 0
+        study.finish(number, Answer(71.5, std=0.25, seconds=60.0, curve=CURVE))
+    found = optuna.load_study(study_name="search", storage=url)
+    assert found.user_attrs["seed"] == 0
+    assert found.metric_names == ["reward"]
+    assert found.direction == optuna.study.StudyDirection.MAXIMIZE
+    (trial,) = found.trials
+    assert trial.params == space.choices_of(genotype)
+    assert trial.value == pytest.approx(objective.reward(np.array([71.5]), costs)[0])
+    assert trial.intermediate_values == {1: 40.0, 2: 55.5}
+    attributes = dict(trial.user_attrs)
+    assert attributes.pop("driver") == study.driver
+    assert attributes == {
+        **cost, "strategy": "random", "seed": 0, "architecture": space.decode(genotype).key,
+        "accuracy": 71.5, "accuracy std": 0.25, "seconds": 60.0, "fidelity": 1.0,
+    }  # fmt: skip
+    assert trial.datetime_complete >= trial.datetime_start
+    assert abs(time.time() - trial.datetime_complete.timestamp()) < 3600
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "error"),
+    [
+        (Answer(70.0), "COMPLETE", ""),
+        (Answer(55.5, curve=CURVE, fidelity=0.5), "PRUNED", ""),
+        (Answer(math.nan, error="CUDA out of memory"), "FAIL", "CUDA out of memory"),
+        (Answer.failed("killed\x00 by \ud800 \N{FIRE}", CURVE), "FAIL", "killed\x00 by \ud800 🔥"),
+        (Answer(math.nan), "FAIL", "accuracy is nan"),
+        (Answer(math.inf, curve=(Point(1, math.inf, 1.0),)), "FAIL", "accuracy is inf"),
+    ],
+)
+def test_every_end_is_a_row_of_the_history(
+    study: Study, url: str, answer: Answer, state: str, error: str
+) -> None:
+    number = claimed(study, NETWORKS[3])
+    study.finish(number, answer)
+    (trial,) = trials(url)
+    assert trial.state.name == state
+    assert (trial.value is None) == (state == "FAIL")
+    for history in (history_of(study), history_of(opened(url))):
+        np.testing.assert_array_equal(history.genotypes, NETWORKS[3:4])
+        assert history.error[0] == error == trial.user_attrs.get("error", "")
+        assert history.fidelity[0] == answer.fidelity
+        assert history.seconds[0] == answer.seconds
+        assert len(history.curves[0]) == len(answer.curve)
+        if not error:
+            assert history.accuracy[0] == answer.accuracy
+            assert history.curves[0] == answer.curve
+
+
+def test_rows_come_in_order_of_completion_however_they_are_read(study: Study, url: str) -> None:
+    numbers = [claimed(study, genotype) for genotype in NETWORKS[:6]]
+    assert numbers == list(range(6))
+    history = History(tiny_space(), EASY)
+    for order, number in enumerate((4, 1, 5, 0)):
+        study.finish(number, Answer(60.0 + order))
+        study.sync(history)
+    np.testing.assert_array_equal(history.accuracy, [60, 61, 62, 63])
+    np.testing.assert_array_equal(history.genotypes, NETWORKS[[4, 1, 5, 0]])
+    np.testing.assert_array_equal(history.pending, NETWORKS[[2, 3]])
+    np.testing.assert_array_equal(history_of(opened(url)).genotypes, history.genotypes)
+    assert study.started == 6
+
+
+def test_a_learning_curve_may_be_told_twice(study: Study, url: str) -> None:
+    number = claimed(study, NETWORKS[0])
+    for point in (*CURVE, Point(1, 41.0, 2.0), Point(2, math.nan, 4.0)):
+        study.report(number, point)
+    assert math.isnan(trials(url)[0].intermediate_values[2])
+    study.report(number, Point(2, 56.0, 4.0))
+    study.finish(number, Answer(56.0))  # an answer without a curve leaves the told one
+    assert history_of(study).curves[0] == (Point(1, 41.0, 2.0), Point(2, 56.0, 4.0))
+    assert trials(url)[0].intermediate_values == {1: 41.0, 2: 56.0}
+
+
+def test_a_decision_without_effect_makes_no_other_network(url: str) -> None:
+    space = SearchSpace(
+        "branching", {"kind": ("plain", "wide"), "width": (2, 4)}, lambda choices: tuple(choices),
+        only_if={"width": ("kind", ("wide",))},
+    )  # fmt: skip
+    with open_study(url, "search", space, EASY, settings={}, resume=False) as study:
+        assert study.claim(np.array([0, 0]), {}) == 0
+        assert study.claim(np.array([0, 1]), {}) is None
+
+
+def test_what_a_driver_leaves_undone_is_taken_over_by_one_other(study: Study, url: str) -> None:
+    one, other = opened(url), opened(url)
+    number = claimed(study, NETWORKS[7])
+    study.report(number, CURVE[0])
+    study.finish(claimed(study, NETWORKS[8]), Answer(60.0))
+    assert one.abandoned() == []
+    study.close()
+    (claim,) = one.abandoned()
+    np.testing.assert_array_equal(claim.genotype, NETWORKS[7])
+    assert claim.seed == 0
+    assert other.abandoned() == one.abandoned() == []
+    assert one.started == 1
+    again = claimed(one, claim.genotype)
+    assert (again, one.started) == (2, 2)
+    lost, _, retry = trials(url)
+    assert lost.state.name == "FAIL"
+    assert lost.user_attrs["lost"] == one.driver
+    assert retry.user_attrs["retry of trial"] == 0
+    assert len(history_of(other)) == 1  # what was lost is no row
+    np.testing.assert_array_equal(history_of(other).pending, NETWORKS[7:8])
+
+
+def test_what_was_taken_over_and_not_claimed_is_taken_over_again(study: Study, url: str) -> None:
+    claimed(study, NETWORKS[7])
+    study.claim(NETWORKS[7], {}, seed=2)
+    study.close()
+    one = opened(url)
+    assert sorted(claim.seed for claim in one.abandoned()) == [0, 2]
+    one.claim(NETWORKS[7], {}, seed=2)
+    one.close()
+    last = opened(url)
+    assert sorted(claim.seed for claim in last.abandoned()) == [0, 2]
+    assert last.abandoned() == []
+
+
+def test_a_driver_elsewhere_is_gone_after_the_grace(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(nas.drivers, "_place", lambda: "elsewhere")
+        remote = opened(url)
+    number = claimed(remote, NETWORKS[0])
+    patient, hasty = opened(url), opened(url, grace=0.5)
+    time.sleep(0.6)
+    assert patient.abandoned() == []
+    assert len(hasty.abandoned()) == 1
+    remote.report(number, CURVE[0])  # it was only slow
+    assert not remote.finish(number, Answer(60.0))
+    again = claimed(hasty, NETWORKS[0])
+    assert hasty.finish(again, Answer(61.0))
+    assert history_of(remote).accuracy.tolist() == [61.0]
+
+
+def test_a_driver_killed_at_any_moment_leaves_whole_trials(url: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    ends = 0
+    for turn in range(2):
+        command = [sys.executable, "-m", "tests.nas.study_driver", url, "search", str(log), "1"]
+        driver = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+        deadline = time.monotonic() + 120
+        while driver.poll() is None and time.monotonic() < deadline:
+            ends = log.read_text().count("end") if log.exists() else 0
+            if ends >= 7 * (turn + 1):
+                break
+            time.sleep(0.003)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    study = opened(url)
+    history = history_of(study)
+    assert len(history) in (ends, ends + 1)  # killed between the end and its line in the log
+    assert (history.error == "").all()
+    assert all(len(curve) == 2 for curve in history.curves)
+    assert len(study.abandoned()) <= 1
+    assert [trial.number for trial in trials(url)] == list(range(len(trials(url))))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"settings": {"seed": 1}}, r"study 'search' has another seed: 0 there, 1 here$"),
+        ({"settings": {}}, r"another seed: 0 there, null here$"),
+        ({"settings": {"seed": 0, "data": "x"}}, r'another data: null there, "x" here$'),
+        ({"resume": False}, r"already holds the study 'search'; .*--resume"),
+    ],
+)
+def test_a_search_with_other_settings_does_not_go_on(
+    url: str, other: dict[str, Any], message: str
+) -> None:
+    opened(url).close()
+    with pytest.raises(ValueError, match=message):
+        opened(url, **other)
+
+
+def test_a_search_of_another_space_or_objective_does_not_go_on(url: str) -> None:
+    opened(url).close()
+    space = tiny_space()
+    with pytest.raises(ValueError, match=r"another search objective \(target\)"):
+        open_study(url, "search", space, TARGET, settings={"seed": 0}, resume=True)
+    more = SearchSpace("tiny", {**space.choices, "more": (1, 2)}, tuple)
+    with pytest.raises(ValueError, match=r"another search space \(choices\)"):
+        open_study(url, "search", more, EASY, settings={"seed": 0}, resume=True)
+    optuna.create_study(storage=url, study_name="theirs")
+    with pytest.raises(ValueError, match="'theirs' there is no search of this program"):
+        open_study(url, "theirs", space, EASY, settings={"seed": 0}, resume=True)
+
+
+def test_settings_are_read_by_name(url: str) -> None:
+    opened(url, settings={"seed": 3, "data": ["a", 0.5]}).close()
+    assert read_settings(url, "search") == {"seed": 3, "data": ["a", 0.5]}
+    with pytest.raises(ValueError, match="holds no study 'other'"):
+        read_settings(url, "other")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "no database URL"),
+        ("study.db", "no database URL"),
+        ("mysql://root:secret@host/x", "'mysql' is not supported"),
+        ("postgresql+psycopg2://root:secret@host/x", "is not supported"),
+        ("://root:secret@host", "no database URL"),
+        ("postgresql://root:secret@host:wrong/x", "no database URL"),
+        ("sqlite://", "'sqlite' is not supported"),
+        ("sqlite:///", "names no plain file"),
+        ("sqlite:///study.db?mode=ro", "names no plain file"),
+        ("sqlite:///:memory:", "names no plain file"),
+        ("sqlite:///file:x.db?uri=true", "names no plain file"),
+        ("sqlite:////nowhere/at/all/study.db", "the folder /nowhere/at/all does not exist"),
+        ("sqlite:////proc/study.db", "cannot be used"),
+        ("sqlite:////etc", "cannot be used"),
+        (f"sqlite:///{__file__}", "cannot be used .*not a database"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_said_in_one_line(url: str, message: str) -> None:
+    for ask in (opened, lambda url: read_settings(url, "search")):
+        with pytest.raises(ValueError, match=message) as error:
+            ask(url)
+        assert str(error.value).startswith("storage: ")
+        assert "\n" not in str(error.value)
+        assert "secret" not in str(error.value)
+
+
+def test_postgresql_without_its_driver_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ValueError, match=r"pip install 'vision-baseline-search\[postgresql\]'"):
+        opened("postgresql://user:secret@127.0.0.1:1/x")
+
+
+@pytest.mark.parametrize(
+    "name", ["{SCHEMA_VERSION}{0.__class__}", "a%20b%2F #1 ü", "user:x@host", "what?x=1&y"]
+)
+def test_a_file_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    with opened(f"sqlite:///{folder}/study.db") as study:
+        assert study.claim(NETWORKS[0], {}) == 0
+    assert (folder / "study.db").exists()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_full_disk_is_said_in_one_line_and_the_study_is_intact(
+    study: Study, url: str, tmp_path: Path
+) -> None:
+    study.finish(claimed(study, NETWORKS[0]), Answer(60.0))
+    number = claimed(study, NETWORKS[1])
+    log = tmp_path / "study.db-wal"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, before[1]))
+    try:
+        with pytest.raises(StudyLost, match=r"^storage: sqlite:///.*study.db cannot") as lost:
+            study.finish(number, Answer(61.0, error="x" * 10_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(lost.value)
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    study.finish(number, Answer(61.0))  # there is room again
+    assert history_of(opened(url)).accuracy.tolist() == [60.0, 61.0]
+
+
+@pytest.mark.skipif(not os.access("/dev/full", os.W_OK), reason="needs Linux")
+@pytest.mark.parametrize("loss", ["deleted", "replaced"])
+def test_a_file_that_vanished_is_noticed(study: Study, tmp_path: Path, loss: str) -> None:
+    claimed(study, NETWORKS[0])
+    (tmp_path / "study.db").rename(tmp_path / "elsewhere.db")
+    if loss == "replaced":
+        (tmp_path / "study.db").write_bytes(b"")
+    with pytest.raises(StudyLost, match=r"was deleted or replaced while it was in use$"):
+        study.finish(0, Answer(60.0))
+    with pytest.raises(StudyLost, match=r"was deleted or replaced"):
+        history_of(study)
+
+
+def test_a_frozen_driver_does_not_hold_up_the_others_for_ever(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nas.database, "BUSY", 0.1)
+    monkeypatch.setattr(nas.database, "PAUSES", (0.1,))
+    with opened(url) as study:
+        with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as frozen:
+            frozen.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StudyLost, match="database is locked"):
+                study.claim(NETWORKS[0], {})
+            assert len(history_of(study)) == 0  # reading goes on
+        assert study.claim(NETWORKS[0], {}) == 0
+
+
+def test_a_working_folder_may_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with opened("sqlite:///study.db") as study:
+        monkeypatch.chdir("/")
+        assert study.claim(NETWORKS[0], {}) == 0
+    assert (tmp_path / "study.db").exists()
+
+
+def test_a_deleted_study_is_noticed(study: Study, url: str) -> None:
+    number = claimed(study, NETWORKS[0])
+    optuna.delete_study(study_name="search", storage=url)
+    with pytest.raises(StudyLost, match="the study was deleted from sqlite"):
+        study.claim(NETWORKS[1], {})
+    with pytest.raises(StudyLost):
+        study.finish(number, Answer(60.0))
+
+
+def test_what_others_put_into_the_study_is_left_alone(study: Study, url: str) -> None:
+    theirs = optuna.load_study(study_name="search", storage=url)
+    theirs.enqueue_trial({"width": 8, "depth": 1, "kind": "a"})
+    theirs.ask()
+    theirs.add_trial(optuna.create_trial(value=1.0))
+    number = claimed(study, NETWORKS[0])
+    assert number == 2
+    assert study.abandoned() == []
+    theirs.tell(number, state=optuna.trial.TrialState.FAIL)  # by hand, in the dashboard
+    assert history_of(study).error.tolist() == ["ended by somebody else"]
+    assert not study.finish(number, Answer(60.0)) or len(history_of(study)) == 1
+
+
+def test_a_trial_costs_the_driver_little_time(url: str) -> None:
+    space = b0_space()
+    genotypes = np.unique(space.sample(110, np.random.default_rng(0)), axis=0)[:100]
+    with open_study(url, "search", space, TARGET, settings={}, resume=False) as study:
+        history = History(space, TARGET)
+        before = time.process_time()
+        for genotype in genotypes:
+            number = study.claim(genotype, {"flops": 1})
+            assert number is not None
+            study.finish(number, Answer(60.0))
+            study.sync(history)
+        each = (time.process_time() - before) / len(genotypes)
+    assert len(history) == len(genotypes)
+    assert each < 0.020  # seconds of this process; 0.006 on an idle machine
+
+
+def get(app: Any, path: str) -> dict[str, Any]:
+    """What a web application answers, as JSON."""
+    status: list[str] = []
+    environment = {
+        "REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": "", "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr,
+        "wsgi.url_scheme": "http",
+    }  # fmt: skip
+    body = b"".join(app(environment, lambda code, *_: status.append(code)))
+    assert status == ["200 OK"], body
+
+    def no(constant: str) -> None:
+        raise AssertionError(f"browsers do not read {constant}")
+
+    return json.loads(body, parse_constant=no)
+
+
+def test_the_dashboard_shows_the_study(study: Study, url: str) -> None:
+    optuna_dashboard = pytest.importorskip("optuna_dashboard")
+    study.finish(claimed(study, NETWORKS[0]), Answer(60.0, curve=CURVE))
+    study.finish(claimed(study, NETWORKS[1]), Answer(math.nan, error="out of memory"))
+    study.finish(claimed(study, NETWORKS[2]), Answer(50.0, curve=CURVE[:1], fidelity=0.5))
+    running = study.claim(NETWORKS[3], {"flops": 8_000_000}, attributes={"odd": math.nan})
+    assert running == 3
+    storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
+    app = optuna_dashboard.wsgi(storage)
+    (summary,) = get(app, "/api/studies")["study_summaries"]
+    assert summary["study_name"] == "search"
+    detail = get(app, f"/api/studies/{summary['study_id']}")
+    assert detail["objective_names"] == ["reward"]
+    assert {"key": "seed", "value": "0"} in detail["user_attrs"]
+    shown = detail["trials"]
+    assert [trial["state"] for trial in shown] == ["Complete", "Fail", "Pruned", "Running"]
+    assert {p["name"]: p["param_external_value"] for p in shown[3]["params"]} == {
+        "width": "8", "depth": "2", "kind": "b",
+    }  # fmt: skip
+    attributes = [{a["key"]: a["value"] for a in trial["user_attrs"]} for trial in shown]
+    assert attributes[0]["accuracy"] == "60.0"
+    assert attributes[1]["error"] == "out of memory"
+    assert attributes[3]["flops"] == "8000000"
+    assert [point["step"] for point in shown[0]["intermediate_values"]] == [1, 2]
+    assert [best["number"] for best in detail["best_trials"]] == [0]

@@ -1,0 +1,71 @@
+"""Jobs for the pool's tests, in a module that the workers can import."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+set_up = 0
+
+
+def make() -> Any:
+    """Counts how often it is called in its process."""
+    global set_up
+    set_up += 1
+    return job
+
+
+def broken() -> Any:
+    raise OSError("no such data")
+
+
+def job(payload: tuple[Any, ...]) -> Iterator[Any]:
+    return JOBS[payload[0]](*payload[1:])
+
+
+def count(last: int, seconds: float = 0.0, trace: str | None = None) -> Iterator[Any]:
+    try:
+        for number in range(last):
+            time.sleep(seconds)
+            yield number
+    finally:
+        if trace is not None:
+            Path(trace).write_text("closed")
+
+
+def sleep(seconds: float) -> Iterator[Any]:
+    time.sleep(seconds)
+    yield seconds
+
+
+def fail(text: str) -> Iterator[Any]:
+    yield "begun"
+    raise RuntimeError(text)
+
+
+def process() -> Iterator[Any]:
+    yield os.getpid(), set_up, os.environ["OMP_NUM_THREADS"]
+
+
+def die(mark: str, times: int) -> Iterator[Any]:
+    """Kills its process the first so many times that it runs."""
+    with open(mark, "a") as file:
+        file.write("x")
+    yield "begun"
+    if len(Path(mark).read_text()) <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield "survived"
+
+
+def unpicklable() -> Iterator[Any]:
+    yield (item for item in ())
+
+
+JOBS = {
+    "count": count, "sleep": sleep, "fail": fail, "process": process, "die": die,
+    "unpicklable": unpicklable,
+}  # fmt: skip

@@ -1,0 +1,112 @@
+"""A trial by itself, as a node runs it: what it leaves, how it goes on, how it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from search_spaces.architecture import Architecture
+from tests.train import toys
+from tests.train.ray_clusters import curve, record
+from train.ray_store import Store
+from train.ray_trial import Share, told, work
+
+TIMES = ("images_per_second", "memory_mb", "seconds")
+
+
+def share(out: str) -> Share:
+    return Share(data=None, out=out, settings={"data": "toys"}, cpus=1, gpus=0, workers=1,
+                 loaders=0, cuda=False, retries=0, scratch="")  # fmt: skip
+
+
+def trial(*changes: str, network: Architecture = toys.NETWORK) -> dict[str, Any]:
+    return {"name": "a", "network": "toy", "recipe": toys.recipe(*changes).to_dict(),
+            "architecture": json.loads(network.to_json())}  # fmt: skip
+
+
+def run(out: str, what: dict[str, Any], tell: Any) -> None:
+    work(what, toys.data(), share(out), tell=tell, device="cpu", where={"node": "here"})
+
+
+@pytest.mark.parametrize("kind", ["folder", "URL"])
+def test_a_trial_that_was_cut_off_goes_on_from_what_is_on_disk(tmp_path: Path, kind: str) -> None:
+    places = [tmp_path / name for name in ("whole", "parts")]
+    outs = [str(place) if kind == "folder" else f"file://{place}" for place in places]
+    heard: list[dict] = []
+    run(outs[0], trial("epochs=3"), heard.append)
+
+    def cut(row: dict) -> None:
+        raise SystemExit  # as Ray Tune ends a trial
+
+    with pytest.raises(SystemExit):
+        run(outs[1], trial("epochs=3"), cut)
+    one, other = (place / "trials" / "a" for place in places)
+    assert len(curve(other)["rows"]) == 1
+    assert not (other / "run.json").exists()
+    later: list[dict] = []
+    run(outs[1], trial("epochs=3"), later.append)
+    assert [row["epoch"] for row in heard] == [1, 2, 3]
+    assert [row["epoch"] for row in later] == [1, 2, 3]  # the first is known, and said again
+    rows = [
+        [{name: value for name, value in row.items() if name not in TIMES}
+         for row in curve(folder)["rows"]] for folder in (one, other)
+    ]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert [where["after_epoch"] for where in curve(other)["where"]] == [0, 1]
+    assert record(other)["status"] == "finished"
+    assert record(other)["outcome"]["test"] == record(one)["outcome"]["test"]
+    names = {path.name for path in other.iterdir()}
+    assert names == {"best.safetensors", "last.safetensors", "curve.json", "curves.csv",
+                     "run.json", "tensorboard"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (trial("lr=1000", "optimizer=sgd", "warmup_epochs=0", "epochs=9"), "the loss is"),
+        (trial(network=dataclasses.replace(toys.NETWORK, classes=7)), "ValueError: classes: the"),
+    ],
+)
+def test_what_goes_wrong_in_a_trial_is_its_record(tmp_path: Path, what, words) -> None:
+    run(str(tmp_path), what, lambda row: None)
+    known = record(tmp_path / "trials" / "a")
+    assert known["status"] == "failed"
+    assert words in known["outcome"]["failed"]
+
+
+def test_what_is_told_of_an_epoch_counts_the_better_weights() -> None:
+    row = {"epoch": 2, "seconds": 1.0, "train_loss": 0.5, "images_per_second": 9.0}
+    assert told(row) == row
+    assert told({**row, "val_top1": 40.0, "ema_top1": 50.0, "lr": 1})["top1"] == 50.0
+
+
+def test_images_are_read_where_they_lie_in_shared_memory() -> None:
+    split, buffers = toys.split(20, seed=1), []
+    text = pickle.dumps(split, protocol=5, buffer_callback=buffers.append)
+    assert len(text) < split.nbytes
+    frozen = [memoryview(bytes(buffer)) for buffer in buffers]
+    with np.errstate(all="raise"):
+        other = pickle.loads(text, buffers=frozen)
+    torch.testing.assert_close(other.pixels.images, split.pixels.images)
+    assert any(len(buffer) == split.nbytes for buffer in frozen)
+
+
+@pytest.mark.parametrize("kind", ["folder", "URL"])
+def test_a_store_keeps_records_whole(tmp_path: Path, kind: str) -> None:
+    store = Store(str(tmp_path / "s") if kind == "folder" else f"file://{tmp_path}/s")
+    store.check()
+    assert store.read("trials/x/curve.json") is None
+    store.write("trials/x/curve.json", {"rows": [1]})
+    store.write("trials/x/curve.json", {"rows": [1, 2]})
+    assert store.read("trials/x/curve.json") == {"rows": [1, 2]}
+    assert [path.name for path in (tmp_path / "s" / "trials" / "x").iterdir()] == ["curve.json"]
+    (tmp_path / "s" / "run.json").write_text("[")
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        store.read("run.json")

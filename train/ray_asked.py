@@ -1,0 +1,172 @@
+"""What `python -m train.ray_tune` is asked for, as plain data: its networks, recipes and images."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.architecture import Architecture
+from train.command import asked_architecture, asked_recipe, check_same, sized
+from train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from train.data import Data
+
+PLACES = ("imagefolder", "parquet")
+# these may differ when a run goes on; those not given again are as they were
+HOW = (
+    "address", "gpus_per_trial", "cpus_per_trial", "loaders", "max_concurrent", "retries",
+)  # fmt: skip
+
+
+def asked_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments ask for, as plain data for run.json."""
+    for name in ("architectures", "data"):
+        if getattr(args, name) is None:
+            raise ValueError(
+                f"--{name} is missing; e.g. python -m train.ray_tune --architectures "
+                "efficientnet_b0 net.json --data cifar10"
+            )
+    scheduler = args.scheduler or "fifo"
+    if scheduler not in ("asha", "fifo"):
+        raise ValueError(f"--scheduler: {scheduler!r} is unknown; use asha or fifo")
+    if args.recipe == "linear-probe":
+        raise ValueError("--recipe: a linear probe needs weights; use train.run with --init")
+    base = asked_recipe(_named(args, args.architectures[0]))
+    trials = []
+    for label, architecture in _networks(args):
+        recipe = asked_recipe(_named(args, label))
+        for seed in args.seeds or [recipe.seed]:
+            one = replace(recipe, seed=seed)
+            trials.append({
+                "network": label, "architecture": json.loads(architecture.to_json()),
+                "recipe": one.to_dict(),
+            })  # fmt: skip
+    channels = {trial["architecture"]["in_channels"] for trial in trials}
+    if len(channels) > 1:
+        raise ValueError("architectures: some take colour images and some grey; train them apart")
+    return {
+        "data": _absolute(args.data), "data_root": args.data_root, "minival": base.minival,
+        "split_seed": base.seed, "workers": args.workers_per_trial or 1, "scheduler": scheduler,
+        "grace": args.grace or 1, "factor": args.factor or 4.0, "trials": trials,
+        "asked": hashlib.sha256(json.dumps(trials).encode()).hexdigest()[:16],
+    }  # fmt: skip
+
+
+def _named(args: argparse.Namespace, network: str) -> argparse.Namespace:
+    other = copy.copy(args)
+    other.network = network
+    return other
+
+
+def _networks(args: argparse.Namespace) -> Iterator[tuple[str, Architecture]]:
+    """All networks asked for, in the size asked for, and what each is called."""
+    for text in args.architectures:
+        listed = _listed(text)
+        if listed is None:
+            yield text, asked_architecture(_named(args, text))
+            continue
+        for number, fields in enumerate(listed):
+            label = f"{text}[{number}]"
+            if isinstance(fields, dict) and "architecture" in fields:
+                fields = fields["architecture"]
+            try:
+                architecture = Architecture.from_dict(fields)
+            except ValueError as error:
+                raise ValueError(f"{label}: {error}") from None
+            yield label, sized(architecture, args)
+
+
+def _listed(text: str) -> list[Any] | None:
+    """The entries of a JSON file that holds a list; None for anything else."""
+    path = Path(text)
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, RecursionError):
+        return None  # said by whoever reads it as a network
+    if isinstance(content, list) and not content:
+        raise ValueError(f"{text}: the list of networks is empty")
+    return content if isinstance(content, list) else None
+
+
+def _absolute(data: str) -> str:
+    """The data set by a path that means the same in every process."""
+    kind, colon, place = data.partition(":")
+    if colon and kind in PLACES:
+        return f"{kind}:{Path(place).absolute()}"
+    return str(Path(data).absolute()) if data.endswith(".zip") else data
+
+
+def settings_of(
+    args: argparse.Namespace, known: Mapping[str, Any] | None, asked: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The settings to go by; ValueError where the store holds another run than is asked for."""
+    if known is None:
+        if asked is None:
+            raise ValueError(
+                f"resume: there is no run.json in {args.out}" if args.out
+                else "resume: which run? give its place as --out"
+            )  # fmt: skip
+        return asked
+    settings = known.get("settings")
+    if not isinstance(settings, dict) or "split_seed" not in settings:
+        raise ValueError(f"out: {args.out} holds a run of another kind; choose another --out")
+    for name, value in (asked or {}).items():
+        if name != "trials" and json.loads(json.dumps(value)) != settings[name]:
+            what = "networks or recipes" if name == "asked" else name
+            raise ValueError(
+                f"out: {args.out} holds a run with other {what}; go on with it by --resume "
+                "alone, or choose another --out"
+            )
+    for name in HOW:
+        if getattr(args, name) is None:
+            setattr(args, name, settings["how"][name])
+    return settings
+
+
+def fitted_data(settings: dict[str, Any], *, resumed: bool) -> Data:
+    """The images; the settings then hold the trials by name, with all that depends on the data."""
+    from train.data import load
+    from train.state import resolved
+
+    trials = settings["trials"]
+    data = load(
+        settings["data"], minival=settings["minival"], seed=settings["split_seed"],
+        channels=trials[0]["architecture"]["in_channels"], root=settings["data_root"],
+    )  # fmt: skip
+    if len(data.classes) < 2:
+        raise ValueError(f"data: {data.name} has {len(data.classes)} class; use two or more")
+    if settings["scheduler"] == "asha" and data.minival is None:
+        raise ValueError("--scheduler: asha needs images held out; use --set minival=0.1")
+    if resumed:
+        check_same(settings["data_settings"], data)
+        return data
+    whole: dict[str, dict[str, Any]] = {}
+    for trial in trials:
+        fields = {**trial["architecture"], "classes": len(data.classes)}
+        architecture = Architecture.from_dict(fields)
+        recipe = resolved(Recipe.from_dict(trial["recipe"]), architecture)
+        if len(data.train) < recipe.batch:
+            raise ValueError(
+                f"batch: {recipe.batch:,} images are more than the {len(data.train):,} to train "
+                f"on; use e.g. --set batch={max(1, min(128, len(data.train) // 8))}"
+            )
+        if recipe.batch % settings["workers"]:
+            raise ValueError(
+                f"batch: {recipe.batch} cannot be shared among {settings['workers']} processes"
+            )
+        name = f"{architecture.key}-s{recipe.seed}"
+        whole.setdefault(name, {  # the same network twice is one trial
+            "name": name, "network": trial["network"], "recipe": recipe.to_dict(),
+            "architecture": json.loads(architecture.to_json()),
+        })  # fmt: skip
+    settings |= {"trials": list(whole.values()), "data_settings": data.settings}
+    return data

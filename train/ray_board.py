@@ -1,0 +1,225 @@
+"""How far many trainings are: a live table on a terminal, a line for every tenth in a pipe."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from train.logs import clock
+
+# in the order of the table
+STATUSES = ("running", "waiting", "finished", "stopped", "failed", "lost")
+COLUMNS = (
+    "name", "network", "seed", "status", "epochs", "minival_top1", "test_top1", "seconds",
+    "flops", "params", "reason", "folder",
+)  # fmt: skip
+
+
+@dataclass
+class Line:
+    """A trial as it is shown; accuracies in percent, NaN while unknown."""
+
+    name: str
+    network: str
+    status: str = "waiting"
+    epoch: int = 0
+    top1: float = math.nan
+    best: float = math.nan
+    speed: float = math.nan
+    reason: str = ""
+
+
+class Board:
+    """A context manager on stderr; told by name what happens to the trials."""
+
+    def __init__(self, trials: Sequence[Mapping[str, Any]]) -> None:
+        self.lines = {trial["name"]: Line(trial["name"], trial["network"]) for trial in trials}
+        self._epochs = {trial["name"]: int(trial["recipe"]["epochs"]) for trial in trials}
+        self._began, self._tenth = time.monotonic(), 0
+        self._live: Any = None
+
+    def __enter__(self) -> Board:
+        console = Console(stderr=True)
+        self._tenth = int(10 * self._done())
+        if console.is_terminal and not console.is_dumb_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=console, refresh_per_second=4, transient=True,
+                              get_renderable=self._table)  # fmt: skip
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def began(self, name: str) -> None:
+        """A trial runs, for the first time or again."""
+        self.lines[name].status = "running"
+
+    def row(self, name: str, row: Mapping[str, Any]) -> None:
+        """An epoch of a trial is over; `row` as told by it."""
+        line = self.lines[name]
+        line.epoch = max(line.epoch, int(row["epoch"]))
+        line.speed = row.get("images_per_second") or math.nan
+        if row.get("top1") is not None:
+            line.top1 = row["top1"]
+            line.best = line.top1 if math.isnan(line.best) else max(line.best, line.top1)
+        self._tell()
+
+    def waits(self, name: str, reason: str) -> None:
+        """A trial lost its process or node and will go on elsewhere."""
+        self.lines[name].status = "waiting"
+        self._say(f"trial {name}: {reason}; it goes on from its last checkpoint")
+
+    def ended(self, name: str, status: str, reason: str = "") -> None:
+        """A trial is over."""
+        line = self.lines[name]
+        line.status, line.reason = status, reason
+        if reason:
+            self._say(f"trial {name} {status}: {reason}")
+        self._tell()
+
+    def _say(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def _tell(self) -> None:
+        tenth = int(10 * self._done())
+        if self._live is None and tenth > self._tenth:
+            self._tenth = tenth
+            print(f"{10 * tenth:>3}% {self._summary()}", file=sys.stderr, flush=True)
+
+    def _done(self) -> float:
+        """The share of the epochs that is trained or need not be."""
+        through = 0
+        for name, line in self.lines.items():
+            over = line.status not in ("running", "waiting")
+            through += self._epochs[name] if over else line.epoch
+        return through / max(1, sum(self._epochs.values()))
+
+    def _summary(self) -> str:
+        counts = Counter(line.status for line in self.lines.values())
+        parts = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
+        known = [line for line in self.lines.values() if not math.isnan(line.best)]
+        if known:
+            best = max(known, key=lambda line: line.best)
+            parts.append(f"best {best.best:.2f}% ({best.name}, {called(best.network)})")
+        return ", ".join([*parts, f"{clock(time.monotonic() - self._began)} elapsed"])
+
+    def _table(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False)
+        for name in ("trial", "network", "epoch", "top-1", "best", "images/s"):
+            table.add_column(name, justify="left" if name in ("trial", "network") else "right")
+        room = max(3, Console(stderr=True).size.height - 4)
+        lines = [line for line in self.lines.values() if line.status == "running"][:room]
+        for line in lines:
+            table.add_row(
+                Text(line.name), Text(called(line.network)),
+                f"{line.epoch}/{self._epochs[line.name]}", percent(line.top1), percent(line.best),
+                "" if math.isnan(line.speed) else f"{line.speed:,.0f}",
+            )  # fmt: skip
+        return Group(Text(self._summary()), table)
+
+
+def called(network: str) -> str:
+    """A network's file or zoo name, short enough for a table."""
+    return Path(network).name[-30:]
+
+
+def percent(value: float | None) -> str:
+    """An accuracy for a table; empty where there is none."""
+    return "" if value is None or math.isnan(value) else f"{value:.2f}%"
+
+
+def outcome(
+    trial: Mapping[str, Any], curve: Mapping[str, Any] | None, ended: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """A trial's row of the results, from its curve.json and run.json (None where absent)."""
+    rows = (curve or {}).get("rows", [])
+    tops = [row[name] for row in rows for name in ("val_top1", "ema_top1")
+            if row.get(name) is not None]  # fmt: skip
+    result = (ended or {}).get("outcome", {})
+    costs = cost(Architecture.from_dict(trial["architecture"]))
+    status = ended["status"] if ended else "running" if rows else "waiting"
+    return {
+        "name": trial["name"], "network": trial["network"], "seed": trial["recipe"]["seed"],
+        "status": status, "epochs": len(rows), "minival_top1": max(tops, default=None),
+        "test_top1": (result.get("test") or {}).get("top1"),
+        "seconds": rows[-1]["seconds"] if rows else 0.0, "flops": costs.flops,
+        "params": costs.params, "reason": result.get("failed") or "",
+        "folder": f"trials/{trial['name']}",
+    }  # fmt: skip
+
+
+def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best first: finished trials by their minival, then the others."""
+
+    def place(row: dict[str, Any]) -> tuple[int, float]:
+        order = ("finished", "stopped", "running", "waiting", "lost", "failed")
+        return order.index(row["status"]), -(row["minival_top1"] or row["test_top1"] or 0.0)
+
+    return sorted(rows, key=place)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The results as a table for a spreadsheet."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def closing(place: str, rows: Sequence[Mapping[str, Any]], *, status: str) -> None:
+    """The final table on stdout, and what to do next as commands that can be pasted."""
+    width = None if sys.stdout.isatty() else 200  # a pipe has no width to keep to
+    console = Console(highlight=False, soft_wrap=True, width=width)
+    table = Table(box=None, pad_edge=False)
+    for name in ("trial", "network", "status", "epochs", "minival", "test", "FLOPs", "params",
+                 "training"):  # fmt: skip
+        left = name in ("trial", "network", "status")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for row in rows[:40]:
+        table.add_row(
+            row["name"], called(row["network"]), row["status"], str(row["epochs"]),
+            percent(row["minival_top1"]), percent(row["test_top1"]),
+            f"{row['flops'] / 1e6:,.4g}M", f"{row['params']:,}", clock(row["seconds"]),
+        )  # fmt: skip
+    console.print(table)
+    if len(rows) > 40:
+        console.print(f"and {len(rows) - 40} more in results.csv")
+    counts = Counter(row["status"] for row in rows)
+    summary = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
+    console.print(f"\n{summary}\nresults: {place} (results.json, results.csv, trials/)\nnext:")
+    for command in next_commands(place, rows, status):
+        console.print(f"  {command}", markup=False)
+
+
+def next_commands(place: str, rows: Sequence[Mapping[str, Any]], status: str) -> list[str]:
+    """What to do next with the trials."""
+    words: list[list[str]] = []
+    if status != "finished" or any(row["status"] == "lost" for row in rows):
+        words.append(["train.ray_tune", "--resume", "--out", place])
+    best = rows[0]
+    if best["status"] == "finished" and "://" not in place:
+        words.append(["train.export", f"{place}/{best['folder']}", "--to", "timm"])
+    return [shlex.join([sys.executable, "-m", *command]) for command in words]

@@ -1,0 +1,295 @@
+"""The command line of `python -m train.ray_tune`: networks, data and a recipe in; a ranking out."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from train import record
+from train.command import Parser
+from train.files import empty_folder, write_whole
+from train.ray_asked import HOW, asked_settings, fitted_data, settings_of
+from train.ray_connect import (
+    check_fits,
+    connect,
+    disconnect,
+    probe,
+    real_gpus,
+    scratch_folder,
+    total,
+    wait_for_nodes,
+)
+from train.ray_store import Store
+from train.recipe import PRESETS
+
+if TYPE_CHECKING:
+    from train.data import Data
+    from train.ray_trial import Share
+
+EPILOG = """FILE is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
+nas.search, or a list of either. DATA is as in train.run. On a laptop this starts a Ray of its
+own; on a node of a cluster, add --address auto. The same command again, or --resume --out DIR,
+goes on with what is not finished. The folder gets results.json, results.csv and a folder for
+each trial, as train.run leaves it."""
+
+
+def run(argv: list[str] | None = None) -> int:
+    """The whole command; 0, 1 if no trial came through, 2 for a user's mistake, 130 for Ctrl-C."""
+    try:
+        return _run(_parser().parse_args(argv))
+    except ValueError as error:
+        print(f"train.ray_tune: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"train.ray_tune: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("train.ray_tune: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m train.ray_tune", description="Train many networks at once with Ray Tune.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--architectures", metavar="FILE", nargs="+", help="what to train")
+    add("--data", metavar="DATA", help="images to train on")
+    add("--recipe", metavar="|".join(PRESETS), help="default proxy")
+    add("--variant", metavar="paper|google", help="of efficientnetv2 (default paper)")
+    add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
+        "the recipe, e.g. --set epochs=3 (repeatable)")  # fmt: skip
+    add("--seeds", metavar="N", type=int, nargs="+", help="train each network once with each seed")
+    add("--resolution", type=int, metavar="PX", help="the networks' input side")
+    add("--width", type=float, metavar="X", help="multiplies their channels")
+    add("--depth", type=float, metavar="X", help="multiplies their layers")
+    add("--small-images", action="store_true", help="fewer strides, for 32 px images")
+    add("--gpus-per-trial", type=float, metavar="X", help="0.5: two trials share a GPU; 4: with 4 "
+        "workers (default: 1 for each worker where a node has a GPU, else 0)")  # fmt: skip
+    add("--cpus-per-trial", type=float, metavar="X", help="default: 1 for each worker")
+    add("--workers-per-trial", type=int, metavar="N", help="processes that train one network "
+        "together (default 1)")  # fmt: skip
+    add("--loaders", type=int, metavar="N", help="processes of a worker that decode streamed "
+        "images (default: by its CPUs)")  # fmt: skip
+    add("--scheduler", metavar="asha|fifo", help="asha stops the worse early, fifo (default) none")
+    add("--grace", type=int, metavar="EPOCHS", help="of asha: its first rung (default 1)")
+    add("--factor", type=float, metavar="X", help="of asha: one of so many goes on at each rung "
+        "(default 4)")  # fmt: skip
+    add("--max-concurrent", type=int, metavar="N", help="trials at once (default: all that fit)")
+    add("--retries", type=int, metavar="N", help="times a trial goes on after its node "
+        "or process was lost (default 3)")  # fmt: skip
+    add("--address", metavar="HOST:PORT", help="a Ray cluster, auto, or local (default)")
+    add("--nodes", type=int, metavar="N", help="wait until so many nodes of it are there")
+    add("--out", metavar="PLACE", help="folder or URL for checkpoints and results; with several "
+        "nodes one that all of them share (default: a new runs/tune-N)")  # fmt: skip
+    add("--resume", action="store_true", help="go on with the trials in --out")
+    add("--data-root", metavar="DIR", help="where named data sets are kept")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    asked = None if args.resume and not args.architectures else asked_settings(args)
+    _check_numbers(args)
+    if args.address is not None:
+        probe(args.address)
+    store = Store(args.out) if args.out else None
+    known = store.read("run.json") if store is not None else None
+    settings = settings_of(args, known, asked)
+    if store is not None:
+        store.check()
+    if store is not None and known is not None and not _left(store, settings):
+        return _close(store, settings, "finished")
+    return _with_data(args, settings, store, resumed=known is not None)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    least = {
+        "gpus_per_trial": 0, "cpus_per_trial": 0.1, "workers_per_trial": 1, "loaders": 0,
+        "grace": 1, "factor": 1.01, "max_concurrent": 1, "retries": 0, "nodes": 1,
+    }  # fmt: skip
+    for name, low in least.items():
+        value = getattr(args, name)
+        if value is not None and not (low <= value < math.inf):
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"{option}: {value} is not allowed; use at least {low}")
+    if args.out == "":
+        raise ValueError("out: the name of the folder is empty")
+
+
+def _write(store: Store, settings: dict[str, Any], status: str) -> None:
+    store.write("run.json", record.described(settings, status=status))
+
+
+def _left(store: Store | None, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The trials that are not over; those that were only lost are not."""
+    if store is None:
+        return settings["trials"]
+    from train.ray_trial import ending
+
+    return [trial for trial in settings["trials"] if ending(store, trial["name"]) is None]
+
+
+def _with_data(
+    args: argparse.Namespace, settings: dict[str, Any], store: Store | None, *, resumed: bool
+) -> int:
+    """Everything that needs Ray, connected to it and disconnected again."""
+    far = args.address not in (None, "local")
+    data = None if far else fitted_data(settings, resumed=resumed)
+    connected = connect(args.address)
+    try:
+        if args.nodes:
+            wait_for_nodes(args.nodes)
+        gpus, cpus = _resources(args, settings)
+        data = data or fitted_data(settings, resumed=resumed)
+        return _train(args, settings, store, data, (cpus, gpus))
+    finally:
+        if connected:
+            disconnect()
+
+
+def _resources(args: argparse.Namespace, settings: Mapping[str, Any]) -> tuple[float, float]:
+    """GPUs and CPUs of a trial; ValueError where no node can give them."""
+    workers = settings["workers"]
+    gpus, cpus = args.gpus_per_trial, args.cpus_per_trial
+    if gpus is None:
+        gpus = float(workers) if total("GPU") else 0.0
+    if cpus is None:
+        cpus = float(workers)
+    check_fits(cpus / workers, gpus / workers, count=workers)
+    share = gpus / workers
+    if share > 1:
+        raise ValueError(
+            f"--gpus-per-trial: one process uses one GPU; add --workers-per-trial {gpus:g}"
+        )
+    if workers > 1 and share not in (0, 1):
+        raise ValueError(
+            f"--gpus-per-trial: {workers} processes of a trial cannot share {gpus:g} GPUs; "
+            f"use {workers}, or 0"
+        )
+    return gpus, cpus
+
+
+def _train(
+    args: argparse.Namespace, settings: dict[str, Any], store: Store | None, data: Data,
+    resources: tuple[float, float],
+) -> int:  # fmt: skip
+    import ray
+
+    from train.ray_board import Board
+    from train.ray_driver import check_nodes, train_all
+
+    store = store or Store(str(empty_folder(None, kind="tune", files=())))
+    images = ray.put(data)
+    if args.address not in (None, "local"):
+        check_nodes(store, images)
+    settings["how"] = {name: getattr(args, name) for name in HOW}
+    left = _left(store, settings)
+    shared = _shared(args, settings, store, images, resources)
+    _write(store, settings, "running")
+    _opening(settings, store, data, shared, left)
+    curves = {}
+    for trial in settings["trials"]:
+        curve = store.read(f"trials/{trial['name']}/curve.json")
+        curves[trial["name"]] = curve["rows"] if curve else []
+    most = capacity(shared) if shared.workers > 1 else None
+    concurrent = min(args.max_concurrent or sys.maxsize, most or sys.maxsize)
+    asha = None
+    if settings["scheduler"] == "asha":
+        epochs = max(trial["recipe"]["epochs"] for trial in settings["trials"])
+        asha = {"epochs": epochs, "grace": settings["grace"], "factor": settings["factor"]}
+    status = "interrupted"
+    try:
+        with Board(settings["trials"]) as board:
+            _known_endings(store, settings, left, board)
+            train_all(
+                left, shared, board, asha=asha, curves=curves,
+                concurrent=None if concurrent == sys.maxsize else concurrent,
+            )  # fmt: skip
+        status = "finished"
+    except KeyboardInterrupt:
+        print("train.ray_tune: interrupted; --resume goes on", file=sys.stderr)
+    return _close(store, settings, status)
+
+
+def capacity(shared: Share) -> int:
+    """Trials that the nodes can hold at once, at least 1."""
+    most = [total("CPU") / shared.cpus] if shared.cpus else []
+    most += [total("GPU") / shared.gpus] if shared.gpus else []
+    return max(1, int(min(most, default=1)))
+
+
+def _known_endings(
+    store: Store, settings: Mapping[str, Any], left: Sequence[Mapping[str, Any]], board: Any
+) -> None:
+    """Show the trials that were over before as what they are."""
+    names = {trial["name"] for trial in left}
+    for trial in settings["trials"]:
+        if trial["name"] not in names:
+            ended = store.read(f"trials/{trial['name']}/run.json") or {"status": "finished"}
+            board.lines[trial["name"]].status = ended["status"]
+
+
+def _shared(
+    args: argparse.Namespace, settings: Mapping[str, Any], store: Store, images: Any,
+    resources: tuple[float, float],
+) -> Share:  # fmt: skip
+    from train.ray_trial import Share
+
+    cpus, gpus = resources
+    workers = settings["workers"]
+    loaders = args.loaders if args.loaders is not None else max(0, int(cpus / workers) - 1)
+    about = {name: settings[name] for name in ("data", "data_root", "data_settings")}
+    return Share(
+        data=images, out=store.place, settings={**about, "processes": workers}, cpus=cpus,
+        gpus=gpus, workers=workers, loaders=loaders,
+        retries=3 if args.retries is None else args.retries,
+        cuda=workers > 1 and gpus > 0 and real_gpus(gpus / workers), scratch=scratch_folder(),
+    )  # fmt: skip
+
+
+def _opening(
+    settings: Mapping[str, Any], store: Store, data: Data, shared: Share, left: Sequence[Any]
+) -> None:
+    """One paragraph on stderr: what is going to be trained, on what, how, and where."""
+    held = f", {len(data.minival):,} held out of them" if data.minival else ""
+    trials = settings["trials"]
+    recipe, again = trials[0]["recipe"], len(trials) - len(left)
+    over = f"; {again} are over already" if again else ""
+    stop = "all to the end"
+    if settings["scheduler"] == "asha":
+        stop = f"one of {settings['factor']:g} goes on at each rung from epoch {settings['grace']}"
+    device = f"{shared.gpus:g} GPU, " if shared.gpus else ""
+    print(
+        f"trials: {len(trials)}{over}; {stop}\n"
+        f"data {data.name}: {len(data.classes)} classes, {len(data.train):,} training images"
+        f"{held}\n"
+        f"recipe {recipe['name']}: {recipe['epochs']} epochs of batch {recipe['batch']}; a trial "
+        f"has {device}{shared.cpus:g} CPU, {shared.workers} process"
+        f"{'es' if shared.workers > 1 else ''}\n"
+        f"{capacity(shared)} trials fit at once; results go to {store.place}",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
+
+
+def _close(store: Store, settings: dict[str, Any], status: str) -> int:
+    """Write and show the results; the exit code."""
+    from train.ray_board import closing, outcome, ranked, write_csv
+
+    rows = []
+    for trial in settings["trials"]:
+        path = f"trials/{trial['name']}"
+        curve, ended = store.read(f"{path}/curve.json"), store.read(f"{path}/run.json")
+        rows.append(outcome(trial, curve, ended))
+    rows = ranked(rows)
+    _write(store, settings, status)
+    store.write("results.json", record.finite({"status": status, "trials": rows}))
+    if store.local is not None:
+        write_whole(store.local / "results.csv", lambda path: write_csv(path, rows))
+    closing(store.place, rows, status=status)
+    if status == "interrupted":
+        return 130
+    return 0 if any(row["status"] == "finished" for row in rows) else 1

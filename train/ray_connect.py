@@ -1,0 +1,211 @@
+"""Connecting to Ray: one started quietly on this machine, or a cluster that is there already.
+
+Whatever is wrong is a ValueError in one line and soon: Ray itself waits minutes for an address
+at which nobody answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PROBE = 5.0  # seconds that an address has to answer
+LOOK = 60.0  # seconds for a node to look at something
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without a GPU share no GPU is seen
+}
+# the opening of HTTP/2 and an empty SETTINGS frame, RFC 9113, sections 3.4 and 6.5
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+SETTINGS = 4
+
+
+def connect(
+    address: str | None = None, *, cpus: float | None = None, gpus: float | None = None
+) -> bool:
+    """Connect this process to Ray; True where this call did it, and `disconnect` is the caller's.
+
+    address  None or "local" starts Ray on this machine: loopback only, no dashboard, nothing
+             reported to anybody. "auto" is the cluster whose node this machine is,
+             "host:port" a cluster's head (port 6379 unless chosen otherwise); this machine must
+             be a node of it.
+    cpus     declared of a Ray started here; the machine's where not given. The same for `gpus`.
+
+    Raises ValueError, within seconds, where the address is wrong or nobody answers there.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return False
+    if address == "local":
+        address = None
+    # what happens to workers is told where it matters; Ray would print it between our tables
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        whole = {"num_cpus": cpus, "num_gpus": gpus}
+        options |= {name: int(value + 0.999) for name, value in whole.items() if value is not None}
+        options |= {"address": "local", "include_dashboard": False}
+    else:
+        probe(address)
+        options["address"] = address
+    try:
+        with _loopback() if address is None else contextlib.nullcontext():
+            ray.init(**options)
+    except Exception as error:  # of Ray, of gRPC, of the operating system
+        with contextlib.suppress(Exception):
+            ray.shutdown()
+        where = "Ray could not start here" if address is None else f"address: {address}"
+        raise ValueError(f"{where} ({_short(error)})") from None
+    return True
+
+
+def disconnect() -> None:
+    """Leave the cluster; a Ray that was started here ends, with all its processes."""
+    import ray
+
+    ray.shutdown()
+
+
+def check_fits(cpus: float, gpus: float, *, what: str = "trial", count: int = 1) -> None:
+    """ValueError unless some node has the CPUs and GPUs, and all nodes have `count` times that."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, option, wanted in (("GPU", "gpus", gpus), ("CPU", "cpus", cpus)):
+        has = [node.get(name, 0.0) for node in nodes]
+        most, total = max(has, default=0.0), sum(has)
+        if wanted > most:
+            raise ValueError(
+                f"{option}: a {what} wants {wanted:g} {name}s, but no node has more than {most:g}"
+            )
+        if wanted * count > total:
+            raise ValueError(
+                f"{option}: {count} processes a {what} want {wanted * count:g} {name}s, "
+                f"but all nodes together have {total:g}"
+            )
+    if not any(n.get("CPU", 0.0) >= cpus and n.get("GPU", 0.0) >= gpus for n in nodes):
+        raise ValueError(f"gpus: no node has {cpus:g} CPUs with {gpus:g} GPUs, as a {what} wants")
+
+
+def wait_for_nodes(count: int, *, seconds: float = 900.0) -> None:
+    """Until so many nodes are there: those of a new cluster come one by one.
+
+    Raises ValueError where they do not come in time.
+    """
+    import ray
+
+    end = time.monotonic() + seconds
+    while (there := sum(node["Alive"] for node in ray.nodes())) < count:
+        if time.monotonic() > end:
+            raise ValueError(f"nodes: {there} of {count} nodes came within {seconds:g} s")
+        time.sleep(1.0)
+
+
+def total(name: str) -> float:
+    """All CPUs or GPUs ("CPU", "GPU") of the nodes that are alive."""
+    import ray
+
+    return sum(node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"])
+
+
+def real_gpus(gpus: float) -> bool:
+    """Whether a node that declares so many GPUs has any: tests declare what is not there."""
+    import ray
+
+    task = ray.remote(_has_gpu).options(num_cpus=0, num_gpus=gpus)
+    done, _ = ray.wait([task.remote()], timeout=LOOK)
+    return bool(ray.get(done[0])) if done else True
+
+
+def _has_gpu() -> bool:
+    # NVIDIA's, AMD's and WSL's; torch would take seconds to import
+    return any(any(Path("/dev").glob(name)) for name in ("nvidia[0-9]*", "kfd", "dxg"))
+
+
+def death(error: BaseException | str) -> str:
+    """Why Ray lost a process, in one line, from its error or traceback; it knows no exit codes."""
+    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
+    if "low on memory" in text or "OutOfMemoryError" in text:
+        return "its process was killed because its machine ran out of memory"
+    if "node has died" in text or "node died" in text or "NodeDiedError" in text:
+        return "its machine was lost"
+    if "Unavailable" in text or "is unavailable" in text:
+        return "its process or its machine was lost"
+    if "ActorDied" in text or "died" in text:
+        return "its process died (it crashed or was killed, e.g. for want of memory)"
+    return text.strip().rpartition("\n")[2][:200]
+
+
+def scratch_folder() -> str:
+    """A new folder on this machine for what Ray itself wants to keep."""
+    return tempfile.mkdtemp(prefix="vbs-ray-")
+
+
+def probe(address: str) -> None:
+    """ValueError unless something that could be Ray's head answers within PROBE seconds."""
+    if address == "local":
+        return
+    if address == "auto":
+        from ray._private.services import find_bootstrap_address
+
+        found = os.environ.get("RAY_ADDRESS") or find_bootstrap_address(None)
+        if not found:
+            raise ValueError(
+                "address: auto finds no Ray on this machine; begin one by `ray start --head`, "
+                "or leave --address out"
+            )
+        address = found
+    if "://" in address:
+        raise ValueError(
+            f"address: {address} is not supported; run this on a node of the cluster with "
+            "--address auto, or give its head as host:port"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"address: {address!r} is not host:port; use e.g. 10.0.0.1:6379, or auto")
+    try:
+        answer = _answer(host.strip("[]"), int(port))
+    except OSError as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else _short(error)
+        raise ValueError(f"address: {address} cannot be reached ({reason})") from None
+    if len(answer) < 4 or answer[3] != SETTINGS:
+        raise ValueError(f"address: {address} answers, but is not the head of a Ray cluster")
+
+
+def _answer(host: str, port: int) -> bytes:
+    """The first frame that whoever listens there sends."""
+    with socket.create_connection((host, port), PROBE) as line:
+        line.settimeout(PROBE)
+        line.sendall(GREETING)
+        return line.recv(9)
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """What is started meanwhile listens on 127.0.0.1 only, as Ray does on macOS."""
+    from ray._private import ray_constants as constants
+
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = False
+    os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes it starts
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
+
+
+def _short(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return text[:160]

@@ -1,0 +1,199 @@
+"""What the machine that began many trainings does while they last: Ray Tune, and who is told."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from train.ray_asha import Asha
+from train.ray_board import Board
+from train.ray_connect import LOOK, death
+from train.ray_store import Store
+from train.ray_trial import Row, Share, end, ending, folder_of, run_trial, told
+
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # curves are in the store
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its first epoch
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # what Tune remembers is not the truth
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the board tells what there is to tell
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths keep their meaning
+    "RAY_TRAIN_V2_ENABLED": "1",
+}
+FIELDS = ("epoch", "top1", "seconds", "train_loss", "images_per_second")
+
+
+class Watch(tune.Callback):
+    """Passes what Tune hears on to the board; records how trials ended that cannot say it."""
+
+    def __init__(self, store: Store, board: Board, settings: Mapping[str, Any]) -> None:
+        self._store, self._board, self._settings = store, board, settings
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune writes its callbacks down; this one lives in one driver
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._board.began(_name(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
+    ) -> None:
+        if "epoch" in result:
+            row = {name: result[name] for name in FIELDS if name in result}
+            self._board.row(_name(trial), row)
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._board.waits(_name(trial), _why(trial))
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._over(trial, "stopped", "")
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._over(trial, "lost", _why(trial))
+
+    def _over(self, trial: Any, status: str, reason: str) -> None:
+        """The trial's own record, where it has written one, else that it was ended."""
+        name = _name(trial)
+        ended = ending(self._store, name)
+        if ended is None:
+            curve = self._store.read(f"{folder_of(name)}/curve.json") or {}
+            rows = curve.get("rows", [])
+            end(self._store, trial.config["trial"], self._settings, rows, failed=reason,
+                status=status)  # fmt: skip
+            self._board.ended(name, status, reason)
+        else:
+            self._board.ended(name, ended["status"], ended["outcome"].get("failed") or "")
+
+
+def _name(trial: Any) -> str:
+    return trial.config["trial"]["name"]
+
+
+def _why(trial: Any) -> str:
+    """From what Tune wrote down on this machine: of each failure its traceback."""
+    try:
+        text = Path(trial.error_file).read_text()
+    except (OSError, TypeError):
+        return "its process or its machine was lost"
+    return death(text.rpartition("Failure # ")[2])
+
+
+def train_all(
+    trials: Sequence[Mapping[str, Any]], shared: Share, board: Board, *,
+    asha: Mapping[str, Any] | None, curves: Mapping[str, Sequence[Row]], concurrent: int | None,
+) -> None:  # fmt: skip
+    """Train them all; returns when each is ended.
+
+    asha    `epochs`, `grace` and `factor`; None for no early stopping.
+    curves  the rows of curve.json of all trials there have been, also of those that are over.
+    """
+    for name, value in QUIET.items():
+        os.environ[name] = value
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    known = {name: [told(row) for row in rows] for name, rows in curves.items()}
+    for trial in trials:
+        for row in known.get(trial["name"], []):
+            board.row(trial["name"], row)
+    # those that have begun go on first
+    order = sorted(trials, key=lambda trial: -len(known.get(trial["name"], [])))
+    scheduler = None if asha is None else Asha(**asha, curves=known)
+    several = shared.workers > 1  # then Ray Train asks for what the processes need
+    needs = {"node:__internal_head__": 0.001} if several else {
+        "cpu": shared.cpus, "gpu": shared.gpus,
+    }  # fmt: skip
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(run_trial, shared=shared), needs),
+        param_space={"trial": tune.grid_search([dict(trial) for trial in order])},
+        tune_config=tune.TuneConfig(
+            scheduler=scheduler, max_concurrent_trials=concurrent,
+            reuse_actors=True,  # another trial in the same process spares it 5 s of imports
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=shared.scratch, verbose=0,
+            failure_config=tune.FailureConfig(max_failures=shared.retries),
+            callbacks=[Watch(Store(shared.out), board, shared.settings)],
+        ),
+    )  # fmt: skip
+    try:
+        with _interruptible():
+            tuner.fit()
+    finally:
+        shutil.rmtree(shared.scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM (a cluster that takes its machine back) end the driver the same way."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            before[kind] = signal.signal(kind, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_nodes(store: Store, data: Any) -> None:
+    """ValueError unless every machine sees the store, and the images that are read from files.
+
+    data  reference of the `train.data.Data`.
+    """
+    marker = ".seen-by-all"
+    store.write(marker, {})
+    here = ray.util.get_node_ip_address()
+    nodes = {node["NodeManagerAddress"]: node for node in ray.nodes() if node["Alive"]}
+    looks = {}
+    for address, node in nodes.items():
+        if address == here:
+            continue
+        on = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        task = ray.remote(_look).options(num_cpus=0, scheduling_strategy=on, max_retries=0)
+        looks[task.remote(store.place, marker, data)] = address
+    if not looks:
+        return
+    done, _ = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK)
+    for look in done:
+        try:
+            reason = ray.get(look)
+        except ray.exceptions.RayError:
+            continue  # a node that goes away is no reason to stay
+        if reason:
+            raise ValueError(f"{reason} (on node {looks[look]})")
+
+
+def _look(place: str, marker: str, data: Any) -> str:
+    """What is wrong with the store or the images as seen from here; "" if nothing."""
+    try:
+        store = Store(place)
+        if store.read(marker) is None:
+            return f"out: {place} is another folder there; use one that all nodes share, or a URL"
+        store.check()
+    except ValueError as error:
+        return str(error)
+    try:
+        data.train.picture(0)
+    except Exception as error:
+        return f"data: the images cannot be read ({type(error).__name__}: {error})"
+    return ""

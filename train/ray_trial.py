@@ -1,0 +1,269 @@
+"""One of many trainings, as it runs on a node of a Ray cluster.
+
+A trial is trained by `train.loop.train` in its folder of the store, and goes on from what it finds
+there: after its node died, and after the whole run was begun again. Its learning curve is on disk
+before anybody hears of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.architecture import Architecture
+from train import record
+from train.logs import TensorBoard, write_curves_csv
+from train.loop import Report, Result, train_by_epochs
+from train.ray_store import Store
+from train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from train.data import Data
+
+Row = dict[str, Any]
+Tell = Callable[[Row], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What all trials have in common.
+
+    data       the reference of a `train.data.Data` in Ray's object store.
+    settings   plain data for the trials' records.
+    cpus, gpus of a trial, shared evenly among its `workers` processes.
+    loaders    processes of a worker that decode streamed images.
+    cuda       whether several workers use GPUs: one may declare what is not there.
+    retries    times a trial goes on after its process or node was lost.
+    scratch    folder for what Ray itself wants to keep.
+    """
+
+    data: Any
+    out: str
+    settings: Mapping[str, Any]
+    cpus: float
+    gpus: float
+    workers: int
+    loaders: int
+    cuda: bool
+    retries: int
+    scratch: str
+
+
+def folder_of(name: str) -> str:
+    """Where a trial's files are in the store."""
+    return f"trials/{name}"
+
+
+def ending(store: Store, name: str) -> dict[str, Any] | None:
+    """How a trial ended; None while it is not over. One that was lost may go on."""
+    ended = store.read(f"{folder_of(name)}/run.json")
+    return None if ended is None or ended["status"] == "lost" else ended
+
+
+def told(row: Mapping[str, Any]) -> Row:
+    """What the driver is told of an epoch; `top1` is that of the better weights, if measured."""
+    known = [row[name] for name in ("val_top1", "ema_top1") if row.get(name) is not None]
+    said = {name: row[name] for name in ("epoch", "seconds", "train_loss", "images_per_second")}
+    return said | ({"top1": max(known)} if known else {})
+
+
+def run_trial(config: Mapping[str, Any], *, shared: Share) -> None:
+    """A trial of Ray Tune: `config["trial"]` is its row of the settings."""
+    import ray
+    from ray import tune
+
+    trial = config["trial"]
+    if shared.workers > 1:
+        return _together(trial, shared)
+    where = _place()
+    data = ray.get(shared.data)
+    work(trial, data, shared, tell=tune.report, device=_device(shared), where=where)
+
+
+def _together(trial: Mapping[str, Any], shared: Share) -> None:
+    """The trial by several processes on one or several nodes, through Ray Train (DDP)."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    resources = {"CPU": shared.cpus / shared.workers, "GPU": shared.gpus / shared.workers}
+    trainer = TorchTrainer(
+        functools.partial(_one_of_several, dict(trial), shared),
+        scaling_config=ScalingConfig(
+            num_workers=shared.workers, use_gpu=shared.gpus > 0, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name=trial["name"], storage_path=shared.scratch, callbacks=[TuneReportCallback()],
+            failure_config=FailureConfig(max_failures=shared.retries),
+        ),
+        torch_config=TorchConfig(backend="nccl" if shared.cuda else "gloo"),
+    )  # fmt: skip
+    try:
+        trainer.fit()
+    except Exception:
+        # an error of the training itself is its recorded result; a lost process is none
+        if ending(Store(shared.out), trial["name"]) is None:
+            raise
+
+
+def _one_of_several(trial: Mapping[str, Any], shared: Share) -> None:
+    import ray
+    import ray.train
+    from ray.train.torch import get_device
+
+    if ending(Store(shared.out), trial["name"]) is not None:
+        return  # it failed by itself: it would again
+    device = str(get_device()) if shared.cuda else "cpu"
+    data = ray.get(shared.data)
+    first = ray.train.get_context().get_world_rank() == 0
+    work(
+        trial, data, shared, tell=ray.train.report, device=device, where=_place(), first=first,
+        errors=True,
+    )  # fmt: skip
+
+
+def work(
+    trial: Mapping[str, Any], data: Data, shared: Share, *, tell: Tell, device: str,
+    where: Mapping[str, Any], first: bool = True, errors: bool = False,
+) -> None:  # fmt: skip
+    """Train the trial, from its last checkpoint if there is one, and record how it ended.
+
+    tell    gets `told` of every epoch, after it is on disk.
+    first   whether this process writes.
+    errors  whether exceptions are raised on after they are recorded: the other processes of the
+            trial wait for this one.
+    """
+    import torch
+
+    torch.set_num_threads(max(1, int(shared.cpus / shared.workers)))
+    store, path = Store(shared.out), folder_of(trial["name"])
+    began = time.monotonic()
+    with store.folder(path) as (folder, save):
+        report = Teller(store, path, folder, tell, save, where, first)
+        with report:
+            try:
+                result = report.follow(train_by_epochs(
+                    Architecture.from_dict(trial["architecture"]), data,
+                    Recipe.from_dict(trial["recipe"]), checkpoint=folder, report=report,
+                    device=device, workers=shared.loaders,
+                ))  # fmt: skip
+            except Exception as error:
+                text = " ".join(str(error).split())[:300]
+                end(
+                    store,
+                    trial,
+                    shared.settings,
+                    report.rows,
+                    failed=f"{type(error).__name__}: {text}" if text else type(error).__name__,
+                )
+                if errors:
+                    raise
+                return
+        if device != "cpu" and torch.cuda.is_available():
+            torch.cuda.empty_cache()  # a process is kept for the next trial, and shares its GPU
+        if first:
+            save()
+            _finish(store, trial, shared, result, time.monotonic() - began)
+
+
+def _finish(
+    store: Store, trial: Mapping[str, Any], shared: Share, result: Result, seconds: float
+) -> None:
+    end(
+        store, trial, shared.settings, result.history, failed=result.failed,
+        chosen=result.chosen, steps=result.steps, seconds=round(result.seconds, 2),
+        wall_seconds=round(seconds, 2), test=result.test._asdict() if result.test else None,
+    )  # fmt: skip
+
+
+def end(
+    store: Store, trial: Mapping[str, Any], settings: Mapping[str, Any], rows: Sequence[Row], *,
+    failed: str = "", status: str = "", **outcome: Any,
+) -> None:  # fmt: skip
+    """Record how a trial ended: finished, failed with its reason, stopped early, or lost."""
+    if not outcome:
+        outcome = {"steps": rows[-1]["step"], "seconds": rows[-1]["seconds"]} if rows else {}
+    content = record.described(
+        {**settings, **trial}, status=status or ("failed" if failed else "finished"),
+        failed=failed, epochs=len(rows), last=rows[-1] if rows else None, **outcome,
+    )  # fmt: skip
+    store.write(f"{folder_of(trial['name'])}/run.json", content)
+
+
+class Teller(Report):
+    """Writes each epoch to the store, then tells the driver; a context manager."""
+
+    def __init__(
+        self, store: Store, path: str, folder: Path, tell: Tell, save: Callable[[], None],
+        where: Mapping[str, Any], first: bool,
+    ) -> None:  # fmt: skip
+        self._store, self._path, self._folder = store, path, folder
+        self._tell, self._save, self._first = tell, save, first
+        self._where: list[Mapping[str, Any]] = [where]
+        self._board: TensorBoard | None = None
+        self._begun = False
+        self.rows: list[Row] = []
+
+    def __enter__(self) -> Teller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._board is not None:
+            self._board.__exit__(None, None, None)
+
+    def start(self, steps: int, history: Sequence[Row]) -> None:
+        self.rows, self._begun = list(history), True
+        if self._first:
+            known = self._store.read(f"{self._path}/curve.json") or {}
+            here = {**self._where[0], "after_epoch": len(history)}
+            self._where = [*known.get("where", []), here]
+            self._write()
+            resumed_at = history[-1]["step"] if history else None
+            self._board = TensorBoard(self._folder / "tensorboard", resumed_at=resumed_at)
+            self._board.__enter__()
+        if history:
+            self._tell(told(history[-1]))
+
+    def follow(self, epochs: Generator[Row, None, Result]) -> Result:
+        """Train through all epochs. Every process of the trial tells each of them: Ray waits for
+        all; those that were trained before come first and are known."""
+        while True:
+            try:
+                row = next(epochs)
+            except StopIteration as end:
+                return end.value
+            if self._begun:
+                self._epoch(row)
+
+    def _epoch(self, row: Row) -> None:
+        self.rows.append(row)
+        if self._first:
+            assert self._board is not None
+            self._board.add(row)
+            write_curves_csv(self._folder, self.rows)
+            self._save()
+            self._write()
+        self._tell(told(row))
+
+    def _write(self) -> None:
+        content = record.finite({"rows": self.rows, "where": self._where})
+        self._store.write(f"{self._path}/curve.json", content)
+
+
+def _place() -> dict[str, Any]:
+    """The node and the GPUs that this process was given."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return {
+        "node": ray.util.get_node_ip_address(), "node_id": context.get_node_id(),
+        "gpus": context.get_accelerator_ids().get("GPU", []), "began": round(time.time(), 3),
+    }  # fmt: skip
+
+
+def _device(shared: Share) -> str:
+    return "auto" if shared.gpus > 0 else "cpu"
