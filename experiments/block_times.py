@@ -28,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
-from nas.block_times_measure import drawn, errors, measure
-from nas.timing import Setting
+from nas.block_times.measure import drawn, errors, measure
+from nas.block_times.timing import Setting
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from train.files import write_json, write_whole

@@ -48,14 +48,15 @@ def genotypes() -> np.ndarray:
 
 def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
     """One learning curve, as plain data."""
+    import torch
+
     from nas.evaluators.proxy import Fidelity, load_proxy
     from train.recipe import preset
 
     the_space, genotype = compact_space(), genotypes()[int(name)]
-    proxy = load_proxy(
-        data, preset("proxy"), Fidelity(EPOCHS, SHARE), device="cpu", threads=1,
-        clock=time.process_time,
-    )  # fmt: skip
+    torch.set_num_threads(1)
+    fidelity = Fidelity(EPOCHS, SHARE)
+    proxy = load_proxy(data, preset("proxy"), fidelity, device="cpu", clock=time.process_time)
     curve = list(proxy.curve(the_space, genotype, seed=seed))
     costs = the_space.costs(genotype[None])
     return {

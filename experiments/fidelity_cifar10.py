@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 from experiments.common import RESULTS, settings_of_machine
-from nas.fidelity import main as compare
+from nas.fidelity.command import run as compare
 from train.files import write_json
 
 NAME = "fidelity_cifar10"

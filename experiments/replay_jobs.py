@@ -13,7 +13,7 @@ from experiments.strategy_runs import NOISE, REFERENCE, oracle_digest
 from nas.asha import Asha
 
 WORKERS = 16
-BUDGETS = {"predictor": 120, "optuna:tpe-multivariate": 120, "optuna:tpe": 120}
+BUDGETS = {"predictor": 120, "optuna:tpe-multivariate": 120, "optuna:tpe": 100}
 CLUSTERS = (1, 4, 16)  # workers of the searches through recorded curves
 RUNGS = (2, 3.0)  # ASHA's first rung and factor, chosen in the grid below
 GRID = tuple(itertools.product((1, 2, 3), (2.0, 3.0, 4.0)))

@@ -24,7 +24,7 @@ from nas import catalog
 from nas.asynchronous import Plan, search_asynchronously
 from nas.history import History
 from nas.objective import Objective
-from nas.study import open_study
+from nas.storage.study import open_study
 from nas.workers import InProcess, OnCluster, Workers
 from search_spaces.catalog import space
 from train.files import write_json

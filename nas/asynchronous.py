@@ -26,7 +26,7 @@ from nas.workers import Workers
 from search_spaces.cost import Costs
 
 if TYPE_CHECKING:
-    from nas.study import Study
+    from nas.storage.study import Study
 
 LISTEN = 1.0  # seconds that the loop waits for workers before it looks at the study again
 FEWEST = 8  # evaluations before the share of failures says anything

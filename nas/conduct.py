@@ -40,8 +40,8 @@ def aims(
 
 def with_times(settings: dict[str, Any], the_space: SearchSpace, kind: str) -> SearchSpace:
     """The space with a measured cost, from a file of --times or from this machine."""
-    from nas.block_times import times_for
-    from nas.block_times_table import read_times
+    from nas.block_times.command import times_for
+    from nas.block_times.table import read_times
 
     path = next((path for path in settings["times"] if read_times(Path(path)).kind == kind), None)
     recipe = settings["recipe"]

@@ -15,13 +15,13 @@ import numpy as np
 from nas import data_space, record
 from nas.asha import Asha
 from nas.asynchronous import Plan, search_asynchronously
-from nas.cache import Cache, key_of
 from nas.conduct import aims, conduct
 from nas.evaluators.base import Evaluator
-from nas.evaluators.proxy import Fidelity, Proxy, fitted, step_seconds, used_images
+from nas.evaluators.proxy import Fidelity, Proxy, fitted, image_seconds, used_images
 from nas.history import History
+from nas.storage.cache import Cache, key_of
+from nas.storage.study import Study, open_study
 from nas.strategies.base import feasible_share, sample_fresh
-from nas.study import Study, open_study
 from nas.units import short, short_seconds
 from nas.workers import OnCluster
 from search_spaces.architecture import Architecture
@@ -93,13 +93,14 @@ def _fidelity(
 ) -> Fidelity:
     text = settings["fidelity"]
     if text == "auto":
-        from nas.fidelity import recommended
+        from nas.fidelity.answers import recommended
 
         known = recommended(data.digests, space, recipe)
         if known is None:
             raise ValueError(
-                "--fidelity auto: nothing is known of this data, space and recipe yet; first run "
-                f"python -m nas.fidelity --data {settings['data']} --space {space.name}"
+                "--fidelity auto: nothing is known, or nothing was worth using, for this data, "
+                f"space and recipe; see python -m nas.fidelity --data {settings['data']} "
+                f"--space {space.name}"
             )
         return known
     return Fidelity.parse(text or "", epochs=recipe.epochs)
@@ -221,10 +222,10 @@ def expected_seconds(measuring: Measuring, history: History, *, threads: int) ->
     middle = np.argsort(history.space.costs(draws).flops)[len(draws) // 2]
     network = history.space.decode(draws[middle])
     assert isinstance(network, Architecture)
-    step = step_seconds(network, measuring.recipe, device="auto", threads=threads)
+    each = image_seconds(network, measuring.recipe, threads=threads)
     trained = used_images(measuring.fidelity, measuring.data.train)
     images = trained + EVALUATION * measuring.data.minival
-    return step / measuring.recipe.batch * images * measuring.steps
+    return each * images * measuring.steps
 
 
 def run_by_measurement(

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from nas.cache import network_key, plain
 from nas.evaluators.base import Evaluations
 from nas.history import History
 from nas.objective import Objective
+from nas.storage.cache import network_key, plain
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from train.files import circumstances, empty_folder, write_json, write_whole

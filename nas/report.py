@@ -281,8 +281,8 @@ def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: 
                   label="best measured networks")  # fmt: skip
     for reference in reference_rows(history, evaluator):
         if not np.isnan(reference.accuracy):
-            spent = reference.costs[axis.name] * axis.scale
-            axes.plot(spent, reference.accuracy, "*", ms=13, c="tab:red", label=reference.name,
+            place = reference.costs[axis.name] * axis.scale
+            axes.plot(place, reference.accuracy, "*", ms=13, c="tab:red", label=reference.name,
                       zorder=5)  # fmt: skip
     best = history.best()
     axes.plot(axis.of(history.costs)[best], history.summary(best).accuracy, "D", ms=8, mfc="none",

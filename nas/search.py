@@ -153,10 +153,9 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
     for name, largest in objective.all_limits:
         low, high = space.cost_range(name)
         if largest < low:
-            limit, low, high = (_shown(name, value) for value in (largest, low, high))
             raise ValueError(
-                f"{name}: a limit of {limit} is below what space {space.name!r} can do; "
-                f"its {name} range from {low} to {high}"
+                f"{name}: a limit of {_shown(name, largest)} is below what space {space.name!r} "
+                f"can do; its {name} range from {_shown(name, low)} to {_shown(name, high)}"
             )
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.cache import Cache, key_of
 from nas.evaluators.base import Answer, Evaluator, Point
+from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from train.recipe import Recipe
@@ -217,36 +217,45 @@ def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
     return replace(recipe, **changed)
 
 
-def step_seconds(
+def image_seconds(
     architecture: Architecture, recipe: Recipe, *, device: str = "auto", threads: int = 0
 ) -> float:
-    """Seconds of one optimizer step of a warm network, on images of noise; NaN where it fails."""
+    """Seconds that a training image takes here, from a few steps on images of noise.
+
+    NaN where the network cannot be trained.
+    """
     import torch
 
     from train.data import Data
+    from train.distributed import pick_device
     from train.loop import Report, train
     from train.memory import MemorySplit
 
+    times: list[float] = []
+
     class Watch(Report):
-        times: list[float] = []
-
         def step(self, step: int, steps: int, loss: float | None) -> None:
-            self.times.append(time.perf_counter())
+            if where.type == "cuda":
+                torch.cuda.synchronize(where)
+            times.append(time.perf_counter())
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    where, before = pick_device(device), torch.get_num_threads()
+    # the time of an image hardly depends on the batch on a CPU
+    batch = min(recipe.batch, 32) if where.type == "cpu" else recipe.batch
     generator = torch.Generator().manual_seed(0)
-    size = (8 * recipe.batch, architecture.in_channels, *[architecture.resolution] * 2)
+    size = (8 * batch, architecture.in_channels, *[architecture.resolution] * 2)
     images = torch.randint(0, 256, size, generator=generator, dtype=torch.uint8)
     split = MemorySplit(images, torch.arange(len(images)) % architecture.classes)
     names = tuple(map(str, range(architecture.classes)))
     data = Data("noise", names, split, None, None, {}, ())
-    once = replace(recipe, epochs=1, warmup_epochs=0.0, minival=0.0)
-    watch = Watch()
-    train(architecture, data, once, device=device, report=watch, test=False)
-    torch.set_num_threads(before)
-    gaps = np.diff(watch.times[2:])
-    return float(np.median(gaps)) if len(gaps) else float("nan")
+    short = replace(recipe, epochs=1, warmup_epochs=0.0, minival=0.0, batch=batch, device_batch=0)
+    torch.set_num_threads(threads or before)
+    try:
+        train(architecture, data, short, device=device, report=Watch(), test=False)
+    finally:
+        torch.set_num_threads(before)
+    gaps = np.diff(times[2:])
+    return float(np.median(gaps)) / batch if len(gaps) else float("nan")
 
 
 def load_proxy(

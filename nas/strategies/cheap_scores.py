@@ -63,8 +63,8 @@ class Scale:
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Features [n, k] of mean 0 whose squares sum to about 1."""
-        scaled = np.clip(np.nan_to_num((scores - self.center) / self.spread), -FAR, FAR)
-        return scaled / np.sqrt(scores.shape[1])
+        told = np.where(np.isfinite(scores), scores, self.center)
+        return np.clip((told - self.center) / self.spread, -FAR, FAR) / np.sqrt(scores.shape[1])
 
 
 def explained_share(covariance: np.ndarray, targets: np.ndarray, features: np.ndarray) -> float:

@@ -35,7 +35,7 @@ def observations(history: History, rows: np.ndarray) -> Observations:
     fidelity = history.fidelity[rows]
     if (fidelity >= 1).all():
         return Observations(accuracy, variance)
-    curves = history.curves[rows]
+    curves, spread = history.curves[rows], float(accuracy.std())
     last = np.array([curve[-1].step if curve else 0 for curve in curves])
     ended = (fidelity >= 1) if (fidelity >= 1).any() else last == last.max()
     for step in np.unique(last[~ended]):
@@ -44,7 +44,7 @@ def observations(history: History, rows: np.ndarray) -> Observations:
         before = np.array([accuracy_at(curve, step) for curve in curves[passed]])
         known = np.isfinite(before)
         accuracy[stopped], variance[stopped] = extrapolated(
-            accuracy[stopped], before[known], accuracy[passed[known]]
+            accuracy[stopped], before[known], accuracy[passed[known]], spread=spread
         )
     return Observations(accuracy, variance)
 
@@ -57,14 +57,15 @@ def accuracy_at(curve: Curve, step: int) -> float:
 
 
 def extrapolated(
-    reached: np.ndarray, before: np.ndarray, after: np.ndarray
+    reached: np.ndarray, before: np.ndarray, after: np.ndarray, *, spread: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance [n] at the end of what `reached` [n] at a step at which others, of
-    accuracy `after` [k] at the end, had been at `before` [k]. k may be 0."""
+    accuracy `after` [k] at the end, had been at `before` [k]. Where k is 0, what was reached
+    is doubted by the `spread` of all."""
     count = len(before)
-    expected = (UNEXPLAINED * np.concatenate([reached, before]).std()) ** 2
     if not count:
-        return reached, np.full(len(reached), expected + UNEXPLAINED**2)
+        return reached, np.full(len(reached), (UNEXPLAINED * spread) ** 2)
+    expected = (UNEXPLAINED * np.concatenate([reached, before]).std()) ** 2
     gain, distance = after - before, before - before.mean()
     ridge = max(expected, 1e-9) / SLOPE**2
     narrow = distance @ distance + ridge

@@ -30,6 +30,8 @@ from nas.strategies.observations import observations
 from search_spaces.cost import Costs
 from search_spaces.space import SearchSpace
 
+RELEARN = 4  # evaluations between two fits of the prior, the slowest part of a proposal
+
 
 class Prior(NamedTuple):
     """Center and spread of the accuracies; in units of the spread, the prior deviation of every
@@ -45,14 +47,14 @@ class Data(NamedTuple):
     """What the model is fitted to: genotypes [n, decisions], best first and then what is pending,
     with features [n, f], targets [n] and their variances [n] in units of the prior.
 
-    count  of rows that were evaluated.
+    known  how many of them were evaluated.
     """
 
     genotypes: np.ndarray
     features: np.ndarray
     targets: np.ndarray
     variance: np.ndarray
-    count: int
+    known: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Predictor:
     """Proposes the optima of posterior samples of a Bayesian quadratic model (`bayes`).
 
     start        evaluations begun before the model is asked; until then, large networks.
-    few          of them that must have ended successfully.
+    few          of them that must have ended successfully, at least `RELEARN`.
     temperature  deviations of a sample from the mean are scaled by 0 to this over a batch.
     rows         the model is fitted to that many best networks; more say little about the top.
     learn        its prior variances are learned from that many first ones, then stay.
@@ -82,7 +84,7 @@ class Predictor:
     children: int = 16
     rounds: int = 16
     generation: int = 8
-    pool: np.ndarray | None = None
+    pool: np.ndarray | None = field(default=None, compare=False)
     scores: Scores | None = None
     shortlist: int = 12
     _priors: weakref.WeakKeyDictionary[History, tuple[int, Prior]] = field(
@@ -103,14 +105,15 @@ class Predictor:
         known = np.flatnonzero(np.isfinite(history.accuracy))
         if len(known) < self.few or len(known) + len(history.pending) < self.start:
             return self._first(history, count, rng)
-        prior = self._prior(history, known[: min(self.learn, max(self.few, len(known) // 4 * 4))])
+        early = min(self.learn, len(known) - len(known) % RELEARN)
+        prior = self._prior(history, known[:early])
         data = self._data(history, known, prior)
         share = self._explained(data, prior)
-        samples = max(count, self.shortlist // self.elites) if share else count
+        samples = max(count, self.shortlist // 3) if share else count  # for a varied shortlist
         weights = self._weights(data, prior, samples, rng)
         models = self._basis.collapse(prior.spread * weights)
         models[:, 0, 0] += prior.center
-        ranked = self._maxima(data.genotypes[: data.count], models, history, rng)
+        ranked = self._maxima(data.genotypes[: data.known], models, history, rng)
         # the best of every sample, then the second best where those are too few
         found = fresh(ranked.swapaxes(0, 1).reshape(-1, ranked.shape[2]), history)
         if share and len(found):
@@ -179,11 +182,11 @@ class Predictor:
         """The share of variance that the scores explain of what was evaluated; 0.0: no help."""
         if self.scores is None:
             return 0.0
-        known = slice(data.count)
-        scores = self._scored(data.genotypes[known])
-        scaled = data.features[known] * prior.deviation
-        covariance = scaled @ scaled.T + np.diag(data.variance[known])
-        return explained_share(covariance, data.targets[known], Scale.of(scores)(scores))
+        rows = slice(data.known)
+        scores = self._scored(data.genotypes[rows])
+        scaled = data.features[rows] * prior.deviation
+        covariance = scaled @ scaled.T + np.diag(data.variance[rows])
+        return explained_share(covariance, data.targets[rows], Scale.of(scores)(scores))
 
     def _reranked(
         self, shortlist: np.ndarray, data: Data, prior: Prior, share: float, count: int,
@@ -191,7 +194,7 @@ class Predictor:
     ) -> np.ndarray:  # fmt: skip
         """The best of the shortlist [m, decisions] under samples of the model with the scores."""
         scores = self._scored(np.concatenate([data.genotypes, shortlist]))
-        extra = Scale.of(scores[: data.count])(scores)
+        extra = Scale.of(scores[: data.known])(scores)
         known, new = np.split(extra, [len(data.genotypes)])
         wider = data._replace(features=np.concatenate([data.features, known], axis=1))
         deviation = np.append(prior.deviation, np.full(extra.shape[1], share**0.5))

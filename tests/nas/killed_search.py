@@ -20,7 +20,7 @@ from nas.asynchronous import Plan, search_asynchronously
 from nas.evaluators.base import Evaluator, Point
 from nas.history import History
 from nas.objective import Objective
-from nas.study import open_study
+from nas.storage.study import open_study
 from nas.workers import InProcess
 from search_spaces.space import SearchSpace
 from tests.nas.toys import b0_space

@@ -18,7 +18,7 @@ import numpy as np
 from nas.evaluators.base import Answer, Point
 from nas.history import History
 from nas.objective import Objective
-from nas.study import Study, open_study
+from nas.storage.study import Study, open_study
 from search_spaces.space import SearchSpace
 from tests.nas.toys import tiny_space
 

@@ -30,7 +30,9 @@ def seconds_of(genotype: np.ndarray) -> float:
     return 1.0 + float(np.random.default_rng(genotype.astype(np.uint8)).random())
 
 
-def learning(genotype: np.ndarray, seed: int = 0, *, space: SearchSpace | None = None) -> list[Point]:
+def learning(
+    genotype: np.ndarray, seed: int = 0, *, space: SearchSpace | None = None
+) -> list[Point]:
     """A curve that ends at the synthetic accuracy, in the same order at every step."""
     the_space = b0_space() if space is None else space
     final = float(Synthetic().evaluate(the_space, genotype[None]).accuracy[0]) + 0.1 * seed
@@ -198,7 +200,7 @@ def test_few_failures_are_rows(share: float, allowed: float) -> None:
     assert ending == "finished"
     assert len(history) == 60
     failed = history.error == "accuracy is nan"
-    assert 0 < failed.sum()
+    assert failed.sum() > 0
     np.testing.assert_array_equal(failed, np.isnan(history.accuracy))
 
 
@@ -239,9 +241,7 @@ def test_an_exhausted_space_ends_the_search(name: str) -> None:
 @LEARNERS
 def test_a_pool_is_all_that_is_evaluated(name: str) -> None:
     pool = sample_fresh(History(b0_space(), TARGET), 25, np.random.default_rng(0))
-    history, ending = run(
-        Simulated(at_once, capacity=4, steps=1), Plan(100, pool=pool), name=name
-    )
+    history, ending = run(Simulated(at_once, capacity=4, steps=1), Plan(100, pool=pool), name=name)
     assert ending == "exhausted"
     assert sorted(map(bytes, history.genotypes)) == sorted(map(bytes, pool))
 

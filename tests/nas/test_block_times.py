@@ -13,13 +13,14 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 
-from nas import block_times, block_times_measure
-from nas.block_times import main, times_for
-from nas.block_times_cover import cover
-from nas.block_times_measure import calibrated, errors, kendall_tau, measure, shares
-from nas.block_times_table import Times, block_name, block_names, read_times
+from nas.block_times import command as block_times
+from nas.block_times import measure as block_times_measure
+from nas.block_times.command import main, times_for
+from nas.block_times.cover import cover
+from nas.block_times.measure import calibrated, errors, kendall_tau, measure, shares
+from nas.block_times.table import Times, block_name, block_names, read_times
+from nas.block_times.timing import Setting, Subject, images_for, segments
 from nas.objective import Objective
-from nas.timing import Setting, Subject, images_for, segments
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.catalog import SPACES, space, zoo
 from search_spaces.cost import Cost, blocks_cost, cost, layers_of
@@ -405,10 +406,10 @@ def test_reading_a_table_needs_no_torch(tmp_path: Path) -> None:
     table = tmp_path / "times.json"
     made_up(space("efficientnet")).write(table)
     code = (
-        "import sys; from nas.block_times import times_for;"
+        "import sys; from nas.block_times.command import times_for;"
         "from search_spaces.catalog import space;"
         f"times_for(space('efficientnet'), kind='latency', path={str(table)!r});"
         "assert 'torch' not in sys.modules"
     )
-    root = Path(block_times.__file__).parents[1]
+    root = Path(block_times.__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)

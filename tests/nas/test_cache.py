@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.cache import Cache, default_folder, key_of, network_key
 from nas.evaluators.base import Answer, Point
+from nas.storage.cache import Cache, default_folder, key_of, network_key
 from search_spaces.cost import Cost
 from search_spaces.space import SearchSpace
 from tests.nas.toys import b0_space, tiny_space

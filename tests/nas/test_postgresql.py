@@ -17,12 +17,12 @@ import numpy as np
 import optuna
 import pytest
 
-import nas.database
-import nas.drivers
-import nas.study
+import nas.storage.database
+import nas.storage.drivers
+import nas.storage.study
 from nas.evaluators.base import Answer
 from nas.history import History
-from nas.study import Study, StudyLost, open_study, read_settings
+from nas.storage.study import Study, StudyLost, open_study, read_settings
 from tests.nas.postgresql import VARIABLE, Server, programs, server
 from tests.nas.study_driver import EASY, every_network
 from tests.nas.toys import tiny_space
@@ -161,7 +161,7 @@ def test_settings_are_read_by_a_driver_that_knows_the_name_only(url: str) -> Non
 def test_a_server_that_is_away_for_a_moment_costs_a_moment(
     own_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nas.database, "PAUSES", (0.2,) * 100)
+    monkeypatch.setattr(nas.storage.database, "PAUSES", (0.2,) * 100)
     genotypes = every_network(tiny_space())
     with opened(own_server.url, "search") as study:
         study.claim(genotypes[0], {})
@@ -180,7 +180,7 @@ def test_a_server_that_is_away_for_a_moment_costs_a_moment(
 def test_a_server_that_stays_away_is_said_in_one_line_and_the_study_is_intact(
     own_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nas.database, "PAUSES", (0.1, 0.1))
+    monkeypatch.setattr(nas.storage.database, "PAUSES", (0.1, 0.1))
     genotypes = every_network(tiny_space())
     study = opened(own_server.url, "search")
     study.finish(study.claim(genotypes[0], {}) or 0, Answer(70.0))
@@ -239,10 +239,10 @@ def test_a_server_that_never_answers_is_given_up_after_seconds() -> None:
 def test_a_driver_elsewhere_that_is_only_busy_is_not_gone(
     postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nas.study, "BEAT", 0.1)
+    monkeypatch.setattr(nas.storage.study, "BEAT", 0.1)
     name = new_name()
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(nas.drivers, "_place", lambda: "elsewhere")
+        elsewhere.setattr(nas.storage.drivers, "_place", lambda: "elsewhere")
         busy = opened(postgresql, name)
     with opened(postgresql, name, grace=1.0) as other:
         assert busy.claim(every_network(tiny_space())[0], {}) == 0
@@ -255,8 +255,8 @@ def test_a_driver_elsewhere_that_is_only_busy_is_not_gone(
 def test_a_frozen_driver_does_not_hold_up_the_others_for_ever(
     postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nas.database, "SESSION", "SET lock_timeout = '200ms'")
-    monkeypatch.setattr(nas.database, "PAUSES", (0.1,))
+    monkeypatch.setattr(nas.storage.database, "SESSION", "SET lock_timeout = '200ms'")
+    monkeypatch.setattr(nas.storage.database, "PAUSES", (0.1,))
     name = new_name()
     genotype = every_network(tiny_space())[0]
     import psycopg

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.cache import Cache
 from nas.evaluators.base import Point
 from nas.evaluators.proxy import Fidelity, Proxy, fitted
+from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.staged import StagedSpace
 from tests.nas.toys import tiny_space

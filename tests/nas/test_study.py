@@ -21,12 +21,12 @@ import numpy as np
 import optuna
 import pytest
 
-import nas.database
-import nas.drivers
+import nas.storage.database
+import nas.storage.drivers
 from nas.evaluators.base import Answer, Point
 from nas.history import History
 from nas.objective import Objective
-from nas.study import Study, StudyLost, open_study, read_settings
+from nas.storage.study import Study, StudyLost, open_study, read_settings
 from search_spaces.space import SearchSpace
 from tests.nas.study_driver import EASY, every_network
 from tests.nas.toys import TARGET, b0_space, tiny_space
@@ -200,7 +200,7 @@ def test_a_driver_elsewhere_is_gone_after_the_grace(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(nas.drivers, "_place", lambda: "elsewhere")
+        elsewhere.setattr(nas.storage.drivers, "_place", lambda: "elsewhere")
         remote = opened(url)
     number = claimed(remote, NETWORKS[0])
     patient, hasty = opened(url), opened(url, grace=0.5)
@@ -359,8 +359,8 @@ def test_a_file_that_vanished_is_noticed(study: Study, tmp_path: Path, loss: str
 def test_a_frozen_driver_does_not_hold_up_the_others_for_ever(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nas.database, "BUSY", 0.1)
-    monkeypatch.setattr(nas.database, "PAUSES", (0.1,))
+    monkeypatch.setattr(nas.storage.database, "BUSY", 0.1)
+    monkeypatch.setattr(nas.storage.database, "PAUSES", (0.1,))
     with opened(url) as study:
         with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as frozen:
             frozen.execute("BEGIN IMMEDIATE")

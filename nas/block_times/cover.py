@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.block_times_table import block_name, decoded, distinct_draws
+from nas.block_times.table import block_name, decoded, distinct_draws
 from search_spaces.architecture import Architecture, Block
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace, Tables

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.evaluators.base import Answer
-from nas.fidelity import remember
-from nas.fidelity_picture import draw
-from nas.fidelity_ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, judge
-from nas.fidelity_trainings import Job
+from nas.fidelity.answers import remember
+from nas.fidelity.picture import draw
+from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, judge
+from nas.fidelity.trainings import Job
 from nas.units import short
 from train.files import circumstances, write_json, write_whole
 from train.logs import clock
 from train.record import finite
 
 if TYPE_CHECKING:
-    from nas.fidelity_command import Comparison
+    from nas.fidelity.command import Comparison
 
 
 def write(path: Path, settings: Mapping[str, Any], status: str, **outcome: Any) -> None:

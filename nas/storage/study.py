@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nas.cache import network_key, plain
-from nas.database import Database, StudyLost
-from nas.drivers import Pulse, forget_drivers, gone_drivers, leave, new_driver, put_beat
 from nas.evaluators.base import Answer, Evaluations, Point
 from nas.history import History
 from nas.objective import Objective
-from nas.optuna_tables import (
+from nas.storage.cache import network_key, plain
+from nas.storage.database import Database, StudyLost
+from nas.storage.drivers import Pulse, forget_drivers, gone_drivers, leave, new_driver, put_beat
+from nas.storage.optuna_tables import (
     count_trials,
     end_trial,
     find_or_make_study,
@@ -40,7 +40,7 @@ from nas.optuna_tables import (
     study_attributes,
     tables,
 )
-from nas.trials import LOST, Evaluation, Trial, Trials, answer_attributes, curve_attribute
+from nas.storage.trials import LOST, Evaluation, Trial, Trials, answer_attributes, curve_attribute
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:

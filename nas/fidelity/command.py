@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from nas.cache import Cache, default_folder, key_of
 from nas.data_space import space_for
 from nas.evaluators.base import Answer
 from nas.evaluators.proxy import Fidelity, fitted, identity
-from nas.fidelity_plan import ladder, longest_of, spread, within, work
-from nas.fidelity_ranks import FEWEST
-from nas.fidelity_trainings import Job, LostWorker, Work, run_all, seconds_per_image
+from nas.fidelity.plan import ladder, longest_of, spread, within, work
+from nas.fidelity.ranks import FEWEST
+from nas.fidelity.trainings import Job, LostWorker, Work, run_all, seconds_per_image
+from nas.storage.cache import Cache, default_folder, key_of
 from nas.units import parse_quantity
 from search_spaces.catalog import SPACES
 from search_spaces.staged import StagedSpace
@@ -76,7 +76,7 @@ class Comparison:
         return self.recipe.resolution or self.space.settings["resolution"]
 
     def work(self, job: Job) -> float:
-        """See `nas.fidelity_plan.work`."""
+        """See `nas.fidelity.plan.work`."""
         fidelity = self.fidelities[job.fidelity]
         return work(fidelity, images=self.data.train, held=self.data.minival, side=self.side)
 
@@ -119,7 +119,7 @@ def run(argv: list[str] | None = None) -> int:
 
 
 def _go_on(given: Mapping[str, Any]) -> str:
-    from nas.fidelity_report import resume_command
+    from nas.fidelity.report import resume_command
 
     folder = given.get("out")
     known = folder is not None and Path(folder, RECORD).exists()
@@ -159,7 +159,7 @@ def _parser() -> Parser:
 
 
 def _run(given: dict[str, Any]) -> int:
-    from nas import fidelity_report as report
+    from nas.fidelity import report
 
     started = time.monotonic()
     if given.get("workers", 1) < 1:
@@ -204,7 +204,7 @@ def _asked(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _resumed(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the run to go on with."""
-    from nas.fidelity_report import read_settings
+    from nas.fidelity.report import read_settings
 
     if not given.get("out"):
         raise ValueError("resume: which comparison? give its folder as --out DIR")
@@ -311,7 +311,7 @@ def _trained(
     processes: int,
 ) -> dict[Job, Answer]:  # fmt: skip
     """The answers of all trainings: what is known already, then what is missing."""
-    from nas.fidelity_report import Progress
+    from nas.fidelity.report import Progress
 
     cache, jobs = Cache(), comparison.jobs()
     found = {job: cache.get(_key(comparison, job)) for job in jobs}

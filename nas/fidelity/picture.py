@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.evaluators.base import Answer
-from nas.fidelity_ranks import LEVEL, SHARE, Judged
+from nas.fidelity.ranks import LEVEL, SHARE, Judged
 
 Table = Sequence[Sequence[Sequence[Answer]]]
 

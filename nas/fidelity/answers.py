@@ -1,22 +1,14 @@
-"""Which short training ranks networks as a long one does? `python -m nas.fidelity`.
-
-Before a long search: about a dozen networks, spread over the space, are trained at several
-fidelities (epochs, share of the images, input side) with several seeds. How well each fidelity
-ranks them as the longest does, against how well the longest agrees with itself, and what each
-costs, says which is the cheapest worth using; a search takes that by `--fidelity auto`. The rule
-is `nas.fidelity_ranks.RULE`.
-"""
+"""What comparisons of fidelities found, kept for searches: `--fidelity auto`."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.cache import default_folder, key_of
 from nas.evaluators.proxy import Fidelity
+from nas.storage.cache import default_folder, key_of
 from search_spaces.space import SearchSpace
 from train.files import write_json
 from train.recipe import Recipe
@@ -64,15 +56,3 @@ def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> P
         "choices": space.choices, "recipe": fields,
     }  # fmt: skip
     return default_folder().with_name("fidelity") / f"{key_of(content)}.json"
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code: 0, 1 where trainings failed, 2 for a user's
-    mistake, 130 for Ctrl-C."""
-    from nas.fidelity_command import run
-
-    return run(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

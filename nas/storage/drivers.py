@@ -14,8 +14,8 @@ from collections.abc import Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.database import Database, StudyLost
-from nas.optuna_tables import put_attributes, tables
+from nas.storage.database import Database, StudyLost
+from nas.storage.optuna_tables import put_attributes, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

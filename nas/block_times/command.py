@@ -4,7 +4,7 @@ them.
 Measures every block of a space once (forward, or forward, backward and update), shows the table,
 how well it predicts whole networks that it was not made from, and where it is kept. A search that
 is given `--target-latency 20ms` or `--max-step-time 0.5s` uses the table, and measures it first
-where there is none. The format of the file, for times of other machines: `nas.block_times_table`.
+where there is none. The format of the file, for times of other machines: `nas.block_times.table`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from nas.block_times_table import FORMAT, Times, block_names, read_times
-from nas.cache import default_folder
+from nas.block_times.table import FORMAT, Times, block_names, read_times
+from nas.storage.cache import default_folder
 from nas.units import parse_seconds, short_seconds
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
-    from nas.timing import Setting
+    from nas.block_times.timing import Setting
 
 BATCH = {"latency": 1, "step_time": 32}  # images at a time, unless told
 SECONDS = "60s"  # of measuring
@@ -66,7 +66,7 @@ def times_for(
         if times.kind != kind:
             raise ValueError(f"block times: {path} holds {times.kind}, not {kind}")
         return times
-    from nas.timing import Setting
+    from nas.block_times.timing import Setting
 
     setting = Setting(
         kind, BATCH[kind] if batch is None else batch, device, threads, precision, recipe
@@ -84,7 +84,7 @@ def cached_path(space: SearchSpace, setting: Setting) -> Path:
     """Where the table of this machine for these settings and the blocks of this space is kept."""
     import torch
 
-    from nas.block_times_measure import machine
+    from nas.block_times.measure import machine
 
     names = block_names(space)
     known_by = [FORMAT, machine(setting), torch.__version__, asdict(setting), names]
@@ -96,7 +96,7 @@ def _measured(
     space: SearchSpace, setting: Setting, path: Path, seconds: float, say: Callable[[str], None]
 ) -> Times:
     """Measure, and keep the table; one that cannot be kept is used all the same."""
-    from nas.block_times_measure import measure
+    from nas.block_times.measure import measure
 
     times = measure(space, setting, seconds=seconds, say=say)
     try:
@@ -179,7 +179,7 @@ def run(texts: list[str] | None = None) -> None:
         given.space, resolution=given.resolution, classes=given.classes, width=given.width,
         small_images=given.small_images,
     )  # fmt: skip
-    from nas.timing import Setting
+    from nas.block_times.timing import Setting
 
     batch = BATCH[given.kind] if given.batch is None else given.batch
     setting = Setting(given.kind, batch, given.device, given.threads, given.precision, given.recipe)
@@ -239,7 +239,3 @@ def main(texts: list[str] | None = None) -> int:
         print("nas.block_times: interrupted; nothing was kept", file=sys.stderr)
         return 130
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,7 +3,7 @@
 A forward pass is stamped between blocks. A training step is cut at the same places: each block's
 output is detached before it is handed on, and the backward pass goes block by block from the loss
 to the stem, so that memory fills and empties as in a step that is not cut. The update is one call
-for all parameters; what of it falls to a block is for `nas.block_times_measure.shares` to say.
+for all parameters; what of it falls to a block is for `nas.block_times.measure.shares` to say.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nas.evaluators.base import Answer, Point
-from nas.optuna_tables import tables
+from nas.storage.optuna_tables import tables
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:

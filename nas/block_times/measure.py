@@ -1,6 +1,6 @@
 """Measuring a table of block times on this machine.
 
-A few networks that hold every block (`nas.block_times_cover`) are run in turn, and whole random
+A few networks that hold every block (`nas.block_times.cover`) are run in turn, and whole random
 networks among them, in rounds of changing order: what else the machine does meanwhile falls on
 all alike. What is kept of a block, or a network, is the lower quartile of all its runs: the median
 on an idle machine, and closer to it than the median where other programs slow down the half of
@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.block_times_cover import cover
-from nas.block_times_table import Times, block_name, decoded
-from nas.timing import Parts, Setting, Subject, images_for, ready
+from nas.block_times.cover import cover
+from nas.block_times.table import Times, block_name, decoded
+from nas.block_times.timing import Parts, Setting, Subject, images_for, ready
 from search_spaces.architecture import Architecture, Block
 from search_spaces.cost import blocks_cost, layers_of
 from search_spaces.space import SearchSpace

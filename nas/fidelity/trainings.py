@@ -15,20 +15,18 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nas.cache import Cache
 from nas.evaluators.base import Answer, Point
-from nas.evaluators.proxy import Fidelity, Proxy, load_proxy, step_seconds
+from nas.evaluators.proxy import Fidelity, Proxy, image_seconds, load_proxy
+from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from train.recipe import Recipe
-
-BATCH = 32  # most images of a step whose time tells how long trainings take, on a CPU
 
 
 class LostWorker(RuntimeError):
@@ -140,10 +138,8 @@ def seconds_per_image(
 ) -> float:
     """What a training image takes here, the mean of the networks [n, decisions]; NaN where one
     cannot be trained. From a few steps each."""
-    if device == "cpu":  # where the time of an image hardly depends on the batch
-        recipe = replace(recipe, batch=min(recipe.batch, BATCH), device_batch=0)
     times = [
-        step_seconds(the_space.decode(genotype), recipe, device=device, threads=threads)
+        image_seconds(the_space.decode(genotype), recipe, device=device, threads=threads)
         for genotype in genotypes
     ]
-    return float(np.mean(times)) / recipe.batch
+    return float(np.mean(times))

@@ -1,0 +1,1 @@
+"""Which short training ranks networks as a long one does? `python -m nas.fidelity`."""
