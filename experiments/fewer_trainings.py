@@ -21,8 +21,9 @@ search that never finds it pays for training all networks in full on top); secon
 pool and the regret left. Expected: the predictor with ASHA needs at most half the seconds.
 ASHA's first rung and factor were chosen by looking at these curves (table `asha_grid`).
 
-Against Optuna's TPE run the same way. Measured: results/fewer_trainings.json.
-Time: 10 minutes on one core; rerun to go on where it stopped. Command:
+Against Optuna's TPE run the same way (multivariate; its plain form, slow, in (a) with 5 seeds).
+Measured: results/fewer_trainings.json. Time: 10 minutes on one core; rerun to go on where it
+stopped, or anew what curves that were recorded since then change. Command:
 
     python -m experiments.fewer_trainings --data ../shared/data [--seeds 20] [--processes 1]
 """
@@ -82,11 +83,14 @@ def main() -> None:
 
     with ProcessPoolExecutor(args.processes) as pool:
         waiting = [pool.submit(run, job, args.data, args.curves) for job in todo]
-        for count, future in enumerate(as_completed(waiting), start=1):
-            runs.append(future.result())
-            if count % 20 == 0:
-                print(f"{count} of {len(todo)}", file=sys.stderr, flush=True)
-                write()
+        try:
+            for count, future in enumerate(as_completed(waiting), start=1):
+                runs.append(future.result())
+                if count % 40 == 0:
+                    print(f"{count} of {len(todo)}", file=sys.stderr, flush=True)
+                    write()
+        finally:
+            pool.shutdown(cancel_futures=True)
     result = write()
     print(markdown(result["summary"]))
     draw(args.out.with_suffix(".png"), result)

@@ -74,7 +74,7 @@ SEARCHES: dict[str, Callable[[Curves, Objective], Strategy]] = {
         curves.space, objective, pool=curves.genotypes
     ),
     "random": lambda curves, objective: Random(),
-    "optuna:tpe": lambda curves, objective: OptunaSampler("tpe"),
+    "optuna:tpe-multivariate": lambda curves, objective: OptunaSampler("tpe-multivariate"),
 }
 
 

@@ -100,6 +100,8 @@ def _add_measuring(add: Callable[..., Any]) -> None:
         "epochs=9,share=0.2,resolution=24, or auto: what nas.fidelity found")  # fmt: skip
     add("--scheduler", metavar="asha|fifo", help="whether what lags behind is stopped early "
         "(default asha)")  # fmt: skip
+    add("--scores", metavar="NAMES", help="scores without training that the predictor may learn "
+        "from, a second each, e.g. naswot,zen,synflow (default none)")  # fmt: skip
     add("--finalists", type=int, metavar="N", help="best networks to train again (default 3)")
     add("--repeats", type=int, metavar="N", help="seeds for each of them (default 3)")
     add("--workers", type=int, metavar="N", help="trainings at once (default: what fits)")

@@ -6,9 +6,9 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from nas.evaluators.proxy import Fidelity, Proxy, fitted, image_seconds, used_im
 from nas.history import History
 from nas.storage.cache import Cache, key_of
 from nas.storage.study import Study, open_study
-from nas.strategies.base import feasible_share, sample_fresh
+from nas.strategies.base import Strategy, feasible_share, sample_fresh
+from nas.strategies.predictor import Predictor
 from nas.units import short, short_seconds
 from nas.workers import OnCluster
 from search_spaces.architecture import Architecture
@@ -29,6 +30,10 @@ from search_spaces.catalog import one_of
 from search_spaces.staged import StagedSpace
 from train.recipe import Recipe, change, preset
 from train.survey import Survey, survey
+
+if TYPE_CHECKING:
+    from nas.evaluators.zero_cost import ZeroCost
+    from train.data import Data
 
 BUDGET = 64  # networks, where the user names no number
 EVALUATION = 1 / 3  # what an image costs to be scored, beside being trained on
@@ -81,6 +86,12 @@ def prepare(settings: dict[str, Any]) -> tuple[Measuring, StagedSpace]:
     settings["fidelity"] = str(fidelity)
     recipe = fitted(recipe, fidelity, images=data.train)
     one_of("scheduler", settings["scheduler"], ("asha", "fifo"))
+    learns = settings["strategy"] in (None, "predictor")
+    if score_names(settings) and settings["evaluator"] == "proxy" and not learns:
+        raise ValueError(
+            f"--scores: strategy {settings['strategy']!r} does not learn from scores; "
+            "leave them out, or use --strategy predictor"
+        )
     if settings["evaluator"] == "proxy":
         return Measuring(Proxy, data, recipe, fidelity), space
     from nas.evaluators.zero_cost import ZeroCost
@@ -106,26 +117,54 @@ def _fidelity(
     return Fidelity.parse(text or "", epochs=recipe.epochs)
 
 
-def make_evaluator(
-    settings: Mapping[str, Any], measuring: Measuring, space: StagedSpace
-) -> Callable[[], Evaluator]:
-    """What makes the evaluator in each worker's process; the data are loaded here, once."""
+def load_data(settings: Mapping[str, Any], measuring: Measuring) -> Data:
+    """The images, decoded here once for all workers of this machine or cluster."""
     from train.data import load
 
-    data = load(
-        settings["data"], minival=measuring.recipe.minival, root=settings["data_root"], test=False
-    )
+    minival, root = measuring.recipe.minival, settings["data_root"]
+    return load(settings["data"], minival=minival, root=root, test=False)
+
+
+def evaluator_maker(
+    settings: Mapping[str, Any], measuring: Measuring, space: StagedSpace, data: Data
+) -> Callable[[], Evaluator]:
+    """What makes the evaluator in each worker's process."""
     if measuring.kind is Proxy:
         return functools.partial(
             Proxy, data, measuring.recipe, measuring.fidelity,
             device=settings["device"], cache=_cache(settings),
         )  # fmt: skip
-    from nas.evaluators.zero_cost import ZeroCost, first_batch
+    return functools.partial(_zero_cost, settings, measuring, space, data)
 
-    images, targets = first_batch(
-        data, measuring.recipe, size=space.settings["resolution"], seed=settings["seed"]
-    )
-    return functools.partial(ZeroCost, images, targets, seed=settings["seed"])
+
+def _zero_cost(
+    settings: Mapping[str, Any], measuring: Measuring, space: StagedSpace, data: Data
+) -> ZeroCost:
+    from nas.evaluators.zero_cost import DEFAULT, ZeroCost, first_batch
+
+    size, seed = space.settings["resolution"], settings["seed"]
+    images, targets = first_batch(data, measuring.recipe, size=size, seed=seed)
+    return ZeroCost(images, targets, scores=score_names(settings) or DEFAULT, seed=seed)
+
+
+def score_names(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The scores that --scores names; ValueError where one is none."""
+    from nas.evaluators.zero_cost_scores import SCORES
+
+    names = [name.strip() for name in (settings["scores"] or "").split(",") if name.strip()]
+    return tuple(one_of("scores", name, SCORES) for name in names)
+
+
+def with_scores(
+    settings: Mapping[str, Any], measuring: Measuring, space: StagedSpace, data: Data,
+    strategy: Strategy,
+) -> Strategy:  # fmt: skip
+    """The strategy, with the cheap scores that it was asked to learn from."""
+    if measuring.kind is not Proxy or settings["scores"] is None:
+        return strategy
+    assert isinstance(strategy, Predictor)
+    cheap = _zero_cost(settings, measuring, space, data)
+    return replace(strategy, scores=lambda genotypes: cheap.features(space, genotypes)[1])
 
 
 def _cache(settings: Mapping[str, Any]) -> Cache | None:
@@ -247,7 +286,8 @@ def run_by_measurement(
         opening(folder, settings, measuring, history, plan, place=study.place)
 
         def loop(update: Callable[[History], None]) -> str:
-            make = make_evaluator(settings, measuring, the_space)
+            data = load_data(settings, measuring)
+            make = evaluator_maker(settings, measuring, the_space, data)
             workers = OnCluster(
                 make, space, steps=measuring.steps, slots=settings["workers"],
                 cpus=settings["cpus"], gpus=settings["gpus"], address=settings["address"],
@@ -255,8 +295,9 @@ def run_by_measurement(
             )  # fmt: skip
             try:
                 return search_asynchronously(
-                    history, strategy, workers, plan, study=study, record=update
-                )
+                    history, with_scores(settings, measuring, the_space, data, strategy),
+                    workers, plan, study=study, record=update,
+                )  # fmt: skip
             finally:
                 workers.close()
 

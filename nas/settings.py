@@ -58,6 +58,7 @@ SETTINGS: dict[str, Setting] = {
     "changes": Setting([], list),
     "fidelity": Setting(None),
     "scheduler": Setting("asha"),
+    "scores": Setting(None),
     "finalists": Setting(3, int),
     "repeats": Setting(3, int),
     "max_failures": Setting(0.5, NUMBER),
