@@ -2,7 +2,8 @@
 
 What: 48 networks drawn uniformly from those of the compact space within 4M FLOPs at 32 px, each
 trained for 9 epochs of a fifth of the images by the proxy recipe (`nas.evaluators.proxy`) and
-scored on the minival after each; the first 8 also with a second seed, for the noise of a seed.
+scored on the minival after each (the moving average of the weights is); the first 8 also with a
+second seed, for the noise of a seed.
 Seconds are processor time of one thread, which other programs on the machine hardly change.
 Expected: 50 to 70% at the end, and ranks after 3 epochs that mostly last. Measured:
 results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command goes on. Command:

@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--merge", type=Path, nargs="*", default=[], metavar="FILE", help="runs "
                         "of other processes or machines")  # fmt: skip
     arguments = parser.parse_args()
-    names = [*catalog.STRATEGIES, *(f"optuna:{peer}" for peer in PEERS)]
+    names = list(dict.fromkeys([*catalog.STRATEGIES, *(f"optuna:{peer}" for peer in PEERS)]))
     chosen = [one_of("strategy", n, names) for n in (arguments.only or ",".join(names)).split(",")]
     settings = {
         "target_flops": REFERENCE[1], "reward": "feasible", "noise": NOISE,

@@ -215,19 +215,24 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     middle.set(title="the same on the cluster's clock", xlabel="hours", xscale="log",
                ylim=(low, high))  # fmt: skip
     left.legend(fontsize=8, frameon=False, loc="lower right")
-    for name in SEARCHES:
-        for rungs, style in ((None, "-"), (RUNGS, "--")):
-            arm = own(runs, "curves", name, CLUSTERS[1], rungs)
-            if arm:
-                moments = np.linspace(0, max(run["total"] for run in arm), 400)
-                label = name + (", ASHA" if rungs else "")
-                right.plot(moments, regret_at(arm, moments), style, color=COLOURS[name],
-                           label=label)  # fmt: skip
-    networks = result["settings"]["curves"]["networks"]
-    partial = "" if result["complete"] else " (partial)"
-    right.set(title=f"{networks} recorded CIFAR-10 curves, {CLUSTERS[1]} at once{partial}",
-              xlabel="training seconds", ylabel="mean regret (points)", ylim=(0, None))  # fmt: skip
-    right.legend(fontsize=8, frameon=False)
+    draw_regret(right, result)
     for panel in (left, middle, right):
         panel.grid(alpha=0.3)
     write_whole(path, lambda unfinished: figure.savefig(unfinished, dpi=110, format="png"))
+
+
+def draw_regret(panel: Any, result: dict[str, Any]) -> None:
+    """Mean regret against training seconds, with and without early stopping."""
+    for name in SEARCHES:
+        for rungs, style in ((None, "-"), (RUNGS, "--")):
+            arm = own(result["runs"], "curves", name, CLUSTERS[1], rungs)
+            if arm:
+                moments = np.linspace(0, max(run["total"] for run in arm), 400)
+                label = name + (", ASHA" if rungs else "")
+                panel.plot(moments, regret_at(arm, moments), style, color=COLOURS[name],
+                           label=label)  # fmt: skip
+    networks = result["settings"]["curves"]["networks"]
+    partial = "" if result["complete"] else " (partial)"
+    panel.set(title=f"{networks} recorded CIFAR-10 curves, {CLUSTERS[1]} at once{partial}",
+              xlabel="training seconds", ylabel="mean regret (points)", ylim=(0, None))  # fmt: skip
+    panel.legend(fontsize=8, frameon=False)

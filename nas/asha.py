@@ -6,6 +6,7 @@ stops instead of pausing (as Ray Tune's scheduler does): nobody waits for anybod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -45,7 +46,7 @@ class Asha:
     def record(self, number: int, step: int, value: float) -> None:
         """What evaluation `number` was worth at a step; steps between rungs are not kept."""
         if step in self._recorded:
-            self._recorded[step][number] = value
+            self._recorded[step][number] = -math.inf if math.isnan(value) else value
 
     def stops(self, number: int, step: int) -> bool:
         """Whether evaluation `number`, recorded at this step, is to go no further."""

@@ -21,6 +21,7 @@ from nas.asha import Asha
 from nas.evaluators.base import Answer, Evaluations, Point
 from nas.history import History
 from nas.search import PATIENCE, check_whole, nearest_in_pool
+from nas.stopped import TooManyFailures
 from nas.strategies.base import Strategy, admitted
 from nas.workers import Workers
 from search_spaces.cost import Costs
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
     from nas.storage.study import Study
 
 LISTEN = 1.0  # seconds that the loop waits for workers before it looks at the study again
+LOST_EVERY = 5.0  # seconds between two looks for what others have left undone
 FEWEST = 8  # evaluations before the share of failures says anything
-
-
-class TooManyFailures(RuntimeError):
-    """Most evaluations fail: going on would waste the rest of the budget."""
 
 
 @dataclass(frozen=True)
@@ -109,22 +107,35 @@ class _Driver:
     begun: int = 0  # evaluations of new networks, where there is no study to count them
     claimed: set[tuple[int, int]] = field(default_factory=set)  # keys and seeds asked for by us
     stalled: int = 0
+    old: int = 0  # rows of the history that this run began with
     started: float = field(default_factory=time.monotonic)
+    looked: float = -np.inf  # when the study was read last, and when for what is lost
+    searched: float = -np.inf
 
     def run(self) -> str:
         self.look_around()
+        self.old = len(self.history)
         while True:
             self.start_new()
             self.start_repeats()
             if self.is_done():
                 return self.ending()
             self.listen()
-            self.look_around()
+            if time.monotonic() - self.looked > LISTEN:
+                self.look_around()
 
     def is_done(self) -> bool:
-        if self.running or self.lost or len(self.history.pending) or not self.is_complete():
+        if self.running or self.lost or not self.is_complete():
             return False
-        return not list(self.repeats_due())
+        if self.out_of_time() and self.is_exploring():
+            return True  # others go on, and see to the finalists
+        return not len(self.history.pending) and not list(self.repeats_due())
+
+    def is_exploring(self) -> bool:
+        """Whether anybody evaluates a network for the first time."""
+        if self.study is not None and self.study.is_exploring:
+            return True
+        return any(job.seed == 0 for job in self.running.values())
 
     def is_complete(self) -> bool:
         """Whether nothing new is to come."""
@@ -150,8 +161,11 @@ class _Driver:
             shape = (len(jobs), len(self.history.space.choices))
             self.history.pending = np.array(jobs, np.int8).reshape(shape)
             return
+        self.looked = time.monotonic()
         self.study.beat()
-        self.lost += self.study.abandoned()
+        if self.looked - self.searched > LOST_EVERY:
+            self.lost += self.study.abandoned()
+            self.searched = self.looked
         known = len(self.history)
         self.study.sync(self.history)
         if len(self.history) > known:
@@ -160,18 +174,22 @@ class _Driver:
 
     def rebuild_rungs(self, known: int) -> None:
         """Record the learning curves of rows that came from the study."""
-        for row in range(known, len(self.history)):
-            job = Job(self.history.genotypes[row], self.history.costs[row : row + 1], 0)
-            for point in self.history.curves[row]:
+        history = self.history
+        for row in range(known, len(history)):
+            seed = int(history.seed[row])
+            job = Job(history.genotypes[row], history.costs[row : row + 1], seed)
+            for point in history.curves[row]:
                 self.record_point(job, point)
 
     def tell(self) -> None:
+        """The history has grown."""
+        self.stalled = 0
         if self.record is not None:
             self.record(self.history)
-        failed = int((self.history.error != "").sum())
-        count = len(self.history)
+        errors = self.history.error[self.old :]  # what made an earlier run stop may be mended
+        failed, count = int((errors != "").sum()), len(errors)
         if count >= FEWEST and failed > self.plan.failures * count:
-            last = next(reason for reason in reversed(self.history.error) if reason)
+            last = next(reason for reason in reversed(errors) if reason)
             raise TooManyFailures(
                 f"{failed} of {count} evaluations failed, the last by {last}; "
                 "what is found so far is kept"
@@ -212,9 +230,9 @@ class _Driver:
             number = len(self.claimed)
         else:
             row = {name: costs.get(name)[0].item() for name in history.space.cost_names}
-            claim = self.study.claim(genotype, row, seed=seed)
+            claim = self.study.claim(genotype, row, seed=seed, most=self.plan.budget)
             if claim is None:
-                self.study.sync(history)
+                self.look_around()
                 return False
             number = claim
         self.begun += seed == 0
@@ -228,7 +246,7 @@ class _Driver:
 
     def start_repeats(self) -> None:
         """Once nothing new is to come, evaluate the finalists with further seeds."""
-        if not self.is_complete() or any(job.seed == 0 for job in self.running.values()):
+        if not self.is_complete() or self.lost or self.is_exploring():
             return
         for genotype, seed in list(self.repeats_due()):
             if len(self.running) >= self.workers.capacity:
@@ -238,8 +256,7 @@ class _Driver:
     def repeats_due(self) -> Iterator[tuple[np.ndarray, int]]:
         """Finalists and seeds that were not begun; the finalists are chosen by their first rows."""
         keys = self.history.space.keys(self.history.genotypes)
-        first = np.unique(keys, return_index=True)[1]
-        full = first[self.history.full[first]]
+        full = np.flatnonzero(self.history.full & (self.history.seed == 0))
         best = full[np.argsort(-self.history.reward[full], kind="stable")]
         for row in best[: self.plan.finalists]:
             for seed in range(1, self.plan.repeats):
@@ -280,7 +297,10 @@ class _Driver:
         """Keep an answer."""
         job = self.running.pop(number)
         if self.study is not None:
-            self.study.finish(number, answer)  # and `look_around` brings it into the history
+            self.study.finish(number, answer)
+            self.look_around()  # which brings it into the history
             return
-        self.history.extend(job.genotype[None], Evaluations.of_answers([answer]), job.costs)
+        answers = Evaluations.of_answers([answer], seeds=[job.seed])
+        self.history.extend(job.genotype[None], answers, job.costs)
+        self.look_around()
         self.tell()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nas import catalog, record
-from nas.conduct import aims, conduct
+from nas.conduct import aims, conduct, keep_times
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import REWARDS, Objective
@@ -114,6 +114,8 @@ def _add_measuring(add: Callable[..., Any]) -> None:
     add("--max-failures", type=float, metavar="SHARE", help="stop where more fail (default 0.5)")
     add("--cache", metavar="DIR|off", help="results shared by all searches "
         "(default ~/.cache/vision-baseline-search/results)")  # fmt: skip
+    add("--checkpoints", metavar="DIR", help="where trainings keep what they can go on from, seen "
+        "by all nodes and drivers (default: in the folder)")  # fmt: skip
     add("--storage", metavar="URL", help="a database for many drivers: postgresql://USER@HOST/NAME "
         "(default: a file in the folder)")  # fmt: skip
     add("--study", metavar="NAME", help="the search's name there; drivers that give the same "
@@ -124,24 +126,28 @@ def _run(given: dict[str, Any]) -> int:
     started = time.perf_counter()
     out, resume = given.pop("out", None), given.pop("resume", False)
     given = checked(given)
-    evaluated = 0
+    outcome: dict[str, Any] = {}
     if resume:
         if not out:
             raise ValueError("resume: which search? give its folder as --out DIR")
         known = record.read_record(Path(out))
         settings = resumed(given, known["settings"])
-        evaluated = known["outcome"].get("evaluated", 0)
+        numbers = {k: v for k, v in known["outcome"].items() if k in ("evaluated", "seconds")}
+        outcome = {k: v for k, v in numbers.items() if isinstance(v, int | float)}
     else:
         settings = complete(given)
     one_of("evaluator", settings["evaluator"], catalog.EVALUATORS)
     if settings["evaluator"] in catalog.MEASURED:
         from nas.measured import run_by_measurement
 
-        return run_by_measurement(settings, out, resume=resume, started=started)
-    the_space, objective, strategy, evaluator = _parts(settings)
+        before = outcome if resume else None
+        return run_by_measurement(settings, out, known=before, started=started)
+    the_space, objective, strategy, evaluator = _parts(settings, Path(out) if resume else None)
     folder = Path(out) if resume else record.new_folder(out)
+    evaluated = int(outcome.get("evaluated", 0))
     history = record.read_history(folder, the_space, objective, evaluated=evaluated)
-    record.write_search(folder, settings, status="running")
+    keep_times(folder, settings, the_space)
+    record.write_search(folder, settings, status="running", **outcome)
 
     def loop(update: Callable[[History], None]) -> str:
         budget = settings["budget"]
@@ -156,7 +162,9 @@ def _run(given: dict[str, Any]) -> int:
     )
 
 
-def _parts(settings: dict[str, Any]) -> tuple[SearchSpace, Objective, Strategy, Evaluator]:
+def _parts(
+    settings: dict[str, Any], kept: Path | None
+) -> tuple[SearchSpace, Objective, Strategy, Evaluator]:
     """Everything the loop needs; fills in what the settings left to defaults."""
     given = {name: settings[name] for name in ("resolution", "classes", "width", "small_images")}
     the_space: SearchSpace = space(
@@ -164,7 +172,7 @@ def _parts(settings: dict[str, Any]) -> tuple[SearchSpace, Objective, Strategy, 
         **{name: value for name, value in given.items() if value is not None},
     )
     settings.update(the_space.settings, space=the_space.name)
-    the_space, objective, strategy = aims(settings, the_space, fallback="evolution")
+    the_space, objective, strategy = aims(settings, the_space, fallback="evolution", kept=kept)
     if settings["budget"] is None:
         settings["budget"] = catalog.STRATEGIES[settings["strategy"]].budget
     evaluator = catalog.evaluator(

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from nas.history import History
 from nas.objective import Objective
 from nas.search import check_limits
 from nas.settings import measured_costs, objective_of
+from nas.stopped import LostCluster, StudyLost, TooManyFailures
 from nas.strategies.base import Strategy
 from search_spaces.catalog import one_of
 from search_spaces.space import SearchSpace
@@ -25,31 +26,59 @@ SAVE_EVERY = 10.0  # seconds between partial results of a search that takes long
 
 
 def aims(
-    settings: dict[str, Any], the_space: SearchSpace, *, fallback: str
+    settings: dict[str, Any], the_space: SearchSpace, *, fallback: str, kept: Path | None = None
 ) -> tuple[SearchSpace, Objective, Strategy]:
-    """The space with the measured costs that the limits need, the objective, and the strategy."""
+    """The space with the measured costs that the limits need, the objective, and the strategy.
+
+    kept  the folder of a search that goes on, with the tables that it was made with.
+    """
     objective = objective_of(settings)
     settings["exponent"] = objective.exponent
     settings["strategy"] = settings["strategy"] or fallback
     one_of("strategy", settings["strategy"], catalog.STRATEGIES)
     for name in measured_costs(objective):
-        the_space = with_times(settings, the_space, name)
+        the_space = with_times(settings, the_space, name, kept=kept)
     check_limits(the_space, objective)
     return the_space, objective, catalog.strategy(settings["strategy"], the_space, objective)
 
 
-def with_times(settings: dict[str, Any], the_space: SearchSpace, kind: str) -> SearchSpace:
-    """The space with a measured cost, from a file of --times or from this machine."""
+def with_times(
+    settings: dict[str, Any], the_space: SearchSpace, kind: str, *, kept: Path | None
+) -> SearchSpace:
+    """The space with a measured cost: of a file of --times, the search's own, or measured here."""
     from nas.block_times.command import times_for
     from nas.block_times.table import read_times
 
-    path = next((path for path in settings["times"] if read_times(Path(path)).kind == kind), None)
+    files = [Path(path) for path in settings["times"]]
+    if kept is not None and (kept / times_file(kind)).is_file():
+        files.append(kept / times_file(kind))
+    path = next((path for path in files if read_times(path).kind == kind), None)
     recipe = settings["recipe"]
     times = times_for(the_space, kind=kind, path=path, device=settings["device"], recipe=recipe)
     known = settings.setdefault("times_sha256", {})
     if known.setdefault(kind, times.digest) != times.digest:
         raise ValueError(f"resume: the {kind} table is not the one of the search; give --times")
     return the_space.measured_by(**{kind: times.of(the_space)})
+
+
+def times_file(kind: str) -> str:
+    """The name of a table in the folder of a search."""
+    return f"times-{kind}.json"
+
+
+def keep_times(folder: Path, settings: Mapping[str, Any], the_space: SearchSpace) -> None:
+    """Put the tables that a search goes by into its folder: it may go on elsewhere."""
+    from nas.block_times.command import times_for
+    from nas.block_times.table import read_times
+
+    for kind in settings.get("times_sha256", {}):
+        if not (folder / times_file(kind)).is_file():
+            paths = [Path(path) for path in settings["times"]]
+            path = next((path for path in paths if read_times(path).kind == kind), None)
+            times_for(
+                the_space, kind=kind, path=path, device=settings["device"],
+                recipe=settings["recipe"],
+            ).write(folder / times_file(kind))  # fmt: skip
 
 
 def conduct(
@@ -61,36 +90,42 @@ def conduct(
     loop   called with what it is to call after every extension; returns how it ended.
     total  evaluations that are to come, repeats included.
     """
-    try:
-        status, reason = _looped(folder, history, loop, total)
-        if status == "failed" and not history.full.any():
-            record.write_search(folder, settings, status=status, reason=reason)
-            print(f"nas.search: {reason}", file=sys.stderr)
-            return 1
-        with interrupts_wait():
-            record.write_history(folder, history)
-            from nas import report
+    from nas import report
 
-            report.write(folder, settings, history, evaluator)
-    except ValueError as error:
-        record.write_search(folder, settings, status="failed", reason=str(error))
-        raise
+    status, reason = _looped(folder, settings, history, loop, total)
+    found = bool(history.full.any())
     with interrupts_wait():
+        if len(history):
+            record.write_history(folder, history)
+        if found:
+            report.write(folder, settings, history, evaluator)
+        elif not reason:
+            reason = nothing(history)
         seconds = time.perf_counter() - started
-        failed = int((history.error != "").sum())
         record.write_search(
-            folder, settings, status=status, reason=reason,
-            evaluated=len(history), failed=failed, seconds=round(seconds, 2),
+            folder, settings, status=status, reason=reason, evaluated=len(history),
+            failed=int((history.error != "").sum()), seconds=round(seconds, 2),
         )  # fmt: skip
-        report.show(folder, settings, history, evaluator, status=status, seconds=seconds)
+        if found:
+            report.show(folder, settings, history, evaluator, status=status, seconds=seconds)
     if reason:
         print(f"nas.search: {reason}", file=sys.stderr)
-    return {"interrupted": 130, "failed": 1}.get(status, 0)
+    return {"interrupted": 130, "failed": 1}.get(status, 0 if found else 1)
+
+
+def nothing(history: History) -> str:
+    """Why there is no result, in a line."""
+    try:
+        history.best()
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _looped(
-    folder: Path, history: History, loop: Callable[[Callable[[History], None]], str], total: int
-) -> tuple[str, str]:
+    folder: Path, settings: dict[str, Any], history: History,
+    loop: Callable[[Callable[[History], None]], str], total: int,
+) -> tuple[str, str]:  # fmt: skip
     """How the loop ended, as in `report.ENDINGS`, and why it failed, or ""."""
     from nas.progress import Progress
 
@@ -100,7 +135,8 @@ def _looped(
         nonlocal saved
         progress.update(history)
         if time.monotonic() - saved > SAVE_EVERY:
-            record.write_history(folder, history)
+            with contextlib.suppress(OSError):  # a full disk is told by what must be written
+                record.write_history(folder, history)
             saved = time.monotonic()
 
     with Progress(total) as progress:
@@ -108,9 +144,15 @@ def _looped(
             return loop(on_extension), ""
         except KeyboardInterrupt:
             if not len(history):
+                record.write_search(folder, settings, status="interrupted")
                 raise
             return "interrupted", ""
-        except RuntimeError as error:  # too many failures, or the record of the search is lost
+        except (StudyLost, LostCluster, TooManyFailures) as error:
+            return "failed", str(error)
+        except (ValueError, OSError) as error:  # of a worker that cannot be set up, say
+            if not len(history):
+                record.write_search(folder, settings, status="failed", reason=str(error))
+                raise
             return "failed", str(error)
 
 

@@ -28,12 +28,15 @@ class History:
     percent, NaN where failed), seconds and reward (-inf where failed) float64 [n]; costs; error
     object [n] of str ("" where none). Where evaluations may be stopped early: fidelity float64
     [n], the share of the steps that each got, and curves object [n] of tuples of `Point`; the
-    accuracy is what was reached, the reward is of what was to be expected at the end
-    (`expected_gain`). A network evaluated again (with another seed) is another row.
+    accuracy is what was reached, `expected` what it would have come to, which the reward is of. A
+    network evaluated again, with another seed (int64 [n]), is another row.
+
+    revision counts how often rewards of old rows were revised.
     """
 
     def __init__(self, space: SearchSpace, objective: Objective) -> None:
         self.space, self.objective = space, objective
+        self.revision = 0
         self._count = 0
         self._keys: set[int] = set()
         self._pending = np.empty((0, len(space.choices)), np.int8)
@@ -44,8 +47,9 @@ class History:
             "error": np.empty(0, object),
             "curves": np.empty(0, object),
         }
-        for name in ("accuracy", "std", "seconds", "reward", "fidelity"):
+        for name in ("accuracy", "expected", "std", "seconds", "reward", "fidelity"):
             self._columns[name] = np.empty(0, np.float64)
+        self._columns["seed"] = np.empty(0, np.int64)
         for name in space.cost_names:
             whole = name in Cost._fields
             self._columns[name] = np.empty(0, np.int64 if whole else np.float64)
@@ -62,13 +66,17 @@ class History:
         """Append evaluated genotypes [n, decisions] with their answers and costs."""
         accuracy = np.asarray(evaluations.accuracy, np.float64)
         error, fidelity = evaluations.error, evaluations.fidelity
+        reward = self.objective.reward(accuracy, costs)
         rows = {
             "genotypes": genotypes,
             "accuracy": accuracy,
+            "expected": accuracy,
             "std": evaluations.std,
             "seconds": evaluations.seconds,
+            "reward": np.where(np.isnan(reward), -np.inf, reward),
             "error": np.full(len(accuracy), "", object) if error is None else error,
             "fidelity": 1.0 if fidelity is None else fidelity,
+            "seed": 0 if evaluations.seed is None else evaluations.seed,
             **{name: costs.get(name) for name in self.space.cost_names},
         }
         end = self._count + len(accuracy)
@@ -79,37 +87,31 @@ class History:
         for row, curve in enumerate(evaluations.curves or ()):
             self._columns["curves"][self._count + row] = curve
         self._keys.update(self.space.keys(genotypes).tolist())
-        self._reward(end, costs)
-
-    def _reward(self, end: int, costs: Costs) -> None:
-        """Reward the rows from the present count to `end`, and count them.
-
-        What a row that was stopped had to gain depends on the rows before it only, however many
-        are appended at once.
-        """
-        start, new = self._count, slice(self._count, end)
-        expected = self._columns["accuracy"][new].copy()
-        for row in np.flatnonzero(self._columns["fidelity"][new] < 1):
-            self._count = start + int(row)
-            if curve := self._columns["curves"][self._count]:
-                expected[row] += self.expected_gain(curve[-1].step)
         self._count = end
-        reward = self.objective.reward(expected, costs)
-        self._columns["reward"][new] = np.where(np.isnan(reward), -np.inf, reward)
+        self._expect()
 
-    def expected_gain(self, step: int) -> float:
-        """Mean points that full evaluations gained between that step and their end; 0.0 if none.
+    def _expect(self) -> None:
+        """What evaluations that were stopped would have come to, and their rewards, anew.
 
-        Those that were stopped were worse, and may have gained less: a friendly estimate, the same
-        for all that stopped at one step, so that it never changes their order.
+        Each by what full evaluations gained on average between that step and their end. Those that
+        were stopped were worse, and may have gained less: a friendly estimate, the same for all
+        that stopped at one step, so that it never changes their order.
         """
-        gained = [
-            self.accuracy[row] - point.accuracy
-            for row in np.flatnonzero(self.full)
-            for point in self.curves[row]
-            if point.step == step
-        ]
-        return float(np.mean(gained)) if gained else 0.0
+        stopped = np.flatnonzero((self.fidelity < 1) & np.isfinite(self.accuracy))
+        if not len(stopped):
+            return
+        gains: dict[int, list[float]] = {}
+        for row in np.flatnonzero(self.full):
+            for point in self.curves[row]:
+                if np.isfinite(point.accuracy):
+                    gains.setdefault(point.step, []).append(self.accuracy[row] - point.accuracy)
+        steps = [self.curves[row][-1].step if self.curves[row] else 0 for row in stopped]
+        expected = self.accuracy[stopped] + [np.mean(gains.get(step, [0.0])) for step in steps]
+        if not np.array_equal(expected, self.expected[stopped]):
+            self.revision += 1
+            self._columns["expected"][stopped] = expected
+            rewards = self.objective.reward(expected, self.costs[stopped])
+            self._columns["reward"][stopped] = rewards
 
     def _reserve(self, rows: int) -> None:
         """Room for that many rows, doubling so that appending costs constant time on average."""
@@ -171,6 +173,14 @@ class History:
         return self._view("fidelity")
 
     @property
+    def expected(self) -> np.ndarray:
+        return self._view("expected")
+
+    @property
+    def seed(self) -> np.ndarray:
+        return self._view("seed")
+
+    @property
     def curves(self) -> np.ndarray:
         return self._view("curves")
 
@@ -188,14 +198,31 @@ class History:
     def best(self) -> int:
         """Row of the network of highest reward, the first of equals, among full evaluations.
 
-        Of a network with repeats, the mean counts. ValueError while nothing succeeded.
+        Where networks were evaluated again, only those that were most often compete, by their
+        means: the best of many single evaluations is mostly a lucky one. ValueError while nothing
+        succeeded.
         """
         full = np.flatnonzero(self.full)
         if not len(full):
             failed = [reason for reason in self.error if reason]
             reason = f"; the first failed by {failed[0]}" if failed else ""
             raise ValueError(f"history: none of {self._count} evaluations succeeded{reason}")
-        return int(full[self.mean_reward(full).argmax()])
+        if self.networks < self._count:
+            first, network, count = self._by_network(full)
+            often = first[count == count.max()]
+            means = np.bincount(network, weights=self.reward[full]) / count
+            return int(full[often[means[count == count.max()].argmax()]])
+        return int(full[self.reward[full].argmax()])
+
+    def _by_network(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of rows [k]: the first of each network, as indices of `rows`; the network of each [k];
+        and how many each network has. Networks in the order of their first rows."""
+        keys = self.space.keys(self.genotypes[rows])
+        _, first, network, count = np.unique(
+            keys, return_index=True, return_inverse=True, return_counts=True
+        )
+        order = np.argsort(first)
+        return first[order], np.argsort(order)[network], count[order]
 
     def summary(self, row: int) -> Summary:
         """What is known of the network of a row: means over its full evaluations.
@@ -212,15 +239,6 @@ class History:
         spread = float(known.std(ddof=1))
         return Summary(float(known.mean()), spread, float(self.reward[same].mean()), len(known))
 
-    def mean_reward(self, rows: np.ndarray) -> np.ndarray:
-        """For each of the rows [k], the mean reward of the rows of its network, [k]."""
-        if self.networks == self._count:  # nothing was repeated
-            return self.reward[rows]
-        keys = self.space.keys(self.genotypes[rows])
-        _, network = np.unique(keys, return_inverse=True)
-        totals = np.bincount(network, weights=self.reward[rows])
-        return (totals / np.bincount(network))[network]
-
     def front(self) -> np.ndarray:
         """Rows of the Pareto front of accuracy against the cost that is aimed at, by rising cost.
 
@@ -228,5 +246,11 @@ class History:
         """
         if self._front is None or self._front[0] != self._count:
             accuracy = np.where(self.full, self.accuracy, np.nan)
-            self._front = (self._count, pareto_front(accuracy, self.costs.get(self.objective.of)))
+            if self.networks < self._count and self.full.any():  # means, in first rows
+                rows = np.flatnonzero(self.full)
+                first, network, count = self._by_network(rows)
+                accuracy = np.full(self._count, np.nan)
+                accuracy[rows[first]] = np.bincount(network, weights=self.accuracy[rows]) / count
+            cost = self.costs.get(self.objective.of)
+            self._front = (self._count, pareto_front(accuracy, cost))
         return self._front[1]

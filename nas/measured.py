@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from nas import data_space, record
 from nas.asha import Asha
 from nas.asynchronous import Plan, search_asynchronously
-from nas.conduct import aims, conduct
+from nas.conduct import aims, conduct, keep_times
 from nas.evaluators.base import Evaluator
-from nas.evaluators.proxy import Fidelity, Proxy, fitted, image_seconds, used_images
+from nas.evaluators.proxy import Fidelity, Proxy, fitted
 from nas.history import History
+from nas.opening import opening
 from nas.storage.cache import Cache, key_of
-from nas.storage.study import Study, open_study
-from nas.strategies.base import Strategy, feasible_share, sample_fresh
+from nas.storage.study import Study, open_study, read_settings
+from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.predictor import Predictor
-from nas.units import short, short_seconds
 from nas.workers import OnCluster
-from search_spaces.architecture import Architecture
 from search_spaces.catalog import one_of
 from search_spaces.staged import StagedSpace
 from train.recipe import Recipe, change, preset
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from train.data import Data
 
 BUDGET = 64  # networks, where the user names no number
-EVALUATION = 1 / 3  # what an image costs to be scored, beside being trained on
 
 
 @dataclass(frozen=True)
@@ -82,21 +80,22 @@ def prepare(settings: dict[str, Any]) -> tuple[Measuring, StagedSpace]:
         small_images=settings["small_images"],
     )  # fmt: skip
     settings.update(space.settings, space=space.name)
+    one_of("scheduler", settings["scheduler"], ("asha", "fifo"))
+    if settings["evaluator"] == "zero-cost":
+        from nas.evaluators.zero_cost import ZeroCost
+
+        score_names(settings)
+        return Measuring(ZeroCost, data, recipe, Fidelity(1)), space
     fidelity = _fidelity(settings, recipe, data, space)
     settings["fidelity"] = str(fidelity)
-    recipe = fitted(recipe, fidelity, images=data.train)
-    one_of("scheduler", settings["scheduler"], ("asha", "fifo"))
     learns = settings["strategy"] in (None, "predictor")
-    if score_names(settings) and settings["evaluator"] == "proxy" and not learns:
+    if score_names(settings) and not learns:
         raise ValueError(
             f"--scores: strategy {settings['strategy']!r} does not learn from scores; "
             "leave them out, or use --strategy predictor"
         )
-    if settings["evaluator"] == "proxy":
-        return Measuring(Proxy, data, recipe, fidelity), space
-    from nas.evaluators.zero_cost import ZeroCost
-
-    return Measuring(ZeroCost, data, recipe, fidelity), space
+    recipe = fitted(recipe, fidelity, images=data.train)
+    return Measuring(Proxy, data, recipe, fidelity), space
 
 
 def _fidelity(
@@ -186,150 +185,41 @@ def plan_of(settings: Mapping[str, Any], measuring: Measuring) -> Plan:
     )  # fmt: skip
 
 
-def opening(
-    folder: Path, settings: Mapping[str, Any], measuring: Measuring, history: History, plan: Plan,
-    *, place: str,
-) -> None:  # fmt: skip
-    """Say what the search will do, how long that takes, and where results go."""
-    space, objective, data = history.space, history.objective, measuring.data
-    share = feasible_share(space, objective, np.random.default_rng(0))
-    shown = f"{100 * share:.2g}%" if share else "less than 0.01%"
-    limits = ", ".join(_limit(name, largest) for name, largest in objective.all_limits)
-    print(f"space {space.name}: {space.size:.3g} networks for {space.settings['resolution']} px "
-          f"images of {len(data.classes)} classes, {shown} of them within {limits}",
-          file=sys.stderr)  # fmt: skip
-    if measuring.kind is Proxy:
-        count = used_images(measuring.fidelity, data.train)
-        print(f"each of {plan.budget} networks: {measuring.steps} epochs of {count:,} images by "
-              f"recipe {measuring.recipe.name}, scored on {data.minival:,} held out",
-              file=sys.stderr)  # fmt: skip
-    _print_times(settings, measuring, history, plan)
-    print(f"results go to {folder}/, every evaluation at once to {place}",
-          file=sys.stderr, flush=True)  # fmt: skip
+class Slots(NamedTuple):
+    """How many evaluations run at once, and on how many processors and GPUs each."""
+
+    workers: int
+    cpus: float
+    gpus: float
 
 
-def _limit(name: str, largest: float) -> str:
-    seconds = name in ("latency", "step_time")
-    return f"{name} {short_seconds(largest) if seconds else short(largest)}"
+def slots(settings: Mapping[str, Any], measuring: Measuring) -> Slots:
+    """What the settings ask for, and what fits where they leave it open.
 
-
-def _print_times(
-    settings: Mapping[str, Any], measuring: Measuring, history: History, plan: Plan
-) -> None:
-    workers = settings["workers"]
-    if settings["address"] is not None:
-        print(f"{workers} networks at once on the cluster at {settings['address']}",
-              file=sys.stderr)  # fmt: skip
-        return
-    if measuring.kind is not Proxy:
-        print(f"{workers} networks at once", file=sys.stderr)
-        return
-    each = expected_seconds(measuring, history, threads=max(1, int(settings["cpus"])))
-    begun = plan.budget * expected_share(plan.asha, measuring.steps)
-    repeats = plan.finalists * (plan.repeats - 1)
-    total = (begun + repeats) * each / workers
-    stopped = ", as most are stopped early" if plan.asha is not None else ""
-    print(f"about {each:.0f} s a training (a network of median FLOPs was timed), {workers} at "
-          f"once: about {_minutes(total)} in all{stopped}, {repeats} further trainings of the "
-          f"{plan.finalists} best included", file=sys.stderr)  # fmt: skip
-    if settings["max_time"] is not None:
-        print(f"no new network after {_minutes(settings['max_time'])}", file=sys.stderr)
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def expected_share(asha: Asha | None, steps: int) -> float:
-    """The share of all epochs that are trained where 1 in `factor` goes on from each rung."""
-    if asha is None:
-        return 1.0
-    ends = [*asha.rungs, steps]
-    begins = [0, *asha.rungs]
-    parts = [
-        (end - begin) / asha.factor**rung
-        for rung, (begin, end) in enumerate(zip(begins, ends, strict=True))
-    ]
-    return sum(parts) / steps
-
-
-def expected_seconds(measuring: Measuring, history: History, *, threads: int) -> float:
-    """Seconds of one full training here, from a few steps of a network of median FLOPs."""
-    draws = sample_fresh(history, 33, np.random.default_rng(0))
-    if not len(draws):
-        return float("nan")
-    middle = np.argsort(history.space.costs(draws).flops)[len(draws) // 2]
-    network = history.space.decode(draws[middle])
-    assert isinstance(network, Architecture)
-    each = image_seconds(network, measuring.recipe, threads=threads)
-    trained = used_images(measuring.fidelity, measuring.data.train)
-    images = trained + EVALUATION * measuring.data.minival
-    return each * images * measuring.steps
-
-
-def run_by_measurement(
-    settings: dict[str, Any], out: str | None, *, resume: bool, started: float
-) -> int:
-    """The whole search that the settings ask for; the command's exit code."""
-    measuring, the_space = prepare(settings)
-    space, objective, strategy = aims(settings, the_space, fallback="predictor")
-    settings["budget"] = settings["budget"] or BUDGET
-    digest = key_of(measuring.data.digests)
-    if settings.setdefault("data_sha256", digest) != digest:
-        raise ValueError(f"resume: {settings['data']} does not hold the images of the search")
-    slots(settings)
-    plan = plan_of(settings, measuring)
-    folder = Path(out) if resume and out else record.new_folder(out)
-    history = History(space, objective)
-    record.write_search(folder, settings, status="running")
-    with _study(folder, settings, measuring, history, resume=resume) as study:
-        opening(folder, settings, measuring, history, plan, place=study.place)
-
-        def loop(update: Callable[[History], None]) -> str:
-            data = load_data(settings, measuring)
-            make = evaluator_maker(settings, measuring, the_space, data)
-            workers = OnCluster(
-                make, space, steps=measuring.steps, slots=settings["workers"],
-                cpus=settings["cpus"], gpus=settings["gpus"], address=settings["address"],
-                timeout=settings["timeout"], folder=(folder / "trainings").resolve(),
-            )  # fmt: skip
-            try:
-                return search_asynchronously(
-                    history, with_scores(settings, measuring, the_space, data, strategy),
-                    workers, plan, study=study, record=update,
-                )  # fmt: skip
-            finally:
-                workers.close()
-
-        return conduct(
-            folder, settings, history, measuring.described, loop,
-            started=started, total=plan.budget + plan.finalists * (plan.repeats - 1),
-        )  # fmt: skip
-
-
-def _study(
-    folder: Path, settings: Mapping[str, Any], measuring: Measuring, history: History, *,
-    resume: bool,
-) -> Study:  # fmt: skip
-    """The record of the search: a file in the folder, or what all drivers of a database share."""
-    names = ("recipe", "changes", "fidelity", "scheduler", "seed", "strategy", "evaluator")
-    identity = {name: settings[name] for name in names} | {"data": measuring.data.digests}
-    shared = settings["storage"] is not None
-    storage = settings["storage"] or f"sqlite:///{(folder / 'study.db').resolve()}"
-    return open_study(
-        storage, settings["study"], history.space, history.objective, settings=identity,
-        resume=resume or shared,
-    )  # fmt: skip
-
-
-def slots(settings: dict[str, Any]) -> None:
-    """Fill in how many trainings run at once, and on what each."""
+    ValueError where the cluster, or this machine, has not what one evaluation wants.
+    """
     has = _resources(settings["address"])
-    if settings["gpus"] is None:
-        settings["gpus"] = 1.0 if settings["device"] != "cpu" and has["gpus"] else 0.0
-    if settings["workers"] is None:
-        fits = [has[name] / settings[name] for name in has if settings[name]]
-        settings["workers"] = max(1, int(min(fits, default=1)))
+    cpus, gpus = settings["cpus"], settings["gpus"]
+    if gpus is None:  # scores without training are computed on processors
+        gpus = 1.0 if settings["device"] != "cpu" and measuring.kind is Proxy else 0.0
+        gpus = min(gpus, has["gpus"])
+    if settings["address"] is not None:
+        from train.ray_connect import check_fits
+
+        check_fits(cpus, gpus, what="training")
+    elif gpus > has["gpus"]:
+        raise ValueError(
+            f"--gpus: a training wants {gpus:g} GPUs, but this machine has {has['gpus']:g}"
+        )
+    fits = [has[name] / each for name, each in (("cpus", cpus), ("gpus", gpus)) if each]
+    most = max(1, int(min(fits, default=1)))
+    workers = most if settings["workers"] is None else settings["workers"]
+    if gpus and settings["address"] is None and workers > most:
+        raise ValueError(
+            f"--workers: {workers} trainings on {gpus:g} GPUs each do not fit at once here; "
+            f"use at most {most}"
+        )
+    return Slots(workers, cpus, gpus)
 
 
 def _resources(address: str | None) -> dict[str, float]:
@@ -342,3 +232,114 @@ def _resources(address: str | None) -> dict[str, float]:
     import torch
 
     return {"cpus": float(os.cpu_count() or 1), "gpus": float(torch.cuda.device_count())}
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that can begin; `space` is that of the networks, without measured costs."""
+
+    settings: dict[str, Any]
+    measuring: Measuring
+    space: StagedSpace
+    history: History
+    strategy: Strategy
+    plan: Plan
+    places: Slots
+
+
+def run_by_measurement(
+    settings: dict[str, Any], out: str | None, *, known: Mapping[str, Any] | None, started: float
+) -> int:
+    """The whole search that the settings ask for; the command's exit code.
+
+    known  the outcome so far of the search in `out` that goes on; None for a new one.
+    """
+    kept = Path(out) if known is not None and out else None
+    search = prepared(settings, kept)
+    study = None
+    if settings["storage"] is not None:  # before a folder is made: a mistake leaves nothing
+        study = _study(search, settings["storage"], resume=kept is not None)
+    folder = kept or record.new_folder(out)
+    file = (folder / "study.db").resolve()
+    if kept is not None and study is None and not file.is_file():
+        raise ValueError(f"resume: {file} is gone, and with it what the search has found")
+    keep_times(folder, settings, search.history.space)
+    record.write_search(folder, settings, status="running", **(known or {}))
+    with study or _study(search, f"sqlite:///{file}", resume=False) as study:
+        study.sync(search.history)
+        if known and len(search.history) < known.get("evaluated", 0):
+            raise ValueError(f"resume: {study.place} is not the study of the search in {folder}")
+        opening(folder, search, study.place)
+        plan = search.plan
+        return conduct(
+            folder, settings, search.history, search.measuring.described,
+            functools.partial(_loop, search, folder, study),
+            started=started - (known or {}).get("seconds", 0.0),
+            total=plan.budget + plan.finalists * (plan.repeats - 1),
+        )  # fmt: skip
+
+
+def prepared(settings: dict[str, Any], kept: Path | None) -> Search:
+    """Everything a search needs, checked; fills in what the settings left open.
+
+    kept  the folder of a search that goes on.
+    """
+    measuring, the_space = prepare(settings)
+    space, objective, strategy = aims(settings, the_space, fallback="predictor", kept=kept)
+    settings["budget"] = settings["budget"] or BUDGET
+    digest = key_of(measuring.data.digests)
+    if settings.setdefault("data_sha256", digest) != digest:
+        raise ValueError(f"resume: {settings['data']} does not hold the images of the search")
+    history = History(space, objective)
+    if not len(sample_fresh(history, 1, np.random.default_rng(0))):
+        raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
+    return Search(
+        settings, measuring, the_space, history, strategy,
+        plan_of(settings, measuring), slots(settings, measuring),
+    )  # fmt: skip
+
+
+def _loop(search: Search, folder: Path, study: Study, update: Callable[[History], None]) -> str:
+    """Search into the history; how it ended."""
+    settings, measuring, places = search.settings, search.measuring, search.places
+    data = load_data(settings, measuring)
+    workers = OnCluster(
+        evaluator_maker(settings, measuring, search.space, data), search.history.space,
+        steps=measuring.steps, slots=places.workers, cpus=places.cpus, gpus=places.gpus,
+        address=settings["address"], timeout=settings["timeout"],
+        folder=_checkpoints(folder, settings),
+    )  # fmt: skip
+    try:
+        status = search_asynchronously(
+            search.history,
+            with_scores(settings, measuring, search.space, data, search.strategy),
+            workers, search.plan, study=study, record=update,
+        )  # fmt: skip
+    finally:
+        workers.close()
+    shutil.rmtree(folder / "trainings", ignore_errors=True)  # what killed ones have left
+    return status
+
+
+def _checkpoints(folder: Path, settings: Mapping[str, Any]) -> Path:
+    """Where trainings keep what they can go on from."""
+    return Path(settings["checkpoints"] or folder / "trainings").resolve()
+
+
+def _study(search: Search, storage: str, *, resume: bool) -> Study:
+    """The record of the search: a file in the folder, or what all drivers of a database share.
+
+    resume  whether the study must be there already.
+    """
+    settings, history = search.settings, search.history
+    names = ("recipe", "changes", "fidelity", "scheduler", "seed", "strategy", "evaluator")
+    identity = {name: settings[name] for name in (*names, "scores")}
+    identity |= {
+        "data": search.measuring.data.digests, "times": settings.get("times_sha256", {}),
+    }  # fmt: skip
+    if resume:
+        read_settings(storage, settings["study"])
+    return open_study(
+        storage, settings["study"], history.space, history.objective, settings=identity,
+        resume=True,
+    )  # fmt: skip

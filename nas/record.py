@@ -13,6 +13,7 @@ import numpy as np
 from nas.evaluators.base import Evaluations
 from nas.history import History
 from nas.objective import Objective
+from nas.settings import without_password
 from nas.storage.cache import network_key, plain
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -45,7 +46,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 def write_search(folder: Path, settings: Mapping[str, Any], *, status: str, **outcome: Any) -> None:
     """search.json: everything needed to run the search again, and how it ended."""
     content = {
-        "status": status, "settings": dict(settings), "outcome": outcome,
+        "status": status, "settings": without_password(settings), "outcome": outcome,
         **circumstances(("numpy", "pyarrow", "optuna", "torch")),
     }  # fmt: skip
     write_json(folder / "search.json", content)

@@ -174,7 +174,8 @@ def show(
     console.print(f"top-1: {evaluator.unit}.")
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
-    console.print(f"\nresults: {folder}/ ({', '.join(record.FILES)})\nnext:")
+    present = [name for name in (*record.FILES, "study.db") if (folder / name).exists()]
+    console.print(f"\nresults: {folder}/ ({', '.join(present)})\nnext:")
     for command in next_commands(folder, settings, status):
         console.print(f"  {command}")
 
@@ -232,7 +233,8 @@ def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> lis
     python = shlex.quote(_python())
     commands = [f"{python} -m search_spaces.show {shlex.quote(str(folder / 'best.json'))}"]
     if status != "exhausted":
-        more = settings["budget"] if status == "interrupted" else 4 * settings["budget"]
+        broken = status in ("interrupted", "failed")
+        more = settings["budget"] if broken else 4 * settings["budget"]
         quoted = shlex.quote(str(folder))
         commands.append(f"{python} -m nas.search --resume --out {quoted} --budget {more}")
     return commands

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,7 +62,7 @@ SETTINGS: dict[str, Setting] = {
     "scores": Setting(None),
     "finalists": Setting(3, int),
     "repeats": Setting(3, int),
-    "max_failures": Setting(0.5, NUMBER),
+    "max_failures": Setting(0.5, NUMBER, later=True),
     "workers": Setting(None, int, later=True),
     "cpus": Setting(1.0, NUMBER, later=True),
     "gpus": Setting(None, NUMBER, later=True),
@@ -70,6 +71,7 @@ SETTINGS: dict[str, Setting] = {
     "timeout": Setting(None, NUMBER, later=True),
     "max_time": Setting(None, NUMBER, later=True),
     "cache": Setting(None, later=True),
+    "checkpoints": Setting(None, later=True),
     "storage": Setting(None, later=True),
     "study": Setting("search", later=True),
 }
@@ -101,10 +103,19 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         if budget != int(budget) or budget > MOST:
             raise ValueError(f"--budget: {given['budget']!r} is not a whole number up to 1G")
         found["budget"] = int(budget)
-    if "table" in given:  # a resumed search may be started from elsewhere
-        found["table"] = str(Path(given["table"]).resolve())
+    # a resumed search may be started from elsewhere, and workers work elsewhere
+    for name in ("table", "data_root", "checkpoints"):
+        if name in given:
+            found[name] = str(Path(given[name]).resolve())
+    if given.get("cache", "off") != "off":
+        found["cache"] = str(Path(given["cache"]).resolve())
     if "times" in given:
         found["times"] = [str(Path(path).resolve()) for path in given["times"]]
+    if "data" in given:
+        found["data"] = absolute(given["data"])
+    if given.get("storage", "").startswith("sqlite:///"):
+        file = given["storage"].removeprefix("sqlite:///")
+        found["storage"] = f"sqlite:///{Path(file).resolve()}"
     for name in ("workers", "finalists", "repeats"):
         least = 0 if name == "finalists" else 1
         if found.get(name, least) < least:
@@ -115,6 +126,22 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     if found.get("seed", 0) < 0:
         raise ValueError(f"--seed: {found['seed']} is not allowed; use 0 or more")
     return found
+
+
+def absolute(data: str) -> str:
+    """What --data names, with its path from the root; see `train.data.load`."""
+    kind, colon, path = data.partition(":")
+    if colon and path and kind in ("imagefolder", "parquet"):
+        return f"{kind}:{Path(path).resolve()}"
+    return str(Path(data).resolve()) if data.lower().endswith(".zip") else data
+
+
+def without_password(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as they may be written to a file that others can read."""
+    storage = settings["storage"]
+    if storage is None:
+        return dict(settings)
+    return {**settings, "storage": re.sub(r"^(\w+://[^:/@]*):[^@]*@", r"\1@", storage)}
 
 
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import functools
 import heapq
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from nas.evaluators.base import Answer, Curve, Evaluator, Point
+from nas.stopped import LostCluster
 from search_spaces.space import SearchSpace
 
 Message = tuple[int, Point | Answer]
@@ -44,22 +45,25 @@ class InProcess:
     folder  where evaluations keep what they can go on from, each in a folder; or None.
     """
 
-    capacity = 1
-
     def __init__(
         self, evaluator: Evaluator, space: SearchSpace, *, folder: Path | None = None
     ) -> None:
         self._evaluator, self._space, self._folder = evaluator, space, folder
-        self._running: tuple[int, Iterator[Point]] | None = None
-        self._place: Path | None = None
+        self._running: tuple[int, Generator[Point, None, None]] | None = None
         self._points: list[Point] = []
+        self._stopped = False
+        evaluator.get_ready(space)
+
+    @property
+    def capacity(self) -> int:
+        """One."""
+        return 1
 
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
         """Begin the evaluation of one genotype [decisions]."""
         assert self._running is None, "one at a time"
-        self._place = place(self._folder, self._space, genotype, seed)
-        points = self._evaluator.curve(self._space, genotype, seed=seed, folder=self._place)
-        self._running, self._points = (number, iter(points)), []
+        points = evaluation(self._evaluator, self._space, self._folder, (genotype, seed))
+        self._running, self._points, self._stopped = (number, points), [], False
 
     def wait(self, seconds: float) -> list[Message]:
         """The next point, or the answer where there is none."""
@@ -67,30 +71,44 @@ class InProcess:
             return []
         number, points = self._running
         try:
-            point = next(points)
+            if not self._stopped:
+                point = next(points)
+                self._points.append(point)
+                return [(number, point)]
+            points.close()
+            answer = Answer.of_curve(self._points, stopped_of=self._evaluator.steps)
         except StopIteration:
-            return [self._end(number, Answer.of_curve(self._points, self._evaluator.steps))]
+            answer = Answer.of_curve(self._points)
         except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
-            reason = f"{type(error).__name__}: {error}"
-            return [self._end(number, Answer.failed(reason, self._points))]
-        self._points.append(point)
-        return [(number, point)]
-
-    def _end(self, number: int, answer: Answer) -> Message:
+            answer = Answer.failed(f"{type(error).__name__}: {error}", self._points)
         self._running = None
-        _remove(self._place)
-        return number, answer
+        return [(number, answer)]
 
     def stop(self, number: int) -> None:
-        """End the evaluation at its last point."""
-        if self._running is not None and self._running[0] == number:
-            _close(self._running[1])
-            self._running = (number, iter(()))
+        """Let the evaluation end at its last point."""
+        self._stopped = self._running is not None and self._running[0] == number
 
     def close(self) -> None:
-        """End what is running."""
-        if self._running is not None:
-            _close(self._running[1])
+        """Nothing is held; an evaluation that is not over can be gone on with."""
+
+
+def evaluation(
+    evaluator: Evaluator, space: SearchSpace, folder: Path | None, job: tuple[np.ndarray, int]
+) -> Generator[Point, None, None]:
+    """The points of one evaluation; job is (genotype [decisions], seed).
+
+    Removes what it kept once it has ended, failed or is not wanted; Ctrl-C, and a process that is
+    killed, leave it to whoever goes on.
+    """
+    genotype, seed = job
+    own = place(folder, space, genotype, seed)
+    try:
+        for step, accuracy, seconds in evaluator.curve(space, genotype, seed=seed, folder=own):
+            yield Point(int(step), float(accuracy), float(seconds))
+    except (Exception, GeneratorExit):
+        _remove(own)
+        raise
+    _remove(own)
 
 
 def place(folder: Path | None, space: SearchSpace, genotype: np.ndarray, seed: int) -> Path | None:
@@ -103,12 +121,6 @@ def _remove(folder: Path | None) -> None:
     """Nobody goes on from there: the weights of short trainings are of no use."""
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _close(points: Iterator[Point]) -> None:
-    """Let a generator clean up; other iterators have nothing to."""
-    if close := getattr(points, "close", None):
-        close()
 
 
 class OnCluster:
@@ -138,8 +150,9 @@ class OnCluster:
 
         self._steps = steps
         self._points: dict[int, list[Point]] = {}
+        self._stopped: set[int] = set()
         self._pool = Pool(
-            functools.partial(_evaluation, make, space, folder),
+            functools.partial(_evaluations, make, space, folder),
             slots=slots, cpus=cpus, gpus=gpus, address=address, timeout=timeout,
         )  # fmt: skip
 
@@ -154,11 +167,15 @@ class OnCluster:
         self._pool.start(number, (genotype, seed))
 
     def wait(self, seconds: float) -> list[Message]:
-        """What the cluster said within the seconds."""
-        from train.ray_pool import Said
+        """What the cluster said within the seconds; LostCluster where it says nothing any more."""
+        from train.ray_pool import PoolLost, Said
 
         messages: list[Message] = []
-        for number, item in self._pool.wait(seconds):
+        try:
+            items = self._pool.wait(seconds)
+        except PoolLost as error:
+            raise LostCluster(str(error)) from None
+        for number, item in items:
             points = self._points[number]
             if isinstance(item, Said):
                 point = Point(*item.value)
@@ -167,13 +184,20 @@ class OnCluster:
                 points.append(point)
                 messages.append((number, point))
             else:
-                del self._points[number]
-                ended = Answer.failed(item.reason, points) if item.reason else None
-                messages.append((number, ended or Answer.of_curve(points, self._steps)))
+                messages.append((number, self._ended(number, item.reason)))
         return messages
+
+    def _ended(self, number: int, reason: str) -> Answer:
+        points = self._points.pop(number)
+        stopped = number in self._stopped
+        self._stopped.discard(number)
+        if reason:
+            return Answer.failed(reason, points)
+        return Answer.of_curve(points, stopped_of=self._steps if stopped else None)
 
     def stop(self, number: int) -> None:
         """Ask the evaluation to end after its next step."""
+        self._stopped.add(number)
         self._pool.stop(number)
 
     def close(self) -> None:
@@ -181,20 +205,18 @@ class OnCluster:
         self._pool.close()
 
 
-def _evaluation(
+def _evaluations(
     make: Callable[[], Evaluator], space: SearchSpace, folder: Path | None
 ) -> Callable[[Any], Iterator[tuple[int, float, float]]]:
     """In a worker's process: the function that runs its evaluations."""
     evaluator = make()
+    evaluator.get_ready(space)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
 
     def run(job: tuple[np.ndarray, int]) -> Iterator[tuple[int, float, float]]:
-        genotype, seed = job
-        own = place(folder, space, genotype, seed)
-        try:
-            for point in evaluator.curve(space, genotype, seed=seed, folder=own):
-                yield point.step, point.accuracy, point.seconds
-        finally:  # ended, failed or stopped; a process that is killed leaves it to the next
-            _remove(own)
+        for point in evaluation(evaluator, space, folder, job):
+            yield point.step, point.accuracy, point.seconds
 
     return run
 
@@ -236,7 +258,7 @@ class Simulated:
         self._began[number], self._said[number] = self.now, []
         for point in curve:
             self._expect(self.now + point.seconds, number, point)
-        end = Answer.of_curve(curve, self._steps)
+        end = Answer.of_curve(curve)
         self._expect(self.now + end.seconds, number, end)
 
     def _expect(self, time: float, number: int, said: Point | Answer) -> None:
@@ -263,7 +285,7 @@ class Simulated:
             return
         self._events = [event for event in self._events if event.number != number]
         heapq.heapify(self._events)
-        self._expect(self.now, number, Answer.of_curve(self._said[number], self._steps))
+        self._expect(self.now, number, Answer.of_curve(self._said[number], stopped_of=self._steps))
 
     def close(self) -> None:
         """Nothing is held."""

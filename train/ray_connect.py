@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+MACHINE_LOST = "its machine was lost"
 PROBE = 5.0  # seconds that an address has to answer
 LOOK = 60.0  # seconds for a node to look at something
 QUIET = {
@@ -139,7 +140,7 @@ def death(error: BaseException | str) -> str:
     if "low on memory" in text or "OutOfMemoryError" in text:
         return "its process was killed because its machine ran out of memory"
     if "node has died" in text or "node died" in text or "NodeDiedError" in text:
-        return "its machine was lost"
+        return MACHINE_LOST
     if "Unavailable" in text or "is unavailable" in text:
         return "its process or its machine was lost"
     if "ActorDied" in text or "died" in text:

@@ -17,13 +17,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from train.ray_connect import check_fits, connect, death, disconnect
+from train.ray_connect import MACHINE_LOST, check_fits, connect, death, disconnect
 
 GRACE = 5.0  # most seconds that a job over its time has to yield before its process is killed
 SET_UPS = 3  # failed set-ups in a row after which a slot is given up
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Job = Callable[[Any], Iterator[Any]]
+
+
+class PoolLost(ValueError):
+    """No slot is left, or the cluster does not answer."""
 
 
 class Said(NamedTuple):
@@ -258,9 +262,12 @@ class Pool:
         if not asked:
             time.sleep(min(seconds, 0.05))
             return
-        done, _ = ray.wait(list(asked), num_returns=1, timeout=max(0.0, seconds))
-        if done:  # all that is there by now
-            done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
+        try:
+            done, _ = ray.wait(list(asked), num_returns=1, timeout=max(0.0, seconds))
+            if done:  # all that is there by now
+                done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
+        except ray.exceptions.RayError as error:
+            raise PoolLost(f"the cluster does not answer ({_reason(error)})") from None
         for reference in done:
             slot = asked[reference]
             slot.asked = None
@@ -277,8 +284,9 @@ class Pool:
         task = slot.task
         if isinstance(answer, str) or task is None:
             if answer:
-                raise ValueError(f"a slot cannot be set up: {answer}")
-            slot.up, slot.failures = True, 0
+                self._give_up(slot, str(answer))
+            else:
+                slot.up, slot.failures = True, 0
             return
         more, value = answer
         if not more:
@@ -307,18 +315,27 @@ class Pool:
         self._replace(slot, reason)
         if task is None:
             return
-        if task.stopped or not task.left:
+        if task.stopped or (not task.left and reason != MACHINE_LOST):
             self._inbox.items.append((task.number, Ended("" if task.stopped else reason)))
         else:
-            again = _Task(task.number, task.payload, task.left - 1)
+            # a machine that was taken away is no fault of the job's
+            again = _Task(task.number, task.payload, task.left - (reason != MACHINE_LOST))
             self._inbox.waiting.appendleft(again)
 
     def _replace(self, slot: _Slot, reason: str) -> None:
         failures = 0 if slot.up else slot.failures + 1
         if failures >= SET_UPS:
-            raise ValueError(f"a slot cannot be set up: {reason}")
+            self._give_up(slot, reason)
+            return
         self._kill(slot.actor)  # it may only be out of reach
         self._slots[self._slots.index(slot)] = self._started(failures)
+
+    def _give_up(self, slot: _Slot, reason: str) -> None:
+        """Do without a slot; PoolLost where it was the last."""
+        self._kill(slot.actor)
+        self._slots.remove(slot)
+        if not self._slots:
+            raise PoolLost(f"a slot cannot be set up: {reason}")
 
     def _first_deadline(self) -> float:
         """Seconds until a job is over its time or its grace."""

@@ -45,20 +45,24 @@ class Answer:
     fidelity: float = 1.0
 
     @classmethod
-    def of_curve(cls, curve: Sequence[Point], steps: int) -> Answer:
-        """What a curve came to, of `steps` points in all; a number that is none is a failure."""
+    def of_curve(cls, curve: Sequence[Point], *, stopped_of: int | None = None) -> Answer:
+        """What a curve came to; a number that is none is a failure.
+
+        stopped_of  how many steps it would have had, where it was stopped; None: it ended itself.
+        """
         if not curve:
             return cls(float("nan"), error="the evaluation ended without an answer")
         last = curve[-1]
         if not np.isfinite(last.accuracy):
             return cls.failed(f"accuracy is {last.accuracy}", curve)
-        share = min(1.0, last.step / steps)
+        share = 1.0 if stopped_of is None else min(1.0, last.step / stopped_of)
         return cls(last.accuracy, seconds=last.seconds, curve=tuple(curve), fidelity=share)
 
     @classmethod
     def failed(cls, reason: str, curve: Sequence[Point] = ()) -> Answer:
         """A failure, with what was spent on it until its last point."""
         seconds = curve[-1].seconds if curve else 0.0
+        reason = " ".join(reason.split())
         return cls(float("nan"), seconds=seconds, error=reason, curve=tuple(curve))
 
 
@@ -72,6 +76,7 @@ class Evaluations:
     error     why it failed, object [n] of str, "" where it did not; None if none failed.
     fidelity  share of its steps that each got, float64 [n]; None if all got all.
     curves    the learning curve of each; None if there are none.
+    seed      of each evaluation, int64 [n]; None if all are 0.
     """
 
     accuracy: np.ndarray
@@ -80,18 +85,22 @@ class Evaluations:
     error: np.ndarray | None = None
     fidelity: np.ndarray | None = None
     curves: Sequence[Curve] | None = None
+    seed: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.accuracy)
 
     @classmethod
-    def of_answers(cls, answers: Sequence[Answer]) -> Evaluations:
-        """Single answers as arrays."""
-        accuracy, std, seconds, fidelity = np.array(
-            [(each.accuracy, each.std, each.seconds, each.fidelity) for each in answers], float
-        ).T
+    def of_answers(
+        cls, answers: Sequence[Answer], *, seeds: Sequence[int] | None = None
+    ) -> Evaluations:
+        """Single answers as arrays, of evaluations with these seeds."""
+        numbers = [(each.accuracy, each.std, each.seconds, each.fidelity) for each in answers]
+        accuracy, std, seconds, fidelity = np.array(numbers, float).reshape(-1, 4).T
         error = np.array([each.error for each in answers], object)
-        return cls(accuracy, std, seconds, error, fidelity, [each.curve for each in answers])
+        seed = None if seeds is None else np.array(seeds, np.int64)
+        curves = [each.curve for each in answers]
+        return cls(accuracy, std, seconds, error, fidelity, curves, seed)
 
 
 @dataclass(frozen=True)
@@ -142,6 +151,9 @@ class Evaluator:
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError where this space cannot be answered for, saying which can."""
 
+    def get_ready(self, space: SearchSpace) -> None:
+        """Called once where it works, before anything is asked: an error here costs no network."""
+
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
         """Answers for genotypes int8 [n, decisions]: by default the ends of their curves."""
         return Evaluations.of_answers([self._answer(space, genotype) for genotype in genotypes])
@@ -154,7 +166,7 @@ class Evaluator:
             points.extend(self.curve(space, genotype))
         except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
             return Answer.failed(f"{type(error).__name__}: {error}", points)
-        return Answer.of_curve(points, self.steps)
+        return Answer.of_curve(points)
 
     def curve(
         self,

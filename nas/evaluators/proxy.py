@@ -2,7 +2,9 @@
 
 Each network is trained by a recipe at a reduced fidelity (fewer epochs, a share of the images, a
 smaller input side) and scored on images that are held out of the training set (the minival). The
-learning rate falls to its end within those few epochs, as it would in a long run.
+learning rate falls to its end within those few epochs, as it would in a long run. What is scored is
+the moving average of the weights: while the learning rate is high, the weights themselves say
+little about where they are going, and a search would stop the wrong networks.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 LOADED = ("minival", "channels", "seed")  # settings of `train.data.load` that change its images
 
 
+AVERAGE = 0.98  # decay of the moving average of the weights, where the recipe has none
+
+
 @dataclass(frozen=True)
 class Fidelity:
     """How much of a full training a proxy is; written "epochs=9,share=0.2,resolution=24".
@@ -53,7 +58,9 @@ class Fidelity:
             )
 
     def __str__(self) -> str:
-        text = f"epochs={self.epochs},share={self.share:g}"
+        short = f"{self.share:g}"
+        share = short if float(short) == self.share else repr(self.share)
+        text = f"epochs={self.epochs},share={share}"
         return f"{text},resolution={self.resolution}" if self.resolution else text
 
     @classmethod
@@ -113,6 +120,13 @@ class Proxy(Evaluator):
                 f"{len(self.data.classes)}"
             )
 
+    def get_ready(self, space: SearchSpace) -> None:
+        """Look at an image of each part: they may not be seen from here."""
+        self.check(space)
+        assert self.data.minival is not None  # checked when this was made
+        for split in (self.data.train, self.data.minival):
+            split.picture(0)
+
     def curve(
         self, space: SearchSpace, genotype: np.ndarray, *,
         seed: int = 0, folder: Path | None = None,
@@ -128,7 +142,7 @@ class Proxy(Evaluator):
         for point in self._trained(architecture, seed, folder):
             points.append(point)
             if self._cache is not None and point.step == self.steps:
-                self._cache.put(key, Answer.of_curve(points, self.steps))
+                self._cache.put(key, Answer.of_curve(points))
             yield point
 
     def _trained(
@@ -158,7 +172,7 @@ class Proxy(Evaluator):
                 return
             if not watch.begun:  # of a run that goes on: only its row knows what was spent
                 spent, began = row["seconds"], self._clock()
-            yield Point(row["epoch"], row["val_top1"], spent + self._clock() - began)
+            yield Point(row["epoch"], row["ema_top1"], spent + self._clock() - began)
 
     def _share(self) -> Any:
         """The images that are trained on: the same for all networks and seeds."""
@@ -201,7 +215,10 @@ def used_images(fidelity: Fidelity, images: int) -> int:
 
 
 def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
-    """The recipe at that fidelity: epochs and warm-up shortened alike, progressive stages off."""
+    """The recipe at that fidelity: epochs and warm-up shortened alike, progressive stages off.
+
+    With a moving average of the weights, of about a tenth of the steps and at most some fifty.
+    """
     count = used_images(fidelity, images)
     if count < recipe.batch:
         raise ValueError(
@@ -210,6 +227,8 @@ def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
         )
     warmup = min(recipe.warmup_epochs, recipe.warmup_epochs / recipe.epochs * fidelity.epochs)
     changed: dict[str, Any] = {"epochs": fidelity.epochs, "warmup_epochs": warmup}
+    if not recipe.ema_decay:
+        changed["ema_decay"] = AVERAGE
     if recipe.stages > 1:
         changed |= {"stages": 1, "min_resolution": 0}
     if fidelity.resolution:

@@ -56,6 +56,7 @@ class ZeroCost(Evaluator):
     """
 
     name = "zero-cost"
+    unit = "mean percentile of scores without training among random networks, not an accuracy"
     axis = "mean percentile of scores without training"
 
     def __init__(
@@ -107,12 +108,20 @@ class ZeroCost(Evaluator):
                 f"but target {int(self.targets.max())} is among the images'"
             )
 
+    def get_ready(self, space: SearchSpace) -> None:
+        """Score the reference."""
+        self.check(space)
+        self._references(space)
+
+    def _references(self, space: SearchSpace) -> list[Scored]:
+        sample = space.sample(self.reference, np.random.default_rng(self.seed))
+        return [self._scored(space, genotype) for genotype in sample]
+
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
         """Mean percentiles of genotypes int8 [n, decisions]; std is not known."""
         self.check(space)
         found = [self._scored(space, genotype) for genotype in genotypes]
-        sample = space.sample(self.reference, np.random.default_rng(self.seed))
-        reference = [self._scored(space, genotype) for genotype in sample]
+        reference = self._references(space)
         values = np.array([each.values for each in found]).reshape(-1, len(self.scores))
         ranked = np.empty(values.shape)
         for column, name in enumerate(self.scores):

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nas.stopped import StudyLost
+
 if TYPE_CHECKING:
     import sqlalchemy
     from sqlalchemy.engine import URL
@@ -28,10 +30,6 @@ SESSION = "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 T = TypeVar("T")
-
-
-class StudyLost(RuntimeError):
-    """The database of a study cannot be written any more; what was committed is still there."""
 
 
 def checked_url(storage: str) -> URL:

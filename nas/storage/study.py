@@ -190,18 +190,24 @@ class Study:
         """Networks claimed so far by anybody, but for those that were lost with their driver."""
         return sum(seed == 0 for _, seed in self._trials.taken)
 
+    @property
+    def is_exploring(self) -> bool:
+        """Whether anybody evaluates a network for the first time now, or what was lost waits."""
+        running = [trial.evaluation for trial in self._trials.running.values()]
+        return any(seed == 0 for _, seed in [*running, *self._trials.lost])
+
     def claim(
         self,
         genotype: np.ndarray,
         cost: Mapping[str, float],
         *,
         seed: int = 0,
-        attributes: Mapping[str, Any] | None = None,
+        most: int | None = None,
     ) -> int | None:
         """The number of a new running trial of a genotype [decisions], if nobody has claimed it.
 
-        None where the network was claimed with this seed before, by anybody, and not lost.
-        cost and attributes (JSON values) are for those who read the study.
+        None where the network was claimed with this seed before, by anybody, and not lost; and
+        where `most` networks have been claimed already. cost is for those who read the study.
         """
         self.beat()
         canonical = self._space.canonical(np.asarray(genotype, np.int8)[None])[0]
@@ -211,9 +217,8 @@ class Study:
             "architecture": network_key(self._space, canonical),
             "seed": int(seed),
             "driver": self.driver,
-            **(attributes or {}),
         }
-        trial = self._database.write(lambda c: self._claim(c, evaluation, about))
+        trial = self._database.write(lambda c: self._claim(c, evaluation, about, most))
         if trial is None:
             return None
         self._trials.add(trial)
@@ -221,8 +226,9 @@ class Study:
         return trial.number
 
     def _claim(
-        self, connection: Connection, evaluation: Evaluation, about: dict[str, Any]
-    ) -> Trial | None:
+        self, connection: Connection, evaluation: Evaluation, about: dict[str, Any],
+        most: int | None,
+    ) -> Trial | None:  # fmt: skip
         self._lock(connection)
         self._trials.read(connection)
         known = self._trials.taken.get(evaluation)
@@ -230,6 +236,8 @@ class Study:
             # our own where the connection broke while that was being committed
             ours = known.driver == self.driver and known.id in self._trials.running
             return known if ours and known.number not in self._own else None
+        if most is not None and evaluation[1] == 0 and self.started >= most:
+            return None
         if evaluation in self._trials.first:
             about = {**about, "retry of trial": self._trials.first[evaluation]}
         indices = np.frombuffer(evaluation[0], np.int8).tolist()
@@ -322,7 +330,9 @@ class Study:
         rows = self._trials.ended[len(history) :]
         if rows:
             genotypes = np.array([row.genotype for row in rows])
-            evaluations = Evaluations.of_answers([row.answer for row in rows])
+            evaluations = Evaluations.of_answers(
+                [row.answer for row in rows], seeds=[row.seed for row in rows]
+            )
             history.extend(genotypes, evaluations, self._space.costs(genotypes))
         running = [trial.evaluation[0] for trial in self._trials.running.values()]
         pending = np.frombuffer(b"".join(running), np.int8)

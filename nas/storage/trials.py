@@ -31,6 +31,7 @@ class Row(NamedTuple):
     order: int
     number: int
     genotype: np.ndarray
+    seed: int
     answer: Answer
 
 
@@ -85,8 +86,8 @@ class Trials:
             about = attributes[trial.id]
             if LOST not in about:
                 order = about.get("order", sys.maxsize)
-                genotype = np.frombuffer(trial.evaluation[0], np.int8)
-                rows.append(Row(order, trial.number, genotype, answer_of(about)))
+                genotype, seed = np.frombuffer(trial.evaluation[0], np.int8), trial.evaluation[1]
+                rows.append(Row(order, trial.number, genotype, seed, answer_of(about)))
                 continue
             if self.taken.get(trial.evaluation) == trial:  # else it was claimed again
                 del self.taken[trial.evaluation]
@@ -159,9 +160,9 @@ class Trials:
                 if name in columns:
                     genotypes[id][columns[name]] = int(value)
             for id in part:
-                if id in genotypes and (genotypes[id] >= 0).all():  # else somebody else's trial
-                    seed = attributes[id].get("seed", 0)
-                    driver = str(attributes[id].get("driver", ""))
+                # others, such as one that was asked for by hand, are not ours to wait for
+                if "driver" in attributes[id] and id in genotypes and (genotypes[id] >= 0).all():
+                    seed, driver = attributes[id].get("seed", 0), str(attributes[id]["driver"])
                     yield Trial(id, numbers[id], (genotypes[id].tobytes(), seed), driver)
 
 

@@ -142,15 +142,17 @@ class Replay:
 
     def __init__(self, start: Callable[[History], State], step: Step, chunk: int) -> None:
         self._start, self._step, self._chunk = start, step, chunk
-        self._memo: weakref.WeakKeyDictionary[History, tuple[int, Any]] = (
+        self._memo: weakref.WeakKeyDictionary[History, tuple[int, int, Any]] = (
             weakref.WeakKeyDictionary()
         )
 
     def __call__(self, history: History) -> Any:
         """The state after all complete chunks of the history."""
-        done, state = self._memo.get(history) or (0, self._start(history))
+        revision, done, state = self._memo.get(history) or (-1, 0, None)
+        if revision != history.revision:  # rewards were revised: from the beginning
+            done, state = 0, self._start(history)
         for stop in range(done + self._chunk, len(history) + 1, self._chunk):
             state = self._step(state, history, stop - self._chunk, stop)
             done = stop
-        self._memo[history] = (done, state)
+        self._memo[history] = (history.revision, done, state)
         return state

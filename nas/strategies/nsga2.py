@@ -42,8 +42,9 @@ class Nsga2:
 
     def _step(self, survivors: np.ndarray, history: History, start: int, stop: int) -> np.ndarray:
         rows = np.concatenate([survivors, np.arange(start, stop)])
-        accuracy = np.nan_to_num(history.accuracy[rows], nan=-np.inf)
-        points = np.stack([-accuracy, history.costs.flops[rows].astype(np.float64)], axis=1)
+        accuracy = np.nan_to_num(history.expected[rows], nan=-np.inf)
+        cost = history.costs.get(history.objective.of)[rows].astype(np.float64)
+        points = np.stack([-accuracy, cost], axis=1)
         rank = front_rank(points)
         return rows[np.lexsort((-crowding(points, rank), rank))][: self.population]
 

@@ -124,7 +124,7 @@ MISTAKES = {
     "repeats": ([*PROXY, "--repeats", "0"], "--repeats: 0 is not allowed"),
     "failures": ([*PROXY, "--data", "IMAGES", *SHORT, "--max-failures", "2"], "failures: 2.0"),
     "cluster": ([*PROXY, "--data", "IMAGES", *SHORT, "--address", "127.0.0.1:1"], "be reached"),
-    "gpus": ([*PROXY, "--data", "IMAGES", *SHORT, "--gpus", "64"], "no node has more than"),
+    "gpus": ([*PROXY, "--data", "IMAGES", *SHORT, "--gpus", "64"], "this machine has 0"),
     "database": ([*PROXY, "--data", "IMAGES", *SHORT, "--storage", "mysq://x/y"], "storage"),
     "no server": ([*PROXY, "--data", "IMAGES", *SHORT, "--storage", "postgresql://a:secret@127.0.0.1:1/x"],
                   "storage: postgresql://a:***@127.0.0.1:1/x"),

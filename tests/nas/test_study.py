@@ -75,7 +75,7 @@ def test_a_reader_finds_options_costs_and_results(url: str) -> None:
     with open_study(url, "search", space, objective, settings={"seed": 0}, resume=False) as study:
         costs = space.costs(genotype[None])
         cost = {"flops": int(costs.flops[0]), "latency": 0.0125}
-        number = study.claim(genotype, cost, attributes={"strategy": "random"})
+        number = study.claim(genotype, cost)
         assert number == 0
         study.finish(number, Answer(71.5, std=0.25, seconds=60.0, curve=CURVE))
     found = optuna.load_study(study_name="search", storage=url)
@@ -438,7 +438,7 @@ def test_the_dashboard_shows_the_study(study: Study, url: str) -> None:
     study.finish(claimed(study, NETWORKS[0]), Answer(60.0, curve=CURVE))
     study.finish(claimed(study, NETWORKS[1]), Answer(math.nan, error="out of memory"))
     study.finish(claimed(study, NETWORKS[2]), Answer(50.0, curve=CURVE[:1], fidelity=0.5))
-    running = study.claim(NETWORKS[3], {"flops": 8_000_000}, attributes={"odd": math.nan})
+    running = study.claim(NETWORKS[3], {"flops": 8_000_000, "latency": math.nan})
     assert running == 3
     storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
     app = optuna_dashboard.wsgi(storage)

@@ -1,0 +1,106 @@
+"""What a search by measurement will do, said before it does it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.asha import Asha
+from nas.evaluators.proxy import Proxy, image_seconds, used_images
+from nas.history import History
+from nas.strategies.base import feasible_share, sample_fresh
+from nas.units import short, short_seconds
+from search_spaces.architecture import Architecture
+
+if TYPE_CHECKING:
+    from nas.measured import Measuring, Search
+
+EVALUATION = 2 / 3  # what an image costs to be scored twice (weights and their average), beside
+# being trained on
+
+
+def opening(folder: Path, search: Search, study: str) -> None:
+    """Say what the search will do, how long that takes, and where results and `study` are."""
+    measuring, history, plan = search.measuring, search.history, search.plan
+    space, objective, data = history.space, history.objective, measuring.data
+    share = feasible_share(space, objective, np.random.default_rng(0))
+    shown = f"{100 * share:.2g}%" if share else "less than 0.01%"
+    limits = ", ".join(_limit(name, largest) for name, largest in objective.all_limits)
+    print(f"space {space.name}: {space.size:.3g} networks for {space.settings['resolution']} px "
+          f"images of {len(data.classes)} classes, {shown} of them within {limits}",
+          file=sys.stderr)  # fmt: skip
+    if measuring.kind is Proxy:
+        count = used_images(measuring.fidelity, data.train)
+        print(f"each of {plan.budget} networks: {measuring.steps} epochs of {count:,} images by "
+              f"recipe {measuring.recipe.name}, scored on {data.minival:,} held out",
+              file=sys.stderr)  # fmt: skip
+    _print_times(search)
+    print(f"results go to {folder}/, every evaluation at once to {study}",
+          file=sys.stderr, flush=True)  # fmt: skip
+
+
+def _limit(name: str, largest: float) -> str:
+    seconds = name in ("latency", "step_time")
+    return f"{name} {short_seconds(largest) if seconds else short(largest)}"
+
+
+def _print_times(search: Search) -> None:
+    settings, measuring, plan = search.settings, search.measuring, search.plan
+    places = search.places
+    workers = places.workers
+    if settings["max_time"] is not None:
+        print(f"no new network begins after {_minutes(settings['max_time'])}", file=sys.stderr)
+    if settings["address"] is not None:
+        print(f"{workers} networks at once on the cluster at {settings['address']}",
+              file=sys.stderr)  # fmt: skip
+        return
+    if measuring.kind is not Proxy:
+        print(f"{workers} networks at once", file=sys.stderr)
+        return
+    each = expected_seconds(
+        measuring, search.history, device=settings["device"], threads=max(1, int(places.cpus))
+    )
+    if math.isnan(each):
+        print(f"{workers} networks at once; a network of median FLOPs could not be timed",
+              file=sys.stderr)  # fmt: skip
+        return
+    begun = plan.budget * expected_share(plan.asha, measuring.steps)
+    repeats = plan.finalists * (plan.repeats - 1)
+    total = (begun + repeats) * each / workers
+    stopped = ", as most are stopped early" if plan.asha is not None else ""
+    print(f"about {each:.0f} s a training (a network of median FLOPs was timed), {workers} at "
+          f"once: about {_minutes(total)} in all{stopped}, {repeats} further trainings of the "
+          f"{plan.finalists} best included", file=sys.stderr)  # fmt: skip
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def expected_share(asha: Asha | None, steps: int) -> float:
+    """The share of all epochs that are trained where 1 in `factor` goes on from each rung."""
+    if asha is None:
+        return 1.0
+    ends = [*asha.rungs, steps]
+    begins = [0, *asha.rungs]
+    parts = [
+        (end - begin) / asha.factor**rung
+        for rung, (begin, end) in enumerate(zip(begins, ends, strict=True))
+    ]
+    return sum(parts) / steps
+
+
+def expected_seconds(measuring: Measuring, history: History, *, device: str, threads: int) -> float:
+    """Seconds of one full training here, from a few steps of a network of median FLOPs."""
+    draws = sample_fresh(history, 33, np.random.default_rng(0))
+    middle = np.argsort(history.space.costs(draws).flops)[len(draws) // 2]
+    network = history.space.decode(draws[middle])
+    assert isinstance(network, Architecture)
+    each = image_seconds(network, measuring.recipe, device=device, threads=threads)
+    trained = used_images(measuring.fidelity, measuring.data.train)
+    images = trained + EVALUATION * measuring.data.minival
+    return each * images * measuring.steps

@@ -1,0 +1,15 @@
+"""Why a search by measurement may have to stop early; what it has found is kept."""
+
+from __future__ import annotations
+
+
+class StudyLost(RuntimeError):
+    """The database of the study does not answer, or takes nothing any more."""
+
+
+class LostCluster(RuntimeError):
+    """No worker is left, or the cluster does not answer any more."""
+
+
+class TooManyFailures(RuntimeError):
+    """Most evaluations fail: going on would waste the rest of the budget."""
