@@ -64,8 +64,22 @@ def one(storage: str, points: int, delay: float) -> History:
     return history
 
 
+def together(storage: str, drivers: int) -> None:
+    """The search by several drivers at once, one of which is killed."""
+    children = []
+    for driver in range(drivers):
+        children.append(os.fork())
+        if not children[-1]:
+            one(storage, 12 if driver == 0 else -1, 0.01)
+            os._exit(0)
+    ended = [os.WIFEXITED(os.waitpid(child, 0)[1]) for child in children]
+    assert ended == [False] + [True] * (drivers - 1)
+
+
 def main() -> None:
     storage, kills = sys.argv[1], int(sys.argv[2])
+    if len(sys.argv) > 3:
+        together(storage, int(sys.argv[3]))
     rng, killed = random.Random(5), 0
     while killed < kills:
         child = os.fork()
@@ -81,6 +95,7 @@ def main() -> None:
     rows = {name: np.nan_to_num(getattr(history, name), posinf=0, neginf=-1) for name in names}
     print(json.dumps({
         "genotypes": history.genotypes.tolist(), "error": history.error.tolist(),
+        "seed": history.seed.tolist(),
         "curves": [list(map(list, curve)) for curve in history.curves],
         **{name: values.tolist() for name, values in rows.items()},
     }))  # fmt: skip

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +16,30 @@ from tests.nas.killed_search import NETWORKS
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def run(storage: Path, *arguments: object) -> dict[str, Any]:
+    """The history that tests.nas.killed_search prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.nas.killed_search", f"sqlite:///{storage}",
+         *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_three_drivers_share_a_search_and_what_a_killed_one_leaves(tmp_path: Path) -> None:
+    found = run(tmp_path / "study.db", 0, 3)
+    evaluated = [
+        (tuple(g), seed) for g, seed in zip(found["genotypes"], found["seed"], strict=True)
+    ]
+    assert len(set(evaluated)) == len(evaluated)
+    assert found["seed"].count(0) == NETWORKS
+    assert len(evaluated) == NETWORKS + 2 * 2  # two finalists with two more seeds each
+
+
 def test_a_search_killed_at_20_random_moments_has_the_same_history(tmp_path: Path) -> None:
-    histories = []
-    for name, kills in (("whole", 0), ("killed", 20)):
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.nas.killed_search",
-             f"sqlite:///{tmp_path / name}.db", str(kills)],
-            cwd=ROOT, capture_output=True, text=True, timeout=200,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        histories.append(json.loads(done.stdout))
-    whole, killed = histories
+    whole, killed = run(tmp_path / "whole.db", 0), run(tmp_path / "killed.db", 20)
     assert len(whole["genotypes"]) == NETWORKS + 2 * 2
     assert any(error for error in whole["error"])
     assert 0 < np.count_nonzero(np.array(whole["fidelity"]) < 1) < NETWORKS

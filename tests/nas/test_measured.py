@@ -97,10 +97,11 @@ def test_a_finished_search_goes_on_with_what_it_knows(
     finished: tuple[Path, str, str], capfd: pytest.CaptureFixture
 ) -> None:
     folder = finished[0]
-    before = pyarrow.parquet.read_table(folder / "history.parquet")
+    revised = ["reward"]  # of those stopped early: what they would have gained is known better
+    before = pyarrow.parquet.read_table(folder / "history.parquet").drop_columns(revised)
     assert run(["--resume", "--out", str(folder), "--budget", "7"]) == 0
     assert "7 networks evaluated" in capfd.readouterr().out
-    after = pyarrow.parquet.read_table(folder / "history.parquet")
+    after = pyarrow.parquet.read_table(folder / "history.parquet").drop_columns(revised)
     assert str(after.slice(0, 7).to_pylist()) == str(before.to_pylist())
     assert 8 <= after.num_rows <= 9  # a new network, and perhaps another finalist
 
