@@ -176,7 +176,10 @@ def _cache(settings: Mapping[str, Any]) -> Cache | None:
 def plan_of(settings: Mapping[str, Any], measuring: Measuring) -> Plan:
     """The loop's plan."""
     dear = measuring.kind is Proxy
-    asha = Asha(measuring.steps) if dear and settings["scheduler"] == "asha" else None
+    asha = None
+    if dear and settings["scheduler"] == "asha":
+        first = settings["grace"] or max(1, measuring.steps // 4)
+        asha = Asha(measuring.steps, first=first, factor=settings["factor"])
     return Plan(
         budget=settings["budget"], seed=settings["seed"], asha=asha,
         finalists=settings["finalists"] if dear else 0,
@@ -333,7 +336,7 @@ def _study(search: Search, storage: str, *, resume: bool) -> Study:
     """
     settings, history = search.settings, search.history
     names = ("recipe", "changes", "fidelity", "scheduler", "seed", "strategy", "evaluator")
-    identity = {name: settings[name] for name in (*names, "scores")}
+    identity = {name: settings[name] for name in (*names, "scores", "grace", "factor")}
     identity |= {
         "data": search.measuring.data.digests, "times": settings.get("times_sha256", {}),
     }  # fmt: skip

@@ -59,6 +59,8 @@ SETTINGS: dict[str, Setting] = {
     "changes": Setting([], list),
     "fidelity": Setting(None),
     "scheduler": Setting("asha"),
+    "grace": Setting(None, int),
+    "factor": Setting(3.0, NUMBER),
     "scores": Setting(None),
     "finalists": Setting(3, int),
     "repeats": Setting(3, int),
