@@ -100,8 +100,8 @@ def _add_measuring(add: Callable[..., Any]) -> None:
         "epochs=9,share=0.2,resolution=24, or auto: what nas.fidelity found")  # fmt: skip
     add("--scheduler", metavar="asha|fifo", help="whether what lags behind is stopped early "
         "(default asha)")  # fmt: skip
-    add("--grace", type=int, metavar="N", help="epochs that every training gets (default: a quarter "
-        "of all)")  # fmt: skip
+    add("--grace", type=int, metavar="N", help="epochs that every training gets (default: a "
+        "quarter of all)")  # fmt: skip
     add("--factor", type=float, metavar="X", help="one of X goes on at N, N times X, ... epochs "
         "(default 3)")  # fmt: skip
     add("--scores", metavar="NAMES", help="scores without training that the predictor may learn "

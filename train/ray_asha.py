@@ -26,11 +26,18 @@ class Asha(ASHAScheduler):
             reduction_factor=factor, stop_last_trials=False,
         )  # fmt: skip
         self._epochs = epochs
+        # by trial: the last row that was told, and the rungs that it reached
+        self._last: dict[str, tuple[float, list[dict[str, float]]]] = {}
         for name, rows in curves.items():
+            reached: list[dict[str, float]] = []
             for milestone, recorded in self._brackets[0]._rungs:
-                reached = [row for row in rows if row["epoch"] >= milestone and "top1" in row]
-                if reached:
-                    recorded[name] = reached[0]["top1"]
+                there = [row for row in rows if row["epoch"] >= milestone and "top1" in row]
+                if there:
+                    recorded[name] = there[0]["top1"]
+                if there and there[0] is rows[-1]:
+                    reached.append(recorded)
+            if reached:
+                self._last[name] = rows[-1]["epoch"], reached
 
     @property
     def rungs(self) -> dict[float, dict[str, float]]:
@@ -46,6 +53,13 @@ class Asha(ASHAScheduler):
                 recorded[trial.trial_id] = recorded.pop(name)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Ray's, but a trial that is through is left to finish: it still has to be tested."""
+        """Ray's, but a trial that is through is left to finish: it still has to be tested.
+
+        A trial that goes on tells its last row again. The driver may have died before it decided
+        on that: it decides now.
+        """
+        epoch, reached = self._last.pop(trial.config["trial"]["name"], (None, []))
+        for recorded in reached if result.get("epoch") == epoch else ():
+            recorded.pop(trial.trial_id, None)
         action = super().on_trial_result(tune_controller, trial, result)
         return TrialScheduler.CONTINUE if result.get("epoch", 0) >= self._epochs else action

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,7 +25,25 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without a GPU share no GPU is seen
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # curves are in the store
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its first epoch
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # what Tune remembers is not the truth
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the board tells what there is to tell
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths keep their meaning
+    "RAY_TRAIN_V2_ENABLED": "1",
 }
+# how an error of Ray's own begins, in a traceback or by itself; RayTaskError wraps a task's error
+RAYS_OWN = re.compile(
+    r"ray\.exceptions\.(?!RayTaskError)\w+|"
+    r"^(The actor (died|experienced|\w+ is unavailable)|The worker died|The node |"
+    r"Task was killed|The task's local raylet)",
+    re.MULTILINE,
+)
 # the opening of HTTP/2 and an empty SETTINGS frame, RFC 9113, sections 3.4 and 6.5
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 SETTINGS = 4
@@ -42,8 +62,7 @@ def connect(
 
     Raises ValueError, within seconds, where the address is wrong or nobody answers there.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    os.environ.update(QUIET)
     import ray
 
     if ray.is_initialized():
@@ -100,14 +119,17 @@ def check_fits(cpus: float, gpus: float, *, what: str = "trial", count: int = 1)
 
 
 def wait_for_nodes(count: int, *, seconds: float = 900.0) -> None:
-    """Until so many nodes are there: those of a new cluster come one by one.
+    """Until so many nodes are there: those of a new cluster come one by one. Says that it waits.
 
     Raises ValueError where they do not come in time.
     """
     import ray
 
-    end = time.monotonic() + seconds
+    end, seen = time.monotonic() + seconds, -1
     while (there := sum(node["Alive"] for node in ray.nodes())) < count:
+        if there != seen:
+            seen = there
+            print(f"waiting for nodes: {there} of {count} are here", file=sys.stderr, flush=True)
         if time.monotonic() > end:
             raise ValueError(f"nodes: {there} of {count} nodes came within {seconds:g} s")
         time.sleep(1.0)
@@ -135,15 +157,22 @@ def _has_gpu() -> bool:
 
 
 def death(error: BaseException | str) -> str:
-    """Why Ray lost a process, in one line, from its error or traceback; it knows no exit codes."""
-    text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
-    if "low on memory" in text or "OutOfMemoryError" in text:
+    """Why Ray lost a process, in one line, from its error or traceback; it knows no exit codes.
+
+    Of an error that is not Ray's own, its last line.
+    """
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    if type(error).__module__ == "ray.exceptions":
+        text = f"ray.exceptions.{text}"
+    own = RAYS_OWN.search(text)
+    said = text[own.start() :] if own else ""
+    if "low on memory" in said or "OutOfMemoryError" in said:
         return "its process was killed because its machine ran out of memory"
-    if "node has died" in text or "node died" in text or "NodeDiedError" in text:
+    if "node has died" in said or "node died" in said or "NodeDiedError" in said:
         return MACHINE_LOST
-    if "Unavailable" in text or "is unavailable" in text:
+    if "Unavailable" in said or "is unavailable" in said:
         return "its process or its machine was lost"
-    if "ActorDied" in text or "died" in text:
+    if "Died" in said or "died" in said or "WorkerCrashed" in said:
         return "its process died (it crashed or was killed, e.g. for want of memory)"
     return text.strip().rpartition("\n")[2][:200]
 

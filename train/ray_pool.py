@@ -14,12 +14,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from train.ray_connect import MACHINE_LOST, check_fits, connect, death, disconnect
 
 GRACE = 5.0  # most seconds that a job over its time has to yield before its process is killed
+MOVES = 8  # most machines that a job may lose before it is given up
 SET_UPS = 3  # failed set-ups in a row after which a slot is given up
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -98,7 +99,8 @@ class _Task:
 
     number: int
     payload: Any
-    left: int  # times it may be started again
+    left: int  # times it may be started again after its process died
+    moves: int = MOVES  # and after its machine was lost
     stopped: bool = False
     held: bool = False  # its last item is with the caller: goes on at the next `wait`
     deadline: float = math.inf  # of its time, then of its grace
@@ -132,7 +134,8 @@ class Pool:
     cpus     of a slot, also its number of threads; gpus may be a fraction.
     address  as in `train.ray_connect.connect`.
     timeout  seconds for a job, over which it is ended; None for none.
-    retries  times a job is started again after its process or node was lost.
+    retries  times a job is started again after its process died. One that lost its machine, which
+             is no fault of its own, is started again up to MOVES times.
 
     The slots start side by side while the constructor returns; `ready` waits for them. Raises
     ValueError where the cluster cannot be reached or no node can hold a slot.
@@ -291,7 +294,7 @@ class Pool:
         more, value = answer
         if not more:
             slot.task = None
-            self._inbox.items.append((task.number, Ended(self._too_long() if task.late else value)))
+            self._end(task, value)
         elif task.stopped:
             self._close_job(slot)
         else:
@@ -307,7 +310,11 @@ class Pool:
         """An exception outside the job itself: its answer or payload could not be pickled."""
         task, slot.task = slot.task, None
         if task is not None:
-            self._inbox.items.append((task.number, Ended(reason)))
+            self._end(task, reason)
+
+    def _end(self, task: _Task, reason: str) -> None:
+        """Tell that a job is over; of one over its time, that is the reason."""
+        self._inbox.items.append((task.number, Ended(self._too_long() if task.late else reason)))
 
     def _lost(self, slot: _Slot, reason: str) -> None:
         """Another process in place of one that is gone; its job begins again, or ends."""
@@ -315,11 +322,12 @@ class Pool:
         self._replace(slot, reason)
         if task is None:
             return
-        if task.stopped or (not task.left and reason != MACHINE_LOST):
-            self._inbox.items.append((task.number, Ended("" if task.stopped else reason)))
+        moved = reason == MACHINE_LOST
+        left, moves = task.left - (not moved), task.moves - moved
+        if task.stopped or min(left, moves) < 0:
+            self._end(task, "" if task.stopped else reason)
         else:
-            # a machine that was taken away is no fault of the job's
-            again = _Task(task.number, task.payload, task.left - (reason != MACHINE_LOST))
+            again = replace(task, left=left, moves=moves, held=False, deadline=math.inf)
             self._inbox.waiting.appendleft(again)
 
     def _replace(self, slot: _Slot, reason: str) -> None:
@@ -355,7 +363,7 @@ class Pool:
                 self.stop(task.number)
             else:
                 self._replace(slot, "")
-                self._inbox.items.append((task.number, Ended(self._too_long())))
+                self._end(task, "")
 
     def _too_long(self) -> str:
         return f"timed out after {self._timeout:g} s"

@@ -4,6 +4,7 @@ Everything that matters is a file here, whole or absent: a driver or a node may 
 and whoever goes on needs nothing else.
 
     run.json                   settings of the whole, and how far it is
+    driver.json                which process runs the whole, while it does
     results.json, results.csv  a row for each trial
     trials/NAME/curve.json     its learning curve, written after every epoch, and where it ran
     trials/NAME/run.json       how it ended; absent while it has not
@@ -13,6 +14,7 @@ and whoever goes on needs nothing else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
@@ -22,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from train.files import check_writable, write_json
+from train.files import write_whole
 
 ANSWER = 60.0  # seconds that a remote storage has for its first answer
 STATES = ("last.safetensors", "best.safetensors")  # what a trial needs to go on
@@ -31,7 +33,8 @@ STATES = ("last.safetensors", "best.safetensors")  # what a trial needs to go on
 class Store:
     """A folder by its path, or by a URL that fsspec knows (s3://, gs://, sftp://, file://...).
 
-    Raises ValueError where the URL's protocol is unknown or lacks its package.
+    Raises ValueError where the URL's protocol is unknown or lacks its package. Whatever goes wrong
+    with the storage later is an OSError, in one line.
     """
 
     def __init__(self, place: str) -> None:
@@ -45,6 +48,8 @@ class Store:
             self._files, self._root = fsspec.core.url_to_fs(self.place)
         except Exception as error:  # of fsspec and of the packages behind it
             raise ValueError(f"out: {place} cannot be used ({_line(error)})") from None
+        if "memory" in (self._files.protocol, *self._files.protocol):
+            raise ValueError(f"out: {place} is lost with its process; use a folder or other URL")
 
     @property
     def local(self) -> Path | None:
@@ -52,13 +57,17 @@ class Store:
         return Path(self.place) if self._files is None else None
 
     def check(self) -> None:
-        """ValueError unless files can be made, read and removed there."""
+        """ValueError, in time, unless files can be made, read and removed there."""
+        probe = f".writable-{uuid.uuid4().hex[:8]}"
+
+        def make() -> None:
+            self.write(probe, {})
+            if self.read(probe) != {}:
+                raise OSError("what was written cannot be read")
+            self.remove(probe)
+
         try:
-            if self.local is not None:
-                self.local.mkdir(parents=True, exist_ok=True)
-                check_writable(self.local)
-            else:
-                in_time(self._check_remote, ANSWER)
+            in_time(make, ANSWER)
         except Exception as error:
             raise ValueError(f"out: {self.place} cannot be written ({_line(error)})") from None
 
@@ -66,30 +75,44 @@ class Store:
         """The content of a JSON file; None where it is absent. ValueError where it is no record."""
         try:
             if self.local is not None:
-                text = (self.local / name).read_text()
+                content = (self.local / name).read_bytes()
             else:
-                text = self._files.cat_file(f"{self._root}/{name}").decode()
+                with self._told():
+                    content = self._files.cat_file(f"{self._root}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            content = json.loads(text)
+            known = json.loads(content)
         except (ValueError, RecursionError):
-            content = None
-        if not isinstance(content, dict):
-            raise ValueError(f"{self.place}/{name} is damaged; it is not a JSON object")
-        return content
+            known = None
+        if not isinstance(known, dict):
+            raise ValueError(f"out: {self.place}/{name} is damaged; it is not a JSON object")
+        return known
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """A JSON file, whole or not at all."""
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        self.put(name, lambda path: path.write_text(text))
+
+    def put(self, name: str, fill: Callable[[Path], Any]) -> None:
+        """A file that `fill` writes on this machine, whole or not at all."""
         if self.local is not None:
             path = self.local / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, content)
+            write_whole(path, fill)
             return
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "content.json")
-            write_json(path, content)
+            path = Path(folder, "content")
+            fill(path)
             self._put(path, name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        if self.local is not None:
+            (self.local / name).unlink(missing_ok=True)
+            return
+        with self._told(), contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/{name}")
 
     @contextlib.contextmanager
     def folder(self, name: str) -> Iterator[tuple[Path, Callable[[], None]]]:
@@ -105,7 +128,7 @@ class Store:
         with tempfile.TemporaryDirectory(prefix="vbs-trial-") as place:
             path = Path(place)
             for state in STATES:
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(FileNotFoundError), self._told():
                     self._files.get_file(f"{self._root}/{name}/{state}", str(path / state))
             seen = _stamps(path)
             yield path, lambda: self._save(path, name, seen)
@@ -121,16 +144,44 @@ class Store:
         final = f"{self._root}/{name}"
         above, _, last = final.rpartition("/")
         unfinished = f"{above}/.unfinished-{uuid.uuid4().hex[:8]}-{last}"
-        self._files.makedirs(above, exist_ok=True)
-        self._files.put_file(str(path), unfinished)
-        self._files.mv(unfinished, final)
+        with self._told():
+            self._files.makedirs(above, exist_ok=True)
+            self._files.put_file(str(path), unfinished)
+            self._files.mv(unfinished, final)
 
-    def _check_remote(self) -> None:
-        probe = f".writable-{uuid.uuid4().hex[:8]}"
-        self.write(probe, {})
-        if self.read(probe) != {}:
-            raise OSError("what was written cannot be read")
-        self._files.rm_file(f"{self._root}/{probe}")
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of fsspec and of the packages behind it as an OSError."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            if error.strerror:  # the operating system's, with a number of its own
+                raise
+            raise OSError(errno.EIO, _line(error), self.place) from error
+        except Exception as error:
+            raise OSError(errno.EIO, _line(error), self.place) from error
+
+
+def opened(place: str) -> tuple[Store, dict[str, Any] | None]:
+    """The store of that place and its run.json, None where there is none.
+
+    Raises ValueError, in time and in one line, whatever is wrong.
+    """
+    found: list[tuple[Store, dict[str, Any] | None]] = []
+
+    def look() -> None:
+        store = Store(place)
+        found.append((store, store.read("run.json")))
+
+    try:
+        in_time(look, ANSWER)
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith("out: "):
+            raise
+        raise ValueError(f"out: {place} cannot be read ({_line(error)})") from None
+    return found[0]
 
 
 def in_time(action: Callable[[], None], seconds: float) -> None:

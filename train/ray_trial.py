@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Tell = Callable[[Row], None]
 
+ENDINGS = ("finished", "failed", "stopped", "lost")
+COUNTS = ("epoch", "step", "seconds", "train_loss", "images_per_second")  # of every row
+# of what gloo and NCCL say when a process at the other end is gone
+PEERS = (
+    "gloo", "nccl", "connection reset by peer", "connection closed by peer", "broken pipe",
+)  # fmt: skip
+RECORDED = 10.0  # seconds for the first process to record a failure
+
+
+class Over(Exception):
+    """The trial has ended, by the driver's decision, while its processes still trained."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
@@ -60,8 +72,26 @@ def folder_of(name: str) -> str:
 
 def ending(store: Store, name: str) -> dict[str, Any] | None:
     """How a trial ended; None while it is not over. One that was lost may go on."""
-    ended = store.read(f"{folder_of(name)}/run.json")
-    return None if ended is None or ended["status"] == "lost" else ended
+    path = f"{folder_of(name)}/run.json"
+    ended = store.read(path)
+    if ended is None:
+        return None
+    if ended.get("status") not in ENDINGS or not isinstance(ended.get("outcome"), dict):
+        raise ValueError(f"out: {store.place}/{path} is damaged; it is no record of a trial")
+    return None if ended["status"] == "lost" else ended
+
+
+def learned(store: Store, name: str) -> list[Row]:
+    """The rows of a trial's curve.json; none where it has not begun."""
+    path = f"{folder_of(name)}/curve.json"
+    rows = (store.read(path) or {"rows": []}).get("rows")
+    known = isinstance(rows, list) and all(
+        isinstance(row, dict) and all(isinstance(row.get(field), int | float) for field in COUNTS)
+        for row in rows
+    )
+    if not known:
+        raise ValueError(f"out: {store.place}/{path} is damaged; it is no learning curve")
+    return rows
 
 
 def told(row: Mapping[str, Any]) -> Row:
@@ -98,7 +128,7 @@ def _together(trial: Mapping[str, Any], shared: Share) -> None:
         ),
         run_config=RunConfig(
             name=trial["name"], storage_path=shared.scratch, callbacks=[TuneReportCallback()],
-            failure_config=FailureConfig(max_failures=shared.retries),
+            failure_config=FailureConfig(max_failures=0),  # Tune starts the whole again
         ),
         torch_config=TorchConfig(backend="nccl" if shared.cuda else "gloo"),
     )  # fmt: skip
@@ -121,53 +151,82 @@ def _one_of_several(trial: Mapping[str, Any], shared: Share) -> None:
     data = ray.get(shared.data)
     first = ray.train.get_context().get_world_rank() == 0
     work(
-        trial, data, shared, tell=ray.train.report, device=device, where=_place(), first=first,
-        errors=True,
+        trial, data, shared, tell=ray.train.report, device=device, where=_place(), first=first
     )  # fmt: skip
 
 
 def work(
     trial: Mapping[str, Any], data: Data, shared: Share, *, tell: Tell, device: str,
-    where: Mapping[str, Any], first: bool = True, errors: bool = False,
+    where: Mapping[str, Any], first: bool = True,
 ) -> None:  # fmt: skip
     """Train the trial, from its last checkpoint if there is one, and record how it ended.
 
-    tell    gets `told` of every epoch, after it is on disk.
-    first   whether this process writes.
-    errors  whether exceptions are raised on after they are recorded: the other processes of the
-            trial wait for this one.
+    tell   gets `told` of every epoch, after it is on disk.
+    first  whether this process writes. The others of a trial write nothing.
+
+    What is no fault of the trial's is raised and not recorded, so that it is tried again: a
+    storage that is away or full, another process of the trial that was lost. With several
+    processes a failure is raised on after it is recorded: the others wait for this one.
     """
     import torch
 
     torch.set_num_threads(max(1, int(shared.cpus / shared.workers)))
     store, path = Store(shared.out), folder_of(trial["name"])
-    began = time.monotonic()
+    began, several = time.monotonic(), shared.workers > 1
     with store.folder(path) as (folder, save):
-        report = Teller(store, path, folder, tell, save, where, first)
-        with report:
-            try:
+        report = Teller(store, trial["name"], folder, tell, save, where, first, several)
+        try:
+            with report:
                 result = report.follow(train_by_epochs(
                     Architecture.from_dict(trial["architecture"]), data,
                     Recipe.from_dict(trial["recipe"]), checkpoint=folder, report=report,
                     device=device, workers=shared.loaders,
                 ))  # fmt: skip
-            except Exception as error:
-                text = " ".join(str(error).split())[:300]
-                end(
-                    store,
-                    trial,
-                    shared.settings,
-                    report.rows,
-                    failed=f"{type(error).__name__}: {text}" if text else type(error).__name__,
-                )
-                if errors:
-                    raise
-                return
-        if device != "cpu" and torch.cuda.is_available():
-            torch.cuda.empty_cache()  # a process is kept for the next trial, and shares its GPU
+        except Exception as error:
+            if isinstance(error, OSError | Over) or (several and _of_another(error)):
+                raise
+            _failed(store, trial, shared, report.rows, error, first=first)
+            return
+        finally:
+            if device != "cpu" and torch.cuda.is_available():
+                torch.cuda.empty_cache()  # the process stays for other trials, and shares its GPU
         if first:
             save()
             _finish(store, trial, shared, result, time.monotonic() - began)
+        if several and result.failed:
+            _await_ending(store, trial["name"])
+            raise RuntimeError(result.failed)
+
+
+def _failed(
+    store: Store, trial: Mapping[str, Any], shared: Share, rows: Sequence[Row], error: Exception,
+    *, first: bool,
+) -> None:  # fmt: skip
+    """Record an exception; with several processes, raise it on."""
+    text = " ".join(str(error).split())[:300]
+    if first:
+        failed = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        end(store, trial, shared.settings, rows, failed=failed)
+    if shared.workers > 1:
+        _await_ending(store, trial["name"])
+        raise error
+
+
+def _of_another(error: Exception) -> bool:
+    """Whether an error says that another process of the trial is gone."""
+    from torch import distributed
+
+    text = str(error).lower()
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in PEERS)
+    )
+
+
+def _await_ending(store: Store, name: str) -> None:
+    """Give the first process time to record what all of them met; the error of one ends them."""
+    until = time.monotonic() + RECORDED
+    while ending(store, name) is None and time.monotonic() < until:
+        time.sleep(0.2)
 
 
 def _finish(
@@ -184,7 +243,12 @@ def end(
     store: Store, trial: Mapping[str, Any], settings: Mapping[str, Any], rows: Sequence[Row], *,
     failed: str = "", status: str = "", **outcome: Any,
 ) -> None:  # fmt: skip
-    """Record how a trial ended: finished, failed with its reason, stopped early, or lost."""
+    """Record how a trial ended: finished, failed with its reason, stopped early, or lost.
+
+    Nothing is recorded where it had ended before: its processes may not know it yet.
+    """
+    if ending(store, trial["name"]) is not None:
+        return
     if not outcome:
         outcome = {"steps": rows[-1]["step"], "seconds": rows[-1]["seconds"]} if rows else {}
     content = record.described(
@@ -198,11 +262,11 @@ class Teller(Report):
     """Writes each epoch to the store, then tells the driver; a context manager."""
 
     def __init__(
-        self, store: Store, path: str, folder: Path, tell: Tell, save: Callable[[], None],
-        where: Mapping[str, Any], first: bool,
+        self, store: Store, name: str, folder: Path, tell: Tell, save: Callable[[], None],
+        where: Mapping[str, Any], first: bool, several: bool,
     ) -> None:  # fmt: skip
-        self._store, self._path, self._folder = store, path, folder
-        self._tell, self._save, self._first = tell, save, first
+        self._store, self._name, self._folder = store, name, folder
+        self._tell, self._save, self._first, self._several = tell, save, first, several
         self._where: list[Mapping[str, Any]] = [where]
         self._board: TensorBoard | None = None
         self._begun = False
@@ -218,7 +282,7 @@ class Teller(Report):
     def start(self, steps: int, history: Sequence[Row]) -> None:
         self.rows, self._begun = list(history), True
         if self._first:
-            known = self._store.read(f"{self._path}/curve.json") or {}
+            known = self._store.read(f"{folder_of(self._name)}/curve.json") or {}
             here = {**self._where[0], "after_epoch": len(history)}
             self._where = [*known.get("where", []), here]
             self._write()
@@ -242,6 +306,9 @@ class Teller(Report):
     def _epoch(self, row: Row) -> None:
         self.rows.append(row)
         if self._first:
+            # with several processes Tune's decision to stop does not wait for the next epoch
+            if self._several and ending(self._store, self._name) is not None:
+                raise Over(f"trial {self._name} is over")
             assert self._board is not None
             self._board.add(row)
             write_curves_csv(self._folder, self.rows)
@@ -251,7 +318,7 @@ class Teller(Report):
 
     def _write(self) -> None:
         content = record.finite({"rows": self.rows, "where": self._where})
-        self._store.write(f"{self._path}/curve.json", content)
+        self._store.write(f"{folder_of(self._name)}/curve.json", content)
 
 
 def _place() -> dict[str, Any]:

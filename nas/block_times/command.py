@@ -10,6 +10,7 @@ where there is none. The format of the file, for times of other machines: `nas.b
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -24,6 +25,8 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from nas.block_times.table import FORMAT, Times, block_names, read_times
+from nas.data_space import SMALL
+from nas.settings import SETTINGS
 from nas.storage.cache import default_folder
 from nas.units import parse_seconds, short_seconds
 from search_spaces.catalog import SPACES, one_of, space
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 BATCH = {"latency": 1, "step_time": 32}  # images at a time, unless told
 SECONDS = "60s"  # of measuring
+MOST_ERROR = 0.07  # median, of whole networks; above it a table is warned of
 
 
 def times_for(
@@ -56,7 +60,9 @@ def times_for(
 
     kind   "latency" or "step_time".
     batch  images at a time; None: 1 for a latency, 32 for a training step.
-    say    gets a line when something is measured, on what and how long; stderr by default.
+    say    gets a line when something is measured, on what and how long, and one on the error
+           of the table, measured or found again, with a warning above 7%; stderr by default,
+           where the latter stands once. Of a file it gets nothing.
 
     ValueError where the file is no table of that kind, or settings cannot be.
     """
@@ -74,10 +80,13 @@ def times_for(
     kept = cached_path(space, setting)
     if kept.is_file():
         try:
-            return read_times(kept)
+            times = read_times(kept)
         except ValueError as error:
             (say or _stderr)(f"{error}; it is measured again")
-    return _measured(space, setting, kept, parse_seconds(SECONDS), say or _stderr)
+        else:
+            (say or _once)(_told(times, kept))
+            return times
+    return _measured(space, setting, kept, parse_seconds(SECONDS), say)
 
 
 def cached_path(space: SearchSpace, setting: Setting) -> Path:
@@ -93,24 +102,48 @@ def cached_path(space: SearchSpace, setting: Setting) -> Path:
 
 
 def _measured(
-    space: SearchSpace, setting: Setting, path: Path, seconds: float, say: Callable[[str], None]
-) -> Times:
+    space: SearchSpace, setting: Setting, path: Path, seconds: float,
+    say: Callable[[str], None] | None,
+) -> Times:  # fmt: skip
     """Measure, and keep the table; one that cannot be kept is used all the same."""
     from nas.block_times.measure import measure
 
-    times = measure(space, setting, seconds=seconds, say=say)
+    times = measure(space, setting, seconds=seconds, say=say or _stderr)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         times.write(path)
     except OSError as error:
-        say(f"block times: {path} cannot be written ({error.strerror}); the table is not kept")
+        (say or _stderr)(
+            f"block times: {path} cannot be written ({error.strerror}); the table is not kept"
+        )
+        (say or _once)(_told(times, None))
     else:
-        say(f"block times: {accuracy(times)}; kept in {path}")
+        (say or _once)(_told(times, path))
     return times
 
 
 def _stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+@functools.cache
+def _once(line: str) -> None:
+    """A search asks for its table more than once."""
+    _stderr(line)
+
+
+def _told(times: Times, path: Path | None) -> str:
+    """A line on how far a table can be trusted, and where it is."""
+    error = times.checked.get("median_error")
+    poor = isinstance(error, int | float) and error > MOST_ERROR
+    where = "" if path is None else f"; kept in {path}"
+    again = (
+        f" (more than {MOST_ERROR:.0%}: measure again while the machine does nothing else, by "
+        "python -m nas.block_times)"
+    )
+    return (
+        f"block times: {'warning: ' * poor}{times.kind}: {accuracy(times)}{again * poor}{where}"
+    )
 
 
 def accuracy(times: Times) -> str:
@@ -160,7 +193,7 @@ def _arguments(texts: list[str] | None) -> argparse.Namespace:
     add("--resolution", type=int, default=224, metavar="PX", help="input side (default 224)")
     add("--classes", type=int, default=1000, metavar="N", help="default 1000")
     add("--width", type=float, default=1.0, metavar="X", help="multiplies all channels")
-    add("--small-images", action="store_true", help="fewer strides, for 32 px images")
+    add("--small-images", action="store_true", help="fewer strides (default: up to 64 px)")
     add("--device", default="cpu", metavar="cpu|cuda", help="default cpu")
     add("--threads", type=int, default=1, metavar="N", help="of a CPU (default 1)")
     add("--precision", default="auto", metavar="float32|bfloat16|auto", help="default auto")
@@ -173,6 +206,7 @@ def _arguments(texts: list[str] | None) -> argparse.Namespace:
 def run(texts: list[str] | None = None) -> None:
     """The command: measure, keep, show."""
     given = _arguments(texts)
+    given.small_images |= given.resolution <= SMALL  # as searches have it
     seconds = parse_seconds(given.seconds, what="--seconds")
     one_of("kind", given.kind, MEASURED)
     the_space = space(
@@ -186,7 +220,7 @@ def run(texts: list[str] | None = None) -> None:
     path = cached_path(the_space, setting) if given.out is None else Path(given.out)
     if path.is_dir() or (given.out is not None and not os.access(path.parent, os.W_OK)):
         raise ValueError(f"--out: {path} cannot be written")
-    times = _measured(the_space, setting, path, seconds, _stderr)
+    times = _measured(the_space, setting, path, seconds, None)
     _show(times, the_space, path, given)
 
 
@@ -205,22 +239,38 @@ def _show(times: Times, the_space: SearchSpace, path: Path, given: argparse.Name
     line = f"{short_seconds(times.constant)} + {times.scale:.3f} x the sum of its blocks"
     print(f"a network is predicted as {how.get(str(times.checked.get('fit')), line)}")
     print(f"{accuracy(times)}\n\ntable: {path}\nnext:")
-    for command in _next(path, given, middle):
+    for command in _next(the_space, path, given, middle):
         print(f"  {command}")
 
 
-def _next(path: Path, given: argparse.Namespace, target: str) -> list[str]:
+def _next(
+    the_space: SearchSpace, path: Path, given: argparse.Namespace, target: str
+) -> list[str]:
+    """What to do next; the search goes by this very table."""
+    from nas.block_times.timing import Setting
+
     python = shlex.quote(os.path.relpath(sys.executable) if os.sep in sys.executable else "python")
     form = f"--space {given.space}"
     for name, usual in (("resolution", 224), ("classes", 1000), ("width", 1.0)):
         value = getattr(given, name)
         form += f" --{name} {value}" if value != usual else ""
-    form += " --small-images" * given.small_images
-    table = "" if given.out is None else f" --times {shlex.quote(str(path))}"
+    small = " --small-images" * (given.small_images and given.resolution > SMALL)
+    form += small
+    search = form
+    if the_space.settings != space("efficientnet").settings or given.space != "efficientnet":
+        # no surrogate knows these networks; sides that the images have unasked are told too
+        search = f"--evaluator proxy --data imagefolder:DIR --space {given.space}"
+        search += f" --resolution {given.resolution}"
+        search += f" --width {given.width}" * (given.width != 1.0) + small
+    device, recipe = SETTINGS["device"].default, SETTINGS["recipe"].default
+    usual = Setting(given.kind, BATCH[given.kind], device, recipe=recipe)
+    asked = cached_path(the_space, usual)  # where a search looks that is told no more
+    own = path.is_file() and path.resolve() != asked.resolve()
+    table = f" --times {shlex.quote(str(path))}" * own
     other = "step_time" if given.kind == "latency" else "latency"
     target_name = given.kind.replace("_", "-")
     return [
-        f"{python} -m nas.search {form} --target-{target_name} {target}{table}",
+        f"{python} -m nas.search {search} --target-{target_name} {target}{table}",
         f"{python} -m nas.block_times {form} --kind {other}",
     ]
 

@@ -84,7 +84,8 @@ class Proxy(Evaluator):
 
     recipe    the rest of the training; its epochs, resolution and seed are not used.
     device    as in `train.loop.train`; workers likewise.
-    cache     of what was trained before, by network, data, recipe, fidelity and seed; or None.
+    cache     of what was trained before, by network, data, recipe, fidelity, seed, clock and kind
+              of device; or None.
     clock     seconds; `time.process_time` where other programs take the processor's time.
     """
 
@@ -190,23 +191,35 @@ class Proxy(Evaluator):
                 f"data: {self.data.name} has no {min(missing)!r} in its settings, so its results "
                 "cannot be found again; load it by train.data.load, or use no cache"
             )
-        return identity(architecture, self.recipe, self.fidelity, self.data.settings, seed=seed)
+        return identity(
+            architecture, self.recipe, self.fidelity, self.data.settings, seed=seed,
+            clock=clock_name(self._clock, self._device),
+        )  # fmt: skip
 
 
 def identity(
     architecture: Architecture, recipe: Recipe, fidelity: Fidelity, settings: Mapping[str, Any],
-    *, seed: int,
+    *, seed: int, clock: str,
 ) -> dict[str, Any]:  # fmt: skip
     """Everything that decides an answer, as plain data.
 
     recipe    fitted to the fidelity.
     settings  of the data: its digests, and what it was loaded with (minival, channels, seed).
+    clock     see `clock_name`: seconds of different clocks or devices cannot be compared.
     """
     return {
         "network": json.loads(architecture.to_json()), "recipe": recipe.to_dict(),
         "data": {name: settings[name] for name in ("digests", *LOADED)},
-        "fidelity": asdict(fidelity), "seed": seed,
+        "fidelity": asdict(fidelity), "seed": seed, "clock": clock,
     }  # fmt: skip
+
+
+def clock_name(clock: Callable[[], float], device: str) -> str:
+    """What the seconds of an answer are: "processor" or "wall", and the kind of device."""
+    from train.distributed import pick_device
+
+    kind = "processor" if clock is time.process_time else "wall"
+    return f"{kind} {pick_device(device).type}"
 
 
 def used_images(fidelity: Fidelity, images: int) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nas.evaluators.proxy import Fidelity
 from nas.storage.cache import default_folder, key_of
@@ -13,11 +15,41 @@ from search_spaces.space import SearchSpace
 from train.files import write_json
 from train.recipe import Recipe
 
-VERSION = 1  # of the files; others count as missing
+VERSION = 2  # of the files; others count as missing (1: not scored by the moving average)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much a comparison has tried: networks with all their seeds, and the longest fidelity."""
+
+    networks: int
+    seeds: int
+    longest: Fidelity
+
+    def __str__(self) -> str:
+        return f"{self.networks} networks x {self.seeds} seeds, longest {self.longest}"
+
+    def covers(self, other: Extent) -> bool:
+        """Whether it is in nothing less: trainings of a fidelity, and images and side of the
+        longest."""
+        mine, its = self.longest, other.longest
+        return (
+            self.networks * self.seeds >= other.networks * other.seeds
+            and mine.epochs * mine.share >= its.epochs * its.share
+            and (mine.resolution or math.inf) >= (its.resolution or math.inf)  # 0: not reduced
+        )
+
+
+class Kept(NamedTuple):
+    """An answer and what it comes from."""
+
+    fidelity: Fidelity | None
+    extent: Extent
 
 
 def recommended(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> Fidelity | None:
-    """What the last comparison on this machine found for equal data, space and recipe.
+    """What the comparisons on this machine found for equal data, space and recipe: the last one,
+    or a larger one before it.
 
     digests  of the data, as in `train.data.Data.settings` or `train.survey.Survey`.
     recipe   before it is fitted to a fidelity; its seed does not matter.
@@ -25,25 +57,38 @@ def recommended(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) 
     None where there was no comparison, or nothing was worth using. The limits of the search do not
     count: the comparison should have been made within similar ones.
     """
-    try:
-        content = json.loads(path_of(digests, space, recipe).read_bytes())
-        if content["version"] != VERSION or content["fidelity"] is None:
-            return None
-        return Fidelity.parse(content["fidelity"], epochs=recipe.epochs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+    kept = _read(path_of(digests, space, recipe))
+    return None if kept is None else kept.fidelity
 
 
 def remember(
     found: Fidelity | None, digests: Mapping[str, str], space: SearchSpace, recipe: Recipe,
-    *, details: Mapping[str, Any],
-) -> Path:  # fmt: skip
-    """Keep an answer for `recommended`, with details for a reader; the file. Raises OSError."""
+    *, extent: Extent, details: Mapping[str, Any],
+) -> str:  # fmt: skip
+    """Keep an answer for `recommended`, with details for a reader, unless there is one of a larger
+    comparison (`Extent.covers`).
+
+    What became of another answer, as a sentence; "" where there was none. Raises OSError.
+    """
     path = path_of(digests, space, recipe)
+    before, now = _read(path), Kept(found, extent)
+    if before is not None and not extent.covers(before.extent):
+        return (
+            f"--fidelity auto stays {_shown(before.fidelity)}, of a larger comparison "
+            f"({before.extent}) than this one ({extent}); remove {path} to forget it"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
-    fidelity = None if found is None else str(found)
-    write_json(path, {"version": VERSION, "fidelity": fidelity, **details})
-    return path
+    write_json(path, {
+        "version": VERSION, "fidelity": None if found is None else str(found),
+        "networks": extent.networks, "seeds": extent.seeds, "longest": str(extent.longest),
+        **details,
+    })  # fmt: skip
+    if before is None or before == now:
+        return ""
+    return (
+        f"--fidelity auto is {_shown(found)} now; before it was {_shown(before.fidelity)}, of a "
+        f"comparison of {before.extent}"
+    )
 
 
 def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> Path:
@@ -56,3 +101,21 @@ def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> P
         "choices": space.choices, "recipe": fields,
     }  # fmt: skip
     return default_folder().with_name("fidelity") / f"{key_of(content)}.json"
+
+
+def _read(path: Path) -> Kept | None:
+    """What is kept in a file; None where that is nothing, or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+        counts = content["networks"], content["seeds"]
+        if content["version"] != VERSION or not all(type(each) is int for each in counts):
+            return None
+        text = content["fidelity"]
+        fidelity = None if text is None else Fidelity.parse(text, epochs=0)
+        return Kept(fidelity, Extent(*counts, Fidelity.parse(content["longest"], epochs=0)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _shown(fidelity: Fidelity | None) -> str:
+    return "nothing" if fidelity is None else str(fidelity)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,10 +15,10 @@ import numpy as np
 
 from nas.data_space import space_for
 from nas.evaluators.base import Answer
-from nas.evaluators.proxy import Fidelity, fitted, identity
+from nas.evaluators.proxy import Fidelity, clock_name, fitted, identity
 from nas.fidelity.plan import ladder, longest_of, spread, within, work
 from nas.fidelity.ranks import FEWEST
-from nas.fidelity.trainings import Job, LostWorker, Work, run_all, seconds_per_image
+from nas.fidelity.trainings import Job, LostWorker, Work, clock_of, run_all, seconds_per_image
 from nas.storage.cache import Cache, default_folder, key_of
 from nas.units import parse_quantity
 from search_spaces.catalog import SPACES
@@ -52,7 +53,9 @@ EPILOG = """DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR,
 FILE.zip. A fidelity is written epochs=9,share=0.2,resolution=24 (share of the training images;
 resolution in pixels, else the network's). The folder gets fidelity.json (settings, networks,
 accuracies, correlations, answer) and fidelity.png; finished trainings are kept in
-~/.cache/vision-baseline-search/results and are not repeated by later runs."""
+~/.cache/vision-baseline-search/results and are not repeated by later runs on the same kind of
+device. Accuracies are those of the moving average of the weights; seconds are the processor's, of
+all threads together, or on a GPU those of the clock on the wall."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,13 @@ class Comparison:
     def side(self) -> int:
         """Of the networks' input in pixels, where a fidelity has none of its own."""
         return self.recipe.resolution or self.space.settings["resolution"]
+
+    @property
+    def timed(self) -> Recipe:
+        """The recipe as it is trained, but at the full side, which `work` counts in."""
+        return fitted(
+            self.recipe, replace(self.fidelities[-1], resolution=0), images=self.data.train
+        )
 
     def work(self, job: Job) -> float:
         """See `nas.fidelity.plan.work`."""
@@ -299,8 +309,6 @@ def _devices(name: str) -> list[str]:
 
 def _processors() -> int:
     """That this process may use."""
-    import os
-
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -314,7 +322,7 @@ def _trained(
     from nas.fidelity.report import Progress
 
     cache, jobs = Cache(), comparison.jobs()
-    found = {job: cache.get(_key(comparison, job)) for job in jobs}
+    found = {job: cache.get(_key(comparison, job, devices[0])) for job in jobs}
     answers = {job: answer for job, answer in found.items() if answer is not None}
     missing = [job for job in jobs if job not in answers]
     if not missing:
@@ -323,7 +331,7 @@ def _trained(
     threads = 0 if processes == 1 else max(1, _processors() // processes)
     middle = np.linspace(0, len(comparison.genotypes) - 1, 3).astype(int)
     seconds = seconds_per_image(
-        comparison.space, comparison.genotypes[middle], comparison.recipe,
+        comparison.space, comparison.genotypes[middle], comparison.timed,
         device=devices[0], threads=threads,
     )  # fmt: skip
     progress = Progress(comparison, missing, seconds / min(processes, len(missing)))
@@ -342,15 +350,16 @@ def _trained(
     return answers
 
 
-def _key(comparison: Comparison, job: Job) -> str:
-    """Of a training's result in the cache."""
+def _key(comparison: Comparison, job: Job, device: str) -> str:
+    """Of a training's result in the cache; all devices of a comparison are of one kind."""
     recipe, fidelity = comparison.recipe, comparison.fidelities[job.fidelity]
     # as `train.data.load` is called by the proxy
     settings = {"digests": comparison.data.digests, "minival": recipe.minival,
                 "channels": 3, "seed": 0}  # fmt: skip
     network = comparison.space.decode(comparison.genotypes[job.network])
     recipe = fitted(recipe, fidelity, images=comparison.data.train)
-    return key_of(identity(network, recipe, fidelity, settings, seed=job.seed))
+    clock = clock_name(clock_of(device), device)
+    return key_of(identity(network, recipe, fidelity, settings, seed=job.seed, clock=clock))
 
 
 def _name(comparison: Comparison, job: Job) -> str:

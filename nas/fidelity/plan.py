@@ -7,6 +7,7 @@ import numpy as np
 from nas.evaluators.proxy import Fidelity, used_images
 from nas.history import History
 from nas.objective import Objective
+from nas.opening import EVALUATION
 from nas.search import check_limits
 from nas.strategies.base import sample_fresh
 from search_spaces.space import SearchSpace
@@ -61,7 +62,7 @@ def longest_of(recipe: Recipe, *, images: int) -> Fidelity:
 def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fidelity]:
     """Cheaper fidelities: a third of the epochs, a quarter of the images, 3/4 of the side.
 
-    From about a twelfth to about half of the longest's cost. Shares that leave less than 8 batches
+    From about an eighth to about half of the longest's cost. Shares that leave less than 8 batches
     and sides below 16 px are left out, so that of a tiny data set few may remain.
     """
     third = max(1, round(longest.epochs / 3))
@@ -84,6 +85,7 @@ def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fid
 
 
 def work(fidelity: Fidelity, *, images: int, held: int, side: int) -> float:
-    """What a training costs, in training images of `side` px; an evaluated one counts a third."""
+    """What a training costs, in training images of `side` px; a held out one counts
+    `nas.opening.EVALUATION`: every epoch evaluates the weights and their moving average."""
     share = (fidelity.resolution / side) ** 2 if fidelity.resolution else 1.0
-    return share * fidelity.epochs * (used_images(fidelity, images) + held / 3)
+    return share * fidelity.epochs * (used_images(fidelity, images) + EVALUATION * held)

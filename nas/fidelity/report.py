@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.evaluators.base import Answer
-from nas.fidelity.answers import remember
+from nas.fidelity.answers import Extent, recommended, remember
 from nas.fidelity.picture import draw
 from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, judge
 from nas.fidelity.trainings import Job
@@ -140,21 +140,25 @@ def finish(
         folder / "fidelity.png", lambda path: draw(path, judged, found, table, flops, title=title)
     )
     shutil.rmtree(folder / "unfinished", ignore_errors=True)
-    _keep(folder, settings, comparison, found)
+    _keep(folder, settings, comparison, judged)
     return judged
 
 
 def _keep(
-    folder: Path, settings: Mapping[str, Any], comparison: Comparison, found: Judged | None
+    folder: Path, settings: Mapping[str, Any], comparison: Comparison, judged: Sequence[Judged]
 ) -> None:
-    """The answer, where searches look for it."""
+    """The answer, where searches look for it, unless a larger comparison's is there."""
+    found, longest = answer(judged), judged[-1]
+    extent = Extent(longest.networks, comparison.seeds, longest.fidelity)
     details = {"target_flops": settings["target_flops"], "space": comparison.space.name,
                "data": settings["data"], "comparison": str(folder.resolve())}  # fmt: skip
     try:
-        remember(
+        said = remember(
             None if found is None else found.fidelity, comparison.data.digests, comparison.space,
-            comparison.recipe, details=details,
+            comparison.recipe, extent=extent, details=details,
         )  # fmt: skip
+        if said:
+            print(f"nas.fidelity: {said}", file=sys.stderr)
     except OSError as error:
         print(f"nas.fidelity: not kept for --fidelity auto: {error.filename}: {error.strerror}",
               file=sys.stderr)  # fmt: skip
@@ -287,7 +291,10 @@ def next_commands(
     """What to do next, as commands that can be pasted."""
     words = ["nas.fidelity" if found is None else "nas.search", "--data", settings["data"]]
     if found is not None:
-        words += ["--evaluator", "proxy", "--fidelity", "auto"]
+        # by its name where another answer was kept, or none could be
+        kept = recommended(comparison.data.digests, comparison.space, comparison.recipe)
+        text = "auto" if kept == found.fidelity else str(found.fidelity)
+        words += ["--evaluator", "proxy", "--fidelity", text]
     words += ["--space", settings["space"], "--resolution", str(settings["resolution"])]
     if settings["width"] != 1:
         words += ["--width", f"{settings['width']:g}"]

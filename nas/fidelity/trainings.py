@@ -12,7 +12,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -65,17 +65,25 @@ class Work:
     folder: Path
 
     def proxy(self) -> Proxy:
-        """The evaluator that trains; seconds are those of the processor where that is one thread,
-        which other programs hardly change."""
+        """The evaluator that trains, with the threads and the clock of the comparison."""
         import torch
 
         if self.threads:
             torch.set_num_threads(self.threads)
-        alone = self.device == "cpu" and torch.get_num_threads() == 1
         return load_proxy(
             self.data, self.recipe, self.fidelity, root=self.root, device=self.device,
-            cache=Cache(self.cache), clock=time.process_time if alone else time.perf_counter,
+            cache=Cache(self.cache), clock=clock_of(self.device),
         )  # fmt: skip
+
+
+def clock_of(device: str) -> Callable[[], float]:
+    """What trainings are timed by.
+
+    On a CPU the processor's time (of all threads together), which other programs and the other
+    trainings hardly change, and which does not depend on how many run at once: a comparison that
+    goes on with other --workers finds its results. A GPU's work is in no process's time.
+    """
+    return time.process_time if device == "cpu" else time.perf_counter
 
 
 def trained(work: Work) -> Answer:
