@@ -58,7 +58,10 @@ def search(args: Any, name: str) -> Path:
         return folder
     begin = [*COMMON, *SEARCHES[name], "--data", args.data, "--fidelity", FIDELITY,
              "--workers", str(args.processes)]  # fmt: skip
-    words = ["--resume"] if (folder / "study.db").exists() else begin
+    begun = (folder / "study.db").exists()
+    if not begun:  # what an interruption before that has left holds nothing
+        shutil.rmtree(folder, ignore_errors=True)
+    words = ["--resume"] if begun else begin
     command = [sys.executable, "-m", "nas.search", *words, "--out", str(folder)]
     if subprocess.run(command).returncode:
         raise ValueError(f"{name}: the search failed; see above")
