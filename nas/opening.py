@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.asha import Asha
-from nas.evaluators.proxy import Proxy, image_seconds, used_images
+from nas.evaluators.proxy import EVALUATION, Proxy, image_seconds, used_images
 from nas.history import History
 from nas.strategies.base import feasible_share, sample_fresh
 from nas.units import short, short_seconds
@@ -18,9 +18,6 @@ from search_spaces.architecture import Architecture
 
 if TYPE_CHECKING:
     from nas.measured import Measuring, Search
-
-EVALUATION = 2 / 3  # what an image costs to be scored twice (weights and their average), beside
-# being trained on
 
 
 def opening(folder: Path, search: Search, study: str) -> None:

@@ -141,9 +141,7 @@ def _told(times: Times, path: Path | None) -> str:
         f" (more than {MOST_ERROR:.0%}: measure again while the machine does nothing else, by "
         "python -m nas.block_times)"
     )
-    return (
-        f"block times: {'warning: ' * poor}{times.kind}: {accuracy(times)}{again * poor}{where}"
-    )
+    return f"block times: {'warning: ' * poor}{times.kind}: {accuracy(times)}{again * poor}{where}"
 
 
 def accuracy(times: Times) -> str:
@@ -243,36 +241,35 @@ def _show(times: Times, the_space: SearchSpace, path: Path, given: argparse.Name
         print(f"  {command}")
 
 
-def _next(
-    the_space: SearchSpace, path: Path, given: argparse.Namespace, target: str
-) -> list[str]:
-    """What to do next; the search goes by this very table."""
-    from nas.block_times.timing import Setting
-
+def _next(the_space: SearchSpace, path: Path, given: argparse.Namespace, target: str) -> list[str]:
+    """What to do next, as commands; the search goes by this very table."""
     python = shlex.quote(os.path.relpath(sys.executable) if os.sep in sys.executable else "python")
     form = f"--space {given.space}"
     for name, usual in (("resolution", 224), ("classes", 1000), ("width", 1.0)):
         value = getattr(given, name)
         form += f" --{name} {value}" if value != usual else ""
     small = " --small-images" * (given.small_images and given.resolution > SMALL)
-    form += small
-    search = form
-    if the_space.settings != space("efficientnet").settings or given.space != "efficientnet":
-        # no surrogate knows these networks; sides that the images have unasked are told too
-        search = f"--evaluator proxy --data imagefolder:DIR --space {given.space}"
-        search += f" --resolution {given.resolution}"
-        search += f" --width {given.width}" * (given.width != 1.0) + small
-    device, recipe = SETTINGS["device"].default, SETTINGS["recipe"].default
-    usual = Setting(given.kind, BATCH[given.kind], device, recipe=recipe)
-    asked = cached_path(the_space, usual)  # where a search looks that is told no more
-    own = path.is_file() and path.resolve() != asked.resolve()
+    search = form + small
+    if given.space != "efficientnet" or the_space.settings != space("efficientnet").settings:
+        # which no surrogate knows; unasked, such a search takes classes and side of its images
+        search = f"--evaluator proxy --data imagefolder:DIR --space {given.space} --resolution "
+        search += f"{given.resolution}{f' --width {given.width}' * (given.width != 1.0)}{small}"
+    own = path.is_file() and path.resolve() != _looked_for(the_space, given.kind).resolve()
     table = f" --times {shlex.quote(str(path))}" * own
     other = "step_time" if given.kind == "latency" else "latency"
     target_name = given.kind.replace("_", "-")
     return [
         f"{python} -m nas.search {search} --target-{target_name} {target}{table}",
-        f"{python} -m nas.block_times {form} --kind {other}",
+        f"{python} -m nas.block_times {form}{small} --kind {other}",
     ]
+
+
+def _looked_for(the_space: SearchSpace, kind: str) -> Path:
+    """The table that a search takes which is told nothing but its space and target."""
+    from nas.block_times.timing import Setting
+
+    device, recipe = SETTINGS["device"].default, SETTINGS["recipe"].default
+    return cached_path(the_space, Setting(kind, BATCH[kind], device, recipe=recipe))
 
 
 def main(texts: list[str] | None = None) -> int:

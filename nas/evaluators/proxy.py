@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 LOADED = ("minival", "channels", "seed")  # settings of `train.data.load` that change its images
 
 
+# what an image costs to be scored twice (weights and their average), beside being trained on
+EVALUATION = 2 / 3
 AVERAGE = 0.98  # decay of the moving average of the weights, where the recipe has none
 
 

@@ -53,7 +53,8 @@ def _curves(
             panel.plot(steps, accuracy, style, c=mapped.to_rgba(millions[number]), lw=1.2,
                        marker=".", ms=4)  # fmt: skip
     figure.colorbar(mapped, ax=panel, label="FLOPs: multiply-adds of one image, in millions")
-    panel.set(xlabel="epoch (dashed: further seeds)", ylabel="minival accuracy (%)",
+    panel.set(xlabel="epoch (dashed: further seeds)",
+              ylabel="minival accuracy of averaged weights (%)",
               title=f"the longest: {longest.fidelity}")  # fmt: skip
     panel.xaxis.get_major_locator().set_params(integer=True)
 

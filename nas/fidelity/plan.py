@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nas.evaluators.proxy import Fidelity, used_images
+from nas.evaluators.proxy import EVALUATION, Fidelity, used_images
 from nas.history import History
 from nas.objective import Objective
-from nas.opening import EVALUATION
 from nas.search import check_limits
 from nas.strategies.base import sample_fresh
 from search_spaces.space import SearchSpace
@@ -86,6 +85,6 @@ def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fid
 
 def work(fidelity: Fidelity, *, images: int, held: int, side: int) -> float:
     """What a training costs, in training images of `side` px; a held out one counts
-    `nas.opening.EVALUATION`: every epoch evaluates the weights and their moving average."""
+    `nas.evaluators.proxy.EVALUATION`: every epoch evaluates the weights and their moving average."""
     share = (fidelity.resolution / side) ** 2 if fidelity.resolution else 1.0
     return share * fidelity.epochs * (used_images(fidelity, images) + EVALUATION * held)

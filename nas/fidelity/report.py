@@ -226,7 +226,8 @@ def closing(
     console.print(_rungs(longest))
     console.print(
         "tau: Kendall's, rho: Spearman's; the longest's with itself is the seed floor; sd in "
-        "points of accuracy.\n"
+        "points of accuracy,\nwhich is that of the moving average of the weights; seconds are the "
+        "processor's, of a GPU the wall clock's.\n"
         f"{longest.networks} networks are few: fidelities whose intervals overlap cannot be "
         f"told apart.\nrule: {RULE}.\nanswer: {_verdict(found, longest)}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from nas.block_times.cover import cover
 from nas.block_times.measure import calibrated, errors, kendall_tau, measure, shares
 from nas.block_times.table import Times, block_name, block_names, read_times
 from nas.block_times.timing import Setting, Subject, images_for, segments
+from nas.command import run as search
 from nas.objective import Objective
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.catalog import SPACES, space, zoo
@@ -331,7 +333,9 @@ def test_tables_are_measured_once_for_each_setting(
     first = ask()
     assert ask() == first
     assert len(measurements) == 1
+    assert said[0] == said[1]  # when it is measured, and when it is found again
     assert "median error is 5.0%" in said[0]
+    assert "warning" not in said[0]
     ask(batch=8)
     ask(threads=2)
     ask(kind="step_time")
@@ -346,6 +350,23 @@ def test_tables_are_measured_once_for_each_setting(
     assert "measured again" in said[-2]
 
 
+def test_a_table_that_predicts_badly_is_warned_of_whenever_it_is_used(
+    measurements: list[Setting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poor = errors(np.array([0.01, 0.02, 0.03]), np.array([0.011, 0.022, 0.03]))
+    table = made_up(space("efficientnet"), checked=poor)
+    monkeypatch.setattr(block_times_measure, "measure", lambda *_, **__: table)
+    said: list[str] = []
+    for _ in range(2):
+        assert times_for(space("efficientnet"), kind="latency", say=said.append) == table
+    assert len(said) == 2
+    for line in said:
+        assert line.startswith("block times: warning: latency: on 3 other networks")
+        assert "median error is 10.0%" in line
+        assert "more than 7%: measure again" in line
+        assert "\n" not in line
+
+
 def test_a_table_that_cannot_be_kept_is_used(
     measurements: list[Setting], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -353,7 +374,8 @@ def test_a_table_that_cannot_be_kept_is_used(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     said: list[str] = []
     assert times_for(space("efficientnet"), kind="latency", say=said.append).kind == "latency"
-    assert "the table is not kept" in said[-1]
+    assert "the table is not kept" in said[-2]
+    assert "median error" in said[-1]
 
 
 def test_the_command_shows_table_accuracy_and_what_is_next(
@@ -375,8 +397,39 @@ def test_the_command_shows_table_accuracy_and_what_is_next(
     ):
         assert part in shown  # fmt: skip
     assert main(["--resolution", "64"]) == 0  # kept where times_for looks
-    times_for(space("efficientnet", resolution=64), kind="latency")
+    times_for(space("efficientnet", resolution=64, small_images=True), kind="latency")
     assert len(measurements) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], False), (["--kind", "step_time"], False), (["--threads", "2"], True),
+        (["--batch", "8"], True), (["--precision", "bfloat16"], True),
+        (["--recipe", "efficientnet", "--kind", "step_time"], True),
+        (["--out", "OUT"], True),
+    ],
+)  # fmt: skip
+def test_the_search_that_is_told_of_uses_the_table(
+    arguments: list[str], named: bool, measurements: list[Setting], tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:  # fmt: skip
+    out = str(tmp_path / "my times.json")
+    assert main([out if word == "OUT" else word for word in arguments]) == 0
+    line = next(x for x in capsys.readouterr().out.splitlines() if "nas.search" in x)
+    words = shlex.split(line)
+    assert ("--times" in words) == named
+    folder = str(tmp_path / "search")
+    assert search([*words[words.index("nas.search") + 1 :], "--budget", "9", "--out", folder]) == 0
+    assert len(measurements) == 1
+
+
+def test_a_search_for_which_there_is_no_surrogate_is_one_by_training(
+    measurements: list[Setting], capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["--space", "compact", "--resolution", "32", "--classes", "10"]) == 0
+    shown = capsys.readouterr().out
+    assert "--evaluator proxy --data imagefolder:DIR --space compact --resolution 32 --t" in shown
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy import stats
 
 from nas.data_space import space_for
 from nas.evaluators.base import Answer, Point
-from nas.evaluators.proxy import Fidelity
+from nas.evaluators.proxy import Fidelity, Proxy
 from nas.fidelity import report as fidelity_report
-from nas.fidelity.answers import path_of, recommended, remember
+from nas.fidelity.answers import Extent, path_of, recommended, remember
 from nas.fidelity.command import run as main
 from nas.fidelity.plan import ladder, longest_of, spread, within, work
 from nas.fidelity.ranks import Estimate, answer, estimate, judge, kendall, spearman
@@ -30,8 +32,8 @@ from nas.storage.cache import default_folder
 from search_spaces.catalog import space
 from tests.nas.toys import tiny_space
 from tests.train import toys
-from train.recipe import preset
-from train.survey import Survey
+from train.recipe import Recipe, preset
+from train.survey import Survey, survey
 
 LONG, SHORT = Fidelity(4), Fidelity(2)
 FOUND = {"train": "12ab"}
@@ -204,29 +206,69 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+def keep(found: Fidelity | None, extent: Extent | None = None) -> str:
+    """Remember an answer for FOUND, of 12 networks and 2 seeds unless told."""
+    extent = extent or Extent(12, 2, LONG)
+    return remember(
+        found, FOUND, small_space(), preset("proxy"), extent=extent, details={"why": "a test"}
+    )
+
+
 def test_an_answer_is_found_for_equal_data_space_and_recipe_only() -> None:
     the_space, recipe = small_space(), preset("proxy")
     assert recommended(FOUND, the_space, recipe) is None
-    remember(SHORT, FOUND, the_space, recipe, details={"why": "a test"})
+    assert keep(SHORT) == ""
     assert recommended(FOUND, the_space, recipe) == SHORT
     assert recommended(FOUND, the_space, replace(recipe, seed=7)) == SHORT
     assert recommended({"train": "34cd"}, the_space, recipe) is None
     assert recommended(FOUND, small_space(width=1.0), recipe) is None
     assert recommended(FOUND, the_space, replace(recipe, lr=0.1)) is None
-    remember(None, FOUND, the_space, recipe, details={})
+    assert keep(None).startswith(f"--fidelity auto is nothing now; before it was {SHORT}")
     assert recommended(FOUND, the_space, recipe) is None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"version": 1, "fidelity": 3}', '{"version": 1, "fidelity": "x"}',
-             '{"version": 99, "fidelity": "epochs=3"}', "[" * 100_000],
+    ("extent", "replaces"),
+    [
+        (Extent(12, 2, LONG), True),
+        (Extent(8, 3, LONG), True),
+        (Extent(20, 3, Fidelity(10)), True),
+        (Extent(20, 3, Fidelity(8, 0.5)), True),
+        (Extent(11, 2, LONG), False),
+        (Extent(4, 5, Fidelity(30)), False),
+        (Extent(200, 20, SHORT), False),
+        (Extent(200, 20, Fidelity(4, 0.5)), False),
+        (Extent(200, 20, Fidelity(4, 1.0, 16)), False),
+    ],
+)
+def test_a_quick_comparison_replaces_no_larger_one(extent: Extent, replaces: bool) -> None:
+    assert keep(SHORT) == ""
+    assert keep(SHORT) == ""  # the same again
+    said = keep(Fidelity(1), extent)
+    assert recommended(FOUND, small_space(), preset("proxy")) == (
+        Fidelity(1) if replaces else SHORT
+    )
+    assert f"--fidelity auto {'is epochs=1' if replaces else 'stays epochs=2'}" in said
+    assert "12 networks x 2 seeds, longest epochs=4,share=1" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fidelity": 3}, {"fidelity": "x"}, {"version": 99}, {"networks": "12"}, {"seeds": None},
+        {"longest": 3}, {"longest": "share=1"}, "", "[]", "{}", "[" * 100_000,
+    ],
 )  # fmt: skip
-def test_a_damaged_answer_counts_as_none(text: str) -> None:
+def test_a_damaged_answer_counts_as_none(changes: Any) -> None:
+    keep(SHORT)
     path = path_of(FOUND, small_space(), preset("proxy"))
     assert path.parent.parent == default_folder().parent
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
+    sound = json.loads(path.read_text())
+    path.write_text(changes if isinstance(changes, str) else json.dumps(sound | changes))
     assert recommended(FOUND, small_space(), preset("proxy")) is None
+    assert keep(SHORT, Extent(4, 2, SHORT)) == ""
+    assert recommended(FOUND, small_space(), preset("proxy")) == SHORT
 
 
 def pictures(folder: Path, *, classes: int = 3, each: int = 24) -> str:
@@ -251,6 +293,7 @@ QUICK = (
 def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     data, out = pictures(tmp_path / "data"), str(tmp_path / "out")
     told = fidelity_report.Progress.update
     ended: list[Job] = []
@@ -272,14 +315,29 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
     assert "13 trainings (3 more are known already): about 0:" in said.err
     assert "answer: " in said.out
     assert {path.name for path in Path(out).iterdir()} == {"fidelity.json", "fidelity.png"}
-    check_record(json.loads(Path(out, "fidelity.json").read_text()), data)
+    record = json.loads(Path(out, "fidelity.json").read_text())
+    check_record(record, data)
+    check_that_a_larger_one_stays(record, data, capsys)
+
+
+def check_that_a_larger_one_stays(
+    record: dict[str, Any], data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same again trains nothing, and does not replace what more networks have shown."""
+    recipe = Recipe.from_dict(record["settings"]["fields"])
+    digests = survey(data, minival=recipe.minival).digests
+    asked = (digests, small_space(), recipe)
+    remember(Fidelity(7), *asked, extent=Extent(9, 2, LONG), details={})
+    assert main(["--data", data, *QUICK]) == 0
+    said = capsys.readouterr()
+    assert "--fidelity auto stays epochs=7,share=1, of a larger comparison (9 netw" in said.err
+    assert "left: " not in said.err
+    assert "--fidelity auto" not in said.out
+    assert recommended(*asked) == Fidelity(7)
 
 
 def check_record(record: dict[str, Any], data: str) -> None:
     """What the comparison wrote, against itself and what a search would read."""
-    from train.recipe import Recipe
-    from train.survey import survey
-
     outcome = record["outcome"]
     assert record["status"] == "finished"
     assert [each["fidelity"] for each in outcome["fidelities"]] == [
@@ -315,7 +373,25 @@ def test_processes_answer_as_this_one_does_and_a_lost_one_is_told(tmp_path: Path
         os.kill(process.pid or 0, signal.SIGKILL)
     with pytest.raises(LostWorker, match="try fewer --workers"):
         list(ends)
-    assert set(multiprocessing.active_children()) <= before
+    soon = time.monotonic() + 60
+    while not set(multiprocessing.active_children()) <= before:
+        assert time.monotonic() < soon
+        time.sleep(0.05)
+
+
+def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((_, asked),) = works(pictures(tmp_path / "data"), tmp_path, 1)
+    network = small_space().decode(asked.genotype)
+    mine = asked.proxy()
+    wall = Proxy(mine.data, asked.recipe, SHORT, device="cpu")
+    named = [each.identity(network, 0)["clock"] for each in (mine, wall)]
+    monkeypatch.setattr("train.distributed.pick_device", lambda device: torch.device(device))
+    on_gpu = Proxy(mine.data, asked.recipe, SHORT, device="cuda:1")
+    named.append(on_gpu.identity(network, 0)["clock"])
+    assert named == ["processor cpu", "wall cpu", "wall cuda"]
+    assert mine.identity(network, 0) == {**wall.identity(network, 0), "clock": "processor cpu"}
 
 
 @pytest.mark.parametrize(
