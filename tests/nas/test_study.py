@@ -89,7 +89,7 @@ def test_a_reader_finds_options_costs_and_results(url: str) -> None:
     attributes = dict(trial.user_attrs)
     assert attributes.pop("driver") == study.driver
     assert attributes == {
-        **cost, "strategy": "random", "seed": 0, "architecture": space.decode(genotype).key,
+        **cost, "seed": 0, "architecture": space.decode(genotype).key,
         "accuracy": 71.5, "accuracy std": 0.25, "seconds": 60.0, "fidelity": 1.0,
     }  # fmt: skip
     assert trial.datetime_complete >= trial.datetime_start
