@@ -2,8 +2,8 @@
 # Trains many networks on nodes of a Slurm cluster: one Ray for the length of the job.
 #   sbatch cluster/slurm.sh --architectures nets.json --data imagefolder:/shared/images --out /shared/runs/a
 # All arguments go to train.ray_tune. Project, environment, data and --out lie on a file system that
-# all nodes share. A job that Slurm ends is gone on with by the same sbatch: what is finished is not
-# trained again.
+# all nodes share. A job that Slurm ends is gone on with by the same sbatch, as it names the same
+# --out: what is finished is not trained again.
 #SBATCH --job-name=ray-tune
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -15,25 +15,43 @@
 set -euo pipefail
 
 cd "${SLURM_SUBMIT_DIR:?run this by sbatch}"
+if [[ " $* " != *" --out"[\ =]* ]]; then
+    echo "slurm.sh: --out is missing; give a folder that all nodes share" >&2
+    exit 2
+fi
 python=${PYTHON:-python}
 # absent where the partition has no GPUs
 gpus=${SLURM_GPUS_ON_NODE:-0}
-# a port of the job's own: several jobs may share a node
-port=$((10000 + SLURM_JOB_ID % 20000))
+# a port of the job's own, as several jobs may share a node; Ray's workers use 10002 to 19999
+port=$((20000 + SLURM_JOB_ID % 10000))
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
-# the network address of the head, where a name may have several
-address=$(srun --nodes=1 --ntasks=1 -w "$head" hostname --ip-address | awk '{print $1}'):$port
+# the network address of the head: a name may have several, on Debian also one of loopback alone
+ip=$(srun --nodes=1 --ntasks=1 -w "$head" \
+    bash -c '{ hostname --ip-address || true; hostname --all-ip-addresses; } | tr " " "\n"' |
+    awk '/^[0-9.]+$/ && !/^127[.]/ && !found { print; found = 1 }')
+address=${ip:?the head has no network address}:$port
 export RAY_USAGE_STATS_ENABLED=0
 
 start() {  # node, arguments of ray start
-    srun --nodes=1 --ntasks=1 --overlap -w "$1" "$python" -m ray.scripts.scripts start \
+    srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --overlap -w "$1" \
+        "$python" -m ray.scripts.scripts start \
         --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="$gpus" --disable-usage-stats --block \
         "${@:2}" >"ray-$SLURM_JOB_ID-$1.log" 2>&1 &
 }
 
-start "$head" --head --node-ip-address="${address%:*}" --port="$port" --include-dashboard=false
+answers() { (exec 3<>"/dev/tcp/$ip/$port") 2>/dev/null; }
+
+start "$head" --head --node-ip-address="$ip" --port="$port" --include-dashboard=false
+for ((second = 0; second < 180; second++)); do
+    if answers; then break; fi
+    sleep 1
+done
+if ! answers; then
+    echo "slurm.sh: no Ray answers at $address; see ray-$SLURM_JOB_ID-$head.log" >&2
+    exit 1
+fi
 for node in "${nodes[@]:1}"; do
     start "$node" --address="$address"
 done

@@ -6,7 +6,7 @@ import argparse
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from train.data import Data
 
 PLACES = ("imagefolder", "parquet")
-# these may differ when a run goes on; those not given again are as they were
-HOW = (
-    "address", "gpus_per_trial", "cpus_per_trial", "loaders", "max_concurrent", "retries",
-)  # fmt: skip
 
 
 def asked_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -48,15 +44,31 @@ def asked_settings(args: argparse.Namespace) -> dict[str, Any]:
                 "network": label, "architecture": json.loads(architecture.to_json()),
                 "recipe": one.to_dict(),
             })  # fmt: skip
+    _check_scheduler(args, scheduler, trials)
     channels = {trial["architecture"]["in_channels"] for trial in trials}
     if len(channels) > 1:
         raise ValueError("architectures: some take colour images and some grey; train them apart")
     return {
-        "data": _absolute(args.data), "data_root": args.data_root, "minival": base.minival,
+        **places(args), "minival": base.minival,
         "split_seed": base.seed, "workers": args.workers_per_trial or 1, "scheduler": scheduler,
         "grace": args.grace or 1, "factor": args.factor or 4.0, "trials": trials,
         "asked": hashlib.sha256(json.dumps(trials).encode()).hexdigest()[:16],
     }  # fmt: skip
+
+
+def _check_scheduler(
+    args: argparse.Namespace, scheduler: str, trials: Sequence[dict[str, Any]]
+) -> None:
+    if scheduler == "fifo":
+        for name in ("grace", "factor"):
+            if getattr(args, name) is not None:
+                raise ValueError(
+                    f"--{name}: fifo stops nothing early; leave it out, or add --scheduler asha"
+                )
+        return
+    epochs = max(trial["recipe"]["epochs"] for trial in trials)
+    if args.grace is not None and args.grace > epochs:
+        raise ValueError(f"--grace: {args.grace} is more than the {epochs} epochs; use fewer")
 
 
 def _named(args: argparse.Namespace, network: str) -> argparse.Namespace:
@@ -97,39 +109,21 @@ def _listed(text: str) -> list[Any] | None:
     return content if isinstance(content, list) else None
 
 
+def places(args: argparse.Namespace) -> dict[str, str | None]:
+    """Where the images are, by paths that mean the same in every process."""
+    root = args.data_root
+    return {
+        "data": _absolute(args.data) if args.data is not None else None,
+        "data_root": str(Path(root).absolute()) if root is not None else None,
+    }
+
+
 def _absolute(data: str) -> str:
     """The data set by a path that means the same in every process."""
     kind, colon, place = data.partition(":")
     if colon and kind in PLACES:
         return f"{kind}:{Path(place).absolute()}"
     return str(Path(data).absolute()) if data.endswith(".zip") else data
-
-
-def settings_of(
-    args: argparse.Namespace, known: Mapping[str, Any] | None, asked: dict[str, Any] | None
-) -> dict[str, Any]:
-    """The settings to go by; ValueError where the store holds another run than is asked for."""
-    if known is None:
-        if asked is None:
-            raise ValueError(
-                f"resume: there is no run.json in {args.out}" if args.out
-                else "resume: which run? give its place as --out"
-            )  # fmt: skip
-        return asked
-    settings = known.get("settings")
-    if not isinstance(settings, dict) or "split_seed" not in settings:
-        raise ValueError(f"out: {args.out} holds a run of another kind; choose another --out")
-    for name, value in (asked or {}).items():
-        if name != "trials" and json.loads(json.dumps(value)) != settings[name]:
-            what = "networks or recipes" if name == "asked" else name
-            raise ValueError(
-                f"out: {args.out} holds a run with other {what}; go on with it by --resume "
-                "alone, or choose another --out"
-            )
-    for name in HOW:
-        if getattr(args, name) is None:
-            setattr(args, name, settings["how"][name])
-    return settings
 
 
 def fitted_data(settings: dict[str, Any], *, resumed: bool) -> Data:
@@ -148,6 +142,7 @@ def fitted_data(settings: dict[str, Any], *, resumed: bool) -> Data:
         raise ValueError("--scheduler: asha needs images held out; use --set minival=0.1")
     if resumed:
         check_same(settings["data_settings"], data)
+        settings["data_settings"] = data.settings  # they may have moved
         return data
     whole: dict[str, dict[str, Any]] = {}
     for trial in trials:

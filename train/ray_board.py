@@ -152,10 +152,9 @@ def percent(value: float | None) -> str:
 
 
 def outcome(
-    trial: Mapping[str, Any], curve: Mapping[str, Any] | None, ended: Mapping[str, Any] | None
+    trial: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ended: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """A trial's row of the results, from its curve.json and run.json (None where absent)."""
-    rows = (curve or {}).get("rows", [])
+    """A trial's row of the results, from its learning curve and its run.json (None: absent)."""
     tops = [row[name] for row in rows for name in ("val_top1", "ema_top1")
             if row.get(name) is not None]  # fmt: skip
     result = (ended or {}).get("outcome", {})

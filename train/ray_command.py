@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from train import record
 from train.command import Parser
-from train.files import empty_folder, write_whole
-from train.ray_asked import HOW, asked_settings, fitted_data, settings_of
+from train.files import empty_folder
+from train.ray_asked import fitted_data
 from train.ray_connect import (
     check_fits,
     connect,
@@ -22,7 +22,9 @@ from train.ray_connect import (
     total,
     wait_for_nodes,
 )
-from train.ray_store import Store
+from train.ray_kept import HOW, asked_or_none, settings_of
+from train.ray_owner import owned
+from train.ray_store import Store, opened
 from train.recipe import PRESETS
 
 if TYPE_CHECKING:
@@ -31,9 +33,12 @@ if TYPE_CHECKING:
 
 EPILOG = """FILE is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
 nas.search, or a list of either. DATA is as in train.run. On a laptop this starts a Ray of its
-own; on a node of a cluster, add --address auto. The same command again, or --resume --out DIR,
-goes on with what is not finished. The folder gets results.json, results.csv and a folder for
-each trial, as train.run leaves it."""
+own; on a node of a cluster, add --address auto. --resume --out PLACE goes on with what is not
+finished, as does the same command again if it names --out. PLACE gets run.json, results.json and
+results.csv, driver.json while it runs, and for each trial trials/NAME/ with best.safetensors
+(weights), last.safetensors (to go on), curve.json, curves.csv, tensorboard/, and run.json once
+it is over."""
+WAITING = 32  # trials of several processes that wait for nodes at most, unless asked for
 
 
 def run(argv: list[str] | None = None) -> int:
@@ -79,31 +84,35 @@ def _parser() -> Parser:
     add("--grace", type=int, metavar="EPOCHS", help="of asha: its first rung (default 1)")
     add("--factor", type=float, metavar="X", help="of asha: one of so many goes on at each rung "
         "(default 4)")  # fmt: skip
-    add("--max-concurrent", type=int, metavar="N", help="trials at once (default: all that fit)")
+    add("--max-concurrent", type=int, metavar="N", help="trials at once (default: all that fit; of "
+        f"several workers at most {WAITING}, or what fits at first)")  # fmt: skip
     add("--retries", type=int, metavar="N", help="times a trial goes on after its node "
         "or process was lost (default 3)")  # fmt: skip
     add("--address", metavar="HOST:PORT", help="a Ray cluster, auto, or local (default)")
     add("--nodes", type=int, metavar="N", help="wait until so many nodes of it are there")
     add("--out", metavar="PLACE", help="folder or URL for checkpoints and results; with several "
         "nodes one that all of them share (default: a new runs/tune-N)")  # fmt: skip
-    add("--resume", action="store_true", help="go on with the trials in --out")
+    add("--resume", action="store_true", help="go on with the trials in --out; only --data, for "
+        "images that moved, and how it runs may be given again")  # fmt: skip
     add("--data-root", metavar="DIR", help="where named data sets are kept")
     return parser
 
 
 def _run(args: argparse.Namespace) -> int:
-    asked = None if args.resume and not args.architectures else asked_settings(args)
     _check_numbers(args)
+    asked = asked_or_none(args)
     if args.address is not None:
         probe(args.address)
-    store = Store(args.out) if args.out else None
-    known = store.read("run.json") if store is not None else None
+    if args.out is None:
+        return _with_data(args, settings_of(args, None, asked), None, resumed=False)
+    store, known = opened(args.out)
     settings = settings_of(args, known, asked)
-    if store is not None:
-        store.check()
-    if store is not None and known is not None and not _left(store, settings):
-        return _close(store, settings, "finished")
-    return _with_data(args, settings, store, resumed=known is not None)
+    _check_numbers(args)  # those that were in run.json
+    store.check()
+    with owned(store):
+        if known is not None and not _left(store, settings):
+            return _close(store, settings, "finished")
+        return _with_data(args, settings, store, resumed=known is not None)
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
@@ -118,6 +127,8 @@ def _check_numbers(args: argparse.Namespace) -> None:
             raise ValueError(f"{option}: {value} is not allowed; use at least {low}")
     if args.out == "":
         raise ValueError("out: the name of the folder is empty")
+    if args.nodes is not None and args.address in (None, "local"):
+        raise ValueError("--nodes: there are no nodes to wait for; add --address auto")
 
 
 def _write(store: Store, settings: dict[str, Any], status: str) -> None:
@@ -161,9 +172,10 @@ def _resources(args: argparse.Namespace, settings: Mapping[str, Any]) -> tuple[f
         cpus = float(workers)
     check_fits(cpus / workers, gpus / workers, count=workers)
     share = gpus / workers
-    if share > 1:
+    if workers == 1 and share > 1:
         raise ValueError(
-            f"--gpus-per-trial: one process uses one GPU; add --workers-per-trial {gpus:g}"
+            f"--gpus-per-trial: {gpus:g} is not allowed; one process uses one GPU or a part of "
+            f"it: use 1, or {math.ceil(gpus)} with --workers-per-trial {math.ceil(gpus)}"
         )
     if workers > 1 and share not in (0, 1):
         raise ValueError(
@@ -179,10 +191,12 @@ def _train(
 ) -> int:  # fmt: skip
     import ray
 
-    from train.ray_board import Board
-    from train.ray_driver import check_nodes, train_all
+    from train.ray_driver import check_nodes
 
-    store = store or Store(str(empty_folder(None, kind="tune", files=())))
+    if store is None:
+        store = Store(str(empty_folder(None, kind="tune", files=())))
+        with owned(store):
+            return _train(args, settings, store, data, resources)
     images = ray.put(data)
     if args.address not in (None, "local"):
         check_nodes(store, images)
@@ -191,28 +205,35 @@ def _train(
     shared = _shared(args, settings, store, images, resources)
     _write(store, settings, "running")
     _opening(settings, store, data, shared, left)
-    curves = {}
-    for trial in settings["trials"]:
-        curve = store.read(f"trials/{trial['name']}/curve.json")
-        curves[trial["name"]] = curve["rows"] if curve else []
-    most = capacity(shared) if shared.workers > 1 else None
-    concurrent = min(args.max_concurrent or sys.maxsize, most or sys.maxsize)
+    status = "finished"
+    try:
+        _train_left(args, settings, store, shared, left)
+    except KeyboardInterrupt:
+        status = "interrupted"
+        print("train.ray_tune: interrupted; --resume goes on", file=sys.stderr)
+    return _close(store, settings, status)
+
+
+def _train_left(
+    args: argparse.Namespace, settings: Mapping[str, Any], store: Store, shared: Share,
+    left: Sequence[Mapping[str, Any]],
+) -> None:  # fmt: skip
+    from train.ray_board import Board
+    from train.ray_driver import train_all
+    from train.ray_trial import learned
+
+    curves = {trial["name"]: learned(store, trial["name"]) for trial in settings["trials"]}
+    concurrent = args.max_concurrent
+    if concurrent is None and shared.workers > 1:
+        # each has a process on the head that waits for its nodes, and a cluster may grow for them
+        concurrent = min(len(left), max(capacity(shared), WAITING))
     asha = None
     if settings["scheduler"] == "asha":
         epochs = max(trial["recipe"]["epochs"] for trial in settings["trials"])
         asha = {"epochs": epochs, "grace": settings["grace"], "factor": settings["factor"]}
-    status = "interrupted"
-    try:
-        with Board(settings["trials"]) as board:
-            _known_endings(store, settings, left, board)
-            train_all(
-                left, shared, board, asha=asha, curves=curves,
-                concurrent=None if concurrent == sys.maxsize else concurrent,
-            )  # fmt: skip
-        status = "finished"
-    except KeyboardInterrupt:
-        print("train.ray_tune: interrupted; --resume goes on", file=sys.stderr)
-    return _close(store, settings, status)
+    with Board(settings["trials"]) as board:
+        _known_endings(store, settings, left, board)
+        train_all(left, shared, board, asha=asha, curves=curves, concurrent=concurrent)
 
 
 def capacity(shared: Share) -> int:
@@ -226,11 +247,13 @@ def _known_endings(
     store: Store, settings: Mapping[str, Any], left: Sequence[Mapping[str, Any]], board: Any
 ) -> None:
     """Show the trials that were over before as what they are."""
+    from train.ray_trial import ending
+
     names = {trial["name"] for trial in left}
     for trial in settings["trials"]:
         if trial["name"] not in names:
-            ended = store.read(f"trials/{trial['name']}/run.json") or {"status": "finished"}
-            board.lines[trial["name"]].status = ended["status"]
+            ended = ending(store, trial["name"])
+            board.lines[trial["name"]].status = ended["status"] if ended else "waiting"
 
 
 def _shared(
@@ -278,17 +301,18 @@ def _opening(
 def _close(store: Store, settings: dict[str, Any], status: str) -> int:
     """Write and show the results; the exit code."""
     from train.ray_board import closing, outcome, ranked, write_csv
+    from train.ray_trial import ending, folder_of, learned
 
     rows = []
     for trial in settings["trials"]:
-        path = f"trials/{trial['name']}"
-        curve, ended = store.read(f"{path}/curve.json"), store.read(f"{path}/run.json")
-        rows.append(outcome(trial, curve, ended))
+        name = trial["name"]
+        # one that was lost has a record, but no ending
+        ended = ending(store, name) or store.read(f"{folder_of(name)}/run.json")
+        rows.append(outcome(trial, learned(store, name), ended))
     rows = ranked(rows)
     _write(store, settings, status)
     store.write("results.json", record.finite({"status": status, "trials": rows}))
-    if store.local is not None:
-        write_whole(store.local / "results.csv", lambda path: write_csv(path, rows))
+    store.put("results.csv", lambda path: write_csv(path, rows))
     closing(store.place, rows, status=status)
     if status == "interrupted":
         return 130

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shutil
 import signal
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,29 +20,19 @@ from train.ray_asha import Asha
 from train.ray_board import Board
 from train.ray_connect import LOOK, death
 from train.ray_store import Store
-from train.ray_trial import Row, Share, end, ending, folder_of, run_trial, told
+from train.ray_trial import Row, Share, end, ending, learned, run_trial, told
 
-QUIET = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # curves are in the store
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its first epoch
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # what Tune remembers is not the truth
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_RESULT_BUFFER_LENGTH": "1",
-    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the board tells what there is to tell
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths keep their meaning
-    "RAY_TRAIN_V2_ENABLED": "1",
-}
 FIELDS = ("epoch", "top1", "seconds", "train_loss", "images_per_second")
 
 
 class Watch(tune.Callback):
     """Passes what Tune hears on to the board; records how trials ended that cannot say it."""
 
-    def __init__(self, store: Store, board: Board, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, store: Store, board: Board, settings: Mapping[str, Any], *, stops: bool
+    ) -> None:
         self._store, self._board, self._settings = store, board, settings
+        self._stops = stops  # whether the scheduler ends trials early
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune writes its callbacks down; this one lives in one driver
@@ -61,7 +51,10 @@ class Watch(tune.Callback):
         self._board.waits(_name(trial), _why(trial))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._over(trial, "stopped", "")
+        if self._stops:
+            self._over(trial, "stopped", "")
+        else:
+            self._over(trial, "lost", "it ended without a record")
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._over(trial, "lost", _why(trial))
@@ -71,10 +64,11 @@ class Watch(tune.Callback):
         name = _name(trial)
         ended = ending(self._store, name)
         if ended is None:
-            curve = self._store.read(f"{folder_of(name)}/curve.json") or {}
-            rows = curve.get("rows", [])
+            rows = learned(self._store, name)
             end(self._store, trial.config["trial"], self._settings, rows, failed=reason,
                 status=status)  # fmt: skip
+            ended = ending(self._store, name)  # its own, if it came first after all
+        if ended is None:
             self._board.ended(name, status, reason)
         else:
             self._board.ended(name, ended["status"], ended["outcome"].get("failed") or "")
@@ -102,8 +96,6 @@ def train_all(
     asha    `epochs`, `grace` and `factor`; None for no early stopping.
     curves  the rows of curve.json of all trials there have been, also of those that are over.
     """
-    for name, value in QUIET.items():
-        os.environ[name] = value
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     known = {name: [told(row) for row in rows] for name, rows in curves.items()}
@@ -113,6 +105,7 @@ def train_all(
     # those that have begun go on first
     order = sorted(trials, key=lambda trial: -len(known.get(trial["name"], [])))
     scheduler = None if asha is None else Asha(**asha, curves=known)
+    watch = Watch(Store(shared.out), board, shared.settings, stops=asha is not None)
     several = shared.workers > 1  # then Ray Train asks for what the processes need
     needs = {"node:__internal_head__": 0.001} if several else {
         "cpu": shared.cpus, "gpu": shared.gpus,
@@ -127,7 +120,7 @@ def train_all(
         run_config=tune.RunConfig(
             name="tune", storage_path=shared.scratch, verbose=0,
             failure_config=tune.FailureConfig(max_failures=shared.retries),
-            callbacks=[Watch(Store(shared.out), board, shared.settings)],
+            callbacks=[watch],
         ),
     )  # fmt: skip
     try:
@@ -160,27 +153,28 @@ def check_nodes(store: Store, data: Any) -> None:
 
     data  reference of the `train.data.Data`.
     """
-    marker = ".seen-by-all"
-    store.write(marker, {})
     here = ray.util.get_node_ip_address()
     nodes = {node["NodeManagerAddress"]: node for node in ray.nodes() if node["Alive"]}
-    looks = {}
-    for address, node in nodes.items():
-        if address == here:
-            continue
-        on = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        task = ray.remote(_look).options(num_cpus=0, scheduling_strategy=on, max_retries=0)
-        looks[task.remote(store.place, marker, data)] = address
-    if not looks:
+    others = {address: node for address, node in nodes.items() if address != here}
+    if not others:
         return
-    done, _ = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK)
-    for look in done:
-        try:
-            reason = ray.get(look)
-        except ray.exceptions.RayError:
-            continue  # a node that goes away is no reason to stay
-        if reason:
-            raise ValueError(f"{reason} (on node {looks[look]})")
+    marker, looks = f".seen-by-all-{uuid.uuid4().hex[:8]}", {}
+    store.write(marker, {})
+    try:
+        for address, node in others.items():
+            on = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            task = ray.remote(_look).options(num_cpus=0, scheduling_strategy=on, max_retries=0)
+            looks[task.remote(store.place, marker, data)] = address
+        done, _ = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK)
+        for look in done:
+            try:
+                reason = ray.get(look)
+            except ray.exceptions.RayError:
+                continue  # a node that goes away is no reason to stay
+            if reason:
+                raise ValueError(f"{reason} (on node {looks[look]})")
+    finally:
+        store.remove(marker)
 
 
 def _look(place: str, marker: str, data: Any) -> str:
@@ -190,7 +184,7 @@ def _look(place: str, marker: str, data: Any) -> str:
         if store.read(marker) is None:
             return f"out: {place} is another folder there; use one that all nodes share, or a URL"
         store.check()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return str(error)
     try:
         data.train.picture(0)

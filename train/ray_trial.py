@@ -8,6 +8,7 @@ before anybody hears of it.
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ Row = dict[str, Any]
 Tell = Callable[[Row], None]
 
 ENDINGS = ("finished", "failed", "stopped", "lost")
-COUNTS = ("epoch", "step", "seconds", "train_loss", "images_per_second")  # of every row
+COUNTS = ("epoch", "step", "seconds")  # of every row
+MEASURES = ("train_loss", "images_per_second", "val_top1", "ema_top1")  # None where not a number
 # of what gloo and NCCL say when a process at the other end is gone
 PEERS = (
     "gloo", "nccl", "connection reset by peer", "connection closed by peer", "broken pipe",
@@ -85,13 +87,18 @@ def learned(store: Store, name: str) -> list[Row]:
     """The rows of a trial's curve.json; none where it has not begun."""
     path = f"{folder_of(name)}/curve.json"
     rows = (store.read(path) or {"rows": []}).get("rows")
-    known = isinstance(rows, list) and all(
-        isinstance(row, dict) and all(isinstance(row.get(field), int | float) for field in COUNTS)
-        for row in rows
-    )
-    if not known:
+    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
         raise ValueError(f"out: {store.place}/{path} is damaged; it is no learning curve")
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    return (
+        isinstance(row, dict)
+        and {"train_loss", "images_per_second"} <= row.keys()
+        and all(isinstance(row.get(name), int | float) for name in COUNTS)
+        and all(isinstance(row.get(name), int | float | None) for name in MEASURES)
+    )
 
 
 def told(row: Mapping[str, Any]) -> Row:
@@ -322,13 +329,14 @@ class Teller(Report):
 
 
 def _place() -> dict[str, Any]:
-    """The node and the GPUs that this process was given."""
+    """This process, its node and the GPUs that it was given."""
     import ray
 
     context = ray.get_runtime_context()
     return {
         "node": ray.util.get_node_ip_address(), "node_id": context.get_node_id(),
-        "gpus": context.get_accelerator_ids().get("GPU", []), "began": round(time.time(), 3),
+        "gpus": context.get_accelerator_ids().get("GPU", []), "process": os.getpid(),
+        "began": round(time.time(), 3),
     }  # fmt: skip
 
 

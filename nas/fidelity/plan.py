@@ -85,6 +85,6 @@ def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fid
 
 def work(fidelity: Fidelity, *, images: int, held: int, side: int) -> float:
     """What a training costs, in training images of `side` px; a held out one counts
-    `nas.evaluators.proxy.EVALUATION`: every epoch evaluates the weights and their moving average."""
+    `EVALUATION`: every epoch evaluates the weights and their moving average."""
     share = (fidelity.resolution / side) ** 2 if fidelity.resolution else 1.0
     return share * fidelity.epochs * (used_images(fidelity, images) + EVALUATION * held)

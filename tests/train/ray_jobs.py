@@ -61,11 +61,18 @@ def die(mark: str, times: int) -> Iterator[Any]:
     yield "survived"
 
 
+def die_late(seconds: float) -> Iterator[Any]:
+    """Kills its process after some time without an item."""
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield "never"
+
+
 def unpicklable() -> Iterator[Any]:
     yield (item for item in ())
 
 
 JOBS = {
     "count": count, "sleep": sleep, "fail": fail, "process": process, "die": die,
-    "unpicklable": unpicklable,
+    "unpicklable": unpicklable, "die_late": die_late,
 }  # fmt: skip

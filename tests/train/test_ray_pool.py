@@ -126,8 +126,9 @@ def test_a_job_whose_process_dies_is_started_once_more(
 def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) -> None:
     with Pool(ray_jobs.make, slots=1, address=cluster.address, timeout=0.5) as pool:
         pool.ready(PATIENCE)
-        done = until_over(pool, {1: ("count", 1000, 0.05), 2: ("sleep", 3600), 3: ("count", 2)})
-    assert done[1][1] == done[2][1] == "timed out after 0.5 s"
+        done = until_over(pool, {1: ("count", 1000, 0.05), 2: ("sleep", 3600),
+                                 3: ("count", 2), 4: ("die_late", 0.7)})  # fmt: skip
+    assert done[1][1] == done[2][1] == done[4][1] == "timed out after 0.5 s"
     assert 0 < len(done[1][0]) < 1000
     assert done[3] == ([0, 1], "")
 

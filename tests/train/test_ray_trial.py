@@ -15,7 +15,8 @@ import torch
 from search_spaces.architecture import Architecture
 from tests.train import toys
 from tests.train.ray_clusters import curve, record
-from train.ray_store import Store
+from train import ray_trial
+from train.ray_store import Store, opened
 from train.ray_trial import Share, told, work
 
 TIMES = ("images_per_second", "memory_mb", "seconds")
@@ -29,6 +30,12 @@ def share(out: str) -> Share:
 def trial(*changes: str, network: Architecture = toys.NETWORK) -> dict[str, Any]:
     return {"name": "a", "network": "toy", "recipe": toys.recipe(*changes).to_dict(),
             "architecture": json.loads(network.to_json())}  # fmt: skip
+
+
+def several(out: str, what: dict[str, Any], tell: Any, *, first: bool = True) -> None:
+    """As one of two processes of a trial, of which there is no other."""
+    both = dataclasses.replace(share(out), workers=2)
+    work(what, toys.data(), both, tell=tell, device="cpu", where={"node": "here"}, first=first)
 
 
 def run(out: str, what: dict[str, Any], tell: Any) -> None:
@@ -81,6 +88,55 @@ def test_what_goes_wrong_in_a_trial_is_its_record(tmp_path: Path, what, words) -
     assert words in known["outcome"]["failed"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        torch.distributed.DistBackendError("NCCL communicator was aborted"),
+        RuntimeError("[/gloo/transport/tcp/pair.cc:534] Connection reset by peer [10.0.0.2]"),
+    ],
+)
+def test_what_is_no_fault_of_a_trial_is_raised_and_not_recorded(tmp_path: Path, error) -> None:
+    def lose(row: dict) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        several(str(tmp_path), trial("epochs=3"), lose)
+    folder = tmp_path / "trials" / "a"
+    assert len(curve(folder)["rows"]) == 1
+    assert not (folder / "run.json").exists()
+    several(str(tmp_path), trial("epochs=3"), lambda row: None)
+    assert record(folder)["status"] == "finished"
+
+
+def test_a_process_that_is_not_the_first_records_nothing(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(ray_trial, "RECORDED", 0.1)
+
+    def wrong(row: dict) -> None:
+        raise ValueError("something else")
+
+    with pytest.raises(ValueError, match="something else"):
+        several(str(tmp_path), trial("epochs=3"), wrong, first=False)
+    assert not (tmp_path / "trials" / "a" / "run.json").exists()
+    with pytest.raises(ValueError, match="something else"):  # after it is recorded
+        several(str(tmp_path), trial("epochs=3"), wrong)
+    assert record(tmp_path / "trials" / "a")["outcome"]["failed"] == "ValueError: something else"
+
+
+def test_a_trial_that_the_driver_has_stopped_trains_no_further(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+
+    def stop(row: dict) -> None:
+        ray_trial.end(store, trial(), {}, [], status="stopped")
+
+    with pytest.raises(ray_trial.Over):
+        several(str(tmp_path), trial("epochs=3"), stop)
+    folder = tmp_path / "trials" / "a"
+    assert len(curve(folder)["rows"]) == 1
+    ray_trial.end(store, trial(), {}, [], failed="too late")
+    assert record(folder)["status"] == "stopped"
+
+
 def test_what_is_told_of_an_epoch_counts_the_better_weights() -> None:
     row = {"epoch": 2, "seconds": 1.0, "train_loss": 0.5, "images_per_second": 9.0}
     assert told(row) == row
@@ -108,5 +164,5 @@ def test_a_store_keeps_records_whole(tmp_path: Path, kind: str) -> None:
     assert store.read("trials/x/curve.json") == {"rows": [1, 2]}
     assert [path.name for path in (tmp_path / "s" / "trials" / "x").iterdir()] == ["curve.json"]
     (tmp_path / "s" / "run.json").write_text("[")
-    with pytest.raises(ValueError, match=r"run\.json is damaged"):
-        store.read("run.json")
+    with pytest.raises(ValueError, match=r"out: .*run\.json is damaged"):
+        opened(store.place)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -59,17 +60,51 @@ def command(place: Path, count: int, data: str, cluster: Any, *more: str) -> lis
             "--address", cluster.address, *more]  # fmt: skip
 
 
-def test_two_workers_train_one_network_together(cluster, data, tmp_path, capsys) -> None:
+def other_worker(cluster: Any, first: int) -> int:
+    """The process that trains together with that one: of the same title, under our nodes."""
+    title = re.split(rb"[.\0 ]", Path(f"/proc/{first}/cmdline").read_bytes())[0]
+    ours = {node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()}
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            same = re.split(rb"[.\0 ]", (place / "cmdline").read_bytes())[0] == title
+        except OSError:
+            continue  # it has ended
+        if same and parent in ours and int(place.name) != first:
+            found.append(int(place.name))
+    (other,) = found
+    return other
+
+
+def test_two_workers_train_one_network_together_and_go_on_when_one_is_lost(
+    cluster, data, tmp_path, capsys
+) -> None:
     out = tmp_path / "out"
-    words = command(tmp_path, 1, data, cluster, "--out", str(out), "--workers-per-trial", "2",
-                    "--gpus-per-trial", "2", "--set", "epochs=2")  # fmt: skip
-    assert run(words) == 0
+
+    def lose_one() -> None:
+        until(lambda: trials(out) and len(curve(trials(out)[0])["rows"]) >= 1)
+        first = curve(trials(out)[0])["where"][0]["process"]
+        os.kill(other_worker(cluster, first), signal.SIGKILL)
+
+    with ThreadPoolExecutor(1) as thread:
+        losing = thread.submit(lose_one)
+        words = command(tmp_path, 1, data, cluster, "--out", str(out), "--workers-per-trial", "2",
+                        "--gpus-per-trial", "2", "--set", "epochs=20")  # fmt: skip
+        code = run(words)
+    losing.result()
+    assert code == 0
     (trial,) = trials(out)
     assert record(trial)["status"] == "finished"
-    assert len(curve(trial)["rows"]) == 2
+    assert len(curve(trial)["rows"]) == 20
+    first, again = curve(trial)["where"]  # the survivor has not recorded a failure
+    assert again["after_epoch"] >= 1
+    assert again["process"] != first["process"]
     _, counters = read_state(trial / "last.safetensors")
     assert counters["processes"] == 2
-    assert "1 finished" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "1 finished" in told.out
+    assert "it goes on from its last checkpoint" in told.err
 
 
 def test_two_trials_share_a_gpu_and_those_of_a_lost_node_go_on_elsewhere(
@@ -79,34 +114,41 @@ def test_two_trials_share_a_gpu_and_those_of_a_lost_node_go_on_elsewhere(
 
     def lose_a_node() -> None:
         until(lambda: sum(len(curve(trial)["rows"]) >= 3 for trial in trials(out)) == 3)
+        going = [trial for trial in trials(out) if not (trial / "run.json").exists()]
         seen.update({trial.name: curve(trial) for trial in trials(out)})
-        lost = curve(trials(out)[0])["where"][-1]["node_id"]
+        lost = seen[min(going, key=lambda trial: len(seen[trial.name]["rows"])).name]
+        lost = lost["where"][-1]["node_id"]
         (node,) = [node for node in cluster.list_all_nodes() if node.node_id == lost]
         cluster.remove_node(node, allow_graceful=False)
-        seen["lost"] = lost
+        over = [t.name for t in trials(out) if (t / "run.json").exists()]
+        seen.update(lost=lost, over=[name for name in over if len(curve(out / "trials" / name)
+                                                                  ["where"]) == 1])  # fmt: skip
 
-    thread = threading.Thread(target=lose_a_node)
-    thread.start()
-    words = command(tmp_path, 3, data, cluster, "--out", str(out), "--gpus-per-trial", "0.5",
-                    "--cpus-per-trial", "0.5", "--set", f"epochs={epochs}")  # fmt: skip
-    code = run(words)
-    thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        losing = thread.submit(lose_a_node)
+        words = command(tmp_path, 3, data, cluster, "--out", str(out), "--gpus-per-trial", "0.5",
+                        "--cpus-per-trial", "0.5", "--set", f"epochs={epochs}")  # fmt: skip
+        code = run(words)
+    losing.result()
     cluster.add_node(num_cpus=2, num_gpus=1)
     assert code == 0
-    lost = seen.pop("lost")
+    lost, over = seen.pop("lost"), seen.pop("over")
     places = Counter((known["where"][0]["node_id"], *known["where"][0]["gpus"])
                      for known in seen.values())  # fmt: skip
     assert max(places.values()) == 2  # three trials at once on two GPUs
+    moves = 0
     for trial in trials(out):
         rows, where = curve(trial)["rows"], curve(trial)["where"]
         assert [row["epoch"] for row in rows] == list(range(1, epochs + 1))
         assert record(trial)["status"] == "finished"
-        moved = seen[trial.name]["where"][0]["node_id"] == lost
-        assert len(where) == 1 + moved
-        if moved:
-            assert where[1]["node_id"] != lost
+        if seen[trial.name]["where"][0]["node_id"] == lost and trial.name not in over:
+            moves += 1
+            assert where[-1]["node_id"] != lost
             # what was on disk is not trained again
             assert where[1]["after_epoch"] >= len(seen[trial.name]["rows"])
+        else:
+            assert len(where) == 1
+    assert moves
     told = capsys.readouterr().err
     assert "machine was lost; it goes on" in told, told
 
@@ -144,7 +186,12 @@ def test_a_killed_driver_loses_nothing(cluster, data, tmp_path, monkeypatch, cap
             schedulers.append(self.rungs)
 
     monkeypatch.setattr(train.ray_driver, "Asha", Seen)
-    assert run(["--resume", "--out", f"file://{out}"]) == 0
+    images(tmp_path / "other", count=31)
+    resume = ["--resume", "--out", f"file://{out}", "--data"]
+    assert run([*resume, f"imagefolder:{tmp_path / 'other'}"]) == 2
+    assert "is not the run's data" in capsys.readouterr().err
+    moved = f"imagefolder:{shutil.copytree(data.partition(':')[2], tmp_path / 'moved')}"
+    assert run([*resume, moved]) == 0
     assert len(trials(out)) == len(over()) == 5
     for trial, (known, written) in before.items():  # those that were over were left alone
         assert curve(trial) == known
@@ -159,6 +206,9 @@ def test_a_killed_driver_loses_nothing(cluster, data, tmp_path, monkeypatch, cap
             assert first[trial.name] == known["rows"][0]["val_top1"]
     capsys.readouterr()
     # all are over: the table again, and nothing else
+    assert run(words) == 2
+    assert "holds a run with other data" in capsys.readouterr().err
+    words[words.index(data)] = moved
     assert run(words) == 0
     assert "train.export" not in capsys.readouterr().out  # a URL is no folder
 
@@ -205,6 +255,22 @@ def test_rungs_from_recorded_curves_decide_as_if_nothing_had_happened(seed: int)
     assert values[0] == values[1]
 
 
+def test_a_last_row_that_was_never_decided_on_is_decided_on_when_it_is_told_again() -> None:
+    from train.ray_asha import Asha
+
+    curves = {f"n{n}": [{"epoch": 1, "top1": 50.0 + n}] for n in range(4)}
+    asha = Asha(9, grace=1, factor=2, curves=curves)
+    names = [f"n{n}" for n in range(4)]
+    again = {name: Trial(trial_id=f"b-{name}", name=name) for name in names}
+    for trial in again.values():
+        asha.on_trial_add(None, trial)
+    decisions = {n: asha.on_trial_result(None, again[n], curves[n][-1]) for n in names}
+    assert decisions == {"n0": "STOP", "n1": "STOP", "n2": "CONTINUE", "n3": "CONTINUE"}
+    # told once more, after its process was lost: it had been decided
+    assert asha.on_trial_result(None, again["n2"], curves["n2"][-1]) == "CONTINUE"
+    assert sorted(asha.rungs[1].values()) == [50.0, 51.0, 52.0, 53.0]
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -224,6 +290,10 @@ def test_rungs_from_recorded_curves_decide_as_if_nothing_had_happened(seed: int)
         (["--scheduler", "pbt"], "--scheduler: 'pbt' is unknown; use asha or fifo"),
         (["--scheduler", "asha", "--set", "minival=0"], "asha needs images held out"),
         (["--max-concurrent", "0"], "--max-concurrent: 0 is not allowed"),
+        (["--scheduler", "asha", "--grace", "9", "--set", "epochs=4"], "9 is more than the 4"),
+        (["--factor", "2"], "--factor: fifo stops nothing early"),
+        (["--nodes", "2", "--address", "local"], "--nodes: there are no nodes to wait for"),
+        (["--out", "memory://out"], "out: memory://out is lost with its process"),
         (["--set", "batch=512"], "512 images are more than the 72 to train on"),
     ],
 )
@@ -248,11 +318,3 @@ def test_mistakes_are_answered_in_one_line(
     assert told.err.count("\n") == 1
     assert time.monotonic() - began < PATIENCE / 2
     assert not trials(tmp_path / "out")
-
-
-def test_another_run_in_the_same_place_is_refused(tmp_path, capsys) -> None:
-    assert run(["--resume", "--out", str(tmp_path)]) == 2
-    assert "there is no run.json" in capsys.readouterr().err
-    (tmp_path / "run.json").write_text(json.dumps({"settings": {"network": "x"}}))
-    assert run(["--resume", "--out", str(tmp_path)]) == 2
-    assert "a run of another kind" in capsys.readouterr().err

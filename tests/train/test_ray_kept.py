@@ -1,0 +1,95 @@
+"""Runs that go on, and what is refused: other questions, damaged records, a second driver."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.train import toys
+from train import ray_connect
+from train.ray_command import run
+from train.ray_owner import owned
+from train.ray_store import Store
+
+
+def test_another_run_in_the_same_place_is_refused(tmp_path, capsys) -> None:
+    assert run(["--resume", "--out", str(tmp_path)]) == 2
+    assert "there is no run.json" in capsys.readouterr().err
+    (tmp_path / "run.json").write_text(json.dumps({"settings": {"network": "x"}}))
+    assert run(["--resume", "--out", str(tmp_path)]) == 2
+    assert "a run of another kind" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--set=epochs=9", "--recipe=proxy", "--scheduler=asha",
+                                    "--seeds=3", "--grace=2", "--architectures=x"])  # fmt: skip
+def test_a_run_that_goes_on_is_not_asked_for_something_else(tmp_path, capsys, option) -> None:
+    assert run(["--resume", "--out", str(tmp_path), option]) == 2
+    told = capsys.readouterr().err
+    assert f"resume: leave out {option.partition('=')[0]}; run.json knows it" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"workers": "2"}, "workers: '2' is of the wrong kind"),
+        ({"how": None}, "how: 'None' is of the wrong kind"),
+        ({"trials": []}, "trials: there are none"),
+        ({"name": "../../x"}, "trials[0]: name: '../../x' is no trial's"),
+        ({"architecture": {"stages": 3}}, "trials[0]: "),
+    ],
+)
+def test_a_damaged_record_is_said_in_one_line(tmp_path, capsys, change, words) -> None:
+    network = json.loads(toys.NETWORK.to_json())
+    trial = {"name": f"{toys.NETWORK.key}-s0", "network": "toy", "architecture": network,
+             "recipe": toys.recipe().to_dict()}  # fmt: skip
+    how = dict.fromkeys(("address", "gpus_per_trial", "cpus_per_trial", "loaders",
+                         "max_concurrent", "retries"))  # fmt: skip
+    settings = {
+        "data": "cifar10", "data_root": None, "minival": 0.1, "split_seed": 0, "workers": 1,
+        "scheduler": "fifo", "grace": 1, "factor": 4.0, "asked": "", "data_settings": {},
+        "trials": [{**trial, **change} if {*change} <= {*trial} else trial], "how": how,
+    }  # fmt: skip
+    settings |= {name: value for name, value in change.items() if name in settings}
+    (tmp_path / "run.json").write_text(json.dumps({"settings": settings}))
+    assert run(["--resume", "--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "run.json is damaged (" in told
+    assert words in told
+    assert told.count("\n") == 1
+
+
+def test_one_place_has_one_driver_as_long_as_it_lives(tmp_path) -> None:
+    store = Store(str(tmp_path))
+    with owned(store):
+        with pytest.raises(ValueError, match="another train"), owned(store):
+            pass
+        mine = store.read("driver.json")
+    assert store.read("driver.json") is None
+    gone = {**mine, "pid": 2**22 + 1}  # more than any process of this machine
+    elsewhere = {**mine, "host": "elsewhere", "beat": time.time()}
+    for known in (gone, {**elsewhere, "beat": time.time() - 999}, {"pid": "?"}):
+        store.write("driver.json", known)
+        with owned(store):
+            pass
+    store.write("driver.json", elsewhere)
+    with pytest.raises(ValueError, match="on elsewhere"), owned(store):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The actor died unexpectedly before finishing this task.\nThe node has died.", "machine"),
+        ("The actor ab12 is unavailable: RPC error: Socket closed", "its process or its machine"),
+        ("ray::train()\nTraceback:\nray.exceptions.ActorDiedError: it died", "its process died"),
+        ("Task was killed due to the node running low on memory.", "ran out of memory"),
+        ("Traceback:\ntorch.OutOfMemoryError: no memory", "torch.OutOfMemoryError: no memory"),
+        ("Traceback:\nOSError: Network is unavailable", "OSError: Network is unavailable"),
+        (RuntimeError("the lamp died"), "RuntimeError: the lamp died"),
+    ],
+)
+def test_only_what_ray_says_itself_is_taken_for_a_lost_process(text, words) -> None:
+    assert words in ray_connect.death(text)
