@@ -113,6 +113,7 @@ class _Driver:
     searched: float = -np.inf
 
     def run(self) -> str:
+        self.rebuild_rungs(0)  # of what the history came with
         self.look_around()
         self.old = len(self.history)
         while True:
@@ -173,7 +174,7 @@ class _Driver:
             self.tell()
 
     def rebuild_rungs(self, known: int) -> None:
-        """Record the learning curves of rows that came from the study."""
+        """Record the learning curves of rows that were not heard from our own workers."""
         history = self.history
         for row in range(known, len(history)):
             seed = int(history.seed[row])

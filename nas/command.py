@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nas import catalog, record
 from nas.conduct import aims, conduct, keep_times
@@ -19,18 +19,12 @@ from nas.settings import checked, complete, resumed
 from nas.strategies.base import Strategy
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.space import SearchSpace
+from train.parser import Parser
 
 EPILOG = """sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s.
 The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front
 of accuracy and cost), history.parquet (everything evaluated) and search.json (settings); of a
 search by measurement also study.db, which optuna-dashboard shows."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other mistake is answered."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def run(argv: list[str] | None = None) -> int:

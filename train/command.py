@@ -11,13 +11,14 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture
 from search_spaces.scale import for_small_images, scale
 from search_spaces.show import load as load_network
 from train import record
 from train.files import empty_folder
+from train.parser import Parser
 from train.recipe import PRESETS, Recipe, change, preset
 
 if TYPE_CHECKING:
@@ -31,13 +32,6 @@ of nas.search. DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:D
 or FILE.zip. On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
 The folder gets best.safetensors (weights), last.safetensors (to go on), run.json (settings and
 result), curves.csv and curves.png, confusion.png, mistakes.png, and tensorboard/."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other mistake is answered."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def run(argv: list[str] | None = None) -> int:

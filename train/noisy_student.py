@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import record
-from train.command import Parser, asked_architecture, asked_workers
+from train.command import asked_architecture, asked_workers
 from train.files import empty_folder
+from train.parser import Parser
 from train.recipe import PRESETS, Recipe, change, preset
 
 if TYPE_CHECKING:

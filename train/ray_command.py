@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from train import record
-from train.command import Parser
 from train.files import empty_folder
+from train.parser import Parser
 from train.ray_asked import fitted_data
 from train.ray_connect import (
     check_fits,

@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from nas.units import parse_seconds, short_seconds
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
+from train.parser import Parser
 
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
@@ -169,13 +170,6 @@ def summary(times: Times) -> list[str]:
         cells = "".join(f"{short_seconds(float(value)):>11}" for value in shown)
         lines.append(f"{op[:12]:12}{len(pairs):7}{cells}{np.median(spread / seconds):9.0%}")
     return lines
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def _arguments(texts: list[str] | None) -> argparse.Namespace:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from nas.units import parse_quantity
 from search_spaces.catalog import SPACES
 from search_spaces.staged import StagedSpace
 from train.files import empty_folder
+from train.parser import Parser
 from train.recipe import PRESETS, Recipe, change, preset
 
 if TYPE_CHECKING:
@@ -99,13 +100,6 @@ class Comparison:
             for fidelity in range(len(self.fidelities))
         ]
         return sorted(jobs, key=lambda job: -self.work(job))
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other mistake is answered."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def run(argv: list[str] | None = None) -> int:

@@ -170,6 +170,18 @@ def test_asha_in_this_process_gives_what_a_simulation_gives() -> None:
     np.testing.assert_allclose(ours.accuracy, simulated.accuracy)
 
 
+def test_rungs_come_back_with_the_history() -> None:
+    history, _ = run(Simulated(learning, capacity=1, steps=STEPS), Plan(6))
+
+    def poor(genotype: np.ndarray, seed: int) -> list[Point]:
+        return [Point(step, 1.0, float(step)) for step in range(1, STEPS + 1)]
+
+    workers = Simulated(poor, capacity=1, steps=STEPS)
+    search_asynchronously(history, Random(), workers, Plan(2, asha=Asha(STEPS)))
+    assert (history.fidelity[:6] == 1).all()
+    assert [len(curve) for curve in history.curves[6:]] == [1, 1]  # stopped at the first rung
+
+
 def test_without_asha_everything_is_evaluated_to_the_end() -> None:
     history, _ = run(Simulated(learning, capacity=4, steps=STEPS), Plan(20))
     assert (history.fidelity == 1).all()
