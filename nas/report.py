@@ -232,6 +232,11 @@ def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> lis
     """Commands worth running now."""
     python = shlex.quote(_python())
     commands = [f"{python} -m search_spaces.show {shlex.quote(str(folder / 'best.json'))}"]
+    if settings["data"] is not None and status in ("finished", "exhausted", "out of time"):
+        network, data = (
+            shlex.quote(str(each)) for each in (folder / "best.json", settings["data"])
+        )
+        commands.append(f"{python} -m train.run {network} --data {data}")
     if status != "exhausted":
         broken = status in ("interrupted", "failed")
         more = settings["budget"] if broken else 4 * settings["budget"]
