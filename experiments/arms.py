@@ -3,7 +3,8 @@
 An arm is a name and a seed. Each runs in a process of its own with its share of the processors,
 which writes `<arm>-<seed>.json` into a work folder when it is done; an arm that was killed goes on
 from its checkpoint. The result file is written anew after every arm, and says `"partial": true`
-until the last one is in. Ctrl-C and SIGTERM end the arms too; the same command goes on.
+until the last one is in. Ctrl-C and SIGTERM end the arms too; the same command goes on, on another
+machine too: what a partial result file of the same settings holds is not run again.
 """
 
 from __future__ import annotations
@@ -156,6 +157,7 @@ def run_all(
         settings = {**settings, "data": _place(str(args.data))}
     args.work.mkdir(parents=True, exist_ok=True)
     _check_same(args.work / "settings.json", settings)
+    _take_up(args, arms, settings)
     if args.only:
         with one_line_interrupt():
             _run_one(args, run)
@@ -186,6 +188,19 @@ def mean_and_sd(values: Sequence[float]) -> dict[str, float | int]:
     """Mean and standard deviation (of a sample; 0 for one value) with the number of seeds."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return {"mean": round(float(np.mean(values)), 3), "sd": round(sd, 3), "seeds": len(values)}
+
+
+def _take_up(args: argparse.Namespace, arms: Sequence[Arm], settings: dict[str, Any]) -> None:
+    """Outcomes of a partial result file whose work folder has gone, as a clone's has."""
+    if args.only or not args.out.exists():
+        return
+    known = json.loads(args.out.read_text())
+    if not known["partial"] or known["settings"] != json.loads(json.dumps(settings)):
+        return
+    for outcome in known["arms"]:
+        arm = (outcome["arm"], outcome["seed"])
+        if arm in arms and not _file(args.work, arm).exists():
+            write_json(_file(args.work, arm), outcome)
 
 
 def _run_one(args: argparse.Namespace, run: Callable[[str, int, Path], dict[str, Any]]) -> None:
