@@ -230,7 +230,7 @@ def _cells(
 
 def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> list[str]:
     """Commands worth running now."""
-    python = shlex.quote(_python())
+    python = shlex.quote(python_command())
     commands = [f"{python} -m search_spaces.show {shlex.quote(str(folder / 'best.json'))}"]
     if settings["data"] is not None and status in ("finished", "exhausted", "out of time"):
         network, data = (
@@ -245,7 +245,7 @@ def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> lis
     return commands
 
 
-def _python() -> str:
+def python_command() -> str:
     """What to type for this interpreter: after `make search`, no environment is activated."""
     if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
         return "python"

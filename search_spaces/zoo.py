@@ -115,8 +115,8 @@ mbconv      3 2 6   512 32  0.25  identity
 mbconv      3 1 6   640  8  0.25  identity
 """
 
-# width, depth, resolution
-_EFFICIENTNET_SIZES = {
+# width, depth, resolution, as published: rounded by hand, no exact powers of anything
+EFFICIENTNET_SIZES = {
     "b0": (1.0, 1.0, 224),
     "b1": (1.0, 1.1, 240),
     "b2": (1.1, 1.2, 260),
@@ -129,8 +129,8 @@ _EFFICIENTNET_SIZES = {
     "l2": (4.3, 5.3, 800),
 }
 # timm runs Lite3 and Lite4 at 300 and 380 px; Google's Lite code says 280 and 300
-_LITE_SIZES = {f"lite{size}": _EFFICIENTNET_SIZES[f"b{size}"] for size in range(5)}
-_V2_BASE_SIZES = {size: _EFFICIENTNET_SIZES[size] for size in ("b0", "b1", "b2", "b3")}
+_LITE_SIZES = {f"lite{size}": EFFICIENTNET_SIZES[f"b{size}"] for size in range(5)}
+_V2_BASE_SIZES = {size: EFFICIENTNET_SIZES[size] for size in ("b0", "b1", "b2", "b3")}
 # stem, rows, resolution
 _V2_SIZES = {
     "s": (24, _V2_S, 384),
@@ -156,7 +156,7 @@ def _resnet_50() -> Architecture:
 
 
 def _efficientnet(size: str) -> Architecture:
-    width, depth, resolution = _EFFICIENTNET_SIZES[size]
+    width, depth, resolution = EFFICIENTNET_SIZES[size]
     grown = scale(_network(_EFFICIENTNET), width=width, depth=depth)
     return dataclasses.replace(grown, resolution=resolution)
 
@@ -191,7 +191,7 @@ _mnasnet_a1 = partial(_network, _MNASNET_A1, activation="relu")
 _mnasnet_b1 = partial(_network, _MNASNET_B1, activation="relu")
 
 _FAMILIES = (  # timm's prefix, function, sizes, TensorFlow's BN momentum
-    ("efficientnet_", _efficientnet, _EFFICIENTNET_SIZES, 0.01),
+    ("efficientnet_", _efficientnet, EFFICIENTNET_SIZES, 0.01),
     ("efficientnet_", _efficientnet_lite, _LITE_SIZES, 0.01),
     ("efficientnetv2_", _efficientnetv2, _V2_BASE_SIZES | _V2_SIZES, 0.1),
 )
@@ -217,3 +217,12 @@ NETWORKS: dict[str, Callable[[], Architecture]] = {
         for size in sizes
     },
 }
+
+# ImageNet top-1 in percent, as the papers report it for one crop
+TOP1: dict[str, float] = {
+    "mobilenet_v1": 70.6, "mobilenet_v2": 72.0, "mnasnet_a1": 75.2, "resnet50": 76.0,
+    "efficientnet_b0": 77.1, "efficientnet_b1": 79.1, "efficientnet_b2": 80.1,
+    "efficientnet_b3": 81.6, "efficientnet_b4": 82.9, "efficientnet_b5": 83.6,
+    "efficientnet_b6": 84.0, "efficientnet_b7": 84.3,
+    "efficientnetv2_s": 83.9, "efficientnetv2_m": 85.2, "efficientnetv2_l": 85.7,
+}  # fmt: skip

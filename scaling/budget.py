@@ -1,0 +1,182 @@
+"""Members of a family whose real cost is what was asked for.
+
+The formula's growth is not what a network really costs: layers are whole numbers, so that depth is
+a staircase, and channels come in eights. From (1.2, 1.1, 1.15), 1.92 by the formula, B0 really
+grows by 2.57. Here the roundings are chosen: among the networks that cost what is asked for within
+a tolerance, the one whose real depth, width and resolution are nearest to the factors' own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from scaling.compound import Factors, Rules, layers_of, with_layers
+from search_spaces.architecture import Architecture
+from search_spaces.cost import blocks_cost, cost
+from search_spaces.scale import scale
+
+TOLERANCE = 0.03
+REACH = 0.35  # depth and width are looked for within exp(+-REACH) of what was asked
+STEPS = 141  # of the search along depth and along width
+MOST = 2000  # shapes that are looked at, the nearest first
+
+
+def real_factors(base: Architecture, member: Architecture) -> Factors:
+    """By how much depth, width and resolution of a member really differ from the base's.
+
+    depth  layers, each weighed by the FLOPs of its stage in the base.
+    width  the root of what the member's channels alone make of the base's FLOPs.
+    """
+    layers = [stage.layers for stage in member.stages]
+    own = with_layers(member, [stage.layers for stage in base.stages])
+    return Factors(
+        _real_depth(base, layers), _real_width(base, own), member.resolution / base.resolution
+    )
+
+
+def _real_depth(base: Architecture, layers: Sequence[int]) -> float:
+    weights = np.zeros(len(base.stages))
+    for block in base.blocks():
+        if block.stage >= 0:
+            weights[block.stage] += blocks_cost([block]).flops
+    ratios = [count / stage.layers for count, stage in zip(layers, base.stages, strict=True)]
+    return float(np.average(ratios, weights=weights + 1))  # identity stages have no FLOPs
+
+
+def _real_width(base: Architecture, wide: Architecture) -> float:
+    """Of a network with the base's layers."""
+    same = dataclasses.replace(wide, resolution=base.resolution)
+    return math.sqrt(cost(same).flops / cost(base).flops)
+
+
+def within_budget(
+    base: Architecture, factors: Factors, growth: float, *, rules: Rules | None = None,
+    tolerance: float = TOLERANCE,
+) -> Architecture:  # fmt: skip
+    """The member whose real FLOPs are `growth` times the base's, within `tolerance` of that.
+
+    Of all such roundings the one nearest to the factors, as the logarithms of real depth, width and
+    resolution tell; where the rules cap the resolution, depth and width make up for it.
+
+    ValueError where no rounding meets the growth, with the nearest growth there is.
+    """
+    if not 0 < growth < math.inf:
+        raise ValueError(f"growth: {growth!r} is not allowed; use a number above 0")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance: {tolerance!r} is not allowed; use a share from 0 to 1")
+    rules = rules or Rules()
+    if growth == 1 and (rules.largest is None or base.resolution <= rules.largest):
+        return base
+    target = growth * cost(base).flops
+    wanted = _affordable(base, factors, growth, rules)
+    best: tuple[float, Architecture] | None = None
+    missed = (math.inf, 0.0)
+    for away, shape in _shapes(base, wanted, rules):
+        if best is not None and away >= best[0]:
+            break  # its side can only take it further away
+        for side in _sides(shape, target, wanted.resolution * base.resolution, rules, tolerance):
+            flops = _flops(shape, side)
+            error = abs(flops / target - 1)
+            if error > tolerance:
+                missed = min(missed, (error, flops / cost(base).flops))
+                continue
+            far = away + _apart(side / base.resolution, wanted.resolution, weight=2)
+            if best is None or far < best[0]:
+                best = (far, dataclasses.replace(shape, resolution=side))
+    if best is None:
+        raise ValueError(
+            f"growth: no member costs {growth:.4g} times the base within {100 * tolerance:g}%; "
+            f"the nearest costs {missed[1]:.4g} times"
+        )
+    return best[1]
+
+
+def _affordable(base: Architecture, factors: Factors, growth: float, rules: Rules) -> Factors:
+    """The factors, all multiplied so that the formula gives the growth.
+
+    What a cap takes from the resolution goes to depth and width.
+    """
+    spare = (growth / factors.growth) ** (1 / 3)
+    wanted = Factors(
+        factors.depth * spare, factors.width * spare**0.5, factors.resolution * spare**0.5
+    )
+    if rules.largest is None or wanted.resolution * base.resolution <= rules.largest:
+        return wanted
+    capped = rules.largest / base.resolution
+    spare = (growth / (wanted.depth * wanted.width**2 * capped**2)) ** 0.5
+    return Factors(wanted.depth * spare, wanted.width * spare**0.5, capped)
+
+
+def _apart(real: float, wanted: float, *, weight: float) -> float:
+    """Squared distance of logarithms; width and resolution weigh twice, as they do in the cost."""
+    return (weight * math.log(real / wanted)) ** 2
+
+
+def _shapes(base: Architecture, wanted: Factors, rules: Rules) -> list[tuple[float, Architecture]]:
+    """Networks of all layers and channels near what is wanted, the nearest first, with distance."""
+    ways = [dataclasses.replace(rules, layers=how) for how in ("up", "nearest")]
+    layers = dict.fromkeys(
+        tuple(layers_of(base, factor, way)) for factor in _around(wanted.depth) for way in ways
+    )
+    wide = dict.fromkeys(
+        scale(base, width=factor, round_to=rules.round_to, floor=rules.floor,
+              fixed_ends=rules.fixed_ends)
+        for factor in _around(wanted.width)
+    )  # fmt: skip
+    deep = [(_apart(_real_depth(base, each), wanted.depth, weight=1), each) for each in layers]
+    broad = [(_apart(_real_width(base, each), wanted.width, weight=2), each) for each in wide]
+    pairs = [
+        (depth + width, counts, network)
+        for (depth, counts), (width, network) in itertools.product(deep, broad)
+    ]
+    pairs.sort(key=lambda pair: pair[0])
+    return [(away, with_layers(network, counts)) for away, counts, network in pairs[:MOST]]
+
+
+def _around(factor: float) -> list[float]:
+    """Factors near one."""
+    return [factor, *(np.exp(np.linspace(-REACH, REACH, STEPS)) * factor).tolist()]
+
+
+def _sides(
+    shape: Architecture, target: float, ideal: float, rules: Rules, tolerance: float
+) -> list[int]:
+    """Sides worth looking at: of those within the tolerance the one nearest to the ideal, else
+    the nearest on either side of the target.
+
+    Cost rises with the side, so that those within the tolerance are a range, found by halving.
+    """
+    step = rules.resolution_step
+    largest = rules.largest if rules.largest is not None else 3 * ideal + step
+    most = max(1, math.floor(largest / step))
+
+    def first(share: float) -> int:
+        """The first place whose cost is at least that share of the target."""
+        low, high = 1, most + 1
+        while low < high:
+            middle = (low + high) // 2
+            if _flops(shape, middle * step) >= share * target:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    low, high = first(1 - tolerance), first(1 + tolerance) - 1
+    if low > high:
+        places = [low - 1, low]
+    else:
+        places = [min(max(round(ideal / step), low), high)]
+    return [place * step for place in places if 1 <= place <= most]
+
+
+def _flops(shape: Architecture, side: int) -> int:
+    """Of the network at a side; 0 where its feature maps vanish."""
+    try:
+        return cost(dataclasses.replace(shape, resolution=side)).flops
+    except ValueError:
+        return 0

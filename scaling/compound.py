@@ -1,0 +1,197 @@
+"""Compound scaling: depth, width and resolution grow together from one baseline.
+
+Source: Tan & Le 2019 (EfficientNet), section 3.3: depth alpha^phi, width beta^phi, resolution
+gamma^phi, all three at least 1. By the formula the cost grows by (alpha beta^2 gamma^2)^phi; what a
+network really costs differs, for layers are whole and channels come in eights (`scaling.budget`).
+Tan & Le 2021 (EfficientNetV2), section 3.3, adds two rules: inference at 480 px at most, and extra
+layers gradually more in the later stages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from search_spaces.architecture import Architecture
+from search_spaces.scale import round_channels, scale
+
+__all__ = [
+    "PUBLISHED", "Coefficients", "Factors", "Rules", "grown", "layers_of", "scale", "staged_layers",
+    "with_layers",
+]  # fmt: skip
+
+V2_LARGEST = 480  # pixels
+
+
+class Factors(NamedTuple):
+    """What depth, width and resolution of a network are multiplied by."""
+
+    depth: float = 1.0
+    width: float = 1.0
+    resolution: float = 1.0
+
+    @property
+    def growth(self) -> float:
+        """By what the cost grows, by the formula."""
+        return self.depth * self.width**2 * self.resolution**2
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """alpha (depth), beta (width) and gamma (resolution) of compound scaling.
+
+    Raises ValueError for one below 1: the family would shrink along it.
+    """
+
+    alpha: float
+    beta: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 1 <= value <= 100:
+                raise ValueError(f"{field.name}: {value!r} is not allowed; use a number from 1")
+            object.__setattr__(self, field.name, float(value))
+
+    def factors(self, phi: float = 1.0) -> Factors:
+        """The factors after `phi` steps; a phi below 0 shrinks the network, as for a proxy."""
+        if isinstance(phi, bool) or not isinstance(phi, int | float) or not abs(phi) <= 100:
+            raise ValueError(f"phi: {phi!r} is not allowed; use a number from 0")
+        return Factors(self.alpha**phi, self.beta**phi, self.gamma**phi)
+
+    @property
+    def growth(self) -> float:
+        """The formula's growth of cost for each step of phi."""
+        return self.factors().growth
+
+    def __str__(self) -> str:
+        return f"({self.alpha:g}, {self.beta:g}, {self.gamma:g})"
+
+
+PUBLISHED = Coefficients(1.2, 1.1, 1.15)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How factors become whole layers, channels and pixels.
+
+    kind            "compound" (Tan & Le 2019), or "v2": at most `V2_LARGEST` pixels, and extra
+                    layers gradually more in the later stages (`staged_layers`).
+    layers          "up" as published, or "nearest": depth is then a finer staircase. For "v2"
+                    the sum of layers is meant.
+    max_resolution  largest input side; None: no limit of the user's own.
+    round_to, floor, fixed_ends  as `scale` takes them.
+    resolution_step  the input side is a multiple of so many pixels, the nearest one.
+    """
+
+    kind: str = "compound"
+    layers: str = "up"
+    max_resolution: int | None = None
+    round_to: int = 8
+    floor: float = 0.9
+    fixed_ends: bool = False
+    resolution_step: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("compound", "v2"):
+            raise ValueError(f"rules: {self.kind!r} is unknown; use compound or v2")
+        if self.layers not in ("up", "nearest"):
+            raise ValueError(f"layers: {self.layers!r} is unknown; use up or nearest")
+        if self.max_resolution is not None and self.max_resolution < 1:
+            raise ValueError(f"max_resolution: {self.max_resolution!r} is not a number of pixels")
+        if self.resolution_step < 1:
+            raise ValueError(f"resolution_step: {self.resolution_step!r} is not a number of pixels")
+        round_channels(8, 2.0, round_to=self.round_to, floor=self.floor)
+
+    def side(self, resolution: int, factor: float) -> int:
+        """The input side in pixels, `factor` times `resolution` within the rules.
+
+        ValueError where nothing is left of it.
+        """
+        step = self.resolution_step
+        side = math.floor(resolution * factor / step + 0.5) * step
+        largest = self.largest
+        if largest is not None:
+            side = min(side, largest // step * step)
+        if side < 1:
+            raise ValueError(f"resolution: {factor:.3g} times {resolution} px leaves nothing")
+        return side
+
+    @property
+    def largest(self) -> int | None:
+        """The largest input side that the rules allow."""
+        sides = [side for side in (self.max_resolution, self._v2_largest) if side is not None]
+        return min(sides, default=None)
+
+    @property
+    def _v2_largest(self) -> int | None:
+        return V2_LARGEST if self.kind == "v2" else None
+
+
+def grown(architecture: Architecture, factors: Factors, rules: Rules | None = None) -> Architecture:
+    """The architecture scaled by the factors under the rules, with the published rounding.
+
+    ValueError where a factor is impossible or the feature maps vanish.
+    """
+    rules = rules or Rules()
+    side = rules.side(architecture.resolution, factors.resolution)
+    wide = scale(
+        architecture, width=factors.width, round_to=rules.round_to, floor=rules.floor,
+        fixed_ends=rules.fixed_ends,
+    )  # fmt: skip
+    deep = with_layers(wide, layers_of(architecture, factors.depth, rules))
+    return dataclasses.replace(deep, resolution=side)
+
+
+def layers_of(architecture: Architecture, depth: float, rules: Rules) -> list[int]:
+    """Layers of each stage, `depth` times those of the architecture under the rules."""
+    _positive(depth)
+    own = [stage.layers for stage in architecture.stages]
+    if rules.kind == "v2":
+        return staged_layers(own, _rounded(depth * sum(own), rules.layers))
+    kept = (0, len(own) - 1) if rules.fixed_ends else ()
+    return [
+        count if index in kept else max(1, _rounded(depth * count, rules.layers))
+        for index, count in enumerate(own)
+    ]
+
+
+def _rounded(layers: float, how: str) -> int:
+    return math.ceil(layers) if how == "up" else math.floor(layers + 0.5)
+
+
+def with_layers(architecture: Architecture, layers: Sequence[int]) -> Architecture:
+    """The architecture with so many layers in its stages."""
+    stages = tuple(
+        dataclasses.replace(stage, layers=count)
+        for stage, count in zip(architecture.stages, layers, strict=True)
+    )
+    return dataclasses.replace(architecture, stages=stages)
+
+
+def staged_layers(layers: Sequence[int], total: int) -> list[int]:
+    """V2's rule: `total` layers in all, of the extra ones the later stages get more.
+
+    A stage's share of the extra layers is its own layers weighed by its place, 1 for the first
+    stage to n for the last; whole layers go to the largest remainders. Where layers are taken away,
+    by the same weights, each stage keeps one.
+    """
+    extra = total - sum(layers)
+    weights = [count * place for place, count in enumerate(layers, start=1)]
+    exact = [count + extra * w / sum(weights) for count, w in zip(layers, weights, strict=True)]
+    found = [max(1, math.floor(count)) for count in exact]
+    # the largest remainders first, of equal ones the later stage
+    order = sorted(range(len(layers)), key=lambda i: (found[i] - exact[i], -i))
+    for index in order[: max(0, total - sum(found))]:
+        found[index] += 1
+    return found
+
+
+def _positive(depth: float) -> None:
+    if isinstance(depth, bool) or not isinstance(depth, int | float) or not 0 < depth < math.inf:
+        raise ValueError(f"depth: {depth!r} is not allowed; use a positive number")

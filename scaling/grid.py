@@ -1,0 +1,260 @@
+"""`python -m scaling.grid`: which alpha, beta and gamma suit a baseline?
+
+Candidates are all (alpha, beta, gamma) of a grid whose networks really cost what one step of
+growth may cost, and controls that spend the same on depth, width or resolution alone (Tan & Le
+2019, sections 3.3 and 5.1). Each is trained for a short while with several seeds; a smooth surface
+through the accuracies (`scaling.surface`) tells where the best is, and how well that is known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scaling.budget import real_factors
+from scaling.compound import Coefficients, Factors, Rules, grown, layers_of, with_layers
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+
+AXES = ("depth", "width", "resolution")
+WITHIN = 0.4  # FLOPs of networks that are timed: within that share of the growth
+MOST = 100  # candidates; a study's decision has at most 127 options
+
+Costs = Callable[[Sequence[Architecture]], Sequence[float]]
+
+
+class Candidate(NamedTuple):
+    """A way to spend one step of growth.
+
+    name    "(1.2, 1.1, 1.15)", or of a control "depth", "width", "resolution".
+    growth  real cost over the base's; real: its factors after rounding.
+    """
+
+    name: str
+    factors: Factors
+    architecture: Architecture
+    growth: float
+    real: Factors
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it grows along one axis only."""
+        return self.name in AXES
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """The factors as those of a family."""
+        return Coefficients(*self.factors)
+
+
+def grid(
+    base: Architecture, *, growth: float = 2.0, step: float = 0.05, tolerance: float = 0.05
+) -> list[Coefficients]:
+    """The (alpha, beta, gamma) of the grid whose real FLOPs are `growth` times the base's, within
+    `tolerance`, one for each distinct network; ValueError where there is none, with the nearest."""
+    found = candidates(base, growth=growth, step=step, tolerance=tolerance)
+    return [each.coefficients for each in found if not each.is_control]
+
+
+def candidates(
+    base: Architecture, *, growth: float = 2.0, step: float = 0.05, tolerance: float = 0.05,
+    rules: Rules | None = None, costs: Costs | None = None,
+) -> list[Candidate]:  # fmt: skip
+    """The candidates of the grid, by rising depth, then the controls.
+
+    costs  of networks, in any unit; None: FLOPs. Where it is another, such as seconds, only the
+           networks whose FLOPs are within `WITHIN` of the growth are asked about.
+
+    Layers are rounded up, as published, and to the nearest too: rounding up alone leaves a hole
+    where the published coefficients are. Of the coefficients that give one network, those whose
+    formula is nearest to what it costs stand for all. A control is the network of its axis nearest
+    to the growth, be it within the tolerance or not.
+
+    Raises ValueError where no network meets the growth, with the nearest that there is.
+    """
+    _check(growth, step, tolerance)
+    rules = rules or Rules()
+    networks = _networks(base, growth, step, rules)
+    for network, factors in _networks(
+        base, growth, step, dataclasses.replace(rules, layers="nearest")
+    ).items():
+        networks.setdefault(network, factors)
+    controls = {axis: _along(base, axis, growth, rules) for axis in AXES}
+    wanted = [*networks, *itertools.chain(*controls.values())]
+    ratio = _ratios(base, wanted, growth, costs)
+    found = []
+    named: set[str] = set()
+    for network, factors in networks.items():
+        real = ratio.get(network, math.inf)
+        if abs(real / growth - 1) <= tolerance:
+            name = str(Coefficients(*factors))
+            name += " nearest" if name in named else ""  # those rounded up come first
+            named.add(name)
+            found.append(Candidate(name, factors, network, real, real_factors(base, network)))
+    if not found:
+        nearest = min(ratio.values(), key=lambda real: abs(real / growth - 1), default=1.0)
+        raise ValueError(
+            f"growth: no candidate costs {growth:.4g} times the base within {100 * tolerance:g}%; "
+            f"the nearest costs {nearest:.4g} times: use --growth {nearest:.4g}, a larger "
+            "--tolerance or a smaller --step"
+        )
+    found.sort(key=lambda each: each.factors)
+    return [*found, *_controls(base, controls, ratio, growth)]
+
+
+def _check(growth: float, step: float, tolerance: float) -> None:
+    if not 1 < growth <= 100:
+        raise ValueError(f"growth: {growth!r} is not allowed; use a number above 1, up to 100")
+    if not 0.005 <= step <= 1:
+        raise ValueError(f"step: {step!r} is not allowed; use a number from 0.005 to 1")
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance: {tolerance!r} is not allowed; use a share from 0 to 1")
+
+
+def _networks(
+    base: Architecture, growth: float, step: float, rules: Rules
+) -> dict[Architecture, Factors]:
+    """Every distinct network of the grid, with the factors whose formula is nearest to its cost.
+
+    The formula's growth is below the real one by what layers are rounded up, and above it by
+    little: nothing is looked for beyond.
+    """
+    ways = [round(1 + step * i, 6) for i in range(math.floor((growth - 1) * 1.1 / step) + 1)]
+    wide = {way: grown(base, Factors(width=way), rules) for way in ways}
+    layers = {way: tuple(layers_of(base, way, rules)) for way in ways}
+    sides = {way: rules.side(base.resolution, way) for way in ways}
+    same: dict[tuple[Any, ...], list[Factors]] = {}
+    for factors in itertools.starmap(Factors, itertools.product(ways, ways, ways)):
+        if 0.45 * growth <= factors.growth <= 1.2 * growth:
+            key = (layers[factors.depth], wide[factors.width], sides[factors.resolution])
+            same.setdefault(key, []).append(factors)
+    own, found = cost(base).flops, {}
+    for (counts, network, side), alike in same.items():
+        network = dataclasses.replace(with_layers(network, counts), resolution=side)
+        real = cost(network).flops / own
+        found[network] = min(alike, key=lambda factors: abs(math.log(factors.growth / real)))
+    return found
+
+
+def _along(base: Architecture, axis: str, growth: float, rules: Rules) -> list[Architecture]:
+    """Distinct networks grown along one axis only, from half to one and a half of the growth."""
+    power = 1 if axis == "depth" else 2
+    ways = np.exp(np.linspace(math.log(growth / 2), math.log(1.5 * growth), 241) / power)
+    found = [
+        grown(base, Factors()._replace(**{axis: float(factor)}), rules)
+        for factor in ways if factor >= 1
+    ]  # fmt: skip
+    if axis == "depth":  # with steps that rounding up leaves out
+        nearest = dataclasses.replace(rules, layers="nearest")
+        found += [
+            with_layers(base, layers_of(base, float(factor), nearest))
+            for factor in ways if factor >= 1
+        ]  # fmt: skip
+    return list(dict.fromkeys(found))
+
+
+def _ratios(
+    base: Architecture, networks: Iterable[Architecture], growth: float, costs: Costs | None
+) -> dict[Architecture, float]:
+    """Real cost over the base's of each network that may meet the growth."""
+    own = cost(base).flops
+    flops = {network: cost(network).flops / own for network in networks}
+    if costs is None:
+        return flops
+    asked = [net for net, ratio in flops.items() if abs(ratio / growth - 1) <= WITHIN]
+    measured = list(costs([base, *asked]))
+    return {net: value / measured[0] for net, value in zip(asked, measured[1:], strict=True)}
+
+
+def _controls(
+    base: Architecture, along: dict[str, list[Architecture]], ratio: dict[Architecture, float],
+    growth: float,
+) -> list[Candidate]:  # fmt: skip
+    found = []
+    for axis, networks in along.items():
+        known = [network for network in networks if network in ratio and network != base]
+        if not known:
+            continue
+        best = min(known, key=lambda network: abs(ratio[network] / growth - 1))
+        real = real_factors(base, best)
+        found.append(Candidate(axis, real, best, ratio[best], real))
+    return found
+
+
+def spread(found: Sequence[Candidate], count: int) -> list[Candidate]:
+    """So many of the candidates, as far apart as can be, and all controls.
+
+    The first is the one nearest to the middle; each next is the one furthest from all chosen, by
+    the logarithms of the real factors in units of cost.
+    """
+    free = [each for each in found if not each.is_control]
+    if len(free) > count:
+        places = np.array([shares(each) for each in free])
+        chosen = [int(((places - places.mean(0)) ** 2).sum(1).argmin())]
+        while len(chosen) < count:
+            gaps = ((places[:, None] - places[chosen][None]) ** 2).sum(2).min(1)
+            gaps[chosen] = -1
+            chosen.append(int(gaps.argmax()))
+        free = [free[index] for index in sorted(chosen)]
+    return [*free, *(each for each in found if each.is_control)]
+
+
+def shares(candidate: Candidate) -> tuple[float, float, float]:
+    """What of a candidate's growth is spent on depth, width and resolution; they sum to 1."""
+    logs = (
+        math.log(candidate.real.depth),
+        2 * math.log(candidate.real.width),
+        2 * math.log(candidate.real.resolution),
+    )
+    total = sum(logs)
+    depth, width, side = (part / total for part in logs)
+    return depth, width, side
+
+
+def proxy_base(
+    base: Architecture, *, classes: int | None = None, width: float | None = None,
+    resolution: int | None = None, small_images: bool = False, flops: float | None = None,
+) -> Architecture:  # fmt: skip
+    """The base made small enough to be trained many times.
+
+    width       of its channels; None: as wide as `flops` allow, in steps of 0.01.
+    resolution  side of its input in pixels; None: its own.
+    small_images  whether it gets the form for small images (`search_spaces.scale`).
+
+    Raises ValueError where nothing is left of it.
+    """
+    from search_spaces.scale import for_small_images, scale
+
+    small = for_small_images(base) if small_images else base
+    side = base.resolution if resolution is None else resolution
+    fields = {"resolution": side} | ({} if classes is None else {"classes": classes})
+    small = dataclasses.replace(small, **fields)
+    if width is not None:
+        return scale(small, width=width)
+    if flops is None or cost(small).flops <= flops:
+        return small
+    for hundredth in range(99, 4, -1):
+        narrow = scale(small, width=hundredth / 100)
+        if cost(narrow).flops <= flops:
+            return narrow
+    raise ValueError(
+        f"proxy: the base cannot be narrowed to {flops / 1e6:.3g}M FLOPs at {side} px; use a "
+        "larger --proxy-flops or a smaller --proxy-resolution"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    from scaling.grid_command import run
+
+    return run(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
