@@ -104,8 +104,10 @@ def candidates(
             f"the nearest costs {nearest:.4g} times: use --growth {nearest:.4g}, a larger "
             "--tolerance or a smaller --step"
         )
-    found.sort(key=lambda each: each.factors)
-    return [*found, *_controls(base, controls, ratio, growth)]
+    alone = _controls(base, controls, ratio, growth)
+    grown_alone = {each.architecture for each in alone}
+    found = [each for each in found if each.architecture not in grown_alone]
+    return [*sorted(found, key=lambda each: each.factors), *alone]
 
 
 def _check(growth: float, step: float, tolerance: float) -> None:

@@ -26,7 +26,8 @@ KNOWN = 0.5  # an interval of more than that share of all there is hides the opt
 class Surface:
     """What was fitted, and where its best place is.
 
-    shares    [3] of the best place; intervals [3, 2] that hold it with 95%.
+    shares    [3] of the best place, the mean over the bootstrap: where noise is large, one fit's
+              maximum is a corner of the triangle. intervals [3, 2] that hold it with 95%.
     accuracy  of the surface there, percent; its standard error.
     noise     deviation between seeds of one candidate, points, NaN where each has one seed.
     weights   of `features`.
@@ -89,12 +90,11 @@ def fit(
     design = features(shares, excess)
     weights = _solved(design, means, counts, scale)
     places = simplex()
-    best = places[int((features(places, np.zeros(len(places))) @ weights).argmax())]
     draws = _bootstrap(design, means, counts, scale, rng)
     grid = features(places, np.zeros(len(places)))
     values = grid @ draws  # [places, draws]
     optima = places[values.argmax(0)]
-    intervals = np.quantile(optima, INTERVAL, axis=0).T
+    best, intervals = optima.mean(0), np.quantile(optima, INTERVAL, axis=0).T
     at_best = features(best[None], np.zeros(1)) @ draws
     between = float(means.var(ddof=1))
     return Surface(
@@ -119,18 +119,14 @@ def simplex() -> np.ndarray:
     return np.array(rows, np.float64) / count
 
 
-def _solved(
-    design: np.ndarray, means: np.ndarray, counts: np.ndarray, scale: float
-) -> np.ndarray:
+def _solved(design: np.ndarray, means: np.ndarray, counts: np.ndarray, scale: float) -> np.ndarray:
     """Weights [f] of least squares weighed by the seeds, with a ridge on all but the plane."""
     return _many(design[None], (means - means.mean())[None], counts[None], scale)[:, 0] + np.array(
         [means.mean()] * 3 + [0.0] * (design.shape[1] - 3)
     )
 
 
-def _many(
-    design: np.ndarray, means: np.ndarray, counts: np.ndarray, scale: float
-) -> np.ndarray:
+def _many(design: np.ndarray, means: np.ndarray, counts: np.ndarray, scale: float) -> np.ndarray:
     """Weights [f, k] of k weighed fits: design [k, n, f], means [k, n], counts [k, n]."""
     precision = counts / scale**2
     penalty = np.full(design.shape[2], RIDGE / scale**2)

@@ -1,0 +1,288 @@
+"""The command line of `python -m scaling.grid`: a baseline and images in, coefficients out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.settings import absolute
+from nas.stopped import LostCluster, StudyLost, TooManyFailures
+from nas.units import parse_quantity, parse_seconds, short
+from scaling.compound import Rules
+from scaling.grid import MOST, Candidate, candidates, proxy_base, spread
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from search_spaces.show import load
+from train.files import empty_folder
+from train.parser import Parser
+from train.recipe import PRESETS
+
+if TYPE_CHECKING:
+    from nas.measured import Measuring
+    from scaling.trainings import Result
+
+RECORD, FIGURE = "grid.json", "grid.png"
+FIDELITY = "epochs=8,share=0.2"
+PROXY_FLOPS = 3e6
+FINE = 2  # multiple that channels are rounded to where a base is narrowed to less than half
+
+EPILOG = """NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
+nas.search. DATA is as in train.run. A proxy of the base, narrow and at the images' own size, stands
+for it: what is learned are ratios. The folder gets grid.json (candidates, accuracies, choice),
+grid.png, and study.db with every training; scaling.family --coefficients DIR/grid.json grows the
+family. --resume --out DIR goes on with what is missing; with more --seeds it adds those."""
+
+DEFAULTS: dict[str, Any] = {
+    "base": "efficientnet_b0", "data": "cifar10", "data_root": None, "growth": 2.0, "step": 0.05,
+    "tolerance": 0.05, "candidates": 14, "seeds": 3, "objective": "flops", "rules": "compound",
+    "round_to": None, "proxy_width": None, "proxy_resolution": None, "proxy_flops": "3M",
+    "small_images": None, "recipe": "proxy", "changes": [], "fidelity": FIDELITY, "workers": None,
+    "cpus": 1.0, "gpus": None, "address": None, "device": "auto", "timeout": None,
+    "max_failures": 0.5, "cache": None, "storage": None, "study": "grid", "measure_batch": 32,
+}  # fmt: skip
+# what may be given anew when a grid goes on
+LATER = ("data", "data_root", "seeds", "workers", "cpus", "gpus", "address", "device", "timeout",
+         "max_failures", "cache", "storage", "study")  # fmt: skip
+
+
+def run(argv: list[str] | None = None) -> int:
+    """The whole command; 0, 1 where nothing could be trained, 2 for a user's mistake, 130."""
+    given: dict[str, Any] = {}
+    try:
+        given = vars(_parser().parse_args(argv))
+        return _run(given)
+    except (TooManyFailures, LostCluster, StudyLost) as error:
+        print(f"scaling.grid: {error}", file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"scaling.grid: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"scaling.grid: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        again = f"; go on by --resume --out {given['out']}" if given.get("begun") else ""
+        print(f"scaling.grid: interrupted{again}", file=sys.stderr)
+        return 130
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m scaling.grid", epilog=EPILOG, argument_default=argparse.SUPPRESS,
+        description="Find alpha, beta and gamma: how a baseline should grow.",
+        formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--base", metavar="NETWORK", help="default efficientnet_b0")
+    add("--data", metavar="DATA", help="images to train on (default cifar10)")
+    add("--data-root", metavar="DIR", help="where named data sets are kept")
+    add("--growth", type=float, metavar="X", help="cost of one step over the base's (default 2)")
+    add("--step", type=float, metavar="X", help="of the grid (default 0.05)")
+    add("--tolerance", type=float, metavar="X", help="of the growth, as a share (default 0.05)")
+    add("--candidates", type=int, metavar="N", help="so many of the grid are trained, as far apart "
+        f"as can be, and three controls (default {DEFAULTS['candidates']})")  # fmt: skip
+    add("--seeds", type=int, metavar="N", help="of each (default 3)")
+    add("--objective", metavar="flops|latency|step_time", help="what grows by --growth: FLOPs "
+        "(default), or seconds measured on this machine")  # fmt: skip
+    add("--measure-batch", type=int, metavar="N", help="of those seconds (default 32)")
+    add("--rules", metavar="compound|v2", help="how factors become layers (default compound)")
+    add("--round-to", type=int, metavar="N", help="channels are multiples of N (default 8, or "
+        f"{FINE} where the proxy is less than half as wide as the base)")  # fmt: skip
+    add("--proxy-width", type=float, metavar="X", help="of the proxy's channels over the base's")
+    add("--proxy-resolution", type=int, metavar="PX", help="of the proxy (default: the images')")
+    add("--proxy-flops", metavar="SIZE", help="the proxy is narrowed to that (default 3M)")
+    add("--small-images", action="store_true", help="fewer strides (default: up to 64 px)")
+    add("--recipe", metavar="|".join(PRESETS), help="of the trainings (default proxy)")
+    add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
+        "the recipe (repeatable)")  # fmt: skip
+    add("--fidelity", metavar="TEXT", help=f"how much of it (default {FIDELITY})")
+    add("--workers", type=int, metavar="N", help="trainings at once (default: all that fit)")
+    add("--cpus", type=float, metavar="X", help="processors of a training (default 1)")
+    add("--gpus", type=float, metavar="X", help="GPUs of a training (default 1 if there are any)")
+    add("--address", metavar="HOST:PORT", help="a Ray cluster, or auto")
+    add("--device", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
+    add("--timeout", metavar="TIME", help="after which a training fails, e.g. 900s")
+    add("--max-failures", type=float, metavar="X", help="share that ends it (default 0.5)")
+    add("--cache", metavar="DIR|off", help="of results that all commands share")
+    add("--storage", metavar="URL", help="an Optuna storage, for several drivers")
+    add("--study", metavar="NAME", help="in that storage (default grid)")
+    add("--dry-run", action="store_true", help="list the candidates and train nothing")
+    add("--out", metavar="DIR", help="folder for the results (default: a new runs/grid-N)")
+    add("--resume", action="store_true", help="go on with the grid in --out")
+    return parser
+
+
+def _run(given: dict[str, Any]) -> int:
+    settings = _resumed(given) if given.get("resume") else _asked(given)
+    if given.get("dry_run"):
+        return _listed(given, settings)
+    from scaling import grid_report
+    from scaling.trainings import Remaining, measuring_of, slots, train_all
+
+    measuring = measuring_of(settings)
+    base = _proxy(settings, measuring)
+    places = slots(settings, measuring)
+    found = _candidates(settings, base)
+    folder = _folder(given)
+    given |= {"out": str(folder), "begun": True}
+    networks = {each.name: each.architecture for each in found}
+    grid_report.opening(folder, settings, measuring, base, found, places)
+    record = grid_report.Record(folder, settings, base, found, seconds=_spent(given))
+    record.write({}, "running")
+    total = len(networks) * settings["seeds"]
+    remaining = Remaining(total)
+
+    def update(known: dict[str, Result]) -> None:
+        record.write(known, "running")
+        remaining(known)
+
+    known: dict[str, Result] = {}
+    status = "interrupted"
+    try:
+        known = train_all(
+            networks, settings["seeds"], settings, measuring, folder, places=places, update=update
+        )  # fmt: skip
+        status = "finished"
+    finally:
+        if known:
+            record.write(known, status)
+    return grid_report.closing(folder, settings, base, found, known)
+
+
+def _asked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the arguments ask for."""
+    settings = DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS}
+    return _checked(settings)
+
+
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    for name, least, most in (
+        ("candidates", 4, MOST),
+        ("seeds", 1, 100),
+        ("measure_batch", 1, 2**16),
+    ):
+        if not least <= settings[name] <= most:
+            option = "--" + name.replace("_", "-")
+            raise ValueError(f"{option}: {settings[name]} is not allowed; use {least} to {most}")
+    if settings["objective"] not in ("flops", "latency", "step_time"):
+        raise ValueError(
+            f"--objective: {settings['objective']!r} is unknown; use flops, latency or step_time"
+        )
+    if isinstance(settings["proxy_flops"], str):
+        settings["proxy_flops"] = parse_quantity(settings["proxy_flops"], what="--proxy-flops")
+    if isinstance(settings["timeout"], str):
+        settings["timeout"] = parse_seconds(settings["timeout"], what="--timeout")
+    settings["data"] = absolute(settings["data"])
+    for name in ("cache", "data_root"):
+        if settings[name] not in (None, "off"):
+            settings[name] = str(Path(settings[name]).resolve())
+    return settings
+
+
+def _resumed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the grid in --out, with what may be given anew."""
+    if not given.get("out"):
+        raise ValueError("resume: which grid? give its folder as --out DIR")
+    path = Path(given["out"]) / RECORD
+    if not path.is_file():
+        raise ValueError(f"resume: {path.parent} holds no grid (there is no {RECORD} in it)")
+    try:
+        stored = json.loads(path.read_text())["settings"]
+        if {*stored} != {*DEFAULTS}:
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"resume: {path} is not the record of a grid of this version") from None
+    for name, value in given.items():
+        if name in DEFAULTS and name not in LATER and stored[name] != value:
+            option = "--set" if name == "changes" else "--" + name.replace("_", "-")
+            raise ValueError(
+                f"resume: {option} {value} differs from the grid's {stored[name]}; leave it out, "
+                "or start anew in another --out"
+            )
+    return _checked(stored | {name: value for name, value in given.items() if name in LATER})
+
+
+def _spent(given: Mapping[str, Any]) -> float:
+    """Seconds that earlier runs of the grid took."""
+    if not given.get("resume"):
+        return 0.0
+    outcome = json.loads((Path(given["out"]) / RECORD).read_text()).get("outcome", {})
+    return float(outcome.get("wall_seconds", 0.0))
+
+
+def _folder(given: Mapping[str, Any]) -> Path:
+    if given.get("resume"):
+        return Path(given["out"])
+    return empty_folder(given.get("out"), kind="grid", files=(RECORD, FIGURE, "study.db"))
+
+
+def _proxy(settings: Mapping[str, Any], measuring: Measuring | None) -> Architecture:
+    """The network that stands for the base."""
+    base = load(settings["base"])
+    side, small = settings["proxy_resolution"], settings["small_images"]
+    classes = flops = None
+    if measuring is not None:
+        from scaling.trainings import fitting_side
+
+        fits, is_small = fitting_side(measuring)
+        side = side or fits
+        small = is_small if small is None else small
+        classes, flops = len(measuring.data.classes), settings["proxy_flops"]
+    return proxy_base(
+        base, classes=classes, width=settings["proxy_width"], resolution=side,
+        small_images=bool(small), flops=flops,
+    )  # fmt: skip
+
+
+def rules_of(settings: Mapping[str, Any], base: Architecture) -> Rules:
+    """How factors become layers, channels and pixels of this proxy."""
+    round_to = settings["round_to"]
+    if round_to is None:
+        widest = max(stage.channels for stage in load(settings["base"]).stages)
+        narrow = max(stage.channels for stage in base.stages) < widest / 2
+        round_to = FINE if narrow else 8
+    return Rules(settings["rules"], round_to=round_to)
+
+
+def _candidates(settings: Mapping[str, Any], base: Architecture) -> list[Candidate]:
+    costs = None
+    if settings["objective"] != "flops":
+        from scaling.measured_times import measured
+
+        def costs(networks: Sequence[Architecture]) -> list[float]:
+            times = measured(
+                networks, kind=settings["objective"], batch=settings["measure_batch"],
+                device=settings["device"], recipe=settings["recipe"],
+                say=lambda text: print(text, file=sys.stderr, flush=True),
+            )  # fmt: skip
+            return [seconds for seconds, _ in times]
+
+    found = candidates(
+        base, growth=settings["growth"], step=settings["step"], tolerance=settings["tolerance"],
+        rules=rules_of(settings, base), costs=costs,
+    )  # fmt: skip
+    return spread(found, settings["candidates"])
+
+
+def _listed(given: Mapping[str, Any], settings: dict[str, Any]) -> int:
+    """All candidates of the grid, as a table."""
+    from scaling.grid_report import table
+
+    started = time.monotonic()
+    base = _proxy(settings, None)
+    everything = {**settings, "candidates": MOST}
+    found = _candidates(everything, base)
+    own = cost(base)
+    print(f"base {settings['base']}: {short(own.flops)} FLOPs at {base.resolution} px, "
+          f"{own.params:,} params; growth {settings['growth']:g} of real {settings['objective']} "
+          f"within {100 * settings['tolerance']:g}%, step {settings['step']:g}\n")  # fmt: skip
+    table(found, {})
+    free = sum(not each.is_control for each in found)
+    shown = f"{free} candidates and {len(found) - free} controls"
+    print(f"\n{shown}, in {time.monotonic() - started:.1f} s; nothing was trained")
+    return 0

@@ -1,0 +1,321 @@
+"""What a grid says: before it begins, in its record, and at its end."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nas.report import python_command
+from nas.settings import without_password
+from nas.units import short
+from scaling.grid import Candidate, shares
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from train.files import circumstances, write_json, write_whole
+
+if TYPE_CHECKING:
+    from nas.measured import Measuring, Slots
+    from scaling.surface import Surface
+    from scaling.trainings import Result
+
+RECORD, FIGURE = "grid.json", "grid.png"
+FEWEST = 6  # candidates, controls among them, that a surface is fitted to
+
+
+def opening(
+    folder: Path, settings: Mapping[str, Any], measuring: Measuring, base: Architecture,
+    found: Sequence[Candidate], places: Slots,
+) -> None:  # fmt: skip
+    """What will be trained, how long that takes, and where results go, on stderr."""
+    from nas.evaluators.proxy import used_images
+    from scaling.trainings import expected_seconds, minutes
+
+    own, controls = cost(base), sum(each.is_control for each in found)
+    images = used_images(measuring.fidelity, measuring.data.train)
+    total = len(found) * settings["seeds"]
+    lines = [
+        f"base {settings['base']}, as a proxy of {short(own.flops)} FLOPs at {base.resolution} px",
+        f"{len(found) - controls} candidates and {controls} controls, each about "
+        f"{settings['growth']:g} times its {settings['objective']}; {settings['seeds']} seeds each",
+        f"a training: {measuring.steps} epochs of {images:,} images by recipe "
+        f"{measuring.recipe.name}, scored on {measuring.data.minival:,} held out",
+    ]
+    if settings["address"] is None:
+        each = expected_seconds(
+            [one.architecture for one in found], measuring, device=settings["device"],
+            threads=max(1, int(places.cpus)),
+        )  # fmt: skip
+        if not math.isnan(each):
+            lines.append(f"about {each:.0f} s a training, {places.workers} at once: about "
+                         f"{minutes(total * each / places.workers)} in all")  # fmt: skip
+    lines.append(f"results go to {folder}/, every training at once to its study")
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+class Record:
+    """grid.json, written anew as trainings end."""
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], base: Architecture,
+        found: Sequence[Candidate], *, seconds: float,
+    ) -> None:  # fmt: skip
+        self._folder, self._settings, self._base = folder, settings, base
+        self._found, self._began = found, time.monotonic() - seconds
+
+    def write(self, known: Mapping[str, Result], status: str) -> None:
+        """The record of what is known by now."""
+        wanted = len(self._found) * self._settings["seeds"]
+        trained = sum(len(result.accuracies) for result in known.values())
+        outcome: dict[str, Any] = {
+            "trained": trained, "wanted": wanted,
+            "wall_seconds": round(time.monotonic() - self._began, 1),
+            "training_seconds": round(sum(
+                result.seconds * len(result.accuracies) for result in known.values()
+                if result.accuracies
+            ), 1),
+        }  # fmt: skip
+        if status == "finished":
+            outcome |= chosen(self._settings, self._found, known)
+        rows = []
+        for each in self._found:
+            network = each.architecture
+            rows.append({
+                "name": each.name, "factors": each.factors._asdict(),
+                "growth": round(each.growth, 4),
+                "real_factors": {name: round(x, 4) for name, x in each.real._asdict().items()},
+                "shares": [round(share, 4) for share in shares(each)],
+                **cost(network)._asdict(), "architecture": json.loads(network.to_json()),
+                **(known[each.name].to_json() if each.name in known else {}),
+            })  # fmt: skip
+        base = {**cost(self._base)._asdict(), "architecture": json.loads(self._base.to_json())}
+        write_json(self._folder / RECORD, {
+            "status": status, "partial": status != "finished",
+            "settings": without_password(self._settings),
+            "base": base, "candidates": rows, "outcome": outcome,
+            **circumstances(("numpy", "torch", "ray")),
+        })  # fmt: skip
+
+
+def fitted_surface(
+    settings: Mapping[str, Any], found: Sequence[Candidate], known: Mapping[str, Result]
+) -> Surface | None:
+    """The surface through what was trained; None where that is too little."""
+    from scaling.surface import fit
+
+    rows = [each for each in found if each.name in known and known[each.name].accuracies]
+    if len(rows) < FEWEST:
+        return None
+    places = np.array([shares(each) for each in rows])
+    excess = np.log([each.growth / settings["growth"] for each in rows])
+    values = [list(known[each.name].accuracies.values()) for each in rows]
+    return fit(places, excess, values, np.random.default_rng(0))
+
+
+def coefficients_at(growth: float, places: np.ndarray) -> np.ndarray:
+    """alpha, beta, gamma [..., 3] of shares [..., 3]: their formula gives the growth exactly."""
+    return growth ** (np.asarray(places) * np.array([1.0, 0.5, 0.5]))
+
+
+def chosen(
+    settings: Mapping[str, Any], found: Sequence[Candidate], known: Mapping[str, Result]
+) -> dict[str, Any]:
+    """The choice as plain data: the surface's optimum, and the plain best beside it."""
+    trained = [each for each in found if each.name in known and known[each.name].accuracies]
+    if not trained:
+        return {}
+    best = max(
+        (each for each in trained if not each.is_control), key=lambda each: known[each.name].mean,
+        default=None,
+    )  # fmt: skip
+    outcome: dict[str, Any] = {}
+    if best is not None:
+        outcome["best_candidate"] = {
+            "name": best.name, "accuracy": round(known[best.name].mean, 3),
+            **dict(zip(("alpha", "beta", "gamma"), best.factors, strict=True)),
+        }  # fmt: skip
+        outcome["chosen"] = {
+            name: outcome["best_candidate"][name] for name in ("alpha", "beta", "gamma")
+        }
+    surface = fitted_surface(settings, found, known)
+    if surface is None:
+        return outcome
+    growth = settings["growth"]
+    values = coefficients_at(growth, surface.shares)
+    ranges = coefficients_at(growth, surface.intervals.T).T
+    outcome["chosen"] = {
+        name: round(float(value), 4)
+        for name, value in zip(("alpha", "beta", "gamma"), values, strict=True)
+    }
+    outcome["surface"] = {
+        "accuracy": round(surface.accuracy, 3), "standard_error": round(surface.error, 3),
+        "shares": [round(float(share), 3) for share in surface.shares],
+        "intervals_95": {
+            name: [round(float(end), 4) for end in ends]
+            for name, ends in zip(("alpha", "beta", "gamma"), ranges, strict=True)
+        },
+        "seed_noise": None if math.isnan(surface.noise) else round(surface.noise, 3),
+        "between_over_noise": None if math.isnan(surface.f_ratio) else round(surface.f_ratio, 2),
+        "hidden_by_noise": surface.hidden, "more_seeds": surface.more_seeds,
+    }  # fmt: skip
+    return outcome
+
+
+def table(found: Sequence[Candidate], known: Mapping[str, Result]) -> None:
+    """The candidates on stdout, the best first where they were trained."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 150
+    shown = Table(box=None, pad_edge=False, padding=(0, 1))
+    for name in ("(alpha, beta, gamma)", "growth", "depth", "width", "resolution", "layers", "px",
+                 "FLOPs", "params"):  # fmt: skip
+        left = name.startswith("(")
+        shown.add_column(name, justify="left" if left else "right", no_wrap=True)
+    if known:
+        shown.add_column("minival top-1", justify="right", no_wrap=True)
+        shown.add_column("seeds", justify="right")
+
+    def place(each: Candidate) -> float:
+        mean = known[each.name].mean if each.name in known else math.nan
+        return math.inf if math.isnan(mean) else -mean
+
+    for each in sorted(found, key=place) if known else found:
+        network, spent = each.architecture, cost(each.architecture)
+        name = f"{each.name} alone" if each.is_control else each.name
+        cells = [
+            name, f"{each.growth:.3f}", *(f"{factor:.3f}" for factor in each.real),
+            str(sum(stage.layers for stage in network.stages)), str(network.resolution),
+            f"{spent.flops:,}", f"{spent.params:,}",
+        ]  # fmt: skip
+        if known:
+            cells += _accuracy(known.get(each.name))
+        shown.add_row(*cells)
+    console.print(shown)
+
+
+def _accuracy(result: Result | None) -> list[str]:
+    if result is None or not result.accuracies:
+        return ["failed" if result is not None and result.errors else "-", "0"]
+    error = "" if math.isnan(result.error) else f" ± {result.error:.2f}"
+    return [f"{result.mean:.2f}%{error}", str(len(result.accuracies))]
+
+
+def closing(
+    folder: Path, settings: Mapping[str, Any], base: Architecture, found: Sequence[Candidate],
+    known: Mapping[str, Result],
+) -> int:  # fmt: skip
+    """The table, the choice in words, the figure, and what to do next; the exit code."""
+    table(found, known)
+    outcome = chosen(settings, found, known)
+    if "chosen" not in outcome:
+        print("scaling.grid: no candidate could be trained; see study.db", file=sys.stderr)
+        return 1
+    print()
+    for line in verdict(settings, found, known, outcome):
+        print(line)
+    surface = fitted_surface(settings, found, known)
+    write_whole(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
+    python = python_command()
+    print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, study.db)\nnext:")
+    where = shlex.quote(str(folder / RECORD))
+    print(f"  {python} -m scaling.family --base {shlex.quote(settings['base'])} "
+          f"--coefficients {where} --growth {settings['growth']:g}")  # fmt: skip
+    more = outcome.get("surface", {}).get("more_seeds", 0)
+    if more:
+        print(f"  {python} -m scaling.grid --resume --out {shlex.quote(str(folder))} "
+              f"--seeds {settings['seeds'] + more}")  # fmt: skip
+    return 0
+
+
+def verdict(
+    settings: Mapping[str, Any], found: Sequence[Candidate], known: Mapping[str, Result],
+    outcome: Mapping[str, Any],
+) -> list[str]:  # fmt: skip
+    """The choice, and how sure it is, in a few lines."""
+    lines = []
+    surface = outcome.get("surface")
+    if surface is not None:
+        parts = []
+        for name in ("alpha", "beta", "gamma"):
+            low, high = surface["intervals_95"][name]
+            parts.append(f"{name} {outcome['chosen'][name]:.3f} ({low:.2f} to {high:.2f})")
+        lines.append("optimum of the surface, with 95% intervals: " + ", ".join(parts))
+        lines.append(f"  accuracy there {surface['accuracy']:.2f} ± "
+                     f"{surface['standard_error']:.2f}%")  # fmt: skip
+    best = outcome["best_candidate"]
+    lines.append(f"best candidate: {best['name']}, {best['accuracy']:.2f}%")
+    controls = [each for each in found if each.is_control and each.name in known]
+    shown = [f"{each.name} {known[each.name].mean:.2f}% at {each.growth:.2f}x"
+             for each in controls if known[each.name].accuracies]  # fmt: skip
+    if shown:
+        lines.append("one axis alone: " + ", ".join(shown))
+    if surface is None:
+        lines.append(f"fewer than {FEWEST} candidates were trained: no surface was fitted")
+    elif surface["hidden_by_noise"]:
+        noise = surface["seed_noise"]
+        why = "" if noise is None else f" (seeds differ by {noise:.2f} points)"
+        lines.append(f"noise hides the optimum{why}: about {surface['more_seeds']} more seeds for "
+                     "each candidate would tell")  # fmt: skip
+    return lines
+
+
+def draw(
+    path: Path, settings: Mapping[str, Any], found: Sequence[Candidate],
+    known: Mapping[str, Result], surface: Surface | None,
+) -> None:  # fmt: skip
+    """Accuracy over the triangle of shares: corners are one axis alone."""
+    from matplotlib.figure import Figure
+
+    from scaling.surface import simplex
+
+    figure = Figure(figsize=(7.5, 6.4), layout="constrained")
+    axes = figure.add_subplot()
+    rows = [each for each in found if each.name in known and known[each.name].accuracies]
+    means = np.array([known[each.name].mean for each in rows])
+    points = _flat(np.array([shares(each) for each in rows]))
+    low, high = float(means.min()), float(means.max())
+    if surface is not None:
+        mesh = simplex()
+        values = surface.predict(mesh)
+        flat = _flat(mesh)
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        shown = axes.tricontourf(flat[:, 0], flat[:, 1], values, levels=16, vmin=low, vmax=high)
+        figure.colorbar(shown, ax=axes, shrink=0.7, label="minival top-1 (%)")
+        best = _flat(surface.shares[None])[0]
+        axes.plot(*best, "*", ms=18, mfc="white", mec="black", label="optimum of the surface")
+    axes.scatter(*points.T, c=means, vmin=low, vmax=high, s=70, edgecolors="black", zorder=3)
+    for each, place, mean in zip(rows, points, means, strict=True):
+        label = f"{mean:.1f}"
+        axes.annotate(label, place, xytext=(5, 5), textcoords="offset points", fontsize=7)
+        if each.is_control:
+            axes.plot(*place, "o", ms=13, mfc="none", mec="tab:red", mew=1.6)
+    corners = _flat(np.eye(3))
+    axes.plot(*corners[[0, 1, 2, 0]].T, c="black", lw=1)
+    axes.set(xlim=(-0.62, 0.62), ylim=(-0.1, 0.95))
+    for corner, text, away in zip(
+        corners, ("depth alone", "width alone", "resolution alone"),
+        ((-0.0, -0.06), (0.0, -0.06), (0.0, 0.03)), strict=True,
+    ):  # fmt: skip
+        axes.annotate(text, corner + away, ha="center", fontsize=10)
+    axes.set(aspect="equal", title=f"{Path(settings['base']).name}: how to spend "
+             f"{settings['growth']:g} times the {settings['objective']}")  # fmt: skip
+    axes.axis("off")
+    if surface is not None:
+        axes.legend(loc="upper left", frameon=False)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def _flat(places: np.ndarray) -> np.ndarray:
+    """Shares [n, 3] as points [n, 2] of a triangle: depth left, width right, resolution above."""
+    depth, width, side = places.T
+    return np.stack([width - depth, side * math.sqrt(3)], axis=1) / 2

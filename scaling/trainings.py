@@ -1,0 +1,226 @@
+"""Named networks, each trained for a short while with several seeds: on a laptop or a cluster.
+
+This is a search by measurement (`nas.asynchronous`) that chooses nothing: its space has one
+decision, which network. So it has all that a search has: every result is in an Optuna study the
+moment it ends, a network that was trained before is not trained again, several drivers may share
+the work, failures are rows with their reasons.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.asynchronous import Plan, search_asynchronously
+from nas.data_space import SMALL, USUAL, side_of
+from nas.evaluators.proxy import EVALUATION, Fidelity, Proxy, fitted, image_seconds, used_images
+from nas.history import History
+from nas.measured import Measuring, Slots, evaluator_maker, load_data, slots
+from nas.objective import Objective
+from nas.storage.study import Study, open_study
+from nas.strategies.base import fresh
+from nas.workers import OnCluster
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from search_spaces.space import SearchSpace
+from train.recipe import change, preset
+from train.survey import survey
+
+DECISION = "network"
+# what the trainings are, of a command's settings, and how they are run
+WHAT = ("data", "data_root", "recipe", "changes", "fidelity")
+HOW = ("workers", "cpus", "gpus", "address", "device", "timeout", "max_failures", "cache",
+       "storage", "study")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """The strategy that proposes every network, one after the other."""
+
+    count: int
+    generation: int = 1
+
+    def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
+        """The next ones, int8 [k, 1]."""
+        return fresh(np.arange(self.count, dtype=np.int8)[:, None], history)[:count]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of one network.
+
+    accuracies  minival accuracy in percent, by seed.
+    seconds     mean of a training. errors: reasons of those that failed, by seed.
+    """
+
+    accuracies: Mapping[int, float]
+    seconds: float
+    errors: Mapping[int, str]
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over the seeds; NaN where there is none."""
+        values = list(self.accuracies.values())
+        return float(np.mean(values)) if values else math.nan
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; NaN with fewer than two seeds."""
+        values = list(self.accuracies.values())
+        if len(values) < 2:
+            return math.nan
+        return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, seeds as text."""
+        return {
+            "accuracies": {str(seed): round(x, 3) for seed, x in self.accuracies.items()},
+            "mean": None if math.isnan(self.mean) else round(self.mean, 3),
+            "standard_error": None if math.isnan(self.error) else round(self.error, 3),
+            "seconds": round(self.seconds, 1),
+            "errors": {str(seed): reason for seed, reason in self.errors.items()},
+        }
+
+
+def measuring_of(settings: Mapping[str, Any]) -> Measuring:
+    """Data, recipe and fidelity of the trainings; ValueError for what does not go together."""
+    recipe = change(preset(settings["recipe"]), settings["changes"])
+    if not recipe.minival:
+        raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
+    data = survey(settings["data"], minival=recipe.minival, root=settings["data_root"])
+    if len(data.classes) < 2:
+        raise ValueError(f"data: {settings['data']} has one class; there is nothing to learn")
+    fidelity = Fidelity.parse(settings["fidelity"] or "", epochs=recipe.epochs)
+    return Measuring(Proxy, data, fitted(recipe, fidelity, images=data.train), fidelity)
+
+
+def fitting_side(measuring: Measuring) -> tuple[int, bool]:
+    """The input side that suits the data, in pixels, and whether that is a small image."""
+    side = min(side_of(measuring.data) or USUAL, USUAL)
+    return side, side <= SMALL
+
+
+def expected_seconds(
+    networks: Sequence[Architecture], measuring: Measuring, *, device: str, threads: int
+) -> float:
+    """Seconds of one training here: a few steps of the network of median FLOPs are timed."""
+    middle = sorted(networks, key=lambda network: cost(network).flops)[len(networks) // 2]
+    each = image_seconds(middle, measuring.recipe, device=device, threads=threads)
+    images = used_images(measuring.fidelity, measuring.data.train)
+    return each * (images + EVALUATION * measuring.data.minival) * measuring.steps
+
+
+def train_all(
+    networks: Mapping[str, Architecture], seeds: int, settings: Mapping[str, Any],
+    measuring: Measuring, folder: Path, *, places: Slots | None = None,
+    update: Callable[[dict[str, Result]], None] = lambda _: None,
+) -> dict[str, Result]:  # fmt: skip
+    """Train every network with seeds 0 to seeds - 1; what is known by now, by name.
+
+    settings  HOW and WHAT above. update: called with what is known, whenever that has grown.
+    folder    of the study, unless settings name a storage, and of unfinished trainings.
+
+    Raises ValueError where the study was made with other networks or settings, or no worker can be
+    had, and what `search_asynchronously` raises.
+    """
+    names = list(networks)
+    space = SearchSpace("networks", {DECISION: names}, functools.partial(_decoded, networks))
+    objective = Objective(max(cost(net).flops for net in networks.values()), "feasible")
+    history = History(space, objective)
+    plan = Plan(
+        budget=len(names), finalists=len(names), repeats=seeds, failures=settings["max_failures"]
+    )  # fmt: skip
+    with _study(space, objective, networks, settings, measuring, folder) as study:
+        study.sync(history)
+        if len(history) < len(names) * seeds:
+            places = places or slots(settings, measuring)
+            data = load_data(settings, measuring)
+            workers = OnCluster(
+                evaluator_maker(settings, measuring, space, data), space, steps=measuring.steps,
+                slots=places.workers, cpus=places.cpus, gpus=places.gpus,
+                address=settings["address"], timeout=settings["timeout"],
+                folder=(folder / "trainings").resolve(),
+            )  # fmt: skip
+            try:
+                search_asynchronously(
+                    history, InOrder(len(names)), workers, plan, study=study,
+                    record=lambda known: update(results(names, known)),
+                )  # fmt: skip
+            finally:
+                workers.close()
+    shutil.rmtree(folder / "trainings", ignore_errors=True)  # what killed ones have left
+    return results(names, history)
+
+
+def _decoded(networks: Mapping[str, Architecture], choices: Mapping[str, Any]) -> Architecture:
+    return networks[choices[DECISION]]
+
+
+def _study(
+    space: SearchSpace, objective: Objective, networks: Mapping[str, Architecture],
+    settings: Mapping[str, Any], measuring: Measuring, folder: Path,
+) -> Study:  # fmt: skip
+    identity = {name: settings[name] for name in ("recipe", "changes")} | {
+        "fidelity": str(measuring.fidelity), "data": measuring.data.digests,
+        "networks": {name: network.key for name, network in networks.items()},
+    }  # fmt: skip
+    storage = settings["storage"] or f"sqlite:///{(folder / 'study.db').resolve()}"
+    return open_study(
+        storage, settings["study"], space, objective, settings=identity, resume=True
+    )  # fmt: skip
+
+
+def results(names: Sequence[str], history: History) -> dict[str, Result]:
+    """What a history says of each network that it knows, by name."""
+    found: dict[str, Result] = {}
+    for index, name in enumerate(names):
+        rows = np.flatnonzero(history.genotypes[:, 0] == index)
+        good = [row for row in rows if history.full[row]]
+        if len(rows):
+            found[name] = Result(
+                {int(history.seed[row]): float(history.accuracy[row]) for row in good},
+                float(np.mean(history.seconds[good])) if good else math.nan,
+                {int(history.seed[row]): str(history.error[row]) for row in rows
+                 if history.error[row]},
+            )  # fmt: skip
+    return found
+
+
+class Remaining:
+    """Tells on stderr how far the trainings are and how long the rest will take."""
+
+    def __init__(self, total: int, known: int = 0) -> None:
+        self._total, self._known, self._told = total, known, known
+        self._began = time.monotonic()
+
+    def __call__(self, found: Mapping[str, Result]) -> None:
+        """Say it, at most forty times in all."""
+        done = sum(len(one.accuracies) + len(one.errors) for one in found.values())
+        if done - self._told < max(1, self._total // 40) and done < self._total:
+            return
+        self._told = done
+        spent = time.monotonic() - self._began
+        left = spent / max(1, done - self._known) * (self._total - done)
+        best = max(
+            (one for one in found.values() if one.accuracies), key=lambda one: one.mean,
+            default=None,
+        )  # fmt: skip
+        shown = "" if best is None else f", best {best.mean:.2f}%"
+        print(f"{done:>4} of {self._total} trained{shown}, about {minutes(left)} left",
+              file=sys.stderr, flush=True)  # fmt: skip
+
+
+def minutes(seconds: float) -> str:
+    """For people: "34 min", "2.1 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

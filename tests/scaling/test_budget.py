@@ -1,0 +1,79 @@
+"""Members whose real cost is what was asked for."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from scaling.budget import real_factors, within_budget
+from scaling.compound import PUBLISHED, Factors, Rules, grown
+from search_spaces.catalog import zoo
+from search_spaces.cost import cost
+
+
+@pytest.mark.parametrize(
+    ("name", "phi", "rules"),
+    [
+        ("efficientnet_b0", 1, Rules()),
+        ("efficientnet_b0", 4, Rules()),
+        ("efficientnet_b0", 3, Rules(resolution_step=32)),
+        ("mobilenet_v2", 2, Rules(fixed_ends=True)),
+        ("mnasnet_a1", 0.5, Rules()),
+        ("resnet50", 1, Rules(round_to=16)),
+        ("efficientnetv2_b0", 5, Rules("v2")),
+    ],
+)
+def test_real_flops_are_within_three_percent(name: str, phi: float, rules: Rules) -> None:
+    base, factors = zoo(name), PUBLISHED.factors(phi)
+    member = within_budget(base, factors, 2.0**phi, rules=rules)
+    assert cost(member).flops / cost(base).flops == pytest.approx(2.0**phi, rel=0.03)
+    assert member.resolution % rules.resolution_step == 0
+    if rules.largest:
+        assert member.resolution <= rules.largest
+    real = real_factors(base, member)
+    spare = (2.0**phi / factors.growth) ** (1 / 3)
+    if rules.kind == "compound":  # near the direction that was asked for
+        for found, asked in zip(real, factors, strict=True):
+            assert abs(math.log(found / asked)) < abs(math.log(spare)) + 0.1
+
+
+def test_what_a_cap_takes_goes_to_depth_and_width() -> None:
+    base, factors = zoo("efficientnet_b0"), PUBLISHED.factors(4)
+    free = real_factors(base, within_budget(base, factors, 16.0))
+    member = within_budget(base, factors, 16.0, rules=Rules(max_resolution=300))
+    capped = real_factors(base, member)
+    assert member.resolution <= 300
+    assert capped.depth > free.depth
+    assert capped.width > free.width
+
+
+def test_no_growth_is_the_base() -> None:
+    base = zoo("mobilenet_v2")
+    assert within_budget(base, Factors(), 1.0) == base
+
+
+def test_real_factors_of_one_axis() -> None:
+    base = zoo("efficientnet_b0")
+    assert real_factors(base, base) == (1.0, 1.0, 1.0)
+    deep = real_factors(base, grown(base, Factors(depth=2.0)))
+    assert deep == pytest.approx((2.0, 1.0, 1.0))
+    wide = real_factors(base, grown(base, Factors(width=2.0)))
+    assert wide.depth == 1.0
+    assert wide.width == pytest.approx(2.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("growth", "tolerance", "complaint"),
+    [
+        (0.0, 0.03, "growth: 0.0 is not allowed"),
+        (2.0, 0.0, "tolerance: 0.0 is not allowed"),
+        (2.0, 1e-7, "growth: no member costs 2 times the base within 1e-05%; the nearest costs 2"),
+    ],
+)
+def test_what_cannot_be_is_said(growth: float, tolerance: float, complaint: str) -> None:
+    with pytest.raises(ValueError, match="^" + complaint):
+        within_budget(
+            zoo("mobilenet_v2"), PUBLISHED.factors(), growth, tolerance=tolerance,
+            rules=Rules(resolution_step=32),
+        )  # fmt: skip

@@ -1,0 +1,169 @@
+"""Families: published members to the unit, exact budgets, and the command as its users meet it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaling.compound import PUBLISHED, Coefficients, Rules
+from scaling.family import family, published_top1
+from scaling.family_command import phis_of, run
+from search_spaces.catalog import zoo
+from search_spaces.cost import cost
+from search_spaces.zoo import EFFICIENTNET_SIZES
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDEN = json.loads((ROOT / "tests" / "golden" / "costs.json").read_text())["models"]
+SIZES = list(EFFICIENTNET_SIZES)
+
+
+def test_published_members_to_the_unit_within_a_second() -> None:
+    began = time.process_time()
+    members = family(zoo("efficientnet_b0"), range(10))
+    v2 = family(zoo("efficientnetv2_b0"), range(4), rules=Rules(floor=0.0))
+    lite = family(zoo("efficientnet_lite0"), range(5), rules=Rules(fixed_ends=True))
+    assert time.process_time() - began < 1.0
+    for prefix, found in (
+        ("efficientnet_", members), ("tf_efficientnetv2_", v2), ("efficientnet_lite", lite),
+    ):  # fmt: skip
+        for size, member in zip(SIZES, found, strict=False):
+            name = prefix + (size.removeprefix("b") if prefix.endswith("lite") else size)
+            assert member.architecture.stages == zoo(name).stages
+            if name in GOLDEN:
+                assert (member.cost.flops, member.cost.params) == (
+                    GOLDEN[name]["flops"], GOLDEN[name]["params"],
+                )  # fmt: skip
+    assert [member.top1 for member in members][:8] == [
+        77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3,
+    ]  # fmt: skip
+
+
+def test_v2_networks_of_the_zoo_are_golden_and_known() -> None:
+    for size, top1 in (("s", 83.9), ("m", 85.2), ("l", 85.7)):
+        network = zoo(f"tf_efficientnetv2_{size}")
+        assert cost(network).params == GOLDEN[f"tf_efficientnetv2_{size}"]["params"]
+        assert published_top1(network) == top1
+    assert published_top1(zoo("efficientnet_b8")) is None
+
+
+def test_formula_and_real_cost_stand_side_by_side() -> None:
+    (member,) = family(zoo("efficientnet_b0"), [1], coefficients=PUBLISHED)
+    base = cost(zoo("efficientnet_b0")).flops
+    assert member.cost.flops / base == pytest.approx(2.573, abs=0.001)
+    assert member.formula / base == pytest.approx(1.92, abs=0.001)
+    (exact,) = family(zoo("efficientnet_b0"), [1], coefficients=PUBLISHED, growth=2.0)
+    assert exact.cost.flops / base == pytest.approx(2.0, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("texts", "phis"),
+    [
+        (["0..7"], list(range(8))), (["3"], [3]), (["0,1.5", "2"], [0, 1.5, 2]),
+        (["0..2", "1..3"], [0, 1, 2, 3]),
+    ],
+)  # fmt: skip
+def test_phis_are_read(texts: list[str], phis: list[float]) -> None:
+    assert phis_of(texts) == phis
+
+
+def test_the_command_writes_members_that_others_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "family"
+    assert run(["--phi", "0..3", "--growth", "2", "--out", str(out), "--batch", "64"]) == 0
+    shown = capsys.readouterr().out
+    assert "by formula" in shown
+    assert f"search_spaces.show {out}/members/phi3.json" in shown
+    record = json.loads((out / "family.json").read_text())
+    flops = [member["flops"] for member in record["members"]]
+    assert [value / flops[0] for value in flops] == pytest.approx([1, 2, 4, 8], rel=0.03)
+    assert record["settings"]["coefficients"] == {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
+    assert (out / "family.png").read_bytes()[:4] == b"\x89PNG"
+    from search_spaces.show import load
+
+    assert cost(load(str(out / "members" / "phi3.json"))).flops == flops[3]
+
+
+def test_a_grids_choice_grows_the_family(tmp_path: Path) -> None:
+    chosen = {"outcome": {"chosen": {"alpha": 1.3, "beta": 1.05, "gamma": 1.1}}}
+    (tmp_path / "grid.json").write_text(json.dumps(chosen))
+    out = tmp_path / "family"
+    given = ["--coefficients", str(tmp_path / "grid.json"), "--phi", "1", "--out", str(out)]
+    assert run(given) == 0
+    record = json.loads((out / "family.json").read_text())
+    assert record["settings"]["coefficients"] == Coefficients(1.3, 1.05, 1.1).__dict__
+
+
+def test_times_are_predicted_where_a_table_has_the_blocks(tmp_path: Path) -> None:
+    from nas.block_times.table import Times, block_name
+
+    network = zoo("efficientnet_b0")
+    names = {block_name(block, network): (0.001, 0.0001) for block in network.blocks()}
+    Times("latency", names, settings={"batch": 1}).write(tmp_path / "times.json")
+    out = tmp_path / "family"
+    table = str(tmp_path / "times.json")
+    assert run(["--phi", "0", "1", "--times", table, "--out", str(out)]) == 0
+    first, second = json.loads((out / "family.json").read_text())["members"]
+    assert first["predicted_latency"]["seconds"] == pytest.approx(0.019)
+    assert "predicted_latency" not in second
+
+
+def test_times_are_measured(tmp_path: Path) -> None:
+    small = ["--base", "efficientnet_b0", "--phi", "0", "--max-resolution", "64"]
+    out = tmp_path / "family"
+    assert run([*small, "--measure", "step_time", "--measure-batch", "2", "--out", str(out)]) == 0
+    (member,) = json.loads((out / "family.json").read_text())["members"]
+    assert 0 < member["measured_step_time"]["seconds"] < 10
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (["--alpha", "0.8"], "alpha: 0.8 is not allowed; use a number from 1"),
+        (["--phi", "x"], "--phi: 'x' is not understood; write 0..7, 3 or 1.5"),
+        (["--phi", "-1"], "--phi: -1 is not allowed"),
+        (["--phi", "11"], "phi: 11 is not published; use 0 (B0) to 8 (B8), 9 (L2), or give"),
+        (["--phi", "0..99"], "--phi: 65 members are not allowed"),
+        (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown; did you mean"),
+        (["--base", "no.json"], "no.json: no such file"),
+        (["--coefficients", "no.json"], "--coefficients: no.json is no file"),
+        (["--coefficients", "published", "--alpha", "1.2"], "--coefficients: leave it out"),
+        (["--growth", "1"], "--growth: 1 is not allowed"),
+        (["--growth", "2", "--tolerance", "0"], "phi 1: tolerance: 0.0 is not allowed"),
+        (["--memory", "8G"], "--memory: phi 3 needs about 10.2 GB to train with a batch of 32"),
+        (["--memory", "lots"], "--memory: 'lots' is not a size"),
+        (["--batch", "0"], "batch: 0 is not allowed"),
+        (["--times", "no.json"], "block times: no.json is no such table"),
+        (["--round-to", "7"], "argument --round-to: invalid choice"),
+    ],
+)
+def test_mistakes_are_one_line(
+    given: list[str], complaint: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(["--out", str(tmp_path / "x"), *given]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"scaling.family: {complaint}")
+    assert told.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_command_imports_no_torch() -> None:
+    code = (
+        "import sys; from scaling.family_command import run; "
+        "run(['--phi', '0..7', '--out', sys.argv[1]]); "
+        "print([name for name in ('torch', 'ray', 'pandas') if name in sys.modules])"
+    )
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        done: Any = subprocess.run(
+            [sys.executable, "-c", code, f"{place}/f"], capture_output=True, text=True, check=True,
+            cwd=ROOT,
+        )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,251 @@
+"""Grids: which candidates there are, and the command from images to coefficients."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scaling.compound import Factors, Rules, grown
+from scaling.grid import AXES, candidates, grid, proxy_base, shares, spread
+from scaling.grid_command import run
+from search_spaces.catalog import zoo
+from search_spaces.cost import cost
+from tests.train.files import encoded
+
+ROOT = Path(__file__).resolve().parents[2]
+B0 = zoo("efficientnet_b0")
+
+
+def test_candidates_are_all_distinct_networks_of_the_grid_that_meet_the_growth() -> None:
+    found = candidates(B0, growth=2.0, step=0.1, tolerance=0.05)
+    brute = set()
+    ways = [round(1 + 0.1 * i, 6) for i in range(14)]
+    for depth, width, side in itertools.product(ways, ways, ways):
+        for layers in ("up", "nearest"):
+            network = grown(B0, Factors(depth, width, side), Rules(layers=layers))
+            if abs(cost(network).flops / cost(B0).flops / 2 - 1) <= 0.05:
+                brute.add(network)
+    networks = [each.architecture for each in found]
+    assert len(set(networks)) == len(networks)
+    assert brute == {*networks} & brute
+    assert brute == {*networks} - {each.architecture for each in found if each.is_control} | (
+        brute & {each.architecture for each in found if each.is_control}
+    )
+    assert len({each.name for each in found}) == len(found)
+
+
+def test_facts_about_b0s_grid() -> None:
+    """FACTS section 3: step 0.05, formula near 2: networks of 1.93 to 3.33 times the cost."""
+    ways = [round(1 + 0.05 * i, 6) for i in range(23)]
+    near = [
+        Factors(*point) for point in itertools.product(ways, ways, ways)
+        if abs(Factors(*point).growth / 2 - 1) <= 0.05
+    ]  # fmt: skip
+    real = {network: cost(network).flops / cost(B0).flops
+            for network in (grown(B0, factors) for factors in near)}  # fmt: skip
+    assert min(real.values()) == pytest.approx(1.93, abs=0.05)
+    assert max(real.values()) == pytest.approx(3.33, abs=0.1)
+    for each in candidates(B0):
+        assert abs(each.growth / 2 - 1) <= 0.05 or each.is_control
+
+
+def test_controls_grow_along_one_axis_at_the_same_cost() -> None:
+    controls = {each.name: each for each in candidates(B0) if each.is_control}
+    assert tuple(controls) == AXES
+    for axis, each in controls.items():
+        assert each.growth == pytest.approx(2.0, rel=0.05)
+        for other in AXES:
+            if other != axis:
+                assert getattr(each.real, other) == 1.0
+
+
+def test_the_papers_coefficients_are_among_them() -> None:
+    assert "(1.2, 1.1, 1.15)" in [str(each) for each in grid(B0)]
+
+
+def test_spread_covers_the_triangle() -> None:
+    found = candidates(B0)
+    chosen = spread(found, 10)
+    assert sum(not each.is_control for each in chosen) == 10
+    assert sum(each.is_control for each in chosen) == 3
+    assert {*chosen} <= {*found}
+    places = np.array([shares(each) for each in found if not each.is_control])
+    few = np.array([shares(each) for each in chosen if not each.is_control])
+    gaps = np.sqrt(((places[:, None] - few[None]) ** 2).sum(2)).min(1)
+    assert gaps.max() < 0.35
+    assert places.sum(1) == pytest.approx(1.0)
+
+
+def test_growth_may_be_of_any_cost() -> None:
+    """Seconds that rise with the side only."""
+    found = candidates(B0, growth=1.5, costs=lambda nets: [net.resolution**2 for net in nets])
+    for each in found:
+        assert each.architecture.resolution**2 / 224**2 == pytest.approx(each.growth)
+    assert {each.name for each in found if each.is_control} == {*AXES}
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"growth": 1.0}, "growth: 1.0 is not allowed"),
+        ({"step": 0.0}, "step: 0.0 is not allowed"),
+        ({"tolerance": 1.0}, "tolerance: 1.0 is not allowed"),
+        ({"growth": 1.02, "tolerance": 0.001}, "growth: no candidate costs 1.02 times the base "
+         "within 0.1%; the nearest costs 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_said(changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match="^" + complaint):
+        candidates(B0, **changes)
+
+
+def test_a_proxy_is_narrowed_to_its_flops() -> None:
+    small = proxy_base(B0, classes=10, resolution=32, small_images=True, flops=4e6)
+    assert 3e6 < cost(small).flops <= 4e6
+    assert (small.resolution, small.classes) == (32, 10)
+    assert [stage.layers for stage in small.stages] == [stage.layers for stage in B0.stages]
+    with pytest.raises(ValueError, match=r"proxy: the base cannot be narrowed to 0.01M FLOPs"):
+        proxy_base(B0, resolution=32, flops=1e4)
+    with pytest.raises(ValueError, match="resolution: vanishes"):
+        proxy_base(B0, resolution=4)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = tmp_path_factory.mktemp("images")
+    number = 0
+    for split, count in (("train", 40), ("test", 6)):
+        for label in ("a", "b"):
+            (place / split / label).mkdir(parents=True)
+            for index in range(count):
+                number += 1
+                (place / split / label / f"{index}.png").write_bytes(encoded(number))
+    return f"imagefolder:{place}"
+
+
+def command(images: str, place: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "scaling.grid", "--base", "mobilenet_v2", "--data", images,
+        "--candidates", "4", "--seeds", "2", "--fidelity", "epochs=1", "--set", "batch=16",
+        "--proxy-width", "0.1", "--workers", "2", "--device", "cpu", "--cache",
+        str(place / "cache"), "--out", str(place / "grid"), *more,
+    ]  # fmt: skip
+
+
+def called(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=ROOT)
+
+
+def finished_trials(study: Path) -> list[tuple[int, str]]:
+    if not study.exists():
+        return []
+    with sqlite3.connect(f"file:{study}?mode=ro", uri=True) as database:
+        query = "select number, datetime_complete from trials where state = 'COMPLETE'"
+        try:
+            return sorted(database.execute(query).fetchall())
+        except sqlite3.OperationalError:  # not made yet
+            return []
+
+
+def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    begun = subprocess.Popen(
+        command(images, tmp_path), cwd=ROOT, env=environment, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    study = tmp_path / "grid" / "study.db"
+    for _ in range(1200):
+        if len(before := finished_trials(study)) >= 3:
+            break
+        time.sleep(0.1)
+    os.killpg(begun.pid, signal.SIGKILL)
+    begun.wait()
+    partial = json.loads((tmp_path / "grid" / "grid.json").read_text())
+    assert partial["partial"]
+    done = called([*command(images, tmp_path)[:3], "--resume", "--out", str(tmp_path / "grid")])
+    assert done.returncode == 0, done.stderr
+    after = finished_trials(study)
+    assert before == after[: len(before)] or {*before} <= {*after}
+    assert len(after) == 14  # 4 candidates and 3 controls, two seeds each
+    record = json.loads((tmp_path / "grid" / "grid.json").read_text())
+    assert not record["partial"]
+    assert record["outcome"]["trained"] == 14
+    for row in record["candidates"]:
+        assert set(row["accuracies"]) == {"0", "1"}
+    chosen = record["outcome"]["chosen"]
+    growth = chosen["alpha"] * chosen["beta"] ** 2 * chosen["gamma"] ** 2
+    assert growth == pytest.approx(2.0, abs=0.01)
+    assert min(chosen.values()) >= 1
+    assert (tmp_path / "grid" / "grid.png").is_file()
+    assert "scaling.family --base mobilenet_v2 --coefficients" in done.stdout
+    assert "one axis alone: depth" in done.stdout
+
+    more = called([*command(images, tmp_path)[:3], "--resume", "--out", str(tmp_path / "grid"),
+                   "--seeds", "3"])  # fmt: skip
+    assert more.returncode == 0, more.stderr
+    assert len(finished_trials(study)) == 21
+    assert {*after} <= {*finished_trials(study)}
+
+
+def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    began = time.process_time()
+    assert run(["--dry-run"]) == 0
+    assert time.process_time() - began < 2
+    shown = capsys.readouterr().out
+    assert "(1.2, 1.1, 1.15)" in shown
+    assert "resolution alone" in shown
+    assert "nothing was trained" in shown
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (["--growth", "0.5"], "growth: 0.5 is not allowed"),
+        (["--growth", "1.02", "--tolerance", "0.001"], "growth: no candidate costs 1.02 times"),
+        (["--proxy-resolution", "4"], "resolution: vanishes"),
+        (["--candidates", "2"], "--candidates: 2 is not allowed; use 4 to 100"),
+        (["--seeds", "0"], "--seeds: 0 is not allowed"),
+        (["--objective", "watts"], "--objective: 'watts' is unknown; use flops, latency or"),
+        (["--rules", "v3"], "rules: 'v3' is unknown"),
+        (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown"),
+        (["--resume"], "resume: which grid? give its folder as --out DIR"),
+        (["--resume", "--out", "nowhere"], "resume: nowhere holds no grid"),
+        (["--growht", "2"], "unrecognized arguments: --growht 2"),
+    ],
+)
+def test_mistakes_are_one_line(
+    given: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--dry-run", *given]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"scaling.grid: {complaint}")
+    assert told.count("\n") == 1
+
+
+def test_a_data_set_of_one_class_is_refused_before_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        (tmp_path / "images" / split / "only").mkdir(parents=True)
+        for index in range(4):
+            path = tmp_path / "images" / split / "only" / f"{index}.png"
+            path.write_bytes(encoded(index))
+    out = tmp_path / "grid"
+    assert run(["--data", f"imagefolder:{tmp_path / 'images'}", "--out", str(out)]) == 2
+    assert "one class; there is nothing to learn" in capsys.readouterr().err
+    assert not out.exists()
