@@ -2,7 +2,7 @@
 
 What: `nas.fidelity` with 12 networks spread over those of the compact space within 4M FLOPs at
 32 px, each trained by the proxy recipe with two seeds at four fidelities. The longest, 8 epochs of
-a fifth of the images, is compared with three that cost about a fifth to a third of it: fewer
+a fifth of the images, is compared with three that cost about a fifth to two fifths of it: fewer
 epochs of fewer images, and fewer epochs at 24 px. Kendall's tau with its interval, the noise of a
 seed, the learning curves and the answer that a search takes by `--fidelity auto`.
 Expected: a floor that the noise of a seed sets well below 1, since the networks differ by a few

@@ -22,8 +22,8 @@ from search_spaces.scale import scale
 
 TOLERANCE = 0.03
 REACH = 0.35  # depth and width are looked for within exp(+-REACH) of what was asked
-STEPS = 141  # of the search along depth and along width
-MOST = 2000  # shapes that are looked at, the nearest first
+STEPS = 71  # of the search along depth and along width
+MOST = 400  # shapes that are looked at, the nearest first
 
 
 def real_factors(base: Architecture, member: Architecture) -> Factors:

@@ -97,6 +97,8 @@ def _run(args: argparse.Namespace) -> int:
         raise ValueError(f"--growth: {args.growth:g} is not allowed; use a number above 1")
     if args.growth is not None and coefficients is None:
         coefficients = PUBLISHED
+    if not 0 < args.tolerance < 1:
+        raise ValueError(f"--tolerance: {args.tolerance:g} is not allowed; use a share from 0 to 1")
     tables = _tables(args.times)
     members = family(
         base, phis, coefficients=coefficients, growth=args.growth, rules=rules,

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RIDGE = 0.05  # on the curvature, in units of the noise of a mean: keeps few points from swinging
+CURVED = 8.0  # prior deviation of a curvature, in deviations of the candidates' means: a few points
+# with much noise could otherwise swing it anywhere
 DRAWS = 1000
 STEP = 0.02  # of the shares where the best place is looked for
 INTERVAL = (0.025, 0.975)
@@ -85,12 +86,14 @@ def fit(
     counts = np.array([len(values) for values in accuracies])
     noise = pooled_deviation(accuracies)
     spread = float(means.std()) or 1e-9
-    # where each has one seed, what the surface leaves over stands for the noise
-    scale = noise if np.isfinite(noise) and noise > 0 else spread
     design = features(shares, excess)
-    weights = _solved(design, means, counts, scale)
+    scale = noise if noise > 0 else _left_over(design, means, spread)
+    fitting = _Fitting(means.mean(), scale, np.full(design.shape[1], 1 / (CURVED * spread) ** 2))
+    weights = fitting.weights(design[None], means[None], counts[None])[:, 0]
     places = simplex()
-    draws = _bootstrap(design, means, counts, scale, rng)
+    rows = rng.integers(0, len(means), (DRAWS, len(means)))
+    moved = means[rows] + rng.normal(size=rows.shape) * scale / np.sqrt(counts[rows])
+    draws = fitting.weights(design[rows], moved, counts[rows])
     grid = features(places, np.zeros(len(places)))
     values = grid @ draws  # [places, draws]
     optima = places[values.argmax(0)]
@@ -119,31 +122,34 @@ def simplex() -> np.ndarray:
     return np.array(rows, np.float64) / count
 
 
-def _solved(design: np.ndarray, means: np.ndarray, counts: np.ndarray, scale: float) -> np.ndarray:
-    """Weights [f] of least squares weighed by the seeds, with a ridge on all but the plane."""
-    return _many(design[None], (means - means.mean())[None], counts[None], scale)[:, 0] + np.array(
-        [means.mean()] * 3 + [0.0] * (design.shape[1] - 3)
-    )
+def _left_over(design: np.ndarray, means: np.ndarray, spread: float) -> float:
+    """Where each candidate has one seed, what the surface leaves over stands for the noise."""
+    free = len(means) - design.shape[1]
+    if free < 1:
+        return spread
+    weights, *_ = np.linalg.lstsq(design, means, rcond=None)
+    left = means - design @ weights
+    return max(math.sqrt(float(left @ left) / free), 1e-3 * spread)
 
 
-def _many(design: np.ndarray, means: np.ndarray, counts: np.ndarray, scale: float) -> np.ndarray:
-    """Weights [f, k] of k weighed fits: design [k, n, f], means [k, n], counts [k, n]."""
-    precision = counts / scale**2
-    penalty = np.full(design.shape[2], RIDGE / scale**2)
-    penalty[:3] = 1e-6 / scale**2
-    left = np.einsum("knf,kn,kng->kfg", design, precision, design) + np.diag(penalty)
-    right = np.einsum("knf,kn,kn->kf", design, precision, means)
-    return np.linalg.solve(left, right[:, :, None])[:, :, 0].T
+@dataclass(frozen=True)
+class _Fitting:
+    """Least squares weighed by the seeds, with a prior on all but the plane.
 
+    center  that accuracies are counted from. scale: deviation of a training. penalty [f].
+    """
 
-def _bootstrap(
-    design: np.ndarray, means: np.ndarray, counts: np.ndarray, scale: float,
-    rng: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
-    """Weights [f, DRAWS] of fits to resampled candidates, their means moved by seed noise."""
-    rows = rng.integers(0, len(means), (DRAWS, len(means)))
-    moved = means[rows] + rng.normal(size=rows.shape) * scale / np.sqrt(counts[rows])
-    center = means.mean()
-    weights = _many(design[rows], moved - center, counts[rows], scale)
-    weights[:3] += center
-    return weights
+    center: float
+    scale: float
+    penalty: np.ndarray
+
+    def weights(self, design: np.ndarray, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Weights [f, k] of k fits: design [k, n, f], means [k, n], counts of seeds [k, n]."""
+        precision = counts / self.scale**2
+        penalty = self.penalty.copy()
+        penalty[:3] *= 1e-4
+        left = np.einsum("knf,kn,kng->kfg", design, precision, design) + np.diag(penalty)
+        right = np.einsum("knf,kn,kn->kf", design, precision, means - self.center)
+        weights = np.linalg.solve(left, right[:, :, None])[:, :, 0].T
+        weights[:3] += self.center  # the shares sum to 1
+        return weights

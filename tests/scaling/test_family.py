@@ -135,7 +135,7 @@ def test_times_are_measured(tmp_path: Path) -> None:
         (["--coefficients", "no.json"], "--coefficients: no.json is no file"),
         (["--coefficients", "published", "--alpha", "1.2"], "--coefficients: leave it out"),
         (["--growth", "1"], "--growth: 1 is not allowed"),
-        (["--growth", "2", "--tolerance", "0"], "phi 1: tolerance: 0.0 is not allowed"),
+        (["--growth", "2", "--tolerance", "0"], "--tolerance: 0 is not allowed"),
         (["--memory", "8G"], "--memory: phi 3 needs about 10.2 GB to train with a batch of 32"),
         (["--memory", "lots"], "--memory: 'lots' is not a size"),
         (["--batch", "0"], "batch: 0 is not allowed"),

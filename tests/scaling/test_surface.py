@@ -47,7 +47,7 @@ def test_noise_that_hides_the_optimum_is_said() -> None:
     surface = fit(PLACES, EXCESS, flat, np.random.default_rng(0))
     assert surface.hidden
     assert surface.more_seeds >= 1
-    assert 0.1 < surface.shares.min()  # near the middle: a corner would be noise
+    assert surface.shares.min() > 0.1  # near the middle: a corner would be noise
     strong = fit(PLACES, EXCESS, accuracies(0.05, 3, 1), np.random.default_rng(0))
     assert strong.f_ratio > 50 > surface.f_ratio
 
