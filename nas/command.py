@@ -68,6 +68,8 @@ def _add_what(add: Callable[..., Any]) -> None:
         "evaluated and weighed by the reward (default forbid)")  # fmt: skip
     add("--reward", metavar="|".join(REWARDS), help="default mnas: accuracy x (cost/target)^w")
     add("--exponent", type=float, metavar="W", help="w of the reward (default -0.07; hard -1)")
+    add("--also", metavar="COST:REFERENCE:EXPONENT", action="append", help="a further factor of "
+        "the reward, e.g. params:7M:-0.05 (repeatable)")  # fmt: skip
     add("--space", metavar="|".join(SPACES), help="default efficientnet; with --data compact")
     add("--resolution", type=int, metavar="PX", help="input side (default 224, or the data's)")
     add("--classes", type=int, metavar="N", help="default 1000, or the data's")

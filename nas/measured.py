@@ -129,11 +129,18 @@ def evaluator_maker(
 ) -> Callable[[], Evaluator]:
     """What makes the evaluator in each worker's process."""
     if measuring.kind is Proxy:
-        return functools.partial(
-            Proxy, data, measuring.recipe, measuring.fidelity,
-            device=settings["device"], cache=_cache(settings),
-        )  # fmt: skip
+        return proxy_maker(settings, measuring, data)
     return functools.partial(_zero_cost, settings, measuring, space, data)
+
+
+def proxy_maker(
+    settings: Mapping[str, Any], measuring: Measuring, data: Data
+) -> Callable[[], Evaluator]:
+    """The same of trainings, which any space of networks may be evaluated by."""
+    return functools.partial(
+        Proxy, data, measuring.recipe, measuring.fidelity,
+        device=settings["device"], cache=_cache(settings),
+    )  # fmt: skip
 
 
 def _zero_cost(

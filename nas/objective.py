@@ -53,6 +53,8 @@ class Objective:
     limits       further ((cost name, largest value), ...), e.g. (("params", 6e6),).
     of           name of the cost that the target is about: FLOPs (multiply-adds), or any other of
                  `Cost` or of `search_spaces.cost.MEASURED` (seconds).
+    also         further factors of the reward, ((cost name, reference, exponent), ...), each
+                 (cost / reference)^exponent: P^v of EfficientNetV2 is ("params", 7e6, -0.05).
 
     `Objective(400e6)` aims at 400M FLOPs, `Objective(0.02, of="latency")` at 20 ms; measured
     costs must be among those of the space, see `SearchSpace.measured_by`.
@@ -64,6 +66,7 @@ class Objective:
     over_target: str = "forbid"
     limits: tuple[tuple[str, float], ...] = ()
     of: str = "flops"
+    also: tuple[tuple[str, float, float], ...] = ()
 
     def __post_init__(self) -> None:
         known = (*Cost._fields, *MEASURED)
@@ -85,6 +88,15 @@ class Objective:
             one_of("limit", name, known)
             if not np.isfinite(largest) or largest <= 0:
                 raise ValueError(f"limits: {name} {largest!r} is not a number above 0")
+        for name, reference, exponent in self.also:
+            one_of("also", name, known)
+            if not np.isfinite(reference) or reference <= 0:
+                raise ValueError(f"also: {name} over {reference!r} is not a number above 0")
+            if not -10 <= exponent <= 0:
+                raise ValueError(
+                    f"also: {name} to the power of {exponent!r} is not allowed; use a number from "
+                    "-10 to 0"
+                )
 
     @property
     def all_limits(self) -> tuple[tuple[str, float], ...]:
@@ -97,7 +109,11 @@ class Objective:
         assert self.exponent is not None  # set in __post_init__
         cost = costs.get(self.of)
         ratio = np.where(cost > 0, cost, 1) / self.target
-        return REWARDS[self.reward_name][0](accuracy, ratio, self.exponent)
+        reward = REWARDS[self.reward_name][0](accuracy, ratio, self.exponent)
+        for name, reference, exponent in self.also:
+            spent = costs.get(name)
+            reward = reward * (np.where(spent > 0, spent, 1) / reference) ** exponent
+        return reward
 
     def violation(self, costs: Costs) -> np.ndarray:
         """By what share the worst broken limit is exceeded, [n]; 0.0 where all are kept."""

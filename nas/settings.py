@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,7 @@ SETTINGS: dict[str, Setting] = {
     "table_column": Setting("accuracy"),
     "reward": Setting("mnas"),
     "exponent": Setting(None, NUMBER),
+    "also": Setting([], list),
     "over_target": Setting("forbid"),
     "budget": Setting(None, int, later=True),
     "seed": Setting(0, int),
@@ -196,10 +198,25 @@ def objective_of(settings: Mapping[str, Any]) -> Objective:
     return Objective(
         settings[f"target_{of}"], settings["reward"], settings["exponent"],
         settings["over_target"], limits=tuple(limits), of=of,
+        also=tuple(_factor(str(text)) for text in settings["also"]),
     )  # fmt: skip
+
+
+def _factor(text: str) -> tuple[str, float, float]:
+    """A further factor of the reward from its text, e.g. params:7M:-0.05."""
+    parts = text.split(":")
+    if len(parts) == 3:
+        name, reference, exponent = parts
+        size = parse_seconds if name in MEASURED else parse_quantity
+        with contextlib.suppress(ValueError):
+            return name, size(reference, what="--also"), float(exponent)
+    raise ValueError(
+        f"--also: {text!r} is not understood; write cost:reference:exponent, e.g. params:7M:-0.05"
+    )
 
 
 def measured_costs(objective: Objective) -> list[str]:
     """The measured costs that the objective needs."""
     needed = [objective.of, *(name for name, _ in objective.limits)]
+    needed += [name for name, _, _ in objective.also]
     return [name for name in MEASURED if name in needed]

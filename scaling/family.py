@@ -116,12 +116,10 @@ def _known() -> dict[Architecture, float]:
 
 def _shape(architecture: Architecture) -> Architecture:
     """The network in the zoo's plain conventions, which costs and results do not depend on."""
-    plain = {
-        field.name: field.default
-        for field in dataclasses.fields(Architecture)
-        if field.name in ("padding", "bn_eps", "bn_momentum")
-    }
-    return dataclasses.replace(architecture, **plain)
+    plain = NETWORKS["efficientnet_b0"]()
+    return dataclasses.replace(
+        architecture, padding=plain.padding, bn_eps=plain.bn_eps, bn_momentum=plain.bn_momentum
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

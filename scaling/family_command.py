@@ -17,6 +17,7 @@ from nas.units import parse_quantity, short, short_seconds
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import Member, family
 from scaling.memory import training_memory
+from scaling.options import answered
 from search_spaces.architecture import Architecture
 from search_spaces.show import load
 from train.files import circumstances, empty_folder, write_json, write_whole
@@ -35,17 +36,7 @@ train.ray_tune and search_spaces.show take."""
 
 def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 2 for a user's mistake, 130 for Ctrl-C."""
-    try:
-        return _run(_parser().parse_args(argv))
-    except ValueError as error:
-        print(f"scaling.family: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"scaling.family: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("scaling.family: interrupted", file=sys.stderr)
-        return 130
+    return answered("scaling.family", lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> Parser:

@@ -235,8 +235,7 @@ def proxy_base(
 
     small = for_small_images(base) if small_images else base
     side = base.resolution if resolution is None else resolution
-    fields = {"resolution": side} | ({} if classes is None else {"classes": classes})
-    small = dataclasses.replace(small, **fields)
+    small = dataclasses.replace(small, resolution=side, classes=classes or base.classes)
     if width is not None:
         return scale(small, width=width)
     if flops is None or cost(small).flops <= flops:

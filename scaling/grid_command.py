@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.settings import absolute
-from nas.stopped import LostCluster, StudyLost, TooManyFailures
 from nas.units import parse_quantity, parse_seconds, short
 from scaling.compound import Rules
 from scaling.grid import MOST, Candidate, candidates, proxy_base, spread
+from scaling.options import HOW, add_how, answered, stored
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.show import load
@@ -41,34 +41,16 @@ DEFAULTS: dict[str, Any] = {
     "base": "efficientnet_b0", "data": "cifar10", "data_root": None, "growth": 2.0, "step": 0.05,
     "tolerance": 0.05, "candidates": 14, "seeds": 3, "objective": "flops", "rules": "compound",
     "round_to": None, "proxy_width": None, "proxy_resolution": None, "proxy_flops": "3M",
-    "small_images": None, "recipe": "proxy", "changes": [], "fidelity": FIDELITY, "workers": None,
-    "cpus": 1.0, "gpus": None, "address": None, "device": "auto", "timeout": None,
-    "max_failures": 0.5, "cache": None, "storage": None, "study": "grid", "measure_batch": 32,
+    "small_images": None, "recipe": "proxy", "changes": [], "fidelity": FIDELITY, "storage": None,
+    "study": "grid", "measure_batch": 32, **HOW,
 }  # fmt: skip
 # what may be given anew when a grid goes on
-LATER = ("data", "data_root", "seeds", "workers", "cpus", "gpus", "address", "device", "timeout",
-         "max_failures", "cache", "storage", "study")  # fmt: skip
+LATER = ("data", "data_root", "seeds", "storage", "study", *HOW)
 
 
 def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 1 where nothing could be trained, 2 for a user's mistake, 130."""
-    given: dict[str, Any] = {}
-    try:
-        given = vars(_parser().parse_args(argv))
-        return _run(given)
-    except (TooManyFailures, LostCluster, StudyLost) as error:
-        print(f"scaling.grid: {error}", file=sys.stderr)
-        return 1
-    except ValueError as error:
-        print(f"scaling.grid: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"scaling.grid: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        again = f"; go on by --resume --out {given['out']}" if given.get("begun") else ""
-        print(f"scaling.grid: interrupted{again}", file=sys.stderr)
-        return 130
+    return answered("scaling.grid", lambda: _run(vars(_parser().parse_args(argv))))
 
 
 def _parser() -> Parser:
@@ -101,14 +83,7 @@ def _parser() -> Parser:
     add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
         "the recipe (repeatable)")  # fmt: skip
     add("--fidelity", metavar="TEXT", help=f"how much of it (default {FIDELITY})")
-    add("--workers", type=int, metavar="N", help="trainings at once (default: all that fit)")
-    add("--cpus", type=float, metavar="X", help="processors of a training (default 1)")
-    add("--gpus", type=float, metavar="X", help="GPUs of a training (default 1 if there are any)")
-    add("--address", metavar="HOST:PORT", help="a Ray cluster, or auto")
-    add("--device", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
-    add("--timeout", metavar="TIME", help="after which a training fails, e.g. 900s")
-    add("--max-failures", type=float, metavar="X", help="share that ends it (default 0.5)")
-    add("--cache", metavar="DIR|off", help="of results that all commands share")
+    add_how(add)
     add("--storage", metavar="URL", help="an Optuna storage, for several drivers")
     add("--study", metavar="NAME", help="in that storage (default grid)")
     add("--dry-run", action="store_true", help="list the candidates and train nothing")
@@ -118,7 +93,7 @@ def _parser() -> Parser:
 
 
 def _run(given: dict[str, Any]) -> int:
-    settings = _resumed(given) if given.get("resume") else _asked(given)
+    settings = _settings(given)
     if given.get("dry_run"):
         return _listed(given, settings)
     from scaling import grid_report
@@ -129,7 +104,6 @@ def _run(given: dict[str, Any]) -> int:
     places = slots(settings, measuring)
     found = _candidates(settings, base)
     folder = _folder(given)
-    given |= {"out": str(folder), "begun": True}
     networks = {each.name: each.architecture for each in found}
     grid_report.opening(folder, settings, measuring, base, found, places)
     record = grid_report.Record(folder, settings, base, found, seconds=_spent(given))
@@ -154,10 +128,11 @@ def _run(given: dict[str, Any]) -> int:
     return grid_report.closing(folder, settings, base, found, known)
 
 
-def _asked(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that the arguments ask for."""
-    settings = DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS}
-    return _checked(settings)
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the arguments ask for, or the grid in --out that goes on."""
+    if given.get("resume"):
+        return _checked(stored(given, RECORD, "grid", known=DEFAULTS, later=LATER))
+    return _checked(DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS})
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
@@ -182,29 +157,6 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
         if settings[name] not in (None, "off"):
             settings[name] = str(Path(settings[name]).resolve())
     return settings
-
-
-def _resumed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the grid in --out, with what may be given anew."""
-    if not given.get("out"):
-        raise ValueError("resume: which grid? give its folder as --out DIR")
-    path = Path(given["out"]) / RECORD
-    if not path.is_file():
-        raise ValueError(f"resume: {path.parent} holds no grid (there is no {RECORD} in it)")
-    try:
-        stored = json.loads(path.read_text())["settings"]
-        if {*stored} != {*DEFAULTS}:
-            raise TypeError
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError(f"resume: {path} is not the record of a grid of this version") from None
-    for name, value in given.items():
-        if name in DEFAULTS and name not in LATER and stored[name] != value:
-            option = "--set" if name == "changes" else "--" + name.replace("_", "-")
-            raise ValueError(
-                f"resume: {option} {value} differs from the grid's {stored[name]}; leave it out, "
-                "or start anew in another --out"
-            )
-    return _checked(stored | {name: value for name, value in given.items() if name in LATER})
 
 
 def _spent(given: Mapping[str, Any]) -> float:

@@ -147,14 +147,18 @@ def chosen(
     surface = fitted_surface(settings, found, known)
     if surface is None:
         return outcome
-    growth = settings["growth"]
-    values = coefficients_at(growth, surface.shares)
-    ranges = coefficients_at(growth, surface.intervals.T).T
+    values = coefficients_at(settings["growth"], surface.shares)
     outcome["chosen"] = {
         name: round(float(value), 4)
         for name, value in zip(("alpha", "beta", "gamma"), values, strict=True)
     }
-    outcome["surface"] = {
+    return outcome | {"surface": _described(surface, settings["growth"])}
+
+
+def _described(surface: Surface, growth: float) -> dict[str, Any]:
+    """The surface as plain data."""
+    ranges = coefficients_at(growth, surface.intervals.T).T
+    return {
         "accuracy": round(surface.accuracy, 3), "standard_error": round(surface.error, 3),
         "shares": [round(float(share), 3) for share in surface.shares],
         "intervals_95": {
@@ -165,7 +169,6 @@ def chosen(
         "between_over_noise": None if math.isnan(surface.f_ratio) else round(surface.f_ratio, 2),
         "hidden_by_noise": surface.hidden, "more_seeds": surface.more_seeds,
     }  # fmt: skip
-    return outcome
 
 
 def table(found: Sequence[Candidate], known: Mapping[str, Result]) -> None:
@@ -293,12 +296,26 @@ def draw(
         figure.colorbar(shown, ax=axes, shrink=0.7, label="minival top-1 (%)")
         best = _flat(surface.shares[None])[0]
         axes.plot(*best, "*", ms=18, mfc="white", mec="black", label="optimum of the surface")
-    axes.scatter(*points.T, c=means, vmin=low, vmax=high, s=70, edgecolors="black", zorder=3)
+    axes.scatter(
+        points[:, 0], points[:, 1], c=means, vmin=low, vmax=high, s=70, edgecolors="black",
+        zorder=3,
+    )  # fmt: skip
     for each, place, mean in zip(rows, points, means, strict=True):
         label = f"{mean:.1f}"
         axes.annotate(label, place, xytext=(5, 5), textcoords="offset points", fontsize=7)
         if each.is_control:
             axes.plot(*place, "o", ms=13, mfc="none", mec="tab:red", mew=1.6)
+    _frame(axes)
+    axes.set(aspect="equal", title=f"{Path(settings['base']).name}: how to spend "
+             f"{settings['growth']:g} times the {settings['objective']}")  # fmt: skip
+    axes.axis("off")
+    if surface is not None:
+        axes.legend(loc="upper left", frameon=False)
+    figure.savefig(path, dpi=110, format="png")
+
+
+def _frame(axes: Any) -> None:
+    """The triangle and what its corners are."""
     corners = _flat(np.eye(3))
     axes.plot(*corners[[0, 1, 2, 0]].T, c="black", lw=1)
     axes.set(xlim=(-0.62, 0.62), ylim=(-0.1, 0.95))
@@ -307,12 +324,6 @@ def draw(
         ((-0.0, -0.06), (0.0, -0.06), (0.0, 0.03)), strict=True,
     ):  # fmt: skip
         axes.annotate(text, corner + away, ha="center", fontsize=10)
-    axes.set(aspect="equal", title=f"{Path(settings['base']).name}: how to spend "
-             f"{settings['growth']:g} times the {settings['objective']}")  # fmt: skip
-    axes.axis("off")
-    if surface is not None:
-        axes.legend(loc="upper left", frameon=False)
-    figure.savefig(path, dpi=110, format="png")
 
 
 def _flat(places: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from nas.asynchronous import Plan, search_asynchronously
 from nas.data_space import SMALL, USUAL, side_of
 from nas.evaluators.proxy import EVALUATION, Fidelity, Proxy, fitted, image_seconds, used_images
 from nas.history import History
-from nas.measured import Measuring, Slots, evaluator_maker, load_data, slots
+from nas.measured import Measuring, Slots, load_data, proxy_maker, slots
 from nas.objective import Objective
 from nas.storage.study import Study, open_study
 from nas.strategies.base import fresh
@@ -145,7 +145,7 @@ def train_all(
             places = places or slots(settings, measuring)
             data = load_data(settings, measuring)
             workers = OnCluster(
-                evaluator_maker(settings, measuring, space, data), space, steps=measuring.steps,
+                proxy_maker(settings, measuring, data), space, steps=measuring.steps,
                 slots=places.workers, cpus=places.cpus, gpus=places.gpus,
                 address=settings["address"], timeout=settings["timeout"],
                 folder=(folder / "trainings").resolve(),

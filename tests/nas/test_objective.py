@@ -133,3 +133,29 @@ def test_short_times() -> None:
     assert [short_seconds(x) for x in (25e-6, 0.0203, 0.9996, 1.5, 90.0)] == [
         "25us", "20.3ms", "1s", "1.5s", "90s",
     ]  # fmt: skip
+
+
+def test_further_factors_multiply_the_reward() -> None:
+    """EfficientNetV2's A * S^w * P^v (Tan & Le 2021, section 3.2)."""
+    costs = Costs(
+        np.array([1, 1]), np.array([7_000_000, 14_000_000]), np.array([1, 1]),
+        {"step_time": np.array([0.1, 0.05])},
+    )  # fmt: skip
+    objective = Objective(
+        0.1, "mnas", -0.07, "allow", of="step_time", also=(("params", 7e6, -0.05),)
+    )  # fmt: skip
+    reward = objective.reward(np.array([80.0, 80.0]), costs)
+    assert reward == pytest.approx([80.0, 80 * 0.5**-0.07 * 2**-0.05])
+
+
+@pytest.mark.parametrize(
+    ("also", "complaint"),
+    [
+        ((("parms", 7e6, -0.05),), "also: 'parms' is unknown; did you mean params"),
+        ((("params", 0.0, -0.05),), "also: params over 0.0"),
+        ((("params", 7e6, 0.05),), "also: params to the power of 0.05 is not allowed"),
+    ],
+)
+def test_impossible_factors_are_named(also: tuple, complaint: str) -> None:
+    with pytest.raises(ValueError, match="^" + complaint):
+        Objective(400e6, also=also)

@@ -1,0 +1,83 @@
+"""What the command lines of this package have in common."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.stopped import LostCluster, StudyLost, TooManyFailures
+
+# how trainings run: their defaults, all of which may be given anew when a run goes on
+HOW: dict[str, Any] = {
+    "workers": None, "cpus": 1.0, "gpus": None, "address": None, "device": "auto", "timeout": None,
+    "max_failures": 0.5, "cache": None,
+}  # fmt: skip
+
+
+def add_how(add: Callable[..., Any]) -> None:
+    """The arguments of `HOW`."""
+    add("--workers", type=int, metavar="N", help="trainings at once (default: all that fit)")
+    add("--cpus", type=float, metavar="X", help="processors of a training (default 1)")
+    add("--gpus", type=float, metavar="X", help="GPUs of a training (default 1 if there are any)")
+    add("--address", metavar="HOST:PORT", help="a Ray cluster, or auto")
+    add("--device", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
+    add("--timeout", metavar="TIME", help="after which a training fails, e.g. 900s")
+    add("--max-failures", type=float, metavar="X", help="share that ends it (default 0.5)")
+    add("--cache", metavar="DIR|off", help="of results that all commands share")
+
+
+def answered(program: str, action: Callable[[], int], *, on_interrupt: str = "interrupted") -> int:
+    """The exit code of a command; what went wrong is one line on stderr.
+
+    2 for a user's mistake, 1 where trainings or the record of them failed, 130 for Ctrl-C.
+    """
+    try:
+        return action()
+    except (TooManyFailures, LostCluster, StudyLost) as error:
+        return _said(program, str(error), 1)
+    except ValueError as error:
+        return _said(program, str(error), 2)
+    except OSError as error:
+        return _said(program, f"{error.filename or 'output'}: {error.strerror}", 2)
+    except KeyboardInterrupt:
+        return _said(program, on_interrupt, 130)
+
+
+def _said(program: str, text: str, code: int) -> int:
+    print(f"{program}: {text}", file=sys.stderr)
+    return code
+
+
+def stored(
+    given: Mapping[str, Any], file: str, what: str, *, known: Mapping[str, Any],
+    later: Sequence[str],
+) -> dict[str, Any]:  # fmt: skip
+    """The settings of the run in --out, with what is given anew.
+
+    known, later  all settings there are, and those that may be given anew.
+
+    ValueError where there is no such run, it was written by another version, or it is asked to be
+    another one.
+    """
+    if not given.get("out"):
+        raise ValueError(f"resume: which {what}? give its folder as --out DIR")
+    path = Path(given["out"]) / file
+    if not path.is_file():
+        raise ValueError(f"resume: {path.parent} holds no {what} (there is no {file} in it)")
+    try:
+        settings = json.loads(path.read_text())["settings"]
+        if {*settings} != {*known}:
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ValueError(f"resume: {path} is not the record of a {what} of this version") from None
+    for name, value in given.items():
+        if name in known and name not in later and settings[name] != value:
+            option = "set" if name == "changes" else name.replace("_", "-")
+            raise ValueError(
+                f"resume: --{option} {value} differs from the {what}'s {settings[name]}; leave it "
+                "out, or start anew in another --out"
+            )
+    return settings | {name: value for name, value in given.items() if name in later}

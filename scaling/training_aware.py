@@ -1,0 +1,92 @@
+"""`python -m scaling.training_aware`: EfficientNetV2's search, and the family of what it finds.
+
+The reward is A * S^w * P^v (Tan & Le 2021, section 3.2): accuracy of a short training, seconds of a
+training step over those of V2-base by this machine's own table of block times, params over
+V2-base's; w = -0.07, v = -0.05. What is found is trained beside V2-base and B0 at the same size,
+their steps timed in one run, and grown to members as large as V2-S, M and L by V2's rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+from typing import Any
+
+from scaling.budget import real_factors, within_budget
+from scaling.compound import PUBLISHED, Rules
+from scaling.family import Member
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import space, zoo
+from search_spaces.cost import cost
+from search_spaces.scale import for_small_images, scale
+from search_spaces.staged import StagedSpace
+
+W, V = -0.07, -0.05
+SPACE = "efficientnetv2"
+BASE = "EfficientNetV2-base"
+FULL = 224  # pixels of the full-size network that members grow from
+
+
+def reference(the_space: StagedSpace) -> Architecture:
+    """V2-base in the space: at its width, for its images."""
+    network = the_space.decode(the_space.encode(the_space.references[BASE]))
+    assert isinstance(network, Architecture)
+    return network
+
+
+def b0_like(network: Architecture, *, width: float, small_images: bool) -> Architecture:
+    """EfficientNet-B0 at the width, side, classes and form of a network of the space."""
+    base = scale(zoo("efficientnet_b0"), width=width)
+    if small_images:
+        base = for_small_images(base)
+    return dataclasses.replace(base, resolution=network.resolution, classes=network.classes)
+
+
+def ops_of_stages(network: Architecture) -> list[dict[str, Any]]:
+    """What each stage chose, as plain data."""
+    return [
+        {"stage": index, "op": stage.op, "kernel": stage.kernel, "expand": stage.expand,
+         "layers": stage.layers, "channels": stage.channels, "stride": stage.stride, "se": stage.se}
+        for index, stage in enumerate(network.stages)
+    ]  # fmt: skip
+
+
+def full_size(choices: dict[str, Any]) -> Architecture:
+    """The network of these choices at full width, for 224 px and 1,000 classes."""
+    whole = space(SPACE, resolution=FULL)
+    network = whole.decode(whole.encode(choices))
+    assert isinstance(network, Architecture)
+    return network
+
+
+def members(base: Architecture, names: tuple[str, ...] = ("s", "m", "l")) -> list[Member]:
+    """The base grown as much as V2-base would have to grow to V2-S, M and L, by V2's rules.
+
+    Growth is of real FLOPs; ValueError where no rounding meets one.
+    """
+    own = cost(zoo("efficientnetv2_b0")).flops
+    found = []
+    for name in names:
+        growth = cost(zoo(f"efficientnetv2_{name}")).flops / own
+        phi = math.log(growth) / math.log(PUBLISHED.growth)
+        factors = PUBLISHED.factors(phi)
+        network = within_budget(base, factors, growth, rules=Rules("v2"))
+        found.append(
+            Member(
+                name=name, phi=phi, architecture=network, cost=cost(network), factors=factors,
+                real=real_factors(base, network), formula=cost(base).flops * factors.growth,
+            )
+        )  # fmt: skip
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line; returns its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
+    from scaling.training_aware_command import run
+
+    return run(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,316 @@
+"""The command line of `python -m scaling.training_aware`: images in, a network and a family out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.report import python_command
+from nas.units import parse_seconds, short, short_seconds
+from scaling.options import HOW, add_how, answered, stored
+from scaling.training_aware import (
+    BASE,
+    SPACE,
+    V,
+    W,
+    b0_like,
+    full_size,
+    members,
+    ops_of_stages,
+    reference,
+)
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from train.files import circumstances, empty_folder, write_json, write_whole
+from train.parser import Parser
+
+if TYPE_CHECKING:
+    from scaling.trainings import Result
+    from search_spaces.staged import StagedSpace
+
+RECORD, FIGURE, MEMBERS = "training_aware.json", "training_aware.png", "members"
+FOUND, B0 = "found", "EfficientNet-B0"
+BATCH = 32  # of the steps that are timed
+
+EPILOG = """DATA is as in train.run. The folder gets search/ (as nas.search writes it), compare/
+(what was found beside V2-base and B0, trained alike), training_aware.json with all figures,
+training_aware.png, and members/NAME.json, as large as V2-S, M and L. --resume --out DIR goes on."""
+
+DEFAULTS: dict[str, Any] = {
+    "data": "cifar10", "data_root": None, "budget": 60, "strategy": "predictor", "seed": 0,
+    "w": W, "v": V, "max_step_time": None, "times": [], "width": 0.25, "resolution": None,
+    "recipe": "proxy", "changes": [], "fidelity": "epochs=8,share=0.2", "seeds": 3,
+    "members": ["s", "m", "l"], "max_time": None, **HOW,
+}  # fmt: skip
+LATER = ("data", "data_root", "budget", "seeds", "members", "max_time", *HOW)
+
+
+def run(argv: list[str] | None = None) -> int:
+    """The whole command; 0, 1 where nothing was found, 2 for a user's mistake, 130 for Ctrl-C."""
+    return answered(
+        "scaling.training_aware", lambda: _run(vars(_parser().parse_args(argv))),
+        on_interrupt="interrupted; --resume --out DIR goes on",
+    )  # fmt: skip
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m scaling.training_aware", epilog=EPILOG,
+        argument_default=argparse.SUPPRESS, allow_abbrev=False,
+        description="Search a network that trains fast, and grow it: the method of EfficientNetV2.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--data", metavar="DATA", help="images to train on (default cifar10)")
+    add("--data-root", metavar="DIR", help="where named data sets are kept")
+    add("--budget", type=int, metavar="N", help="networks to try (default 60; the paper: 1000)")
+    add(
+        "--strategy", metavar="NAME", help="random, evolution, controller, predictor (default), ..."
+    )
+    add("--seed", type=int, metavar="N", help="of the search (default 0)")
+    add("--w", type=float, metavar="W", help=f"exponent of the step's time (default {W})")
+    add("--v", type=float, metavar="V", help=f"exponent of the params (default {V})")
+    add(
+        "--max-step-time", metavar="TIME", help="a hard limit, e.g. 80ms (default: twice V2-base's)"
+    )
+    add("--times", metavar="FILE", action="append", help="a table of nas.block_times --kind "
+        "step_time (default: measured here)")  # fmt: skip
+    add("--width", type=float, metavar="X", help="of the proxies' channels (default 0.25)")
+    add("--resolution", type=int, metavar="PX", help="of the proxies (default: the images')")
+    add("--recipe", metavar="NAME", help="of the trainings (default proxy)")
+    add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
+        "the recipe (repeatable)")  # fmt: skip
+    add("--fidelity", metavar="TEXT", help=f"how much of it (default {DEFAULTS['fidelity']})")
+    add("--seeds", type=int, metavar="N", help="of the trainings that are compared (default 3)")
+    add("--members", nargs="+", choices=("s", "m", "l", "xl"), help="of the family (default s m l)")
+    add_how(add)
+    add("--max-time", metavar="TIME", help="no new network begins after that, e.g. 3600s")
+    add("--out", metavar="DIR", help="folder for the results (default: a new runs/aware-N)")
+    add("--resume", action="store_true", help="go on with what is in --out")
+    return parser
+
+
+def _run(given: dict[str, Any]) -> int:
+    settings, folder = _asked(given)
+    from nas.block_times.command import times_for
+    from nas.data_space import space_for
+    from scaling.trainings import measuring_of
+
+    measuring = measuring_of(settings)
+    the_space = space_for(
+        measuring.data, SPACE, resolution=settings["resolution"], width=settings["width"]
+    )
+    base = reference(the_space)
+    path = settings["times"][0] if settings["times"] else None
+    times = times_for(the_space, kind="step_time", path=path, recipe=settings["recipe"])
+    usual = times.predict(base)[0]
+    limit = settings["max_step_time"] or 2 * usual
+    if folder is None:
+        folder = empty_folder(given.get("out"), kind="aware", files=(RECORD, FIGURE))
+        _record(folder, settings, "running")
+    if not (folder / "times.json").exists():
+        times.write(folder / "times.json")
+    print(f"V2-base at this size: {short(cost(base).flops)} FLOPs, {cost(base).params:,} params, a "
+          f"training step of {BATCH} images {short_seconds(usual)}", file=sys.stderr)  # fmt: skip
+    code = _search(folder, settings, the_space, usual=usual, limit=limit)
+    if code:
+        return code
+    best = json.loads((folder / "search" / "best.json").read_text())
+    found = Architecture.from_dict(best["architecture"])
+    networks = {
+        FOUND: found, BASE: base,
+        B0: b0_like(base, width=settings["width"], small_images=the_space.settings["small_images"]),
+    }  # fmt: skip
+    return _compared(folder, settings, measuring, networks, best["choices"])
+
+
+def _asked(given: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
+    """The settings, and the folder of a run that goes on."""
+    folder = None
+    if given.get("resume"):
+        settings = stored(given, RECORD, "run", known=DEFAULTS, later=LATER)
+        folder = Path(given["out"])
+    else:
+        settings = DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS}
+    for name in ("w", "v"):
+        if not -10 <= settings[name] <= 0:
+            raise ValueError(f"--{name}: {settings[name]} is not allowed; use -10 to 0")
+    for name in ("budget", "seeds"):
+        if settings[name] < 1:
+            raise ValueError(f"--{name}: {settings[name]} is not allowed; use 1 or more")
+    for name in ("max_step_time", "timeout", "max_time"):
+        if isinstance(settings[name], str):
+            option = "--" + name.replace("_", "-")
+            settings[name] = parse_seconds(settings[name], what=option)
+    from nas.settings import absolute
+
+    settings["data"] = absolute(settings["data"])
+    settings["times"] = [str(Path(path).resolve()) for path in settings["times"]]
+    return settings, folder
+
+
+def _search(
+    folder: Path, settings: Mapping[str, Any], the_space: StagedSpace, *, usual: float, limit: float
+) -> int:
+    """`nas.search` with V2's reward, in the folder; its exit code."""
+    from nas.command import run as search
+
+    inner = folder / "search"
+    record = inner / "search.json"
+    begun = record.is_file() and (inner / "study.db").is_file()
+    words = ["--out", str(inner), "--budget", str(settings["budget"])]
+    for name in ("workers", "cpus", "gpus", "address", "device", "cache", "max_failures"):
+        if settings[name] is not None:
+            words += [f"--{name.replace('_', '-')}", str(settings[name])]
+    for name in ("timeout", "max_time"):
+        if settings[name] is not None:
+            words += [f"--{name.replace('_', '-')}", f"{settings[name]}s"]
+    if begun:
+        return search(["--resume", *words])
+    params = cost(reference(the_space)).params
+    words += [
+        "--evaluator", "proxy", "--data", settings["data"], "--space", SPACE,
+        "--width", str(settings["width"]), "--resolution", str(the_space.settings["resolution"]),
+        "--strategy", settings["strategy"], "--seed", str(settings["seed"]),
+        "--recipe", settings["recipe"], "--fidelity", settings["fidelity"],
+        "--target-step-time", f"{usual:.9g}s", "--reward", "mnas", "--exponent", str(settings["w"]),
+        "--over-target", "allow", "--also", f"params:{params}:{settings['v']}",
+        "--max-step-time", f"{limit:.9g}s", "--times", str(folder / "times.json"),
+    ]  # fmt: skip
+    if settings["data_root"]:
+        words += ["--data-root", settings["data_root"]]
+    for text in settings["changes"]:
+        words += ["--set", text]
+    return search(words)
+
+
+def _compared(
+    folder: Path, settings: dict[str, Any], measuring: Any, networks: Mapping[str, Architecture],
+    choices: dict[str, Any],
+) -> int:  # fmt: skip
+    """Train what was found beside the published ones, time them together, grow the family."""
+    from scaling.measured_times import measured
+    from scaling.trainings import Remaining, train_all
+
+    how = {**settings, "storage": None, "study": "compare"}
+    (folder / "compare").mkdir(exist_ok=True)
+    print(f"{', '.join(networks)}: {settings['seeds']} trainings each", file=sys.stderr)
+    known = train_all(
+        networks, settings["seeds"], how, measuring, folder / "compare",
+        update=Remaining(len(networks) * settings["seeds"]),
+    )  # fmt: skip
+    times = measured(
+        list(networks.values()), kind="step_time", batch=BATCH, threads=1,
+        device="cpu" if settings["device"] == "auto" else settings["device"],
+        recipe=settings["recipe"], say=lambda text: print(text, file=sys.stderr),
+    )  # fmt: skip
+    rows = {}
+    for (name, network), (seconds, spread) in zip(networks.items(), times, strict=True):
+        rows[name] = {
+            **cost(network)._asdict(), "step_seconds": seconds, "step_spread": spread,
+            "architecture": json.loads(network.to_json()), "stages": ops_of_stages(network),
+            **known[name].to_json(),
+        }  # fmt: skip
+    grown = members(full_size(choices), tuple(settings["members"]))
+    (folder / MEMBERS).mkdir(exist_ok=True)
+    listed = []
+    for member in grown:
+        row = {"name": member.name, **member.cost._asdict(),
+               "resolution": member.architecture.resolution,
+               "layers": [stage.layers for stage in member.architecture.stages]}  # fmt: skip
+        listed.append(row)
+        network = json.loads(member.architecture.to_json())
+        write_json(folder / MEMBERS / f"{member.name}.json", {"architecture": network, **row})
+    _record(folder, settings, "finished", networks=rows, members=listed)
+    write_whole(folder / FIGURE, lambda path: _draw(path, rows, known))
+    _show(folder, rows, listed, known, settings)
+    return 0
+
+
+def _record(folder: Path, settings: Mapping[str, Any], status: str, **outcome: Any) -> None:
+    write_json(folder / RECORD, {
+        "status": status, "partial": status != "finished", "settings": dict(settings),
+        "outcome": outcome, "written": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        **circumstances(("numpy", "torch", "ray")),
+    })  # fmt: skip
+
+
+def _show(
+    folder: Path, rows: Mapping[str, Any], listed: Sequence[Mapping[str, Any]],
+    known: Mapping[str, Result], settings: Mapping[str, Any],
+) -> None:  # fmt: skip
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 130
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for name in ("network", "minival top-1", f"step of {BATCH} images", "to V2-base", "FLOPs",
+                 "params", "training"):  # fmt: skip
+        table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
+    for name, row in rows.items():
+        result = known[name]
+        error = "" if math.isnan(result.error) else f" ± {result.error:.2f}"
+        shown = "failed" if math.isnan(result.mean) else f"{result.mean:.2f}%{error}"
+        table.add_row(
+            name, shown, short_seconds(row["step_seconds"]),
+            f"{row['step_seconds'] / rows[BASE]['step_seconds']:.2f}", f"{row['flops']:,}",
+            f"{row['params']:,}", short_seconds(result.seconds),
+        )  # fmt: skip
+    console.print(table)
+    console.print("\nwhat each stage of the found network is:")
+    for stage in rows[FOUND]["stages"]:
+        se = f" se{stage['se']:g}" if stage["se"] else ""
+        console.print(f"  stage {stage['stage']}: {stage['layers']} x {stage['op']} "
+                      f"k{stage['kernel']} e{stage['expand']}{se}")  # fmt: skip
+    console.print("\nfamily, from the full-size network by V2's rules:")
+    for row in listed:
+        console.print(f"  {row['name']}: {row['flops'] / 1e9:.2f}G FLOPs, "
+                      f"{row['params'] / 1e6:.1f}M params, {row['resolution']} px, layers "
+                      f"{row['layers']}")  # fmt: skip
+    console.print(
+        f"\nresults: {folder}/ ({RECORD}, {FIGURE}, search/, compare/, {MEMBERS}/)\nnext:"
+    )
+    for command in _next(folder, listed, settings):
+        console.print(f"  {command}")
+
+
+def _next(
+    folder: Path, listed: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+) -> list[str]:
+    """What to do next, as commands."""
+    small = shlex.quote(str(folder / MEMBERS / f"{listed[0]['name']}.json"))
+    data = shlex.quote(settings["data"])
+    return [
+        f"{python_command()} -m search_spaces.show {small}",
+        f"{python_command()} -m train.run {small} --data {data} --recipe efficientnetv2",
+    ]
+
+
+def _draw(path: Path, rows: Mapping[str, Any], known: Mapping[str, Result]) -> None:
+    """Accuracy against the measured time of a training step."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    for name, row in rows.items():
+        result = known[name]
+        error = 0.0 if math.isnan(result.error) else result.error
+        axes.errorbar(
+            1e3 * row["step_seconds"], result.mean, yerr=error, xerr=1e3 * row["step_spread"] / 2,
+            fmt="o", ms=8, capsize=3, label=f"{name} ({row['params'] / 1e3:,.0f}K params)",
+        )  # fmt: skip
+    axes.set(xlabel=f"milliseconds of a training step of {BATCH} images, measured",
+             ylabel="minival top-1 (%)", xlim=(0, None),
+             title="Accuracy and training speed")  # fmt: skip
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110, format="png")
