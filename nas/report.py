@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +18,7 @@ from nas.strategies.base import feasible_share
 from nas.units import short, short_seconds
 from search_spaces.cost import MEASURED, Cost, Costs
 from train.files import write_json, write_whole
+from train.parser import python_command
 
 ENDINGS = {
     "finished": "finished",
@@ -243,14 +242,6 @@ def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> lis
         quoted = shlex.quote(str(folder))
         commands.append(f"{python} -m nas.search --resume --out {quoted} --budget {more}")
     return commands
-
-
-def python_command() -> str:
-    """What to type for this interpreter: after `make search`, no environment is activated."""
-    if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
-        return "python"
-    nearby = os.path.relpath(sys.executable)
-    return sys.executable if nearby.startswith("..") else nearby
 
 
 class Axis(NamedTuple):

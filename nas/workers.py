@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import heapq
 import itertools
+import math
 import shutil
+import sys
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -123,6 +126,9 @@ def _remove(folder: Path | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+PATIENCE = 60.0  # seconds without a worker after which people are told why nothing happens
+
+
 class OnCluster:
     """Many evaluations at once, each in a process of its own on a Ray cluster.
 
@@ -151,6 +157,7 @@ class OnCluster:
         self._steps = steps
         self._points: dict[int, list[Point]] = {}
         self._stopped: set[int] = set()
+        self._complains_at = time.monotonic() + PATIENCE
         self._pool = Pool(
             functools.partial(_evaluations, make, space, folder),
             slots=slots, cpus=cpus, gpus=gpus, address=address, timeout=timeout,
@@ -175,6 +182,7 @@ class OnCluster:
             items = self._pool.wait(seconds)
         except PoolLost as error:
             raise LostCluster(str(error)) from None
+        self._complain_of_a_full_cluster()
         for number, item in items:
             points = self._points[number]
             if isinstance(item, Said):
@@ -186,6 +194,15 @@ class OnCluster:
             else:
                 messages.append((number, self._ended(number, item.reason)))
         return messages
+
+    def _complain_of_a_full_cluster(self) -> None:
+        """Say once why nothing happens, where no process could be set up for a while."""
+        if self.capacity:
+            self._complains_at = math.inf
+        elif time.monotonic() > self._complains_at:
+            self._complains_at = math.inf
+            print(f"no worker is up after {PATIENCE:g} s: the cluster has no room for one, or its "
+                  "nodes are still coming; waiting", file=sys.stderr, flush=True)  # fmt: skip
 
     def _ended(self, number: int, reason: str) -> Answer:
         points = self._points.pop(number)

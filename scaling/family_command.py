@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.report import python_command
 from nas.units import parse_quantity, short, short_seconds
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import Member, family
@@ -21,7 +20,7 @@ from scaling.options import answered
 from search_spaces.architecture import Architecture
 from search_spaces.show import load
 from train.files import circumstances, empty_folder, write_json, write_whole
-from train.parser import Parser
+from train.parser import Parser, python_command
 from train.recipe import PRESETS, Recipe, preset
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.report import python_command
 from nas.settings import without_password
 from nas.units import short
 from scaling.grid import Candidate, shares
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train.files import circumstances, write_json, write_whole
+from train.parser import python_command
 
 if TYPE_CHECKING:
     from nas.measured import Measuring, Slots

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.report import python_command
 from nas.units import parse_seconds, short, short_seconds
 from scaling.options import HOW, add_how, answered, stored
 from scaling.training_aware import (
@@ -29,7 +28,7 @@ from scaling.training_aware import (
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train.files import circumstances, empty_folder, write_json, write_whole
-from train.parser import Parser
+from train.parser import Parser, python_command
 
 if TYPE_CHECKING:
     from scaling.trainings import Result

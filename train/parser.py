@@ -1,8 +1,10 @@
-"""The command lines' parser."""
+"""What all command lines have in common: their parser, and how they name commands to type."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import NoReturn
 
 
@@ -11,3 +13,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+
+def python_command() -> str:
+    """What to type for this interpreter: after `make search`, no environment is activated."""
+    if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
+        return "python"
+    nearby = os.path.relpath(sys.executable)
+    return sys.executable if nearby.startswith("..") else nearby

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import shutil
 import sys
@@ -22,6 +21,7 @@ from nas.fidelity.trainings import Job
 from nas.units import short
 from train.files import circumstances, write_json, write_whole
 from train.logs import clock
+from train.parser import python_command
 from train.record import finite
 
 if TYPE_CHECKING:
@@ -321,12 +321,4 @@ def resume_command(folder: Path) -> str:
 
 
 def _command(words: Sequence[str]) -> str:
-    return shlex.join([_python(), "-m", *words])
-
-
-def _python() -> str:
-    """What to type for this interpreter."""
-    if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
-        return "python"
-    nearby = os.path.relpath(sys.executable)
-    return sys.executable if nearby.startswith("..") else nearby
+    return shlex.join([python_command(), "-m", *words])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from nas.objective import Objective
 from nas.search import search
 from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.random_search import Random
-from nas.workers import InProcess, Simulated, Workers
+from nas.workers import InProcess, OnCluster, Simulated, Workers
 from search_spaces.space import SearchSpace
 from tests.nas.toys import TARGET, Synthetic, b0_space, tiny_space
 
@@ -277,3 +278,24 @@ def test_time_that_is_up_begins_nothing_new() -> None:
 def test_impossible_plans_are_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Plan(**{"budget": 5, **arguments})
+
+
+@pytest.mark.parametrize(("up", "lines"), [(0, 1), (2, 0)])
+def test_a_cluster_without_room_is_said_once(
+    up: int, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Pool:
+        free = up
+
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def wait(self, seconds: float) -> list:
+            return []
+
+    monkeypatch.setattr("train.ray_pool.Pool", Pool)
+    monkeypatch.setattr("nas.workers.PATIENCE", -1.0)
+    cluster = OnCluster(Curves, tiny_space(), steps=1, slots=2)
+    for _ in range(3):
+        cluster.wait(0.0)
+    assert capsys.readouterr().err.count("no worker is up") == lines
