@@ -165,8 +165,10 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def resumed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
     """The stored settings with what may be given anew; ValueError where the rest differs."""
-    if {*stored} - {*DIGESTS} != {*SETTINGS}:
+    if not {*stored} - {*DIGESTS} <= {*SETTINGS}:
         raise ValueError("resume: search.json was written by another version of nas.search")
+    # what an earlier version did not know was as it is where nobody asks for it
+    stored = {name: setting.default for name, setting in SETTINGS.items()} | dict(stored)
     for name, setting in SETTINGS.items():
         value = stored[name]
         if value is None and setting.default is None:

@@ -85,7 +85,7 @@ def open_study(
     wanted = {
         **settings,
         SPACE: {"name": space.name, "settings": space.settings, "choices": choices},
-        OBJECTIVE: dataclasses.asdict(objective),
+        OBJECTIVE: _described(objective),
     }
     wanted = json.loads(json.dumps(wanted, default=str))  # as it will be read
     database = Database(storage)
@@ -101,6 +101,12 @@ def open_study(
     except (StudyLost, ValueError) as error:
         database.close()
         raise ValueError(str(error)) from None
+
+
+def _described(objective: Objective) -> dict[str, Any]:
+    """The objective as plain data; without what studies had not that were made before it."""
+    fields = dataclasses.asdict(objective)
+    return fields if objective.also else {k: v for k, v in fields.items() if k != "also"}
 
 
 def read_settings(storage: str, name: str) -> dict[str, Any]:

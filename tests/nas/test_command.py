@@ -235,11 +235,23 @@ def test_resume_to_a_larger_budget_equals_one_search(finished: Path, tmp_path: P
         assert (part / name).read_bytes() == (finished / name).read_bytes()
 
 
+def test_a_search_of_an_earlier_version_goes_on(finished: Path, tmp_path: Path) -> None:
+    """One that did not know a setting that there is now."""
+    part = tmp_path / "part"
+    assert run(["--target-flops", "400M", "--budget", "2000", "--out", str(part)]) == 0
+    record = json.loads((part / "search.json").read_text())
+    del record["settings"]["also"]
+    (part / "search.json").write_text(json.dumps(record))
+    assert run(["--resume", "--out", str(part), "--budget", "3000"]) == 0
+    assert (part / "best.json").read_bytes() == (finished / "best.json").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("search.json", "{", "is not the record of a search"),
-        ("search.json", '{"settings": {"space": "x"}, "outcome": {}}', "another version"),
+        ("search.json", '{"settings": {"colour": "x"}, "outcome": {}}', "another version"),
+        ("search.json", '{"settings": {"space": "x"}, "outcome": {}}', "no target in search.json"),
         ("search.json", '{"settings": {}, "outcome": [3]}', "is not the record of a search"),
         ("search.json", '{"settings": {}, "outcome": {"evaluated": "x"}}', "is not the record"),
         ("search.json", "[" * 100_000, "is not the record of a search"),

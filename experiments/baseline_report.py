@@ -1,0 +1,311 @@
+"""report.html of `experiments.new_baseline`: one page that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.units import short, short_seconds
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import zoo
+from search_spaces.cost import cost
+from train.files import write_whole
+
+COLOURS = {
+    "conv": "#8d99ae", "dwsep": "#5aa9e6", "mbconv": "#2a6fdb", "fused": "#e07a5f",
+    "bottleneck": "#6d597a", "identity": "#cccccc",
+}  # fmt: skip
+STYLE = """
+:root { color-scheme: light; --line: #d9dee5; --soft: #5b6472; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f6f7f9; color: #1c2330;
+       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1080px; margin: 0 auto; padding: 24px 16px 64px; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 8px 0; }
+h2 { font-size: 1.2rem; margin: 0 0 12px; }
+section { background: #fff; border: 1px solid var(--line); border-radius: 10px;
+          padding: 18px; margin: 18px 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; }
+.card { border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; }
+.card b { display: block; font-size: 1.25rem; }
+.card span, p.note, figcaption { color: var(--soft); font-size: .88rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; min-width: 100%; }
+th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--line);
+         white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+figure { margin: 0; } img, svg { max-width: 100%; height: auto; display: block; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 18px; }
+.stage { display: flex; align-items: center; gap: 8px; margin: 4px 0; font-size: .82rem; }
+.bar { height: 22px; border-radius: 4px; flex: none; }
+pre { background: #10151f; color: #e6edf3; padding: 12px; border-radius: 8px; overflow-x: auto;
+      font-size: .82rem; white-space: pre-wrap; word-break: break-all; }
+"""
+
+
+def write_report(folder: Path, *, command: Sequence[str]) -> Path:
+    """The page of the baseline in a folder; of steps that were left out it says so."""
+    known = _read(folder / "baseline.json") or {}
+    network = _network(folder)
+    sections = [
+        _summary(folder, network), _search(folder), _stages(network), _grid(folder),
+        _family(folder), _costs(folder, known), _commands(known, command),
+    ]  # fmt: skip
+    data = str(known.get("settings", {}).get("data", ""))
+    title = f"A new baseline for {Path(data).name or data}"
+    page = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{html.escape(title)}</title><link rel="icon" href="data:,">'
+        f"<style>{STYLE}</style></head><body><main><h1>{html.escape(title)}</h1>\n"
+        + "\n".join(filter(None, sections))
+        + "\n</main></body></html>\n"
+    )
+    path = folder / "report.html"
+    write_whole(path, lambda unfinished: unfinished.write_text(page, encoding="utf-8"))
+    return path
+
+
+def _read(path: Path) -> Any:
+    """The content of a JSON file; None where there is none."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _network(folder: Path) -> Architecture:
+    best = _read(folder / "best.json") or _read(folder / "search" / "best.json")
+    return Architecture.from_dict(best["architecture"])
+
+
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{html.escape(title)}</h2>{''.join(parts)}</section>"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows
+    )
+    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _note(text: str) -> str:
+    return f'<p class="note">{html.escape(text)}</p>'
+
+
+def _picture(figure: Any, caption: str) -> str:
+    """A figure of matplotlib inside the page, as a drawing that stays sharp."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg")
+    coded = base64.b64encode(buffer.getvalue()).decode()
+    text = html.escape(caption)
+    return (f'<figure><img alt="{text}" src="data:image/svg+xml;base64,{coded}">'
+            f"<figcaption>{text}</figcaption></figure>")  # fmt: skip
+
+
+def _image(path: Path, caption: str) -> str:
+    coded = base64.b64encode(path.read_bytes()).decode()
+    text = html.escape(caption)
+    return (f'<figure><img alt="{text}" src="data:image/png;base64,{coded}">'
+            f"<figcaption>{text}</figcaption></figure>")  # fmt: skip
+
+
+def _summary(folder: Path, network: Architecture) -> str:
+    spent = cost(network)
+    best = _read(folder / "best.json") or _read(folder / "search" / "best.json")
+    cards = [
+        (f"{best['accuracy']:.2f}%", "of images held out"),
+        (short(spent.flops), "FLOPs (multiply-adds)"), (short(spent.params), "params"),
+        (f"{network.resolution} px", "input"),
+        (str(sum(stage.layers for stage in network.stages)), "layers in stages"),
+    ]  # fmt: skip
+    shown = "".join(
+        f'<div class="card"><b>{html.escape(value)}</b><span>{html.escape(what)}</span></div>'
+        for value, what in cards
+    )
+    return _section("The network found", f'<div class="cards">{shown}</div>')
+
+
+def _search(folder: Path) -> str:
+    record = _read(folder / "search" / "search.json")
+    if record is None:
+        return _section("Search", _note("This step was left out."))
+    import pandas
+    from matplotlib.figure import Figure
+
+    table = pandas.read_parquet(folder / "search" / "history.parquet")
+    full = table[(table["fidelity"] >= 1) & (table["error"] == "")]
+    early = table[(table["fidelity"] < 1) & (table["error"] == "")]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(early["flops"] / 1e6, early["accuracy"], "x", c="0.7", label="stopped early")
+    axes.plot(full["flops"] / 1e6, full["accuracy"], "o", c="tab:blue", ms=5, label="trained")
+    order = full.sort_values(["flops", "accuracy"])
+    best = np.maximum.accumulate(order["accuracy"].to_numpy())
+    axes.step(order["flops"] / 1e6, best, where="post", c="tab:red", label="front")
+    axes.set(xlabel="FLOPs, in millions", ylabel="accuracy on images held out (%)")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    failed = int((table["error"] != "").sum())
+    outcome = record["outcome"]
+    text = (f"{len(full)} trainings to the end, {len(early)} stopped early, {failed} failed, in "
+            f"{outcome['seconds'] / 60:.0f} minutes.")  # fmt: skip
+    return _section("Search", _picture(figure, "Every network that was tried."), _note(text))
+
+
+def _stages(network: Architecture) -> str:
+    b0 = zoo("efficientnet_b0")
+    columns = "".join(
+        f"<div><b>{html.escape(name)}</b>{_column(each)}</div>"
+        for name, each in (("found", network), ("EfficientNet-B0", b0))
+    )
+    note = _note("A bar is a stage: its width is channels (as a root), its text the blocks in it.")
+    return _section("Stage by stage, beside EfficientNet-B0", f'<div class="pair">{columns}</div>',
+                    note)  # fmt: skip
+
+
+def _column(network: Architecture) -> str:
+    rows = [_bar("#444", network.stem, f"stem {network.stem}, {network.resolution} px")]
+    sizes: dict[int, int] = {}
+    for block in network.blocks():
+        sizes[block.stage] = block.out_size
+    for index, stage in enumerate(network.stages):
+        se = " SE" if stage.se else ""
+        text = (f"{stage.layers} x {stage.op} k{stage.kernel} e{stage.expand}{se} → "
+                f"{stage.channels}, {sizes[index]} px")  # fmt: skip
+        rows.append(_bar(COLOURS[stage.op], stage.channels, text))
+    if network.head:
+        rows.append(_bar("#444", network.head, f"head {network.head}"))
+    return "".join(rows)
+
+
+def _bar(colour: str, channels: int, text: str) -> str:
+    width = round(min(130.0, 8 + 3.4 * channels**0.5))
+    return (f'<div class="stage"><div class="bar" style="width:{width}px;background:{colour}">'
+            f"</div><span>{html.escape(text)}</span></div>")  # fmt: skip
+
+
+def _grid(folder: Path) -> str:
+    record = _read(folder / "grid" / "grid.json")
+    if record is None or "chosen" not in record["outcome"]:
+        return _section("How it should grow", _note("This step was left out."))
+    outcome = record["outcome"]
+    chosen = ", ".join(f"{name} {value:.3f}" for name, value in outcome["chosen"].items())
+    surface = outcome.get("surface", {})
+    hidden = ""
+    if surface.get("hidden_by_noise"):
+        hidden = (f" Noise hides the optimum: about {surface['more_seeds']} more seeds for each "
+                  "candidate would tell.")  # fmt: skip
+    rows = sorted(
+        (row for row in record["candidates"] if row.get("mean") is not None),
+        key=lambda row: -row["mean"],
+    )  # fmt: skip
+    table = _table(
+        ("(alpha, beta, gamma)", "cost", "depth", "width", "resolution", "accuracy"),
+        [
+            (
+                row["name"] if row["name"].startswith("(") else f"{row['name']} alone",
+                f"{row['growth']:.2f}x", *(f"{x:.2f}" for x in row["real_factors"].values()),
+                f"{row['mean']:.2f}%" + ("" if row["standard_error"] is None
+                                         else f" ± {row['standard_error']:.2f}"),
+            )
+            for row in rows
+        ],
+    )  # fmt: skip
+    return _section("How it should grow", _note(f"Chosen: {chosen}.{hidden}"),
+                    _image(folder / "grid" / "grid.png", "Accuracy over the ways to spend the "
+                           "growth; corners are one axis alone."), table)  # fmt: skip
+
+
+def _family(folder: Path) -> str:
+    record = _read(folder / "family" / "family.json")
+    if record is None:
+        return _section("The family", _note("This step was left out."))
+    trained = {
+        Path(row["network"]).stem: row
+        for row in (_read(folder / "train" / "results.json") or {"trials": []})["trials"]
+    }
+    rows = []
+    for member in record["members"]:
+        row = trained.get(member["name"], {})
+        top1 = row.get("test_top1") or row.get("minival_top1")
+        step = member.get("measured_step_time", {}).get("seconds")
+        rows.append((
+            member["name"], f"{member['resolution']} px", str(member["layers"]),
+            f"{member['params']:,}", f"{member['flops']:,}", short(member["formula_flops"]),
+            "-" if step is None else short_seconds(step), "-" if top1 is None else f"{top1:.2f}%",
+        ))  # fmt: skip
+    heads = ("member", "input", "layers", "params", "FLOPs", "by formula", "step of 32", "top-1")
+    parts = [_table(heads, rows)]
+    points = [
+        (member, trained[member["name"]]) for member in record["members"]
+        if (trained.get(member["name"], {}).get("minival_top1") is not None)
+    ]  # fmt: skip
+    if points:
+        parts.append(_family_figure(points))
+    return _section("The family", *parts)
+
+
+def _family_figure(points: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    tops = [row.get("test_top1") or row["minival_top1"] for _, row in points]
+    left.plot([member["flops"] / 1e6 for member, _ in points], tops, "o-")
+    times = [member.get("measured_step_time", {}).get("seconds", np.nan) for member, _ in points]
+    right.plot([1e3 * seconds for seconds in times], tops, "o-", c="tab:orange")
+    left.set(xlabel="FLOPs, in millions", ylabel="top-1 (%)")
+    right.set(xlabel="milliseconds of a training step of 32 images")
+    for panel in (left, right):
+        panel.grid(alpha=0.3)
+    return _picture(figure, "Accuracy of the members that were trained.")
+
+
+def _costs(folder: Path, known: Mapping[str, Any]) -> str:
+    rows, wall, processor = [], 0.0, 0.0
+    for name, spent in known.get("costs", {}).items():
+        wall += spent["wall_seconds"]
+        processor += spent["processor_seconds"]
+        rows.append((name, f"{spent['wall_seconds'] / 60:.1f} min",
+                     f"{spent['processor_seconds'] / 3600:.2f} h"))  # fmt: skip
+    rows.append(("all", f"{wall / 60:.1f} min", f"{processor / 3600:.2f} h"))
+    measured = _training_seconds(folder)
+    share = f" Trainings are {100 * measured / processor:.0f}% of it." if processor else ""
+    note = "Wall-clock time, and time of all processors together." + share
+    skipped = known.get("skipped", [])
+    if skipped:
+        note += f" Left out: {', '.join(skipped)}."
+    return _section("What it cost", _table(("step", "wall clock", "processors"), rows), _note(note))
+
+
+def _training_seconds(folder: Path) -> float:
+    """Seconds inside trainings, of all steps."""
+    total = 0.0
+    history = folder / "search" / "history.parquet"
+    if history.exists():
+        import pandas
+
+        total += float(pandas.read_parquet(history, columns=["seconds"])["seconds"].sum())
+    total += float((_read(folder / "grid" / "grid.json") or {}).get("outcome", {})
+                   .get("training_seconds", 0.0))  # fmt: skip
+    for place in ("finalists/runs", "train"):
+        results = _read(folder / place / "results.json") or {"trials": []}
+        total += sum(row["seconds"] for row in results["trials"])
+    return total
+
+
+def _commands(known: Mapping[str, Any], command: Sequence[str]) -> str:
+    lines = ["# all of it", shlex.join(command), "", "# step by step"]
+    lines += [shlex.join(["python", "-m", *words]) for words in known.get("commands", {}).values()]
+    versions = known.get("versions", {})
+    with_what = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    note = _note(f"{known.get('machine', '')}; {with_what}")
+    return _section("To do it again", f"<pre>{html.escape(chr(10).join(lines))}</pre>", note)

@@ -1,0 +1,350 @@
+"""From images and a budget to a family of networks, in one line.
+
+What: the whole method on the user's own data, step by step: search (`nas.search` by training),
+finalists trained again for longer, a grid of how the winner grows (`scaling.grid`), the family
+(`scaling.family`), and as many of its members as the budget of hours allows, trained on Ray
+(`train.ray_tune`). Each step goes on where it was interrupted, and can be left out by --skip. It
+ends with report.html: one page that needs nothing beside it.
+Expected: a network ahead of what chance finds, and a family whose accuracy rises with its cost.
+Time: an hour and a half on 2 CPU cores for 32 px images; the same command goes on. Command:
+
+    python -m experiments.new_baseline --data cifar10 --target-flops 4M --out runs/baseline
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.baseline_report import write_report
+from experiments.common import one_line_errors
+from nas.units import parse_quantity, parse_seconds
+from search_spaces.architecture import Architecture
+from search_spaces.show import load
+from train.files import circumstances, write_json
+from train.parser import python_command
+
+RECORD = "baseline.json"
+STEPS = ("search", "finalists", "grid", "family", "train")
+
+
+class Chain:
+    """The steps in one folder: what they are, which are over, and what each has cost."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.folder = args, args.out
+        known = self._known()
+        self.costs: dict[str, dict[str, Any]] = known.get("costs", {})
+        self.commands: dict[str, list[str]] = known.get("commands", {})
+
+    def _known(self) -> dict[str, Any]:
+        path = self.folder / RECORD
+        if not path.exists():
+            return {}
+        try:
+            known = json.loads(path.read_text())
+            asked, there = _identity(self.args), known["settings"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path} is not the record of a baseline") from None
+        other = [name for name in asked if asked[name] != there.get(name)]
+        if other:
+            raise ValueError(
+                f"--out: {self.folder} holds a baseline with another --{other[0].replace('_', '-')}"
+                f" ({there.get(other[0])}); choose another --out"
+            )
+        return known
+
+    def write(self, status: str) -> None:
+        """baseline.json, with what is known by now."""
+        write_json(self.folder / RECORD, {
+            "status": status, "partial": status != "finished", "settings": _identity(self.args),
+            "skipped": self.args.skip, "costs": self.costs, "commands": self.commands,
+            **circumstances(("numpy", "torch", "optuna", "ray")),
+        })  # fmt: skip
+
+    def step(
+        self, name: str, is_over: Callable[[Path], bool], begin: list[str], go_on: list[str]
+    ) -> None:
+        """Run a step's command, unless it is over or left out; ValueError where it fails."""
+        folder = self.folder / name
+        if name in self.args.skip or is_over(folder):
+            return
+        begun = folder.exists() and any(folder.iterdir())
+        words = go_on if begun and go_on else begin
+        self.commands.setdefault(name, begin)
+        print(f"\n== {name}: {shlex.join(['python', '-m', *words])}", file=sys.stderr, flush=True)
+        began, before = time.monotonic(), _processor_seconds()
+        code = subprocess.run([sys.executable, "-m", *words]).returncode
+        spent = self.costs.setdefault(name, {"wall_seconds": 0.0, "processor_seconds": 0.0})
+        spent["wall_seconds"] += round(time.monotonic() - began, 1)
+        spent["processor_seconds"] += round(_processor_seconds() - before, 1)
+        self.write("running")
+        if code == 130:
+            raise KeyboardInterrupt
+        if code or not is_over(folder):
+            raise ValueError(f"{name}: the step failed; see above, and run the same command again")
+
+
+def _identity(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("data", "target_flops", "space", "budget", "growth", "phi", "seeds", "fidelity",
+             "candidates")  # fmt: skip
+    return {name: getattr(args, name) for name in names}
+
+
+def _processor_seconds() -> float:
+    """Of all processes that have ended; Ray's end with their driver."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _says(file: str, *statuses: str) -> Callable[[Path], bool]:
+    """Whether the record in a step's folder has one of these statuses."""
+
+    def is_over(folder: Path) -> bool:
+        path = folder / file
+        return path.exists() and json.loads(path.read_text()).get("status") in statuses
+
+    return is_over
+
+
+def search(chain: Chain) -> None:
+    """A network for the target, by training on the data."""
+    args, folder = chain.args, chain.folder / "search"
+    words = [
+        "nas.search", "--evaluator", "proxy", "--data", args.data, "--space", args.space,
+        "--target-flops", args.target_flops, "--reward", "feasible", "--budget", str(args.budget),
+        "--out", str(folder), *_how(args),
+    ]  # fmt: skip
+    if args.fidelity:
+        words += ["--fidelity", args.fidelity]
+    if args.max_time:
+        words += ["--max-time", args.max_time]
+    over = _says("search.json", "finished", "out of time", "exhausted")
+    chain.step("search", over, words, ["nas.search", "--resume", "--out", str(folder)])
+
+
+def finalists(chain: Chain) -> None:
+    """The best few of the search, trained again by the whole recipe; the winner to best.json."""
+    args, folder = chain.args, chain.folder / "finalists"
+    networks = folder / "networks.json"
+    if "finalists" not in args.skip:
+        folder.mkdir(exist_ok=True)
+        write_json_list(networks, best_networks(chain.folder / "search", args.finalists))
+    words = [
+        "train.ray_tune", "--architectures", str(networks), "--data", args.data, "--recipe",
+        "proxy", "--seeds", *map(str, range(args.seeds)), "--out", str(folder / "runs"),
+        "--max-concurrent", str(args.workers or 64),
+    ]  # fmt: skip
+    for text in args.changes:
+        words += ["--set", text]
+
+    def over(folder: Path) -> bool:
+        return _says("results.json", "finished")(folder / "runs")
+
+    chain.step("finalists", over, words, [])
+    if over(folder):
+        write_json(chain.folder / "best.json", winner(folder))
+
+
+def write_json_list(path: Path, networks: list[Architecture]) -> None:
+    """Networks as train.ray_tune takes them."""
+    text = json.dumps([json.loads(network.to_json()) for network in networks], indent=1)
+    path.write_text(text + "\n")
+
+
+def best_networks(folder: Path, count: int) -> list[Architecture]:
+    """The networks of a search with the best mean reward, at most `count`, best first."""
+    import pandas
+
+    from nas.record import read_record
+    from search_spaces.catalog import space
+
+    settings = read_record(folder)["settings"]
+    the_space = space(
+        settings["space"],
+        **{name: settings[name] for name in ("resolution", "classes", "width", "small_images")},
+    )
+    table = pandas.read_parquet(folder / "history.parquet")
+    names = list(the_space.choices)
+    whole = table[(table["fidelity"] >= 1) & (table["error"] == "")]
+    means = whole.groupby(names, observed=True)["reward"].mean().sort_values(ascending=False)
+    found = []
+    for key in means.index[:count]:
+        options = {
+            name: next(option for option in the_space.choices[name] if str(option) == str(value))
+            for name, value in zip(names, key, strict=True)
+        }
+        network = the_space.decode(the_space.encode(options))
+        assert isinstance(network, Architecture)
+        found.append(network)
+    if not found:
+        raise ValueError(f"{folder} holds no network that was trained to the end")
+    return found
+
+
+def winner(folder: Path) -> dict[str, Any]:
+    """The finalist of the best mean over seeds, as a best.json."""
+    rows = json.loads((folder / "runs" / "results.json").read_text())["trials"]
+    means: dict[str, list[float]] = {}
+    for row in rows:
+        if row["status"] == "finished":
+            means.setdefault(row["network"], []).append(row["minival_top1"])
+    if not means:
+        raise ValueError(f"finalists: none could be trained; see {folder}/runs")
+    best = max(means, key=lambda name: float(np.mean(means[name])))
+    networks = json.loads((folder / "networks.json").read_text())
+    index = int(best.rpartition("[")[2].rstrip("]"))
+    return {
+        "architecture": networks[index],
+        "accuracy": round(float(np.mean(means[best])), 3),
+        "seeds": len(means[best]),
+        "finalists": {name: [round(x, 3) for x in values] for name, values in means.items()},
+    }
+
+
+def base_of(chain: Chain) -> str:
+    """The network that grows: the winner, or what the search found where finalists are skipped."""
+    for path in (chain.folder / "best.json", chain.folder / "search" / "best.json"):
+        if path.exists():
+            return str(path)
+    raise ValueError("there is no network to grow: --skip search needs an earlier search in --out")
+
+
+def grid(chain: Chain) -> None:
+    """How the winner should grow."""
+    args, folder = chain.args, chain.folder / "grid"
+    words = [
+        "scaling.grid", "--base", base_of(chain), "--data", args.data, "--growth",
+        str(args.growth), "--seeds", str(args.seeds), "--candidates", str(args.candidates),
+        "--out", str(folder), *_how(args),
+    ]  # fmt: skip
+    if args.fidelity:
+        words += ["--fidelity", args.fidelity]
+    go_on = ["scaling.grid", "--resume", "--out", str(folder), *_how(args)]
+    chain.step("grid", _says("grid.json", "finished"), words, go_on)
+
+
+def family(chain: Chain) -> None:
+    """The members, each at its real cost."""
+    args, folder = chain.args, chain.folder / "family"
+    words = [
+        "scaling.family", "--base", base_of(chain), "--growth", str(args.growth), "--phi",
+        args.phi, "--recipe", "proxy", "--measure", "step_time", "--measure-batch", "32",
+        "--out", str(folder),
+    ]  # fmt: skip
+    chosen = chain.folder / "grid" / "grid.json"
+    if chosen.exists():
+        words += ["--coefficients", str(chosen)]
+    chain.step("family", lambda place: (place / "family.json").exists(), words, [])
+
+
+def train(chain: Chain) -> None:
+    """As many members as the hours allow, the smallest first."""
+    args, folder = chain.args, chain.folder / "train"
+    record = chain.folder / "family" / "family.json"
+    if "train" in args.skip or not record.exists():
+        return
+    names = affordable(json.loads(record.read_text())["members"], args)
+    if not names:
+        print("train: the budget allows no member; use a larger --train-time", file=sys.stderr)
+        return
+    members = [str(chain.folder / "family" / "members" / f"{name}.json") for name in names]
+    words = ["train.ray_tune", "--architectures", *members, "--data", args.data, "--recipe",
+             "proxy", "--out", str(folder)]  # fmt: skip
+    for text in args.changes:
+        words += ["--set", text]
+    go_on = ["train.ray_tune", "--resume", "--out", str(folder)]
+    chain.step("train", _says("results.json", "finished"), words, go_on)
+
+
+def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[str]:
+    """The members whose trainings fit into the hours together, by their measured step times."""
+    from train.recipe import change, preset
+    from train.survey import survey
+
+    recipe = change(preset("proxy"), args.changes)
+    images = survey(args.data, minival=recipe.minival).train
+    left, names = args.train_seconds, []
+    for member in members:
+        each = member["measured_step_time"]["seconds"] / 32 * images * recipe.epochs
+        if each > left:
+            break
+        left -= each
+        names.append(member["name"])
+    return names
+
+
+def _how(args: argparse.Namespace) -> list[str]:
+    words = [] if args.workers is None else ["--workers", str(args.workers)]
+    if args.device:
+        words += ["--device", args.device]
+    return words + ([] if args.address is None else ["--address", args.address])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.new_baseline", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("--data", required=True, metavar="DATA", help="as in train.run")
+    add("--target-flops", required=True, metavar="SIZE", help="of the baseline, e.g. 4M")
+    add("--out", type=Path, required=True, metavar="DIR")
+    add("--space", default="compact")
+    add("--budget", type=int, default=60, metavar="N", help="networks to search through")
+    add("--max-time", metavar="TIME", help="no new network begins after that, e.g. 2400s")
+    add("--fidelity", metavar="TEXT", help="of the trainings of search and grid")
+    add("--finalists", type=int, default=3, metavar="N")
+    add("--candidates", type=int, default=9, metavar="N", help="of the grid")
+    add("--seeds", type=int, default=3, metavar="N")
+    add("--growth", type=float, default=2.0, metavar="X", help="of cost from member to member")
+    add("--phi", default="0..2", metavar="PHI", help="members (default 0..2)")
+    add("--train-time", default="3600s", metavar="TIME", help="for the members' trainings together")
+    add("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE",
+        help="of the recipe of finalists and members")  # fmt: skip
+    add("--skip", action="append", default=[], choices=STEPS, help="leave a step out (repeatable)")
+    add("--workers", type=int, metavar="N")
+    add("--address", metavar="HOST:PORT")
+    add("--device", metavar="NAME")
+    return parser
+
+
+def main() -> None:
+    """All steps, then the page."""
+    args = _parser().parse_args()
+    args.data = _absolute(args.data)
+    parse_quantity(args.target_flops, what="--target-flops")
+    args.train_seconds = parse_seconds(args.train_time, what="--train-time")
+    args.out.mkdir(parents=True, exist_ok=True)
+    chain = Chain(args)
+    chain.write("running")
+    for step in (search, finalists, grid, family, train):
+        step(chain)
+    load(base_of(chain))
+    chain.write("finished")
+    page = write_report(chain.folder, command=[python_command(), "-m", *_repeated()])
+    print(f"\nreport: {page}")
+
+
+def _absolute(data: str) -> str:
+    from nas.settings import absolute
+
+    return absolute(data)
+
+
+def _repeated() -> list[str]:
+    return ["experiments.new_baseline", *sys.argv[1:]]
+
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))

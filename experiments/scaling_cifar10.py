@@ -1,0 +1,104 @@
+"""How should a small network grow? Compound against one axis alone, at equal real cost.
+
+What: `scaling.grid` on CIFAR-10 for three baselines, each as a proxy of at most 3M FLOPs at 32 px:
+the network found by `experiments.cifar10_search`, EfficientNet-B0 and MobileNetV2. Candidates of
+the grid that really cost twice as much, as far apart as can be, and three controls that spend the
+same on depth, width or resolution alone; 3 seeds each; scored on images held out of the training
+set.
+Expected: the best compound candidates ahead of all three controls; an optimum that noise does not
+hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base. Time: 20
+minutes for each base on 2 CPU cores; the same command goes on. Command:
+
+    python -m experiments.scaling_cifar10 --data parquet:../shared/data/cifar10
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from experiments.cifar10_search import NAME as SEARCH
+from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from scaling.grid_command import FIGURE, RECORD, run
+from train.files import write_json
+
+NAME = "scaling_cifar10"
+CANDIDATES, SEEDS, FIDELITY = 9, 3, "epochs=6,share=0.15"
+BASES = ("found", "efficientnet_b0", "mobilenet_v2")
+
+
+def found_network(work: Path) -> Path:
+    """The network that the search on CIFAR-10 found, as a file."""
+    searched = RESULTS / f"{SEARCH}.json"
+    if not searched.exists():
+        raise ValueError(f"{searched} is missing; run python -m experiments.{SEARCH} first")
+    network = json.loads(searched.read_text())["settings"]["networks"]["found"]
+    path = work / "found.json"
+    write_json(path, {"architecture": network})
+    return path
+
+
+def grid(base: str, work: Path, args: Any) -> dict[str, Any]:
+    """The record of a base's grid; begun, or gone on with, if need be."""
+    folder = work / base
+    record = folder / RECORD
+    if not (record.exists() and json.loads(record.read_text())["status"] == "finished"):
+        how = ["--out", str(folder), "--data", args.data, "--workers", str(args.processes)]
+        words = ["--resume", *how] if record.exists() else [
+            "--base", str(found_network(work)) if base == "found" else base,
+            "--candidates", str(CANDIDATES), "--seeds", str(SEEDS), "--fidelity", FIDELITY,
+            "--device", "cpu", *how,
+        ]  # fmt: skip
+        if not record.exists():  # what an interruption before that has left holds nothing
+            shutil.rmtree(folder, ignore_errors=True)
+        if run(words):
+            raise ValueError(f"{base}: the grid failed; see above")
+    shutil.copyfile(folder / FIGURE, RESULTS / f"{NAME}_{base}.png")
+    return json.loads(record.read_text())
+
+
+def compared(record: dict[str, Any]) -> dict[str, Any]:
+    """Controls and the best compound candidate of a grid: what the question is about."""
+    rows = {row["name"]: row for row in record["candidates"] if row.get("mean") is not None}
+    controls = {name: rows[name] for name in ("depth", "width", "resolution") if name in rows}
+    compound = [row for name, row in rows.items() if name not in controls]
+    best = max(compound, key=lambda row: row["mean"])
+    kept = ("growth", "mean", "standard_error", "flops", "params")
+    return {
+        "best_compound": {"name": best["name"], **{name: best[name] for name in kept}},
+        "mean_of_compound": round(sum(row["mean"] for row in compound) / len(compound), 3),
+        **{f"{name}_alone": {key: row[key] for key in kept} for name, row in controls.items()},
+        "outcome": record["outcome"],
+    }
+
+
+def main() -> None:
+    """Run the grids that are not finished, write what is known."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--processes", type=int, default=2, help="trainings at once (default 2)")
+    parser.add_argument("--work", type=Path, default=Path("runs") / NAME)
+    parser.add_argument("--out", type=Path, default=RESULTS / f"{NAME}.json")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    records: dict[str, Any] = {}
+    for base in BASES:
+        records[base] = grid(base, args.work, args)
+        write_json(args.out, {
+            "partial": len(records) < len(BASES),
+            "settings": {"candidates": CANDIDATES, "seeds": SEEDS, "fidelity": FIDELITY,
+                         "growth": records[base]["settings"]["growth"]},
+            "processes": args.processes, **settings_of_machine(),
+            "compared": {name: compared(record) for name, record in records.items()},
+            "grids": {name: record["candidates"] for name, record in records.items()},
+        })  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))

@@ -1,0 +1,133 @@
+"""The whole method in one line: its steps, what goes on, its page as a reader sees it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.train.files import encoded
+
+ROOT = Path(__file__).resolve().parents[2]
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--enable-logging=stderr", "--hide-scrollbars",
+)  # fmt: skip
+
+
+def chain(*words: str, place: Path) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable, "-m", "experiments.new_baseline", "--data", f"imagefolder:{place}/images",
+        "--target-flops", "1M", "--budget", "4", "--fidelity", "epochs=1", "--finalists", "1",
+        "--candidates", "4", "--seeds", "1", "--phi", "0..1", "--workers", "2", "--device", "cpu",
+        "--set", "epochs=1", "--set", "batch=16", "--set", "warmup_epochs=0.5",
+        "--out", f"{place}/out", *words,
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("baseline")
+    number = 0
+    for split, count in (("train", 90), ("test", 10)):
+        for label in ("a", "b"):
+            (place / "images" / split / label).mkdir(parents=True)
+            for _ in range(count):
+                number += 1
+                path = place / "images" / split / label / f"{number}.png"
+                path.write_bytes(encoded(number))
+    first = chain("--skip", "grid", place=place)
+    assert first.returncode == 0, first.stderr
+    return place
+
+
+def test_steps_that_are_over_are_not_run_again(baseline: Path) -> None:
+    record = json.loads((baseline / "out" / "baseline.json").read_text())
+    assert record["status"] == "finished"
+    assert {*record["costs"]} == {"search", "finalists", "family", "train"}
+    again = chain("--skip", "grid", place=baseline)
+    assert again.returncode == 0, again.stderr
+    assert "==" not in again.stderr
+    assert json.loads((baseline / "out" / "baseline.json").read_text())["costs"] == record["costs"]
+
+
+def test_members_cost_what_was_asked_for(baseline: Path) -> None:
+    family = json.loads((baseline / "out" / "family" / "family.json").read_text())
+    flops = [member["flops"] for member in family["members"]]
+    assert flops[1] / flops[0] == pytest.approx(2.0, rel=0.03)
+    best = json.loads((baseline / "out" / "best.json").read_text())
+    assert best["seeds"] == 1
+
+
+def test_another_baseline_in_the_same_folder_is_refused(baseline: Path) -> None:
+    other = chain("--growth", "3", place=baseline)
+    assert other.returncode == 2
+    assert "holds a baseline with another --growth (2.0); choose another --out" in other.stderr
+    assert other.stderr.count("\n") == 1
+
+
+def shown(page: Path, width: int, place: Path) -> tuple[dict[str, int], str]:
+    """What a browser makes of the page at that width, and what it complains of."""
+    wrapper = place / f"wrapper-{width}.html"
+    inner = html.escape(page.read_text(), quote=True)
+    wrapper.write_text(
+        f'<iframe id="f" style="width:{width}px;height:900px;border:0" srcdoc="{inner}"></iframe>'
+        "<script>addEventListener('load', () => { const d = document.getElementById('f')"
+        ".contentDocument; const pics = [...d.images]; document.body.dataset.found = JSON.stringify"
+        "({wide: d.documentElement.scrollWidth, images: pics.length, drawn: pics.filter(i => "
+        "i.complete && i.naturalWidth > 50).length, sections: d.querySelectorAll('section').length"
+        "}); });</script>"
+    )
+    assert BROWSER is not None
+    done = subprocess.run(
+        [BROWSER, *FLAGS, f"--user-data-dir={place}/profile-{width}", "--dump-dom",
+         "--virtual-time-budget=5000", f"--window-size={width},900", wrapper.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    found = re.search(r'data-found="([^"]*)"', done.stdout)
+    assert found, done.stderr
+    return json.loads(html.unescape(found[1])), done.stderr
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium (Debian's package of that name)")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_is_whole_in_a_browser(baseline: Path, width: int, tmp_path: Path) -> None:
+    page = baseline / "out" / "report.html"
+    found, complaints = shown(page, width, tmp_path)
+    assert found["wide"] <= width
+    assert found["images"] == found["drawn"] >= 2
+    assert found["sections"] == 7
+    assert "CONSOLE" not in complaints
+
+
+def test_the_page_needs_nothing_beside_it(baseline: Path) -> None:
+    text = (baseline / "out" / "report.html").read_text()
+    links = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert links
+    assert all(link.startswith("data:") for link in links)
+    assert "experiments.new_baseline" in text
+    assert "This step was left out." in text  # the grid
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--target-flops", "lots"], "--target-flops: 'lots' is not a size"),
+        (["--train-time", "60"], "--train-time: '60' is not a time"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], complaint: str, tmp_path: Path) -> None:
+    done = chain(*words, place=tmp_path)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
