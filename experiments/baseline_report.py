@@ -270,36 +270,41 @@ def _family_figure(points: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 
 
 def _costs(folder: Path, known: Mapping[str, Any]) -> str:
-    rows, wall, processor = [], 0.0, 0.0
+    trained = _training_seconds(folder)
+    rows, wall, inside = [], 0.0, 0.0
     for name, spent in known.get("costs", {}).items():
         wall += spent["wall_seconds"]
-        processor += spent["processor_seconds"]
+        inside += trained.get(name, 0.0)
         rows.append((name, f"{spent['wall_seconds'] / 60:.1f} min",
-                     f"{spent['processor_seconds'] / 3600:.2f} h"))  # fmt: skip
-    rows.append(("all", f"{wall / 60:.1f} min", f"{processor / 3600:.2f} h"))
-    measured = _training_seconds(folder)
-    share = f" Trainings are {100 * measured / processor:.0f}% of it." if processor else ""
-    note = "Wall-clock time, and time of all processors together." + share
+                     f"{trained.get(name, 0.0) / 3600:.2f} h"))  # fmt: skip
+    rows.append(("all", f"{wall / 60:.1f} min", f"{inside / 3600:.2f} h"))
+    note = (
+        "Trainings: their seconds added up; each is on as many processors, or the share of a GPU, "
+        "as it was given (one processor unless asked for otherwise). Results that were known from "
+        "earlier trainings count as if they were trained again."
+    )
     skipped = known.get("skipped", [])
     if skipped:
         note += f" Left out: {', '.join(skipped)}."
-    return _section("What it cost", _table(("step", "wall clock", "processors"), rows), _note(note))
+    return _section("What it cost", _table(("step", "wall clock", "in trainings"), rows),
+                    _note(note))  # fmt: skip
 
 
-def _training_seconds(folder: Path) -> float:
-    """Seconds inside trainings, of all steps."""
-    total = 0.0
+def _training_seconds(folder: Path) -> dict[str, float]:
+    """Seconds inside trainings, by step."""
+    found = {}
     history = folder / "search" / "history.parquet"
     if history.exists():
         import pandas
 
-        total += float(pandas.read_parquet(history, columns=["seconds"])["seconds"].sum())
-    total += float((_read(folder / "grid" / "grid.json") or {}).get("outcome", {})
-                   .get("training_seconds", 0.0))  # fmt: skip
-    for place in ("finalists/runs", "train"):
+        seconds = pandas.read_parquet(history, columns=["seconds"])["seconds"]
+        found["search"] = float(seconds.sum())
+    outcome = (_read(folder / "grid" / "grid.json") or {}).get("outcome", {})
+    found["grid"] = float(outcome.get("training_seconds", 0.0))
+    for step, place in (("finalists", "finalists/runs"), ("train", "train")):
         results = _read(folder / place / "results.json") or {"trials": []}
-        total += sum(row["seconds"] for row in results["trials"])
-    return total
+        found[step] = float(sum(row["seconds"] for row in results["trials"]))
+    return found
 
 
 def _commands(known: Mapping[str, Any], command: Sequence[str]) -> str:

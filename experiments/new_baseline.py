@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -26,15 +26,16 @@ from typing import Any
 
 import numpy as np
 
+from experiments.arms import one_line_interrupt
 from experiments.baseline_report import write_report
 from experiments.common import one_line_errors
 from nas.units import parse_quantity, parse_seconds
 from search_spaces.architecture import Architecture
-from search_spaces.show import load
 from train.files import circumstances, write_json
 from train.parser import python_command
 
 RECORD = "baseline.json"
+BATCH = 32  # of the steps that are timed
 STEPS = ("search", "finalists", "grid", "family", "train")
 
 
@@ -83,11 +84,14 @@ class Chain:
         words = go_on if begun and go_on else begin
         self.commands.setdefault(name, begin)
         print(f"\n== {name}: {shlex.join(['python', '-m', *words])}", file=sys.stderr, flush=True)
-        began, before = time.monotonic(), _processor_seconds()
-        code = subprocess.run([sys.executable, "-m", *words]).returncode
-        spent = self.costs.setdefault(name, {"wall_seconds": 0.0, "processor_seconds": 0.0})
+        began = time.monotonic()
+        process = subprocess.Popen([sys.executable, "-m", *words])
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            code = process.wait() or 130  # it got the same Ctrl-C, and saves what it has
+        spent = self.costs.setdefault(name, {"wall_seconds": 0.0})
         spent["wall_seconds"] += round(time.monotonic() - began, 1)
-        spent["processor_seconds"] += round(_processor_seconds() - before, 1)
         self.write("running")
         if code == 130:
             raise KeyboardInterrupt
@@ -96,15 +100,9 @@ class Chain:
 
 
 def _identity(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("data", "target_flops", "space", "budget", "growth", "phi", "seeds", "fidelity",
-             "candidates")  # fmt: skip
+    names = ("data", "target_flops", "space", "budget", "finalists", "growth", "phi", "seeds",
+             "fidelity", "candidates", "changes")  # fmt: skip
     return {name: getattr(args, name) for name in names}
-
-
-def _processor_seconds() -> float:
-    """Of all processes that have ended; Ray's end with their driver."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _says(file: str, *statuses: str) -> Callable[[Path], bool]:
@@ -123,7 +121,7 @@ def search(chain: Chain) -> None:
     words = [
         "nas.search", "--evaluator", "proxy", "--data", args.data, "--space", args.space,
         "--target-flops", args.target_flops, "--reward", "feasible", "--budget", str(args.budget),
-        "--out", str(folder), *_how(args),
+        "--finalists", "0", "--out", str(folder), *_how(args),
     ]  # fmt: skip
     if args.fidelity:
         words += ["--fidelity", args.fidelity]
@@ -139,14 +137,13 @@ def finalists(chain: Chain) -> None:
     networks = folder / "networks.json"
     if "finalists" not in args.skip:
         folder.mkdir(exist_ok=True)
-        write_json_list(networks, best_networks(chain.folder / "search", args.finalists))
+        if not networks.exists():
+            write_json_list(networks, best_networks(chain.folder / "search", args.finalists))
     words = [
         "train.ray_tune", "--architectures", str(networks), "--data", args.data, "--recipe",
         "proxy", "--seeds", *map(str, range(args.seeds)), "--out", str(folder / "runs"),
-        "--max-concurrent", str(args.workers or 64),
+        *_trainer(args),
     ]  # fmt: skip
-    for text in args.changes:
-        words += ["--set", text]
 
     def over(folder: Path) -> bool:
         return _says("results.json", "finished")(folder / "runs")
@@ -235,17 +232,30 @@ def grid(chain: Chain) -> None:
 
 
 def family(chain: Chain) -> None:
-    """The members, each at its real cost."""
+    """The members, each at its real cost; made anew where a grid has been chosen from since."""
     args, folder = chain.args, chain.folder / "family"
     words = [
         "scaling.family", "--base", base_of(chain), "--growth", str(args.growth), "--phi",
-        args.phi, "--recipe", "proxy", "--measure", "step_time", "--measure-batch", "32",
-        "--out", str(folder),
+        args.phi, "--recipe", "proxy", "--measure", "step_time", "--measure-batch", str(BATCH),
+        "--measure-threads", "1", "--out", str(folder),
     ]  # fmt: skip
     chosen = chain.folder / "grid" / "grid.json"
-    if chosen.exists():
+    wanted = None
+    if _says("grid.json", "finished")(chosen.parent):
         words += ["--coefficients", str(chosen)]
-    chain.step("family", lambda place: (place / "family.json").exists(), words, [])
+        wanted = json.loads(chosen.read_text())["outcome"]["chosen"]
+
+    def over(folder: Path) -> bool:
+        path = folder / "family.json"
+        if not path.exists():
+            return False
+        grown = json.loads(path.read_text())["settings"]["coefficients"]
+        return wanted is None or grown == wanted
+
+    if "family" not in args.skip and not over(folder):
+        for stale in (folder, chain.folder / "train"):
+            shutil.rmtree(stale, ignore_errors=True)
+    chain.step("family", over, words, [])
 
 
 def train(chain: Chain) -> None:
@@ -260,11 +270,19 @@ def train(chain: Chain) -> None:
         return
     members = [str(chain.folder / "family" / "members" / f"{name}.json") for name in names]
     words = ["train.ray_tune", "--architectures", *members, "--data", args.data, "--recipe",
-             "proxy", "--out", str(folder)]  # fmt: skip
-    for text in args.changes:
-        words += ["--set", text]
-    go_on = ["train.ray_tune", "--resume", "--out", str(folder)]
-    chain.step("train", _says("results.json", "finished"), words, go_on)
+             "proxy", "--out", str(folder), *_trainer(args)]  # fmt: skip
+
+    def over(folder: Path) -> bool:
+        if not _says("results.json", "finished")(folder):
+            return False
+        trained = json.loads((folder / "results.json").read_text())["trials"]
+        return {Path(row["network"]).stem for row in trained} >= {*names}
+
+    if (folder / "run.json").exists() and not over(folder):
+        asked = json.loads((folder / "run.json").read_text())["settings"]["trials"]
+        if {Path(trial["network"]).stem for trial in asked} != {*names}:
+            shutil.rmtree(folder)  # other members than the hours allow now
+    chain.step("train", over, words, [])
 
 
 def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[str]:
@@ -276,7 +294,7 @@ def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[
     images = survey(args.data, minival=recipe.minival).train
     left, names = args.train_seconds, []
     for member in members:
-        each = member["measured_step_time"]["seconds"] / 32 * images * recipe.epochs
+        each = member["measured_step_time"]["seconds"] / BATCH * images * recipe.epochs
         if each > left:
             break
         left -= each
@@ -284,7 +302,17 @@ def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[
     return names
 
 
+def _trainer(args: argparse.Namespace) -> list[str]:
+    """How train.ray_tune runs."""
+    words = [] if args.workers is None else ["--max-concurrent", str(args.workers)]
+    words += [] if args.address is None else ["--address", args.address]
+    for text in args.changes:
+        words += ["--set", text]
+    return words
+
+
 def _how(args: argparse.Namespace) -> list[str]:
+    """How searches and grids run."""
     words = [] if args.workers is None else ["--workers", str(args.workers)]
     if args.device:
         words += ["--device", args.device]
@@ -319,31 +347,51 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check(args: argparse.Namespace) -> None:
+    """ValueError for whatever a step would complain of, before the first one begins."""
+    from nas.evaluators.proxy import Fidelity
+    from nas.settings import absolute
+    from scaling.family_command import phis_of
+    from search_spaces.catalog import SPACES, one_of
+    from train.recipe import change, preset
+
+    args.data = absolute(args.data)
+    args.train_seconds = parse_seconds(args.train_time, what="--train-time")
+    parse_quantity(args.target_flops, what="--target-flops")
+    if args.max_time is not None:
+        parse_seconds(args.max_time, what="--max-time")
+    one_of("space", args.space, SPACES)
+    phis_of([args.phi])
+    recipe = change(preset("proxy"), args.changes)
+    if not recipe.minival:
+        raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
+    Fidelity.parse(args.fidelity or "", epochs=recipe.epochs)
+    for name, least in (("budget", 1), ("finalists", 1), ("candidates", 4), ("seeds", 1),
+                        ("workers", 1)):  # fmt: skip
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise ValueError(f"--{name}: {value} is not allowed; use {least} or more")
+    if not 1 < args.growth <= 10:
+        raise ValueError(f"--growth: {args.growth:g} is not allowed; use above 1, up to 10")
+    from train.survey import survey
+
+    survey(args.data, minival=recipe.minival)
+
+
 def main() -> None:
     """All steps, then the page."""
     args = _parser().parse_args()
-    args.data = _absolute(args.data)
-    parse_quantity(args.target_flops, what="--target-flops")
-    args.train_seconds = parse_seconds(args.train_time, what="--train-time")
+    _check(args)
     args.out.mkdir(parents=True, exist_ok=True)
     chain = Chain(args)
     chain.write("running")
-    for step in (search, finalists, grid, family, train):
-        step(chain)
-    load(base_of(chain))
+    with one_line_interrupt():
+        for step in (search, finalists, grid, family, train):
+            step(chain)
     chain.write("finished")
-    page = write_report(chain.folder, command=[python_command(), "-m", *_repeated()])
+    words = ["experiments.new_baseline", *sys.argv[1:]]
+    page = write_report(chain.folder, command=[python_command(), "-m", *words])
     print(f"\nreport: {page}")
-
-
-def _absolute(data: str) -> str:
-    from nas.settings import absolute
-
-    return absolute(data)
-
-
-def _repeated() -> list[str]:
-    return ["experiments.new_baseline", *sys.argv[1:]]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ What: `scaling.grid` on CIFAR-10 for three baselines, each as a proxy of at most
 the network found by `experiments.cifar10_search`, EfficientNet-B0 and MobileNetV2. Candidates of
 the grid that really cost twice as much, as far apart as can be, and three controls that spend the
 same on depth, width or resolution alone; 3 seeds each; scored on images held out of the training
-set.
+set. The best candidate is the best of several noisy ones: what compares with a control without
+favour is the mean of all compound candidates, and the surface's value at its optimum.
 Expected: the best compound candidates ahead of all three controls; an optimum that noise does not
 hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base. Time: 20
 minutes for each base on 2 CPU cores; the same command goes on. Command:

@@ -34,10 +34,15 @@ def space_for(
     if classes is not None and classes != known:
         raise ValueError(f"classes: {classes} is not what the data have ({known}); leave it out")
     if resolution is None:
-        resolution = min(side_of(data) or USUAL, USUAL)
+        resolution = fitting_side(data)
     if small_images is None:
         small_images = resolution <= SMALL
     return space(name, resolution=resolution, classes=known, width=width, small_images=small_images)
+
+
+def fitting_side(data: Data | Survey) -> int:
+    """The input side in pixels that suits a data set, where nobody asks for another."""
+    return min(side_of(data) or USUAL, USUAL)
 
 
 def side_of(data: Data | Survey) -> int | None:

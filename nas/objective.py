@@ -53,8 +53,8 @@ class Objective:
     limits       further ((cost name, largest value), ...), e.g. (("params", 6e6),).
     of           name of the cost that the target is about: FLOPs (multiply-adds), or any other of
                  `Cost` or of `search_spaces.cost.MEASURED` (seconds).
-    also         further factors of the reward, ((cost name, reference, exponent), ...), each
-                 (cost / reference)^exponent: P^v of EfficientNetV2 is ("params", 7e6, -0.05).
+    also         further factors of the accuracy in the reward, ((cost name, reference, exponent),
+                 ...), each (cost / reference)^exponent: P^v of V2 is ("params", 7e6, -0.05).
 
     `Objective(400e6)` aims at 400M FLOPs, `Objective(0.02, of="latency")` at 20 ms; measured
     costs must be among those of the space, see `SearchSpace.measured_by`.
@@ -109,11 +109,10 @@ class Objective:
         assert self.exponent is not None  # set in __post_init__
         cost = costs.get(self.of)
         ratio = np.where(cost > 0, cost, 1) / self.target
-        reward = REWARDS[self.reward_name][0](accuracy, ratio, self.exponent)
         for name, reference, exponent in self.also:
             spent = costs.get(name)
-            reward = reward * (np.where(spent > 0, spent, 1) / reference) ** exponent
-        return reward
+            accuracy = accuracy * (np.where(spent > 0, spent, 1) / reference) ** exponent
+        return REWARDS[self.reward_name][0](accuracy, ratio, self.exponent)
 
     def violation(self, costs: Costs) -> np.ndarray:
         """By what share the worst broken limit is exceeded, [n]; 0.0 where all are kept."""

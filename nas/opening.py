@@ -13,7 +13,7 @@ from nas.asha import Asha
 from nas.evaluators.proxy import EVALUATION, Proxy, image_seconds, used_images
 from nas.history import History
 from nas.strategies.base import feasible_share, sample_fresh
-from nas.units import short, short_seconds
+from nas.units import minutes, short, short_seconds
 from search_spaces.architecture import Architecture
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _print_times(search: Search) -> None:
     places = search.places
     workers = places.workers
     if settings["max_time"] is not None:
-        print(f"no new network begins after {_minutes(settings['max_time'])}", file=sys.stderr)
+        print(f"no new network begins after {minutes(settings['max_time'])}", file=sys.stderr)
     if settings["address"] is not None:
         print(f"{workers} networks at once on the cluster at {settings['address']}",
               file=sys.stderr)  # fmt: skip
@@ -70,12 +70,8 @@ def _print_times(search: Search) -> None:
     total = (begun + repeats) * each / workers
     stopped = ", as most are stopped early" if plan.asha is not None else ""
     print(f"about {each:.0f} s a training (a network of median FLOPs was timed), {workers} at "
-          f"once: about {_minutes(total)} in all{stopped}, {repeats} further trainings of the "
+          f"once: about {minutes(total)} in all{stopped}, {repeats} further trainings of the "
           f"{plan.finalists} best included", file=sys.stderr)  # fmt: skip
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def expected_share(asha: Asha | None, steps: int) -> float:
@@ -97,6 +93,13 @@ def expected_seconds(measuring: Measuring, history: History, *, device: str, thr
     middle = np.argsort(history.space.costs(draws).flops)[len(draws) // 2]
     network = history.space.decode(draws[middle])
     assert isinstance(network, Architecture)
+    return training_seconds(network, measuring, device=device, threads=threads)
+
+
+def training_seconds(
+    network: Architecture, measuring: Measuring, *, device: str, threads: int
+) -> float:
+    """Seconds of one full training of a network here, from a few steps; NaN where it fails."""
     each = image_seconds(network, measuring.recipe, device=device, threads=threads)
     trained = used_images(measuring.fidelity, measuring.data.train)
     images = trained + EVALUATION * measuring.data.minival

@@ -58,3 +58,10 @@ def short_seconds(value: float) -> str:
         if abs(value) < 999.5 * factor:
             return f"{value / factor:.3g}{unit}"
     return f"{value:.3g}s"
+
+
+def minutes(seconds: float) -> str:
+    """For people who wait: "40 s", "34 min", "2.1 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -97,19 +97,23 @@ def within_budget(
 
 
 def _affordable(base: Architecture, factors: Factors, growth: float, rules: Rules) -> Factors:
-    """The factors, all multiplied so that the formula gives the growth.
+    """The factors, all raised to the power that gives the growth by the formula.
 
-    What a cap takes from the resolution goes to depth and width.
+    What a cap takes from the resolution goes to depth and width, in their proportion.
     """
-    spare = (growth / factors.growth) ** (1 / 3)
-    wanted = Factors(
-        factors.depth * spare, factors.width * spare**0.5, factors.resolution * spare**0.5
-    )
+    if factors.growth > 1:
+        power = math.log(growth) / math.log(factors.growth)
+        wanted = Factors(*(factor**power for factor in factors))
+    else:  # no direction is given
+        each = growth ** (1 / 3)
+        wanted = Factors(each, each**0.5, each**0.5)
     if rules.largest is None or wanted.resolution * base.resolution <= rules.largest:
         return wanted
     capped = rules.largest / base.resolution
-    spare = (growth / (wanted.depth * wanted.width**2 * capped**2)) ** 0.5
-    return Factors(wanted.depth * spare, wanted.width * spare**0.5, capped)
+    rest, own = math.log(growth / capped**2), math.log(wanted.depth * wanted.width**2)
+    if own > 0:
+        return Factors(wanted.depth ** (rest / own), wanted.width ** (rest / own), capped)
+    return Factors(math.exp(rest / 2), math.exp(rest / 4), capped)
 
 
 def _apart(real: float, wanted: float, *, weight: float) -> float:
@@ -153,7 +157,7 @@ def _sides(
     """
     step = rules.resolution_step
     largest = rules.largest if rules.largest is not None else 3 * ideal + step
-    most = max(1, math.floor(largest / step))
+    most = math.floor(largest / step)
 
     def first(share: float) -> int:
         """The first place whose cost is at least that share of the target."""

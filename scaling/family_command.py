@@ -72,6 +72,7 @@ def _parser() -> Parser:
     add("--measure", choices=("latency", "step_time"), help="measure the members' times here, with "
         "a batch of --measure-batch")  # fmt: skip
     add("--measure-batch", type=int, default=1, metavar="N", help="default 1")
+    add("--measure-threads", type=int, metavar="N", help="of a CPU (default: all processors)")
     add("--device", default="auto", metavar="NAME", help="of --measure: auto, cpu, cuda, cuda:N")
     add("--out", metavar="DIR", help="folder for the results (default: a new runs/family-N)")
     return parser
@@ -97,9 +98,9 @@ def _run(args: argparse.Namespace) -> int:
     recipe = preset(args.recipe)
     rows = [_row(member, args, recipe, tables) for member in members]
     _check_memory(rows, memory, args)
-    folder = empty_folder(args.out, kind="family", files=(RECORD, FIGURE))
     if args.measure:
         _measure(members, rows, args)
+    folder = empty_folder(args.out, kind="family", files=(RECORD, FIGURE))
     _write(folder, args, base, members, rows, coefficients)
     _show(args, coefficients, rows, folder)
     return 0
@@ -215,7 +216,8 @@ def _measure(
 
     times = measured(
         [member.architecture for member in members], kind=args.measure, batch=args.measure_batch,
-        device=args.device, say=lambda text: print(text, file=sys.stderr, flush=True),
+        device=args.device, threads=args.measure_threads, recipe=args.recipe,
+        say=lambda text: print(text, file=sys.stderr, flush=True),
     )  # fmt: skip
     for row, (seconds, spread) in zip(rows, times, strict=True):
         row[f"measured_{args.measure}"] = {"seconds": seconds, "spread": spread}

@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,9 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 
 AXES = ("depth", "width", "resolution")
-WITHIN = 0.4  # FLOPs of networks that are timed: within that share of the growth
+TIMED = 40  # networks of the grid whose times are taken, where growth is not of FLOPs
+ALONG = 12  # networks of each axis alone whose times are taken
+BAND = (0.5, 1.6)  # FLOPs of those, over the growth
 MOST = 100  # candidates; a study's decision has at most 127 options
 
 Costs = Callable[[Sequence[Architecture]], Sequence[float]]
@@ -68,8 +70,8 @@ def candidates(
 ) -> list[Candidate]:  # fmt: skip
     """The candidates of the grid, by rising depth, then the controls.
 
-    costs  of networks, in any unit; None: FLOPs. Where it is another, such as seconds, only the
-           networks whose FLOPs are within `WITHIN` of the growth are asked about.
+    costs  of networks, in any unit; None: FLOPs. Of another, such as seconds, only `TIMED` networks
+           are asked about, as far apart as can be, and those grown along one axis alone.
 
     Layers are rounded up, as published, and to the nearest too: rounding up alone leaves a hole
     where the published coefficients are. Of the coefficients that give one network, those whose
@@ -81,13 +83,11 @@ def candidates(
     _check(growth, step, tolerance)
     rules = rules or Rules()
     networks = _networks(base, growth, step, rules)
-    for network, factors in _networks(
-        base, growth, step, dataclasses.replace(rules, layers="nearest")
-    ).items():
-        networks.setdefault(network, factors)
+    finer = _networks(base, growth, step, dataclasses.replace(rules, layers="nearest"))
+    networks |= {network: factors for network, factors in finer.items() if network not in networks}
+    networks.pop(base, None)
     controls = {axis: _along(base, axis, growth, rules) for axis in AXES}
-    wanted = [*networks, *itertools.chain(*controls.values())]
-    ratio = _ratios(base, wanted, growth, costs)
+    ratio = _ratios(base, networks, controls, growth, costs)
     found = []
     named: set[str] = set()
     for network, factors in networks.items():
@@ -97,24 +97,29 @@ def candidates(
             name += " nearest" if name in named else ""  # those rounded up come first
             named.add(name)
             found.append(Candidate(name, factors, network, real, real_factors(base, network)))
-    if not found:
-        nearest = min(ratio.values(), key=lambda real: abs(real / growth - 1), default=1.0)
-        raise ValueError(
-            f"growth: no candidate costs {growth:.4g} times the base within {100 * tolerance:g}%; "
-            f"the nearest costs {nearest:.4g} times: use --growth {nearest:.4g}, a larger "
-            "--tolerance or a smaller --step"
-        )
     alone = _controls(base, controls, ratio, growth)
     grown_alone = {each.architecture for each in alone}
     found = [each for each in found if each.architecture not in grown_alone]
+    if not found:
+        known = [ratio[each] for each in networks if each in ratio and each not in grown_alone]
+        raise _nothing_meets(growth, tolerance, known)
     return [*sorted(found, key=lambda each: each.factors), *alone]
 
 
+def _nothing_meets(growth: float, tolerance: float, known: Sequence[float]) -> ValueError:
+    nearest = min(known, key=lambda real: abs(real / growth - 1), default=1.0)
+    return ValueError(
+        f"growth: no candidate costs {growth:.4g} times the base within {100 * tolerance:g}%; the "
+        f"nearest costs {nearest:.4g} times; use a larger --tolerance, a smaller --step or another "
+        "--growth"
+    )
+
+
 def _check(growth: float, step: float, tolerance: float) -> None:
-    if not 1 < growth <= 100:
-        raise ValueError(f"growth: {growth!r} is not allowed; use a number above 1, up to 100")
-    if not 0.005 <= step <= 1:
-        raise ValueError(f"step: {step!r} is not allowed; use a number from 0.005 to 1")
+    if not 1 < growth <= 10:
+        raise ValueError(f"growth: {growth!r} is not allowed; use a number above 1, up to 10")
+    if not 0.01 <= step <= 1:
+        raise ValueError(f"step: {step!r} is not allowed; use a number from 0.01 to 1")
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance: {tolerance!r} is not allowed; use a share from 0 to 1")
 
@@ -127,15 +132,22 @@ def _networks(
     The formula's growth is below the real one by what layers are rounded up, and above it by
     little: nothing is looked for beyond.
     """
-    ways = [round(1 + step * i, 6) for i in range(math.floor((growth - 1) * 1.1 / step) + 1)]
-    wide = {way: grown(base, Factors(width=way), rules) for way in ways}
-    layers = {way: tuple(layers_of(base, way, rules)) for way in ways}
-    sides = {way: rules.side(base.resolution, way) for way in ways}
+
+    def ways(most: float) -> list[float]:
+        return [round(1 + step * i, 6) for i in range(math.floor((most - 1) / step + 1e-9) + 1)]
+
+    low, high = 0.45 * growth, 1.2 * growth
+    wide = {way: grown(base, Factors(width=way), rules) for way in ways(high**0.5)}
+    layers = {way: tuple(layers_of(base, way, rules)) for way in ways(high)}
+    sides = {way: rules.side(base.resolution, way) for way in ways(high**0.5)}
     same: dict[tuple[Any, ...], list[Factors]] = {}
-    for factors in itertools.starmap(Factors, itertools.product(ways, ways, ways)):
-        if 0.45 * growth <= factors.growth <= 1.2 * growth:
-            key = (layers[factors.depth], wide[factors.width], sides[factors.resolution])
-            same.setdefault(key, []).append(factors)
+    for depth, width in itertools.product(layers, wide):
+        if depth * width**2 > high:
+            continue
+        for side in sides:
+            factors = Factors(depth, width, side)
+            if low <= factors.growth <= high:
+                same.setdefault((layers[depth], wide[width], sides[side]), []).append(factors)
     own, found = cost(base).flops, {}
     for (counts, network, side), alike in same.items():
         network = dataclasses.replace(with_layers(network, counts), resolution=side)
@@ -162,14 +174,23 @@ def _along(base: Architecture, axis: str, growth: float, rules: Rules) -> list[A
 
 
 def _ratios(
-    base: Architecture, networks: Iterable[Architecture], growth: float, costs: Costs | None
-) -> dict[Architecture, float]:
+    base: Architecture, networks: Iterable[Architecture],
+    controls: Mapping[str, list[Architecture]], growth: float, costs: Costs | None,
+) -> dict[Architecture, float]:  # fmt: skip
     """Real cost over the base's of each network that may meet the growth."""
     own = cost(base).flops
-    flops = {network: cost(network).flops / own for network in networks}
+    alone = [network for along in controls.values() for network in along if network != base]
+    flops = {network: cost(network).flops / own for network in (*networks, *alone)}
     if costs is None:
         return flops
-    asked = [net for net, ratio in flops.items() if abs(ratio / growth - 1) <= WITHIN]
+    low, high = (share * growth for share in BAND)
+    near = [network for network in networks if low <= flops[network] <= high]
+    places = np.array([[*_shares(real_factors(base, each)), flops[each] / growth] for each in near])
+    picked = [near[index] for index in far_apart(places, TIMED)]
+    for along in controls.values():
+        some = [network for network in along if network != base]
+        picked += [some[i] for i in far_apart(np.array([[flops[each]] for each in some]), ALONG)]
+    asked = list(dict.fromkeys(picked))
     measured = list(costs([base, *asked]))
     return {net: value / measured[0] for net, value in zip(asked, measured[1:], strict=True)}
 
@@ -190,31 +211,35 @@ def _controls(
 
 
 def spread(found: Sequence[Candidate], count: int) -> list[Candidate]:
-    """So many of the candidates, as far apart as can be, and all controls.
-
-    The first is the one nearest to the middle; each next is the one furthest from all chosen, by
-    the logarithms of the real factors in units of cost.
-    """
+    """So many of the candidates, as far apart as can be by their shares, and all controls."""
     free = [each for each in found if not each.is_control]
-    if len(free) > count:
-        places = np.array([shares(each) for each in free])
-        chosen = [int(((places - places.mean(0)) ** 2).sum(1).argmin())]
-        while len(chosen) < count:
-            gaps = ((places[:, None] - places[chosen][None]) ** 2).sum(2).min(1)
-            gaps[chosen] = -1
-            chosen.append(int(gaps.argmax()))
-        free = [free[index] for index in sorted(chosen)]
-    return [*free, *(each for each in found if each.is_control)]
+    chosen = far_apart(np.array([shares(each) for each in free]), count)
+    return [*(free[index] for index in chosen), *(each for each in found if each.is_control)]
+
+
+def far_apart(places: np.ndarray, count: int) -> list[int]:
+    """At most `count` of the places [n, k], as far apart as can be, in their order.
+
+    The first is the one nearest to the middle; each next is the one furthest from all chosen.
+    """
+    if len(places) <= count:
+        return list(range(len(places)))
+    chosen = [int(((places - places.mean(0)) ** 2).sum(1).argmin())]
+    while len(chosen) < count:
+        gaps = ((places[:, None] - places[chosen][None]) ** 2).sum(2).min(1)
+        gaps[chosen] = -1
+        chosen.append(int(gaps.argmax()))
+    return sorted(chosen)
 
 
 def shares(candidate: Candidate) -> tuple[float, float, float]:
     """What of a candidate's growth is spent on depth, width and resolution; they sum to 1."""
-    logs = (
-        math.log(candidate.real.depth),
-        2 * math.log(candidate.real.width),
-        2 * math.log(candidate.real.resolution),
-    )
-    total = sum(logs)
+    return _shares(candidate.real)
+
+
+def _shares(real: Factors) -> tuple[float, float, float]:
+    logs = (math.log(real.depth), 2 * math.log(real.width), 2 * math.log(real.resolution))
+    total = sum(logs) or 1.0
     depth, width, side = (part / total for part in logs)
     return depth, width, side
 

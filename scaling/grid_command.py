@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.settings import absolute
-from nas.units import parse_quantity, parse_seconds, short
+from nas.units import parse_quantity, short
 from scaling.compound import Rules
 from scaling.grid import MOST, Candidate, candidates, proxy_base, spread
-from scaling.options import HOW, add_how, answered, stored
+from scaling.grid_report import FIGURE, RECORD
+from scaling.options import HOW, add_how, answered, checked_how, stored
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.show import load
@@ -26,10 +25,11 @@ if TYPE_CHECKING:
     from nas.measured import Measuring
     from scaling.trainings import Result
 
-RECORD, FIGURE = "grid.json", "grid.png"
 FIDELITY = "epochs=8,share=0.2"
 PROXY_FLOPS = 3e6
-FINE = 2  # multiple that channels are rounded to where a base is narrowed to less than half
+# channels are multiples of 8, or of FINE where a stage has fewer than NARROW: eights would leave
+# such a stage as it is for most widths
+NARROW, FINE = 16, 2
 
 EPILOG = """NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
 nas.search. DATA is as in train.run. A proxy of the base, narrow and at the images' own size, stands
@@ -50,7 +50,10 @@ LATER = ("data", "data_root", "seeds", "storage", "study", *HOW)
 
 def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 1 where nothing could be trained, 2 for a user's mistake, 130."""
-    return answered("scaling.grid", lambda: _run(vars(_parser().parse_args(argv))))
+    return answered(
+        "scaling.grid", lambda: _run(vars(_parser().parse_args(argv))),
+        on_interrupt="interrupted; --resume --out DIR goes on",
+    )  # fmt: skip
 
 
 def _parser() -> Parser:
@@ -74,7 +77,7 @@ def _parser() -> Parser:
     add("--measure-batch", type=int, metavar="N", help="of those seconds (default 32)")
     add("--rules", metavar="compound|v2", help="how factors become layers (default compound)")
     add("--round-to", type=int, metavar="N", help="channels are multiples of N (default 8, or "
-        f"{FINE} where the proxy is less than half as wide as the base)")  # fmt: skip
+        f"{FINE} where a stage of the proxy has fewer than {NARROW})")  # fmt: skip
     add("--proxy-width", type=float, metavar="X", help="of the proxy's channels over the base's")
     add("--proxy-resolution", type=int, metavar="PX", help="of the proxy (default: the images')")
     add("--proxy-flops", metavar="SIZE", help="the proxy is narrowed to that (default 3M)")
@@ -100,47 +103,47 @@ def _run(given: dict[str, Any]) -> int:
     from scaling.trainings import Remaining, measuring_of, slots, train_all
 
     measuring = measuring_of(settings)
-    base = _proxy(settings, measuring)
+    resumed = given.get("resume", False)
+    if resumed:
+        base, found = grid_report.read(Path(given["out"]) / RECORD)
+    else:
+        base = _proxy(settings, measuring)
+        found = spread(_candidates(settings, base), settings["candidates"])
     places = slots(settings, measuring)
-    found = _candidates(settings, base)
-    folder = _folder(given)
-    networks = {each.name: each.architecture for each in found}
+    _check_storage(settings["storage"])
+    folder = Path(given["out"]) if resumed else _new_folder(given)
+    given["out"] = str(folder)
+    record = grid_report.Record(folder, settings, base, found, resumed=resumed)
     grid_report.opening(folder, settings, measuring, base, found, places)
-    record = grid_report.Record(folder, settings, base, found, seconds=_spent(given))
-    record.write({}, "running")
-    total = len(networks) * settings["seeds"]
-    remaining = Remaining(total)
+    remaining = Remaining(len(found) * settings["seeds"])
 
     def update(known: dict[str, Result]) -> None:
         record.write(known, "running")
         remaining(known)
 
-    known: dict[str, Result] = {}
-    status = "interrupted"
+    networks = {each.name: each.architecture for each in found}
     try:
         known = train_all(
             networks, settings["seeds"], settings, measuring, folder, places=places, update=update
         )  # fmt: skip
-        status = "finished"
-    finally:
-        if known:
-            record.write(known, status)
-    return grid_report.closing(folder, settings, base, found, known)
+    except BaseException as error:
+        record.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+    return grid_report.closing(record, known)
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """What the arguments ask for, or the grid in --out that goes on."""
     if given.get("resume"):
-        return _checked(stored(given, RECORD, "grid", known=DEFAULTS, later=LATER))
-    return _checked(DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS})
-
-
-def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+        settings = stored(
+            given, RECORD, "grid", known=DEFAULTS, later=LATER, parsed=_parsed
+        )  # fmt: skip
+    else:
+        settings = DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS}
+        _parsed(settings)
     for name, least, most in (
-        ("candidates", 4, MOST),
-        ("seeds", 1, 100),
-        ("measure_batch", 1, 2**16),
-    ):
+        ("candidates", 4, MOST), ("seeds", 1, 100), ("measure_batch", 1, 2**16),
+    ):  # fmt: skip
         if not least <= settings[name] <= most:
             option = "--" + name.replace("_", "-")
             raise ValueError(f"{option}: {settings[name]} is not allowed; use {least} to {most}")
@@ -148,28 +151,27 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"--objective: {settings['objective']!r} is unknown; use flops, latency or step_time"
         )
-    if isinstance(settings["proxy_flops"], str):
-        settings["proxy_flops"] = parse_quantity(settings["proxy_flops"], what="--proxy-flops")
-    if isinstance(settings["timeout"], str):
-        settings["timeout"] = parse_seconds(settings["timeout"], what="--timeout")
-    settings["data"] = absolute(settings["data"])
-    for name in ("cache", "data_root"):
-        if settings[name] not in (None, "off"):
-            settings[name] = str(Path(settings[name]).resolve())
     return settings
 
 
-def _spent(given: Mapping[str, Any]) -> float:
-    """Seconds that earlier runs of the grid took."""
-    if not given.get("resume"):
-        return 0.0
-    outcome = json.loads((Path(given["out"]) / RECORD).read_text()).get("outcome", {})
-    return float(outcome.get("wall_seconds", 0.0))
+def _parsed(settings: dict[str, Any]) -> None:
+    """Numbers and whole paths in place of texts."""
+    if isinstance(settings["proxy_flops"], str):
+        settings["proxy_flops"] = parse_quantity(settings["proxy_flops"], what="--proxy-flops")
+    if Path(settings["base"]).is_file():
+        settings["base"] = str(Path(settings["base"]).resolve())
+    checked_how(settings)
 
 
-def _folder(given: Mapping[str, Any]) -> Path:
-    if given.get("resume"):
-        return Path(given["out"])
+def _check_storage(storage: str | None) -> None:
+    """ValueError where a database cannot be used, before anything is made."""
+    if storage is not None:
+        from nas.storage.database import Database
+
+        Database(storage).close()
+
+
+def _new_folder(given: Mapping[str, Any]) -> Path:
     return empty_folder(given.get("out"), kind="grid", files=(RECORD, FIGURE, "study.db"))
 
 
@@ -179,11 +181,10 @@ def _proxy(settings: Mapping[str, Any], measuring: Measuring | None) -> Architec
     side, small = settings["proxy_resolution"], settings["small_images"]
     classes = flops = None
     if measuring is not None:
-        from scaling.trainings import fitting_side
+        from nas.data_space import SMALL, fitting_side
 
-        fits, is_small = fitting_side(measuring)
-        side = side or fits
-        small = is_small if small is None else small
+        side = side or fitting_side(measuring.data)
+        small = side <= SMALL if small is None else small
         classes, flops = len(measuring.data.classes), settings["proxy_flops"]
     return proxy_base(
         base, classes=classes, width=settings["proxy_width"], resolution=side,
@@ -195,9 +196,8 @@ def rules_of(settings: Mapping[str, Any], base: Architecture) -> Rules:
     """How factors become layers, channels and pixels of this proxy."""
     round_to = settings["round_to"]
     if round_to is None:
-        widest = max(stage.channels for stage in load(settings["base"]).stages)
-        narrow = max(stage.channels for stage in base.stages) < widest / 2
-        round_to = FINE if narrow else 8
+        narrowest = min(stage.channels for stage in base.stages)
+        round_to = 8 if narrowest >= NARROW else FINE
     return Rules(settings["rules"], round_to=round_to)
 
 
@@ -214,27 +214,34 @@ def _candidates(settings: Mapping[str, Any], base: Architecture) -> list[Candida
             )  # fmt: skip
             return [seconds for seconds, _ in times]
 
-    found = candidates(
+    return candidates(
         base, growth=settings["growth"], step=settings["step"], tolerance=settings["tolerance"],
         rules=rules_of(settings, base), costs=costs,
     )  # fmt: skip
-    return spread(found, settings["candidates"])
 
 
 def _listed(given: Mapping[str, Any], settings: dict[str, Any]) -> int:
-    """All candidates of the grid, as a table."""
+    """All candidates of the grid as a table: of the proxy where data are given, else of the base
+    as it is."""
     from scaling.grid_report import table
 
+    measuring = None
+    if "data" in given:
+        from scaling.trainings import measuring_of
+
+        measuring = measuring_of(settings)
     started = time.monotonic()
-    base = _proxy(settings, None)
-    everything = {**settings, "candidates": MOST}
-    found = _candidates(everything, base)
+    base = _proxy(settings, measuring)
+    found = _candidates(settings, base)
+    trained = spread(found, settings["candidates"])
     own = cost(base)
-    print(f"base {settings['base']}: {short(own.flops)} FLOPs at {base.resolution} px, "
+    what = "a proxy of the base" if measuring else "the base as it is (a proxy of it with --data)"
+    print(f"{settings['base']}, {what}: {short(own.flops)} FLOPs at {base.resolution} px, "
           f"{own.params:,} params; growth {settings['growth']:g} of real {settings['objective']} "
           f"within {100 * settings['tolerance']:g}%, step {settings['step']:g}\n")  # fmt: skip
-    table(found, {})
-    free = sum(not each.is_control for each in found)
-    shown = f"{free} candidates and {len(found) - free} controls"
-    print(f"\n{shown}, in {time.monotonic() - started:.1f} s; nothing was trained")
+    table(found, {}, marked={each.name for each in trained})
+    controls = sum(each.is_control for each in found)
+    print(f"\n{len(found) - controls} candidates and {controls} controls, in "
+          f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*), "
+          "--candidates says how many; nothing was trained")  # fmt: skip
     return 0

@@ -7,14 +7,15 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nas.settings import without_password
-from nas.units import short
+from nas.units import minutes, short
+from scaling.compound import Factors
 from scaling.grid import Candidate, shares
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
@@ -36,7 +37,7 @@ def opening(
 ) -> None:  # fmt: skip
     """What will be trained, how long that takes, and where results go, on stderr."""
     from nas.evaluators.proxy import used_images
-    from scaling.trainings import expected_seconds, minutes
+    from scaling.trainings import expected_seconds
 
     own, controls = cost(base), sum(each.is_control for each in found)
     images = used_images(measuring.fidelity, measuring.data.train)
@@ -65,43 +66,75 @@ class Record:
 
     def __init__(
         self, folder: Path, settings: Mapping[str, Any], base: Architecture,
-        found: Sequence[Candidate], *, seconds: float,
+        found: Sequence[Candidate], *, resumed: bool,
     ) -> None:  # fmt: skip
-        self._folder, self._settings, self._base = folder, settings, base
-        self._found, self._began = found, time.monotonic() - seconds
+        self.folder, self.settings, self.base, self.found = folder, settings, base, found
+        self._known: Mapping[str, Result] = {}
+        before = 0.0
+        if resumed:
+            outcome = json.loads((folder / RECORD).read_text()).get("outcome", {})
+            before = float(outcome.get("wall_seconds", 0.0))
+        else:
+            self._began = time.monotonic()
+            self.write({}, "running")
+        self._began = time.monotonic() - before
 
-    def write(self, known: Mapping[str, Result], status: str) -> None:
+    def end(self, status: str) -> None:
+        """What was written last, with another status."""
+        self.write(self._known, status)
+
+    def write(
+        self, known: Mapping[str, Result], status: str, surface: Surface | None = None
+    ) -> None:
         """The record of what is known by now."""
-        wanted = len(self._found) * self._settings["seeds"]
-        trained = sum(len(result.accuracies) for result in known.values())
+        self._known = known
+        values = [result for result in known.values() if result.accuracies]
         outcome: dict[str, Any] = {
-            "trained": trained, "wanted": wanted,
+            "trained": sum(len(result.accuracies) for result in values),
+            "wanted": len(self.found) * self.settings["seeds"],
             "wall_seconds": round(time.monotonic() - self._began, 1),
-            "training_seconds": round(sum(
-                result.seconds * len(result.accuracies) for result in known.values()
-                if result.accuracies
-            ), 1),
+            "training_seconds": round(
+                sum(result.seconds * len(result.accuracies) for result in values), 1
+            ),
         }  # fmt: skip
         if status == "finished":
-            outcome |= chosen(self._settings, self._found, known)
-        rows = []
-        for each in self._found:
-            network = each.architecture
-            rows.append({
-                "name": each.name, "factors": each.factors._asdict(),
-                "growth": round(each.growth, 4),
-                "real_factors": {name: round(x, 4) for name, x in each.real._asdict().items()},
-                "shares": [round(share, 4) for share in shares(each)],
-                **cost(network)._asdict(), "architecture": json.loads(network.to_json()),
-                **(known[each.name].to_json() if each.name in known else {}),
-            })  # fmt: skip
-        base = {**cost(self._base)._asdict(), "architecture": json.loads(self._base.to_json())}
-        write_json(self._folder / RECORD, {
+            outcome |= chosen(self.settings, self.found, known, surface)
+        base = {**cost(self.base)._asdict(), "architecture": json.loads(self.base.to_json())}
+        write_json(self.folder / RECORD, {
             "status": status, "partial": status != "finished",
-            "settings": without_password(self._settings),
-            "base": base, "candidates": rows, "outcome": outcome,
+            "settings": without_password(self.settings), "base": base,
+            "candidates": [self._row(each) for each in self.found], "outcome": outcome,
             **circumstances(("numpy", "torch", "ray")),
         })  # fmt: skip
+
+    def _row(self, each: Candidate) -> dict[str, Any]:
+        known = self._known.get(each.name)
+        return {
+            "name": each.name, "factors": each.factors._asdict(), "growth": each.growth,
+            "real_factors": each.real._asdict(),
+            "shares": [round(share, 4) for share in shares(each)],
+            **cost(each.architecture)._asdict(),
+            "architecture": json.loads(each.architecture.to_json()),
+            **({} if known is None else known.to_json()),
+        }  # fmt: skip
+
+
+def read(path: Path) -> tuple[Architecture, list[Candidate]]:
+    """The proxy and the candidates of a grid's record; ValueError where it holds none."""
+    try:
+        content = json.loads(path.read_text())
+        base = Architecture.from_dict(content["base"]["architecture"])
+        found = [
+            Candidate(
+                str(row["name"]), Factors(**row["factors"]),
+                Architecture.from_dict(row["architecture"]), float(row["growth"]),
+                Factors(**row["real_factors"]),
+            )
+            for row in content["candidates"]
+        ]  # fmt: skip
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"resume: {path} is damaged ({error})") from None
+    return base, found
 
 
 def fitted_surface(
@@ -125,7 +158,10 @@ def coefficients_at(growth: float, places: np.ndarray) -> np.ndarray:
 
 
 def chosen(
-    settings: Mapping[str, Any], found: Sequence[Candidate], known: Mapping[str, Result]
+    settings: Mapping[str, Any],
+    found: Sequence[Candidate],
+    known: Mapping[str, Result],
+    surface: Surface | None,
 ) -> dict[str, Any]:
     """The choice as plain data: the surface's optimum, and the plain best beside it."""
     trained = [each for each in found if each.name in known and known[each.name].accuracies]
@@ -144,7 +180,6 @@ def chosen(
         outcome["chosen"] = {
             name: outcome["best_candidate"][name] for name in ("alpha", "beta", "gamma")
         }
-    surface = fitted_surface(settings, found, known)
     if surface is None:
         return outcome
     values = coefficients_at(settings["growth"], surface.shares)
@@ -171,8 +206,10 @@ def _described(surface: Surface, growth: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def table(found: Sequence[Candidate], known: Mapping[str, Result]) -> None:
-    """The candidates on stdout, the best first where they were trained."""
+def table(
+    found: Sequence[Candidate], known: Mapping[str, Result], *, marked: Collection[str] = ()
+) -> None:
+    """The candidates on stdout, the best first where they were trained; marked ones with a *."""
     from rich.console import Console
     from rich.table import Table
 
@@ -196,7 +233,8 @@ def table(found: Sequence[Candidate], known: Mapping[str, Result]) -> None:
         network, spent = each.architecture, cost(each.architecture)
         name = f"{each.name} alone" if each.is_control else each.name
         cells = [
-            name, f"{each.growth:.3f}", *(f"{factor:.3f}" for factor in each.real),
+            name + " *" * (each.name in marked), f"{each.growth:.3f}",
+            *(f"{factor:.3f}" for factor in each.real),
             str(sum(stage.layers for stage in network.stages)), str(network.resolution),
             f"{spent.flops:,}", f"{spent.params:,}",
         ]  # fmt: skip
@@ -213,31 +251,39 @@ def _accuracy(result: Result | None) -> list[str]:
     return [f"{result.mean:.2f}%{error}", str(len(result.accuracies))]
 
 
-def closing(
-    folder: Path, settings: Mapping[str, Any], base: Architecture, found: Sequence[Candidate],
-    known: Mapping[str, Result],
-) -> int:  # fmt: skip
+def closing(record: Record, known: Mapping[str, Result]) -> int:
     """The table, the choice in words, the figure, and what to do next; the exit code."""
+    folder, settings, found = record.folder, record.settings, record.found
     table(found, known)
-    outcome = chosen(settings, found, known)
+    surface = fitted_surface(settings, found, known)
+    outcome = chosen(settings, found, known, surface)
     if "chosen" not in outcome:
-        print("scaling.grid: no candidate could be trained; see study.db", file=sys.stderr)
+        record.write(known, "failed")
+        print("scaling.grid: no candidate could be trained; grid.json says why", file=sys.stderr)
         return 1
+    write_whole(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
+    record.write(known, "finished", surface)
     print()
     for line in verdict(settings, found, known, outcome):
         print(line)
-    surface = fitted_surface(settings, found, known)
-    write_whole(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
-    python = python_command()
     print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, study.db)\nnext:")
-    where = shlex.quote(str(folder / RECORD))
-    print(f"  {python} -m scaling.family --base {shlex.quote(settings['base'])} "
-          f"--coefficients {where} --growth {settings['growth']:g}")  # fmt: skip
-    more = outcome.get("surface", {}).get("more_seeds", 0)
-    if more:
-        print(f"  {python} -m scaling.grid --resume --out {shlex.quote(str(folder))} "
-              f"--seeds {settings['seeds'] + more}")  # fmt: skip
+    for command in _next(folder, settings, outcome):
+        print(f"  {command}")
     return 0
+
+
+def _next(folder: Path, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str]:
+    """What to do next, as commands."""
+    python, base = python_command(), shlex.quote(settings["base"])
+    where = shlex.quote(str(folder / RECORD))
+    growth = f" --growth {settings['growth']:g}" if settings["objective"] == "flops" else ""
+    commands = [f"{python} -m scaling.family --base {base} --coefficients {where}{growth}"]
+    more = outcome.get("surface", {}).get("more_seeds")
+    if more:
+        seeds = settings["seeds"] + more
+        again = f"--resume --out {shlex.quote(str(folder))} --seeds {seeds}"
+        commands.append(f"{python} -m scaling.grid {again}")
+    return commands
 
 
 def verdict(
@@ -267,8 +313,13 @@ def verdict(
     elif surface["hidden_by_noise"]:
         noise = surface["seed_noise"]
         why = "" if noise is None else f" (seeds differ by {noise:.2f} points)"
-        lines.append(f"noise hides the optimum{why}: about {surface['more_seeds']} more seeds for "
-                     "each candidate would tell")  # fmt: skip
+        more = surface["more_seeds"]
+        told = f"about {more} more seeds for each candidate would tell"
+        if more is None:
+            told = (
+                "even sixteen times as many seeds would hardly tell; all of these do about as well"
+            )
+        lines.append(f"noise hides the optimum{why}: {told}")
     return lines
 
 

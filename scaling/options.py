@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.settings import absolute
 from nas.stopped import LostCluster, StudyLost, TooManyFailures
+from nas.units import parse_seconds
 
 # how trainings run: their defaults, all of which may be given anew when a run goes on
 HOW: dict[str, Any] = {
@@ -27,6 +29,25 @@ def add_how(add: Callable[..., Any]) -> None:
     add("--timeout", metavar="TIME", help="after which a training fails, e.g. 900s")
     add("--max-failures", type=float, metavar="X", help="share that ends it (default 0.5)")
     add("--cache", metavar="DIR|off", help="of results that all commands share")
+
+
+def checked_how(settings: dict[str, Any]) -> None:
+    """Put numbers and whole paths in place of texts; ValueError names the option that is wrong."""
+    for name, least in (("workers", 1), ("cpus", 0), ("gpus", 0)):
+        if settings[name] is not None and not settings[name] >= least:
+            raise ValueError(f"--{name}: {settings[name]} is not allowed; use {least} or more")
+    if not 0 < settings["max_failures"] <= 1:
+        raise ValueError(
+            f"--max-failures: {settings['max_failures']} is not allowed; use a share up to 1"
+        )
+    for name in ("timeout", "max_time", "max_step_time"):
+        if isinstance(settings.get(name), str):
+            option = "--" + name.replace("_", "-")
+            settings[name] = parse_seconds(settings[name], what=option)
+    settings["data"] = absolute(settings["data"])
+    for name in ("cache", "data_root"):
+        if settings[name] not in (None, "off"):
+            settings[name] = str(Path(settings[name]).resolve())
 
 
 def answered(program: str, action: Callable[[], int], *, on_interrupt: str = "interrupted") -> int:
@@ -53,11 +74,12 @@ def _said(program: str, text: str, code: int) -> int:
 
 def stored(
     given: Mapping[str, Any], file: str, what: str, *, known: Mapping[str, Any],
-    later: Sequence[str],
+    later: Sequence[str], parsed: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:  # fmt: skip
     """The settings of the run in --out, with what is given anew.
 
-    known, later  all settings there are, and those that may be given anew.
+    known, later  all settings there are with their defaults, and those that may be given anew.
+    parsed        puts numbers in place of texts, in place.
 
     ValueError where there is no such run, it was written by another version, or it is asked to be
     another one.
@@ -73,11 +95,13 @@ def stored(
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"resume: {path} is not the record of a {what} of this version") from None
-    for name, value in given.items():
-        if name in known and name not in later and settings[name] != value:
+    asked = {**known, **{name: value for name, value in given.items() if name in known}}
+    parsed(asked)
+    for name in given:
+        if name in known and name not in later and settings[name] != asked[name]:
             option = "set" if name == "changes" else name.replace("_", "-")
             raise ValueError(
-                f"resume: --{option} {value} differs from the {what}'s {settings[name]}; leave it "
-                "out, or start anew in another --out"
+                f"resume: --{option} {given[name]} differs from the {what}'s {settings[name]}; "
+                "leave it out, or start anew in another --out"
             )
-    return settings | {name: value for name, value in given.items() if name in later}
+    return settings | {name: asked[name] for name in given if name in later}

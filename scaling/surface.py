@@ -3,8 +3,8 @@
 A candidate spends shares of its growth on depth, width and resolution, which sum to 1: a mixture
 experiment (Scheffe 1958). The surface is Scheffe's quadratic, y = sum b_i s_i + sum b_ij s_i s_j,
 with one more term for what a candidate costs more or less than was asked for. Its best place is
-looked for where all shares are at least 0; how well it is known, by a bootstrap over candidates
-and seeds.
+looked for where all shares are at least 0; how well it is known, by a parametric bootstrap: what
+the surface says of each candidate, moved by the noise of its seeds and by what the surface misses.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ DRAWS = 1000
 STEP = 0.02  # of the shares where the best place is looked for
 INTERVAL = (0.025, 0.975)
 KNOWN = 0.5  # an interval of more than that share of all there is hides the optimum
+TIMES = (2, 3, 4, 6, 8, 12, 16)  # as many seeds that are tried in thought
 
 
 @dataclass(frozen=True)
 class Surface:
     """What was fitted, and where its best place is.
 
-    shares    [3] of the best place, the mean over the bootstrap: where noise is large, one fit's
-              maximum is a corner of the triangle. intervals [3, 2] that hold it with 95%.
-    accuracy  of the surface there, percent; its standard error.
-    noise     deviation between seeds of one candidate, points, NaN where each has one seed.
-    weights   of `features`.
-    f_ratio   variance between candidates over that of their means by seeds alone.
+    shares      [3] of the best place; intervals [3, 2] that hold it with 95%.
+    accuracy    of the surface there, percent; error: its standard error.
+    noise       deviation between seeds of one candidate, points, NaN where each has one seed.
+    weights     of `features`.
+    f_ratio     variance between candidates over that of their means by seeds alone.
+    more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
+                does, None where many would not tell.
     """
 
     shares: np.ndarray
@@ -42,27 +44,16 @@ class Surface:
     noise: float
     weights: np.ndarray
     f_ratio: float
-    seeds: int
+    more_seeds: int | None
 
     @property
     def hidden(self) -> bool:
         """Whether noise hides the optimum."""
-        return bool((np.diff(self.intervals, axis=1)[:, 0] > KNOWN).any())
-
-    @property
-    def more_seeds(self) -> int:
-        """Further seeds for each candidate after which it would likely show; 0 if it does.
-
-        Intervals shrink with the root of the number of seeds.
-        """
-        widest = float(np.diff(self.intervals, axis=1).max())
-        if widest <= KNOWN:
-            return 0
-        return max(1, math.ceil(self.seeds * (widest / KNOWN) ** 2) - self.seeds)
+        return self.more_seeds != 0
 
     def predict(self, shares: np.ndarray) -> np.ndarray:
         """Accuracy [n] at shares [n, 3], at exactly the growth asked for."""
-        return features(shares, np.zeros(len(shares))) @ self.weights
+        return at_growth(shares) @ self.weights
 
 
 def features(shares: np.ndarray, excess: np.ndarray) -> np.ndarray:
@@ -70,6 +61,11 @@ def features(shares: np.ndarray, excess: np.ndarray) -> np.ndarray:
     depth, width, side = np.asarray(shares, np.float64).T
     columns = [depth, width, side, depth * width, depth * side, width * side, excess]
     return np.stack(columns, axis=1)
+
+
+def at_growth(shares: np.ndarray) -> np.ndarray:
+    """Features of networks that cost exactly what was asked for."""
+    return features(shares, np.zeros(len(shares)))
 
 
 def fit(
@@ -83,28 +79,19 @@ def fit(
     if len(shares) < 4:
         raise ValueError(f"surface: {len(shares)} candidates are too few to fit; train 4 or more")
     means = np.array([float(np.mean(values)) for values in accuracies])
-    counts = np.array([len(values) for values in accuracies])
-    noise = pooled_deviation(accuracies)
-    spread = float(means.std()) or 1e-9
-    design = features(shares, excess)
-    scale = noise if noise > 0 else _left_over(design, means, spread)
-    fitting = _Fitting(means.mean(), scale, np.full(design.shape[1], 1 / (CURVED * spread) ** 2))
-    weights = fitting.weights(design[None], means[None], counts[None])[:, 0]
+    counts = np.array([len(values) for values in accuracies], np.float64)
+    fitting = _Fitting.of(features(shares, excess), means, counts, pooled_deviation(accuracies))
+    weights = fitting.weights(means[None])[:, 0]
     places = simplex()
-    rows = rng.integers(0, len(means), (DRAWS, len(means)))
-    moved = means[rows] + rng.normal(size=rows.shape) * scale / np.sqrt(counts[rows])
-    draws = fitting.weights(design[rows], moved, counts[rows])
-    grid = features(places, np.zeros(len(places)))
-    values = grid @ draws  # [places, draws]
-    optima = places[values.argmax(0)]
-    best, intervals = optima.mean(0), np.quantile(optima, INTERVAL, axis=0).T
-    at_best = features(best[None], np.zeros(1)) @ draws
+    draws = fitting.draws(weights, 1, rng)
+    values = at_growth(places) @ draws
+    best = int(values.mean(1).argmax())
     between = float(means.var(ddof=1))
     return Surface(
-        best, intervals, float((features(best[None], np.zeros(1)) @ weights)[0]),
-        float(at_best.std()), noise, weights,
-        between / (scale**2 / counts.mean()) if np.isfinite(noise) else math.nan,
-        round(counts.mean()),
+        places[best], _intervals(places, values), float(values[best].mean()),
+        float(values[best].std()), fitting.noise, weights,
+        between / float((fitting.noise**2 / counts).mean()) if fitting.noise > 0 else math.nan,
+        _more_seeds(fitting, weights, places, rng),
     )  # fmt: skip
 
 
@@ -122,34 +109,70 @@ def simplex() -> np.ndarray:
     return np.array(rows, np.float64) / count
 
 
-def _left_over(design: np.ndarray, means: np.ndarray, spread: float) -> float:
-    """Where each candidate has one seed, what the surface leaves over stands for the noise."""
-    free = len(means) - design.shape[1]
-    if free < 1:
-        return spread
-    weights, *_ = np.linalg.lstsq(design, means, rcond=None)
-    left = means - design @ weights
-    return max(math.sqrt(float(left @ left) / free), 1e-3 * spread)
+def _intervals(places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Where the optima of draws [places, draws] lie, [3, 2]."""
+    return np.quantile(places[values.argmax(0)], INTERVAL, axis=0).T
+
+
+def _more_seeds(
+    fitting: _Fitting, weights: np.ndarray, places: np.ndarray, rng: np.random.Generator
+) -> int | None:
+    """See `Surface`: the bootstrap with more seeds, until its intervals are narrow enough."""
+    seeds = round(float(fitting.counts.mean()))
+    for times in (1, *TIMES):
+        values = at_growth(places) @ fitting.draws(weights, times, rng)
+        if np.diff(_intervals(places, values), axis=1).max() <= KNOWN:
+            return (times - 1) * seeds
+    return None
 
 
 @dataclass(frozen=True)
 class _Fitting:
     """Least squares weighed by the seeds, with a prior on all but the plane.
 
-    center  that accuracies are counted from. scale: deviation of a training. penalty [f].
+    design [n, 7], counts of seeds [n]. noise: deviation of a training, NaN where unknown.
+    missed: deviation of candidates from the surface that the noise does not explain.
     """
 
+    design: np.ndarray
+    counts: np.ndarray
     center: float
-    scale: float
+    noise: float
+    missed: float
     penalty: np.ndarray
 
-    def weights(self, design: np.ndarray, means: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Weights [f, k] of k fits: design [k, n, f], means [k, n], counts of seeds [k, n]."""
-        precision = counts / self.scale**2
-        penalty = self.penalty.copy()
+    @classmethod
+    def of(
+        cls, design: np.ndarray, means: np.ndarray, counts: np.ndarray, noise: float
+    ) -> _Fitting:
+        """With what the plain least squares leave over, where there are candidates enough."""
+        spread = float(means.std()) or 1e-9
+        penalty = np.full(design.shape[1], 1 / (CURVED * spread) ** 2)
         penalty[:3] *= 1e-4
-        left = np.einsum("knf,kn,kng->kfg", design, precision, design) + np.diag(penalty)
-        right = np.einsum("knf,kn,kn->kf", design, precision, means - self.center)
-        weights = np.linalg.solve(left, right[:, :, None])[:, :, 0].T
+        free = len(means) - design.shape[1]
+        left = spread**2
+        if free > 0:
+            weights, *_ = np.linalg.lstsq(design, means, rcond=None)
+            left = float(((means - design @ weights) ** 2).sum()) / free
+        known = 0.0 if math.isnan(noise) else float((noise**2 / counts).mean())
+        missed = math.sqrt(max(left - known, (1e-3 * spread) ** 2))
+        return cls(design, counts, float(means.mean()), noise, missed, penalty)
+
+    def variance(self, times: float = 1.0) -> np.ndarray:
+        """Of each candidate's mean around the surface, with `times` as many seeds, [n]."""
+        noise = 0.0 if math.isnan(self.noise) else self.noise
+        return noise**2 / (times * self.counts) + self.missed**2
+
+    def weights(self, means: np.ndarray, times: float = 1.0) -> np.ndarray:
+        """Weights [f, k] of k fits to means [k, n]."""
+        weighed = self.design / self.variance(times)[:, None]
+        left = weighed.T @ self.design + np.diag(self.penalty)
+        weights = np.linalg.solve(left, weighed.T @ (means - self.center).T)
         weights[:3] += self.center  # the shares sum to 1
         return weights
+
+    def draws(self, weights: np.ndarray, times: float, rng: np.random.Generator) -> np.ndarray:
+        """Weights [f, DRAWS] of fits to what the surface says of the candidates, moved."""
+        deviation = np.sqrt(self.variance(times))
+        moved = self.design @ weights + rng.normal(size=(DRAWS, len(deviation))) * deviation
+        return self.weights(moved, times)

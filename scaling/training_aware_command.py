@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.units import parse_seconds, short, short_seconds
-from scaling.options import HOW, add_how, answered, stored
+from nas.catalog import STRATEGIES
+from nas.units import short, short_seconds
+from scaling.options import HOW, add_how, answered, checked_how, stored
 from scaling.training_aware import (
     BASE,
     SPACE,
@@ -26,17 +27,21 @@ from scaling.training_aware import (
     reference,
 )
 from search_spaces.architecture import Architecture
+from search_spaces.catalog import one_of
 from search_spaces.cost import cost
 from train.files import circumstances, empty_folder, write_json, write_whole
 from train.parser import Parser, python_command
 
 if TYPE_CHECKING:
+    from nas.block_times.table import Times
     from scaling.trainings import Result
     from search_spaces.staged import StagedSpace
 
 RECORD, FIGURE, MEMBERS = "training_aware.json", "training_aware.png", "members"
 FOUND, B0 = "found", "EfficientNet-B0"
 BATCH = 32  # of the steps that are timed
+FRESH = 1000  # first seed of the trainings that are compared
+TIMES = "times.json"
 
 EPILOG = """DATA is as in train.run. The folder gets search/ (as nas.search writes it), compare/
 (what was found beside V2-base and B0, trained alike), training_aware.json with all figures,
@@ -97,62 +102,82 @@ def _parser() -> Parser:
 
 
 def _run(given: dict[str, Any]) -> int:
-    settings, folder = _asked(given)
-    from nas.block_times.command import times_for
+    settings = _settings(given)
     from nas.data_space import space_for
-    from scaling.trainings import measuring_of
+    from scaling.trainings import measuring_of, slots
 
     measuring = measuring_of(settings)
     the_space = space_for(
         measuring.data, SPACE, resolution=settings["resolution"], width=settings["width"]
     )
     base = reference(the_space)
-    path = settings["times"][0] if settings["times"] else None
-    times = times_for(the_space, kind="step_time", path=path, recipe=settings["recipe"])
+    slots(settings, measuring)
+    folder = Path(given["out"]) if given.get("resume") else None
+    times = _times(settings, the_space, folder)
     usual = times.predict(base)[0]
-    limit = settings["max_step_time"] or 2 * usual
     if folder is None:
         folder = empty_folder(given.get("out"), kind="aware", files=(RECORD, FIGURE))
+        times.write(folder / TIMES)
         _record(folder, settings, "running")
-    if not (folder / "times.json").exists():
-        times.write(folder / "times.json")
     print(f"V2-base at this size: {short(cost(base).flops)} FLOPs, {cost(base).params:,} params, a "
           f"training step of {BATCH} images {short_seconds(usual)}", file=sys.stderr)  # fmt: skip
+    limit = settings["max_step_time"] or 2 * usual
     code = _search(folder, settings, the_space, usual=usual, limit=limit)
     if code:
         return code
     best = json.loads((folder / "search" / "best.json").read_text())
-    found = Architecture.from_dict(best["architecture"])
+    small = the_space.settings["small_images"]
     networks = {
-        FOUND: found, BASE: base,
-        B0: b0_like(base, width=settings["width"], small_images=the_space.settings["small_images"]),
+        FOUND: Architecture.from_dict(best["architecture"]), BASE: base,
+        B0: b0_like(base, width=settings["width"], small_images=small),
     }  # fmt: skip
-    return _compared(folder, settings, measuring, networks, best["choices"])
+    return _compared(folder, settings, networks, best["choices"])
 
 
-def _asked(given: Mapping[str, Any]) -> tuple[dict[str, Any], Path | None]:
-    """The settings, and the folder of a run that goes on."""
-    folder = None
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the arguments ask for, or the run in --out that goes on."""
     if given.get("resume"):
-        settings = stored(given, RECORD, "run", known=DEFAULTS, later=LATER)
-        folder = Path(given["out"])
+        settings = stored(given, RECORD, "run", known=DEFAULTS, later=LATER, parsed=_parsed)
     else:
         settings = DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS}
+        _parsed(settings)
     for name in ("w", "v"):
         if not -10 <= settings[name] <= 0:
             raise ValueError(f"--{name}: {settings[name]} is not allowed; use -10 to 0")
-    for name in ("budget", "seeds"):
-        if settings[name] < 1:
-            raise ValueError(f"--{name}: {settings[name]} is not allowed; use 1 or more")
-    for name in ("max_step_time", "timeout", "max_time"):
-        if isinstance(settings[name], str):
-            option = "--" + name.replace("_", "-")
-            settings[name] = parse_seconds(settings[name], what=option)
-    from nas.settings import absolute
+    for name, least in (("budget", 1), ("seeds", 1), ("seed", 0)):
+        if settings[name] < least:
+            raise ValueError(f"--{name}: {settings[name]} is not allowed; use {least} or more")
+    one_of("strategy", settings["strategy"], STRATEGIES)
+    return settings
 
-    settings["data"] = absolute(settings["data"])
+
+def _parsed(settings: dict[str, Any]) -> None:
+    """Numbers and whole paths in place of texts."""
     settings["times"] = [str(Path(path).resolve()) for path in settings["times"]]
-    return settings, folder
+    checked_how(settings)
+
+
+def _times(settings: Mapping[str, Any], the_space: StagedSpace, folder: Path | None) -> Times:
+    """The table of step times: the run's own, one of --times, or this machine's."""
+    from nas.block_times.command import times_for
+    from nas.block_times.table import read_times
+
+    if folder is not None and (folder / TIMES).is_file():
+        return read_times(folder / TIMES)
+    tables = [path for path in settings["times"] if read_times(Path(path)).kind == "step_time"]
+    if settings["times"] and not tables:
+        raise ValueError("--times: none of the tables holds step_time")
+    return times_for(
+        the_space, kind="step_time", path=tables[0] if tables else None, recipe=settings["recipe"],
+        device=_device(settings),
+    )  # fmt: skip
+
+
+def _device(settings: Mapping[str, Any]) -> str:
+    """Where trainings run, and so where their steps are timed."""
+    from train.distributed import pick_device
+
+    return str(pick_device(settings["device"]))
 
 
 def _search(
@@ -164,7 +189,14 @@ def _search(
     inner = folder / "search"
     record = inner / "search.json"
     begun = record.is_file() and (inner / "study.db").is_file()
-    words = ["--out", str(inner), "--budget", str(settings["budget"])]
+    if begun:
+        known = json.loads(record.read_text())
+        over = known["status"] in ("finished", "out of time", "exhausted")
+        if over and known["settings"]["budget"] == settings["budget"]:
+            return 0
+    words = ["--out", str(inner), "--budget", str(settings["budget"]), "--data", settings["data"]]
+    if settings["data_root"]:
+        words += ["--data-root", settings["data_root"]]
     for name in ("workers", "cpus", "gpus", "address", "device", "cache", "max_failures"):
         if settings[name] is not None:
             words += [f"--{name.replace('_', '-')}", str(settings[name])]
@@ -175,39 +207,43 @@ def _search(
         return search(["--resume", *words])
     params = cost(reference(the_space)).params
     words += [
-        "--evaluator", "proxy", "--data", settings["data"], "--space", SPACE,
+        "--evaluator", "proxy", "--space", SPACE,
         "--width", str(settings["width"]), "--resolution", str(the_space.settings["resolution"]),
         "--strategy", settings["strategy"], "--seed", str(settings["seed"]),
         "--recipe", settings["recipe"], "--fidelity", settings["fidelity"],
         "--target-step-time", f"{usual:.9g}s", "--reward", "mnas", "--exponent", str(settings["w"]),
         "--over-target", "allow", "--also", f"params:{params}:{settings['v']}",
-        "--max-step-time", f"{limit:.9g}s", "--times", str(folder / "times.json"),
+        "--max-step-time", f"{limit:.9g}s", "--times", str(folder / TIMES),
     ]  # fmt: skip
-    if settings["data_root"]:
-        words += ["--data-root", settings["data_root"]]
     for text in settings["changes"]:
         words += ["--set", text]
     return search(words)
 
 
 def _compared(
-    folder: Path, settings: dict[str, Any], measuring: Any, networks: Mapping[str, Architecture],
+    folder: Path, settings: dict[str, Any], networks: Mapping[str, Architecture],
     choices: dict[str, Any],
 ) -> int:  # fmt: skip
-    """Train what was found beside the published ones, time them together, grow the family."""
-    from scaling.measured_times import measured
-    from scaling.trainings import Remaining, train_all
+    """Train what was found beside the published ones, time them together, grow the family.
 
-    how = {**settings, "storage": None, "study": "compare"}
+    With seeds that the search has not seen: it chose the network for what its own gave.
+    """
+    from scaling.measured_times import measured
+    from scaling.trainings import Remaining, measuring_of, train_all
+
+    how = {
+        **settings, "changes": [*settings["changes"], f"seed={FRESH}"], "storage": None,
+        "study": f"compare-{networks[FOUND].key}",
+    }  # fmt: skip
     (folder / "compare").mkdir(exist_ok=True)
     print(f"{', '.join(networks)}: {settings['seeds']} trainings each", file=sys.stderr)
     known = train_all(
-        networks, settings["seeds"], how, measuring, folder / "compare",
+        networks, settings["seeds"], how, measuring_of(how), folder / "compare",
         update=Remaining(len(networks) * settings["seeds"]),
     )  # fmt: skip
     times = measured(
         list(networks.values()), kind="step_time", batch=BATCH, threads=1,
-        device="cpu" if settings["device"] == "auto" else settings["device"],
+        device=_device(settings),
         recipe=settings["recipe"], say=lambda text: print(text, file=sys.stderr),
     )  # fmt: skip
     rows = {}
@@ -217,20 +253,25 @@ def _compared(
             "architecture": json.loads(network.to_json()), "stages": ops_of_stages(network),
             **known[name].to_json(),
         }  # fmt: skip
-    grown = members(full_size(choices), tuple(settings["members"]))
+    listed = _grown(folder, choices, settings["members"])
+    _record(folder, settings, "finished", networks=rows, members=listed)
+    write_whole(folder / FIGURE, lambda path: _draw(path, rows, known))
+    _show(folder, rows, listed, known, settings)
+    return 0
+
+
+def _grown(folder: Path, choices: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The members as files, and their figures."""
     (folder / MEMBERS).mkdir(exist_ok=True)
     listed = []
-    for member in grown:
+    for member in members(full_size(choices), tuple(names)):
         row = {"name": member.name, **member.cost._asdict(),
                "resolution": member.architecture.resolution,
                "layers": [stage.layers for stage in member.architecture.stages]}  # fmt: skip
         listed.append(row)
         network = json.loads(member.architecture.to_json())
         write_json(folder / MEMBERS / f"{member.name}.json", {"architecture": network, **row})
-    _record(folder, settings, "finished", networks=rows, members=listed)
-    write_whole(folder / FIGURE, lambda path: _draw(path, rows, known))
-    _show(folder, rows, listed, known, settings)
-    return 0
+    return listed
 
 
 def _record(folder: Path, settings: Mapping[str, Any], status: str, **outcome: Any) -> None:

@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 
 from nas.asynchronous import Plan, search_asynchronously
-from nas.data_space import SMALL, USUAL, side_of
-from nas.evaluators.proxy import EVALUATION, Fidelity, Proxy, fitted, image_seconds, used_images
+from nas.evaluators.proxy import Fidelity, Proxy, fitted
 from nas.history import History
 from nas.measured import Measuring, Slots, load_data, proxy_maker, slots
 from nas.objective import Objective
+from nas.opening import training_seconds
 from nas.storage.study import Study, open_study
 from nas.strategies.base import fresh
+from nas.units import minutes
 from nas.workers import OnCluster
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
@@ -36,10 +37,6 @@ from train.recipe import change, preset
 from train.survey import survey
 
 DECISION = "network"
-# what the trainings are, of a command's settings, and how they are run
-WHAT = ("data", "data_root", "recipe", "changes", "fidelity")
-HOW = ("workers", "cpus", "gpus", "address", "device", "timeout", "max_failures", "cache",
-       "storage", "study")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,20 +100,12 @@ def measuring_of(settings: Mapping[str, Any]) -> Measuring:
     return Measuring(Proxy, data, fitted(recipe, fidelity, images=data.train), fidelity)
 
 
-def fitting_side(measuring: Measuring) -> tuple[int, bool]:
-    """The input side that suits the data, in pixels, and whether that is a small image."""
-    side = min(side_of(measuring.data) or USUAL, USUAL)
-    return side, side <= SMALL
-
-
 def expected_seconds(
     networks: Sequence[Architecture], measuring: Measuring, *, device: str, threads: int
 ) -> float:
     """Seconds of one training here: a few steps of the network of median FLOPs are timed."""
     middle = sorted(networks, key=lambda network: cost(network).flops)[len(networks) // 2]
-    each = image_seconds(middle, measuring.recipe, device=device, threads=threads)
-    images = used_images(measuring.fidelity, measuring.data.train)
-    return each * (images + EVALUATION * measuring.data.minival) * measuring.steps
+    return training_seconds(middle, measuring, device=device, threads=threads)
 
 
 def train_all(
@@ -126,8 +115,12 @@ def train_all(
 ) -> dict[str, Result]:  # fmt: skip
     """Train every network with seeds 0 to seeds - 1; what is known by now, by name.
 
-    settings  HOW and WHAT above. update: called with what is known, whenever that has grown.
+    settings  of data (data, data_root), trainings (recipe, changes, fidelity), how they run
+              (`scaling.options.HOW`), and the study (storage, study).
+    update    called with what is known: of the study at first, then whenever it has grown.
     folder    of the study, unless settings name a storage, and of unfinished trainings.
+
+    A network that failed with seed 0 is not trained with others, and not again.
 
     Raises ValueError where the study was made with other networks or settings, or no worker can be
     had, and what `search_asynchronously` raises.
@@ -141,7 +134,8 @@ def train_all(
     )  # fmt: skip
     with _study(space, objective, networks, settings, measuring, folder) as study:
         study.sync(history)
-        if len(history) < len(names) * seeds:
+        update(results(names, history))
+        if _missing(history, len(names), seeds):
             places = places or slots(settings, measuring)
             data = load_data(settings, measuring)
             workers = OnCluster(
@@ -159,6 +153,14 @@ def train_all(
                 workers.close()
     shutil.rmtree(folder / "trainings", ignore_errors=True)  # what killed ones have left
     return results(names, history)
+
+
+def _missing(history: History, networks: int, seeds: int) -> bool:
+    """Whether a training is to come."""
+    if history.networks < networks:
+        return True
+    first = history.genotypes[history.full & (history.seed == 0), 0]
+    return any((history.genotypes[:, 0] == index).sum() < seeds for index in first)
 
 
 def _decoded(networks: Mapping[str, Architecture], choices: Mapping[str, Any]) -> Architecture:
@@ -198,18 +200,22 @@ def results(names: Sequence[str], history: History) -> dict[str, Result]:
 class Remaining:
     """Tells on stderr how far the trainings are and how long the rest will take."""
 
-    def __init__(self, total: int, known: int = 0) -> None:
-        self._total, self._known, self._told = total, known, known
+    def __init__(self, total: int) -> None:
+        self._total, self._known, self._told = total, -1, 0
         self._began = time.monotonic()
 
     def __call__(self, found: Mapping[str, Result]) -> None:
-        """Say it, at most forty times in all."""
+        """Say it, at most forty times in all; what the first call knows was trained before."""
         done = sum(len(one.accuracies) + len(one.errors) for one in found.values())
-        if done - self._told < max(1, self._total // 40) and done < self._total:
+        if self._known < 0:
+            self._known = self._told = done
+            if done:
+                print(f"{done:>4} of {self._total} were trained before", file=sys.stderr)
+        if done == self._told or (done - self._told < self._total // 40 and done < self._total):
             return
         self._told = done
         spent = time.monotonic() - self._began
-        left = spent / max(1, done - self._known) * (self._total - done)
+        left = spent / (done - self._known) * (self._total - done)
         best = max(
             (one for one in found.values() if one.accuracies), key=lambda one: one.mean,
             default=None,
@@ -217,10 +223,3 @@ class Remaining:
         shown = "" if best is None else f", best {best.mean:.2f}%"
         print(f"{done:>4} of {self._total} trained{shown}, about {minutes(left)} left",
               file=sys.stderr, flush=True)  # fmt: skip
-
-
-def minutes(seconds: float) -> str:
-    """For people: "34 min", "2.1 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -32,10 +32,18 @@ def test_real_flops_are_within_three_percent(name: str, phi: float, rules: Rules
     if rules.largest:
         assert member.resolution <= rules.largest
     real = real_factors(base, member)
-    spare = (2.0**phi / factors.growth) ** (1 / 3)
     if rules.kind == "compound":  # near the direction that was asked for
+        power = phi * math.log(2) / math.log(factors.growth)
         for found, asked in zip(real, factors, strict=True):
-            assert abs(math.log(found / asked)) < abs(math.log(spare)) + 0.1
+            assert abs(math.log(found) - power * math.log(asked)) < 0.12
+
+
+def test_one_axis_stays_one_axis() -> None:
+    base = zoo("efficientnet_b0")
+    member = within_budget(base, Factors(1.0, 1.0, 1.2), 2.0)
+    real = real_factors(base, member)
+    assert (real.depth, real.width) == (1.0, 1.0)
+    assert real.resolution == pytest.approx(2**0.5, rel=0.02)
 
 
 def test_what_a_cap_takes_goes_to_depth_and_width() -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import pytest
 from scaling.compound import Factors, Rules, grown
 from scaling.grid import AXES, candidates, grid, proxy_base, shares, spread
 from scaling.grid_command import run
+from scaling.grid_report import Record, read
+from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from tests.train.files import encoded
@@ -32,6 +35,8 @@ def test_candidates_are_all_distinct_networks_of_the_grid_that_meet_the_growth()
     brute = set()
     ways = [round(1 + 0.1 * i, 6) for i in range(14)]
     for depth, width, side in itertools.product(ways, ways, ways):
+        if not 0.8 < depth * width**2 * side**2 < 2.5:
+            continue  # far from the growth, whatever is rounded
         for layers in ("up", "nearest"):
             network = grown(B0, Factors(depth, width, side), Rules(layers=layers))
             if abs(cost(network).flops / cost(B0).flops / 2 - 1) <= 0.05:
@@ -68,6 +73,12 @@ def test_controls_grow_along_one_axis_at_the_same_cost() -> None:
                 assert getattr(each.real, other) == 1.0
 
 
+def test_the_base_itself_is_no_candidate() -> None:
+    for each in candidates(B0, growth=1.1, tolerance=0.5):
+        assert each.architecture != B0
+        assert sum(shares(each)) == pytest.approx(1.0)
+
+
 def test_the_papers_coefficients_are_among_them() -> None:
     assert "(1.2, 1.1, 1.15)" in [str(each) for each in grid(B0)]
 
@@ -86,8 +97,15 @@ def test_spread_covers_the_triangle() -> None:
 
 
 def test_growth_may_be_of_any_cost() -> None:
-    """Seconds that rise with the side only."""
-    found = candidates(B0, growth=1.5, costs=lambda nets: [net.resolution**2 for net in nets])
+    """Seconds that rise with the side only; few networks are asked for them."""
+    asked: list[int] = []
+
+    def costs(networks: Sequence[Architecture]) -> list[float]:
+        asked.append(len(networks))
+        return [float(network.resolution**2) for network in networks]
+
+    found = candidates(B0, growth=1.5, costs=costs)
+    assert asked[0] <= 80
     for each in found:
         assert each.architecture.resolution**2 / 224**2 == pytest.approx(each.growth)
     assert {each.name for each in found if each.is_control} == {*AXES}
@@ -173,6 +191,7 @@ def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_pa
     assert partial["partial"]
     done = called([*command(images, tmp_path)[:3], "--resume", "--out", str(tmp_path / "grid")])
     assert done.returncode == 0, done.stderr
+    assert "of 14 were trained before" in done.stderr
     after = finished_trials(study)
     assert before == after[: len(before)] or {*before} <= {*after}
     assert len(after) == 14  # 4 candidates and 3 controls, two seeds each
@@ -196,6 +215,16 @@ def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_pa
     assert {*after} <= {*finished_trials(study)}
 
 
+def test_a_record_gives_back_its_candidates(tmp_path: Path) -> None:
+    found = spread(candidates(B0), 5)
+    settings: dict[str, Any] = {"seeds": 1, "growth": 2.0, "storage": None}
+    Record(tmp_path, settings, B0, found, resumed=False)
+    assert read(tmp_path / "grid.json") == (B0, found)
+    (tmp_path / "grid.json").write_text("{}")
+    with pytest.raises(ValueError, match="is damaged"):
+        read(tmp_path / "grid.json")
+
+
 def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +234,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
     assert time.process_time() - began < 2
     shown = capsys.readouterr().out
     assert "(1.2, 1.1, 1.15)" in shown
+    assert "17 would be trained (*)" in shown
     assert "resolution alone" in shown
     assert "nothing was trained" in shown
     assert list(tmp_path.iterdir()) == []
@@ -214,6 +244,11 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
     ("given", "complaint"),
     [
         (["--growth", "0.5"], "growth: 0.5 is not allowed"),
+        (["--growth", "50"], "growth: 50.0 is not allowed; use a number above 1, up to 10"),
+        (["--step", "1"], "growth: no candidate costs 2 times"),
+        (["--workers", "0"], "--workers: 0 is not allowed; use 1 or more"),
+        (["--max-failures", "2"], "--max-failures: 2.0 is not allowed"),
+        (["--timeout", "9"], "--timeout: '9' is not a time"),
         (["--growth", "1.02", "--tolerance", "0.001"], "growth: no candidate costs 1.02 times"),
         (["--proxy-resolution", "4"], "resolution: vanishes"),
         (["--candidates", "2"], "--candidates: 2 is not allowed; use 4 to 100"),

@@ -38,18 +38,41 @@ def test_intervals_hold_the_optimum_as_often_as_they_say() -> None:
         surface = fit(PLACES, EXCESS, accuracies(0.5, 3, seed), np.random.default_rng(seed))
         low, high = surface.intervals.T
         held += list((low - 0.021 <= BEST) & (high + 0.021 >= BEST))
-    assert np.mean(held) >= 0.85
+    assert np.mean(held) >= 0.9
+
+
+def noise_alone(seed: int) -> list[list[float]]:
+    rng = np.random.default_rng(seed)
+    return [list(70 + 2 * rng.normal(size=3)) for _ in PLACES]
 
 
 def test_noise_that_hides_the_optimum_is_said() -> None:
-    flat = [[70 + 2 * value for value in np.random.default_rng(row).normal(size=3)]
-            for row in range(len(PLACES))]  # fmt: skip
-    surface = fit(PLACES, EXCESS, flat, np.random.default_rng(0))
-    assert surface.hidden
-    assert surface.more_seeds >= 1
-    assert surface.shares.min() > 0.1  # near the middle: a corner would be noise
+    hidden = [fit(PLACES, EXCESS, noise_alone(seed), np.random.default_rng(0)) for seed in range(8)]
+    assert np.mean([surface.hidden for surface in hidden]) >= 0.75
     strong = fit(PLACES, EXCESS, accuracies(0.05, 3, 1), np.random.default_rng(0))
-    assert strong.f_ratio > 50 > surface.f_ratio
+    assert strong.f_ratio > 50 > max(surface.f_ratio for surface in hidden)
+
+
+def test_more_seeds_tell_what_is_there_to_tell() -> None:
+    """A weak optimum: with the seeds that are asked for, it shows in most cases."""
+    told = []
+    for seed in range(20):
+        surface = fit(PLACES, EXCESS, accuracies(1.6, 2, seed), np.random.default_rng(seed))
+        if surface.more_seeds:
+            again = accuracies(1.6, 2 + surface.more_seeds, 100 + seed)
+            told.append(not fit(PLACES, EXCESS, again, np.random.default_rng(0)).hidden)
+    assert len(told) >= 4
+    assert np.mean(told) >= 0.5
+
+
+def test_a_valley_is_no_optimum() -> None:
+    """Two good corners and a bad middle: the best place is at one of the corners."""
+    rng = np.random.default_rng(0)
+    true = 60 + 6 * np.abs(PLACES[:, 0] - 0.5) - 3 * PLACES[:, 2]
+    values = [[value + 0.3 * rng.normal() for _ in range(3)] for value in true]
+    surface = fit(PLACES, EXCESS, values, rng)
+    assert surface.accuracy >= float(surface.predict(PLACES).max()) - 0.1
+    assert abs(surface.shares[0] - 0.5) > 0.3
 
 
 def test_weights_are_least_squares_where_the_ridge_is_small() -> None:

@@ -107,6 +107,13 @@ def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) ->
         cwd=ROOT,
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
+    assert "networks evaluated" not in again.stdout  # the search is over
+    assert (
+        json.loads((out / "training_aware.json").read_text())["outcome"]["networks"]["found"][
+            "accuracies"
+        ]
+        == networks["found"]["accuracies"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,6 +121,8 @@ def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) ->
     [
         (["--w", "0.1"], "--w: 0.1 is not allowed; use -10 to 0"),
         (["--budget", "0"], "--budget: 0 is not allowed"),
+        (["--strategy", "nonsense"], "strategy: 'nonsense' is unknown"),
+        (["--seed", "-1"], "--seed: -1 is not allowed"),
         (["--max-step-time", "80"], "--max-step-time: '80' is not a time"),
         (["--resume"], "resume: which run? give its folder as --out DIR"),
         (["--data", "imagefolder:nowhere"], "data: "),
