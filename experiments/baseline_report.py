@@ -143,7 +143,7 @@ def _search(folder: Path) -> str:
     table = pandas.read_parquet(folder / "search" / "history.parquet")
     full = table[(table["fidelity"] >= 1) & (table["error"] == "")]
     early = table[(table["fidelity"] < 1) & (table["error"] == "")]
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(5.4, 3.4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(early["flops"] / 1e6, early["accuracy"], "x", c="0.7", label="stopped early")
     axes.plot(full["flops"] / 1e6, full["accuracy"], "o", c="tab:blue", ms=5, label="trained")
@@ -249,24 +249,36 @@ def _family(folder: Path) -> str:
         if (trained.get(member["name"], {}).get("minival_top1") is not None)
     ]  # fmt: skip
     if points:
-        parts.append(_family_figure(points))
+        parts.append(_family_figures(points))
     return _section("The family", *parts)
 
 
-def _family_figure(points: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+def _family_figures(points: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+    """Accuracy against FLOPs and against time, beside or below each other as the page is wide."""
+    tops = [row.get("test_top1") or row["minival_top1"] for _, row in points]
+    flops = [member["flops"] / 1e6 for member, _ in points]
+    times = [1e3 * member.get("measured_step_time", {}).get("seconds", np.nan)
+             for member, _ in points]  # fmt: skip
+    drawn = [
+        _line(flops, tops, "FLOPs, in millions", "tab:blue"),
+        _line(times, tops, "milliseconds of a training step of 32 images", "tab:orange"),
+    ]
+    pictures = "".join(
+        _picture(figure, f"Accuracy of the members that were trained against {what}.")
+        for figure, what in zip(drawn, ("FLOPs", "the time of a step"), strict=True)
+    )
+    return f'<div class="pair">{pictures}</div>'
+
+
+def _line(places: Sequence[float], tops: Sequence[float], label: str, colour: str) -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    tops = [row.get("test_top1") or row["minival_top1"] for _, row in points]
-    left.plot([member["flops"] / 1e6 for member, _ in points], tops, "o-")
-    times = [member.get("measured_step_time", {}).get("seconds", np.nan) for member, _ in points]
-    right.plot([1e3 * seconds for seconds in times], tops, "o-", c="tab:orange")
-    left.set(xlabel="FLOPs, in millions", ylabel="top-1 (%)")
-    right.set(xlabel="milliseconds of a training step of 32 images")
-    for panel in (left, right):
-        panel.grid(alpha=0.3)
-    return _picture(figure, "Accuracy of the members that were trained.")
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(places, tops, "o-", c=colour)
+    axes.set(xlabel=label, ylabel="top-1 (%)")
+    axes.grid(alpha=0.3)
+    return figure
 
 
 def _costs(folder: Path, known: Mapping[str, Any]) -> str:
