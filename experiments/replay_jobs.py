@@ -13,10 +13,10 @@ from experiments.strategy_runs import NOISE, REFERENCE, oracle_digest
 from nas.asha import Asha
 
 WORKERS = 16
-BUDGETS = {"predictor": 120, "optuna:tpe-multivariate": 120, "optuna:tpe": 100}
+BUDGETS = {"predictor": 150, "optuna:tpe-multivariate": 120, "optuna:tpe": 100}
 FEWER_SEEDS = {"optuna:tpe": 5}  # twenty seconds for each run
 CLUSTERS = (1, 4, 16)  # workers of the searches through recorded curves
-RUNGS = (1, 2.0)  # ASHA's first rung and factor, chosen in the grid below
+RUNGS = (2, 3.0)  # ASHA's first rung and factor where a search is not told: a quarter of the steps
 GRID = tuple(itertools.product((1, 2, 3), (2.0, 3.0, 4.0)))
 GRID_WORKERS = 4
 

@@ -66,6 +66,7 @@ def asynchronous(runs: list[Run]) -> dict[str, Any]:
                 needed, error = evaluations_needed(reference, curves, n)
                 row["evaluations_to"][n] = needed
                 row["loss"][n] = None if needed is None else round(needed / n - 1, 3)
+                row.setdefault("delay", {})[n] = round((workers - 1) / n, 3)
                 row.setdefault("loss_standard_error", {})[n] = error
             table[f"{name}, {workers} at once"] = row
     return table

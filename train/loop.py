@@ -26,7 +26,12 @@ from train.augment import mix
 from train.data import Data, Split
 from train.distributed import World, world
 from train.evaluate import Score, autocast, evaluate
-from train.memory_use import fitting_batch, is_out_of_memory, peak_megabytes
+from train.memory_use import (
+    fitting_batch,
+    is_out_of_memory,
+    keep_freed_memory,
+    peak_megabytes,
+)
 from train.optimizer import learning_rate, set_learning_rate
 from train.progressive import Phase, phase
 from train.recipe import Recipe
@@ -140,6 +145,8 @@ def train_by_epochs(
         checkpoint.mkdir(parents=True, exist_ok=True)
     with world(device) as here, torch.random.fork_rng(_forked(here)):
         share_of(recipe, here)
+        if here.device.type == "cpu":
+            keep_freed_memory()
         run = begin(architecture, data, recipe, here, workers, initial)
         if checkpoint is not None and (checkpoint / "last.safetensors").exists():
             restore(run, checkpoint / "last.safetensors")

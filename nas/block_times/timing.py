@@ -24,6 +24,7 @@ from search_spaces.norm_act import norm_act
 from train import recipe as recipes
 from train.distributed import pick_device
 from train.evaluate import autocast
+from train.memory_use import keep_freed_memory
 from train.optimizer import MovingAverage, optimizer, set_learning_rate
 from train.state import precision
 
@@ -242,6 +243,8 @@ def ready(setting: Setting) -> Iterator[None]:
     """torch computes on the setting's device, with its threads, inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(setting.threads)
+    if setting.device == "cpu":
+        keep_freed_memory()  # as the trainer does
     index = torch.device(setting.device).index
     try:
         with torch.cuda.device(-1 if index is None else index):  # -1: none
