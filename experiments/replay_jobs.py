@@ -15,6 +15,7 @@ from nas.asha import Asha
 WORKERS = 16
 BUDGETS = {"predictor": 150, "optuna:tpe-multivariate": 120, "optuna:tpe": 100}
 FEWER_SEEDS = {"optuna:tpe": 5}  # twenty seconds for each run
+MORE_SEEDS = {"predictor": 4}  # times as many: twenty leave its loss uncertain by 15 to 26%
 CLUSTERS = (1, 4, 16)  # workers of the searches through recorded curves
 RUNGS = (2, 3.0)  # ASHA's first rung and factor where a search is not told: a quarter of the steps
 GRID = tuple(itertools.product((1, 2, 3), (2.0, 3.0, 4.0)))
@@ -34,6 +35,10 @@ def planned(seeds: int) -> list[Job]:
                  for workers in CLUSTERS for rungs in (None, RUNGS)]  # fmt: skip
         jobs += [("curves", "predictor", GRID_WORKERS, seed, rungs)
                  for rungs in GRID if rungs != RUNGS]  # fmt: skip
+    jobs += [
+        ("async", name, workers, seed, None) for name, times in MORE_SEEDS.items()
+        for seed in range(seeds, times * seeds) for workers in (1, WORKERS)
+    ]  # fmt: skip
     return jobs + [
         ("async", name, workers, seed, None) for name, fewer in FEWER_SEEDS.items()
         for seed in range(min(seeds, fewer)) for workers in (1, WORKERS)
