@@ -10,16 +10,24 @@ from typing import Any
 
 from experiments.common import RESULTS
 
+Rows = list[tuple[str, str, str]]
+
 
 def markdown() -> str:
     """A row for each result."""
     rows = [*_bench(), *_learning(), *_proxy(), *_data()]
     rows += [*_finetuning(), *_progressive(), *_noisy()]
+    return table_of(rows)
+
+
+def table_of(rows: Rows) -> str:
+    """Rows of (what was measured, result, experiment) as a table."""
     lines = ["| measured | result | command: `python -m experiments.` |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {what} | {found} | `{name}` |" for what, found, name in rows)])
 
 
-def _read(name: str) -> dict[str, Any]:
+def read(name: str) -> dict[str, Any]:
+    """The result file of an experiment."""
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
@@ -27,12 +35,9 @@ def _pm(row: dict[str, Any]) -> str:
     return f"{row['mean']:.1f} ± {row['sd']:.1f}%"
 
 
-Rows = list[tuple[str, str, str]]
-
-
 def _bench() -> Rows:
     rows = []
-    for case, found in _read("bench_training")["cases"].items():
+    for case, found in read("bench_training")["cases"].items():
         best, usual = (found["step"][name]["median"] for name in ("over_timm", "over_timm_default"))
         rows.append((
             f"a training step against timm's, {case.replace('-', ' at ')} px",
@@ -44,7 +49,7 @@ def _bench() -> Rows:
 
 
 def _proxy() -> Rows:
-    reached = _read("proxy_recipe")["reached"]
+    reached = read("proxy_recipe")["reached"]
     return [(
         "CIFAR-10, recipe `proxy`, a network found at 1.4M FLOPs and widened to 3.6M",
         f"{_pm(reached['test_top1'])} in {reached['seconds']['mean']:.0f} s on one core",
@@ -53,7 +58,7 @@ def _proxy() -> Rows:
 
 
 def _learning() -> Rows:
-    found = _read("same_learning")
+    found = read("same_learning")
     ours, theirs = (f"{found[side]['top1_mean']:.1f} ± {found[side]['top1_sd']:.1f}%"
                     for side in ("ours", "timm"))  # fmt: skip
     return [(
@@ -63,7 +68,7 @@ def _learning() -> Rows:
 
 
 def _finetuning() -> Rows:
-    found = _read("finetune_lite0")["test_top1"]
+    found = read("finetune_lite0")["test_top1"]
     return [(
         "EfficientNet-Lite0 on 1,642 photographs of hands, 6 epochs: ImageNet weights or none",
         f"{_pm(found['pretrained'])}, {_pm(found['scratch'])}", "finetune_lite0",
@@ -72,7 +77,7 @@ def _finetuning() -> Rows:
 
 def _progressive() -> Rows:
     rows = []
-    for task, arms in _read("progressive_learning")["summary"].items():
+    for task, arms in read("progressive_learning")["summary"].items():
         rows.append((
             f"progressive against fixed size, {task.replace('_', ' ')}",
             f"{_pm(arms['progressive']['test_top1'])} against {_pm(arms['fixed']['test_top1'])} "
@@ -82,13 +87,13 @@ def _progressive() -> Rows:
 
 
 def _noisy() -> Rows:
-    found = _read("noisy_student_cifar10")["summary"]
+    found = read("noisy_student_cifar10")["summary"]
     arms = ", ".join(f"{arm} {row['top1']['mean']:.1f}%" for arm, row in found.items())
     return [("Noisy Student, CIFAR-10 with a tenth of the labels", arms, "noisy_student_cifar10")]
 
 
 def _data() -> Rows:
-    speed = _read("data_speed")["speed"]["shift and flip"]["images_per_second"]
+    speed = read("data_speed")["speed"]["shift and flip"]["images_per_second"]
     return [("in-memory data, 32 px, shifted and flipped", f"{speed:,} images/s on one core",
              "data_speed")]  # fmt: skip
 

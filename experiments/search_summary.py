@@ -1,0 +1,85 @@
+"""The README's table on searches by measurement, made of the result files beside the experiments.
+
+python -m experiments.search_summary
+"""
+
+from __future__ import annotations
+
+from experiments.training_summary import Rows, read, table_of
+
+
+def markdown() -> str:
+    """A row for each result."""
+    return table_of([*_found(), *_fidelity(), *_waste(), *_times(), *_overhead()])
+
+
+def _found() -> Rows:
+    tops = read("cifar10_search")["test_top1"]
+    shown = ", ".join(f"{name} {row['mean']:.1f} ± {row['sd']:.1f}%" for name, row in tops.items())
+    return [(
+        "CIFAR-10 within 4M FLOPs, searched on two cores; test accuracy after three trainings each",
+        shown, "cifar10_search",
+    )]  # fmt: skip
+
+
+def _fidelity() -> Rows:
+    result = read("fidelity_cifar10")
+    *cheaper, longest = result["fidelities"]
+    floor = longest["kendall"]["value"]
+    parts = [
+        f"{row['fidelity']} tau {row['kendall']['value']:.2f} at "
+        f"{row['seconds'] / longest['seconds']:.2f} of the seconds" for row in cheaper
+    ]  # fmt: skip
+    return [(
+        f"which short training ranks as {longest['fidelity']} does (with itself, by another seed: "
+        f"tau {floor:.2f})",
+        "; ".join(parts) + f"; worth using: {result['recommended'] or 'none'}", "fidelity_cifar10",
+    )]  # fmt: skip
+
+
+def _waste() -> Rows:
+    summary = read("fewer_trainings")["summary"]
+    many = summary["asynchronous"]["predictor, 16 at once"]
+    losses = [
+        f"{100 * many['loss'][n]:.0f} ± {100 * many['loss_standard_error'][n]:.0f}% "
+        f"({100 * many['delay'][n]:.0f}%)" for n in ("50", "80", "100")
+    ]  # fmt: skip
+    early = summary["curves"]["predictor, 4 at once, ASHA"]
+    return [
+        (
+            "trainings that 16 at once need beyond one at a time, for what that knows after 50, "
+            "80, 100 (in brackets: what the delay of 15 results is worth)",
+            ", ".join(losses), "fewer_trainings",
+        ),
+        (
+            "early stopping through 48 recorded learning curves",
+            f"the same best network (regret {early['regret_left']:.1f}) in "
+            f"{100 * early['share_whole_pool']:.0f}% of the training seconds of the whole pool; "
+            f"found in {100 * early['share_to_best']:.0f}%", "fewer_trainings",
+        ),
+    ]  # fmt: skip
+
+
+def _times() -> Rows:
+    rows = []
+    for kind, case in read("block_times")["cases"].items():
+        rows.append((
+            f"{kind.replace('_', ' ')} of 40 networks as sums of block times",
+            f"median error {100 * case['median_error']:.1f}%, Kendall tau "
+            f"{case['kendall_tau']:.2f}", "block_times",
+        ))  # fmt: skip
+    return rows
+
+
+def _overhead() -> Rows:
+    found = read("search_overhead")
+    return [(
+        "32 trainings of a second on 8 workers; the driver's own time for one on sqlite",
+        f"{found['sleeping']['over_ideal']:.2f} of the ideal time; "
+        f"{found['driver']['random']['milliseconds_each']:.0f} ms, with the predictor "
+        f"{found['driver']['predictor']['milliseconds_each']:.0f} ms", "search_overhead",
+    )]  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(markdown())
