@@ -92,7 +92,7 @@ def conduct(
     """
     from nas import report
 
-    status, reason = _looped(folder, settings, history, loop, total)
+    status, reason = _looped(folder, settings, history, loop, total, started)
     found = bool(history.full.any())
     with interrupts_wait():
         if len(history):
@@ -124,7 +124,7 @@ def nothing(history: History) -> str:
 
 def _looped(
     folder: Path, settings: dict[str, Any], history: History,
-    loop: Callable[[Callable[[History], None]], str], total: int,
+    loop: Callable[[Callable[[History], None]], str], total: int, started: float,
 ) -> tuple[str, str]:  # fmt: skip
     """How the loop ended, as in `report.ENDINGS`, and why it failed, or ""."""
     from nas.progress import Progress
@@ -137,6 +137,10 @@ def _looped(
         if time.monotonic() - saved > SAVE_EVERY:
             with contextlib.suppress(OSError):  # a full disk is told by what must be written
                 record.write_history(folder, history)
+                record.write_search(  # what a search that is killed has spent counts too
+                    folder, settings, status="running", evaluated=len(history),
+                    seconds=round(time.perf_counter() - started, 2),
+                )  # fmt: skip
             saved = time.monotonic()
 
     with Progress(total) as progress:

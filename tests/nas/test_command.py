@@ -12,12 +12,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from nas import report
+from nas import record, report
 from nas.command import run
 from nas.evaluators.table import read_table
 from search_spaces.architecture import Architecture
@@ -387,6 +388,33 @@ def test_ctrl_c_saves_what_was_found_and_resume_goes_on(tmp_path: Path) -> None:
     assert run(["--resume", "--out", str(tmp_path / "run"), "--budget", budget]) == 0
     rows = pyarrow.parquet.read_table(tmp_path / "run" / "history.parquet").num_rows
     assert rows == evaluated + 1000
+
+
+def test_what_a_killed_search_had_spent_is_in_its_record(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends without a word, between two of its partial records."""
+
+    class Killed(BaseException):
+        pass
+
+    written = record.write_search
+
+    def killed(folder: Path, settings: dict, **outcome: Any) -> None:
+        written(folder, settings, **outcome)
+        if outcome.get("evaluated", 0) > 500:
+            raise Killed
+
+    monkeypatch.setattr("nas.conduct.SAVE_EVERY", -1.0)
+    monkeypatch.setattr(record, "write_search", killed)
+    with pytest.raises(Killed):
+        run([*QUICK, "--out", str(tmp_path / "run")])
+    known = json.loads((tmp_path / "run" / "search.json").read_text())
+    assert known["status"] == "running"
+    assert known["outcome"]["seconds"] > 0
+    monkeypatch.undo()
+    assert run(["--resume", "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "best.json").read_bytes() == (finished / "best.json").read_bytes()
 
 
 def test_table_search_of_real_measurements(shared_data: Path, tmp_path: Path) -> None:
