@@ -272,7 +272,8 @@ def test_steps_share_their_images_without_overlap() -> None:
 def test_memory_that_tensors_free_is_kept_for_the_next_step() -> None:
     """Page faults of steps that follow each other, in a process of its own."""
     code = (
-        "import resource, torch; from train.memory_use import keep_freed_memory\n"
+        "import ctypes, resource, torch; from train.memory_use import keep_freed_memory\n"
+        "ctypes.CDLL(None).mallopt(-3, 1 << 17)  # every tensor from the system, to begin with\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(10): [torch.ones(5_000_000) for _ in range(8)]\n"
