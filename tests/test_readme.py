@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import training_summary
+from experiments import search_summary, training_summary
 from experiments.compare_strategies import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,5 +48,6 @@ def test_tables_are_those_of_the_results() -> None:
     assert markdown(compared["summary"]) in README
     surrogate = json.loads((results / "imagenet_surrogate.json").read_text())
     assert training_summary.markdown() in README
+    assert search_summary.markdown() in README
     for family in surrogate["families"]:
         assert f"| {family['kendall_tau']:.3f} | {family['mae']:.3f} |" in README.replace("**", "")
