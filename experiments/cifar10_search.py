@@ -3,9 +3,10 @@
 What: (1) `nas.search --evaluator proxy` on the compact space; (2) the same command with the
 strategy `random`, 15 networks and no early stopping: what one finds by trying; (3) the network
 found, the best of the 15, and EfficientNet-B0 narrowed until it fits the same FLOPs in its form
-for small images, each trained by the recipe `proxy` (4 epochs of all images) with three seeds and
-scored on the test images. The networks of (1) and (2) are chosen on images held out of
-the training set; the test images are looked at in (3) only.
+for small images, each trained by the recipe `proxy` (6 epochs of all images) and scored on the
+test images: the first two, which are close, with five seeds, B0 with three. The networks of (1)
+and (2) are chosen on images held out of the training set; the test images are looked at in (3)
+only.
 Expected: the found network ahead of both by more than the deviation between seeds. Measured:
 results/cifar10_search.json and .png (the search's own figure). Time: three quarters of an hour
 for (1), a quarter for (2), half an hour for (3); the same command goes on where it was interrupted.
@@ -40,8 +41,9 @@ SEARCHES = {
 COMMON = ["--evaluator", "proxy", "--space", "compact", "--target-flops", "4M", "--reward",
           "feasible"]  # fmt: skip
 FIDELITY = "epochs=9,share=0.2"
-FINAL = ("minival=0", "epochs=4")
+FINAL = ("minival=0", "epochs=6")
 NARROWED = "EfficientNet-B0 narrowed"
+NARROWED_SEEDS = 3
 
 
 def narrowed_b0() -> Architecture:
@@ -115,7 +117,7 @@ def searched(work: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Search, search at random, then train what came out."""
-    parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
+    parser = arguments(__doc__, name=NAME, seeds=range(5))
     parser.add_argument("--data", required=True)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -140,7 +142,9 @@ def main() -> None:
         }
         return {"test_top1": tops, "searches": searched(args.work)}
 
-    result = run_all(args, each_seed(list(finals), args.seeds), run, settings, summary)
+    arms = [(name, seed) for name, seed in each_seed(list(finals), args.seeds)
+            if name != NARROWED or seed in args.seeds[:NARROWED_SEEDS]]  # fmt: skip
+    result = run_all(args, arms, run, settings, summary)
     if result is not None:
         print(json.dumps(result["test_top1"], indent=2))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,6 +24,11 @@ TOLERANCE = 0.03
 REACH = 0.35  # depth and width are looked for within exp(+-REACH) of what was asked
 STEPS = 71  # of the search along depth and along width
 MOST = 400  # shapes that are looked at, the nearest first
+CLOSE = 0.01  # to the FLOPs asked for, where a member's cost is then measured
+ATTEMPTS = 8  # networks whose cost is measured, for one member
+STEPPED = (0.3, 3.0)  # least and most power of FLOPs that a measured cost is taken to rise by
+
+Costs = Callable[[Sequence[Architecture]], Sequence[float]]
 
 
 def real_factors(base: Architecture, member: Architecture) -> Factors:
@@ -94,6 +99,58 @@ def within_budget(
             f"the nearest costs {missed[1]:.4g} times"
         )
     return best[1]
+
+
+def within_measured(
+    base: Architecture, factors: Factors, growth: float, costs: Costs, *,
+    rules: Rules | None = None, tolerance: float = TOLERANCE,
+) -> Architecture:  # fmt: skip
+    """The member whose measured cost is `growth` times the base's, within `tolerance` of that.
+
+    costs  of networks, in any unit, such as seconds; asked for the base and a member at a time.
+
+    The FLOPs that a member is given are corrected by what the last ones cost, as the secant of the
+    logarithms tells, until that leads to a member that was measured before. ValueError where none
+    of `ATTEMPTS` members meets the growth, with the nearest.
+    """
+    if growth == 1:
+        return base
+    asked, own, seen = growth, cost(base).flops, {base: 1.0}
+    while len(seen) <= ATTEMPTS:
+        network = _close(base, factors, asked, rules)
+        if network in seen:
+            break
+        of_base, of_member = costs([base, network])
+        seen[network] = of_member / of_base
+        if abs(seen[network] / growth - 1) <= tolerance:
+            return network
+        known = [(cost(each).flops / own, ratio) for each, ratio in seen.items()]
+        asked = known[-1][0] * (growth / seen[network]) ** (1 / _power(known, growth))
+    nearest = min((ratio for each, ratio in seen.items() if each != base),
+                  key=lambda ratio: abs(math.log(ratio / growth)))  # fmt: skip
+    raise ValueError(
+        f"growth: of {len(seen) - 1} members none measures {growth:.4g} times the base within "
+        f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times"
+    )
+
+
+def _close(
+    base: Architecture, factors: Factors, growth: float, rules: Rules | None
+) -> Architecture:
+    """The member as close to a growth of FLOPs as there is one within the usual tolerance."""
+    try:
+        return within_budget(base, factors, growth, rules=rules, tolerance=CLOSE)
+    except ValueError:
+        return within_budget(base, factors, growth, rules=rules)
+
+
+def _power(known: Sequence[tuple[float, float]], growth: float) -> float:
+    """By which power of FLOPs a cost rises near a growth: the secant of the two nearest of
+    (FLOPs, cost), both over the base's."""
+    (flops, ratio), (others, than) = sorted(known, key=lambda x: abs(math.log(x[1] / growth)))[:2]
+    if flops == others:
+        return 1.0
+    return min(max(math.log(ratio / than) / math.log(flops / others), STEPPED[0]), STEPPED[1])
 
 
 def _affordable(base: Architecture, factors: Factors, growth: float, rules: Rules) -> Factors:

@@ -11,8 +11,9 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from scaling.budget import TOLERANCE, real_factors, within_budget
+from scaling.budget import TOLERANCE, Costs, real_factors, within_budget, within_measured
 from scaling.compound import Coefficients, Factors, Rules, grown
 from search_spaces.architecture import Architecture
 from search_spaces.cost import Cost, cost
@@ -56,6 +57,7 @@ def family(
     growth: float | None = None,
     rules: Rules | None = None,
     tolerance: float = TOLERANCE,
+    costs: Costs | None = None,
 ) -> list[Member]:
     """The members for each phi.
 
@@ -63,6 +65,8 @@ def family(
                   (L2), the resolution as a share of B0's 224 px.
     growth        each phi's real FLOPs are the base's times growth^phi, within `tolerance`; None:
                   whatever the rounded factors cost.
+    costs         of networks, such as measured seconds, that grow instead of FLOPs; see
+                  `scaling.budget.within_measured`.
 
     Raises ValueError for an impossible phi, growth or size, and where no rounding meets a growth.
     """
@@ -74,10 +78,12 @@ def family(
         if growth is None:
             network = grown(base, factors, rules)
         else:
+            asked: dict[str, Any] = {"rules": rules, "tolerance": tolerance}
             try:
-                network = within_budget(
-                    base, factors, growth**phi, rules=rules, tolerance=tolerance
-                )
+                if costs is None:
+                    network = within_budget(base, factors, growth**phi, **asked)
+                else:
+                    network = within_measured(base, factors, growth**phi, costs, **asked)
             except ValueError as error:
                 raise ValueError(f"phi {phi:g}: {error}") from None
         members.append(

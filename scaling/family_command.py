@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.units import parse_quantity, short, short_seconds
+from scaling.budget import TOLERANCE, Costs
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import Member, family
 from scaling.memory import training_memory
@@ -25,6 +26,7 @@ from train.recipe import PRESETS, Recipe, preset
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
 MOST = 64  # members
+SECONDS_TOLERANCE = 0.05
 
 EPILOG = """NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
 nas.search. FACTORS is published (those of EfficientNet-B0 to B8 and L2, the default), or the
@@ -50,8 +52,10 @@ def _parser() -> Parser:
         add(f"--{name}", type=float, metavar="X", help=f"{letter} is multiplied by X^phi")
     add("--phi", nargs="+", default=["0..7"], metavar="PHI", help="members: 0..7 (default), 3, 1.5")
     add("--growth", type=float, metavar="X", help="each member really costs X^phi times the base")
-    add("--tolerance", type=float, default=0.03, metavar="X", help="of that, as a share (default "
-        "0.03)")  # fmt: skip
+    add("--objective", choices=("flops", "latency", "step_time"), default="flops", help="what "
+        "grows by that: FLOPs (default), or seconds measured here as --measure does")  # fmt: skip
+    add("--tolerance", type=float, metavar="X", help="of that, as a share (default 0.03; 0.05 of "
+        "seconds)")  # fmt: skip
     add("--rules", choices=("compound", "v2"), default="compound", help="v2: at most 480 px, and "
         "extra layers gradually more in the later stages")  # fmt: skip
     add("--max-resolution", type=int, metavar="PX", help="largest input side")
@@ -88,22 +92,36 @@ def _run(args: argparse.Namespace) -> int:
         raise ValueError(f"--growth: {args.growth:g} is not allowed; use a number above 1")
     if args.growth is not None and coefficients is None:
         coefficients = PUBLISHED
-    if not 0 < args.tolerance < 1:
-        raise ValueError(f"--tolerance: {args.tolerance:g} is not allowed; use a share from 0 to 1")
+    _check_objective(args)
     tables = _tables(args.times)
     members = family(
         base, phis, coefficients=coefficients, growth=args.growth, rules=rules,
-        tolerance=args.tolerance,
+        tolerance=args.tolerance, costs=None if args.objective == "flops" else _seconds(args),
     )  # fmt: skip
     recipe = preset(args.recipe)
     rows = [_row(member, args, recipe, tables) for member in members]
     _check_memory(rows, memory, args)
     if args.measure:
-        _measure(members, rows, args)
+        _measure(base, members, rows, args)
     folder = empty_folder(args.out, kind="family", files=(RECORD, FIGURE))
     _write(folder, args, base, members, rows, coefficients)
     _show(args, coefficients, rows, folder)
     return 0
+
+
+def _check_objective(args: argparse.Namespace) -> None:
+    """Put what follows from --objective into the arguments; ValueError where it does not fit."""
+    seconds = args.objective != "flops"
+    if seconds and args.growth is None:
+        raise ValueError(f"--objective: {args.objective} needs --growth X, the growth of one step")
+    if seconds and args.measure not in (None, args.objective):
+        raise ValueError(f"--measure: {args.measure} differs from --objective; leave it out")
+    if seconds:
+        args.measure = args.objective
+    if args.tolerance is None:
+        args.tolerance = SECONDS_TOLERANCE if seconds else TOLERANCE
+    if not 0 < args.tolerance < 1:
+        raise ValueError(f"--tolerance: {args.tolerance:g} is not allowed; use a share from 0 to 1")
 
 
 def _coefficients(args: argparse.Namespace) -> Coefficients | None:
@@ -208,19 +226,31 @@ def _check_memory(
             )
 
 
-def _measure(
-    members: Sequence[Member], rows: Sequence[dict[str, Any]], args: argparse.Namespace
-) -> None:
-    """Times of the members on this machine, into their rows."""
+def _timed(networks: Sequence[Architecture], args: argparse.Namespace) -> list[tuple[float, float]]:
+    """Seconds and their spread on this machine, of networks run in turn."""
     from scaling.measured_times import measured
 
-    times = measured(
-        [member.architecture for member in members], kind=args.measure, batch=args.measure_batch,
-        device=args.device, threads=args.measure_threads, recipe=args.recipe,
+    return measured(
+        networks, kind=args.measure, batch=args.measure_batch, device=args.device,
+        threads=args.measure_threads, recipe=args.recipe,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )  # fmt: skip
+
+
+def _seconds(args: argparse.Namespace) -> Costs:
+    return lambda networks: [seconds for seconds, _ in _timed(networks, args)]
+
+
+def _measure(
+    base: Architecture, members: Sequence[Member], rows: Sequence[dict[str, Any]],
+    args: argparse.Namespace,
+) -> None:  # fmt: skip
+    """Times of all members on this machine, taken in one run with the base's, into their rows."""
+    (own, _), *times = _timed([base, *(member.architecture for member in members)], args)
     for row, (seconds, spread) in zip(rows, times, strict=True):
-        row[f"measured_{args.measure}"] = {"seconds": seconds, "spread": spread}
+        row[f"measured_{args.measure}"] = {
+            "seconds": seconds, "spread": spread, "growth": round(seconds / own, 4)
+        }  # fmt: skip
 
 
 def _write(
@@ -251,7 +281,8 @@ def _show(
     if not console.is_terminal:
         console.width = 150
     how = "published factors" if coefficients is None else f"(alpha, beta, gamma) = {coefficients}"
-    exact = "" if args.growth is None else f", real cost {args.growth:g}^phi"
+    grows = {"flops": "real cost"}.get(args.objective, f"measured {args.objective}")
+    exact = "" if args.growth is None else f", {grows} {args.growth:g}^phi"
     console.print(f"family of {args.base}: {how}{exact}, rules {args.rules}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     times = [name for name in rows[0] if name.startswith(("predicted_", "measured_"))]
@@ -262,7 +293,7 @@ def _show(
 
     base_flops = rows[0]["formula_flops"] / _growth(rows[0])
     for row in rows:
-        spent = [short_seconds(row[time]["seconds"]) if time in row else "-" for time in times]
+        spent = [_time(row.get(time)) for time in times]
         table.add_row(
             row["name"], str(row["resolution"]), str(row["layers"]), f"{row['params']:,}",
             f"{row['flops']:,}", short(row["formula_flops"]), f"{row['flops'] / base_flops:.3f}",
@@ -279,6 +310,14 @@ def _show(
         f"train.ray_tune --architectures {names} --data DATA",
     ):
         console.print(f"  {python_command()} -m {words}")
+
+
+def _time(known: Mapping[str, float] | None) -> str:
+    """Seconds, and where they were measured beside the base's, how many times those."""
+    if known is None:
+        return "-"
+    seconds = short_seconds(known["seconds"])
+    return f"{seconds} ({known['growth']:.2f}x)" if "growth" in known else seconds
 
 
 def _growth(row: Mapping[str, Any]) -> float:

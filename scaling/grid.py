@@ -12,12 +12,12 @@ import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from scaling.budget import real_factors
+from scaling.budget import Costs, real_factors
 from scaling.compound import Coefficients, Factors, Rules, grown, layers_of, with_layers
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
@@ -27,8 +27,6 @@ TIMED = 40  # networks of the grid whose times are taken, where growth is not of
 ALONG = 12  # networks of each axis alone whose times are taken
 BAND = (0.5, 1.6)  # FLOPs of those, over the growth
 MOST = 100  # candidates; a study's decision has at most 127 options
-
-Costs = Callable[[Sequence[Architecture]], Sequence[float]]
 
 
 class Candidate(NamedTuple):

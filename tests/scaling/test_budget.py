@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
-from scaling.budget import real_factors, within_budget
+from scaling.budget import real_factors, within_budget, within_measured
 from scaling.compound import PUBLISHED, Factors, Rules, grown
+from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 
@@ -85,3 +87,39 @@ def test_what_cannot_be_is_said(growth: float, tolerance: float, complaint: str)
             zoo("mobilenet_v2"), PUBLISHED.factors(), growth, tolerance=tolerance,
             rules=Rules(resolution_step=32),
         )  # fmt: skip
+
+
+def seconds(networks: Sequence[Architecture]) -> list[float]:
+    """As a GPU would take them: a start for each layer, and less for FLOPs of wide layers."""
+    return [
+        1e-4 * sum(stage.layers for stage in each.stages) + 1e-8 * cost(each).flops ** 0.8
+        for each in networks
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v2", "resnet50"])
+@pytest.mark.parametrize("phi", [0.5, 1, 3])
+def test_measured_cost_is_what_was_asked_for(name: str, phi: float) -> None:
+    base, asked = zoo(name), []
+
+    def costs(networks: Sequence[Architecture]) -> list[float]:
+        asked.append(networks)
+        return seconds(networks)
+
+    member = within_measured(base, PUBLISHED.factors(phi), 2.0**phi, costs)
+    of_base, of_member = seconds([base, member])
+    assert of_member / of_base == pytest.approx(2.0**phi, rel=0.03)
+    assert cost(member).flops / cost(base).flops > 1.04 * 2**phi  # FLOPs alone would fall short
+    assert 1 <= len(asked) <= 6
+
+
+def test_no_growth_is_the_base_and_measures_nothing() -> None:
+    base = zoo("efficientnet_b0")
+    assert within_measured(base, PUBLISHED.factors(0), 1, lambda networks: 1 / 0) is base
+
+
+def test_a_cost_that_does_not_grow_is_told() -> None:
+    with pytest.raises(ValueError, match="none measures 2 times the base within 3%; the nearest"):
+        within_measured(
+            zoo("efficientnet_b0"), PUBLISHED.factors(1), 2, lambda networks: [1.0] * len(networks)
+        )

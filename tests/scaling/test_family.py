@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import pytest
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import family, published_top1
 from scaling.family_command import phis_of, run
+from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.zoo import EFFICIENTNET_SIZES
@@ -115,11 +118,33 @@ def test_times_are_predicted_where_a_table_has_the_blocks(tmp_path: Path) -> Non
 
 
 def test_times_are_measured(tmp_path: Path) -> None:
-    small = ["--base", "efficientnet_b0", "--phi", "0", "--max-resolution", "64"]
+    base = tmp_path / "base.json"
+    base.write_text(dataclasses.replace(zoo("efficientnet_b0"), resolution=32).to_json())
+    small = ["--base", str(base), "--phi", "0"]
     out = tmp_path / "family"
     assert run([*small, "--measure", "step_time", "--measure-batch", "2", "--out", str(out)]) == 0
     (member,) = json.loads((out / "family.json").read_text())["members"]
     assert 0 < member["measured_step_time"]["seconds"] < 10
+    assert 0.3 < member["measured_step_time"]["growth"] < 3  # of the base itself
+
+
+def test_a_family_grows_in_measured_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(networks: list[Architecture], **how: Any) -> list[tuple[float, float]]:
+        assert (how["kind"], how["batch"]) == ("latency", 8)
+        return [(1e-9 * cost(network).flops ** 0.9, 0.0) for network in networks]
+
+    monkeypatch.setattr("scaling.measured_times.measured", measured)
+    out = tmp_path / "family"
+    grow = ["--growth", "2", "--objective", "latency", "--measure-batch", "8"]
+    assert run([*grow, "--phi", "0..2", "--out", str(out)]) == 0
+    members = json.loads((out / "family.json").read_text())["members"]
+    for member in members:
+        assert member["measured_latency"]["growth"] == pytest.approx(2 ** member["phi"], rel=0.05)
+    told = capsys.readouterr().out
+    assert "measured latency 2^phi" in told
+    assert re.search(r"\((3\.[89]|4\.[01])\dx\)", told)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +160,11 @@ def test_times_are_measured(tmp_path: Path) -> None:
         (["--coefficients", "no.json"], "--coefficients: no.json is no file"),
         (["--coefficients", "published", "--alpha", "1.2"], "--coefficients: leave it out"),
         (["--growth", "1"], "--growth: 1 is not allowed"),
+        (["--objective", "latency"], "--objective: latency needs --growth X"),
+        (
+            ["--growth", "2", "--objective", "latency", "--measure", "step_time"],
+            "--measure: step_time differs from --objective",
+        ),
         (["--growth", "2", "--tolerance", "0"], "--tolerance: 0 is not allowed"),
         (["--memory", "8G"], "--memory: phi 3 needs about 10.2 GB to train with a batch of 32"),
         (["--memory", "lots"], "--memory: 'lots' is not a size"),
