@@ -67,7 +67,10 @@ def _print_times(search: Search) -> None:
         return
     begun = plan.budget * expected_share(plan.asha, measuring.steps)
     repeats = plan.finalists * (plan.repeats - 1)
-    total = (begun + repeats) * each / workers
+    first = begun * each / workers
+    if settings["max_time"] is not None:
+        first = min(first, settings["max_time"] + each)  # what has begun goes on to its end
+    total = first + repeats * each / workers
     stopped = ", as most are stopped early" if plan.asha is not None else ""
     print(f"about {each:.0f} s a training (a network of median FLOPs was timed), {workers} at "
           f"once: about {minutes(total)} in all{stopped}, {repeats} further trainings of the "

@@ -1,0 +1,47 @@
+"""What a search says that it will take."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nas import opening
+from nas.asha import Asha
+from nas.evaluators.proxy import Proxy
+
+
+def test_early_stopping_trains_a_share_of_all_epochs() -> None:
+    assert opening.expected_share(None, 9) == 1
+    # 3 epochs of all, 6 of a third
+    assert opening.expected_share(Asha(9, first=3), 9) == pytest.approx((3 + 6 / 3) / 9)
+
+
+def told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **changed: Any
+) -> str:
+    monkeypatch.setattr(opening, "expected_seconds", lambda *args, **options: 60.0)
+    search = SimpleNamespace(
+        settings={"max_time": None, "address": None, "device": "cpu", **changed},
+        measuring=SimpleNamespace(kind=Proxy, steps=9), history=None,
+        plan=SimpleNamespace(budget=100, asha=None, finalists=3, repeats=3),
+        places=SimpleNamespace(workers=2, cpus=1.0),
+    )  # fmt: skip
+    opening._print_times(search)  # type: ignore[arg-type]
+    return capsys.readouterr().err
+
+
+def test_the_whole_time_is_that_of_all_trainings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "about 53 min in all, 6 further trainings" in told(monkeypatch, capsys)
+
+
+def test_the_whole_time_is_within_the_limit_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = told(monkeypatch, capsys, max_time=1200.0)
+    assert "no new network begins after 20 min" in text
+    assert "about 24 min in all" in text
+    assert "about 53 min in all" in told(monkeypatch, capsys, max_time=36000.0)
