@@ -28,7 +28,7 @@ from scaling.grid_command import FIGURE, RECORD, run
 from train.files import write_json
 
 NAME = "scaling_cifar10"
-CANDIDATES, SEEDS, FIDELITY = 9, 3, "epochs=6,share=0.15"
+CANDIDATES, SEEDS, FIDELITY = 7, 3, "epochs=6,share=0.15"
 BASES = ("found", "efficientnet_b0", "mobilenet_v2")
 
 

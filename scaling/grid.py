@@ -209,22 +209,29 @@ def _controls(
 
 
 def spread(found: Sequence[Candidate], count: int) -> list[Candidate]:
-    """So many of the candidates, as far apart as can be by their shares, and all controls."""
+    """So many of the candidates, as far from each other and from the controls as can be by their
+    shares, and all controls."""
     free = [each for each in found if not each.is_control]
-    chosen = far_apart(np.array([shares(each) for each in free]), count)
-    return [*(free[index] for index in chosen), *(each for each in found if each.is_control)]
+    controls = [each for each in found if each.is_control]
+    taken = [shares(each) for each in controls]
+    chosen = far_apart(np.array([shares(each) for each in free]), count, taken=taken)
+    return [*(free[index] for index in chosen), *controls]
 
 
-def far_apart(places: np.ndarray, count: int) -> list[int]:
+def far_apart(
+    places: np.ndarray, count: int, *, taken: Sequence[Sequence[float]] = ()
+) -> list[int]:
     """At most `count` of the places [n, k], as far apart as can be, in their order.
 
-    The first is the one nearest to the middle; each next is the one furthest from all chosen.
+    The first is the one nearest to the middle; each next is the one furthest from all chosen, and
+    from the places that are `taken`.
     """
     if len(places) <= count:
         return list(range(len(places)))
     chosen = [int(((places - places.mean(0)) ** 2).sum(1).argmin())]
     while len(chosen) < count:
-        gaps = ((places[:, None] - places[chosen][None]) ** 2).sum(2).min(1)
+        others = np.array([*places[chosen], *taken])
+        gaps = ((places[:, None] - others[None]) ** 2).sum(2).min(1)
         gaps[chosen] = -1
         chosen.append(int(gaps.argmax()))
     return sorted(chosen)

@@ -83,6 +83,11 @@ def test_the_papers_coefficients_are_among_them() -> None:
     assert "(1.2, 1.1, 1.15)" in [str(each) for each in grid(B0)]
 
 
+def apart(places: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Distances [n, m] of places [n, k] from others [m, k]."""
+    return np.sqrt(((places[:, None] - others[None]) ** 2).sum(2))
+
+
 def test_spread_covers_the_triangle() -> None:
     found = candidates(B0)
     chosen = spread(found, 10)
@@ -90,9 +95,9 @@ def test_spread_covers_the_triangle() -> None:
     assert sum(each.is_control for each in chosen) == 3
     assert {*chosen} <= {*found}
     places = np.array([shares(each) for each in found if not each.is_control])
-    few = np.array([shares(each) for each in chosen if not each.is_control])
-    gaps = np.sqrt(((places[:, None] - few[None]) ** 2).sum(2)).min(1)
-    assert gaps.max() < 0.35
+    trained = np.array([shares(each) for each in chosen])
+    assert apart(places, trained).min(1).max() < 0.35
+    assert apart(trained[:10], trained[10:]).min() > 0.2  # none repeats a control
     assert places.sum(1) == pytest.approx(1.0)
 
 
