@@ -27,16 +27,16 @@ from typing import Any
 import numpy as np
 
 from experiments.arms import one_line_interrupt
+from experiments.baseline_options import STEPS, identity, parsed, search_words
 from experiments.baseline_report import write_report
 from experiments.common import one_line_errors
-from nas.units import parse_quantity, parse_seconds
+from scaling.grid_command import PROXY_SIDE
 from search_spaces.architecture import Architecture
 from train.files import circumstances, write_json
 from train.parser import python_command
 
 RECORD = "baseline.json"
 BATCH = 32  # of the steps that are timed
-STEPS = ("search", "finalists", "grid", "family", "train")
 
 
 class Chain:
@@ -54,7 +54,7 @@ class Chain:
             return {}
         try:
             known = json.loads(path.read_text())
-            asked, there = _identity(self.args), known["settings"]
+            asked, there = identity(self.args), known["settings"]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"{path} is not the record of a baseline") from None
         other = [name for name in asked if asked[name] != there.get(name)]
@@ -68,7 +68,7 @@ class Chain:
     def write(self, status: str) -> None:
         """baseline.json, with what is known by now."""
         write_json(self.folder / RECORD, {
-            "status": status, "partial": status != "finished", "settings": _identity(self.args),
+            "status": status, "partial": status != "finished", "settings": identity(self.args),
             "skipped": self.args.skip, "costs": self.costs, "commands": self.commands,
             **circumstances(("numpy", "torch", "optuna", "ray")),
         })  # fmt: skip
@@ -95,14 +95,12 @@ class Chain:
         self.write("running")
         if code == 130:
             raise KeyboardInterrupt
+        if code == 2:  # what was asked for, not what happened
+            if not any((self.folder / step).exists() for step in STEPS):
+                (self.folder / RECORD).unlink()  # the folder may be of another baseline yet
+            raise ValueError(f"{name}: the step was refused, for the reason above")
         if code or not is_over(folder):
             raise ValueError(f"{name}: the step failed; see above, and run the same command again")
-
-
-def _identity(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("data", "target_flops", "space", "budget", "finalists", "growth", "phi", "seeds",
-             "fidelity", "candidates", "changes")  # fmt: skip
-    return {name: getattr(args, name) for name in names}
 
 
 def _says(file: str, *statuses: str) -> Callable[[Path], bool]:
@@ -118,17 +116,12 @@ def _says(file: str, *statuses: str) -> Callable[[Path], bool]:
 def search(chain: Chain) -> None:
     """A network for the target, by training on the data."""
     args, folder = chain.args, chain.folder / "search"
-    words = [
-        "nas.search", "--evaluator", "proxy", "--data", args.data, "--space", args.space,
-        "--target-flops", args.target_flops, "--reward", "feasible", "--budget", str(args.budget),
-        "--finalists", "0", "--out", str(folder), *_how(args),
-    ]  # fmt: skip
-    if args.fidelity:
-        words += ["--fidelity", args.fidelity]
+    words = ["nas.search", *search_words(args), "--out", str(folder), *_how(args)]
     if args.max_time:
         words += ["--max-time", args.max_time]
     over = _says("search.json", "finished", "out of time", "exhausted")
-    chain.step("search", over, words, ["nas.search", "--resume", "--out", str(folder)])
+    go_on = ["nas.search", "--resume", "--out", str(folder), *_how(args)]
+    chain.step("search", over, words, go_on)
 
 
 def finalists(chain: Chain) -> None:
@@ -138,6 +131,8 @@ def finalists(chain: Chain) -> None:
     if "finalists" not in args.skip:
         folder.mkdir(exist_ok=True)
         if not networks.exists():
+            if not (chain.folder / "search" / "search.json").exists():
+                raise ValueError("--skip search: there is no earlier search in --out")
             write_json_list(networks, best_networks(chain.folder / "search", args.finalists))
     words = [
         "train.ray_tune", "--architectures", str(networks), "--data", args.data, "--recipe",
@@ -223,10 +218,10 @@ def grid(chain: Chain) -> None:
     words = [
         "scaling.grid", "--base", base_of(chain), "--data", args.data, "--growth",
         str(args.growth), "--seeds", str(args.seeds), "--candidates", str(args.candidates),
-        "--out", str(folder), *_how(args),
+        "--fidelity", args.fidelity, *_changes(args), "--out", str(folder), *_how(args),
     ]  # fmt: skip
-    if args.fidelity:
-        words += ["--fidelity", args.fidelity]
+    if args.resolution:
+        words += ["--proxy-resolution", str(min(args.resolution, PROXY_SIDE))]
     go_on = ["scaling.grid", "--resume", "--out", str(folder), *_how(args)]
     chain.step("grid", _says("grid.json", "finished"), words, go_on)
 
@@ -239,6 +234,8 @@ def family(chain: Chain) -> None:
         args.phi, "--recipe", "proxy", "--measure", "step_time", "--measure-batch", str(BATCH),
         "--measure-threads", "1", "--out", str(folder),
     ]  # fmt: skip
+    if args.device:
+        words += ["--device", args.device]
     chosen = chain.folder / "grid" / "grid.json"
     wanted = None
     if _says("grid.json", "finished")(chosen.parent):
@@ -291,7 +288,7 @@ def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[
     from train.survey import survey
 
     recipe = change(preset("proxy"), args.changes)
-    images = survey(args.data, minival=recipe.minival).train
+    images = survey(args.data, minival=recipe.minival, root=args.data_root).train
     left, names = args.train_seconds, []
     for member in members:
         each = member["measured_step_time"]["seconds"] / BATCH * images * recipe.epochs
@@ -306,84 +303,51 @@ def _trainer(args: argparse.Namespace) -> list[str]:
     """How train.ray_tune runs."""
     words = [] if args.workers is None else ["--max-concurrent", str(args.workers)]
     words += [] if args.address is None else ["--address", args.address]
-    for text in args.changes:
-        words += ["--set", text]
-    return words
+    words += [] if args.gpus is None else ["--gpus-per-trial", f"{args.gpus:g}"]
+    return [*words, *_changes(args), *_root(args)]
+
+
+def _changes(args: argparse.Namespace) -> list[str]:
+    return [word for text in args.changes for word in ("--set", text)]
+
+
+def _root(args: argparse.Namespace) -> list[str]:
+    return [] if args.data_root is None else ["--data-root", args.data_root]
 
 
 def _how(args: argparse.Namespace) -> list[str]:
     """How searches and grids run."""
     words = [] if args.workers is None else ["--workers", str(args.workers)]
-    if args.device:
-        words += ["--device", args.device]
-    return words + ([] if args.address is None else ["--address", args.address])
+    words += [] if args.device is None else ["--device", args.device]
+    words += [] if args.gpus is None else ["--gpus", f"{args.gpus:g}"]
+    words += [] if args.address is None else ["--address", args.address]
+    return [*words, *_root(args)]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.new_baseline", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add = parser.add_argument
-    add("--data", required=True, metavar="DATA", help="as in train.run")
-    add("--target-flops", required=True, metavar="SIZE", help="of the baseline, e.g. 4M")
-    add("--out", type=Path, required=True, metavar="DIR")
-    add("--space", default="compact")
-    add("--budget", type=int, default=60, metavar="N", help="networks to search through")
-    add("--max-time", metavar="TIME", help="no new network begins after that, e.g. 2400s")
-    add("--fidelity", metavar="TEXT", help="of the trainings of search and grid")
-    add("--finalists", type=int, default=3, metavar="N")
-    add("--candidates", type=int, default=9, metavar="N", help="of the grid")
-    add("--seeds", type=int, default=3, metavar="N")
-    add("--growth", type=float, default=2.0, metavar="X", help="of cost from member to member")
-    add("--phi", default="0..2", metavar="PHI", help="members (default 0..2)")
-    add("--train-time", default="3600s", metavar="TIME", help="for the members' trainings together")
-    add("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE",
-        help="of the recipe of finalists and members")  # fmt: skip
-    add("--skip", action="append", default=[], choices=STEPS, help="leave a step out (repeatable)")
-    add("--workers", type=int, metavar="N")
-    add("--address", metavar="HOST:PORT")
-    add("--device", metavar="NAME")
-    return parser
-
-
-def _check(args: argparse.Namespace) -> None:
-    """ValueError for whatever a step would complain of, before the first one begins."""
-    from nas.evaluators.proxy import Fidelity
-    from nas.settings import absolute
-    from scaling.family_command import phis_of
-    from search_spaces.catalog import SPACES, one_of
-    from train.recipe import change, preset
-
-    args.data = absolute(args.data)
-    args.train_seconds = parse_seconds(args.train_time, what="--train-time")
-    parse_quantity(args.target_flops, what="--target-flops")
-    if args.max_time is not None:
-        parse_seconds(args.max_time, what="--max-time")
-    one_of("space", args.space, SPACES)
-    phis_of([args.phi])
-    recipe = change(preset("proxy"), args.changes)
-    if not recipe.minival:
-        raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
-    Fidelity.parse(args.fidelity or "", epochs=recipe.epochs)
-    for name, least in (("budget", 1), ("finalists", 1), ("candidates", 4), ("seeds", 1),
-                        ("workers", 1)):  # fmt: skip
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise ValueError(f"--{name}: {value} is not allowed; use {least} or more")
-    if not 1 < args.growth <= 10:
-        raise ValueError(f"--growth: {args.growth:g} is not allowed; use above 1, up to 10")
-    from train.survey import survey
-
-    survey(args.data, minival=recipe.minival)
+def plan(args: argparse.Namespace) -> str:
+    """What will be done, in a few lines."""
+    seeds = f"{args.seeds} seed{'s' if args.seeds > 1 else ''}"
+    what = {
+        "search": f"up to {args.budget} networks of space {args.space} within {args.target_flops} "
+                  f"FLOPs, by trainings of {args.fidelity}",
+        "finalists": f"the best {args.finalists}, {seeds} each, by the whole recipe",
+        "grid": f"{args.candidates} ways to grow and 3 controls, {seeds} each, by trainings of "
+                f"{args.fidelity}",
+        "family": f"members {args.phi}, each step {args.growth:g} times the FLOPs; timed here",
+        "train": f"the members whose trainings fit into {args.train_time} together",
+    }  # fmt: skip
+    shown = [f"  {name:10s}{'left out' if name in args.skip else what[name]}" for name in STEPS]
+    return "\n".join([*shown, f"results go to {args.out}/; each step says what time it takes"])
 
 
 def main() -> None:
     """All steps, then the page."""
-    args = _parser().parse_args()
-    _check(args)
-    args.out.mkdir(parents=True, exist_ok=True)
+    args = parsed()
     chain = Chain(args)
+    print(plan(args), file=sys.stderr, flush=True)
+    if args.dry_run:
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
     chain.write("running")
     with one_line_interrupt():
         for step in (search, finalists, grid, family, train):

@@ -15,14 +15,14 @@ from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import REWARDS, Objective
 from nas.search import search
-from nas.settings import checked, complete, resumed
+from nas.settings import check_measuring, checked, complete, resumed
 from nas.strategies.base import Strategy
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.space import SearchSpace
 from train.parser import Parser
 
-EPILOG = """sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s.
-The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front
+EPILOG = """sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s, 30min or
+2h. The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front
 of accuracy and cost), history.parquet (everything evaluated) and search.json (settings); of a
 search by measurement also study.db, which optuna-dashboard shows."""
 
@@ -31,7 +31,7 @@ def run(argv: list[str] | None = None) -> int:
     """The whole command; its exit code: 0, 1 for a search that failed, 2 for a user's mistake,
     130 for Ctrl-C."""
     try:
-        return _run(vars(_parser().parse_args(argv)))
+        return _run(given_by(argv))
     except ValueError as error:
         print(f"nas.search: {error}", file=sys.stderr)
         return 2
@@ -41,6 +41,11 @@ def run(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("nas.search: interrupted; nothing was found yet", file=sys.stderr)
         return 130
+
+
+def given_by(argv: list[str] | None) -> dict[str, Any]:
+    """The arguments that were given, as text; ValueError for what is none."""
+    return vars(_parser().parse_args(argv))
 
 
 def _parser() -> Parser:
@@ -70,7 +75,8 @@ def _add_what(add: Callable[..., Any]) -> None:
     add("--exponent", type=float, metavar="W", help="w of the reward (default -0.07; hard -1)")
     add("--also", metavar="COST:REFERENCE:EXPONENT", action="append", help="a further factor of "
         "the reward, e.g. params:7M:-0.05 (repeatable)")  # fmt: skip
-    add("--space", metavar="|".join(SPACES), help="default efficientnet; with --data compact")
+    add("--space", metavar="|".join(SPACES), help="default efficientnet; compact "
+        "where images are trained on")  # fmt: skip
     add("--resolution", type=int, metavar="PX", help="input side (default 224, or the data's)")
     add("--classes", type=int, metavar="N", help="default 1000, or the data's")
     add("--width", type=float, metavar="X", help="multiplies all channels (default 1.0)")
@@ -110,7 +116,7 @@ def _add_measuring(add: Callable[..., Any]) -> None:
     add("--device", metavar="NAME", help="auto (default), cpu or cuda")
     add("--address", metavar="HOST:PORT", help="a Ray cluster; auto: the one of this machine")
     add("--timeout", metavar="TIME", help="a training that takes longer fails")
-    add("--max-time", metavar="TIME", help="no new network begins after that, e.g. 3600s")
+    add("--max-time", metavar="TIME", help="no new network begins after that, e.g. 2h")
     add("--max-failures", type=float, metavar="SHARE", help="stop where more fail (default 0.5)")
     add("--cache", metavar="DIR|off", help="results shared by all searches "
         "(default ~/.cache/vision-baseline-search/results)")  # fmt: skip
@@ -142,6 +148,7 @@ def _run(given: dict[str, Any]) -> int:
 
         before = outcome if resume else None
         return run_by_measurement(settings, out, known=before, started=started)
+    check_measuring(given, settings["evaluator"])
     the_space, objective, strategy, evaluator = _parts(settings, Path(out) if resume else None)
     folder = Path(out) if resume else record.new_folder(out)
     evaluated = int(outcome.get("evaluated", 0))

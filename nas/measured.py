@@ -27,6 +27,7 @@ from nas.strategies.predictor import Predictor
 from nas.workers import OnCluster
 from search_spaces.catalog import one_of
 from search_spaces.staged import StagedSpace
+from train.parser import check_device
 from train.recipe import Recipe, change, preset
 from train.survey import Survey, survey
 
@@ -81,6 +82,7 @@ def prepare(settings: dict[str, Any]) -> tuple[Measuring, StagedSpace]:
     )  # fmt: skip
     settings.update(space.settings, space=space.name)
     one_of("scheduler", settings["scheduler"], ("asha", "fifo"))
+    check_device(settings["device"], local=settings["address"] is None)
     if settings["evaluator"] == "zero-cost":
         from nas.evaluators.zero_cost import ZeroCost
 

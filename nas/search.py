@@ -153,9 +153,14 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
     for name, largest in objective.all_limits:
         low, high = space.cost_range(name)
         if largest < low:
+            side = space.settings.get("resolution")
+            where, hint = "", "allow more"
+            if side is not None and name != "params":
+                where, hint = f" at {side} px", "allow more, or lower --resolution"
             raise ValueError(
                 f"{name}: a limit of {_shown(name, largest)} is below what space {space.name!r} "
-                f"can do; its {name} range from {_shown(name, low)} to {_shown(name, high)}"
+                f"can do{where}; its {name} range from {_shown(name, low)} to "
+                f"{_shown(name, high)}; {hint}"
             )
 
 

@@ -30,7 +30,7 @@ class Setting(NamedTuple):
     later: bool = False
 
 
-SETTINGS: dict[str, Setting] = {
+AIMS: dict[str, Setting] = {
     "target_flops": Setting(None, NUMBER),
     "target_latency": Setting(None, NUMBER),
     "target_step_time": Setting(None, NUMBER),
@@ -54,7 +54,10 @@ SETTINGS: dict[str, Setting] = {
     "over_target": Setting("forbid"),
     "budget": Setting(None, int, later=True),
     "seed": Setting(0, int),
-    # of searches by measurement
+}
+
+# of searches by measurement only
+MEASURING: dict[str, Setting] = {
     "data": Setting(None, later=True),
     "data_root": Setting(None, later=True),
     "recipe": Setting("proxy"),
@@ -79,6 +82,8 @@ SETTINGS: dict[str, Setting] = {
     "storage": Setting(None, later=True),
     "study": Setting("search", later=True),
 }
+
+SETTINGS = {**AIMS, **MEASURING}
 
 # found out when the search begins, and checked when it goes on
 DIGESTS = ("table_sha256", "data_sha256", "times_sha256")
@@ -161,6 +166,16 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
             f"give the other as {option(second.replace('target', 'max'))}"
         )
     return settings
+
+
+def check_measuring(given: Mapping[str, Any], evaluator: str) -> None:
+    """ValueError where something is asked of an evaluator that trains nothing."""
+    for name in given:
+        if name in MEASURING:
+            raise ValueError(
+                f"{option(name)}: evaluator {evaluator!r} trains nothing; add --evaluator proxy, "
+                f"or leave {option(name)} out"
+            )
 
 
 def resumed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:

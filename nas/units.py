@@ -1,4 +1,4 @@
-"""Numbers as users write and read them: 400M, 0.4G, 4e8; 20ms, 1.5s, 250us."""
+"""Numbers as users write and read them: 400M, 0.4G, 4e8; 250us, 20ms, 1.5s, 30min, 2h."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 
 _FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
-_SECONDS = {"us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0}
+_SECONDS = {"us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def parse_quantity(text: str, *, what: str = "quantity") -> float:
@@ -32,14 +32,14 @@ def short(value: float) -> str:
 
 
 def parse_seconds(text: str, *, what: str = "time") -> float:
-    """The seconds a text like 20ms, 1.5s or 250us stands for; ValueError unless > 0.
+    """The seconds a text like 250us, 20ms, 1.5s, 30min or 2h stands for; ValueError unless > 0.
 
     A number without its unit is refused: it could be meant in seconds or in milliseconds.
     """
-    hint = "write it like 20ms, 1.5s or 250us"
+    hint = "write it like 20ms, 1.5s, 30min or 2h"
     text = text.replace("\u03bc", "\u00b5")  # Greek mu, and the sign for micro
     match = re.fullmatch(
-        r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(us|\u00b5s|ms|s)\s*", text, re.IGNORECASE
+        r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(us|\u00b5s|ms|s|min|h)\s*", text, re.IGNORECASE
     )
     try:
         value = float(match[1]) * _SECONDS[match[2].lower()] if match else math.nan

@@ -46,7 +46,7 @@ def _parser() -> Parser:
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     add = parser.add_argument
-    add("--base", metavar="NETWORK", default="efficientnet_b0", help="default efficientnet_b0")
+    add("--base", metavar="NETWORK", help="default: the grid's, or efficientnet_b0")
     add("--coefficients", metavar="FACTORS", help="published, or a file of scaling.grid")
     for name, letter in (("alpha", "depth"), ("beta", "width"), ("gamma", "resolution")):
         add(f"--{name}", type=float, metavar="X", help=f"{letter} is multiplied by X^phi")
@@ -75,7 +75,7 @@ def _parser() -> Parser:
         "predict the members' times where it has their blocks")  # fmt: skip
     add("--measure", choices=("latency", "step_time"), help="measure the members' times here, with "
         "a batch of --measure-batch")  # fmt: skip
-    add("--measure-batch", type=int, default=1, metavar="N", help="default 1")
+    add("--measure-batch", type=int, metavar="N", help="default 1 for latency, 32 for step_time")
     add("--measure-threads", type=int, metavar="N", help="of a CPU (default: all processors)")
     add("--device", default="auto", metavar="NAME", help="of --measure: auto, cpu, cuda, cuda:N")
     add("--out", metavar="DIR", help="folder for the results (default: a new runs/family-N)")
@@ -83,8 +83,9 @@ def _parser() -> Parser:
 
 
 def _run(args: argparse.Namespace) -> int:
-    base = load(args.base)
     coefficients = _coefficients(args)
+    args.base = args.base or "efficientnet_b0"
+    base = load(args.base)
     phis = phis_of(args.phi)
     rules = rules_of(args)
     memory = None if args.memory is None else parse_quantity(args.memory, what="--memory")
@@ -118,6 +119,8 @@ def _check_objective(args: argparse.Namespace) -> None:
         raise ValueError(f"--measure: {args.measure} differs from --objective; leave it out")
     if seconds:
         args.measure = args.objective
+    if args.measure_batch is None:
+        args.measure_batch = 32 if args.measure == "step_time" else 1
     if args.tolerance is None:
         args.tolerance = SECONDS_TOLERANCE if seconds else TOLERANCE
     if not 0 < args.tolerance < 1:
@@ -135,16 +138,31 @@ def _coefficients(args: argparse.Namespace) -> Coefficients | None:
         return Coefficients(alpha, beta, gamma)
     if args.coefficients in (None, "published"):
         return None
-    return read_coefficients(Path(args.coefficients))
+    coefficients, grown = read_grid(Path(args.coefficients))
+    if args.base is None:
+        args.base = grown
+    elif not _same_network(args.base, grown):
+        print(f"--base: these coefficients are of a grid of {grown}, not of {args.base}",
+              file=sys.stderr)  # fmt: skip
+    return coefficients
 
 
-def read_coefficients(path: Path) -> Coefficients:
-    """The coefficients that a grid chose; ValueError where the file is none of a grid's."""
+def _same_network(name: str, other: str) -> bool:
+    return name == other or Path(name).resolve() == Path(other)
+
+
+def read_grid(path: Path) -> tuple[Coefficients, str]:
+    """The coefficients that a grid chose, and its base; ValueError where the file is none of a
+    finished grid's."""
     if not path.is_file():
         raise ValueError(f"--coefficients: {path} is no file; use published, or a grid.json")
     try:
-        chosen = json.loads(path.read_text())["outcome"]["chosen"]
-        return Coefficients(chosen["alpha"], chosen["beta"], chosen["gamma"])
+        known = json.loads(path.read_text())
+        if known["status"] != "finished" and "chosen" not in known["outcome"]:
+            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume goes on")
+        chosen = known["outcome"]["chosen"]
+        found = Coefficients(chosen["alpha"], chosen["beta"], chosen["gamma"])
+        return found, str(known["settings"]["base"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = str(error).splitlines()[0][:120]
         raise ValueError(f"--coefficients: {path} holds no grid's choice ({reason})") from None

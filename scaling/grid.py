@@ -252,10 +252,13 @@ def _shares(real: Factors) -> tuple[float, float, float]:
 def proxy_base(
     base: Architecture, *, classes: int | None = None, width: float | None = None,
     resolution: int | None = None, small_images: bool = False, flops: float | None = None,
+    narrowest: float | None = None,
 ) -> Architecture:  # fmt: skip
     """The base made small enough to be trained many times.
 
     width       of its channels; None: as wide as `flops` allow, in steps of 0.01.
+    narrowest   width below which it is not narrowed, whatever it costs then; None: as far as the
+                flops need, and a ValueError where they cannot be met.
     resolution  side of its input in pixels; None: its own.
     small_images  whether it gets the form for small images (`search_spaces.scale`).
 
@@ -272,11 +275,12 @@ def proxy_base(
         return small
     for hundredth in range(99, 4, -1):
         narrow = scale(small, width=hundredth / 100)
-        if cost(narrow).flops <= flops:
+        if cost(narrow).flops <= flops or (narrowest and hundredth <= 100 * narrowest):
             return narrow
     raise ValueError(
-        f"proxy: the base cannot be narrowed to {flops / 1e6:.3g}M FLOPs at {side} px; use a "
-        "larger --proxy-flops or a smaller --proxy-resolution"
+        f"proxy: the base cannot be narrowed to {flops / 1e6:.3g}M FLOPs at {side} px, where its "
+        f"narrowest form costs {cost(narrow).flops / 1e6:.3g}M; use a larger --proxy-flops or a "
+        "smaller --proxy-resolution"
     )
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from nas.measured import Measuring
     from scaling.trainings import Result
 
-FIDELITY = "epochs=8,share=0.2"
-PROXY_FLOPS = 3e6
+# of the proxy where nobody asks for another: its FLOPs, but no narrower than that, and its side
+PROXY_FLOPS, NARROWEST, PROXY_SIDE = 3e6, 0.15, 96
 # channels are multiples of 8, or of FINE where a stage has fewer than NARROW: eights would leave
 # such a stage as it is for most widths
 NARROW, FINE = 16, 2
@@ -40,8 +40,8 @@ family. --resume --out DIR goes on with what is missing; with more --seeds it ad
 DEFAULTS: dict[str, Any] = {
     "base": "efficientnet_b0", "data": "cifar10", "data_root": None, "growth": 2.0, "step": 0.05,
     "tolerance": 0.05, "candidates": 14, "seeds": 3, "objective": "flops", "rules": "compound",
-    "round_to": None, "proxy_width": None, "proxy_resolution": None, "proxy_flops": "3M",
-    "small_images": None, "recipe": "proxy", "changes": [], "fidelity": FIDELITY, "storage": None,
+    "round_to": None, "proxy_width": None, "proxy_resolution": None, "proxy_flops": None,
+    "small_images": None, "recipe": "proxy", "changes": [], "fidelity": None, "storage": None,
     "study": "grid", "measure_batch": 32, **HOW,
 }  # fmt: skip
 # what may be given anew when a grid goes on
@@ -79,13 +79,16 @@ def _parser() -> Parser:
     add("--round-to", type=int, metavar="N", help="channels are multiples of N (default 8, or "
         f"{FINE} where a stage of the proxy has fewer than {NARROW})")  # fmt: skip
     add("--proxy-width", type=float, metavar="X", help="of the proxy's channels over the base's")
-    add("--proxy-resolution", type=int, metavar="PX", help="of the proxy (default: the images')")
-    add("--proxy-flops", metavar="SIZE", help="the proxy is narrowed to that (default 3M)")
+    add("--proxy-resolution", type=int, metavar="PX", help="of the proxy (default: the images', "
+        f"at most {PROXY_SIDE})")  # fmt: skip
+    add("--proxy-flops", metavar="SIZE", help="the proxy is narrowed to that (default 3M, or "
+        f"{NARROWEST} of the width where that is more)")  # fmt: skip
     add("--small-images", action="store_true", help="fewer strides (default: up to 64 px)")
     add("--recipe", metavar="|".join(PRESETS), help="of the trainings (default proxy)")
     add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
         "the recipe (repeatable)")  # fmt: skip
-    add("--fidelity", metavar="TEXT", help=f"how much of it (default {FIDELITY})")
+    add("--fidelity", metavar="TEXT", help="how much of it, e.g. epochs=8,share=0.2 (default: by "
+        "the number of images)")  # fmt: skip
     add_how(add)
     add("--storage", metavar="URL", help="an Optuna storage, for several drivers")
     add("--study", metavar="NAME", help="in that storage (default grid)")
@@ -147,6 +150,8 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
         if not least <= settings[name] <= most:
             option = "--" + name.replace("_", "-")
             raise ValueError(f"{option}: {settings[name]} is not allowed; use {least} to {most}")
+    if settings["proxy_width"] and settings["proxy_flops"]:
+        raise ValueError("--proxy-flops: leave it out where --proxy-width is given")
     if settings["objective"] not in ("flops", "latency", "step_time"):
         raise ValueError(
             f"--objective: {settings['objective']!r} is unknown; use flops, latency or step_time"
@@ -183,12 +188,14 @@ def _proxy(settings: Mapping[str, Any], measuring: Measuring | None) -> Architec
     if measuring is not None:
         from nas.data_space import SMALL, fitting_side
 
-        side = side or fitting_side(measuring.data)
+        side = side or min(fitting_side(measuring.data), PROXY_SIDE)
         small = side <= SMALL if small is None else small
-        classes, flops = len(measuring.data.classes), settings["proxy_flops"]
+        classes = len(measuring.data.classes)
+        flops = settings["proxy_flops"] or PROXY_FLOPS
     return proxy_base(
         base, classes=classes, width=settings["proxy_width"], resolution=side,
         small_images=bool(small), flops=flops,
+        narrowest=None if settings["proxy_flops"] else NARROWEST,
     )  # fmt: skip
 
 

@@ -276,7 +276,11 @@ def _next(folder: Path, settings: Mapping[str, Any], outcome: Mapping[str, Any])
     """What to do next, as commands."""
     python, base = python_command(), shlex.quote(settings["base"])
     where = shlex.quote(str(folder / RECORD))
-    growth = f" --growth {settings['growth']:g}" if settings["objective"] == "flops" else ""
+    growth = f" --growth {settings['growth']:g}"
+    if settings["objective"] != "flops":
+        growth += (
+            f" --objective {settings['objective']} --measure-batch {settings['measure_batch']}"
+        )
     commands = [f"{python} -m scaling.family --base {base} --coefficients {where}{growth}"]
     more = outcome.get("surface", {}).get("more_seeds")
     if more:

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.evaluators.proxy import Fidelity
 from nas.settings import absolute
 from nas.stopped import LostCluster, StudyLost, TooManyFailures
 from nas.units import parse_seconds
+from train.parser import check_device
+from train.recipe import change, preset
 
 # how trainings run: their defaults, all of which may be given anew when a run goes on
 HOW: dict[str, Any] = {
@@ -26,7 +29,7 @@ def add_how(add: Callable[..., Any]) -> None:
     add("--gpus", type=float, metavar="X", help="GPUs of a training (default 1 if there are any)")
     add("--address", metavar="HOST:PORT", help="a Ray cluster, or auto")
     add("--device", metavar="NAME", help="auto (default), cpu, cuda or cuda:N")
-    add("--timeout", metavar="TIME", help="after which a training fails, e.g. 900s")
+    add("--timeout", metavar="TIME", help="after which a training fails, e.g. 15min")
     add("--max-failures", type=float, metavar="X", help="share that ends it (default 0.5)")
     add("--cache", metavar="DIR|off", help="of results that all commands share")
 
@@ -36,6 +39,9 @@ def checked_how(settings: dict[str, Any]) -> None:
     for name, least in (("workers", 1), ("cpus", 0), ("gpus", 0)):
         if settings[name] is not None and not settings[name] >= least:
             raise ValueError(f"--{name}: {settings[name]} is not allowed; use {least} or more")
+    recipe = change(preset(settings["recipe"]), settings["changes"])
+    Fidelity.parse(settings["fidelity"] or "", epochs=recipe.epochs)
+    check_device(settings["device"], local=settings["address"] is None)
     if not 0 < settings["max_failures"] <= 1:
         raise ValueError(
             f"--max-failures: {settings['max_failures']} is not allowed; use a share up to 1"

@@ -50,7 +50,7 @@ training_aware.png, and members/NAME.json, as large as V2-S, M and L. --resume -
 DEFAULTS: dict[str, Any] = {
     "data": "cifar10", "data_root": None, "budget": 60, "strategy": "predictor", "seed": 0,
     "w": W, "v": V, "max_step_time": None, "times": [], "width": 0.25, "resolution": None,
-    "recipe": "proxy", "changes": [], "fidelity": "epochs=8,share=0.2", "seeds": 3,
+    "recipe": "proxy", "changes": [], "fidelity": None, "seeds": 3,
     "members": ["s", "m", "l"], "max_time": None, **HOW,
 }  # fmt: skip
 LATER = ("data", "data_root", "budget", "seeds", "members", "max_time", *HOW)
@@ -91,11 +91,12 @@ def _parser() -> Parser:
     add("--recipe", metavar="NAME", help="of the trainings (default proxy)")
     add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
         "the recipe (repeatable)")  # fmt: skip
-    add("--fidelity", metavar="TEXT", help=f"how much of it (default {DEFAULTS['fidelity']})")
+    add("--fidelity", metavar="TEXT", help="how much of it, e.g. epochs=8,share=0.2 (default: by "
+        "the number of images)")  # fmt: skip
     add("--seeds", type=int, metavar="N", help="of the trainings that are compared (default 3)")
     add("--members", nargs="+", choices=("s", "m", "l", "xl"), help="of the family (default s m l)")
     add_how(add)
-    add("--max-time", metavar="TIME", help="no new network begins after that, e.g. 3600s")
+    add("--max-time", metavar="TIME", help="no new network begins after that, e.g. 2h")
     add("--out", metavar="DIR", help="folder for the results (default: a new runs/aware-N)")
     add("--resume", action="store_true", help="go on with what is in --out")
     return parser

@@ -37,6 +37,10 @@ from train.recipe import change, preset
 from train.survey import survey
 
 DECISION = "network"
+# a training of the usual fidelity: images of an epoch, of those so many for each class at least,
+# and of all epochs together; 8 epochs of a fifth of CIFAR-10
+IMAGES, OF_A_CLASS, SEEN = 9_000, 90, 72_000
+EPOCHS = (8, 60)  # least and most of it
 
 
 @dataclass(frozen=True)
@@ -88,15 +92,27 @@ class Result:
         }
 
 
-def measuring_of(settings: Mapping[str, Any]) -> Measuring:
-    """Data, recipe and fidelity of the trainings; ValueError for what does not go together."""
+def usual_fidelity(images: int, classes: int) -> Fidelity:
+    """How much of a training suits so many training images, where nobody asks for anything."""
+    share = min(1.0, math.ceil(1000 * max(IMAGES, OF_A_CLASS * classes) / images) / 1000)
+    least, most = EPOCHS
+    return Fidelity(min(most, max(least, round(SEEN / (share * images)))), share=share)
+
+
+def measuring_of(settings: dict[str, Any]) -> Measuring:
+    """Data, recipe and fidelity of the trainings; fills in a fidelity that was left open.
+
+    ValueError for what does not go together.
+    """
     recipe = change(preset(settings["recipe"]), settings["changes"])
     if not recipe.minival:
         raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
     data = survey(settings["data"], minival=recipe.minival, root=settings["data_root"])
     if len(data.classes) < 2:
         raise ValueError(f"data: {settings['data']} has one class; there is nothing to learn")
-    fidelity = Fidelity.parse(settings["fidelity"] or "", epochs=recipe.epochs)
+    if settings["fidelity"] is None:
+        settings["fidelity"] = str(usual_fidelity(data.train, len(data.classes)))
+    fidelity = Fidelity.parse(settings["fidelity"], epochs=recipe.epochs)
     return Measuring(Proxy, data, fitted(recipe, fidelity, images=data.train), fidelity)
 
 

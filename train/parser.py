@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -13,6 +14,19 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+
+def check_device(name: str, *, local: bool) -> None:
+    """ValueError for a device of no known kind, or one that is not there.
+
+    local  whether it is this machine's; a cluster's nodes know theirs.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(f"device: {name!r} is unknown; use auto, cpu, cuda or cuda:N")
+    if local and name.startswith("cuda"):
+        from train.distributed import pick_device
+
+        pick_device(name)
 
 
 def python_command() -> str:

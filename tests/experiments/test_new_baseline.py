@@ -68,6 +68,32 @@ def test_members_cost_what_was_asked_for(baseline: Path) -> None:
     assert best["seeds"] == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--target-flops", "1K"], "flops: a limit of 1,000 is below what space 'compact' can do"),
+        (["--set", "batch=128", "--fidelity", "share=0.5"], "fidelity: a share of 0.5 leaves"),
+        (["--set", "batch=999"], "images, less than the batch of 999"),
+        (["--skip", "search"], "--skip search: there is no earlier search in --out"),
+    ],
+)
+def test_what_a_later_step_would_refuse_is_told_first(
+    words: list[str], complaint: str, baseline: Path, tmp_path: Path
+) -> None:
+    done = chain(*words, "--out", str(tmp_path / "out"), place=baseline)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert not [*tmp_path.glob("out/*/*")]
+
+
+def test_a_dry_run_says_what_would_be_done(baseline: Path, tmp_path: Path) -> None:
+    done = chain("--dry-run", "--skip", "grid", "--out", str(tmp_path / "out"), place=baseline)
+    assert done.returncode == 0
+    assert "up to 4 networks of space compact within 1M FLOPs" in done.stderr
+    assert "grid      left out" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_baseline_in_the_same_folder_is_refused(baseline: Path) -> None:
     other = chain("--growth", "3", place=baseline)
     assert other.returncode == 2
@@ -123,6 +149,9 @@ def test_the_page_needs_nothing_beside_it(baseline: Path) -> None:
     [
         (["--target-flops", "lots"], "--target-flops: 'lots' is not a size"),
         (["--train-time", "60"], "--train-time: '60' is not a time"),
+        (["--skip", "serch"], "argument --skip: invalid choice: 'serch'"),
+        (["--budget", "0"], "--budget: 0 is not allowed"),
+        (["--device", "gpu"], "device: 'gpu' is unknown"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], complaint: str, tmp_path: Path) -> None:

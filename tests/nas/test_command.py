@@ -143,6 +143,8 @@ MISTAKES = {
     "over target": ([*QUICK, "--over-target", "maybe"], "known are forbid, allow"),
     "exponent": ([*QUICK, "--exponent", "0.07"], "exponent: 0.07 is not allowed"),
     "huge exponent": ([*QUICK, "--exponent=-500"], "exponent: -500.0 is not allowed"),
+    "images": ([*QUICK, "--data", "imagefolder:flowers"], "--data: evaluator 'surrogate' trains"),
+    "workers": ([*QUICK, "--workers", "2"], "--workers: evaluator 'surrogate' trains nothing"),
     "flag": ([*QUICK, "--sed", "1"], "unrecognized arguments: --sed 1"),
     "budget": ([*QUICK, "--budget", "0"], "--budget: '0' is not above 0"),
     "half a budget": ([*QUICK, "--budget", "0.5"], "is not a whole number"),

@@ -117,13 +117,21 @@ def test_short_numbers() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("20ms", 0.02), ("1.5s", 1.5), ("250us", 250e-6), ("250 \u00b5s", 250e-6), ("2e3 MS", 2.0)],
+    [
+        ("20ms", 0.02),
+        ("1.5s", 1.5),
+        ("250us", 250e-6),
+        ("250 \u00b5s", 250e-6),
+        ("2e3 MS", 2.0),
+        ("30min", 1800),
+        ("1.5 h", 5400),
+    ],
 )
 def test_times(text: str, value: float) -> None:
     assert parse_seconds(text) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("text", ["20", "ms", "", "0ms", "-1s", "1.2.3s", "nan s", "1e999s", "2h"])
+@pytest.mark.parametrize("text", ["20", "ms", "", "0ms", "-1s", "1.2.3s", "nan s", "1e999s", "2m"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(ValueError, match=r"--target-latency: .*write it like 20ms"):
         parse_seconds(text, what="--target-latency")

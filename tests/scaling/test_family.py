@@ -93,14 +93,34 @@ def test_the_command_writes_members_that_others_read(
     assert cost(load(str(out / "members" / "phi3.json"))).flops == flops[3]
 
 
-def test_a_grids_choice_grows_the_family(tmp_path: Path) -> None:
-    chosen = {"outcome": {"chosen": {"alpha": 1.3, "beta": 1.05, "gamma": 1.1}}}
-    (tmp_path / "grid.json").write_text(json.dumps(chosen))
+def test_a_grids_choice_grows_the_family(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {
+        "status": "finished", "settings": {"base": "mobilenet_v2"},
+        "outcome": {"chosen": {"alpha": 1.3, "beta": 1.05, "gamma": 1.1}},
+    }  # fmt: skip
+    (tmp_path / "grid.json").write_text(json.dumps(known))
     out = tmp_path / "family"
-    given = ["--coefficients", str(tmp_path / "grid.json"), "--phi", "1", "--out", str(out)]
-    assert run(given) == 0
+    given = ["--coefficients", str(tmp_path / "grid.json"), "--phi", "0", "1"]
+    assert run([*given, "--out", str(out)]) == 0
     record = json.loads((out / "family.json").read_text())
     assert record["settings"]["coefficients"] == Coefficients(1.3, 1.05, 1.1).__dict__
+    assert record["members"][0]["flops"] == cost(zoo("mobilenet_v2")).flops  # the grid's base
+    assert capsys.readouterr().err == ""
+
+    assert run([*given, "--base", "mnasnet_a1", "--out", str(tmp_path / "other")]) == 0
+    told = capsys.readouterr().err
+    assert told == "--base: these coefficients are of a grid of mobilenet_v2, not of mnasnet_a1\n"
+
+
+def test_the_choice_of_an_unfinished_grid_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"status": "interrupted", "settings": {"base": "mobilenet_v2"}, "outcome": {}}
+    (tmp_path / "grid.json").write_text(json.dumps(known))
+    assert run(["--coefficients", str(tmp_path / "grid.json"), "--out", str(tmp_path / "x")]) == 2
+    assert "(the grid is interrupted; scaling.grid --resume goes on)" in capsys.readouterr().err
 
 
 def test_times_are_predicted_where_a_table_has_the_blocks(tmp_path: Path) -> None:

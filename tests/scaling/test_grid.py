@@ -21,6 +21,7 @@ from scaling.compound import Factors, Rules, grown
 from scaling.grid import AXES, candidates, grid, proxy_base, shares, spread
 from scaling.grid_command import run
 from scaling.grid_report import Record, read
+from scaling.trainings import usual_fidelity
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -140,6 +141,28 @@ def test_a_proxy_is_narrowed_to_its_flops() -> None:
         proxy_base(B0, resolution=32, flops=1e4)
     with pytest.raises(ValueError, match="resolution: vanishes"):
         proxy_base(B0, resolution=4)
+
+
+def test_a_proxy_is_no_narrower_than_asked_for() -> None:
+    least = proxy_base(B0, resolution=96, flops=3e6, narrowest=0.15)
+    assert cost(least).flops > 3e6
+    assert least == proxy_base(B0, resolution=96, width=0.15)
+    small = proxy_base(B0, resolution=32, flops=3e6, narrowest=0.15)
+    assert cost(small).flops <= 3e6
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "text"),
+    [
+        (45_000, 10, "epochs=8,share=0.2"),
+        (45_000, 100, "epochs=8,share=0.2"),
+        (1_268_000, 1000, "epochs=8,share=0.071"),
+        (3_300, 5, "epochs=22,share=1"),
+        (200, 2, "epochs=60,share=1"),
+    ],
+)
+def test_trainings_suit_the_number_of_images(images: int, classes: int, text: str) -> None:
+    assert str(usual_fidelity(images, classes)) == text
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +286,11 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown"),
         (["--resume"], "resume: which grid? give its folder as --out DIR"),
         (["--resume", "--out", "nowhere"], "resume: nowhere holds no grid"),
+        (["--recipe", "prox"], "recipe: 'prox' is unknown"),
+        (["--set", "foo=1"], "--set foo=1: a recipe has no field"),
+        (["--fidelity", "rubbish"], "fidelity: 'rubbish' is not understood"),
+        (["--device", "gpu"], "device: 'gpu' is unknown; use auto, cpu, cuda or cuda:N"),
+        (["--proxy-width", "0.5", "--proxy-flops", "1M"], "--proxy-flops: leave it out"),
         (["--growht", "2"], "unrecognized arguments: --growht 2"),
     ],
 )
