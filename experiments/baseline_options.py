@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas import settings as searches
-from nas.units import parse_seconds
+from nas.units import parse_quantity, parse_seconds
 from train.parser import Parser, check_device
 
 STEPS = ("search", "finalists", "grid", "family", "train")
@@ -88,6 +88,7 @@ def _check(args: argparse.Namespace) -> None:
     from scaling.family_command import phis_of
 
     args.data = searches.absolute(args.data)
+    parse_quantity(args.target_flops, what="--target-flops")
     args.train_seconds = parse_seconds(args.train_time, what="--train-time")
     if args.max_time is not None:
         parse_seconds(args.max_time, what="--max-time")
