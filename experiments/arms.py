@@ -92,6 +92,21 @@ def children() -> Iterator[Children]:
 
 
 @contextlib.contextmanager
+def signals_interrupt() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt with their number, as a terminal's Ctrl-C does."""
+    before = {
+        number: signal.signal(number, _leave)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN  # nohup
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def one_line_interrupt() -> Iterator[None]:
     """Ctrl-C ends the program with one line and exit code 130."""
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.baseline_networks import read_json, trained_members
 from nas.units import short, short_seconds
+from scaling.grid_report import noise_told
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -53,7 +54,7 @@ pre { background: #10151f; color: #e6edf3; padding: 12px; border-radius: 8px; ov
 
 def write_report(folder: Path, *, command: Sequence[str]) -> Path:
     """The page of the baseline in a folder; of steps that were left out it says so."""
-    known = _read(folder / "baseline.json") or {}
+    known = read_json(folder / "baseline.json") or {}
     network = _network(folder)
     sections = [
         _summary(folder, network), _search(folder), _stages(network), _grid(folder),
@@ -74,13 +75,8 @@ def write_report(folder: Path, *, command: Sequence[str]) -> Path:
     return path
 
 
-def _read(path: Path) -> Any:
-    """The content of a JSON file; None where there is none."""
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def _network(folder: Path) -> Architecture:
-    best = _read(folder / "best.json") or _read(folder / "search" / "best.json")
+    best = read_json(folder / "best.json") or read_json(folder / "search" / "best.json")
     return Architecture.from_dict(best["architecture"])
 
 
@@ -119,9 +115,12 @@ def _image(path: Path, caption: str) -> str:
 
 def _summary(folder: Path, network: Architecture) -> str:
     spent = cost(network)
-    best = _read(folder / "best.json") or _read(folder / "search" / "best.json")
+    best = read_json(folder / "best.json") or read_json(folder / "search" / "best.json")
+    accuracy = (f"{best['accuracy']:.2f}%", "of the held-out images it was chosen by")
+    if best.get("test_accuracy") is not None:
+        accuracy = (f"{best['test_accuracy']:.2f}%", "of the test images")
     cards = [
-        (f"{best['accuracy']:.2f}%", "of images held out"),
+        accuracy,
         (short(spent.flops), "FLOPs (multiply-adds)"), (short(spent.params), "params"),
         (f"{network.resolution} px", "input"),
         (str(sum(stage.layers for stage in network.stages)), "layers in stages"),
@@ -134,7 +133,7 @@ def _summary(folder: Path, network: Architecture) -> str:
 
 
 def _search(folder: Path) -> str:
-    record = _read(folder / "search" / "search.json")
+    record = read_json(folder / "search" / "search.json")
     if record is None:
         return _section("Search", _note("This step was left out."))
     import pandas
@@ -193,16 +192,14 @@ def _bar(colour: str, channels: int, text: str) -> str:
 
 
 def _grid(folder: Path) -> str:
-    record = _read(folder / "grid" / "grid.json")
+    record = read_json(folder / "grid" / "grid.json")
     if record is None or "chosen" not in record["outcome"]:
         return _section("How it should grow", _note("This step was left out."))
     outcome = record["outcome"]
     chosen = ", ".join(f"{name} {value:.3f}" for name, value in outcome["chosen"].items())
-    surface = outcome.get("surface", {})
-    hidden = ""
-    if surface.get("hidden_by_noise"):
-        hidden = (f" Noise hides the optimum: about {surface['more_seeds']} more seeds for each "
-                  "candidate would tell.")  # fmt: skip
+    surface = outcome.get("surface")
+    hidden = noise_told(surface) if surface else ""
+    hidden = f" {hidden[0].upper()}{hidden[1:]}." if hidden else ""
     rows = sorted(
         (row for row in record["candidates"] if row.get("mean") is not None),
         key=lambda row: -row["mean"],
@@ -225,43 +222,46 @@ def _grid(folder: Path) -> str:
 
 
 def _family(folder: Path) -> str:
-    record = _read(folder / "family" / "family.json")
+    record = read_json(folder / "family" / "family.json")
     if record is None:
         return _section("The family", _note("This step was left out."))
-    trained = {
-        Path(row["network"]).stem: row
-        for row in (_read(folder / "train" / "results.json") or {"trials": []})["trials"]
-    }
+    trained = trained_members(folder)
+    split = (
+        "test" if any(row.get("test_top1") is not None for row in trained.values()) else "minival"
+    )
     rows = []
     for member in record["members"]:
         row = trained.get(member["name"], {})
-        top1 = row.get("test_top1") or row.get("minival_top1")
+        top1 = row.get(f"{split}_top1")
         step = member.get("measured_step_time", {}).get("seconds")
         rows.append((
             member["name"], f"{member['resolution']} px", str(member["layers"]),
             f"{member['params']:,}", f"{member['flops']:,}", short(member["formula_flops"]),
             "-" if step is None else short_seconds(step), "-" if top1 is None else f"{top1:.2f}%",
         ))  # fmt: skip
-    heads = ("member", "input", "layers", "params", "FLOPs", "by formula", "step of 32", "top-1")
+    heads = ("member", "input", "layers", "params", "FLOPs", "by formula", "step of 32",
+             f"{split} top-1")  # fmt: skip
     parts = [_table(heads, rows)]
     points = [
         (member, trained[member["name"]]) for member in record["members"]
-        if (trained.get(member["name"], {}).get("minival_top1") is not None)
+        if (trained.get(member["name"], {}).get(f"{split}_top1") is not None)
     ]  # fmt: skip
     if points:
-        parts.append(_family_figures(points))
+        parts.append(_family_figures(points, split))
     return _section("The family", *parts)
 
 
-def _family_figures(points: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+def _family_figures(
+    points: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], split: str
+) -> str:
     """Accuracy against FLOPs and against time, beside or below each other as the page is wide."""
-    tops = [row.get("test_top1") or row["minival_top1"] for _, row in points]
+    tops = [row[f"{split}_top1"] for _, row in points]
     flops = [member["flops"] / 1e6 for member, _ in points]
     times = [1e3 * member.get("measured_step_time", {}).get("seconds", np.nan)
              for member, _ in points]  # fmt: skip
     drawn = [
-        _line(flops, tops, "FLOPs, in millions", "tab:blue"),
-        _line(times, tops, "milliseconds of a training step of 32 images", "tab:orange"),
+        _line(flops, tops, "FLOPs, in millions", split, "tab:blue"),
+        _line(times, tops, "milliseconds of a training step of 32 images", split, "tab:orange"),
     ]
     pictures = "".join(
         _picture(figure, f"Accuracy of the members that were trained against {what}.")
@@ -270,52 +270,63 @@ def _family_figures(points: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]
     return f'<div class="pair">{pictures}</div>'
 
 
-def _line(places: Sequence[float], tops: Sequence[float], label: str, colour: str) -> Any:
+def _line(
+    places: Sequence[float], tops: Sequence[float], label: str, split: str, colour: str
+) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6, 3.2), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(places, tops, "o-", c=colour)
-    axes.set(xlabel=label, ylabel="top-1 (%)")
+    axes.set(xlabel=label, ylabel=f"{split} top-1 (%)")
     axes.grid(alpha=0.3)
     return figure
 
 
 def _costs(folder: Path, known: Mapping[str, Any]) -> str:
-    trained = _training_seconds(folder)
-    rows, wall, inside = [], 0.0, 0.0
-    for name, spent in known.get("costs", {}).items():
-        wall += spent["wall_seconds"]
-        inside += trained.get(name, 0.0)
-        rows.append((name, f"{spent['wall_seconds'] / 60:.1f} min",
-                     f"{trained.get(name, 0.0) / 3600:.2f} h"))  # fmt: skip
-    rows.append(("all", f"{wall / 60:.1f} min", f"{inside / 3600:.2f} h"))
+    """Wall clock, what of the machine was held for it, and how much of that was measuring."""
+    measured = _measuring_seconds(folder, known)
+    held = {what: known.get(what, 0) for what in ("processors", "gpus")}
+    at_once = known.get("at_once")
+    total = {"wall_seconds": sum(cost["wall_seconds"] for cost in known.get("costs", {}).values())}
+    measured["all"] = sum(measured[name] for name in known.get("costs", {}))
+    rows = []
+    for name, spent in [*known.get("costs", {}).items(), ("all", total)]:
+        wall = spent["wall_seconds"]
+        share = min(1.0, measured[name] / (wall * at_once)) if at_once and wall else None
+        rows.append((
+            name, f"{wall / 60:.1f} min",
+            *(f"{wall * count / 3600:.2f} h" if count else "-" for count in held.values()),
+            f"{measured[name] / 3600:.2f} h", "-" if share is None else f"{share:.0%}",
+        ))  # fmt: skip
+    heads = ("step", "wall clock", "processor hours", "GPU hours", "measuring", "share")
     note = (
-        "Trainings: their seconds added up; each is on as many processors, or the share of a GPU, "
-        "as it was given (one processor unless asked for otherwise). Results that were known from "
-        "earlier trainings count as if they were trained again."
+        "Hours are those of all processors and GPUs of this machine while a step ran; nothing is "
+        "known of a cluster's. Measuring: the seconds of all trainings added up, and the timing of "
+        "the family; its share is of the trainings that could have run in that time. Results that "
+        "were known from earlier trainings count as if they were trained again."
     )
     skipped = known.get("skipped", [])
     if skipped:
         note += f" Left out: {', '.join(skipped)}."
-    return _section("What it cost", _table(("step", "wall clock", "in trainings"), rows),
-                    _note(note))  # fmt: skip
+    return _section("What it cost", _table(heads, rows), _note(note))
 
 
-def _training_seconds(folder: Path) -> dict[str, float]:
-    """Seconds inside trainings, by step."""
-    found = {}
+def _measuring_seconds(folder: Path, known: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds inside trainings, and of the family's timing while others waited, by step."""
+    timing = known.get("costs", {}).get("family", {"wall_seconds": 0.0})["wall_seconds"]
+    found = {"search": 0.0, "family": timing * known.get("at_once", 1)}
     history = folder / "search" / "history.parquet"
     if history.exists():
         import pandas
 
         seconds = pandas.read_parquet(history, columns=["seconds"])["seconds"]
         found["search"] = float(seconds.sum())
-    outcome = (_read(folder / "grid" / "grid.json") or {}).get("outcome", {})
+    outcome = (read_json(folder / "grid" / "grid.json") or {}).get("outcome", {})
     found["grid"] = float(outcome.get("training_seconds", 0.0))
-    for step, place in (("finalists", "finalists/runs"), ("train", "train")):
-        results = _read(folder / place / "results.json") or {"trials": []}
-        found[step] = float(sum(row["seconds"] for row in results["trials"]))
+    for step, places in (("finalists", "finalists/runs"), ("train", "train/*")):
+        results = [read_json(path) for path in folder.glob(f"{places}/results.json")]
+        found[step] = float(sum(row["seconds"] for one in results for row in one["trials"]))
     return found
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -24,9 +25,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from experiments.arms import one_line_interrupt
+from experiments.arms import one_line_interrupt, signals_interrupt
+from experiments.baseline_networks import (
+    BATCH,
+    affordable,
+    best_networks,
+    member_key,
+    trained_members,
+    winner,
+)
 from experiments.baseline_options import STEPS, identity, parsed, search_words
 from experiments.baseline_report import write_report
 from experiments.common import one_line_errors
@@ -36,7 +43,6 @@ from train.files import circumstances, write_json
 from train.parser import python_command
 
 RECORD = "baseline.json"
-BATCH = 32  # of the steps that are timed
 
 
 class Chain:
@@ -47,6 +53,7 @@ class Chain:
         known = self._known()
         self.costs: dict[str, dict[str, Any]] = known.get("costs", {})
         self.commands: dict[str, list[str]] = known.get("commands", {})
+        self.bases: dict[str, str] = known.get("bases", {})  # keys of the networks that grow
 
     def _known(self) -> dict[str, Any]:
         path = self.folder / RECORD
@@ -70,26 +77,47 @@ class Chain:
         write_json(self.folder / RECORD, {
             "status": status, "partial": status != "finished", "settings": identity(self.args),
             "skipped": self.args.skip, "costs": self.costs, "commands": self.commands,
+            "bases": self.bases, **places(self.args),
             **circumstances(("numpy", "torch", "optuna", "ray")),
         })  # fmt: skip
 
+    def settle(self, name: str, base: str) -> None:
+        """See to it that a step's folder is of this network: what was made of another one goes
+        aside, and comes back with it."""
+        folder, before = self.folder / name, self.bases.get(name, base)
+        if name in self.args.skip:
+            return
+        if before != base:
+            for there, place in ((folder, f"{name}-of-{before}"), (f"{name}-of-{base}", name)):
+                if (self.folder / there).exists():
+                    (self.folder / there).rename(self.folder / place)
+        self.bases[name] = base
+
     def step(
-        self, name: str, is_over: Callable[[Path], bool], begin: list[str], go_on: list[str]
-    ) -> None:
-        """Run a step's command, unless it is over or left out; ValueError where it fails."""
-        folder = self.folder / name
+        self, name: str, is_over: Callable[[Path], bool], begin: list[str], go_on: list[str],
+        *, folder: Path | None = None,
+    ) -> None:  # fmt: skip
+        """Run a step's command, unless it is over or left out; ValueError where it fails.
+
+        folder  that it works in; None: of its name.
+        """
+        folder = folder or self.folder / name
         if name in self.args.skip or is_over(folder):
             return
         begun = folder.exists() and any(folder.iterdir())
         words = go_on if begun and go_on else begin
-        self.commands.setdefault(name, begin)
+        if not begun or name not in self.commands:
+            self.commands[name] = begin
         print(f"\n== {name}: {shlex.join(['python', '-m', *words])}", file=sys.stderr, flush=True)
         began = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", *words])
         try:
             code = process.wait()
-        except KeyboardInterrupt:
-            code = process.wait() or 130  # it got the same Ctrl-C, and saves what it has
+        except KeyboardInterrupt as error:
+            if error.args:  # a signal that reached us alone; Ctrl-C reached it too
+                process.send_signal(error.args[0])
+            process.wait()  # it saves what it has
+            code = 130
         spent = self.costs.setdefault(name, {"wall_seconds": 0.0})
         spent["wall_seconds"] += round(time.monotonic() - began, 1)
         self.write("running")
@@ -113,6 +141,29 @@ def _says(file: str, *statuses: str) -> Callable[[Path], bool]:
     return is_over
 
 
+def _all_ended(folder: Path) -> bool:
+    """Whether all trials of train.ray_tune in a folder have ended, none of them for others'
+    reasons."""
+    path = folder / "results.json"
+    if not _says(path.name, "finished")(folder):
+        return False
+    trials = json.loads(path.read_text())["trials"]
+    return not any(row["status"] in ("lost", "running", "waiting") for row in trials)
+
+
+def places(args: argparse.Namespace) -> dict[str, Any]:
+    """What this machine holds, for the costs, and how many trainings it has room for; nothing of a
+    cluster's."""
+    if args.address is not None:
+        return {}
+    import torch
+
+    processors, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    gpus = 0 if args.device == "cpu" else gpus
+    most = int(gpus / (args.gpus or 1)) if gpus else processors
+    return {"processors": processors, "gpus": gpus, "at_once": min(most, args.workers or most)}
+
+
 def search(chain: Chain) -> None:
     """A network for the target, by training on the data."""
     args, folder = chain.args, chain.folder / "search"
@@ -121,6 +172,8 @@ def search(chain: Chain) -> None:
         words += ["--max-time", args.max_time]
     over = _says("search.json", "finished", "out of time", "exhausted")
     go_on = ["nas.search", "--resume", "--out", str(folder), *_how(args)]
+    if args.max_time:
+        go_on += ["--max-time", args.max_time]
     chain.step("search", over, words, go_on)
 
 
@@ -141,7 +194,7 @@ def finalists(chain: Chain) -> None:
     ]  # fmt: skip
 
     def over(folder: Path) -> bool:
-        return _says("results.json", "finished")(folder / "runs")
+        return _all_ended(folder / "runs")
 
     chain.step("finalists", over, words, [])
     if over(folder):
@@ -154,56 +207,6 @@ def write_json_list(path: Path, networks: list[Architecture]) -> None:
     path.write_text(text + "\n")
 
 
-def best_networks(folder: Path, count: int) -> list[Architecture]:
-    """The networks of a search with the best mean reward, at most `count`, best first."""
-    import pandas
-
-    from nas.record import read_record
-    from search_spaces.catalog import space
-
-    settings = read_record(folder)["settings"]
-    the_space = space(
-        settings["space"],
-        **{name: settings[name] for name in ("resolution", "classes", "width", "small_images")},
-    )
-    table = pandas.read_parquet(folder / "history.parquet")
-    names = list(the_space.choices)
-    whole = table[(table["fidelity"] >= 1) & (table["error"] == "")]
-    means = whole.groupby(names, observed=True)["reward"].mean().sort_values(ascending=False)
-    found = []
-    for key in means.index[:count]:
-        options = {
-            name: next(option for option in the_space.choices[name] if str(option) == str(value))
-            for name, value in zip(names, key, strict=True)
-        }
-        network = the_space.decode(the_space.encode(options))
-        assert isinstance(network, Architecture)
-        found.append(network)
-    if not found:
-        raise ValueError(f"{folder} holds no network that was trained to the end")
-    return found
-
-
-def winner(folder: Path) -> dict[str, Any]:
-    """The finalist of the best mean over seeds, as a best.json."""
-    rows = json.loads((folder / "runs" / "results.json").read_text())["trials"]
-    means: dict[str, list[float]] = {}
-    for row in rows:
-        if row["status"] == "finished":
-            means.setdefault(row["network"], []).append(row["minival_top1"])
-    if not means:
-        raise ValueError(f"finalists: none could be trained; see {folder}/runs")
-    best = max(means, key=lambda name: float(np.mean(means[name])))
-    networks = json.loads((folder / "networks.json").read_text())
-    index = int(best.rpartition("[")[2].rstrip("]"))
-    return {
-        "architecture": networks[index],
-        "accuracy": round(float(np.mean(means[best])), 3),
-        "seeds": len(means[best]),
-        "finalists": {name: [round(x, 3) for x in values] for name, values in means.items()},
-    }
-
-
 def base_of(chain: Chain) -> str:
     """The network that grows: the winner, or what the search found where finalists are skipped."""
     for path in (chain.folder / "best.json", chain.folder / "search" / "best.json"):
@@ -212,9 +215,15 @@ def base_of(chain: Chain) -> str:
     raise ValueError("there is no network to grow: --skip search needs an earlier search in --out")
 
 
+def _base_key(chain: Chain) -> str:
+    known = json.loads(Path(base_of(chain)).read_text())
+    return Architecture.from_dict(known["architecture"]).key
+
+
 def grid(chain: Chain) -> None:
     """How the winner should grow."""
     args, folder = chain.args, chain.folder / "grid"
+    chain.settle("grid", _base_key(chain))
     words = [
         "scaling.grid", "--base", base_of(chain), "--data", args.data, "--growth",
         str(args.growth), "--seeds", str(args.seeds), "--candidates", str(args.candidates),
@@ -229,6 +238,7 @@ def grid(chain: Chain) -> None:
 def family(chain: Chain) -> None:
     """The members, each at its real cost; made anew where a grid has been chosen from since."""
     args, folder = chain.args, chain.folder / "family"
+    chain.settle("family", _base_key(chain))
     words = [
         "scaling.family", "--base", base_of(chain), "--growth", str(args.growth), "--phi",
         args.phi, "--recipe", "proxy", "--measure", "step_time", "--measure-batch", str(BATCH),
@@ -250,53 +260,30 @@ def family(chain: Chain) -> None:
         return wanted is None or grown == wanted
 
     if "family" not in args.skip and not over(folder):
-        for stale in (folder, chain.folder / "train"):
-            shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     chain.step("family", over, words, [])
 
 
 def train(chain: Chain) -> None:
-    """As many members as the hours allow, the smallest first."""
-    args, folder = chain.args, chain.folder / "train"
-    record = chain.folder / "family" / "family.json"
-    if "train" in args.skip or not record.exists():
+    """As many members as the hours allow, the smallest first; those that were not trained yet."""
+    args, grown = chain.args, chain.folder / "family"
+    if "train" in args.skip or not (grown / "family.json").exists():
         return
-    names = affordable(json.loads(record.read_text())["members"], args)
+    members = json.loads((grown / "family.json").read_text())["members"]
+    names = affordable(members, args)
     if not names:
         print("train: the budget allows no member; use a larger --train-time", file=sys.stderr)
         return
-    members = [str(chain.folder / "family" / "members" / f"{name}.json") for name in names]
-    words = ["train.ray_tune", "--architectures", *members, "--data", args.data, "--recipe",
+    done = trained_members(chain.folder)
+    missing = [name for name in names if name not in done]
+    if not missing:
+        return
+    files = [str(grown / "members" / f"{name}.json") for name in missing]
+    keys = [member_key(chain.folder, name) for name in missing]
+    folder = chain.folder / "train" / "-".join(keys)
+    words = ["train.ray_tune", "--architectures", *files, "--data", args.data, "--recipe",
              "proxy", "--out", str(folder), *_trainer(args)]  # fmt: skip
-
-    def over(folder: Path) -> bool:
-        if not _says("results.json", "finished")(folder):
-            return False
-        trained = json.loads((folder / "results.json").read_text())["trials"]
-        return {Path(row["network"]).stem for row in trained} >= {*names}
-
-    if (folder / "run.json").exists() and not over(folder):
-        asked = json.loads((folder / "run.json").read_text())["settings"]["trials"]
-        if {Path(trial["network"]).stem for trial in asked} != {*names}:
-            shutil.rmtree(folder)  # other members than the hours allow now
-    chain.step("train", over, words, [])
-
-
-def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[str]:
-    """The members whose trainings fit into the hours together, by their measured step times."""
-    from train.recipe import change, preset
-    from train.survey import survey
-
-    recipe = change(preset("proxy"), args.changes)
-    images = survey(args.data, minival=recipe.minival, root=args.data_root).train
-    left, names = args.train_seconds, []
-    for member in members:
-        each = member["measured_step_time"]["seconds"] / BATCH * images * recipe.epochs
-        if each > left:
-            break
-        left -= each
-        names.append(member["name"])
-    return names
+    chain.step("train", _all_ended, words, [], folder=folder)
 
 
 def _trainer(args: argparse.Namespace) -> list[str]:
@@ -349,7 +336,7 @@ def main() -> None:
         return
     args.out.mkdir(parents=True, exist_ok=True)
     chain.write("running")
-    with one_line_interrupt():
+    with one_line_interrupt(), signals_interrupt():
         for step in (search, finalists, grid, family, train):
             step(chain)
     chain.write("finished")

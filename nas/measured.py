@@ -123,7 +123,8 @@ def load_data(settings: Mapping[str, Any], measuring: Measuring) -> Data:
     from train.data import load
 
     minival, root = measuring.recipe.minival, settings["data_root"]
-    return load(settings["data"], minival=minival, root=root, test=False)
+    seed = settings.get("split", 0)
+    return load(settings["data"], minival=minival, seed=seed, root=root, test=False)
 
 
 def evaluator_maker(

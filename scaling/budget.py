@@ -113,7 +113,8 @@ def within_measured(
     logarithms tells, until that leads to a member that was measured before. ValueError where none
     of `ATTEMPTS` members meets the growth, with the nearest.
     """
-    if growth == 1:
+    rules = rules or Rules()
+    if growth == 1 and (rules.largest is None or base.resolution <= rules.largest):
         return base
     asked, own, seen = growth, cost(base).flops, {base: 1.0}
     while len(seen) <= ATTEMPTS:
@@ -134,9 +135,7 @@ def within_measured(
     )
 
 
-def _close(
-    base: Architecture, factors: Factors, growth: float, rules: Rules | None
-) -> Architecture:
+def _close(base: Architecture, factors: Factors, growth: float, rules: Rules) -> Architecture:
     """The member as close to a growth of FLOPs as there is one within the usual tolerance."""
     try:
         return within_budget(base, factors, growth, rules=rules, tolerance=CLOSE)

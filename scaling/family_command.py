@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import re
 import shlex
 import sys
@@ -16,6 +15,7 @@ from nas.units import parse_quantity, short, short_seconds
 from scaling.budget import TOLERANCE, Costs
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import Member, family
+from scaling.grid_figure import plain_title
 from scaling.memory import training_memory
 from scaling.options import answered
 from search_spaces.architecture import Architecture
@@ -26,6 +26,7 @@ from train.recipe import PRESETS, Recipe, preset
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
 MOST = 64  # members
+MOST_GROWTH = 10
 SECONDS_TOLERANCE = 0.05
 
 EPILOG = """NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
@@ -89,8 +90,10 @@ def _run(args: argparse.Namespace) -> int:
     phis = phis_of(args.phi)
     rules = rules_of(args)
     memory = None if args.memory is None else parse_quantity(args.memory, what="--memory")
-    if args.growth is not None and not (1 < args.growth < math.inf):
-        raise ValueError(f"--growth: {args.growth:g} is not allowed; use a number above 1")
+    if args.growth is not None and not 1 < args.growth <= MOST_GROWTH:
+        raise ValueError(
+            f"--growth: {args.growth:g} is not allowed; use a number above 1, up to {MOST_GROWTH}"
+        )
     if args.growth is not None and coefficients is None:
         coefficients = PUBLISHED
     _check_objective(args)
@@ -192,7 +195,7 @@ def phis_of(texts: Sequence[str]) -> list[float]:
 
 def rules_of(args: argparse.Namespace) -> Rules:
     """How factors are rounded; the published families of V2 and Lite by their own rules."""
-    name = str(args.base).removeprefix("tf_")
+    name = "" if Path(args.base).is_file() else args.base.removeprefix("tf_")
     return Rules(
         args.rules, max_resolution=args.max_resolution, round_to=args.round_to,
         floor=0.0 if name.startswith("efficientnetv2_b") else 0.9,
@@ -357,7 +360,7 @@ def _draw(path: Path, rows: Sequence[Mapping[str, Any]], args: argparse.Namespac
             left.annotate(f"{row['published_top1']:.1f}%", (row["phi"], row["flops"]),
                           xytext=(4, -12), textcoords="offset points", fontsize=8)  # fmt: skip
     left.set(yscale="log", xlabel="phi", ylabel="FLOPs (multiply-adds of one image)",
-             title=f"Cost of the family of {Path(args.base).name}")  # fmt: skip
+             title=f"Cost of the family of {plain_title(args.base)}")  # fmt: skip
     for name, colour in (("depth", "tab:red"), ("width", "tab:green"), ("resolution", "tab:blue")):
         real = [row["real_factors"][name] for row in rows]
         asked = [row["factors"][name] for row in rows]

@@ -23,8 +23,10 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 
 AXES = ("depth", "width", "resolution")
-TIMED = 40  # networks of the grid whose times are taken, where growth is not of FLOPs
-ALONG = 12  # networks of each axis alone whose times are taken
+# networks whose times are taken, where growth is not of FLOPs: of the whole grid to learn how times
+# grow, of each axis alone, and of those that should then meet the growth
+PROBED, ALONG, TIMED = 12, 12, 40
+LIKELY = 2.0  # times the tolerance within which these should lie
 BAND = (0.5, 1.6)  # FLOPs of those, over the growth
 MOST = 100  # candidates; a study's decision has at most 127 options
 
@@ -68,8 +70,9 @@ def candidates(
 ) -> list[Candidate]:  # fmt: skip
     """The candidates of the grid, by rising depth, then the controls.
 
-    costs  of networks, in any unit; None: FLOPs. Of another, such as seconds, only `TIMED` networks
-           are asked about, as far apart as can be, and those grown along one axis alone.
+    costs  of networks, in any unit; None: FLOPs. Of another, such as seconds, few networks are
+           asked about: some, as far apart as can be, tell how it grows, and then at most `TIMED`
+           that should meet the growth.
 
     Layers are rounded up, as published, and to the nearest too: rounding up alone leaves a hole
     where the published coefficients are. Of the coefficients that give one network, those whose
@@ -85,7 +88,7 @@ def candidates(
     networks |= {network: factors for network, factors in finer.items() if network not in networks}
     networks.pop(base, None)
     controls = {axis: _along(base, axis, growth, rules) for axis in AXES}
-    ratio = _ratios(base, networks, controls, growth, costs)
+    ratio = _ratios(base, networks, controls, growth, tolerance, costs)
     found = []
     named: set[str] = set()
     for network, factors in networks.items():
@@ -173,7 +176,8 @@ def _along(base: Architecture, axis: str, growth: float, rules: Rules) -> list[A
 
 def _ratios(
     base: Architecture, networks: Iterable[Architecture],
-    controls: Mapping[str, list[Architecture]], growth: float, costs: Costs | None,
+    controls: Mapping[str, list[Architecture]], growth: float, tolerance: float,
+    costs: Costs | None,
 ) -> dict[Architecture, float]:  # fmt: skip
     """Real cost over the base's of each network that may meet the growth."""
     own = cost(base).flops
@@ -184,13 +188,41 @@ def _ratios(
     low, high = (share * growth for share in BAND)
     near = [network for network in networks if low <= flops[network] <= high]
     places = np.array([[*_shares(real_factors(base, each)), flops[each] / growth] for each in near])
-    picked = [near[index] for index in far_apart(places, TIMED)]
+    picked = [near[index] for index in far_apart(places, PROBED)]
     for along in controls.values():
         some = [network for network in along if network != base]
         picked += [some[i] for i in far_apart(np.array([[flops[each]] for each in some]), ALONG)]
-    asked = list(dict.fromkeys(picked))
-    measured = list(costs([base, *asked]))
-    return {net: value / measured[0] for net, value in zip(asked, measured[1:], strict=True)}
+    known = _over_base(base, picked, costs)
+    expected = _expected(base, known, near)
+    likely = [index for index, network in enumerate(near) if network not in known
+              and abs(expected[index] / growth - 1) <= LIKELY * tolerance]  # fmt: skip
+    if likely:
+        chosen = far_apart(places[likely, :3], TIMED)
+        known |= _over_base(base, [near[likely[index]] for index in chosen], costs)
+    return known
+
+
+def _over_base(
+    base: Architecture, networks: Iterable[Architecture], costs: Costs
+) -> dict[Architecture, float]:
+    """Costs over the base's, all asked for together."""
+    asked = list(dict.fromkeys(networks))
+    own, *others = costs([base, *asked])
+    return {network: value / own for network, value in zip(asked, others, strict=True)}
+
+
+def _expected(
+    base: Architecture, known: Mapping[Architecture, float], networks: Sequence[Architecture]
+) -> np.ndarray:
+    """Costs over the base's, as powers of what depth, width and resolution do to the FLOPs; the
+    powers are fitted to those that are known."""
+
+    def logs(some: Iterable[Architecture]) -> np.ndarray:
+        real = np.log([real_factors(base, each) for each in some])
+        return real * np.array([1.0, 2.0, 2.0])
+
+    powers, *_ = np.linalg.lstsq(logs(known), np.log([*known.values()]), rcond=None)
+    return np.exp(logs(networks) @ powers)
 
 
 def _controls(

@@ -95,6 +95,7 @@ def _parser() -> Parser:
     add("--dry-run", action="store_true", help="list the candidates and train nothing")
     add("--out", metavar="DIR", help="folder for the results (default: a new runs/grid-N)")
     add("--resume", action="store_true", help="go on with the grid in --out")
+    add("--retry-failed", action="store_true", help="and train again what failed")
     return parser
 
 
@@ -107,11 +108,17 @@ def _run(given: dict[str, Any]) -> int:
 
     measuring = measuring_of(settings)
     resumed = given.get("resume", False)
+    if given.get("retry_failed") and not resumed:
+        raise ValueError("--retry-failed: goes with --resume --out DIR")
     if resumed:
         base, found = grid_report.read(Path(given["out"]) / RECORD)
     else:
         base = _proxy(settings, measuring)
         found = spread(_candidates(settings, base), settings["candidates"])
+    free = sum(not each.is_control for each in found)
+    if free < settings["candidates"]:
+        print(f"{free} candidates are within {100 * settings['tolerance']:g}% of the growth; a "
+              "larger --tolerance or a smaller --step gives more", file=sys.stderr)  # fmt: skip
     places = slots(settings, measuring)
     _check_storage(settings["storage"])
     folder = Path(given["out"]) if resumed else _new_folder(given)
@@ -127,7 +134,8 @@ def _run(given: dict[str, Any]) -> int:
     networks = {each.name: each.architecture for each in found}
     try:
         known = train_all(
-            networks, settings["seeds"], settings, measuring, folder, places=places, update=update
+            networks, settings["seeds"], settings, measuring, folder, places=places, update=update,
+            retry_failed=given.get("retry_failed", False),
         )  # fmt: skip
     except BaseException as error:
         record.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")

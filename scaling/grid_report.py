@@ -17,6 +17,7 @@ from nas.settings import without_password
 from nas.units import minutes, short
 from scaling.compound import Factors
 from scaling.grid import Candidate, shares
+from scaling.grid_figure import draw
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train.files import circumstances, write_json, write_whole
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 RECORD, FIGURE = "grid.json", "grid.png"
 FEWEST = 6  # candidates, controls among them, that a surface is fitted to
+SEEDS = 3  # where one was too few
+ALIKE = 2.0  # variance between candidates, over that of their seeds, that says nothing
 
 
 def opening(
@@ -71,6 +74,7 @@ class Record:
         self.folder, self.settings, self.base, self.found = folder, settings, base, found
         self._known: Mapping[str, Result] = {}
         before = 0.0
+        self._written = not resumed
         if resumed:
             outcome = json.loads((folder / RECORD).read_text()).get("outcome", {})
             before = float(outcome.get("wall_seconds", 0.0))
@@ -80,14 +84,15 @@ class Record:
         self._began = time.monotonic() - before
 
     def end(self, status: str) -> None:
-        """What was written last, with another status."""
-        self.write(self._known, status)
+        """What was written last, with another status; where nothing was, the old one stays."""
+        if self._written:
+            self.write(self._known, status)
 
     def write(
         self, known: Mapping[str, Result], status: str, surface: Surface | None = None
     ) -> None:
         """The record of what is known by now."""
-        self._known = known
+        self._known, self._written = known, True
         values = [result for result in known.values() if result.accuracies]
         outcome: dict[str, Any] = {
             "trained": sum(len(result.accuracies) for result in values),
@@ -259,12 +264,15 @@ def closing(record: Record, known: Mapping[str, Result]) -> int:
     outcome = chosen(settings, found, known, surface)
     if "chosen" not in outcome:
         record.write(known, "failed")
-        print("scaling.grid: no candidate could be trained; grid.json says why", file=sys.stderr)
+        for line in ("no candidate could be trained", *_failures(folder, known)):
+            print(f"scaling.grid: {line}", file=sys.stderr)
         return 1
-    write_whole(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
     record.write(known, "finished", surface)
+    write_whole(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
     print()
     for line in verdict(settings, found, known, outcome):
+        print(line)
+    for line in _failures(folder, known):
         print(line)
     print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, study.db)\nnext:")
     for command in _next(folder, settings, outcome):
@@ -272,19 +280,36 @@ def closing(record: Record, known: Mapping[str, Result]) -> int:
     return 0
 
 
+def _failures(folder: Path, known: Mapping[str, Result]) -> list[str]:
+    """What failed, and how to train it again."""
+    errors = [f"{name}: {why}" for name, one in known.items() for why in one.errors.values()]
+    if not errors:
+        return []
+    return [
+        f"{len(errors)} trainings failed, such as {errors[-1]}; --resume --out "
+        f"{shlex.quote(str(folder))} --retry-failed trains them again"
+    ]
+
+
 def _next(folder: Path, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str]:
     """What to do next, as commands."""
     python, base = python_command(), shlex.quote(settings["base"])
     where = shlex.quote(str(folder / RECORD))
     growth = f" --growth {settings['growth']:g}"
+    if settings["rules"] != "compound":
+        growth += f" --rules {settings['rules']}"
+    if settings["round_to"] is not None:
+        growth += f" --round-to {settings['round_to']}"
     if settings["objective"] != "flops":
         growth += (
             f" --objective {settings['objective']} --measure-batch {settings['measure_batch']}"
+            f" --device {settings['device']}"
         )
     commands = [f"{python} -m scaling.family --base {base} --coefficients {where}{growth}"]
-    more = outcome.get("surface", {}).get("more_seeds")
-    if more:
-        seeds = settings["seeds"] + more
+    surface, seeds = outcome.get("surface"), settings["seeds"]
+    if surface is not None and surface["hidden_by_noise"]:
+        seeds = SEEDS if surface["seed_noise"] is None else seeds + (surface["more_seeds"] or 0)
+    if seeds > settings["seeds"]:
         again = f"--resume --out {shlex.quote(str(folder))} --seeds {seeds}"
         commands.append(f"{python} -m scaling.grid {again}")
     return commands
@@ -314,74 +339,25 @@ def verdict(
         lines.append("one axis alone: " + ", ".join(shown))
     if surface is None:
         lines.append(f"fewer than {FEWEST} candidates were trained: no surface was fitted")
-    elif surface["hidden_by_noise"]:
-        noise = surface["seed_noise"]
-        why = "" if noise is None else f" (seeds differ by {noise:.2f} points)"
-        more = surface["more_seeds"]
-        told = f"about {more} more seeds for each candidate would tell"
-        if more is None:
-            told = (
-                "even sixteen times as many seeds would hardly tell; all of these do about as well"
-            )
-        lines.append(f"noise hides the optimum{why}: {told}")
+    elif told := noise_told(surface):
+        lines.append(told)
     return lines
 
 
-def draw(
-    path: Path, settings: Mapping[str, Any], found: Sequence[Candidate],
-    known: Mapping[str, Result], surface: Surface | None,
-) -> None:  # fmt: skip
-    """Accuracy over the triangle of shares: corners are one axis alone."""
-    from matplotlib.figure import Figure
-
-    from scaling.surface import simplex
-
-    figure = Figure(figsize=(7.5, 6.4), layout="constrained")
-    axes = figure.add_subplot()
-    rows = [each for each in found if each.name in known and known[each.name].accuracies]
-    means = np.array([known[each.name].mean for each in rows])
-    points = _flat(np.array([shares(each) for each in rows]))
-    low, high = float(means.min()), float(means.max())
-    if surface is not None:
-        mesh = simplex()
-        values = surface.predict(mesh)
-        flat = _flat(mesh)
-        low, high = min(low, float(values.min())), max(high, float(values.max()))
-        shown = axes.tricontourf(flat[:, 0], flat[:, 1], values, levels=16, vmin=low, vmax=high)
-        figure.colorbar(shown, ax=axes, shrink=0.7, label="minival top-1 (%)")
-        best = _flat(surface.shares[None])[0]
-        axes.plot(*best, "*", ms=18, mfc="white", mec="black", label="optimum of the surface")
-    axes.scatter(
-        points[:, 0], points[:, 1], c=means, vmin=low, vmax=high, s=70, edgecolors="black",
-        zorder=3,
-    )  # fmt: skip
-    for each, place, mean in zip(rows, points, means, strict=True):
-        label = f"{mean:.1f}"
-        axes.annotate(label, place, xytext=(5, 5), textcoords="offset points", fontsize=7)
-        if each.is_control:
-            axes.plot(*place, "o", ms=13, mfc="none", mec="tab:red", mew=1.6)
-    _frame(axes)
-    axes.set(aspect="equal", title=f"{Path(settings['base']).name}: how to spend "
-             f"{settings['growth']:g} times the {settings['objective']}")  # fmt: skip
-    axes.axis("off")
-    if surface is not None:
-        axes.legend(loc="upper left", frameon=False)
-    figure.savefig(path, dpi=110, format="png")
-
-
-def _frame(axes: Any) -> None:
-    """The triangle and what its corners are."""
-    corners = _flat(np.eye(3))
-    axes.plot(*corners[[0, 1, 2, 0]].T, c="black", lw=1)
-    axes.set(xlim=(-0.62, 0.62), ylim=(-0.1, 0.95))
-    for corner, text, away in zip(
-        corners, ("depth alone", "width alone", "resolution alone"),
-        ((-0.0, -0.06), (0.0, -0.06), (0.0, 0.03)), strict=True,
-    ):  # fmt: skip
-        axes.annotate(text, corner + away, ha="center", fontsize=10)
-
-
-def _flat(places: np.ndarray) -> np.ndarray:
-    """Shares [n, 3] as points [n, 2] of a triangle: depth left, width right, resolution above."""
-    depth, width, side = places.T
-    return np.stack([width - depth, side * math.sqrt(3)], axis=1) / 2
+def noise_told(surface: Mapping[str, Any]) -> str:
+    """What hides the optimum of a surface as `chosen` describes it, and what would help; "" where
+    nothing does."""
+    noise, more = surface["seed_noise"], surface["more_seeds"]
+    if not surface["hidden_by_noise"]:
+        return ""
+    if noise is None:
+        return f"the optimum is not clear, and one seed does not tell why: use --seeds {SEEDS}"
+    hidden = f"noise hides the optimum (seeds differ by {noise:.2f} points)"
+    if more is not None:
+        return f"{hidden}: about {more} more seeds for each candidate would tell"
+    if surface["between_over_noise"] < ALIKE:
+        return f"{hidden}: all candidates do about as well, and many more seeds would hardly tell"
+    return (
+        f"the optimum is not clear: candidates differ by more than their seeds do ({noise:.2f} "
+        "points), but not as a smooth surface would; trust the best candidates rather than it"
+    )

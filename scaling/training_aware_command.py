@@ -192,7 +192,10 @@ def _search(
     begun = record.is_file() and (inner / "study.db").is_file()
     if begun:
         known = json.loads(record.read_text())
-        over = known["status"] in ("finished", "out of time", "exhausted")
+        longer = known["status"] == "out of time" and settings["max_time"] != known["settings"].get(
+            "max_time"
+        )
+        over = known["status"] in ("finished", "out of time", "exhausted") and not longer
         if over and known["settings"]["budget"] == settings["budget"]:
             return 0
     words = ["--out", str(inner), "--budget", str(settings["budget"]), "--data", settings["data"]]
@@ -227,14 +230,15 @@ def _compared(
 ) -> int:  # fmt: skip
     """Train what was found beside the published ones, time them together, grow the family.
 
-    With seeds that the search has not seen: it chose the network for what its own gave.
+    With seeds and held-out images that the search has not seen: it chose the network for what its
+    own gave.
     """
     from scaling.measured_times import measured
     from scaling.trainings import Remaining, measuring_of, train_all
 
     how = {
-        **settings, "changes": [*settings["changes"], f"seed={FRESH}"], "storage": None,
-        "study": f"compare-{networks[FOUND].key}",
+        **settings, "changes": [*settings["changes"], f"seed={FRESH}"], "split": FRESH,
+        "storage": None, "study": f"compare-{networks[FOUND].key}",
     }  # fmt: skip
     (folder / "compare").mkdir(exist_ok=True)
     print(f"{', '.join(networks)}: {settings['seeds']} trainings each", file=sys.stderr)
@@ -328,11 +332,12 @@ def _next(
     folder: Path, listed: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
 ) -> list[str]:
     """What to do next, as commands."""
-    small = shlex.quote(str(folder / MEMBERS / f"{listed[0]['name']}.json"))
+    paths = [str(folder / MEMBERS / f"{row['name']}.json") for row in listed]
     data = shlex.quote(settings["data"])
     return [
-        f"{python_command()} -m search_spaces.show {small}",
-        f"{python_command()} -m train.run {small} --data {data} --recipe efficientnetv2",
+        f"{python_command()} -m search_spaces.show {shlex.quote(paths[0])}",
+        f"{python_command()} -m train.ray_tune --architectures {shlex.join(paths)} --data {data} "
+        "--recipe efficientnetv2",
     ]
 
 

@@ -87,7 +87,7 @@ class Result:
             "accuracies": {str(seed): round(x, 3) for seed, x in self.accuracies.items()},
             "mean": None if math.isnan(self.mean) else round(self.mean, 3),
             "standard_error": None if math.isnan(self.error) else round(self.error, 3),
-            "seconds": round(self.seconds, 1),
+            "seconds": None if math.isnan(self.seconds) else round(self.seconds, 1),
             "errors": {str(seed): reason for seed, reason in self.errors.items()},
         }
 
@@ -107,7 +107,10 @@ def measuring_of(settings: dict[str, Any]) -> Measuring:
     recipe = change(preset(settings["recipe"]), settings["changes"])
     if not recipe.minival:
         raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
-    data = survey(settings["data"], minival=recipe.minival, root=settings["data_root"])
+    data = survey(
+        settings["data"], minival=recipe.minival, seed=settings.get("split", 0),
+        root=settings["data_root"],
+    )  # fmt: skip
     if len(data.classes) < 2:
         raise ValueError(f"data: {settings['data']} has one class; there is nothing to learn")
     if settings["fidelity"] is None:
@@ -127,16 +130,19 @@ def expected_seconds(
 def train_all(
     networks: Mapping[str, Architecture], seeds: int, settings: Mapping[str, Any],
     measuring: Measuring, folder: Path, *, places: Slots | None = None,
-    update: Callable[[dict[str, Result]], None] = lambda _: None,
+    update: Callable[[dict[str, Result]], None] = lambda _: None, retry_failed: bool = False,
 ) -> dict[str, Result]:  # fmt: skip
     """Train every network with seeds 0 to seeds - 1; what is known by now, by name.
 
-    settings  of data (data, data_root), trainings (recipe, changes, fidelity), how they run
-              (`scaling.options.HOW`), and the study (storage, study).
+    settings  of data (data, data_root, perhaps split: the seed that draws the minival), trainings
+              (recipe, changes, fidelity), how they run (`scaling.options.HOW`), and the study
+              (storage, study).
     update    called with what is known: of the study at first, then whenever it has grown.
     folder    of the study, unless settings name a storage, and of unfinished trainings.
 
-    A network that failed with seed 0 is not trained with others, and not again.
+    retry_failed  whether what failed before is trained again.
+
+    A network that failed with seed 0 is not trained with others.
 
     Raises ValueError where the study was made with other networks or settings, or no worker can be
     had, and what `search_asynchronously` raises.
@@ -149,6 +155,8 @@ def train_all(
         budget=len(names), finalists=len(names), repeats=seeds, failures=settings["max_failures"]
     )  # fmt: skip
     with _study(space, objective, networks, settings, measuring, folder) as study:
+        if retry_failed:
+            study.retry_failed()
         study.sync(history)
         update(results(names, history))
         if _missing(history, len(names), seeds):

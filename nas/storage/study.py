@@ -372,6 +372,27 @@ class Study:
             for key, seed in (trial.evaluation for trial in lost)
         ]
 
+    def retry_failed(self) -> int:
+        """Let evaluations that failed be claimed again; how many they are.
+
+        To be called before the first `sync`: they are no part of the history then.
+        """
+        count = self._database.write(self._forget_failures)
+        self._trials = Trials(self._study, self._space)
+        self._database.read(self._trials.read)
+        return count
+
+    def _forget_failures(self, connection: Connection) -> int:
+        self._lock(connection)
+        self._trials.read(connection)
+        failed = [(row.genotype.tobytes(), row.seed) for row in self._trials.ended
+                  if row.answer.error]  # fmt: skip
+        for evaluation in failed:
+            trial = self._trials.taken[evaluation]
+            put_attributes(connection, tables().attributes, trial.id, {LOST: self.driver})
+            self._handed.add(trial.id)
+        return len(failed)
+
     def _gone(self, connection: Connection) -> set[str]:
         """Drivers that are gone and have left something undone."""
         self._trials.read(connection)

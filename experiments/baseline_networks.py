@@ -1,0 +1,109 @@
+"""Which networks go on from step to step of `experiments.new_baseline`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from search_spaces.architecture import Architecture
+
+BATCH = 32  # of the steps that are timed
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None where there is none."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def best_networks(folder: Path, count: int) -> list[Architecture]:
+    """The networks of a search with the best mean reward, at most `count`, best first."""
+    import pandas
+
+    from nas.record import read_record
+    from search_spaces.catalog import space
+
+    settings = read_record(folder)["settings"]
+    the_space = space(
+        settings["space"],
+        **{name: settings[name] for name in ("resolution", "classes", "width", "small_images")},
+    )
+    table = pandas.read_parquet(folder / "history.parquet")
+    names = list(the_space.choices)
+    whole = table[(table["fidelity"] >= 1) & (table["error"] == "")]
+    means = whole.groupby(names, observed=True)["reward"].mean().sort_values(ascending=False)
+    found = []
+    for key in means.index[:count]:
+        options = {
+            name: next(option for option in the_space.choices[name] if str(option) == str(value))
+            for name, value in zip(names, key, strict=True)
+        }
+        network = the_space.decode(the_space.encode(options))
+        assert isinstance(network, Architecture)
+        found.append(network)
+    if not found:
+        raise ValueError(f"{folder} holds no network that was trained to the end")
+    return found
+
+
+def winner(folder: Path) -> dict[str, Any]:
+    """The finalist of the best mean over seeds, as a best.json."""
+    rows = json.loads((folder / "runs" / "results.json").read_text())["trials"]
+    means: dict[str, list[float]] = {}
+    tests: dict[str, list[float]] = {}
+    for row in rows:
+        if row["status"] == "finished":
+            means.setdefault(row["network"], []).append(row["minival_top1"])
+            if row["test_top1"] is not None:
+                tests.setdefault(row["network"], []).append(row["test_top1"])
+    if not means:
+        raise ValueError(f"finalists: none could be trained; see {folder}/runs")
+    best = max(means, key=lambda name: float(np.mean(means[name])))
+    networks = json.loads((folder / "networks.json").read_text())
+    index = int(best.rpartition("[")[2].rstrip("]"))
+    return {
+        "architecture": networks[index],
+        "accuracy": round(float(np.mean(means[best])), 3),
+        "test_accuracy": round(float(np.mean(tests[best])), 3) if best in tests else None,
+        "seeds": len(means[best]),
+        "finalists": {name: [round(x, 3) for x in values] for name, values in means.items()},
+    }
+
+
+def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[str]:
+    """The members whose trainings fit into the hours together, by their measured step times."""
+    from train.recipe import change, preset
+    from train.survey import survey
+
+    recipe = change(preset("proxy"), args.changes)
+    images = survey(args.data, minival=recipe.minival, root=args.data_root).train
+    left, names = args.train_seconds, []
+    for member in members:
+        each = member["measured_step_time"]["seconds"] / BATCH * images * recipe.epochs
+        if each > left:
+            break
+        left -= each
+        names.append(member["name"])
+    return names
+
+
+def member_key(folder: Path, name: str) -> str:
+    """The key of the network that is a member of the family of a baseline's folder."""
+    known = read_json(folder / "family" / "members" / f"{name}.json")
+    return Architecture.from_dict(known["architecture"]).key
+
+
+def trained_members(folder: Path) -> dict[str, dict[str, Any]]:
+    """What became of the members of the family that were trained or failed, by name."""
+    rows = {
+        row["name"].rpartition("-s")[0]: row
+        for path in sorted(folder.glob("train/*/results.json"))
+        for row in read_json(path)["trials"]
+        if row["status"] not in ("lost", "running", "waiting")
+    }
+    members = (read_json(folder / "family" / "family.json") or {"members": []})["members"]
+    keys = {member["name"]: member_key(folder, member["name"]) for member in members}
+    return {name: rows[key] for name, key in keys.items() if key in rows}
