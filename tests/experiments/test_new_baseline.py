@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import html
 import json
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.new_baseline import Chain
 from tests.train.files import encoded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +94,33 @@ def test_a_dry_run_says_what_would_be_done(baseline: Path, tmp_path: Path) -> No
     assert "up to 4 networks of space compact within 1M FLOPs" in done.stderr
     assert "grid      left out" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_more_hours_train_what_is_missing_only(baseline: Path, tmp_path: Path) -> None:
+    shutil.copytree(baseline / "out", tmp_path / "out")
+    for place in (tmp_path / "out" / "train").glob("*/results.json"):  # as fewer hours leave it
+        known = json.loads(place.read_text())
+        one = next(row for row in known["trials"] if "phi0" in row["network"])
+        place.write_text(json.dumps({**known, "trials": [one]}))
+    done = chain("--skip", "grid", "--out", str(tmp_path / "out"), place=baseline)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("train.ray_tune") == 1
+    words = next(line for line in done.stderr.splitlines() if "train.ray_tune" in line)
+    assert "phi1.json" in words
+    assert "phi0.json" not in words
+
+
+def test_what_was_made_of_another_network_goes_aside(baseline: Path, tmp_path: Path) -> None:
+    shutil.copytree(baseline / "out", tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "baseline.json").read_text())
+    args = argparse.Namespace(out=tmp_path / "out", skip=[], **record["settings"])
+    chain_of = Chain(args)
+    own = record["bases"]["family"]
+    chain_of.settle("family", "other")
+    assert not (tmp_path / "out" / "family").exists()
+    assert (tmp_path / "out" / f"family-of-{own}").is_dir()
+    chain_of.settle("family", own)
+    assert (tmp_path / "out" / "family" / "family.json").exists()
 
 
 def test_another_baseline_in_the_same_folder_is_refused(baseline: Path) -> None:

@@ -68,6 +68,22 @@ def trials(url: str) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="search", storage=url).trials
 
 
+def test_what_failed_may_be_claimed_again(url: str) -> None:
+    with opened(url) as study:
+        study.finish(claimed(study, NETWORKS[0]), Answer(math.nan, error="out of memory"))
+        study.finish(claimed(study, NETWORKS[1]), Answer(60.0))
+    with opened(url) as study:
+        assert study.retry_failed() == 1
+        assert study.retry_failed() == 0
+        assert len(history_of(study)) == 1
+        assert study.claim(NETWORKS[1], {}) is None
+        study.finish(claimed(study, NETWORKS[0]), Answer(61.0))
+        assert history_of(study).accuracy.tolist() == [60.0, 61.0]
+    first, _, again = trials(url)
+    assert first.user_attrs["error"] == "out of memory"
+    assert again.user_attrs["retry of trial"] == first.number
+
+
 def test_a_reader_finds_options_costs_and_results(url: str) -> None:
     space = b0_space()
     genotype = space.sample(1, np.random.default_rng(0))[0]

@@ -20,7 +20,7 @@ import pytest
 from scaling.compound import Factors, Rules, grown
 from scaling.grid import AXES, candidates, grid, proxy_base, shares, spread
 from scaling.grid_command import run
-from scaling.grid_report import Record, read
+from scaling.grid_report import Record, noise_told, read
 from scaling.trainings import usual_fidelity
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
@@ -115,6 +115,18 @@ def test_growth_may_be_of_any_cost() -> None:
     for each in found:
         assert each.architecture.resolution**2 / 224**2 == pytest.approx(each.growth)
     assert {each.name for each in found if each.is_control} == {*AXES}
+
+
+def test_candidates_are_looked_for_where_times_should_meet_the_growth() -> None:
+    def seconds(networks: Sequence[Architecture]) -> list[float]:
+        costs = [cost(network) for network in networks]
+        return [each.flops**0.85 * each.activations**0.1 for each in costs]
+
+    found = candidates(B0, costs=seconds)
+    assert sum(not each.is_control for each in found) >= 14
+    own, *others = seconds([B0, *(each.architecture for each in found)])
+    for each, other in zip(found, others, strict=True):
+        assert each.is_control or other / own == pytest.approx(2.0, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +253,54 @@ def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_pa
     assert more.returncode == 0, more.stderr
     assert len(finished_trials(study)) == 21
     assert {*after} <= {*finished_trials(study)}
+
+
+def test_what_failed_is_trained_again_where_that_is_asked_for(images: str, tmp_path: Path) -> None:
+    failed = called(command(images, tmp_path, "--seeds", "1", "--timeout", "1ms"))
+    assert failed.returncode == 1, failed.stderr
+    assert "no candidate could be trained" in failed.stderr
+    assert "7 trainings failed, such as " in failed.stderr
+    record = json.loads((tmp_path / "grid" / "grid.json").read_text())
+    assert {row["seconds"] for row in record["candidates"]} == {None}
+
+    words = [*command(images, tmp_path)[:3], "--resume", "--out", str(tmp_path / "grid"),
+             "--timeout", "5min"]  # fmt: skip
+    again = called(words)
+    assert again.returncode == 1  # nobody asked for it
+    mended = called([*words, "--retry-failed"])
+    assert mended.returncode == 0, mended.stderr
+    record = json.loads((tmp_path / "grid" / "grid.json").read_text())
+    assert record["outcome"]["trained"] == 7
+    assert not any(row["errors"] for row in record["candidates"])
+
+
+def test_a_resume_that_is_refused_leaves_the_record(images: str, tmp_path: Path) -> None:
+    found = spread(candidates(B0), 5)
+    settings: dict[str, Any] = {"seeds": 1, "growth": 2.0, "storage": None}
+    Record(tmp_path, settings, B0, found, resumed=False).write({}, "finished")
+    before = (tmp_path / "grid.json").read_bytes()
+    Record(tmp_path, settings, B0, found, resumed=True).end("failed")
+    assert (tmp_path / "grid.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("noise", "more", "between", "told"),
+    [
+        (0.7, 6, 1.5, "noise hides the optimum (seeds differ by 0.70 points): about 6 more seeds"),
+        (0.7, None, 1.2, "all candidates do about as well"),
+        (0.7, None, 9.0, "but not as a smooth surface would"),
+        (None, None, None, "one seed does not tell why: use --seeds 3"),
+        (0.7, 0, 9.0, ""),
+    ],
+)
+def test_what_hides_an_optimum_is_told(
+    noise: float | None, more: int | None, between: float | None, told: str
+) -> None:
+    surface = {"hidden_by_noise": more != 0, "more_seeds": more, "seed_noise": noise,
+               "between_over_noise": between}  # fmt: skip
+    said = noise_told(surface)
+    assert told in said
+    assert bool(said) == bool(told)
 
 
 def test_a_record_gives_back_its_candidates(tmp_path: Path) -> None:
