@@ -159,7 +159,7 @@ def places(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     processors, gpus = os.cpu_count() or 1, torch.cuda.device_count()
-    gpus = 0 if args.device == "cpu" else gpus
+    gpus = 0 if args.gpus == 0 else gpus
     most = int(gpus / (args.gpus or 1)) if gpus else processors
     return {"processors": processors, "gpus": gpus, "at_once": min(most, args.workers or most)}
 

@@ -21,7 +21,8 @@ from nas.evaluators.proxy import Fidelity, Proxy, fitted
 from nas.history import History
 from nas.opening import opening
 from nas.storage.cache import Cache, key_of
-from nas.storage.study import Study, open_study, read_settings
+from nas.storage.study import Study, open_study
+from nas.storage.study_settings import read_settings
 from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.predictor import Predictor
 from nas.workers import OnCluster

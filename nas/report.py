@@ -290,7 +290,7 @@ def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: 
     axes.axvline(target * axis.scale, c="0.3", ls=":", lw=1, label=f"target {shown}")
     axes.set_xlabel(axis.label)
     axes.set_ylabel(evaluator.axis)
-    axes.set_title(f"{len(history):,} networks of space {history.space.name}")
+    axes.set_title(f"{history.networks:,} networks of space {history.space.name}")
     axes.legend(loc="lower right", framealpha=0.95)
     axes.grid(alpha=0.25)
     figure.tight_layout()

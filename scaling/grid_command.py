@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,21 +63,37 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
     )  # fmt: skip
     add = parser.add_argument
+    _add_candidates(add)
+    _add_trainings(add)
+    add_how(add)
+    add("--storage", metavar="URL", help="an Optuna storage, for several drivers")
+    add("--study", metavar="NAME", help="in that storage (default grid)")
+    add("--dry-run", action="store_true", help="list the candidates and train nothing")
+    add("--out", metavar="DIR", help="folder for the results (default: a new runs/grid-N)")
+    add("--resume", action="store_true", help="go on with the grid in --out")
+    add("--retry-failed", action="store_true", help="and train again what failed")
+    return parser
+
+
+def _add_candidates(add: Callable[..., Any]) -> None:
     add("--base", metavar="NETWORK", help="default efficientnet_b0")
-    add("--data", metavar="DATA", help="images to train on (default cifar10)")
-    add("--data-root", metavar="DIR", help="where named data sets are kept")
     add("--growth", type=float, metavar="X", help="cost of one step over the base's (default 2)")
     add("--step", type=float, metavar="X", help="of the grid (default 0.05)")
     add("--tolerance", type=float, metavar="X", help="of the growth, as a share (default 0.05)")
     add("--candidates", type=int, metavar="N", help="so many of the grid are trained, as far apart "
         f"as can be, and three controls (default {DEFAULTS['candidates']})")  # fmt: skip
-    add("--seeds", type=int, metavar="N", help="of each (default 3)")
     add("--objective", metavar="flops|latency|step_time", help="what grows by --growth: FLOPs "
         "(default), or seconds measured on this machine")  # fmt: skip
     add("--measure-batch", type=int, metavar="N", help="of those seconds (default 32)")
     add("--rules", metavar="compound|v2", help="how factors become layers (default compound)")
     add("--round-to", type=int, metavar="N", help="channels are multiples of N (default 8, or "
         f"{FINE} where a stage of the proxy has fewer than {NARROW})")  # fmt: skip
+
+
+def _add_trainings(add: Callable[..., Any]) -> None:
+    add("--data", metavar="DATA", help="images to train on (default cifar10)")
+    add("--data-root", metavar="DIR", help="where named data sets are kept")
+    add("--seeds", type=int, metavar="N", help="of each (default 3)")
     add("--proxy-width", type=float, metavar="X", help="of the proxy's channels over the base's")
     add("--proxy-resolution", type=int, metavar="PX", help="of the proxy (default: the images', "
         f"at most {PROXY_SIDE})")  # fmt: skip
@@ -89,14 +105,6 @@ def _parser() -> Parser:
         "the recipe (repeatable)")  # fmt: skip
     add("--fidelity", metavar="TEXT", help="how much of it, e.g. epochs=8,share=0.2 (default: by "
         "the number of images)")  # fmt: skip
-    add_how(add)
-    add("--storage", metavar="URL", help="an Optuna storage, for several drivers")
-    add("--study", metavar="NAME", help="in that storage (default grid)")
-    add("--dry-run", action="store_true", help="list the candidates and train nothing")
-    add("--out", metavar="DIR", help="folder for the results (default: a new runs/grid-N)")
-    add("--resume", action="store_true", help="go on with the grid in --out")
-    add("--retry-failed", action="store_true", help="and train again what failed")
-    return parser
 
 
 def _run(given: dict[str, Any]) -> int:
@@ -115,10 +123,7 @@ def _run(given: dict[str, Any]) -> int:
     else:
         base = _proxy(settings, measuring)
         found = spread(_candidates(settings, base), settings["candidates"])
-    free = sum(not each.is_control for each in found)
-    if free < settings["candidates"]:
-        print(f"{free} candidates are within {100 * settings['tolerance']:g}% of the growth; a "
-              "larger --tolerance or a smaller --step gives more", file=sys.stderr)  # fmt: skip
+    _tell_few(settings, found)
     places = slots(settings, measuring)
     _check_storage(settings["storage"])
     folder = Path(given["out"]) if resumed else _new_folder(given)
@@ -141,6 +146,14 @@ def _run(given: dict[str, Any]) -> int:
         record.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
     return grid_report.closing(record, known)
+
+
+def _tell_few(settings: Mapping[str, Any], found: Sequence[Candidate]) -> None:
+    """Say where the grid holds fewer candidates than were asked for."""
+    free = sum(not each.is_control for each in found)
+    if free < settings["candidates"]:
+        print(f"{free} candidates are within {100 * settings['tolerance']:g}% of the growth; a "
+              "larger --tolerance or a smaller --step gives more", file=sys.stderr)  # fmt: skip
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:

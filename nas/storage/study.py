@@ -31,7 +31,6 @@ from nas.storage.optuna_tables import (
     count_trials,
     end_trial,
     find_or_make_study,
-    find_study,
     insert_trial,
     lock_study,
     put_attributes,
@@ -40,18 +39,17 @@ from nas.storage.optuna_tables import (
     study_attributes,
     tables,
 )
+from nas.storage.study_settings import OBJECTIVE, SPACE, check_settings, described
 from nas.storage.trials import LOST, Evaluation, Trial, Trials, answer_attributes, curve_attribute
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["Claim", "Study", "StudyLost", "open_study", "read_settings"]
+__all__ = ["Claim", "Study", "StudyLost", "open_study"]
 
 BEAT = 10.0  # seconds between signs of life
 GRACE = 120.0  # seconds without one after which a driver elsewhere counts as gone
-# study attributes beside the caller's settings, whose names have no spaces
-SPACE, OBJECTIVE = "search space", "search objective"
 
 
 class Claim(NamedTuple):
@@ -85,7 +83,7 @@ def open_study(
     wanted = {
         **settings,
         SPACE: {"name": space.name, "settings": space.settings, "choices": choices},
-        OBJECTIVE: _described(objective),
+        OBJECTIVE: described(objective),
     }
     wanted = json.loads(json.dumps(wanted, default=str))  # as it will be read
     database = Database(storage)
@@ -101,45 +99,6 @@ def open_study(
     except (StudyLost, ValueError) as error:
         database.close()
         raise ValueError(str(error)) from None
-
-
-def _described(objective: Objective) -> dict[str, Any]:
-    """The objective as plain data; without what studies had not that were made before it."""
-    fields = dataclasses.asdict(objective)
-    return fields if objective.also else {k: v for k, v in fields.items() if k != "also"}
-
-
-def read_settings(storage: str, name: str) -> dict[str, Any]:
-    """The settings of a study, for a driver that joins it and knows no more than its name.
-
-    ValueError where there is no such study.
-    """
-    database = Database(storage)
-    try:
-        study = database.read(lambda c: find_study(c, name))
-        if study is None:
-            raise ValueError(f"storage: {database.shown} holds no study {name!r}")
-        found = database.read(lambda c: study_attributes(c, study))
-    except StudyLost as error:
-        raise ValueError(str(error)) from None
-    finally:
-        database.close()
-    return {key: value for key, value in found.items() if key not in (SPACE, OBJECTIVE)}
-
-
-def check_settings(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """ValueError where a study was made with other settings than are wanted, saying which."""
-    if SPACE not in found:
-        raise ValueError(f"storage: the study {name!r} there is no search of this program")
-    for key in dict.fromkeys([*wanted, *found]):
-        there, here = found.get(key), wanted.get(key)
-        if there == here:
-            continue
-        if isinstance(there, dict) and isinstance(here, dict):  # say only what differs in it
-            part = next(part for part in {**there, **here} if there.get(part) != here.get(part))
-            key, there, here = f"{key} ({part})", there.get(part), here.get(part)
-        there, here = (json.dumps(value)[:200] for value in (there, here))
-        raise ValueError(f"resume: study {name!r} has another {key}: {there} there, {here} here")
 
 
 class Study:

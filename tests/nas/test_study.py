@@ -26,7 +26,8 @@ import nas.storage.drivers
 from nas.evaluators.base import Answer, Point
 from nas.history import History
 from nas.objective import Objective
-from nas.storage.study import Study, StudyLost, open_study, read_settings
+from nas.storage.study import Study, StudyLost, open_study
+from nas.storage.study_settings import read_settings
 from search_spaces.space import SearchSpace
 from tests.nas.study_driver import EASY, every_network
 from tests.nas.toys import TARGET, b0_space, tiny_space

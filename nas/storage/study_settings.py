@@ -1,0 +1,54 @@
+"""What a study is of: the settings that all who work on it share, as attributes of the study."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from nas.objective import Objective
+from nas.storage.database import Database, StudyLost
+from nas.storage.optuna_tables import find_study, study_attributes
+
+# beside the caller's settings, whose names have no spaces
+SPACE, OBJECTIVE = "search space", "search objective"
+
+
+def described(objective: Objective) -> dict[str, Any]:
+    """The objective as plain data; without what studies had not that were made before it."""
+    fields = dataclasses.asdict(objective)
+    return fields if objective.also else {k: v for k, v in fields.items() if k != "also"}
+
+
+def read_settings(storage: str, name: str) -> dict[str, Any]:
+    """The settings of a study, for a driver that joins it and knows no more than its name.
+
+    ValueError where there is no such study.
+    """
+    database = Database(storage)
+    try:
+        study = database.read(lambda c: find_study(c, name))
+        if study is None:
+            raise ValueError(f"storage: {database.shown} holds no study {name!r}")
+        found = database.read(lambda c: study_attributes(c, study))
+    except StudyLost as error:
+        raise ValueError(str(error)) from None
+    finally:
+        database.close()
+    return {key: value for key, value in found.items() if key not in (SPACE, OBJECTIVE)}
+
+
+def check_settings(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """ValueError where a study was made with other settings than are wanted, saying which."""
+    if SPACE not in found:
+        raise ValueError(f"storage: the study {name!r} there is no search of this program")
+    for key in dict.fromkeys([*wanted, *found]):
+        there, here = found.get(key), wanted.get(key)
+        if there == here:
+            continue
+        if isinstance(there, dict) and isinstance(here, dict):  # say only what differs in it
+            part = next(part for part in {**there, **here} if there.get(part) != here.get(part))
+            key, there, here = f"{key} ({part})", there.get(part), here.get(part)
+        there, here = (json.dumps(value)[:200] for value in (there, here))
+        raise ValueError(f"resume: study {name!r} has another {key}: {there} there, {here} here")
