@@ -38,6 +38,12 @@ if [[ $1 == --ip-address ]]; then echo 127.0.1.1; else echo "fe80::1 127.0.0.2 $
     # the head listens a second later than it is started; the others and the driver only say so
     "python": """
 echo "python $*" >>"$TRACE"
+if [[ "$*" == *ray_tune* ]]; then  # as the real one, it works while the other nodes come
+    for ((i = 0; i < 200; i++)); do
+        if grep -q -- "-w two" "$TRACE"; then break; fi
+        sleep 0.1
+    done
+fi
 [[ "$*" == *--head* ]] || exit 0
 sleep 1
 exec "$REAL" -c 'import socket, sys, time
