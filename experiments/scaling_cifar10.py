@@ -7,8 +7,8 @@ same on depth, width or resolution alone; 3 seeds each; scored on images held ou
 set. The best candidate is the best of several noisy ones: what compares with a control without
 favour is the mean of all compound candidates, and the surface's value at its optimum.
 Expected: the best compound candidates ahead of all three controls; an optimum that noise does not
-hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base. Time: 20
-minutes for each base on 2 CPU cores; the same command goes on. Command:
+hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base. Time: 40
+to 90 minutes for each base on 2 CPU cores; the same command goes on. Command:
 
     python -m experiments.scaling_cifar10 --data parquet:../shared/data/cifar10
 """
