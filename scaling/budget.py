@@ -128,7 +128,7 @@ def within_measured(
         known = [(cost(each).flops / own, ratio) for each, ratio in seen.items()]
         asked = known[-1][0] * (growth / seen[network]) ** (1 / _power(known, growth))
     nearest = min((ratio for each, ratio in seen.items() if each != base),
-                  key=lambda ratio: abs(math.log(ratio / growth)))  # fmt: skip
+                  key=lambda ratio: abs(math.log(ratio / growth)), default=1.0)  # fmt: skip
     raise ValueError(
         f"growth: of {len(seen) - 1} members none measures {growth:.4g} times the base within "
         f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times"

@@ -123,3 +123,10 @@ def test_a_cost_that_does_not_grow_is_told() -> None:
         within_measured(
             zoo("efficientnet_b0"), PUBLISHED.factors(1), 2, lambda networks: [1.0] * len(networks)
         )
+
+
+def test_a_growth_below_every_rounding_is_told() -> None:
+    with pytest.raises(ValueError, match=r"none measures 1\.001 times the base within 0"):
+        within_measured(
+            zoo("efficientnet_b0"), PUBLISHED.factors(0.001), 1.001, seconds, tolerance=1e-4
+        )
