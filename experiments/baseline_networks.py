@@ -96,6 +96,16 @@ def member_key(folder: Path, name: str) -> str:
     return Architecture.from_dict(known["architecture"]).key
 
 
+def begun_with(folder: Path, keys: set[str]) -> list[Path]:
+    """The folders of trainings in a baseline's folder that hold any of these networks."""
+    found = []
+    for path in sorted(folder.glob("train/*/run.json")):
+        trials = read_json(path)["settings"]["trials"]
+        if keys & {trial["name"].rpartition("-s")[0] for trial in trials}:
+            found.append(path.parent)
+    return found
+
+
 def trained_members(folder: Path) -> dict[str, dict[str, Any]]:
     """What became of the members of the family that were trained or failed, by name."""
     rows = {

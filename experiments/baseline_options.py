@@ -8,7 +8,7 @@ from typing import Any
 
 from nas import settings as searches
 from nas.units import parse_quantity, parse_seconds
-from train.parser import Parser, check_device
+from train.parser import Parser, absolute_data, check_device
 
 STEPS = ("search", "finalists", "grid", "family", "train")
 
@@ -87,7 +87,7 @@ def _check(args: argparse.Namespace) -> None:
     """ValueError where a step would stop later; fills in what was left open."""
     from scaling.family_command import phis_of
 
-    args.data = searches.absolute(args.data)
+    args.data, args.out = absolute_data(args.data), args.out.resolve()
     parse_quantity(args.target_flops, what="--target-flops")
     args.train_seconds = parse_seconds(args.train_time, what="--train-time")
     if args.max_time is not None:
@@ -110,13 +110,15 @@ def _check_trainings(args: argparse.Namespace) -> None:
     """Every step's trainings, and the search itself, as those commands check them."""
     from nas.command import given_by
     from nas.measured import prepared
-    from scaling.trainings import measuring_of
+    from scaling.trainings import free_resolution, measuring_of
 
     how: dict[str, Any] = {
         "recipe": "proxy", "changes": args.changes, "data": args.data, "data_root": args.data_root,
     }  # fmt: skip
     short = {**how, "fidelity": args.fidelity}
-    measuring_of(short)
+    measuring = measuring_of(short)
+    if "grid" not in args.skip:
+        free_resolution(measuring)
     args.fidelity = short["fidelity"]
     measuring_of({**how, "fidelity": ""})
     words = search_words(args) + ([] if args.data_root is None else ["--data-root", args.data_root])

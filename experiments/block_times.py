@@ -111,11 +111,13 @@ def run(texts: list[str] | None = None) -> None:
     for kind in arguments.kinds:
         start = time.monotonic()
         case = one_case(kind, arguments.rounds, arguments.seed)
-        cases[kind] = {"seconds": round(time.monotonic() - start), **case}
+        cases[kind] = {
+            "seconds": round(time.monotonic() - start), **settings_of_machine(), **case,
+        }  # fmt: skip
         shown = {name: case[name] for name in ("median_error", "kendall_tau", "bias", "fit")}
         print(f"{kind}: {shown}", flush=True)
         cases = {name: cases[name] for name in CASES if name in cases}
-        write_json(out, {**settings_of_machine(), "cases": cases})
+        write_json(out, {"cases": cases})
         write_whole(out.with_suffix(".png"), partial(draw, cases=cases))
 
 

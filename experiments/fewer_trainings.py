@@ -93,7 +93,7 @@ def main() -> None:
                     write()
         finally:
             pool.shutdown(cancel_futures=True)
-    result = write()
+            result = write()
     print(markdown(result["summary"]))
     draw(args.out.with_suffix(".png"), result)
 

@@ -14,6 +14,7 @@ Time: an hour and a half on 2 CPU cores for 32 px images; the same command goes 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -29,6 +30,7 @@ from experiments.arms import one_line_interrupt, signals_interrupt
 from experiments.baseline_networks import (
     BATCH,
     affordable,
+    begun_with,
     best_networks,
     member_key,
     trained_members,
@@ -91,6 +93,8 @@ class Chain:
             for there, place in ((folder, f"{name}-of-{before}"), (f"{name}-of-{base}", name)):
                 if (self.folder / there).exists():
                     (self.folder / there).rename(self.folder / place)
+            self.bases[name] = base
+            self.write("running")
         self.bases[name] = base
 
     def step(
@@ -231,7 +235,7 @@ def grid(chain: Chain) -> None:
     ]  # fmt: skip
     if args.resolution:
         words += ["--proxy-resolution", str(min(args.resolution, PROXY_SIDE))]
-    go_on = ["scaling.grid", "--resume", "--out", str(folder), *_how(args)]
+    go_on = ["scaling.grid", "--resume", "--retry-failed", "--out", str(folder), *_how(args)]
     chain.step("grid", _says("grid.json", "finished"), words, go_on)
 
 
@@ -274,24 +278,34 @@ def train(chain: Chain) -> None:
     if not names:
         print("train: the budget allows no member; use a larger --train-time", file=sys.stderr)
         return
+    wanted = {member_key(chain.folder, name) for name in names}
+    for folder in begun_with(chain.folder, wanted):
+        words = ["train.ray_tune", "--resume", "--out", str(folder), "--data", args.data,
+                 *_places(args)]  # fmt: skip
+        chain.step("train", _all_ended, words, words, folder=folder)
     done = trained_members(chain.folder)
     missing = [name for name in names if name not in done]
     if not missing:
         return
     files = [str(grown / "members" / f"{name}.json") for name in missing]
     keys = [member_key(chain.folder, name) for name in missing]
-    folder = chain.folder / "train" / "-".join(keys)
+    folder = chain.folder / "train" / hashlib.sha256("-".join(keys).encode()).hexdigest()[:12]
     words = ["train.ray_tune", "--architectures", *files, "--data", args.data, "--recipe",
              "proxy", "--out", str(folder), *_trainer(args)]  # fmt: skip
     chain.step("train", _all_ended, words, [], folder=folder)
 
 
 def _trainer(args: argparse.Namespace) -> list[str]:
-    """How train.ray_tune runs."""
+    """How train.ray_tune trains."""
+    return [*_places(args), *_changes(args)]
+
+
+def _places(args: argparse.Namespace) -> list[str]:
+    """Where train.ray_tune runs."""
     words = [] if args.workers is None else ["--max-concurrent", str(args.workers)]
     words += [] if args.address is None else ["--address", args.address]
     words += [] if args.gpus is None else ["--gpus-per-trial", f"{args.gpus:g}"]
-    return [*words, *_changes(args), *_root(args)]
+    return [*words, *_root(args)]
 
 
 def _changes(args: argparse.Namespace) -> list[str]:

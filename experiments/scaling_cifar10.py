@@ -5,7 +5,7 @@ the network found by `experiments.cifar10_search`, EfficientNet-B0 and MobileNet
 the grid that really cost twice as much, as far apart as can be, and three controls that spend the
 same on depth, width or resolution alone; 3 seeds each; scored on images held out of the training
 set. The best candidate is the best of several noisy ones: what compares with a control without
-favour is the mean of all compound candidates, and the surface's value at its optimum.
+favour is the mean of all compound candidates.
 Expected: the best compound candidates ahead of all three controls; an optimum that noise does not
 hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base. Time: 40
 to 90 minutes for each base on 2 CPU cores; the same command goes on. Command:
@@ -25,10 +25,12 @@ from typing import Any
 from experiments.cifar10_search import NAME as SEARCH
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from scaling.grid_command import FIGURE, RECORD, run
+from search_spaces.architecture import Architecture
 from train.files import write_json
 
 NAME = "scaling_cifar10"
-CANDIDATES, SEEDS, FIDELITY = 7, 3, "epochs=6,share=0.15"
+CANDIDATES, SEEDS, FIDELITY = 5, 3, "epochs=6,share=0.15"
+SHOWN = ("candidates", "seeds", "fidelity", "growth")  # of a grid's settings
 BASES = ("found", "efficientnet_b0", "mobilenet_v2")
 
 
@@ -38,21 +40,21 @@ def found_network(work: Path) -> Path:
     if not searched.exists():
         raise ValueError(f"{searched} is missing; run python -m experiments.{SEARCH} first")
     network = json.loads(searched.read_text())["settings"]["networks"]["found"]
-    path = work / "found.json"
+    path = work / f"found-{Architecture.from_dict(network).key}.json"
     write_json(path, {"architecture": network})
     return path
 
 
 def grid(base: str, work: Path, args: Any) -> dict[str, Any]:
     """The record of a base's grid; begun, or gone on with, if need be."""
-    folder = work / base
+    network = str(found_network(work)) if base == "found" else base
+    folder = work / Path(network).stem  # another network found is another grid
     record = folder / RECORD
     if not (record.exists() and json.loads(record.read_text())["status"] == "finished"):
         how = ["--out", str(folder), "--data", args.data, "--workers", str(args.processes)]
-        words = ["--resume", *how] if record.exists() else [
-            "--base", str(found_network(work)) if base == "found" else base,
-            "--candidates", str(CANDIDATES), "--seeds", str(SEEDS), "--fidelity", FIDELITY,
-            "--device", "cpu", *how,
+        words = ["--resume", "--retry-failed", *how] if record.exists() else [
+            "--base", network, "--candidates", str(CANDIDATES), "--seeds", str(SEEDS), "--fidelity",
+            FIDELITY, "--device", "cpu", *how,
         ]  # fmt: skip
         if not record.exists():  # what an interruption before that has left holds nothing
             shutil.rmtree(folder, ignore_errors=True)
@@ -93,8 +95,8 @@ def main() -> None:
         records[base] = grid(base, args.work, args)
         write_json(args.out, {
             "partial": len(records) < len(BASES),
-            "settings": {"candidates": CANDIDATES, "seeds": SEEDS, "fidelity": FIDELITY,
-                         "growth": records[base]["settings"]["growth"]},
+            "settings": {name: {field: record["settings"][field] for field in SHOWN}
+                         for name, record in records.items()},
             "processes": args.processes, **settings_of_machine(),
             "compared": {name: compared(record) for name, record in records.items()},
             "grids": {name: record["candidates"] for name, record in records.items()},

@@ -24,7 +24,8 @@ from scaling.training_aware_command import FIGURE, RECORD, run
 from train.files import write_json
 
 NAME = "training_aware_cifar10"
-WORDS = ["--budget", "60", "--max-time", "2400s", "--device", "cpu"]
+WORDS = ["--budget", "60", "--max-time", "25min", "--fidelity", "epochs=6,share=0.15",
+         "--device", "cpu"]  # fmt: skip
 
 
 def main() -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from nas import catalog, record
-from nas.conduct import aims, conduct, keep_times
+from nas.conduct import Aims, aims, conduct, keep_times
 from nas.evaluators.base import Evaluator
 from nas.history import History
-from nas.objective import REWARDS, Objective
+from nas.objective import REWARDS
 from nas.search import search
-from nas.settings import check_measuring, checked, complete, resumed
-from nas.strategies.base import Strategy
+from nas.settings import check_evaluator, checked, complete, resumed
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.space import SearchSpace
 from train.parser import Parser
@@ -143,17 +142,18 @@ def _run(given: dict[str, Any]) -> int:
     else:
         settings = complete(given)
     one_of("evaluator", settings["evaluator"], catalog.EVALUATORS)
+    check_evaluator(given, settings["evaluator"])
     if settings["evaluator"] in catalog.MEASURED:
         from nas.measured import run_by_measurement
 
         before = outcome if resume else None
         return run_by_measurement(settings, out, known=before, started=started)
-    check_measuring(given, settings["evaluator"])
-    the_space, objective, strategy, evaluator = _parts(settings, Path(out) if resume else None)
+    aimed, evaluator = _parts(settings, Path(out) if resume else None)
+    the_space, objective, strategy, tables = aimed
     folder = Path(out) if resume else record.new_folder(out)
     evaluated = int(outcome.get("evaluated", 0))
     history = record.read_history(folder, the_space, objective, evaluated=evaluated)
-    keep_times(folder, settings, the_space)
+    keep_times(folder, tables)
     record.write_search(folder, settings, status="running", **outcome)
 
     def loop(update: Callable[[History], None]) -> str:
@@ -165,13 +165,12 @@ def _run(given: dict[str, Any]) -> int:
         return "finished" if len(history) >= budget else "exhausted"
 
     return conduct(
-        folder, settings, history, evaluator, loop, started=started, total=settings["budget"]
-    )
+        folder, settings, history, evaluator, loop,
+        started=started - outcome.get("seconds", 0.0), total=settings["budget"],
+    )  # fmt: skip
 
 
-def _parts(
-    settings: dict[str, Any], kept: Path | None
-) -> tuple[SearchSpace, Objective, Strategy, Evaluator]:
+def _parts(settings: dict[str, Any], kept: Path | None) -> tuple[Aims, Evaluator]:
     """Everything the loop needs; fills in what the settings left to defaults."""
     given = {name: settings[name] for name in ("resolution", "classes", "width", "small_images")}
     the_space: SearchSpace = space(
@@ -179,15 +178,15 @@ def _parts(
         **{name: value for name, value in given.items() if value is not None},
     )
     settings.update(the_space.settings, space=the_space.name)
-    the_space, objective, strategy = aims(settings, the_space, fallback="evolution", kept=kept)
+    aimed = aims(settings, the_space, fallback="evolution", kept=kept)
     if settings["budget"] is None:
         settings["budget"] = catalog.STRATEGIES[settings["strategy"]].budget
     evaluator = catalog.evaluator(
-        settings["evaluator"], the_space,
+        settings["evaluator"], aimed.space,
         table=settings["table"], table_column=settings["table_column"],
     )  # fmt: skip
     if settings["table"] is not None:
         digest = record.sha256(Path(settings["table"]))
         if settings.setdefault("table_sha256", digest) != digest:
             raise ValueError(f"resume: {settings['table']} is not the table of the search")
-    return the_space, objective, strategy, evaluator
+    return aimed, evaluator

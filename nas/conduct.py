@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas import catalog, record
 from nas.evaluators.base import Evaluator
@@ -22,12 +22,24 @@ from nas.strategies.base import Strategy
 from search_spaces.catalog import one_of
 from search_spaces.space import SearchSpace
 
+if TYPE_CHECKING:
+    from nas.block_times.table import Times
+
 SAVE_EVERY = 10.0  # seconds between partial results of a search that takes longer
+
+
+class Aims(NamedTuple):
+    """What a search is for: tables are those of the measured costs of the space, by kind."""
+
+    space: SearchSpace
+    objective: Objective
+    strategy: Strategy
+    tables: dict[str, Times]
 
 
 def aims(
     settings: dict[str, Any], the_space: SearchSpace, *, fallback: str, kept: Path | None = None
-) -> tuple[SearchSpace, Objective, Strategy]:
+) -> Aims:
     """The space with the measured costs that the limits need, the objective, and the strategy.
 
     kept  the folder of a search that goes on, with the tables that it was made with.
@@ -36,16 +48,21 @@ def aims(
     settings["exponent"] = objective.exponent
     settings["strategy"] = settings["strategy"] or fallback
     one_of("strategy", settings["strategy"], catalog.STRATEGIES)
-    for name in measured_costs(objective):
-        the_space = with_times(settings, the_space, name, kept=kept)
+    tables = {
+        kind: times_of(settings, the_space, kind, kept=kept) for kind in measured_costs(objective)
+    }
+    the_space = the_space.measured_by(
+        **{kind: times.of(the_space) for kind, times in tables.items()}
+    )
     check_limits(the_space, objective)
-    return the_space, objective, catalog.strategy(settings["strategy"], the_space, objective)
+    strategy = catalog.strategy(settings["strategy"], the_space, objective)
+    return Aims(the_space, objective, strategy, tables)
 
 
-def with_times(
+def times_of(
     settings: dict[str, Any], the_space: SearchSpace, kind: str, *, kept: Path | None
-) -> SearchSpace:
-    """The space with a measured cost: of a file of --times, the search's own, or measured here."""
+) -> Times:
+    """The table of a measured cost: a file of --times, the search's own, or measured here."""
     from nas.block_times.command import times_for
     from nas.block_times.table import read_times
 
@@ -58,7 +75,7 @@ def with_times(
     known = settings.setdefault("times_sha256", {})
     if known.setdefault(kind, times.digest) != times.digest:
         raise ValueError(f"resume: the {kind} table is not the one of the search; give --times")
-    return the_space.measured_by(**{kind: times.of(the_space)})
+    return times
 
 
 def times_file(kind: str) -> str:
@@ -66,19 +83,11 @@ def times_file(kind: str) -> str:
     return f"times-{kind}.json"
 
 
-def keep_times(folder: Path, settings: Mapping[str, Any], the_space: SearchSpace) -> None:
+def keep_times(folder: Path, tables: Mapping[str, Times]) -> None:
     """Put the tables that a search goes by into its folder: it may go on elsewhere."""
-    from nas.block_times.command import times_for
-    from nas.block_times.table import read_times
-
-    for kind in settings.get("times_sha256", {}):
+    for kind, times in tables.items():
         if not (folder / times_file(kind)).is_file():
-            paths = [Path(path) for path in settings["times"]]
-            path = next((path for path in paths if read_times(path).kind == kind), None)
-            times_for(
-                the_space, kind=kind, path=path, device=settings["device"],
-                recipe=settings["recipe"],
-            ).write(folder / times_file(kind))  # fmt: skip
+            times.write(folder / times_file(kind))
 
 
 def conduct(

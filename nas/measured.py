@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -33,6 +34,7 @@ from train.recipe import Recipe, change, preset
 from train.survey import Survey, survey
 
 if TYPE_CHECKING:
+    from nas.block_times.table import Times
     from nas.evaluators.zero_cost import ZeroCost
     from train.data import Data
 
@@ -259,6 +261,7 @@ class Search:
     strategy: Strategy
     plan: Plan
     places: Slots
+    tables: dict[str, Times]
 
 
 def run_by_measurement(
@@ -277,7 +280,7 @@ def run_by_measurement(
     file = (folder / "study.db").resolve()
     if kept is not None and study is None and not file.is_file():
         raise ValueError(f"resume: {file} is gone, and with it what the search has found")
-    keep_times(folder, settings, search.history.space)
+    keep_times(folder, search.tables)
     record.write_search(folder, settings, status="running", **(known or {}))
     with study or _study(search, f"sqlite:///{file}", resume=False) as study:
         study.sync(search.history)
@@ -299,7 +302,8 @@ def prepared(settings: dict[str, Any], kept: Path | None) -> Search:
     kept  the folder of a search that goes on.
     """
     measuring, the_space = prepare(settings)
-    space, objective, strategy = aims(settings, the_space, fallback="predictor", kept=kept)
+    aimed = aims(settings, the_space, fallback="predictor", kept=kept)
+    space, objective, strategy, tables = aimed
     settings["budget"] = settings["budget"] or BUDGET
     digest = key_of(measuring.data.digests)
     if settings.setdefault("data_sha256", digest) != digest:
@@ -309,19 +313,18 @@ def prepared(settings: dict[str, Any], kept: Path | None) -> Search:
         raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
     return Search(
         settings, measuring, the_space, history, strategy,
-        plan_of(settings, measuring), slots(settings, measuring),
+        plan_of(settings, measuring), slots(settings, measuring), tables,
     )  # fmt: skip
 
 
 def _loop(search: Search, folder: Path, study: Study, update: Callable[[History], None]) -> str:
     """Search into the history; how it ended."""
     settings, measuring, places = search.settings, search.measuring, search.places
-    data = load_data(settings, measuring)
+    data, kept = load_data(settings, measuring), _checkpoints(folder, search)
     workers = OnCluster(
         evaluator_maker(settings, measuring, search.space, data), search.history.space,
         steps=measuring.steps, slots=places.workers, cpus=places.cpus, gpus=places.gpus,
-        address=settings["address"], timeout=settings["timeout"],
-        folder=_checkpoints(folder, settings),
+        address=settings["address"], timeout=settings["timeout"], folder=kept,
     )  # fmt: skip
     try:
         status = search_asynchronously(
@@ -331,13 +334,24 @@ def _loop(search: Search, folder: Path, study: Study, update: Callable[[History]
         )  # fmt: skip
     finally:
         workers.close()
-    shutil.rmtree(folder / "trainings", ignore_errors=True)  # what killed ones have left
+    if settings["checkpoints"] is None:
+        shutil.rmtree(kept, ignore_errors=True)  # what killed ones have left
+    with contextlib.suppress(OSError):  # other drivers may have trainings there
+        kept.rmdir()
     return status
 
 
-def _checkpoints(folder: Path, settings: Mapping[str, Any]) -> Path:
-    """Where trainings keep what they can go on from."""
-    return Path(settings["checkpoints"] or folder / "trainings").resolve()
+def _checkpoints(folder: Path, search: Search) -> Path:
+    """Where trainings keep what they can go on from; in a folder of --checkpoints, which many
+    searches may share, each has its own, and all drivers of one search the same."""
+    settings = search.settings
+    if settings["checkpoints"] is None:
+        return (folder / "trainings").resolve()
+    own = {
+        **_identity(search), **search.space.settings, "space": search.space.name,
+        "study": settings["study"] if settings["storage"] else str(folder.resolve()),
+    }  # fmt: skip
+    return Path(settings["checkpoints"], key_of(own)[:16])
 
 
 def _study(search: Search, storage: str, *, resume: bool) -> Study:
@@ -346,14 +360,20 @@ def _study(search: Search, storage: str, *, resume: bool) -> Study:
     resume  whether the study must be there already.
     """
     settings, history = search.settings, search.history
-    names = ("recipe", "changes", "fidelity", "scheduler", "seed", "strategy", "evaluator")
-    identity = {name: settings[name] for name in (*names, "scores", "grace", "factor")}
-    identity |= {
-        "data": search.measuring.data.digests, "times": settings.get("times_sha256", {}),
-    }  # fmt: skip
     if resume:
         read_settings(storage, settings["study"])
     return open_study(
-        storage, settings["study"], history.space, history.objective, settings=identity,
-        resume=True,
+        storage, settings["study"], history.space, history.objective,
+        settings=_identity(search), resume=True,
     )  # fmt: skip
+
+
+def _identity(search: Search) -> dict[str, Any]:
+    """What all drivers of a search must agree about, beside its space and aims."""
+    settings = search.settings
+    names = ("recipe", "changes", "fidelity", "scheduler", "seed", "strategy", "evaluator",
+             "scores", "grace", "factor")  # fmt: skip
+    return {
+        **{name: settings[name] for name in names},
+        "data": search.measuring.data.digests, "times": settings.get("times_sha256", {}),
+    }  # fmt: skip

@@ -64,4 +64,5 @@ class Progress:
         of = history.objective.of
         cost = float(history.costs.get(of)[row])
         shown = short_seconds(cost) if of in MEASURED else f"{short(cost)} FLOPs"
-        return f"best reward {history.reward[row]:.2f} ({history.accuracy[row]:.2f}%, {shown})"
+        known = history.summary(row)
+        return f"best reward {known.reward:.2f} ({known.accuracy:.2f}%, {shown})"

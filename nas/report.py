@@ -60,7 +60,7 @@ def _write_front(path: Path, history: History) -> None:
                          *history.space.choices])  # fmt: skip
         for row in history.front():
             costs = [history.costs.get(name)[row].item() for name in names]
-            numbers = [history.accuracy[row], history.std[row], history.reward[row]]
+            numbers = history.summary(row)[:3]
             choices = history.space.choices_of(history.genotypes[row]).values()
             writer.writerow([*costs, *(f"{number:.6f}" for number in numbers), *choices])
 
@@ -235,7 +235,9 @@ def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> lis
         network, data = (
             shlex.quote(str(each)) for each in (folder / "best.json", settings["data"])
         )
-        commands.append(f"{python} -m train.run {network} --data {data}")
+        root = settings["data_root"]
+        where = f" --data-root {shlex.quote(root)}" if root else ""
+        commands.append(f"{python} -m train.run {network} --data {data}{where}")
     if status != "exhausted":
         broken = status in ("interrupted", "failed")
         more = settings["budget"] if broken else 4 * settings["budget"]
@@ -309,7 +311,7 @@ def _draw_evaluated(axes: Any, history: History) -> None:
         axes.plot(spent[shown[~full]], accuracy[shown[~full]], "x", ms=4, c="0.75",
                   label="stopped early")  # fmt: skip
     front = history.front()
-    axes.step(spent[front], accuracy[front], where="post", c="tab:blue", lw=1.8,
-              label="Pareto front")  # fmt: skip
-    low = min(accuracy[front].min(), np.percentile(accuracy[shown], 20))
+    best = np.array([history.summary(row).accuracy for row in front])
+    axes.step(spent[front], best, where="post", c="tab:blue", lw=1.8, label="Pareto front")
+    low = min(best.min(), np.percentile(accuracy[shown], 20))
     axes.set_ylim(bottom=low - 0.3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 from nas.objective import Objective
 from nas.units import parse_quantity, parse_seconds
 from search_spaces.cost import MEASURED
+from train.parser import absolute_data
 
 MOST = 10**9  # evaluations; a history of more does not fit into memory
 
@@ -83,6 +83,9 @@ MEASURING: dict[str, Setting] = {
     "study": Setting("search", later=True),
 }
 
+# of those that train
+TRAINING = ("fidelity", "scheduler", "grace", "factor", "finalists", "repeats", "checkpoints")
+
 SETTINGS = {**AIMS, **MEASURING}
 
 # found out when the search begins, and checked when it goes on
@@ -121,7 +124,7 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     if "times" in given:
         found["times"] = [str(Path(path).resolve()) for path in given["times"]]
     if "data" in given:
-        found["data"] = absolute(given["data"])
+        found["data"] = absolute_data(given["data"])
     if given.get("storage", "").startswith("sqlite:///"):
         file = given["storage"].removeprefix("sqlite:///")
         found["storage"] = f"sqlite:///{Path(file).resolve()}"
@@ -137,20 +140,17 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def absolute(data: str) -> str:
-    """What --data names, with its path from the root; see `train.data.load`."""
-    kind, colon, path = data.partition(":")
-    if colon and path and kind in ("imagefolder", "parquet"):
-        return f"{kind}:{Path(path).resolve()}"
-    return str(Path(data).resolve()) if data.lower().endswith(".zip") else data
-
-
 def without_password(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as they may be written to a file that others can read."""
-    storage = settings["storage"]
-    if storage is None:
+    if settings["storage"] is None:
         return dict(settings)
-    return {**settings, "storage": re.sub(r"^(\w+://[^:/@]*):[^@]*@", r"\1@", storage)}
+    from sqlalchemy.engine import make_url
+
+    url = make_url(settings["storage"])
+    query = {name: value for name, value in url.query.items() if "password" not in name.lower()}
+    # not by `set`, which takes None for "as it is"
+    bare = url.set(query=query)._replace(password=None)
+    return {**settings, "storage": bare.render_as_string(hide_password=False)}
 
 
 def complete(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,10 +168,16 @@ def complete(given: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def check_measuring(given: Mapping[str, Any], evaluator: str) -> None:
-    """ValueError where something is asked of an evaluator that trains nothing."""
+def check_evaluator(given: Mapping[str, Any], evaluator: str) -> None:
+    """ValueError where an evaluator is asked for something that it does not do."""
+    asked = {"proxy": (), "zero-cost": TRAINING}.get(evaluator, tuple(MEASURING))
     for name in given:
-        if name in MEASURING:
+        if name in ("table", "table_column") and evaluator != "table":
+            raise ValueError(
+                f"{option(name)}: evaluator {evaluator!r} reads no table; add --evaluator table, "
+                f"or leave {option(name)} out"
+            )
+        if name in asked:
             raise ValueError(
                 f"{option(name)}: evaluator {evaluator!r} trains nothing; add --evaluator proxy, "
                 f"or leave {option(name)} out"
@@ -195,6 +201,8 @@ def resumed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
     if not any(stored[name] for name in SETTINGS if name.startswith("target_")):
         raise ValueError("resume: there is no target in search.json")
     for name, value in given.items():
+        if name == "fidelity" and _same_fidelity(value, stored):
+            continue
         if not SETTINGS[name].later and stored[name] != value:
             raise ValueError(
                 f"resume: {option(name)} {value} differs from the search's "
@@ -202,6 +210,17 @@ def resumed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
             )
     anew = {name: value for name, value in given.items() if SETTINGS[name].later}
     return {**stored, **anew}
+
+
+def _same_fidelity(text: str, stored: Mapping[str, Any]) -> bool:
+    """Whether a text means the fidelity of a stored search, which is written out in full."""
+    from nas.evaluators.proxy import Fidelity
+    from train.recipe import change, preset
+
+    if text == "auto" or stored["fidelity"] is None:
+        return text == "auto"
+    recipe = change(preset(stored["recipe"]), stored["changes"])
+    return str(Fidelity.parse(text, epochs=recipe.epochs)) == stored["fidelity"]
 
 
 def objective_of(settings: Mapping[str, Any]) -> Objective:

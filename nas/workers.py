@@ -65,7 +65,8 @@ class InProcess:
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
         """Begin the evaluation of one genotype [decisions]."""
         assert self._running is None, "one at a time"
-        points = evaluation(self._evaluator, self._space, self._folder, (genotype, seed))
+        self._job = (genotype, seed)
+        points = evaluation(self._evaluator, self._space, self._folder, self._job)
         self._running, self._points, self._stopped = (number, points), [], False
 
     def wait(self, seconds: float) -> list[Message]:
@@ -79,6 +80,7 @@ class InProcess:
                 self._points.append(point)
                 return [(number, point)]
             points.close()
+            unwanted(self._space, self._folder, self._job)
             answer = Answer.of_curve(self._points, stopped_of=self._evaluator.steps)
         except StopIteration:
             answer = Answer.of_curve(self._points)
@@ -100,18 +102,23 @@ def evaluation(
 ) -> Generator[Point, None, None]:
     """The points of one evaluation; job is (genotype [decisions], seed).
 
-    Removes what it kept once it has ended, failed or is not wanted; Ctrl-C, and a process that is
-    killed, leave it to whoever goes on.
+    Removes what it kept once it has ended or failed, `unwanted` what was not let end; Ctrl-C, and a
+    process that is killed, leave it to whoever goes on.
     """
     genotype, seed = job
     own = place(folder, space, genotype, seed)
     try:
         for step, accuracy, seconds in evaluator.curve(space, genotype, seed=seed, folder=own):
             yield Point(int(step), float(accuracy), float(seconds))
-    except (Exception, GeneratorExit):
+    except Exception:
         _remove(own)
         raise
     _remove(own)
+
+
+def unwanted(space: SearchSpace, folder: Path | None, job: tuple[np.ndarray, int]) -> None:
+    """Remove what an evaluation kept that was stopped for good."""
+    _remove(place(folder, space, *job))
 
 
 def place(folder: Path | None, space: SearchSpace, genotype: np.ndarray, seed: int) -> Path | None:
@@ -232,8 +239,12 @@ def _evaluations(
         folder.mkdir(parents=True, exist_ok=True)
 
     def run(job: tuple[np.ndarray, int]) -> Iterator[tuple[int, float, float]]:
-        for point in evaluation(evaluator, space, folder, job):
-            yield point.step, point.accuracy, point.seconds
+        try:
+            for point in evaluation(evaluator, space, folder, job):
+                yield point.step, point.accuracy, point.seconds
+        except GeneratorExit:  # the pool was told to stop it
+            unwanted(space, folder, job)
+            raise
 
     return run
 

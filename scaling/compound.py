@@ -74,6 +74,7 @@ class Coefficients:
 
 
 PUBLISHED = Coefficients(1.2, 1.1, 1.15)
+ROUNDINGS = (2, 4, 8, 16, 32)  # that commands take: channels are multiples of one of them
 
 
 @dataclass(frozen=True)

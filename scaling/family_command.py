@@ -13,7 +13,7 @@ from typing import Any
 
 from nas.units import parse_quantity, short, short_seconds
 from scaling.budget import TOLERANCE, Costs
-from scaling.compound import PUBLISHED, Coefficients, Rules
+from scaling.compound import PUBLISHED, ROUNDINGS, Coefficients, Rules
 from scaling.family import Member, family
 from scaling.grid_figure import plain_title
 from scaling.memory import training_memory
@@ -62,7 +62,7 @@ def _parser() -> Parser:
     add("--max-resolution", type=int, metavar="PX", help="largest input side")
     add("--round-resolution", type=int, default=1, metavar="PX", help="input sides are multiples "
         "of PX (default 1)")  # fmt: skip
-    add("--round-to", type=int, default=8, choices=(8, 16, 32), help="channels are multiples of "
+    add("--round-to", type=int, default=8, choices=ROUNDINGS, help="channels are multiples of "
         "(default 8)")  # fmt: skip
     add("--fixed-ends", action="store_true", help="stem, head, and the layers of the first and the "
         "last stage stay (EfficientNet-Lite)")  # fmt: skip

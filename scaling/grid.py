@@ -187,6 +187,10 @@ def _ratios(
         return flops
     low, high = (share * growth for share in BAND)
     near = [network for network in networks if low <= flops[network] <= high]
+    if not near:  # the nearest will tell how far off it is
+        near = sorted(networks, key=lambda network: abs(flops[network] / growth - 1))[:1]
+    if not near:
+        return {}
     places = np.array([[*_shares(real_factors(base, each)), flops[each] / growth] for each in near])
     picked = [near[index] for index in far_apart(places, PROBED)]
     for along in controls.values():

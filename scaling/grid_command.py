@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.units import parse_quantity, short
-from scaling.compound import Rules
+from scaling.compound import ROUNDINGS, Rules
 from scaling.grid import MOST, Candidate, candidates, proxy_base, spread
 from scaling.grid_report import FIGURE, RECORD
 from scaling.options import HOW, add_how, answered, checked_how, stored
@@ -86,7 +86,7 @@ def _add_candidates(add: Callable[..., Any]) -> None:
         "(default), or seconds measured on this machine")  # fmt: skip
     add("--measure-batch", type=int, metavar="N", help="of those seconds (default 32)")
     add("--rules", metavar="compound|v2", help="how factors become layers (default compound)")
-    add("--round-to", type=int, metavar="N", help="channels are multiples of N (default 8, or "
+    add("--round-to", type=int, choices=ROUNDINGS, help="channels are multiples of (default 8, or "
         f"{FINE} where a stage of the proxy has fewer than {NARROW})")  # fmt: skip
 
 
@@ -99,7 +99,8 @@ def _add_trainings(add: Callable[..., Any]) -> None:
         f"at most {PROXY_SIDE})")  # fmt: skip
     add("--proxy-flops", metavar="SIZE", help="the proxy is narrowed to that (default 3M, or "
         f"{NARROWEST} of the width where that is more)")  # fmt: skip
-    add("--small-images", action="store_true", help="fewer strides (default: up to 64 px)")
+    add("--small-images", action="store_true", help="fewer strides (default: up to 64 px, "
+        "where the base is for larger images)")  # fmt: skip
     add("--recipe", metavar="|".join(PRESETS), help="of the trainings (default proxy)")
     add("--set", metavar="FIELD=VALUE", action="append", dest="changes", help="change a field of "
         "the recipe (repeatable)")  # fmt: skip
@@ -112,9 +113,10 @@ def _run(given: dict[str, Any]) -> int:
     if given.get("dry_run"):
         return _listed(given, settings)
     from scaling import grid_report
-    from scaling.trainings import Remaining, measuring_of, slots, train_all
+    from scaling.trainings import Remaining, free_resolution, measuring_of, slots, train_all
 
     measuring = measuring_of(settings)
+    free_resolution(measuring)
     resumed = given.get("resume", False)
     if given.get("retry_failed") and not resumed:
         raise ValueError("--retry-failed: goes with --resume --out DIR")
@@ -210,7 +212,8 @@ def _proxy(settings: Mapping[str, Any], measuring: Measuring | None) -> Architec
         from nas.data_space import SMALL, fitting_side
 
         side = side or min(fitting_side(measuring.data), PROXY_SIDE)
-        small = side <= SMALL if small is None else small
+        # a base that is for small images already has that form
+        small = side <= SMALL < base.resolution if small is None else small
         classes = len(measuring.data.classes)
         flops = settings["proxy_flops"] or PROXY_FLOPS
     return proxy_base(
@@ -255,9 +258,10 @@ def _listed(given: Mapping[str, Any], settings: dict[str, Any]) -> int:
 
     measuring = None
     if "data" in given:
-        from scaling.trainings import measuring_of
+        from scaling.trainings import free_resolution, measuring_of
 
         measuring = measuring_of(settings)
+        free_resolution(measuring)
     started = time.monotonic()
     base = _proxy(settings, measuring)
     found = _candidates(settings, base)

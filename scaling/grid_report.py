@@ -355,7 +355,8 @@ def noise_told(surface: Mapping[str, Any]) -> str:
     hidden = f"noise hides the optimum (seeds differ by {noise:.2f} points)"
     if more is not None:
         return f"{hidden}: about {more} more seeds for each candidate would tell"
-    if surface["between_over_noise"] < ALIKE:
+    ratio = surface["between_over_noise"]
+    if ratio is not None and ratio < ALIKE:
         return f"{hidden}: all candidates do about as well, and many more seeds would hardly tell"
     return (
         f"the optimum is not clear: candidates differ by more than their seeds do ({noise:.2f} "

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nas.evaluators.proxy import Fidelity
-from nas.settings import absolute
 from nas.stopped import LostCluster, StudyLost, TooManyFailures
 from nas.units import parse_seconds
-from train.parser import check_device
+from train.parser import absolute_data, check_device
 from train.recipe import change, preset
 
 # how trainings run: their defaults, all of which may be given anew when a run goes on
@@ -50,7 +49,7 @@ def checked_how(settings: dict[str, Any]) -> None:
         if isinstance(settings.get(name), str):
             option = "--" + name.replace("_", "-")
             settings[name] = parse_seconds(settings[name], what=option)
-    settings["data"] = absolute(settings["data"])
+    settings["data"] = absolute_data(settings["data"])
     for name in ("cache", "data_root"):
         if settings[name] not in (None, "off"):
             settings[name] = str(Path(settings[name]).resolve())

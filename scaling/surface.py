@@ -5,6 +5,8 @@ experiment (Scheffe 1958). The surface is Scheffe's quadratic, y = sum b_i s_i +
 with one more term for what a candidate costs more or less than was asked for. Its best place is
 looked for where all shares are at least 0; how well it is known, by a parametric bootstrap: what
 the surface says of each candidate, moved by the noise of its seeds and by what the surface misses.
+Where the best place is on the rim of the triangle an interval can only reach inwards, and is too
+narrow.
 """
 
 from __future__ import annotations

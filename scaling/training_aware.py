@@ -3,7 +3,7 @@
 The reward is A * S^w * P^v (Tan & Le 2021, section 3.2): accuracy of a short training, seconds of a
 training step over those of V2-base by this machine's own table of block times, params over
 V2-base's; w = -0.07, v = -0.05. What is found is trained beside V2-base and B0 at the same size,
-their steps timed in one run, and grown to members as large as V2-S, M and L by V2's rules.
+their steps timed in one run, and grown by V2's rules, as much as V2-S, M and L are from V2-base.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ TIMES = "times.json"
 
 EPILOG = """DATA is as in train.run. The folder gets search/ (as nas.search writes it), compare/
 (what was found beside V2-base and B0, trained alike), training_aware.json with all figures,
-training_aware.png, and members/NAME.json, as large as V2-S, M and L. --resume --out DIR goes on."""
+training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are from V2-base.
+--resume --out DIR goes on."""
 
 DEFAULTS: dict[str, Any] = {
     "data": "cifar10", "data_root": None, "budget": 60, "strategy": "predictor", "seed": 0,

@@ -119,6 +119,18 @@ def measuring_of(settings: dict[str, Any]) -> Measuring:
     return Measuring(Proxy, data, fitted(recipe, fidelity, images=data.train), fidelity)
 
 
+def free_resolution(measuring: Measuring) -> None:
+    """ValueError where recipe or fidelity give all networks one input side, though they are to be
+    compared at their own."""
+    recipe = measuring.recipe
+    if recipe.resolution or recipe.eval_resolution:
+        raise ValueError(
+            f"resolution: a side of {recipe.resolution or recipe.eval_resolution} px for all would "
+            "undo what candidates grow by; leave it out of --fidelity and --set (the proxy's is "
+            "--proxy-resolution)"
+        )
+
+
 def expected_seconds(
     networks: Sequence[Architecture], measuring: Measuring, *, device: str, threads: int
 ) -> float:

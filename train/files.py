@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
-    unfinished = path.with_name(f".unfinished-{os.getpid()}-{path.name}")
+    # process numbers of two machines, or containers, may be the same
+    unfinished = path.with_name(f".unfinished-{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         write(unfinished)
         os.replace(unfinished, path)

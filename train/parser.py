@@ -1,4 +1,4 @@
-"""What all command lines have in common: their parser, and how they name commands to type."""
+"""What all command lines have in common: their parser, and how they name commands and data."""
 
 from __future__ import annotations
 
@@ -35,3 +35,11 @@ def python_command() -> str:
         return "python"
     nearby = os.path.relpath(sys.executable)
     return sys.executable if nearby.startswith("..") else nearby
+
+
+def absolute_data(text: str) -> str:
+    """What --data names, by a text that means the same in every folder and process."""
+    kind, _, path = text.partition(":")
+    if kind in ("imagefolder", "parquet") and path:
+        return f"{kind}:{os.path.abspath(path)}"
+    return os.path.abspath(text) if text.lower().endswith(".zip") else text

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture
 from train.command import asked_architecture, asked_recipe, check_same, sized
+from train.parser import absolute_data
 from train.recipe import Recipe
 
 if TYPE_CHECKING:
     from train.data import Data
-
-PLACES = ("imagefolder", "parquet")
 
 
 def asked_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -113,17 +112,9 @@ def places(args: argparse.Namespace) -> dict[str, str | None]:
     """Where the images are, by paths that mean the same in every process."""
     root = args.data_root
     return {
-        "data": _absolute(args.data) if args.data is not None else None,
+        "data": absolute_data(args.data) if args.data is not None else None,
         "data_root": str(Path(root).absolute()) if root is not None else None,
     }
-
-
-def _absolute(data: str) -> str:
-    """The data set by a path that means the same in every process."""
-    kind, colon, place = data.partition(":")
-    if colon and kind in PLACES:
-        return f"{kind}:{Path(place).absolute()}"
-    return str(Path(data).absolute()) if data.endswith(".zip") else data
 
 
 def fitted_data(settings: dict[str, Any], *, resumed: bool) -> Data:

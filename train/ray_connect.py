@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import re
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 MACHINE_LOST = "its machine was lost"
 PROBE = 5.0  # seconds that an address has to answer
@@ -49,16 +52,14 @@ GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\
 SETTINGS = 4
 
 
-def connect(
-    address: str | None = None, *, cpus: float | None = None, gpus: float | None = None
-) -> bool:
+def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
     """Connect this process to Ray; True where this call did it, and `disconnect` is the caller's.
 
     address  None or "local" starts Ray on this machine: loopback only, no dashboard, nothing
              reported to anybody. "auto" is the cluster whose node this machine is,
              "host:port" a cluster's head (port 6379 unless chosen otherwise); this machine must
              be a node of it.
-    cpus     declared of a Ray started here; the machine's where not given. The same for `gpus`.
+    cpus     declared of a Ray started here; the machine's where not given.
 
     Raises ValueError, within seconds, where the address is wrong or nobody answers there.
     """
@@ -73,8 +74,8 @@ def connect(
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        whole = {"num_cpus": cpus, "num_gpus": gpus}
-        options |= {name: int(value + 0.999) for name, value in whole.items() if value is not None}
+        if cpus is not None:
+            options["num_cpus"] = math.ceil(cpus)
         options |= {"address": "local", "include_dashboard": False}
     else:
         probe(address)
@@ -87,7 +88,15 @@ def connect(
             ray.shutdown()
         where = "Ray could not start here" if address is None else f"address: {address}"
         raise ValueError(f"{where} ({_short(error)})") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminated)
     return True
+
+
+def _terminated(number: int, _: object) -> NoReturn:
+    """A cluster that takes its machine back is answered as Ctrl-C is; Ray would print where its C++
+    was, and leave by SystemExit."""
+    raise KeyboardInterrupt(number)
 
 
 def disconnect() -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from train import processes
 from train.ray_store import Store
 
 FILE = "driver.json"
 BEAT = 20.0  # seconds between signs of life
 FORGOTTEN = 120.0  # seconds without one, after which a driver on another machine counts as dead
+SETTLING, FAR = 0.3, 3.0  # seconds from a look at a folder, at a URL, to what is written after it
 
 
 @contextlib.contextmanager
@@ -29,9 +32,14 @@ def owned(store: Store) -> Iterator[None]:
             f"{known.get('host')}, {age:.0f} s ago); wait until it ends, or choose another --out. "
             f"One that died on another machine is forgotten after {FORGOTTEN:.0f} s"
         )
-    mine = {**_here(), "pid": os.getpid(), "began": _began(os.getpid()), "id": uuid.uuid4().hex}
+    mine = {
+        "host": socket.gethostname(), "processes": processes.place(), "pid": os.getpid(),
+        "began": processes.start(os.getpid()), "id": uuid.uuid4().hex,
+    }  # fmt: skip
     over = threading.Event()
     store.write(FILE, {**mine, "beat": time.time()})
+    # whoever looked before that has written by now: of several, the last one stays
+    time.sleep(SETTLING if store.local is not None else FAR)
     if (store.read(FILE) or mine).get("id") != mine["id"]:
         raise ValueError(f"out: another train.ray_tune began in {store.place} at the same time")
     thread = threading.Thread(target=_beat, args=(store, mine, over), daemon=True)
@@ -50,8 +58,13 @@ def _beat(store: Store, mine: Mapping[str, Any], over: threading.Event) -> None:
     while not over.wait(BEAT):
         # a storage that is away for a while is no reason to end
         with contextlib.suppress(OSError, ValueError):
-            if (store.read(FILE) or mine).get("id") == mine["id"]:
-                store.write(FILE, {**mine, "beat": time.time()})
+            known = store.read(FILE) or mine
+            if known.get("id") != mine["id"]:  # this machine slept, say, and was given up
+                print(f"train.ray_tune: process {known.get('pid')} on {known.get('host')} works in "
+                      f"{store.place} now; this one ends", file=sys.stderr)  # fmt: skip
+                _thread.interrupt_main()
+                return
+            store.write(FILE, {**mine, "beat": time.time()})
 
 
 def _alive(known: Mapping[str, Any]) -> float | None:
@@ -60,24 +73,8 @@ def _alive(known: Mapping[str, Any]) -> float | None:
     if not isinstance(beat, int | float) or not isinstance(pid, int):
         return None
     age = max(0.0, time.time() - beat)
-    here = _here()
-    if here["boot"] and all(known.get(name) == value for name, value in here.items()):
-        return age if known.get("began") == _began(pid) != "" else None
+    if processes.place() and known.get("processes") == processes.place():
+        began = processes.start(pid)
+        if began:  # else nobody can tell
+            return age if known.get("began") == began else None
     return age if age < FORGOTTEN else None
-
-
-def _here() -> dict[str, str]:
-    """This machine, and the container in it: process numbers mean something in these alone."""
-    boot, processes = "", ""
-    with contextlib.suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        processes = os.readlink("/proc/self/ns/pid")
-    return {"host": socket.gethostname(), "boot": boot, "processes": processes}
-
-
-def _began(pid: int) -> str:
-    """When a process of this machine began, in the system's own measure; "" if there is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

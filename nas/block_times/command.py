@@ -32,7 +32,7 @@ from nas.units import parse_seconds, short_seconds
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
-from train.parser import Parser
+from train.parser import Parser, python_command
 
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
@@ -237,7 +237,7 @@ def _show(times: Times, the_space: SearchSpace, path: Path, given: argparse.Name
 
 def _next(the_space: SearchSpace, path: Path, given: argparse.Namespace, target: str) -> list[str]:
     """What to do next, as commands; the search goes by this very table."""
-    python = shlex.quote(os.path.relpath(sys.executable) if os.sep in sys.executable else "python")
+    python = shlex.quote(python_command())
     form = f"--space {given.space}"
     for name, usual in (("resolution", 224), ("classes", 1000), ("width", 1.0)):
         value = getattr(given, name)

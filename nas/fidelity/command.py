@@ -24,7 +24,7 @@ from nas.units import parse_quantity
 from search_spaces.catalog import SPACES
 from search_spaces.staged import StagedSpace
 from train.files import empty_folder
-from train.parser import Parser
+from train.parser import Parser, absolute_data
 from train.recipe import PRESETS, Recipe, change, preset
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _asked(given: Mapping[str, Any]) -> dict[str, Any]:
     target = given.get("target_flops")
     changes, name = given.get("changes", []), given.get("recipe", "proxy")
     settings: dict[str, Any] = {
-        "data": given["data"], "data_root": given.get("data_root"), "data_sha256": "",
+        **_places(given), "data_sha256": "",
         **{key: given.get(key) for key in ("resolution", "classes", "small_images")},
         "space": given.get("space", "compact"), "width": given.get("width", 1.0),
         "target_flops": None if target is None else parse_quantity(target, what="--target-flops"),
@@ -225,8 +225,17 @@ def _resumed(given: Mapping[str, Any]) -> dict[str, Any]:
         odd = isinstance(value, list) and not all(isinstance(part, str) for part in value)
         if odd or not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             raise ValueError(f"resume: {name} is {value!r} in {RECORD}, which it cannot be")
-    anew = {name: given[name] for name in ("data", "data_root") if name in given}
+    anew = {name: place for name, place in _places(given).items() if name in given}
     return {**settings, "classes": None, **anew}
+
+
+def _places(given: Mapping[str, Any]) -> dict[str, str | None]:
+    """Where the images are, as it is written down: who goes on may do so from elsewhere."""
+    data, root = given.get("data"), given.get("data_root")
+    return {
+        "data": None if data is None else absolute_data(data),
+        "data_root": None if root is None else os.path.abspath(root),
+    }
 
 
 def _prepared(settings: dict[str, Any]) -> Comparison:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import itertools
 import os
 import socket
 import threading
 import time
 from collections.abc import Set
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.storage.database import Database, StudyLost
 from nas.storage.optuna_tables import put_attributes, tables
+from train import processes
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,8 +31,8 @@ def new_driver() -> str:
     start   when the process began, since the system gives numbers again.
     number  counts the studies that the process opened.
     """
-    host = socket.gethostname().replace(":", "-")
-    return f"{host}:{os.getpid()}:{_place()}:{_start(os.getpid())}.{next(_numbers)}"
+    host, pid = socket.gethostname().replace(":", "-"), os.getpid()
+    return f"{host}:{pid}:{processes.place()}:{processes.start(pid)}.{next(_numbers)}"
 
 
 def leave(driver: str) -> None:
@@ -44,7 +42,8 @@ def leave(driver: str) -> None:
 
 def is_here(driver: str) -> bool:
     """Whether that driver's process is, or was, one of this machine (and container)."""
-    return bool(_place()) and driver.split(":")[2:3] == [_place()]
+    here = processes.place()
+    return bool(here) and driver.split(":")[2:3] == [here]
 
 
 def process_is_gone(driver: str) -> bool:
@@ -52,34 +51,8 @@ def process_is_gone(driver: str) -> bool:
     if driver in _left:
         return True
     _, process, _, start = driver.split(":")
-    begun = _start(int(process))
+    begun = processes.start(int(process))
     return begun not in ("", start.partition(".")[0])
-
-
-@functools.cache
-def _place() -> str:
-    """What tells one set of process numbers from another, 8 hex digits; "" where unknown."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return hashlib.sha256(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:8]
-    except OSError:
-        return ""
-
-
-def _start(process: int) -> str:
-    """When a process began, in ticks since boot; "-" where there is none, "" where unknown."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return "-" if fields[0] in "ZX" else fields[19]  # a zombie does no work any more
-    except OSError:
-        pass
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return "-"
-    except OSError:
-        pass
-    return ""
 
 
 def put_beat(connection: Connection, study: int, driver: str) -> None:

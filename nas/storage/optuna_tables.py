@@ -151,6 +151,15 @@ def state_of(connection: Connection, trial: int) -> str | None:
     return None if state is None else state.name
 
 
+def system_attributes(connection: Connection, trial: int) -> dict[str, Any]:
+    """What a trial carries that dashboards do not show."""
+    from sqlalchemy import select
+
+    table = tables().system
+    columns = select(table.c.key, table.c.value_json).where(table.c.trial_id == trial)
+    return {key: json.loads(value) for key, value in connection.execute(columns)}
+
+
 def put_points(connection: Connection, trial: int, points: Iterable[Point]) -> None:
     """Intermediate values of a trial, over earlier ones of the same step."""
     from optuna.storages._rdb.models import TrialIntermediateValueModel

@@ -37,10 +37,19 @@ from nas.storage.optuna_tables import (
     put_points,
     state_of,
     study_attributes,
+    system_attributes,
     tables,
 )
 from nas.storage.study_settings import OBJECTIVE, SPACE, check_settings, described
-from nas.storage.trials import LOST, Evaluation, Trial, Trials, answer_attributes, curve_attribute
+from nas.storage.trials import (
+    LOST,
+    ORDER,
+    Evaluation,
+    Trial,
+    Trials,
+    answer_attributes,
+    curve_attribute,
+)
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -152,8 +161,8 @@ class Study:
 
     @property
     def started(self) -> int:
-        """Networks claimed so far by anybody, but for those that were lost with their driver."""
-        return sum(seed == 0 for _, seed in self._trials.taken)
+        """Networks claimed so far by anybody; what was lost with its driver will be again."""
+        return sum(seed == 0 for _, seed in [*self._trials.taken, *self._trials.lost])
 
     @property
     def is_exploring(self) -> bool:
@@ -172,7 +181,8 @@ class Study:
         """The number of a new running trial of a genotype [decisions], if nobody has claimed it.
 
         None where the network was claimed with this seed before, by anybody, and not lost; and
-        where `most` networks have been claimed already. cost is for those who read the study.
+        where `most` networks have been claimed already and it is not one of them. cost is for
+        those who read the study.
         """
         self.beat()
         canonical = self._space.canonical(np.asarray(genotype, np.int8)[None])[0]
@@ -201,7 +211,8 @@ class Study:
             # our own where the connection broke while that was being committed
             ours = known.driver == self.driver and known.id in self._trials.running
             return known if ours and known.number not in self._own else None
-        if most is not None and evaluation[1] == 0 and self.started >= most:
+        new = evaluation[1] == 0 and evaluation not in self._trials.lost
+        if most is not None and new and self.started >= most:
             return None
         if evaluation in self._trials.first:
             about = {**about, "retry of trial": self._trials.first[evaluation]}
@@ -264,14 +275,13 @@ class Study:
         if found is None:
             raise StudyLost(f"storage: trial {trial.number} is gone from {self._database.shown}")
         if found != "RUNNING":
-            self._trials.read(connection)
-            # not lost, so ended by us: the connection broke while that was being committed
-            return self._trials.taken.get(trial.evaluation) == trial
+            # ended by us, where the connection broke while that was being committed
+            return ORDER in system_attributes(connection, trial.id)
         told = self._curves[trial.number]
         new = [point for point in answer.curve if told.get(point.step) != point]
         put_points(connection, trial.id, new)
         put_attributes(connection, tables().attributes, trial.id, answer_attributes(answer))
-        inner: dict[str, Any] = {"order": count_trials(connection, self._study, ended=True)}
+        inner: dict[str, Any] = {ORDER: count_trials(connection, self._study, ended=True)}
         if answer.curve:
             inner["curve"] = curve_attribute(answer.curve)
         put_attributes(connection, tables().system, trial.id, inner)
@@ -321,7 +331,7 @@ class Study:
         elsewhere when it gave no sign of life for the grace. Its trials end as failed, with the
         attribute "lost", and are no part of the history.
         """
-        if not self._database.read(self._gone):
+        if not self._database.read(self._gone) and not self._to_hand():
             return []
         lost = self._database.write(self._take_over)
         self._handed.update(trial.id for trial in lost)
@@ -332,7 +342,7 @@ class Study:
         ]
 
     def retry_failed(self) -> int:
-        """Let evaluations that failed be claimed again; how many they are.
+        """Let evaluations that failed be done again, as if they were `abandoned`; how many.
 
         To be called before the first `sync`: they are no part of the history then.
         """
@@ -349,8 +359,15 @@ class Study:
         for evaluation in failed:
             trial = self._trials.taken[evaluation]
             put_attributes(connection, tables().attributes, trial.id, {LOST: self.driver})
-            self._handed.add(trial.id)
         return len(failed)
+
+    def _to_hand(self) -> list[Trial]:
+        """What this driver has taken over, and was not told of yet: what had failed, or where the
+        connection broke while that was committed."""
+        return [
+            trial for trial, taker in self._trials.lost.values()
+            if taker == self.driver and trial.id not in self._handed
+        ]  # fmt: skip
 
     def _gone(self, connection: Connection) -> set[str]:
         """Drivers that are gone and have left something undone."""
@@ -368,12 +385,8 @@ class Study:
             reason = {"error": f"its driver {trial.driver} is gone"}
             put_attributes(connection, tables().attributes, trial.id, reason)
             end_trial(connection, trial.id, "FAIL", None)
-        waiting = [
-            trial
-            for trial, taker in self._trials.lost.values()
-            # what we took over ourselves, where the connection broke while that was committed
-            if taker in gone or (taker == self.driver and trial.id not in self._handed)
-        ]
+        waiting = [trial for trial, taker in self._trials.lost.values() if taker in gone]
+        waiting += self._to_hand()
         for trial in (*running, *waiting):
             put_attributes(connection, tables().attributes, trial.id, {LOST: self.driver})
         forget_drivers(connection, self._study, gone)

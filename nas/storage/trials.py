@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 LOST = "lost"  # attribute of a trial whose driver was gone: the driver that took it over
+ORDER = "order"  # system attribute of a trial that its driver ended: how many had ended before
 AT_ONCE = 500  # trials in one statement: databases limit the number of its parameters
 
 Evaluation = tuple[bytes, int]  # a genotype's bytes and a seed: what is evaluated once
@@ -85,7 +86,7 @@ class Trials:
         for trial in [self.running.pop(id) for id in ended if id in self.running]:
             about = attributes[trial.id]
             if LOST not in about:
-                order = about.get("order", sys.maxsize)
+                order = about.get(ORDER, sys.maxsize)
                 genotype, seed = np.frombuffer(trial.evaluation[0], np.int8), trial.evaluation[1]
                 rows.append(Row(order, trial.number, genotype, seed, answer_of(about)))
                 continue

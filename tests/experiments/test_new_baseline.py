@@ -75,6 +75,7 @@ def test_members_cost_what_was_asked_for(baseline: Path) -> None:
     [
         (["--target-flops", "1K"], "flops: a limit of 1,000 is below what space 'compact' can do"),
         (["--set", "batch=128", "--fidelity", "share=0.5"], "fidelity: a share of 0.5 leaves"),
+        (["--fidelity", "epochs=1,resolution=16"], "resolution: a side of 16 px for all would"),
         (["--set", "batch=999"], "images, less than the batch of 999"),
         (["--skip", "search"], "--skip search: there is no earlier search in --out"),
     ],
@@ -110,15 +111,37 @@ def test_more_hours_train_what_is_missing_only(baseline: Path, tmp_path: Path) -
     assert "phi0.json" not in words
 
 
+def test_trainings_that_were_cut_short_go_on_where_they_were(
+    baseline: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(baseline / "out", tmp_path / "out")
+    (folder,) = (tmp_path / "out" / "train").iterdir()
+    for place in (folder / "results.json", folder / "run.json"):
+        known = json.loads(place.read_text())
+        place.write_text(json.dumps({**known, "status": "interrupted"}))
+    cut = min(folder.glob("trials/*/run.json"))
+    cut.unlink()
+    done = chain("--skip", "grid", "--out", str(tmp_path / "out"), place=baseline)
+    assert done.returncode == 0, done.stderr
+    assert [*(tmp_path / "out" / "train").iterdir()] == [folder]
+    assert cut.is_file()
+    assert "train.ray_tune --resume --out" in done.stderr
+    assert "1 finished" in done.stderr  # the other one was over
+
+
 def test_what_was_made_of_another_network_goes_aside(baseline: Path, tmp_path: Path) -> None:
     shutil.copytree(baseline / "out", tmp_path / "out")
     record = json.loads((tmp_path / "out" / "baseline.json").read_text())
-    args = argparse.Namespace(out=tmp_path / "out", skip=[], **record["settings"])
+    args = argparse.Namespace(
+        out=tmp_path / "out", skip=[], workers=None, gpus=0, address=None, **record["settings"]
+    )
     chain_of = Chain(args)
     own = record["bases"]["family"]
     chain_of.settle("family", "other")
     assert not (tmp_path / "out" / "family").exists()
     assert (tmp_path / "out" / f"family-of-{own}").is_dir()
+    known = json.loads((tmp_path / "out" / "baseline.json").read_text())
+    assert known["bases"]["family"] == "other"  # whatever happens next
     chain_of.settle("family", own)
     assert (tmp_path / "out" / "family" / "family.json").exists()
 

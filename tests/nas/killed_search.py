@@ -1,4 +1,4 @@
-"""Searches in child processes that are killed at random moments; run by test_asynchronous_study."""
+"""Searches in child processes that are killed at random moments; run by test_killed_search."""
 
 from __future__ import annotations
 

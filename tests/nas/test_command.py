@@ -21,6 +21,7 @@ import pytest
 from nas import record, report
 from nas.command import run
 from nas.evaluators.table import read_table
+from nas.settings import without_password
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import space
 from search_spaces.cost import cost
@@ -156,7 +157,7 @@ MISTAKES = {
     "vanishing": ([*QUICK, "--resolution", "7"], "resolution"),
     "no table": ([*QUICK, "--evaluator", "table"], "give --table FILE"),
     "missing table": ([*QUICK, "--evaluator", "table", "--table", "no.csv"], "is not a file"),
-    "idle table": ([*QUICK, "--table", "no.csv"], "evaluator is 'surrogate'"),
+    "idle table": ([*QUICK, "--table", "no.csv"], "evaluator 'surrogate' reads no table"),
     "unwritable": ([*QUICK, "--out", "/proc/nothing/here"], "cannot be written"),
     "long name": ([*QUICK, "--out", "x" * 300], "cannot be written"),
     "no name": ([*QUICK, "--out", ""], "name of the folder is empty"),
@@ -415,7 +416,11 @@ def test_what_a_killed_search_had_spent_is_in_its_record(
     assert known["status"] == "running"
     assert known["outcome"]["seconds"] > 0
     monkeypatch.undo()
+    known["outcome"]["seconds"] = 1000.0
+    (tmp_path / "run" / "search.json").write_text(json.dumps(known))
     assert run(["--resume", "--out", str(tmp_path / "run")]) == 0
+    ended = json.loads((tmp_path / "run" / "search.json").read_text())
+    assert ended["outcome"]["seconds"] > 1000
     assert (tmp_path / "run" / "best.json").read_bytes() == (finished / "best.json").read_bytes()
 
 
@@ -434,3 +439,17 @@ def test_max_params_is_a_hard_limit(tmp_path: Path) -> None:
     assert run([*QUICK, "--max-params", "4M", "--out", str(tmp_path / "run")]) == 0
     history = pyarrow.parquet.read_table(tmp_path / "run" / "history.parquet")
     assert history["params"].to_numpy().max() <= 4e6
+
+
+@pytest.mark.parametrize(
+    ("storage", "shown"),
+    [
+        ("postgresql://u:p@h:5/d", "postgresql://u@h:5/d"),
+        ("postgresql+psycopg://u:p%40w@h/d", "postgresql+psycopg://u@h/d"),
+        ("postgresql://h/d?user=u&password=p&sslpassword=p", "postgresql://h/d?user=u"),
+        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+        (None, None),
+    ],
+)
+def test_no_password_is_written_down(storage: str | None, shown: str | None) -> None:
+    assert without_password({"storage": storage, "seed": 0}) == {"storage": shown, "seed": 0}

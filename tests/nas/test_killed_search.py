@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from tests.nas.killed_search import NETWORKS
+from nas import catalog
+from nas.asynchronous import Plan, search_asynchronously
+from nas.evaluators.base import Answer
+from nas.history import History
+from nas.objective import Objective
+from nas.storage.study import open_study
+from nas.workers import InProcess
+from tests.nas.killed_search import NETWORKS, Fatal
+from tests.nas.toys import b0_space
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,3 +52,20 @@ def test_a_search_killed_at_20_random_moments_has_the_same_history(tmp_path: Pat
     assert any(error for error in whole["error"])
     assert 0 < np.count_nonzero(np.array(whole["fidelity"]) < 1) < NETWORKS
     assert whole == killed
+
+
+def test_a_search_that_goes_on_with_a_smaller_budget_ends_what_was_lost(tmp_path: Path) -> None:
+    space, objective = b0_space(), Objective(400e6)
+    lost, ended = space.sample(2, np.random.default_rng(0))
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    with open_study(storage, "killed", space, objective, settings={}, resume=True) as study:
+        study.finish(study.claim(ended, {}), Answer(50.0))
+        study.claim(lost, {})
+    history = History(space, objective)
+    with open_study(storage, "killed", space, objective, settings={}, resume=True) as study:
+        ending = search_asynchronously(
+            history, catalog.strategy("random", space, objective), InProcess(Fatal(-1, 0), space),
+            Plan(1, finalists=2, repeats=2, seconds=60), study=study,
+        )  # fmt: skip
+    assert ending == "finished"
+    assert history.seed.tolist() == [0, 0, 1, 1]

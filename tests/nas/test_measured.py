@@ -100,7 +100,10 @@ def test_a_finished_search_goes_on_with_what_it_knows(
     folder = finished[0]
     revised = ["reward"]  # of those stopped early: what they would have gained is known better
     before = pyarrow.parquet.read_table(folder / "history.parquet").drop_columns(revised)
-    assert run(["--resume", "--out", str(folder), "--budget", "7"]) == 0
+    assert (
+        run(["--resume", "--out", str(folder), "--budget", "7", "--fidelity", "share=.80,epochs=3"])
+        == 0
+    )  # as it was, in other words
     assert "7 networks evaluated" in capfd.readouterr().out
     after = pyarrow.parquet.read_table(folder / "history.parquet").drop_columns(revised)
     assert str(after.slice(0, 7).to_pylist()) == str(before.to_pylist())
@@ -133,6 +136,9 @@ MISTAKES = {
     "no server": ([*PROXY, "--data", "IMAGES", *SHORT, "--storage", "postgresql://a:secret@127.0.0.1:1/x"],
                   "storage: postgresql://a:***@127.0.0.1:1/x"),
     "unwritable": ([*PROXY, "--data", "IMAGES", *SHORT, "--out", "/proc/x"], "cannot be written"),
+    "idle table": ([*PROXY, "--data", "IMAGES", "--table", "x.csv"], "'proxy' reads no table"),
+    "untrained": (["--evaluator", "zero-cost", "--target-flops", "2M", "--finalists", "2"],
+                  "--finalists: evaluator 'zero-cost' trains nothing"),
     "times": (["--target-latency", "20ms", "--times", "none.json"], "none.json"),
 }  # fmt: skip
 

@@ -18,7 +18,6 @@ import optuna
 import pytest
 
 import nas.storage.database
-import nas.storage.drivers
 import nas.storage.study
 from nas.evaluators.base import Answer
 from nas.history import History
@@ -27,6 +26,7 @@ from nas.storage.study_settings import read_settings
 from tests.nas.postgresql import VARIABLE, Server, programs, server
 from tests.nas.study_driver import EASY, every_network
 from tests.nas.toys import tiny_space
+from train import processes
 
 STUCK = 2  # the evaluation within which one driver is killed
 
@@ -243,7 +243,7 @@ def test_a_driver_elsewhere_that_is_only_busy_is_not_gone(
     monkeypatch.setattr(nas.storage.study, "BEAT", 0.1)
     name = new_name()
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(nas.storage.drivers, "_place", lambda: "elsewhere")
+        elsewhere.setattr(processes, "place", lambda: "elsewhere")
         busy = opened(postgresql, name)
     with opened(postgresql, name, grace=1.0) as other:
         assert busy.claim(every_network(tiny_space())[0], {}) == 0

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.train import toys
-from train import ray_connect
+from train import ray_connect, ray_owner
 from train.ray_command import run
 from train.ray_owner import owned
 from train.ray_store import Store
@@ -69,7 +69,7 @@ def test_one_place_has_one_driver_as_long_as_it_lives(tmp_path) -> None:
         mine = store.read("driver.json")
     assert store.read("driver.json") is None
     gone = {**mine, "pid": 2**22 + 1}  # more than any process of this machine
-    elsewhere = {**mine, "host": "elsewhere", "beat": time.time()}
+    elsewhere = {**mine, "host": "elsewhere", "processes": "others", "beat": time.time()}
     for known in (gone, {**elsewhere, "beat": time.time() - 999}, {"pid": "?"}):
         store.write("driver.json", known)
         with owned(store):
@@ -77,6 +77,34 @@ def test_one_place_has_one_driver_as_long_as_it_lives(tmp_path) -> None:
     store.write("driver.json", elsewhere)
     with pytest.raises(ValueError, match="on elsewhere"), owned(store):
         pass
+
+
+def test_of_drivers_that_begin_together_one_stays(tmp_path, monkeypatch) -> None:
+    store = Store(str(tmp_path))
+    written = store.write
+
+    def together(name, content) -> None:
+        written(name, content)
+        written(name, {**content, "id": "other"})  # it had looked before, too
+
+    monkeypatch.setattr(store, "write", together)
+    with pytest.raises(ValueError, match=r"began in .* at the same time"), owned(store):
+        pass
+    assert store.read("driver.json")["id"] == "other"
+
+
+def test_a_driver_that_was_given_up_ends(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(ray_owner, "BEAT", 0.05)
+    store = Store(str(tmp_path))
+
+    def driven() -> None:
+        with owned(store):
+            store.write("driver.json", {"id": "other", "pid": 7, "host": "elsewhere"})
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        driven()
+    assert "process 7 on elsewhere works in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
