@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 # of the proxy where nobody asks for another: its FLOPs, but no narrower than that, and its side
 PROXY_FLOPS, NARROWEST, PROXY_SIDE = 3e6, 0.15, 96
-# channels are multiples of 8, or of FINE where a stage has fewer than NARROW: eights would leave
-# such a stage as it is for most widths
-NARROW, FINE = 16, 2
+# channels are multiples of 8, or of FINE where half of the stages have fewer than NARROW: eights
+# would leave such stages as they are for most widths
+NARROW, FINE = 64, 2
 
 EPILOG = """NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
 nas.search. DATA is as in train.run. A proxy of the base, narrow and at the images' own size, stands
@@ -87,7 +88,7 @@ def _add_candidates(add: Callable[..., Any]) -> None:
     add("--measure-batch", type=int, metavar="N", help="of those seconds (default 32)")
     add("--rules", metavar="compound|v2", help="how factors become layers (default compound)")
     add("--round-to", type=int, choices=ROUNDINGS, help="channels are multiples of (default 8, or "
-        f"{FINE} where a stage of the proxy has fewer than {NARROW})")  # fmt: skip
+        f"{FINE} where half of the proxy's stages have fewer than {NARROW})")  # fmt: skip
 
 
 def _add_trainings(add: Callable[..., Any]) -> None:
@@ -227,8 +228,8 @@ def rules_of(settings: Mapping[str, Any], base: Architecture) -> Rules:
     """How factors become layers, channels and pixels of this proxy."""
     round_to = settings["round_to"]
     if round_to is None:
-        narrowest = min(stage.channels for stage in base.stages)
-        round_to = 8 if narrowest >= NARROW else FINE
+        usual = statistics.median(stage.channels for stage in base.stages)
+        round_to = 8 if usual >= NARROW else FINE
     return Rules(settings["rules"], round_to=round_to)
 
 
