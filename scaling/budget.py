@@ -23,7 +23,7 @@ from search_spaces.scale import scale
 TOLERANCE = 0.03
 REACH = 0.35  # depth and width are looked for within exp(+-REACH) of what was asked
 STEPS = 71  # of the search along depth and along width
-MOST = 400  # shapes that are looked at, the nearest first
+MOST = 400  # shapes that are looked at for a member, the nearest first
 CLOSE = 0.01  # to the FLOPs asked for, where a member's cost is then measured
 ATTEMPTS = 8  # networks whose cost is measured, for one member
 STEPPED = (0.3, 3.0)  # least and most power of FLOPs that a measured cost is taken to rise by
@@ -66,7 +66,8 @@ def within_budget(
     """The member whose real FLOPs are `growth` times the base's, within `tolerance` of that.
 
     Of all such roundings the one nearest to the factors, as the logarithms of real depth, width and
-    resolution tell; where the rules cap the resolution, depth and width make up for it.
+    resolution tell, and of those if there are any that no stage loses layers or channels by where
+    the factors are to grow it; where the rules cap the resolution, depth and width make up for it.
 
     ValueError where no rounding meets the growth, with the nearest growth there is.
     """
@@ -77,11 +78,31 @@ def within_budget(
     rules = rules or Rules()
     if growth == 1 and (rules.largest is None or base.resolution <= rules.largest):
         return base
-    target = growth * cost(base).flops
     wanted = _affordable(base, factors, growth, rules)
+    shapes = _shapes(base, wanted, rules)
+    steady = [(away, shape) for away, shape in shapes if _is_steady(base, shape, wanted)]
+    missed = (math.inf, 0.0)
+    for some in (steady[:MOST], shapes[:MOST]):
+        best, nearest = _nearest(base, some, wanted, growth, rules, tolerance)
+        if best is not None:
+            return best
+        missed = min(missed, nearest)
+    raise ValueError(
+        f"growth: no member costs {growth:.4g} times the base within {100 * tolerance:g}%; "
+        f"the nearest costs {missed[1]:.4g} times"
+    )
+
+
+def _nearest(
+    base: Architecture, shapes: Sequence[tuple[float, Architecture]], wanted: Factors,
+    growth: float, rules: Rules, tolerance: float,
+) -> tuple[Architecture | None, tuple[float, float]]:  # fmt: skip
+    """The shape with its side that is nearest to what is wanted, of those within the tolerance; and
+    (error, growth) of the one that misses the growth by least."""
+    target = growth * cost(base).flops
     best: tuple[float, Architecture] | None = None
     missed = (math.inf, 0.0)
-    for away, shape in _shapes(base, wanted, rules):
+    for away, shape in shapes:
         if best is not None and away >= best[0]:
             break  # its side can only take it further away
         for side in _sides(shape, target, wanted.resolution * base.resolution, rules, tolerance):
@@ -93,12 +114,22 @@ def within_budget(
             far = away + _apart(side / base.resolution, wanted.resolution, weight=2)
             if best is None or far < best[0]:
                 best = (far, dataclasses.replace(shape, resolution=side))
-    if best is None:
-        raise ValueError(
-            f"growth: no member costs {growth:.4g} times the base within {100 * tolerance:g}%; "
-            f"the nearest costs {missed[1]:.4g} times"
-        )
-    return best[1]
+    return None if best is None else best[1], missed
+
+
+def _is_steady(base: Architecture, shape: Architecture, wanted: Factors) -> bool:
+    """Whether all stages have at least the base's layers where depth is to grow, at most those
+    where it is to shrink; the same of channels."""
+    pairs = list(zip(shape.stages, base.stages, strict=True))
+
+    def goes(own: int, before: int, factor: float) -> bool:
+        return own >= before if factor >= 1 else own <= before
+
+    return all(
+        goes(own.layers, before.layers, wanted.depth)
+        and goes(own.channels, before.channels, wanted.width)
+        for own, before in pairs
+    )
 
 
 def within_measured(
@@ -195,7 +226,7 @@ def _shapes(base: Architecture, wanted: Factors, rules: Rules) -> list[tuple[flo
         for (depth, counts), (width, network) in itertools.product(deep, broad)
     ]
     pairs.sort(key=lambda pair: pair[0])
-    return [(away, with_layers(network, counts)) for away, counts, network in pairs[:MOST]]
+    return [(away, with_layers(network, counts)) for away, counts, network in pairs]
 
 
 def _around(factor: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import pytest
 
 from scaling.budget import real_factors, within_budget, within_measured
 from scaling.compound import PUBLISHED, Factors, Rules, grown
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import Architecture, Stage
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 
@@ -46,6 +47,23 @@ def test_one_axis_stays_one_axis() -> None:
     real = real_factors(base, member)
     assert (real.depth, real.width) == (1.0, 1.0)
     assert real.resolution == pytest.approx(2**0.5, rel=0.02)
+
+
+def test_no_stage_of_a_larger_member_is_smaller() -> None:
+    """Of a narrow network, whose channels in eights are a coarse staircase."""
+    stages = [(2, 16, 1), (1, 48, 2), (3, 64, 2), (2, 48, 1)]
+    network = dataclasses.replace(
+        zoo("mobilenet_v2"), stem=16, head=256, resolution=32, classes=10,
+        stages=tuple(
+            Stage("mbconv", layers=layers, kernel=3, stride=stride, expand=4, channels=channels)
+            for layers, channels, stride in stages
+        ),
+    )  # fmt: skip
+    for phi in (0.5, 1, 1.5, 2, 3):
+        member = within_budget(network, Factors(1.0, 1.2226, 1.1567), 2.0**phi)
+        for own, before in zip(member.stages, network.stages, strict=True):
+            assert own.layers >= before.layers
+            assert own.channels >= before.channels
 
 
 def test_what_a_cap_takes_goes_to_depth_and_width() -> None:
