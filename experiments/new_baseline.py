@@ -6,7 +6,8 @@ finalists trained again for longer, a grid of how the winner grows (`scaling.gri
 (`train.ray_tune`). Each step goes on where it was interrupted, and can be left out by --skip. It
 ends with report.html: one page that needs nothing beside it.
 Expected: a network ahead of what chance finds, and a family whose accuracy rises with its cost.
-Time: an hour and a half on 2 CPU cores for 32 px images; the same command goes on. Command:
+Time: about two hours on 2 CPU cores for 32 px images, 40 minutes as the README shortens it; the
+same command goes on. Command:
 
     python -m experiments.new_baseline --data cifar10 --target-flops 4M --out runs/baseline
 """
@@ -110,8 +111,9 @@ class Chain:
             return
         begun = folder.exists() and any(folder.iterdir())
         words = go_on if begun and go_on else begin
-        if not begun or name not in self.commands:
-            self.commands[name] = begin
+        own = folder.relative_to(self.folder).as_posix()
+        if not begun or own not in self.commands:
+            self.commands[own] = begin
         print(f"\n== {name}: {shlex.join(['python', '-m', *words])}", file=sys.stderr, flush=True)
         began = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", *words])
