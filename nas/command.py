@@ -131,16 +131,7 @@ def _run(given: dict[str, Any]) -> int:
     started = time.perf_counter()
     out, resume = given.pop("out", None), given.pop("resume", False)
     given = checked(given)
-    outcome: dict[str, Any] = {}
-    if resume:
-        if not out:
-            raise ValueError("resume: which search? give its folder as --out DIR")
-        known = record.read_record(Path(out))
-        settings = resumed(given, known["settings"])
-        numbers = {k: v for k, v in known["outcome"].items() if k in ("evaluated", "seconds")}
-        outcome = {k: v for k, v in numbers.items() if isinstance(v, int | float)}
-    else:
-        settings = complete(given)
+    settings, outcome = _known(given, out) if resume else (complete(given), {})
     one_of("evaluator", settings["evaluator"], catalog.EVALUATORS)
     check_evaluator(given, settings["evaluator"])
     if settings["evaluator"] in catalog.MEASURED:
@@ -168,6 +159,16 @@ def _run(given: dict[str, Any]) -> int:
         folder, settings, history, evaluator, loop,
         started=started - outcome.get("seconds", 0.0), total=settings["budget"],
     )  # fmt: skip
+
+
+def _known(given: dict[str, Any], out: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of the search in `out`, with what may be given anew, and its outcome so far."""
+    if not out:
+        raise ValueError("resume: which search? give its folder as --out DIR")
+    known = record.read_record(Path(out))
+    settings = resumed(given, known["settings"])
+    numbers = {k: v for k, v in known["outcome"].items() if k in ("evaluated", "seconds")}
+    return settings, {k: v for k, v in numbers.items() if isinstance(v, int | float)}
 
 
 def _parts(settings: dict[str, Any], kept: Path | None) -> tuple[Aims, Evaluator]:
