@@ -162,7 +162,8 @@ def within_measured(
                   key=lambda ratio: abs(math.log(ratio / growth)), default=1.0)  # fmt: skip
     raise ValueError(
         f"growth: of {len(seen) - 1} members none measures {growth:.4g} times the base within "
-        f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times"
+        f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times; what is measured may be "
+        "noisy, or rise by steps: measure on fewer threads, or allow a larger tolerance"
     )
 
 

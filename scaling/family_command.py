@@ -248,12 +248,14 @@ def _check_memory(
 
 
 def _timed(networks: Sequence[Architecture], args: argparse.Namespace) -> list[tuple[float, float]]:
-    """Seconds and their spread on this machine, of networks run in turn."""
-    from scaling.measured_times import measured
+    """Seconds and their spread on this machine, of networks run in turn; at length where members
+    are chosen by them."""
+    from scaling.measured_times import LONG, SECONDS, measured
 
     return measured(
         networks, kind=args.measure, batch=args.measure_batch, device=args.device,
         threads=args.measure_threads, recipe=args.recipe,
+        seconds=SECONDS if args.objective == "flops" else LONG,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )  # fmt: skip
 

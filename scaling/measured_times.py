@@ -14,19 +14,22 @@ from search_spaces.architecture import Architecture
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
 
-ROUNDS = (5, 30)  # least and most, whatever they take
+ROUNDS = (5, 100)  # least and most, whatever they take
 SECONDS = 2.0  # of measuring for each network, where that gives rounds enough
+LONG = 10.0  # the same, where a decision hangs on a few percent
 
 
 def measured(
     networks: Sequence[Architecture], *, kind: str, batch: int = 1, device: str = "auto",
-    threads: int | None = None, recipe: str = "proxy", say: Callable[[str], None] = print,
+    threads: int | None = None, recipe: str = "proxy", seconds: float = SECONDS,
+    say: Callable[[str], None] = print,
 ) -> list[tuple[float, float]]:  # fmt: skip
     """Seconds (the lower quartile, as for block times) and their quartile distance of each network,
     for one pass of a batch.
 
     kind     "latency" or "step_time", see `nas.block_times.timing`.
     threads  of torch on a CPU; None: all processors.
+    seconds  of measuring for each network, about.
 
     All networks are run in turn, in rounds: what else the machine does falls on all alike. Raises
     ValueError where memory runs out.
@@ -38,7 +41,7 @@ def measured(
     setting = Setting(kind, batch=batch, device=device, threads=threads, recipe=recipe)
     try:
         with ready(setting):
-            runs = _rounds(networks, setting, say)
+            runs = _rounds(networks, setting, seconds, say)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -50,7 +53,10 @@ def measured(
 
 
 def _rounds(
-    networks: Sequence[Architecture], setting: Setting, say: Callable[[str], None]
+    networks: Sequence[Architecture],
+    setting: Setting,
+    seconds: float,
+    say: Callable[[str], None],
 ) -> list[list[float]]:
     """Seconds of each network's runs. One is built anew for each turn: they may be large."""
     from nas.block_times.timing import Subject, images_for
@@ -65,7 +71,7 @@ def _rounds(
         done += 1
         if done == 1:
             each = time.perf_counter() - began
-            rounds = int(np.clip(SECONDS * len(networks) / each, *ROUNDS))
+            rounds = int(np.clip(seconds * len(networks) / each, *ROUNDS))
             say(f"times: {rounds} rounds of {len(networks)} networks, about "
                 f"{each * (rounds - 1):.0f} s more")  # fmt: skip
     return runs
