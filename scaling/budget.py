@@ -140,9 +140,9 @@ def within_measured(
 
     costs  of networks, in any unit, such as seconds; asked for the base and a member at a time.
 
-    The FLOPs that a member is given are corrected by what the last ones cost, as the secant of the
-    logarithms tells, until that leads to a member that was measured before. ValueError where none
-    of `ATTEMPTS` members meets the growth, with the nearest.
+    The FLOPs that a member is given are corrected by what the last ones cost (`_next`), until that
+    leads to a member that was measured before. ValueError where none of `ATTEMPTS` members meets
+    the growth, with the nearest.
     """
     rules = rules or Rules()
     if growth == 1 and (rules.largest is None or base.resolution <= rules.largest):
@@ -157,7 +157,7 @@ def within_measured(
         if abs(seen[network] / growth - 1) <= tolerance:
             return network
         known = [(cost(each).flops / own, ratio) for each, ratio in seen.items()]
-        asked = known[-1][0] * (growth / seen[network]) ** (1 / _power(known, growth))
+        asked = _next(known, growth)
     nearest = min((ratio for each, ratio in seen.items() if each != base),
                   key=lambda ratio: abs(math.log(ratio / growth)), default=1.0)  # fmt: skip
     raise ValueError(
@@ -175,13 +175,26 @@ def _close(base: Architecture, factors: Factors, growth: float, rules: Rules) ->
         return within_budget(base, factors, growth, rules=rules)
 
 
-def _power(known: Sequence[tuple[float, float]], growth: float) -> float:
-    """By which power of FLOPs a cost rises near a growth: the secant of the two nearest of
-    (FLOPs, cost), both over the base's."""
-    (flops, ratio), (others, than) = sorted(known, key=lambda x: abs(math.log(x[1] / growth)))[:2]
-    if flops == others:
-        return 1.0
-    return min(max(math.log(ratio / than) / math.log(flops / others), STEPPED[0]), STEPPED[1])
+def _next(known: Sequence[tuple[float, float]], growth: float) -> float:
+    """The growth of FLOPs that should give a growth of the cost, by (FLOPs, cost) of the members
+    that were measured, both over the base's.
+
+    Between the nearest member on either side where there are such; else on the secant through the
+    two nearest.
+    """
+
+    def away(point: tuple[float, float]) -> float:
+        return abs(math.log(point[1] / growth))
+
+    near = sorted(known, key=away)
+    below = [point for point in near if point[1] < growth][:1]
+    above = [point for point in near if point[1] >= growth][:1]
+    pair = [*below, *above]
+    if len(pair) < 2 or pair[0][0] >= pair[1][0]:  # noise can turn them round
+        pair = near[:2]
+    (flops, ratio), (others, than) = sorted(pair, key=away)
+    power = math.log(ratio / than) / math.log(flops / others) if flops != others else 1.0
+    return flops * (growth / ratio) ** (1 / min(max(power, STEPPED[0]), STEPPED[1]))
 
 
 def _affordable(base: Architecture, factors: Factors, growth: float, rules: Rules) -> Factors:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from scaling.budget import real_factors, within_budget, within_measured
@@ -49,16 +50,21 @@ def test_one_axis_stays_one_axis() -> None:
     assert real.resolution == pytest.approx(2**0.5, rel=0.02)
 
 
-def test_no_stage_of_a_larger_member_is_smaller() -> None:
-    """Of a narrow network, whose channels in eights are a coarse staircase."""
+def narrow() -> Architecture:
+    """A small network for 32 px, such as a search on CIFAR-10 finds."""
     stages = [(2, 16, 1), (1, 48, 2), (3, 64, 2), (2, 48, 1)]
-    network = dataclasses.replace(
+    return dataclasses.replace(
         zoo("mobilenet_v2"), stem=16, head=256, resolution=32, classes=10,
         stages=tuple(
             Stage("mbconv", layers=layers, kernel=3, stride=stride, expand=4, channels=channels)
             for layers, channels, stride in stages
         ),
     )  # fmt: skip
+
+
+def test_no_stage_of_a_larger_member_is_smaller() -> None:
+    """Of a narrow network, whose channels in eights are a coarse staircase."""
+    network = narrow()
     for phi in (0.5, 1, 1.5, 2, 3):
         member = within_budget(network, Factors(1.0, 1.2226, 1.1567), 2.0**phi)
         for own, before in zip(member.stages, network.stages, strict=True):
@@ -148,3 +154,21 @@ def test_a_growth_below_every_rounding_is_told() -> None:
         within_measured(
             zoo("efficientnet_b0"), PUBLISHED.factors(0.001), 1.001, seconds, tolerance=1e-4
         )
+
+
+@pytest.mark.parametrize("phi", [1.0, 2.0, 3.0])
+def test_a_clock_that_jumps_is_followed(phi: float) -> None:
+    """Sides that do not halve to whole numbers take longer, and no measurement is exact."""
+    rng = np.random.default_rng(0)
+
+    def costs(networks: Sequence[Architecture]) -> list[float]:
+        return [
+            cost(network).flops ** 0.8 * (1.0 + 0.08 * (network.resolution % 4 > 0))
+            * float(np.exp(rng.normal(0, 0.01)))
+            for network in networks
+        ]  # fmt: skip
+
+    base = narrow()
+    member = within_measured(base, PUBLISHED.factors(phi), 2**phi, costs, tolerance=0.05)
+    own, grown_to = costs([base, member])
+    assert grown_to / own == pytest.approx(2**phi, rel=0.1)
