@@ -117,6 +117,15 @@ def one_line_interrupt() -> Iterator[None]:
         raise SystemExit(128 + number) from None
 
 
+def ended(code: int, failed: str) -> None:
+    """Go on after a command of ours whose exit code is 0: KeyboardInterrupt where it was
+    interrupted, ValueError with these words where it failed."""
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise ValueError(failed)
+
+
 def _leave(number: int, frame: object) -> None:
     raise KeyboardInterrupt(int(number))
 

@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from experiments.arms import ended, one_line_interrupt
 from experiments.cifar10_search import NAME as SEARCH
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from scaling.grid_command import FIGURE, RECORD, run
@@ -58,8 +59,7 @@ def grid(base: str, work: Path, args: Any) -> dict[str, Any]:
         ]  # fmt: skip
         if not record.exists():  # what an interruption before that has left holds nothing
             shutil.rmtree(folder, ignore_errors=True)
-        if run(words):
-            raise ValueError(f"{base}: the grid failed; see above")
+        ended(run(words), f"{base}: the grid failed; see above")
     shutil.copyfile(folder / FIGURE, RESULTS / f"{NAME}_{base}.png")
     return json.loads(record.read_text())
 
@@ -92,7 +92,8 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     records: dict[str, Any] = {}
     for base in BASES:
-        records[base] = grid(base, args.work, args)
+        with one_line_interrupt():
+            records[base] = grid(base, args.work, args)
         write_json(args.out, {
             "partial": len(records) < len(BASES),
             "settings": {name: {field: record["settings"][field] for field in SHOWN}

@@ -19,6 +19,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from experiments.arms import ended, one_line_interrupt
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from scaling.training_aware_command import FIGURE, RECORD, run
 from train.files import write_json
@@ -40,8 +41,8 @@ def main() -> None:
     args = parser.parse_args()
     how = ["--data", args.data, "--workers", str(args.processes), "--out", str(args.work)]
     begun = (args.work / RECORD).exists()
-    if run(["--resume", *how] if begun else [*WORDS, *how]):
-        raise ValueError("the search failed; see above")
+    with one_line_interrupt():
+        ended(run(["--resume", *how] if begun else [*WORDS, *how]), "it failed; see above")
     record = json.loads((args.work / RECORD).read_text())
     searched = json.loads((args.work / "search" / "search.json").read_text())
     write_json(args.out, {
