@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -79,10 +79,11 @@ def within_budget(
     if growth == 1 and (rules.largest is None or base.resolution <= rules.largest):
         return base
     wanted = _affordable(base, factors, growth, rules)
-    shapes = _shapes(base, wanted, rules)
-    steady = [(away, shape) for away, shape in shapes if _is_steady(base, shape, wanted)]
     missed = (math.inf, 0.0)
-    for some in (steady[:MOST], shapes[:MOST]):
+    for steady in (True, False):
+        shapes = (each for each in _shapes(base, wanted, rules)
+                  if not steady or _is_steady(base, each[1], wanted))  # fmt: skip
+        some = itertools.islice(shapes, MOST)
         best, nearest = _nearest(base, some, wanted, growth, rules, tolerance)
         if best is not None:
             return best
@@ -94,7 +95,7 @@ def within_budget(
 
 
 def _nearest(
-    base: Architecture, shapes: Sequence[tuple[float, Architecture]], wanted: Factors,
+    base: Architecture, shapes: Iterable[tuple[float, Architecture]], wanted: Factors,
     growth: float, rules: Rules, tolerance: float,
 ) -> tuple[Architecture | None, tuple[float, float]]:  # fmt: skip
     """The shape with its side that is nearest to what is wanted, of those within the tolerance; and
@@ -222,7 +223,9 @@ def _apart(real: float, wanted: float, *, weight: float) -> float:
     return (weight * math.log(real / wanted)) ** 2
 
 
-def _shapes(base: Architecture, wanted: Factors, rules: Rules) -> list[tuple[float, Architecture]]:
+def _shapes(
+    base: Architecture, wanted: Factors, rules: Rules
+) -> Iterator[tuple[float, Architecture]]:
     """Networks of all layers and channels near what is wanted, the nearest first, with distance."""
     ways = [dataclasses.replace(rules, layers=how) for how in ("up", "nearest")]
     layers = dict.fromkeys(
@@ -240,7 +243,8 @@ def _shapes(base: Architecture, wanted: Factors, rules: Rules) -> list[tuple[flo
         for (depth, counts), (width, network) in itertools.product(deep, broad)
     ]
     pairs.sort(key=lambda pair: pair[0])
-    return [(away, with_layers(network, counts)) for away, counts, network in pairs]
+    for away, counts, network in pairs:
+        yield away, with_layers(network, counts)
 
 
 def _around(factor: float) -> list[float]:

@@ -81,7 +81,7 @@ def candidates(
 
     Raises ValueError where no network meets the growth, with the nearest that there is.
     """
-    _check(growth, step, tolerance)
+    check_growth(growth, step, tolerance)
     rules = rules or Rules()
     networks = _networks(base, growth, step, rules)
     finer = _networks(base, growth, step, dataclasses.replace(rules, layers="nearest"))
@@ -116,7 +116,8 @@ def _nothing_meets(growth: float, tolerance: float, known: Sequence[float]) -> V
     )
 
 
-def _check(growth: float, step: float, tolerance: float) -> None:
+def check_growth(growth: float, step: float, tolerance: float) -> None:
+    """ValueError where no grid can be made of these."""
     if not 1 < growth <= 10:
         raise ValueError(f"growth: {growth!r} is not allowed; use a number above 1, up to 10")
     if not 0.01 <= step <= 1:

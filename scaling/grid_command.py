@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.units import parse_quantity, short
 from scaling.compound import ROUNDINGS, Rules
-from scaling.grid import MOST, Candidate, candidates, proxy_base, spread
+from scaling.grid import MOST, Candidate, candidates, check_growth, proxy_base, spread
 from scaling.grid_report import FIGURE, RECORD
 from scaling.options import HOW, add_how, answered, checked_how, stored
 from search_spaces.architecture import Architecture
@@ -174,6 +174,7 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
         if not least <= settings[name] <= most:
             option = "--" + name.replace("_", "-")
             raise ValueError(f"{option}: {settings[name]} is not allowed; use {least} to {most}")
+    check_growth(settings["growth"], settings["step"], settings["tolerance"])
     if settings["proxy_width"] and settings["proxy_flops"]:
         raise ValueError("--proxy-flops: leave it out where --proxy-width is given")
     if settings["objective"] not in ("flops", "latency", "step_time"):

@@ -272,3 +272,10 @@ def test_a_machine_that_is_taken_back_ends_a_grid_as_ctrl_c_does(
     assert "PC: " not in told
     record = json.loads((tmp_path / "grid" / "grid.json").read_text())
     assert record["status"] == "interrupted"
+
+
+def test_a_growth_that_cannot_be_is_told_before_images_are_looked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["--growth", "0.5", "--data", "imagefolder:nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("scaling.grid: growth: 0.5 is not allowed")
