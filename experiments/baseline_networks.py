@@ -12,6 +12,7 @@ import numpy as np
 from search_spaces.architecture import Architecture
 
 BATCH = 32  # of the steps that are timed
+FINALISTS = "finalists/runs"  # where finalists are trained
 
 
 def read_json(path: Path) -> Any:
@@ -50,8 +51,8 @@ def best_networks(folder: Path, count: int) -> list[Architecture]:
 
 
 def winner(folder: Path) -> dict[str, Any]:
-    """The finalist of the best mean over seeds, as a best.json."""
-    rows = json.loads((folder / "runs" / "results.json").read_text())["trials"]
+    """The finalist in a baseline's folder of the best mean over seeds, as a best.json."""
+    rows = json.loads((folder / FINALISTS / "results.json").read_text())["trials"]
     means: dict[str, list[float]] = {}
     tests: dict[str, list[float]] = {}
     for row in rows:
@@ -60,9 +61,9 @@ def winner(folder: Path) -> dict[str, Any]:
             if row["test_top1"] is not None:
                 tests.setdefault(row["network"], []).append(row["test_top1"])
     if not means:
-        raise ValueError(f"finalists: none could be trained; see {folder}/runs")
+        raise ValueError(f"finalists: none could be trained; see {folder / FINALISTS}")
     best = max(means, key=lambda name: float(np.mean(means[name])))
-    networks = json.loads((folder / "networks.json").read_text())
+    networks = json.loads((folder / "finalists" / "networks.json").read_text())
     index = int(best.rpartition("[")[2].rstrip("]"))
     return {
         "architecture": networks[index],
@@ -74,18 +75,21 @@ def winner(folder: Path) -> dict[str, Any]:
 
 
 def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[str]:
-    """The members whose trainings fit into the hours together, by their measured step times."""
+    """The members whose trainings fit into the hours together, by their measured step times; one
+    that was a finalist costs nothing more."""
     from train.recipe import change, preset
     from train.survey import survey
 
     recipe = change(preset("proxy"), args.changes)
     images = survey(args.data, minival=recipe.minival, root=args.data_root).train
+    known = _ended(args.out, FINALISTS)
     left, names = args.train_seconds, []
     for member in members:
         each = member["measured_step_time"]["seconds"] / BATCH * images * recipe.epochs
-        if each > left:
-            break
-        left -= each
+        if member_key(args.out, member["name"]) not in known:
+            if each > left:
+                break
+            left -= each
         names.append(member["name"])
     return names
 
@@ -107,13 +111,19 @@ def begun_with(folder: Path, keys: set[str]) -> list[Path]:
 
 
 def trained_members(folder: Path) -> dict[str, dict[str, Any]]:
-    """What became of the members of the family that were trained or failed, by name."""
-    rows = {
-        row["name"].rpartition("-s")[0]: row
-        for path in sorted(folder.glob("train/*/results.json"))
-        for row in read_json(path)["trials"]
-        if row["status"] not in ("lost", "running", "waiting")
-    }
+    """What became of the members of the family that were trained or failed, by name; a finalist
+    was trained by the same recipe, so that its first seed is a member's training."""
+    rows = {**_ended(folder, FINALISTS), **_ended(folder, "train/*")}
     members = (read_json(folder / "family" / "family.json") or {"members": []})["members"]
     keys = {member["name"]: member_key(folder, member["name"]) for member in members}
     return {name: rows[key] for name, key in keys.items() if key in rows}
+
+
+def _ended(folder: Path, where: str) -> dict[str, dict[str, Any]]:
+    """The trainings of the first seed in these folders that ended, by the key of the network."""
+    return {
+        row["name"].rpartition("-s")[0]: row
+        for path in sorted(folder.glob(f"{where}/results.json"))
+        for row in read_json(path)["trials"]
+        if row["seed"] == 0 and row["status"] not in ("lost", "running", "waiting")
+    }

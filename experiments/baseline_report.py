@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.baseline_networks import read_json, trained_members
+from experiments.baseline_networks import FINALISTS, read_json, trained_members
 from nas.units import short, short_seconds
 from scaling.grid_report import noise_told
 from search_spaces.architecture import Architecture
@@ -324,7 +324,7 @@ def _measuring_seconds(folder: Path, known: Mapping[str, Any]) -> dict[str, floa
         found["search"] = float(seconds.sum())
     outcome = (read_json(folder / "grid" / "grid.json") or {}).get("outcome", {})
     found["grid"] = float(outcome.get("training_seconds", 0.0))
-    for step, places in (("finalists", "finalists/runs"), ("train", "train/*")):
+    for step, places in (("finalists", FINALISTS), ("train", "train/*")):
         results = [read_json(path) for path in folder.glob(f"{places}/results.json")]
         found[step] = float(sum(row["seconds"] for one in results for row in one["trials"]))
     return found

@@ -30,6 +30,7 @@ from typing import Any
 from experiments.arms import one_line_interrupt, signals_interrupt
 from experiments.baseline_networks import (
     BATCH,
+    FINALISTS,
     affordable,
     begun_with,
     best_networks,
@@ -195,16 +196,16 @@ def finalists(chain: Chain) -> None:
             write_json_list(networks, best_networks(chain.folder / "search", args.finalists))
     words = [
         "train.ray_tune", "--architectures", str(networks), "--data", args.data, "--recipe",
-        "proxy", "--seeds", *map(str, range(args.seeds)), "--out", str(folder / "runs"),
+        "proxy", "--seeds", *map(str, range(args.seeds)), "--out", str(chain.folder / FINALISTS),
         *_trainer(args),
     ]  # fmt: skip
 
-    def over(folder: Path) -> bool:
-        return _all_ended(folder / "runs")
+    def over(_: Path) -> bool:
+        return _all_ended(chain.folder / FINALISTS)
 
     chain.step("finalists", over, words, [])
     if over(folder):
-        write_json(chain.folder / "best.json", winner(folder))
+        write_json(chain.folder / "best.json", winner(chain.folder))
 
 
 def write_json_list(path: Path, networks: list[Architecture]) -> None:
@@ -271,7 +272,8 @@ def family(chain: Chain) -> None:
 
 
 def train(chain: Chain) -> None:
-    """As many members as the hours allow, the smallest first; those that were not trained yet."""
+    """As many members as the hours allow, the smallest first; those that were not trained yet, as a
+    finalist is by now."""
     args, grown = chain.args, chain.folder / "family"
     if "train" in args.skip or not (grown / "family.json").exists():
         return
@@ -337,7 +339,8 @@ def plan(args: argparse.Namespace) -> str:
         "grid": f"{args.candidates} ways to grow and 3 controls, {seeds} each, by trainings of "
                 f"{args.fidelity}",
         "family": f"members {args.phi}, each step {args.growth:g} times the FLOPs; timed here",
-        "train": f"the members whose trainings fit into {args.train_time} together",
+        "train": f"the members whose trainings fit into {args.train_time} together; a finalist "
+                 "is not trained again",
     }  # fmt: skip
     shown = [f"  {name:10s}{'left out' if name in args.skip else what[name]}" for name in STEPS]
     return "\n".join([*shown, f"results go to {args.out}/; each step says what time it takes"])

@@ -16,7 +16,7 @@ import numpy as np
 from nas.settings import without_password
 from nas.units import minutes, short
 from scaling.compound import Factors
-from scaling.grid import Candidate, shares
+from scaling.grid import AXES, Candidate, shares
 from scaling.grid_figure import draw
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
@@ -201,6 +201,7 @@ def _described(surface: Surface, growth: float) -> dict[str, Any]:
     return {
         "accuracy": round(surface.accuracy, 3), "standard_error": round(surface.error, 3),
         "shares": [round(float(share), 3) for share in surface.shares],
+        "at_rim": [name for name, share in zip(AXES, surface.shares, strict=True) if share == 0],
         "intervals_95": {
             name: [round(float(end), 4) for end in ends]
             for name, ends in zip(("alpha", "beta", "gamma"), ranges, strict=True)
@@ -330,6 +331,9 @@ def verdict(
         lines.append("optimum of the surface, with 95% intervals: " + ", ".join(parts))
         lines.append(f"  accuracy there {surface['accuracy']:.2f} ± "
                      f"{surface['standard_error']:.2f}%")  # fmt: skip
+        if surface["at_rim"]:
+            lines.append(f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "
+                         "rim reach inwards only, and are too narrow")  # fmt: skip
     best = outcome["best_candidate"]
     lines.append(f"best candidate: {best['name']}, {best['accuracy']:.2f}%")
     controls = [each for each in found if each.is_control and each.name in known]

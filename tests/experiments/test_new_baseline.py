@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.baseline_networks import trained_members
 from experiments.new_baseline import Chain
 from tests.train.files import encoded
 
@@ -29,7 +30,7 @@ def chain(*words: str, place: Path) -> subprocess.CompletedProcess[str]:
     command = [
         sys.executable, "-m", "experiments.new_baseline", "--data", f"imagefolder:{place}/images",
         "--target-flops", "1M", "--budget", "4", "--fidelity", "epochs=1", "--finalists", "1",
-        "--candidates", "4", "--seeds", "1", "--phi", "0..1", "--workers", "2", "--device", "cpu",
+        "--candidates", "4", "--seeds", "1", "--phi", "0..2", "--workers", "2", "--device", "cpu",
         "--set", "epochs=1", "--set", "batch=16", "--set", "warmup_epochs=0.5",
         "--out", f"{place}/out", *words,
     ]  # fmt: skip
@@ -70,6 +71,16 @@ def test_members_cost_what_was_asked_for(baseline: Path) -> None:
     assert best["seeds"] == 1
 
 
+def test_a_member_that_was_a_finalist_is_not_trained_again(baseline: Path) -> None:
+    (folder,) = (baseline / "out" / "train").iterdir()
+    trials = json.loads((folder / "results.json").read_text())["trials"]
+    assert sorted(Path(row["network"]).stem for row in trials) == ["phi1", "phi2"]
+    final = json.loads((baseline / "out" / "finalists" / "runs" / "results.json").read_text())
+    members = trained_members(baseline / "out")
+    assert [*members] == ["phi0", "phi1", "phi2"]
+    assert members["phi0"] in final["trials"]
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -101,14 +112,14 @@ def test_more_hours_train_what_is_missing_only(baseline: Path, tmp_path: Path) -
     shutil.copytree(baseline / "out", tmp_path / "out")
     for place in (tmp_path / "out" / "train").glob("*/results.json"):  # as fewer hours leave it
         known = json.loads(place.read_text())
-        one = next(row for row in known["trials"] if "phi0" in row["network"])
+        one = next(row for row in known["trials"] if "phi1" in row["network"])
         place.write_text(json.dumps({**known, "trials": [one]}))
     done = chain("--skip", "grid", "--out", str(tmp_path / "out"), place=baseline)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("train.ray_tune") == 1
     words = next(line for line in done.stderr.splitlines() if "train.ray_tune" in line)
-    assert "phi1.json" in words
-    assert "phi0.json" not in words
+    assert "phi2.json" in words
+    assert "phi1.json" not in words
 
 
 def test_trainings_that_were_cut_short_go_on_where_they_were(

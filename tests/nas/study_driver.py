@@ -7,7 +7,6 @@ STUCK-th evaluation (from 1) of this driver never ends.
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import time
@@ -17,18 +16,11 @@ import numpy as np
 
 from nas.evaluators.base import Answer, Point
 from nas.history import History
-from nas.objective import Objective
 from nas.storage.study import Study, open_study
-from search_spaces.space import SearchSpace
+from tests.nas.studies import EASY, every_network
 from tests.nas.toys import tiny_space
 
-EASY = Objective(1e12, "feasible")
 SECONDS = 0.1  # of an evaluation
-
-
-def every_network(space: SearchSpace) -> np.ndarray:
-    """All genotypes of a small space, always in the same order."""
-    return np.array(list(itertools.product(*map(range, space.option_counts))), np.int8)
 
 
 def main(url: str, name: str, log: str, drivers: int, stuck: int = 0) -> None:

@@ -24,7 +24,7 @@ from nas.history import History
 from nas.storage.study import Study, StudyLost, open_study
 from nas.storage.study_settings import read_settings
 from tests.nas.postgresql import VARIABLE, Server, programs, server
-from tests.nas.study_driver import EASY, every_network
+from tests.nas.studies import EASY, every_network
 from tests.nas.toys import tiny_space
 from train import processes
 

@@ -1,11 +1,17 @@
-"""A space and evaluators small enough to know the answer."""
+"""Spaces, networks, tables and evaluators small enough to know the answer."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.block_times.table import Times, block_names
 from nas.evaluators.base import Evaluations, Evaluator
 from nas.objective import Objective
+from search_spaces.architecture import Architecture, Stage
 from search_spaces.catalog import space
 from search_spaces.cost import Cost
 from search_spaces.space import SearchSpace
@@ -42,3 +48,31 @@ def tiny_space() -> SearchSpace:
 
 def b0_space() -> SearchSpace:
     return space("efficientnet")
+
+
+def made_up(the_space: SearchSpace, kind: str = "latency", **fields: object) -> Times:
+    """A table of random times for every block of a space."""
+    rng = np.random.default_rng(0)
+    blocks = {name: (float(rng.uniform(1e-4, 1e-2)), 1e-5) for name in block_names(the_space)}
+    return Times(kind, blocks, **fields)
+
+
+def small_space(**changes: Any) -> Any:
+    """The compact space for small images of few classes."""
+    settings = {"resolution": 16, "classes": 3, "width": 0.5, "small_images": True} | changes
+    return space("compact", **settings)
+
+
+def small(**changes: Any) -> Architecture:
+    """One stage of two layers, with what is asked for."""
+    stage = {"op": "mbconv", "layers": 2, "kernel": 3, "stride": 1, "expand": 2, "channels": 8}
+    frame_of = {"stem": 8, "head": 16, "resolution": 16, "classes": 3}
+    frame_of |= {name: changes.pop(name) for name in list(changes) if name in frame_of}
+    return Architecture(stages=(Stage(**(stage | changes)),), **frame_of)
+
+
+def batch(count: int = 12, side: int = 16, classes: int = 3) -> tuple[Tensor, Tensor]:
+    """Images [count, 3, side, side] and their labels."""
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randn(count, 3, side, side, generator=generator)
+    return images, torch.randint(classes, (count,), generator=generator)

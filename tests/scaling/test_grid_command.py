@@ -13,11 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from scaling.grid import candidates, spread
+from scaling.grid import Candidate, candidates, shares, spread
 from scaling.grid_command import run
-from scaling.grid_report import Record, noise_told, read
+from scaling.grid_report import Record, chosen, fitted_surface, noise_told, read, verdict
+from scaling.trainings import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images
 from tests.train.files import encoded
@@ -151,6 +153,22 @@ def test_what_hides_an_optimum_is_told(
     said = noise_told(surface)
     assert told in said
     assert bool(said) == bool(told)
+
+
+@pytest.mark.parametrize(("best", "rim"), [("width", True), ("all", False)])
+def test_an_optimum_at_a_rim_is_told(best: str, rim: bool) -> None:
+    found = spread(candidates(B0), 12)
+    settings = {"growth": 2.0, "seeds": 2}
+
+    def top(each: Candidate) -> float:
+        spent = np.array(shares(each))
+        return 50.0 + (10 * spent[1] if best == "width" else -20 * ((spent - 1 / 3) ** 2).sum())
+
+    known = {each.name: Result({0: top(each) - 0.1, 1: top(each) + 0.1}, 1.0, {}) for each in found}
+    outcome = chosen(settings, found, known, fitted_surface(settings, found, known))
+    said = "\n".join(verdict(settings, found, known, outcome))
+    assert ("  no growth for depth or resolution: intervals at such a rim" in said) == rim
+    assert bool(outcome["surface"]["at_rim"]) == rim
 
 
 def test_a_record_gives_back_its_candidates(tmp_path: Path) -> None:

@@ -1,0 +1,211 @@
+"""`python -m nas.fidelity` as its users meet it: interruptions, lost processes, mistakes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nas.evaluators.base import Answer
+from nas.evaluators.proxy import Fidelity, Proxy
+from nas.fidelity import report as fidelity_report
+from nas.fidelity.answers import Extent, recommended, remember
+from nas.fidelity.command import run as main
+from nas.fidelity.trainings import Job, LostWorker, Work, run_all, trained
+from tests.nas.toys import small_space
+from tests.train import toys
+from train.recipe import Recipe
+from train.survey import survey
+
+LONG, SHORT = Fidelity(4), Fidelity(2)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def pictures(folder: Path, *, classes: int = 3, each: int = 24) -> str:
+    """Noise in which the channel of the class is brighter, as files."""
+    rng = np.random.default_rng(0)
+    for index, name in enumerate(("red", "green", "blue")[:classes]):
+        (folder / "train" / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = rng.integers(0, 120, (16, 16, 3)).astype(np.uint8)
+            pixels[..., index] += 60
+            Image.fromarray(pixels).save(folder / "train" / name / f"{number}.png")
+    return f"imagefolder:{folder}"
+
+
+CHANGES = ("--set", "batch=16", "--set", "epochs=2", "--set", "minival=0.25")
+QUICK = (
+    *CHANGES, "--networks", "4", "--width", "0.5", "--fidelities", "epochs=1", "--workers", "1",
+    "--device", "cpu",
+)  # fmt: skip
+
+
+def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, out = pictures(tmp_path / "data"), str(tmp_path / "out")
+    told = fidelity_report.Progress.update
+    ended: list[Job] = []
+
+    def update(self: fidelity_report.Progress, job: Job, answer: Answer) -> None:
+        ended.append(job)
+        told(self, job, answer)
+        if len(ended) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fidelity_report.Progress, "update", update)
+    assert main(["--data", data, *QUICK, "--out", out]) == 130
+    said = capsys.readouterr().err
+    assert "2 fidelities x 4 networks x 2 seeds = 16 trainings" in said
+    assert "nas.fidelity: interrupted; go on by: " in said
+    assert main(["--resume", "--out", out, "--workers", "1", "--device", "cpu"]) == 0
+    said = capsys.readouterr()
+    assert len(set(ended)) == len(ended) == 16
+    assert "13 trainings (3 more are known already): about 0:" in said.err
+    assert "answer: " in said.out
+    assert {path.name for path in Path(out).iterdir()} == {"fidelity.json", "fidelity.png"}
+    record = json.loads(Path(out, "fidelity.json").read_text())
+    check_record(record, data)
+    check_that_a_larger_one_stays(record, data, capsys)
+
+
+def check_that_a_larger_one_stays(
+    record: dict[str, Any], data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same again trains nothing, and does not replace what more networks have shown."""
+    recipe = Recipe.from_dict(record["settings"]["fields"])
+    digests = survey(data, minival=recipe.minival).digests
+    asked = (digests, small_space(), recipe)
+    remember(Fidelity(7), *asked, extent=Extent(9, 2, LONG), details={})
+    assert main(["--data", data, *QUICK]) == 0
+    said = capsys.readouterr()
+    assert "--fidelity auto stays epochs=7,share=1, of a larger comparison (9 netw" in said.err
+    assert "left: " not in said.err
+    assert "--fidelity auto" not in said.out
+    assert recommended(*asked) == Fidelity(7)
+
+
+def check_record(record: dict[str, Any], data: str) -> None:
+    """What the comparison wrote, against itself and what a search would read."""
+    outcome = record["outcome"]
+    assert record["status"] == "finished"
+    assert [each["fidelity"] for each in outcome["fidelities"]] == [
+        "epochs=1,share=1", "epochs=2,share=1",
+    ]  # fmt: skip
+    assert len(outcome["networks"]) == 4
+    assert [len(curve) for curve in outcome["fidelities"][1]["curves"][0]] == [2, 2]
+    recipe = Recipe.from_dict(record["settings"]["fields"])
+    digests = survey(data, minival=recipe.minival).digests
+    found = recommended(digests, small_space(), recipe)
+    assert (None if found is None else str(found)) == outcome["recommended"]
+
+
+def works(data: str, tmp_path: Path, count: int) -> Iterator[tuple[Job, Work]]:
+    the_space, recipe = small_space(), toys.recipe("resolution=0", "minival=0.25")
+    genotype = the_space.sample(1, np.random.default_rng(0))[0]
+    for seed in range(count):
+        yield Job(0, 0, seed), Work(
+            data, None, recipe, SHORT, the_space.name, the_space.settings, genotype, seed,
+            "cpu", 1, tmp_path / "results", tmp_path / f"unfinished-{seed}",
+        )  # fmt: skip
+
+
+def test_processes_answer_as_this_one_does_and_a_lost_one_is_told(tmp_path: Path) -> None:
+    jobs = dict(works(pictures(tmp_path / "data"), tmp_path, 40))
+    before = set(multiprocessing.active_children())
+    ends = run_all(jobs, processes=2)
+    job, found = next(ends)
+    alone = trained(replace(jobs[job], cache=tmp_path / "other"))
+    assert [point.accuracy for point in found.curve] == [point.accuracy for point in alone.curve]
+    assert not jobs[job].folder.exists()
+    for process in set(multiprocessing.active_children()) - before:
+        os.kill(process.pid or 0, signal.SIGKILL)
+    with pytest.raises(LostWorker, match="try fewer --workers"):
+        list(ends)
+    soon = time.monotonic() + 60
+    while not set(multiprocessing.active_children()) <= before:
+        assert time.monotonic() < soon
+        time.sleep(0.05)
+
+
+def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ((_, asked),) = works(pictures(tmp_path / "data"), tmp_path, 1)
+    network = small_space().decode(asked.genotype)
+    mine = asked.proxy()
+    wall = Proxy(mine.data, asked.recipe, SHORT, device="cpu")
+    named = [each.identity(network, 0)["clock"] for each in (mine, wall)]
+    monkeypatch.setattr("train.distributed.pick_device", lambda device: torch.device(device))
+    on_gpu = Proxy(mine.data, asked.recipe, SHORT, device="cuda:1")
+    named.append(on_gpu.identity(network, 0)["clock"])
+    assert named == ["processor cpu", "wall cpu", "wall cuda"]
+    assert mine.identity(network, 0) == {**wall.identity(network, 0), "clock": "processor cpu"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--data is missing"),
+        (("--data", "nonsense"), "data: 'nonsense' is not known"),
+        (("--data", "DATA", "--networks", "3"), "--networks: 3 is not allowed; use 4 to 200"),
+        (("--data", "DATA", "--seeds", "1"), "--seeds: 1 is not allowed; use 2 to 20"),
+        (("--data", "DATA", "--workers", "0"), "--workers: 0 is not allowed"),
+        (("--data", "DATA", "--classes", "10"), "classes: 10 is not what the data have"),
+        (("--data", "DATA", *CHANGES, "--target-flops", "1K"), "below what space 'compact' can do"),
+        (("--data", "DATA", "--space", "compct"), "did you mean compact"),
+        (("--data", "DATA", "--set", "minival=0"), "--set minival: images to choose by"),
+        (("--data", "DATA", *CHANGES, "--longest", "epochs=3,share=0.1"), "leaves 4 of 42"),
+        (("--data", "DATA", *CHANGES, "--fidelities", "epochs=2"), "not cheaper than the longest"),
+        (("--data", "DATA", *CHANGES, "--fidelities", ";"), "fidelities: give some that differ"),
+        (("--data", "DATA", *CHANGES, "--fidelities", "epochs=x"), "is not understood"),
+        (("--data", "DATA", *CHANGES, "--device", "abacus"), "device: 'abacus' is unknown"),
+        (("--data", "ONE"), "for each of two classes or more"),
+        (("--resume",), "resume: which comparison"),
+        (("--resume", "--out", "nowhere"), "holds no comparison"),
+        (("--resume", "--out", "nowhere", "--seeds", "3"), "--seeds cannot be given anew"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line_before_anything_is_trained(
+    arguments: tuple[str, ...], message: str, sets: dict[str, str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main([sets.get(word, word) for word in arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("nas.fidelity: ")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    place = tmp_path_factory.mktemp("sets")
+    return {"DATA": pictures(place / "three"), "ONE": pictures(place / "one", classes=1)}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"settings": {"data": 3}}', "{" * 10_000])
+def test_a_record_that_is_none_is_told(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "fidelity.json").write_text(text)
+    assert main(["--resume", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("nas.fidelity: resume: ")
