@@ -91,17 +91,17 @@ def afresh(compound: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
     if seeds < 2 * CHOOSING:
         return {}
 
-    def parts(row: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        values = np.array([row["accuracies"][str(seed)] for seed in range(seeds)])
-        return values[:CHOOSING], values[CHOOSING:]
+    def mean_and_error(row: dict[str, Any], part: range) -> tuple[float, float]:
+        known = row["accuracies"]
+        values = np.array([known[str(seed)] for seed in part if str(seed) in known])
+        return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
 
-    best = max(compound, key=lambda row: parts(row)[0].mean())
-    others = parts(best)[1]
-    error = others.std(ddof=1) / len(others) ** 0.5
+    best = max(compound, key=lambda row: mean_and_error(row, range(CHOOSING))[0])
+    mean, error = mean_and_error(best, range(CHOOSING, seeds))
     return {
         "best_by_three_seeds": {
-            "name": best["name"], "mean_of_the_others": round(float(others.mean()), 3),
-            "standard_error": round(float(error), 3),
+            "name": best["name"], "mean_of_the_others": round(mean, 3),
+            "standard_error": round(error, 3),
         }
     }  # fmt: skip
 
