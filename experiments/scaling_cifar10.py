@@ -8,8 +8,9 @@ images held out of the training set. The best candidate is the best of several n
 compares with a control without favour is the mean of all compound candidates, or, with 6 seeds,
 the candidate that is best by the first 3 as the others see it.
 Expected: the best compound candidates ahead of all three controls; an optimum that noise does not
-hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base. Time: 40
-to 90 minutes for each base on 2 CPU cores; the same command goes on. Command:
+hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base: no candidate is
+clearly ahead of the best axis, which is width for two of them and resolution for the third. Time:
+30 to 70 minutes for each base on 2 CPU cores; the same command goes on. Command:
 
     python -m experiments.scaling_cifar10 --data parquet:../shared/data/cifar10
 """
