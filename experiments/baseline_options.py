@@ -8,6 +8,7 @@ from typing import Any
 
 from nas import settings as searches
 from nas.units import parse_quantity, parse_seconds
+from search_spaces.catalog import SPACES, one_of
 from train.parser import Parser, absolute_data, check_device
 
 STEPS = ("search", "finalists", "grid", "family", "train")
@@ -92,6 +93,7 @@ def _check(args: argparse.Namespace) -> None:
     args.train_seconds = parse_seconds(args.train_time, what="--train-time")
     if args.max_time is not None:
         parse_seconds(args.max_time, what="--max-time")
+    one_of("space", args.space, SPACES)
     phis_of([args.phi])
     for name, least in (("budget", 1), ("finalists", 1), ("candidates", 4), ("seeds", 1),
                         ("workers", 1), ("gpus", 0), ("resolution", 8)):  # fmt: skip

@@ -168,6 +168,7 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     else:
         settings = DEFAULTS | {name: value for name, value in given.items() if name in DEFAULTS}
         _parsed(settings)
+        load(settings["base"])  # a mistake in it is told before images are fetched
     for name, least, most in (
         ("candidates", 4, MOST), ("seeds", 1, 100), ("measure_batch", 1, 2**16),
     ):  # fmt: skip

@@ -59,7 +59,7 @@ def opening(
         )  # fmt: skip
         if not math.isnan(each):
             lines.append(f"about {each:.0f} s a training, {places.workers} at once: about "
-                         f"{minutes(total * each / places.workers)} in all")  # fmt: skip
+                         f"{minutes(total * each / places.workers)} for all {total}")  # fmt: skip
     lines.append(f"results go to {folder}/, every training at once to its study")
     print("\n".join(lines), file=sys.stderr, flush=True)
 

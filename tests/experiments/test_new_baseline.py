@@ -215,6 +215,7 @@ def test_the_page_needs_nothing_beside_it(baseline: Path) -> None:
         (["--skip", "serch"], "argument --skip: invalid choice: 'serch'"),
         (["--budget", "0"], "--budget: 0 is not allowed"),
         (["--device", "gpu"], "device: 'gpu' is unknown"),
+        (["--space", "compatc"], "space: 'compatc' is unknown; did you mean compact"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], complaint: str, tmp_path: Path) -> None:

@@ -231,6 +231,14 @@ def test_mistakes_are_one_line(
     assert told.count("\n") == 1
 
 
+def test_a_base_that_is_none_is_told_before_images_are_sought(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--base", "nope", "--data", f"imagefolder:{tmp_path}/none"]
+    assert run(given) == run(["--dry-run", *given]) == 2
+    assert capsys.readouterr().err.count("scaling.grid: network: 'nope' is unknown") == 2
+
+
 def test_a_base_for_small_images_keeps_its_form(
     images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
