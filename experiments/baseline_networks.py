@@ -82,7 +82,7 @@ def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[
 
     recipe = change(preset("proxy"), args.changes)
     images = survey(args.data, minival=recipe.minival, root=args.data_root).train
-    known = _ended(args.out, FINALISTS)
+    known = _as_finalists(args.out)
     left, names = args.train_seconds, []
     for member in members:
         each = member["measured_step_time"]["seconds"] / BATCH * images * recipe.epochs
@@ -113,10 +113,16 @@ def begun_with(folder: Path, keys: set[str]) -> list[Path]:
 def trained_members(folder: Path) -> dict[str, dict[str, Any]]:
     """What became of the members of the family that were trained or failed, by name; a finalist
     was trained by the same recipe, so that its first seed is a member's training."""
-    rows = {**_ended(folder, FINALISTS), **_ended(folder, "train/*")}
+    rows = {**_as_finalists(folder), **_ended(folder, "train/*")}
     members = (read_json(folder / "family" / "family.json") or {"members": []})["members"]
     keys = {member["name"]: member_key(folder, member["name"]) for member in members}
     return {name: rows[key] for name, key in keys.items() if key in rows}
+
+
+def _as_finalists(folder: Path) -> dict[str, dict[str, Any]]:
+    """The finalists' trainings that can be a member's; one that failed is tried again as that."""
+    ended = _ended(folder, FINALISTS)
+    return {key: row for key, row in ended.items() if row["status"] == "finished"}
 
 
 def _ended(folder: Path, where: str) -> dict[str, dict[str, Any]]:

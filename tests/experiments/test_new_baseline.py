@@ -81,6 +81,17 @@ def test_a_member_that_was_a_finalist_is_not_trained_again(baseline: Path) -> No
     assert members["phi0"] in final["trials"]
 
 
+def test_a_finalist_whose_first_seed_failed_is_trained_as_a_member(
+    baseline: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(baseline / "out", tmp_path / "out")
+    place = tmp_path / "out" / "finalists" / "runs" / "results.json"
+    known = json.loads(place.read_text())
+    known["trials"] = [{**row, "status": "failed"} for row in known["trials"]]
+    place.write_text(json.dumps(known))
+    assert [*trained_members(tmp_path / "out")] == ["phi1", "phi2"]
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
