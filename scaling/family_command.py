@@ -177,7 +177,7 @@ def phis_of(texts: Sequence[str]) -> list[float]:
     for text in (part for word in texts for part in word.split(",") if part):
         ends = re.fullmatch(r"(\d+)\.\.(\d+)", text)
         try:
-            if ends:
+            if ends and int(ends[1]) <= int(ends[2]):
                 first, last = int(ends[1]), int(ends[2])
                 found += [float(phi) for phi in range(first, min(last, first + MOST) + 1)]
             else:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from search_spaces.architecture import Architecture
-from search_spaces.catalog import zoo
+from search_spaces.catalog import NETWORKS, zoo
 from search_spaces.cost import Cost, blocks_cost, cost
 
 
@@ -21,6 +21,8 @@ def load(text: str) -> Architecture:
     if not path.is_file():
         if path.suffix == ".json":
             raise ValueError(f"{text}: no such file")
+        if path.is_dir() and text not in NETWORKS:
+            raise ValueError(f"{text} is a folder; name a file in it, such as {path / 'best.json'}")
         return zoo(text)
     try:
         fields = json.loads(path.read_text())

@@ -172,11 +172,13 @@ def test_a_family_grows_in_measured_time(
     [
         (["--alpha", "0.8"], "alpha: 0.8 is not allowed; use a number from 1"),
         (["--phi", "x"], "--phi: 'x' is not understood; write 0..7, 3 or 1.5"),
+        (["--phi", "7..0"], "--phi: '7..0' is not understood; write 0..7, 3 or 1.5"),
         (["--phi", "-1"], "--phi: -1 is not allowed"),
         (["--phi", "11"], "phi: 11 is not published; use 0 (B0) to 8 (B8), 9 (L2), or give"),
         (["--phi", "0..99"], "--phi: 65 members are not allowed"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown; did you mean"),
         (["--base", "no.json"], "no.json: no such file"),
+        (["--base", "/"], "/ is a folder; name a file in it, such as /best.json"),
         (["--coefficients", "no.json"], "--coefficients: no.json is no file"),
         (["--coefficients", "published", "--alpha", "1.2"], "--coefficients: leave it out"),
         (["--growth", "1"], "--growth: 1 is not allowed"),
