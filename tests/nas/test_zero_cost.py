@@ -17,8 +17,9 @@ from nas.evaluators.zero_cost_scores import SCORES
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
 from search_spaces.space import SearchSpace
-from tests.nas.toys import batch, small, tiny_space
+from tests.nas.toys import small, tiny_space
 from tests.train import toys
+from tests.train.toys import batch
 from train.augment import Draws, Preparation, finish, frame
 
 # --- synflow

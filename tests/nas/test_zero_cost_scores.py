@@ -16,7 +16,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.network import build
-from tests.nas.toys import batch, small
+from tests.nas.toys import small
+from tests.train.toys import batch
 
 
 def convolutional(activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:

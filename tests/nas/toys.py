@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from nas.block_times.table import Times, block_names
 from nas.evaluators.base import Evaluations, Evaluator
@@ -69,10 +67,3 @@ def small(**changes: Any) -> Architecture:
     frame_of = {"stem": 8, "head": 16, "resolution": 16, "classes": 3}
     frame_of |= {name: changes.pop(name) for name in list(changes) if name in frame_of}
     return Architecture(stages=(Stage(**(stage | changes)),), **frame_of)
-
-
-def batch(count: int = 12, side: int = 16, classes: int = 3) -> tuple[Tensor, Tensor]:
-    """Images [count, 3, side, side] and their labels."""
-    generator = torch.Generator().manual_seed(5)
-    images = torch.randn(count, 3, side, side, generator=generator)
-    return images, torch.randint(classes, (count,), generator=generator)

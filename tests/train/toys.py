@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from search_spaces.architecture import Architecture, Stage
 from train.data import Data
@@ -38,3 +39,10 @@ def recipe(*changes: str) -> Recipe:
     busy = ["epochs=2", "batch=16", "resolution=16", "warmup_epochs=0.5", "dropout=0.2",
             "drop_path=0.2", "ema_decay=0.9", "mixup=0.2"]  # fmt: skip
     return change(preset("proxy"), [*busy, *changes])
+
+
+def batch(count: int = 12, side: int = 16, classes: int = 3) -> tuple[Tensor, Tensor]:
+    """Images [count, 3, side, side] and their labels."""
+    generator = torch.Generator().manual_seed(5)
+    images = torch.randn(count, 3, side, side, generator=generator)
+    return images, torch.randint(classes, (count,), generator=generator)
