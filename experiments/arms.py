@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common import RESULTS, settings_of_machine
-from train.files import write_json
+from vbs.folder import write_json
 
 Arm = tuple[str, int]
 

@@ -9,7 +9,8 @@ from typing import Any
 from nas import settings as searches
 from nas.units import parse_quantity, parse_seconds
 from search_spaces.catalog import SPACES, one_of
-from train.parser import Parser, absolute_data, check_device
+from train.parser import absolute_data, check_device
+from vbs.command import Parser
 
 STEPS = ("search", "finalists", "grid", "family", "train")
 

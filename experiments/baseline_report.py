@@ -18,7 +18,7 @@ from scaling.grid_report import noise_told
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
-from train.files import write_whole
+from vbs.folder import write_whole
 
 COLOURS = {
     "conv": "#8d99ae", "dwsep": "#5aa9e6", "mbconv": "#2a6fdb", "fused": "#e07a5f",

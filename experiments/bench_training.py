@@ -53,7 +53,7 @@ from experiments.timm_loop import Case, Setting, Side, check_twins, proxy_networ
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from train.distributed import pick_device
-from train.files import write_json
+from vbs.folder import write_json
 
 CASES = ("b0-224", "b0-64", "proxy-32")
 BATCHES = {"cpu": (16, 64, 128), "cuda": (128, 512, 1024)}

@@ -33,7 +33,7 @@ from nas.block_times.measure import drawn, errors, measure
 from nas.block_times.timing import Setting
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
-from train.files import write_json, write_whole
+from vbs.folder import write_json, write_whole
 
 SMALL = {"resolution": 32, "classes": 10, "width": 0.5, "small_images": True}
 CASES: dict[str, tuple[dict[str, Any], Setting]] = {

@@ -38,7 +38,7 @@ from experiments.strategy_runs import (
 )
 from nas import catalog
 from search_spaces.catalog import one_of
-from train.files import write_json
+from vbs.folder import write_json
 
 PEERS = ("random", "tpe", "tpe-multivariate", "gp", "nsga2")
 

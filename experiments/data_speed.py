@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
-from train.files import write_json
+from vbs.folder import write_json
 
 BATCH, SIDE, REPEATS = 512, 32, 9
 CASES: dict[str, dict[str, object]] = {

@@ -43,7 +43,7 @@ from experiments.cifar10_curves import RESULT as CURVES
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from experiments.replay_jobs import job_of, planned, run, settings_of
 from experiments.replay_tables import draw, markdown, summary
-from train.files import write_json
+from vbs.folder import write_json
 
 
 def load(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:

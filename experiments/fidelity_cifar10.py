@@ -24,7 +24,7 @@ from pathlib import Path
 
 from experiments.common import RESULTS, settings_of_machine
 from nas.fidelity.command import run as compare
-from train.files import write_json
+from vbs.folder import write_json
 
 NAME = "fidelity_cifar10"
 LONGEST = "epochs=6,share=0.15"

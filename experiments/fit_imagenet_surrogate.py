@@ -50,7 +50,7 @@ from nas.evaluators.fit import NOISE_KEPT, WIDENED, fit, tabulate, warp
 from nas.evaluators.surrogate import Surrogate, read_surrogate, write_surrogate
 from search_spaces.catalog import space as space_named
 from search_spaces.space import SearchSpace
-from train.files import write_json
+from vbs.folder import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared" / "data"))

@@ -43,8 +43,8 @@ from experiments.baseline_report import write_report
 from experiments.common import one_line_errors
 from scaling.grid_command import PROXY_SIDE
 from search_spaces.architecture import Architecture
-from train.files import circumstances, write_json
-from train.parser import python_command
+from vbs.command import python_command
+from vbs.folder import circumstances, write_json
 
 RECORD = "baseline.json"
 

@@ -46,7 +46,6 @@ from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
 from train.command import asked_architecture
 from train.data import UNLABELLED, Data, Split, load
-from train.files import write_json
 from train.loop import Report, train
 from train.pseudo_labels import (
     PseudoLabels,
@@ -60,6 +59,7 @@ from train.pseudo_labels import (
 )
 from train.recipe import Recipe, preset
 from train.sources import stratified
+from vbs.folder import write_json
 
 ARMS = ("teacher", "longer", "student", "student-2")
 TEACHER_OF = {"student": "teacher", "student-2": "student"}

@@ -19,8 +19,8 @@ from typing import Any
 from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.common import one_line_errors
 from experiments.proxy_network import proxy_network
-from train.files import write_whole
 from train.recipe import Recipe, change, preset
+from vbs.folder import write_whole
 
 NAME = "progressive_learning"
 

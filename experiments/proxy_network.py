@@ -29,7 +29,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import space
 from search_spaces.cost import cost
 from search_spaces.scale import scale
-from train.files import write_json
+from vbs.folder import write_json
 
 RESULT = RESULTS / "proxy_network.json"
 LIMIT = 4_200_000

@@ -17,7 +17,7 @@ from experiments.replay_curves import (
     seconds_to_mean,
 )
 from experiments.replay_jobs import BUDGETS, CLUSTERS, GRID, GRID_WORKERS, RUNGS, WORKERS
-from train.files import write_whole
+from vbs.folder import write_whole
 
 Run = dict[str, Any]
 REACHED = (50, 80, 100)  # evaluations of the one-at-a-time predictor

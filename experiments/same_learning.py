@@ -53,12 +53,12 @@ from search_spaces.cost import cost
 from search_spaces.network import build
 from train.data import Data, load
 from train.distributed import pick_device
-from train.files import write_json
 from train.loop import train
 from train.optimizer import learning_rate, set_learning_rate
 from train.recipe import Recipe
 from train.sources import stratified
 from train.state import resolved
+from vbs.folder import write_json
 
 SIDES = ("ours", "timm")
 OTHER_SEEDS = 1000  # added to a seed for timm's initial weights

@@ -31,7 +31,7 @@ from experiments.cifar10_search import NAME as SEARCH
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from scaling.grid_command import FIGURE, RECORD, run
 from search_spaces.architecture import Architecture
-from train.files import write_json
+from vbs.folder import write_json
 
 NAME = "scaling_cifar10"
 CANDIDATES, FIDELITY = 5, "epochs=6,share=0.15"

@@ -35,7 +35,7 @@ from nas.history import History
 from nas.objective import Objective
 from nas.search import search
 from search_spaces.catalog import space
-from train.files import write_json
+from vbs.folder import write_json
 
 TARGET = 400e6
 LONG_SEEDS = range(100, 120)

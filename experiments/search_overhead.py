@@ -27,7 +27,7 @@ from nas.objective import Objective
 from nas.storage.study import open_study
 from nas.workers import InProcess, OnCluster, Workers
 from search_spaces.catalog import space
-from train.files import write_json
+from vbs.folder import write_json
 
 RESULT = RESULTS / "search_overhead.json"
 TRIALS, SLOTS, SECONDS = 32, 8, 1.0

@@ -22,7 +22,7 @@ from pathlib import Path
 from experiments.arms import ended, one_line_interrupt
 from experiments.common import RESULTS, one_line_errors, settings_of_machine
 from scaling.training_aware_command import FIGURE, RECORD, run
-from train.files import write_json
+from vbs.folder import write_json
 
 NAME = "training_aware_cifar10"
 WORDS = ["--budget", "60", "--max-time", "25min", "--fidelity", "epochs=6,share=0.15",

@@ -18,7 +18,7 @@ from nas.search import search
 from nas.settings import check_evaluator, checked, complete, resumed
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.space import SearchSpace
-from train.parser import Parser
+from vbs.command import Parser
 
 EPILOG = """sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s, 30min or
 2h. The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front

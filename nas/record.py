@@ -17,7 +17,7 @@ from nas.settings import without_password
 from nas.storage.cache import network_key, plain
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
-from train.files import circumstances, empty_folder, write_json, write_whole
+from vbs.folder import circumstances, empty_folder, write_json, write_whole
 
 FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png")
 

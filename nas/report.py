@@ -17,8 +17,8 @@ from nas.objective import pareto_front
 from nas.strategies.base import feasible_share
 from nas.units import short, short_seconds
 from search_spaces.cost import MEASURED, Cost, Costs
-from train.files import write_json, write_whole
-from train.parser import python_command
+from vbs.command import python_command
+from vbs.folder import write_json, write_whole
 
 ENDINGS = {
     "finished": "finished",

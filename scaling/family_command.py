@@ -20,9 +20,9 @@ from scaling.memory import training_memory
 from scaling.options import answered
 from search_spaces.architecture import Architecture
 from search_spaces.show import load
-from train.files import circumstances, empty_folder, write_json, write_whole
-from train.parser import Parser, python_command
 from train.recipe import PRESETS, Recipe, preset
+from vbs.command import Parser, python_command
+from vbs.folder import circumstances, empty_folder, write_json, write_whole
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
 MOST = 64  # members

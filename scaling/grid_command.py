@@ -18,9 +18,9 @@ from scaling.options import HOW, add_how, answered, checked_how, stored
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.show import load
-from train.files import empty_folder
-from train.parser import Parser
 from train.recipe import PRESETS
+from vbs.command import Parser
+from vbs.folder import empty_folder
 
 if TYPE_CHECKING:
     from nas.measured import Measuring

@@ -20,8 +20,8 @@ from scaling.grid import AXES, Candidate, shares
 from scaling.grid_figure import draw
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
-from train.files import circumstances, write_json, write_whole
-from train.parser import python_command
+from vbs.command import python_command
+from vbs.folder import circumstances, write_json, write_whole
 
 if TYPE_CHECKING:
     from nas.measured import Measuring, Slots

@@ -29,8 +29,8 @@ from scaling.training_aware import (
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import one_of
 from search_spaces.cost import cost
-from train.files import circumstances, empty_folder, write_json, write_whole
-from train.parser import Parser, python_command
+from vbs.command import Parser, python_command
+from vbs.folder import circumstances, empty_folder, write_json, write_whole
 
 if TYPE_CHECKING:
     from nas.block_times.table import Times

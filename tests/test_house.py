@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-CHAIN = ("search_spaces", "train", "nas", "scaling", "experiments")
+CHAIN = ("vbs", "search_spaces", "train", "nas", "scaling", "experiments")
 FILES = sorted(path for package in CHAIN for path in (ROOT / package).rglob("*.py"))
 BY_NAME = pytest.mark.parametrize(
     "path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES]

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from search_spaces.architecture import Architecture
-from train.files import write_whole
+from vbs.folder import write_whole
 
 WEIGHTS = "vision-baseline-search weights 1"
 STATE = "vision-baseline-search training state 1"

@@ -17,9 +17,9 @@ from search_spaces.architecture import Architecture
 from search_spaces.scale import for_small_images, scale
 from search_spaces.show import load as load_network
 from train import record
-from train.files import empty_folder
-from train.parser import Parser
 from train.recipe import PRESETS, Recipe, change, preset
+from vbs.command import Parser
+from vbs.folder import empty_folder
 
 if TYPE_CHECKING:
     from search_spaces.network import Network

@@ -34,7 +34,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.network import Network, build
 from train.block_strings import timm_description, timm_network, timm_program
 from train.checkpoint import Weights, load_into, read_weights
-from train.files import write_json
+from vbs.folder import write_json
 
 TOLERANCE = 1e-4
 OPSET = 18  # the one that torch's exporter is written in, and the lowest it needs not convert to

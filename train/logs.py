@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from train.files import write_whole
+from vbs.folder import write_whole
 
 Number = float | int | None
 Row = Mapping[str, Number]

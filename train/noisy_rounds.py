@@ -21,7 +21,6 @@ from train import record
 from train.command import Interrupts, write_result
 from train.data import Data, Split
 from train.distributed import world
-from train.files import circumstances, write_json
 from train.loop import train
 from train.pseudo_labels import (
     PseudoLabels,
@@ -36,6 +35,7 @@ from train.pseudo_labels import (
 )
 from train.recipe import Recipe
 from train.report import Reporter, closing, opening
+from vbs.folder import circumstances, write_json
 
 LABELS = "pseudo_labels.safetensors"
 

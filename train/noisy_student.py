@@ -22,9 +22,9 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import record
 from train.command import asked_architecture, asked_workers
-from train.files import empty_folder
-from train.parser import Parser
 from train.recipe import PRESETS, Recipe, change, preset
+from vbs.command import Parser
+from vbs.folder import empty_folder
 
 if TYPE_CHECKING:
     from train.noisy_rounds import Images

@@ -1,19 +1,9 @@
-"""What all command lines have in common: their parser, and how they name commands and data."""
+"""Options that several commands share: the device, and how data are named."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-import sys
-from typing import NoReturn
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other mistake is answered: by a ValueError."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
 
 
 def check_device(name: str, *, local: bool) -> None:
@@ -27,14 +17,6 @@ def check_device(name: str, *, local: bool) -> None:
         from train.distributed import pick_device
 
         pick_device(name)
-
-
-def python_command() -> str:
-    """What to type for this interpreter: after `make search`, no environment is activated."""
-    if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
-        return "python"
-    nearby = os.path.relpath(sys.executable)
-    return sys.executable if nearby.startswith("..") else nearby
 
 
 def absolute_data(text: str) -> str:

@@ -27,9 +27,9 @@ from train.checkpoint import Weights, load_into, read_weights
 from train.data import Data, Split, blend
 from train.distributed import pick_device
 from train.evaluate import predict
-from train.files import write_whole
 from train.recipe import Recipe
 from train.state import precision
+from vbs.folder import write_whole
 
 FORMAT = "vision-baseline-search pseudo-labels 1"
 

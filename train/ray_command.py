@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from train import record
-from train.files import empty_folder
-from train.parser import Parser
 from train.ray_asked import fitted_data
 from train.ray_connect import (
     check_fits,
@@ -26,6 +24,8 @@ from train.ray_kept import HOW, asked_or_none, settings_of
 from train.ray_owner import owned
 from train.ray_store import Store, opened
 from train.recipe import PRESETS
+from vbs.command import Parser
+from vbs.folder import empty_folder
 
 if TYPE_CHECKING:
     from train.data import Data

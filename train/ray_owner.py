@@ -13,8 +13,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from train import processes
 from train.ray_store import Store
+from vbs import processes
 
 FILE = "driver.json"
 BEAT = 20.0  # seconds between signs of life

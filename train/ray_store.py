@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from train.files import write_whole
+from vbs.folder import write_whole
 
 ANSWER = 60.0  # seconds that a remote storage has for its first answer
 STATES = ("last.safetensors", "best.safetensors")  # what a trial needs to go on

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from train.files import circumstances, write_json
+from vbs.folder import circumstances, write_json
 
 FILES = (
     "run.json", "last.safetensors", "best.safetensors", "curves.csv", "curves.png",

@@ -32,7 +32,7 @@ from nas.units import parse_seconds, short_seconds
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
-from train.parser import Parser, python_command
+from vbs.command import Parser, python_command
 
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting

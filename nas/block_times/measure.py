@@ -27,8 +27,8 @@ from nas.block_times.timing import Parts, Setting, Subject, images_for, ready
 from search_spaces.architecture import Architecture, Block
 from search_spaces.cost import blocks_cost, layers_of
 from search_spaces.space import SearchSpace
-from train.files import circumstances
 from train.memory_use import is_out_of_memory
+from vbs.folder import circumstances
 
 SECONDS = 60.0  # of measuring, where that gives rounds enough
 ROUNDS = (3, 40)  # least and most of them, whatever they take

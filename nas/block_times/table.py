@@ -38,7 +38,7 @@ from search_spaces.catalog import one_of
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
-from train.files import write_json
+from vbs.folder import write_json
 
 FORMAT = "block times 1"
 LARGEST = 64 * 2**20  # bytes of a file; the mnasnet space needs less than 1 MB

@@ -26,7 +26,7 @@ import numpy as np
 from nas.evaluators.base import Evaluations, Evaluator, Measured
 from nas.evaluators.stage_tables import Tables
 from search_spaces.space import SearchSpace
-from train.files import write_whole
+from vbs.folder import write_whole
 
 SURROGATES = {"imagenet": "imagenet_surrogate.npz"}
 TABLE_FIELDS = ("totals", "log_center", "log_scale", "pairs", "gates", "polynomial")

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from nas.evaluators.proxy import Fidelity
 from nas.storage.cache import default_folder, key_of
 from search_spaces.space import SearchSpace
-from train.files import write_json
 from train.recipe import Recipe
+from vbs.folder import write_json
 
 VERSION = 2  # of the files; others count as missing (1: not scored by the moving average)
 

@@ -23,9 +23,10 @@ from nas.storage.cache import Cache, default_folder, key_of
 from nas.units import parse_quantity
 from search_spaces.catalog import SPACES
 from search_spaces.staged import StagedSpace
-from train.files import empty_folder
-from train.parser import Parser, absolute_data
+from train.parser import absolute_data
 from train.recipe import PRESETS, Recipe, change, preset
+from vbs.command import Parser
+from vbs.folder import empty_folder
 
 if TYPE_CHECKING:
     from train.survey import Survey

@@ -19,10 +19,10 @@ from nas.fidelity.picture import draw
 from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, judge
 from nas.fidelity.trainings import Job
 from nas.units import short
-from train.files import circumstances, write_json, write_whole
 from train.logs import clock
-from train.parser import python_command
 from train.record import finite
+from vbs.command import python_command
+from vbs.folder import circumstances, write_json, write_whole
 
 if TYPE_CHECKING:
     from nas.fidelity.command import Comparison

@@ -22,7 +22,7 @@ import numpy as np
 from nas.evaluators.base import Answer, Point
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
-from train.files import write_json
+from vbs.folder import write_json
 
 VERSION = 1  # of the files; others count as missing
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nas.storage.database import Database, StudyLost
 from nas.storage.optuna_tables import put_attributes, tables
-from train import processes
+from vbs import processes
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -26,7 +26,7 @@ from nas.storage.study_settings import read_settings
 from tests.nas.postgresql import VARIABLE, Server, programs, server
 from tests.nas.studies import EASY, every_network
 from tests.nas.toys import tiny_space
-from train import processes
+from vbs import processes
 
 STUCK = 2  # the evaluation within which one driver is killed
 

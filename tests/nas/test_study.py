@@ -22,7 +22,7 @@ from nas.storage.study_settings import read_settings
 from search_spaces.space import SearchSpace
 from tests.nas.studies import CURVE, EASY, NETWORKS, claimed, history_of, opened
 from tests.nas.toys import TARGET, b0_space, tiny_space
-from train import processes
+from vbs import processes
 
 
 def trials(url: str) -> list[optuna.trial.FrozenTrial]:

@@ -1,0 +1,40 @@
+"""Text that did not come from us is shown, and does nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from vbs.text import csv_cell, printable, shortened
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b]0;owned\x07", "\\x1b]0;owned\\x07"),
+        ("a\nb\tc", "a\\nb\\tc"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("\u2066x\u2069", "\\u2066x\\u2069"),
+        ("\x9b2J", "\\x9b2J"),
+        ("\ud800", "\\ud800"),
+        ("Müller 学习 [red]±", "Müller 学习 [red]±"),
+    ],
+)
+def test_unprintable_characters_are_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+def test_characters_may_be_kept() -> None:
+    assert printable("a\nb\x1b", keep="\n") == "a\nb\\x1b"
+
+
+def test_long_values_lose_their_middle() -> None:
+    short = shortened("a" * 500 + "b" * 500, 41)
+    assert len(short) == 41
+    assert short == "a" * 18 + " ... " + "b" * 18
+    assert shortened("short") == "short"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+def test_no_cell_is_a_formula(start: str) -> None:
+    assert csv_cell(f"{start}cmd|' /C calc'!A0").startswith("'")
+    assert csv_cell("daisy") == "daisy"

@@ -1,0 +1,1 @@
+"""What all commands share: results folders, command lines, processes, text for terminals."""

@@ -1,0 +1,50 @@
+"""Text that did not come from us, made safe for terminals, logs, tables and pages.
+
+Names of files and classes, keys of JSON and columns of tables may hold escape sequences that
+retitle a terminal, marks that reverse the reading direction, and newlines that forge a line.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+LONGEST = 200  # characters of a value that a message repeats
+# control and format characters (bidirectional and zero-width marks), surrogates, private and
+# unassigned ones, line and paragraph separators
+UNPRINTABLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets read as the start of a formula
+
+
+def printable(text: object, *, keep: str = "") -> str:
+    """The text on one line, with every character that is not printable written as an escape.
+
+    keep  characters to leave as they are, such as a newline in a text of several lines.
+    """
+    return "".join(_escaped(c) if c not in keep and unsafe(c) else c for c in str(text))
+
+
+def unsafe(character: str) -> bool:
+    """Whether a terminal may act on the character instead of showing it."""
+    return unicodedata.category(character) in UNPRINTABLE
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if number < 0x100:
+        return repr(character)[1:-1]
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def shortened(text: object, longest: int = LONGEST) -> str:
+    """The printable text, its middle left out where it is longer than `longest` characters."""
+    whole = printable(text)
+    if len(whole) <= longest:
+        return whole
+    half = (longest - 5) // 2
+    return f"{whole[: longest - 5 - half]} ... {whole[-half:]}"
+
+
+def csv_cell(text: object) -> str:
+    """The printable text as a CSV cell that no spreadsheet takes for a formula."""
+    whole = printable(text)
+    return f"'{whole}" if whole.startswith(FORMULA) else whole
