@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nas import settings as searches
-from nas.units import parse_quantity, parse_seconds
 from search_spaces.catalog import SPACES, one_of
 from train.parser import absolute_data, check_device
 from vbs.command import Parser
+from vbs.units import parse_quantity, parse_seconds
 
 STEPS = ("search", "finalists", "grid", "family", "train")
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from experiments.baseline_networks import FINALISTS, read_json, trained_members
-from nas.units import short, short_seconds
 from scaling.grid_report import noise_told
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from vbs.folder import write_whole
+from vbs.units import short, short_seconds
 
 COLOURS = {
     "conv": "#8d99ae", "dwsep": "#5aa9e6", "mbconv": "#2a6fdb", "fused": "#e07a5f",

@@ -13,8 +13,8 @@ from nas.asha import Asha
 from nas.evaluators.proxy import EVALUATION, Proxy, image_seconds, used_images
 from nas.history import History
 from nas.strategies.base import feasible_share, sample_fresh
-from nas.units import minutes, short, short_seconds
 from search_spaces.architecture import Architecture
+from vbs.units import minutes, percent, short, short_seconds
 
 if TYPE_CHECKING:
     from nas.measured import Measuring, Search
@@ -25,7 +25,7 @@ def opening(folder: Path, search: Search, study: str) -> None:
     measuring, history, plan = search.measuring, search.history, search.plan
     space, objective, data = history.space, history.objective, measuring.data
     share = feasible_share(space, objective, np.random.default_rng(0))
-    shown = f"{100 * share:.2g}%" if share else "less than 0.01%"
+    shown = percent(share)
     limits = ", ".join(_limit(name, largest) for name, largest in objective.all_limits)
     print(f"space {space.name}: {space.size:.3g} networks for {space.settings['resolution']} px "
           f"images of {len(data.classes)} classes, {shown} of them within {limits}",

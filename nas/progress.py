@@ -7,8 +7,8 @@ import time
 from types import TracebackType
 
 from nas.history import History
-from nas.units import short, short_seconds
 from search_spaces.cost import MEASURED
+from vbs.units import short, short_seconds
 
 
 class Progress:

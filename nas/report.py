@@ -15,10 +15,11 @@ from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import pareto_front
 from nas.strategies.base import feasible_share
-from nas.units import short, short_seconds
 from search_spaces.cost import MEASURED, Cost, Costs
 from vbs.command import python_command
 from vbs.folder import write_json, write_whole
+from vbs.text import next_steps
+from vbs.units import percent, short, short_seconds
 
 ENDINGS = {
     "finished": "finished",
@@ -174,9 +175,8 @@ def show(
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
     present = [name for name in (*record.FILES, "study.db") if (folder / name).exists()]
-    console.print(f"\nresults: {folder}/ ({', '.join(present)})\nnext:")
-    for command in next_commands(folder, settings, status):
-        console.print(f"  {command}")
+    console.print(f"\nresults: {folder}/ ({', '.join(present)})")
+    console.print(next_steps(next_commands(folder, settings, status)))
 
 
 def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:
@@ -195,8 +195,7 @@ def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: flo
     else:
         share = feasible_share(space, objective, np.random.default_rng(0))
         whole = f"space {space.name!r}"
-    shown = f"{100 * share:.2g}%" if share else "less than 0.01%"
-    return f"{text}; {shown} of {whole} is within the limits"
+    return f"{text}; {percent(share)} of {whole} is within the limits"
 
 
 def _cells(

@@ -18,9 +18,9 @@ from nas.evaluators.base import Evaluations, Evaluator
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import Strategy, admitted, fresh
-from nas.units import short_seconds
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
+from vbs.units import short_seconds
 
 PATIENCE = 10  # proposals in a row without anything new: the space counts as searched
 

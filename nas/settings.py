@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nas.objective import Objective
-from nas.units import parse_quantity, parse_seconds
 from search_spaces.cost import MEASURED
 from train.parser import absolute_data
+from vbs.units import parse_quantity, parse_seconds
 
 MOST = 10**9  # evaluations; a history of more does not fit into memory
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.units import parse_quantity, short, short_seconds
 from scaling.budget import TOLERANCE, Costs
 from scaling.compound import PUBLISHED, ROUNDINGS, Coefficients, Rules
 from scaling.family import Member, family
@@ -23,6 +22,8 @@ from search_spaces.show import load
 from train.recipe import PRESETS, Recipe, preset
 from vbs.command import Parser, python_command
 from vbs.folder import circumstances, empty_folder, write_json, write_whole
+from vbs.text import next_steps
+from vbs.units import parse_quantity, short, short_seconds
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
 MOST = 64  # members
@@ -136,9 +137,7 @@ def _coefficients(args: argparse.Namespace) -> Coefficients | None:
     if any(value is not None for value in given):
         if args.coefficients is not None:
             raise ValueError("--coefficients: leave it out where --alpha, --beta, --gamma are")
-        usual = (PUBLISHED.alpha, PUBLISHED.beta, PUBLISHED.gamma)
-        alpha, beta, gamma = (usual[i] if value is None else value for i, value in enumerate(given))
-        return Coefficients(alpha, beta, gamma)
+        return _together(*given)
     if args.coefficients in (None, "published"):
         return None
     coefficients, grown = read_grid(Path(args.coefficients))
@@ -148,6 +147,25 @@ def _coefficients(args: argparse.Namespace) -> Coefficients | None:
         print(f"--base: these coefficients are of a grid of {grown}, not of {args.base}",
               file=sys.stderr)  # fmt: skip
     return coefficients
+
+
+def _together(alpha: float | None, beta: float | None, gamma: float | None) -> Coefficients:
+    """The three coefficients of the command line.
+
+    Raises ValueError where one is missing: a published value beside the given ones would make a
+    family that nobody asked for.
+    """
+    if alpha is not None and beta is not None and gamma is not None:
+        return Coefficients(alpha, beta, gamma)
+    Coefficients(*(1.0 if value is None else value for value in (alpha, beta, gamma)))
+    values = {"--alpha": alpha, "--beta": beta, "--gamma": gamma}
+    missing = [name for name, value in values.items() if value is None]
+    hint = f"published are {PUBLISHED}"
+    spent = (alpha or 1.0) * (beta or 1.0) ** 2 * (gamma or 1.0) ** 2
+    if len(missing) == 1 and 0 < spent <= 2:
+        left = (2 / spent) ** (1.0 if missing == ["--alpha"] else 0.5)
+        hint = f"alpha * beta^2 * gamma^2 = 2 gives {missing[0]} {left:.3g}; {hint}"
+    raise ValueError(f"{missing[0]} is missing; alpha, beta and gamma are given together; {hint}")
 
 
 def _same_network(name: str, other: str) -> bool:
@@ -326,13 +344,13 @@ def _show(
         )  # fmt: skip
 
     console.print(table)
-    console.print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, {MEMBERS}/)\nnext:")
+    console.print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, {MEMBERS}/)")
     names = shlex.join(str(folder / MEMBERS / f"{row['name']}.json") for row in rows[:3])
-    for words in (
-        f"search_spaces.show {shlex.quote(str(folder / MEMBERS / rows[-1]['name']))}.json",
-        f"train.ray_tune --architectures {names} --data DATA",
-    ):
-        console.print(f"  {python_command()} -m {words}")
+    largest = shlex.quote(str(folder / MEMBERS / f"{rows[-1]['name']}.json"))
+    console.print(next_steps([
+        f"{python_command()} -m search_spaces.show {largest}",
+        f"{python_command()} -m train.ray_tune --architectures {names} --data DATA",
+    ]))  # fmt: skip
 
 
 def _time(known: Mapping[str, float] | None) -> str:

@@ -21,6 +21,7 @@ from scaling.budget import Costs, real_factors
 from scaling.compound import Coefficients, Factors, Rules, grown, layers_of, with_layers
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
+from vbs.units import short
 
 AXES = ("depth", "width", "resolution")
 # networks whose times are taken, where growth is not of FLOPs: of the whole grid to learn how times
@@ -315,8 +316,8 @@ def proxy_base(
         if cost(narrow).flops <= flops or (narrowest and hundredth <= 100 * narrowest):
             return narrow
     raise ValueError(
-        f"proxy: the base cannot be narrowed to {flops / 1e6:.3g}M FLOPs at {side} px, where its "
-        f"narrowest form costs {cost(narrow).flops / 1e6:.3g}M; use a larger --proxy-flops or a "
+        f"proxy: the base cannot be narrowed to {short(flops)} FLOPs at {side} px, where its "
+        f"narrowest form costs {short(cost(narrow).flops)}; use a larger --proxy-flops or a "
         "smaller --proxy-resolution"
     )
 

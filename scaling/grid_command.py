@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.units import parse_quantity, short
 from scaling.compound import ROUNDINGS, Rules
 from scaling.grid import MOST, Candidate, candidates, check_growth, proxy_base, spread
 from scaling.grid_report import FIGURE, RECORD
@@ -21,6 +20,7 @@ from search_spaces.show import load
 from train.recipe import PRESETS
 from vbs.command import Parser
 from vbs.folder import empty_folder
+from vbs.units import parse_quantity, short
 
 if TYPE_CHECKING:
     from nas.measured import Measuring

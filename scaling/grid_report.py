@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.settings import without_password
-from nas.units import minutes, short
 from scaling.compound import Factors
 from scaling.grid import AXES, Candidate, shares
 from scaling.grid_figure import draw
@@ -22,6 +21,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs.command import python_command
 from vbs.folder import circumstances, write_json, write_whole
+from vbs.text import next_steps
+from vbs.units import minutes, short
 
 if TYPE_CHECKING:
     from nas.measured import Measuring, Slots
@@ -275,9 +276,8 @@ def closing(record: Record, known: Mapping[str, Result]) -> int:
         print(line)
     for line in _failures(folder, known):
         print(line)
-    print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, study.db)\nnext:")
-    for command in _next(folder, settings, outcome):
-        print(f"  {command}")
+    print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, study.db)")
+    print(next_steps(_next(folder, settings, outcome)))
     return 0
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from nas.evaluators.proxy import Fidelity
 from nas.stopped import LostCluster, StudyLost, TooManyFailures
-from nas.units import parse_seconds
 from train.parser import absolute_data, check_device
 from train.recipe import change, preset
+from vbs.units import parse_seconds
 
 # how trainings run: their defaults, all of which may be given anew when a run goes on
 HOW: dict[str, Any] = {

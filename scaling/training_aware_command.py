@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.catalog import STRATEGIES
-from nas.units import short, short_seconds
 from scaling.options import HOW, add_how, answered, checked_how, stored
 from scaling.training_aware import (
     BASE,
@@ -31,6 +30,8 @@ from search_spaces.catalog import one_of
 from search_spaces.cost import cost
 from vbs.command import Parser, python_command
 from vbs.folder import circumstances, empty_folder, write_json, write_whole
+from vbs.text import next_steps
+from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
     from nas.block_times.table import Times
@@ -322,11 +323,8 @@ def _show(
         console.print(f"  {row['name']}: {row['flops'] / 1e9:.2f}G FLOPs, "
                       f"{row['params'] / 1e6:.1f}M params, {row['resolution']} px, layers "
                       f"{row['layers']}")  # fmt: skip
-    console.print(
-        f"\nresults: {folder}/ ({RECORD}, {FIGURE}, search/, compare/, {MEMBERS}/)\nnext:"
-    )
-    for command in _next(folder, listed, settings):
-        console.print(f"  {command}")
+    console.print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, search/, compare/, {MEMBERS}/)")
+    console.print(next_steps(_next(folder, listed, settings)))
 
 
 def _next(

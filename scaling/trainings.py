@@ -28,13 +28,13 @@ from nas.objective import Objective
 from nas.opening import training_seconds
 from nas.storage.study import Study, open_study
 from nas.strategies.base import fresh
-from nas.units import minutes
 from nas.workers import OnCluster
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 from train.recipe import change, preset
 from train.survey import survey
+from vbs.units import minutes
 
 DECISION = "network"
 # a training of the usual fidelity: images of an epoch, of those so many for each class at least,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from search_spaces.architecture import Architecture
 from search_spaces.compact import compact
@@ -12,6 +11,7 @@ from search_spaces.efficientnetv2 import efficientnetv2
 from search_spaces.mnasnet import mnasnet
 from search_spaces.staged import StagedSpace
 from search_spaces.zoo import NETWORKS
+from vbs.text import one_of
 
 SPACES: dict[str, Callable[..., StagedSpace]] = {
     "efficientnet": efficientnet,
@@ -37,13 +37,3 @@ def space(
 def zoo(name: str) -> Architecture:
     """The published network of that name (timm's names); ValueError names the nearest."""
     return NETWORKS[one_of("network", name, NETWORKS)]()
-
-
-def one_of(what: str, name: str, known: Iterable[str]) -> str:
-    """`name` if it is known, else a ValueError that suggests the nearest known names."""
-    known = list(known)
-    if name in known:
-        return name
-    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
-    raise ValueError(f"{what}: {name!r} is unknown; {hint}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vbs.text import csv_cell, printable, shortened
+from vbs.text import csv_cell, next_steps, one_of, printable, shortened
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,24 @@ def test_long_values_lose_their_middle() -> None:
 def test_no_cell_is_a_formula(start: str) -> None:
     assert csv_cell(f"{start}cmd|' /C calc'!A0").startswith("'")
     assert csv_cell("daisy") == "daisy"
+
+
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [
+        ("efficientnet_bo", "efficientnet_b0"),
+        ("efficientnet_bl", "efficientnet_b1"),
+        ("efficientnet_b9", "efficientnet_b0"),
+        ("efficientnet-b3", "efficientnet_b3"),
+        ("mobilenetv2_10O", "mobilenetv2_100"),
+    ],
+)
+def test_the_likeliest_name_is_suggested_first(typed: str, first: str) -> None:
+    known = [*(f"efficientnet_b{i}" for i in range(9)), "mobilenetv2_140", "mobilenetv2_100"]
+    with pytest.raises(ValueError, match=rf"network: '{typed}' is unknown; did you mean {first}"):
+        one_of("network", typed, known)
+
+
+def test_next_steps_of_nothing_are_nothing() -> None:
+    assert next_steps(["python -m a", "python -m b"]) == "next:\n  python -m a\n  python -m b"
+    assert next_steps([]) == ""

@@ -35,6 +35,7 @@ from search_spaces.network import Network, build
 from train.block_strings import timm_description, timm_network, timm_program
 from train.checkpoint import Weights, load_into, read_weights
 from vbs.folder import write_json
+from vbs.text import next_steps
 
 TOLERANCE = 1e-4
 OPSET = 18  # the one that torch's exporter is written in, and the lowest it needs not convert to
@@ -381,7 +382,7 @@ def main(argv: list[str] | None = None) -> int:
         f"loaded back and compared on {compared.images}, batches of 1 and 3: largest difference "
         f"{compared.difference:.2g} on logits up to {compared.scale:.2g}"
     )
-    print(f"next:\n  {_next(given.to, target, weights_file(given.run))}")
+    print(next_steps([_next(given.to, target, weights_file(given.run))]))
     return 0
 
 

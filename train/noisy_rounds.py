@@ -36,6 +36,7 @@ from train.pseudo_labels import (
 from train.recipe import Recipe
 from train.report import Reporter, closing, opening
 from vbs.folder import circumstances, write_json
+from vbs.text import next_steps
 
 LABELS = "pseudo_labels.safetensors"
 
@@ -240,9 +241,8 @@ def _close(place: Place, rows: list[dict[str, Any]], settings: dict[str, Any]) -
     again = ["--teacher", last, "--student", settings["network"]]
     again += ["--unlabelled", settings["unlabelled"]]
     commands = (["train.export", last, "--to", "timm"], ["train.noisy_student", *again])
-    console.print(f"\nresults: {place.folder}/ ({place.record.name}, round-N/student/)\nnext:")
-    for command in commands:
-        console.print(f"  {shlex.join([sys.executable, '-m', *command])}")
+    console.print(f"\nresults: {place.folder}/ ({place.record.name}, round-N/student/)")
+    console.print(next_steps([shlex.join([sys.executable, "-m", *words]) for words in commands]))
 
 
 def _percent(value: float | None) -> str:

@@ -19,6 +19,8 @@ from rich.table import Table
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train.logs import clock
+from vbs.text import next_steps
+from vbs.units import short
 
 # in the order of the table
 STATUSES = ("running", "waiting", "finished", "stopped", "failed", "lost")
@@ -201,16 +203,16 @@ def closing(place: str, rows: Sequence[Mapping[str, Any]], *, status: str) -> No
         table.add_row(
             row["name"], called(row["network"]), row["status"], str(row["epochs"]),
             percent(row["minival_top1"]), percent(row["test_top1"]),
-            f"{row['flops'] / 1e6:,.4g}M", f"{row['params']:,}", clock(row["seconds"]),
+            short(row["flops"]), f"{row['params']:,}", clock(row["seconds"]),
         )  # fmt: skip
     console.print(table)
     if len(rows) > 40:
         console.print(f"and {len(rows) - 40} more in results.csv")
     counts = Counter(row["status"] for row in rows)
     summary = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
-    console.print(f"\n{summary}\nresults: {place} (results.json, results.csv, trials/)\nnext:")
-    for command in next_commands(place, rows, status):
-        console.print(f"  {command}", markup=False)
+    console.print(f"\n{summary}\nresults: {place} (results.json, results.csv, trials/)")
+    if steps := next_steps(next_commands(place, rows, status)):
+        console.print(steps, markup=False)
 
 
 def next_commands(place: str, rows: Sequence[Mapping[str, Any]], status: str) -> list[str]:

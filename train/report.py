@@ -22,6 +22,8 @@ from train.logs import Progress, TensorBoard, clock, write_curves_csv
 from train.loop import Report, Result
 from train.recipe import Recipe
 from train.state import precision, preparation
+from vbs.text import next_steps
+from vbs.units import short
 
 MOST_MISTAKES = 40  # on the contact sheet
 
@@ -83,7 +85,7 @@ def opening(
     if here.size > 1:
         device = f"{here.size} x {here.device.type}"
     print(
-        f"network {architecture.key}: {costs.flops / 1e6:,.4g}M FLOPs at "
+        f"network {architecture.key}: {short(costs.flops)} FLOPs at "
         f"{architecture.resolution} px, {costs.params:,} parameters\n"
         f"data {data.name}: {len(data.classes)} classes, {', '.join(counts)}\n"
         f"recipe {recipe.name}: {recipe.epochs} epochs of batch {recipe.batch} on {device}\n"
@@ -150,9 +152,8 @@ def closing(
             f"{clock(result.seconds)} of training in {clock(seconds)}; "
             f"{speed:,.0f} images/s in the last epoch"
         )
-    console.print(f"\nresults: {folder}/ ({', '.join(_present(folder))})\nnext:")
-    for command in next_commands(folder, settings, status):
-        console.print(f"  {command}")
+    console.print(f"\nresults: {folder}/ ({', '.join(_present(folder))})")
+    console.print(next_steps(next_commands(folder, settings, status)))
 
 
 def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> list[str]:

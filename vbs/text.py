@@ -6,12 +6,15 @@ retitle a terminal, marks that reverse the reading direction, and newlines that 
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 LONGEST = 200  # characters of a value that a message repeats
 # control and format characters (bidirectional and zero-width marks), surrogates, private and
 # unassigned ones, line and paragraph separators
 UNPRINTABLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+LOOKALIKES = str.maketrans("oil|sz", "011152")  # letters that are typed for digits
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets read as the start of a formula
 
 
@@ -48,3 +51,30 @@ def csv_cell(text: object) -> str:
     """The printable text as a CSV cell that no spreadsheet takes for a formula."""
     whole = printable(text)
     return f"'{whole}" if whole.startswith(FORMULA) else whole
+
+
+def one_of(what: str, name: str, known: Iterable[str]) -> str:
+    """`name` if it is known.
+
+    Raises ValueError with the nearest known names otherwise. A digit that was typed as the letter
+    it looks like comes first, then names of equal similarity in the order of `known`.
+    """
+    known = list(known)
+    if name in known:
+        return name
+    near = difflib.get_close_matches(str(name), known, n=len(known), cutoff=0.5)
+    typed = str(name).lower().translate(LOOKALIKES)
+
+    def distance(candidate: str) -> tuple[bool, float, int]:
+        alike = candidate.lower().translate(LOOKALIKES) == typed
+        similarity = difflib.SequenceMatcher(None, candidate, str(name)).ratio()
+        return not alike, -similarity, known.index(candidate)
+
+    near = sorted(near, key=distance)[:3]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+    raise ValueError(f"{what}: {shortened(name)!r} is unknown; {hint}")
+
+
+def next_steps(commands: Sequence[str]) -> str:
+    """Lines that list what to run next, empty where there is nothing to run."""
+    return "\n".join(["next:", *(f"  {command}" for command in commands)]) if commands else ""

@@ -28,11 +28,12 @@ from nas.block_times.table import FORMAT, Times, block_names, read_times
 from nas.data_space import SMALL
 from nas.settings import SETTINGS
 from nas.storage.cache import default_folder
-from nas.units import parse_seconds, short_seconds
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 from vbs.command import Parser, python_command
+from vbs.text import next_steps
+from vbs.units import parse_seconds, short_seconds
 
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
@@ -230,9 +231,8 @@ def _show(times: Times, the_space: SearchSpace, path: Path, given: argparse.Name
     how = {"none": "the plain sum of its blocks", "scale": f"{times.scale:.3f} x that sum"}
     line = f"{short_seconds(times.constant)} + {times.scale:.3f} x the sum of its blocks"
     print(f"a network is predicted as {how.get(str(times.checked.get('fit')), line)}")
-    print(f"{accuracy(times)}\n\ntable: {path}\nnext:")
-    for command in _next(the_space, path, given, middle):
-        print(f"  {command}")
+    print(f"{accuracy(times)}\n\ntable: {path}")
+    print(next_steps(_next(the_space, path, given, middle)))
 
 
 def _next(the_space: SearchSpace, path: Path, given: argparse.Namespace, target: str) -> list[str]:

@@ -20,13 +20,13 @@ from nas.fidelity.plan import ladder, longest_of, spread, within, work
 from nas.fidelity.ranks import FEWEST
 from nas.fidelity.trainings import Job, LostWorker, Work, clock_of, run_all, seconds_per_image
 from nas.storage.cache import Cache, default_folder, key_of
-from nas.units import parse_quantity
 from search_spaces.catalog import SPACES
 from search_spaces.staged import StagedSpace
 from train.parser import absolute_data
 from train.recipe import PRESETS, Recipe, change, preset
 from vbs.command import Parser
 from vbs.folder import empty_folder
+from vbs.units import parse_quantity
 
 if TYPE_CHECKING:
     from train.survey import Survey

@@ -18,11 +18,12 @@ from nas.fidelity.answers import Extent, recommended, remember
 from nas.fidelity.picture import draw
 from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, judge
 from nas.fidelity.trainings import Job
-from nas.units import short
 from train.logs import clock
 from train.record import finite
 from vbs.command import python_command
 from vbs.folder import circumstances, write_json, write_whole
+from vbs.text import next_steps
+from vbs.units import short
 
 if TYPE_CHECKING:
     from nas.fidelity.command import Comparison
@@ -231,9 +232,8 @@ def closing(
         f"{longest.networks} networks are few: fidelities whose intervals overlap cannot be "
         f"told apart.\nrule: {RULE}.\nanswer: {_verdict(found, longest)}"
     )
-    console.print(f"\nresults: {folder}/ (fidelity.json, fidelity.png)\nnext:")
-    for command in next_commands(settings, comparison, found):
-        console.print(f"  {command}")
+    console.print(f"\nresults: {folder}/ (fidelity.json, fidelity.png)")
+    console.print(next_steps(next_commands(settings, comparison, found)))
 
 
 def _shown(estimate: Estimate) -> str:

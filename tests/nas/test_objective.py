@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nas.objective import Objective, pareto_front
-from nas.units import parse_quantity, parse_seconds, short, short_seconds
 from search_spaces.cost import Costs
+from vbs.units import parse_quantity, parse_seconds, percent, short, short_seconds
 
 FLOPS = np.array([200e6, 400e6, 800e6]).astype(np.int64)
 COSTS = Costs(FLOPS, np.array([1, 5, 9]) * 10**6, np.zeros(3, np.int64))
@@ -110,8 +110,16 @@ def test_what_is_no_quantity(text: str) -> None:
 
 
 def test_short_numbers() -> None:
-    assert [short(x) for x in (385_814_752, 5_288_548, 999, 2.5e12)] == [
-        "385.8M", "5.289M", "999", "2.5e+12",
+    assert [short(x) for x in (385_814_752, 5_288_548, 999, 2.5e12, 999_999, 36.8e9)] == [
+        "385.8M", "5.289M", "999", "2.5T", "1M", "36.8G",
+    ]  # fmt: skip
+
+
+def test_percentages_have_no_exponent() -> None:
+    shares = (1.0, 0.9999, 0.999, 0.985, 0.67, 0.0994, 0.0052, 0.0001, 0.00009, 0.0)
+    assert [percent(share) for share in shares] == [
+        "100%", "99.9%", "99.9%", "98.5%", "67%", "9.9%", "0.52%", "0.01%", "less than 0.01%",
+        "less than 0.01%",
     ]  # fmt: skip
 
 
@@ -138,8 +146,8 @@ def test_what_is_no_time(text: str) -> None:
 
 
 def test_short_times() -> None:
-    assert [short_seconds(x) for x in (25e-6, 0.0203, 0.9996, 1.5, 90.0)] == [
-        "25us", "20.3ms", "1s", "1.5s", "90s",
+    assert [short_seconds(x) for x in (25e-6, 0.0203, 0.9996, 1.5, 90.0, 14_400)] == [
+        "25us", "20.3ms", "1s", "1.5s", "90s", "14,400s",
     ]  # fmt: skip
 
 

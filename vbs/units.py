@@ -24,11 +24,27 @@ def parse_quantity(text: str, *, what: str = "quantity") -> float:
 
 
 def short(value: float) -> str:
-    """Four significant figures with a suffix: 385.8M, 5.289M, 1.044e+11."""
-    for suffix, factor in (("", 1.0), ("K", 1e3), ("M", 1e6), ("G", 1e9)):
-        if abs(value) < 1000 * factor:
+    """Four significant figures with a suffix: 385.8M, 5.289M, 104.4G, 1.2e+15."""
+    for suffix, factor in (("", 1.0), ("K", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)):
+        if abs(value) < 999.95 * factor:
             return f"{value / factor:.4g}{suffix}"
     return f"{value:.4g}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with two or three significant figures: 0.52%, 67%, 99.9%, 100%.
+
+    Only a share of exactly 1 is written as 100%. Shares below 0.0001 are "less than 0.01%": they
+    are estimated from samples, which know no better.
+    """
+    if share < 1e-4:
+        return "less than 0.01%"
+    value = 100 * share
+    if value < 9.95:
+        return f"{value:.2g}%"
+    if value < 98.5:
+        return f"{value:.0f}%"
+    return "100%" if share >= 1 else f"{min(value, 99.9):.1f}%"
 
 
 def parse_seconds(text: str, *, what: str = "time") -> float:
@@ -53,11 +69,11 @@ def parse_seconds(text: str, *, what: str = "time") -> float:
 
 
 def short_seconds(value: float) -> str:
-    """Three significant figures with a unit: 250us, 20.3ms, 1.5s, 1.44e+04s."""
-    for unit, factor in (("us", 1e-6), ("ms", 1e-3)):
+    """Three significant figures with a unit: 250us, 20.3ms, 1.5s; whole seconds above: 14,400s."""
+    for unit, factor in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0)):
         if abs(value) < 999.5 * factor:
             return f"{value / factor:.3g}{unit}"
-    return f"{value:.3g}s"
+    return f"{value:,.0f}s"
 
 
 def minutes(seconds: float) -> str:
