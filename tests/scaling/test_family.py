@@ -173,10 +173,14 @@ def test_a_family_grows_in_measured_time(
         (["--alpha", "0.8"], "alpha: 0.8 is not allowed; use a number from 1"),
         (
             ["--alpha", "1.2", "--beta", "1.1"],
-            "--gamma is missing; alpha, beta and gamma are given "
-            "together; alpha * beta^2 * gamma^2 = 2 gives --gamma 1.17; published are (1.2, 1.1, 1.15",
+            "--gamma is missing; alpha, beta and gamma are given together; "
+            "alpha * beta^2 * gamma^2 = 2 gives --gamma 1.17; published are (1.2, 1.1, 1.15)",
         ),
-        (["--beta", "1.1", "--gamma", "1.15"], "gives --alpha 1.25"),
+        (
+            ["--beta", "1.1", "--gamma", "1.15"],
+            "--alpha is missing; alpha, beta and gamma are given together; "
+            "alpha * beta^2 * gamma^2 = 2 gives --alpha 1.25; ",
+        ),
         (["--gamma", "1.3"], "--alpha is missing; alpha, beta and gamma are given together; publ"),
         (["--phi", "x"], "--phi: 'x' is not understood; write 0..7, 3 or 1.5"),
         (["--phi", "7..0"], "--phi: '7..0' is not understood; write 0..7, 3 or 1.5"),
