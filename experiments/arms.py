@@ -26,6 +26,7 @@ import numpy as np
 
 from experiments.common import RESULTS, settings_of_machine
 from vbs.folder import write_json
+from vbs.processes import available_cpus
 
 Arm = tuple[str, int]
 
@@ -242,7 +243,7 @@ def _run_one(args: argparse.Namespace, run: Callable[[str, int, Path], dict[str,
 
 def _run_missing(args: argparse.Namespace, arms: list[Arm], finished: Callable[[], None]) -> None:
     """Start arms as processors become free; ValueError where one fails."""
-    threads = max(1, (os.cpu_count() or 1) // args.processes)
+    threads = max(1, available_cpus() // args.processes)
     module = sys.modules["__main__"].__spec__
     assert module is not None
     running: dict[subprocess.Popen[str], Arm] = {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from vbs.processes import available_cpus
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("numpy", "optuna", "torch", "timm", "scikit-learn", "lightgbm")
@@ -21,7 +22,7 @@ def settings_of_machine() -> dict[str, object]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {"machine": processor(), "cpus": os.cpu_count(), "versions": versions}
+    return {"machine": processor(), "cpus": available_cpus(), "versions": versions}
 
 
 def one_line_errors(main: Callable[[], None]) -> int:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -45,6 +44,7 @@ from scaling.grid_command import PROXY_SIDE
 from search_spaces.architecture import Architecture
 from vbs.command import python_command
 from vbs.folder import circumstances, write_json
+from vbs.processes import available_cpus
 
 RECORD = "baseline.json"
 
@@ -165,7 +165,7 @@ def places(args: argparse.Namespace) -> dict[str, Any]:
         return {}
     import torch
 
-    processors, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    processors, gpus = available_cpus(), torch.cuda.device_count()
     gpus = 0 if args.gpus == 0 else gpus
     most = int(gpus / (args.gpus or 1)) if gpus else processors
     return {"processors": processors, "gpus": gpus, "at_once": min(most, args.workers or most)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from search_spaces.staged import StagedSpace
 from train.parser import check_device
 from train.recipe import Recipe, change, preset
 from train.survey import Survey, survey
+from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
     from nas.block_times.table import Times
@@ -247,7 +247,7 @@ def _resources(address: str | None) -> dict[str, float]:
         return {"cpus": total("CPU"), "gpus": total("GPU")}
     import torch
 
-    return {"cpus": float(os.cpu_count() or 1), "gpus": float(torch.cuda.device_count())}
+    return {"cpus": float(available_cpus()), "gpus": float(torch.cuda.device_count())}
 
 
 @dataclass(frozen=True)

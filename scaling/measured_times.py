@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from search_spaces.architecture import Architecture
+from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
@@ -37,7 +37,7 @@ def measured(
     from nas.block_times.timing import Setting, ready
     from train.memory_use import is_out_of_memory
 
-    threads = threads or os.cpu_count() or 1
+    threads = threads or available_cpus()
     setting = Setting(kind, batch=batch, device=device, threads=threads, recipe=recipe)
     try:
         with ready(setting):

@@ -55,6 +55,14 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
 
 
 @BY_NAME
+def test_processors_are_those_available(path: Path) -> None:
+    """os.cpu_count() ignores the affinity and the quota of a container."""
+    named = {"vbs/processes.py", "vbs/folder.py"}  # which counts them, and which names the machine
+    if str(path.relative_to(ROOT)) not in named:
+        assert "cpu_count" not in path.read_text(), f"{path}: use vbs.processes.available_cpus"
+
+
+@BY_NAME
 def test_nothing_foreign_is_unpickled_or_evaluated(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):

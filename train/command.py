@@ -20,6 +20,7 @@ from train import record
 from train.recipe import PRESETS, Recipe, change, preset
 from vbs.command import Parser
 from vbs.folder import empty_folder
+from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
     from search_spaces.network import Network
@@ -293,7 +294,7 @@ def asked_workers(args: argparse.Namespace) -> int:
     """Processes that decode streamed images: by --workers, else by the number of processors."""
     if args.workers is not None and args.workers < 0:
         raise ValueError(f"--workers: {args.workers} is not allowed; use 0 or more")
-    return args.workers if args.workers is not None else max(0, (os.cpu_count() or 1) - 2)
+    return args.workers if args.workers is not None else max(0, available_cpus() - 2)
 
 
 def write_result(

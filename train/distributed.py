@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from vbs.processes import available_cpus
+
 
 @dataclass(frozen=True)
 class World:
@@ -79,7 +81,10 @@ def world(device: str = "auto") -> Iterator[World]:
 
 
 def pick_device(device: str, local: int = 0) -> torch.device:
-    """The device of that name for the `local`-th process of a machine."""
+    """The device of that name for the `local`-th process of a machine.
+
+    For a CPU the threads of torch are limited to the available processors.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -92,6 +97,20 @@ def pick_device(device: str, local: int = 0) -> torch.device:
         if index >= count:
             raise ValueError(f"device: {device!r} is not there; this machine has {count} GPUs")
         return torch.device("cuda", index)
-    if chosen.type != "cpu":
+    if chosen.type == "cpu":
+        limit_threads()
+    else:
         raise ValueError(f"device: {device!r} is not supported; use auto, cpu, cuda or cuda:N")
     return chosen
+
+
+def limit_threads() -> None:
+    """Let torch use no more threads than processors are available to this process.
+
+    torch counts those of the affinity when it is imported, and ignores the quota of a container:
+    64 threads on 2 processors wait for each other most of the time. Where OMP_NUM_THREADS is set,
+    it decides.
+    """
+    available = available_cpus()
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > available:
+        torch.set_num_threads(available)

@@ -9,7 +9,6 @@ order, and the rounding of float32 (6e-8 of what is added, in each layer) grows 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import importlib.util
 import itertools
@@ -22,7 +21,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +33,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.network import Network, build
 from train.block_strings import timm_description, timm_network, timm_program
 from train.checkpoint import Weights, load_into, read_weights
+from train.distributed import limit_threads
+from vbs.command import Parser
 from vbs.folder import write_json
 from vbs.text import next_steps
 
@@ -95,6 +96,7 @@ def export(
         if importlib.util.find_spec(name) is None:
             raise ValueError(f"{name} is not installed; pip install 'vision-baseline-search[{to}]'")
     weights = read_weights(source)
+    limit_threads()
     network = build(weights.architecture).eval()
     load_into(network, weights.tensors, source=source)
     pictures, what = _pictures(weights, source.parent, images)
@@ -219,7 +221,9 @@ def _write_onnx(path: Path, weights: Weights, network: Network) -> None:
 def _read_onnx(path: Path) -> Function:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
 
     def logits(images: Tensor) -> Tensor:
         (answer,) = session.run(["logits"], {"images": images.numpy()})
@@ -350,14 +354,9 @@ def _smooth_images(weights: Weights) -> Tensor:
     return total / total.std() if side > 1 else total
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def main(argv: list[str] | None = None) -> int:
     """The command; 0, 1 where the export is not the network, 2 for a user's mistake."""
-    parser = _Parser(prog="python -m train.export", description="Write a trained network.")
+    parser = Parser(prog="python -m train.export", description="Write a trained network.")
     parser.add_argument("run", metavar="RUN", type=Path, help="folder or weights of a run")
     parser.add_argument("--to", required=True, choices=FORMATS)
     parser.add_argument("--out", metavar="PATH", type=Path, help="default: beside the weights")

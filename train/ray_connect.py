@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from vbs.processes import available_cpus
+
 MACHINE_LOST = "its machine was lost"
 PROBE = 5.0  # seconds that an address has to answer
 LOOK = 60.0  # seconds for a node to look at something
@@ -59,7 +61,7 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
              reported to anybody. "auto" is the cluster whose node this machine is,
              "host:port" a cluster's head (port 6379 unless chosen otherwise); this machine must
              be a node of it.
-    cpus     declared of a Ray started here; the machine's where not given.
+    cpus     declared of a Ray started here; those available to this process where not given.
 
     Raises ValueError, within seconds, where the address is wrong or nobody answers there.
     """
@@ -74,8 +76,8 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        if cpus is not None:
-            options["num_cpus"] = math.ceil(cpus)
+        # Ray would count processors that a quota does not let this process use
+        options["num_cpus"] = available_cpus() if cpus is None else math.ceil(cpus)
         options |= {"address": "local", "include_dashboard": False}
     else:
         probe(address)

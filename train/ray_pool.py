@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from train.ray_connect import MACHINE_LOST, check_fits, connect, death, disconnect
+from vbs.processes import available_cpus
 
 GRACE = 5.0  # most seconds that a job over its time has to yield before its process is killed
 MOVES = 8  # most machines that a job may lose before it is given up
@@ -151,7 +152,7 @@ class Pool:
             raise ValueError(f"timeout: {timeout} is not allowed; use seconds above 0, or none")
         self._timeout, self._retries = timeout, retries
         self._inbox, self._closed = _Inbox(), False
-        here = max(float(os.cpu_count() or 1), slots * cpus)
+        here = max(float(available_cpus()), slots * cpus)
         self._connected = connect(address, cpus=here)
         try:
             import ray

@@ -38,6 +38,7 @@ from train.images import (
 )
 from train.memory import MemorySplit
 from train.stream import StreamSplit
+from vbs.processes import available_cpus
 
 TEST_SHARE = 0.2
 CHECKED_HEADERS = 200_000  # streamed files up to which every header is looked at beforehand
@@ -45,7 +46,6 @@ _SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "test": "test",
 }  # fmt: skip
-_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -348,7 +348,7 @@ def _mapped(store: Store, rows: np.ndarray, channels: int) -> Iterable[Tensor | 
     def some(start: int) -> list[Tensor | str]:
         return [one(row) for row in rows[start : start + 32].tolist()]
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(min(8, available_cpus())) as pool:
         for start in range(0, len(rows), 1024):  # bounds what is decoded and not yet placed
             stop = min(start + 1024, len(rows))
             yield from itertools.chain(*pool.map(some, range(start, stop, 32)))
@@ -383,6 +383,6 @@ def _bad_headers(store: Store, rows: np.ndarray) -> dict[int, str]:
             return str(error)
         return None
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(min(8, available_cpus())) as pool:
         reasons = list(pool.map(one, rows.tolist()))
     return {index: reason for index, reason in enumerate(reasons) if reason is not None}

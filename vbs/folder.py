@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vbs.processes import available_cpus
+
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
@@ -78,8 +80,14 @@ def circumstances(packages: Iterable[str]) -> dict[str, Any]:
     versions = {name: _version(name) for name in ("vision-baseline-search", *packages)}
     return {
         "versions": {"python": platform.python_version(), **versions},
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "machine": f"{platform.system()} {platform.machine()}, {_cpus()} CPUs",
     }
+
+
+def _cpus() -> str:
+    """The machine's, and how many of them this process may use where that is fewer."""
+    available, every = available_cpus(), os.cpu_count()
+    return str(every) if every in (None, available) else f"{available} of {every}"
 
 
 def _version(package: str) -> str | None:

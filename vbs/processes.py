@@ -1,11 +1,14 @@
-"""Which process is that, and does it still live? Process numbers are given again."""
+"""Identity of processes, whose numbers are reused, and the processors that this one may use."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
 from pathlib import Path
+
+from vbs.cgroups import OWN, ROOT, cpu_quota
 
 
 @functools.cache
@@ -34,3 +37,20 @@ def start(process: int) -> str:
     except OSError:
         pass
     return ""
+
+
+def available_cpus(root: Path = ROOT, own: Path = OWN) -> int:
+    """Processors that this process may use, at least 1.
+
+    As many as its affinity allows (`taskset`, Slurm), and no more than the quotas of its control
+    groups, rounded up (containers). root and own are where these are described, see
+    `vbs.cgroups.cpu_quota`.
+    """
+    if hasattr(os, "process_cpu_count"):  # Python 3.13; PYTHON_CPU_COUNT changes it
+        count = os.process_cpu_count() or 1
+    elif hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    quota = cpu_quota(root, own)
+    return count if quota is None else max(1, min(count, math.ceil(quota)))

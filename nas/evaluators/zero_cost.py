@@ -25,6 +25,7 @@ from search_spaces.catalog import one_of
 from search_spaces.network import build
 from search_spaces.space import SearchSpace
 from train.data import Data, Step
+from train.distributed import limit_threads
 from train.memory_use import is_out_of_memory
 from train.recipe import Recipe
 from train.state import preparation
@@ -110,6 +111,7 @@ class ZeroCost(Evaluator):
 
     def get_ready(self, space: SearchSpace) -> None:
         """Score the reference."""
+        limit_threads()
         self.check(space)
         self._references(space)
 

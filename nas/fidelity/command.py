@@ -26,6 +26,7 @@ from train.parser import absolute_data
 from train.recipe import PRESETS, Recipe, change, preset
 from vbs.command import Parser
 from vbs.folder import empty_folder
+from vbs.processes import available_cpus
 from vbs.units import parse_quantity
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _run(given: dict[str, Any]) -> int:
     settings = _resumed(given) if resume else _asked(given)
     comparison = _prepared(settings)
     devices = _devices(given.get("device", "auto"))
-    processes = given.get("workers") or (len(devices) if devices[0] != "cpu" else _processors())
+    processes = given.get("workers") or (len(devices) if devices[0] != "cpu" else available_cpus())
     if resume:
         folder = Path(given["out"])
     else:
@@ -311,13 +312,6 @@ def _devices(name: str) -> list[str]:
     return [str(picked)]
 
 
-def _processors() -> int:
-    """That this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _trained(
     folder: Path, settings: Mapping[str, Any], comparison: Comparison, devices: list[str],
     processes: int,
@@ -332,7 +326,7 @@ def _trained(
     if not missing:
         return answers
     # by one process in this one, which keeps the threads that it has
-    threads = 0 if processes == 1 else max(1, _processors() // processes)
+    threads = 0 if processes == 1 else max(1, available_cpus() // processes)
     middle = np.linspace(0, len(comparison.genotypes) - 1, 3).astype(int)
     seconds = seconds_per_image(
         comparison.space, comparison.genotypes[middle], comparison.timed,

@@ -1,0 +1,84 @@
+"""Processor limits of the control groups (cgroups) that this process is in.
+
+A container, a Kubernetes pod or a Slurm job may be limited to a share of the machine's processors
+by a quota instead of an affinity. Formats: Linux's Documentation/admin-guide/cgroup-v2.rst
+(cpu.max, cpu.stat) and cgroup-v1/ and scheduler/sched-bwc.rst (cpu.cfs_quota_us,
+cpu.cfs_period_us).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+OWN = Path("/proc/self/cgroup")
+
+
+def cpu_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
+    """Processors that the quotas allow, the smallest of this group and of all above it.
+
+    None where there is no quota, or no control groups.
+
+    root  where the groups are mounted.
+    own   the file that names the groups of this process.
+    """
+    quotas = [quota for folder in _folders(root, own) for quota in _quota(folder)]
+    return min(quotas, default=None)
+
+
+def throttled(root: Path = ROOT, own: Path = OWN) -> int:
+    """Periods in which a quota stopped the processes of this group, or of a group above it."""
+    total = 0
+    for folder in _folders(root, own):
+        for line in _read(folder / "cpu.stat").splitlines():
+            name, _, value = line.partition(" ")
+            if name == "nr_throttled" and value.isdigit():
+                total += int(value)
+    return total
+
+
+def _folders(root: Path, own: Path) -> Iterator[Path]:
+    """Folders of this process's groups that may limit processors, each before the one above it."""
+    for line in _read(own).splitlines():
+        parts = line.split(":", 2)
+        if len(parts) != 3:
+            continue
+        _, controllers, group = parts
+        if not controllers:  # version 2
+            mounts = [root, root / "unified"]
+        elif "cpu" in controllers.split(","):
+            mounts = [root / controllers, root / "cpu"]
+        else:
+            continue
+        mount = next((mount for mount in mounts if _is_mounted(mount, controllers)), None)
+        if mount is None:
+            continue
+        # inside a container the path may be the host's; the container's own group is the mount
+        folder = mount / group.strip("/")
+        while folder != mount and mount in folder.parents:
+            yield folder
+            folder = folder.parent
+        yield mount
+
+
+def _is_mounted(mount: Path, controllers: str) -> bool:
+    file = "cgroup.procs" if controllers else "cgroup.controllers"
+    return (mount / file).is_file()
+
+
+def _quota(folder: Path) -> Iterator[float]:
+    """Processors that the quota of one group allows, if it has one."""
+    limit, _, period = _read(folder / "cpu.max").strip().partition(" ")
+    if not limit:
+        limit = _read(folder / "cpu.cfs_quota_us").strip()  # -1: none
+        period = _read(folder / "cpu.cfs_period_us").strip()
+    if limit.isdigit() and period.isdigit() and int(limit) and int(period):
+        yield int(limit) / int(period)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
