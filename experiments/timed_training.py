@@ -18,6 +18,7 @@ from search_spaces.space import SearchSpace
 from train.data import Data, load
 from train.loop import Report, train
 from train.recipe import Recipe, change, preset
+from vbs.failures import is_infrastructure, reason_of
 
 WARM = 5  # steps before the clock of a network's speed starts: the first ones allocate
 PROBE = 10  # steps that tell the speed
@@ -59,8 +60,9 @@ def timed_accuracy(text: str, *, data: str, seconds: float) -> tuple[float, floa
     try:
         accuracy, failed = _trained(Architecture.from_dict(json.loads(text)), _data(data), seconds)
     except Exception as error:  # one network that cannot be trained does not end a search
-        reason = " ".join(str(error).split())
-        accuracy, failed = float("nan"), f"{type(error).__name__}: {reason}"
+        if is_infrastructure(error):
+            raise
+        accuracy, failed = float("nan"), reason_of(error)
     return accuracy, time.process_time() - started, failed
 
 

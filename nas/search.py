@@ -20,6 +20,7 @@ from nas.objective import Objective
 from nas.strategies.base import Strategy, admitted, fresh
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
+from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 from vbs.units import short_seconds
 
 PATIENCE = 10  # proposals in a row without anything new: the space counts as searched
@@ -93,10 +94,12 @@ def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> 
     try:
         evaluations = evaluator.evaluate(space, genotypes)
     except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
+        if is_infrastructure(error):
+            raise infrastructure_error(error) from error
         if len(genotypes) > 1:
             rows = [answers(evaluator, space, genotype[None]) for genotype in genotypes]
             return joined(rows)
-        return failed(f"{type(error).__name__}: {error}")
+        return failed(reason_of(error))
     if len(evaluations) != len(genotypes):
         raise ValueError(
             f"evaluator: {evaluator.name!r} gave {len(evaluations)} answers "

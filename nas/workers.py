@@ -18,12 +18,17 @@ import numpy as np
 from nas.evaluators.base import Answer, Curve, Evaluator, Point
 from nas.stopped import LostCluster
 from search_spaces.space import SearchSpace
+from vbs.failures import InfrastructureError, infrastructure_error, is_infrastructure, reason_of
 
 Message = tuple[int, Point | Answer]
 
 
 class Workers(Protocol):
-    """Evaluates networks by number; every evaluation ends in one `Answer`."""
+    """Evaluates networks by number; every evaluation ends in one `Answer`.
+
+    `wait` raises InfrastructureError where an evaluation failed for a reason that its network did
+    not cause. That evaluation has no answer.
+    """
 
     @property
     def capacity(self) -> int:
@@ -85,7 +90,9 @@ class InProcess:
         except StopIteration:
             answer = Answer.of_curve(self._points)
         except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
-            answer = Answer.failed(f"{type(error).__name__}: {error}", self._points)
+            if is_infrastructure(error):
+                raise infrastructure_error(error) from error
+            answer = Answer.failed(reason_of(error), self._points)
         self._running = None
         return [(number, answer)]
 
@@ -110,8 +117,9 @@ def evaluation(
     try:
         for step, accuracy, seconds in evaluator.curve(space, genotype, seed=seed, folder=own):
             yield Point(int(step), float(accuracy), float(seconds))
-    except Exception:
-        _remove(own)
+    except Exception as error:
+        if not is_infrastructure(error):  # else it resumes from there later
+            _remove(own)
         raise
     _remove(own)
 
@@ -165,6 +173,7 @@ class OnCluster:
         self._points: dict[int, list[Point]] = {}
         self._stopped: set[int] = set()
         self._complains_at = time.monotonic() + PATIENCE
+        self._broken: InfrastructureError | None = None
         self._pool = Pool(
             functools.partial(_evaluations, make, space, folder),
             slots=slots, cpus=cpus, gpus=gpus, address=address, timeout=timeout,
@@ -181,9 +190,15 @@ class OnCluster:
         self._pool.start(number, (genotype, seed))
 
     def wait(self, seconds: float) -> list[Message]:
-        """What the cluster said within the seconds; LostCluster where it says nothing any more."""
+        """What the workers reported within the seconds.
+
+        LostCluster where the cluster does not answer any more, InfrastructureError where an
+        evaluation failed again and again for a reason that its network did not cause.
+        """
         from train.ray_pool import PoolLost, Said
 
+        if self._broken is not None:  # after what else came with it was taken in
+            raise self._broken
         messages: list[Message] = []
         try:
             items = self._pool.wait(seconds)
@@ -198,6 +213,8 @@ class OnCluster:
                 points[:] = [known for known in points if known.step < point.step]
                 points.append(point)
                 messages.append((number, point))
+            elif item.infrastructure:
+                self._broken = InfrastructureError(item.reason)
             else:
                 messages.append((number, self._ended(number, item.reason)))
         return messages

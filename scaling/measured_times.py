@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from search_spaces.architecture import Architecture
+from vbs.failures import is_out_of_memory
 from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
@@ -35,14 +36,13 @@ def measured(
     ValueError where memory runs out.
     """
     from nas.block_times.timing import Setting, ready
-    from train.memory_use import is_out_of_memory
 
     threads = threads or available_cpus()
     setting = Setting(kind, batch=batch, device=device, threads=threads, recipe=recipe)
     try:
         with ready(setting):
             runs = _rounds(networks, setting, seconds, say)
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         raise ValueError(

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from train.augment import Preparation
 from train.data import Split, Step, evaluation_steps
 from train.distributed import World
-from train.memory_use import is_out_of_memory
+from vbs.failures import is_out_of_memory
 
 
 class Score(NamedTuple):
@@ -35,7 +35,7 @@ def evaluate(
     while True:
         try:
             return _score(network, split, preparation, world, batch, workers, precision)
-        except (RuntimeError, MemoryError) as error:
+        except (RuntimeError, MemoryError, OSError) as error:
             # processes that share an evaluation must agree on its batches
             if not is_out_of_memory(error) or batch == 1 or world.size > 1:
                 raise

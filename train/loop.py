@@ -26,17 +26,13 @@ from train.augment import mix
 from train.data import Data, Split
 from train.distributed import World, world
 from train.evaluate import Score, autocast, evaluate
-from train.memory_use import (
-    fitting_batch,
-    is_out_of_memory,
-    keep_freed_memory,
-    peak_megabytes,
-)
+from train.memory_use import fitting_batch, keep_freed_memory, peak_megabytes
 from train.optimizer import learning_rate, set_learning_rate
 from train.progressive import Phase, phase
 from train.recipe import Recipe
 from train.state import Run, begin, choose, resolved, restore, save, share_of
 from train.steps import augmentation, order_of, parts, seed_of
+from vbs.failures import is_out_of_memory
 
 SAVE_EVERY = 300.0  # seconds between checkpoints inside an epoch
 CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where a look makes it wait
@@ -170,7 +166,7 @@ def _failure(
         failed = ""
     except Stopped as reason:
         failed = str(reason)
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         failed = "out of memory"

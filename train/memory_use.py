@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from vbs.failures import is_out_of_memory
+
 
 def peak_megabytes(device: torch.device) -> float:
     """Most memory held so far, in MB (1e6 bytes): by tensors on a GPU, by the process on a CPU."""
@@ -71,17 +73,10 @@ def _passes(
             logits = network(images)
         targets = torch.zeros(batch, dtype=torch.int64, device=device)
         F.cross_entropy(logits.float(), targets).backward()
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         return False
     finally:
         network.zero_grad()
     return True
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out; torch's CPU allocator has no class for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )

@@ -10,88 +10,24 @@ from __future__ import annotations
 import collections
 import contextlib
 import math
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from train.ray_connect import MACHINE_LOST, check_fits, connect, death, disconnect
+from train.ray_worker import Ended, Item, Job, Said, Worker
+from vbs.failures import reason_of
 from vbs.processes import available_cpus
 
 GRACE = 5.0  # most seconds that a job over its time has to yield before its process is killed
 MOVES = 8  # most machines that a job may lose before it is given up
+PAUSES = (1.0, 10.0)  # seconds before a job is tried again that failed by the infrastructure
 SET_UPS = 3  # failed set-ups in a row after which a slot is given up
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-Job = Callable[[Any], Iterator[Any]]
 
 
 class PoolLost(ValueError):
     """No slot is left, or the cluster does not answer."""
-
-
-class Said(NamedTuple):
-    """What a job yielded."""
-
-    value: Any
-
-
-class Ended(NamedTuple):
-    """A job is over; "" where it ended by itself or was stopped, else the reason."""
-
-    reason: str
-
-
-Item = Said | Ended
-
-
-class Worker:
-    """What runs in a slot's process."""
-
-    def __init__(self, make: Callable[[], Job], threads: int) -> None:
-        for name in THREADS:
-            os.environ[name] = str(threads)
-        self._job: Job = lambda _: iter(())
-        self._wrong = ""
-        try:
-            self._job = make()
-        except (Exception, SystemExit) as error:
-            self._wrong = _reason(error)
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(threads)
-        self._items: Iterator[Any] = iter(())
-
-    def ready(self) -> str:
-        """Returns once the process is set up: why it could not be, "" if it is."""
-        return self._wrong
-
-    def begin(self, payload: Any) -> tuple[bool, Any]:
-        """The new job's first item, as `go_on`."""
-        try:
-            self._items = iter(self._job(payload))
-        except (Exception, SystemExit) as error:
-            return False, _reason(error)
-        return self.go_on()
-
-    def go_on(self) -> tuple[bool, Any]:
-        """(True, next item) or (False, why it ended)."""
-        try:
-            return True, next(self._items)
-        except StopIteration:
-            return False, ""
-        except (Exception, SystemExit) as error:
-            return False, _reason(error)
-
-    def stop(self) -> tuple[bool, Any]:
-        """Close the job's generator."""
-        try:
-            if hasattr(self._items, "close"):
-                self._items.close()
-        except (Exception, SystemExit) as error:
-            return False, _reason(error)
-        return False, ""
 
 
 @dataclass
@@ -103,6 +39,8 @@ class _Task:
     left: int  # times it may be started again after its process died
     moves: int = MOVES  # and after its machine was lost
     stopped: bool = False
+    faults: int = 0  # times it failed by the infrastructure
+    earliest: float = -math.inf  # when it may be started
     held: bool = False  # its last item is with the caller: goes on at the next `wait`
     deadline: float = math.inf  # of its time, then of its grace
     late: bool = False  # over its time
@@ -252,7 +190,11 @@ class Pool:
             if not self._inbox.waiting:
                 return
             if slot.up and slot.task is None:
-                task = self._inbox.waiting.popleft()
+                now = time.monotonic()
+                task = next((each for each in self._inbox.waiting if each.earliest <= now), None)
+                if task is None:
+                    return
+                self._inbox.waiting.remove(task)
                 slot.task = task
                 if self._timeout is not None:
                     task.deadline = time.monotonic() + self._timeout
@@ -271,14 +213,14 @@ class Pool:
             if done:  # all that is there by now
                 done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
         except ray.exceptions.RayError as error:
-            raise PoolLost(f"the cluster does not answer ({_reason(error)})") from None
+            raise PoolLost(f"the cluster does not answer ({reason_of(error)})") from None
         for reference in done:
             slot = asked[reference]
             slot.asked = None
             try:
                 answer = ray.get(reference)
             except ray.exceptions.RayTaskError as error:
-                self._raised(slot, _reason(error.cause or error))
+                self._raised(slot, reason_of(error.cause or error))
             except ray.exceptions.RayError as error:
                 self._lost(slot, death(error))
             else:
@@ -295,7 +237,7 @@ class Pool:
         more, value = answer
         if not more:
             slot.task = None
-            self._end(task, value)
+            self._over(slot, task, value)
         elif task.stopped:
             self._close_job(slot)
         else:
@@ -312,6 +254,21 @@ class Pool:
         task, slot.task = slot.task, None
         if task is not None:
             self._end(task, reason)
+
+    def _over(self, slot: _Slot, task: _Task, end: Ended) -> None:
+        """A job has ended; one that failed by the infrastructure is tried again in a new process,
+        perhaps of another machine, after a pause."""
+        if not end.infrastructure or task.stopped:
+            self._end(task, "" if end.infrastructure else end.reason)
+        elif task.faults < len(PAUSES):
+            self._replace(slot, end.reason)
+            earliest = time.monotonic() + PAUSES[task.faults]
+            again = replace(
+                task, faults=task.faults + 1, held=False, deadline=math.inf, earliest=earliest
+            )
+            self._inbox.waiting.appendleft(again)
+        else:
+            self._inbox.items.append((task.number, end))
 
     def _end(self, task: _Task, reason: str) -> None:
         """Tell that a job is over; of one over its time, that is the reason."""
@@ -347,8 +304,10 @@ class Pool:
             raise PoolLost(f"a slot cannot be set up: {reason}")
 
     def _first_deadline(self) -> float:
-        """Seconds until a job is over its time or its grace."""
+        """Seconds until a job is over its time or its grace, or may be tried again."""
         times = [slot.task.deadline for slot in self._slots if slot.task is not None]
+        if any(slot.up and slot.task is None for slot in self._slots):
+            times += [task.earliest for task in self._inbox.waiting]
         return max(0.0, min(times, default=math.inf) - time.monotonic())
 
     def _overdue(self) -> None:
@@ -375,8 +334,3 @@ class Pool:
 
         with contextlib.suppress(Exception):  # it may be gone already
             ray.kill(actor)
-
-
-def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

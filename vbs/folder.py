@@ -15,12 +15,19 @@ from vbs.processes import available_cpus
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    An OSError names `path`: a write to a full disk has no name of its own.
+    """
     # process numbers of two machines, or containers, may be the same
     unfinished = path.with_name(f".unfinished-{uuid.uuid4().hex[:12]}-{path.name}")
     try:
         write(unfinished)
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.strerror:  # its text is made of its parts
+            error.filename = str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -27,7 +27,7 @@ from nas.block_times.timing import Parts, Setting, Subject, images_for, ready
 from search_spaces.architecture import Architecture, Block
 from search_spaces.cost import blocks_cost, layers_of
 from search_spaces.space import SearchSpace
-from train.memory_use import is_out_of_memory
+from vbs.failures import is_out_of_memory
 from vbs.folder import circumstances
 
 SECONDS = 60.0  # of measuring, where that gives rounds enough
@@ -94,7 +94,7 @@ def measure(
             parts, whole = _run(
                 networks, len(covering), setting, seconds=seconds, rounds=rounds, rng=rng, say=say
             )
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from search_spaces.space import SearchSpace
+from vbs.failures import is_infrastructure, reason_of
 
 
 class Point(NamedTuple):
@@ -127,6 +128,9 @@ class Measured:
 class Evaluator:
     """How accurate are networks? A failed evaluation is a row with its reason, no exception.
 
+    What the network did not cause (an OSError, say, or `vbs.failures.InfrastructureError`) is no
+    row: it is raised, and ends the search, which `--resume` continues once the cause is gone.
+
     A user's evaluator overrides `evaluate` or, where it learns bit by bit and may be stopped
     early, `curve`; the rest describes it to the loop and the report.
 
@@ -165,7 +169,9 @@ class Evaluator:
         try:
             points.extend(self.curve(space, genotype))
         except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
-            return Answer.failed(f"{type(error).__name__}: {error}", points)
+            if is_infrastructure(error):
+                raise
+            return Answer.failed(reason_of(error), points)
         return Answer.of_curve(points)
 
     def curve(

@@ -26,9 +26,9 @@ from search_spaces.network import build
 from search_spaces.space import SearchSpace
 from train.data import Data, Step
 from train.distributed import limit_threads
-from train.memory_use import is_out_of_memory
 from train.recipe import Recipe
 from train.state import preparation
+from vbs.failures import is_infrastructure, is_out_of_memory
 
 DEFAULT = ("params", "flops", "naswot", "zico")
 
@@ -165,6 +165,8 @@ class ZeroCost(Evaluator):
             failed = [name for name in self.scores if not math.isfinite(found[name])]
             error = f"{failed[0]} is not a number" if failed else ""
         except Exception as problem:  # whatever a network cannot do is a result, not a crash
+            if is_infrastructure(problem):
+                raise
             error = _reason(problem)
         return Scored(values, time.perf_counter() - started, error)
 

@@ -47,6 +47,16 @@ def fail(text: str) -> Iterator[Any]:
     raise RuntimeError(text)
 
 
+def full_disk(mark: str, times: int) -> Iterator[Any]:
+    """Meets a full disk the first so many times that it runs."""
+    with open(mark, "a") as file:
+        file.write("x")
+    yield "begun"
+    if len(Path(mark).read_text()) <= times:
+        raise OSError(28, "No space left on device", "/full/last.safetensors")
+    yield "written"
+
+
 def process() -> Iterator[Any]:
     yield os.getpid(), set_up, os.environ["OMP_NUM_THREADS"]
 
@@ -74,5 +84,5 @@ def unpicklable() -> Iterator[Any]:
 
 JOBS = {
     "count": count, "sleep": sleep, "fail": fail, "process": process, "die": die,
-    "unpicklable": unpicklable, "die_late": die_late,
+    "unpicklable": unpicklable, "die_late": die_late, "full_disk": full_disk,
 }  # fmt: skip

@@ -123,6 +123,26 @@ def test_a_job_whose_process_dies_is_started_once_more(
     assert bool(words) == bool(result[1])
 
 
+@pytest.mark.parametrize("faults", [1, 3])
+def test_a_job_that_meets_a_full_disk_is_tried_again_with_a_bound(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: int
+) -> None:
+    monkeypatch.setattr("train.ray_pool.PAUSES", (0.1, 0.2))
+    pool.start(1, ("full_disk", str(tmp_path / "mark"), faults))
+    items: list[Any] = []
+    end = time.monotonic() + PATIENCE
+    while not any(isinstance(item, Ended) for item in items) and time.monotonic() < end:
+        items += [item for _, item in pool.wait(1.0)]
+    begun, tried = Said("begun"), min(faults, 2) + 1
+    if faults == 1:
+        assert items == [begun, begun, Said("written"), Ended("")]
+    else:
+        reason = "/full/last.safetensors: No space left on device"
+        assert items == [begun] * 3 + [Ended(reason, infrastructure=True)]
+    assert len((tmp_path / "mark").read_text()) == tried
+    assert pool.ready(PATIENCE) == 2
+
+
 def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) -> None:
     with Pool(ray_jobs.make, slots=1, address=cluster.address, timeout=0.5) as pool:
         pool.ready(PATIENCE)
