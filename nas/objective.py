@@ -42,12 +42,13 @@ REWARDS: dict[str, tuple[Reward, float]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Objective:
     """A reward around a target cost, and limits that are checked before anything is evaluated.
 
     target       the cost the search aims at, in the unit of the cost `of`.
-    reward       a name of `REWARDS`; exponent its w, None for the published value.
+    reward       a name of `REWARDS`, kept as `reward_name` (`reward` is the method); exponent its
+                 w, None for the published value.
     over_target  "forbid": networks above the target are infeasible; "allow": the reward alone
                  weighs them ("feasible" has nothing to weigh with, so it cannot allow them).
     limits       further ((cost name, largest value), ...), e.g. (("params", 6e6),).
@@ -68,7 +69,28 @@ class Objective:
     of: str = "flops"
     also: tuple[tuple[str, float, float], ...] = ()
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        target: float,
+        reward: str = "mnas",
+        exponent: float | None = None,
+        over_target: str = "forbid",
+        limits: tuple[tuple[str, float], ...] = (),
+        of: str = "flops",
+        also: tuple[tuple[str, float, float], ...] = (),
+        *,
+        reward_name: str | None = None,  # as `dataclasses.replace` passes it
+    ) -> None:
+        values = {
+            "target": target, "reward_name": reward_name or reward, "exponent": exponent,
+            "over_target": over_target, "limits": limits, "of": of, "also": also,
+        }  # fmt: skip
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        """Fill in the exponent; ValueError for values that are not allowed."""
         known = (*Cost._fields, *MEASURED)
         one_of("target", self.of, known)
         if not np.isfinite(self.target) or self.target <= 0:

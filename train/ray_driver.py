@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from train.ray_asha import Asha
@@ -74,6 +75,13 @@ class Watch(tune.Callback):
             self._board.ended(name, ended["status"], ended["outcome"].get("failed") or "")
 
 
+class Silent(TrialProgressCallback):
+    """Takes the place of Tune's own, which prints "completed" for trials that failed."""
+
+    def _print(self, msg: str) -> None:
+        """Print nothing; the board shows how trials ended."""
+
+
 def _name(trial: Any) -> str:
     return trial.config["trial"]["name"]
 
@@ -120,7 +128,7 @@ def train_all(
         run_config=tune.RunConfig(
             name="tune", storage_path=shared.scratch, verbose=0,
             failure_config=tune.FailureConfig(max_failures=shared.retries),
-            callbacks=[watch],
+            callbacks=[watch, Silent()],
         ),
     )  # fmt: skip
     try:

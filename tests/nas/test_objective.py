@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -175,3 +177,11 @@ def test_further_factors_multiply_the_reward() -> None:
 def test_impossible_factors_are_named(also: tuple, complaint: str) -> None:
     with pytest.raises(ValueError, match="^" + complaint):
         Objective(400e6, also=also)
+
+
+def test_the_reward_is_given_by_its_name() -> None:
+    objective = Objective(400e6, reward="mnas-hard")
+    assert objective == Objective(400e6, "mnas-hard")
+    assert objective.reward_name == "mnas-hard"
+    assert replace(objective, target=300e6).reward_name == "mnas-hard"
+    assert replace(objective, reward_name="feasible", exponent=None).exponent == 0.0

@@ -77,6 +77,15 @@ def other_worker(cluster: Any, first: int) -> int:
     return other
 
 
+def test_a_failed_trial_is_never_called_completed(cluster, data, tmp_path, capfd) -> None:
+    words = command(tmp_path, 1, data, cluster, "--out", str(tmp_path / "out"),
+                    "--set", "lr=1000", "--set", "optimizer=sgd")  # fmt: skip
+    assert run(words) == 1
+    shown = capfd.readouterr()
+    assert "completed" not in shown.out + shown.err
+    assert "1 failed" in shown.out
+
+
 def test_two_workers_train_one_network_together_and_go_on_when_one_is_lost(
     cluster, data, tmp_path, capsys
 ) -> None:
