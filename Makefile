@@ -1,5 +1,6 @@
 # make search   find a baseline within 400M FLOPs (installs what it needs first)
-# make test     run the tests                     make lint   ruff and mypy
+# make test     the quick tests, minutes          make lint   ruff and mypy
+# make test-all all tests: whole grids, kills and clusters too
 # VENV=dir      where the environment lives; PYTHON=python3.12 what it is made from
 
 PYTHON ?= python3
@@ -10,13 +11,16 @@ CHECKOUT := $(shell printf %s "$(CURDIR)" | cksum | cut -d' ' -f1)
 RUNTIME := $(VENV)/.runtime-$(CHECKOUT)
 DEVELOP := $(VENV)/.develop-$(CHECKOUT)
 
-.PHONY: search test lint
+.PHONY: search test test-all lint
 .DELETE_ON_ERROR:
 
 search: $(RUNTIME)
 	$(BIN)/python -m nas.search --target-flops 400M
 
 test: $(DEVELOP)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2
 
 lint: $(DEVELOP)
