@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -25,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from experiments.common import RESULTS, settings_of_machine
+from vbs import signals
+from vbs.children import child_environment
 from vbs.folder import write_json
 from vbs.processes import available_cpus
 
 Arm = tuple[str, int]
-
-PARENT = "VBS_EXPERIMENT"  # environment variable: the process that a child belongs to
 
 
 class Children:
@@ -44,8 +42,8 @@ class Children:
     def start(
         self, module: str, texts: Sequence[str], *, threads: int, **streams: Any
     ) -> subprocess.Popen[str]:
-        """`python -m module texts`; may be called by any thread. ValueError after the end."""
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), PARENT: str(os.getpid())}
+        """`python -m module texts`, from a thread that outlives it. ValueError after the end."""
+        environment = child_environment(OMP_NUM_THREADS=str(threads))
         with self._lock:
             if self._ended:
                 raise ValueError("interrupted")
@@ -72,50 +70,16 @@ class Children:
 
 @contextlib.contextmanager
 def children() -> Iterator[Children]:
-    """Children that end with the block, however it ends; Ctrl-C and signals are told in a line.
+    """Children that end with the block, however it ends.
 
     To be entered by the main thread, after a pool of threads that wait for the children.
     """
-    started, before = Children(), {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            before[number] = signal.signal(number, _leave)
+    started = Children()
     try:
-        with one_line_interrupt():
-            yield started
+        yield started
     finally:
-        before[signal.SIGINT] = signal.getsignal(signal.SIGINT)
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)
-        started.end()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def signals_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt with their number, as a terminal's Ctrl-C does."""
-    before = {
-        number: signal.signal(number, _leave)
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) != signal.SIG_IGN  # nohup
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def one_line_interrupt() -> Iterator[None]:
-    """Ctrl-C ends the program with one line and exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        number = error.args[0] if error.args else signal.SIGINT
-        print(f"{Path(sys.argv[0]).stem}: interrupted; the same command goes on", file=sys.stderr)
-        raise SystemExit(128 + number) from None
+        with signals.deferred():
+            started.end()
 
 
 def ended(code: int, failed: str) -> None:
@@ -125,27 +89,6 @@ def ended(code: int, failed: str) -> None:
         raise KeyboardInterrupt
     if code:
         raise ValueError(failed)
-
-
-def _leave(number: int, frame: object) -> None:
-    raise KeyboardInterrupt(int(number))
-
-
-def end_with_parent() -> None:
-    """In a child: leave soon after the parent has gone, were it killed.
-
-    Otherwise it would train on, unseen, beside the one that the next start begins.
-    """
-    parent = os.environ.get(PARENT)
-    if parent is None:
-        return
-
-    def watch() -> None:
-        while os.getppid() == int(parent):
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def arguments(
@@ -184,8 +127,7 @@ def run_all(
     _check_same(args.work / "settings.json", settings)
     _take_up(args, arms, settings)
     if args.only:
-        with one_line_interrupt():
-            _run_one(args, run)
+        _run_one(args, run)
         return None
     result: dict[str, Any] = {}
 
@@ -230,7 +172,6 @@ def _take_up(args: argparse.Namespace, arms: Sequence[Arm], settings: dict[str, 
 
 def _run_one(args: argparse.Namespace, run: Callable[[str, int, Path], dict[str, Any]]) -> None:
     """The arm of --only, in this process."""
-    end_with_parent()
     name, seed = args.only.rsplit(":", 1)
     folder = args.work / f"{name}-{seed}"
     folder.mkdir(exist_ok=True)

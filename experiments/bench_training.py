@@ -33,6 +33,11 @@ Time: 4 minutes on 2 idle cores.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.bench_training", "bench")
+
 import argparse
 import dataclasses
 import json
@@ -48,7 +53,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.common import RESULTS, settings_of_machine
 from experiments.timm_loop import Case, Setting, Side, check_twins, proxy_network
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -270,12 +275,3 @@ def bench(texts: list[str] | None = None) -> None:
     name = "bench_training_cuda.json" if device == "cuda" else "bench_training.json"
     write_json(Path(arguments.out) if arguments.out else RESULTS / name, result)
     print(json.dumps(result, indent=1))
-
-
-def main() -> int:
-    """0, or 2 with one line for a mistake in the arguments."""
-    return one_line_errors(bench)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

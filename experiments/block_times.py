@@ -17,6 +17,11 @@ noisy neighbour is seen: the training step's error was 4.3% then, tau .87.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.block_times", "run")
+
 import argparse
 import json
 import os
@@ -28,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.common import RESULTS, settings_of_machine
 from nas.block_times.measure import drawn, errors, measure
 from nas.block_times.timing import Setting
 from search_spaces.catalog import space
@@ -119,7 +124,3 @@ def run(texts: list[str] | None = None) -> None:
         cases = {name: cases[name] for name in CASES if name in cases}
         write_json(out, {"cases": cases})
         write_whole(out.with_suffix(".png"), partial(draw, cases=cases))
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(run))

@@ -13,8 +13,12 @@ results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command goes
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.cifar10_curves")
+
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from experiments.arms import Arm, arguments, mean_and_sd, run_all
-from experiments.common import RESULTS, one_line_errors
+from experiments.common import RESULTS
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
@@ -104,7 +108,3 @@ def main() -> None:
     if result is not None:
         shown = ("partial", "networks", "seed_noise_sd", "seconds")
         print(json.dumps({name: result[name] for name in shown}, indent=2))
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

@@ -17,6 +17,11 @@ Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.cifar10_search")
+
 import json
 import shutil
 import subprocess
@@ -25,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
-from experiments.common import RESULTS, one_line_errors
+from experiments.common import RESULTS
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -147,7 +152,3 @@ def main() -> None:
     result = run_all(args, arms, run, settings, summary)
     if result is not None:
         print(json.dumps(result["test_top1"], indent=2))
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

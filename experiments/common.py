@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
+from vbs.command import run_program
 from vbs.processes import available_cpus
 
 RESULTS = Path(__file__).parent / "results"
+INTERRUPTED = "interrupted; the same command goes on"
 PACKAGES = ("numpy", "optuna", "torch", "timm", "scikit-learn", "lightgbm")
 
 
@@ -25,14 +26,9 @@ def settings_of_machine() -> dict[str, object]:
     return {"machine": processor(), "cpus": available_cpus(), "versions": versions}
 
 
-def one_line_errors(main: Callable[[], None]) -> int:
-    """Run the body of a command; 0, or 2 with one line on stderr for a user's mistake."""
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
-        return 2
-    return 0
+def run_experiment(module: str, function: str = "main") -> NoReturn:
+    """Import an experiment's module, call its function, and exit; see `vbs.command.run_program`."""
+    run_program(module.rpartition(".")[2], module, function, interrupted=INTERRUPTED)
 
 
 def processor() -> str:

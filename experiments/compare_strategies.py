@@ -17,6 +17,11 @@ stopped.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.compare_strategies")
+
 import argparse
 import json
 import sys
@@ -26,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.common import RESULTS, settings_of_machine
 from experiments.strategy_runs import (
     BUDGETS,
     FEWER_SEEDS,
@@ -142,7 +147,3 @@ def write(
             "summary": summary(runs, names), "runs": runs,
         },
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

@@ -10,16 +10,20 @@ Measured: results/data_speed.json. Time: half a minute. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.data_speed")
+
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.common import RESULTS, settings_of_machine
 from vbs.folder import write_json
 
 BATCH, SIDE, REPEATS = 512, 32, 9
@@ -74,7 +78,3 @@ def main() -> None:
     write_json(args.out, {"settings": settings, **settings_of_machine(), "speed": found})
     for name, row in found.items():
         print(f"{row['images_per_second']:>8,} images/s  {name}")
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

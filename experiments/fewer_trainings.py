@@ -32,6 +32,11 @@ stopped, or anew what curves that were recorded since then change. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.fewer_trainings")
+
 import argparse
 import json
 import sys
@@ -40,7 +45,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cifar10_curves import RESULT as CURVES
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.common import RESULTS, settings_of_machine
 from experiments.replay_jobs import job_of, planned, run, settings_of
 from experiments.replay_tables import draw, markdown, summary
 from vbs.folder import write_json
@@ -96,7 +101,3 @@ def main() -> None:
             result = write()
     print(markdown(result["summary"]))
     draw(args.out.with_suffix(".png"), result)
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

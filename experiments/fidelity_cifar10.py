@@ -16,10 +16,14 @@ an hour on 2 CPU cores; the same command goes on. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.fidelity_cifar10")
+
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
 from experiments.common import RESULTS, settings_of_machine
@@ -65,7 +69,3 @@ def main() -> int:
     })  # fmt: skip
     shutil.copyfile(args.work / "fidelity.png", args.out.with_suffix(".png"))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,6 +10,11 @@ scratch. Measured: results/. Time: 10 minutes on 2 CPU cores. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.finetune_lite0")
+
 import argparse
 import sys
 from dataclasses import replace
@@ -17,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
-from experiments.common import one_line_errors
 from search_spaces.catalog import zoo
 from train.recipe import Recipe, change, preset
 from vbs.folder import write_whole
@@ -119,7 +123,3 @@ def main() -> None:
     if result is not None:
         draw(args.out.with_suffix(".png"), result)
         print(args.out)
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

@@ -14,11 +14,17 @@ same command goes on. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.new_baseline")
+
 import argparse
 import hashlib
 import json
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +32,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import one_line_interrupt, signals_interrupt
 from experiments.baseline_networks import (
     BATCH,
     FINALISTS,
@@ -39,9 +44,9 @@ from experiments.baseline_networks import (
 )
 from experiments.baseline_options import STEPS, identity, parsed, search_words
 from experiments.baseline_report import write_report
-from experiments.common import one_line_errors
 from scaling.grid_command import PROXY_SIDE
 from search_spaces.architecture import Architecture
+from vbs.children import child_environment
 from vbs.command import python_command
 from vbs.folder import circumstances, write_json
 from vbs.processes import available_cpus
@@ -117,11 +122,11 @@ class Chain:
             self.commands[own] = begin
         print(f"\n== {name}: {shlex.join(['python', '-m', *words])}", file=sys.stderr, flush=True)
         began = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", *words])
+        process = subprocess.Popen([sys.executable, "-m", *words], env=child_environment())
         try:
             code = process.wait()
         except KeyboardInterrupt as error:
-            if error.args:  # a signal that reached us alone; Ctrl-C reached it too
+            if error.args and error.args[0] != signal.SIGINT:  # a terminal's Ctrl-C reached it too
                 process.send_signal(error.args[0])
             process.wait()  # it saves what it has
             code = 130
@@ -355,14 +360,9 @@ def main() -> None:
         return
     args.out.mkdir(parents=True, exist_ok=True)
     chain.write("running")
-    with one_line_interrupt(), signals_interrupt():
-        for step in (search, finalists, grid, family, train):
-            step(chain)
+    for step in (search, finalists, grid, family, train):
+        step(chain)
     chain.write("finished")
     words = ["experiments.new_baseline", *sys.argv[1:]]
     page = write_report(chain.folder, command=[python_command(), "-m", *words])
     print(f"\nreport: {page}")
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

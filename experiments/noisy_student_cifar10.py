@@ -27,6 +27,11 @@ whichever writes --out puts in all that is there.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.noisy_student_cifar10")
+
 import argparse
 import hashlib
 import json
@@ -40,8 +45,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.arms import children, end_with_parent, one_line_interrupt
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.arms import children
+from experiments.common import RESULTS, settings_of_machine
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
 from train.command import asked_architecture
@@ -352,7 +357,6 @@ def main() -> None:
     arguments = _arguments()
     settings = settings_of(arguments)
     if arguments.only is not None:
-        end_with_parent()
         run_seed(arguments.only, arguments.arms, arguments.work, settings, arguments.data)
         return
     agreed(arguments.work, settings)
@@ -367,8 +371,3 @@ def main() -> None:
             run_seed(seed, arguments.arms, arguments.work, settings, arguments.data, finished)
         finished()
     print(json.dumps(summary(gather(arguments.work)), indent=1))
-
-
-if __name__ == "__main__":
-    with one_line_interrupt():
-        sys.exit(one_line_errors(main))

@@ -11,13 +11,16 @@ Time: 15 minutes on 2 CPU cores. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.progressive_learning")
+
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
-from experiments.common import one_line_errors
 from experiments.proxy_network import proxy_network
 from train.recipe import Recipe, change, preset
 from vbs.folder import write_whole
@@ -141,7 +144,3 @@ def main() -> None:
     if result is not None:
         draw(args.out.with_suffix(".png"), result)
         print(args.out)
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

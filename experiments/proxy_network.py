@@ -14,14 +14,18 @@ Measured: results/proxy_network.json. Time: 10 minutes on 2 CPU cores. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.proxy_network")
+
 import argparse
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.common import RESULTS, settings_of_machine
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.evolution import Evolution
@@ -105,7 +109,3 @@ def main() -> None:
         the_space, evaluator, objective, strategy, args.budget,
         seed=args.seed, record=record, workers=args.processes,
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

@@ -12,13 +12,16 @@ Time: 25 minutes on 2 CPU cores. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.proxy_recipe")
+
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from experiments.arms import Arm, arguments, mean_and_sd, run_all
-from experiments.common import one_line_errors
 from experiments.proxy_network import proxy_network
 from train.recipe import Recipe, change, preset
 
@@ -97,7 +100,3 @@ def main() -> None:
     result = run_all(args, arms, lambda *arm: run(args.data, *arm), settings, summary)
     if result is not None:
         print(args.out)
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

@@ -21,6 +21,11 @@ says "complete": false.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.same_learning", "compare")
+
 import argparse
 import dataclasses
 import functools
@@ -37,8 +42,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.arms import Children, children, end_with_parent, one_line_interrupt
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.arms import Children, children
+from experiments.common import RESULTS, settings_of_machine
 from experiments.timm_loop import (
     check_twins,
     per_image,
@@ -269,7 +274,6 @@ def compare(texts: list[str] | None = None) -> None:
     """The command: train what has not ended yet, write the result file after each, print it."""
     arguments = _arguments(texts)
     if arguments.only:
-        end_with_parent()
         one_run(arguments, arguments.only[0], int(arguments.only[1]))
         return
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
@@ -300,14 +304,3 @@ def _side_by_side(
         except ValueError:
             pool.shutdown(cancel_futures=True)  # those that have begun are let end
             raise
-
-
-def main() -> int:
-    """0, 2 with one line for a mistake in the arguments, 130 for Ctrl-C."""
-    with one_line_interrupt():
-        code = one_line_errors(compare)
-    return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -17,18 +17,22 @@ clearly ahead of the best axis, which is width for two of them and resolution fo
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.scaling_cifar10")
+
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.arms import ended, one_line_interrupt
+from experiments.arms import ended
 from experiments.cifar10_search import NAME as SEARCH
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.common import RESULTS, settings_of_machine
 from scaling.grid_command import FIGURE, RECORD, run
 from search_spaces.architecture import Architecture
 from vbs.folder import write_json
@@ -120,8 +124,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     records: dict[str, Any] = {}
     for base in BASES:
-        with one_line_interrupt():
-            records[base] = grid(base, args.work, args)
+        records[base] = grid(base, args.work, args)
         write_json(args.out, {
             "partial": len(records) < len(BASES),
             "settings": {name: {field: record["settings"][field] for field in SHOWN}
@@ -130,7 +133,3 @@ def main() -> None:
             "compared": {name: compared(record) for name, record in records.items()},
             "grids": {name: record["candidates"] for name, record in records.items()},
         })  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

@@ -16,6 +16,11 @@ Time: about 10 minutes on 2 cores.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.search_cost")
+
 import json
 import resource
 import subprocess
@@ -139,7 +144,3 @@ def main() -> int:
     write_json(RESULTS / "search_cost.json", result)
     print(json.dumps(result, indent=1))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

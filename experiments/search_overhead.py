@@ -11,14 +11,18 @@ under 20 ms each. Measured: results/search_overhead.json. Time: a minute. Comman
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.search_overhead")
+
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.common import RESULTS, settings_of_machine
 from experiments.sleeping import Sleeping
 from nas import catalog
 from nas.asynchronous import Plan, search_asynchronously
@@ -85,7 +89,3 @@ def main() -> None:
     }  # fmt: skip
     write_json(RESULT, result)
     print(json.dumps({name: result[name] for name in ("sleeping", "driver")}, indent=2))
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

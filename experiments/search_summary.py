@@ -5,6 +5,11 @@ python -m experiments.search_summary
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.search_summary")
+
 from experiments.training_summary import Rows, read, table_of
 
 
@@ -83,5 +88,6 @@ def _overhead() -> Rows:
     )]  # fmt: skip
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the table."""
     print(markdown())

@@ -13,14 +13,18 @@ an hour on 2 CPU cores; the same command goes on. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.training_aware_cifar10")
+
 import argparse
 import json
 import shutil
-import sys
 from pathlib import Path
 
-from experiments.arms import ended, one_line_interrupt
-from experiments.common import RESULTS, one_line_errors, settings_of_machine
+from experiments.arms import ended
+from experiments.common import RESULTS, settings_of_machine
 from scaling.training_aware_command import FIGURE, RECORD, run
 from vbs.folder import write_json
 
@@ -41,8 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     how = ["--data", args.data, "--workers", str(args.processes), "--out", str(args.work)]
     begun = (args.work / RECORD).exists()
-    with one_line_interrupt():
-        ended(run(["--resume", *how] if begun else [*WORDS, *how]), "it failed; see above")
+    ended(run(["--resume", *how] if begun else [*WORDS, *how]), "it failed; see above")
     record = json.loads((args.work / RECORD).read_text())
     searched = json.loads((args.work / "search" / "search.json").read_text())
     write_json(args.out, {
@@ -51,7 +54,3 @@ def main() -> None:
         "search": {"status": searched["status"], **searched["outcome"]}, **record["outcome"],
     })  # fmt: skip
     shutil.copyfile(args.work / FIGURE, args.out.with_suffix(".png"))
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

@@ -5,6 +5,11 @@ python -m experiments.training_summary
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.training_summary")
+
 import json
 from typing import Any
 
@@ -98,5 +103,6 @@ def _data() -> Rows:
              "data_speed")]  # fmt: skip
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the table."""
     print(markdown())

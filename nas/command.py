@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from nas.search import search
 from nas.settings import check_evaluator, checked, complete, resumed
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.space import SearchSpace
-from vbs.command import Parser
+from vbs.command import Parser, run_command
 
 EPILOG = """sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s, 30min or
 2h. The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front
@@ -29,17 +28,7 @@ search by measurement also study.db, which optuna-dashboard shows."""
 def run(argv: list[str] | None = None) -> int:
     """The whole command; its exit code: 0, 1 for a search that failed, 2 for a user's mistake,
     130 for Ctrl-C."""
-    try:
-        return _run(given_by(argv))
-    except ValueError as error:
-        print(f"nas.search: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"nas.search: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("nas.search: interrupted; nothing was found yet", file=sys.stderr)
-        return 130
+    return run_command("nas.search", lambda: _run(given_by(argv)))
 
 
 def given_by(argv: list[str] | None) -> dict[str, Any]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +19,8 @@ from nas.stopped import LostCluster, StudyLost, TooManyFailures
 from nas.strategies.base import Strategy
 from search_spaces.catalog import one_of
 from search_spaces.space import SearchSpace
+from vbs import signals
+from vbs.command import FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from nas.block_times.table import Times
@@ -103,7 +103,7 @@ def conduct(
 
     status, reason = _looped(folder, settings, history, loop, total, started)
     found = bool(history.full.any())
-    with interrupts_wait():
+    with signals.deferred():
         if len(history):
             record.write_history(folder, history)
         if found:
@@ -117,9 +117,9 @@ def conduct(
         )  # fmt: skip
         if found:
             report.show(folder, settings, history, evaluator, status=status, seconds=seconds)
-    if reason:
-        print(f"nas.search: {reason}", file=sys.stderr)
-    return {"interrupted": 130, "failed": 1}.get(status, 0 if found else 1)
+        if reason:
+            print(f"nas.search: {reason}", file=sys.stderr)
+    return {"interrupted": INTERRUPTED, "failed": FAILED}.get(status, 0 if found else FAILED)
 
 
 def nothing(history: History) -> str:
@@ -167,16 +167,3 @@ def _looped(
                 record.write_search(folder, settings, status="failed", reason=str(error))
                 raise
             return "failed", str(error)
-
-
-@contextlib.contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Ctrl-C is ignored inside: results that were found are written first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals, or may say how they are handled
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -9,7 +9,11 @@ batches. A budget may end within one; going on from there is as good a search, b
 
 from __future__ import annotations
 
-import sys
+if __name__ == "__main__":  # before the imports below, which take a while
+    from vbs.command import run_program
+
+    run_program("nas.search", "nas.command")
+
 from collections.abc import Callable
 
 import numpy as np
@@ -169,14 +173,3 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
 
 def _shown(name: str, value: float) -> str:
     return short_seconds(value) if name in MEASURED else f"{value:,.10g}"
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
-    from nas.command import run
-
-    return run(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

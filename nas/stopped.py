@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from vbs.command import Failure
 
-class StudyLost(RuntimeError):
+
+class StudyLost(Failure):
     """The database of the study does not answer, or takes nothing any more."""
 
 
-class LostCluster(RuntimeError):
+class LostCluster(Failure):
     """No worker is left, or the cluster does not answer any more."""
 
 
-class TooManyFailures(RuntimeError):
+class TooManyFailures(Failure):
     """Most evaluations fail: going on would waste the rest of the budget."""

@@ -7,8 +7,12 @@ is asked for, the nearest that really cost that (`scaling.budget`).
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from vbs.command import run_program
+
+    run_program("scaling.family", "scaling.family_command")
+
 import dataclasses
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,14 +130,3 @@ def _shape(architecture: Architecture) -> Architecture:
     return dataclasses.replace(
         architecture, padding=plain.padding, bn_eps=plain.bn_eps, bn_momentum=plain.bn_momentum
     )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
-    from scaling.family_command import run
-
-    return run(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,11 +16,10 @@ from scaling.compound import PUBLISHED, ROUNDINGS, Coefficients, Rules
 from scaling.family import Member, family
 from scaling.grid_figure import plain_title
 from scaling.memory import training_memory
-from scaling.options import answered
 from search_spaces.architecture import Architecture
 from search_spaces.show import load
 from train.recipe import PRESETS, Recipe, preset
-from vbs.command import Parser, python_command
+from vbs.command import Parser, python_command, run_command
 from vbs.folder import circumstances, empty_folder, write_json, write_whole
 from vbs.text import next_steps
 from vbs.units import parse_quantity, short, short_seconds
@@ -39,7 +38,7 @@ train.ray_tune and search_spaces.show take."""
 
 def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 2 for a user's mistake, 130 for Ctrl-C."""
-    return answered("scaling.family", lambda: _run(_parser().parse_args(argv)))
+    return run_command("scaling.family", lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> Parser:

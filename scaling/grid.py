@@ -8,10 +8,14 @@ through the accuracies (`scaling.surface`) tells where the best is, and how well
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from vbs.command import run_program
+
+    run_program("scaling.grid", "scaling.grid_command")
+
 import dataclasses
 import itertools
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -320,14 +324,3 @@ def proxy_base(
         f"narrowest form costs {short(cost(narrow).flops)}; use a larger --proxy-flops or a "
         "smaller --proxy-resolution"
     )
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
-    from scaling.grid_command import run
-
-    return run(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from scaling.compound import ROUNDINGS, Rules
 from scaling.grid import MOST, Candidate, candidates, check_growth, proxy_base, spread
 from scaling.grid_report import FIGURE, RECORD
-from scaling.options import HOW, add_how, answered, checked_how, stored
+from scaling.options import HOW, add_how, checked_how, stored
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.show import load
 from train.recipe import PRESETS
-from vbs.command import Parser
+from vbs.command import Parser, run_command
 from vbs.folder import empty_folder
 from vbs.units import parse_quantity, short
 
@@ -51,9 +51,9 @@ LATER = ("data", "data_root", "seeds", "storage", "study", *HOW)
 
 def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 1 where nothing could be trained, 2 for a user's mistake, 130."""
-    return answered(
+    return run_command(
         "scaling.grid", lambda: _run(vars(_parser().parse_args(argv))),
-        on_interrupt="interrupted; --resume --out DIR goes on",
+        interrupted="interrupted; --resume --out DIR goes on",
     )  # fmt: skip
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas.evaluators.proxy import Fidelity
-from nas.stopped import LostCluster, StudyLost, TooManyFailures
 from train.parser import absolute_data, check_device
 from train.recipe import change, preset
 from vbs.units import parse_seconds
@@ -53,28 +51,6 @@ def checked_how(settings: dict[str, Any]) -> None:
     for name in ("cache", "data_root"):
         if settings[name] not in (None, "off"):
             settings[name] = str(Path(settings[name]).resolve())
-
-
-def answered(program: str, action: Callable[[], int], *, on_interrupt: str = "interrupted") -> int:
-    """The exit code of a command; what went wrong is one line on stderr.
-
-    2 for a user's mistake, 1 where trainings or the record of them failed, 130 for Ctrl-C.
-    """
-    try:
-        return action()
-    except (TooManyFailures, LostCluster, StudyLost) as error:
-        return _said(program, str(error), 1)
-    except ValueError as error:
-        return _said(program, str(error), 2)
-    except OSError as error:
-        return _said(program, f"{error.filename or 'output'}: {error.strerror}", 2)
-    except KeyboardInterrupt:
-        return _said(program, on_interrupt, 130)
-
-
-def _said(program: str, text: str, code: int) -> int:
-    print(f"{program}: {text}", file=sys.stderr)
-    return code
 
 
 def stored(

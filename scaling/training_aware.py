@@ -8,9 +8,13 @@ their steps timed in one run, and grown by V2's rules, as much as V2-S, M and L 
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from vbs.command import run_program
+
+    run_program("scaling.training_aware", "scaling.training_aware_command")
+
 import dataclasses
 import math
-import sys
 from typing import Any
 
 from scaling.budget import real_factors, within_budget
@@ -79,14 +83,3 @@ def members(base: Architecture, names: tuple[str, ...] = ("s", "m", "l")) -> lis
             )
         )  # fmt: skip
     return found
-
-
-def main(argv: list[str] | None = None) -> int:
-    """The command line; returns its exit code: 0, 2 for a user's mistake, 130 for Ctrl-C."""
-    from scaling.training_aware_command import run
-
-    return run(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.catalog import STRATEGIES
-from scaling.options import HOW, add_how, answered, checked_how, stored
+from scaling.options import HOW, add_how, checked_how, stored
 from scaling.training_aware import (
     BASE,
     SPACE,
@@ -28,7 +28,8 @@ from scaling.training_aware import (
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import one_of
 from search_spaces.cost import cost
-from vbs.command import Parser, python_command
+from vbs import signals
+from vbs.command import Parser, python_command, run_command
 from vbs.folder import circumstances, empty_folder, write_json, write_whole
 from vbs.text import next_steps
 from vbs.units import short, short_seconds
@@ -60,9 +61,9 @@ LATER = ("data", "data_root", "budget", "seeds", "members", "max_time", *HOW)
 
 def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 1 where nothing was found, 2 for a user's mistake, 130 for Ctrl-C."""
-    return answered(
+    return run_command(
         "scaling.training_aware", lambda: _run(vars(_parser().parse_args(argv))),
-        on_interrupt="interrupted; --resume --out DIR goes on",
+        interrupted="interrupted; --resume --out DIR goes on",
     )  # fmt: skip
 
 
@@ -128,6 +129,7 @@ def _run(given: dict[str, Any]) -> int:
     code = _search(folder, settings, the_space, usual=usual, limit=limit)
     if code:
         return code
+    signals.raise_noted()
     best = json.loads((folder / "search" / "best.json").read_text())
     small = the_space.settings["small_images"]
     networks = {

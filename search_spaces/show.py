@@ -5,14 +5,18 @@ NETWORK is a name of the zoo, or a JSON file: an architecture, or a best.json of
 
 from __future__ import annotations
 
-import argparse
+if __name__ == "__main__":  # before the imports below, which take a while
+    from vbs.command import run_program
+
+    run_program("search_spaces.show", "search_spaces.show", "main")
+
 import json
-import sys
 from pathlib import Path
 
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import NETWORKS, zoo
 from search_spaces.cost import Cost, blocks_cost, cost
+from vbs.command import Parser, run_command
 
 
 def load(text: str) -> Architecture:
@@ -62,18 +66,11 @@ def lines(architecture: Architecture) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the network; 2 where it cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m search_spaces.show", description=__doc__)
+    parser = Parser(prog="python -m search_spaces.show", description=__doc__)
     parser.add_argument("network", metavar="NETWORK")
-    try:
+
+    def show() -> int:
         print("\n".join(lines(load(parser.parse_args(argv).network))))
-    except ValueError as error:
-        print(f"search_spaces.show: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"search_spaces.show: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_command("search_spaces.show", show)

@@ -18,7 +18,8 @@ from search_spaces.scale import for_small_images, scale
 from search_spaces.show import load as load_network
 from train import record
 from train.recipe import PRESETS, Recipe, change, preset
-from vbs.command import Parser
+from vbs import signals
+from vbs.command import Parser, run_command
 from vbs.folder import empty_folder
 from vbs.processes import available_cpus
 
@@ -37,17 +38,17 @@ result), curves.csv and curves.png, confusion.png, mistakes.png, and tensorboard
 
 def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 1 for a run that failed, 2 for a user's mistake, 130 for Ctrl-C."""
-    try:
-        return _run(_parser().parse_args(argv))
-    except ValueError as error:
-        print(f"train.run: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.run: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.run: interrupted; nothing was trained yet", file=sys.stderr)
-        return 130
+    args = argparse.Namespace(out=None)
+
+    def action() -> int:
+        _parser().parse_args(argv, namespace=args)
+        return _run(args)
+
+    def interrupted() -> str:
+        known = args.out and Path(args.out, "last.safetensors").exists()
+        return f"interrupted; {'--resume continues' if known else 'nothing was trained yet'}"
+
+    return run_command("train.run", action, interrupted=interrupted)
 
 
 def _parser() -> Parser:
@@ -183,11 +184,10 @@ def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> i
     started = time.monotonic()
     try:
         result = _result(args, settings, here, folder, (architecture, data, recipe), initial)
-    except KeyboardInterrupt:  # asked twice
-        if here.first and (folder / "last.safetensors").exists():
-            record.write_run(folder, settings, status="interrupted")
-            print("train.run: interrupted; --resume goes on from the last epoch", file=sys.stderr)
-            return 130
+    except KeyboardInterrupt:  # before the first step, or a second Ctrl-C
+        if here.first:
+            with signals.deferred():
+                record.write_run(folder, settings, status="interrupted")
         raise
     if here.first:
         seconds = time.monotonic() - started
@@ -256,7 +256,9 @@ def _has_begun(args: argparse.Namespace) -> bool:
 def _folder(args: argparse.Namespace, here: World) -> Path:
     if args.resume or not here.first:
         return Path(args.out)
-    return empty_folder(args.out, kind="train", files=record.FILES)
+    folder = empty_folder(args.out, kind="train", files=record.FILES)
+    args.out = str(folder)
+    return folder
 
 
 def _parts(settings: dict[str, Any]) -> tuple[Architecture, Recipe]:
@@ -327,7 +329,7 @@ def _skipped(data: Data) -> list[str]:
 
 
 class Interrupts:
-    """Ctrl-C and SIGTERM (a cluster that takes its machine back) end the run after its step."""
+    """Ctrl-C, SIGTERM and SIGHUP end the run after its step."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -339,8 +341,9 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         self._before: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+            for number in signals.ENDING:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:

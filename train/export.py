@@ -9,6 +9,11 @@ order, and the rounding of float32 (6e-8 of what is added, in each layer) grows 
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from vbs.command import run_program
+
+    run_program("train.export", "train.export", "main")
+
 import dataclasses
 import importlib.util
 import itertools
@@ -34,7 +39,7 @@ from search_spaces.network import Network, build
 from train.block_strings import timm_description, timm_network, timm_program
 from train.checkpoint import Weights, load_into, read_weights
 from train.distributed import limit_threads
-from vbs.command import Parser
+from vbs.command import Failure, Parser, run_command
 from vbs.folder import write_json
 from vbs.text import next_steps
 
@@ -46,7 +51,7 @@ COUNT = 4  # images of each kind, all batches together
 Function = Callable[[Tensor], Tensor]  # images [n, c, side, side] to logits [n, classes]
 
 
-class Mismatch(Exception):
+class Mismatch(Failure):
     """What was written cannot be used, or is not the network."""
 
 
@@ -356,26 +361,19 @@ def _smooth_images(weights: Weights) -> Tensor:
 
 def main(argv: list[str] | None = None) -> int:
     """The command; 0, 1 where the export is not the network, 2 for a user's mistake."""
+    return run_command(
+        "train.export", lambda: _run(argv), interrupted="interrupted; nothing was written"
+    )
+
+
+def _run(argv: list[str] | None) -> int:
     parser = Parser(prog="python -m train.export", description="Write a trained network.")
     parser.add_argument("run", metavar="RUN", type=Path, help="folder or weights of a run")
     parser.add_argument("--to", required=True, choices=FORMATS)
     parser.add_argument("--out", metavar="PATH", type=Path, help="default: beside the weights")
     parser.add_argument("--images", metavar="DIR", type=Path, help="pictures to compare on")
-    try:
-        given = parser.parse_args(argv)
-        target, compared = export(given.run, given.to, out=given.out, images=given.images)
-    except ValueError as error:
-        print(f"train.export: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.export: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except Mismatch as error:
-        print(f"train.export: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("train.export: interrupted; nothing was written", file=sys.stderr)
-        return 130
+    given = parser.parse_args(argv)
+    target, compared = export(given.run, given.to, out=given.out, images=given.images)
     print(f"{given.to}: {target}")
     print(
         f"loaded back and compared on {compared.images}, batches of 1 and 3: largest difference "
@@ -393,7 +391,3 @@ def _next(to: str, target: Path, source: Path) -> str:
         path=json.dumps(str(target)), shape=_shape(read_weights(source), 1)
     )
     return shlex.join([sys.executable, "-c", program])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,6 +8,11 @@ labelled and pseudo-labelled images; it is the teacher of the next round.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from vbs.command import run_program
+
+    run_program("train.noisy_student", "train.noisy_student", "main")
+
 import argparse
 import functools
 import json
@@ -23,7 +28,7 @@ from search_spaces.cost import cost
 from train import record
 from train.command import asked_architecture, asked_workers
 from train.recipe import PRESETS, Recipe, change, preset
-from vbs.command import Parser
+from vbs.command import Parser, run_command
 from vbs.folder import empty_folder
 
 if TYPE_CHECKING:
@@ -48,21 +53,17 @@ train.run: train.export takes it, and it can be a teacher."""
 def main(argv: list[str] | None = None) -> int:
     """The whole command; 0, 1 for a training that failed, 2 for a user's mistake, 130 Ctrl-C."""
     args = argparse.Namespace(out=None)
-    try:
+
+    def action() -> int:
         _parser().parse_args(argv, namespace=args)
         return _run(args)
-    except ValueError as error:
-        print(f"train.noisy_student: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.noisy_student: {error.filename or 'output'}: {error.strerror}",
-              file=sys.stderr)  # fmt: skip
-        return 2
-    except KeyboardInterrupt:
+
+    def interrupted() -> str:
         known = args.out and Path(args.out, RECORD).exists()
-        what = f"go on by: {_resume_command(Path(args.out))}" if known else "nothing was done yet"
-        print(f"train.noisy_student: interrupted; {what}", file=sys.stderr)
-        return 130
+        what = f"resume by: {_resume_command(Path(args.out))}" if known else "nothing was done yet"
+        return f"interrupted; {what}"
+
+    return run_command("train.noisy_student", action, interrupted=interrupted)
 
 
 def _parser() -> Parser:
@@ -336,7 +337,3 @@ def _student_settings(
               "students are equal or larger", file=sys.stderr)  # fmt: skip
     settings["student_architecture"] = json.loads(architecture.to_json())
     settings["student_recipe"] = recipe.to_dict()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -24,7 +24,7 @@ from train.ray_kept import HOW, asked_or_none, settings_of
 from train.ray_owner import owned
 from train.ray_store import Store, opened
 from train.recipe import PRESETS
-from vbs.command import Parser
+from vbs.command import Parser, run_command
 from vbs.folder import empty_folder
 
 if TYPE_CHECKING:
@@ -43,17 +43,7 @@ WAITING = 32  # trials of several processes that wait for nodes at most, unless 
 
 def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 1 if no trial came through, 2 for a user's mistake, 130 for Ctrl-C."""
-    try:
-        return _run(_parser().parse_args(argv))
-    except ValueError as error:
-        print(f"train.ray_tune: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"train.ray_tune: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("train.ray_tune: interrupted", file=sys.stderr)
-        return 130
+    return run_command("train.ray_tune", lambda: _run(_parser().parse_args(argv)))
 
 
 def _parser() -> Parser:

@@ -11,16 +11,15 @@ import logging
 import math
 import os
 import re
-import signal
 import socket
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from vbs import signals
 from vbs.processes import available_cpus
 
 MACHINE_LOST = "its machine was lost"
@@ -82,23 +81,20 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
     else:
         probe(address)
         options["address"] = address
+    # Ray's handler would end this process by SystemExit, without a word
+    ray._private.utils.set_sigterm_handler = lambda _: None
     try:
         with _loopback() if address is None else contextlib.nullcontext():
             ray.init(**options)
-    except Exception as error:  # of Ray, of gRPC, of the operating system
-        with contextlib.suppress(Exception):
+    except BaseException as error:  # of Ray, of gRPC, of the operating system; a signal
+        with signals.deferred(), contextlib.suppress(Exception):
             ray.shutdown()
+        if not isinstance(error, Exception):
+            raise
         where = "Ray could not start here" if address is None else f"address: {address}"
         raise ValueError(f"{where} ({_short(error)})") from None
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminated)
+    signals.install()  # again: Ray's C++ has handlers of its own, which print where it was
     return True
-
-
-def _terminated(number: int, _: object) -> NoReturn:
-    """A cluster that takes its machine back is answered as Ctrl-C is; Ray would print where its C++
-    was, and leave by SystemExit."""
-    raise KeyboardInterrupt(number)
 
 
 def disconnect() -> None:

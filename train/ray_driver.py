@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
-import signal
-import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from train.ray_board import Board
 from train.ray_connect import LOOK, death
 from train.ray_store import Store
 from train.ray_trial import Row, Share, end, ending, learned, run_trial, told
+from vbs import signals
 
 FIELDS = ("epoch", "top1", "seconds", "train_loss", "images_per_second")
 
@@ -132,28 +130,10 @@ def train_all(
         ),
     )  # fmt: skip
     try:
-        with _interruptible():
+        with signals.caught():
             tuner.fit()
     finally:
         shutil.rmtree(shared.scratch, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM (a cluster that takes its machine back) end the driver the same way."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for kind in (signal.SIGINT, signal.SIGTERM):
-            before[kind] = signal.signal(kind, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def check_nodes(store: Store, data: Any) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from vbs.command import run_program
 
 if __name__ == "__main__":
-    from train.ray_command import run
-
-    sys.exit(run())
+    run_program("train.ray_tune", "train.ray_command")

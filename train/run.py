@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from vbs.command import run_program
 
 if __name__ == "__main__":
-    from train.command import run
-
-    sys.exit(run())
+    run_program("train.run", "train.command")

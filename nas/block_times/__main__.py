@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from nas.block_times.command import main
+from vbs.command import run_program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program("nas.block_times", "nas.block_times.command", "main")

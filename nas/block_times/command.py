@@ -31,7 +31,7 @@ from nas.storage.cache import default_folder
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
-from vbs.command import Parser, python_command
+from vbs.command import Parser, python_command, run_command
 from vbs.text import next_steps
 from vbs.units import parse_seconds, short_seconds
 
@@ -196,7 +196,7 @@ def _arguments(texts: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(texts)
 
 
-def run(texts: list[str] | None = None) -> None:
+def run(texts: list[str] | None = None) -> int:
     """The command: measure, keep, show."""
     given = _arguments(texts)
     given.small_images |= given.resolution <= SMALL  # as searches have it
@@ -215,6 +215,7 @@ def run(texts: list[str] | None = None) -> None:
         raise ValueError(f"--out: {path} cannot be written")
     times = _measured(the_space, setting, path, seconds, None)
     _show(times, the_space, path, given)
+    return 0
 
 
 def _show(times: Times, the_space: SearchSpace, path: Path, given: argparse.Namespace) -> None:
@@ -268,15 +269,6 @@ def _looked_for(the_space: SearchSpace, kind: str) -> Path:
 
 def main(texts: list[str] | None = None) -> int:
     """0, 2 with one line on stderr for a user's mistake, 130 for Ctrl-C."""
-    try:
-        run(texts)
-    except ValueError as error:
-        print(f"nas.block_times: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"nas.block_times: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("nas.block_times: interrupted; nothing was kept", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(
+        "nas.block_times", lambda: run(texts), interrupted="interrupted; nothing was kept"
+    )

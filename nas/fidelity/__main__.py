@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from nas.fidelity.command import run
+from vbs.command import run_program
 
 if __name__ == "__main__":
-    sys.exit(run())
+    run_program("nas.fidelity", "nas.fidelity.command")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from search_spaces.catalog import SPACES
 from search_spaces.staged import StagedSpace
 from train.parser import absolute_data
 from train.recipe import PRESETS, Recipe, change, preset
-from vbs.command import Parser
+from vbs.command import Parser, run_command
 from vbs.folder import empty_folder
 from vbs.processes import available_cpus
 from vbs.units import parse_quantity
@@ -107,21 +106,15 @@ class Comparison:
 def run(argv: list[str] | None = None) -> int:
     """The whole command; its exit code."""
     given: dict[str, Any] = {}
-    try:
-        given = vars(_parser().parse_args(argv))
-        return _run(given)
-    except ValueError as error:
-        print(f"nas.fidelity: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"nas.fidelity: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 2
-    except LostWorker as error:
-        print(f"nas.fidelity: {error}{_go_on(given)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"nas.fidelity: interrupted{_go_on(given)}", file=sys.stderr)
-        return 130
+
+    def action() -> int:
+        given.update(vars(_parser().parse_args(argv)))
+        try:
+            return _run(given)
+        except LostWorker as error:
+            raise LostWorker(f"{error}{_go_on(given)}") from None
+
+    return run_command("nas.fidelity", action, interrupted=lambda: f"interrupted{_go_on(given)}")
 
 
 def _go_on(given: Mapping[str, Any]) -> str:

@@ -27,9 +27,10 @@ from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from train.recipe import Recipe
+from vbs.command import Failure
 
 
-class LostWorker(RuntimeError):
+class LostWorker(Failure):
     """A process that trained has died."""
 
 

@@ -22,7 +22,6 @@ TOY = """
 import argparse, os, sys, time
 from pathlib import Path
 from experiments.arms import arguments, each_seed, run_all
-from experiments.common import one_line_errors
 
 def run(name, seed, folder):
     with open(folder.parent / "begun.txt", "a") as file:
@@ -42,7 +41,9 @@ def main():
     run_all(args, each_seed(["a", "bb"], args.seeds), run, {"lr": args.lr}, own)
 
 if __name__ == "__main__":
-    sys.exit(one_line_errors(main))
+    from experiments.common import run_experiment
+
+    run_experiment("toy_arms")
 """
 
 
@@ -130,7 +131,7 @@ def test_no_arm_outlives_the_command(tmp_path: Path, number: int) -> None:
     _, told = process.communicate(timeout=20)
     assert all(gone(int(arm[2])) for arm in begun(tmp_path))
     if number != signal.SIGKILL:
-        assert process.returncode == 128 + number
+        assert process.returncode == 130
         assert told.splitlines()[-1] == "toy_arms: interrupted; the same command goes on"
         assert "Traceback" not in told
     assert result(tmp_path)["partial"]

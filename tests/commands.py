@@ -1,0 +1,88 @@
+"""Every command that writes a folder, as a user runs it: short trainings of small images."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.train.files import encoded
+
+ROOT = Path(__file__).resolve().parents[1]
+CATCHES_SIGTERM = 1 << 14  # bit of SigCgt in /proc/PID/status, proc(5)
+
+
+def images(place: Path, train: int = 40, test: int = 6) -> str:
+    """A folder of two classes; what --data names."""
+    number = 0
+    for split, count in (("train", train), ("test", test)):
+        for label in ("a", "b"):
+            (place / split / label).mkdir(parents=True)
+            for index in range(count):
+                number += 1
+                (place / split / label / f"{index}.png").write_bytes(encoded(number))
+    return f"imagefolder:{place}"
+
+
+TRAINING = ["--set", "batch=16", "--device", "cpu"]
+MEASURED = [*TRAINING, "--fidelity", "epochs=1", "--workers", "1"]
+
+
+def commands(data: str) -> dict[str, list[str]]:
+    """Module and arguments of every command whose --out is a folder, without --out."""
+    network = ["mobilenet_v2", "--data", data, "--width", "0.1", "--set", "epochs=40"]
+    return {
+        "nas.search": ["--target-flops", "400M", "--budget", "50M"],
+        "nas.search measured": [
+            "--evaluator", "proxy", "--data", data, "--target-flops", "4M", "--budget", "40",
+            *MEASURED,
+        ],
+        "nas.fidelity": [
+            "--data", data, "--target-flops", "4M", "--networks", "8", "--fidelities",
+            "epochs=1;epochs=2", "--longest", "epochs=9", "--workers", "1", *TRAINING,
+        ],
+        "train.run": [*network, *TRAINING],
+        "train.ray_tune": [
+            "--architectures", "mobilenet_v2", "--data", data, "--width", "0.1", "--set",
+            "epochs=40", "--set", "batch=16",
+        ],
+        "scaling.grid": [
+            "--base", "mobilenet_v2", "--data", data, "--candidates", "4", "--seeds", "9",
+            "--proxy-width", "0.1", *MEASURED,
+        ],
+        "scaling.family": ["--phi", "0..1", "--measure", "latency"],
+        "scaling.training_aware": ["--data", data, "--budget", "40", *MEASURED],
+        "experiments.new_baseline": [
+            "--data", data, "--target-flops", "4M", "--budget", "40", "--fidelity", "epochs=1",
+            "--workers", "1", *TRAINING,
+        ],
+    }  # fmt: skip
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Of a command of this tree, with a cache of its own where `more` says so."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def begin(name: str, words: list[str], place: Path, **more: str) -> subprocess.Popen[str]:
+    """Start a command; its cache is in `place`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", name.split()[0], *words], text=True, cwd=place,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        env=environment(XDG_CACHE_HOME=str(place / "cache"), **more),
+    )  # fmt: skip
+
+
+def wait_for_handler(process: subprocess.Popen[str]) -> None:
+    """Until the process catches SIGTERM."""
+    status = Path(f"/proc/{process.pid}/status")
+    for _ in range(2000):
+        caught = next(
+            (line for line in status.read_text().splitlines() if line.startswith("SigCgt")), ""
+        )
+        if caught and int(caught.split()[1], 16) & CATCHES_SIGTERM:
+            return
+        time.sleep(0.005)
+    raise AssertionError("SIGTERM is not caught")

@@ -1,0 +1,137 @@
+"""Signals that end a command: SIGTERM and SIGHUP act as Ctrl-C does, at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN = 0.05  # seconds until a signal that could not be delivered is sent again
+_IMPORTING = "<frozen importlib._bootstrap>"  # the file of every import's frames
+
+_Handler = Any  # of `signal.getsignal`
+_installed_by = 0  # process; a fork inherits the handlers
+_noted: list[int] = []  # signals that came while they were deferred
+
+
+def install() -> dict[int, _Handler]:
+    """Let the signals raise KeyboardInterrupt in the main thread; the handlers before.
+
+    A signal that is ignored, as under nohup, stays ignored. Does nothing in another thread.
+    """
+    global _installed_by
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    _installed_by = os.getpid()
+    return {
+        number: signal.signal(number, interrupt)
+        for number in ENDING
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """The handler: raises KeyboardInterrupt, but not inside an import.
+
+    Modules may swallow whatever is raised while they are imported, and a half imported one fails
+    later; so the signal is sent again until the import has ended. In a
+    forked process SIGTERM and SIGHUP have their default action.
+    """
+    if os.getpid() != _installed_by and number != signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
+    if _is_importing(frame):
+        _send_later(number)
+        return
+    raise KeyboardInterrupt(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTING:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_later(number: int) -> None:
+    """To the main thread, so that it leaves a call that blocks."""
+    main = threading.main_thread().ident
+    if main is None:
+        return
+    timer = threading.Timer(AGAIN, signal.pthread_kill, (main, number))
+    timer.daemon = True
+    timer.start()
+
+
+@contextlib.contextmanager
+def caught() -> Iterator[None]:
+    """The signals raise KeyboardInterrupt inside the block; the handlers before come back after it.
+
+    One that is raised where Python cannot pass it on, such as in a `__del__`, is raised again.
+    """
+    before, hook = install(), sys.unraisablehook
+    _noted.clear()
+
+    def raise_again(event: sys.UnraisableHookArgs) -> None:
+        if issubclass(event.exc_type, KeyboardInterrupt):
+            number = event.exc_value.args[0] if event.exc_value and event.exc_value.args else 2
+            _send_later(number)
+        else:
+            hook(event)
+
+    sys.unraisablehook = raise_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        _restore(before)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """The signals are only noted inside: what the block writes is written to its end.
+
+    A caller that has more to do afterwards calls `raise_noted`.
+    """
+
+    def note(number: int, frame: FrameType | None) -> None:
+        _noted.append(number)
+
+    before: dict[int, _Handler] = {}
+    if threading.current_thread() is threading.main_thread():  # only it may set handlers
+        before = {
+            number: signal.signal(number, note)
+            for number in ENDING
+            if signal.getsignal(number) not in (signal.SIG_IGN, None)
+        }
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def raise_noted() -> None:
+    """Raise KeyboardInterrupt if a signal came while signals were deferred."""
+    if _noted:
+        number = _noted[0]
+        _noted.clear()
+        raise KeyboardInterrupt(number)
+
+
+def ignore() -> None:
+    """Ignore the signals from now on: the program ends, and its exit code is settled."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _restore(handlers: dict[int, _Handler]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
