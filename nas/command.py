@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nas import catalog, record
+from nas import catalog, history_file, record
 from nas.conduct import Aims, aims, conduct, keep_times
 from nas.evaluators.base import Evaluator
 from nas.history import History
@@ -132,7 +132,7 @@ def _run(given: dict[str, Any]) -> int:
     the_space, objective, strategy, tables = aimed
     folder = Path(out) if resume else record.new_folder(out)
     evaluated = int(outcome.get("evaluated", 0))
-    history = record.read_history(folder, the_space, objective, evaluated=evaluated)
+    history = history_file.read_history(folder, the_space, objective, evaluated=evaluated)
     keep_times(folder, tables)
     record.write_search(folder, settings, status="running", **outcome)
 

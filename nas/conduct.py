@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nas import catalog, record
+from nas import catalog, history_file, record
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import Objective
@@ -105,7 +105,7 @@ def conduct(
     found = bool(history.full.any())
     with signals.deferred():
         if len(history):
-            record.write_history(folder, history)
+            history_file.write_history(folder, history)
         if found:
             report.write(folder, settings, history, evaluator)
         elif not reason:
@@ -145,7 +145,7 @@ def _looped(
         progress.update(history)
         if time.monotonic() - saved > SAVE_EVERY:
             with contextlib.suppress(OSError):  # a full disk is told by what must be written
-                record.write_history(folder, history)
+                history_file.write_history(folder, history)
                 record.write_search(  # what a search that is killed has spent counts too
                     folder, settings, status="running", evaluated=len(history),
                     seconds=round(time.perf_counter() - started, 2),

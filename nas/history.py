@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +11,18 @@ from nas.evaluators.base import Evaluations
 from nas.objective import Objective, pareto_front
 from search_spaces.cost import Cost, Costs
 from search_spaces.space import SearchSpace
+from vbs.accuracy import Lead, accuracy_error, lead, mean_error, paired_variance, pooled_deviation
 
 
 class Summary(NamedTuple):
-    """What is known of one network: percent, points, reward, and evaluations behind them."""
+    """What is known of one network, and how many evaluations stand behind it.
+
+    accuracy  percent, the mean of its full evaluations.
+    std       its error in points, one standard deviation: of a single evaluation what the evaluator
+              states, else the binomial error of the images, which leaves out what another
+              training would change; of several `vbs.accuracy.mean_error`. NaN where unknown.
+    reward    the mean of its rewards.
+    """
 
     accuracy: float
     std: float
@@ -26,7 +35,9 @@ class History:
 
     Attributes are read-only views of n rows: genotypes int8 [n, decisions]; accuracy, std (both
     percent, NaN where failed), seconds and reward (-inf where failed) float64 [n]; costs; error
-    object [n] of str ("" where none). Where evaluations may be stopped early: fidelity float64
+    object [n] of str ("" where none); images int64 [n], on which each accuracy was read (0:
+    unknown). Where an evaluator states no std, it is the binomial error of the images: a training
+    with another seed differs by more. Where evaluations may be stopped early: fidelity float64
     [n], the share of the steps that each got, and curves object [n] of tuples of `Point`; the
     accuracy is what was reached, `expected` what it would have come to, which the reward is of. A
     network evaluated again, with another seed (int64 [n]), is another row.
@@ -49,7 +60,8 @@ class History:
         }
         for name in ("accuracy", "expected", "std", "seconds", "reward", "fidelity"):
             self._columns[name] = np.empty(0, np.float64)
-        self._columns["seed"] = np.empty(0, np.int64)
+        for name in ("seed", "images"):
+            self._columns[name] = np.empty(0, np.int64)
         for name in space.cost_names:
             whole = name in Cost._fields
             self._columns[name] = np.empty(0, np.int64 if whole else np.float64)
@@ -67,16 +79,21 @@ class History:
         accuracy = np.asarray(evaluations.accuracy, np.float64)
         error, fidelity = evaluations.error, evaluations.fidelity
         reward = self.objective.reward(accuracy, costs)
+        images = np.zeros(len(accuracy)) if evaluations.images is None else evaluations.images
+        std = np.asarray(evaluations.std, np.float64)
+        if np.isnan(std).any():
+            std = np.where(np.isnan(std), accuracy_error(accuracy, images), std)
         rows = {
             "genotypes": genotypes,
             "accuracy": accuracy,
             "expected": accuracy,
-            "std": evaluations.std,
+            "std": std,
             "seconds": evaluations.seconds,
             "reward": np.where(np.isnan(reward), -np.inf, reward),
             "error": np.full(len(accuracy), "", object) if error is None else error,
             "fidelity": 1.0 if fidelity is None else fidelity,
             "seed": 0 if evaluations.seed is None else evaluations.seed,
+            "images": images,
             **{name: costs.get(name) for name in self.space.cost_names},
         }
         end = self._count + len(accuracy)
@@ -181,6 +198,10 @@ class History:
         return self._view("seed")
 
     @property
+    def images(self) -> np.ndarray:
+        return self._view("images")
+
+    @property
     def curves(self) -> np.ndarray:
         return self._view("curves")
 
@@ -225,10 +246,7 @@ class History:
         return first[order], np.argsort(order)[network], count[order]
 
     def summary(self, row: int) -> Summary:
-        """What is known of the network of a row: means over its full evaluations.
-
-        The deviation is that of the accuracies where there are several, else the row's own.
-        """
+        """What is known of the network of a row: means over its full evaluations."""
         same = np.zeros(self._count, bool)
         if self.networks < self._count:  # something was repeated
             same = self.full & (self.genotypes == self.genotypes[row]).all(1)
@@ -236,8 +254,47 @@ class History:
             accuracy, std, reward = self.accuracy[row], self.std[row], self.reward[row]
             return Summary(float(accuracy), float(std), float(reward), 1)
         known = self.accuracy[same]
-        spread = float(known.std(ddof=1))
-        return Summary(float(known.mean()), spread, float(self.reward[same].mean()), len(known))
+        error = mean_error(known.tolist(), int(self.images[same].min()))
+        return Summary(float(known.mean()), error, float(self.reward[same].mean()), len(known))
+
+    def deviation(self) -> float:
+        """Deviation between trainings of one network, pooled over all that were evaluated again;
+        NaN where none was."""
+        rows = np.flatnonzero(self.full)
+        if self.networks == self._count or not len(rows):
+            return math.nan
+        _, network, _ = self._by_network(rows)
+        order = np.argsort(network, kind="stable")
+        ends = np.flatnonzero(np.diff(network[order])) + 1
+        return pooled_deviation(
+            [part.tolist() for part in np.split(self.accuracy[rows[order]], ends)]
+        )
+
+    def lead(self) -> Lead:
+        """How far `best` is ahead of the networks that competed with it, in points of reward.
+
+        By the paired error of rewards (`vbs.accuracy.paired_variance`): all were scored on the
+        same images. Of single evaluations whose images are not known nothing is clear.
+        """
+        rows = np.flatnonzero(self.full)
+        first, network, count = self._by_network(rows)
+        means = np.bincount(network, weights=self.reward[rows]) / count
+        accuracy = np.bincount(network, weights=self.accuracy[rows]) / count
+        often = np.flatnonzero(count == count.max())
+        rows, means, accuracy, count = (
+            rows[first[often]],
+            means[often],
+            accuracy[often],
+            count[often],
+        )
+        variance = paired_variance(
+            accuracy, self.images[rows], self.deviation(), trainings=count
+        )  # fmt: skip
+        # what a point of accuracy is worth in reward
+        worth = self.objective.reward(accuracy + 0.5, self.costs[rows]) - self.objective.reward(
+            accuracy - 0.5, self.costs[rows]
+        )
+        return lead(means, variance * worth**2, best=int(means.argmax()))
 
     def front(self) -> np.ndarray:
         """Rows of the Pareto front of accuracy against the cost that is aimed at, by rising cost.

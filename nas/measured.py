@@ -56,7 +56,15 @@ class Measuring:
         evaluator = Evaluator()
         evaluator.name, evaluator.unit = self.kind.name, self.kind.unit
         evaluator.axis, evaluator.steps = self.kind.axis, self.steps
+        evaluator.scored_on = self.images
+        if self.images:
+            evaluator.chance = self.data.chance
         return evaluator
+
+    @property
+    def images(self) -> int:
+        """How many images an accuracy is read on; 0 where it is none."""
+        return self.data.minival if self.kind is Proxy else 0
 
     @property
     def steps(self) -> int:
@@ -325,6 +333,7 @@ def _loop(search: Search, folder: Path, study: Study, update: Callable[[History]
         evaluator_maker(settings, measuring, search.space, data), search.history.space,
         steps=measuring.steps, slots=places.workers, cpus=places.cpus, gpus=places.gpus,
         address=settings["address"], timeout=settings["timeout"], folder=kept,
+        images=measuring.images,
     )  # fmt: skip
     try:
         status = search_asynchronously(

@@ -14,6 +14,7 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
     run_program("nas.search", "nas.command")
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -109,6 +110,9 @@ def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> 
             f"evaluator: {evaluator.name!r} gave {len(evaluations)} answers "
             f"to {len(genotypes)} genotypes"
         )
+    if evaluations.images is None and evaluator.scored_on:
+        images = np.full(len(evaluations), evaluator.scored_on)
+        evaluations = dataclasses.replace(evaluations, images=images)
     return checked(evaluations)
 
 
@@ -130,7 +134,7 @@ def checked(evaluations: Evaluations) -> Evaluations:
         for reason, fine, value in zip(reasons, finite, accuracy, strict=True)
     ]
     accuracy[~finite] = np.nan
-    return Evaluations(accuracy, evaluations.std, evaluations.seconds, np.array(error, object))
+    return dataclasses.replace(evaluations, accuracy=accuracy, error=np.array(error, object))
 
 
 def joined(rows: list[Evaluations]) -> Evaluations:
@@ -140,6 +144,7 @@ def joined(rows: list[Evaluations]) -> Evaluations:
         std=np.concatenate([row.std for row in rows]),
         seconds=np.concatenate([row.seconds for row in rows]),
         error=np.concatenate([[""] if row.error is None else row.error for row in rows]),
+        images=np.concatenate([[0] if row.images is None else row.images for row in rows]),
     )
 
 

@@ -86,9 +86,11 @@ class InProcess:
                 return [(number, point)]
             points.close()
             unwanted(self._space, self._folder, self._job)
-            answer = Answer.of_curve(self._points, stopped_of=self._evaluator.steps)
+            answer = Answer.of_curve(
+                self._points, stopped_of=self._evaluator.steps, images=self._evaluator.scored_on
+            )
         except StopIteration:
-            answer = Answer.of_curve(self._points)
+            answer = Answer.of_curve(self._points, images=self._evaluator.scored_on)
         except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
             if is_infrastructure(error):
                 raise infrastructure_error(error) from error
@@ -152,6 +154,7 @@ class OnCluster:
     address  of the cluster: "auto", "host:port"; None starts one on this machine.
     timeout  seconds after which an evaluation fails; None: never.
     folder   where evaluations keep what they can go on from, seen by all nodes; or None.
+    images   how many images the evaluator reads an accuracy on; 0: unknown.
     """
 
     def __init__(
@@ -166,10 +169,11 @@ class OnCluster:
         address: str | None = None,
         timeout: float | None = None,
         folder: Path | None = None,
+        images: int = 0,
     ) -> None:
         from train.ray_pool import Pool
 
-        self._steps = steps
+        self._steps, self._images = steps, images
         self._points: dict[int, list[Point]] = {}
         self._stopped: set[int] = set()
         self._complains_at = time.monotonic() + PATIENCE
@@ -234,7 +238,9 @@ class OnCluster:
         self._stopped.discard(number)
         if reason:
             return Answer.failed(reason, points)
-        return Answer.of_curve(points, stopped_of=self._steps if stopped else None)
+        return Answer.of_curve(
+            points, stopped_of=self._steps if stopped else None, images=self._images
+        )
 
     def stop(self, number: int) -> None:
         """Ask the evaluation to end after its next step."""

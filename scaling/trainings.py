@@ -178,7 +178,7 @@ def train_all(
                 proxy_maker(settings, measuring, data), space, steps=measuring.steps,
                 slots=places.workers, cpus=places.cpus, gpus=places.gpus,
                 address=settings["address"], timeout=settings["timeout"],
-                folder=(folder / "trainings").resolve(),
+                folder=(folder / "trainings").resolve(), images=measuring.images,
             )  # fmt: skip
             try:
                 search_asynchronously(

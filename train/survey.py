@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from vbs.accuracy import guessing
+
 if TYPE_CHECKING:
     from train.images import Store
 
@@ -21,6 +23,7 @@ class Survey:
     train, minival  images that `train.data.load` would train on, and hold out.
     side            the longer side in pixels that the first images share; None where they differ.
     digests         of the listings by split, as in `Data.settings`.
+    chance          what guessing gets on the minival, see `vbs.accuracy.guessing`; NaN without one.
     """
 
     classes: tuple[str, ...]
@@ -28,6 +31,7 @@ class Survey:
     minival: int
     side: int | None
     digests: dict[str, str]
+    chance: float = float("nan")
 
 
 def survey(text: str, *, minival: float, seed: int = 0, root: str | Path | None = None) -> Survey:
@@ -35,14 +39,18 @@ def survey(text: str, *, minival: float, seed: int = 0, root: str | Path | None 
     from train.sources import find, stratified
 
     found = find(text, seed=seed, root=root, download=True)
-    count, held = len(found.train.rows), 0
+    count = len(found.train.rows)
+    held = np.empty(0, np.int64)  # the labels of the minival
     if minival and found.val is not None:
-        held = len(found.val.rows)
+        held = found.val.labels
     elif minival:
-        held = len(stratified(found.train.labels, minival, seed)[1])
-        count -= held
+        held = found.train.labels[stratified(found.train.labels, minival, seed)[1]]
+        count -= len(held)
     digests = {name: each.digest() for name, each in found.listings().items() if each}
-    return Survey(found.classes, count, held, _side(found.train.images, found.train.rows), digests)
+    return Survey(
+        found.classes, count, len(held), _side(found.train.images, found.train.rows), digests,
+        guessing(held, len(found.classes)),
+    )  # fmt: skip
 
 
 def _side(images: Store | Tensor, rows: np.ndarray) -> int | None:

@@ -36,6 +36,7 @@ class Answer:
     error     why it failed; "" if it did not.
     curve     the points on the way.
     fidelity  the share of all steps it got: below 1 where it was stopped early.
+    images    how many images the accuracy was read on; 0: unknown, or not of images.
     """
 
     accuracy: float
@@ -44,12 +45,16 @@ class Answer:
     error: str = ""
     curve: Curve = ()
     fidelity: float = 1.0
+    images: int = 0
 
     @classmethod
-    def of_curve(cls, curve: Sequence[Point], *, stopped_of: int | None = None) -> Answer:
+    def of_curve(
+        cls, curve: Sequence[Point], *, stopped_of: int | None = None, images: int = 0
+    ) -> Answer:
         """What a curve came to; a number that is none is a failure.
 
         stopped_of  how many steps it would have had, where it was stopped; None: it ended itself.
+        images      how many images its accuracies were read on.
         """
         if not curve:
             return cls(float("nan"), error="the evaluation ended without an answer")
@@ -57,7 +62,9 @@ class Answer:
         if not np.isfinite(last.accuracy):
             return cls.failed(f"accuracy is {last.accuracy}", curve)
         share = 1.0 if stopped_of is None else min(1.0, last.step / stopped_of)
-        return cls(last.accuracy, seconds=last.seconds, curve=tuple(curve), fidelity=share)
+        return cls(
+            last.accuracy, seconds=last.seconds, curve=tuple(curve), fidelity=share, images=images
+        )
 
     @classmethod
     def failed(cls, reason: str, curve: Sequence[Point] = ()) -> Answer:
@@ -78,6 +85,7 @@ class Evaluations:
     fidelity  share of its steps that each got, float64 [n]; None if all got all.
     curves    the learning curve of each; None if there are none.
     seed      of each evaluation, int64 [n]; None if all are 0.
+    images    how many images each accuracy was read on, int64 [n]; None if that is unknown.
     """
 
     accuracy: np.ndarray
@@ -87,6 +95,7 @@ class Evaluations:
     fidelity: np.ndarray | None = None
     curves: Sequence[Curve] | None = None
     seed: np.ndarray | None = None
+    images: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.accuracy)
@@ -101,7 +110,8 @@ class Evaluations:
         error = np.array([each.error for each in answers], object)
         seed = None if seeds is None else np.array(seeds, np.int64)
         curves = [each.curve for each in answers]
-        return cls(accuracy, std, seconds, error, fidelity, curves, seed)
+        images = np.array([each.images for each in answers], np.int64)
+        return cls(accuracy, std, seconds, error, fidelity, curves, seed, images)
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,8 @@ class Evaluator:
     measured  networks to compare results with, or None.
     pooled    it can answer for the measured networks only.
     steps     points of a full learning curve; 1 where it answers once.
+    scored_on how many images its accuracies are read on, the same for all; 0: unknown.
+    chance    what guessing gets on these images, in percent; NaN: unknown.
     """
 
     name: str = "evaluator"
@@ -151,6 +163,8 @@ class Evaluator:
     measured: Measured | None = None
     pooled: bool = False
     steps: int = 1
+    scored_on: int = 0
+    chance: float = float("nan")
 
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError where this space cannot be answered for, saying which can."""
@@ -172,7 +186,7 @@ class Evaluator:
             if is_infrastructure(error):
                 raise
             return Answer.failed(reason_of(error), points)
-        return Answer.of_curve(points)
+        return Answer.of_curve(points, images=self.scored_on)
 
     def curve(
         self,

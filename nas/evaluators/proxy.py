@@ -108,6 +108,7 @@ class Proxy(Evaluator):
         self._device, self._workers, self._clock = device, workers, clock
         self.recipe = fitted(recipe, fidelity, images=len(data.train))
         self.steps = fidelity.epochs
+        self.scored_on = len(data.minival)
 
     def check(self, space: SearchSpace) -> None:
         """ValueError unless the space decodes to networks for these classes."""
@@ -145,7 +146,7 @@ class Proxy(Evaluator):
         for point in self._trained(architecture, seed, folder):
             points.append(point)
             if self._cache is not None and point.step == self.steps:
-                self._cache.put(key, Answer.of_curve(points))
+                self._cache.put(key, Answer.of_curve(points, images=self.scored_on))
             yield point
 
     def _trained(

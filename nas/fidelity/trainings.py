@@ -94,7 +94,7 @@ def trained(work: Work) -> Answer:
         proxy = work.proxy()
         the_space = space(work.space, **work.settings)
         points.extend(proxy.curve(the_space, work.genotype, seed=work.seed, folder=work.folder))
-        answer = Answer.of_curve(points)
+        answer = Answer.of_curve(points, images=proxy.scored_on)
     except Exception as error:  # one network that cannot be trained does not end the comparison
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         answer = Answer.failed(reason, points)

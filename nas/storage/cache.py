@@ -105,6 +105,7 @@ def _content_of(answer: Answer) -> dict[str, Any]:
         "seconds": answer.seconds,
         "fidelity": answer.fidelity,
         "curve": [list(point) for point in answer.curve],
+        "images": answer.images,
     }
 
 
@@ -116,13 +117,14 @@ def _answer_of(content: Any) -> Answer | None:
         numbers = [content["accuracy"], content["seconds"], content["fidelity"]]
         accuracy, seconds, fidelity = map(_number, numbers)
         std = math.nan if content["std"] is None else _number(content["std"])
+        images = int(_number(content.get("images", 0)))  # not in files of earlier versions
         curve = tuple(
             Point(int(_number(step)), _number(reached), _number(spent))
             for step, reached, spent in content["curve"]
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return Answer(accuracy, std=std, seconds=seconds, curve=curve, fidelity=fidelity)
+    return Answer(accuracy, std=std, seconds=seconds, curve=curve, fidelity=fidelity, images=images)
 
 
 def _number(value: Any) -> float:

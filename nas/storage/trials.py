@@ -178,6 +178,8 @@ def answer_attributes(answer: Answer) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: float(value) for name, value in numbers.items() if math.isfinite(value)
     }
+    if answer.images:
+        found["images"] = answer.images
     if answer.error:
         found["error"] = answer.error
     return found
@@ -208,6 +210,7 @@ def answer_of(attributes: dict[str, Any]) -> Answer:
         error=error,
         curve=curve,
         fidelity=attributes.get("fidelity", 1.0),
+        images=int(attributes.get("images", 0)),  # not in records of earlier versions
     )
 
 

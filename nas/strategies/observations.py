@@ -8,6 +8,7 @@ import numpy as np
 
 from nas.evaluators.base import Curve
 from nas.history import History
+from vbs.accuracy import paired_variance
 
 UNEXPLAINED = 0.5  # of the deviation at a step, before rows that went on say how much is left
 TRUST = 3.0  # rows that this expectation weighs
@@ -16,7 +17,12 @@ SLOPE = 0.5  # expected deviation of the slope (final accuracy against accuracy 
 
 class Observations(NamedTuple):
     """For n evaluations: expected accuracy in percent where each had gone on to the end, and the
-    variance of that expectation in points squared, 0 where it did; float64 [n] each."""
+    variance of that expectation in points squared; float64 [n] each.
+
+    Of a full evaluation it is the part of the images' binomial error that matters between networks
+    (`vbs.accuracy.paired_variance`: all are scored on the same images); 0 where it is not known
+    on how many. What training adds to that is for a model to learn.
+    """
 
     accuracy: np.ndarray
     variance: np.ndarray
@@ -31,7 +37,8 @@ def observations(history: History, rows: np.ndarray) -> Observations:
     shrunk towards an equal gain for all. Evaluations are stopped for what they had reached, so
     that regressing on it is not biased by the choice.
     """
-    accuracy, variance = history.accuracy[rows].copy(), np.zeros(len(rows))
+    accuracy = history.accuracy[rows].copy()
+    variance = paired_variance(accuracy, history.images[rows])
     fidelity = history.fidelity[rows]
     if (fidelity >= 1).all():
         return Observations(accuracy, variance)
@@ -43,9 +50,11 @@ def observations(history: History, rows: np.ndarray) -> Observations:
         passed = np.flatnonzero(ended & (last > step))
         before = np.array([accuracy_at(curve, step) for curve in curves[passed]])
         known = np.isfinite(before)
-        accuracy[stopped], variance[stopped] = extrapolated(
+        accuracy[stopped], doubt = extrapolated(
             accuracy[stopped], before[known], accuracy[passed[known]], spread=spread
         )
+        # what the rows that passed were off holds the images' part of both steps
+        variance[stopped] = np.maximum(variance[stopped], doubt)
     return Observations(accuracy, variance)
 
 

@@ -17,8 +17,9 @@ from tests.nas.toys import b0_space, tiny_space
 
 KEY = key_of({"network": "abc", "seed": 0})
 ANSWER = Answer(
-    71.25, std=0.5, seconds=60.0, curve=(Point(1, 40.0, 30.0), Point(2, 71.25, 60.0)), fidelity=0.5
-)
+    71.25, std=0.5, seconds=60.0, curve=(Point(1, 40.0, 30.0), Point(2, 71.25, 60.0)), fidelity=0.5,
+    images=72,
+)  # fmt: skip
 
 
 def test_an_answer_is_found_again(tmp_path: Path) -> None:
@@ -37,6 +38,17 @@ def test_an_unknown_deviation_stays_unknown(tmp_path: Path) -> None:
     found = cache.get(KEY)
     assert found is not None
     assert math.isnan(found.std)
+
+
+def test_an_entry_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.put(KEY, ANSWER)
+    content = json.loads(cache.path(KEY).read_text())
+    del content["images"]  # on how many its accuracy was read, it did not say
+    cache.path(KEY).write_text(json.dumps(content))
+    found = cache.get(KEY)
+    assert found is not None
+    assert (found.accuracy, found.images) == (ANSWER.accuracy, 0)
 
 
 @pytest.mark.parametrize("answer", [Answer.failed("out of memory"), Answer(math.nan)])

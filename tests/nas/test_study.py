@@ -55,7 +55,7 @@ def test_a_reader_finds_options_costs_and_results(url: str) -> None:
         cost = {"flops": int(costs.flops[0]), "latency": 0.0125}
         number = study.claim(genotype, cost)
         assert number == 0
-        study.finish(number, Answer(71.5, std=0.25, seconds=60.0, curve=CURVE))
+        study.finish(number, Answer(71.5, std=0.25, seconds=60.0, curve=CURVE, images=72))
     found = optuna.load_study(study_name="search", storage=url)
     assert found.user_attrs["seed"] == 0
     assert found.metric_names == ["reward"]
@@ -69,6 +69,7 @@ def test_a_reader_finds_options_costs_and_results(url: str) -> None:
     assert attributes == {
         **cost, "seed": 0, "architecture": space.decode(genotype).key,
         "accuracy": 71.5, "accuracy std": 0.25, "seconds": 60.0, "fidelity": 1.0,
+        "images": 72,
     }  # fmt: skip
     assert trial.datetime_complete >= trial.datetime_start
     assert abs(time.time() - trial.datetime_complete.timestamp()) < 3600
@@ -251,3 +252,16 @@ def test_settings_are_read_by_name(url: str) -> None:
     assert read_settings(url, "search") == {"seed": 3, "data": ["a", 0.5]}
     with pytest.raises(ValueError, match="holds no study 'other'"):
         read_settings(url, "other")
+
+
+def test_the_error_of_the_images_comes_back_from_the_study(url: str) -> None:
+    with opened(url) as study:
+        study.finish(claimed(study, NETWORKS[0]), Answer(47.22, images=72))
+        study.finish(study.claim(NETWORKS[0], {}, seed=1) or 0, Answer(47.22, images=72))
+        study.finish(claimed(study, NETWORKS[1]), Answer(60.0))  # as earlier versions wrote them
+    with opened(url) as study:
+        history = history_of(study)
+    assert history.images.tolist() == [72, 72, 0]
+    np.testing.assert_allclose(history.std, [5.84, 5.84, math.nan], atol=0.01)
+    assert history.summary(0)[:2] == pytest.approx((47.22, 5.84), abs=0.01)
+    assert history.lead().others == 0  # only one network was evaluated twice

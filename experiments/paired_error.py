@@ -1,0 +1,103 @@
+"""How much of the error of held-out images cancels when two networks are compared on them?
+
+What: 5 random networks of the compact space within 4M FLOPs on CIFAR-10, each trained with two
+seeds as a search trains (5 epochs of a tenth of the images by the proxy recipe), all scored on the
+same test images. For every pair of trainings the correlation of being right, image by image: of
+two seeds of one network, and of two networks. The variance of a difference of accuracies on n
+images is 2 p (1 - p) (1 - correlation) / n, the part of it that seeds do not show
+2 p (1 - p) (correlation of seeds - correlation of networks) / n; see `vbs.accuracy`.
+Expected: networks of one space are right on mostly the same images; a network's own seeds agree
+little better. Measured: results/paired_error.json. Time: 8 minutes on one CPU core; the same
+command goes on. Command:
+
+    python -m experiments.paired_error --data parquet:../shared/data/cifar10
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.arms import Arm, arguments, each_seed, run_all
+from experiments.cifar10_curves import LIMIT, compact_space
+from experiments.common import one_line_errors
+from nas.history import History
+from nas.objective import Objective
+from nas.strategies.base import sample_fresh
+
+NETWORKS, EPOCHS, SHARE = 5, 5, 0.1
+
+
+def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
+    """Which test images one training gets right, as a text of 0 and 1."""
+    import torch
+
+    from nas.evaluators.proxy import Fidelity, fitted, used_images
+    from train.data import load
+    from train.evaluate import predict
+    from train.loop import train
+    from train.recipe import preset
+    from train.state import preparation, resolved
+
+    torch.set_num_threads(1)
+    history = History(compact_space(), Objective(LIMIT, "feasible"))
+    genotypes = sample_fresh(history, NETWORKS, np.random.default_rng(0))
+    network = compact_space().decode(genotypes[int(name)])
+    fidelity = Fidelity(EPOCHS, SHARE)
+    data = load(data_text, minival=0.02)
+    recipe = fitted(preset("proxy"), fidelity, images=len(data.train))
+    order = np.random.default_rng(0).permutation(len(data.train))
+    used = np.sort(order[: used_images(fidelity, len(data.train))])
+    data = replace(data, train=data.train.select(used))
+    result = train(network, data, replace(recipe, seed=seed), device="cpu", test=False)
+    assert result.network is not None
+    assert data.test is not None
+    how = preparation(resolved(recipe, network))
+    found, targets = predict(result.network, data.test, how, device=torch.device("cpu"))
+    hits = (found.argmax(1) == targets).int().tolist()
+    return {"top1": round(100 * float(np.mean(hits)), 2), "right": "".join(map(str, hits))}
+
+
+def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
+    """Mean correlations of being right between two seeds, and between two networks."""
+    hits = {arm: np.array([*map(int, outcome["right"])], float) for arm, outcome in done.items()}
+    same, other = [], []
+    for one, two in itertools.combinations(hits, 2):
+        value = float(np.corrcoef(hits[one], hits[two])[0, 1])
+        (same if one[0] == two[0] else other).append(value)
+
+    def mean(values: list[float]) -> float | None:
+        return round(float(np.mean(values)), 3) if values else None
+
+    return {
+        "correlation_of_seeds": mean(same), "correlation_of_networks": mean(other),
+        "lowest_of_networks": round(min(other), 3) if other else None,
+        "highest_of_networks": round(max(other), 3) if other else None,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Train what is missing."""
+    parser = arguments(__doc__, name="paired_error", seeds=[0, 1])
+    parser.add_argument("--data", required=True)
+    args = parser.parse_args()
+    settings = {"space": "compact", "limit_flops": LIMIT, "recipe": "proxy",
+                "fidelity": f"epochs={EPOCHS},share={SHARE}"}  # fmt: skip
+    arms = each_seed([str(index) for index in range(NETWORKS)], args.seeds)
+
+    def run(name: str, seed: int, folder: Path) -> dict[str, Any]:
+        return right(name, seed, args.data)
+
+    result = run_all(args, arms, run, settings, summary)
+    if result is not None:
+        print(json.dumps({key: result[key] for key in result if "of_" in key}, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(one_line_errors(main))

@@ -1,0 +1,183 @@
+"""history.parquet: every evaluation of a search, with columns that explain themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.evaluators.base import Evaluations
+from nas.history import History
+from nas.objective import Objective
+from nas.storage.cache import network_key
+from search_spaces.cost import MEASURED
+from search_spaces.space import SearchSpace
+from vbs.folder import write_whole
+
+KEYED = 2_000  # rows up to which all get the key of their network: a key takes about a millisecond
+MEANING = {
+    "accuracy": "percent, as far as the evaluation got; NaN where it failed",
+    "std": "error of the accuracy in points, one standard deviation: what the evaluator states, "
+           "else the binomial error of the images; NaN where unknown",
+    "images": "how many held-out images the accuracy was read on; 0 where unknown",
+    "seconds": "seconds that the evaluation took",
+    "reward": "what the search maximises; of an evaluation that was stopped early, of the accuracy "
+              "that it was expected to reach",
+    "flops": "multiply-adds of convolutions and linear layers for one image",
+    "params": "parameters of the network",
+    "activations": "output elements of convolutions and linear layers for one image",
+    **{name: f"measured or predicted: {unit}" for name, unit in MEASURED.items()},
+    "fidelity": "share of its steps that the evaluation got; below 1 where it was stopped early",
+    "seed": "of the evaluation; 0 for the first one of a network",
+    "key": "of the network, as in best.json and in the study; in a search of more than "
+           f"{KEYED:,} evaluations only of the Pareto front, empty elsewhere",
+    "repeat": "whether the network had been evaluated before: a finalist with another seed",
+    "error": "why the evaluation failed; empty where it did not",
+}  # fmt: skip
+
+
+def write_history(folder: Path, history: History) -> None:
+    """Write history.parquet: a row for each evaluation in order, decisions by their options.
+
+    What each column means is in the metadata of its field in the schema, under "description".
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    columns: dict[str, Any] = {}
+    for column, (decision, options) in enumerate(history.space.choices.items()):
+        columns[decision] = _labelled(history.genotypes[:, column], options)
+    for name in ("accuracy", "std", "seconds", "reward"):
+        columns[name] = _numbers(getattr(history, name))
+    for name in history.space.cost_names:
+        columns[name] = _numbers(history.costs.get(name))
+    for name in ("fidelity", "images", "seed"):
+        columns[name] = _numbers(getattr(history, name))
+    columns["key"] = _keys(history)
+    columns["repeat"] = _bits(_repeats(history))
+    reasons = {reason: index for index, reason in enumerate(dict.fromkeys(["", *history.error]))}
+    indices = np.array([reasons[reason] for reason in history.error], np.int64)
+    columns["error"] = _labelled(indices, tuple(reasons))
+    fields = [
+        pyarrow.field(name, column.type, metadata={"description": _meaning(name)})
+        for name, column in columns.items()
+    ]
+    table = pyarrow.table(list(columns.values()), schema=pyarrow.schema(fields))
+    few = [
+        *history.space.choices,
+        "key",
+        "error",
+    ]  # only these repeat enough to be worth a dictionary
+    write_whole(
+        folder / "history.parquet",
+        lambda path: pyarrow.parquet.write_table(table, str(path), use_dictionary=few),
+    )
+
+
+def _meaning(name: str) -> str:
+    return MEANING.get(name, "a decision of the space, see search_spaces.show")
+
+
+def _repeats(history: History) -> np.ndarray:
+    """Which rows evaluate a network that an earlier row evaluated, bool [n]."""
+    repeats = np.ones(len(history), bool)
+    _, first = np.unique(history.space.keys(history.genotypes), return_index=True)
+    repeats[first] = False
+    return repeats
+
+
+def _keys(history: History) -> Any:
+    """The keys of the networks as an Arrow column, "" where there is none; see KEYED."""
+    rows = range(len(history)) if len(history) <= KEYED else history.front().tolist()
+    keys = {row: network_key(history.space, history.genotypes[row]) for row in rows}
+    known = {key: index for index, key in enumerate(dict.fromkeys(["", *keys.values()]))}
+    indices = [known[keys.get(row, "")] for row in range(len(history))]
+    return _labelled(np.array(indices, np.int64), tuple(known))
+
+
+def _numbers(values: np.ndarray) -> Any:
+    """A numeric array [n] as an Arrow array; `pyarrow.array` would import pandas to look at it."""
+    import pyarrow
+
+    kinds = {"int8": pyarrow.int8(), "int64": pyarrow.int64(), "float64": pyarrow.float64()}
+    buffer = pyarrow.py_buffer(np.ascontiguousarray(values))
+    return pyarrow.Array.from_buffers(kinds[values.dtype.name], len(values), [None, buffer])
+
+
+def _bits(values: np.ndarray) -> Any:
+    """A bool array [n] as an Arrow array."""
+    import pyarrow
+
+    bits = pyarrow.py_buffer(np.packbits(values, bitorder="little"))
+    return pyarrow.Array.from_buffers(pyarrow.bool_(), len(values), [None, bits])
+
+
+def _labelled(indices: np.ndarray, labels: tuple) -> Any:
+    """An Arrow column of labels given by their indices [n]; as text where they are no numbers."""
+    import pyarrow
+
+    kinds = {type(label) for label in labels}
+    if kinds == {float} or (kinds == {int} and max(map(abs, labels)) < 2**63):
+        values = _numbers(np.array(labels))
+    elif kinds == {bool}:
+        values = _bits(np.array(labels))
+    else:
+        texts = [str(label).encode() for label in labels]
+        ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+        values = pyarrow.StringArray.from_buffers(
+            len(texts), pyarrow.py_buffer(ends), pyarrow.py_buffer(b"".join(texts))
+        )
+    return pyarrow.DictionaryArray.from_arrays(_numbers(indices), values)
+
+
+def read_history(
+    folder: Path, space: SearchSpace, objective: Objective, *, evaluated: int
+) -> History:
+    """What `write_history` wrote; an empty history where the search had not got that far.
+
+    evaluated  rows the record speaks of, 0 where it speaks of none. ValueError where the file is
+               damaged, has fewer rows, or holds what this search could not have evaluated.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    history = History(space, objective)
+    path = folder / "history.parquet"
+    if not path.exists() and not evaluated:
+        return history
+    try:
+        table = pyarrow.parquet.read_table(path)
+        genotypes = np.empty((table.num_rows, len(space.choices)), np.int8)
+        for column, (decision, options) in enumerate(space.choices.items()):
+            genotypes[:, column] = _option_indices(table[decision], options)
+        accuracy, std, seconds = (
+            table[name].to_numpy().astype(np.float64) for name in ("accuracy", "std", "seconds")
+        )
+        error = np.array(table["error"].to_pylist(), object)
+        seed, images = (_whole(table, name) for name in ("seed", "images"))
+        evaluations = Evaluations(accuracy, std, seconds, error, seed=seed, images=images)
+        history.extend(genotypes, evaluations, space.costs(genotypes))
+    except (pyarrow.ArrowException, OSError, KeyError, ValueError) as failure:
+        reason = str(failure).splitlines()[0]
+        raise ValueError(f"resume: {path} cannot be read ({reason})") from None
+    distinct = len(np.unique(space.keys(genotypes))) == len(genotypes)
+    if len(history) < evaluated or not distinct or not objective.feasible(history.costs).all():
+        raise ValueError(f"resume: {path} is not the history of the search in search.json")
+    return history
+
+
+def _whole(table: Any, name: str) -> np.ndarray | None:
+    """A column of whole numbers, int64 [n]; None where an earlier version wrote the table."""
+    return table[name].to_numpy().astype(np.int64) if name in table.column_names else None
+
+
+def _option_indices(column: Any, options: tuple) -> np.ndarray:
+    """Indices into a decision's options of a column that holds the options, or their texts."""
+    known = {str(option): index for index, option in enumerate(options)}
+    known |= {option: index for index, option in enumerate(options)}
+    encoded = column.combine_chunks()
+    if not hasattr(encoded, "dictionary"):
+        encoded = encoded.dictionary_encode()
+    order = np.array([known[value] for value in encoded.dictionary.to_pylist()], np.int8)
+    return order[encoded.indices.to_numpy()]
