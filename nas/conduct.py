@@ -153,6 +153,7 @@ def _looped(
             saved = time.monotonic()
 
     with Progress(total) as progress:
+        progress.start(history)
         try:
             return loop(on_extension), ""
         except KeyboardInterrupt:

@@ -133,18 +133,18 @@ def _run(given: dict[str, Any]) -> int:
     given["out"] = str(folder)
     record = grid_report.Record(folder, settings, base, found, resumed=resumed)
     grid_report.opening(folder, settings, measuring, base, found, places)
-    remaining = Remaining(len(found) * settings["seeds"])
-
-    def update(known: dict[str, Result]) -> None:
-        record.write(known, "running")
-        remaining(known)
-
     networks = {each.name: each.architecture for each in found}
     try:
-        known = train_all(
-            networks, settings["seeds"], settings, measuring, folder, places=places, update=update,
-            retry_failed=given.get("retry_failed", False),
-        )  # fmt: skip
+        with Remaining(len(found) * settings["seeds"]) as remaining:
+
+            def update(known: dict[str, Result]) -> None:
+                record.write(known, "running")
+                remaining.update(known)
+
+            known = train_all(
+                networks, settings["seeds"], settings, measuring, folder, places=places,
+                update=update, retry_failed=given.get("retry_failed", False),
+            )  # fmt: skip
     except BaseException as error:
         record.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise

@@ -246,10 +246,11 @@ def _compared(
     }  # fmt: skip
     (folder / "compare").mkdir(exist_ok=True)
     print(f"{', '.join(networks)}: {settings['seeds']} trainings each", file=sys.stderr)
-    known = train_all(
-        networks, settings["seeds"], how, measuring_of(how), folder / "compare",
-        update=Remaining(len(networks) * settings["seeds"]),
-    )  # fmt: skip
+    with Remaining(len(networks) * settings["seeds"]) as remaining:
+        known = train_all(
+            networks, settings["seeds"], how, measuring_of(how), folder / "compare",
+            update=remaining.update,
+        )  # fmt: skip
     times = measured(
         list(networks.values()), kind="step_time", batch=BATCH, threads=1,
         device=_device(settings),

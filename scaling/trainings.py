@@ -34,7 +34,7 @@ from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 from train.recipe import change, preset
 from train.survey import survey
-from vbs.units import minutes
+from vbs.progress import Pulse, seconds_left, timing
 
 DECISION = "network"
 # a training of the usual fidelity: images of an epoch, of those so many for each class at least,
@@ -234,28 +234,45 @@ def results(names: Sequence[str], history: History) -> dict[str, Result]:
 
 
 class Remaining:
-    """Tells on stderr how far the trainings are and how long the rest will take."""
+    """A context manager that prints on stderr how far the trainings are: at most forty lines for
+    those that end, and one at least every half minute.
+
+    total  trainings in all. `update` is called with what is known, first of all with what was
+           trained before.
+    """
 
     def __init__(self, total: int) -> None:
-        self._total, self._known, self._told = total, -1, 0
+        self._total, self._known, self._done, self._printed = total, -1, 0, 0
+        self._best = ""
         self._began = time.monotonic()
+        self._pulse = Pulse(self._print)
 
-    def __call__(self, found: Mapping[str, Result]) -> None:
-        """Say it, at most forty times in all; what the first call knows was trained before."""
-        done = sum(len(one.accuracies) + len(one.errors) for one in found.values())
+    def __enter__(self) -> Remaining:
+        self._pulse.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._pulse.__exit__(*error)
+
+    def update(self, found: Mapping[str, Result]) -> None:
+        """Print how many are trained, where enough have ended since the last line."""
+        self._done = sum(len(one.accuracies) + len(one.errors) for one in found.values())
         if self._known < 0:
-            self._known = self._told = done
-            if done:
-                print(f"{done:>4} of {self._total} were trained before", file=sys.stderr)
-        if done == self._told or (done - self._told < self._total // 40 and done < self._total):
-            return
-        self._told = done
+            self._known = self._printed = self._done
+            if self._done:
+                print(f"{self._done:>4} of {self._total} were trained before", file=sys.stderr)
+        means = [one.mean for one in found.values() if one.accuracies]
+        self._best = f", best {max(means):.2f}%" if means else ""
+        new = self._done - self._printed
+        if new and (new >= self._total // 40 or self._done == self._total):
+            self._print()
+
+    def _print(self) -> None:
+        self._printed = self._done
+        self._pulse.reported()
         spent = time.monotonic() - self._began
-        left = spent / (done - self._known) * (self._total - done)
-        best = max(
-            (one for one in found.values() if one.accuracies), key=lambda one: one.mean,
-            default=None,
-        )  # fmt: skip
-        shown = "" if best is None else f", best {best.mean:.2f}%"
-        print(f"{done:>4} of {self._total} trained{shown}, about {minutes(left)} left",
+        known = max(self._known, 0)
+        left = seconds_left(spent, self._done - known, self._total - known)
+        times = timing(spent, left if self._done < self._total else math.nan)
+        print(f"{self._done:>4} of {self._total} trained, {times}{self._best}",
               file=sys.stderr, flush=True)  # fmt: skip

@@ -18,6 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from vbs.folder import write_whole
+from vbs.progress import Pulse, timing
+from vbs.units import clock
 
 Number = float | int | None
 Row = Mapping[str, Number]
@@ -155,7 +157,8 @@ class TensorBoard:
 
 
 class Progress:
-    """A context manager: a bar on a terminal, a line an epoch in a pipe, both on stderr.
+    """A context manager on stderr: a bar on a terminal; in a pipe a line an epoch, and one at
+    least every half minute.
 
     epochs, steps    of the whole training
     history          rows of the part that was done before, where a run goes on
@@ -182,6 +185,7 @@ class Progress:
         self._marks = [(self._started, self._step)] * 2  # when the last two epochs began
         self._next = 0.0  # when the bar may be drawn again
         self._first = True
+        self._pulse = Pulse(lambda: print(self._within(), file=sys.stderr, flush=True))
 
     def __enter__(self) -> Progress:
         self._started = time.monotonic()
@@ -192,6 +196,8 @@ class Progress:
             self._task = self._bar.add_task(self._status(), total=self._steps)
             self._bar.start()
             self._draw(self._started)
+        elif self._main:
+            self._pulse.__enter__()
         return self
 
     def __exit__(
@@ -203,6 +209,8 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+        elif self._main:
+            self._pulse.__exit__(kind, error, trace)
 
     def step(self, step: int, loss: float | None = None) -> None:
         """After every optimizer step; `loss` only now and then, reading it waits for the GPU."""
@@ -227,6 +235,7 @@ class Progress:
             self._draw(now)
         else:
             print(self._line(), file=sys.stderr, flush=True)
+            self._pulse.reported()
 
     def _learn(self, row: Row) -> None:
         self._row = row
@@ -268,6 +277,13 @@ class Progress:
             parts.append(f"best {self._best:.1f}%")
         return " ".join(parts)
 
+    def _within(self) -> str:
+        """Where an epoch is that takes long, in one line."""
+        epoch = min(int(self._row.get("epoch") or 0) + 1, self._epochs)
+        spent = self._earlier + time.monotonic() - self._started
+        at = f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}, step {self._step:,}"
+        return f"{at} of {self._steps:,}, {timing(spent, self._left())}"
+
     def _line(self) -> str:
         """An epoch in one line; parts that were not measured are left out."""
         row, width = self._row, len(str(self._epochs))
@@ -306,15 +322,3 @@ def _bar() -> Any:
     # what is printed on stdout must reach the file stdout may lead to
     return Bar(text, BarColumn(bar_width=None), console=console, transient=True, expand=True,
                auto_refresh=False, redirect_stdout=sys.stdout.isatty())  # fmt: skip
-
-
-def clock(seconds: float) -> str:
-    """Seconds as m:ss, h:mm:ss or d days h:mm:ss; "?" where they are not finite."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, second = divmod(max(round(seconds), 0), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    if not hours:
-        return f"{minute}:{second:02}"
-    return f"{f'{days} d ' if days else ''}{hour}:{minute:02}:{second:02}"

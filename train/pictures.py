@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from train.logs import Row, clock
+from train.logs import Row
 from vbs.folder import write_whole
+from vbs.units import clock
 
 BLUE, ORANGE, GREEN, RED, GREY = "#1f5fa8", "#e07b00", "#2a8a43", "#c62828", "0.45"
 LINES = {  # curve -> colour, name in the legend, panel

@@ -1,4 +1,6 @@
-"""How far many trainings are: a live table on a terminal, a line for every tenth in a pipe."""
+"""How far many trainings are: a live table on a terminal; in a pipe a line for every tenth, and
+one at least every half minute.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,12 @@ from rich.table import Table
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
-from train.logs import clock
+from train import ray_steps
+from vbs.progress import EVERY, Pulse, seconds_left, timing
 from vbs.text import next_steps
-from vbs.units import short
+from vbs.units import clock, short
+
+LOOK = 2.0  # seconds between two looks at the steps of trials, where a live table shows them
 
 # in the order of the table
 STATUSES = ("running", "waiting", "finished", "stopped", "failed", "lost")
@@ -37,7 +42,7 @@ class Line:
     name: str
     network: str
     status: str = "waiting"
-    epoch: int = 0
+    epoch: float = 0
     top1: float = math.nan
     best: float = math.nan
     speed: float = math.nan
@@ -45,26 +50,35 @@ class Line:
 
 
 class Board:
-    """A context manager on stderr; told by name what happens to the trials."""
+    """A context manager on stderr; told by name what happens to the trials.
 
-    def __init__(self, trials: Sequence[Mapping[str, Any]]) -> None:
+    steps  the actor of `train.ray_steps` that knows how far the trials are within epochs, or None.
+    """
+
+    def __init__(self, trials: Sequence[Mapping[str, Any]], *, steps: Any = None) -> None:
         self.lines = {trial["name"]: Line(trial["name"], trial["network"]) for trial in trials}
         self._epochs = {trial["name"]: int(trial["recipe"]["epochs"]) for trial in trials}
-        self._began, self._tenth = time.monotonic(), 0
+        self._began, self._tenth, self._before = time.monotonic(), 0, 0.0
         self._live: Any = None
+        self._steps = steps
+        self._pulse = Pulse(self._look)
 
     def __enter__(self) -> Board:
         console = Console(stderr=True)
-        self._tenth = int(10 * self._done())
+        self._before = self._done()  # what an earlier driver has trained
+        self._tenth = int(10 * self._before)
         if console.is_terminal and not console.is_dumb_terminal:
             from rich.live import Live
 
             self._live = Live(console=console, refresh_per_second=4, transient=True,
                               get_renderable=self._table)  # fmt: skip
             self._live.start()
+        self._pulse = Pulse(self._look, every=LOOK if self._live is not None else EVERY)
+        self._pulse.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
+        self._pulse.__exit__(*error)
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -76,7 +90,7 @@ class Board:
     def row(self, name: str, row: Mapping[str, Any]) -> None:
         """An epoch of a trial is over; `row` as told by it."""
         line = self.lines[name]
-        line.epoch = max(line.epoch, int(row["epoch"]))
+        line.epoch = max(line.epoch, row["epoch"])
         line.speed = row.get("images_per_second") or math.nan
         if row.get("top1") is not None:
             line.top1 = row["top1"]
@@ -106,11 +120,25 @@ class Board:
         tenth = int(10 * self._done())
         if self._live is None and tenth > self._tenth:
             self._tenth = tenth
-            print(f"{10 * tenth:>3}% {self._summary()}", file=sys.stderr, flush=True)
+            self._print()
+
+    def _print(self) -> None:
+        self._pulse.reported()
+        percent = int(100 * self._done())
+        print(f"{percent:>3}% {self._summary()}", file=sys.stderr, flush=True)
+
+    def _look(self) -> None:
+        """Learn how far the trials are within their epochs."""
+        if self._steps is not None:
+            for name, (step, steps) in ray_steps.read(self._steps).items():
+                line = self.lines[name]
+                line.epoch = max(line.epoch, self._epochs[name] * step / max(1, steps))
+        if self._live is None:
+            self._print()
 
     def _done(self) -> float:
         """The share of the epochs that is trained or need not be."""
-        through = 0
+        through = 0.0
         for name, line in self.lines.items():
             over = line.status not in ("running", "waiting")
             through += self._epochs[name] if over else line.epoch
@@ -123,7 +151,9 @@ class Board:
         if known:
             best = max(known, key=lambda line: line.best)
             parts.append(f"best {best.best:.2f}% ({best.name}, {called(best.network)})")
-        return ", ".join([*parts, f"{clock(time.monotonic() - self._began)} elapsed"])
+        spent, done = time.monotonic() - self._began, self._done()
+        left = seconds_left(spent, done - self._before, 1.0 - self._before)
+        return ", ".join([*parts, timing(spent, left if done < 1 else math.nan)])
 
     def _table(self) -> Any:
         from rich.console import Group
@@ -137,7 +167,8 @@ class Board:
         for line in lines:
             table.add_row(
                 Text(line.name), Text(called(line.network)),
-                f"{line.epoch}/{self._epochs[line.name]}", percent(line.top1), percent(line.best),
+                f"{line.epoch:.1f}/{self._epochs[line.name]}", percent(line.top1),
+                percent(line.best),
                 "" if math.isnan(line.speed) else f"{line.speed:,.0f}",
             )  # fmt: skip
         return Group(Text(self._summary()), table)

@@ -221,7 +221,7 @@ def _train_left(
     if settings["scheduler"] == "asha":
         epochs = max(trial["recipe"]["epochs"] for trial in settings["trials"])
         asha = {"epochs": epochs, "grace": settings["grace"], "factor": settings["factor"]}
-    with Board(settings["trials"]) as board:
+    with Board(settings["trials"], steps=shared.steps) as board:
         _known_endings(store, settings, left, board)
         train_all(left, shared, board, asha=asha, curves=curves, concurrent=concurrent)
 
@@ -250,6 +250,7 @@ def _shared(
     args: argparse.Namespace, settings: Mapping[str, Any], store: Store, images: Any,
     resources: tuple[float, float],
 ) -> Share:  # fmt: skip
+    from train import ray_steps
     from train.ray_trial import Share
 
     cpus, gpus = resources
@@ -261,6 +262,7 @@ def _shared(
         gpus=gpus, workers=workers, loaders=loaders,
         retries=3 if args.retries is None else args.retries,
         cuda=workers > 1 and gpus > 0 and real_gpus(gpus / workers), scratch=scratch_folder(),
+        steps=ray_steps.start(),
     )  # fmt: skip
 
 

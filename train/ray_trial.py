@@ -19,6 +19,7 @@ from search_spaces.architecture import Architecture
 from train import record
 from train.logs import TensorBoard, write_curves_csv
 from train.loop import Report, Result, train_by_epochs
+from train.ray_steps import Sender
 from train.ray_store import Store
 from train.recipe import Recipe
 
@@ -53,6 +54,7 @@ class Share:
     cuda       whether several workers use GPUs: one may declare what is not there.
     retries    times a trial goes on after its process or node was lost.
     scratch    folder for what Ray itself wants to keep.
+    steps      the actor of `train.ray_steps` that shows progress within epochs, or None.
     """
 
     data: Any
@@ -65,6 +67,7 @@ class Share:
     cuda: bool
     retries: int
     scratch: str
+    steps: Any = None
 
 
 def folder_of(name: str) -> str:
@@ -182,6 +185,8 @@ def work(
     began, several = time.monotonic(), shared.workers > 1
     with store.folder(path) as (folder, save):
         report = Teller(store, trial["name"], folder, tell, save, where, first, several)
+        if first and shared.steps is not None:
+            report.send = Sender(shared.steps, trial["name"])
         try:
             with report:
                 result = report.follow(train_by_epochs(
@@ -278,6 +283,7 @@ class Teller(Report):
         self._board: TensorBoard | None = None
         self._begun = False
         self.rows: list[Row] = []
+        self.send: Callable[[int, int], None] | None = None
 
     def __enter__(self) -> Teller:
         return self
@@ -298,6 +304,10 @@ class Teller(Report):
             self._board.__enter__()
         if history:
             self._tell(told(history[-1]))
+
+    def step(self, step: int, steps: int, loss: float | None) -> None:
+        if self.send is not None:
+            self.send(step, steps)
 
     def follow(self, epochs: Generator[Row, None, Result]) -> Result:
         """Train through all epochs. Every process of the trial tells each of them: Ray waits for

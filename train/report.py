@@ -18,12 +18,12 @@ from train import pictures as draw
 from train.data import Data
 from train.distributed import World, pick_device
 from train.evaluate import confusion_counts, predict
-from train.logs import Progress, TensorBoard, clock, write_curves_csv
+from train.logs import Progress, TensorBoard, write_curves_csv
 from train.loop import Report, Result
 from train.recipe import Recipe
 from train.state import precision, preparation
 from vbs.text import next_steps
-from vbs.units import short
+from vbs.units import clock, short
 
 MOST_MISTAKES = 40  # on the contact sheet
 

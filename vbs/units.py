@@ -81,3 +81,15 @@ def minutes(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, h:mm:ss or d days h:mm:ss; "?" where they are not finite."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, second = divmod(max(round(seconds), 0), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if not hours:
+        return f"{minute}:{second:02}"
+    return f"{f'{days} d ' if days else ''}{hour}:{minute:02}:{second:02}"

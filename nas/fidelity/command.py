@@ -335,9 +335,10 @@ def _trained(
         )
         for index, job in enumerate(missing)
     }  # fmt: skip
-    for job, answer in run_all(works, processes=processes):
-        answers[job] = answer
-        progress.update(job, answer)
+    with progress:
+        for job, answer in run_all(works, processes=processes):
+            answers[job] = answer
+            progress.update(job, answer)
     return answers
 
 

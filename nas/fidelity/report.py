@@ -18,12 +18,12 @@ from nas.fidelity.answers import Extent, recommended, remember
 from nas.fidelity.picture import draw
 from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, judge
 from nas.fidelity.trainings import Job
-from train.logs import clock
 from train.record import finite
 from vbs.command import python_command
 from vbs.folder import circumstances, write_json, write_whole
+from vbs.progress import Pulse, seconds_left, timing
 from vbs.text import next_steps
-from vbs.units import short
+from vbs.units import clock, short
 
 if TYPE_CHECKING:
     from nas.fidelity.command import Comparison
@@ -78,7 +78,7 @@ def opening(
 
 
 class Progress:
-    """A line on stderr for every training that ends, and how long the rest will take.
+    """A context manager: a line on stderr for every training that ends, and every half minute.
 
     missing  trainings that are not known yet; seconds for a training image, with all processes.
     """
@@ -94,20 +94,31 @@ class Progress:
             f"about {clock(self._left * seconds)} in all, by a few steps that were timed",
             file=sys.stderr, flush=True,
         )  # fmt: skip
+        self._pulse = Pulse(lambda: print(self._line(), file=sys.stderr, flush=True))
+
+    def __enter__(self) -> Progress:
+        self._pulse.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._pulse.__exit__(*error)
 
     def update(self, job: Job, answer: Answer) -> None:
         """Tell of a training that ended."""
         work = self._comparison.work(job)
         self._done, self._left, self._ended = self._done + work, self._left - work, self._ended + 1
-        spent = time.monotonic() - self._started
         said = answer.error or f"{answer.accuracy:.2f}% in {clock(answer.seconds)}"
         print(
-            f"{self._ended:>4} of {self._count}, {clock(spent)}, about "
-            f"{clock(spent / self._done * self._left)} left: "
-            f"{self._comparison.fidelities[job.fidelity]}, network {job.network}, "
+            f"{self._line()}: {self._comparison.fidelities[job.fidelity]}, network {job.network}, "
             f"seed {job.seed}: {said}",
             file=sys.stderr, flush=True,
         )  # fmt: skip
+        self._pulse.reported()
+
+    def _line(self) -> str:
+        spent = time.monotonic() - self._started
+        left = seconds_left(spent, self._done, self._done + self._left)
+        return f"{self._ended:>4} of {self._count} trained, {timing(spent, left)}"
 
 
 def finish(

@@ -14,7 +14,8 @@ from typing import Any
 import pandas
 import pytest
 
-from train.logs import COLUMNS, TAGS, Progress, TensorBoard, clock, write_curves_csv
+from train.logs import COLUMNS, TAGS, Progress, TensorBoard, write_curves_csv
+from vbs.units import clock
 
 
 def make_row(epoch: int, **others: Any) -> dict[str, Any]:
