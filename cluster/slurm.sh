@@ -33,10 +33,19 @@ ip=$(srun --nodes=1 --ntasks=1 -w "$head" \
     awk '/^[0-9.]+$/ && !/^127[.]/ && !found { print; found = 1 }')
 address=${ip:?the head has no network address}:$port
 export RAY_USAGE_STATS_ENABLED=0
+# Ray's token authentication, the same for head, nodes and driver whatever lies in ~/.ray: a token
+# of the job's own, in the environment that srun hands on. `export RAY_AUTH_MODE=disabled` before
+# sbatch does without tokens
+export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}
+unset RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH RAY_ENABLE_K8S_TOKEN_AUTH
+if [[ $RAY_AUTH_MODE == token ]]; then
+    RAY_AUTH_TOKEN=$(od -An -v -N32 -tx1 /dev/urandom | tr -d ' \n')
+    export RAY_AUTH_TOKEN
+fi
 
 start() {  # node, arguments of ray start
-    srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --overlap -w "$1" \
-        "$python" -m ray.scripts.scripts start \
+    srun --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --overlap --export=ALL \
+        -w "$1" "$python" -m ray.scripts.scripts start \
         --num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="$gpus" --disable-usage-stats --block \
         "${@:2}" >"ray-$SLURM_JOB_ID-$1.log" 2>&1 &
 }

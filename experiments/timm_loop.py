@@ -32,6 +32,7 @@ from train.loop import optimizer_step
 from train.memory import MemorySplit
 from train.recipe import Recipe, efficientnet
 from train.state import begin, resolved
+from vbs.sockets import short_folder_for_sockets
 
 PARTS = ("data", "forward", "backward", "optimizer", "average")
 
@@ -187,6 +188,8 @@ def training_loader(
     images: PerImage, batch: int, *, seed: int, workers: int = 0, steps: int = 0
 ) -> DataLoader:
     """Shuffled whole batches; `steps` of them an epoch, or as many as there are images for."""
+    if workers:
+        short_folder_for_sockets()
     generator = torch.Generator().manual_seed(seed)
     count = steps * batch or None
     sampler = RandomSampler(images, num_samples=count, generator=generator)

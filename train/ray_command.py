@@ -91,7 +91,7 @@ def _parser() -> Parser:
 def _run(args: argparse.Namespace) -> int:
     _check_numbers(args)
     asked = asked_or_none(args)
-    if args.address is not None:
+    if args.address not in (None, "local"):
         probe(args.address)
     if args.out is None:
         return _with_data(args, settings_of(args, None, asked), None, resumed=False)

@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import re
-import socket
 import sys
 import tempfile
 import time
@@ -19,8 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from train.ray_probe import NotRay
+from train.ray_token import Settings, authentication, environment, own_token, settings_for
 from vbs import signals
 from vbs.processes import available_cpus
+from vbs.sockets import SHORT, check_loopback, too_long
 
 MACHINE_LOST = "its machine was lost"
 PROBE = 5.0  # seconds that an address has to answer
@@ -48,9 +50,8 @@ RAYS_OWN = re.compile(
     r"Task was killed|The task's local raylet)",
     re.MULTILINE,
 )
-# the opening of HTTP/2 and an empty SETTINGS frame, RFC 9113, sections 3.4 and 6.5
-GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-SETTINGS = 4
+
+_connection = contextlib.ExitStack()  # what ends with the connection of this process
 
 
 def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
@@ -64,44 +65,67 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
 
     Raises ValueError, within seconds, where the address is wrong or nobody answers there.
     """
-    os.environ.update(QUIET)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(environment(QUIET))  # some are read when Ray is imported
+        import ray
+
+        if ray.is_initialized():
+            return False
+        try:
+            _init(None if address == "local" else address, cpus, stack)
+        except BaseException:  # a signal too
+            with signals.deferred(), contextlib.suppress(Exception):
+                stack.close()
+            raise
+        signals.install()  # again: Ray's C++ has handlers of its own, which print where it was
+        global _connection
+        _connection = stack.pop_all()
+    return True
+
+
+def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) -> None:
+    """Call ray.init; what it needs is set in the environment until the stack is closed."""
     import ray
 
-    if ray.is_initialized():
-        return False
-    if address == "local":
-        address = None
-    # what happens to workers is told where it matters; Ray would print it between our tables
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         # Ray would count processors that a quota does not let this process use
         options["num_cpus"] = available_cpus() if cpus is None else math.ceil(cpus)
-        options |= {"address": "local", "include_dashboard": False}
+        options |= {"address": "local", "include_dashboard": False, **_short_paths()}
+        settings = own_token()
+        check_loopback()
     else:
-        probe(address)
-        options["address"] = address
+        options["address"], settings = probe(address)
+    # what happens to workers is told where it matters; Ray would print it between our tables
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     # Ray's handler would end this process by SystemExit, without a word
     ray._private.utils.set_sigterm_handler = lambda _: None
+    debugger = {name: os.environ.get(name) for name in ("PYTHONBREAKPOINT",)}  # Ray sets its own
+    stack.enter_context(environment(debugger))
+    stack.enter_context(authentication(settings))
+    stack.callback(ray.shutdown)
     try:
         with _loopback() if address is None else contextlib.nullcontext():
             ray.init(**options)
-    except BaseException as error:  # of Ray, of gRPC, of the operating system; a signal
-        with signals.deferred(), contextlib.suppress(Exception):
-            ray.shutdown()
-        if not isinstance(error, Exception):
-            raise
+    except Exception as error:  # of Ray, of gRPC, of the operating system
         where = "Ray could not start here" if address is None else f"address: {address}"
         raise ValueError(f"{where} ({_short(error)})") from None
-    signals.install()  # again: Ray's C++ has handlers of its own, which print where it was
-    return True
+
+
+def _short_paths() -> dict[str, str]:
+    """Options of ray.init by which its sockets have short paths, whatever TMPDIR says."""
+    from ray._common.utils import get_default_ray_temp_dir
+
+    folder = get_default_ray_temp_dir()
+    if not too_long(folder, "session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"):
+        return {}
+    # objects that memory does not hold stay where TMPDIR wants them
+    return {"_temp_dir": f"{SHORT}/ray", "_object_spilling_directory": tempfile.gettempdir()}
 
 
 def disconnect() -> None:
     """Leave the cluster; a Ray that was started here ends, with all its processes."""
-    import ray
-
-    ray.shutdown()
+    _connection.close()
 
 
 def check_fits(cpus: float, gpus: float, *, what: str = "trial", count: int = 1) -> None:
@@ -189,10 +213,11 @@ def scratch_folder() -> str:
     return tempfile.mkdtemp(prefix="vbs-ray-")
 
 
-def probe(address: str) -> None:
-    """ValueError unless something that could be Ray's head answers within PROBE seconds."""
-    if address == "local":
-        return
+def probe(address: str) -> tuple[str, Settings]:
+    """The head of a cluster as "host:port", and the environment that a driver of it needs.
+
+    Raises ValueError unless a head answers there within PROBE seconds and lets this user in.
+    """
     if address == "auto":
         from ray._private.services import find_bootstrap_address
 
@@ -212,20 +237,14 @@ def probe(address: str) -> None:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise ValueError(f"address: {address!r} is not host:port; use e.g. 10.0.0.1:6379, or auto")
     try:
-        answer = _answer(host.strip("[]"), int(port))
+        return address, settings_for(host.strip("[]"), int(port), seconds=PROBE)
+    except NotRay:
+        raise ValueError(
+            f"address: {address} answers, but is not the head of a Ray cluster"
+        ) from None
     except OSError as error:
         reason = "no answer in time" if isinstance(error, TimeoutError) else _short(error)
         raise ValueError(f"address: {address} cannot be reached ({reason})") from None
-    if len(answer) < 4 or answer[3] != SETTINGS:
-        raise ValueError(f"address: {address} answers, but is not the head of a Ray cluster")
-
-
-def _answer(host: str, port: int) -> bytes:
-    """The first frame that whoever listens there sends."""
-    with socket.create_connection((host, port), PROBE) as line:
-        line.settimeout(PROBE)
-        line.sendall(GREETING)
-        return line.recv(9)
 
 
 @contextlib.contextmanager

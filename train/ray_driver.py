@@ -16,8 +16,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from train.ray_asha import Asha
 from train.ray_board import Board
-from train.ray_connect import LOOK, death
+from train.ray_connect import LOOK, QUIET, death
 from train.ray_store import Store
+from train.ray_token import environment
 from train.ray_trial import Row, Share, end, ending, learned, run_trial, told
 from vbs import signals
 
@@ -130,7 +131,7 @@ def train_all(
         ),
     )  # fmt: skip
     try:
-        with signals.caught():
+        with environment(QUIET), signals.caught():
             tuner.fit()
     finally:
         shutil.rmtree(shared.scratch, ignore_errors=True)

@@ -15,6 +15,7 @@ from train.augment import Augmentation, Preparation, frame, one_thread, recolour
 from train.data import Ask, Split
 from train.images import Store, Unreadable, decode
 from train.memory import to_picture
+from vbs.sockets import short_folder_for_sockets
 
 PATIENCE = 100  # unreadable files in a row after which the next good one is no longer looked for
 
@@ -61,6 +62,8 @@ class StreamSplit(Split):
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
         """See `Split.pictures`."""
         dataset = _Batches(self.store, self.rows, self.channels, asks, how)
+        if workers:
+            short_folder_for_sockets()
         loader: DataLoader = DataLoader(
             dataset,
             batch_size=None,

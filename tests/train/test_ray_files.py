@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-CLUSTER = Path(__file__).resolve().parents[2] / "cluster"
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "cluster"
 
 
 def test_ray_takes_the_cluster_file() -> None:
@@ -37,10 +40,11 @@ if [[ $1 == --ip-address ]]; then echo 127.0.1.1; else echo "fe80::1 127.0.0.2 $
 """,
     # the head listens a second later than it is started; the others and the driver only say so
     "python": """
+echo "$RAY_AUTH_MODE ${RAY_AUTH_TOKEN-none}" >>"$TRACE.tokens"
 echo "python $*" >>"$TRACE"
 if [[ "$*" == *ray_tune* ]]; then  # as the real one, it works while the other nodes come
     for ((i = 0; i < 200; i++)); do
-        if grep -q -- "-w two" "$TRACE"; then break; fi
+        if grep -q "^python .*--block --address" "$TRACE"; then break; fi
         sleep 0.1
     done
 fi
@@ -62,37 +66,115 @@ def _address() -> str:
         return line.getsockname()[0]
 
 
-@pytest.mark.parametrize("out", [True, False])
-def test_the_slurm_script_starts_the_driver_when_the_head_answers(tmp_path: Path, out) -> None:
-    place = tmp_path / "bin"
+def _environment(folder: Path, fakes: dict[str, str], **more: str) -> dict[str, str]:
+    """Of a batch job on two nodes, with these commands in place of Slurm's, which leave a trace."""
+    place = folder / "bin"
     place.mkdir()
-    for name, script in FAKES.items():
+    for name, script in fakes.items():
         (place / name).write_text(f"#!/bin/bash\n{script}")
         (place / name).chmod(0o755)
     number = os.getpid() % 10_000
-    address = _address()
-    trace = tmp_path / "trace"
-    environment = {
-        **os.environ, "PATH": f"{place}:{os.environ['PATH']}", "REAL": sys.executable,
-        "TRACE": str(trace), "ADDRESS": address, "PORT": str(20_000 + number),
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        "PATH": f"{place}:{os.environ['PATH']}", "REAL": sys.executable,
+        "TRACE": str(folder / "trace"), "ADDRESS": _address(), "PORT": str(20_000 + number),
         "SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "one,two", "SLURM_CPUS_PER_TASK": "8",
-        "SLURM_GPUS_ON_NODE": "2", "SLURM_SUBMIT_DIR": str(tmp_path), "PYTHON": "python",
+        "SLURM_GPUS_ON_NODE": "2", "SLURM_SUBMIT_DIR": str(folder), "PYTHON": "python", **more,
     }  # fmt: skip
-    words = ["--architectures", "nets.json", *(["--out", "runs/a"] if out else [])]
-    job = subprocess.run(
-        ["bash", str(CLUSTER / "slurm.sh"), *words], env=environment, timeout=60,
+
+
+def _started(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", str(CLUSTER / "slurm.sh"), *words], env=environment, timeout=150,
         capture_output=True, text=True,
     )  # fmt: skip
-    if not out:
-        assert (job.returncode, "--out is missing" in job.stderr) == (2, True)
-        return
+
+
+def test_the_slurm_script_wants_a_folder_for_results(tmp_path: Path) -> None:
+    job = _started(_environment(tmp_path, FAKES), "--architectures", "nets.json")
+    assert (job.returncode, "--out is missing" in job.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("mode", ["", "token", "disabled"])
+def test_the_slurm_script_starts_the_driver_when_the_head_answers(tmp_path: Path, mode) -> None:
+    more = {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": "of the user"} if mode else {}
+    environment = _environment(tmp_path, FAKES, **more)
+    words = ["--architectures", "nets.json", "--out", "runs/a"]
+    job = _started(environment, *words)
     assert job.returncode == 0, job.stderr
-    said = trace.read_text().splitlines()
-    head = f"{address}:{20_000 + number}"
+    said = (tmp_path / "trace").read_text().splitlines()
+    head = f"{environment['ADDRESS']}:{environment['PORT']}"
     driver = f"python -m train.ray_tune --address {head} --nodes 2 {' '.join(words)}"
     assert driver in said
     starts = [line for line in said if line.startswith("srun") and "ray.scripts" in line]
     assert all("--cpus-per-task=8" in line and "--num-gpus=2" in line for line in starts)
-    assert f"--node-ip-address={address}" in starts[0]
+    assert all("--export=ALL" in line for line in starts)
+    assert f"--node-ip-address={environment['ADDRESS']}" in starts[0]
     (other,) = [line for line in starts if "-w two" in line]
     assert other.endswith(f"--block --address={head}")
+    # head, node and driver agree, and the token is on no command line
+    seen = (tmp_path / "trace.tokens").read_text().splitlines()
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+    used, token = seen[0].split(" ", 1)
+    assert used == (mode or "token")
+    if used == "disabled":
+        assert token == "none"
+    else:
+        assert re.fullmatch("[0-9a-f]{64}", token)
+        assert token not in (tmp_path / "trace").read_text()
+
+
+DRIVER = """
+import os, sys
+from train.ray_connect import connect, disconnect, wait_for_nodes
+address = sys.argv[sys.argv.index("--address") + 1]
+connect(address)
+wait_for_nodes(2, seconds=90)
+import ray
+assert ray.get(ray.remote(os.getpid).remote()) != os.getpid()
+disconnect()
+print("mode", os.environ["RAY_AUTH_MODE"])
+"""
+REAL = {
+    **{name: script for name, script in FAKES.items() if name != "srun"},
+    "srun": """
+while [[ $1 == -* ]]; do [[ $1 == -w ]] && shift; shift; done
+if [[ "$*" == *ray.scripts* ]]; then  # two nodes with the memory and the processors of one
+    set -- "$@" --object-store-memory=100000000 --temp-dir="$RAYS"
+    [[ "$*" == *--head* ]] || set -- "${@:1:$#-1}"
+fi
+exec "$@"
+""",
+    "python": """
+if [[ "$*" == *ray_tune* ]]; then exec "$REAL" "$DRIVER" "$@"; fi
+exec "$REAL" "$@"
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["token", "disabled"])
+def test_the_slurm_script_starts_a_cluster_whatever_token_lies_in_home(
+    tmp_path: Path, mode: str
+) -> None:
+    (tmp_path / "home" / ".ray").mkdir(parents=True)
+    (tmp_path / "home" / ".ray" / "auth_token").write_text("stale")
+    (tmp_path / "driver.py").write_text(DRIVER)
+    environment = _environment(
+        tmp_path, REAL, HOME=str(tmp_path / "home"), RAY_AUTH_MODE=mode, SLURM_GPUS_ON_NODE="0",
+        SLURM_CPUS_PER_TASK="1", DRIVER=str(tmp_path / "driver.py"), PYTHONPATH=str(ROOT),
+        RAYS=f"/tmp/vbs-{os.getpid()}{mode[0]}",
+    )  # fmt: skip
+    job = subprocess.Popen(
+        ["bash", str(CLUSTER / "slurm.sh"), "--out", "runs/a"], env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        # the nodes live on: Slurm would end them with the job
+        assert job.wait(timeout=150) == 0, job.stderr and os.read(job.stderr.fileno(), 5000)
+        assert job.stdout is not None
+        assert job.stdout.readline() == f"mode {mode}\n"
+    finally:
+        os.killpg(job.pid, signal.SIGTERM)
+        job.communicate(timeout=60)  # ends when all that wrote there are gone
