@@ -13,6 +13,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from train.ray_probe import OK, UNAUTHENTICATED, NotRay, head_status
 
@@ -117,8 +118,9 @@ def authentication(settings: Settings) -> Iterator[None]:
 
 
 def _read_again() -> None:
-    from ray._raylet import AuthenticationTokenLoader, Config
+    import ray
 
+    raylet: Any = ray._raylet  # compiled: its stubs do not have these
     # the mode first: a thread that is still ending may ask for a token
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -83,6 +84,7 @@ def real_head(folder: Path, **environment: str) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _until_it_listens(process: subprocess.Popen, address: str) -> None:

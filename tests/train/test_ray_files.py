@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -66,6 +67,11 @@ def _address() -> str:
         return line.getsockname()[0]
 
 
+def _is_free(address: str, port: int) -> bool:
+    with socket.socket() as line:
+        return line.connect_ex((address, port)) != 0
+
+
 def _environment(folder: Path, fakes: dict[str, str], **more: str) -> dict[str, str]:
     """Of a batch job on two nodes, with these commands in place of Slurm's, which leave a trace."""
     place = folder / "bin"
@@ -73,11 +79,12 @@ def _environment(folder: Path, fakes: dict[str, str], **more: str) -> dict[str, 
     for name, script in fakes.items():
         (place / name).write_text(f"#!/bin/bash\n{script}")
         (place / name).chmod(0o755)
-    number = os.getpid() % 10_000
+    address = _address()
+    number = next(number for number in range(10_000) if _is_free(address, 20_000 + number))
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "PATH": f"{place}:{os.environ['PATH']}", "REAL": sys.executable,
-        "TRACE": str(folder / "trace"), "ADDRESS": _address(), "PORT": str(20_000 + number),
+        "TRACE": str(folder / "trace"), "ADDRESS": address, "PORT": str(20_000 + number),
         "SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "one,two", "SLURM_CPUS_PER_TASK": "8",
         "SLURM_GPUS_ON_NODE": "2", "SLURM_SUBMIT_DIR": str(folder), "PYTHON": "python", **more,
     }  # fmt: skip
@@ -132,7 +139,7 @@ address = sys.argv[sys.argv.index("--address") + 1]
 connect(address)
 wait_for_nodes(2, seconds=90)
 import ray
-assert ray.get(ray.remote(os.getpid).remote()) != os.getpid()
+assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
 disconnect()
 print("mode", os.environ["RAY_AUTH_MODE"])
 """
@@ -178,3 +185,4 @@ def test_the_slurm_script_starts_a_cluster_whatever_token_lies_in_home(
     finally:
         os.killpg(job.pid, signal.SIGTERM)
         job.communicate(timeout=60)  # ends when all that wrote there are gone
+        shutil.rmtree(environment["RAYS"], ignore_errors=True)
