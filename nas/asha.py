@@ -17,6 +17,10 @@ class Asha:
 
     A rung is a number of steps: `first`, first * factor, ... below the full number. There is no
     memory but what was recorded: rungs are rebuilt by recording old curves again.
+
+    Nothing is stopped at a rung which fewer than `1 / factor` have passed with an accuracy above
+    chance: the order of guesses is noise, and who has spent the time until there is as likely as
+    the next one to be good.
     """
 
     steps: int
@@ -24,6 +28,9 @@ class Asha:
     factor: float = 3.0
     _recorded: dict[int, dict[int, float]] = field(
         default_factory=dict, init=False, repr=False, compare=False
+    )
+    _guessing: set[tuple[int, int]] = field(
+        default_factory=set, init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
@@ -43,15 +50,22 @@ class Asha:
             rung *= self.factor
         return tuple(dict.fromkeys(found))
 
-    def record(self, number: int, step: int, value: float) -> None:
-        """What evaluation `number` was worth at a step; steps between rungs are not kept."""
+    def record(self, number: int, step: int, value: float, *, guessing: bool = False) -> None:
+        """What evaluation `number` was worth at a step; steps between rungs are not kept.
+
+        guessing  whether its accuracy there cannot be told from chance.
+        """
         if step in self._recorded:
             self._recorded[step][number] = -math.inf if math.isnan(value) else value
+            (self._guessing.add if guessing else self._guessing.discard)((step, number))
 
     def stops(self, number: int, step: int) -> bool:
         """Whether evaluation `number`, recorded at this step, is to go no further."""
         values = self._recorded.get(step, {})
         if number not in values:
+            return False
+        learned = sum((step, other) not in self._guessing for other in values)
+        if learned < max(1, int(len(values) / self.factor)):
             return False
         return values[number] < cutoff(list(values.values()), self.factor)
 

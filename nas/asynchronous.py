@@ -45,6 +45,7 @@ class Plan:
     seconds   no evaluation of a new network begins later than this; None: no limit.
     failures  the share of failed evaluations that ends the search, once there are `FEWEST`.
     pool      the only genotypes that can be evaluated, [m, decisions]; None: all of the space.
+    chance    accuracy in percent up to which a network may be guessing: see `Asha`; NaN: unknown.
     """
 
     budget: int
@@ -55,6 +56,7 @@ class Plan:
     seconds: float | None = None
     failures: float = 0.5
     pool: np.ndarray | None = None
+    chance: float = float("nan")
 
     def __post_init__(self) -> None:
         check_whole(budget=self.budget, repeats=self.repeats)
@@ -289,7 +291,10 @@ class _Driver:
     def record_point(self, job: Job, point: Point) -> None:
         if self.plan.asha is not None and job.seed == 0:
             reward = self.history.objective.reward(np.array([point.accuracy]), job.costs)
-            self.plan.asha.record(self.key(job), point.step, float(reward[0]))
+            self.plan.asha.record(
+                self.key(job), point.step, float(reward[0]),
+                guessing=point.accuracy <= self.plan.chance,
+            )  # fmt: skip
 
     def key(self, job: Job) -> int:
         return int(self.history.space.keys(job.genotype[None])[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas import catalog, history_file, record
+from nas.doubts import Watch
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import Objective
@@ -101,7 +102,8 @@ def conduct(
     """
     from nas import report
 
-    status, reason = _looped(folder, settings, history, loop, total, started)
+    watch = Watch(evaluator)
+    status, reason = _looped(folder, settings, history, loop, total, started, watch)
     found = bool(history.full.any())
     with signals.deferred():
         if len(history):
@@ -133,7 +135,7 @@ def nothing(history: History) -> str:
 
 def _looped(
     folder: Path, settings: dict[str, Any], history: History,
-    loop: Callable[[Callable[[History], None]], str], total: int, started: float,
+    loop: Callable[[Callable[[History], None]], str], total: int, started: float, watch: Watch,
 ) -> tuple[str, str]:  # fmt: skip
     """How the loop ended, as in `report.ENDINGS`, and why it failed, or ""."""
     from nas.progress import Progress
@@ -143,6 +145,7 @@ def _looped(
     def on_extension(history: History) -> None:
         nonlocal saved
         progress.update(history)
+        watch(history)
         if time.monotonic() - saved > SAVE_EVERY:
             with contextlib.suppress(OSError):  # a full disk is told by what must be written
                 history_file.write_history(folder, history)

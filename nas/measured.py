@@ -16,6 +16,7 @@ from nas import data_space, record
 from nas.asha import Asha
 from nas.asynchronous import Plan, search_asynchronously
 from nas.conduct import aims, conduct, keep_times
+from nas.doubts import remedies
 from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy import Fidelity, Proxy, fitted
 from nas.history import History
@@ -31,6 +32,7 @@ from search_spaces.staged import StagedSpace
 from train.parser import check_device
 from train.recipe import Recipe, change, preset
 from train.survey import Survey, survey
+from vbs.accuracy import chance_limit
 from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class Measuring:
         evaluator.axis, evaluator.steps = self.kind.axis, self.steps
         evaluator.scored_on = self.images
         if self.images:
-            evaluator.chance = self.data.chance
+            evaluator.chance, evaluator.remedies = self.data.chance, remedies(self)
         return evaluator
 
     @property
@@ -206,6 +208,7 @@ def plan_of(settings: Mapping[str, Any], measuring: Measuring) -> Plan:
         finalists=settings["finalists"] if dear else 0,
         repeats=settings["repeats"] if dear else 1,
         seconds=settings["max_time"], failures=settings["max_failures"],
+        chance=chance_limit(measuring.data.chance, measuring.images),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nas import record
+from nas.doubts import advised, doubt_about
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import pareto_front
@@ -171,12 +172,29 @@ def show(
             row.name, *_cells(row, history.space.cost_names, evaluator, narrow=narrow).values()
         )
     console.print(table)
+    for line in certainty(history, evaluator):
+        console.print(line)
     console.print(f"top-1: {evaluator.unit}.")
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
     present = [name for name in (*record.FILES, "study.db") if (folder / name).exists()]
     console.print(f"\nresults: {folder}/ ({', '.join(present)})")
     console.print(next_steps(next_commands(folder, settings, status)))
+
+
+def certainty(history: History, evaluator: Evaluator) -> list[str]:
+    """How sure the choice is, and what ± means, where that can be said, in lines."""
+    lines = []
+    if evaluator.scored_on:
+        lines.append(
+            f"±: one standard deviation, of {evaluator.scored_on:,} held-out images and, where a "
+            "network was trained again, of its seeds."
+        )
+    if evaluator.scored_on or history.networks < len(history):
+        lead = str(history.lead())
+        lines += [f"{lead} (reward, paired error on the same images)."] if lead else []
+    doubt = doubt_about(history, evaluator)
+    return [*lines, f"warning: {advised(doubt, evaluator)}."] if doubt else lines
 
 
 def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:

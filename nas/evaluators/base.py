@@ -153,6 +153,7 @@ class Evaluator:
     steps     points of a full learning curve; 1 where it answers once.
     scored_on how many images its accuracies are read on, the same for all; 0: unknown.
     chance    what guessing gets on these images, in percent; NaN: unknown.
+    remedies  what makes its accuracies more certain, in a sentence.
     """
 
     name: str = "evaluator"
@@ -165,6 +166,7 @@ class Evaluator:
     steps: int = 1
     scored_on: int = 0
     chance: float = float("nan")
+    remedies: str = ""
 
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError where this space cannot be answered for, saying which can."""

@@ -1,0 +1,78 @@
+"""What a search by measurement cannot tell from chance or noise: reported while it runs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.evaluators.base import Evaluator
+from nas.history import History
+from nas.strategies.observations import accuracy_at
+from vbs.noise import Doubt, doubt_of
+
+if TYPE_CHECKING:
+    from nas.measured import Measuring
+
+LONGER = 3  # times the epochs, in what is suggested
+
+
+def doubt_about(history: History, evaluator: Evaluator) -> Doubt | None:
+    """The doubt about a search so far; None where there is none, or nothing is known of images.
+
+    Networks are compared where all of them have been: at the first step that one was stopped at.
+    """
+    if not evaluator.scored_on or not len(history):
+        return None
+    rows = np.flatnonzero(np.isfinite(history.accuracy) & (history.seed == 0))
+    curves = history.curves[rows]
+    step = min((curve[-1].step for curve in curves if curve), default=0)
+    accuracies = history.accuracy[rows]
+    when = ""
+    if (history.fidelity[rows] < 1).any() and step:
+        accuracies = np.array([accuracy_at(curve, step) for curve in curves])
+        when = f"after {step} of {evaluator.steps} epochs "
+    return doubt_of(
+        accuracies, images=evaluator.scored_on, chance=evaluator.chance,
+        deviation=history.deviation(), when=when,
+    )  # fmt: skip
+
+
+def advised(doubt: Doubt, evaluator: Evaluator) -> str:
+    """A doubt and what helps, as printed."""
+    return f"{doubt.text}" + (f"; {evaluator.remedies}" if evaluator.remedies else "")
+
+
+def remedies(measuring: Measuring, *, larger: str = "larger networks (a higher target)") -> str:
+    """What makes the accuracies of such trainings more certain, with the options to use.
+
+    larger  how larger networks are had.
+    """
+    from nas.evaluators.proxy import used_images
+
+    recipe, fidelity, data = measuring.recipe, measuring.fidelity, measuring.data
+    steps = max(1, used_images(fidelity, data.train) // recipe.batch) * fidelity.epochs
+    longer = replace(fidelity, epochs=LONGER * fidelity.epochs)
+    parts = [f"longer trainings (--fidelity {longer}; these take {steps:,} optimizer steps)"]
+    held_of_train = recipe.minival * (data.train + data.minival)
+    if abs(data.minival - held_of_train) <= len(data.classes):
+        parts.append(f"a larger minival (--set minival={min(0.5, 2 * recipe.minival):g})")
+    parts += [larger, "pretrained weights (train.run NETWORK --recipe finetune --init WEIGHTS)"]
+    return f"what may help: more images, {', '.join(parts[:-1])}, or {parts[-1]}"
+
+
+class Watch:
+    """Prints each kind of doubt once on stderr; called with the history as it grows."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._printed: set[str] = set()
+
+    def __call__(self, history: History) -> None:
+        """Look at the history, and print what is new."""
+        doubt = doubt_about(history, self._evaluator)
+        if doubt is not None and doubt.kind not in self._printed:
+            self._printed.add(doubt.kind)
+            print(f"warning: {advised(doubt, self._evaluator)}", file=sys.stderr, flush=True)
