@@ -15,3 +15,7 @@ class LostCluster(Failure):
 
 class TooManyFailures(Failure):
     """Most evaluations fail: going on would waste the rest of the budget."""
+
+
+class BusyMachine(Failure):
+    """Times that a decision depends on cannot be trusted: other programs use the processors."""

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.budget import TOLERANCE, Costs
+from scaling.budget import TOLERANCE
 from scaling.compound import PUBLISHED, ROUNDINGS, Coefficients, Rules
 from scaling.family import Member, family
+from scaling.family_times import first_doubt, measure, remedy, seconds_of, shown_time
 from scaling.grid_figure import plain_title
 from scaling.memory import training_memory
 from search_spaces.architecture import Architecture
@@ -22,7 +23,7 @@ from train.recipe import PRESETS, Recipe, preset
 from vbs.command import Parser, python_command, run_command
 from vbs.folder import circumstances, empty_folder, write_json, write_whole
 from vbs.text import next_steps
-from vbs.units import parse_quantity, short, short_seconds
+from vbs.units import parse_quantity, short
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
 MOST = 64  # members
@@ -100,13 +101,13 @@ def _run(args: argparse.Namespace) -> int:
     tables = _tables(args.times)
     members = family(
         base, phis, coefficients=coefficients, growth=args.growth, rules=rules,
-        tolerance=args.tolerance, costs=None if args.objective == "flops" else _seconds(args),
+        tolerance=args.tolerance, costs=None if args.objective == "flops" else seconds_of(args),
     )  # fmt: skip
     recipe = preset(args.recipe)
     rows = [_row(member, args, recipe, tables) for member in members]
     _check_memory(rows, memory, args)
     if args.measure:
-        _measure(base, members, rows, args)
+        measure(base, members, rows, args)
     folder = empty_folder(args.out, kind="family", files=(RECORD, FIGURE))
     _write(folder, args, base, members, rows, coefficients)
     _show(args, coefficients, rows, folder)
@@ -264,35 +265,6 @@ def _check_memory(
             )
 
 
-def _timed(networks: Sequence[Architecture], args: argparse.Namespace) -> list[tuple[float, float]]:
-    """Seconds and their spread on this machine, of networks run in turn; at length where members
-    are chosen by them."""
-    from scaling.measured_times import LONG, SECONDS, measured
-
-    return measured(
-        networks, kind=args.measure, batch=args.measure_batch, device=args.device,
-        threads=args.measure_threads, recipe=args.recipe,
-        seconds=SECONDS if args.objective == "flops" else LONG,
-        say=lambda text: print(text, file=sys.stderr, flush=True),
-    )  # fmt: skip
-
-
-def _seconds(args: argparse.Namespace) -> Costs:
-    return lambda networks: [seconds for seconds, _ in _timed(networks, args)]
-
-
-def _measure(
-    base: Architecture, members: Sequence[Member], rows: Sequence[dict[str, Any]],
-    args: argparse.Namespace,
-) -> None:  # fmt: skip
-    """Times of all members on this machine, taken in one run with the base's, into their rows."""
-    (own, _), *times = _timed([base, *(member.architecture for member in members)], args)
-    for row, (seconds, spread) in zip(rows, times, strict=True):
-        row[f"measured_{args.measure}"] = {
-            "seconds": seconds, "spread": spread, "growth": round(seconds / own, 4)
-        }  # fmt: skip
-
-
 def _write(
     folder: Path, args: argparse.Namespace, base: Architecture, members: Sequence[Member],
     rows: Sequence[dict[str, Any]], coefficients: Coefficients | None,
@@ -333,7 +305,7 @@ def _show(
 
     base_flops = rows[0]["formula_flops"] / _growth(rows[0])
     for row in rows:
-        spent = [_time(row.get(time)) for time in times]
+        spent = [shown_time(row.get(time)) for time in times]
         table.add_row(
             row["name"], str(row["resolution"]), str(row["layers"]), f"{row['params']:,}",
             f"{row['flops']:,}", short(row["formula_flops"]), f"{row['flops'] / base_flops:.3f}",
@@ -343,21 +315,20 @@ def _show(
         )  # fmt: skip
 
     console.print(table)
+    if doubt := first_doubt(rows):
+        console.print(f"! not to be trusted: {doubt}; {remedy(args)}")
     console.print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, {MEMBERS}/)")
+    console.print(next_steps(_next_commands(folder, rows)))
+
+
+def _next_commands(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to do next with the members, as commands."""
     names = shlex.join(str(folder / MEMBERS / f"{row['name']}.json") for row in rows[:3])
     largest = shlex.quote(str(folder / MEMBERS / f"{rows[-1]['name']}.json"))
-    console.print(next_steps([
+    return [
         f"{python_command()} -m search_spaces.show {largest}",
         f"{python_command()} -m train.ray_tune --architectures {names} --data DATA",
-    ]))  # fmt: skip
-
-
-def _time(known: Mapping[str, float] | None) -> str:
-    """Seconds, and where they were measured beside the base's, how many times those."""
-    if known is None:
-        return "-"
-    seconds = short_seconds(known["seconds"])
-    return f"{seconds} ({known['growth']:.2f}x)" if "growth" in known else seconds
+    ]
 
 
 def _growth(row: Mapping[str, Any]) -> float:

@@ -238,7 +238,7 @@ def rules_of(settings: Mapping[str, Any], base: Architecture) -> Rules:
 def _candidates(settings: Mapping[str, Any], base: Architecture) -> list[Candidate]:
     costs = None
     if settings["objective"] != "flops":
-        from scaling.measured_times import measured
+        from scaling.measured_times import measured, trusted
 
         def costs(networks: Sequence[Architecture]) -> list[float]:
             times = measured(
@@ -246,7 +246,7 @@ def _candidates(settings: Mapping[str, Any], base: Architecture) -> list[Candida
                 device=settings["device"], recipe=settings["recipe"],
                 say=lambda text: print(text, file=sys.stderr, flush=True),
             )  # fmt: skip
-            return [seconds for seconds, _ in times]
+            return trusted(times, remedy="start it again while the machine does nothing else")
 
     return candidates(
         base, growth=settings["growth"], step=settings["step"], tolerance=settings["tolerance"],

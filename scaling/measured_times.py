@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from nas.stopped import BusyMachine
 from search_spaces.architecture import Architecture
 from vbs.failures import is_out_of_memory
 from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
+    from nas.block_times.rounds import Run, Timing
     from nas.block_times.timing import Setting
 
 ROUNDS = (5, 100)  # least and most, whatever they take
@@ -24,54 +23,59 @@ def measured(
     networks: Sequence[Architecture], *, kind: str, batch: int = 1, device: str = "auto",
     threads: int | None = None, recipe: str = "proxy", seconds: float = SECONDS,
     say: Callable[[str], None] = print,
-) -> list[tuple[float, float]]:  # fmt: skip
-    """Seconds (the lower quartile, as for block times) and their quartile distance of each network,
-    for one pass of a batch.
+) -> list[Timing]:  # fmt: skip
+    """Seconds of each network for one pass of a batch, their spread, and whether they are in doubt.
 
     kind     "latency" or "step_time", see `nas.block_times.timing`.
-    threads  of torch on a CPU; None: all processors.
-    seconds  of measuring for each network, about.
+    threads  of torch on a CPU; None: all processors that are available.
+    seconds  of measuring for each network, about; up to three times as many on a busy machine.
 
-    All networks are run in turn, in rounds: what else the machine does falls on all alike. Raises
-    ValueError where memory runs out.
+    All networks are run in turn, in rounds (`nas.block_times.rounds`). Raises ValueError where
+    memory runs out.
     """
+    from nas.block_times.rounds import in_rounds, timing
     from nas.block_times.timing import Setting, ready
 
     threads = threads or available_cpus()
     setting = Setting(kind, batch=batch, device=device, threads=threads, recipe=recipe)
+    count = len(networks)
     try:
         with ready(setting):
-            runs = _rounds(networks, setting, seconds, say)
+            runs, load = in_rounds(
+                [_turn(network, setting) for network in networks],
+                seconds=seconds * count, limits=ROUNDS,
+                announce=lambda rounds, left: say(
+                    f"times: {rounds} rounds of {count} networks, about {left:.0f} s more"
+                ),
+            )  # fmt: skip
     except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         raise ValueError(
             f"times: memory ran out with a batch of {batch}; use a smaller one"
         ) from None
-    quartiles = [np.quantile(found, (0.25, 0.75)) for found in runs]
-    return [(float(low), float(high - low)) for low, high in quartiles]
+    return [timing(found, load) for found in runs]
 
 
-def _rounds(
-    networks: Sequence[Architecture],
-    setting: Setting,
-    seconds: float,
-    say: Callable[[str], None],
-) -> list[list[float]]:
-    """Seconds of each network's runs. One is built anew for each turn: they may be large."""
+def trusted(times: Sequence[Timing], *, remedy: str) -> list[float]:
+    """The seconds, for a decision that hangs on them; BusyMachine where one is in doubt.
+
+    remedy  what the user may do about it.
+    """
+    doubts = [time.doubt for time in times if time.doubt]
+    if doubts:
+        raise BusyMachine(f"times: what was measured cannot be trusted ({doubts[0]}); {remedy}")
+    return [time.seconds for time in times]
+
+
+def _turn(network: Architecture, setting: Setting) -> Callable[[], list[Run]]:
+    """Two runs behind one that warms up. The network is built for each turn: it may be large."""
+    from nas.block_times.rounds import run
     from nas.block_times.timing import Subject, images_for
 
-    runs: list[list[float]] = [[] for _ in networks]
-    began, done, rounds = time.perf_counter(), 0, ROUNDS[1]
-    while done < rounds:
-        for index, network in enumerate(networks):
-            subject = Subject(network, setting, images_for(network, setting))
-            subject.whole()  # warms up
-            runs[index] += [subject.whole(), subject.whole()]
-        done += 1
-        if done == 1:
-            each = time.perf_counter() - began
-            rounds = int(np.clip(seconds * len(networks) / each, *ROUNDS))
-            say(f"times: {rounds} rounds of {len(networks)} networks, about "
-                f"{each * (rounds - 1):.0f} s more")  # fmt: skip
-    return runs
+    def turn() -> list[Run]:
+        subject = Subject(network, setting, images_for(network, setting))
+        subject.whole()
+        return [run(subject.whole, setting), run(subject.whole, setting)]
+
+    return turn

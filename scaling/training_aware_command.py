@@ -257,9 +257,10 @@ def _compared(
         recipe=settings["recipe"], say=lambda text: print(text, file=sys.stderr),
     )  # fmt: skip
     rows = {}
-    for (name, network), (seconds, spread) in zip(networks.items(), times, strict=True):
+    for (name, network), timed in zip(networks.items(), times, strict=True):
         rows[name] = {
-            **cost(network)._asdict(), "step_seconds": seconds, "step_spread": spread,
+            **cost(network)._asdict(), "step_seconds": timed.seconds, "step_spread": timed.spread,
+            "step_doubt": timed.doubt,
             "architecture": json.loads(network.to_json()), "stages": ops_of_stages(network),
             **known[name].to_json(),
         }  # fmt: skip
@@ -292,6 +293,12 @@ def _record(folder: Path, settings: Mapping[str, Any], status: str, **outcome: A
     })  # fmt: skip
 
 
+def _step(row: Mapping[str, Any]) -> str:
+    """Seconds of a step with their spread, and a mark where they are in doubt."""
+    seconds, half = short_seconds(row["step_seconds"]), short_seconds(row["step_spread"] / 2)
+    return f"{seconds} ± {half}{'!' if row['step_doubt'] else ''}"
+
+
 def _show(
     folder: Path, rows: Mapping[str, Any], listed: Sequence[Mapping[str, Any]],
     known: Mapping[str, Result], settings: Mapping[str, Any],
@@ -311,11 +318,14 @@ def _show(
         error = "" if math.isnan(result.error) else f" ± {result.error:.2f}"
         shown = "failed" if math.isnan(result.mean) else f"{result.mean:.2f}%{error}"
         table.add_row(
-            name, shown, short_seconds(row["step_seconds"]),
+            name, shown, _step(row),
             f"{row['step_seconds'] / rows[BASE]['step_seconds']:.2f}", f"{row['flops']:,}",
             f"{row['params']:,}", short_seconds(result.seconds),
         )  # fmt: skip
     console.print(table)
+    doubts = [row["step_doubt"] for row in rows.values() if row["step_doubt"]]
+    if doubts:
+        console.print(f"! not to be trusted: {doubts[0]}; --resume measures again")
     console.print("\nwhat each stage of the found network is:")
     for stage in rows[FOUND]["stages"]:
         se = f" se{stage['se']:g}" if stage["se"] else ""

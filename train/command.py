@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from train.recipe import PRESETS, Recipe, change, preset
 from vbs import signals
 from vbs.command import Parser, run_command
 from vbs.folder import empty_folder
+from vbs.load import Load, LoadWatch
 from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> i
         record.write_run(folder, settings, status="running")
         opening(folder, architecture, data, recipe, here)
         here.wait()
-    started = time.monotonic()
+    watch = LoadWatch()
     try:
         result = _result(args, settings, here, folder, (architecture, data, recipe), initial)
     except KeyboardInterrupt:  # before the first step, or a second Ctrl-C
@@ -190,9 +190,9 @@ def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> i
                 record.write_run(folder, settings, status="interrupted")
         raise
     if here.first:
-        seconds = time.monotonic() - started
-        status = write_result(folder, settings, result, data, device=settings["device"])
-        closing(folder, settings, result, status, seconds=seconds)
+        load = watch.load()
+        status = write_result(folder, settings, result, data, device=settings["device"], load=load)
+        closing(folder, settings, result, status, load=load)
     return {"": 0, "interrupted": 130}.get(result.failed, 1)
 
 
@@ -300,7 +300,7 @@ def asked_workers(args: argparse.Namespace) -> int:
 
 
 def write_result(
-    folder: Path, settings: dict[str, Any], result: Result, data: Data, *, device: str
+    folder: Path, settings: dict[str, Any], result: Result, data: Data, *, device: str, load: Load
 ) -> str:
     """How a run ended, in run.json, and its pictures if it is finished; the status."""
     from train import report
@@ -310,6 +310,8 @@ def write_result(
     outcome = {
         "failed": result.failed, "chosen": result.chosen, "steps": result.steps,
         "epochs": len(result.history), "seconds": round(result.seconds, 2),
+        # of this start, over all threads: how far the seconds are other programs' fault
+        "waited_seconds": None if load.waited is None else round(load.waited, 2),
         "test": result.test._asdict() if result.test else None,
         "last": result.history[-1] if result.history else None, "skipped": _skipped(data),
     }  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from train.pseudo_labels import (
 from train.recipe import Recipe
 from train.report import Reporter, closing, opening
 from vbs.folder import circumstances, write_json
+from vbs.load import LoadWatch
 from vbs.text import next_steps
 
 LABELS = "pseudo_labels.safetensors"
@@ -160,7 +160,7 @@ def _student(
     print(f"\nround {number} of {settings['rounds']}: a student; an epoch is one pass over the "
           f"{len(images.data.train):,} labelled images, {settings['ratio']:g} pseudo-labelled "
           "beside each", file=sys.stderr)  # fmt: skip
-    started = time.monotonic()
+    watch = LoadWatch()
     with world(place.device) as here:
         opening(folder, architecture, data, recipe, here)
         with Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.asked) as report:
@@ -168,10 +168,10 @@ def _student(
                 architecture, data, recipe, checkpoint=folder, report=report,
                 device=place.device, workers=place.workers,
             )  # fmt: skip
-    seconds = time.monotonic() - started
-    status = write_result(folder, told, result, data, device=place.device)
+    load = watch.load()
+    status = write_result(folder, told, result, data, device=place.device, load=load)
     if status == "finished":
-        closing(folder, told, result, status, seconds=seconds)
+        closing(folder, told, result, status, load=load)
     return result.failed
 
 

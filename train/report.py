@@ -22,6 +22,7 @@ from train.logs import Progress, TensorBoard, write_curves_csv
 from train.loop import Report, Result
 from train.recipe import Recipe
 from train.state import precision, preparation
+from vbs.load import NOTICED, Load
 from vbs.text import next_steps
 from vbs.units import clock, short
 
@@ -125,7 +126,7 @@ def pictures(
 
 
 def closing(
-    folder: Path, settings: Mapping[str, Any], result: Result, status: str, *, seconds: float
+    folder: Path, settings: Mapping[str, Any], result: Result, status: str, *, load: Load
 ) -> None:
     """The result as a table on stdout, where it is, and what to do next; failures on stderr."""
     console = Console(highlight=False, soft_wrap=True)
@@ -149,8 +150,13 @@ def closing(
     if result.steps and result.history:
         speed = result.history[-1]["images_per_second"]
         console.print(
-            f"{clock(result.seconds)} of training in {clock(seconds)}; "
+            f"{clock(result.seconds)} of training in {clock(load.seconds)}; "
             f"{speed:,.0f} images/s in the last epoch"
+        )
+    if load.waiting > NOTICED:
+        console.print(
+            f"its threads waited for a processor, {load.waiting:.1f} of them at any time: other "
+            "programs slowed it down"
         )
     console.print(f"\nresults: {folder}/ ({', '.join(_present(folder))})")
     console.print(next_steps(next_commands(folder, settings, status)))

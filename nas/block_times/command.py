@@ -32,7 +32,7 @@ from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 from vbs.command import Parser, python_command, run_command
-from vbs.text import next_steps
+from vbs.text import next_steps, shortened
 from vbs.units import parse_seconds, short_seconds
 
 if TYPE_CHECKING:
@@ -138,12 +138,16 @@ def _told(times: Times, path: Path | None) -> str:
     """A line on how far a table can be trusted, and where it is."""
     error = times.checked.get("median_error")
     poor = isinstance(error, int | float) and error > MOST_ERROR
+    doubt = times.checked.get("doubt")
     where = "" if path is None else f"; kept in {path}"
+    if isinstance(doubt, str):
+        where = f" (measured on a busy machine: {shortened(doubt)}){where}"
     again = (
         f" (more than {MOST_ERROR:.0%}: measure again while the machine does nothing else, by "
         "python -m nas.block_times)"
     )
-    return f"block times: {'warning: ' * poor}{times.kind}: {accuracy(times)}{again * poor}{where}"
+    warning = "warning: " * (poor or isinstance(doubt, str))
+    return f"block times: {warning}{times.kind}: {accuracy(times)}{again * poor}{where}"
 
 
 def accuracy(times: Times) -> str:

@@ -2,10 +2,10 @@
 
 A few networks that hold every block (`nas.block_times.cover`) are run in turn, and whole random
 networks among them, in rounds of changing order: what else the machine does meanwhile falls on
-all alike. What is kept of a block, or a network, is the lower quartile of all its runs: the median
-on an idle machine, and closer to it than the median where other programs slow down the half of
-them. From some of the whole networks comes the line from sums of blocks to networks, where it is
-better than the plain sum; the others, which nothing was fitted to, say how good predictions are.
+all alike (`nas.block_times.rounds`). What is kept of a block, or a network, is the lower quartile
+of its undisturbed runs. From some of the whole networks comes the line from sums of blocks to
+networks, where it is better than the plain sum; the others, which nothing was fitted to, say how
+good predictions are.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 from nas.block_times.cover import cover
+from nas.block_times.rounds import TYPICAL, Run, chosen, contention, in_rounds, run
 from nas.block_times.table import Times, block_name, decoded
 from nas.block_times.timing import Parts, Setting, Subject, images_for, ready
 from search_spaces.architecture import Architecture, Block
@@ -29,11 +31,11 @@ from search_spaces.cost import blocks_cost, layers_of
 from search_spaces.space import SearchSpace
 from vbs.failures import is_out_of_memory
 from vbs.folder import circumstances
+from vbs.load import Load
 
 SECONDS = 60.0  # of measuring, where that gives rounds enough
 ROUNDS = (3, 40)  # least and most of them, whatever they take
 PASSES = {"latency": 2, "step_time": 1}  # timed, behind one that warms up, in a network's turn
-TYPICAL = 0.25  # the quantile that is kept
 CALIBRATION, TESTS = 8, 12  # whole networks
 KEPT = 3 * 10**8  # numbers in memory between rounds, 1.2 GB
 
@@ -91,7 +93,7 @@ def measure(
     started = time.perf_counter()
     try:
         with ready(setting):
-            parts, whole = _run(
+            parts, whole, load = _run(
                 networks, len(covering), setting, seconds=seconds, rounds=rounds, rng=rng, say=say
             )
     except (RuntimeError, MemoryError, OSError) as error:
@@ -100,7 +102,12 @@ def measure(
         raise ValueError(
             f"block times: memory ran out with a batch of {setting.batch}; use a smaller one"
         ) from None
-    times = _table(networks, parts, whole, calibration, setting)
+    times = _table(networks, [chosen(found) for found in parts],
+                   np.array([np.quantile(chosen(found), TYPICAL) for found in whole]),
+                   calibration, setting)  # fmt: skip
+    doubts = [contention(found, load) for found in (*parts, *whole)]
+    busy = {"load": str(load)} | ({"doubt": next(filter(None, doubts))} if any(doubts) else {})
+    times = replace(times, checked={**times.checked, **busy})
     about = {"space": space.name, "seconds": round(time.perf_counter() - started, 1)}
     return replace(times, settings={**times.settings, **about})
 
@@ -150,32 +157,29 @@ def machine(setting: Setting) -> str:
 def _run(
     networks: list[Architecture], covering: int, setting: Setting, *, seconds: float,
     rounds: int | None, rng: np.random.Generator, say: Say,
-) -> tuple[list[list[Parts]], np.ndarray]:  # fmt: skip
-    """The parts of each run of the first `covering` networks, and seconds of the whole others."""
+) -> tuple[list[list[Run]], list[list[Run]], Load]:  # fmt: skip
+    """The parts of each run of the first `covering` networks, the seconds of the whole others, and
+    the load of the machine meanwhile."""
     bench = Bench(networks, setting)
-    parts: list[list[Parts]] = [[] for _ in range(covering)]
-    whole: list[list[float]] = [[] for _ in networks[covering:]]
 
-    def turn(index: int) -> None:
+    def turn(index: int) -> list[Run]:
         subject = bench.subject(index)
         task: Callable[[], Any] = subject.parts if index < covering else subject.whole
-        found = [task() for _ in range(1 + PASSES[setting.kind])][1:]
-        (parts[index] if index < covering else whole[index - covering]).extend(found)
+        task()  # warms up
+        return [run(task, setting) for _ in range(PASSES[setting.kind])]
 
     say(
         f"block times: measuring the {setting.kind} of every block, in {covering} networks that "
         f"hold them all; the first round tells how long it takes"
     )
-    started = time.perf_counter()
-    for index in rng.permutation(len(networks)):
-        turn(int(index))
-    one = time.perf_counter() - started
-    rounds = int(np.clip(seconds / one, *ROUNDS)) if rounds is None else rounds
-    say(f"block times: {rounds} rounds, about {(rounds - 1) * one:.0f} s more")
-    for _ in range(rounds - 1):
-        for index in rng.permutation(len(networks)):
-            turn(int(index))
-    return parts, np.array([np.quantile(found, TYPICAL) for found in whole])
+    runs, load = in_rounds(
+        [partial(turn, index) for index in range(len(networks))],
+        seconds=seconds, limits=ROUNDS, rounds=rounds, rng=rng,
+        announce=lambda rounds, left: say(
+            f"block times: {rounds} rounds, about {left:.0f} s more"
+        ),
+    )  # fmt: skip
+    return runs[:covering], runs[covering:], load
 
 
 def _blocks(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from train.recipe import Recipe
+from vbs.load import LoadWatch
 
 if TYPE_CHECKING:
     from train.data import Data
@@ -257,7 +259,8 @@ def image_seconds(
 ) -> float:
     """Seconds that a training image takes here, from a few steps on images of noise.
 
-    NaN where the network cannot be trained.
+    As on a machine that does nothing else, as far as that can be told; a busy one gets a line on
+    stderr. NaN where the network cannot be trained.
     """
     import torch
 
@@ -272,7 +275,7 @@ def image_seconds(
         def step(self, step: int, steps: int, loss: float | None) -> None:
             if where.type == "cuda":
                 torch.cuda.synchronize(where)
-            times.append(time.perf_counter())
+            times.append(clock())
 
     where, before = pick_device(device), torch.get_num_threads()
     # the time of an image hardly depends on the batch on a CPU
@@ -285,12 +288,22 @@ def image_seconds(
     data = Data("noise", names, split, None, None, {}, ())
     short = replace(recipe, epochs=1, warmup_epochs=0.0, minival=0.0, batch=batch, device_batch=0)
     torch.set_num_threads(threads or before)
+    # one thread's own processor time does not count other programs' turns
+    alone = where.type == "cpu" and torch.get_num_threads() == 1
+    clock, watch = time.thread_time if alone else time.perf_counter, LoadWatch()
     try:
         train(architecture, data, short, device=device, report=Watch(), test=False)
     finally:
         torch.set_num_threads(before)
+    if (load := watch.load()).crowds(torch.get_num_threads()) and str(load):
+        _once(f"times: {load} while a training was timed; trainings may take longer than estimated")
     gaps = np.diff(times[2:])
-    return float(np.median(gaps)) / batch if len(gaps) else float("nan")
+    return float(np.quantile(gaps, 0.25)) / batch if len(gaps) else float("nan")
+
+
+@functools.cache
+def _once(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def load_proxy(

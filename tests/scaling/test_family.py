@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from nas.block_times.rounds import Timing
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import family, published_top1
 from scaling.family_command import phis_of, run
@@ -142,7 +143,8 @@ def test_times_are_measured(tmp_path: Path) -> None:
     base.write_text(dataclasses.replace(zoo("efficientnet_b0"), resolution=32).to_json())
     small = ["--base", str(base), "--phi", "0"]
     out = tmp_path / "family"
-    assert run([*small, "--measure", "step_time", "--measure-batch", "2", "--out", str(out)]) == 0
+    how = ["--measure", "step_time", "--measure-batch", "2", "--measure-threads", "1"]
+    assert run([*small, *how, "--out", str(out)]) == 0
     (member,) = json.loads((out / "family.json").read_text())["members"]
     assert 0 < member["measured_step_time"]["seconds"] < 10
     assert 0.3 < member["measured_step_time"]["growth"] < 3  # of the base itself
@@ -151,9 +153,9 @@ def test_times_are_measured(tmp_path: Path) -> None:
 def test_a_family_grows_in_measured_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(networks: list[Architecture], **how: Any) -> list[tuple[float, float]]:
+    def measured(networks: list[Architecture], **how: Any) -> list[Timing]:
         assert (how["kind"], how["batch"]) == ("latency", 8)
-        return [(1e-9 * cost(network).flops ** 0.9, 0.0) for network in networks]
+        return [Timing(1e-9 * cost(network).flops ** 0.9, 0.0, "") for network in networks]
 
     monkeypatch.setattr("scaling.measured_times.measured", measured)
     out = tmp_path / "family"
