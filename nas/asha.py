@@ -18,9 +18,10 @@ class Asha:
     A rung is a number of steps: `first`, first * factor, ... below the full number. There is no
     memory but what was recorded: rungs are rebuilt by recording old curves again.
 
-    Nothing is stopped at a rung which fewer than `1 / factor` have passed with an accuracy above
-    chance: the order of guesses is noise, and who has spent the time until there is as likely as
-    the next one to be good.
+    Nothing is stopped at a rung where even the best `1 / factor` do not all have an accuracy above
+    chance: the order of guesses is noise. Replayed over experiments/results/cifar10_curves.json on
+    72 images with two epochs at chance, 24 networks so end at 64.6% instead of 64.0 in 1.75 times
+    the seconds; in equal seconds, with 42 networks, stopping ends at 64.4.
     """
 
     steps: int

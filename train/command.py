@@ -17,6 +17,7 @@ from search_spaces.scale import for_small_images, scale
 from search_spaces.show import load as load_network
 from train import record
 from train.recipe import PRESETS, Recipe, change, preset
+from train.scored import scored_images
 from vbs import signals
 from vbs.command import Parser, run_command
 from vbs.folder import empty_folder
@@ -192,7 +193,7 @@ def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> i
     if here.first:
         load = watch.load()
         status = write_result(folder, settings, result, data, device=settings["device"], load=load)
-        closing(folder, settings, result, status, load=load)
+        closing(folder, settings, result, status, load=load, data=data)
     return {"": 0, "interrupted": 130}.get(result.failed, 1)
 
 
@@ -314,6 +315,7 @@ def write_result(
         "waited_seconds": None if load.waited is None else round(load.waited, 2),
         "test": result.test._asdict() if result.test else None,
         "last": result.history[-1] if result.history else None, "skipped": _skipped(data),
+        "images": scored_images(data),
     }  # fmt: skip
     record.write_run(folder, settings, status=status, **outcome)
     if status == "finished":

@@ -34,6 +34,7 @@ from train.pseudo_labels import (
 )
 from train.recipe import Recipe
 from train.report import Reporter, closing, opening
+from train.scored import with_error
 from vbs.folder import circumstances, write_json
 from vbs.load import LoadWatch
 from vbs.text import next_steps
@@ -171,7 +172,7 @@ def _student(
     load = watch.load()
     status = write_result(folder, told, result, data, device=place.device, load=load)
     if status == "finished":
-        closing(folder, told, result, status, load=load)
+        closing(folder, told, result, status, load=load, data=data)
     return result.failed
 
 
@@ -205,10 +206,14 @@ def _is_finished(folder: Path, digest: str) -> bool:
 
 
 def _scores(known: dict[str, Any]) -> dict[str, Any]:
-    """Minival and test top-1 of a run in percent, None where it has none."""
+    """Minival and test top-1 of a run in percent, None where it has none; and on how many images
+    they were read (earlier versions did not record that)."""
     outcome = known["outcome"]
-    test = outcome.get("test") or {}
-    return {"minival": (outcome.get("chosen") or {}).get("top1"), "test": test.get("top1")}
+    test, images = outcome.get("test") or {}, outcome.get("images") or {}
+    return {
+        "minival": (outcome.get("chosen") or {}).get("top1"), "test": test.get("top1"),
+        "images": {name: images.get(name) for name in ("minival", "test")},
+    }  # fmt: skip
 
 
 def write_record(
@@ -232,10 +237,12 @@ def _close(place: Place, rows: list[dict[str, Any]], settings: dict[str, Any]) -
     for row in rows:
         kept = row.get("kept")
         table.add_row(
-            row["name"], _percent(row["minival"]), _percent(row["test"]),
+            row["name"],
+            *(with_error(row[name], row["images"][name]) for name in ("minival", "test")),
             f"{min(kept):,} to {max(kept):,}" if kept else "", _percent(row.get("agreement")),
         )  # fmt: skip
     console.print(table)
+    console.print("±: one standard deviation, of the number of images; another seed is extra")
     console.print("agreement: unlabelled images that student and its teacher put in one class")
     last = rows[-1]["run"]
     again = ["--teacher", last, "--student", settings["network"]]

@@ -21,6 +21,9 @@ from rich.table import Table
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import ray_steps
+from train.scored import error_of, with_error
+from vbs.accuracy import lead_of, pooled_deviation
+from vbs.noise import doubt_of
 from vbs.progress import EVERY, Pulse, seconds_left, timing
 from vbs.text import next_steps
 from vbs.units import clock, short
@@ -31,7 +34,7 @@ LOOK = 2.0  # seconds between two looks at the steps of trials, where a live tab
 STATUSES = ("running", "waiting", "finished", "stopped", "failed", "lost")
 COLUMNS = (
     "name", "network", "seed", "status", "epochs", "minival_top1", "test_top1", "seconds",
-    "flops", "params", "reason", "folder",
+    "flops", "params", "reason", "folder", "minival_error", "test_error",
 )  # fmt: skip
 
 
@@ -185,21 +188,29 @@ def percent(value: float | None) -> str:
 
 
 def outcome(
-    trial: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ended: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """A trial's row of the results, from its learning curve and its run.json (None: absent)."""
+    trial: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ended: Mapping[str, Any] | None,
+    images: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    """A trial's row of the results, from its learning curve and its run.json (None: absent).
+
+    images  how many images its accuracies were read on, see `train.scored.scored_images`: the
+            errors are binomial, what another seed would change comes on top.
+    """
     tops = [row[name] for row in rows for name in ("val_top1", "ema_top1")
             if row.get(name) is not None]  # fmt: skip
     result = (ended or {}).get("outcome", {})
     costs = cost(Architecture.from_dict(trial["architecture"]))
     status = ended["status"] if ended else "running" if rows else "waiting"
+    top1 = {"minival": max(tops, default=None), "test": (result.get("test") or {}).get("top1")}
+    errors = {name: error_of(value, images.get(name)) for name, value in top1.items()}
     return {
         "name": trial["name"], "network": trial["network"], "seed": trial["recipe"]["seed"],
-        "status": status, "epochs": len(rows), "minival_top1": max(tops, default=None),
-        "test_top1": (result.get("test") or {}).get("top1"),
+        "status": status, "epochs": len(rows), "minival_top1": top1["minival"],
+        "test_top1": top1["test"],
         "seconds": rows[-1]["seconds"] if rows else 0.0, "flops": costs.flops,
         "params": costs.params, "reason": result.get("failed") or "",
         "folder": f"trials/{trial['name']}",
+        "minival_error": errors["minival"], "test_error": errors["test"],
     }  # fmt: skip
 
 
@@ -221,7 +232,34 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def closing(place: str, rows: Sequence[Mapping[str, Any]], *, status: str) -> None:
+def certainty(rows: Sequence[Mapping[str, Any]], images: Mapping[str, Any]) -> list[str]:
+    """How sure the ranking is, in lines: the lead of the best network among those trained to the
+    end, and the doubt about all that trained (`vbs.noise`)."""
+    count, chance, lines = images.get("minival"), images.get("chance"), []
+    count = count if isinstance(count, int) else 0
+    known = [row for row in rows if row["minival_top1"] is not None]
+    ended: dict[str, list[float]] = {}
+    for row in known:
+        if row["status"] == "finished":
+            ended.setdefault(row["name"].rpartition("-s")[0], []).append(row["minival_top1"])
+    if count and len(ended) > 1:
+        lines.append(f"{lead_of(list(ended.values()), count)} (minival, paired error)")
+    doubt = doubt_of(
+        [row["minival_top1"] for row in known], images=count,
+        chance=chance if isinstance(chance, float) else math.nan,
+        deviation=pooled_deviation([*ended.values()]),
+    )  # fmt: skip
+    if doubt is not None:
+        lines.append(
+            f"warning: {doubt.text}; what may help: longer trainings (--set epochs=N), more "
+            "images, a larger minival (--set minival=0.2), another --recipe"
+        )
+    return lines
+
+
+def closing(
+    place: str, rows: Sequence[Mapping[str, Any]], *, status: str, images: Mapping[str, Any]
+) -> None:
     """The final table on stdout, and what to do next as commands that can be pasted."""
     width = None if sys.stdout.isatty() else 200  # a pipe has no width to keep to
     console = Console(highlight=False, soft_wrap=True, width=width)
@@ -233,7 +271,7 @@ def closing(place: str, rows: Sequence[Mapping[str, Any]], *, status: str) -> No
     for row in rows[:40]:
         table.add_row(
             row["name"], called(row["network"]), row["status"], str(row["epochs"]),
-            percent(row["minival_top1"]), percent(row["test_top1"]),
+            *(with_error(row[f"{name}_top1"], images.get(name)) for name in ("minival", "test")),
             short(row["flops"]), f"{row['params']:,}", clock(row["seconds"]),
         )  # fmt: skip
     console.print(table)
@@ -241,6 +279,8 @@ def closing(place: str, rows: Sequence[Mapping[str, Any]], *, status: str) -> No
         console.print(f"and {len(rows) - 40} more in results.csv")
     counts = Counter(row["status"] for row in rows)
     summary = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
+    for line in certainty(rows, images):
+        console.print(line, markup=False)
     console.print(f"\n{summary}\nresults: {place} (results.json, results.csv, trials/)")
     if steps := next_steps(next_commands(place, rows, status)):
         console.print(steps, markup=False)

@@ -24,6 +24,7 @@ from train.ray_kept import HOW, asked_or_none, settings_of
 from train.ray_owner import owned
 from train.ray_store import Store, opened
 from train.recipe import PRESETS
+from train.scored import scored_images
 from vbs.command import Parser, run_command
 from vbs.folder import empty_folder
 
@@ -193,6 +194,7 @@ def _train(
     settings["how"] = {name: getattr(args, name) for name in HOW}
     left = _left(store, settings)
     shared = _shared(args, settings, store, images, resources)
+    settings["images"] = scored_images(data)
     _write(store, settings, "running")
     _opening(settings, store, data, shared, left)
     status = "finished"
@@ -300,12 +302,12 @@ def _close(store: Store, settings: dict[str, Any], status: str) -> int:
         name = trial["name"]
         # one that was lost has a record, but no ending
         ended = ending(store, name) or store.read(f"{folder_of(name)}/run.json")
-        rows.append(outcome(trial, learned(store, name), ended))
+        rows.append(outcome(trial, learned(store, name), ended, settings.get("images") or {}))
     rows = ranked(rows)
     _write(store, settings, status)
     store.write("results.json", record.finite({"status": status, "trials": rows}))
     store.put("results.csv", lambda path: write_csv(path, rows))
-    closing(store.place, rows, status=status)
+    closing(store.place, rows, status=status, images=settings.get("images") or {})
     if status == "interrupted":
         return 130
     return 0 if any(row["status"] == "finished" for row in rows) else 1

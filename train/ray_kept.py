@@ -79,6 +79,7 @@ def _checked(out: str, known: Mapping[str, Any]) -> dict[str, Any]:
     try:
         _check_kinds(settings, KINDS)
         _check_kinds(settings["how"], HOW_KINDS)
+        _check_kinds({"images": {}, **settings}, {"images": dict})  # earlier versions have none
         if settings["scheduler"] not in ("asha", "fifo"):
             raise ValueError(f"scheduler: {settings['scheduler']!r}")
         if settings["workers"] < 1 or settings["grace"] < 1 or not settings["factor"] > 1:

@@ -21,6 +21,7 @@ from train.evaluate import confusion_counts, predict
 from train.logs import Progress, TensorBoard, write_curves_csv
 from train.loop import Report, Result
 from train.recipe import Recipe
+from train.scored import scored_images, with_error
 from train.state import precision, preparation
 from vbs.load import NOTICED, Load
 from vbs.text import next_steps
@@ -126,9 +127,14 @@ def pictures(
 
 
 def closing(
-    folder: Path, settings: Mapping[str, Any], result: Result, status: str, *, load: Load
-) -> None:
-    """The result as a table on stdout, where it is, and what to do next; failures on stderr."""
+    folder: Path, settings: Mapping[str, Any], result: Result, status: str, *, load: Load,
+    data: Data,
+) -> None:  # fmt: skip
+    """The result as a table on stdout, where it is, and what to do next; failures on stderr.
+
+    Each top-1 has the binomial error of the images that it was read on.
+    """
+    images = scored_images(data)
     console = Console(highlight=False, soft_wrap=True)
     if result.failed:
         print(f"train.run: {result.failed}", file=sys.stderr)
@@ -139,11 +145,13 @@ def closing(
         row = result.history[result.chosen["epoch"] - 1]
         kind = "ema" if result.chosen["weights"] == "ema" else "val"
         scores = [row[f"{kind}_{name}"] for name in ("top1", "top5", "loss")]
-        table.add_row("minival", *_shown(scores))
+        table.add_row("minival", *_shown(scores, images["minival"]))
     if result.test is not None:
-        table.add_row("test", *_shown([result.test.top1, result.test.top5, result.test.loss]))
+        scores = [result.test.top1, result.test.top5, result.test.loss]
+        table.add_row("test", *_shown(scores, images["test"]))
     if table.row_count:
         console.print(table)
+        console.print("±: one standard deviation, of the number of images; another seed is extra")
     if result.chosen:
         kind = "their moving average" if result.chosen["weights"] == "ema" else "as trained"
         console.print(f"weights of epoch {result.chosen['epoch']}, {kind}")
@@ -181,9 +189,9 @@ def _command(words: Sequence[str]) -> str:
     return shlex.join([sys.executable, "-m", *words])
 
 
-def _shown(scores: Sequence[float]) -> list[str]:
+def _shown(scores: Sequence[float], images: int | None) -> list[str]:
     top1, top5, loss = scores
-    return [f"{top1:.2f}%", f"{top5:.2f}%", f"{loss:.4f}"]
+    return [with_error(top1, images), f"{top5:.2f}%", f"{loss:.4f}"]
 
 
 def _present(folder: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,9 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
     assert record["settings"]["recipe"]["epochs"] == 2
     assert record["settings"]["recipe"]["resolution"] == 16
     assert record["outcome"]["test"]["top1"] >= 0
+    images = record["outcome"]["images"]
+    assert (images["minival"], images["test"]) == (12, 18)
+    assert len(re.findall(r"\d% ± \d", told.out)) == 2  # the errors of so few images
     assert record["versions"]["torch"]
     rows = list(csv.DictReader((out / "curves.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
