@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,17 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas import catalog, history_file, record
 from nas.doubts import Watch
+from nas.endings import nothing
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import Objective
 from nas.search import check_limits
 from nas.settings import measured_costs, objective_of
-from nas.stopped import LostCluster, StudyLost, TooManyFailures
+from nas.stopped import TooManyFailures
 from nas.strategies.base import Strategy
 from search_spaces.catalog import one_of
 from search_spaces.space import SearchSpace
 from vbs import signals
 from vbs.command import FAILED, INTERRUPTED
+from vbs.failures import InfrastructureError, infrastructure_error
 
 if TYPE_CHECKING:
     from nas.block_times.table import Times
@@ -94,29 +98,27 @@ def keep_times(folder: Path, tables: Mapping[str, Times]) -> None:
 def conduct(
     folder: Path, settings: dict[str, Any], history: History, evaluator: Evaluator,
     loop: Callable[[Callable[[History], None]], str], *, started: float, total: int,
+    each: float = math.nan,
 ) -> int:  # fmt: skip
     """Run a loop that extends the history, write and show what it found; the exit code.
 
     loop   called with what it is to call after every extension; returns how it ended.
     total  evaluations that are to come, repeats included.
+    each   seconds that one evaluation is expected to take, NaN where unknown.
     """
     from nas import report
 
     watch = Watch(evaluator)
     status, reason = _looped(folder, settings, history, loop, total, started, watch)
+    reason = reason or nothing(history, status, max_time=settings.get("max_time"), each=each)
     found = bool(history.full.any())
     with signals.deferred():
-        if len(history):
-            history_file.write_history(folder, history)
-        if found:
-            report.write(folder, settings, history, evaluator)
-        elif not reason:
-            reason = nothing(history)
         seconds = time.perf_counter() - started
-        record.write_search(
-            folder, settings, status=status, reason=reason, evaluated=len(history),
-            failed=int((history.error != "").sum()), seconds=round(seconds, 2),
-        )  # fmt: skip
+        try:
+            _write(folder, settings, history, evaluator, (status, reason), seconds)
+        except OSError as error:  # what was evaluated before is in the study, if there is one
+            status = "failed"
+            reason = "; ".join(filter(None, (reason, str(infrastructure_error(error)))))
         if found:
             report.show(folder, settings, history, evaluator, status=status, seconds=seconds)
         if reason:
@@ -124,13 +126,21 @@ def conduct(
     return {"interrupted": INTERRUPTED, "failed": FAILED}.get(status, 0 if found else FAILED)
 
 
-def nothing(history: History) -> str:
-    """Why there is no result, in a line."""
-    try:
-        history.best()
-    except ValueError as error:
-        return str(error)
-    return ""
+def _write(
+    folder: Path, settings: dict[str, Any], history: History, evaluator: Evaluator,
+    ending: tuple[str, str], seconds: float,
+) -> None:  # fmt: skip
+    """All files of the results; `ending` is the status and its reason."""
+    from nas import report
+
+    if len(history):
+        history_file.write_history(folder, history)
+    if history.full.any():
+        report.write(folder, settings, history, evaluator)
+    record.write_search(
+        folder, settings, status=ending[0], reason=ending[1], evaluated=len(history),
+        failed=int((history.error != "").sum()), seconds=round(seconds, 2),
+    )  # fmt: skip
 
 
 def _looped(
@@ -164,9 +174,12 @@ def _looped(
                 record.write_search(folder, settings, status="interrupted")
                 raise
             return "interrupted", ""
-        except (StudyLost, LostCluster, TooManyFailures) as error:
+        except TooManyFailures as error:
             return "failed", str(error)
-        except (ValueError, OSError) as error:  # of a worker that cannot be set up, say
+        except (InfrastructureError, OSError) as error:
+            place = shlex.quote(str(folder))
+            return "failed", f"{infrastructure_error(error)}; --resume --out {place} continues"
+        except ValueError as error:  # of a worker that cannot be set up, say
             if not len(history):
                 record.write_search(folder, settings, status="failed", reason=str(error))
                 raise

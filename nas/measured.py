@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from train.parser import check_device
 from train.recipe import Recipe, change, preset
 from train.survey import Survey, survey
 from vbs.accuracy import chance_limit
+from vbs.failures import recorded_infrastructure
 from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
@@ -294,17 +296,27 @@ def run_by_measurement(
     keep_times(folder, search.tables)
     record.write_search(folder, settings, status="running", **(known or {}))
     with study or _study(search, f"sqlite:///{file}", resume=False) as study:
-        study.sync(search.history)
-        if known and len(search.history) < known.get("evaluated", 0):
+        if known and study.known < known.get("evaluated", 0):
             raise ValueError(f"resume: {study.place} is not the study of the search in {folder}")
-        opening(folder, search, study.place)
+        if known:
+            retry(study)
+        study.sync(search.history)
+        each = opening(folder, search, study.place)
         plan = search.plan
         return conduct(
             folder, settings, search.history, search.measuring.described,
             functools.partial(_loop, search, folder, study),
             started=started - (known or {}).get("seconds", 0.0),
-            total=plan.budget + plan.finalists * (plan.repeats - 1),
+            total=plan.budget + plan.finalists * (plan.repeats - 1), each=each,
         )  # fmt: skip
+
+
+def retry(study: Study) -> None:
+    """Let evaluations be done again that earlier versions recorded as failures of their networks,
+    though a full disk, say, had ended them. To be called before the first `sync`."""
+    if count := study.retry_failed(recorded_infrastructure):
+        print(f"{count} evaluations that failed by no fault of their networks are done again",
+              file=sys.stderr)  # fmt: skip
 
 
 def prepared(settings: dict[str, Any], kept: Path | None) -> Search:

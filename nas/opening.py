@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from nas.measured import Measuring, Search
 
 
-def opening(folder: Path, search: Search, study: str) -> None:
-    """Say what the search will do, how long that takes, and where results and `study` are."""
+def opening(folder: Path, search: Search, study: str) -> float:
+    """Say what the search will do, how long that takes, and where results and `study` are.
+
+    Seconds of one training here; NaN where they are not known.
+    """
     measuring, history, plan = search.measuring, search.history, search.plan
     space, objective, data = history.space, history.objective, measuring.data
     share = feasible_share(space, objective, np.random.default_rng(0))
@@ -35,9 +38,10 @@ def opening(folder: Path, search: Search, study: str) -> None:
         print(f"each of {plan.budget} networks: {measuring.steps} epochs of {count:,} images by "
               f"recipe {measuring.recipe.name}, scored on {data.minival:,} held out",
               file=sys.stderr)  # fmt: skip
-    _print_times(search)
+    each = _print_times(search)
     print(f"results go to {folder}/, every evaluation at once to {study}",
           file=sys.stderr, flush=True)  # fmt: skip
+    return each
 
 
 def _limit(name: str, largest: float) -> str:
@@ -45,7 +49,8 @@ def _limit(name: str, largest: float) -> str:
     return f"{name} {short_seconds(largest) if seconds else short(largest)}"
 
 
-def _print_times(search: Search) -> None:
+def _print_times(search: Search) -> float:
+    """Say how long the search takes; seconds of one training, NaN where not known."""
     settings, measuring, plan = search.settings, search.measuring, search.plan
     places = search.places
     workers = places.workers
@@ -54,17 +59,17 @@ def _print_times(search: Search) -> None:
     if settings["address"] is not None:
         print(f"{workers} networks at once on the cluster at {settings['address']}",
               file=sys.stderr)  # fmt: skip
-        return
+        return math.nan
     if measuring.kind is not Proxy:
         print(f"{workers} networks at once", file=sys.stderr)
-        return
+        return math.nan
     each = expected_seconds(
         measuring, search.history, device=settings["device"], threads=max(1, int(places.cpus))
     )
     if math.isnan(each):
         print(f"{workers} networks at once; a network of median FLOPs could not be timed",
               file=sys.stderr)  # fmt: skip
-        return
+        return math.nan
     begun = plan.budget * expected_share(plan.asha, measuring.steps)
     repeats = plan.finalists * (plan.repeats - 1)
     first = begun * each / workers
@@ -75,6 +80,7 @@ def _print_times(search: Search) -> None:
     print(f"about {each:.0f} s a training (a network of median FLOPs was timed), {workers} at "
           f"once: about {minutes(total)} in all{stopped}, {repeats} further trainings of the "
           f"{plan.finalists} best included", file=sys.stderr)  # fmt: skip
+    return each
 
 
 def expected_share(asha: Asha | None, steps: int) -> float:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from vbs.command import Failure
+from vbs.failures import Failure, InfrastructureError
 
 
-class StudyLost(Failure):
+class StudyLost(InfrastructureError):
     """The database of the study does not answer, or takes nothing any more."""
 
 
-class LostCluster(Failure):
+class LostCluster(InfrastructureError):
     """No worker is left, or the cluster does not answer any more."""
 
 

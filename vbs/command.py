@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from vbs import signals
 from vbs.children import end_with_parent
+from vbs.failures import Failure, is_infrastructure, is_out_of_memory, reason_of
 from vbs.text import printable
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
@@ -20,10 +21,6 @@ OF_A_PATH = frozenset((
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EACCES,
     errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP,
 ))  # fmt: skip
-
-
-class Failure(RuntimeError):
-    """A failure that is not the user's mistake: reported in one line, exit code 1."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,8 +37,8 @@ def run_command(
 
     Codes: what `action` returns; 2 for a user's mistake (ValueError, or a path that does not
     exist or is not allowed); 1 for a failure of the machine (`Failure`, and any other OSError:
-    a full disk, a lost storage); 130 for Ctrl-C, SIGTERM and SIGHUP, which raise
-    KeyboardInterrupt. A process that another command started ends soon after that one.
+    a full disk, a lost storage; memory that ran out); 130 for Ctrl-C, SIGTERM and SIGHUP, which
+    raise KeyboardInterrupt. A process that another command started ends soon after that one.
 
     interrupted  the line for the last case, or a function that returns it.
     """
@@ -60,6 +57,10 @@ def run_command(
             with signals.deferred():
                 text = interrupted if isinstance(interrupted, str) else interrupted()
                 return _report(program, text, INTERRUPTED)
+        except Exception as error:
+            if not (is_out_of_memory(error) or is_infrastructure(error)):
+                raise
+            return _report(program, reason_of(error), FAILED)
 
 
 def run_program(

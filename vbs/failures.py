@@ -48,7 +48,11 @@ RECORDED = re.compile(
 STORAGE = ("sqlite3", "sqlalchemy", "psycopg", "pyarrow", "fsspec", "zipfile", "ray")
 
 
-class InfrastructureError(RuntimeError):
+class Failure(RuntimeError):
+    """A failure that is not the user's mistake: reported in one line, exit code 1."""
+
+
+class InfrastructureError(Failure):
     """What the evaluated network did not cause, such as a full disk or lost storage.
 
     The text is one line, with the path where there is one. Commands end with exit code 1.

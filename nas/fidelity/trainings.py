@@ -27,7 +27,7 @@ from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from train.recipe import Recipe
-from vbs.command import Failure
+from vbs.failures import Failure
 
 
 class LostWorker(Failure):

@@ -15,7 +15,7 @@ import json
 import math
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +27,7 @@ from nas.objective import Objective
 from nas.storage.cache import network_key, plain
 from nas.storage.database import Database, StudyLost
 from nas.storage.drivers import Pulse, forget_drivers, gone_drivers, leave, new_driver, put_beat
+from nas.storage.lost import end_lost, failed, hand_over
 from nas.storage.optuna_tables import (
     count_trials,
     end_trial,
@@ -42,7 +43,6 @@ from nas.storage.optuna_tables import (
 )
 from nas.storage.study_settings import OBJECTIVE, SPACE, check_settings, described
 from nas.storage.trials import (
-    LOST,
     ORDER,
     Evaluation,
     Trial,
@@ -145,14 +145,23 @@ class Study:
         self.close()
 
     def close(self) -> None:
-        """Leave: what this driver has still running is for others to take over, at once."""
+        """Leave: trials of this driver that still run end as failed with the reason "interrupted".
+
+        They are no part of the history: the next driver, or another one at once, evaluates them.
+        """
         leave(self.driver)
         if self._pulse is not None:
             self._pulse.stop()
         with contextlib.suppress(StudyLost):  # then others elsewhere will miss it after the grace
-            mine = {self.driver}
-            self._database.write(lambda c: forget_drivers(c, self._study, mine), patient=False)
+            self._database.write(self._leave, patient=False)
         self._database.close()
+
+    def _leave(self, connection: Connection) -> None:
+        self._lock(connection)
+        # others may have been taken over by another driver
+        running = [t for t in self._own.values() if state_of(connection, t.id) == "RUNNING"]
+        end_lost(connection, running, self.driver, "interrupted")
+        forget_drivers(connection, self._study, {self.driver})
 
     @property
     def place(self) -> str:
@@ -163,6 +172,11 @@ class Study:
     def started(self) -> int:
         """Networks claimed so far by anybody; what was lost with its driver will be again."""
         return sum(seed == 0 for _, seed in [*self._trials.taken, *self._trials.lost])
+
+    @property
+    def known(self) -> int:
+        """Evaluations that were ever claimed by anybody, those that were lost among them."""
+        return len(self._trials.first)
 
     @property
     def is_exploring(self) -> bool:
@@ -341,25 +355,22 @@ class Study:
             for key, seed in (trial.evaluation for trial in lost)
         ]
 
-    def retry_failed(self) -> int:
-        """Let evaluations that failed be done again, as if they were `abandoned`; how many.
-
-        To be called before the first `sync`: they are no part of the history then.
+    def retry_failed(self, which: Callable[[str], bool] = bool) -> int:
+        """Let evaluations that failed be done again, as if they were `abandoned`; how many: those
+        whose reason `which` accepts. To be called before the first `sync`: they are no part of
+        the history then.
         """
-        count = self._database.write(self._forget_failures)
+        count = self._database.write(lambda c: self._forget_failures(c, which))
         self._trials = Trials(self._study, self._space)
         self._database.read(self._trials.read)
         return count
 
-    def _forget_failures(self, connection: Connection) -> int:
+    def _forget_failures(self, connection: Connection, which: Callable[[str], bool]) -> int:
         self._lock(connection)
         self._trials.read(connection)
-        failed = [(row.genotype.tobytes(), row.seed) for row in self._trials.ended
-                  if row.answer.error]  # fmt: skip
-        for evaluation in failed:
-            trial = self._trials.taken[evaluation]
-            put_attributes(connection, tables().attributes, trial.id, {LOST: self.driver})
-        return len(failed)
+        again = failed(self._trials, which)
+        hand_over(connection, again, self.driver)
+        return len(again)
 
     def _to_hand(self) -> list[Trial]:
         """What this driver has taken over, and was not told of yet: what had failed, or where the
@@ -381,13 +392,9 @@ class Study:
         self._lock(connection)
         gone = self._gone(connection)
         running = [t for t in self._trials.running.values() if t.driver in gone]
-        for trial in running:
-            reason = {"error": f"its driver {trial.driver} is gone"}
-            put_attributes(connection, tables().attributes, trial.id, reason)
-            end_trial(connection, trial.id, "FAIL", None)
+        end_lost(connection, running, self.driver, "its driver {driver} is gone")
         waiting = [trial for trial, taker in self._trials.lost.values() if taker in gone]
         waiting += self._to_hand()
-        for trial in (*running, *waiting):
-            put_attributes(connection, tables().attributes, trial.id, {LOST: self.driver})
+        hand_over(connection, waiting, self.driver)
         forget_drivers(connection, self._study, gone)
         return [*running, *waiting]

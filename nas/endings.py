@@ -1,0 +1,65 @@
+"""Why a search ended without a result, in a line."""
+
+from __future__ import annotations
+
+import math
+
+from nas.history import History
+from vbs.units import minutes
+
+
+def nothing(
+    history: History, status: str, *, max_time: float | None = None, each: float = math.nan
+) -> str:
+    """The reason; "" where an evaluation came to its end.
+
+    status    as in `nas.report.ENDINGS`.
+    max_time  seconds within which new networks may begin, None without a limit.
+    each      seconds of one training, NaN where unknown.
+    """
+    if history.full.any():
+        return ""
+    if not len(history):
+        return _before_the_first(status, max_time, each)
+    return f"{_what_became(history)}{_advice(history, status)}"
+
+
+def _before_the_first(status: str, max_time: float | None, each: float) -> str:
+    if status == "out of time" and max_time is not None:
+        takes = "" if math.isnan(each) else f"; one training takes about {minutes(max(1.0, each))}"
+        return (
+            f"no training could begin within --max-time {minutes(max_time)}, while the worker "
+            f"processes were set up{takes}; use a larger --max-time"
+        )
+    return {
+        "interrupted": "interrupted before the first evaluation ended",
+        "exhausted": "no network within the limits could be proposed; use wider limits",
+        "finished": "nothing was evaluated: the budget is used up by other drivers",
+    }.get(status, "nothing was evaluated")
+
+
+def _what_became(history: History) -> str:
+    """How all evaluations ended, none of which came to its end."""
+    count = len(history)
+    failed = [reason for reason in history.error if reason]
+    evaluations = "the only evaluation" if count == 1 else f"all {count:,} evaluations"
+    if len(failed) == count:
+        by = f"by {failed[0]}" if count == 1 else f"the first by {failed[0]}"
+        return f"{evaluations} failed, {by}"
+    if not failed:
+        return f"{evaluations} {'was' if count == 1 else 'were'} stopped early"
+    return (
+        f"none of {count:,} evaluations came to its end: {count - len(failed):,} were stopped "
+        f"early and {len(failed):,} failed, the first by {failed[0]}"
+    )
+
+
+def _advice(history: History, status: str) -> str:
+    stopped = (history.error == "").any()
+    if status == "out of time":
+        return "; no further training could begin in time: use a larger --max-time"
+    if stopped:
+        return "; --scheduler fifo trains all to the end"
+    if status == "exhausted":
+        return "; no other network within the limits is left"
+    return "; --resume with a larger --budget evaluates others" if status == "finished" else ""
