@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from nas.evaluators.proxy import Fidelity, Proxy, fitted
 from nas.history import History
 from nas.opening import opening
 from nas.storage.cache import Cache, key_of
+from nas.storage.lost import retry_infrastructure
 from nas.storage.study import Study, open_study
 from nas.storage.study_settings import read_settings
 from nas.strategies.base import Strategy, sample_fresh
@@ -34,7 +34,6 @@ from train.parser import check_device
 from train.recipe import Recipe, change, preset
 from train.survey import Survey, survey
 from vbs.accuracy import chance_limit
-from vbs.failures import recorded_infrastructure
 from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
@@ -299,7 +298,7 @@ def run_by_measurement(
         if known and study.known < known.get("evaluated", 0):
             raise ValueError(f"resume: {study.place} is not the study of the search in {folder}")
         if known:
-            retry(study)
+            retry_infrastructure(study)
         study.sync(search.history)
         each = opening(folder, search, study.place)
         plan = search.plan
@@ -309,14 +308,6 @@ def run_by_measurement(
             started=started - (known or {}).get("seconds", 0.0),
             total=plan.budget + plan.finalists * (plan.repeats - 1), each=each,
         )  # fmt: skip
-
-
-def retry(study: Study) -> None:
-    """Let evaluations be done again that earlier versions recorded as failures of their networks,
-    though a full disk, say, had ended them. To be called before the first `sync`."""
-    if count := study.retry_failed(recorded_infrastructure):
-        print(f"{count} evaluations that failed by no fault of their networks are done again",
-              file=sys.stderr)  # fmt: skip
 
 
 def prepared(settings: dict[str, Any], kept: Path | None) -> Search:
