@@ -26,6 +26,8 @@ from experiments.common import RESULTS, settings_of_machine
 from vbs import signals
 from vbs.children import child_environment
 from vbs.folder import write_json
+from vbs.lock import FILE as LOCK
+from vbs.lock import owned
 from vbs.processes import available_cpus
 
 Arm = tuple[str, int]
@@ -117,18 +119,31 @@ def run_all(
     summary  of the outcomes so far, for the result file.
 
     Raises ValueError where the work folder has outcomes of other settings, or of other data
-    (`args.data`, known by the last two parts of its path).
+    (`args.data`, known by the last two parts of its path), or another process works there.
     """
     if args.processes < 1:
         raise ValueError(f"--processes: {args.processes} is not allowed; use 1 or more")
     if hasattr(args, "data"):
         settings = {**settings, "data": _place(str(args.data))}
     args.work.mkdir(parents=True, exist_ok=True)
-    _check_same(args.work / "settings.json", settings)
-    _take_up(args, arms, settings)
-    if args.only:
-        _run_one(args, run)
-        return None
+    program = Path(sys.argv[0]).stem
+    # an arm has a lock of its own beside that of the command that starts it
+    name = f"{args.only.replace(':', '-')}.owner.json" if args.only else LOCK
+    with owned(args.work, f"experiments.{program}", name=name):
+        _check_same(args.work / "settings.json", settings)
+        _take_up(args, arms, settings)
+        if args.only:
+            _run_one(args, run)
+            return None
+        return _run_arms(args, arms, settings, summary)
+
+
+def _run_arms(
+    args: argparse.Namespace,
+    arms: Sequence[Arm],
+    settings: dict[str, Any],
+    summary: Callable[[dict[Arm, dict[str, Any]]], dict[str, Any]],
+) -> dict[str, Any]:
     result: dict[str, Any] = {}
 
     def write() -> None:

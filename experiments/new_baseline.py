@@ -49,6 +49,8 @@ from search_spaces.architecture import Architecture
 from vbs.children import child_environment
 from vbs.command import python_command
 from vbs.folder import circumstances, write_json
+from vbs.lock import FILE as LOCK
+from vbs.lock import owned
 from vbs.processes import available_cpus
 
 RECORD = "baseline.json"
@@ -115,7 +117,7 @@ class Chain:
         folder = folder or self.folder / name
         if name in self.args.skip or is_over(folder):
             return
-        begun = folder.exists() and any(folder.iterdir())
+        begun = folder.exists() and any(path.name != LOCK for path in folder.iterdir())
         words = go_on if begun and go_on else begin
         own = folder.relative_to(self.folder).as_posix()
         if not begun or own not in self.commands:
@@ -354,11 +356,18 @@ def plan(args: argparse.Namespace) -> str:
 def main() -> None:
     """All steps, then the page."""
     args = parsed()
-    chain = Chain(args)
-    print(plan(args), file=sys.stderr, flush=True)
     if args.dry_run:
+        Chain(args)  # it refuses a folder of another baseline
+        print(plan(args), file=sys.stderr, flush=True)
         return
     args.out.mkdir(parents=True, exist_ok=True)
+    with owned(args.out, "experiments.new_baseline"):
+        run_steps(Chain(args))
+
+
+def run_steps(chain: Chain) -> None:
+    """All steps that are not over, then the page."""
+    print(plan(chain.args), file=sys.stderr, flush=True)
     chain.write("running")
     for step in (search, finalists, grid, family, train):
         step(chain)

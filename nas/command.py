@@ -18,6 +18,7 @@ from nas.settings import check_evaluator, checked, complete, resumed
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.space import SearchSpace
 from vbs.command import Parser, run_command
+from vbs.folder import resumed_folder
 
 EPILOG = """sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s, 30min or
 2h. The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front
@@ -117,8 +118,13 @@ def _add_measuring(add: Callable[..., Any]) -> None:
 
 
 def _run(given: dict[str, Any]) -> int:
-    started = time.perf_counter()
     out, resume = given.pop("out", None), given.pop("resume", False)
+    with resumed_folder(out, resume=resume, command="nas.search"):
+        return _searched(given, out, resume=resume)
+
+
+def _searched(given: dict[str, Any], out: str | None, *, resume: bool) -> int:
+    started = time.perf_counter()
     given = checked(given)
     settings, outcome = _known(given, out) if resume else (complete(given), {})
     one_of("evaluator", settings["evaluator"], catalog.EVALUATORS)
@@ -128,9 +134,17 @@ def _run(given: dict[str, Any]) -> int:
 
         before = outcome if resume else None
         return run_by_measurement(settings, out, known=before, started=started)
-    aimed, evaluator = _parts(settings, Path(out) if resume else None)
+    aimed, evaluator = _parts(settings, Path(out) if resume and out else None)
+    with record.results_folder(out, resume=resume) as folder:
+        return _in_folder(folder, settings, aimed, evaluator, outcome, started=started)
+
+
+def _in_folder(
+    folder: Path, settings: dict[str, Any], aimed: Aims, evaluator: Evaluator,
+    outcome: dict[str, Any], *, started: float,
+) -> int:  # fmt: skip
+    """The search itself."""
     the_space, objective, strategy, tables = aimed
-    folder = Path(out) if resume else record.new_folder(out)
     evaluated = int(outcome.get("evaluated", 0))
     history = history_file.read_history(folder, the_space, objective, evaluated=evaluated)
     keep_times(folder, tables)

@@ -288,9 +288,18 @@ def run_by_measurement(
     study = None
     if settings["storage"] is not None:  # before a folder is made: a mistake leaves nothing
         study = _study(search, settings["storage"], resume=kept is not None)
-    folder = kept or record.new_folder(out)
+    with record.results_folder(out, resume=kept is not None) as folder:
+        return _in_folder(folder, search, study, known, started=started)
+
+
+def _in_folder(
+    folder: Path, search: Search, study: Study | None, known: Mapping[str, Any] | None, *,
+    started: float,
+) -> int:  # fmt: skip
+    """The search itself; `study` is that of --storage."""
+    settings, kept = search.settings, known is not None
     file = (folder / "study.db").resolve()
-    if kept is not None and study is None and not file.is_file():
+    if kept and study is None and not file.is_file():
         raise ValueError(f"resume: {file} is gone, and with it what the search has found")
     keep_times(folder, search.tables)
     record.write_search(folder, settings, status="running", **(known or {}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from nas.history import History
 from nas.settings import without_password
 from nas.storage.cache import network_key, plain
 from search_spaces.architecture import Architecture
-from vbs.folder import circumstances, empty_folder, write_json
+from vbs import folder as folders
+from vbs.folder import circumstances, write_json
 
 FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png")
 
 
-def new_folder(out: str | None) -> Path:
-    """A folder without results, made if need be; ValueError where that cannot be."""
-    return empty_folder(out, kind="search", files=FILES)
+def results_folder(out: str | None, *, resume: bool) -> AbstractContextManager[Path]:
+    """The folder of a search, owned inside the block; see `vbs.folder.results_folder`."""
+    return folders.results_folder(
+        out, kind="search", files=FILES, command="nas.search", resume=resume
+    )
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.show import load
 from train.recipe import PRESETS, Recipe, preset
 from vbs.command import Parser, python_command, run_command
-from vbs.folder import circumstances, empty_folder, write_json, write_whole
+from vbs.folder import circumstances, results_folder, write_json, write_whole
 from vbs.text import next_steps
 from vbs.units import parse_quantity, short
 
@@ -108,9 +108,11 @@ def _run(args: argparse.Namespace) -> int:
     _check_memory(rows, memory, args)
     if args.measure:
         measure(base, members, rows, args)
-    folder = empty_folder(args.out, kind="family", files=(RECORD, FIGURE))
-    _write(folder, args, base, members, rows, coefficients)
-    _show(args, coefficients, rows, folder)
+    with results_folder(
+        args.out, kind="family", files=(RECORD, FIGURE), command="scaling.family"
+    ) as folder:
+        _write(folder, args, base, members, rows, coefficients)
+        _show(args, coefficients, rows, folder)
     return 0
 
 

@@ -19,11 +19,12 @@ from search_spaces.cost import cost
 from search_spaces.show import load
 from train.recipe import PRESETS
 from vbs.command import Parser, run_command
-from vbs.folder import empty_folder
+from vbs.folder import results_folder, resumed_folder
 from vbs.units import parse_quantity, short
 
 if TYPE_CHECKING:
-    from nas.measured import Measuring
+    from nas.measured import Measuring, Slots
+    from scaling.grid_report import Record
     from scaling.trainings import Result
 
 # of the proxy where nobody asks for another: its FLOPs, but no narrower than that, and its side
@@ -110,11 +111,17 @@ def _add_trainings(add: Callable[..., Any]) -> None:
 
 
 def _run(given: dict[str, Any]) -> int:
+    resume = given.get("resume", False)
+    with resumed_folder(given.get("out"), resume=resume, command="scaling.grid"):
+        return _prepared(given)
+
+
+def _prepared(given: dict[str, Any]) -> int:
     settings = _settings(given)
     if given.get("dry_run"):
         return _listed(given, settings)
     from scaling import grid_report
-    from scaling.trainings import Remaining, free_resolution, measuring_of, slots, train_all
+    from scaling.trainings import free_resolution, measuring_of, slots
 
     measuring = measuring_of(settings)
     free_resolution(measuring)
@@ -129,10 +136,25 @@ def _run(given: dict[str, Any]) -> int:
     _tell_few(settings, found)
     places = slots(settings, measuring)
     _check_storage(settings["storage"])
-    folder = Path(given["out"]) if resumed else _new_folder(given)
-    given["out"] = str(folder)
-    record = grid_report.Record(folder, settings, base, found, resumed=resumed)
-    grid_report.opening(folder, settings, measuring, base, found, places)
+    with results_folder(
+        given.get("out"), kind="grid", files=(RECORD, FIGURE, "study.db"), command="scaling.grid",
+        resume=resumed,
+    ) as folder:  # fmt: skip
+        given["out"] = str(folder)
+        record = grid_report.Record(folder, settings, base, found, resumed=resumed)
+        grid_report.opening(folder, settings, measuring, base, found, places)
+        return _trained(given, settings, measuring, found, record, places)
+
+
+def _trained(
+    given: Mapping[str, Any], settings: dict[str, Any], measuring: Measuring,
+    found: Sequence[Candidate], record: Record, places: Slots,
+) -> int:  # fmt: skip
+    """Train what is missing, and close."""
+    from scaling import grid_report
+    from scaling.trainings import Remaining, train_all
+
+    folder = Path(given["out"])
     networks = {each.name: each.architecture for each in found}
     try:
         with Remaining(len(found) * settings["seeds"]) as remaining:
@@ -200,10 +222,6 @@ def _check_storage(storage: str | None) -> None:
         from nas.storage.database import Database
 
         Database(storage).close()
-
-
-def _new_folder(given: Mapping[str, Any]) -> Path:
-    return empty_folder(given.get("out"), kind="grid", files=(RECORD, FIGURE, "study.db"))
 
 
 def _proxy(settings: Mapping[str, Any], measuring: Measuring | None) -> Architecture:

@@ -30,7 +30,7 @@ from search_spaces.catalog import one_of
 from search_spaces.cost import cost
 from vbs import signals
 from vbs.command import Parser, python_command, run_command
-from vbs.folder import circumstances, empty_folder, write_json, write_whole
+from vbs.folder import circumstances, results_folder, resumed_folder, write_json, write_whole
 from vbs.text import next_steps
 from vbs.units import short, short_seconds
 
@@ -106,6 +106,12 @@ def _parser() -> Parser:
 
 
 def _run(given: dict[str, Any]) -> int:
+    resume = given.get("resume", False)
+    with resumed_folder(given.get("out"), resume=resume, command="scaling.training_aware"):
+        return _prepared(given)
+
+
+def _prepared(given: dict[str, Any]) -> int:
     settings = _settings(given)
     from nas.data_space import space_for
     from scaling.trainings import measuring_of, slots
@@ -116,13 +122,23 @@ def _run(given: dict[str, Any]) -> int:
     )
     base = reference(the_space)
     slots(settings, measuring)
-    folder = Path(given["out"]) if given.get("resume") else None
-    times = _times(settings, the_space, folder)
-    usual = times.predict(base)[0]
-    if folder is None:
-        folder = empty_folder(given.get("out"), kind="aware", files=(RECORD, FIGURE))
-        times.write(folder / TIMES)
-        _record(folder, settings, "running")
+    resume = given.get("resume", False)
+    times = _times(settings, the_space, Path(given["out"]) if resume else None)
+    with results_folder(
+        given.get("out"), kind="aware", files=(RECORD, FIGURE), command="scaling.training_aware",
+        resume=resume,
+    ) as folder:  # fmt: skip
+        if not resume:
+            times.write(folder / TIMES)
+            _record(folder, settings, "running")
+        return _in_folder(folder, settings, the_space, base, usual=times.predict(base)[0])
+
+
+def _in_folder(
+    folder: Path, settings: dict[str, Any], the_space: StagedSpace, base: Architecture, *,
+    usual: float,
+) -> int:  # fmt: skip
+    """Search, compare, grow."""
     print(f"V2-base at this size: {short(cost(base).flops)} FLOPs, {cost(base).params:,} params, a "
           f"training step of {BATCH} images {short_seconds(usual)}", file=sys.stderr)  # fmt: skip
     limit = settings["max_step_time"] or 2 * usual

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from train.recipe import PRESETS, Recipe, change, preset
 from train.scored import scored_images
 from vbs import signals
 from vbs.command import Parser, run_command
-from vbs.folder import empty_folder
+from vbs.folder import results_folder, resumed_folder
 from vbs.load import Load, LoadWatch
 from vbs.processes import available_cpus
 
@@ -80,6 +81,12 @@ def _parser() -> Parser:
 
 
 def _run(args: argparse.Namespace) -> int:
+    resume = args.resume and os.environ.get("RANK", "0") == "0"
+    with resumed_folder(args.out, resume=resume, command="train.run"):
+        return _connected(args)
+
+
+def _connected(args: argparse.Namespace) -> int:
     settings = _resumed(args) if args.resume else _settings(args)
     # these import torch: a mistake above is answered at once
     from train.distributed import world
@@ -172,19 +179,28 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _train(args: argparse.Namespace, settings: dict[str, Any], here: World) -> int:
-    from train.report import closing, opening
-
     if not here.first and not here.met():  # until the first process has the data and the folder
         return 2  # it has ended, and said why
     architecture, recipe, data, initial = _prepared(args, settings, here)
-    folder = _folder(args, here)
+    with _folder(args, here) as folder:
+        args.out = str(folder)
+        return _in_folder(args, settings, here, folder, (architecture, data, recipe), initial)
+
+
+def _in_folder(
+    args: argparse.Namespace, settings: dict[str, Any], here: World, folder: Path,
+    parts: tuple[Architecture, Data, Recipe], initial: Network | None,
+) -> int:  # fmt: skip
+    from train.report import closing, opening
+
+    architecture, data, recipe = parts
     if here.first:
         record.write_run(folder, settings, status="running")
         opening(folder, architecture, data, recipe, here)
         here.wait()
     watch = LoadWatch()
     try:
-        result = _result(args, settings, here, folder, (architecture, data, recipe), initial)
+        result = _result(args, settings, here, folder, parts, initial)
     except KeyboardInterrupt:  # before the first step, or a second Ctrl-C
         if here.first:
             with signals.deferred():
@@ -254,12 +270,12 @@ def _has_begun(args: argparse.Namespace) -> bool:
     return args.resume and (Path(args.out) / "last.safetensors").exists()
 
 
-def _folder(args: argparse.Namespace, here: World) -> Path:
-    if args.resume or not here.first:
-        return Path(args.out)
-    folder = empty_folder(args.out, kind="train", files=record.FILES)
-    args.out = str(folder)
-    return folder
+def _folder(args: argparse.Namespace, here: World) -> AbstractContextManager[Path]:
+    """The folder of the results, owned by the first process."""
+    return results_folder(
+        args.out, kind="train", files=record.FILES, command="train.run",
+        resume=args.resume or not here.first,
+    )  # fmt: skip
 
 
 def _parts(settings: dict[str, Any]) -> tuple[Architecture, Recipe]:

@@ -41,6 +41,7 @@ from train.checkpoint import Weights, load_into, read_weights
 from train.distributed import limit_threads
 from vbs.command import Failure, Parser, run_command
 from vbs.folder import write_json
+from vbs.lock import owned
 from vbs.text import next_steps
 
 TOLERANCE = 1e-4
@@ -48,6 +49,7 @@ OPSET = 18  # the one that torch's exporter is written in, and the lowest it nee
 BATCHES = (1, 3)  # neither is the 2 that the exporters see
 COUNT = 4  # images of each kind, all batches together
 
+Exported = tuple[Path, "Compared"]
 Function = Callable[[Tensor], Tensor]  # images [n, c, side, side] to logits [n, classes]
 
 
@@ -83,9 +85,7 @@ class Compared:
     images: str = ""
 
 
-def export(
-    run: Path, to: str, *, out: Path | None = None, images: Path | None = None
-) -> tuple[Path, Compared]:
+def export(run: Path, to: str, *, out: Path | None = None, images: Path | None = None) -> Exported:
     """Write the network of `run` in the format `to` and compare: where it is, how exact it is.
 
     images  folder of pictures to compare on; otherwise test images of the run's data set, if they
@@ -100,6 +100,11 @@ def export(
     for name in form.needs:
         if importlib.util.find_spec(name) is None:
             raise ValueError(f"{name} is not installed; pip install 'vision-baseline-search[{to}]'")
+    with owned(target.parent, "train.export", name=f".{target.name}.owner.json"):
+        return _exported(form, source, target, images)
+
+
+def _exported(form: Format, source: Path, target: Path, images: Path | None) -> Exported:
     weights = read_weights(source)
     limit_threads()
     network = build(weights.architecture).eval()

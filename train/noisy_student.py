@@ -29,7 +29,7 @@ from train import record
 from train.command import asked_architecture, asked_workers
 from train.recipe import PRESETS, Recipe, change, preset
 from vbs.command import Parser, run_command
-from vbs.folder import empty_folder
+from vbs.folder import results_folder, resumed_folder
 
 if TYPE_CHECKING:
     from train.noisy_rounds import Images
@@ -106,10 +106,14 @@ def _run(args: argparse.Namespace) -> int:
         raise ValueError("torchrun: not supported; train.noisy_student runs in one process")
     if args.workers is not None and args.workers < 0:
         raise ValueError(f"--workers: {args.workers} is not allowed; use 0 or more")
+    with resumed_folder(args.out, resume=args.resume, command="train.noisy_student"):
+        return _prepared(args)
+
+
+def _prepared(args: argparse.Namespace) -> int:
     settings = _resumed(args) if args.resume else _settings(args)
     # these import torch: a mistake above is answered at once
     from train.distributed import pick_device
-    from train.noisy_rounds import Place, run_rounds, write_record
     from train.pseudo_labels import load_teacher
 
     pick_device(args.device)
@@ -118,10 +122,21 @@ def _run(args: argparse.Namespace) -> int:
     _remember(settings, "teacher's weights", teacher.digest)
     images = _images(settings, known, teacher, args.data_root)
     _student_settings(settings, known, teacher, images)
-    folder = Path(args.out) if args.resume else empty_folder(
-        args.out, kind="noisy-student", files=(RECORD, "round-1")
-    )  # fmt: skip
-    args.out = str(folder)
+    with results_folder(
+        args.out, kind="noisy-student", files=(RECORD, "round-1"), command="train.noisy_student",
+        resume=args.resume,
+    ) as folder:  # fmt: skip
+        args.out = str(folder)
+        return _in_folder(args, settings, images, known, teacher)
+
+
+def _in_folder(
+    args: argparse.Namespace, settings: dict[str, Any], images: Images, known: dict[str, Any],
+    teacher: Teacher,
+) -> int:  # fmt: skip
+    from train.noisy_rounds import Place, run_rounds, write_record
+
+    folder = Path(args.out)
     place = Place(folder / RECORD, args.device, asked_workers(args))
     write_record(place.record, settings, "running", [])
     failed = run_rounds(place, settings, images, known, teacher)

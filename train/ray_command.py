@@ -21,12 +21,12 @@ from train.ray_connect import (
     wait_for_nodes,
 )
 from train.ray_kept import HOW, asked_or_none, settings_of
-from train.ray_owner import owned
+from train.ray_owner import COMMAND, owned
 from train.ray_store import Store, opened
 from train.recipe import PRESETS
 from train.scored import scored_images
 from vbs.command import Parser, run_command
-from vbs.folder import empty_folder
+from vbs.folder import results_folder
 
 if TYPE_CHECKING:
     from train.data import Data
@@ -36,7 +36,7 @@ EPILOG = """FILE is a zoo name (efficientnet_b0), or a JSON file: an architectur
 nas.search, or a list of either. DATA is as in train.run. On a laptop this starts a Ray of its
 own; on a node of a cluster, add --address auto. --resume --out PLACE goes on with what is not
 finished, as does the same command again if it names --out. PLACE gets run.json, results.json and
-results.csv, driver.json while it runs, and for each trial trials/NAME/ with best.safetensors
+results.csv, owner.json while it runs, and for each trial trials/NAME/ with best.safetensors
 (weights), last.safetensors (to go on), curve.json, curves.csv, tensorboard/, and run.json once
 it is over."""
 WAITING = 32  # trials of several processes that wait for nodes at most, unless asked for
@@ -101,6 +101,9 @@ def _run(args: argparse.Namespace) -> int:
     _check_numbers(args)  # those that were in run.json
     store.check()
     with owned(store):
+        now = store.read("run.json")
+        if now != known:  # by a driver that has ended since
+            known, settings = now, settings_of(args, now, asked)
         if known is not None and not _left(store, settings):
             return _close(store, settings, "finished")
         return _with_data(args, settings, store, resumed=known is not None)
@@ -185,9 +188,8 @@ def _train(
     from train.ray_driver import check_nodes
 
     if store is None:
-        store = Store(str(empty_folder(None, kind="tune", files=())))
-        with owned(store):
-            return _train(args, settings, store, data, resources)
+        with results_folder(None, kind="tune", files=(), command=COMMAND) as folder:
+            return _train(args, settings, Store(str(folder)), data, resources)
     images = ray.put(data)
     if args.address not in (None, "local"):
         check_nodes(store, images)

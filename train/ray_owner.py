@@ -2,79 +2,65 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
-import os
-import socket
-import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from train.ray_store import Store
-from vbs import processes
+from vbs import lock
 
-FILE = "driver.json"
-BEAT = 20.0  # seconds between signs of life
-FORGOTTEN = 120.0  # seconds without one, after which a driver on another machine counts as dead
-SETTLING, FAR = 0.3, 3.0  # seconds from a look at a folder, at a URL, to what is written after it
+COMMAND = "train.ray_tune"
+FAR = 3.0  # seconds from a look at a URL to what is written after it
 
 
 @contextlib.contextmanager
 def owned(store: Store) -> Iterator[None]:
-    """The store is this process's meanwhile; ValueError where another driver works there."""
-    known = store.read(FILE)
-    if known is not None and (age := _alive(known)) is not None:
-        raise ValueError(
-            f"out: another train.ray_tune works in {store.place} (process {known.get('pid')} on "
-            f"{known.get('host')}, {age:.0f} s ago); wait until it ends, or choose another --out. "
-            f"One that died on another machine is forgotten after {FORGOTTEN:.0f} s"
-        )
-    mine = {
-        "host": socket.gethostname(), "processes": processes.place(), "pid": os.getpid(),
-        "began": processes.start(os.getpid()), "id": uuid.uuid4().hex,
-    }  # fmt: skip
+    """The store is this process's inside the block; ValueError where another driver works there.
+
+    A folder is locked by `vbs.lock.owned`. Storages behind a URL cannot create a file only where
+    there is none, so of drivers that begin together the last one that has written stays.
+    """
+    if store.local is not None:
+        store.local.mkdir(parents=True, exist_ok=True)
+        with lock.owned(store.local, COMMAND):
+            yield
+        return
+    known = store.read(lock.FILE)
+    if known is not None and lock.is_alive(known, age := _age(known)):
+        raise lock.in_use(store.place, known, age)
+    mine = lock.this_process(COMMAND)
+    store.write(lock.FILE, {**mine, "beat": time.time()})
+    time.sleep(FAR)  # whoever looked before that has written by now
+    now = store.read(lock.FILE) or mine
+    if now.get("id") != mine["id"]:
+        raise lock.in_use(store.place, now, _age(now))
     over = threading.Event()
-    store.write(FILE, {**mine, "beat": time.time()})
-    # whoever looked before that has written by now: of several, the last one stays
-    time.sleep(SETTLING if store.local is not None else FAR)
-    if (store.read(FILE) or mine).get("id") != mine["id"]:
-        raise ValueError(f"out: another train.ray_tune began in {store.place} at the same time")
     thread = threading.Thread(target=_beat, args=(store, mine, over), daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join(BEAT)
+        thread.join(lock.BEAT)
         with contextlib.suppress(OSError, ValueError):
-            if (store.read(FILE) or {}).get("id") == mine["id"]:
-                store.remove(FILE)
+            if (store.read(lock.FILE) or {}).get("id") == mine["id"]:
+                store.remove(lock.FILE)
+
+
+def _age(owner: Mapping[str, Any]) -> float:
+    """Seconds since the owner's last sign of life."""
+    beat = owner.get("beat")
+    return time.time() - beat if isinstance(beat, int | float) else float("inf")
 
 
 def _beat(store: Store, mine: Mapping[str, Any], over: threading.Event) -> None:
-    while not over.wait(BEAT):
+    while not over.wait(lock.BEAT):
         # a storage that is away for a while is no reason to end
         with contextlib.suppress(OSError, ValueError):
-            known = store.read(FILE) or mine
-            if known.get("id") != mine["id"]:  # this machine slept, say, and was given up
-                print(f"train.ray_tune: process {known.get('pid')} on {known.get('host')} works in "
-                      f"{store.place} now; this one ends", file=sys.stderr)  # fmt: skip
-                _thread.interrupt_main()
+            known = store.read(lock.FILE) or mine
+            if known.get("id") != mine["id"]:  # this machine slept, say
+                lock.give_up(COMMAND, store.place, known)
                 return
-            store.write(FILE, {**mine, "beat": time.time()})
-
-
-def _alive(known: Mapping[str, Any]) -> float | None:
-    """Seconds since the driver's last sign of life; None where it is dead."""
-    beat, pid = known.get("beat"), known.get("pid")
-    if not isinstance(beat, int | float) or not isinstance(pid, int):
-        return None
-    age = max(0.0, time.time() - beat)
-    if processes.place() and known.get("processes") == processes.place():
-        began = processes.start(pid)
-        if began:  # else nobody can tell
-            return age if known.get("began") == began else None
-    return age if age < FORGOTTEN else None
+            store.write(lock.FILE, {**mine, "beat": time.time()})

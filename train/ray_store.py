@@ -4,7 +4,7 @@ Everything that matters is a file here, whole or absent: a driver or a node may 
 and whoever goes on needs nothing else.
 
     run.json                   settings of the whole, and how far it is
-    driver.json                which process runs the whole, while it does
+    owner.json                 which process runs the whole, while it does
     results.json, results.csv  a row for each trial
     trials/NAME/curve.json     its learning curve, written after every epoch, and where it ran
     trials/NAME/run.json       how it ended; absent while it has not

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vbs.lock import owned
 from vbs.processes import available_cpus
 
 
@@ -38,27 +40,55 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_whole(path, lambda unfinished: unfinished.write_text(text))
 
 
-def empty_folder(out: str | None, *, kind: str, files: Sequence[str]) -> Path:
+@contextlib.contextmanager
+def results_folder(
+    out: str | None, *, kind: str, files: Sequence[str], command: str, resume: bool = False
+) -> Iterator[Path]:
     """A folder that holds none of `files`, made if need be: `out`, or a new runs/<kind>-N.
 
-    Raises ValueError where it cannot be written or already holds results.
+    It is owned by this process, the `command`, inside the block; see `vbs.lock.owned`.
+
+    resume  whether it is `out` with what it holds, owned already: see `resumed_folder`.
+
+    Raises ValueError where it cannot be written, already holds results, or has another owner.
     """
+    if resume and out:
+        yield Path(out)
+        return
     if out == "":
         raise ValueError("out: the name of the folder is empty")
     folder = _numbered_folder(kind) if out is None else Path(out)
-    try:
-        held = [name for name in files if (folder / name).exists()]
-        if not held:
-            folder.mkdir(parents=True, exist_ok=True)
-            check_writable(folder)
-    except OSError as error:
-        raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
-    if held:
-        raise ValueError(
-            f"out: {folder} already holds {held[0]}; go on with what is there by --resume, "
-            "or choose another --out"
-        )
-    return folder
+    with contextlib.ExitStack() as stack:
+        try:
+            if not _first_of(folder, files):
+                folder.mkdir(parents=True, exist_ok=True)
+                check_writable(folder)
+                stack.enter_context(owned(folder, command))
+            held = _first_of(folder, files)
+        except OSError as error:
+            raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
+        if held:
+            raise ValueError(
+                f"out: {folder} already holds {held}; go on with what is there by --resume, "
+                "or choose another --out"
+            )
+        yield folder
+
+
+@contextlib.contextmanager
+def resumed_folder(out: str | None, *, resume: bool, command: str) -> Iterator[None]:
+    """With `resume`, the folder `out` is owned by this process inside the block.
+
+    To be entered before its record is read. What is wrong with the folder is left to the reader.
+    Raises ValueError where another process owns it.
+    """
+    folder = Path(out) if resume and out else None
+    with owned(folder, command):
+        yield
+
+
+def _first_of(folder: Path, files: Sequence[str]) -> str | None:
+    return next((name for name in files if (folder / name).exists()), None)
 
 
 def _numbered_folder(kind: str) -> Path:

@@ -10,6 +10,7 @@ where there is none. The format of the file, for times of other machines: `nas.b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import json
@@ -32,6 +33,7 @@ from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 from vbs.command import Parser, python_command, run_command
+from vbs.lock import owned
 from vbs.text import next_steps, shortened
 from vbs.units import parse_seconds, short_seconds
 
@@ -217,7 +219,11 @@ def run(texts: list[str] | None = None) -> int:
     path = cached_path(the_space, setting) if given.out is None else Path(given.out)
     if path.is_dir() or (given.out is not None and not os.access(path.parent, os.W_OK)):
         raise ValueError(f"--out: {path} cannot be written")
-    times = _measured(the_space, setting, path, seconds, None)
+    with contextlib.suppress(OSError):  # a table that cannot be kept is shown all the same
+        path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.parent if os.access(path.parent, os.W_OK) else None
+    with owned(place, "nas.block_times", name=f".{path.name}.owner.json"):
+        times = _measured(the_space, setting, path, seconds, None)
     _show(times, the_space, path, given)
     return 0
 

@@ -24,7 +24,7 @@ from search_spaces.staged import StagedSpace
 from train.parser import absolute_data
 from train.recipe import PRESETS, Recipe, change, preset
 from vbs.command import Parser, run_command
-from vbs.folder import empty_folder
+from vbs.folder import results_folder, resumed_folder
 from vbs.processes import available_cpus
 from vbs.units import parse_quantity
 
@@ -158,26 +158,31 @@ def _parser() -> Parser:
 
 
 def _run(given: dict[str, Any]) -> int:
-    from nas.fidelity import report
-
-    started = time.monotonic()
     if given.get("workers", 1) < 1:
         raise ValueError(f"--workers: {given['workers']} is not allowed; use 1 or more")
     resume = given.get("resume", False)
+    with resumed_folder(given.get("out"), resume=resume, command="nas.fidelity"):
+        return _compared(given, resume=resume)
+
+
+def _compared(given: dict[str, Any], *, resume: bool) -> int:
+    from nas.fidelity import report
+
+    started = time.monotonic()
     settings = _resumed(given) if resume else _asked(given)
     comparison = _prepared(settings)
     devices = _devices(given.get("device", "auto"))
     processes = given.get("workers") or (len(devices) if devices[0] != "cpu" else available_cpus())
-    if resume:
-        folder = Path(given["out"])
-    else:
-        folder = empty_folder(given.get("out"), kind="fidelity", files=(RECORD, FIGURE))
-    given["out"] = str(folder)
-    report.write(folder / RECORD, settings, "running")
-    report.opening(folder, settings, comparison, processes=processes, device=devices[0])
-    answers = _trained(folder, settings, comparison, devices, processes)
-    judged = report.finish(folder, settings, comparison, answers)
-    report.closing(folder, settings, comparison, judged, seconds=time.monotonic() - started)
+    with results_folder(
+        given.get("out"), kind="fidelity", files=(RECORD, FIGURE), command="nas.fidelity",
+        resume=resume,
+    ) as folder:  # fmt: skip
+        given["out"] = str(folder)
+        report.write(folder / RECORD, settings, "running")
+        report.opening(folder, settings, comparison, processes=processes, device=devices[0])
+        answers = _trained(folder, settings, comparison, devices, processes)
+        judged = report.finish(folder, settings, comparison, answers)
+        report.closing(folder, settings, comparison, judged, seconds=time.monotonic() - started)
     return 0 if judged[-1].networks >= FEWEST else 1
 
 

@@ -17,6 +17,7 @@ from train.command import run as train_run
 from train.noisy_student import main, noisy
 from train.pseudo_labels import load_teacher, read_labels, say
 from train.recipe import preset
+from vbs.lock import owned
 
 
 def test_noise_is_turned_on_and_never_down() -> None:
@@ -197,7 +198,7 @@ def test_ctrl_c_between_trainings_leaves_what_is_done(
 
     monkeypatch.setattr(noisy_rounds, "say", pressed)
     assert main(command(made, tmp_path / "out")) == 130
-    assert "go on by" in capsys.readouterr().err
+    assert "resume by: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -272,6 +273,17 @@ def test_a_smaller_student_is_warned_about_only(
     told[3] = str(tmp_path / "small.json")
     assert main(told) == 0
     assert "warning: the student has" in capsys.readouterr().err
+
+
+def test_a_folder_in_which_another_process_works_is_refused(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with owned(out, "other.command"):
+        assert main(command(made, out)) == 2
+    assert f"{out} is in use by other.command (process " in capsys.readouterr().err
+    assert not list(out.iterdir())
 
 
 def test_an_unfinished_teacher_is_refused(

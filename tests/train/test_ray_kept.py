@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from train import ray_connect, ray_owner
 from train.ray_command import run
 from train.ray_owner import owned
 from train.ray_store import Store
+from vbs import lock
 
 
 def test_another_run_in_the_same_place_is_refused(tmp_path, capsys) -> None:
@@ -61,26 +63,34 @@ def test_a_damaged_record_is_said_in_one_line(tmp_path, capsys, change, words) -
     assert told.count("\n") == 1
 
 
-def test_one_place_has_one_driver_as_long_as_it_lives(tmp_path) -> None:
-    store = Store(str(tmp_path))
+@pytest.fixture(params=["folder", "url"])
+def store(request, tmp_path, monkeypatch) -> Store:
+    """A place of results, as a folder and as a URL, which cannot be locked in one step."""
+    monkeypatch.setattr(ray_owner, "FAR", 0.05)
+    return Store(str(tmp_path) if request.param == "folder" else f"file://{tmp_path}")
+
+
+def test_one_place_has_one_driver_as_long_as_it_lives(store, tmp_path) -> None:
     with owned(store):
-        with pytest.raises(ValueError, match="another train"), owned(store):
+        with pytest.raises(ValueError, match="in use by"), owned(store):
             pass
-        mine = store.read("driver.json")
-    assert store.read("driver.json") is None
+        mine = store.read("owner.json")
+    assert store.read("owner.json") is None
     gone = {**mine, "pid": 2**22 + 1}  # more than any process of this machine
     elsewhere = {**mine, "host": "elsewhere", "processes": "others", "beat": time.time()}
-    for known in (gone, {**elsewhere, "beat": time.time() - 999}, {"pid": "?"}):
-        store.write("driver.json", known)
+    for known, age in ((gone, 0), (elsewhere, 999), ({"pid": "?"}, 0)):
+        store.write("owner.json", {**known, "beat": time.time() - age})
+        os.utime(tmp_path / "owner.json", (time.time() - age, time.time() - age))
         with owned(store):
             pass
-    store.write("driver.json", elsewhere)
+    store.write("owner.json", elsewhere)
     with pytest.raises(ValueError, match="on elsewhere"), owned(store):
         pass
 
 
 def test_of_drivers_that_begin_together_one_stays(tmp_path, monkeypatch) -> None:
-    store = Store(str(tmp_path))
+    monkeypatch.setattr(ray_owner, "FAR", 0.05)
+    store = Store(f"file://{tmp_path}")
     written = store.write
 
     def together(name, content) -> None:
@@ -88,18 +98,17 @@ def test_of_drivers_that_begin_together_one_stays(tmp_path, monkeypatch) -> None
         written(name, {**content, "id": "other"})  # it had looked before, too
 
     monkeypatch.setattr(store, "write", together)
-    with pytest.raises(ValueError, match=r"began in .* at the same time"), owned(store):
+    with pytest.raises(ValueError, match="in use by"), owned(store):
         pass
-    assert store.read("driver.json")["id"] == "other"
+    assert store.read("owner.json")["id"] == "other"
 
 
-def test_a_driver_that_was_given_up_ends(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(ray_owner, "BEAT", 0.05)
-    store = Store(str(tmp_path))
+def test_a_driver_that_was_given_up_ends(store, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(lock, "BEAT", 0.05)
 
     def driven() -> None:
         with owned(store):
-            store.write("driver.json", {"id": "other", "pid": 7, "host": "elsewhere"})
+            store.write("owner.json", {"id": "other", "pid": 7, "host": "elsewhere"})
             time.sleep(5)
 
     with pytest.raises(KeyboardInterrupt):
