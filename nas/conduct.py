@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,7 +23,9 @@ from search_spaces.catalog import one_of
 from search_spaces.space import SearchSpace
 from vbs import signals
 from vbs.command import FAILED, INTERRUPTED
+from vbs.console import print_err
 from vbs.failures import InfrastructureError, infrastructure_error
+from vbs.text import shell_word
 
 if TYPE_CHECKING:
     from nas.block_times.table import Times
@@ -120,9 +120,10 @@ def conduct(
             status = "failed"
             reason = "; ".join(filter(None, (reason, str(infrastructure_error(error)))))
         if found:
+            report.draw(folder, history, evaluator)
             report.show(folder, settings, history, evaluator, status=status, seconds=seconds)
         if reason:
-            print(f"nas.search: {reason}", file=sys.stderr)
+            print_err(f"nas.search: {reason}")
     return {"interrupted": INTERRUPTED, "failed": FAILED}.get(status, 0 if found else FAILED)
 
 
@@ -177,7 +178,7 @@ def _looped(
         except TooManyFailures as error:
             return "failed", str(error)
         except (InfrastructureError, OSError) as error:
-            place = shlex.quote(str(folder))
+            place = shell_word(str(folder))
             return "failed", f"{infrastructure_error(error)}; --resume --out {place} continues"
         except ValueError as error:  # of a worker that cannot be set up, say
             if not len(history):

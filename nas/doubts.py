@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.strategies.observations import accuracy_at
+from vbs.console import print_err
 from vbs.noise import Doubt, doubt_of
 
 if TYPE_CHECKING:
@@ -75,4 +75,4 @@ class Watch:
         doubt = doubt_about(history, self._evaluator)
         if doubt is not None and doubt.kind not in self._printed:
             self._printed.add(doubt.kind)
-            print(f"warning: {advised(doubt, self._evaluator)}", file=sys.stderr, flush=True)
+            print_err(f"warning: {advised(doubt, self._evaluator)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from nas.evaluators.proxy import EVALUATION, Proxy, image_seconds, used_images
 from nas.history import History
 from nas.strategies.base import feasible_share, sample_fresh
 from search_spaces.architecture import Architecture
+from vbs.console import print_err
+from vbs.text import shell_word
 from vbs.units import minutes, percent, short, short_seconds
 
 if TYPE_CHECKING:
@@ -30,17 +31,18 @@ def opening(folder: Path, search: Search, study: str) -> float:
     share = feasible_share(space, objective, np.random.default_rng(0))
     shown = percent(share)
     limits = ", ".join(_limit(name, largest) for name, largest in objective.all_limits)
-    print(f"space {space.name}: {space.size:.3g} networks for {space.settings['resolution']} px "
-          f"images of {len(data.classes)} classes, {shown} of them within {limits}",
-          file=sys.stderr)  # fmt: skip
+    print_err(
+        f"space {space.name}: {space.size:.3g} networks for {space.settings['resolution']} px "
+        f"images of {len(data.classes)} classes, {shown} of them within {limits}"
+    )
     if measuring.kind is Proxy:
         count = used_images(measuring.fidelity, data.train)
-        print(f"each of {plan.budget} networks: {measuring.steps} epochs of {count:,} images by "
-              f"recipe {measuring.recipe.name}, scored on {data.minival:,} held out",
-              file=sys.stderr)  # fmt: skip
+        print_err(
+            f"each of {plan.budget} networks: {measuring.steps} epochs of {count:,} images by "
+            f"recipe {measuring.recipe.name}, scored on {data.minival:,} held out"
+        )
     each = _print_times(search)
-    print(f"results go to {folder}/, every evaluation at once to {study}",
-          file=sys.stderr, flush=True)  # fmt: skip
+    print_err(f"results go to {shell_word(f'{folder}/')}, every evaluation at once to {study}")
     return each
 
 
@@ -55,20 +57,18 @@ def _print_times(search: Search) -> float:
     places = search.places
     workers = places.workers
     if settings["max_time"] is not None:
-        print(f"no new network begins after {minutes(settings['max_time'])}", file=sys.stderr)
+        print_err(f"no new network begins after {minutes(settings['max_time'])}")
     if settings["address"] is not None:
-        print(f"{workers} networks at once on the cluster at {settings['address']}",
-              file=sys.stderr)  # fmt: skip
+        print_err(f"{workers} networks at once on the cluster at {settings['address']}")
         return math.nan
     if measuring.kind is not Proxy:
-        print(f"{workers} networks at once", file=sys.stderr)
+        print_err(f"{workers} networks at once")
         return math.nan
     each = expected_seconds(
         measuring, search.history, device=settings["device"], threads=max(1, int(places.cpus))
     )
     if math.isnan(each):
-        print(f"{workers} networks at once; a network of median FLOPs could not be timed",
-              file=sys.stderr)  # fmt: skip
+        print_err(f"{workers} networks at once; a network of median FLOPs could not be timed")
         return math.nan
     begun = plan.budget * expected_share(plan.asha, measuring.steps)
     repeats = plan.finalists * (plan.repeats - 1)
@@ -77,9 +77,11 @@ def _print_times(search: Search) -> float:
         first = min(first, settings["max_time"] + each)  # what has begun goes on to its end
     total = first + repeats * each / workers
     stopped = ", as most are stopped early" if plan.asha is not None else ""
-    print(f"about {each:.0f} s a training (a network of median FLOPs was timed), {workers} at "
-          f"once: about {minutes(total)} in all{stopped}, {repeats} further trainings of the "
-          f"{plan.finalists} best included", file=sys.stderr)  # fmt: skip
+    print_err(
+        f"about {each:.0f} s a training (a network of median FLOPs was timed), {workers} at "
+        f"once: about {minutes(total)} in all{stopped}, {repeats} further trainings of the "
+        f"{plan.finalists} best included"
+    )
     return each
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 
 from nas.history import History
 from search_spaces.cost import MEASURED
+from vbs.console import print_err
 from vbs.progress import Pulse, seconds_left, timing
 from vbs.units import short, short_seconds
 
@@ -34,9 +35,10 @@ class Progress:
         self._pulse = Pulse(self._print)
         self._bar = None
         if sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, TextColumn
             from rich.progress import Progress as Bar
+
+            from vbs.tables import Console
 
             text = TextColumn("{task.description}", markup=False)
             self._bar = Bar(text, BarColumn(), console=Console(stderr=True), transient=True)
@@ -81,7 +83,7 @@ class Progress:
         with self._lock:
             self._printed = self._done
             self._pulse.reported()
-            print(self._line(), file=sys.stderr, flush=True)
+            print_err(self._line())
 
     def _line(self) -> str:
         spent, known = time.monotonic() - self._started, self._known

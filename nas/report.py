@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +17,10 @@ from nas.objective import pareto_front
 from nas.strategies.base import feasible_share
 from search_spaces.cost import MEASURED, Cost, Costs
 from vbs.command import python_command
+from vbs.console import results_line
+from vbs.figure import draw_picture, label, new_figure, save_png
 from vbs.folder import write_json, write_whole
-from vbs.text import next_steps
+from vbs.text import csv_cell, next_steps, shell_word
 from vbs.units import percent, short, short_seconds
 
 ENDINGS = {
@@ -46,25 +47,30 @@ class Row(NamedTuple):
 def write(
     folder: Path, settings: Mapping[str, Any], history: History, evaluator: Evaluator
 ) -> None:
-    """The results of a search: best.json, pareto.csv and pareto.png."""
+    """The results of a search that its record does not hold: best.json and pareto.csv."""
     names = ("space", "evaluator", "strategy", "seed")
     best = record.best_record(history, history.best())
     write_json(folder / "best.json", {**best, **{name: settings[name] for name in names}})
     write_whole(folder / "pareto.csv", lambda path: _write_front(path, history))
-    write_whole(folder / "pareto.png", lambda path: _draw(path, settings, history, evaluator))
+
+
+def draw(folder: Path, history: History, evaluator: Evaluator) -> None:
+    """pareto.png; one that cannot be drawn is a warning."""
+    draw_picture(folder / "pareto.png", lambda path: _draw(path, history, evaluator))
 
 
 def _write_front(path: Path, history: History) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         names = history.space.cost_names
-        writer.writerow([*names, "accuracy", "accuracy_std", "reward",
-                         *history.space.choices])  # fmt: skip
+        header = [*names, "accuracy", "accuracy_std", "reward", *history.space.choices]
+        writer.writerow(map(csv_cell, header))
         for row in history.front():
             costs = [history.costs.get(name)[row].item() for name in names]
             numbers = history.summary(row)[:3]
             choices = history.space.choices_of(history.genotypes[row]).values()
-            writer.writerow([*costs, *(f"{number:.6f}" for number in numbers), *choices])
+            cells = [*costs, *(f"{number:.6f}" for number in numbers), *choices]
+            writer.writerow(map(csv_cell, cells))
 
 
 def rows(history: History, evaluator: Evaluator) -> list[Row]:
@@ -155,12 +161,10 @@ def show(
 ) -> None:  # fmt: skip
     """Print what was found, beside what is known, and what can be done next."""
     import rich.box
-    from rich.console import Console
-    from rich.table import Table
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 130
+    from vbs.tables import Console, Table
+
+    console = Console(piped_width=130)
     narrow = console.width < 100
     console.print(_ending(history, evaluator, status=status, seconds=seconds))
     table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -177,8 +181,7 @@ def show(
     console.print(f"top-1: {evaluator.unit}.")
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
-    present = [name for name in (*record.FILES, "study.db") if (folder / name).exists()]
-    console.print(f"\nresults: {folder}/ ({', '.join(present)})")
+    console.print(f"\n{results_line(folder, (*record.FILES, 'study.db'))}")
     console.print(next_steps(next_commands(folder, settings, status)))
 
 
@@ -246,19 +249,17 @@ def _cells(
 
 def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> list[str]:
     """Commands worth running now."""
-    python = shlex.quote(python_command())
-    commands = [f"{python} -m search_spaces.show {shlex.quote(str(folder / 'best.json'))}"]
+    python = shell_word(python_command())
+    commands = [f"{python} -m search_spaces.show {shell_word(str(folder / 'best.json'))}"]
     if settings["data"] is not None and status in ("finished", "exhausted", "out of time"):
-        network, data = (
-            shlex.quote(str(each)) for each in (folder / "best.json", settings["data"])
-        )
+        network, data = (shell_word(str(each)) for each in (folder / "best.json", settings["data"]))
         root = settings["data_root"]
-        where = f" --data-root {shlex.quote(root)}" if root else ""
+        where = f" --data-root {shell_word(root)}" if root else ""
         commands.append(f"{python} -m train.run {network} --data {data}{where}")
     if status != "exhausted":
         broken = status in ("interrupted", "failed")
         more = settings["budget"] if broken else 4 * settings["budget"]
-        quoted = shlex.quote(str(folder))
+        quoted = shell_word(str(folder))
         commands.append(f"{python} -m nas.search --resume --out {quoted} --budget {more}")
     return commands
 
@@ -283,10 +284,8 @@ def axis_of(history: History) -> Axis:
     return Axis(name, 1e-6, "FLOPs: multiply-adds of one image, in millions")
 
 
-def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: Evaluator) -> None:
-    from matplotlib.figure import Figure  # pyplot would take twice as long to import
-
-    figure = Figure(figsize=(8, 5), dpi=120)
+def _draw(path: Path, history: History, evaluator: Evaluator) -> None:
+    figure = new_figure(8, 5, dpi=120, layout="tight")
     axes = figure.add_subplot()
     axis = axis_of(history)
     _draw_evaluated(axes, history)
@@ -299,8 +298,8 @@ def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: 
     for reference in reference_rows(history, evaluator):
         if not np.isnan(reference.accuracy):
             place = reference.costs[axis.name] * axis.scale
-            axes.plot(place, reference.accuracy, "*", ms=13, c="tab:red", label=reference.name,
-                      zorder=5)  # fmt: skip
+            axes.plot(place, reference.accuracy, "*", ms=13, c="tab:red",
+                      label=label(reference.name), zorder=5)  # fmt: skip
     best = history.best()
     axes.plot(axis.of(history.costs)[best], history.summary(best).accuracy, "D", ms=8, mfc="none",
               mec="black", mew=1.6, label="best reward", zorder=6)  # fmt: skip
@@ -308,12 +307,11 @@ def _draw(path: Path, settings: Mapping[str, Any], history: History, evaluator: 
     shown = short_seconds(target) if axis.name in MEASURED else short(target)
     axes.axvline(target * axis.scale, c="0.3", ls=":", lw=1, label=f"target {shown}")
     axes.set_xlabel(axis.label)
-    axes.set_ylabel(evaluator.axis)
-    axes.set_title(f"{history.networks:,} networks of space {history.space.name}")
+    axes.set_ylabel(label(evaluator.axis))
+    axes.set_title(f"{history.networks:,} networks of space {label(history.space.name)}")
     axes.legend(loc="lower right", framealpha=0.95)
     axes.grid(alpha=0.25)
-    figure.tight_layout()
-    figure.savefig(path, format="png")
+    save_png(figure, path)
 
 
 def _draw_evaluated(axes: Any, history: History) -> None:

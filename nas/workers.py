@@ -7,7 +7,6 @@ import heapq
 import itertools
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from nas.evaluators.base import Answer, Curve, Evaluator, Point
 from nas.stopped import LostCluster
 from search_spaces.space import SearchSpace
+from vbs.console import print_err
 from vbs.failures import InfrastructureError, infrastructure_error, is_infrastructure, reason_of
 
 Message = tuple[int, Point | Answer]
@@ -229,8 +229,10 @@ class OnCluster:
             self._complains_at = math.inf
         elif time.monotonic() > self._complains_at:
             self._complains_at = math.inf
-            print(f"no worker is up after {PATIENCE:g} s: the cluster has no room for one, or its "
-                  "nodes are still coming; waiting", file=sys.stderr, flush=True)  # fmt: skip
+            print_err(
+                f"no worker is up after {PATIENCE:g} s: the cluster has no room for one, or its "
+                "nodes are still coming; waiting"
+            )
 
     def _ended(self, number: int, reason: str) -> Answer:
         points = self._points.pop(number)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,15 @@ from scaling.budget import TOLERANCE
 from scaling.compound import PUBLISHED, ROUNDINGS, Coefficients, Rules
 from scaling.family import Member, family
 from scaling.family_times import first_doubt, measure, remedy, seconds_of, shown_time
-from scaling.grid_figure import plain_title
 from scaling.memory import training_memory
 from search_spaces.architecture import Architecture
 from search_spaces.show import load
 from train.recipe import PRESETS, Recipe, preset
 from vbs.command import Parser, python_command, run_command
-from vbs.folder import circumstances, results_folder, write_json, write_whole
-from vbs.text import next_steps
+from vbs.console import print_err, results_line
+from vbs.figure import draw_picture, label, new_figure, save_png
+from vbs.folder import circumstances, results_folder, write_json
+from vbs.text import next_steps, shell_command, shell_word
 from vbs.units import parse_quantity, short
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
@@ -146,8 +145,7 @@ def _coefficients(args: argparse.Namespace) -> Coefficients | None:
     if args.base is None:
         args.base = grown
     elif not _same_network(args.base, grown):
-        print(f"--base: these coefficients are of a grid of {grown}, not of {args.base}",
-              file=sys.stderr)  # fmt: skip
+        print_err(f"--base: these coefficients are of a grid of {grown}, not of {args.base}")
     return coefficients
 
 
@@ -280,7 +278,7 @@ def _write(
         "settings": {**vars(args), "coefficients": shown},
         "base": json.loads(base.to_json()), "members": list(rows), **circumstances(("numpy",)),
     })  # fmt: skip
-    write_whole(folder / FIGURE, lambda path: _draw(path, rows, args))
+    draw_picture(folder / FIGURE, lambda path: _draw(path, rows, args))
 
 
 def _show(
@@ -288,12 +286,9 @@ def _show(
     folder: Path,
 ) -> None:  # fmt: skip
     """The table of the members, and what to do next."""
-    from rich.console import Console
-    from rich.table import Table
+    from vbs.tables import Console, Table
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 150
+    console = Console(piped_width=150)
     how = "published factors" if coefficients is None else f"(alpha, beta, gamma) = {coefficients}"
     grows = {"flops": "real cost"}.get(args.objective, f"measured {args.objective}")
     exact = "" if args.growth is None else f", {grows} {args.growth:g}^phi"
@@ -319,14 +314,14 @@ def _show(
     console.print(table)
     if doubt := first_doubt(rows):
         console.print(f"! not to be trusted: {doubt}; {remedy(args)}")
-    console.print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, {MEMBERS}/)")
+    console.print(f"\n{results_line(folder, (RECORD, FIGURE, f'{MEMBERS}/'))}")
     console.print(next_steps(_next_commands(folder, rows)))
 
 
 def _next_commands(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What to do next with the members, as commands."""
-    names = shlex.join(str(folder / MEMBERS / f"{row['name']}.json") for row in rows[:3])
-    largest = shlex.quote(str(folder / MEMBERS / f"{rows[-1]['name']}.json"))
+    names = shell_command(str(folder / MEMBERS / f"{row['name']}.json") for row in rows[:3])
+    largest = shell_word(str(folder / MEMBERS / f"{rows[-1]['name']}.json"))
     return [
         f"{python_command()} -m search_spaces.show {largest}",
         f"{python_command()} -m train.ray_tune --architectures {names} --data DATA",
@@ -340,9 +335,7 @@ def _growth(row: Mapping[str, Any]) -> float:
 
 def _draw(path: Path, rows: Sequence[Mapping[str, Any]], args: argparse.Namespace) -> None:
     """Real cost beside the formula's, and the real factors of each member."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure = new_figure(11, 4.5)
     left, right = figure.subplots(1, 2)
     phis = [row["phi"] for row in rows]
     left.plot(phis, [row["flops"] for row in rows], "o-", c="tab:blue", label="real")
@@ -352,7 +345,7 @@ def _draw(path: Path, rows: Sequence[Mapping[str, Any]], args: argparse.Namespac
             left.annotate(f"{row['published_top1']:.1f}%", (row["phi"], row["flops"]),
                           xytext=(4, -12), textcoords="offset points", fontsize=8)  # fmt: skip
     left.set(yscale="log", xlabel="phi", ylabel="FLOPs (multiply-adds of one image)",
-             title=f"Cost of the family of {plain_title(args.base)}")  # fmt: skip
+             title=f"Cost of the family of {label(Path(args.base).name)}")  # fmt: skip
     for name, colour in (("depth", "tab:red"), ("width", "tab:green"), ("resolution", "tab:blue")):
         real = [row["real_factors"][name] for row in rows]
         asked = [row["factors"][name] for row in rows]
@@ -362,4 +355,4 @@ def _draw(path: Path, rows: Sequence[Mapping[str, Any]], args: argparse.Namespac
     for panel in (left, right):
         panel.grid(alpha=0.3)
         panel.legend(frameon=False)
-    figure.savefig(path, dpi=110, format="png")
+    save_png(figure, path)

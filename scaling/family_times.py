@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from scaling.budget import Costs
 from scaling.family import Member
 from scaling.measured_times import trusted
 from search_spaces.architecture import Architecture
+from vbs.console import print_err
 from vbs.units import short_seconds
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def timed(networks: Sequence[Architecture], args: argparse.Namespace) -> list[Ti
         networks, kind=args.measure, batch=args.measure_batch, device=args.device,
         threads=args.measure_threads, recipe=args.recipe,
         seconds=SECONDS if args.objective == "flops" else LONG,
-        say=lambda text: print(text, file=sys.stderr, flush=True),
+        say=print_err,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from search_spaces.cost import cost
 from search_spaces.show import load
 from train.recipe import PRESETS
 from vbs.command import Parser, run_command
+from vbs.console import print_err, print_out
 from vbs.folder import results_folder, resumed_folder
 from vbs.units import parse_quantity, short
 
@@ -177,8 +177,10 @@ def _tell_few(settings: Mapping[str, Any], found: Sequence[Candidate]) -> None:
     """Say where the grid holds fewer candidates than were asked for."""
     free = sum(not each.is_control for each in found)
     if free < settings["candidates"]:
-        print(f"{free} candidates are within {100 * settings['tolerance']:g}% of the growth; a "
-              "larger --tolerance or a smaller --step gives more", file=sys.stderr)  # fmt: skip
+        print_err(
+            f"{free} candidates are within {100 * settings['tolerance']:g}% of the growth; a "
+            "larger --tolerance or a smaller --step gives more"
+        )
 
 
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,7 +264,7 @@ def _candidates(settings: Mapping[str, Any], base: Architecture) -> list[Candida
             times = measured(
                 networks, kind=settings["objective"], batch=settings["measure_batch"],
                 device=settings["device"], recipe=settings["recipe"],
-                say=lambda text: print(text, file=sys.stderr, flush=True),
+                say=print_err,
             )  # fmt: skip
             return trusted(times, remedy="start it again while the machine does nothing else")
 
@@ -289,12 +291,16 @@ def _listed(given: Mapping[str, Any], settings: dict[str, Any]) -> int:
     trained = spread(found, settings["candidates"])
     own = cost(base)
     what = "a proxy of the base" if measuring else "the base as it is (a proxy of it with --data)"
-    print(f"{settings['base']}, {what}: {short(own.flops)} FLOPs at {base.resolution} px, "
-          f"{own.params:,} params; growth {settings['growth']:g} of real {settings['objective']} "
-          f"within {100 * settings['tolerance']:g}%, step {settings['step']:g}\n")  # fmt: skip
+    print_out(
+        f"{settings['base']}, {what}: {short(own.flops)} FLOPs at {base.resolution} px, "
+        f"{own.params:,} params; growth {settings['growth']:g} of real {settings['objective']} "
+        f"within {100 * settings['tolerance']:g}%, step {settings['step']:g}\n"
+    )
     table(found, {}, marked={each.name for each in trained})
     controls = sum(each.is_control for each in found)
-    print(f"\n{len(found) - controls} candidates and {controls} controls, in "
-          f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*), "
-          "--candidates says how many; nothing was trained")  # fmt: skip
+    print_out(
+        f"\n{len(found) - controls} candidates and {controls} controls, in "
+        f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*), "
+        "--candidates says how many; nothing was trained"
+    )
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scaling.grid import Candidate, shares
+from vbs.figure import label, new_figure, save_png
 
 if TYPE_CHECKING:
     from scaling.surface import Surface
@@ -21,11 +22,9 @@ def draw(
     known: Mapping[str, Result], surface: Surface | None,
 ) -> None:  # fmt: skip
     """Accuracy over the triangle of shares: corners are one axis alone."""
-    from matplotlib.figure import Figure
-
     from scaling.surface import simplex
 
-    figure = Figure(figsize=(7.5, 6.4), layout="constrained")
+    figure = new_figure(7.5, 6.4)
     axes = figure.add_subplot()
     rows = [each for each in found if each.name in known and known[each.name].accuracies]
     means = np.array([known[each.name].mean for each in rows])
@@ -45,22 +44,16 @@ def draw(
         zorder=3,
     )  # fmt: skip
     for each, place, mean in zip(rows, points, means, strict=True):
-        label = f"{mean:.1f}"
-        axes.annotate(label, place, xytext=(5, 5), textcoords="offset points", fontsize=7)
+        axes.annotate(f"{mean:.1f}", place, xytext=(5, 5), textcoords="offset points", fontsize=7)
         if each.is_control:
             axes.plot(*place, "o", ms=13, mfc="none", mec="tab:red", mew=1.6)
     _frame(axes)
-    axes.set(aspect="equal", title=f"{plain_title(settings['base'])}: how to spend "
+    axes.set(aspect="equal", title=f"{label(Path(settings['base']).name)}: how to spend "
              f"{settings['growth']:g} times the {settings['objective']}")  # fmt: skip
     axes.axis("off")
     if surface is not None:
         axes.legend(loc="upper left", frameon=False)
-    figure.savefig(path, dpi=110, format="png")
-
-
-def plain_title(base: str) -> str:
-    """The name of a network, or of its file, for a figure, where dollars are mathematics."""
-    return Path(base).name.replace("$", r"\$")
+    save_png(figure, path)
 
 
 def _frame(axes: Any) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
-import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +18,10 @@ from scaling.grid_figure import draw
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs.command import python_command
-from vbs.folder import circumstances, write_json, write_whole
-from vbs.text import next_steps
+from vbs.console import print_err, print_out, results_line
+from vbs.figure import draw_picture
+from vbs.folder import circumstances, write_json
+from vbs.text import next_steps, shell_word
 from vbs.units import minutes, short
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def opening(
         if not math.isnan(each):
             lines.append(f"about {each:.0f} s a training, {places.workers} at once: about "
                          f"{minutes(total * each / places.workers)} for all {total}")  # fmt: skip
-    lines.append(f"results go to {folder}/, every training at once to its study")
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    lines.append(f"results go to {shell_word(f'{folder}/')}, every training at once to its study")
+    print_err("\n".join(lines))
 
 
 class Record:
@@ -217,12 +217,9 @@ def table(
     found: Sequence[Candidate], known: Mapping[str, Result], *, marked: Collection[str] = ()
 ) -> None:
     """The candidates on stdout, the best first where they were trained; marked ones with a *."""
-    from rich.console import Console
-    from rich.table import Table
+    from vbs.tables import Console, Table
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 150
+    console = Console(piped_width=150)
     shown = Table(box=None, pad_edge=False, padding=(0, 1))
     for name in ("(alpha, beta, gamma)", "growth", "depth", "width", "resolution", "layers", "px",
                  "FLOPs", "params"):  # fmt: skip
@@ -267,17 +264,17 @@ def closing(record: Record, known: Mapping[str, Result]) -> int:
     if "chosen" not in outcome:
         record.write(known, "failed")
         for line in ("no candidate could be trained", *_failures(folder, known)):
-            print(f"scaling.grid: {line}", file=sys.stderr)
+            print_err(f"scaling.grid: {line}")
         return 1
     record.write(known, "finished", surface)
-    write_whole(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
-    print()
+    draw_picture(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
+    print_out()
     for line in verdict(settings, found, known, outcome):
-        print(line)
+        print_out(line)
     for line in _failures(folder, known):
-        print(line)
-    print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, study.db)")
-    print(next_steps(_next(folder, settings, outcome)))
+        print_out(line)
+    print_out(f"\n{results_line(folder, (RECORD, FIGURE, 'study.db'))}")
+    print_out(next_steps(_next(folder, settings, outcome)))
     return 0
 
 
@@ -288,14 +285,14 @@ def _failures(folder: Path, known: Mapping[str, Result]) -> list[str]:
         return []
     return [
         f"{len(errors)} trainings failed, such as {errors[-1]}; --resume --out "
-        f"{shlex.quote(str(folder))} --retry-failed trains them again"
+        f"{shell_word(str(folder))} --retry-failed trains them again"
     ]
 
 
 def _next(folder: Path, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str]:
     """What to do next, as commands."""
-    python, base = python_command(), shlex.quote(settings["base"])
-    where = shlex.quote(str(folder / RECORD))
+    python, base = python_command(), shell_word(settings["base"])
+    where = shell_word(str(folder / RECORD))
     growth = f" --growth {settings['growth']:g}"
     if settings["rules"] != "compound":
         growth += f" --rules {settings['rules']}"
@@ -311,7 +308,7 @@ def _next(folder: Path, settings: Mapping[str, Any], outcome: Mapping[str, Any])
     if surface is not None and surface["hidden_by_noise"]:
         seeds = SEEDS if surface["seed_noise"] is None else seeds + (surface["more_seeds"] or 0)
     if seeds > settings["seeds"]:
-        again = f"--resume --out {shlex.quote(str(folder))} --seeds {seeds}"
+        again = f"--resume --out {shell_word(str(folder))} --seeds {seeds}"
         commands.append(f"{python} -m scaling.grid {again}")
     return commands
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,8 +28,15 @@ from search_spaces.catalog import one_of
 from search_spaces.cost import cost
 from vbs import signals
 from vbs.command import Parser, python_command, run_command
-from vbs.folder import circumstances, results_folder, resumed_folder, write_json, write_whole
-from vbs.text import next_steps
+from vbs.console import print_err, results_line
+from vbs.figure import draw_picture, new_figure, save_png
+from vbs.folder import (
+    circumstances,
+    results_folder,
+    resumed_folder,
+    write_json,
+)
+from vbs.text import next_steps, shell_command, shell_word
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
@@ -139,8 +144,10 @@ def _in_folder(
     usual: float,
 ) -> int:  # fmt: skip
     """Search, compare, grow."""
-    print(f"V2-base at this size: {short(cost(base).flops)} FLOPs, {cost(base).params:,} params, a "
-          f"training step of {BATCH} images {short_seconds(usual)}", file=sys.stderr)  # fmt: skip
+    print_err(
+        f"V2-base at this size: {short(cost(base).flops)} FLOPs, {cost(base).params:,} params, a "
+        f"training step of {BATCH} images {short_seconds(usual)}"
+    )
     limit = settings["max_step_time"] or 2 * usual
     code = _search(folder, settings, the_space, usual=usual, limit=limit)
     if code:
@@ -261,7 +268,7 @@ def _compared(
         "storage": None, "study": f"compare-{networks[FOUND].key}",
     }  # fmt: skip
     (folder / "compare").mkdir(exist_ok=True)
-    print(f"{', '.join(networks)}: {settings['seeds']} trainings each", file=sys.stderr)
+    print_err(f"{', '.join(networks)}: {settings['seeds']} trainings each")
     with Remaining(len(networks) * settings["seeds"]) as remaining:
         known = train_all(
             networks, settings["seeds"], how, measuring_of(how), folder / "compare",
@@ -270,7 +277,7 @@ def _compared(
     times = measured(
         list(networks.values()), kind="step_time", batch=BATCH, threads=1,
         device=_device(settings),
-        recipe=settings["recipe"], say=lambda text: print(text, file=sys.stderr),
+        recipe=settings["recipe"], say=print_err,
     )  # fmt: skip
     rows = {}
     for (name, network), timed in zip(networks.items(), times, strict=True):
@@ -282,7 +289,7 @@ def _compared(
         }  # fmt: skip
     listed = _grown(folder, choices, settings["members"])
     _record(folder, settings, "finished", networks=rows, members=listed)
-    write_whole(folder / FIGURE, lambda path: _draw(path, rows, known))
+    draw_picture(folder / FIGURE, lambda path: _draw(path, rows, known))
     _show(folder, rows, listed, known, settings)
     return 0
 
@@ -319,12 +326,9 @@ def _show(
     folder: Path, rows: Mapping[str, Any], listed: Sequence[Mapping[str, Any]],
     known: Mapping[str, Result], settings: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    from rich.console import Console
-    from rich.table import Table
+    from vbs.tables import Console, Table
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 130
+    console = Console(piped_width=130)
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for name in ("network", "minival top-1", f"step of {BATCH} images", "to V2-base", "FLOPs",
                  "params", "training"):  # fmt: skip
@@ -352,7 +356,8 @@ def _show(
         console.print(f"  {row['name']}: {row['flops'] / 1e9:.2f}G FLOPs, "
                       f"{row['params'] / 1e6:.1f}M params, {row['resolution']} px, layers "
                       f"{row['layers']}")  # fmt: skip
-    console.print(f"\nresults: {folder}/ ({RECORD}, {FIGURE}, search/, compare/, {MEMBERS}/)")
+    files = (RECORD, FIGURE, "search/", "compare/", f"{MEMBERS}/")
+    console.print(f"\n{results_line(folder, files)}")
     console.print(next_steps(_next(folder, listed, settings)))
 
 
@@ -361,19 +366,17 @@ def _next(
 ) -> list[str]:
     """What to do next, as commands."""
     paths = [str(folder / MEMBERS / f"{row['name']}.json") for row in listed]
-    data = shlex.quote(settings["data"])
+    data = shell_word(settings["data"])
     return [
-        f"{python_command()} -m search_spaces.show {shlex.quote(paths[0])}",
-        f"{python_command()} -m train.ray_tune --architectures {shlex.join(paths)} --data {data} "
-        "--recipe efficientnetv2",
+        f"{python_command()} -m search_spaces.show {shell_word(paths[0])}",
+        f"{python_command()} -m train.ray_tune --architectures {shell_command(paths)} "
+        f"--data {data} --recipe efficientnetv2",
     ]
 
 
 def _draw(path: Path, rows: Mapping[str, Any], known: Mapping[str, Result]) -> None:
     """Accuracy against the measured time of a training step."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    figure = new_figure(7, 4.6)
     axes = figure.add_subplot()
     for name, row in rows.items():
         result = known[name]
@@ -387,4 +390,4 @@ def _draw(path: Path, rows: Mapping[str, Any], known: Mapping[str, Result]) -> N
              title="Accuracy and training speed")  # fmt: skip
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=110, format="png")
+    save_png(figure, path)

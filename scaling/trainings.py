@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 from train.recipe import change, preset
 from train.survey import survey
+from vbs.console import print_err
 from vbs.progress import Pulse, seconds_left, timing
 
 DECISION = "network"
@@ -260,7 +260,7 @@ class Remaining:
         if self._known < 0:
             self._known = self._printed = self._done
             if self._done:
-                print(f"{self._done:>4} of {self._total} were trained before", file=sys.stderr)
+                print_err(f"{self._done:>4} of {self._total} were trained before")
         means = [one.mean for one in found.values() if one.accuracies]
         self._best = f", best {max(means):.2f}%" if means else ""
         new = self._done - self._printed
@@ -274,5 +274,4 @@ class Remaining:
         known = max(self._known, 0)
         left = seconds_left(spent, self._done - known, self._total - known)
         times = timing(spent, left if self._done < self._total else math.nan)
-        print(f"{self._done:>4} of {self._total} trained, {times}{self._best}",
-              file=sys.stderr, flush=True)  # fmt: skip
+        print_err(f"{self._done:>4} of {self._total} trained, {times}{self._best}")

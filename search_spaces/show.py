@@ -17,6 +17,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import NETWORKS, zoo
 from search_spaces.cost import Cost, blocks_cost, cost
 from vbs.command import Parser, run_command
+from vbs.console import print_out
 
 
 def load(text: str) -> Architecture:
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("network", metavar="NETWORK")
 
     def show() -> int:
-        print("\n".join(lines(load(parser.parse_args(argv).network))))
+        print_out("\n".join(lines(load(parser.parse_args(argv).network))))
         return 0
 
     return run_command("search_spaces.show", show)

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import signal
-import sys
 import threading
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from train.recipe import PRESETS, Recipe, change, preset
 from train.scored import scored_images
 from vbs import signals
 from vbs.command import Parser, run_command
+from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
 from vbs.load import Load, LoadWatch
 from vbs.processes import available_cpus
@@ -208,7 +208,8 @@ def _in_folder(
         raise
     if here.first:
         load = watch.load()
-        status = write_result(folder, settings, result, data, device=settings["device"], load=load)
+        status = write_result(folder, settings, result, data, load=load)
+        draw_pictures(folder, settings, result, data, device=settings["device"])
         closing(folder, settings, result, status, load=load, data=data)
     return {"": 0, "interrupted": 130}.get(result.failed, 1)
 
@@ -305,7 +306,7 @@ def _initial(
     if known.mean and known.std and not settings["own_colours"]:
         recipe = replace(recipe, mean=known.mean, std=known.std)
     settings["initial"] = str(known)
-    print(known, file=sys.stderr)
+    print_err(known)
     return network, recipe
 
 
@@ -317,11 +318,9 @@ def asked_workers(args: argparse.Namespace) -> int:
 
 
 def write_result(
-    folder: Path, settings: dict[str, Any], result: Result, data: Data, *, device: str, load: Load
+    folder: Path, settings: dict[str, Any], result: Result, data: Data, *, load: Load
 ) -> str:
-    """How a run ended, in run.json, and its pictures if it is finished; the status."""
-    from train import report
-
+    """How a run ended, in run.json; the status."""
     ending = "interrupted" if result.failed == "interrupted" else "failed"
     status = ending if result.failed else "finished"
     outcome = {
@@ -334,11 +333,19 @@ def write_result(
         "images": scored_images(data),
     }  # fmt: skip
     record.write_run(folder, settings, status=status, **outcome)
-    if status == "finished":
+    return status
+
+
+def draw_pictures(
+    folder: Path, settings: dict[str, Any], result: Result, data: Data, *, device: str
+) -> None:
+    """The pictures of a run that finished; to be drawn when everything else is written."""
+    from train import report
+
+    if not result.failed:
         recipe = Recipe.from_dict(settings["recipe"])
         title = f"{settings['network']} on {data.name}, recipe {recipe.name}"
         report.pictures(folder, result, data, recipe, title=title, device=device, workers=0)
-    return status
 
 
 def _skipped(data: Data) -> list[str]:

@@ -19,7 +19,6 @@ import importlib.util
 import itertools
 import json
 import os
-import shlex
 import shutil
 import sys
 import warnings
@@ -40,9 +39,10 @@ from train.block_strings import timm_description, timm_network, timm_program
 from train.checkpoint import Weights, load_into, read_weights
 from train.distributed import limit_threads
 from vbs.command import Failure, Parser, run_command
+from vbs.console import print_out
 from vbs.folder import write_json
 from vbs.lock import owned
-from vbs.text import next_steps
+from vbs.text import next_steps, shell_command, shell_word
 
 TOLERANCE = 1e-4
 OPSET = 18  # the one that torch's exporter is written in, and the lowest it needs not convert to
@@ -379,20 +379,20 @@ def _run(argv: list[str] | None) -> int:
     parser.add_argument("--images", metavar="DIR", type=Path, help="pictures to compare on")
     given = parser.parse_args(argv)
     target, compared = export(given.run, given.to, out=given.out, images=given.images)
-    print(f"{given.to}: {target}")
-    print(
+    print_out(f"{given.to}: {shell_word(target)}")
+    print_out(
         f"loaded back and compared on {compared.images}, batches of 1 and 3: largest difference "
         f"{compared.difference:.2g} on logits up to {compared.scale:.2g}"
     )
-    print(next_steps([_next(given.to, target, weights_file(given.run))]))
+    print_out(next_steps([_next(given.to, target, weights_file(given.run))]))
     return 0
 
 
 def _next(to: str, target: Path, source: Path) -> str:
     """A command line that uses the export."""
     if to == "timm":
-        return shlex.join([sys.executable, str(target / "load.py")])
+        return shell_command([sys.executable, str(target / "load.py")])
     program = FORMATS[to].use.format(
         path=json.dumps(str(target)), shape=_shape(read_weights(source), 1)
     )
-    return shlex.join([sys.executable, "-c", program])
+    return shell_command([sys.executable, "-c", program])

@@ -17,8 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from vbs.console import print_err
 from vbs.folder import write_whole
 from vbs.progress import Pulse, timing
+from vbs.text import csv_cell
 from vbs.units import clock
 
 Number = float | int | None
@@ -59,9 +61,9 @@ def write_curves_csv(folder: Path, history: Sequence[Row]) -> None:
     columns = list(dict.fromkeys([*COLUMNS, *(name for row in history for name in row)]))
 
     def fill(path: Path) -> None:
-        with path.open("w", newline="") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(columns)
+            writer.writerow(map(csv_cell, columns))
             writer.writerows([_text(row.get(name)) for name in columns] for row in history)
 
     write_whole(folder / "curves.csv", fill)
@@ -153,7 +155,7 @@ class TensorBoard:
     def _give_up(self, error: Exception) -> None:
         self._writer = None
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        print(f"TensorBoard: {reason}; training goes on without its curves", file=sys.stderr)
+        print_err(f"TensorBoard: {reason}; training goes on without its curves")
 
 
 class Progress:
@@ -185,7 +187,7 @@ class Progress:
         self._marks = [(self._started, self._step)] * 2  # when the last two epochs began
         self._next = 0.0  # when the bar may be drawn again
         self._first = True
-        self._pulse = Pulse(lambda: print(self._within(), file=sys.stderr, flush=True))
+        self._pulse = Pulse(lambda: print_err(self._within()))
 
     def __enter__(self) -> Progress:
         self._started = time.monotonic()
@@ -234,7 +236,7 @@ class Progress:
         if self._bar is not None:
             self._draw(now)
         else:
-            print(self._line(), file=sys.stderr, flush=True)
+            print_err(self._line())
             self._pulse.reported()
 
     def _learn(self, row: Row) -> None:
@@ -311,9 +313,10 @@ class Progress:
 
 def _bar() -> Any:
     """A bar that is drawn when told to and by nobody else; None on a terminal that cannot move."""
-    from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
+
+    from vbs.tables import Console
 
     console = Console(stderr=True)
     if console.is_dumb_terminal:

@@ -6,18 +6,14 @@ round's labels if they are written, its student if it is finished, otherwise fro
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from search_spaces.architecture import Architecture
 from train import record
-from train.command import Interrupts, write_result
+from train.command import Interrupts, draw_pictures, write_result
 from train.data import Data, Split
 from train.distributed import world
 from train.loop import train
@@ -35,9 +31,11 @@ from train.pseudo_labels import (
 from train.recipe import Recipe
 from train.report import Reporter, closing, opening
 from train.scored import with_error
+from vbs.console import print_err, results_line
 from vbs.folder import circumstances, write_json
 from vbs.load import LoadWatch
-from vbs.text import next_steps
+from vbs.tables import Console, Table
+from vbs.text import next_steps, printable, shell_command
 
 LABELS = "pseudo_labels.safetensors"
 
@@ -114,8 +112,9 @@ def _labels(
         if {name: labels.about.get(name) for name in about} != about:
             raise ValueError(f"{path}: of another teacher or other images; remove {path.parent}/")
         return labels
-    print(f"\nround {number} of {settings['rounds']}: {run} labels {len(images.unlabelled):,} "
-          "images", file=sys.stderr, flush=True)  # fmt: skip
+    print_err(
+        f"\nround {number} of {settings['rounds']}: {run} labels {len(images.unlabelled):,} images"
+    )
     found = say(teacher, images.unlabelled, device=place.device, workers=place.workers)
     chosen = balanced(
         found.numpy(), confidence=settings["confidence"], per_class=settings["per_class"]
@@ -125,7 +124,7 @@ def _labels(
         found, chosen, {**about, "teacher": run, "unlabelled": settings["unlabelled"]}
     )
     write_labels(path, labels)
-    print(_kept(labels, images.data.classes), file=sys.stderr, flush=True)
+    print_err(_kept(labels, images.data.classes))
     return labels
 
 
@@ -141,7 +140,7 @@ def _kept(labels: PseudoLabels, classes: tuple[str, ...]) -> str:
     without = [name for name, count in zip(classes, chosen.distinct, strict=True) if not count]
     if without:
         more = f" and {len(without) - 5} more" if len(without) > 5 else ""
-        text += f"\nno image of {', '.join(without[:5])}{more}"
+        text += f"\nno image of {', '.join(map(printable, without[:5]))}{more}"
     return text
 
 
@@ -158,9 +157,11 @@ def _student(
     told = _as_run(settings, number, str(labels.about["teacher"]), images.source, data)
     folder.mkdir(parents=True, exist_ok=True)
     record.write_run(folder, told, status="running")
-    print(f"\nround {number} of {settings['rounds']}: a student; an epoch is one pass over the "
-          f"{len(images.data.train):,} labelled images, {settings['ratio']:g} pseudo-labelled "
-          "beside each", file=sys.stderr)  # fmt: skip
+    print_err(
+        f"\nround {number} of {settings['rounds']}: a student; an epoch is one pass over the "
+        f"{len(images.data.train):,} labelled images, {settings['ratio']:g} pseudo-labelled "
+        "beside each"
+    )
     watch = LoadWatch()
     with world(place.device) as here:
         opening(folder, architecture, data, recipe, here)
@@ -170,7 +171,8 @@ def _student(
                 device=place.device, workers=place.workers,
             )  # fmt: skip
     load = watch.load()
-    status = write_result(folder, told, result, data, device=place.device, load=load)
+    status = write_result(folder, told, result, data, load=load)
+    draw_pictures(folder, told, result, data, device=place.device)
     if status == "finished":
         closing(folder, told, result, status, load=load, data=data)
     return result.failed
@@ -230,7 +232,7 @@ def write_record(
 
 def _close(place: Place, rows: list[dict[str, Any]], settings: dict[str, Any]) -> None:
     """Teacher and students in a table on stdout, and what to do next."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console()
     table = Table(box=None, pad_edge=False)
     for name in ("", "minival top-1", "test top-1", "kept of a class", "agreement"):
         table.add_column(name, justify="right" if name else "left")
@@ -245,11 +247,12 @@ def _close(place: Place, rows: list[dict[str, Any]], settings: dict[str, Any]) -
     console.print("±: one standard deviation, of the number of images; another seed is extra")
     console.print("agreement: unlabelled images that student and its teacher put in one class")
     last = rows[-1]["run"]
+    students = [f"round-{number}/student/" for number in range(1, len(rows))]
     again = ["--teacher", last, "--student", settings["network"]]
     again += ["--unlabelled", settings["unlabelled"]]
     commands = (["train.export", last, "--to", "timm"], ["train.noisy_student", *again])
-    console.print(f"\nresults: {place.folder}/ ({place.record.name}, round-N/student/)")
-    console.print(next_steps([shlex.join([sys.executable, "-m", *words]) for words in commands]))
+    console.print(f"\n{results_line(place.folder, [place.record.name, *students])}")
+    console.print(next_steps([shell_command([sys.executable, "-m", *words]) for words in commands]))
 
 
 def _percent(value: float | None) -> str:

@@ -17,7 +17,6 @@ import argparse
 import functools
 import json
 import os
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,9 @@ from train import record
 from train.command import asked_architecture, asked_workers
 from train.recipe import PRESETS, Recipe, change, preset
 from vbs.command import Parser, run_command
+from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
+from vbs.text import shell_command
 
 if TYPE_CHECKING:
     from train.noisy_rounds import Images
@@ -142,7 +143,7 @@ def _in_folder(
     failed = run_rounds(place, settings, images, known, teacher)
     if failed:
         go_on = _resume_command(folder)
-        print(f"train.noisy_student: {failed}; go on by: {go_on}", file=sys.stderr)
+        print_err(f"train.noisy_student: {failed}; go on by: {go_on}")
     return {"": 0, "interrupted": 130}.get(failed, 1)
 
 
@@ -174,7 +175,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 def _resume_command(folder: Path) -> str:
     """What goes on with a folder, to be pasted."""
     words = [sys.executable, "-m", "train.noisy_student", "--resume", "--out", str(folder)]
-    return shlex.join(words)
+    return shell_command(words)
 
 
 def noisy(recipe: Recipe) -> Recipe:
@@ -252,8 +253,9 @@ def _images(
     if data.classes != teacher.weights.classes:
         raise ValueError(f"data: the classes of {text} are not those of the teacher")
     if data.settings["digests"] != theirs.get("digests"):
-        print("warning: the labelled images are not the teacher's; what it held out may be "
-              "trained on", file=sys.stderr)  # fmt: skip
+        print_err(
+            "warning: the labelled images are not the teacher's; what it held out may be trained on"
+        )
     own = {k: v for k, v in data.settings.items() if k not in ("source", "split")}
     _remember(settings, "labelled images", own)
     unlabelled = load_unlabelled(settings["unlabelled"], channels=channels, root=root)
@@ -262,9 +264,10 @@ def _images(
     held_out = data.minival is not None
     shared = _shared(settings["unlabelled"], listing, text, theirs["seed"], root, held_out)
     if shared:
-        print(f"WARNING: --unlabelled holds images of the labelled data's {' and '.join(shared)}: "
-              "students are trained on them, their scores there say too much",
-              file=sys.stderr)  # fmt: skip
+        print_err(
+            f"WARNING: --unlabelled holds images of the labelled data's {' and '.join(shared)}: "
+            "students are trained on them, their scores there say too much"
+        )
     return Images(data, unlabelled, text)
 
 
@@ -348,7 +351,9 @@ def _student_settings(
     blended.order(np.random.default_rng(0), recipe.batch)
     own, other = cost(architecture).params, cost(theirs).params
     if own < other:
-        print(f"warning: the student has {own:,} parameters, its teacher {other:,}; the paper's "
-              "students are equal or larger", file=sys.stderr)  # fmt: skip
+        print_err(
+            f"warning: the student has {own:,} parameters, its teacher {other:,}; the paper's "
+            "students are equal or larger"
+        )
     settings["student_architecture"] = json.loads(architecture.to_json())
     settings["student_recipe"] = recipe.to_dict()

@@ -1,13 +1,12 @@
 """Pictures of a training run: learning curves, which classes are confused, the worst mistakes.
 
 Every picture is a PNG that appears whole or not at all. Names of classes are drawn as they are
-(a $ begins no formula); characters that cannot be printed become spaces.
+(a $ begins no formula); characters that cannot be printed are escaped.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from train.logs import Row
+from vbs.figure import new_figure, save_png
 from vbs.folder import write_whole
+from vbs.text import printable
 from vbs.units import clock
 
 BLUE, ORANGE, GREEN, RED, GREY = "#1f5fa8", "#e07b00", "#2a8a43", "#c62828", "0.45"
@@ -372,15 +373,11 @@ def shorten(name: str, length: int) -> str:
 
 def _plain(text: str) -> str:
     """One line of printable characters; file names may hold what no font and no UTF-8 can."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return " ".join(printable(text).split())
 
 
 def _figure(width: float, height: float, *, constrained: bool = True) -> Any:
-    from matplotlib.figure import Figure  # pyplot would keep every figure and pick a window system
-
-    figure = Figure(figsize=(width, height), dpi=120, facecolor="white")
-    figure.set_layout_engine("constrained" if constrained else "none")
-    return figure
+    return new_figure(width, height, dpi=120, layout="constrained" if constrained else "none")
 
 
 def _head(figure: Any, title: str, summary: str) -> None:
@@ -390,7 +387,5 @@ def _head(figure: Any, title: str, summary: str) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a box is drawn; nothing can be done
-        write_whole(path, lambda unfinished: figure.savefig(unfinished, format="png"))
+    write_whole(path, lambda unfinished: save_png(figure, unfinished))
     figure.clear()  # axes and figure point at each other: images would stay until the next gc

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import csv
 import math
-import shlex
 import sys
 import time
 from collections import Counter
@@ -15,17 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import ray_steps
 from train.scored import error_of, with_error
 from vbs.accuracy import lead_of, pooled_deviation
+from vbs.console import print_err
 from vbs.noise import doubt_of
 from vbs.progress import EVERY, Pulse, seconds_left, timing
-from vbs.text import next_steps
+from vbs.tables import Console, Table
+from vbs.text import csv_cell, next_steps, printable, shell_command, shell_word
 from vbs.units import clock, short
 
 LOOK = 2.0  # seconds between two looks at the steps of trials, where a live table shows them
@@ -115,9 +113,9 @@ class Board:
 
     def _say(self, text: str) -> None:
         if self._live is not None:
-            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._live.console.print(text, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print_err(text)
 
     def _tell(self) -> None:
         tenth = int(10 * self._done())
@@ -128,7 +126,7 @@ class Board:
     def _print(self) -> None:
         self._pulse.reported()
         percent = int(100 * self._done())
-        print(f"{percent:>3}% {self._summary()}", file=sys.stderr, flush=True)
+        print_err(f"{percent:>3}% {self._summary()}")
 
     def _look(self) -> None:
         """Learn how far the trials are within their epochs."""
@@ -179,7 +177,7 @@ class Board:
 
 def called(network: str) -> str:
     """A network's file or zoo name, short enough for a table."""
-    return Path(network).name[-30:]
+    return printable(Path(network).name[-30:])
 
 
 def percent(value: float | None) -> str:
@@ -226,10 +224,10 @@ def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """The results as a table for a spreadsheet."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([csv_cell(row[name]) for name in COLUMNS] for row in rows)
 
 
 def certainty(rows: Sequence[Mapping[str, Any]], images: Mapping[str, Any]) -> list[str]:
@@ -261,8 +259,7 @@ def closing(
     place: str, rows: Sequence[Mapping[str, Any]], *, status: str, images: Mapping[str, Any]
 ) -> None:
     """The final table on stdout, and what to do next as commands that can be pasted."""
-    width = None if sys.stdout.isatty() else 200  # a pipe has no width to keep to
-    console = Console(highlight=False, soft_wrap=True, width=width)
+    console = Console(piped_width=200)
     table = Table(box=None, pad_edge=False)
     for name in ("trial", "network", "status", "epochs", "minival", "test", "FLOPs", "params",
                  "training"):  # fmt: skip
@@ -280,10 +277,10 @@ def closing(
     counts = Counter(row["status"] for row in rows)
     summary = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
     for line in certainty(rows, images):
-        console.print(line, markup=False)
-    console.print(f"\n{summary}\nresults: {place} (results.json, results.csv, trials/)")
+        console.print(line)
+    console.print(f"\n{summary}\nresults: {shell_word(place)} (results.json, results.csv, trials/)")
     if steps := next_steps(next_commands(place, rows, status)):
-        console.print(steps, markup=False)
+        console.print(steps)
 
 
 def next_commands(place: str, rows: Sequence[Mapping[str, Any]], status: str) -> list[str]:
@@ -294,4 +291,4 @@ def next_commands(place: str, rows: Sequence[Mapping[str, Any]], status: str) ->
     best = rows[0]
     if best["status"] == "finished" and "://" not in place:
         words.append(["train.export", f"{place}/{best['folder']}", "--to", "timm"])
-    return [shlex.join([sys.executable, "-m", *command]) for command in words]
+    return [shell_command([sys.executable, "-m", *command]) for command in words]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,9 @@ from train.ray_store import Store, opened
 from train.recipe import PRESETS
 from train.scored import scored_images
 from vbs.command import Parser, run_command
+from vbs.console import print_err
 from vbs.folder import results_folder
+from vbs.text import shell_word
 
 if TYPE_CHECKING:
     from train.data import Data
@@ -204,7 +205,7 @@ def _train(
         _train_left(args, settings, store, shared, left)
     except KeyboardInterrupt:
         status = "interrupted"
-        print("train.ray_tune: interrupted; --resume goes on", file=sys.stderr)
+        print_err("train.ray_tune: interrupted; --resume goes on")
     return _close(store, settings, status)
 
 
@@ -282,16 +283,15 @@ def _opening(
     if settings["scheduler"] == "asha":
         stop = f"one of {settings['factor']:g} goes on at each rung from epoch {settings['grace']}"
     device = f"{shared.gpus:g} GPU, " if shared.gpus else ""
-    print(
+    print_err(
         f"trials: {len(trials)}{over}; {stop}\n"
         f"data {data.name}: {len(data.classes)} classes, {len(data.train):,} training images"
         f"{held}\n"
         f"recipe {recipe['name']}: {recipe['epochs']} epochs of batch {recipe['batch']}; a trial "
         f"has {device}{shared.cpus:g} CPU, {shared.workers} process"
         f"{'es' if shared.workers > 1 else ''}\n"
-        f"{capacity(shared)} trials fit at once; results go to {store.place}",
-        file=sys.stderr, flush=True,
-    )  # fmt: skip
+        f"{capacity(shared)} trials fit at once; results go to {shell_word(store.place)}"
+    )
 
 
 def _close(store: Store, settings: dict[str, Any], status: str) -> int:

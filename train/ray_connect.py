@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import re
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Any
 from train.ray_probe import NotRay
 from train.ray_token import Settings, authentication, environment, own_token, settings_for
 from vbs import signals
+from vbs.console import print_err
 from vbs.processes import available_cpus
 from vbs.sockets import SHORT, check_loopback, too_long
 
@@ -160,7 +160,7 @@ def wait_for_nodes(count: int, *, seconds: float = 900.0) -> None:
     while (there := sum(node["Alive"] for node in ray.nodes())) < count:
         if there != seen:
             seen = there
-            print(f"waiting for nodes: {there} of {count} are here", file=sys.stderr, flush=True)
+            print_err(f"waiting for nodes: {there} of {count} are here")
         if time.monotonic() > end:
             raise ValueError(f"nodes: {there} of {count} nodes came within {seconds:g} s")
         time.sleep(1.0)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import pictures as draw
-from train.data import Data
+from train.data import Data, Split
 from train.distributed import World, pick_device
 from train.evaluate import confusion_counts, predict
 from train.logs import Progress, TensorBoard, write_curves_csv
@@ -23,8 +19,11 @@ from train.loop import Report, Result
 from train.recipe import Recipe
 from train.scored import scored_images, with_error
 from train.state import precision, preparation
+from vbs.console import print_err, results_line
+from vbs.figure import attempt, draw_picture
 from vbs.load import NOTICED, Load
-from vbs.text import next_steps
+from vbs.tables import Console, Table
+from vbs.text import next_steps, printable, shell_command, shell_word
 from vbs.units import clock, short
 
 MOST_MISTAKES = 40  # on the contact sheet
@@ -86,44 +85,57 @@ def opening(
     device = "CPU" if here.device.type == "cpu" else str(here.device)
     if here.size > 1:
         device = f"{here.size} x {here.device.type}"
-    print(
+    print_err(
         f"network {architecture.key}: {short(costs.flops)} FLOPs at "
         f"{architecture.resolution} px, {costs.params:,} parameters\n"
         f"data {data.name}: {len(data.classes)} classes, {', '.join(counts)}\n"
         f"recipe {recipe.name}: {recipe.epochs} epochs of batch {recipe.batch} on {device}\n"
-        f"results go to {folder}/",
-        file=sys.stderr, flush=True,
-    )  # fmt: skip
+        f"results go to {shell_word(f'{folder}/')}"
+    )
     for name in data.skipped[:5]:
-        print(f"skipped {name}", file=sys.stderr)
+        print_err(f"skipped {printable(name)}")
     if len(data.skipped) > 5:
-        print(f"skipped {len(data.skipped)} unreadable files in all", file=sys.stderr)
+        print_err(f"skipped {len(data.skipped)} unreadable files in all")
 
 
 def pictures(
     folder: Path, result: Result, data: Data, recipe: Recipe, *, title: str, device: str,
     workers: int,
 ) -> None:  # fmt: skip
-    """curves.png, and from the test split (else the minival) confusion.png and mistakes.png."""
+    """curves.png, and from the test split (else the minival) confusion.png and mistakes.png.
+
+    A picture that cannot be drawn is a warning.
+    """
     if result.history:
-        draw.curves(folder / "curves.png", result.history, title)
+        draw_picture(folder / "curves.png", lambda path: draw.curves(path, result.history, title))
     split = data.test or data.minival
-    if split is None or result.network is None:
-        return
+    if split is not None and result.network is not None:
+        attempt(
+            "confusion.png, mistakes.png",
+            lambda: _predicted_pictures(folder, result, data, split, recipe, device, workers),
+        )
+
+
+def _predicted_pictures(
+    folder: Path, result: Result, data: Data, split: Split, recipe: Recipe, device: str,
+    workers: int,
+) -> None:  # fmt: skip
+    """What the network predicts of the images of `split`, as confusion.png and mistakes.png."""
     where = pick_device(device)
     found, targets = predict(
         result.network, split, preparation(recipe), device=where, workers=workers,
         precision=precision(recipe, where),
     )  # fmt: skip
-    draw.confusion(folder / "confusion.png", confusion_counts(found, targets), data.classes)
+    counts = confusion_counts(found, targets)
+    draw_picture(folder / "confusion.png", lambda path: draw.confusion(path, counts, data.classes))
     chosen = draw.worst(found, targets, MOST_MISTAKES)
     titles = [
-        f"true {data.classes[int(targets[i])]}, said "
-        f"{data.classes[int(found[i].argmax())]} {100 * float(found[i].max()):.0f}%"
+        f"true {printable(data.classes[int(targets[i])])}, said "
+        f"{printable(data.classes[int(found[i].argmax())])} {100 * float(found[i].max()):.0f}%"
         for i in chosen
     ]
     sheet = [split.picture(int(index)) for index in chosen]
-    draw.mistakes(folder / "mistakes.png", sheet, titles)
+    draw_picture(folder / "mistakes.png", lambda path: draw.mistakes(path, sheet, titles))
 
 
 def closing(
@@ -135,9 +147,9 @@ def closing(
     Each top-1 has the binomial error of the images that it was read on.
     """
     images = scored_images(data)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console()
     if result.failed:
-        print(f"train.run: {result.failed}", file=sys.stderr)
+        print_err(f"train.run: {result.failed}")
     table = Table(box=None, pad_edge=False)
     for name in ("", "top-1", "top-5", "loss"):
         table.add_column(name, justify="right" if name else "left")
@@ -166,7 +178,7 @@ def closing(
             f"its threads waited for a processor, {load.waiting:.1f} of them at any time: other "
             "programs slowed it down"
         )
-    console.print(f"\nresults: {folder}/ ({', '.join(_present(folder))})")
+    console.print(f"\n{results_line(folder, _present(folder))}")
     console.print(next_steps(next_commands(folder, settings, status)))
 
 
@@ -181,12 +193,12 @@ def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> lis
     if status == "interrupted":
         return [_command([*start, "train.run", "--resume", "--out", str(folder)])]
     # a failed run would fail again: what is wrong with it must be changed, in another folder
-    anew = f"{folder}-2"
-    return [f"{_command([*start, 'train.run', *settings['arguments']])} --out {anew} --set ..."]
+    command = [*start, "train.run", *settings["arguments"], "--out", f"{folder}-2"]
+    return [f"{_command(command)} --set ..."]
 
 
 def _command(words: Sequence[str]) -> str:
-    return shlex.join([sys.executable, "-m", *words])
+    return shell_command([sys.executable, "-m", *words])
 
 
 def _shown(scores: Sequence[float], images: int | None) -> list[str]:

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from vbs import signals
 from vbs.children import end_with_parent
+from vbs.console import print_err
 from vbs.failures import Failure, is_infrastructure, is_out_of_memory, reason_of
 from vbs.text import printable
 
@@ -88,7 +89,7 @@ def os_error_text(error: OSError) -> str:
 
 
 def _report(program: str, text: str, code: int) -> int:
-    print(f"{program}: {printable(text)}", file=sys.stderr, flush=True)
+    print_err(f"{program}: {printable(text)}")
     return code
 
 

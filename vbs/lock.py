@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from vbs import processes
+from vbs.console import print_err
 from vbs.text import printable, shortened
 
 FILE = "owner.json"
@@ -220,8 +220,7 @@ def _beat(path: Path, mine: Owner, over: threading.Event) -> None:
 def give_up(command: str, place: object, owner: Owner) -> None:
     """Interrupt this process: it seemed to have ended, and `owner` has taken its place."""
     pid, host = shortened(owner.get("pid"), 80), shortened(owner.get("host"), 80)
-    print(f"{command}: process {pid} on {host} works in {printable(place)} now; this one ends",
-          file=sys.stderr, flush=True)  # fmt: skip
+    print_err(f"{command}: process {pid} on {host} works in {printable(place)} now; this one ends")
     main = threading.main_thread().ident
     if main is not None:  # unlike `interrupt_main`, this ends a call that blocks
         signal.pthread_kill(main, signal.SIGINT)

@@ -7,6 +7,7 @@ retitle a terminal, marks that reverse the reading direction, and newlines that 
 from __future__ import annotations
 
 import difflib
+import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -47,10 +48,47 @@ def shortened(text: object, longest: int = LONGEST) -> str:
     return f"{whole[: longest - 5 - half]} ... {whole[-half:]}"
 
 
-def csv_cell(text: object) -> str:
-    """The printable text as a CSV cell that no spreadsheet takes for a formula."""
-    whole = printable(text)
-    return f"'{whole}" if whole.startswith(FORMULA) else whole
+def csv_cell(value: object) -> str:
+    """The printable text as a CSV cell that no spreadsheet takes for a formula.
+
+    Numbers, negative ones too, stay as they are; None is an empty cell.
+    """
+    whole = "" if value is None else printable(value)
+    return f"'{whole}" if whole.startswith(FORMULA) and not _is_number(whole) else whole
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def shell_word(text: object) -> str:
+    """The text as one word of a shell's command line, on one line and printable.
+
+    Quoted as by shlex.quote. Where characters are not printable, $'...' with their bytes in
+    octal, which bash, zsh, ksh and POSIX's shell of 2024 read.
+    """
+    word = str(text)
+    if not any(map(unsafe, word)):
+        return shlex.quote(word)
+    return f"$'{''.join(map(_shell_character, word))}'"
+
+
+def _shell_character(character: str) -> str:
+    if unsafe(character):
+        # a surrogate stands for a byte of a file's name that is not UTF-8
+        kind = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+        # three octal digits: a hexadecimal escape would take in letters that follow it
+        return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", kind))
+    return f"\\{character}" if character in "\\'" else character
+
+
+def shell_command(words: Iterable[object]) -> str:
+    """A command line that can be pasted into a shell."""
+    return " ".join(map(shell_word, words))
 
 
 def one_of(what: str, name: str, known: Iterable[str]) -> str:

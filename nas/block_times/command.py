@@ -15,8 +15,6 @@ import functools
 import hashlib
 import json
 import os
-import shlex
-import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
@@ -33,8 +31,9 @@ from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 from vbs.command import Parser, python_command, run_command
+from vbs.console import print_err, print_out
 from vbs.lock import owned
-from vbs.text import next_steps, shortened
+from vbs.text import next_steps, shell_word, shortened
 from vbs.units import parse_seconds, short_seconds
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def _measured(
 
 
 def _stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print_err(line)
 
 
 @functools.cache
@@ -230,25 +229,25 @@ def run(texts: list[str] | None = None) -> int:
 
 def _show(times: Times, the_space: SearchSpace, path: Path, given: argparse.Namespace) -> None:
     setting = times.settings
-    print(
+    print_out(
         f"{times.kind} of the {len(times.blocks)} blocks of {the_space.name!r} at "
         f"{setting['resolution']} px: batch {setting['batch']}, {setting['device']}, "
         f"{setting['threads']} thread{'s' * (setting['threads'] > 1)}, {times.machine}"
     )
-    print("\n".join(summary(times)))
+    print_out("\n".join(summary(times)))
     some = times.of(the_space)(the_space.sample(1000, np.random.default_rng(0)))
     low, middle, high = (short_seconds(float(q)) for q in np.quantile(some, (0.01, 0.5, 0.99)))
-    print(f"networks of the space take {low} to {high}, half of them up to {middle}")
+    print_out(f"networks of the space take {low} to {high}, half of them up to {middle}")
     how = {"none": "the plain sum of its blocks", "scale": f"{times.scale:.3f} x that sum"}
     line = f"{short_seconds(times.constant)} + {times.scale:.3f} x the sum of its blocks"
-    print(f"a network is predicted as {how.get(str(times.checked.get('fit')), line)}")
-    print(f"{accuracy(times)}\n\ntable: {path}")
-    print(next_steps(_next(the_space, path, given, middle)))
+    print_out(f"a network is predicted as {how.get(str(times.checked.get('fit')), line)}")
+    print_out(f"{accuracy(times)}\n\ntable: {shell_word(path)}")
+    print_out(next_steps(_next(the_space, path, given, middle)))
 
 
 def _next(the_space: SearchSpace, path: Path, given: argparse.Namespace, target: str) -> list[str]:
     """What to do next, as commands; the search goes by this very table."""
-    python = shlex.quote(python_command())
+    python = shell_word(python_command())
     form = f"--space {given.space}"
     for name, usual in (("resolution", 224), ("classes", 1000), ("width", 1.0)):
         value = getattr(given, name)
@@ -260,7 +259,7 @@ def _next(the_space: SearchSpace, path: Path, given: argparse.Namespace, target:
         search = f"--evaluator proxy --data imagefolder:DIR --space {given.space} --resolution "
         search += f"{given.resolution}{f' --width {given.width}' * (given.width != 1.0)}{small}"
     own = path.is_file() and path.resolve() != _looked_for(the_space, given.kind).resolve()
-    table = f" --times {shlex.quote(str(path))}" * own
+    table = f" --times {shell_word(str(path))}" * own
     other = "step_time" if given.kind == "latency" else "latency"
     target_name = given.kind.replace("_", "-")
     return [

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +24,7 @@ from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from train.recipe import Recipe
+from vbs.console import print_err
 from vbs.load import LoadWatch
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def image_seconds(
 
 @functools.cache
 def _once(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print_err(line)
 
 
 def load_proxy(

@@ -10,6 +10,7 @@ import numpy as np
 
 from nas.evaluators.base import Answer
 from nas.fidelity.ranks import LEVEL, SHARE, Judged
+from vbs.figure import label, new_figure, save_png
 
 Table = Sequence[Sequence[Sequence[Answer]]]
 
@@ -22,17 +23,15 @@ def draw(
 
     answers  [fidelity][network][seed]; flops int64 [networks].
     """
-    from matplotlib.figure import Figure  # pyplot would take twice as long to import
-
-    figure = Figure(figsize=(11, 4.6), dpi=120, facecolor="white", layout="constrained")
+    figure = new_figure(11, 4.6, dpi=120)
     left, right = figure.subplots(1, 2)
     _curves(figure, left, judged[-1], answers[-1], flops)
     _ranks(right, judged, found)
     for panel in (left, right):
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    figure.savefig(path, format="png")
+    figure.suptitle(label(title, 120), fontsize=11)
+    save_png(figure, path)
 
 
 def _curves(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,9 +18,11 @@ from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, jud
 from nas.fidelity.trainings import Job
 from train.record import finite
 from vbs.command import python_command
-from vbs.folder import circumstances, write_json, write_whole
+from vbs.console import print_err, results_line
+from vbs.figure import draw_picture
+from vbs.folder import circumstances, write_json
 from vbs.progress import Pulse, seconds_left, timing
-from vbs.text import next_steps
+from vbs.text import next_steps, shell_command, shell_word
 from vbs.units import clock, short
 
 if TYPE_CHECKING:
@@ -62,19 +62,18 @@ def opening(
     count, fidelities = len(comparison.genotypes), comparison.fidelities
     total = count * comparison.seeds * len(fidelities)
     where = "CPU" if device == "cpu" else device.split(":")[0]
-    print(
+    print_err(
         f"data {settings['data']}: {len(data.classes)} classes, {data.train:,} training images, "
         f"{data.minival:,} held out of them\n"
         f"space {space.name} at {space.settings['resolution']} px: {count} networks spread over "
         f"{short(flops.min())} to {short(flops.max())} FLOPs{limit}\n"
         f"recipe {comparison.recipe.name}: {len(fidelities)} fidelities x {count} networks x "
-        f"{comparison.seeds} seeds = {total} trainings, {processes} at once on {where}",
-        file=sys.stderr,
-    )  # fmt: skip
+        f"{comparison.seeds} seeds = {total} trainings, {processes} at once on {where}"
+    )
     for fidelity in fidelities:
         longest = "  (the longest, what the others are compared with)"
-        print(f"  {fidelity}{longest if fidelity is fidelities[-1] else ''}", file=sys.stderr)
-    print(f"results go to {folder}/", file=sys.stderr, flush=True)
+        print_err(f"  {fidelity}{longest if fidelity is fidelities[-1] else ''}")
+    print_err(f"results go to {shell_word(f'{folder}/')}")
 
 
 class Progress:
@@ -89,12 +88,11 @@ class Progress:
         self._done, self._ended, self._started = 0.0, 0, time.monotonic()
         all_jobs = len(comparison.jobs())
         known = f" ({all_jobs - len(missing)} more are known already)"
-        print(
+        print_err(
             f"{len(missing)} trainings{known if all_jobs > len(missing) else ''}: "
-            f"about {clock(self._left * seconds)} in all, by a few steps that were timed",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
-        self._pulse = Pulse(lambda: print(self._line(), file=sys.stderr, flush=True))
+            f"about {clock(self._left * seconds)} in all, by a few steps that were timed"
+        )
+        self._pulse = Pulse(lambda: print_err(self._line()))
 
     def __enter__(self) -> Progress:
         self._pulse.__enter__()
@@ -108,11 +106,10 @@ class Progress:
         work = self._comparison.work(job)
         self._done, self._left, self._ended = self._done + work, self._left - work, self._ended + 1
         said = answer.error or f"{answer.accuracy:.2f}% in {clock(answer.seconds)}"
-        print(
+        print_err(
             f"{self._line()}: {self._comparison.fidelities[job.fidelity]}, network {job.network}, "
-            f"seed {job.seed}: {said}",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
+            f"seed {job.seed}: {said}"
+        )
         self._pulse.reported()
 
     def _line(self) -> str:
@@ -148,11 +145,11 @@ def finish(
         networks=_networks(comparison), failures=failures,
     )  # fmt: skip
     title = f"{len(flops)} networks of space {comparison.space.name} on {settings['data']}"
-    write_whole(
-        folder / "fidelity.png", lambda path: draw(path, judged, found, table, flops, title=title)
-    )
     shutil.rmtree(folder / "unfinished", ignore_errors=True)
     _keep(folder, settings, comparison, judged)
+    draw_picture(
+        folder / "fidelity.png", lambda path: draw(path, judged, found, table, flops, title=title)
+    )
     return judged
 
 
@@ -170,10 +167,9 @@ def _keep(
             comparison.recipe, extent=extent, details=details,
         )  # fmt: skip
         if said:
-            print(f"nas.fidelity: {said}", file=sys.stderr)
+            print_err(f"nas.fidelity: {said}")
     except OSError as error:
-        print(f"nas.fidelity: not kept for --fidelity auto: {error.filename}: {error.strerror}",
-              file=sys.stderr)  # fmt: skip
+        print_err(f"nas.fidelity: not kept for --fidelity auto: {error.filename}: {error.strerror}")
 
 
 def _networks(comparison: Comparison) -> list[dict[str, Any]]:
@@ -214,17 +210,17 @@ def closing(
 ) -> None:  # fmt: skip
     """The tables, the rule and the answer on stdout, and what to do next; failures on stderr."""
     import rich.box
-    from rich.console import Console
-    from rich.table import Table
+
+    from vbs.tables import Console, Table
 
     longest, found = judged[-1], answer(judged)
     failed = sum(int((~(each.accuracy == each.accuracy)).sum()) for each in judged)
     if failed:
-        print(f"nas.fidelity: {failed} trainings failed; {folder}/fidelity.json says why",
-              file=sys.stderr)  # fmt: skip
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 130
+        print_err(
+            f"nas.fidelity: {failed} trainings failed; "
+            f"{shell_word(folder / 'fidelity.json')} says why"
+        )
+    console = Console(piped_width=130)
     narrow = console.width < 105
     table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("fidelity", no_wrap=True)
@@ -243,7 +239,7 @@ def closing(
         f"{longest.networks} networks are few: fidelities whose intervals overlap cannot be "
         f"told apart.\nrule: {RULE}.\nanswer: {_verdict(found, longest)}"
     )
-    console.print(f"\nresults: {folder}/ (fidelity.json, fidelity.png)")
+    console.print(f"\n{results_line(folder, ('fidelity.json', 'fidelity.png'))}")
     console.print(next_steps(next_commands(settings, comparison, found)))
 
 
@@ -332,4 +328,4 @@ def resume_command(folder: Path) -> str:
 
 
 def _command(words: Sequence[str]) -> str:
-    return shlex.join([python_command(), "-m", *words])
+    return shell_command([python_command(), "-m", *words])

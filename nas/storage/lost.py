@@ -4,12 +4,12 @@ the last one."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from nas.storage.optuna_tables import end_trial, put_attributes, tables
 from nas.storage.trials import LOST, Trial, Trials
+from vbs.console import print_err
 from vbs.failures import recorded_infrastructure
 
 if TYPE_CHECKING:
@@ -47,5 +47,4 @@ def retry_infrastructure(study: Study) -> None:
     """Let evaluations be done again that earlier versions recorded as failures of their networks,
     though a full disk, for example, had ended them. To be called before the first `sync`."""
     if count := study.retry_failed(recorded_infrastructure):
-        print(f"{count} evaluations are done again: the infrastructure had failed, not they",
-              file=sys.stderr)  # fmt: skip
+        print_err(f"{count} evaluations are done again: the infrastructure had failed, not they")

@@ -1,0 +1,49 @@
+"""Tables and progress bars: rich's console, in which no text is markup or an emoji's code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from vbs.console import Stream, encodable
+from vbs.text import printable
+
+UNLIMITED = 100_000  # columns
+
+
+class Console(RichConsole):
+    """A console on stdout, or on stderr, that shows every text as it is, escaped where needed.
+
+    piped_width  columns where the output does not go to a terminal; None: what rich finds.
+
+    A table is never cut: where it is wider than the terminal, its lines wrap.
+    """
+
+    def __init__(self, *, stderr: bool = False, piped_width: int | None = None) -> None:
+        stream: Any = Stream(sys.stderr if stderr else sys.stdout)
+        super().__init__(
+            file=stream, markup=False, emoji=False, highlight=False, soft_wrap=not stderr,
+        )  # fmt: skip
+        if piped_width is not None and not self.is_terminal:
+            self.width = piped_width
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """rich's, of the escaped text; called for every string in a table too."""
+        shown = encodable(printable(text, keep="\n"), self.encoding)
+        return super().render_str(shown, **{**options, "markup": False, "emoji": False})
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """rich's, in which a table is as wide as its content."""
+        before = self.width
+        room = self.options.update(max_width=UNLIMITED)
+        tables = [each for each in objects if isinstance(each, Table)]
+        self.width = max([before, *(Measurement.get(self, room, each).maximum for each in tables)])
+        try:
+            super().print(*objects, **options)
+        finally:
+            self.width = before
