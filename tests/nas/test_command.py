@@ -219,7 +219,7 @@ def test_cells_are_read_as_people_write_them(tmp_path: Path) -> None:
 def test_paths_are_printed_as_they_are(tmp_path: Path) -> None:
     done = command(*QUICK, "--out", "[bold]a b[/x]", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "results: [bold]a b[/x]/" in done.stdout
+    assert "results: '[bold]a b[/x]/' (" in done.stdout
     assert "python -m search_spaces.show '[bold]a b[/x]/best.json'" in done.stdout
 
 
