@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy import Fidelity, Proxy, fitted
 from nas.history import History
 from nas.opening import opening
+from nas.slots import Slots, slots
 from nas.storage.cache import Cache, key_of
 from nas.storage.lost import retry_infrastructure
 from nas.storage.study import Study, open_study
@@ -34,7 +35,6 @@ from train.parser import check_device
 from train.recipe import Recipe, change, preset
 from train.survey import Survey, survey
 from vbs.accuracy import chance_limit
-from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
     from nas.block_times.table import Times
@@ -211,55 +211,6 @@ def plan_of(settings: Mapping[str, Any], measuring: Measuring) -> Plan:
         seconds=settings["max_time"], failures=settings["max_failures"],
         chance=chance_limit(measuring.data.chance, measuring.images),
     )  # fmt: skip
-
-
-class Slots(NamedTuple):
-    """How many evaluations run at once, and on how many processors and GPUs each."""
-
-    workers: int
-    cpus: float
-    gpus: float
-
-
-def slots(settings: Mapping[str, Any], measuring: Measuring) -> Slots:
-    """What the settings ask for, and what fits where they leave it open.
-
-    ValueError where the cluster, or this machine, has not what one evaluation wants.
-    """
-    has = _resources(settings["address"])
-    cpus, gpus = settings["cpus"], settings["gpus"]
-    if gpus is None:  # scores without training are computed on processors
-        gpus = 1.0 if settings["device"] != "cpu" and measuring.kind is Proxy else 0.0
-        gpus = min(gpus, has["gpus"])
-    if settings["address"] is not None:
-        from train.ray_connect import check_fits
-
-        check_fits(cpus, gpus, what="training")
-    elif gpus > has["gpus"]:
-        raise ValueError(
-            f"--gpus: a training wants {gpus:g} GPUs, but this machine has {has['gpus']:g}"
-        )
-    fits = [has[name] / each for name, each in (("cpus", cpus), ("gpus", gpus)) if each]
-    most = max(1, int(min(fits, default=1)))
-    workers = most if settings["workers"] is None else settings["workers"]
-    if gpus and settings["address"] is None and workers > most:
-        raise ValueError(
-            f"--workers: {workers} trainings on {gpus:g} GPUs each do not fit at once here; "
-            f"use at most {most}"
-        )
-    return Slots(workers, cpus, gpus)
-
-
-def _resources(address: str | None) -> dict[str, float]:
-    """Processors and GPUs of the cluster, or of this machine."""
-    if address is not None:
-        from train.ray_connect import connect, total
-
-        connect(address)
-        return {"cpus": total("CPU"), "gpus": total("GPU")}
-    import torch
-
-    return {"cpus": float(available_cpus()), "gpus": float(torch.cuda.device_count())}
 
 
 @dataclass(frozen=True)

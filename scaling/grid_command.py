@@ -23,7 +23,8 @@ from vbs.folder import results_folder, resumed_folder
 from vbs.units import parse_quantity, short
 
 if TYPE_CHECKING:
-    from nas.measured import Measuring, Slots
+    from nas.measured import Measuring
+    from nas.slots import Slots
     from scaling.grid_report import Record
     from scaling.trainings import Result
 

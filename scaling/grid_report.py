@@ -25,7 +25,8 @@ from vbs.text import next_steps, shell_word
 from vbs.units import minutes, short
 
 if TYPE_CHECKING:
-    from nas.measured import Measuring, Slots
+    from nas.measured import Measuring
+    from nas.slots import Slots
     from scaling.surface import Surface
     from scaling.trainings import Result
 

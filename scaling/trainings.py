@@ -22,9 +22,10 @@ import numpy as np
 from nas.asynchronous import Plan, search_asynchronously
 from nas.evaluators.proxy import Fidelity, Proxy, fitted
 from nas.history import History
-from nas.measured import Measuring, Slots, load_data, proxy_maker, slots
+from nas.measured import Measuring, load_data, proxy_maker
 from nas.objective import Objective
 from nas.opening import training_seconds
+from nas.slots import Slots, slots
 from nas.storage.study import Study, open_study
 from nas.strategies.base import fresh
 from nas.workers import OnCluster
