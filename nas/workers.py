@@ -171,14 +171,14 @@ class OnCluster:
         folder: Path | None = None,
         images: int = 0,
     ) -> None:
-        from train.ray_pool import Pool
+        from train.ray_host import open_pool
 
         self._steps, self._images = steps, images
         self._points: dict[int, list[Point]] = {}
         self._stopped: set[int] = set()
         self._complains_at = time.monotonic() + PATIENCE
         self._broken: InfrastructureError | None = None
-        self._pool = Pool(
+        self._pool = open_pool(
             functools.partial(_evaluations, make, space, folder),
             slots=slots, cpus=cpus, gpus=gpus, address=address, timeout=timeout,
         )  # fmt: skip

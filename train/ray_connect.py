@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +128,22 @@ def disconnect() -> None:
     _connection.close()
 
 
-def check_fits(cpus: float, gpus: float, *, what: str = "trial", count: int = 1) -> None:
-    """ValueError unless some node has the CPUs and GPUs, and all nodes have `count` times that."""
+def node_resources() -> list[dict[str, float]]:
+    """What each node that is alive has, by Ray's names ("CPU", "GPU")."""
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_fits(
+    cpus: float, gpus: float, *, what: str = "trial", count: int = 1,
+    nodes: Sequence[Mapping[str, float]] | None = None,
+) -> None:  # fmt: skip
+    """ValueError unless some node has the CPUs and GPUs, and all nodes have `count` times that.
+
+    nodes  as `node_resources`, which is called where they are not given.
+    """
+    nodes = node_resources() if nodes is None else nodes
     for name, option, wanted in (("GPU", "gpus", gpus), ("CPU", "cpus", cpus)):
         has = [node.get(name, 0.0) for node in nodes]
         most, total = max(has, default=0.0), sum(has)
@@ -168,9 +179,7 @@ def wait_for_nodes(count: int, *, seconds: float = 900.0) -> None:
 
 def total(name: str) -> float:
     """All CPUs or GPUs ("CPU", "GPU") of the nodes that are alive."""
-    import ray
-
-    return sum(node["Resources"].get(name, 0.0) for node in ray.nodes() if node["Alive"])
+    return sum(node.get(name, 0.0) for node in node_resources())
 
 
 def real_gpus(gpus: float) -> bool:

@@ -1,0 +1,135 @@
+"""A pool of processes on a Ray cluster, as a search uses it: Ray itself is in a child process."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from train.ray_connect import connect, disconnect, node_resources
+from train.ray_pool import Job, Pool, PoolLost
+from train.ray_process import RayLost, RayProcess
+from train.ray_worker import Item
+
+SILENCE = 120.0  # seconds without an answer after which a cluster counts as lost
+
+
+class AnyPool(Protocol):
+    """What `Pool` and `HostedPool` have in common."""
+
+    @property
+    def free(self) -> int:
+        """Slots that are set up and have nothing to do."""
+
+    def start(self, number: int, payload: Any) -> None:
+        """See `Pool.start`."""
+
+    def wait(self, seconds: float) -> list[tuple[int, Item]]:
+        """See `Pool.wait`."""
+
+    def stop(self, number: int) -> None:
+        """See `Pool.stop`."""
+
+    def close(self) -> None:
+        """See `Pool.close`."""
+
+
+class HostedPool:
+    """A `Pool` in a process of its own; PoolLost where that, or Ray, has ended.
+
+    Arguments and methods are those of `Pool`.
+    """
+
+    def __init__(
+        self, make: Callable[[], Job], *, address: str | None = None, **options: Any
+    ) -> None:
+        from ray import cloudpickle
+
+        made = functools.partial(_unpickled, cloudpickle.dumps(make))
+        self._process = RayProcess(_Served, made, address=address, **options)
+        self._free, self._asked = 0, False
+
+    @property
+    def free(self) -> int:
+        """Slots that are set up and have nothing to do, as known from the last `wait`."""
+        return self._free
+
+    def start(self, number: int, payload: Any) -> None:
+        """Run the function on the payload in a free slot; ValueError where there is none."""
+        if self._free < 1:
+            raise ValueError(f"job {number}: no slot is free; wait until one is")
+        self._free -= 1
+        self._process.tell("start", number, payload)
+
+    def wait(self, seconds: float) -> list[tuple[int, Item]]:
+        """What the jobs said since; see `Pool.wait`."""
+        if not self._asked:
+            self._process.ask("said", seconds)
+            self._asked = True  # until it is answered, also if Ctrl-C ends the wait for it
+        try:
+            items, self._free = self._process.answer(seconds + SILENCE)
+        except RayLost as error:
+            raise PoolLost(str(error)) from None
+        except TimeoutError:
+            raise PoolLost(f"the cluster does not answer ({SILENCE:g} s of silence)") from None
+        self._asked = False
+        return items
+
+    def stop(self, number: int) -> None:
+        """End a job; see `Pool.stop`."""
+        self._process.tell("stop", number)
+
+    def close(self) -> None:
+        """End all slots, and Ray itself where it was started here; may be called twice."""
+        self._process.close()
+
+
+class _Served(Pool):
+    """A pool in the process that has it."""
+
+    def said(self, seconds: float) -> tuple[list[tuple[int, Item]], int]:
+        """The items of `wait`, and the slots that are free then."""
+        return self.wait(seconds), self.free
+
+
+def _unpickled(make: bytes) -> Job:
+    """In a worker's process: what the driver's `make` makes. Nobody between them has to import
+    what it needs."""
+    from ray import cloudpickle
+
+    return cloudpickle.loads(make)()
+
+
+def open_pool(make: Callable[[], Job], **options: Any) -> AnyPool:
+    """A pool whose cluster may be lost without harm to this process; as `Pool` otherwise.
+
+    A process that is connected to Ray already, by its own choice, uses that.
+    """
+    return Pool(make, **options) if _is_connected() else HostedPool(make, **options)
+
+
+def cluster_resources(address: str) -> list[dict[str, float]]:
+    """What each node of the cluster that is alive has, as `node_resources`."""
+    if _is_connected():
+        return node_resources()
+    with RayProcess(_Look, address=address) as process:
+        return process.call("resources")
+
+
+class _Look:
+    """A connection to look at a cluster."""
+
+    def __init__(self, address: str) -> None:
+        self._connected = connect(address)
+
+    def resources(self) -> list[dict[str, float]]:
+        return node_resources()
+
+    def close(self) -> None:
+        if self._connected:
+            disconnect()
+
+
+def _is_connected() -> bool:
+    return "ray" in sys.modules and sys.modules["ray"].is_initialized()
