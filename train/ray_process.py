@@ -67,6 +67,7 @@ class RayProcess:
             self.answer(CONNECTED)
         except BaseException as error:
             self._kill()
+            self._line.close()
             if isinstance(error, TimeoutError):
                 raise ValueError(self._too_late()) from None
             raise
@@ -131,7 +132,6 @@ class RayProcess:
         """End the process at once; what it started here notices, and ends as well."""
         self._child.kill()
         self._child.wait()
-        self._line.close()
 
     def _too_late(self) -> str:
         if self._address is None:
@@ -216,7 +216,19 @@ def _end_with_node() -> None:
     watched = {number: processes.start(number) for number in _node_processes()}
     while all(processes.start(number) == began for number, began in watched.items()):
         time.sleep(LOOK)
+    _kill_agents()
     os._exit(1)
+
+
+def _kill_agents() -> None:
+    """End what a raylet has started: where a head is lost, its agents would look for it for a
+    minute. Those of a lost raylet end by themselves."""
+    import psutil  # Ray brings it
+
+    for raylet in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            for process in raylet.children(recursive=True):
+                process.kill()
 
 
 def _node_processes() -> list[int]:

@@ -128,6 +128,7 @@ def test_a_job_that_meets_a_full_disk_is_tried_again_with_a_bound(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: int
 ) -> None:
     monkeypatch.setattr("train.ray_pool.PAUSES", (0.1, 0.2))
+    assert pool.ready(PATIENCE) == 2  # after the deaths of the tests before
     pool.start(1, ("full_disk", str(tmp_path / "mark"), faults))
     items: list[Any] = []
     end = time.monotonic() + PATIENCE
