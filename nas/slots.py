@@ -25,15 +25,20 @@ def slots(settings: Mapping[str, Any], measuring: Measuring) -> Slots:
 
     ValueError where the cluster, or this machine, has not what one evaluation wants.
     """
-    has = resources(settings["address"])
+    address = None if settings["address"] == "local" else settings["address"]
+    nodes = _nodes(address)
+    has = {
+        "cpus": sum(node.get("CPU", 0.0) for node in nodes),
+        "gpus": sum(node.get("GPU", 0.0) for node in nodes),
+    }
     cpus, gpus = settings["cpus"], settings["gpus"]
     if gpus is None:  # scores without training are computed on processors
         gpus = 1.0 if settings["device"] != "cpu" and measuring.kind is Proxy else 0.0
         gpus = min(gpus, has["gpus"])
-    if settings["address"] is not None:
+    if address is not None:
         from train.ray_connect import check_fits
 
-        check_fits(cpus, gpus, what="training")
+        check_fits(cpus, gpus, what="training", nodes=nodes)
     elif gpus > has["gpus"]:
         raise ValueError(
             f"--gpus: a training wants {gpus:g} GPUs, but this machine has {has['gpus']:g}"
@@ -41,7 +46,7 @@ def slots(settings: Mapping[str, Any], measuring: Measuring) -> Slots:
     fits = [has[name] / each for name, each in (("cpus", cpus), ("gpus", gpus)) if each]
     most = max(1, int(min(fits, default=1)))
     workers = most if settings["workers"] is None else settings["workers"]
-    if gpus and settings["address"] is None and workers > most:
+    if gpus and address is None and workers > most:
         raise ValueError(
             f"--workers: {workers} trainings on {gpus:g} GPUs each do not fit at once here; "
             f"use at most {most}"
@@ -49,13 +54,12 @@ def slots(settings: Mapping[str, Any], measuring: Measuring) -> Slots:
     return Slots(workers, cpus, gpus)
 
 
-def resources(address: str | None) -> dict[str, float]:
-    """Processors and GPUs of the cluster, or of this machine."""
+def _nodes(address: str | None) -> list[dict[str, float]]:
+    """Processors ("CPU") and GPUs ("GPU") of each node of the cluster, or of this machine."""
     if address is not None:
-        from train.ray_connect import connect, total
+        from train.ray_host import cluster_resources
 
-        connect(address)
-        return {"cpus": total("CPU"), "gpus": total("GPU")}
+        return cluster_resources(address)
     import torch
 
-    return {"cpus": float(available_cpus()), "gpus": float(torch.cuda.device_count())}
+    return [{"CPU": float(available_cpus()), "GPU": float(torch.cuda.device_count())}]
