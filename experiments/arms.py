@@ -25,6 +25,7 @@ import numpy as np
 from experiments.common import RESULTS, settings_of_machine
 from vbs import signals
 from vbs.children import child_environment
+from vbs.command import INTERRUPTED, MISTAKE, Failure
 from vbs.folder import write_json
 from vbs.lock import FILE as LOCK
 from vbs.lock import owned
@@ -84,13 +85,13 @@ def children() -> Iterator[Children]:
             started.end()
 
 
-def ended(code: int, failed: str) -> None:
-    """Go on after a command of ours whose exit code is 0: KeyboardInterrupt where it was
-    interrupted, ValueError with these words where it failed."""
-    if code == 130:
+def check_ended(code: int, failed: str) -> None:
+    """Return where the exit code of a command of ours is 0. Else raise KeyboardInterrupt where it
+    was interrupted, ValueError with these words where it refused, Failure where it failed."""
+    if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
-        raise ValueError(failed)
+        raise (ValueError if code == MISTAKE else Failure)(f"{failed} (exit code {code})")
 
 
 def arguments(
@@ -198,7 +199,7 @@ def _run_one(args: argparse.Namespace, run: Callable[[str, int, Path], dict[str,
 
 
 def _run_missing(args: argparse.Namespace, arms: list[Arm], finished: Callable[[], None]) -> None:
-    """Start arms as processors become free; ValueError where one fails."""
+    """Start arms as processors become free; see `check_ended` where one fails."""
     threads = max(1, available_cpus() // args.processes)
     module = sys.modules["__main__"].__spec__
     assert module is not None
@@ -215,8 +216,7 @@ def _run_missing(args: argparse.Namespace, arms: list[Arm], finished: Callable[[
             time.sleep(0.5)
             for process in [process for process in running if process.poll() is not None]:
                 name, seed = running.pop(process)
-                if process.returncode:
-                    raise ValueError(f"arm {name} of seed {seed} failed ({process.returncode})")
+                check_ended(process.returncode, f"arm {name} of seed {seed} failed")
                 finished()
 
 

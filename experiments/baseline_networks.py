@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from search_spaces.architecture import Architecture
+from vbs.failures import recorded_infrastructure
 
 BATCH = 32  # of the steps that are timed
 FINALISTS = "finalists/runs"  # where finalists are trained
@@ -131,5 +133,12 @@ def _ended(folder: Path, where: str) -> dict[str, dict[str, Any]]:
         row["name"].rpartition("-s")[0]: row
         for path in sorted(folder.glob(f"{where}/results.json"))
         for row in read_json(path)["trials"]
-        if row["seed"] == 0 and row["status"] not in ("lost", "running", "waiting")
+        if row["seed"] == 0 and has_ended(row)
     }
+
+
+def has_ended(row: Mapping[str, Any]) -> bool:
+    """Whether a training of results.json is over, by its own doing."""
+    if row["status"] in ("lost", "running", "waiting"):
+        return False
+    return row["status"] != "failed" or not recorded_infrastructure(row.get("reason") or "")

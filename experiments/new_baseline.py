@@ -38,6 +38,7 @@ from experiments.baseline_networks import (
     affordable,
     begun_with,
     best_networks,
+    has_ended,
     member_key,
     trained_members,
     winner,
@@ -47,7 +48,7 @@ from experiments.baseline_report import write_report
 from scaling.grid_command import PROXY_SIDE
 from search_spaces.architecture import Architecture
 from vbs.children import child_environment
-from vbs.command import python_command
+from vbs.command import Failure, python_command
 from vbs.folder import circumstances, write_json
 from vbs.lock import FILE as LOCK
 from vbs.lock import owned
@@ -142,7 +143,7 @@ class Chain:
                 (self.folder / RECORD).unlink()  # the folder may be of another baseline yet
             raise ValueError(f"{name}: the step was refused, for the reason above")
         if code or not is_over(folder):
-            raise ValueError(f"{name}: the step failed; see above, and run the same command again")
+            raise Failure(f"{name}: the step failed; see above, and run the same command again")
 
 
 def _says(file: str, *statuses: str) -> Callable[[Path], bool]:
@@ -162,7 +163,7 @@ def _all_ended(folder: Path) -> bool:
     if not _says(path.name, "finished")(folder):
         return False
     trials = json.loads(path.read_text())["trials"]
-    return not any(row["status"] in ("lost", "running", "waiting") for row in trials)
+    return all(has_ended(row) for row in trials)
 
 
 def places(args: argparse.Namespace) -> dict[str, Any]:

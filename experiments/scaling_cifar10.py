@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.arms import ended
+from experiments.arms import check_ended
 from experiments.cifar10_search import NAME as SEARCH
 from experiments.common import RESULTS, settings_of_machine
 from scaling.grid_command import FIGURE, RECORD, run
@@ -70,7 +70,8 @@ def grid(base: str, work: Path, args: Any) -> dict[str, Any]:
             "--device", "cpu",
         ]  # fmt: skip
         how = ["--out", str(folder), "--data", args.data, "--workers", str(args.processes)]
-        ended(run([*words, "--seeds", str(seeds), *how]), f"{base}: the grid failed; see above")
+        code = run([*words, "--seeds", str(seeds), *how])
+        check_ended(code, f"{base}: the grid failed; see above")
     shutil.copyfile(folder / FIGURE, RESULTS / f"{NAME}_{base}.png")
     return json.loads(record.read_text())
 

@@ -23,7 +23,7 @@ import json
 import shutil
 from pathlib import Path
 
-from experiments.arms import ended
+from experiments.arms import check_ended
 from experiments.common import RESULTS, settings_of_machine
 from scaling.training_aware_command import FIGURE, RECORD, run
 from vbs.folder import write_json
@@ -45,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     how = ["--data", args.data, "--workers", str(args.processes), "--out", str(args.work)]
     begun = (args.work / RECORD).exists()
-    ended(run(["--resume", *how] if begun else [*WORDS, *how]), "it failed; see above")
+    check_ended(run(["--resume", *how] if begun else [*WORDS, *how]), "it failed; see above")
     record = json.loads((args.work / RECORD).read_text())
     searched = json.loads((args.work / "search" / "search.json").read_text())
     write_json(args.out, {

@@ -26,6 +26,7 @@ from nas.measured import Measuring, load_data, proxy_maker
 from nas.objective import Objective
 from nas.opening import training_seconds
 from nas.slots import Slots, slots
+from nas.storage.lost import retry_infrastructure
 from nas.storage.study import Study, open_study
 from nas.strategies.base import fresh
 from nas.workers import OnCluster
@@ -170,6 +171,8 @@ def train_all(
     with _study(space, objective, networks, settings, measuring, folder) as study:
         if retry_failed:
             study.retry_failed()
+        else:
+            retry_infrastructure(study)
         study.sync(history)
         update(results(names, history))
         if _missing(history, len(names), seeds):

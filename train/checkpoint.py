@@ -26,6 +26,10 @@ WEIGHTS = "vision-baseline-search weights 1"
 STATE = "vision-baseline-search training state 1"
 
 
+class BrokenCheckpoint(ValueError):
+    """A training cannot be resumed: its state is damaged, or of another training."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """A network's tensors by timm's names, and how to use them.

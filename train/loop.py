@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network
 from train.augment import mix
+from train.checkpoint import BrokenCheckpoint
 from train.data import Data, Split
 from train.distributed import World, world
 from train.evaluate import Score, autocast, evaluate
@@ -145,7 +146,10 @@ def train_by_epochs(
             keep_freed_memory()
         run = begin(architecture, data, recipe, here, workers, initial)
         if checkpoint is not None and (checkpoint / "last.safetensors").exists():
-            restore(run, checkpoint / "last.safetensors")
+            try:
+                restore(run, checkpoint / "last.safetensors")
+            except ValueError as error:
+                raise BrokenCheckpoint(str(error)) from None
         yield from list(run.history)
         failed = yield from _failure(run, checkpoint, report or Report())
         test_score = None

@@ -312,4 +312,15 @@ def _close(store: Store, settings: dict[str, Any], status: str) -> int:
     closing(store.place, rows, status=status, images=settings.get("images") or {})
     if status == "interrupted":
         return 130
-    return 0 if any(row["status"] == "finished" for row in rows) else 1
+    return _exit_code(store, rows)
+
+
+def _exit_code(store: Store, rows: Sequence[Mapping[str, Any]]) -> int:
+    """0, or 1 where no trial came through or some were lost, which is said."""
+    lost = [row for row in rows if row["status"] == "lost"]
+    if lost:
+        first = f", the first by {lost[0]['reason']}" if lost[0].get("reason") else ""
+        print_err(f"train.ray_tune: {len(lost)} of {len(rows)} trials were lost{first}; "
+                  f"--resume --out {shell_word(store.place)} trains them")  # fmt: skip
+    finished = any(row["status"] == "finished" for row in rows)
+    return 0 if finished and not lost else 1

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture
 from train import record
+from train.checkpoint import BrokenCheckpoint
 from train.logs import TensorBoard, write_curves_csv
 from train.loop import Report, Result, train_by_epochs
 from train.ray_steps import Sender
 from train.ray_store import Store
 from train.recipe import Recipe
+from vbs.failures import is_infrastructure, reason_of, recorded_infrastructure
 
 if TYPE_CHECKING:
     from train.data import Data
@@ -83,7 +85,11 @@ def ending(store: Store, name: str) -> dict[str, Any] | None:
         return None
     if ended.get("status") not in ENDINGS or not isinstance(ended.get("outcome"), dict):
         raise ValueError(f"out: {store.place}/{path} is damaged; it is no record of a trial")
-    return None if ended["status"] == "lost" else ended
+    again = ended["status"] == "lost" or (
+        # of an earlier version, which recorded a full disk, say, as the trial's failure
+        ended["status"] == "failed" and recorded_infrastructure(str(ended["outcome"].get("failed")))
+    )
+    return None if again else ended
 
 
 def learned(store: Store, name: str) -> list[Row]:
@@ -195,7 +201,10 @@ def work(
                     device=device, workers=shared.loaders,
                 ))  # fmt: skip
         except Exception as error:
-            if isinstance(error, OSError | Over) or (several and _of_another(error)):
+            if isinstance(error, BrokenCheckpoint):
+                store.remove(f"{path}/last.safetensors")  # it is trained again from the start
+            own = not isinstance(error, BrokenCheckpoint | Over) and not is_infrastructure(error)
+            if not own or (several and _of_another(error)):
                 raise
             _failed(store, trial, shared, report.rows, error, first=first)
             return
@@ -215,10 +224,8 @@ def _failed(
     *, first: bool,
 ) -> None:  # fmt: skip
     """Record an exception; with several processes, raise it on."""
-    text = " ".join(str(error).split())[:300]
     if first:
-        failed = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        end(store, trial, shared.settings, rows, failed=failed)
+        end(store, trial, shared.settings, rows, failed=reason_of(error))
     if shared.workers > 1:
         _await_ending(store, trial["name"])
         raise error

@@ -15,6 +15,7 @@ from train.augment import Augmentation, Preparation, frame, one_thread, recolour
 from train.data import Ask, Split
 from train.images import Store, Unreadable, decode
 from train.memory import to_picture
+from vbs.failures import DataLost
 from vbs.sockets import short_folder_for_sockets
 
 PATIENCE = 100  # unreadable files in a row after which the next good one is no longer looked for
@@ -30,7 +31,7 @@ class StreamSplit(Split):
 
     A file that turns out to be unreadable is replaced, with its target, by the next readable one of
     the split: always the same one, whoever reads it. It is named once, in a warning, and among
-    `unreadable`; batches raise ValueError where more than the share `limit` of the store is.
+    `unreadable`; batches raise DataLost where more than the share `limit` of the store is.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class StreamSplit(Split):
         replaced, lost = bool((asked != used).any()), bool((used < 0).any())
         if lost or (replaced and len(self._bad) > self.limit * len(self.store)):
             names = ", ".join(self.store.name(row) for row in sorted(self._bad)[:3])
-            raise ValueError(
+            raise DataLost(
                 f"data: {len(self._bad)} of {len(self.store)} images are unreadable, as "
                 f"{names}; repair them, or allow more than {self.limit:g} of them (corrupt_limit)"
             )

@@ -59,6 +59,10 @@ class InfrastructureError(Failure):
     """
 
 
+class DataLost(InfrastructureError, ValueError):
+    """Images of a data set cannot be read any more, or too many of them are damaged."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error, or one that caused it, says that memory ran out, on a CPU or a GPU."""
     return any(_ran_out(each) for each in _chain(error))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -152,6 +153,19 @@ class Proxy(Evaluator):
             yield point
 
     def _trained(
+        self, architecture: Architecture, seed: int, folder: Path | None
+    ) -> Iterator[Point]:
+        """The points of a training; from the start where its checkpoint is of no use."""
+        from train.checkpoint import BrokenCheckpoint
+
+        try:
+            yield from self._resumed(architecture, seed, folder)
+        except BrokenCheckpoint:  # before the first point
+            assert folder is not None
+            shutil.rmtree(folder, ignore_errors=True)
+            yield from self._resumed(architecture, seed, folder)
+
+    def _resumed(
         self, architecture: Architecture, seed: int, folder: Path | None
     ) -> Iterator[Point]:
         from train.loop import Report, train_by_epochs

@@ -27,10 +27,10 @@ from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from train.recipe import Recipe
-from vbs.failures import Failure
+from vbs.failures import InfrastructureError, infrastructure_error, is_infrastructure, reason_of
 
 
-class LostWorker(Failure):
+class LostWorker(InfrastructureError):
     """A process that trained has died."""
 
 
@@ -88,7 +88,10 @@ def clock_of(device: str) -> Callable[[], float]:
 
 
 def trained(work: Work) -> Answer:
-    """Train one network; a failure is an answer with its reason."""
+    """Train one network; a failure is an answer with its reason.
+
+    Raises InfrastructureError for what the network did not cause; its checkpoint is kept.
+    """
     points: list[Point] = []
     try:
         proxy = work.proxy()
@@ -96,8 +99,9 @@ def trained(work: Work) -> Answer:
         points.extend(proxy.curve(the_space, work.genotype, seed=work.seed, folder=work.folder))
         answer = Answer.of_curve(points, images=proxy.scored_on)
     except Exception as error:  # one network that cannot be trained does not end the comparison
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        answer = Answer.failed(reason, points)
+        if is_infrastructure(error):
+            raise infrastructure_error(error) from None
+        answer = Answer.failed(reason_of(error), points)
     shutil.rmtree(work.folder, ignore_errors=True)
     return answer
 
@@ -105,7 +109,8 @@ def trained(work: Work) -> Answer:
 def run_all(works: Mapping[Job, Work], *, processes: int) -> Iterator[tuple[Job, Answer]]:
     """Each job with its answer as they end; by one process in this one, begun in their order.
 
-    Raises LostWorker where a process dies. Whoever stops asking ends the trainings.
+    Raises LostWorker where a process dies, and what `trained` raises. Whoever stops asking ends
+    the trainings.
     """
     if processes == 1 or len(works) == 1:
         for job, work in works.items():

@@ -180,3 +180,23 @@ def test_zero_cost_scores_raise_it(monkeypatch):
     space = small_space()
     with pytest.raises(OSError, match="No space"):
         judge.evaluate(space, space.sample(1, np.random.default_rng(0)))
+
+
+def test_a_comparison_of_fidelities_stops_by_it_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    from nas.evaluators.proxy import Fidelity
+    from nas.fidelity.trainings import Job, Work, run_all
+    from train.recipe import preset
+
+    work = Work(
+        "toys", None, preset("proxy"), Fidelity(1), "compact", {}, NETWORKS[0], 0, "cpu", 0,
+        tmp_path, tmp_path / "unfinished",
+    )  # fmt: skip
+    work.folder.mkdir()
+
+    def full(self: Work) -> None:
+        raise FULL
+
+    monkeypatch.setattr(Work, "proxy", full)
+    with pytest.raises(InfrastructureError, match=r"/full/last\.safetensors: No space"):
+        list(run_all({Job(0, 0, 0): work}, processes=1))
+    assert work.folder.is_dir()

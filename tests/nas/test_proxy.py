@@ -18,6 +18,7 @@ from tests.nas.toys import tiny_space
 from tests.train import toys
 from train import loop
 from train.data import Data
+from vbs.failures import DataLost, InfrastructureError
 
 TWO = Fidelity(2)
 ONE_THREAD = {"device": "cpu"}
@@ -196,3 +197,31 @@ def test_a_wrong_fidelity_is_told_in_a_line(text: str) -> None:
     with pytest.raises(ValueError, match=r"fidelity: .*(not allowed|not understood); ") as caught:
         Fidelity.parse(text, epochs=7)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other"])
+def test_a_training_with_a_useless_checkpoint_begins_again(tmp_path: Path, damage: str) -> None:
+    three = proxy(Fidelity(3))
+    whole = accuracies(points_of(three))
+    left = three.curve(toy_space(), GENOTYPE, folder=tmp_path)
+    next(left)
+    left.close()
+    state = tmp_path / "last.safetensors"
+    if damage == "truncated":
+        state.write_bytes(state.read_bytes()[:-100])
+    else:
+        list(proxy(Fidelity(2)).curve(toy_space(), GENOTYPE, seed=1, folder=tmp_path / "b"))
+        (tmp_path / "b" / "last.safetensors").replace(state)
+    assert accuracies(points_of(three, folder=tmp_path)) == whole
+
+
+def test_images_that_are_gone_are_no_failure_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> Any:
+        raise DataLost("data: 30 of 30 images are unreadable, as /data/1.png")
+
+    one = proxy()
+    monkeypatch.setattr(type(one.data.train), "pictures", gone)
+    with pytest.raises(InfrastructureError, match=r"/data/1\.png"):
+        one.evaluate(toy_space(), GENOTYPE[None])
+    monkeypatch.setattr(type(one.data.train), "pictures", lambda *_, **__: 1 / 0)
+    assert "ZeroDivisionError" in one.evaluate(toy_space(), GENOTYPE[None]).error[0]

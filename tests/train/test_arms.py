@@ -30,6 +30,8 @@ def run(name, seed, folder):
         time.sleep(60)
     if name == os.environ.get("BROKEN"):
         raise ValueError("too hot")
+    if name == os.environ.get("FULL"):
+        raise OSError(28, "No space left on device", "/full/last.safetensors")
     return {"score": seed + len(name)}
 
 def main():
@@ -94,7 +96,7 @@ def test_a_failed_arm_is_a_line_and_the_rest_is_resumed(tmp_path: Path) -> None:
     assert code == 2
     assert lines == [
         "a, seed 0: begins", "bb, seed 0: begins", "toy_arms: too hot",
-        "toy_arms: arm bb of seed 0 failed (2)",
+        "toy_arms: arm bb of seed 0 failed (exit code 2)",
     ]  # fmt: skip
     part = result(tmp_path)
     assert part["partial"]
@@ -118,6 +120,15 @@ def test_a_failed_arm_is_a_line_and_the_rest_is_resumed(tmp_path: Path) -> None:
         assert len(lines) == 1
         assert f"holds arms of other settings ({what})" in lines[0]
     assert len(begun(tmp_path)) == 5
+
+
+def test_an_arm_that_met_a_full_disk_is_a_failure_and_no_mistake(tmp_path: Path) -> None:
+    code, lines = called(tmp_path, "--processes", "1", FULL="a")
+    assert code == 1
+    assert lines[1:] == [
+        "toy_arms: /full/last.safetensors: No space left on device",
+        "toy_arms: arm a of seed 0 failed (exit code 1)",
+    ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

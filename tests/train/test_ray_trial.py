@@ -17,7 +17,8 @@ from tests.train import toys
 from tests.train.ray_clusters import curve, record
 from train import ray_trial
 from train.ray_store import Store, opened
-from train.ray_trial import Share, told, work
+from train.ray_trial import Share, ending, told, work
+from vbs.failures import InfrastructureError
 
 TIMES = ("images_per_second", "memory_mb", "seconds")
 
@@ -93,6 +94,8 @@ def test_what_goes_wrong_in_a_trial_is_its_record(tmp_path: Path, what, words) -
     [
         OSError(28, "No space left on device"),
         torch.distributed.DistBackendError("NCCL communicator was aborted"),
+        RuntimeError("unable to write to file </torch_1>: No space left on device (28)"),
+        InfrastructureError("data: the share is gone"),
         RuntimeError("[/gloo/transport/tcp/pair.cc:534] Connection reset by peer [10.0.0.2]"),
     ],
 )
@@ -107,6 +110,32 @@ def test_what_is_no_fault_of_a_trial_is_raised_and_not_recorded(tmp_path: Path, 
     assert not (folder / "run.json").exists()
     several(str(tmp_path), trial("epochs=3"), lambda row: None)
     assert record(folder)["status"] == "finished"
+
+
+def test_a_trial_whose_checkpoint_is_damaged_begins_again(tmp_path: Path) -> None:
+    def cut(row: dict) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run(str(tmp_path), trial("epochs=2"), cut)
+    state = tmp_path / "trials" / "a" / "last.safetensors"
+    state.write_bytes(state.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="truncated"):  # Ray Tune starts it again
+        run(str(tmp_path), trial("epochs=2"), lambda row: None)
+    run(str(tmp_path), trial("epochs=2"), lambda row: None)
+    assert record(state.parent)["status"] == "finished"
+
+
+@pytest.mark.parametrize("reason", ["OSError: [Errno 28] No space left on device", "its own"])
+def test_a_full_disk_that_an_earlier_version_recorded_is_no_ending(
+    tmp_path: Path, reason: str
+) -> None:
+    store, what = Store(str(tmp_path)), trial("epochs=1")
+    ray_trial.end(store, what, {}, [], failed=reason)
+    assert (ending(store, "a") is None) == (reason != "its own")
+    run(str(tmp_path), what, lambda row: None)
+    expected = "failed" if reason == "its own" else "finished"
+    assert record(tmp_path / "trials" / "a")["status"] == expected
 
 
 def test_a_process_that_is_not_the_first_records_nothing(tmp_path: Path, monkeypatch) -> None:
