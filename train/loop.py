@@ -29,9 +29,18 @@ from train.distributed import World, world
 from train.evaluate import Score, autocast, evaluate
 from train.memory_use import fitting_batch, keep_freed_memory, peak_megabytes
 from train.optimizer import learning_rate, set_learning_rate
-from train.progressive import Phase, phase
+from train.progressive import Phase, first_epoch, phase
 from train.recipe import Recipe
-from train.state import Run, begin, choose, resolved, restore, save, share_of
+from train.state import (
+    Run,
+    batches_of_step,
+    begin,
+    choose,
+    resolved,
+    restore,
+    save,
+    share_of,
+)
 from train.steps import augmentation, order_of, parts, seed_of
 from vbs.failures import is_out_of_memory
 
@@ -235,6 +244,8 @@ def _train_epoch(
         device=run.world.device, workers=run.workers,
     )  # fmt: skip
     saved = time.monotonic()
+    begun = first_epoch(run.recipe, epoch) * len(order)
+    run.norms.begin_at(begun * batches_of_step(run), near=run.pretrained or begun > 0)
     _training_mode(run)
     for _ in range(done, len(order)):
         started = time.perf_counter()
@@ -264,7 +275,7 @@ def optimizer_step(
 ) -> Tensor:
     """One step on as many batches as it is accumulated from; its mean loss."""
     recipe, here = run.recipe, run.world
-    count = recipe.batch // here.size // share_of(recipe, here)
+    count = batches_of_step(run)
     total = torch.zeros((), device=here.device)
     for part in range(count):
         images, targets = next(batches)
@@ -277,7 +288,7 @@ def optimizer_step(
             )  # fmt: skip
         last = part == count - 1
         waiting = contextlib.nullcontext() if last or here.size == 1 else forward.no_sync()
-        with waiting:
+        with waiting, run.norms.batch(run.step * count + part):
             with autocast(here.device, run.precision):
                 logits = forward(images)
             loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)

@@ -46,3 +46,11 @@ def phase(recipe: Recipe, epoch: int) -> Phase:
         between(recipe.min_mixup, recipe.mixup),
         between(recipe.min_dropout, recipe.dropout),
     )
+
+
+def first_epoch(recipe: Recipe, epoch: int) -> int:
+    """The first epoch (from 0) that trains with the input side of this epoch without a change."""
+    side = phase(recipe, epoch).resolution
+    while epoch and phase(recipe, epoch - 1).resolution == side:
+        epoch -= 1
+    return epoch

@@ -16,6 +16,7 @@ from train import checkpoint as files
 from train.augment import Preparation
 from train.data import Data
 from train.distributed import World
+from train.norm_momentum import RULE, NormStatistics, settled_after
 from train.optimizer import MovingAverage, optimizer
 from train.recipe import Recipe
 
@@ -24,6 +25,8 @@ from train.recipe import Recipe
 class Run:
     """Everything that changes while a run lasts, and what it is made from.
 
+    norms          averages the batch-norm statistics.
+    pretrained     whether the run began with weights that were given.
     epoch_loss     sum of the losses of the epoch's steps so far, on the device.
     epoch_seconds  of training in the epoch so far; `seconds` in all epochs. Evaluation is extra.
     chosen, best   which weights are the result so far, and those weights.
@@ -37,6 +40,8 @@ class Run:
     network: Network
     average: MovingAverage | None
     optimizer: torch.optim.Optimizer
+    norms: NormStatistics
+    pretrained: bool
     step: int = 0
     seconds: float = 0.0
     epoch_loss: Tensor | float = 0.0
@@ -87,6 +92,11 @@ def share_of(recipe: Recipe, here: World) -> int:
     return part
 
 
+def batches_of_step(run: Run) -> int:
+    """Batches that this process accumulates an optimizer step from."""
+    return run.recipe.batch // run.world.size // share_of(run.recipe, run.world)
+
+
 def begin(
     architecture: Architecture, data: Data, recipe: Recipe, here: World, workers: int,
     initial: Network | None,
@@ -101,8 +111,11 @@ def begin(
         network.requires_grad_(False)
         network.classifier.requires_grad_(True)
     average = MovingAverage(network, recipe.ema_decay) if recipe.ema_decay else None
-    made = optimizer(recipe, network)
-    return Run(architecture, data, recipe, here, workers, network, average, made)
+    made, pretrained = optimizer(recipe, network), initial is not None
+    norms = NormStatistics(network, near=pretrained)
+    return Run(
+        architecture, data, recipe, here, workers, network, average, made, norms, pretrained
+    )  # fmt: skip
 
 
 def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
@@ -151,6 +164,7 @@ def save(run: Run, path: Path) -> None:
     counters = {
         **_identity(run), "step": run.step, "seconds": run.seconds,
         "epoch_seconds": run.epoch_seconds, "history": run.history, "chosen": run.chosen,
+        "pretrained": run.pretrained, "norm_statistics": RULE,
     }  # fmt: skip
     files.write_state(path, tensors, counters)
 
@@ -161,6 +175,7 @@ def restore(run: Run, path: Path) -> None:
     for name, value in _identity(run).items():
         if counters.get(name) != value:
             raise ValueError(f"{path}: {_difference(name, counters.get(name), value)}")
+    _check_norms(run, counters, path)
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         kind, _, name = key.partition(".")
@@ -174,9 +189,22 @@ def restore(run: Run, path: Path) -> None:
         run.best = {k: v.to(run.world.device) for k, v in groups.get("best", {}).items()}
         run.step, run.seconds = int(counters["step"]), float(counters["seconds"])
         run.epoch_seconds = float(counters["epoch_seconds"])
+        run.pretrained = bool(counters.get("pretrained", False))
         run.history, run.chosen = list(counters["history"]), dict(counters["chosen"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: incomplete, {error} is missing") from None
+
+
+def _check_norms(run: Run, counters: dict[str, Any], path: Path) -> None:
+    """ValueError where the batch-norm statistics so far were averaged by another rule."""
+    settled = settled_after(run.architecture.bn_momentum)
+    if counters.get("norm_statistics") == RULE or run.recipe.train == "classifier":
+        return
+    if int(counters.get("step", 0)) * batches_of_step(run) < settled:
+        raise ValueError(
+            f"{path}: its first {settled:,} batches are evaluated differently by this version "
+            "(batch-norm statistics); train again in another folder"
+        )
 
 
 def _identity(run: Run) -> dict[str, Any]:
