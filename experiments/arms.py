@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common import RESULTS, settings_of_machine
+from train.recipe import NORM_STATISTICS
 from vbs import signals
 from vbs.children import child_environment
 from vbs.command import INTERRUPTED, MISTAKE, Failure
@@ -126,6 +127,7 @@ def run_all(
         raise ValueError(f"--processes: {args.processes} is not allowed; use 1 or more")
     if hasattr(args, "data"):
         settings = {**settings, "data": _place(str(args.data))}
+    settings = {**settings, "norm_statistics": NORM_STATISTICS}
     args.work.mkdir(parents=True, exist_ok=True)
     program = Path(sys.argv[0]).stem
     # an arm has a lock of its own beside that of the command that starts it

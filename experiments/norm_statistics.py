@@ -15,6 +15,11 @@ results/norm_statistics.json. Time: 20 minutes on 2 CPU cores. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.norm_statistics")
+
 import argparse
 import copy
 import sys
@@ -29,7 +34,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.arms import Arm, arguments, each_seed, run_all
-from experiments.common import one_line_errors
 from experiments.proxy_network import proxy_network
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
@@ -41,10 +45,10 @@ from train.distributed import World
 from train.evaluate import evaluate
 from train.initial import initialise
 from train.optimizer import MovingAverage, learning_rate, optimizer, set_learning_rate
+from train.progressive import phase
 from train.recipe import Recipe, change, preset
 from train.state import preparation
 from train.steps import augmentation
-from train.progressive import phase
 
 NAME = "norm_statistics"
 # steps of a training, and after which of them it is read
@@ -181,7 +185,8 @@ def trained(setup: Setup, data: Data, steps: int, seed: int) -> list[dict[str, A
     network = build(architecture)
     if setup.initial:
         known = initialise(network, setup.initial)
-        assert known.mean is not None and known.std is not None
+        assert known.mean is not None
+        assert known.std is not None
         recipe = replace(recipe, mean=known.mean, std=known.std)
     network = network.to(memory_format=torch.channels_last)
     scored = data.test
@@ -225,7 +230,7 @@ def run(shared: Path, name: str, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
-    """By setup: what each rule reads below recalibrated statistics, mean in points, at each step."""
+    """By setup: points that each rule reads below recalibrated statistics, mean, by step."""
     found: dict[str, Any] = {}
     for name in SETUPS:
         rows = [row for (arm, _), one in done.items() if arm == name for row in one["rows"]]
@@ -266,7 +271,3 @@ def main() -> None:
     )  # fmt: skip
     if result is not None:
         print(args.out)
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

@@ -60,7 +60,7 @@ from train.data import Data, load
 from train.distributed import pick_device
 from train.loop import train
 from train.optimizer import learning_rate, set_learning_rate
-from train.recipe import Recipe
+from train.recipe import NORM_STATISTICS, Recipe
 from train.sources import stratified
 from train.state import resolved
 from vbs.folder import write_json
@@ -168,7 +168,7 @@ def identity(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "data": Path(arguments.data).name, "images": arguments.images, "device": arguments.device,
         "network": json.loads(proxy_network(arguments.network, classes).to_json()),
-        "recipe": recipe, "torch": torch.__version__,
+        "recipe": recipe, "torch": torch.__version__, "norm_statistics": NORM_STATISTICS,
     }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from nas.workers import OnCluster
 from search_spaces.catalog import one_of
 from search_spaces.staged import StagedSpace
 from train.parser import check_device
-from train.recipe import Recipe, change, preset
+from train.recipe import NORM_STATISTICS, Recipe, change, preset
 from train.survey import Survey, survey
 from vbs.accuracy import chance_limit
 
@@ -348,7 +348,8 @@ def _identity(search: Search) -> dict[str, Any]:
     settings = search.settings
     names = ("recipe", "changes", "fidelity", "scheduler", "seed", "strategy", "evaluator",
              "scores", "grace", "factor")  # fmt: skip
+    trained = {"norm_statistics": NORM_STATISTICS} if search.measuring.kind is Proxy else {}
     return {
-        **{name: settings[name] for name in names},
+        **{name: settings[name] for name in names}, **trained,
         "data": search.measuring.data.digests, "times": settings.get("times_sha256", {}),
     }  # fmt: skip

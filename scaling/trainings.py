@@ -33,7 +33,7 @@ from nas.workers import OnCluster
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
-from train.recipe import change, preset
+from train.recipe import NORM_STATISTICS, change, preset
 from train.survey import survey
 from vbs.console import print_err
 from vbs.progress import Pulse, seconds_left, timing
@@ -212,6 +212,7 @@ def _study(
     settings: Mapping[str, Any], measuring: Measuring, folder: Path,
 ) -> Study:  # fmt: skip
     identity = {name: settings[name] for name in ("recipe", "changes")} | {
+        "norm_statistics": NORM_STATISTICS,
         "fidelity": str(measuring.fidelity), "data": measuring.data.digests,
         "networks": {name: network.key for name, network in networks.items()},
     }  # fmt: skip

@@ -27,7 +27,8 @@ from train.checkpoint import BrokenCheckpoint
 from train.data import Data, Split
 from train.distributed import World, world
 from train.evaluate import Score, autocast, evaluate
-from train.memory_use import fitting_batch, keep_freed_memory, peak_megabytes
+from train.failures import Stopped, calmer, is_sound, out_of_memory
+from train.memory_use import keep_freed_memory, peak_megabytes
 from train.optimizer import learning_rate, set_learning_rate
 from train.progressive import Phase, first_epoch, phase
 from train.recipe import Recipe
@@ -85,10 +86,6 @@ class Result:
     steps: int
     seconds: float
     failed: str = ""
-
-
-class Stopped(Exception):
-    """Ends a run from inside; its text is the reason."""
 
 
 def train(
@@ -189,7 +186,7 @@ def _failure(
         failed = "a batch norm got a single value for each channel; use more images at a time"
     if failed == "out of memory":
         # only here are the error, its traceback and the tensors that this holds gone
-        failed = _out_of_memory(run)
+        failed = out_of_memory(run)
     run.network.load_state_dict(run.best or run.network.state_dict())
     run.network.eval()
     return failed
@@ -199,7 +196,7 @@ def _tested(run: Run, split: Split) -> tuple[str, Score | None]:
     """Why the chosen weights could not be scored, or their score."""
     score = _scored(run, run.network, split)
     if not math.isfinite(score.loss):
-        return f"the loss on the test split is not a number{_calmer(run)}", None
+        return f"the loss on the test split is not a number{calmer(run)}", None
     return "", score
 
 
@@ -223,8 +220,8 @@ def _epochs(run: Run, folder: Path | None, report: Report) -> Generator[dict[str
         run.network.dropout.p = now.dropout
         _train_epoch(run, forward, epoch, now, folder, report)
         row = _row(run, epoch, now, per_epoch)
-        if not _sound(run, row):
-            raise Stopped(f"the loss is not a number after epoch {epoch + 1}{_calmer(run)}")
+        if not is_sound(run, row):
+            raise Stopped(f"the loss is not a number after epoch {epoch + 1}{calmer(run)}")
         choose(run, row, folder)
         if folder is not None:
             save(run, folder / "last.safetensors")
@@ -332,21 +329,8 @@ def _checked_loss(run: Run, loss: Tensor, epoch: int) -> float | None:
     # far above chance: no later step comes back from there in reasonable time
     if not math.isfinite(value) or value > 100 * math.log(len(run.data.classes) + 1):
         what = "not a number" if math.isnan(value) else f"exploding ({value:.3g})"
-        raise Stopped(f"the loss is {what} at step {run.step + 1}, epoch {epoch + 1}{_calmer(run)}")
+        raise Stopped(f"the loss is {what} at step {run.step + 1}, epoch {epoch + 1}{calmer(run)}")
     return value
-
-
-def _sound(run: Run, row: dict[str, Any]) -> bool:
-    """Whether losses and weights are numbers: the last step of all has no later loss to tell."""
-    losses = [row.get("train_loss"), row.get("val_loss")]
-    if not all(math.isfinite(loss) for loss in losses if loss is not None):
-        return False
-    return all(bool(value.isfinite().all()) for value in run.network.parameters())
-
-
-def _calmer(run: Run) -> str:
-    calm = "" if run.recipe.clip_norm else ", or clip_norm=1"
-    return f"; try a lower lr (it was {run.recipe.lr:g}) or a longer warm-up{calm}"
 
 
 def _asked_to_stop(run: Run, report: Report) -> bool:
@@ -394,16 +378,3 @@ def _scored(run: Run, network: nn.Module, split: Split) -> Score:
 
 def _named(prefix: str, score: Score) -> dict[str, float]:
     return {f"{prefix}_{name}": value for name, value in score._asdict().items()}
-
-
-def _out_of_memory(run: Run) -> str:
-    recipe, share = run.recipe, share_of(run.recipe, run.world)
-    side = phase(recipe, run.recipe.epochs - 1).resolution
-    run.optimizer.zero_grad()
-    fits = fitting_batch(
-        run.network, batch=share, side=side, device=run.world.device, precision=run.precision
-    )
-    where = f"out of memory with {share} images of {side} px on the device"
-    if not fits:
-        return f"{where}; not even one image fits: use a smaller resolution or network"
-    return f"{where}; device_batch={fits} would likely fit (the batch stays {recipe.batch})"

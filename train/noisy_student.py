@@ -26,7 +26,14 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import record
 from train.command import asked_architecture, asked_workers
-from train.recipe import PRESETS, Recipe, change, preset
+from train.recipe import (
+    NORM_STATISTICS,
+    PRESETS,
+    Recipe,
+    change,
+    check_version,
+    preset,
+)
 from vbs.command import Parser, run_command
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
@@ -167,6 +174,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     if any(text.startswith("minival=") for text in args.changes or []):
         raise ValueError("--set minival: the student holds out what its teacher did; leave it out")
     base = preset(args.recipe or "proxy", network=args.network, variant=args.variant or "paper")
+    settings["norm_statistics"] = NORM_STATISTICS
     settings["student_recipe"] = change(noisy(base), args.changes or []).to_dict()
     settings["student_architecture"] = json.loads(asked_architecture(args).to_json())
     return settings
@@ -214,6 +222,7 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
             raise ValueError(f"resume: --{option} {given!r} here, {stored[name]!r} in {path}")
     if status == "finished":
         raise ValueError(f"resume: the run in {args.out} is finished")
+    check_version(settings, args.out)
     return settings
 
 

@@ -21,10 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-# stored with results and unfinished trainings: accuracies of short trainings by other rules cannot
-# be compared with these
-RULE = "momentum by batches"
-WINDOW = 10  # batches; after n of them the average covers about n / WINDOW
+WINDOW = 20  # batches; after n of them the average covers about n / WINDOW
 NEAR = 0.1  # first momentum where the statistics are nearly right
 
 
@@ -44,7 +41,7 @@ def norm_momentum(own: float, batches: int, *, near: bool = False) -> float:
 
 def settled_after(own: float) -> int:
     """Batches from which on the momentum is the network's own."""
-    return round(WINDOW / own) if own else 0
+    return round(WINDOW / own) - WINDOW if own else 0
 
 
 class NormStatistics:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.architecture import Architecture
 from train.command import asked_architecture, asked_recipe, check_same, sized
 from train.parser import absolute_data
-from train.recipe import Recipe
+from train.recipe import NORM_STATISTICS, Recipe
 
 if TYPE_CHECKING:
     from train.data import Data
@@ -51,6 +51,7 @@ def asked_settings(args: argparse.Namespace) -> dict[str, Any]:
         **places(args), "minival": base.minival,
         "split_seed": base.seed, "workers": args.workers_per_trial or 1, "scheduler": scheduler,
         "grace": args.grace or 1, "factor": args.factor or 4.0, "trials": trials,
+        "norm_statistics": NORM_STATISTICS,
         "asked": hashlib.sha256(json.dumps(trials).encode()).hexdigest()[:16],
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from search_spaces.architecture import Architecture
 from train.ray_asked import asked_settings, places
-from train.recipe import Recipe
+from train.recipe import Recipe, check_version
 
 # these may differ when a run goes on; those not given again are as they were
 HOW = (
@@ -56,6 +56,7 @@ def settings_of(
             raise ValueError(f"resume: there is no run.json in {args.out}")
         return asked
     settings = _checked(args.out, known)
+    check_version(settings, args.out)
     for name, value in (asked or {}).items():
         if name != "trials" and json.loads(json.dumps(value)) != settings[name]:
             what = "networks or recipes" if name == "asked" else name

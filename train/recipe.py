@@ -16,6 +16,10 @@ from typing import Any
 
 from search_spaces.catalog import one_of
 
+# How batch-norm statistics are averaged (train/norm_momentum.py). It is stored with results and
+# unfinished trainings, as short trainings by another rule read other accuracies.
+NORM_STATISTICS = "momentum by batches"
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -201,6 +205,18 @@ def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
         return dataclasses.replace(recipe, **values)
     except ValueError as error:
         raise ValueError(f"--set {error}") from None
+
+
+def check_version(settings: Mapping[str, Any], place: str) -> None:
+    """ValueError where trainings of an earlier version would be ranked with new ones.
+
+    settings  of the run in `place`, as this version writes them.
+    """
+    if settings.get("norm_statistics") != NORM_STATISTICS:
+        raise ValueError(
+            f"resume: the trainings in {place} are of a version that evaluated short trainings "
+            "differently (batch-norm statistics); start again in another --out"
+        )
 
 
 def unknown_field(name: str) -> str:

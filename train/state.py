@@ -16,9 +16,9 @@ from train import checkpoint as files
 from train.augment import Preparation
 from train.data import Data
 from train.distributed import World
-from train.norm_momentum import RULE, NormStatistics, settled_after
+from train.norm_momentum import NormStatistics, settled_after
 from train.optimizer import MovingAverage, optimizer
-from train.recipe import Recipe
+from train.recipe import NORM_STATISTICS, Recipe
 
 
 @dataclass
@@ -164,7 +164,7 @@ def save(run: Run, path: Path) -> None:
     counters = {
         **_identity(run), "step": run.step, "seconds": run.seconds,
         "epoch_seconds": run.epoch_seconds, "history": run.history, "chosen": run.chosen,
-        "pretrained": run.pretrained, "norm_statistics": RULE,
+        "pretrained": run.pretrained, "norm_statistics": NORM_STATISTICS,
     }  # fmt: skip
     files.write_state(path, tensors, counters)
 
@@ -198,7 +198,7 @@ def restore(run: Run, path: Path) -> None:
 def _check_norms(run: Run, counters: dict[str, Any], path: Path) -> None:
     """ValueError where the batch-norm statistics so far were averaged by another rule."""
     settled = settled_after(run.architecture.bn_momentum)
-    if counters.get("norm_statistics") == RULE or run.recipe.train == "classifier":
+    if counters.get("norm_statistics") == NORM_STATISTICS or run.recipe.train == "classifier":
         return
     if int(counters.get("step", 0)) * batches_of_step(run) < settled:
         raise ValueError(

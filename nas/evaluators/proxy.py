@@ -24,7 +24,7 @@ from nas.evaluators.base import Answer, Evaluator, Point
 from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
-from train.recipe import Recipe
+from train.recipe import NORM_STATISTICS, Recipe
 from vbs.console import print_err
 from vbs.load import LoadWatch
 
@@ -230,6 +230,7 @@ def identity(
         "network": json.loads(architecture.to_json()), "recipe": recipe.to_dict(),
         "data": {name: settings[name] for name in ("digests", *LOADED)},
         "fidelity": asdict(fidelity), "seed": seed, "clock": clock,
+        "norm_statistics": NORM_STATISTICS,
     }  # fmt: skip
 
 

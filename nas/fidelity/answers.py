@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from nas.evaluators.proxy import Fidelity
 from nas.storage.cache import default_folder, key_of
 from search_spaces.space import SearchSpace
-from train.recipe import Recipe
+from train.recipe import NORM_STATISTICS, Recipe
 from vbs.folder import write_json
 
 VERSION = 2  # of the files; others count as missing (1: not scored by the moving average)
@@ -98,7 +98,7 @@ def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> P
         del fields[unimportant]
     content = {
         "digests": dict(digests), "space": space.name, "settings": space.settings,
-        "choices": space.choices, "recipe": fields,
+        "choices": space.choices, "recipe": fields, "norm_statistics": NORM_STATISTICS,
     }  # fmt: skip
     return default_folder().with_name("fidelity") / f"{key_of(content)}.json"
 

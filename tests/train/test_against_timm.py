@@ -91,7 +91,7 @@ def _after_steps(recipe: Recipe) -> tuple[dict[str, torch.Tensor], dict[str, tor
         loss = optimizer_step(run, run.network, iter([batch]), 0.0)
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 10 / (number + 10)
+                module.momentum = 20 / (number + 20)
         assert loop.step(*batch).item() == pytest.approx(loss.item(), rel=1e-4)
     return run.network.state_dict(), network.state_dict()
 

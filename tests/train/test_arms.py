@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from experiments.timed_training import timed_accuracy
+from train.recipe import NORM_STATISTICS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,7 +102,9 @@ def test_a_failed_arm_is_a_line_and_the_rest_is_resumed(tmp_path: Path) -> None:
     part = result(tmp_path)
     assert part["partial"]
     assert part["scores"] == [1]
-    assert part["settings"] == {"lr": 1.0, "data": "imagefolder:sets/birds"}
+    assert part["settings"] == {
+        "lr": 1.0, "data": "imagefolder:sets/birds", "norm_statistics": NORM_STATISTICS,
+    }  # fmt: skip
 
     told[1] = "4"
     assert called(tmp_path, *told)[0] == 0

@@ -16,6 +16,7 @@ from train.loop import Report, train
 from train.norm_momentum import NormStatistics, settled_after
 from train.norm_momentum import norm_momentum as momentum_of
 from train.progressive import first_epoch
+from train.recipe import NORM_STATISTICS, check_version
 
 SLOW = dataclasses.replace(toys.NETWORK, bn_momentum=0.01)  # TensorFlow's
 
@@ -39,12 +40,12 @@ def recalibrated(network: Network, recipe_changes: tuple[str, ...] = ()) -> Netw
 
 
 def test_momentum_begins_at_one_and_ends_at_the_networks_own() -> None:
-    values = [momentum_of(0.01, n) for n in range(1200)]
+    values = [momentum_of(0.01, n) for n in range(2400)]
     assert values[0] == 1.0
     assert values == sorted(values, reverse=True)
-    assert values[10] == 0.5
-    assert values[settled_after(0.01) :] == [0.01] * (1200 - settled_after(0.01))
-    assert values[settled_after(0.01) - 11] > 0.01
+    assert values[20] == 0.5
+    assert values[settled_after(0.01) :] == [0.01] * (2400 - settled_after(0.01))
+    assert values[settled_after(0.01) - 1] > 0.01
     assert momentum_of(0.1, 500) == 0.1
     assert [momentum_of(0.0, n) for n in (0, 5)] == [0.0, 0.0]
 
@@ -135,7 +136,7 @@ def test_a_training_that_an_earlier_version_began_is_not_mixed(tmp_path: Path) -
     tensors, counters = read_state(path)
     del counters["norm_statistics"]
     write_state(path, tensors, counters)
-    with pytest.raises(ValueError, match=r"first 1,000 batches .* train again in another folder"):
+    with pytest.raises(ValueError, match=r"first 1,980 batches .* train again in another folder"):
         train(SLOW, toys.data(), recipe, checkpoint=tmp_path, device="cpu")
 
 
@@ -189,10 +190,26 @@ def test_a_compiled_network_is_compiled_at_most_twice() -> None:
     forward = torch.compile(network, backend=counter)
     statistics = NormStatistics(network)
     images, _ = toys.batch()
-    for number in range(994, 1004):
+    for number in range(1974, 1984):
         with statistics.batch(number):
             forward(images).sum().backward()
     for number in range(12):
         with statistics.batch(number):
             forward(images).sum().backward()
     assert counter.frame_count <= 2
+
+
+def test_results_of_earlier_versions_are_not_found_in_the_cache(tmp_path: Path) -> None:
+    from nas.evaluators import proxy
+
+    settings = dict.fromkeys(("digests", *proxy.LOADED), 0)
+    known = proxy.identity(
+        SLOW, toys.recipe(), proxy.Fidelity(1), settings, seed=0, clock="wall cpu"
+    )
+    assert known["norm_statistics"] == NORM_STATISTICS
+
+
+def test_runs_of_earlier_versions_are_not_mixed_with_new_trainings() -> None:
+    with pytest.raises(ValueError, match="resume: the trainings in runs/tune-1 are of a version"):
+        check_version({"trials": []}, "runs/tune-1")
+    check_version({"norm_statistics": NORM_STATISTICS}, "runs/tune-1")
