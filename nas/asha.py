@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from train.parser import check_factor
+
 
 @dataclass(frozen=True)
 class Asha:
@@ -35,8 +37,7 @@ class Asha:
     )
 
     def __post_init__(self) -> None:
-        if not self.factor > 1:
-            raise ValueError(f"factor: {self.factor!r} is not allowed; use a number above 1")
+        check_factor(self.factor)
         if not self.first >= 1:
             raise ValueError(f"first: {self.first!r} is not allowed; use a step from 1")
         for rung in self.rungs:

@@ -17,6 +17,7 @@ from nas.storage.cache import network_key, plain
 from search_spaces.architecture import Architecture
 from vbs import folder as folders
 from vbs.folder import circumstances, write_json
+from vbs.json_text import parse_json
 
 FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png")
 
@@ -34,12 +35,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"resume: {folder} holds no search (there is no search.json in it)")
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
         outcome = content["outcome"]
         evaluated = outcome.get("evaluated", 0) if isinstance(outcome, dict) else None
         if not isinstance(content["settings"], dict) or not isinstance(evaluated, int):
             raise TypeError
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise ValueError(f"resume: {path} is not the record of a search") from None
     return content
 

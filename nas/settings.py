@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nas.objective import Objective
+from nas.storage.passwords import escaped_url
 from search_spaces.cost import MEASURED
 from train.parser import absolute_data
 from vbs.units import parse_quantity, parse_seconds
@@ -125,6 +126,8 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
         found["times"] = [str(Path(path).resolve()) for path in given["times"]]
     if "data" in given:
         found["data"] = absolute_data(given["data"])
+    if "storage" in given:
+        found["storage"] = escaped_url(given["storage"])
     if given.get("storage", "").startswith("sqlite:///"):
         file = given["storage"].removeprefix("sqlite:///")
         found["storage"] = f"sqlite:///{Path(file).resolve()}"
@@ -146,7 +149,7 @@ def without_password(settings: Mapping[str, Any]) -> dict[str, Any]:
         return dict(settings)
     from sqlalchemy.engine import make_url
 
-    url = make_url(settings["storage"])
+    url = make_url(escaped_url(settings["storage"]))
     query = {name: value for name, value in url.query.items() if "password" not in name.lower()}
     # not by `set`, which takes None for "as it is"
     bare = url.set(query=query)._replace(password=None)

@@ -21,6 +21,7 @@ from vbs.command import Parser, python_command, run_command
 from vbs.console import print_err, results_line
 from vbs.figure import draw_picture, label, new_figure, save_png
 from vbs.folder import circumstances, results_folder, write_json
+from vbs.json_text import parse_json
 from vbs.text import next_steps, shell_command, shell_word
 from vbs.units import parse_quantity, short
 
@@ -178,7 +179,7 @@ def read_grid(path: Path) -> tuple[Coefficients, str]:
     if not path.is_file():
         raise ValueError(f"--coefficients: {path} is no file; use published, or a grid.json")
     try:
-        known = json.loads(path.read_text())
+        known = parse_json(path.read_bytes())
         if known["status"] != "finished" and "chosen" not in known["outcome"]:
             raise ValueError(f"the grid is {known['status']}; scaling.grid --resume goes on")
         chosen = known["outcome"]["chosen"]

@@ -21,6 +21,7 @@ from vbs.command import python_command
 from vbs.console import print_err, print_out, results_line
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, write_json
+from vbs.json_text import parse_json
 from vbs.text import next_steps, shell_word
 from vbs.units import minutes, short
 
@@ -129,7 +130,7 @@ class Record:
 def read(path: Path) -> tuple[Architecture, list[Candidate]]:
     """The proxy and the candidates of a grid's record; ValueError where it holds none."""
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
         base = Architecture.from_dict(content["base"]["architecture"])
         found = [
             Candidate(

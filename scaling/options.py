@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from nas.evaluators.proxy import Fidelity
 from train.parser import absolute_data, check_device
 from train.recipe import change, preset
+from vbs.json_text import parse_json
 from vbs.units import parse_seconds
 
 # how trainings run: their defaults, all of which may be given anew when a run goes on
@@ -71,7 +71,7 @@ def stored(
     if not path.is_file():
         raise ValueError(f"resume: {path.parent} holds no {what} (there is no {file} in it)")
     try:
-        settings = json.loads(path.read_text())["settings"]
+        settings = parse_json(path.read_bytes())["settings"]
         if {*settings} != {*known}:
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -36,6 +36,7 @@ from vbs.folder import (
     resumed_folder,
     write_json,
 )
+from vbs.json_text import parse_json
 from vbs.text import next_steps, shell_command, shell_word
 from vbs.units import short, short_seconds
 
@@ -153,7 +154,7 @@ def _in_folder(
     if code:
         return code
     signals.raise_noted()
-    best = json.loads((folder / "search" / "best.json").read_text())
+    best = parse_json((folder / "search" / "best.json").read_bytes())
     small = the_space.settings["small_images"]
     networks = {
         FOUND: Architecture.from_dict(best["architecture"]), BASE: base,
@@ -218,7 +219,7 @@ def _search(
     record = inner / "search.json"
     begun = record.is_file() and (inner / "study.db").is_file()
     if begun:
-        known = json.loads(record.read_text())
+        known = parse_json(record.read_bytes())
         longer = known["status"] == "out of time" and settings["max_time"] != known["settings"].get(
             "max_time"
         )

@@ -14,6 +14,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vbs.json_text import parse_json
+from vbs.text import shortened
+
+MOST_BLOCKS = 5_000  # of all stages together; the largest published networks have some hundreds
 OPS = ("conv", "dwsep", "mbconv", "fused", "bottleneck", "identity")
 SKIPS = ("identity", "none", "pool", "project")
 ACTIVATIONS = ("silu", "relu", "relu6", "hard_swish")
@@ -146,6 +150,7 @@ class Architecture:
         for index, stage in enumerate(self.stages):
             if not isinstance(stage, Stage):
                 raise ValueError(f"stages[{index}]: {stage!r} is not a Stage")
+        _check_layers(sum(stage.layers for stage in self.stages))
         for _ in self.blocks():  # walks every size and channel once: impossible ones raise
             pass
 
@@ -180,9 +185,9 @@ class Architecture:
     def from_json(cls, text: str) -> Architecture:
         """Read what `to_json` wrote; ValueError names an unknown, missing or impossible field."""
         try:
-            fields = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"architecture: not JSON ({error})") from None
+            fields = parse_json(text)
+        except ValueError as error:
+            raise ValueError(f"architecture: cannot be read as JSON ({error})") from None
         return cls.from_dict(fields)
 
     @classmethod
@@ -191,7 +196,8 @@ class Architecture:
         fields = _fields_of(cls, fields, "architecture")
         rows = fields.get("stages")
         if not isinstance(rows, list):
-            raise ValueError(f"stages: {rows!r} is not a list of stages")
+            raise ValueError(f"stages: {shortened(repr(rows))} is not a list of stages")
+        _check_layers(len(rows))  # before each is looked at
         stages = []
         for index, row in enumerate(rows):
             try:
@@ -245,14 +251,22 @@ def _resolve_skip(skip: str, same_shape: bool) -> str:
     return "none" if skip == "identity" and not same_shape else skip
 
 
+def _check_layers(count: int) -> None:
+    """The bound keeps a hostile file from being unrolled, and built, for hours."""
+    if count > MOST_BLOCKS:
+        raise ValueError(
+            f"stages: {count:,} layers in all are not allowed; use at most {MOST_BLOCKS:,}"
+        )
+
+
 def _fields_of(kind: type, fields: object, what: str) -> dict:
     """`fields` if it is a dict with just the fields of dataclass `kind`, else ValueError."""
     if not isinstance(fields, dict):
-        raise ValueError(f"{what}: {fields!r} is not a JSON object")
+        raise ValueError(f"{what}: {shortened(repr(fields))} is not a JSON object")
     known = {field.name: field for field in dataclasses.fields(kind)}
     for name in fields:
         if name not in known:
-            raise ValueError(f"{name}: unknown field; allowed are {', '.join(known)}")
+            raise ValueError(f"{shortened(name)}: unknown field; allowed are {', '.join(known)}")
     for name, field in known.items():
         if field.default is dataclasses.MISSING and name not in fields:
             raise ValueError(f"{name}: this field is missing from the {what}")
@@ -261,7 +275,9 @@ def _fields_of(kind: type, fields: object, what: str) -> dict:
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name}: {value!r} is not allowed; use one of {', '.join(allowed)}")
+        raise ValueError(
+            f"{name}: {shortened(repr(value))} is not allowed; use one of {', '.join(allowed)}"
+        )
 
 
 def _whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
@@ -269,17 +285,22 @@ def _whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
     # a hostile file from unrolling for hours
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ValueError(
-            f"{name}: {value!r} is not allowed; use a whole number from {least} to {most}"
+            f"{name}: {shortened(repr(value))} is not allowed; "
+            f"use a whole number from {least} to {most}"
         )
     return value
 
 
 def _odd(name: str, value: object) -> None:
     if _whole(name, value, least=1) % 2 == 0:
-        raise ValueError(f"{name}: {value!r} is not allowed; use an odd number (1, 3, 5, 7, ...)")
+        raise ValueError(
+            f"{name}: {shortened(repr(value))} is not allowed; use an odd number (1, 3, 5, 7, ...)"
+        )
 
 
 def _number(name: str, value: object, *, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name}: {value!r} is not allowed; use a number from {low} to {high}")
+        raise ValueError(
+            f"{name}: {shortened(repr(value))} is not allowed; use a number from {low} to {high}"
+        )
     return float(value)

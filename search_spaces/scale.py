@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from search_spaces.architecture import Architecture, Stage
 
+MOST = 1_000_000  # times; nothing that an architecture counts may be larger
+
 
 def scale(
     architecture: Architecture,
@@ -38,6 +40,7 @@ def scale(
     """
     _positive("depth", depth)
     _positive("resolution", resolution)
+    _positive("width", width)
     ends = 1.0 if fixed_ends else width
     channels = stem = round_channels(architecture.stem, ends, round_to=round_to, floor=floor)
     stages = []
@@ -103,5 +106,7 @@ def _scaled_channels(stage: Stage, width: float, *, round_to: int, floor: float)
 
 
 def _positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"{name}: {value!r} is not allowed; use a positive number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST:
+        raise ValueError(
+            f"{name}: {value!r} is not allowed; use a positive number, at most {MOST:,}"
+        )

@@ -10,7 +10,6 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
     run_program("search_spaces.show", "search_spaces.show", "main")
 
-import json
 from pathlib import Path
 
 from search_spaces.architecture import Architecture
@@ -18,6 +17,7 @@ from search_spaces.catalog import NETWORKS, zoo
 from search_spaces.cost import Cost, blocks_cost, cost
 from vbs.command import Parser, run_command
 from vbs.console import print_out
+from vbs.json_text import parse_json
 
 
 def load(text: str) -> Architecture:
@@ -30,9 +30,9 @@ def load(text: str) -> Architecture:
             raise ValueError(f"{text} is a folder; name a file in it, such as {path / 'best.json'}")
         return zoo(text)
     try:
-        fields = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{text}: not a JSON file ({error})") from None
+        fields = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{text}: cannot be read as JSON ({error})") from None
     if isinstance(fields, dict) and "architecture" in fields:
         fields = fields["architecture"]
     if fields is None:

@@ -9,7 +9,7 @@ average, the optimizer's memory and the counters. Both appear whole or not at al
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,17 @@ from safetensors.torch import save
 from torch import Tensor
 
 from search_spaces.architecture import Architecture
+from search_spaces.network import build
+from train.recipe import RANGES
 from vbs.folder import write_whole
+from vbs.json_text import parse_json
+from vbs.text import shortened
 
 WEIGHTS = "vision-baseline-search weights 1"
+# what the description of weights may say; recipes write nothing else
+SIDE, CROPS = 4096, RANGES["eval_crop"]
+MEANS, STDS = RANGES["mean"], RANGES["std"]
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 STATE = "vision-baseline-search training state 1"
 
 
@@ -66,13 +74,36 @@ def read_weights(path: Path) -> Weights:
     """What `write_weights` wrote; ValueError names the file that is truncated or of others."""
     tensors, header = _read(path, WEIGHTS)
     try:
-        return Weights(
-            tensors, Architecture.from_dict(header["architecture"]),
-            _texts(header["classes"]), _three(header["mean"]), _three(header["std"]),
-            int(header["resolution"]), float(header["crop_share"]), dict(header["about"]),
-        )  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+        weights = _described(tensors, header)
+    except KeyError as error:
+        raise ValueError(f"{path}: its description is damaged ({error} is missing)") from None
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: its description is damaged ({error})") from None
+    with torch.device("meta"):  # shapes only: the description may ask for more memory than there is
+        expected = build(weights.architecture).state_dict()
+    _check_equal(expected, tensors, source=path)
+    check_finite(tensors, source=path)
+    return weights
+
+
+def _described(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Weights:
+    """Weights with a description that can be used; ValueError names what cannot be."""
+    architecture = Architecture.from_dict(header["architecture"])
+    classes = header["classes"]
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes: they are not a list of names")
+    if len(classes) != architecture.classes:
+        raise ValueError(f"classes: {len(classes)} names for {architecture.classes} classes")
+    resolution = _number("resolution", header["resolution"], 1, SIDE)
+    if resolution != int(resolution):
+        raise ValueError(f"resolution: {resolution} is not a whole number")
+    if not isinstance(header["about"], dict):
+        raise ValueError("about: it is not an object")
+    return Weights(
+        tensors, architecture, tuple(classes), _three("mean", header["mean"], *MEANS),
+        _three("std", header["std"], *STDS), int(resolution),
+        _number("crop_share", header["crop_share"], *CROPS), dict(header["about"]),
+    )  # fmt: skip
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
@@ -110,17 +141,43 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tenso
 
 def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], *, source: object) -> None:
     """Copy all tensors of equal names and shapes; ValueError names the first that differs."""
-    own = network.state_dict()
+    _check_equal(network.state_dict(), tensors, source=source)
+    network.load_state_dict(dict(tensors))
+
+
+def _check_equal(
+    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, source: object
+) -> None:
+    """ValueError unless both have the same names and shapes, and the same kind of numbers."""
     for name in sorted(set(own) ^ set(tensors)):
         where = "lacks" if name in own else "has an unknown"
-        raise ValueError(f"{source}: {where} tensor {name!r}; it is of another network")
+        raise ValueError(f"{source}: {where} tensor {shortened(repr(name))}; "
+                         "it is of another network")  # fmt: skip
     for name, value in tensors.items():
         if value.shape != own[name].shape:
             raise ValueError(
                 f"{source}: tensor {name!r} is {list(value.shape)}, the network's is "
                 f"{list(own[name].shape)}"
             )
-    network.load_state_dict(dict(tensors))
+        check_type(name, value, own[name], source=source)
+
+
+def check_type(name: str, value: Tensor, own: Tensor, *, source: object) -> None:
+    """ValueError where a tensor's numbers are of another kind than the network's: integers in
+    place of weights, complex numbers, 8-bit floats."""
+    allowed = FLOATS if own.is_floating_point() else (torch.int64, torch.int32)
+    if value.dtype not in allowed:
+        raise ValueError(
+            f"{source}: tensor {name!r} holds {str(value.dtype).removeprefix('torch.')}; "
+            f"use {str(allowed[0]).removeprefix('torch.')}"
+        )
+
+
+def check_finite(tensors: Mapping[str, Tensor], *, source: object) -> None:
+    """ValueError names the first tensor with NaN or infinite numbers."""
+    for name, value in tensors.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{source}: tensor {name!r} has numbers that are not finite")
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], kind: str, header: Mapping[str, Any]) -> None:
@@ -141,20 +198,31 @@ def _read(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
             if metadata.get("format") != kind:
                 raise ValueError(f"{path}: not a {kind.rsplit(' ', 1)[0]} file")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(metadata["content"])
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, RecursionError) as error:
+        content = metadata["content"]
+    except (safetensors.SafetensorError, KeyError) as error:
         raise ValueError(f"{path}: truncated or not a safetensors file ({error})") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error})") from None
+    try:
+        header = parse_json(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: its description is damaged ({error})") from None
     if not isinstance(header, dict):
         raise ValueError(f"{path}: its description is damaged")
     return tensors, header
 
 
-def _texts(values: Sequence[Any]) -> tuple[str, ...]:
-    return tuple(str(value) for value in values)
+def _number(name: str, value: object, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(
+            f"{name}: {shortened(repr(value))} is not allowed; use a number from {low:g} to "
+            f"{high:g}"
+        )
+    return float(value)
 
 
-def _three(values: Sequence[Any]) -> tuple[float, float, float]:
-    first, second, third = map(float, values)
+def _three(name: str, values: object, low: float, high: float) -> tuple[float, float, float]:
+    if not isinstance(values, list) or len(values) != 3:
+        raise ValueError(f"{name}: {shortened(repr(values))} is not three numbers")
+    first, second, third = (_number(name, value, low, high) for value in values)
     return first, second, third

@@ -41,6 +41,7 @@ from train.distributed import limit_threads
 from vbs.command import Failure, Parser, run_command
 from vbs.console import print_out
 from vbs.folder import write_json
+from vbs.json_text import parse_json
 from vbs.lock import owned
 from vbs.text import next_steps, shell_command, shell_word
 
@@ -334,7 +335,7 @@ def _test_images(weights: Weights, folder: Path) -> tuple[Tensor, str]:
     from train.augment import Preparation
     from train.data import Step, load
 
-    settings = json.loads((folder / "run.json").read_text())["settings"]
+    settings = parse_json((folder / "run.json").read_bytes())["settings"]
     data = load(
         settings["data"], minival=0.0, seed=settings["recipe"]["seed"],
         channels=weights.architecture.in_channels, download=False,

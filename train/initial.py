@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import one_of
 from search_spaces.network import Network, build
 from search_spaces.zoo import NETWORKS
-from train.checkpoint import STATE, WEIGHTS, read_weights
+from train.checkpoint import MEANS, STATE, STDS, WEIGHTS, check_finite, check_type, read_weights
+from vbs.json_text import parse_json
 
 Three = tuple[float, float, float]
 
@@ -88,6 +88,7 @@ def initialise(network: Network, source: str) -> Initial:
     own = network.state_dict()
     taken = {name: found.tensors[name] for name in own if name in found.tensors}
     taken = {name: value for name, value in taken.items() if name not in fresh}
+    check_finite(taken, source=f"init: {source}")
     network.load_state_dict({**own, **taken})
     return Initial(
         source, len(taken), fresh, found.mean, found.std,
@@ -111,6 +112,7 @@ def _check(network: Network, found: _Source, source: str) -> tuple[str, ...]:
         if theirs.shape != value.shape:
             shapes = f"{list(theirs.shape)} in {source} and {list(value.shape)} here"
             raise _misfit(network, found, f"tensor {name!r} is {shapes}")
+        check_type(name, theirs, value, source=f"init: {source}")
     for name in found.tensors:
         if name not in own:
             raise _misfit(network, found, f"{source} has a tensor {name!r} that is not here")
@@ -206,13 +208,16 @@ def _beside(path: Path) -> tuple[Architecture | None, Three | None, Three | None
         beside += ["timm.json", "config.json"]
     for name in beside:
         try:
-            content = json.loads((path.parent / name).read_text())
+            content = parse_json((path.parent / name).read_bytes())
             prepared = content.get("preprocessing") or content["pretrained_cfg"]
             mean, std = _three(prepared["mean"]), _three(prepared["std"])
+            if not all(low <= x <= high for three, (low, high) in ((mean, MEANS), (std, STDS))
+                       for x in three):  # fmt: skip
+                continue
             fields = content.get("architecture")  # to Hugging Face a name, to us an object
             known = Architecture.from_dict(fields) if isinstance(fields, dict) else None
             return known, mean, std
-        except (OSError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        except (OSError, KeyError, TypeError, AttributeError, ValueError):
             continue  # it is not ours, and nobody asked for it
     return None, None, None
 

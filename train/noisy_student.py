@@ -37,6 +37,7 @@ from train.recipe import (
 from vbs.command import Parser, run_command
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
+from vbs.json_text import parse_json
 from vbs.text import shell_command
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{args.out} holds no run of train.noisy_student (no {RECORD} in it)")
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
         status, settings = content["status"], dict(content["settings"])
         stored = {name: settings[name] for name in _options()}
     except (ValueError, KeyError, TypeError):

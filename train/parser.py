@@ -5,6 +5,15 @@ from __future__ import annotations
 import os
 import re
 
+FACTORS = (1.01, 1000.0)  # of successive halving; next to 1 there would be a rung for each step
+
+
+def check_factor(factor: float, *, what: str = "factor") -> None:
+    """ValueError for a factor of successive halving that is out of range."""
+    low, high = FACTORS
+    if not low <= factor <= high:
+        raise ValueError(f"{what}: {factor} is not allowed; use a number from {low:g} to {high:g}")
+
 
 def check_device(name: str, *, local: bool) -> None:
     """ValueError for a device of no known kind, or one that is not there.

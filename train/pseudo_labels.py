@@ -30,6 +30,7 @@ from train.evaluate import predict
 from train.recipe import Recipe
 from train.state import precision
 from vbs.folder import write_whole
+from vbs.json_text import parse_json
 
 FORMAT = "vision-baseline-search pseudo-labels 1"
 
@@ -180,6 +181,13 @@ def write_labels(path: Path, labels: PseudoLabels) -> None:
     write_whole(path, lambda unfinished: save_file(tensors, str(unfinished), metadata))
 
 
+def _content(path: Path, text: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); remove it to have it made again") from None
+
+
 def read_labels(path: Path) -> PseudoLabels:
     """What `write_labels` wrote; ValueError names the file that is damaged or of others."""
     try:
@@ -187,7 +195,7 @@ def read_labels(path: Path) -> PseudoLabels:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
                 raise ValueError(f"{path}: not a file of pseudo-labels")
-            content = json.loads(metadata["content"])
+            content = _content(path, metadata["content"])
             chosen = Chosen(
                 indices=file.get_tensor("indices").numpy(),
                 distinct=file.get_tensor("distinct").numpy(),
@@ -195,5 +203,5 @@ def read_labels(path: Path) -> PseudoLabels:
                 per_class=int(content["per_class"]),
             )
             return PseudoLabels(file.get_tensor("probabilities"), chosen, dict(content["about"]))
-    except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({error}); remove it to have it made again") from None

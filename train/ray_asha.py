@@ -7,6 +7,8 @@ from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
+from train.parser import check_factor
+
 
 class Asha(ASHAScheduler):
     """Stops a trial at a rung where it is not among the best 1 / `factor` of those that were there.
@@ -21,6 +23,7 @@ class Asha(ASHAScheduler):
         self, epochs: int, *, grace: int, factor: float,
         curves: Mapping[str, Sequence[Mapping[str, Any]]],
     ) -> None:  # fmt: skip
+        check_factor(factor)
         super().__init__(
             time_attr="epoch", metric="top1", mode="max", max_t=epochs, grace_period=grace,
             reduction_factor=factor, stop_last_trials=False,

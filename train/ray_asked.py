@@ -15,6 +15,7 @@ from search_spaces.architecture import Architecture
 from train.command import asked_architecture, asked_recipe, check_same, sized
 from train.parser import absolute_data
 from train.recipe import NORM_STATISTICS, Recipe
+from vbs.json_text import parse_json
 
 if TYPE_CHECKING:
     from train.data import Data
@@ -101,8 +102,8 @@ def _listed(text: str) -> list[Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
-    except (ValueError, RecursionError):
+        content = parse_json(path.read_bytes())
+    except ValueError:
         return None  # said by whoever reads it as a network
     if isinstance(content, list) and not content:
         raise ValueError(f"{text}: the list of networks is empty")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from train import record
+from train.parser import check_factor
 from train.ray_asked import fitted_data
 from train.ray_connect import (
     check_fits,
@@ -113,13 +114,15 @@ def _run(args: argparse.Namespace) -> int:
 def _check_numbers(args: argparse.Namespace) -> None:
     least = {
         "gpus_per_trial": 0, "cpus_per_trial": 0.1, "workers_per_trial": 1, "loaders": 0,
-        "grace": 1, "factor": 1.01, "max_concurrent": 1, "retries": 0, "nodes": 1,
+        "grace": 1, "max_concurrent": 1, "retries": 0, "nodes": 1,
     }  # fmt: skip
     for name, low in least.items():
         value = getattr(args, name)
         if value is not None and not (low <= value < math.inf):
             option = "--" + name.replace("_", "-")
             raise ValueError(f"{option}: {value} is not allowed; use at least {low}")
+    if args.factor is not None:
+        check_factor(args.factor, what="--factor")
     if args.out == "":
         raise ValueError("out: the name of the folder is empty")
     if args.nodes is not None and args.address in (None, "local"):

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from vbs.folder import write_whole
+from vbs.json_text import parse_json
 
 ANSWER = 60.0  # seconds that a remote storage has for its first answer
 STATES = ("last.safetensors", "best.safetensors")  # what a trial needs to go on
@@ -82,8 +83,8 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            known = json.loads(content)
-        except (ValueError, RecursionError):
+            known = parse_json(content)
+        except ValueError:
             known = None
         if not isinstance(known, dict):
             raise ValueError(f"out: {self.place}/{name} is damaged; it is not a JSON object")

@@ -8,7 +8,6 @@ efficientnetv2/hparams.py. `proxy`, `finetune` and `linear-probe` are ours (expe
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "mixup": (0, 100), "cutmix": (0, 100), "group": (1, 4096), "stages": (1, 1000),
     "min_resolution": (0, 4096), "min_magnitude": (0, 30), "min_mixup": (0, 100),
     "min_dropout": (0, 0.99), "minival": (0, 0.9), "seed": (0, 2**31 - 1),
+    "mean": (-1e3, 1e3), "std": (1e-6, 1e3),
 }  # fmt: skip
 
 
@@ -357,11 +357,10 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     else:
         if not isinstance(value, tuple | list) or len(value) != 3:
             raise ValueError(wrong)
-        if not all(isinstance(part, int | float) and math.isfinite(part) for part in value):
+        low, high = RANGES[name]
+        if not all(isinstance(part, int | float) and low <= part <= high for part in value):
             raise ValueError(wrong)
-        if name == "std" and not all(part > 0 for part in value):
-            raise ValueError(wrong)
-        value = tuple(float(part) for part in value)
+        return tuple(float(part) for part in value)
     if name in ALLOWED and value not in ALLOWED[name]:
         raise ValueError(wrong)
     if name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]:
@@ -375,11 +374,11 @@ def _described(name: str) -> str:
     kind = FIELDS[name]
     if name in RANGES:
         low, high = RANGES[name]
-        what = "a whole number" if kind is int else "a number"
+        what = {int: "a whole number", float: "a number"}.get(kind, "three numbers")
         return f"{what} from {low:g} to {high:g}"
     if kind is bool:
         return "true or false"
-    return "a text" if kind is str else "three numbers" + (" above 0" if name == "std" else "")
+    return "a text"
 
 
 def _fields() -> str:

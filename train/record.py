@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vbs.folder import circumstances, write_json
+from vbs.json_text import parse_json
 
 FILES = (
     "run.json", "last.safetensors", "best.safetensors", "curves.csv", "curves.png",
@@ -35,10 +35,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{folder} holds no training run (there is no run.json in it)")
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
         if not isinstance(content["settings"], dict) or not isinstance(content["outcome"], dict):
             raise TypeError
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is not the record of a training run") from None
     return content
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import math
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from vbs import signals
 from vbs.children import end_with_parent
 from vbs.console import print_err
 from vbs.failures import Failure, is_infrastructure, is_out_of_memory, reason_of
-from vbs.text import printable
+from vbs.text import printable, shortened
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
 # errors of the operating system that a wrong path explains; all others are the machine's
@@ -27,8 +28,37 @@ OF_A_PATH = frozenset((
 class Parser(argparse.ArgumentParser):
     """Reports an invalid command line in one line, as every other mistake: raises ValueError."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # argparse looks the types of options up here first
+        self.register("type", float, _finite)
+        self.register("type", int, _whole)
+
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+
+def _finite(text: str) -> float:
+    """The number of an option; NaN and infinity are none that an option could mean."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{shortened(repr(text), 40)} is not a finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    """The whole number of an option, within what 64 bits hold."""
+    shown = shortened(repr(text), 40)
+    try:
+        value = int(text)
+    except ValueError:  # of more than 4,300 digits, too
+        raise argparse.ArgumentTypeError(f"{shown} is not a whole number") from None
+    if not -(2**63) <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"{shown} is too large")
+    return value
 
 
 def run_command(

@@ -39,6 +39,7 @@ from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from vbs.folder import write_json
+from vbs.json_text import parse_json
 
 FORMAT = "block times 1"
 LARGEST = 64 * 2**20  # bytes of a file; the mnasnet space needs less than 1 MB
@@ -133,12 +134,10 @@ def read_times(path: Path) -> Times:
             raise ValueError("there is no such file")
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it is larger than {LARGEST // 2**20} MiB")
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parse_json(path.read_bytes())
         return _from_json(fields)
     except OSError as error:
         raise ValueError(f"block times: {path} cannot be read ({error.strerror})") from None
-    except RecursionError:
-        raise ValueError(f"block times: {path} is nested too deeply") from None
     except ValueError as error:
         reason = str(error).splitlines()[0][:300]
         raise ValueError(f"block times: {path} is no such table ({reason})") from None

@@ -86,13 +86,23 @@ def _load(path: Path) -> pyarrow.Table:
     try:
         with path.open("rb") as file:
             is_parquet = file.read(4) == b"PAR1"  # whatever the file is called
-        if is_parquet:
-            return pyarrow.parquet.read_table(path)
-        return pyarrow.csv.read_csv(path)
+        table = pyarrow.parquet.read_table(path) if is_parquet else pyarrow.csv.read_csv(path)
+        return _without_decimals(table)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         kind = "parquet" if path.suffix == ".parquet" else "CSV or parquet"
         raise ValueError(f"table: {path} cannot be read as {kind} ({reason})") from None
+
+
+def _without_decimals(table: pyarrow.Table) -> pyarrow.Table:
+    """The table with float64 in place of decimal columns, which databases export numbers as."""
+    import pyarrow
+
+    fields = [
+        field.with_type(pyarrow.float64()) if pyarrow.types.is_decimal(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pyarrow.schema(fields))
 
 
 def _accuracies(path: Path, column: str, values: list[Any]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from nas.storage.cache import default_folder, key_of
 from search_spaces.space import SearchSpace
 from train.recipe import NORM_STATISTICS, Recipe
 from vbs.folder import write_json
+from vbs.json_text import parse_json
 
 VERSION = 2  # of the files; others count as missing (1: not scored by the moving average)
 
@@ -106,14 +106,14 @@ def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> P
 def _read(path: Path) -> Kept | None:
     """What is kept in a file; None where that is nothing, or damaged."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         counts = content["networks"], content["seeds"]
         if content["version"] != VERSION or not all(type(each) is int for each in counts):
             return None
         text = content["fidelity"]
         fidelity = None if text is None else Fidelity.parse(text, epochs=0)
         return Kept(fidelity, Extent(*counts, Fidelity.parse(content["longest"], epochs=0)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
@@ -21,6 +20,7 @@ from vbs.command import python_command
 from vbs.console import print_err, results_line
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, write_json
+from vbs.json_text import parse_json
 from vbs.progress import Pulse, seconds_left, timing
 from vbs.text import next_steps, shell_command, shell_word
 from vbs.units import clock, short
@@ -42,10 +42,10 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"resume: {path.parent} holds no comparison (there is no {path.name})")
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
         if not isinstance(content["settings"], dict):
             raise TypeError
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise ValueError(f"resume: {path} is not the record of a comparison") from None
     return content["settings"]
 

@@ -23,6 +23,7 @@ from nas.evaluators.base import Answer, Point
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from vbs.folder import write_json
+from vbs.json_text import parse_json
 
 VERSION = 1  # of the files; others count as missing
 
@@ -76,8 +77,8 @@ class Cache:
     def get(self, key: str) -> Answer | None:
         """The answer kept under a key; None where there is none that can be read."""
         try:
-            content = json.loads(self.path(key).read_bytes())
-        except (OSError, ValueError, RecursionError):
+            content = parse_json(self.path(key).read_bytes())
+        except (OSError, ValueError):
             if not re.fullmatch(r"[0-9a-f]{64}", key):
                 raise
             return None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nas.stopped import StudyLost
+from nas.storage.passwords import escaped_url
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -49,7 +50,7 @@ def checked_url(storage: str) -> URL:
             raise ValueError(f"storage: {_text(url)} names no plain file; {FORMS}")
         return url
     try:
-        url = make_url(storage)
+        url = make_url(escaped_url(storage))
     except (SQLAlchemyError, ValueError):
         raise ValueError(f"storage: that is no database URL; {FORMS}") from None
     if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg"):

@@ -147,7 +147,7 @@ MISTAKES = {
     "half a budget": ([*QUICK, "--budget", "0.5"], "is not a whole number"),
     "endless budget": ([*QUICK, "--budget", "1e18"], "is not a whole number up to 1G"),
     "negative seed": ([*QUICK, "--seed", "-1"], "--seed: -1 is not allowed"),
-    "seed": ([*QUICK, "--seed", "x"], "argument --seed: invalid int value"),
+    "seed": ([*QUICK, "--seed", "x"], "argument --seed: 'x' is not a whole number"),
     "surrogate elsewhere": ([*QUICK, "--space", "mnasnet"], "was fitted on the space"),
     "surrogate at 32 px": ([*QUICK, "--resolution", "64"], "was fitted on the space"),
     "vanishing": ([*QUICK, "--resolution", "7"], "resolution"),

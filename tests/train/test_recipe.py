@@ -79,7 +79,7 @@ def test_changes_are_read_in_the_type_of_their_field() -> None:
         ("epochs", ("write it as field=value",)),
         ("flip=maybe", ("true or false",)),
         ("mean=1,2", ("mean", "three numbers")),
-        ("std=1,0,1", ("std", "above 0")),
+        ("std=1,0,1", ("std", "1e-06 to 1000")),
         ("lr=nan", ("lr: nan", "a number from 0")),
         ("lr=fast", ("lr is a number", "'fast'")),
         ("optimizer=adam", ("rmsprop, sgd, adamw",)),

@@ -1,0 +1,56 @@
+"""JSON that a user, or another program, wrote: read strictly.
+
+Python's reader keeps the last of two equal keys, and takes NaN, Infinity and 1e999. Each of them
+hides a mistake, or an attempt to show one value to a person and another to this program.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+from vbs.text import shortened
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises ValueError, in one line, for what is not JSON, equal keys in an object, numbers that
+    are not finite or have too many digits, text that is not UTF-8, and nesting that is too deep.
+    """
+    try:
+        return json.loads(
+            text, object_pairs_hook=_object, parse_float=_finite, parse_int=_whole,
+            parse_constant=_constant,
+        )  # fmt: skip
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not text ({error.reason})") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise ValueError(f"the key {shortened(repr(twice))} is there twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{shortened(text)} is too large")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > 400:  # above what a float holds
+        raise ValueError(f"{shortened(text)} is too large")
+    return int(text)
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number of JSON")
