@@ -27,6 +27,7 @@ from train.recipe import NORM_STATISTICS
 from vbs import signals
 from vbs.children import child_environment
 from vbs.command import INTERRUPTED, MISTAKE, Failure
+from vbs.console import print_err
 from vbs.folder import write_json
 from vbs.lock import FILE as LOCK
 from vbs.lock import owned
@@ -211,7 +212,7 @@ def _run_missing(args: argparse.Namespace, arms: list[Arm], finished: Callable[[
         while waiting or running:
             while waiting and len(running) < args.processes:
                 arm = waiting.pop(0)
-                print(f"{arm[0]}, seed {arm[1]}: begins", file=sys.stderr, flush=True)
+                print_err(f"{arm[0]}, seed {arm[1]}: begins")
                 texts = [*sys.argv[1:], "--only", f"{arm[0]}:{arm[1]}"]
                 process = processes.start(module.name, texts, threads=threads, stdout=sys.stderr)
                 running[process] = arm

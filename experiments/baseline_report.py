@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from scaling.grid_report import noise_told
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
+from vbs.figure import attempt, new_figure
 from vbs.folder import write_whole
+from vbs.text import printable, shell_command
 from vbs.units import short, short_seconds
 
 COLOURS = {
@@ -65,8 +67,8 @@ def write_report(folder: Path, *, command: Sequence[str]) -> Path:
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{html.escape(title)}</title><link rel="icon" href="data:,">'
-        f"<style>{STYLE}</style></head><body><main><h1>{html.escape(title)}</h1>\n"
+        f'<title>{_escaped(title)}</title><link rel="icon" href="data:,">'
+        f"<style>{STYLE}</style></head><body><main><h1>{_escaped(title)}</h1>\n"
         + "\n".join(filter(None, sections))
         + "\n</main></body></html>\n"
     )
@@ -80,35 +82,45 @@ def _network(folder: Path) -> Architecture:
     return Architecture.from_dict(best["architecture"])
 
 
+def _escaped(text: object, keep: str = "") -> str:
+    """Any text as HTML that shows it; no character of it acts on the browser or the page."""
+    return html.escape(printable(text, keep=keep))
+
+
 def _section(title: str, *parts: str) -> str:
-    return f"<section><h2>{html.escape(title)}</h2>{''.join(parts)}</section>"
+    return f"<section><h2>{_escaped(title)}</h2>{''.join(parts)}</section>"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
+    head = "".join(f"<th>{_escaped(text)}</th>" for text in heads)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{_escaped(text)}</td>" for text in row) + "</tr>" for row in rows
     )
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def _note(text: str) -> str:
-    return f'<p class="note">{html.escape(text)}</p>'
+    return f'<p class="note">{_escaped(text)}</p>'
 
 
-def _picture(figure: Any, caption: str) -> str:
-    """A figure of matplotlib inside the page, as a drawing that stays sharp."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
+def _picture(figure: Callable[[], Any], caption: str) -> str:
+    """What a function draws with matplotlib, inside the page as a drawing that stays sharp.
+
+    A drawing that fails is a warning on stderr, and a note in its place.
+    """
+    buffer, text = io.BytesIO(), _escaped(caption)
+    if not attempt(f"report.html: {caption}", lambda: figure().savefig(buffer, format="svg")):
+        return _note(f"Could not be drawn: {caption}")
     coded = base64.b64encode(buffer.getvalue()).decode()
-    text = html.escape(caption)
     return (f'<figure><img alt="{text}" src="data:image/svg+xml;base64,{coded}">'
             f"<figcaption>{text}</figcaption></figure>")  # fmt: skip
 
 
 def _image(path: Path, caption: str) -> str:
+    if not path.is_file():
+        return _note(f"Could not be drawn: {caption}")
     coded = base64.b64encode(path.read_bytes()).decode()
-    text = html.escape(caption)
+    text = _escaped(caption)
     return (f'<figure><img alt="{text}" src="data:image/png;base64,{coded}">'
             f"<figcaption>{text}</figcaption></figure>")  # fmt: skip
 
@@ -126,7 +138,7 @@ def _summary(folder: Path, network: Architecture) -> str:
         (str(sum(stage.layers for stage in network.stages)), "layers in stages"),
     ]  # fmt: skip
     shown = "".join(
-        f'<div class="card"><b>{html.escape(value)}</b><span>{html.escape(what)}</span></div>'
+        f'<div class="card"><b>{_escaped(value)}</b><span>{_escaped(what)}</span></div>'
         for value, what in cards
     )
     return _section("The network found", f'<div class="cards">{shown}</div>')
@@ -137,12 +149,21 @@ def _search(folder: Path) -> str:
     if record is None:
         return _section("Search", _note("This step was left out."))
     import pandas
-    from matplotlib.figure import Figure
 
     table = pandas.read_parquet(folder / "search" / "history.parquet")
     full = table[(table["fidelity"] >= 1) & (table["error"] == "")]
     early = table[(table["fidelity"] < 1) & (table["error"] == "")]
-    figure = Figure(figsize=(5.4, 3.4), layout="constrained")
+    failed = int((table["error"] != "").sum())
+    outcome = record["outcome"]
+    text = (f"{len(full)} trainings to the end, {len(early)} stopped early, {failed} failed, in "
+            f"{outcome['seconds'] / 60:.0f} minutes.")  # fmt: skip
+    picture = _picture(lambda: _evaluated(early, full), "Every network that was tried.")
+    return _section("Search", picture, _note(text))
+
+
+def _evaluated(early: Any, full: Any) -> Any:
+    """Accuracy against FLOPs, of trainings that were stopped early and of those to the end."""
+    figure = new_figure(5.4, 3.4)
     axes = figure.add_subplot()
     axes.plot(early["flops"] / 1e6, early["accuracy"], "x", c="0.7", label="stopped early")
     axes.plot(full["flops"] / 1e6, full["accuracy"], "o", c="tab:blue", ms=5, label="trained")
@@ -152,17 +173,13 @@ def _search(folder: Path) -> str:
     axes.set(xlabel="FLOPs, in millions", ylabel="accuracy on images held out (%)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    failed = int((table["error"] != "").sum())
-    outcome = record["outcome"]
-    text = (f"{len(full)} trainings to the end, {len(early)} stopped early, {failed} failed, in "
-            f"{outcome['seconds'] / 60:.0f} minutes.")  # fmt: skip
-    return _section("Search", _picture(figure, "Every network that was tried."), _note(text))
+    return figure
 
 
 def _stages(network: Architecture) -> str:
     b0 = zoo("efficientnet_b0")
     columns = "".join(
-        f"<div><b>{html.escape(name)}</b>{_column(each)}</div>"
+        f"<div><b>{_escaped(name)}</b>{_column(each)}</div>"
         for name, each in (("found", network), ("EfficientNet-B0", b0))
     )
     note = _note("A bar is a stage: its width is channels (as a root), its text the blocks in it.")
@@ -188,7 +205,7 @@ def _column(network: Architecture) -> str:
 def _bar(colour: str, channels: int, text: str) -> str:
     width = round(min(130.0, 8 + 3.4 * channels**0.5))
     return (f'<div class="stage"><div class="bar" style="width:{width}px;background:{colour}">'
-            f"</div><span>{html.escape(text)}</span></div>")  # fmt: skip
+            f"</div><span>{_escaped(text)}</span></div>")  # fmt: skip
 
 
 def _grid(folder: Path) -> str:
@@ -260,8 +277,10 @@ def _family_figures(
     times = [1e3 * member.get("measured_step_time", {}).get("seconds", np.nan)
              for member, _ in points]  # fmt: skip
     drawn = [
-        _line(flops, tops, "FLOPs, in millions", split, "tab:blue"),
-        _line(times, tops, "milliseconds of a training step of 32 images", split, "tab:orange"),
+        partial(_line, flops, tops, "FLOPs, in millions", split, "tab:blue"),
+        partial(
+            _line, times, tops, "milliseconds of a training step of 32 images", split, "tab:orange"
+        ),
     ]
     pictures = "".join(
         _picture(figure, f"Accuracy of the members that were trained against {what}.")
@@ -273,9 +292,8 @@ def _family_figures(
 def _line(
     places: Sequence[float], tops: Sequence[float], label: str, split: str, colour: str
 ) -> Any:
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    figure = new_figure(4.6, 3.2)
     axes = figure.add_subplot()
     axes.plot(places, tops, "o-", c=colour)
     axes.set(xlabel=label, ylabel=f"{split} top-1 (%)")
@@ -331,9 +349,12 @@ def _measuring_seconds(folder: Path, known: Mapping[str, Any]) -> dict[str, floa
 
 
 def _commands(known: Mapping[str, Any], command: Sequence[str]) -> str:
-    lines = ["# all of it", shlex.join(command), "", "# step by step"]
-    lines += [shlex.join(["python", "-m", *words]) for words in known.get("commands", {}).values()]
+    lines = ["# all of it", shell_command(command), "", "# step by step"]
+    lines += [
+        shell_command(["python", "-m", *words]) for words in known.get("commands", {}).values()
+    ]
     versions = known.get("versions", {})
     with_what = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     note = _note(f"{known.get('machine', '')}; {with_what}")
-    return _section("To do it again", f"<pre>{html.escape(chr(10).join(lines))}</pre>", note)
+    text = _escaped("\n".join(lines), keep="\n")
+    return _section("To do it again", f"<pre>{text}</pre>", note)

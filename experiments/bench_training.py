@@ -58,6 +58,7 @@ from experiments.timm_loop import Case, Setting, Side, check_twins, proxy_networ
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from train.distributed import pick_device
+from vbs.console import print_err, print_out
 from vbs.folder import write_json
 
 CASES = ("b0-224", "b0-64", "proxy-32")
@@ -252,7 +253,7 @@ def bench(texts: list[str] | None = None) -> None:
     arguments = _arguments(texts)
     if arguments.child:
         task = json.loads(arguments.child)
-        print(peak_memory(case_named(task["case"], arguments), Setting(**task["setting"])))
+        print_out(peak_memory(case_named(task["case"], arguments), Setting(**task["setting"])))
         return
     device, cases = pick_device(arguments.device).type, {}
     start = time.monotonic()
@@ -262,7 +263,7 @@ def bench(texts: list[str] | None = None) -> None:
         if arguments.memory_runs:
             found["memory"] = memory_of(chosen, name, arguments)
         cases[name] = found
-        print(f"{name}: {json.dumps(found['step'])}", file=sys.stderr, flush=True)
+        print_err(f"{name}: {json.dumps(found['step'])}")
     settings = {
         "recipe": "efficientnet", "ema": not arguments.no_ema, "rounds": arguments.rounds,
         "network": arguments.network, "quick": arguments.quick, "compile": arguments.compile,
@@ -274,4 +275,4 @@ def bench(texts: list[str] | None = None) -> None:
     result = {"settings": settings, **machine, "seconds": seconds, "cases": cases}
     name = "bench_training_cuda.json" if device == "cuda" else "bench_training.json"
     write_json(Path(arguments.out) if arguments.out else RESULTS / name, result)
-    print(json.dumps(result, indent=1))
+    print_out(json.dumps(result, indent=1))

@@ -25,7 +25,6 @@ if __name__ == "__main__":  # before the imports below, which take a while
 import argparse
 import json
 import os
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,9 @@ from nas.block_times.measure import drawn, errors, measure
 from nas.block_times.timing import Setting
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
-from vbs.folder import write_json, write_whole
+from vbs.console import print_err, print_out
+from vbs.figure import draw_picture, new_figure, save_png
+from vbs.folder import write_json
 
 SMALL = {"resolution": 32, "classes": 10, "width": 0.5, "small_images": True}
 CASES: dict[str, tuple[dict[str, Any], Setting]] = {
@@ -54,7 +55,7 @@ def one_case(kind: str, rounds: int, seed: int) -> dict[str, Any]:
     the_space: SearchSpace = space("efficientnet", **form)
     times = measure(
         the_space, setting, rounds=rounds, calibration=CALIBRATION, tests=TESTS, seed=seed,
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=lambda line: print_err(line),
     )  # fmt: skip
     measured, flops = np.array(times.checked["measured"]), _flops(the_space, seed)
     by_flops = errors(measured, flops * np.median(measured / flops))
@@ -77,12 +78,8 @@ def _flops(the_space: SearchSpace, seed: int) -> np.ndarray:
 
 def draw(path: Path, cases: dict[str, dict[str, Any]]) -> None:
     """Measured against predicted, a panel for each case."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, len(cases), figsize=(5 * len(cases), 4.6), squeeze=False)
+    figure = new_figure(5 * len(cases), 4.6, layout="tight")
+    panels = figure.subplots(1, len(cases), squeeze=False)
     for axes, (kind, case) in zip(panels[0], cases.items(), strict=True):
         measured, predicted = 1e3 * np.array(case["measured"]), 1e3 * np.array(case["predicted"])
         ends = [0.9 * measured.min(), 1.1 * measured.max()]
@@ -95,8 +92,7 @@ def draw(path: Path, cases: dict[str, dict[str, Any]]) -> None:
             title=f"{kind}: median error {case['median_error']:.1%}, tau {case['kendall_tau']:.2f}",
         )  # fmt: skip
         axes.legend(frameon=False, loc="upper left")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, format="png")
+    save_png(figure, path)
 
 
 def run(texts: list[str] | None = None) -> None:
@@ -120,7 +116,7 @@ def run(texts: list[str] | None = None) -> None:
             "seconds": round(time.monotonic() - start), **settings_of_machine(), **case,
         }  # fmt: skip
         shown = {name: case[name] for name in ("median_error", "kendall_tau", "bias", "fit")}
-        print(f"{kind}: {shown}", flush=True)
+        print_out(f"{kind}: {shown}")
         cases = {name: cases[name] for name in CASES if name in cases}
         write_json(out, {"cases": cases})
-        write_whole(out.with_suffix(".png"), partial(draw, cases=cases))
+        draw_picture(out.with_suffix(".png"), partial(draw, cases=cases))

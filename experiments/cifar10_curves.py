@@ -32,6 +32,7 @@ from nas.objective import Objective
 from nas.strategies.base import sample_fresh
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
+from vbs.console import print_out
 
 RESULT = RESULTS / "cifar10_curves.json"
 NETWORKS, REPEATED = 48, 8
@@ -107,4 +108,4 @@ def main() -> None:
     result = run_all(args, arms, run, settings, summary)
     if result is not None:
         shown = ("partial", "networks", "seed_noise_sd", "seconds")
-        print(json.dumps({name: result[name] for name in shown}, indent=2))
+        print_out(json.dumps({name: result[name] for name in shown}, indent=2))

@@ -35,6 +35,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.scale import for_small_images, scale
+from vbs.console import print_out
 
 NAME = "cifar10_search"
 TARGET = 4_000_000
@@ -151,4 +152,4 @@ def main() -> None:
             if name != NARROWED or seed in args.seeds[:NARROWED_SEEDS]]  # fmt: skip
     result = run_all(args, arms, run, settings, summary)
     if result is not None:
-        print(json.dumps(result["test_top1"], indent=2))
+        print_out(json.dumps(result["test_top1"], indent=2))

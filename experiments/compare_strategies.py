@@ -24,7 +24,6 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
 import argparse
 import json
-import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,7 @@ from experiments.strategy_runs import (
 )
 from nas import catalog
 from search_spaces.catalog import one_of
+from vbs.console import print_err, print_out
 from vbs.folder import write_json
 
 PEERS = ("random", "tpe", "tpe-multivariate", "gp", "nsga2")
@@ -123,11 +123,11 @@ def main() -> None:
         for future in as_completed([pool.submit(run, *one) for one in todo]):
             runs.append(json.loads(json.dumps(future.result())))  # budgets as text, as in the file
             done.add((runs[-1]["strategy"], runs[-1]["seed"]))
-            print(*list(runs[-1].values())[:3], file=sys.stderr, flush=True)
+            print_err(" ".join(map(str, list(runs[-1].values())[:3])))
             write(arguments.out, settings, runs, names, complete=False)
     missing = set(planned(names, arguments.seeds)) - done
     write(arguments.out, settings, runs, names, complete=not missing)
-    print(markdown(summary(runs, names)))
+    print_out(markdown(summary(runs, names)))
 
 
 def planned(names: list[str], seeds: int) -> list[tuple[str, int]]:

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.common import RESULTS, settings_of_machine
+from vbs.console import print_out
 from vbs.folder import write_json
 
 BATCH, SIDE, REPEATS = 512, 32, 9
@@ -77,4 +78,4 @@ def main() -> None:
     settings = {"batch": BATCH, "side": SIDE, "repeats": REPEATS}
     write_json(args.out, {"settings": settings, **settings_of_machine(), "speed": found})
     for name, row in found.items():
-        print(f"{row['images_per_second']:>8,} images/s  {name}")
+        print_out(f"{row['images_per_second']:>8,} images/s  {name}")

@@ -39,7 +39,6 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
 import argparse
 import json
-import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,8 @@ from experiments.cifar10_curves import RESULT as CURVES
 from experiments.common import RESULTS, settings_of_machine
 from experiments.replay_jobs import job_of, planned, run, settings_of
 from experiments.replay_tables import draw, markdown, summary
+from vbs.console import print_err, print_out
+from vbs.figure import draw_picture
 from vbs.folder import write_json
 
 
@@ -94,10 +95,10 @@ def main() -> None:
             for count, future in enumerate(as_completed(waiting), start=1):
                 runs.append(future.result())
                 if count % 40 == 0:
-                    print(f"{count} of {len(todo)}", file=sys.stderr, flush=True)
+                    print_err(f"{count} of {len(todo)}")
                     write()
         finally:
             pool.shutdown(cancel_futures=True)
             result = write()
-    print(markdown(result["summary"]))
-    draw(args.out.with_suffix(".png"), result)
+    print_out(markdown(result["summary"]))
+    draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))

@@ -16,7 +16,6 @@ if __name__ == "__main__":  # before the imports below, which take a while
     run_experiment("experiments.finetune_lite0")
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from typing import Any
 from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from search_spaces.catalog import zoo
 from train.recipe import Recipe, change, preset
-from vbs.folder import write_whole
+from vbs.console import print_err, print_out
+from vbs.figure import draw_picture, new_figure, save_png
 
 NAME = "finetune_lite0"
 NETWORK = "tf_efficientnet_lite0"
@@ -58,7 +58,7 @@ def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
     if ARMS[name][0]:
         torch.manual_seed(seed)
         initial = build(architecture)
-        print(initialise(initial, ARMS[name][0]), file=sys.stderr)
+        print_err(initialise(initial, ARMS[name][0]))
     result = train(
         architecture, data, recipe_of(name, seed), checkpoint=folder, initial=initial, device="cpu"
     )
@@ -82,9 +82,7 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 def draw(path: Path, result: dict[str, Any]) -> None:
     """Minival accuracy after each epoch: a line a seed."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = new_figure(7, 4.5, dpi=120)
     panel = figure.subplots()
     colours = dict(zip(ARMS, ("tab:orange", "tab:gray"), strict=True))
     for arm in result["arms"]:
@@ -102,7 +100,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
               ylabel="minival top-1 (%)", ylim=(0, 101))  # fmt: skip
     panel.grid(alpha=0.3)
     panel.legend(loc="center right", frameon=False)
-    write_whole(path, lambda unfinished: figure.savefig(unfinished, dpi=120, format="png"))
+    save_png(figure, path)
 
 
 def main() -> None:
@@ -121,5 +119,5 @@ def main() -> None:
         summary,
     )
     if result is not None:
-        draw(args.out.with_suffix(".png"), result)
-        print(args.out)
+        draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))
+        print_out(args.out)

@@ -54,6 +54,8 @@ from nas.evaluators.fit import NOISE_KEPT, WIDENED, fit, tabulate, warp
 from nas.evaluators.surrogate import Surrogate, read_surrogate, write_surrogate
 from search_spaces.catalog import space as space_named
 from search_spaces.space import SearchSpace
+from vbs.console import print_out
+from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,7 +150,7 @@ def compare_families(
             rows.append({"family": name, "skipped": f"not installed: {error.name}"})
             continue
         known[name] = held, extrapolate(family, space, data), seconds
-        print(name, scores(data.accuracy, held), flush=True)
+        print_out(f"{name} {scores(data.accuracy, held)}")
     if all(name in known for name in ENSEMBLE):
         held, high, seconds = zip(*(known[name] for name in ENSEMBLE), strict=True)
         known["mean of pairs, process and trees"] = (
@@ -212,13 +214,9 @@ def draw(path: Path, data: Measurements, held: Predicted, high: Predicted) -> No
     """Three panels: out-of-fold scatter, calibration of the intervals, extrapolation."""
     from statistics import NormalDist
 
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     above = data.accuracy > EXTRAPOLATION_LIMIT
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained")
+    figure = new_figure(14, 4.6)
+    left, middle, right = figure.subplots(1, 3)
     left.plot(held.mean, data.accuracy, ".", markersize=2, alpha=0.5)
     low, top = data.accuracy.min(), data.accuracy.max()
     left.plot([low, top], [low, top], "k-", linewidth=0.8)
@@ -242,8 +240,7 @@ def draw(path: Path, data: Measurements, held: Predicted, high: Predicted) -> No
     right.plot([low, top], [low, top], "k-", linewidth=0.8)
     right.set(title=f"Fitted up to {EXTRAPOLATION_LIMIT}%, tested above",
               xlabel="predicted ± 1 sd (%)", ylabel="measured (%)")  # fmt: skip
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save_png(figure, path)
 
 
 def report(
@@ -260,7 +257,9 @@ def report(
     known = {SHIPPED: (folds[first], high, validated[first][1])}
     compared = [] if args.no_families else compare_families(space, data, seed=first, known=known)
     above = data.accuracy > EXTRAPOLATION_LIMIT
-    draw(args.results.with_suffix(".png"), data, folds[first], high)
+    draw_picture(
+        args.results.with_suffix(".png"), lambda path: draw(path, data, folds[first], high)
+    )
     networks = len(surrogate.measured.accuracy)
     return {
         "unit": UNIT, "source": SOURCE, "measurements": len(data.accuracy), "networks": networks,
@@ -299,5 +298,7 @@ def main(argv: list[str] | None = None) -> int:
     data = read_measurements(args.measurements, space)
     found = report(space, data, args, start)
     write_json(args.results, found)
-    print(json.dumps({key: found[key] for key in ("cross_validation", "extrapolation")}, indent=1))
+    print_out(
+        json.dumps({key: found[key] for key in ("cross_validation", "extrapolation")}, indent=1)
+    )
     return 0

@@ -22,7 +22,6 @@ if __name__ == "__main__":  # before the imports below, which take a while
 import argparse
 import hashlib
 import json
-import shlex
 import shutil
 import signal
 import subprocess
@@ -49,10 +48,12 @@ from scaling.grid_command import PROXY_SIDE
 from search_spaces.architecture import Architecture
 from vbs.children import child_environment
 from vbs.command import Failure, python_command
+from vbs.console import print_err, print_out
 from vbs.folder import circumstances, write_json
 from vbs.lock import FILE as LOCK
 from vbs.lock import owned
 from vbs.processes import available_cpus
+from vbs.text import shell_command
 
 RECORD = "baseline.json"
 
@@ -123,7 +124,7 @@ class Chain:
         own = folder.relative_to(self.folder).as_posix()
         if not begun or own not in self.commands:
             self.commands[own] = begin
-        print(f"\n== {name}: {shlex.join(['python', '-m', *words])}", file=sys.stderr, flush=True)
+        print_err(f"\n== {name}: {shell_command(['python', '-m', *words])}")
         began = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", *words], env=child_environment())
         try:
@@ -288,7 +289,7 @@ def train(chain: Chain) -> None:
     members = json.loads((grown / "family.json").read_text())["members"]
     names = affordable(members, args)
     if not names:
-        print("train: the budget allows no member; use a larger --train-time", file=sys.stderr)
+        print_err("train: the budget allows no member; use a larger --train-time")
         return
     wanted = {member_key(chain.folder, name) for name in names}
     for folder in begun_with(chain.folder, wanted):
@@ -359,7 +360,7 @@ def main() -> None:
     args = parsed()
     if args.dry_run:
         Chain(args)  # it refuses a folder of another baseline
-        print(plan(args), file=sys.stderr, flush=True)
+        print_err(plan(args))
         return
     args.out.mkdir(parents=True, exist_ok=True)
     with owned(args.out, "experiments.new_baseline"):
@@ -368,11 +369,11 @@ def main() -> None:
 
 def run_steps(chain: Chain) -> None:
     """All steps that are not over, then the page."""
-    print(plan(chain.args), file=sys.stderr, flush=True)
+    print_err(plan(chain.args))
     chain.write("running")
     for step in (search, finalists, grid, family, train):
         step(chain)
     chain.write("finished")
     words = ["experiments.new_baseline", *sys.argv[1:]]
     page = write_report(chain.folder, command=[python_command(), "-m", *words])
-    print(f"\nreport: {page}")
+    print_out(f"\nreport: {page}")

@@ -64,6 +64,8 @@ from train.pseudo_labels import (
 )
 from train.recipe import Recipe, preset
 from train.sources import stratified
+from vbs.console import print_err, print_out
+from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json
 
 ARMS = ("teacher", "longer", "student", "student-2")
@@ -122,9 +124,10 @@ class Lines(Report):
 
     def epoch(self, row: dict[str, Any]) -> None:
         if row["epoch"] % max(1, self._epochs // 4) == 0:
-            print(f"{self._name}: epoch {row['epoch']} of {self._epochs}, loss "
-                  f"{row['train_loss']:.3f}, {row['images_per_second']:.0f} images/s",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print_err(
+                f"{self._name}: epoch {row['epoch']} of {self._epochs}, loss "
+                f"{row['train_loss']:.3f}, {row['images_per_second']:.0f} images/s"
+            )
 
 
 def run_arm(
@@ -207,7 +210,7 @@ def run_seed(
     for arm in todo:
         outcome = run_arm(arm, seed, place, data, settings)
         write_json(place / f"{arm}.json", outcome)
-        print(f"seed {seed} {arm}: {outcome['top1']:.2f}%", file=sys.stderr, flush=True)
+        print_err(f"seed {seed} {arm}: {outcome['top1']:.2f}%")
         if finished is not None:
             finished()
 
@@ -242,10 +245,7 @@ def _spread(values: list[float]) -> dict[str, Any]:
 
 def draw(path: Path, runs: list[dict[str, Any]]) -> None:
     """A point for every seed and arm, those of a seed joined, and a bar at each arm's mean."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = new_figure(6.4, 4.2, dpi=150)
     axes = figure.subplots()
     table = summary(runs)
     arms = list(table)
@@ -266,7 +266,7 @@ def draw(path: Path, runs: list[dict[str, Any]]) -> None:
     axes.set_ylabel("test top-1, %")
     axes.set_title("CIFAR-10 with 10% of the labels; mean ± standard deviation", fontsize=10)
     axes.legend(frameon=False)
-    FigureCanvasAgg(figure).print_figure(str(path), dpi=150)
+    save_png(figure, path)
 
 
 def write(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
@@ -281,7 +281,7 @@ def write(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
         "seeds": sorted({run["seed"] for run in runs}), "summary": summary(runs), "runs": runs,
     })  # fmt: skip
     if runs:
-        draw(out.with_suffix(".png"), runs)
+        draw_picture(out.with_suffix(".png"), lambda path: draw(path, runs))
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -370,4 +370,4 @@ def main() -> None:
         for seed in arguments.seeds:
             run_seed(seed, arguments.arms, arguments.work, settings, arguments.data, finished)
         finished()
-    print(json.dumps(summary(gather(arguments.work)), indent=1))
+    print_out(json.dumps(summary(gather(arguments.work)), indent=1))

@@ -22,7 +22,6 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
 import argparse
 import copy
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +48,7 @@ from train.progressive import phase
 from train.recipe import Recipe, change, preset
 from train.state import preparation
 from train.steps import augmentation
+from vbs.console import print_err, print_out
 
 NAME = "norm_statistics"
 # steps of a training, and after which of them it is read
@@ -203,7 +203,7 @@ def trained(setup: Setup, data: Data, steps: int, seed: int) -> list[dict[str, A
         average.update(network, n)
         if n + 1 in LENGTHS[steps]:
             rows.append({"of": steps, "step": n + 1, **_read(reader, network, average, followed)})
-            print(rows[-1], file=sys.stderr, flush=True)
+            print_err(rows[-1])
     return rows
 
 
@@ -270,4 +270,4 @@ def main() -> None:
         summary,
     )  # fmt: skip
     if result is not None:
-        print(args.out)
+        print_out(args.out)

@@ -30,6 +30,7 @@ from experiments.common import one_line_errors
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
+from vbs.console import print_out
 
 NETWORKS, EPOCHS, SHARE = 5, 5, 0.1
 
@@ -96,7 +97,7 @@ def main() -> None:
 
     result = run_all(args, arms, run, settings, summary)
     if result is not None:
-        print(json.dumps({key: result[key] for key in result if "of_" in key}, indent=2))
+        print_out(json.dumps({key: result[key] for key in result if "of_" in key}, indent=2))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from typing import Any
 from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.proxy_network import proxy_network
 from train.recipe import Recipe, change, preset
-from vbs.folder import write_whole
+from vbs.console import print_out
+from vbs.figure import draw_picture, new_figure, save_png
 
 NAME = "progressive_learning"
 
@@ -105,9 +106,7 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 def draw(path: Path, result: dict[str, Any]) -> None:
     """Minival accuracy against training seconds: a thin line a seed, a dot at its end."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure = new_figure(11, 4.5, dpi=120)
     colours = {"fixed": "tab:gray", "progressive": "tab:orange"}
     for panel, task in zip(figure.subplots(1, len(TASKS)), TASKS, strict=True):
         for arm in result["arms"]:
@@ -126,7 +125,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
         panel.legend(loc="lower right", frameon=False)
     partial = " (partial)" if result["partial"] else ""
     figure.suptitle(f"Progressive and fixed training, a line a seed{partial}")
-    write_whole(path, lambda unfinished: figure.savefig(unfinished, dpi=120, format="png"))
+    save_png(figure, path)
 
 
 def main() -> None:
@@ -142,5 +141,5 @@ def main() -> None:
         args, each_seed(names, args.seeds), lambda *arm: run(args.data, *arm), settings, summary
     )
     if result is not None:
-        draw(args.out.with_suffix(".png"), result)
-        print(args.out)
+        draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))
+        print_out(args.out)

@@ -33,6 +33,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import space
 from search_spaces.cost import cost
 from search_spaces.scale import scale
+from vbs.console import print_out
 from vbs.folder import write_json
 
 RESULT = RESULTS / "proxy_network.json"
@@ -103,7 +104,7 @@ def main() -> None:
     def record(history: History) -> None:
         partial = len(history) < args.budget
         write_json(args.out, result_of(history, settings, partial=partial))
-        print(f"{len(history)} of {args.budget}: best {history.accuracy.max():.2f}%", flush=True)
+        print_out(f"{len(history)} of {args.budget}: best {history.accuracy.max():.2f}%")
 
     search(
         the_space, evaluator, objective, strategy, args.budget,

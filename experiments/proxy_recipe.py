@@ -24,6 +24,7 @@ from typing import Any
 from experiments.arms import Arm, arguments, mean_and_sd, run_all
 from experiments.proxy_network import proxy_network
 from train.recipe import Recipe, change, preset
+from vbs.console import print_out
 
 NAME = "proxy_recipe"
 SHORT = ("epochs=2", "warmup_epochs=0.2")
@@ -99,4 +100,4 @@ def main() -> None:
     arms += [(name, seed) for seed in range(args.tried_seeds) for name in TRIED]
     result = run_all(args, arms, lambda *arm: run(args.data, *arm), settings, summary)
     if result is not None:
-        print(args.out)
+        print_out(args.out)

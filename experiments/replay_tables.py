@@ -17,7 +17,7 @@ from experiments.replay_curves import (
     seconds_to_mean,
 )
 from experiments.replay_jobs import BUDGETS, CLUSTERS, GRID, GRID_WORKERS, RUNGS, WORKERS
-from vbs.folder import write_whole
+from vbs.figure import new_figure, save_png
 
 Run = dict[str, Any]
 REACHED = (50, 80, 100)  # evaluations of the one-at-a-time predictor
@@ -192,9 +192,7 @@ COLOURS = {"predictor": "tab:blue", "random": "tab:gray", "optuna:tpe": "tab:ora
 
 def draw(path: Path, result: dict[str, Any]) -> None:
     """Accuracy against evaluations and against hours; regret against training seconds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 4.6), layout="constrained")
+    figure = new_figure(14, 4.6)
     left, middle, right = figure.subplots(1, 3)
     runs = result["runs"]
     for name in BUDGETS:
@@ -219,7 +217,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     draw_regret(right, result)
     for panel in (left, middle, right):
         panel.grid(alpha=0.3)
-    write_whole(path, lambda unfinished: figure.savefig(unfinished, dpi=110, format="png"))
+    save_png(figure, path)
 
 
 def draw_regret(panel: Any, result: dict[str, Any]) -> None:

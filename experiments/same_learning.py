@@ -63,6 +63,7 @@ from train.optimizer import learning_rate, set_learning_rate
 from train.recipe import NORM_STATISTICS, Recipe
 from train.sources import stratified
 from train.state import resolved
+from vbs.console import print_err, print_out
 from vbs.folder import write_json
 
 SIDES = ("ours", "timm")
@@ -157,7 +158,7 @@ def one_run(arguments: argparse.Namespace, side: str, seed: int) -> None:
     run = train_ours if side == "ours" else train_timm
     outcome = run(architecture, data, recipe, pick_device(arguments.device))
     write_json(_kept(arguments, side, seed), {"settings": identity(arguments), **outcome})
-    print(f"{side}, seed {seed}: {outcome['top1']:.2f}%", file=sys.stderr, flush=True)
+    print_err(f"{side}, seed {seed}: {outcome['top1']:.2f}%")
 
 
 def identity(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -227,7 +228,9 @@ def _child(arguments: argparse.Namespace, processes: Children, side: str, seed: 
     if run.returncode:
         last = (told.strip().splitlines() or ["no message"])[-1]
         raise ValueError(f"{side}, seed {seed}: {last}")
-    print(told, end="", file=sys.stderr, flush=True)
+    if told:
+        if told:
+        print_err(told.rstrip("\n"))
 
 
 def _arguments(texts: list[str] | None) -> argparse.Namespace:
@@ -286,7 +289,7 @@ def compare(texts: list[str] | None = None) -> None:
             _write(arguments, checked)
     else:
         _side_by_side(arguments, waiting, lambda: _write(arguments, checked))
-    print(json.dumps(_write(arguments, checked), indent=1))
+    print_out(json.dumps(_write(arguments, checked), indent=1))
 
 
 def _side_by_side(

@@ -40,6 +40,7 @@ from nas.history import History
 from nas.objective import Objective
 from nas.search import search
 from search_spaces.catalog import space
+from vbs.console import print_err, print_out
 from vbs.folder import write_json
 
 TARGET = 400e6
@@ -81,7 +82,7 @@ def regret(evaluator: Evaluator) -> dict[str, Any]:
     for seed in LONG_SEEDS:
         history = one_search(evaluator, objective, seed, 10 * budget)
         long.append(float(history.reward.max()))
-        print(f"long search {seed}: reward {long[-1]:.4f}", file=sys.stderr, flush=True)
+        print_err(f"long search {seed}: reward {long[-1]:.4f}")
     best = max(long)
     usual = [one_search(evaluator, objective, seed, budget).reward.max() for seed in SEEDS]
     return {
@@ -142,5 +143,5 @@ def main() -> int:
         "regret": regret(evaluator),
     }  # fmt: skip
     write_json(RESULTS / "search_cost.json", result)
-    print(json.dumps(result, indent=1))
+    print_out(json.dumps(result, indent=1))
     return 0

@@ -31,6 +31,7 @@ from nas.objective import Objective
 from nas.storage.study import open_study
 from nas.workers import InProcess, OnCluster, Workers
 from search_spaces.catalog import space
+from vbs.console import print_out
 from vbs.folder import write_json
 
 RESULT = RESULTS / "search_overhead.json"
@@ -88,4 +89,4 @@ def main() -> None:
         "driver": {strategy: driving(strategy) for strategy in ("random", "predictor")},
     }  # fmt: skip
     write_json(RESULT, result)
-    print(json.dumps({name: result[name] for name in ("sleeping", "driver")}, indent=2))
+    print_out(json.dumps({name: result[name] for name in ("sleeping", "driver")}, indent=2))

@@ -11,6 +11,7 @@ if __name__ == "__main__":  # before the imports below, which take a while
     run_experiment("experiments.search_summary")
 
 from experiments.training_summary import Rows, read, table_of
+from vbs.console import print_out
 
 
 def markdown() -> str:
@@ -90,4 +91,4 @@ def _overhead() -> Rows:
 
 def main() -> None:
     """Print the table."""
-    print(markdown())
+    print_out(markdown())

@@ -14,6 +14,7 @@ import json
 from typing import Any
 
 from experiments.common import RESULTS
+from vbs.console import print_out
 
 Rows = list[tuple[str, str, str]]
 
@@ -105,4 +106,4 @@ def _data() -> Rows:
 
 def main() -> None:
     """Print the table."""
-    print(markdown())
+    print_out(markdown())

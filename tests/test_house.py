@@ -70,3 +70,24 @@ def test_nothing_foreign_is_unpickled_or_evaluated(path: Path) -> None:
             assert name not in ("eval", "exec", "pickle.load", "pickle.loads"), f"{path}: {name}"
             if name in ("np.load", "numpy.load"):
                 assert "allow_pickle=False" in ast.unparse(node)
+
+
+@BY_NAME
+def test_lines_tables_and_figures_are_made_in_one_place(path: Path) -> None:
+    """`vbs.console`, `vbs.tables` and `vbs.figure` escape text and cannot end a command."""
+    own = str(path.relative_to(ROOT))
+    if own in ("vbs/console.py", "vbs/tables.py", "vbs/figure.py"):
+        return
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name != "print", f"{own}:{node.lineno}: use print_out or print_err"
+            assert not name.startswith(("sys.stdout.write", "sys.stderr.write")), f"{own}: {name}"
+            assert not name.endswith(".savefig") or own == "experiments/baseline_report.py"
+        if isinstance(node, ast.ImportFrom) and own != "vbs/text.py":
+            names = {alias.name for alias in node.names}
+            assert node.module not in ("rich.console", "rich.table") or names == {"Group"}, own
+    modules = set(imported(tree))
+    assert not modules & {"matplotlib.figure", "matplotlib.pyplot"}, f"{own}: use vbs.figure"
+    assert "shlex" not in modules or own == "vbs/text.py", f"{own}: use vbs.text.shell_word"

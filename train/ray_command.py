@@ -323,7 +323,9 @@ def _exit_code(store: Store, rows: Sequence[Mapping[str, Any]]) -> int:
     lost = [row for row in rows if row["status"] == "lost"]
     if lost:
         first = f", the first by {lost[0]['reason']}" if lost[0].get("reason") else ""
-        print_err(f"train.ray_tune: {len(lost)} of {len(rows)} trials were lost{first}; "
-                  f"--resume --out {shell_word(store.place)} trains them")  # fmt: skip
+        print_err(
+            f"train.ray_tune: {len(lost)} of {len(rows)} trials were lost{first}; "
+            f"--resume --out {shell_word(store.place)} trains them"
+        )
     finished = any(row["status"] == "finished" for row in rows)
     return 0 if finished and not lost else 1
