@@ -15,9 +15,13 @@ command goes on. Command:
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.paired_error")
+
 import itertools
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +30,6 @@ import numpy as np
 
 from experiments.arms import Arm, arguments, each_seed, run_all
 from experiments.cifar10_curves import LIMIT, compact_space
-from experiments.common import one_line_errors
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
@@ -98,7 +101,3 @@ def main() -> None:
     result = run_all(args, arms, run, settings, summary)
     if result is not None:
         print_out(json.dumps({key: result[key] for key in result if "of_" in key}, indent=2))
-
-
-if __name__ == "__main__":
-    sys.exit(one_line_errors(main))

@@ -229,7 +229,6 @@ def _child(arguments: argparse.Namespace, processes: Children, side: str, seed: 
         last = (told.strip().splitlines() or ["no message"])[-1]
         raise ValueError(f"{side}, seed {seed}: {last}")
     if told:
-        if told:
         print_err(told.rstrip("\n"))
 
 
