@@ -31,7 +31,7 @@ from nas.strategies.predictor import Predictor
 from nas.workers import OnCluster
 from search_spaces.catalog import one_of
 from search_spaces.staged import StagedSpace
-from train.parser import check_device
+from train.parser import check_device, print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, preset
 from train.survey import Survey, survey
 from vbs.accuracy import chance_limit
@@ -89,6 +89,7 @@ def prepare(settings: dict[str, Any]) -> tuple[Measuring, StagedSpace]:
     if not recipe.minival:
         raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
     data = survey(settings["data"], minival=recipe.minival, root=settings["data_root"])
+    print_notes(data.notes)
     space = data_space.space_for(
         data, settings["space"] or "compact", resolution=settings["resolution"],
         classes=settings["classes"], width=settings["width"],

@@ -33,6 +33,7 @@ from nas.workers import OnCluster
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
+from train.parser import print_notes
 from train.recipe import NORM_STATISTICS, change, preset
 from train.survey import survey
 from vbs.console import print_err
@@ -113,6 +114,7 @@ def measuring_of(settings: dict[str, Any]) -> Measuring:
         settings["data"], minival=recipe.minival, seed=settings.get("split", 0),
         root=settings["data_root"],
     )  # fmt: skip
+    print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {settings['data']} has one class; there is nothing to learn")
     if settings["fidelity"] is None:

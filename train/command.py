@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 EPILOG = """NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, or a best.json
 of nas.search. DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR, parquet:DIR
-or FILE.zip. On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
+or FILE.zip, with options after a question mark (imagefolder:DIR?corrupt_limit=0.05; see README).
+On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
 The folder gets best.safetensors (weights), last.safetensors (to go on), run.json (settings and
 result), curves.csv and curves.png, confusion.png, mistakes.png, and tensorboard/."""
 

@@ -256,6 +256,7 @@ class Data:
     minival   held out of the training images, to choose by; None where not asked for.
     settings  plain data for records: where from, how split, how many, digests.
     skipped   names of the files that could not be read.
+    notes     what of the source is not used, and what was chosen, in lines for people.
     """
 
     name: str
@@ -265,6 +266,7 @@ class Data:
     test: Split | None
     settings: dict[str, Any]
     skipped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -282,7 +284,8 @@ def load(
     """The data set that `text` names.
 
     text           cifar10, cifar100, fashion-mnist, imagenet (torchvision's, kept under `root`);
-                   imagefolder:DIR, parquet:DIR or FILE.zip, see `train.sources`.
+                   imagefolder:DIR, parquet:DIR or FILE.zip, see `train.sources`. Options follow
+                   a question mark, as in imagefolder:DIR?corrupt_limit=0.05, see `train.source`.
     minival        share of the training images, of each class, that is held out; 0 for none. Where
                    train, val and test all exist, val is the minival instead.
     seed           of all splitting: the same seed holds out the same images.
@@ -290,20 +293,24 @@ def load(
     root           folder of named sets; $VBS_DATA or ~/.cache/vision-baseline-search/data.
     test           whether the test images are wanted; without them, loading is quicker.
     memory_limit   bytes. Images of one size that fit are kept in memory, others are streamed.
-    corrupt_limit  largest share of unreadable files; they are skipped and named.
+    corrupt_limit  largest share of unreadable files, where the text has none; they are skipped and
+                   named.
 
     Raises ValueError, one line, for whatever is wrong with the text, the files or the numbers.
     """
-    from train.sources import find
+    from train.source import parse
+    from train.sources import find, held_out
 
-    _check_load(minival, seed, channels, corrupt_limit)
+    limit = parse(text).corrupt_limit(corrupt_limit)
+    _check_load(minival, seed, channels)
     found = find(text, seed=seed, root=root, download=download)
     wanted = found if test else replace(found, test=None)
-    splits, skipped = _read(wanted, channels, memory_limit, corrupt_limit)
+    splits, skipped = _read(wanted, channels, memory_limit, limit, text)
     how = found.how
     train, held = splits["train"], splits.get("val") if minival else None
     if minival and held is None:
-        train, held = _hold_out(train, minival, seed)
+        kept, taken = held_out(train.targets.numpy(), minival, seed, found.classes)
+        train, held = train.select(kept), train.select(taken)
         how += f"; minival: a share of {minival:g} of each class of train, seed {seed}"
     tested = splits.get("test")
     settings = _settings(text, how, found.classes, train, held, tested)
@@ -311,7 +318,7 @@ def load(
     settings["digests"] = {
         name: listing.digest() for name, listing in found.listings().items() if listing
     }
-    return Data(text, found.classes, train, held, tested, settings, tuple(skipped))
+    return Data(text, found.classes, train, held, tested, settings, tuple(skipped), found.notes)
 
 
 def load_unlabelled(
@@ -328,51 +335,43 @@ def load_unlabelled(
     text  a folder (of any depth), a FILE.zip, parquet:DIR (all its files), or a named set, of which
           the training images are taken. The rest as in `load`.
     """
-    from train.sources import find_unlabelled, read
+    from train.reading import read
+    from train.sources import find_unlabelled, unlabelled_source
 
-    _check_load(0.0, 0, channels, corrupt_limit)
+    source = unlabelled_source(text)
+    limit = source.corrupt_limit(corrupt_limit)
+    _check_load(0.0, 0, channels)
     listing: Listing = find_unlabelled(text, root=root, download=download)
-    split, _ = read(listing, channels=channels, memory_limit=memory_limit, limit=corrupt_limit)
-    return split
+    options = {"memory_limit": memory_limit, "limit": limit, "text": str(source)}
+    return read(listing, channels=channels, **options)[0]  # type: ignore[arg-type]
 
 
 def _read(
-    found: Found, channels: int, memory_limit: int, limit: float
+    found: Found, channels: int, memory_limit: int, limit: float, text: str
 ) -> tuple[dict[str, Split], list[str]]:
     """The splits that there are, by name, and the files that they go without."""
-    from train.sources import read
+    from train.reading import read
 
     splits: dict[str, Split] = {}
     skipped: list[str] = []
     for name, listing in found.listings().items():
         if listing is not None:
-            split, bad = read(listing, channels=channels, memory_limit=memory_limit, limit=limit)
+            split, bad = read(
+                listing, channels=channels, memory_limit=memory_limit, limit=limit, text=text
+            )
             memory_limit -= getattr(split, "nbytes", 0)
             splits[name] = split
             skipped += bad
     return splits, skipped
 
 
-def _check_load(minival: float, seed: int, channels: int, corrupt_limit: float) -> None:
+def _check_load(minival: float, seed: int, channels: int) -> None:
     if not 0 <= minival < 1:
         raise ValueError(f"minival: {minival!r} is not allowed; use a share from 0 to below 1")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed: {seed!r} is not allowed; use an integer of at least 0")
     if channels not in (1, 3):
         raise ValueError(f"channels: {channels!r} is not allowed; use 3, or 1 for grey")
-    if not 0 <= corrupt_limit <= 1:
-        raise ValueError(f"corrupt_limit: {corrupt_limit!r} is not allowed; use a share 0 to 1")
-
-
-def _hold_out(train: Split, share: float, seed: int) -> tuple[Split, Split]:
-    from train.sources import stratified
-
-    kept, held = stratified(train.targets.numpy(), share, seed)
-    if not len(held):
-        raise ValueError(
-            f"minival: {share:g} of {len(train)} images is none of any class; use more, or 0"
-        )
-    return train.select(kept), train.select(held)
 
 
 def _settings(

@@ -307,7 +307,8 @@ def _pictures(weights: Weights, folder: Path, given: Path | None) -> tuple[Tenso
 def _images_of(weights: Weights, folder: Path) -> Tensor:
     """The first images in a folder, again and again if they are few; ValueError without any."""
     from train.augment import Draws, Preparation, finish, frame
-    from train.images import EXTENSIONS, Unreadable, decode
+    from train.formats import EXTENSIONS
+    from train.images import Unreadable, decode
 
     channels = weights.architecture.in_channels
     if channels not in (1, 3):

@@ -26,6 +26,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import record
 from train.command import asked_architecture, asked_workers
+from train.parser import print_notes
 from train.recipe import (
     NORM_STATISTICS,
     PRESETS,
@@ -260,6 +261,7 @@ def _images(
     text = settings["data"] or known["settings"]["data"]
     _refuse_the_same(settings["unlabelled"], text)
     data = load(text, minival=theirs["minival"], seed=theirs["seed"], channels=channels, root=root)
+    print_notes(data.notes)
     if data.classes != teacher.weights.classes:
         raise ValueError(f"data: the classes of {text} are not those of the teacher")
     if data.settings["digests"] != theirs.get("digests"):
@@ -283,16 +285,14 @@ def _images(
 
 def _refuse_the_same(unlabelled: str, labelled: str) -> None:
     """ValueError where all files of the labelled data would be taken, those of its test too."""
-    from train.named import SETS
+    from train.source import NAMED, PARQUET
+    from train.sources import unlabelled_source
 
-    def place(text: str) -> tuple[bool, str]:
-        kind, _, rest = text.partition(":")
-        return kind == "parquet", os.path.realpath(
-            rest if rest and kind in ("parquet", "imagefolder") else text
-        )
-
+    ours, theirs = unlabelled_source(unlabelled), unlabelled_source(labelled)
     # of a named set only the training images are taken
-    if unlabelled not in SETS and labelled not in SETS and place(unlabelled) == place(labelled):
+    if NAMED in (ours.kind, theirs.kind) or (ours.kind == PARQUET) != (theirs.kind == PARQUET):
+        return
+    if os.path.realpath(ours.place) == os.path.realpath(theirs.place):
         raise ValueError(
             f"--unlabelled: {unlabelled} is the labelled data itself, its minival and test too; "
             "give other images, or its folder of training images alone"
@@ -325,7 +325,7 @@ def _files(listing: Listing) -> set[str]:
     """Where the images of a listing are, links of folders followed; none where it has no files."""
     import torch
 
-    from train.images import ParquetStore
+    from train.stores import ParquetStore
 
     images = listing.images
     if isinstance(images, torch.Tensor):

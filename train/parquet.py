@@ -1,127 +1,141 @@
-"""Data sets in parquet files, in the layout of Hugging Face."""
+"""Data sets in parquet files, in the layout of Hugging Face.
+
+parquet:DIR  Files of DIR or DIR/data whose names hold train, val (valid, validation, dev) or test
+             (testing, eval, evaluation) between other words, as in train-00000-of-00002.parquet, or
+             folders of these names with parquet files. A split without labels (all -1, as Hugging
+             Face marks them, or all null) is not used. `train.columns` says what is read of them.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from train.images import ParquetStore
+from train.columns import Columns, choose, class_names, opened
+from train.source import Source
 from train.sources import Found, Listing, found
+from train.splits import WORDS, by_split, hinted
+from train.stores import ParquetStore
+from vbs.text import shortened
 
-_LABELS = ("label", "labels", "fine_label", "class", "target")
+UNKNOWN = -1  # the label of an image without label
 
 
-def find(folder: str, seed: int) -> Found:
-    """The data set of a folder's train*, val* and test* files; ValueError where there is none."""
-    place, files = _files(folder)
-    groups = {name: [path for path in files if path.name.startswith(name)]
-              for name in ("train", "val", "test")}  # fmt: skip
-    if not groups["train"]:
-        held = ", ".join(path.name for path in files[:3])
-        raise ValueError(f"data: {place} holds {held} but no train*.parquet")
-    image, label, names = _columns(groups["train"][0])
-    raw = {name: _labels(paths, label) for name, paths in groups.items() if paths}
+def find(source: Source, seed: int) -> Found:
+    """The data set of a folder's files; ValueError where there is none."""
+    place, files = _files(source.place)
+    groups, notes = _groups(place, files)
+    columns = choose(groups["train"][0], source)
+    assert columns.label is not None
+    labels = {name: _labels(paths, columns) for name, paths in groups.items()}
+    for name in [name for name, values in labels.items() if _unlabelled(values)]:
+        if name == "train":
+            raise ValueError(f"data: {place}: the training images have no labels (all are -1)")
+        notes.append(f"not used: the {name} split of {place}, which has no labels (all are -1)")
+        del labels[name], groups[name]
+    names = columns.classes
     if names is None:
-        known = np.unique(raw["train"]).tolist()
+        known = sorted(set(labels["train"]))
         names = [str(value) for value in known]
     else:
-        numeric = raw["train"].dtype.kind in "iu"
-        known = list(range(len(names))) if numeric else names
+        known = names
     if len(names) < 2:
         raise ValueError(f"data: {place} has {len(names)} class; use two or more")
-    listings: dict[str, Listing | None] = {"train": None, "val": None, "test": None}
-    for name, values in raw.items():
-        labels = _numbered(values, known, f"{place}/{name}*.parquet")
-        listings[name] = Listing(ParquetStore(groups[name], image), labels, np.arange(len(labels)))
-    train = listings["train"]
-    assert train is not None
-    return found(tuple(names), train, listings["val"], listings["test"], seed)
+    listings: dict[str, Listing] = {}
+    for name, values in labels.items():
+        numbers = _numbered(values, known, f"{place}, {name} split")
+        store = ParquetStore(groups[name], columns.image)
+        listings[name] = Listing(store, numbers, np.arange(len(numbers)))
+    whole = found(tuple(names), listings["train"], listings.get("val"), listings.get("test"), seed)
+    return replace(whole, notes=(*notes, str(columns), *whole.notes))
 
 
-def everything(folder: str) -> ParquetStore:
+def everything(source: Source) -> ParquetStore:
     """The images of all parquet files of a folder."""
-    _, files = _files(folder)
-    return ParquetStore(files, _columns(files[0], labelled=False)[0])
+    _, files = _files(source.place)
+    return ParquetStore(files, choose(files[0], source, labelled=False).image)
 
 
 def _files(folder: str) -> tuple[Path, list[Path]]:
-    for place in (Path(folder), Path(folder, "data")):
-        files = sorted(place.glob("*.parquet"))
-        if files:
+    for place, pattern in (
+        (Path(folder), "*.parquet"), (Path(folder, "data"), "*.parquet"),
+        (Path(folder, "data"), "*/*.parquet"), (Path(folder), "*/*.parquet"),
+    ):  # fmt: skip
+        if files := sorted(place.glob(pattern)):
             return place, files
-    raise ValueError(f"data: {folder} holds no parquet files; use a folder with train*.parquet")
+    raise ValueError(
+        f"data: {shortened(folder)} holds no parquet files; use a folder with train*.parquet"
+    )
 
 
-def _columns(path: Path, *, labelled: bool = True) -> tuple[str, str, list[str] | None]:
-    """Names of the image and the label column, and those of the classes where the file has them."""
-    import pyarrow
-
-    schema = _opened(path).schema_arrow
-    features = _features(schema.metadata)
-    images = [field.name for field in schema if pyarrow.types.is_struct(field.type)
-              and field.type.get_field_index("bytes") >= 0]  # fmt: skip
-    images += [field.name for field in schema if pyarrow.types.is_binary(field.type)]
-    plain = [field.name for field in schema if pyarrow.types.is_integer(field.type)
-             or pyarrow.types.is_string(field.type)]  # fmt: skip
-    labels = [name for name in plain if _kind(features, name) == "ClassLabel"]
-    labels += [name for name in _LABELS if name in plain] + (plain if len(plain) == 1 else [])
-    if not images or (labelled and not labels):
-        lacking = "image column (struct of bytes and path)" if not images else "label column"
-        raise ValueError(f"data: {path} has no {lacking} among {', '.join(schema.names)}")
-    if not labels:
-        return images[0], "", None
-    feature = features.get(labels[0])
-    names = feature.get("names") if isinstance(feature, dict) else None
-    usable = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
-    return images[0], labels[0], names if usable else None
-
-
-def _kind(features: dict[str, Any], name: str) -> Any:
-    feature = features.get(name)
-    return feature.get("_type") if isinstance(feature, dict) else None
+def _groups(place: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], list[str]]:
+    """Files by split, train first, and what is not used."""
+    keys = {path: path.stem if path.parent == place else path.parent.name for path in files}
+    exact = {name: split for split, names in by_split(keys.values()).items() for name in names}
+    groups: dict[str, list[Path]] = {}
+    unused = []
+    for path, key in keys.items():
+        split = exact.get(key) or hinted(key)
+        if split:
+            groups.setdefault(split, []).append(path)
+        else:
+            unused.append(path)
+    if "train" not in groups:
+        held = ", ".join(shortened(path.name, 60) for path in files[:3])
+        raise ValueError(
+            f"data: {shortened(place)} holds {held} but no train*.parquet; put a word of "
+            f"{', '.join(WORDS)} into the names of files"
+        )
+    shown = ", ".join(shortened(path.relative_to(place), 60) for path in unused[:5])
+    more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
+    notes = [f"not used: {shown}{more} of {shortened(place)}"] if unused else []
+    return {split: groups[split] for split in ("train", "val", "test") if split in groups}, notes
 
 
-def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
-    try:
-        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError, RecursionError):
-        return {}
-    return features if isinstance(features, dict) else {}
-
-
-def _opened(path: Path) -> Any:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        return pyarrow.parquet.ParquetFile(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"data: {path} cannot be read as parquet ({reason})") from None
-
-
-def _labels(paths: list[Path], column: str) -> np.ndarray:
-    parts = []
+def _labels(paths: Sequence[Path], columns: Columns) -> list[Any]:
+    """Names of classes where the training files have them, else the values themselves."""
+    column = columns.label
+    assert column is not None
+    parts: list[Any] = []
+    empty = 0
     for path in paths:
-        reader = _opened(path)
+        reader = opened(path)
         if column not in reader.schema_arrow.names:
-            raise ValueError(f"data: {path} has no column {column!r}")
-        values = reader.read(columns=[column])[column]
-        if values.null_count:
-            raise ValueError(f"data: {path} has {values.null_count} rows without {column!r}")
-        parts.append(np.array(values.to_pylist()))
-    return np.concatenate(parts)
+            raise ValueError(f"data: {shortened(path)} has no column {shortened(column)!r}")
+        values = reader.read(columns=[column], use_threads=False)[column].to_pylist()
+        empty += values.count(None)
+        if columns.classes:
+            # splits may list their classes in another order: their names count
+            names = class_names(reader.schema_arrow, column) or columns.classes
+            values = [_named(value, names) for value in values]
+        parts += values
+    if empty and empty < len(parts):
+        raise ValueError(
+            f"data: {shortened(paths[0].parent)} has {empty} rows without {shortened(column)!r}"
+        )
+    return parts
 
 
-def _numbered(values: np.ndarray, known: list[Any], where: str) -> np.ndarray:
+def _named(value: Any, names: Sequence[str]) -> Any:
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else value
+
+
+def _unlabelled(values: Sequence[Any]) -> bool:
+    return bool(values) and all(value is None or value == UNKNOWN for value in values)
+
+
+def _numbered(values: Sequence[Any], known: Sequence[Any], where: str) -> np.ndarray:
     numbers = {value: number for number, value in enumerate(known)}
-    labels = np.array([numbers.get(value, -1) for value in values.tolist()], np.int64)
+    labels = np.array([numbers.get(value, UNKNOWN) for value in values], np.int64)
     if len(labels) == 0:
         raise ValueError(f"data: {where} holds no images")
     if labels.min() < 0:
         strange = values[int(np.argmin(labels))]
-        raise ValueError(f"data: {where} has the label {strange!r}, which is none of the classes")
+        raise ValueError(
+            f"data: {where} has the label {shortened(repr(strange))}, which is none of the classes"
+        )
     return labels

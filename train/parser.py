@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Iterable
+
+from train.source import parse
+from vbs.console import print_err
+from vbs.text import printable
 
 FACTORS = (1.01, 1000.0)  # of successive halving; next to 1 there would be a rung for each step
 
@@ -30,7 +34,10 @@ def check_device(name: str, *, local: bool) -> None:
 
 def absolute_data(text: str) -> str:
     """What --data names, by a text that means the same in every folder and process."""
-    kind, _, path = text.partition(":")
-    if kind in ("imagefolder", "parquet") and path:
-        return f"{kind}:{os.path.abspath(path)}"
-    return os.path.abspath(text) if text.lower().endswith(".zip") else text
+    return str(parse(text).absolute())
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    """What of the data is not used, and what was chosen, on stderr."""
+    for note in notes:
+        print_err(f"data: {printable(note)}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture
 from train.command import asked_architecture, asked_recipe, check_same, sized
-from train.parser import absolute_data
+from train.parser import absolute_data, print_notes
 from train.recipe import NORM_STATISTICS, Recipe
 from vbs.json_text import parse_json
 
@@ -129,6 +129,7 @@ def fitted_data(settings: dict[str, Any], *, resumed: bool) -> Data:
         settings["data"], minival=settings["minival"], seed=settings["split_seed"],
         channels=trials[0]["architecture"]["in_channels"], root=settings["data_root"],
     )  # fmt: skip
+    print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {data.name} has {len(data.classes)} class; use two or more")
     if settings["scheduler"] == "asha" and data.minival is None:

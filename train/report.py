@@ -16,6 +16,7 @@ from train.distributed import World, pick_device
 from train.evaluate import confusion_counts, predict
 from train.logs import Progress, TensorBoard, write_curves_csv
 from train.loop import Report, Result
+from train.parser import print_notes
 from train.recipe import Recipe
 from train.scored import scored_images, with_error
 from train.state import precision, preparation
@@ -92,6 +93,7 @@ def opening(
         f"recipe {recipe.name}: {recipe.epochs} epochs of batch {recipe.batch} on {device}\n"
         f"results go to {shell_word(f'{folder}/')}"
     )
+    print_notes(data.notes)
     for name in data.skipped[:5]:
         print_err(f"skipped {printable(name)}")
     if len(data.skipped) > 5:
@@ -134,7 +136,8 @@ def _predicted_pictures(
         f"{printable(data.classes[int(found[i].argmax())])} {100 * float(found[i].max()):.0f}%"
         for i in chosen
     ]
-    sheet = [split.picture(int(index)) for index in chosen]
+    # whole photographs are held one at a time
+    sheet = [draw.small(split.picture(int(index))) for index in chosen]
     draw_picture(folder / "mistakes.png", lambda path: draw.mistakes(path, sheet, titles))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,10 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from train.augment import Augmentation, Preparation, frame, one_thread, recolour
 from train.data import Ask, Split
-from train.images import Store, Unreadable, decode
+from train.images import Unreadable, decode
 from train.memory import to_picture
+from train.source import allowing
+from train.stores import Store
 from vbs.failures import DataLost
 from vbs.sockets import short_folder_for_sockets
+from vbs.text import shortened
 
 PATIENCE = 100  # unreadable files in a row after which the next good one is no longer looked for
 
@@ -28,6 +32,7 @@ class StreamSplit(Split):
     targets   int64 [n] or float32 [n, classes].
     rows      which image of the store each target belongs to, int64 [n].
     channels  3 or 1.
+    text      what --data names, for messages.
 
     A file that turns out to be unreadable is replaced, with its target, by the next readable one of
     the split: always the same one, whoever reads it. It is named once, in a warning, and among
@@ -42,10 +47,11 @@ class StreamSplit(Split):
         *,
         channels: int = 3,
         limit: float = 0.01,
+        text: str = "",
     ) -> None:
         assert len(rows) == len(targets)
         self.store, self.targets, self.rows = store, targets, rows
-        self.channels, self.limit = channels, limit
+        self.channels, self.limit, self.text = channels, limit, text
         self._bad: set[int] = set()  # rows of the store, shared by selections
 
     @property
@@ -75,7 +81,7 @@ class StreamSplit(Split):
             collate_fn=_as_it_is,
             worker_init_fn=_begin if workers else None,
         )
-        for ask, (images, used) in zip(asks, loader, strict=True):
+        for ask, (images, used) in zip(asks, _started(loader), strict=True):
             self._note(ask.indices, used.numpy())
             self._refuse_too_many(ask.indices, used.numpy())
             yield images.to(device, non_blocking=True), used.numpy()
@@ -85,23 +91,33 @@ class StreamSplit(Split):
         new = {int(row) for row in self.rows[asked[asked != used]]} - self._bad
         self._bad |= new
         for row in sorted(new):
-            name = self.store.name(row)
-            warnings.warn(f"{name} is unreadable; the next image takes its place", stacklevel=4)
+            message = f"{self._described(row)} is unreadable; the next image takes its place"
+            warnings.warn(message, stacklevel=4)
+
+    def _described(self, row: int) -> str:
+        """A file's name and what is wrong with it."""
+        name = shortened(self.store.name(row))
+        try:
+            decode(self.store.read(row), self.channels)
+        except Unreadable as error:
+            return f"{name} ({error})"
+        return name
 
     def _refuse_too_many(self, asked: np.ndarray, used: np.ndarray) -> None:
         replaced, lost = bool((asked != used).any()), bool((used < 0).any())
         if lost or (replaced and len(self._bad) > self.limit * len(self.store)):
-            names = ", ".join(self.store.name(row) for row in sorted(self._bad)[:3])
+            names = ", ".join(self._described(row) for row in sorted(self._bad)[:3])
             raise DataLost(
-                f"data: {len(self._bad)} of {len(self.store)} images are unreadable, as "
-                f"{names}; repair them, or allow more than {self.limit:g} of them (corrupt_limit)"
+                f"data: {len(self._bad)} of {len(self.store)} images are unreadable, more than a "
+                f"share of {self.limit:g} (corrupt_limit), as {names}"
+                f"{allowing(self.text, len(self._bad) / len(self.store))}"
             )
 
     def select(self, indices: Any) -> StreamSplit:
         """See `Split.select`."""
         chosen = np.asarray(indices, np.int64)
         targets = self.targets[torch.from_numpy(chosen)]
-        options = {"channels": self.channels, "limit": self.limit}
+        options = {"channels": self.channels, "limit": self.limit, "text": self.text}
         other = StreamSplit(self.store, targets, self.rows[chosen], **options)  # type: ignore[arg-type]
         other._bad = self._bad
         return other
@@ -153,6 +169,21 @@ def _readable(store: Store, rows: np.ndarray, channels: int, index: int) -> tupl
             continue
     # an exception would reach the caller wrapped in the worker's traceback
     return torch.zeros((channels, 1, 1), dtype=torch.uint8), -1
+
+
+def _started(loader: DataLoader) -> Iterator[Any]:
+    """The loader's batches; its processes are started here, as the platform starts them.
+
+    Where that is a fork, Python 3.12 and newer warn of the threads that other packages keep. What
+    the workers do takes no lock of theirs: they read at offsets, from files that they open, and
+    decode.
+    """
+    if multiprocessing.get_start_method() == "forkserver":
+        # the server imports torch once, each of its forks then starts at once
+        multiprocessing.set_forkserver_preload(["train.stream"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*multi-threaded", category=DeprecationWarning)
+        return iter(loader)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -12,7 +12,10 @@ from torch import Tensor
 from vbs.accuracy import guessing
 
 if TYPE_CHECKING:
-    from train.images import Store
+    from train.stores import Store
+
+
+LOOK = 16  # images whose sizes are compared
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Survey:
     side            the longer side in pixels that the first images share; None where they differ.
     digests         of the listings by split, as in `Data.settings`.
     chance          what guessing gets on the minival, see `vbs.accuracy.guessing`; NaN without one.
+    notes           what of the source is not used, and what was chosen, in lines for people.
     """
 
     classes: tuple[str, ...]
@@ -32,11 +36,12 @@ class Survey:
     side: int | None
     digests: dict[str, str]
     chance: float = float("nan")
+    notes: tuple[str, ...] = ()
 
 
 def survey(text: str, *, minival: float, seed: int = 0, root: str | Path | None = None) -> Survey:
     """The data set that `text` names, see `train.data.load`; ValueError likewise."""
-    from train.sources import find, stratified
+    from train.sources import find, held_out
 
     found = find(text, seed=seed, root=root, download=True)
     count = len(found.train.rows)
@@ -44,24 +49,19 @@ def survey(text: str, *, minival: float, seed: int = 0, root: str | Path | None 
     if minival and found.val is not None:
         held = found.val.labels
     elif minival:
-        held = found.train.labels[stratified(found.train.labels, minival, seed)[1]]
+        held = found.train.labels[held_out(found.train.labels, minival, seed, found.classes)[1]]
         count -= len(held)
     digests = {name: each.digest() for name, each in found.listings().items() if each}
     return Survey(
         found.classes, count, len(held), _side(found.train.images, found.train.rows), digests,
-        guessing(held, len(found.classes)),
+        guessing(held, len(found.classes)), found.notes,
     )  # fmt: skip
 
 
 def _side(images: Store | Tensor, rows: np.ndarray) -> int | None:
-    from train.images import Unreadable, decode
+    from train.reading import common_side
 
     if isinstance(images, Tensor):
         return max(images.shape[1:3])
-    shapes = set()
-    for row in rows[:16]:
-        try:
-            shapes.add(tuple(decode(images.read(int(row)), 3).shape[-2:]))
-        except Unreadable:
-            continue
-    return max(shapes.pop()) if len(shapes) == 1 else None
+    sides = common_side(images, rows, LOOK)
+    return max(sides) if sides else None

@@ -21,7 +21,7 @@ from nas.fidelity.trainings import Job, LostWorker, Work, clock_of, run_all, sec
 from nas.storage.cache import Cache, default_folder, key_of
 from search_spaces.catalog import SPACES
 from search_spaces.staged import StagedSpace
-from train.parser import absolute_data
+from train.parser import absolute_data, print_notes
 from train.recipe import PRESETS, Recipe, change, preset
 from vbs.command import Parser, run_command
 from vbs.folder import results_folder, resumed_folder
@@ -252,6 +252,7 @@ def _prepared(settings: dict[str, Any]) -> Comparison:
     from train.survey import survey  # imports torch: a mistake above is answered at once
 
     data = survey(settings["data"], minival=recipe.minival, root=settings["data_root"])
+    print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {settings['data']} has one class; there is nothing to learn")
     digest = key_of(data.digests)

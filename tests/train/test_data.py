@@ -17,8 +17,9 @@ from tests.train.files import PLAIN, all_of, encoded, folder_of
 from train import images as images_module
 from train.augment import Augmentation, Preparation
 from train.data import UNLABELLED, Split, Step, blend, evaluation_steps, load
-from train.images import FileStore, Unreadable, decode
+from train.images import Unreadable, decode
 from train.memory import MemorySplit
+from train.stores import FileStore
 from train.stream import StreamSplit
 
 

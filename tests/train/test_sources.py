@@ -22,6 +22,7 @@ from PIL import Image
 
 from tests.train.files import all_of, encoded, folder_of, zipped
 from train import images as images_module
+from train import stores as stores_module
 from train.augment import Augmentation
 from train.data import UNLABELLED, Step, load, load_unlabelled
 from train.memory import MemorySplit
@@ -221,7 +222,17 @@ def test_what_cannot_be_loaded_is_refused(text: str, options: Any, message: str)
         load(text, **options)
 
 
-@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "a/../../evil.png", "a\\b.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.png",
+        "/etc/evil.png",
+        "a/../../evil.png",
+        "a\\..\\..\\b.png",
+        "C:\\b.png",
+        "\\b.png",
+    ],
+)
 def test_an_archive_with_names_that_leave_it_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "evil.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -239,7 +250,8 @@ def test_members_of_an_archive_are_read_up_to_a_size(
         for name in ("a/0", "a/1", "b/0", "b/1", "b/2"):
             archive.writestr(f"{name}.png", encoded(3))
         archive.writestr("a/2.png", b"\0" * 10_000_000)
-    monkeypatch.setattr(images_module, "MAX_BYTES", 100_000)
+    for module in (images_module, stores_module):
+        monkeypatch.setattr(module, "MAX_BYTES", 100_000)
     data = load(str(path), minival=0, corrupt_limit=0.5)
     assert any("more than 100000 bytes" in name for name in data.skipped)
 

@@ -1,0 +1,164 @@
+"""Which columns of a parquet file are the images and the labels.
+
+An image is a column of bytes, or of structs with a field `bytes`, as Hugging Face writes them. A
+label is a column of integers, text, booleans or categories, whichever of Arrow's types pandas or
+polars chose for them. Where several qualify, those that Hugging Face's features call images and
+class labels come first, then the usual names; where that leaves more than one, it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.source import Source
+from vbs.text import shortened
+
+IMAGES = ("image", "img", "picture", "photo", "jpg", "png", "image_bytes", "bytes")
+LABELS = ("label", "labels", "class", "target", "category", "fine_label", "class_id", "class_name")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns, and those of the classes where the file has them.
+
+    others  columns that might have been chosen instead.
+    """
+
+    image: str
+    label: str | None
+    classes: list[str] | None
+    others: tuple[str, ...]
+
+    def __str__(self) -> str:
+        label = f" and label {shortened(self.label)!r}" if self.label is not None else ""
+        others = ", ".join(repr(shortened(name, 60)) for name in self.others)
+        return f"columns: image {shortened(self.image)!r}{label}" + (
+            f"; not used: {others} (?image=...&label=... chooses)" if others else ""
+        )
+
+
+def choose(path: Path, source: Source, *, labelled: bool = True) -> Columns:
+    """The columns of a file, as the source says or as they are called; ValueError for none."""
+    schema = opened(path).schema_arrow
+    features = _features(schema.metadata)
+    images = [field.name for field in schema if _is_image(field.type)]
+    labels = [field.name for field in schema if _is_label(field.type)
+              and not field.name.startswith("__index_level_")]  # fmt: skip
+    image = _one("image", images, _of_kind(features, images, "Image"), IMAGES, schema, path, source)
+    label = None
+    if labelled:
+        classes = _of_kind(features, labels, "ClassLabel")
+        label = _one("label", labels, classes, LABELS, schema, path, source)
+    names = class_names(schema, label) if label is not None else None
+    others = [name for name in images if name != image]
+    # numbers and text of a row that are no classes are no alternatives
+    others += [name for name in labels if labelled and name != label and (
+        name in LABELS or name in _of_kind(features, labels, "ClassLabel"))]  # fmt: skip
+    return Columns(image, label, names, tuple(others))
+
+
+def _one(
+    kind: str, fitting: Sequence[str], marked: Sequence[str], usual: Sequence[str],
+    schema: Any, path: Path, source: Source,
+) -> str:  # fmt: skip
+    """The column of a kind.
+
+    fitting  columns of a type that it may have; marked  those that the features call so.
+    """
+    said = source.options.get(kind)
+    if said is not None:
+        if said not in fitting:
+            type_of = f" of type {schema.field(said).type}" if said in schema.names else ""
+            raise ValueError(
+                f"data: {kind}: {shortened(path)} has no {kind} column {shortened(said)!r}"
+                f"{type_of}; use one of {_listed(fitting)}"
+            )
+        return said
+    for some in (marked, fitting):
+        called = [name for name in usual if name in some]
+        other = [name for name in usual if name in fitting and name not in some]
+        if len(some) == 1 and (called or not other):
+            return some[0]
+        if called:
+            return called[0]
+        if some and (some is fitting or other or len(some) > 1):
+            break
+    if fitting:
+        known = [*marked, *(name for name in usual if name in fitting and name not in marked)]
+        known = known or list(fitting)
+        first = source.changed(**{kind: known[0]})
+        raise ValueError(
+            f"data: {shortened(path)} has several columns that may be the {kind}: "
+            f"{_listed(known)}; say which, e.g. {first}"
+        )
+    what = "bytes, or structs with a field bytes" if kind == "image" else (
+        "integers, text, booleans or categories")  # fmt: skip
+    held = _listed([f"{field.name} ({field.type})" for field in schema])
+    raise ValueError(
+        f"data: {shortened(path)} has no {kind} column, which is of {what}, among {held}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(shortened(name, 60) for name in names[:10])
+    return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "") or "none"
+
+
+def _is_image(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        at = kind.get_field_index("bytes")
+        return at >= 0 and _is_image(kind.field(at).type)
+    views = getattr(types, "is_binary_view", None)  # pyarrow 16 and newer
+    return types.is_binary(kind) or types.is_large_binary(kind) or bool(views and views(kind))
+
+
+def _is_label(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return _is_label(kind.value_type)
+    views = getattr(types, "is_string_view", None)
+    return (
+        types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind)
+        or types.is_large_string(kind) or bool(views and views(kind))
+    )  # fmt: skip
+
+
+def _of_kind(features: dict[str, Any], names: Sequence[str], kind: str) -> list[str]:
+    found = {name: features.get(name) for name in names}
+    return [name for name, feature in found.items()
+            if isinstance(feature, dict) and feature.get("_type") == kind]  # fmt: skip
+
+
+def class_names(schema: Any, column: str) -> list[str] | None:
+    """The names of a column's classes where Hugging Face's features have them."""
+    feature = _features(schema.metadata).get(column)
+    names = feature.get("names") if isinstance(feature, dict) else None
+    usable = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    return names if usable else None
+
+
+def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return {}
+    return features if isinstance(features, dict) else {}
+
+
+def opened(path: Path) -> Any:
+    """The parquet file; ValueError where it cannot be read as one."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = shortened(error, 120)
+        raise ValueError(f"data: {shortened(path)} cannot be read as parquet ({reason})") from None

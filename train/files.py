@@ -1,0 +1,117 @@
+"""Image files below a folder or in a zip archive, by their paths; nothing is opened or extracted.
+
+Symbolic links are followed, as people link their data together, but not in circles; what is not a
+regular file is passed over, and so is what begins with a dot. Names that would leave an archive are
+refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from train.archives import Members
+from train.formats import EXTENSIONS, OTHER_EXTENSIONS
+from train.stores import FileStore, Store, ZipStore
+from vbs.text import shortened
+
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images by their path below a folder or in an archive, split at its separators.
+
+    images   paths of the images; in an archive with their entries of its directory.
+    folders  paths of all folders.
+    others   how many images there are of formats that are not read, by extension.
+    """
+
+    place: str
+    images: dict[Path, zipfile.ZipInfo | None]
+    folders: set[Path]
+    archive: bool
+    others: Counter[str] = field(default_factory=Counter)
+
+    def store(self, paths: Sequence[Path]) -> Store:
+        """The encoded images of some paths, in that order."""
+        if not self.archive:
+            return FileStore([os.path.join(self.place, *path) for path in paths])
+        infos = [info for path in paths if (info := self.images[path])]
+        return ZipStore(Members(self.place, infos), ["/".join(path) for path in paths])
+
+    def notes(self) -> list[str]:
+        """What is there and not read, in words."""
+        return [
+            f"{count:,} {extension} files are not read; convert them to JPEG or PNG"
+            for extension, count in sorted(self.others.items())
+        ]
+
+
+def folder_files(folder: str) -> Files:
+    """The images below a folder; ValueError where it is none or cannot be read."""
+    if not os.path.isdir(folder):
+        raise ValueError(f"data: {shortened(folder)} is not a folder; use one that holds images")
+    files = Files(folder, {}, set(), archive=False)
+    pending: list[tuple[Path, frozenset[tuple[int, int]]]] = [((), frozenset())]
+    while pending:
+        place, above = pending.pop()
+        try:
+            here = os.stat(os.path.join(folder, *place))
+            identity = (here.st_dev, here.st_ino)
+            if identity in above:
+                continue  # a link to a folder it lies in
+            with os.scandir(os.path.join(folder, *place)) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    path = (*place, entry.name)
+                    if entry.is_dir():
+                        files.folders.add(path)
+                        pending.append((path, above | {identity}))
+                    elif _wanted(files, entry.name) and entry.is_file():
+                        files.images[path] = None
+        except OSError as error:
+            name = shortened(error.filename)
+            raise ValueError(f"data: {name} cannot be read ({error.strerror})") from None
+    return files
+
+
+def _wanted(files: Files, name: str) -> bool:
+    lower = name.lower()
+    if lower.endswith(OTHER_EXTENSIONS):
+        files.others[os.path.splitext(lower)[1]] += 1
+    return lower.endswith(EXTENSIONS)
+
+
+def zip_files(path: str) -> Files:
+    """The images in an archive; ValueError where it is none, or a name would leave it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        reason = shortened(getattr(error, "strerror", None) or str(error))
+        raise ValueError(
+            f"data: {shortened(path)} cannot be read as a zip archive ({reason})"
+        ) from None
+    files = Files(path, {}, set(), archive=True)
+    for member in members:
+        # archives made on Windows may separate by backslashes
+        name = member.filename.replace("\\", "/")
+        parts = tuple(part for part in name.split("/") if part not in ("", "."))
+        if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", name):
+            raise ValueError(
+                f"data: {shortened(path)} holds {shortened(member.filename)!r}; a name must stay "
+                "in the archive"
+            )
+        if "__MACOSX" in parts[:1] or any(part.startswith(".") for part in parts):
+            continue
+        depth = len(parts) if name.endswith("/") else len(parts) - 1
+        files.folders.update(parts[:end] for end in range(1, depth + 1))
+        if depth < len(parts) and _wanted(files, parts[-1]):
+            files.images[parts] = member
+    return files

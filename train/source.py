@@ -1,0 +1,106 @@
+"""What --data names: a kind of source, its place, and what is to be said about it.
+
+imagefolder:DIR   FILE.zip   parquet:DIR   cifar10 ...    and after a question mark, e.g.
+imagefolder:DIR?train=fit&test=check&corrupt_limit=0.05
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vbs.text import shortened
+
+FOLDER, ARCHIVE, PARQUET, NAMED = "imagefolder", "zip", "parquet", "named"
+_SPLITS = ("train", "val", "test", "splits")
+OPTIONS = {
+    FOLDER: (*_SPLITS, "corrupt_limit"), ARCHIVE: (*_SPLITS, "corrupt_limit"),
+    PARQUET: ("image", "label", "corrupt_limit"), NAMED: ("corrupt_limit",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set by its text.
+
+    kind     "imagefolder", "zip", "parquet" or "named".
+    place    of the folder or archive, or the name.
+    options  train, val, test: names of the folders of these splits, or "none"; splits=none: all
+             folders are classes. image, label: columns of parquet files. corrupt_limit: largest
+             share of unreadable files.
+    """
+
+    kind: str
+    place: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        prefix = f"{self.kind}:" if self.kind in (FOLDER, PARQUET) else ""
+        return f"{prefix}{self.place}{self._query(self.options)}"
+
+    def changed(self, **options: str | None) -> str:
+        """The text with other options, to be pasted into a shell; None takes one away."""
+        whole = {key: value for key, value in {**self.options, **options}.items() if value}
+        prefix = f"{self.kind}:" if self.kind in (FOLDER, PARQUET) else ""
+        return f'--data "{shortened(prefix + self.place + self._query(whole))}"'
+
+    @staticmethod
+    def _query(options: Mapping[str, str]) -> str:
+        return "?" * bool(options) + "&".join(f"{key}={value}" for key, value in options.items())
+
+    def absolute(self) -> Source:
+        """The same by a path that means the same in every folder and process."""
+        if self.kind == NAMED:
+            return self
+        return Source(self.kind, os.path.abspath(self.place), self.options)
+
+    def corrupt_limit(self, default: float) -> float:
+        """The largest share of unreadable files; ValueError for one that is none."""
+        text = self.options.get("corrupt_limit", default)
+        try:
+            limit = float(text)
+        except ValueError:
+            limit = -1.0
+        if not 0 <= limit <= 1:
+            raise ValueError(f"corrupt_limit: {text!r} is not allowed; use a share 0 to 1")
+        return limit
+
+
+def parse(text: str) -> Source:
+    """The source that a text names; ValueError for an option that it does not take.
+
+    A text of no known kind is a source of kind "named". A place may hold a question mark itself,
+    where it is there.
+    """
+    kind, colon, rest = text.partition(":")
+    if kind not in (FOLDER, PARQUET) or not colon:
+        kind, rest = "", text
+    place, mark, query = rest, "", ""
+    if not os.path.exists(rest):
+        place, mark, query = rest.rpartition("?") if "?" in rest else (rest, "", "")
+    kind = kind or (ARCHIVE if place.lower().endswith(".zip") else NAMED)
+    return Source(kind, place, _options(kind, query, text) if mark else {})
+
+
+def allowing(text: str, share: float) -> str:
+    """How to allow so large a share of unreadable files, to end a message; "" for no text."""
+    if not text:
+        return ""
+    enough = f"{math.ceil(100 * share) / 100:g}"
+    return f"; repair them, or allow more: {parse(text).changed(corrupt_limit=enough)}"
+
+
+def _options(kind: str, query: str, text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        key, _, value = part.partition("=")
+        if key not in OPTIONS[kind] or not value or key in found:
+            raise ValueError(
+                f"data: {shortened(part)!r} of {shortened(text)!r} is not known; after the "
+                f"question mark use {', '.join(f'{name}=...' for name in OPTIONS[kind])}, each "
+                "once, joined by &"
+            )
+        found[key] = value
+    return found

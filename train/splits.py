@@ -1,0 +1,63 @@
+"""Which names of folders and files are those of splits.
+
+A name is a split's where it consists of one of the words that Hugging Face's `datasets` uses
+(train, training; validation, valid, val, dev; test, testing, eval, evaluation), in any case, with
+numbers and words such as "set" or "images": train2017, training_set, TestImages. "holdout" is a
+test. Of test and eval beside each other, eval is the validation. As in `datasets`, a name that
+merely holds such a word between other words (my_train) counts too, but only where the folders below
+it agree. Sources: huggingface.co/docs/datasets/repository_structure (its words and delimiters);
+torchvision's ImageFolder and Keras's image_dataset_from_directory take one folder for each split.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+WORDS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
+    "dev": "val", "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+    "holdout": "test", "heldout": "test",
+}  # fmt: skip
+_FILLING = (
+    "set|sets|data|dataset|image|images|img|imgs|photo|photos|picture|pictures|pic|pics|split|"
+    "folder|seg"
+)
+_EXACT = re.compile(rf"(?:{_FILLING})*({'|'.join(WORDS)})(?:{_FILLING})*")
+_EVALUATIONS = ("eval", "evaluation")
+
+
+def word_of(name: str) -> str | None:
+    """The word that makes a name a split's, such as "eval" of Eval_Set; None where there is none.
+
+    Digits, signs and the case of letters do not count.
+    """
+    found = _EXACT.fullmatch(re.sub(r"[\W\d_]+", "", name.lower()))
+    return found[1] if found else None
+
+
+def split_of(name: str) -> str | None:
+    """train, val or test where a name is a split's, see above; None for other names."""
+    word = word_of(name)
+    return WORDS[word] if word else None
+
+
+def hinted(name: str) -> str | None:
+    """train, val or test where a name holds a word of one of them among others; else None."""
+    words = re.split(r"[\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
+    found = {WORDS[word] for word in words if word in WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
+def by_split(names: Iterable[str]) -> dict[str, list[str]]:
+    """The names that are splits', by train, val and test, each sorted."""
+    known = {name: word for name in sorted(names) if (word := word_of(name))}
+    tests = [name for name, word in known.items() if WORDS[word] == "test"]
+    has_val = "val" in {WORDS[word] for word in known.values()}
+    found: dict[str, list[str]] = {}
+    for name, word in known.items():
+        split = WORDS[word]
+        if word in _EVALUATIONS and len(tests) == 2 and not has_val:
+            split = "val"
+        found.setdefault(split, []).append(name)
+    return found
