@@ -142,7 +142,7 @@ def _prepared(given: dict[str, Any]) -> int:
         resume=resumed,
     ) as folder:  # fmt: skip
         given["out"] = str(folder)
-        record = grid_report.Record(folder, settings, base, found, resumed=resumed)
+        record = grid_report.Record(folder, settings, base, found, measuring, resumed=resumed)
         grid_report.opening(folder, settings, measuring, base, found, places)
         return _trained(given, settings, measuring, found, record, places)
 
@@ -158,7 +158,7 @@ def _trained(
     folder = Path(given["out"])
     networks = {each.name: each.architecture for each in found}
     try:
-        with Remaining(len(found) * settings["seeds"]) as remaining:
+        with Remaining(len(found) * settings["seeds"], record.scored) as remaining:
 
             def update(known: dict[str, Result]) -> None:
                 record.write(known, "running")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.settings import without_password
+from scaling.certainty import certainty, scored_by
 from scaling.compound import Factors
 from scaling.grid import AXES, Candidate, shares
 from scaling.grid_figure import draw
@@ -72,8 +73,9 @@ class Record:
 
     def __init__(
         self, folder: Path, settings: Mapping[str, Any], base: Architecture,
-        found: Sequence[Candidate], *, resumed: bool,
+        found: Sequence[Candidate], measuring: Measuring, *, resumed: bool,
     ) -> None:  # fmt: skip
+        self.scored = scored_by(measuring, larger="a larger proxy (--proxy-flops)")
         self.folder, self.settings, self.base, self.found = folder, settings, base, found
         self._known: Mapping[str, Result] = {}
         before = 0.0
@@ -107,6 +109,7 @@ class Record:
         }  # fmt: skip
         if status == "finished":
             outcome |= chosen(self.settings, self.found, known, surface)
+            outcome["certainty"] = certainty(known, self.scored)
         base = {**cost(self.base)._asdict(), "architecture": json.loads(self.base.to_json())}
         write_json(self.folder / RECORD, {
             "status": status, "partial": status != "finished",
@@ -157,7 +160,8 @@ def fitted_surface(
     places = np.array([shares(each) for each in rows])
     excess = np.log([each.growth / settings["growth"] for each in rows])
     values = [list(known[each.name].accuracies.values()) for each in rows]
-    return fit(places, excess, values, np.random.default_rng(0))
+    images = min(known[each.name].images for each in rows)
+    return fit(places, excess, values, np.random.default_rng(0), images=images)
 
 
 def coefficients_at(growth: float, places: np.ndarray) -> np.ndarray:
@@ -271,7 +275,7 @@ def closing(record: Record, known: Mapping[str, Result]) -> int:
     record.write(known, "finished", surface)
     draw_picture(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
     print_out()
-    for line in verdict(settings, found, known, outcome):
+    for line in (*verdict(settings, found, known, outcome), *certainty(known, record.scored)):
         print_out(line)
     for line in _failures(folder, known):
         print_out(line)

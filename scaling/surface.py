@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vbs.accuracy import paired_variance, pooled_deviation
+
 CURVED = 8.0  # prior deviation of a curvature, in deviations of the candidates' means: a few points
 # with much noise could otherwise swing it anywhere
 DRAWS = 1000
@@ -33,8 +35,9 @@ class Surface:
     shares      [3] of the best place; intervals [3, 2] that hold it with 95%.
     accuracy    of the surface there, percent; error: its standard error.
     noise       deviation between seeds of one candidate, points, NaN where each has one seed.
+                Candidates are weighed by it and by the images (`vbs.accuracy.paired_variance`).
     weights     of `features`.
-    f_ratio     variance between candidates over that of their means by seeds alone.
+    f_ratio     variance between candidates over that of their means by noise alone.
     more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
                 does, None where many would not tell.
     """
@@ -72,9 +75,11 @@ def at_growth(shares: np.ndarray) -> np.ndarray:
 
 def fit(
     shares: np.ndarray, excess: np.ndarray, accuracies: Sequence[Sequence[float]],
-    rng: np.random.Generator,
+    rng: np.random.Generator, *, images: int = 0,
 ) -> Surface:  # fmt: skip
     """The surface through candidates' shares [n, 3], excess [n] and accuracies by seed.
+
+    images  that all accuracies were read on; 0: unknown.
 
     Raises ValueError where fewer than four candidates were trained.
     """
@@ -82,7 +87,9 @@ def fit(
         raise ValueError(f"surface: {len(shares)} candidates are too few to fit; train 4 or more")
     means = np.array([float(np.mean(values)) for values in accuracies])
     counts = np.array([len(values) for values in accuracies], np.float64)
-    fitting = _Fitting.of(features(shares, excess), means, counts, pooled_deviation(accuracies))
+    fitting = _Fitting.of(
+        features(shares, excess), means, counts, pooled_deviation(accuracies), images
+    )
     weights = fitting.weights(means[None])[:, 0]
     places = simplex()
     draws = fitting.draws(weights, 1, rng)
@@ -92,16 +99,9 @@ def fit(
     return Surface(
         places[best], _intervals(places, values), float(values[best].mean()),
         float(values[best].std()), fitting.noise, weights,
-        between / float((fitting.noise**2 / counts).mean()) if fitting.noise > 0 else math.nan,
+        between / known if (known := float(fitting.known().mean())) > 0 else math.nan,
         _more_seeds(fitting, weights, places, rng),
     )  # fmt: skip
-
-
-def pooled_deviation(accuracies: Sequence[Sequence[float]]) -> float:
-    """Deviation between seeds, pooled over candidates; NaN where none has two."""
-    squares = sum(float(np.var(values) * len(values)) for values in accuracies)
-    freedom = sum(len(values) - 1 for values in accuracies)
-    return math.sqrt(squares / freedom) if freedom else math.nan
 
 
 def simplex() -> np.ndarray:
@@ -130,14 +130,17 @@ def _more_seeds(
 
 @dataclass(frozen=True)
 class _Fitting:
-    """Least squares weighed by the seeds, with a prior on all but the plane.
+    """Least squares weighed by seeds and images, with a prior on all but the plane.
 
-    design [n, 7], counts of seeds [n]. noise: deviation of a training, NaN where unknown.
+    design [n, 7], counts of seeds [n], means [n] in percent, read on so many images.
+    noise: deviation of a training, NaN where unknown.
     missed: deviation of candidates from the surface that the noise does not explain.
     """
 
     design: np.ndarray
     counts: np.ndarray
+    means: np.ndarray
+    images: int
     center: float
     noise: float
     missed: float
@@ -145,7 +148,7 @@ class _Fitting:
 
     @classmethod
     def of(
-        cls, design: np.ndarray, means: np.ndarray, counts: np.ndarray, noise: float
+        cls, design: np.ndarray, means: np.ndarray, counts: np.ndarray, noise: float, images: int
     ) -> _Fitting:
         """With what the plain least squares leave over, where there are candidates enough."""
         spread = float(means.std()) or 1e-9
@@ -156,14 +159,18 @@ class _Fitting:
         if free > 0:
             weights, *_ = np.linalg.lstsq(design, means, rcond=None)
             left = float(((means - design @ weights) ** 2).sum()) / free
-        known = 0.0 if math.isnan(noise) else float((noise**2 / counts).mean())
+        known = float(paired_variance(means, images, noise, trainings=counts).mean())
         missed = math.sqrt(max(left - known, (1e-3 * spread) ** 2))
-        return cls(design, counts, float(means.mean()), noise, missed, penalty)
+        return cls(design, counts, means, images, float(means.mean()), noise, missed, penalty)
+
+    def known(self, times: float = 1.0) -> np.ndarray:
+        """Variance of each candidate's mean that seeds and images explain, with `times` as many
+        seeds, [n]."""
+        return paired_variance(self.means, self.images, self.noise, trainings=times * self.counts)
 
     def variance(self, times: float = 1.0) -> np.ndarray:
         """Of each candidate's mean around the surface, with `times` as many seeds, [n]."""
-        noise = 0.0 if math.isnan(self.noise) else self.noise
-        return noise**2 / (times * self.counts) + self.missed**2
+        return self.known(times) + self.missed**2
 
     def weights(self, means: np.ndarray, times: float = 1.0) -> np.ndarray:
         """Weights [f, k] of k fits to means [k, n]."""

@@ -261,6 +261,7 @@ def _compared(
     With seeds and held-out images that the search has not seen: it chose the network for what its
     own gave.
     """
+    from scaling.certainty import certainty, scored_by
     from scaling.measured_times import measured
     from scaling.trainings import Remaining, measuring_of, train_all
 
@@ -270,9 +271,11 @@ def _compared(
     }  # fmt: skip
     (folder / "compare").mkdir(exist_ok=True)
     print_err(f"{', '.join(networks)}: {settings['seeds']} trainings each")
-    with Remaining(len(networks) * settings["seeds"]) as remaining:
+    measuring = measuring_of(how)
+    scored = scored_by(measuring, larger="wider networks (--width)")
+    with Remaining(len(networks) * settings["seeds"], scored) as remaining:
         known = train_all(
-            networks, settings["seeds"], how, measuring_of(how), folder / "compare",
+            networks, settings["seeds"], how, measuring, folder / "compare",
             update=remaining.update,
         )  # fmt: skip
     times = measured(
@@ -288,10 +291,10 @@ def _compared(
             "architecture": json.loads(network.to_json()), "stages": ops_of_stages(network),
             **known[name].to_json(),
         }  # fmt: skip
-    listed = _grown(folder, choices, settings["members"])
-    _record(folder, settings, "finished", networks=rows, members=listed)
+    listed, sure = _grown(folder, choices, settings["members"]), certainty(known, scored)
+    _record(folder, settings, "finished", networks=rows, members=listed, certainty=sure)
     draw_picture(folder / FIGURE, lambda path: _draw(path, rows, known))
-    _show(folder, rows, listed, known, settings)
+    _show(folder, rows, listed, known, settings, sure)
     return 0
 
 
@@ -325,7 +328,7 @@ def _step(row: Mapping[str, Any]) -> str:
 
 def _show(
     folder: Path, rows: Mapping[str, Any], listed: Sequence[Mapping[str, Any]],
-    known: Mapping[str, Result], settings: Mapping[str, Any],
+    known: Mapping[str, Result], settings: Mapping[str, Any], sure: Sequence[str],
 ) -> None:  # fmt: skip
     from vbs.tables import Console, Table
 
@@ -344,6 +347,7 @@ def _show(
             f"{row['params']:,}", short_seconds(result.seconds),
         )  # fmt: skip
     console.print(table)
+    console.print("\n".join(sure))
     doubts = [row["step_doubt"] for row in rows.values() if row["step_doubt"]]
     if doubts:
         console.print(f"! not to be trusted: {doubts[0]}; --resume measures again")

@@ -30,12 +30,14 @@ from nas.storage.lost import retry_infrastructure
 from nas.storage.study import Study, open_study
 from nas.strategies.base import fresh
 from nas.workers import OnCluster
+from scaling.certainty import Scored, doubt_about
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 from train.parser import print_notes
 from train.recipe import NORM_STATISTICS, change, preset
 from train.survey import survey
+from vbs.accuracy import mean_error
 from vbs.console import print_err
 from vbs.progress import Pulse, seconds_left, timing
 
@@ -64,11 +66,13 @@ class Result:
 
     accuracies  minival accuracy in percent, by seed.
     seconds     mean of a training. errors: reasons of those that failed, by seed.
+    images      that the accuracies were read on, the same for all networks; 0: unknown.
     """
 
     accuracies: Mapping[int, float]
     seconds: float
     errors: Mapping[int, str]
+    images: int = 0
 
     @property
     def mean(self) -> float:
@@ -78,11 +82,10 @@ class Result:
 
     @property
     def error(self) -> float:
-        """Standard error of the mean; NaN with fewer than two seeds."""
-        values = list(self.accuracies.values())
-        if len(values) < 2:
-            return math.nan
-        return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+        """Error of the mean accuracy in points, of the seeds and of the images
+        (`vbs.accuracy.mean_error`); NaN where nothing is known. Networks that are compared on the
+        same images are known better against each other."""
+        return mean_error(list(self.accuracies.values()), self.images)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, seeds as text."""
@@ -92,6 +95,7 @@ class Result:
             "standard_error": None if math.isnan(self.error) else round(self.error, 3),
             "seconds": None if math.isnan(self.seconds) else round(self.seconds, 1),
             "errors": {str(seed): reason for seed, reason in self.errors.items()},
+            "images": self.images,
         }
 
 
@@ -236,6 +240,7 @@ def results(names: Sequence[str], history: History) -> dict[str, Result]:
                 float(np.mean(history.seconds[good])) if good else math.nan,
                 {int(history.seed[row]): str(history.error[row]) for row in rows
                  if history.error[row]},
+                int(history.images[good].min()) if good else 0,
             )  # fmt: skip
     return found
 
@@ -244,11 +249,13 @@ class Remaining:
     """A context manager that prints on stderr how far the trainings are: at most forty lines for
     those that end, and one at least every half minute.
 
-    total  trainings in all. `update` is called with what is known, first of all with what was
-           trained before.
+    total   trainings in all. `update` is called with what is known, first of all with what was
+            trained before.
+    scored  how they are scored; a doubt about the networks is printed once of each kind.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, scored: Scored | None = None) -> None:
+        self._scored, self._warned = scored, set[str]()
         self._total, self._known, self._done, self._printed = total, -1, 0, 0
         self._best = ""
         self._began = time.monotonic()
@@ -270,9 +277,17 @@ class Remaining:
                 print_err(f"{self._done:>4} of {self._total} were trained before")
         means = [one.mean for one in found.values() if one.accuracies]
         self._best = f", best {max(means):.2f}%" if means else ""
+        self._warn(found)
         new = self._done - self._printed
         if new and (new >= self._total // 40 or self._done == self._total):
             self._print()
+
+    def _warn(self, found: Mapping[str, Result]) -> None:
+        doubt = None if self._scored is None else doubt_about(found, self._scored)
+        if doubt is not None and doubt.kind not in self._warned:
+            assert self._scored is not None
+            self._warned.add(doubt.kind)
+            print_err(f"warning: {doubt.text}; {self._scored.remedies}")
 
     def _print(self) -> None:
         self._printed = self._done

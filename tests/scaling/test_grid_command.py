@@ -22,6 +22,7 @@ from scaling.grid_report import Record, chosen, fitted_surface, noise_told, read
 from scaling.trainings import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images
+from tests.scaling.toys import measuring
 from tests.train.files import encoded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,7 +129,7 @@ def test_what_failed_is_trained_again_where_that_is_asked_for(images: str, tmp_p
 def test_a_resume_that_is_refused_leaves_the_record(images: str, tmp_path: Path) -> None:
     found = spread(candidates(B0), 5)
     settings: dict[str, Any] = {"seeds": 1, "growth": 2.0, "storage": None}
-    Record(tmp_path, settings, B0, found, resumed=False).write({}, "finished")
+    Record(tmp_path, settings, B0, found, measuring(), resumed=False).write({}, "finished")
     before = (tmp_path / "grid.json").read_bytes()
     Record(tmp_path, settings, B0, found, resumed=True).end("failed")
     assert (tmp_path / "grid.json").read_bytes() == before
@@ -174,7 +175,7 @@ def test_an_optimum_at_a_rim_is_told(best: str, rim: bool) -> None:
 def test_a_record_gives_back_its_candidates(tmp_path: Path) -> None:
     found = spread(candidates(B0), 5)
     settings: dict[str, Any] = {"seeds": 1, "growth": 2.0, "storage": None}
-    Record(tmp_path, settings, B0, found, resumed=False)
+    Record(tmp_path, settings, B0, found, measuring(), resumed=False)
     assert read(tmp_path / "grid.json") == (B0, found)
     (tmp_path / "grid.json").write_text("{}")
     with pytest.raises(ValueError, match="is damaged"):
