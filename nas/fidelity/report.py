@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.evaluators.base import Answer
 from nas.fidelity.answers import Extent, recommended, remember
+from nas.fidelity.doubts import Watch, certainty
 from nas.fidelity.picture import draw
 from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, judge
 from nas.fidelity.trainings import Job
@@ -93,6 +94,9 @@ class Progress:
             f"about {clock(self._left * seconds)} in all, by a few steps that were timed"
         )
         self._pulse = Pulse(lambda: print_err(self._line()))
+        fidelities, networks = comparison.fidelities, len(comparison.genotypes)
+        shape = (len(fidelities), networks, comparison.seeds)
+        self._watch = Watch(fidelities, comparison.data, shape)
 
     def __enter__(self) -> Progress:
         self._pulse.__enter__()
@@ -110,6 +114,7 @@ class Progress:
             f"{self._line()}: {self._comparison.fidelities[job.fidelity]}, network {job.network}, "
             f"seed {job.seed}: {said}"
         )
+        self._watch.update(job.fidelity, job.network, job.seed, answer.accuracy)
         self._pulse.reported()
 
     def _line(self) -> str:
@@ -239,6 +244,8 @@ def closing(
         f"{longest.networks} networks are few: fidelities whose intervals overlap cannot be "
         f"told apart.\nrule: {RULE}.\nanswer: {_verdict(found, longest)}"
     )
+    compared = [(each.fidelity, each.accuracy) for each in judged]
+    console.print("\n".join(certainty(compared, comparison.data, longest=longest.accuracy)))
     console.print(f"\n{results_line(folder, ('fidelity.json', 'fidelity.png'))}")
     console.print(next_steps(next_commands(settings, comparison, found)))
 

@@ -1,0 +1,67 @@
+"""Fidelities at which networks are at chance, or differ by no more than noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nas.evaluators.proxy import Fidelity
+from train.survey import Survey
+from vbs.accuracy import accuracy_error, pooled_deviation
+from vbs.console import print_err
+from vbs.noise import Doubt, doubt_of
+
+HELP = (
+    "what may help: longer trainings (--longest epochs=N), more images, a larger minival "
+    "(--set minival=0.2), larger networks (--target-flops)"
+)
+
+
+def doubt_about(accuracy: np.ndarray, data: Survey) -> Doubt | None:
+    """The doubt about networks by their accuracies [networks, seeds], NaN where there is none."""
+    rows = [row[np.isfinite(row)].tolist() for row in accuracy]
+    known = [row for row in rows if row]
+    return doubt_of(
+        [sum(row) / len(row) for row in known], images=data.minival, chance=data.chance,
+        deviation=pooled_deviation(known), trainings=min(map(len, known), default=1),
+    )  # fmt: skip
+
+
+def certainty(
+    compared: Sequence[tuple[Fidelity, np.ndarray]], data: Survey, *, longest: np.ndarray
+) -> list[str]:
+    """The error of the images and every doubt, in lines; fidelities with their accuracies."""
+    mean = float(np.nanmean(longest)) if np.isfinite(longest).any() else 50.0
+    error = float(accuracy_error(mean, data.minival))
+    lines = [
+        f"accuracies are read on {data.minival:,} held-out images: that alone is ± {error:.2f} "
+        "points at the longest, for all networks alike"
+    ]
+    for fidelity, accuracy in compared:
+        doubt = doubt_about(accuracy, data)
+        if doubt is not None:
+            lines.append(f"warning: {fidelity}: {doubt.text}")
+    return [*lines, HELP] if len(lines) > 1 else lines
+
+
+class Watch:
+    """Prints a doubt about each fidelity once, as its trainings end; shape [fidelities, networks,
+    seeds]."""
+
+    def __init__(
+        self, fidelities: Sequence[Fidelity], data: Survey, shape: tuple[int, int, int]
+    ) -> None:
+        self._fidelities, self._data = fidelities, data
+        self._accuracy = np.full(shape, np.nan)
+        self._printed: set[int] = set()
+
+    def update(self, fidelity: int, network: int, seed: int, accuracy: float) -> None:
+        """Take in an accuracy in percent, NaN of a training that failed."""
+        self._accuracy[fidelity, network, seed] = accuracy
+        if fidelity in self._printed:
+            return
+        doubt = doubt_about(self._accuracy[fidelity], self._data)
+        if doubt is not None:
+            self._printed.add(fidelity)
+            print_err(f"warning: {self._fidelities[fidelity]}: {doubt.text}; {HELP}")
