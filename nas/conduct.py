@@ -112,6 +112,8 @@ def conduct(
     status, reason = _looped(folder, settings, history, loop, total, started, watch)
     reason = reason or nothing(history, status, max_time=settings.get("max_time"), each=each)
     found = bool(history.full.any())
+    if status == "interrupted" and not found:
+        reason = f"{reason}; {_continued(folder)}"
     with signals.deferred():
         seconds = time.perf_counter() - started
         try:
@@ -125,6 +127,10 @@ def conduct(
         if reason:
             print_err(f"nas.search: {reason}")
     return {"interrupted": INTERRUPTED, "failed": FAILED}.get(status, 0 if found else FAILED)
+
+
+def _continued(folder: Path) -> str:
+    return f"--resume --out {shell_word(str(folder))} continues"
 
 
 def _write(
@@ -171,15 +177,11 @@ def _looped(
         try:
             return loop(on_extension), ""
         except KeyboardInterrupt:
-            if not len(history):
-                record.write_search(folder, settings, status="interrupted")
-                raise
             return "interrupted", ""
         except TooManyFailures as error:
             return "failed", str(error)
         except (InfrastructureError, OSError) as error:
-            place = shell_word(str(folder))
-            return "failed", f"{infrastructure_error(error)}; --resume --out {place} continues"
+            return "failed", f"{infrastructure_error(error)}; {_continued(folder)}"
         except ValueError as error:  # of a worker that cannot be set up, say
             if not len(history):
                 record.write_search(folder, settings, status="failed", reason=str(error))

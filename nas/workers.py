@@ -186,6 +186,8 @@ class OnCluster:
     @property
     def capacity(self) -> int:
         """Evaluations under way, and processes that are set up and have none."""
+        if self._broken is not None:
+            return 0  # nothing new begins before `wait` raises it
         return len(self._points) + self._pool.free
 
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import uuid
@@ -65,8 +66,10 @@ class Watch(tune.Callback):
         ended = ending(self._store, name)
         if ended is None:
             rows = learned(self._store, name)
-            end(self._store, trial.config["trial"], self._settings, rows, failed=reason,
-                status=status)  # fmt: skip
+            # on a full disk it stays without a record, and is trained by --resume all the same
+            with contextlib.suppress(OSError):
+                end(self._store, trial.config["trial"], self._settings, rows, failed=reason,
+                    status=status)  # fmt: skip
             ended = ending(self._store, name)  # its own, if it came first after all
         if ended is None:
             self._board.ended(name, status, reason)
