@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -89,9 +90,13 @@ class Record:
         self._began = time.monotonic() - before
 
     def end(self, status: str) -> None:
-        """What was written last, with another status; where nothing was, the old one stays."""
+        """What was written last, with another status; where nothing was, the old one stays.
+
+        A full disk is no error here: what ended the grid is reported, and may be just that.
+        """
         if self._written:
-            self.write(self._known, status)
+            with contextlib.suppress(OSError):
+                self.write(self._known, status)
 
     def write(
         self, known: Mapping[str, Result], status: str, surface: Surface | None = None
