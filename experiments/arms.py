@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy as np
 from experiments.common import RESULTS, settings_of_machine
 from train.recipe import NORM_STATISTICS
 from vbs import signals
+from vbs.accuracy import accuracy_error
 from vbs.children import child_environment
 from vbs.command import INTERRUPTED, MISTAKE, Failure
 from vbs.console import print_err
@@ -170,10 +171,18 @@ def each_seed(names: Sequence[str], seeds: Sequence[int]) -> list[Arm]:
     return [(name, seed) for seed in seeds for name in names]
 
 
-def mean_and_sd(values: Sequence[float]) -> dict[str, float | int]:
-    """Mean and standard deviation (of a sample; 0 for one value) with the number of seeds."""
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": round(float(np.mean(values)), 3), "sd": round(sd, 3), "seeds": len(values)}
+def mean_and_sd(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and standard deviation (of a sample; None for one value) with the number of seeds."""
+    sd = round(float(np.std(values, ddof=1)), 3) if len(values) > 1 else None
+    return {"mean": round(float(np.mean(values)), 3), "sd": sd, "seeds": len(values)}
+
+
+def top1_with_error(row: Mapping[str, Any], images: int) -> str:
+    """A mean accuracy of `mean_and_sd` with its error, of seeds and of the images that all were
+    scored on (`vbs.accuracy.mean_error`): "61.4 ± 0.5%"."""
+    spread = (row["sd"] or 0.0) ** 2 / row["seeds"]
+    error = (spread + float(accuracy_error(row["mean"], images)) ** 2) ** 0.5
+    return f"{row['mean']:.1f} ± {error:.1f}%"
 
 
 def _take_up(args: argparse.Namespace, arms: Sequence[Arm], settings: dict[str, Any]) -> None:

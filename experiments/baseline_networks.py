@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces.architecture import Architecture
+from vbs.accuracy import lead_of, mean_error
 from vbs.failures import recorded_infrastructure
 
 BATCH = 32  # of the steps that are timed
@@ -65,15 +67,25 @@ def winner(folder: Path) -> dict[str, Any]:
     if not means:
         raise ValueError(f"finalists: none could be trained; see {folder / FINALISTS}")
     best = max(means, key=lambda name: float(np.mean(means[name])))
+    images = (read_json(folder / FINALISTS / "run.json") or {}).get("settings", {}).get("images")
+    counts = {name: (images or {}).get(name) or 0 for name in ("minival", "test")}
+    lead = lead_of(list(means.values()), counts["minival"])
     networks = json.loads((folder / "finalists" / "networks.json").read_text())
     index = int(best.rpartition("[")[2].rstrip("]"))
     return {
         "architecture": networks[index],
         "accuracy": round(float(np.mean(means[best])), 3),
         "test_accuracy": round(float(np.mean(tests[best])), 3) if best in tests else None,
+        "accuracy_std": _finite(mean_error(means[best], counts["minival"])),
+        "test_std": _finite(mean_error(tests[best], counts["test"])) if best in tests else None,
+        "certainty": f"{lead} (minival, paired error)" if lead.others else "",
         "seeds": len(means[best]),
         "finalists": {name: [round(x, 3) for x in values] for name, values in means.items()},
     }
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 3)
 
 
 def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[str]:

@@ -26,6 +26,7 @@ COLOURS = {
     "conv": "#8d99ae", "dwsep": "#5aa9e6", "mbconv": "#2a6fdb", "fused": "#e07a5f",
     "bottleneck": "#6d597a", "identity": "#cccccc",
 }  # fmt: skip
+PM = "±: one standard deviation, of the number of images and, where there are several, of seeds."
 STYLE = """
 :root { color-scheme: light; --line: #d9dee5; --soft: #5b6472; }
 * { box-sizing: border-box; }
@@ -128,9 +129,10 @@ def _image(path: Path, caption: str) -> str:
 def _summary(folder: Path, network: Architecture) -> str:
     spent = cost(network)
     best = read_json(folder / "best.json") or read_json(folder / "search" / "best.json")
-    accuracy = (f"{best['accuracy']:.2f}%", "of the held-out images it was chosen by")
+    accuracy = (_pm(best["accuracy"], best.get("accuracy_std")),
+                "of the held-out images it was chosen by")  # fmt: skip
     if best.get("test_accuracy") is not None:
-        accuracy = (f"{best['test_accuracy']:.2f}%", "of the test images")
+        accuracy = (_pm(best["test_accuracy"], best.get("test_std")), "of the test images")
     cards = [
         accuracy,
         (short(spent.flops), "FLOPs (multiply-adds)"), (short(spent.params), "params"),
@@ -141,7 +143,13 @@ def _summary(folder: Path, network: Architecture) -> str:
         f'<div class="card"><b>{_escaped(value)}</b><span>{_escaped(what)}</span></div>'
         for value, what in cards
     )
-    return _section("The network found", f'<div class="cards">{shown}</div>')
+    notes = [_note(best["certainty"])] if best.get("certainty") else []
+    return _section("The network found", f'<div class="cards">{shown}</div>', *notes, _note(PM))
+
+
+def _pm(accuracy: float, error: float | None) -> str:
+    """An accuracy in percent with its error, where that is known."""
+    return f"{accuracy:.2f}%" + ("" if error is None else f" ± {error:.2f}")
 
 
 def _search(folder: Path) -> str:
@@ -158,7 +166,8 @@ def _search(folder: Path) -> str:
     text = (f"{len(full)} trainings to the end, {len(early)} stopped early, {failed} failed, in "
             f"{outcome['seconds'] / 60:.0f} minutes.")  # fmt: skip
     picture = _picture(lambda: _evaluated(early, full), "Every network that was tried.")
-    return _section("Search", picture, _note(text))
+    notes = [_note(line) for line in outcome.get("certainty", ())]
+    return _section("Search", picture, _note(text), *notes)
 
 
 def _evaluated(early: Any, full: Any) -> Any:
@@ -227,13 +236,13 @@ def _grid(folder: Path) -> str:
             (
                 row["name"] if row["name"].startswith("(") else f"{row['name']} alone",
                 f"{row['growth']:.2f}x", *(f"{x:.2f}" for x in row["real_factors"].values()),
-                f"{row['mean']:.2f}%" + ("" if row["standard_error"] is None
-                                         else f" ± {row['standard_error']:.2f}"),
+                _pm(row["mean"], row["standard_error"]),
             )
             for row in rows
         ],
     )  # fmt: skip
-    return _section("How it should grow", _note(f"Chosen: {chosen}.{hidden}"),
+    notes = [_note(line) for line in outcome.get("certainty", ())]
+    return _section("How it should grow", _note(f"Chosen: {chosen}.{hidden}"), *notes,
                     _image(folder / "grid" / "grid.png", "Accuracy over the ways to spend the "
                            "growth; corners are one axis alone."), table)  # fmt: skip
 
@@ -254,7 +263,8 @@ def _family(folder: Path) -> str:
         rows.append((
             member["name"], f"{member['resolution']} px", str(member["layers"]),
             f"{member['params']:,}", f"{member['flops']:,}", short(member["formula_flops"]),
-            "-" if step is None else short_seconds(step), "-" if top1 is None else f"{top1:.2f}%",
+            "-" if step is None else short_seconds(step),
+            "-" if top1 is None else _pm(top1, row.get(f"{split}_error")),
         ))  # fmt: skip
     heads = ("member", "input", "layers", "params", "FLOPs", "by formula", "step of 32",
              f"{split} top-1")  # fmt: skip

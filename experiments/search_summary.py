@@ -10,7 +10,8 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
     run_experiment("experiments.search_summary")
 
-from experiments.training_summary import Rows, read, table_of
+from experiments.arms import top1_with_error
+from experiments.training_summary import CIFAR10, Rows, read, table_of
 from vbs.console import print_out
 
 
@@ -21,7 +22,7 @@ def markdown() -> str:
 
 def _found() -> Rows:
     tops = read("cifar10_search")["test_top1"]
-    shown = [f"{name} {row['mean']:.1f} ± {row['sd']:.1f}% ({row['seeds']} trainings)"
+    shown = [f"{name} {top1_with_error(row, CIFAR10)} ({row['seeds']} trainings)"
              for name, row in tops.items()]  # fmt: skip
     minutes = read("cifar10_search")["searches"]["search"]["seconds"] / 60
     return [(

@@ -13,10 +13,12 @@ if __name__ == "__main__":  # before the imports below, which take a while
 import json
 from typing import Any
 
+from experiments.arms import top1_with_error
 from experiments.common import RESULTS
 from vbs.console import print_out
 
 Rows = list[tuple[str, str, str]]
+CIFAR10, SIGNS = 10_000, 417  # test images
 
 
 def markdown() -> str:
@@ -37,10 +39,6 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def _pm(row: dict[str, Any]) -> str:
-    return f"{row['mean']:.1f} ± {row['sd']:.1f}%"
-
-
 def _bench() -> Rows:
     rows = []
     for case, found in read("bench_training")["cases"].items():
@@ -56,17 +54,24 @@ def _bench() -> Rows:
 
 def _proxy() -> Rows:
     reached = read("proxy_recipe")["reached"]
+    top1 = top1_with_error(reached["test_top1"], CIFAR10)
     return [(
         "CIFAR-10, recipe `proxy`, a network found at 1.4M FLOPs and widened to 3.6M",
-        f"{_pm(reached['test_top1'])} in {reached['seconds']['mean']:.0f} s on one core",
+        f"{top1} in {reached['seconds']['mean']:.0f} s on one core",
         "proxy_recipe",
     )]  # fmt: skip
 
 
 def _learning() -> Rows:
     found = read("same_learning")
-    ours, theirs = (f"{found[side]['top1_mean']:.1f} ± {found[side]['top1_sd']:.1f}%"
-                    for side in ("ours", "timm"))  # fmt: skip
+    seeds = len(found["settings"]["seeds"])
+    ours, theirs = (
+        top1_with_error(
+            {"mean": found[side]["top1_mean"], "sd": found[side]["top1_sd"], "seeds": seeds},
+            CIFAR10,
+        )
+        for side in ("ours", "timm")
+    )
     return [(
         "the same network, recipe and data by timm's loop, 3 short epochs",
         f"{ours}, timm {theirs}", "same_learning",
@@ -77,16 +82,21 @@ def _finetuning() -> Rows:
     found = read("finetune_lite0")["test_top1"]
     return [(
         "EfficientNet-Lite0 on 1,642 photographs of hands, 6 epochs: ImageNet weights or none",
-        f"{_pm(found['pretrained'])}, {_pm(found['scratch'])}", "finetune_lite0",
+        f"{top1_with_error(found['pretrained'], SIGNS)}, "
+        f"{top1_with_error(found['scratch'], SIGNS)}", "finetune_lite0",
     )]  # fmt: skip
 
 
 def _progressive() -> Rows:
     rows = []
     for task, arms in read("progressive_learning")["summary"].items():
+        images = SIGNS if task == "sign_digits" else CIFAR10
+        rising, fixed = (
+            top1_with_error(arms[kind]["test_top1"], images) for kind in ("progressive", "fixed")
+        )
         rows.append((
             f"progressive against fixed size, {task.replace('_', ' ')}",
-            f"{_pm(arms['progressive']['test_top1'])} against {_pm(arms['fixed']['test_top1'])} "
+            f"{rising} against {fixed} "
             f"in {100 * arms['seconds_ratio']:.0f}% of the seconds", "progressive_learning",
         ))  # fmt: skip
     return rows

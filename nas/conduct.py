@@ -147,6 +147,7 @@ def _write(
     record.write_search(
         folder, settings, status=ending[0], reason=ending[1], evaluated=len(history),
         failed=int((history.error != "").sum()), seconds=round(seconds, 2),
+        certainty=report.certainty(history, evaluator) if history.full.any() else [],
     )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ def test_two_equal_seeds_on_72_images_are_not_without_error() -> None:
     assert mean_error([47.22, 47.22], 72) == pytest.approx(5.84, abs=0.01)  # once ± 0.00
     assert mean_error([47.22], 72) == pytest.approx(5.84, abs=0.01)
     assert math.isnan(mean_error([47.22], 0))
+    assert math.isnan(mean_error([47.22, 47.22], 0))  # equal by chance
     assert mean_error([46.0, 48.0], 0) == pytest.approx(1.0)
 
 

@@ -42,7 +42,8 @@ def mean_error(accuracies: Sequence[float], images: int) -> float:
 
     sqrt(variance between trainings / trainings + binomial variance). Of a single training the
     first part is unknown and left out. Of several it is a little too large: that seeds are right
-    on other images is in both parts. NaN where nothing is known.
+    on other images is in both parts. NaN where nothing is known: of one training on an unknown
+    number of images, and of several that happen to be equal.
 
     images  0: unknown, the spread between trainings alone.
     """
@@ -50,7 +51,7 @@ def mean_error(accuracies: Sequence[float], images: int) -> float:
     parts = [float(accuracy_error(values.mean(), images)) ** 2] if len(values) and images else []
     if len(values) > 1:
         parts.append(float(values.var(ddof=1)) / len(values))
-    return math.sqrt(sum(parts)) if parts else math.nan
+    return math.sqrt(sum(parts)) if sum(parts) else math.nan
 
 
 def pooled_deviation(accuracies: Sequence[Sequence[float]]) -> float:
