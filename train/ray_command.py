@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from train import record
 from train.parser import check_factor
-from train.ray_asked import fitted_data
-from train.ray_connect import (
-    check_fits,
-    connect,
-    disconnect,
-    probe,
-    real_gpus,
-    scratch_folder,
-    total,
-    wait_for_nodes,
-)
+from train.ray_connect import probe, scratch_folder
 from train.ray_kept import HOW, asked_or_none, settings_of
 from train.ray_owner import COMMAND, owned
+from train.ray_process import RayLost
 from train.ray_store import Store, opened
+from train.ray_tuning import WAITING, Call, left, tuning
 from train.recipe import PRESETS
-from train.scored import scored_images
 from vbs.command import Parser, run_command
 from vbs.console import print_err
 from vbs.folder import results_folder
 from vbs.text import shell_word
-
-if TYPE_CHECKING:
-    from train.data import Data
-    from train.ray_trial import Share
 
 EPILOG = """FILE is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
 nas.search, or a list of either. DATA is as in train.run. On a laptop this starts a Ray of its
@@ -41,7 +29,6 @@ finished, as does the same command again if it names --out. PLACE gets run.json,
 results.csv, owner.json while it runs, and for each trial trials/NAME/ with best.safetensors
 (weights), last.safetensors (to go on), curve.json, curves.csv, tensorboard/, and run.json once
 it is over."""
-WAITING = 32  # trials of several processes that wait for nodes at most, unless asked for
 
 
 def run(argv: list[str] | None = None) -> int:
@@ -106,7 +93,7 @@ def _run(args: argparse.Namespace) -> int:
         now = store.read("run.json")
         if now != known:  # by a driver that has ended since
             known, settings = now, settings_of(args, now, asked)
-        if known is not None and not _left(store, settings):
+        if known is not None and not left(store, settings):
             return _close(store, settings, "finished")
         return _with_data(args, settings, store, resumed=known is not None)
 
@@ -133,168 +120,35 @@ def _write(store: Store, settings: dict[str, Any], status: str) -> None:
     store.write("run.json", record.described(settings, status=status))
 
 
-def _left(store: Store | None, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The trials that are not over; those that were only lost are not."""
-    if store is None:
-        return settings["trials"]
-    from train.ray_trial import ending
-
-    return [trial for trial in settings["trials"] if ending(store, trial["name"]) is None]
-
-
 def _with_data(
     args: argparse.Namespace, settings: dict[str, Any], store: Store | None, *, resumed: bool
 ) -> int:
     """Everything that needs Ray, connected to it and disconnected again."""
-    far = args.address not in (None, "local")
-    data = None if far else fitted_data(settings, resumed=resumed)
-    connected = connect(args.address)
-    try:
-        if args.nodes:
-            wait_for_nodes(args.nodes)
-        gpus, cpus = _resources(args, settings)
-        data = data or fitted_data(settings, resumed=resumed)
-        return _train(args, settings, store, data, (cpus, gpus))
-    finally:
-        if connected:
-            disconnect()
-
-
-def _resources(args: argparse.Namespace, settings: Mapping[str, Any]) -> tuple[float, float]:
-    """GPUs and CPUs of a trial; ValueError where no node can give them."""
-    workers = settings["workers"]
-    gpus, cpus = args.gpus_per_trial, args.cpus_per_trial
-    if gpus is None:
-        gpus = float(workers) if total("GPU") else 0.0
-    if cpus is None:
-        cpus = float(workers)
-    check_fits(cpus / workers, gpus / workers, count=workers)
-    share = gpus / workers
-    if workers == 1 and share > 1:
-        raise ValueError(
-            f"--gpus-per-trial: {gpus:g} is not allowed; one process uses one GPU or a part of "
-            f"it: use 1, or {math.ceil(gpus)} with --workers-per-trial {math.ceil(gpus)}"
-        )
-    if workers > 1 and share not in (0, 1):
-        raise ValueError(
-            f"--gpus-per-trial: {workers} processes of a trial cannot share {gpus:g} GPUs; "
-            f"use {workers}, or 0"
-        )
-    return gpus, cpus
-
-
-def _train(
-    args: argparse.Namespace, settings: dict[str, Any], store: Store | None, data: Data,
-    resources: tuple[float, float],
-) -> int:  # fmt: skip
-    import ray
-
-    from train.ray_driver import check_nodes
-
-    if store is None:
+    with tuning(args, settings, resumed=resumed) as call:
+        settings = call("prepare")
+        if store is not None:
+            return _train(args, settings, store, call)
         with results_folder(None, kind="tune", files=(), command=COMMAND) as folder:
-            return _train(args, settings, Store(str(folder)), data, resources)
-    images = ray.put(data)
-    if args.address not in (None, "local"):
-        check_nodes(store, images)
+            return _train(args, settings, Store(str(folder)), call)
+
+
+def _train(args: argparse.Namespace, settings: dict[str, Any], store: Store, call: Call) -> int:
     settings["how"] = {name: getattr(args, name) for name in HOW}
-    left = _left(store, settings)
-    shared = _shared(args, settings, store, images, resources)
-    settings["images"] = scored_images(data)
-    _write(store, settings, "running")
-    _opening(settings, store, data, shared, left)
+    scratch = scratch_folder()
     status = "finished"
     try:
-        _train_left(args, settings, store, shared, left)
+        call("share", settings, store.place, scratch)
+        _write(store, settings, "running")
+        call("train")
     except KeyboardInterrupt:
         status = "interrupted"
         print_err("train.ray_tune: interrupted; --resume goes on")
+    except RayLost as error:
+        status = "failed"
+        print_err(f"train.ray_tune: {error}; --resume continues")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return _close(store, settings, status)
-
-
-def _train_left(
-    args: argparse.Namespace, settings: Mapping[str, Any], store: Store, shared: Share,
-    left: Sequence[Mapping[str, Any]],
-) -> None:  # fmt: skip
-    from train.ray_board import Board
-    from train.ray_driver import train_all
-    from train.ray_trial import learned
-
-    curves = {trial["name"]: learned(store, trial["name"]) for trial in settings["trials"]}
-    concurrent = args.max_concurrent
-    if concurrent is None and shared.workers > 1:
-        # each has a process on the head that waits for its nodes, and a cluster may grow for them
-        concurrent = min(len(left), max(capacity(shared), WAITING))
-    asha = None
-    if settings["scheduler"] == "asha":
-        epochs = max(trial["recipe"]["epochs"] for trial in settings["trials"])
-        asha = {"epochs": epochs, "grace": settings["grace"], "factor": settings["factor"]}
-    with Board(settings["trials"], steps=shared.steps) as board:
-        _known_endings(store, settings, left, board)
-        train_all(left, shared, board, asha=asha, curves=curves, concurrent=concurrent)
-
-
-def capacity(shared: Share) -> int:
-    """Trials that the nodes can hold at once, at least 1."""
-    most = [total("CPU") / shared.cpus] if shared.cpus else []
-    most += [total("GPU") / shared.gpus] if shared.gpus else []
-    return max(1, int(min(most, default=1)))
-
-
-def _known_endings(
-    store: Store, settings: Mapping[str, Any], left: Sequence[Mapping[str, Any]], board: Any
-) -> None:
-    """Show the trials that were over before as what they are."""
-    from train.ray_trial import ending
-
-    names = {trial["name"] for trial in left}
-    for trial in settings["trials"]:
-        if trial["name"] not in names:
-            ended = ending(store, trial["name"])
-            board.lines[trial["name"]].status = ended["status"] if ended else "waiting"
-
-
-def _shared(
-    args: argparse.Namespace, settings: Mapping[str, Any], store: Store, images: Any,
-    resources: tuple[float, float],
-) -> Share:  # fmt: skip
-    from train import ray_steps
-    from train.ray_trial import Share
-
-    cpus, gpus = resources
-    workers = settings["workers"]
-    loaders = args.loaders if args.loaders is not None else max(0, int(cpus / workers) - 1)
-    about = {name: settings[name] for name in ("data", "data_root", "data_settings")}
-    return Share(
-        data=images, out=store.place, settings={**about, "processes": workers}, cpus=cpus,
-        gpus=gpus, workers=workers, loaders=loaders,
-        retries=3 if args.retries is None else args.retries,
-        cuda=workers > 1 and gpus > 0 and real_gpus(gpus / workers), scratch=scratch_folder(),
-        steps=ray_steps.start(),
-    )  # fmt: skip
-
-
-def _opening(
-    settings: Mapping[str, Any], store: Store, data: Data, shared: Share, left: Sequence[Any]
-) -> None:
-    """One paragraph on stderr: what is going to be trained, on what, how, and where."""
-    held = f", {len(data.minival):,} held out of them" if data.minival else ""
-    trials = settings["trials"]
-    recipe, again = trials[0]["recipe"], len(trials) - len(left)
-    over = f"; {again} are over already" if again else ""
-    stop = "all to the end"
-    if settings["scheduler"] == "asha":
-        stop = f"one of {settings['factor']:g} goes on at each rung from epoch {settings['grace']}"
-    device = f"{shared.gpus:g} GPU, " if shared.gpus else ""
-    print_err(
-        f"trials: {len(trials)}{over}; {stop}\n"
-        f"data {data.name}: {len(data.classes)} classes, {len(data.train):,} training images"
-        f"{held}\n"
-        f"recipe {recipe['name']}: {recipe['epochs']} epochs of batch {recipe['batch']}; a trial "
-        f"has {device}{shared.cpus:g} CPU, {shared.workers} process"
-        f"{'es' if shared.workers > 1 else ''}\n"
-        f"{capacity(shared)} trials fit at once; results go to {shell_word(store.place)}"
-    )
 
 
 def _close(store: Store, settings: dict[str, Any], status: str) -> int:
@@ -313,8 +167,8 @@ def _close(store: Store, settings: dict[str, Any], status: str) -> int:
     store.write("results.json", record.finite({"status": status, "trials": rows}))
     store.put("results.csv", lambda path: write_csv(path, rows))
     closing(store.place, rows, status=status, images=settings.get("images") or {})
-    if status == "interrupted":
-        return 130
+    if status != "finished":
+        return {"interrupted": 130, "failed": 1}[status]
     return _exit_code(store, rows)
 
 

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +82,11 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
         global _connection
         _connection = stack.pop_all()
     return True
+
+
+def is_connected() -> bool:
+    """Whether this process is connected to Ray."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
 
 
 def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) -> None:

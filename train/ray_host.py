@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from train.ray_connect import connect, disconnect, node_resources
+from train.ray_connect import connect, disconnect, is_connected, node_resources
 from train.ray_pool import Job, Pool, PoolLost
 from train.ray_process import RayLost, RayProcess
 from train.ray_worker import Item
@@ -47,7 +46,10 @@ class HostedPool:
         from ray import cloudpickle
 
         made = functools.partial(_unpickled, cloudpickle.dumps(make))
-        self._process = RayProcess(_Served, made, address=address, **options)
+        try:
+            self._process = RayProcess(_Served, made, address=address, **options)
+        except RayLost as error:
+            raise PoolLost(str(error)) from None
         self._free, self._asked = 0, False
 
     @property
@@ -106,12 +108,12 @@ def open_pool(make: Callable[[], Job], **options: Any) -> AnyPool:
 
     A process that is connected to Ray already, by its own choice, uses that.
     """
-    return Pool(make, **options) if _is_connected() else HostedPool(make, **options)
+    return Pool(make, **options) if is_connected() else HostedPool(make, **options)
 
 
 def cluster_resources(address: str) -> list[dict[str, float]]:
     """What each node of the cluster that is alive has, as `node_resources`."""
-    if _is_connected():
+    if is_connected():
         return node_resources()
     with RayProcess(_Look, address=address) as process:
         return process.call("resources")
@@ -129,7 +131,3 @@ class _Look:
     def close(self) -> None:
         if self._connected:
             disconnect()
-
-
-def _is_connected() -> bool:
-    return "ray" in sys.modules and sys.modules["ray"].is_initialized()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import signal
 import socket
@@ -45,12 +46,15 @@ class RayProcess:
                                  a method `close`, which disconnects.
     address                      of the cluster, as in `train.ray_connect.connect`; also an option.
 
-    Raises what the factory raises, and ValueError if that takes longer than CONNECTED seconds.
+    limit                        seconds for that; CONNECTED where not given, math.inf for none.
+
+    Raises what the factory raises, and ValueError if that takes longer.
     """
 
     def __init__(
-        self, factory: Callable[..., Any], *arguments: Any, address: str | None, **options: Any
-    ) -> None:
+        self, factory: Callable[..., Any], *arguments: Any, address: str | None,
+        limit: float | None = None, **options: Any,
+    ) -> None:  # fmt: skip
         self._address = None if address == "local" else address
         if self._address is not None:
             probe(self._address)  # without waiting for a process
@@ -64,7 +68,8 @@ class RayProcess:
             )  # fmt: skip
         try:
             self._send((_this_program(), factory, arguments, {**options, "address": address}))
-            self.answer(CONNECTED)
+            limit = CONNECTED if limit is None else limit
+            self.answer(None if limit == math.inf else limit)
         except BaseException as error:
             self._kill()
             self._line.close()
