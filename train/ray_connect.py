@@ -126,7 +126,7 @@ def _short_paths() -> dict[str, str]:
     if not too_long(folder, "session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"):
         return {}
     # objects that memory does not hold stay where TMPDIR wants them
-    return {"_temp_dir": f"{SHORT}/ray", "_object_spilling_directory": tempfile.gettempdir()}
+    return {"_temp_dir": f"{SHORT}/ray", "object_spilling_directory": tempfile.gettempdir()}
 
 
 def disconnect() -> None:

@@ -213,3 +213,77 @@ def test_a_head_that_demands_another_token_says_so_within_seconds(home: Path, he
     with pytest.raises(ValueError, match=r"rejects the token from .*home/\.ray/auth_token; set "):
         ray_connect.connect(heads["closed"])
     assert time.monotonic() - began < 10
+
+
+WITHOUT_LOOPBACK = """
+import time
+from train.ray_connect import connect
+began = time.monotonic()
+try:
+    connect()
+except ValueError as error:
+    print(error)
+assert time.monotonic() - began < 10
+"""
+
+
+def test_a_machine_without_loopback_is_refused_in_one_line() -> None:
+    unshare = ["unshare", "--user", "--map-root-user", "--net"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("network namespaces are not allowed here")
+    done = subprocess.run(
+        [*unshare, sys.executable, "-c", WITHOUT_LOOPBACK], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout == (
+        "this machine cannot connect to itself at 127.0.0.1 (Network is unreachable); turn its "
+        "loopback interface on: ip link set lo up\n"
+    )
+
+
+def test_the_folder_of_rays_sockets_is_short_whatever_tmpdir_says(tmp_path, monkeypatch) -> None:
+    long = tmp_path / ("long" * 20)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    expected = {"_temp_dir": "/tmp/ray", "object_spilling_directory": str(long)}
+    assert ray_connect._short_paths() == expected
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    assert ray_connect._short_paths() == {}
+
+
+@pytest.mark.slow
+def test_a_ray_here_starts_with_a_long_tmpdir(tmp_path: Path) -> None:
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    assert alone(LOCAL, TMPDIR=str(long)) == "done\n"
+
+
+LOADERS = """
+from tests.train.test_ray_token import Zeros
+from torch.utils.data import DataLoader
+from vbs.sockets import short_folder_for_sockets
+short_folder_for_sockets()
+print(sum(1 for _ in DataLoader(Zeros(), num_workers=1, batch_size=None)))
+import tempfile
+print(tempfile.gettempdir())
+"""
+
+
+class Zeros:
+    """Tensors that a loader process passes on through a Unix socket."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        import torch
+
+        return torch.zeros(1000)
+
+
+def test_loader_processes_work_with_a_long_tmpdir(tmp_path: Path) -> None:
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    assert alone(LOADERS, TMPDIR=str(long)) == f"2\n{long}\n"
