@@ -13,12 +13,11 @@ from nas import record
 from nas.doubts import advised, doubt_about
 from nas.evaluators.base import Evaluator
 from nas.history import History
-from nas.objective import pareto_front
 from nas.strategies.base import feasible_share
 from search_spaces.cost import MEASURED, Cost, Costs
 from vbs.command import python_command
 from vbs.console import results_line
-from vbs.figure import draw_picture, label, new_figure, save_png
+from vbs.figure import draw_picture
 from vbs.folder import write_json, write_whole
 from vbs.text import csv_cell, next_steps, shell_word
 from vbs.units import percent, short, short_seconds
@@ -56,7 +55,7 @@ def write(
 
 def draw(folder: Path, history: History, evaluator: Evaluator) -> None:
     """pareto.png; one that cannot be drawn is a warning."""
-    draw_picture(folder / "pareto.png", lambda path: _draw(path, history, evaluator))
+    draw_picture(folder / "pareto.png", lambda path: _draw_front(path, history, evaluator))
 
 
 def _write_front(path: Path, history: History) -> None:
@@ -71,6 +70,12 @@ def _write_front(path: Path, history: History) -> None:
             choices = history.space.choices_of(history.genotypes[row]).values()
             cells = [*costs, *(f"{number:.6f}" for number in numbers), *choices]
             writer.writerow(map(csv_cell, cells))
+
+
+def _draw_front(path: Path, history: History, evaluator: Evaluator) -> None:
+    from nas import front_figure  # with matplotlib's imports
+
+    front_figure.draw(path, history, evaluator, reference_rows(history, evaluator))
 
 
 def rows(history: History, evaluator: Evaluator) -> list[Row]:
@@ -262,71 +267,3 @@ def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> lis
         quoted = shell_word(str(folder))
         commands.append(f"{python} -m nas.search --resume --out {quoted} --budget {more}")
     return commands
-
-
-class Axis(NamedTuple):
-    """The cost that the search aims at, on a figure's axis."""
-
-    name: str
-    scale: float
-    label: str
-
-    def of(self, costs: Costs) -> np.ndarray:
-        """Costs [n] in the axis's unit."""
-        return costs.get(self.name) * self.scale
-
-
-def axis_of(history: History) -> Axis:
-    """The axis of a search's figure."""
-    name = history.objective.of
-    if name in MEASURED:
-        return Axis(name, 1e3, f"{MEASURED[name].replace('seconds', 'milliseconds')}")
-    return Axis(name, 1e-6, "FLOPs: multiply-adds of one image, in millions")
-
-
-def _draw(path: Path, history: History, evaluator: Evaluator) -> None:
-    figure = new_figure(8, 5, dpi=120, layout="tight")
-    axes = figure.add_subplot()
-    axis = axis_of(history)
-    _draw_evaluated(axes, history)
-    if evaluator.measured is not None and not evaluator.pooled:
-        genotypes, accuracy = evaluator.measured.genotypes, evaluator.measured.accuracy
-        spent = axis.of(history.space.costs(genotypes))
-        front = pareto_front(accuracy, spent)
-        axes.plot(spent[front], accuracy[front], "s", ms=4, c="tab:green",
-                  label="best measured networks")  # fmt: skip
-    for reference in reference_rows(history, evaluator):
-        if not np.isnan(reference.accuracy):
-            place = reference.costs[axis.name] * axis.scale
-            axes.plot(place, reference.accuracy, "*", ms=13, c="tab:red",
-                      label=label(reference.name), zorder=5)  # fmt: skip
-    best = history.best()
-    axes.plot(axis.of(history.costs)[best], history.summary(best).accuracy, "D", ms=8, mfc="none",
-              mec="black", mew=1.6, label="best reward", zorder=6)  # fmt: skip
-    target = history.objective.target
-    shown = short_seconds(target) if axis.name in MEASURED else short(target)
-    axes.axvline(target * axis.scale, c="0.3", ls=":", lw=1, label=f"target {shown}")
-    axes.set_xlabel(axis.label)
-    axes.set_ylabel(label(evaluator.axis))
-    axes.set_title(f"{history.networks:,} networks of space {label(history.space.name)}")
-    axes.legend(loc="lower right", framealpha=0.95)
-    axes.grid(alpha=0.25)
-    save_png(figure, path)
-
-
-def _draw_evaluated(axes: Any, history: History) -> None:
-    """A sample of what was evaluated, and the front as a staircase."""
-    valid = np.flatnonzero(~np.isnan(history.accuracy))
-    shown = np.random.default_rng(0).choice(valid, min(4000, len(valid)), replace=False)
-    spent, accuracy = axis_of(history).of(history.costs), history.accuracy
-    dots, words = (2, "evaluated (a sample)") if len(valid) > 4000 else (5, "evaluated")
-    full = history.full[shown]
-    axes.plot(spent[shown[full]], accuracy[shown[full]], ".", ms=dots, c="0.6", label=words)
-    if not full.all():
-        axes.plot(spent[shown[~full]], accuracy[shown[~full]], "x", ms=4, c="0.75",
-                  label="stopped early")  # fmt: skip
-    front = history.front()
-    best = np.array([history.summary(row).accuracy for row in front])
-    axes.step(spent[front], best, where="post", c="tab:blue", lw=1.8, label="Pareto front")
-    low = min(best.min(), np.percentile(accuracy[shown], 20))
-    axes.set_ylim(bottom=low - 0.3)

@@ -343,8 +343,8 @@ def _draw(path: Path, rows: Sequence[Mapping[str, Any]], args: argparse.Namespac
     left.plot(phis, [row["formula_flops"] for row in rows], "x--", c="0.5", label="by the formula")
     for row in rows:
         if row["published_top1"] is not None:
-            left.annotate(f"{row['published_top1']:.1f}%", (row["phi"], row["flops"]),
-                          xytext=(4, -12), textcoords="offset points", fontsize=8)  # fmt: skip
+            left.annotate(f"{row['published_top1']:.1f}%", (row["phi"], row["flops"]), ha="right",
+                          xytext=(-5, 5), textcoords="offset points", fontsize=8)  # fmt: skip
     left.set(yscale="log", xlabel="phi", ylabel="FLOPs (multiply-adds of one image)",
              title=f"Cost of the family of {label(Path(args.base).name)}")  # fmt: skip
     for name, colour in (("depth", "tab:red"), ("width", "tab:green"), ("resolution", "tab:blue")):
@@ -353,7 +353,8 @@ def _draw(path: Path, rows: Sequence[Mapping[str, Any]], args: argparse.Namespac
         right.plot(phis, real, "o-", c=colour, label=name)
         right.plot(phis, asked, "x--", c=colour, alpha=0.5)
     right.set(xlabel="phi", ylabel="times the base", title="Real factors (dashed: asked for)")
-    for panel in (left, right):
+    left.margins(x=0.12, y=0.1)  # the words beside the first point, and above the last
+    for panel, place in ((left, "lower right"), (right, "upper left")):
         panel.grid(alpha=0.3)
-        panel.legend(frameon=False)
+        panel.legend(frameon=False, loc=place)
     save_png(figure, path)

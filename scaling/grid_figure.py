@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scaling.grid import Candidate, shares
+from scaling.grid import AXES, Candidate, shares
 from vbs.figure import label, new_figure, save_png
 
 if TYPE_CHECKING:
@@ -38,34 +38,48 @@ def draw(
         shown = axes.tricontourf(flat[:, 0], flat[:, 1], values, levels=16, vmin=low, vmax=high)
         figure.colorbar(shown, ax=axes, shrink=0.7, label="minival top-1 (%)")
         best = _flat(surface.shares[None])[0]
-        axes.plot(*best, "*", ms=18, mfc="white", mec="black", label="optimum of the surface")
+        axes.plot(*best, "*", ms=18, mfc="white", mec="black", zorder=2.5,
+                  label="optimum of the surface")  # fmt: skip
     axes.scatter(
         points[:, 0], points[:, 1], c=means, vmin=low, vmax=high, s=70, edgecolors="black",
         zorder=3,
     )  # fmt: skip
     for each, place, mean in zip(rows, points, means, strict=True):
-        axes.annotate(f"{mean:.1f}", place, xytext=(5, 5), textcoords="offset points", fontsize=7)
-        if each.is_control:
+        if each.is_control:  # its accuracy stands beside the corner's name
             axes.plot(*place, "o", ms=13, mfc="none", mec="tab:red", mew=1.6)
-    _frame(axes)
+        else:
+            _annotate(axes, place, f"{mean:.1f}")
+    _frame(axes, {each.name: mean for each, mean in zip(rows, means, strict=True)})
     axes.set(aspect="equal", title=f"{label(Path(settings['base']).name)}: how to spend "
              f"{settings['growth']:g} times the {settings['objective']}")  # fmt: skip
     axes.axis("off")
     if surface is not None:
-        axes.legend(loc="upper left", frameon=False)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.02), frameon=False)
     save_png(figure, path)
 
 
-def _frame(axes: Any) -> None:
-    """The triangle and what its corners are."""
+def _annotate(axes: Any, place: np.ndarray, text: str) -> None:
+    """Write beside a point, on the side away from the middle of the triangle."""
+    from matplotlib.patheffects import withStroke
+
+    away = place - _flat(np.full((1, 3), 1 / 3))[0]
+    across = away / max(float(np.hypot(*away)), 1e-9) if np.hypot(*away) > 0.05 else (1.0, 1.0)
+    axes.annotate(
+        text, place, xytext=(14 * across[0], 12 * across[1]), textcoords="offset points",
+        ha="center", va="center", fontsize=8, zorder=4,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+    )  # fmt: skip
+
+
+def _frame(axes: Any, means: Mapping[str, float]) -> None:
+    """The triangle, what its corners are, and the accuracies of the controls there."""
     corners = _flat(np.eye(3))
     axes.plot(*corners[[0, 1, 2, 0]].T, c="black", lw=1)
-    axes.set(xlim=(-0.62, 0.62), ylim=(-0.1, 0.95))
-    for corner, text, away in zip(
-        corners, ("depth alone", "width alone", "resolution alone"),
-        ((-0.0, -0.06), (0.0, -0.06), (0.0, 0.03)), strict=True,
-    ):  # fmt: skip
-        axes.annotate(text, corner + away, ha="center", fontsize=10)
+    axes.set(xlim=(-0.68, 0.68), ylim=(-0.16, 1.0))
+    for corner, axis, away in zip(corners, AXES, ((0, -20), (0, -20), (0, 14)), strict=True):
+        text = f"{axis} alone" + (f": {means[axis]:.1f}" if axis in means else "")
+        axes.annotate(text, corner, xytext=away, textcoords="offset points", ha="center",
+                      va="center", fontsize=10)  # fmt: skip
 
 
 def _flat(places: np.ndarray) -> np.ndarray:

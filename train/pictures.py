@@ -185,8 +185,9 @@ def confusion(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
     shares = counts / np.maximum(total, 1)[:, None]
     names = [shorten(_plain(name) or f"#{index}", 22) for index, name in enumerate(classes)]
     if len(classes) <= WRITTEN:
-        side = 3.4 + 0.42 * len(classes)
-        figure = _figure(max(side, 5) + 0.6, max(side, 4.4))
+        # the matrix, and beside it names, axis labels, the bar and the head
+        side, margin = max(0.44 * len(classes), 2.4), 0.8 + 0.085 * max(map(len, names))
+        figure = _figure(side + margin + 1.4, side + margin + 0.8)
         _matrix(figure, figure.add_subplot(), shares, names)
     else:
         figure = _figure(15.5, 9.5)
@@ -213,7 +214,7 @@ def _matrix(figure: Any, axes: Any, shares: np.ndarray, names: list[str]) -> Non
     edge = len(padded) - 0.5
     image = axes.imshow(shown, cmap="Blues", norm=norm, interpolation="nearest",
                         extent=(-0.5, edge, edge, -0.5))  # fmt: skip
-    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), xlabel="said", ylabel="true")
+    axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), xlabel="predicted", ylabel="true")
     if count <= NAMED:
         size = 9 if few else 7
         axes.set_xticks(range(count), names, rotation=90, fontsize=size, parse_math=False)
@@ -227,7 +228,7 @@ def _matrix(figure: Any, axes: Any, shares: np.ndarray, names: list[str]) -> Non
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1] if not few else [0, 0.25, 0.5, 0.75, 1])
     bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
-    bar.set_label("share of the true class" + (" (numbers in percent)" if few else ""))
+    bar.set_label("percent of the true class" if few else "share of the true class")
 
 
 def confused_pairs(counts: np.ndarray, limit: int) -> list[tuple[int, int]]:

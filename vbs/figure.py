@@ -56,7 +56,9 @@ def save_png(figure: Any, path: Path) -> None:
 
         warnings.filterwarnings("always", message="Glyph")
         warnings.showwarning = show
-        figure.savefig(path, format="png")
+        # a layout engine takes no account of long labels beside axes of a fixed aspect
+        whole = {} if figure.get_layout_engine() is None else {"bbox_inches": "tight"}
+        figure.savefig(path, format="png", **whole)
     if missing:
         count = len(missing)
         _once(f"figures: the font lacks {count} characters, which are drawn as boxes")

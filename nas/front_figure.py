@@ -1,0 +1,106 @@
+"""pareto.png: accuracy against cost of what a search evaluated, with its front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nas.evaluators.base import Evaluator
+from nas.history import History
+from nas.objective import pareto_front
+from search_spaces.cost import MEASURED, Costs
+from vbs.figure import label, new_figure, save_png
+from vbs.units import short, short_seconds
+
+if TYPE_CHECKING:
+    from nas.report import Row
+
+SAMPLE = 4000  # points of evaluated networks that are drawn at most
+FAR = 4.0  # times the range of the upper points that the lower ones may take of the axis
+
+
+class Axis(NamedTuple):
+    """The cost that the search aims at, on a figure's axis."""
+
+    name: str
+    scale: float
+    label: str
+
+    def of(self, costs: Costs) -> np.ndarray:
+        """Costs [n] in the axis's unit."""
+        return costs.get(self.name) * self.scale
+
+
+def axis_of(history: History) -> Axis:
+    """The axis of a search's figure."""
+    name = history.objective.of
+    if name in MEASURED:
+        return Axis(name, 1e3, f"{MEASURED[name].replace('seconds', 'milliseconds')}")
+    return Axis(name, 1e-6, "FLOPs: multiply-adds of one image, in millions")
+
+
+def draw(path: Path, history: History, evaluator: Evaluator, references: Sequence[Row]) -> None:
+    """Draw what was evaluated, the front, the best, and the published networks `references`."""
+    figure = new_figure(8, 5.6, dpi=120)
+    axes = figure.add_subplot()
+    axis = axis_of(history)
+    _draw_evaluated(axes, history)
+    if evaluator.measured is not None and not evaluator.pooled:
+        genotypes, accuracy = evaluator.measured.genotypes, evaluator.measured.accuracy
+        spent = axis.of(history.space.costs(genotypes))
+        front = pareto_front(accuracy, spent)
+        axes.plot(spent[front], accuracy[front], "s", ms=4, c="tab:green",
+                  label="best measured networks")  # fmt: skip
+    for reference in references:
+        if not np.isnan(reference.accuracy):
+            place = reference.costs[axis.name] * axis.scale
+            axes.plot(place, reference.accuracy, "*", ms=13, c="tab:red",
+                      label=label(reference.name), zorder=5)  # fmt: skip
+    best = history.best()
+    axes.plot(axis.of(history.costs)[best], history.summary(best).accuracy, "D", ms=8, mfc="none",
+              mec="black", mew=1.6, label="best reward", zorder=6)  # fmt: skip
+    target = history.objective.target
+    shown = short_seconds(target) if axis.name in MEASURED else short(target)
+    axes.axvline(target * axis.scale, c="0.3", ls=":", lw=1, label=f"target {shown}")
+    axes.set_xlabel(axis.label)
+    axes.set_ylabel(label(evaluator.axis))
+    axes.set_title(f"{history.networks:,} networks of space {label(history.space.name)}")
+    # outside: inside it would lie on points
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    axes.grid(alpha=0.25)
+    save_png(figure, path)
+
+
+def _draw_evaluated(axes: Any, history: History) -> None:
+    """A sample of what was evaluated, and the front as a staircase."""
+    valid = np.flatnonzero(~np.isnan(history.accuracy))
+    shown = np.random.default_rng(0).choice(valid, min(SAMPLE, len(valid)), replace=False)
+    spent, accuracy = axis_of(history).of(history.costs), history.accuracy
+    dots, words = (2, "evaluated (a sample)") if len(valid) > SAMPLE else (5, "evaluated")
+    full = history.full[shown]
+    axes.plot(spent[shown[full]], accuracy[shown[full]], ".", ms=dots, c="0.6", label=words)
+    if not full.all():
+        axes.plot(spent[shown[~full]], accuracy[shown[~full]], "x", ms=4, c="0.75",
+                  label="stopped early")  # fmt: skip
+    front = history.front()
+    best = np.array([history.summary(row).accuracy for row in front])
+    axes.step(spent[front], best, where="post", c="tab:blue", lw=1.8, label="Pareto front")
+    _limit_below(axes, spent[shown], accuracy[shown], float(best.min()))
+
+
+def _limit_below(axes: Any, spent: np.ndarray, accuracy: np.ndarray, least: float) -> None:
+    """Keep networks far below the others, at chance say, from squeezing the others together.
+
+    They are marked at the lower edge, each at its cost. least: of the front, always shown.
+    """
+    top, usual = accuracy.max(), min(float(np.percentile(accuracy, 20)), least)
+    bottom = max(float(accuracy.min()), top - FAR * max(float(top - usual), 0.5))
+    margin = 0.06 * max(float(top - bottom), 0.5)
+    below = accuracy < bottom
+    axes.set_ylim(bottom - margin, top + margin)
+    if below.any():
+        axes.plot(spent[below], np.full(below.sum(), bottom - margin / 2), "v", ms=4, c="0.6",
+                  label=f"lower: {below.sum()} down to {accuracy.min():.1f}%")  # fmt: skip
