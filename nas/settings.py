@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from nas.objective import Objective
 from nas.storage.passwords import escaped_url
 from search_spaces.cost import MEASURED
-from train.parser import absolute_data
+from train.parser import FACTORS, absolute_data
+from vbs.text import shortened
 from vbs.units import parse_quantity, parse_seconds
 
 MOST = 10**9  # evaluations; a history of more does not fit into memory
@@ -84,6 +85,13 @@ MEASURING: dict[str, Setting] = {
     "study": Setting("search", later=True),
 }
 
+# the least and the most that numbers may be
+RANGES: dict[str, tuple[float, float]] = {
+    "workers": (1, MOST), "finalists": (0, MOST), "repeats": (1, MOST), "cpus": (0, MOST),
+    "gpus": (0, MOST), "seed": (0, 2**63), "grace": (1, MOST), "max_failures": (0, 1),
+    "exponent": (-100, 100), "factor": FACTORS,
+}  # fmt: skip
+
 # of those that train
 TRAINING = ("fidelity", "scheduler", "grace", "factor", "finalists", "repeats", "checkpoints")
 
@@ -114,7 +122,9 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     if "budget" in given:
         budget = parse_quantity(given["budget"], what="--budget")
         if budget != int(budget) or budget > MOST:
-            raise ValueError(f"--budget: {given['budget']!r} is not a whole number up to 1G")
+            raise ValueError(
+                f"--budget: {shortened(repr(given['budget']), 60)} is not a whole number up to 1G"
+            )
         found["budget"] = int(budget)
     # a resumed search may be started from elsewhere, and workers work elsewhere
     for name in ("table", "data_root", "checkpoints"):
@@ -131,16 +141,18 @@ def checked(given: Mapping[str, Any]) -> dict[str, Any]:
     if given.get("storage", "").startswith("sqlite:///"):
         file = given["storage"].removeprefix("sqlite:///")
         found["storage"] = f"sqlite:///{Path(file).resolve()}"
-    for name in ("workers", "finalists", "repeats"):
-        least = 0 if name == "finalists" else 1
-        if found.get(name, least) < least:
-            raise ValueError(f"{option(name)}: {found[name]} is not allowed; use {least} or more")
-    for name in ("cpus", "gpus"):
-        if not found.get(name, 1) >= 0:
-            raise ValueError(f"{option(name)}: {found[name]} is not allowed; use 0 or more")
-    if found.get("seed", 0) < 0:
-        raise ValueError(f"--seed: {found['seed']} is not allowed; use 0 or more")
+    check_ranges(found)
     return found
+
+
+def check_ranges(settings: Mapping[str, Any]) -> None:
+    """ValueError names the first number that is out of its range; what is missing or None is not
+    looked at."""
+    for name, (low, high) in RANGES.items():
+        value = settings.get(name)
+        if value is not None and not low <= value <= high:
+            upper = f" to {high:g}" if high < MOST else " or more"
+            raise ValueError(f"{option(name)}: {value} is not allowed; use {low:g}{upper}")
 
 
 def without_password(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,6 +224,7 @@ def resumed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
                 f"{stored[name]}; leave it out or start anew in another --out"
             )
     anew = {name: value for name, value in given.items() if SETTINGS[name].later}
+    check_ranges(stored)
     return {**stored, **anew}
 
 
@@ -250,7 +263,8 @@ def _factor(text: str) -> tuple[str, float, float]:
         with contextlib.suppress(ValueError):
             return name, size(reference, what="--also"), float(exponent)
     raise ValueError(
-        f"--also: {text!r} is not understood; write cost:reference:exponent, e.g. params:7M:-0.05"
+        f"--also: {shortened(repr(text), 60)} is not understood; write cost:reference:exponent, "
+        "e.g. params:7M:-0.05"
     )
 
 

@@ -25,6 +25,21 @@ OF_A_PATH = frozenset((
 ))  # fmt: skip
 
 
+# what an option of that name may be, in every command; those without a lower limit have one that
+# depends on the command
+SCALES, SIDES, MANY = (1e-3, 1e3), (1, 100_000), (-math.inf, 100_000)
+LIMITS: dict[str, tuple[float, float]] = {
+    "width": SCALES, "depth": SCALES, "proxy_width": SCALES,
+    "resolution": SIDES, "proxy_resolution": SIDES, "max_resolution": SIDES,
+    "round_resolution": SIDES, "classes": (1, 1_000_000),
+    "cpus": (0, 1e6), "gpus": (0, 1e6), "cpus_per_trial": (0, 1e6), "gpus_per_trial": (0, 1e6),
+    "workers": MANY, "workers_per_trial": MANY, "loaders": MANY, "max_concurrent": MANY,
+    "nodes": MANY, "retries": MANY,
+    "batch": (1, 2**20), "measure_batch": (1, 2**20), "threads": (1, 1024),
+    "measure_threads": (1, 1024),
+}  # fmt: skip
+
+
 class Parser(argparse.ArgumentParser):
     """Reports an invalid command line in one line, as every other mistake: raises ValueError."""
 
@@ -34,8 +49,24 @@ class Parser(argparse.ArgumentParser):
         self.register("type", float, _finite)
         self.register("type", int, _whole)
 
+    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
+        """As argparse has it; ValueError where a number is outside of LIMITS."""
+        found, rest = super().parse_known_args(*args, **kwargs)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            if action.dest in LIMITS and isinstance(value, int | float):
+                _check_limits([action.dest, *action.option_strings][-1], value, action.dest)
+        return found, rest
+
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+
+def _check_limits(name: str, value: float, dest: str) -> None:
+    low, high = LIMITS[dest]
+    if not low <= value <= high:
+        allowed = f"from {low:g} to {high:g}" if low > -math.inf else f"up to {high:g}"
+        raise ValueError(f"{name}: {value} is not allowed; use a number {allowed}")
 
 
 def _finite(text: str) -> float:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 import re
 
+from vbs.text import shortened
+
+LARGEST = 1e18  # operations, parameters or bytes; no network has as many
+LONGEST = 1e9  # seconds, 30 years
 _FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
 _SECONDS = {"us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -17,9 +21,13 @@ def parse_quantity(text: str, *, what: str = "quantity") -> float:
     except ValueError:  # "1.2.3"
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{what}: {text!r} is not a size; write it like 400M, 0.4G or 4e8")
+        raise ValueError(
+            f"{what}: {shortened(repr(text), 60)} is not a size; write it like 400M, 0.4G or 4e8"
+        )
     if value <= 0:
         raise ValueError(f"{what}: {text!r} is not above 0; write it like 400M, 0.4G or 4e8")
+    if value > LARGEST:
+        raise ValueError(f"{what}: {shortened(text, 60)} is too large; use at most {LARGEST:g}")
     return value
 
 
@@ -62,9 +70,11 @@ def parse_seconds(text: str, *, what: str = "time") -> float:
     except ValueError:  # "1.2.3"
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{what}: {text!r} is not a time; {hint}")
+        raise ValueError(f"{what}: {shortened(repr(text), 60)} is not a time; {hint}")
     if value <= 0:
         raise ValueError(f"{what}: {text!r} is not above 0; {hint}")
+    if value > LONGEST:
+        raise ValueError(f"{what}: {shortened(text, 60)} is too long; use at most {LONGEST:g}s")
     return value
 
 

@@ -1,0 +1,76 @@
+"""Numeric options of all commands: what is no number, or none that can be meant, is one line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nas.block_times.command import main as block_times
+from nas.command import run as search
+from nas.fidelity.command import run as fidelity
+from scaling.family_command import run as family
+from scaling.grid_command import run as grid
+from scaling.training_aware_command import run as training_aware
+from train.command import run as train
+from train.noisy_student import main as noisy_student
+from train.ray_command import run as ray_tune
+
+NOWHERE = ["--data", "imagefolder:/nowhere"]
+NET = "efficientnet_b0"
+COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str], list[str]]] = {
+    "search": (search, ["--target-flops", "4M", "--evaluator", "proxy", *NOWHERE], [
+        "--factor", "--width", "--resolution", "--classes", "--cpus", "--gpus", "--workers",
+        "--grace", "--finalists", "--repeats", "--seed", "--exponent", "--max-failures",
+        "--max-flops", "--max-latency", "--budget", "--timeout", "--max-time"]),
+    "fidelity": (fidelity, NOWHERE, ["--width", "--resolution", "--workers", "--networks"]),
+    "block_times": (block_times, ["--out", "/nowhere/times.json"], [
+        "--batch", "--resolution", "--classes", "--width", "--threads", "--seconds"]),
+    "train": (train, [NET, *NOWHERE], ["--resolution", "--width", "--depth", "--workers"]),
+    "ray_tune": (ray_tune, ["--architectures", NET, "--scheduler", "asha", *NOWHERE], [
+        "--factor", "--width", "--depth", "--resolution", "--gpus-per-trial", "--cpus-per-trial",
+        "--workers-per-trial", "--loaders", "--grace", "--max-concurrent", "--retries"]),
+    "noisy_student": (noisy_student, [*NOWHERE], ["--width", "--depth", "--resolution"]),
+    "family": (family, ["--phi", "0"], [
+        "--alpha", "--growth", "--max-resolution", "--round-resolution", "--batch",
+        "--measure-batch", "--measure-threads", "--memory", "--tolerance"]),
+    "grid": (grid, ["--base", NET, *NOWHERE], [
+        "--proxy-width", "--proxy-resolution", "--workers", "--cpus", "--gpus", "--step",
+        "--growth"]),
+    "training_aware": (training_aware, NOWHERE, [
+        "--width", "--resolution", "--cpus", "--gpus", "--workers", "--w", "--v"]),
+}  # fmt: skip
+OPTIONS = [(name, option) for name, (_, _, options) in COMMANDS.items() for option in options]
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308", "9" * 30, "9" * 5000, "-7", "x"])
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_impossible_numbers_are_one_line(
+    name: str, option: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if (option, value) in (("--v", "-7"), ("--w", "-7"), ("--exponent", "-7")):
+        return  # which may be below 0
+    monkeypatch.chdir(tmp_path)
+    run, words, _ = COMMANDS[name]
+    began = time.process_time()
+    assert run([*words, f"{option}={value}"]) == 2
+    assert time.process_time() - began < 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert option.lstrip("-").split("-")[0] in error
+    assert "nowhere" not in error
+    assert len(error) < 400
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["search", "ray_tune"])
+@pytest.mark.parametrize("factor", ["1.00000000001", "1", "0", "1e9"])
+def test_a_factor_next_to_one_does_not_hang(
+    name: str, factor: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, words, _ = COMMANDS[name]
+    assert run([*words, "--factor", factor]) == 2
+    assert "factor" in capsys.readouterr().err
