@@ -11,8 +11,9 @@ from nas.objective import Objective
 from nas.storage.passwords import escaped_url
 from search_spaces.cost import MEASURED
 from train.parser import FACTORS, absolute_data
+from vbs.command import LIMITS
 from vbs.text import shortened
-from vbs.units import parse_quantity, parse_seconds
+from vbs.units import LARGEST, LONGEST, parse_quantity, parse_seconds
 
 MOST = 10**9  # evaluations; a history of more does not fit into memory
 
@@ -85,13 +86,6 @@ MEASURING: dict[str, Setting] = {
     "study": Setting("search", later=True),
 }
 
-# the least and the most that numbers may be
-RANGES: dict[str, tuple[float, float]] = {
-    "workers": (1, MOST), "finalists": (0, MOST), "repeats": (1, MOST), "cpus": (0, MOST),
-    "gpus": (0, MOST), "seed": (0, 2**63), "grace": (1, MOST), "max_failures": (0, 1),
-    "exponent": (-100, 100), "factor": FACTORS,
-}  # fmt: skip
-
 # of those that train
 TRAINING = ("fidelity", "scheduler", "grace", "factor", "finalists", "repeats", "checkpoints")
 
@@ -103,6 +97,15 @@ DIGESTS = ("table_sha256", "data_sha256", "times_sha256")
 SIZES = ("target_flops", "max_flops", "max_params")
 TIMES = ("target_latency", "target_step_time", "max_latency", "max_step_time", "timeout",
          "max_time")  # fmt: skip
+
+
+# the least and the most that numbers may be
+RANGES: dict[str, tuple[float, float]] = {
+    "workers": (1, MOST), "finalists": (0, MOST), "repeats": (1, MOST), "cpus": (0, MOST),
+    "gpus": (0, MOST), "seed": (0, 2**63), "grace": (1, MOST), "max_failures": (0, 1),
+    "exponent": (-100, 100), "factor": FACTORS, "budget": (1, MOST), "width": LIMITS["width"],
+    **dict.fromkeys(SIZES, (0, LARGEST)), **dict.fromkeys(TIMES, (0, LONGEST)),
+}  # fmt: skip
 
 
 def option(name: str) -> str:
@@ -151,7 +154,7 @@ def check_ranges(settings: Mapping[str, Any]) -> None:
     for name, (low, high) in RANGES.items():
         value = settings.get(name)
         if value is not None and not low <= value <= high:
-            upper = f" to {high:g}" if high < MOST else " or more"
+            upper = " or more" if high in (MOST, 2**63) else f" to {high:g}"
             raise ValueError(f"{option(name)}: {value} is not allowed; use {low:g}{upper}")
 
 

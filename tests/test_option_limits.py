@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,8 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str], list[str]]] = {
     "ray_tune": (ray_tune, ["--architectures", NET, "--scheduler", "asha", *NOWHERE], [
         "--factor", "--width", "--depth", "--resolution", "--gpus-per-trial", "--cpus-per-trial",
         "--workers-per-trial", "--loaders", "--grace", "--max-concurrent", "--retries"]),
-    "noisy_student": (noisy_student, [*NOWHERE], ["--width", "--depth", "--resolution"]),
+    "noisy_student": (noisy_student, [
+        *NOWHERE, "--teacher", "/nowhere", "--student", NET, "--unlabelled", "/nowhere"], ["--width", "--depth", "--resolution", "--ratio"]),
     "family": (family, ["--phi", "0"], [
         "--alpha", "--growth", "--max-resolution", "--round-resolution", "--batch",
         "--measure-batch", "--measure-threads", "--memory", "--tolerance"]),
@@ -74,3 +76,24 @@ def test_a_factor_next_to_one_does_not_hang(
     run, words, _ = COMMANDS[name]
     assert run([*words, "--factor", factor]) == 2
     assert "factor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("factor", 1.00000000001), ("target_flops", 1e308), ("width", 1e308), ("budget", -1),
+     ("seed", -4), ("exponent", 1e308), ("resolution", 10**9), ("classes", -1), ("workers", 0)],
+)  # fmt: skip
+def test_impossible_numbers_of_a_resumed_search(
+    name: str, value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--out", str(tmp_path / "out")]
+    assert search(["--target-flops", "400M", "--budget", "200", *words]) == 0
+    record = tmp_path / "out" / "search.json"
+    content = json.loads(record.read_text())
+    content["settings"][name] = value
+    record.write_text(json.dumps(content))
+    capsys.readouterr()
+    assert search(["--resume", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert name.replace("_", "-") in error

@@ -36,7 +36,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "workers": MANY, "workers_per_trial": MANY, "loaders": MANY, "max_concurrent": MANY,
     "nodes": MANY, "retries": MANY,
     "batch": (1, 2**20), "measure_batch": (1, 2**20), "threads": (1, 1024),
-    "measure_threads": (1, 1024),
+    "measure_threads": (1, 1024), "ratio": (-math.inf, 1e3),
 }  # fmt: skip
 
 
