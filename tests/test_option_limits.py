@@ -34,7 +34,8 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str], list[str]]] = {
         "--factor", "--width", "--depth", "--resolution", "--gpus-per-trial", "--cpus-per-trial",
         "--workers-per-trial", "--loaders", "--grace", "--max-concurrent", "--retries"]),
     "noisy_student": (noisy_student, [
-        *NOWHERE, "--teacher", "/nowhere", "--student", NET, "--unlabelled", "/nowhere"], ["--width", "--depth", "--resolution", "--ratio"]),
+        *NOWHERE, "--teacher", "/nowhere", "--student", NET, "--unlabelled", "/nowhere"], [
+        "--width", "--depth", "--resolution", "--ratio"]),
     "family": (family, ["--phi", "0"], [
         "--alpha", "--growth", "--max-resolution", "--round-resolution", "--batch",
         "--measure-batch", "--measure-threads", "--memory", "--tolerance"]),
