@@ -17,10 +17,9 @@ from typing import Any
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import ray_steps
+from train.ray_certainty import HELP, certainty, doubt_among
 from train.scored import error_of, with_error
-from vbs.accuracy import lead_of, pooled_deviation
 from vbs.console import print_err
-from vbs.noise import doubt_of
 from vbs.progress import EVERY, Pulse, seconds_left, timing
 from vbs.tables import Console, Table
 from vbs.text import csv_cell, next_steps, printable, shell_command, shell_word
@@ -53,10 +52,16 @@ class Line:
 class Board:
     """A context manager on stderr; told by name what happens to the trials.
 
-    steps  the actor of `train.ray_steps` that knows how far the trials are within epochs, or None.
+    steps   the actor of `train.ray_steps` that knows how far the trials are within epochs, or None.
+    images  that accuracies are read on, see `train.scored.scored_images`: where trials that ended
+            are at chance or within noise, that is printed once.
     """
 
-    def __init__(self, trials: Sequence[Mapping[str, Any]], *, steps: Any = None) -> None:
+    def __init__(
+        self, trials: Sequence[Mapping[str, Any]], *, steps: Any = None,
+        images: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        self._images, self._warned = images or {}, set[str]()
         self.lines = {trial["name"]: Line(trial["name"], trial["network"]) for trial in trials}
         self._epochs = {trial["name"]: int(trial["recipe"]["epochs"]) for trial in trials}
         self._began, self._tenth, self._before = time.monotonic(), 0, 0.0
@@ -109,7 +114,16 @@ class Board:
         line.status, line.reason = status, reason
         if reason:
             self._say(f"trial {name} {status}: {reason}")
+        self._warn()
         self._tell()
+
+    def _warn(self) -> None:
+        over = (line for line in self.lines.values() if line.status in ("finished", "stopped"))
+        tops = {line.name: line.best for line in over if not math.isnan(line.best)}
+        doubt = doubt_among(tops, self._images)
+        if doubt is not None and doubt.kind not in self._warned:
+            self._warned.add(doubt.kind)
+            self._say(f"warning: {doubt.text}; {HELP}")
 
     def _say(self, text: str) -> None:
         if self._live is not None:
@@ -228,31 +242,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows([csv_cell(row[name]) for name in COLUMNS] for row in rows)
-
-
-def certainty(rows: Sequence[Mapping[str, Any]], images: Mapping[str, Any]) -> list[str]:
-    """How sure the ranking is, in lines: the lead of the best network among those trained to the
-    end, and the doubt about all that trained (`vbs.noise`)."""
-    count, chance, lines = images.get("minival"), images.get("chance"), []
-    count = count if isinstance(count, int) else 0
-    known = [row for row in rows if row["minival_top1"] is not None]
-    ended: dict[str, list[float]] = {}
-    for row in known:
-        if row["status"] == "finished":
-            ended.setdefault(row["name"].rpartition("-s")[0], []).append(row["minival_top1"])
-    if count and len(ended) > 1:
-        lines.append(f"{lead_of(list(ended.values()), count)} (minival, paired error)")
-    doubt = doubt_of(
-        [row["minival_top1"] for row in known], images=count,
-        chance=chance if isinstance(chance, float) else math.nan,
-        deviation=pooled_deviation([*ended.values()]),
-    )  # fmt: skip
-    if doubt is not None:
-        lines.append(
-            f"warning: {doubt.text}; what may help: longer trainings (--set epochs=N), more "
-            "images, a larger minival (--set minival=0.2), another --recipe"
-        )
-    return lines
 
 
 def closing(

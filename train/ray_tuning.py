@@ -129,7 +129,7 @@ def _train_left(
     if settings["scheduler"] == "asha":
         epochs = max(trial["recipe"]["epochs"] for trial in settings["trials"])
         asha = {"epochs": epochs, "grace": settings["grace"], "factor": settings["factor"]}
-    with Board(settings["trials"], steps=shared.steps) as board:
+    with Board(settings["trials"], steps=shared.steps, images=settings.get("images")) as board:
         _known_endings(store, settings, left, board)
         train_all(left, shared, board, asha=asha, curves=curves, concurrent=concurrent)
 

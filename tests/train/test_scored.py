@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.nas.toys import small
-from train.ray_board import certainty, closing, outcome
+from train.ray_board import Board, certainty, closing, outcome
 from train.scored import with_error
 
 IMAGES = {"minival": 72, "test": 180, "chance": 100 / 12}
@@ -49,6 +49,17 @@ def test_trials_at_chance_are_reported() -> None:
     assert line.startswith("warning: 5 of 6 networks are at chance (8.3%")
     assert "--set epochs=N" in line
     assert certainty(rows[:2], {}) == []  # a run of an earlier version
+
+
+def test_trials_at_chance_are_reported_once_while_they_run(capsys: pytest.CaptureFixture) -> None:
+    trials = [{"name": f"{n:012x}-s0", "network": "a", "recipe": {"epochs": 1}} for n in range(8)]
+    with Board(trials, images=IMAGES) as board:
+        for trial in trials:
+            board.row(trial["name"], {"epoch": 1, "top1": 8.3})
+            board.ended(trial["name"], "finished")
+    said = capsys.readouterr().err
+    assert said.count("warning: ") == 1
+    assert "6 of 6 networks are at chance" in said
 
 
 def test_a_clear_winner_is_called_clear() -> None:
