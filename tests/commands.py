@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.train.files import encoded
@@ -86,3 +87,25 @@ def wait_for_handler(process: subprocess.Popen[str]) -> None:
             return
         time.sleep(0.005)
     raise AssertionError("SIGTERM is not caught")
+
+
+def processes_of(place: Path) -> list[str]:
+    """Command lines of the processes that `begin` has started with their cache in `place`."""
+    mark, found = os.fsencode(f"XDG_CACHE_HOME={place / 'cache'}"), []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:100])
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float) -> bool:
+    """Whether the condition held within the time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True

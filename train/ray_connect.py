@@ -24,6 +24,7 @@ from vbs import signals
 from vbs.console import print_err
 from vbs.processes import available_cpus
 from vbs.sockets import SHORT, check_loopback, too_long
+from vbs.temporary import PREFIX, temporary_folder
 
 MACHINE_LOST = "its machine was lost"
 PROBE = 5.0  # seconds that an address has to answer
@@ -97,7 +98,7 @@ def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) 
     if address is None:
         # Ray would count processors that a quota does not let this process use
         options["num_cpus"] = available_cpus() if cpus is None else math.ceil(cpus)
-        options |= {"address": "local", "include_dashboard": False, **_short_paths()}
+        options |= {"address": "local", "include_dashboard": False, **_temporary(stack)}
         settings = own_token()
         check_loopback()
     else:
@@ -118,15 +119,20 @@ def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) 
         raise ValueError(f"{where} ({_short(error)})") from None
 
 
-def _short_paths() -> dict[str, str]:
-    """Options of ray.init by which its sockets have short paths, whatever TMPDIR says."""
-    from ray._common.utils import get_default_ray_temp_dir
+def _temporary(stack: contextlib.ExitStack) -> dict[str, str]:
+    """Options of ray.init by which all its files are in a folder that goes with this process.
 
-    folder = get_default_ray_temp_dir()
-    if not too_long(folder, "session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"):
-        return {}
+    Its sockets have short paths, whatever TMPDIR says.
+    """
+    above = tempfile.gettempdir()
+    session = "session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+    if not too_long(above, f"{PREFIX}12345678/{session}"):
+        return {"_temp_dir": stack.enter_context(temporary_folder(above))}
     # objects that memory does not hold stay where TMPDIR wants them
-    return {"_temp_dir": f"{SHORT}/ray", "object_spilling_directory": tempfile.gettempdir()}
+    return {
+        "_temp_dir": stack.enter_context(temporary_folder(SHORT)),
+        "object_spilling_directory": above,
+    }
 
 
 def disconnect() -> None:
@@ -224,8 +230,8 @@ def death(error: BaseException | str) -> str:
 
 
 def scratch_folder() -> str:
-    """A new folder on this machine for what Ray itself wants to keep."""
-    return tempfile.mkdtemp(prefix="vbs-ray-")
+    """A new folder on this machine for what Ray itself wants to keep, while it is connected."""
+    return _connection.enter_context(temporary_folder())
 
 
 def probe(address: str) -> tuple[str, Settings]:

@@ -1,0 +1,123 @@
+"""Commands that are terminated or killed at any moment leave nothing behind but what they saved."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands import begin, commands, environment, images, processes_of, wait_for
+from vbs import guard, temporary
+from vbs.temporary import PREFIX, sweep, temporary_folder
+
+RECORDS = {
+    "nas.search": "search.json", "nas.search measured": "search.json",
+    "nas.fidelity": "fidelity.json", "train.run": "run.json", "train.ray_tune": "run.json",
+    "scaling.grid": "grid.json", "scaling.training_aware": "search/search.json",
+    "experiments.new_baseline": "search/search.json",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return images(tmp_path_factory.mktemp("images"))
+
+
+def started(name: str, data: str, place: Path) -> subprocess.Popen[str]:
+    (place / "tmp").mkdir()
+    words = [*commands(data)[name], "--out", str(place / "out")]
+    return begin(name, words, place, TMPDIR=str(place / "tmp"))
+
+
+def temporary_of(place: Path) -> list[Path]:
+    return list((place / "tmp").glob(f"{PREFIX}*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 4.0])
+@pytest.mark.parametrize("name", RECORDS)
+def test_sigterm_saves_and_ends(name: str, seconds: float, data: str, tmp_path: Path) -> None:
+    process = started(name, data, tmp_path)
+    record = tmp_path / "out" / RECORDS[name]
+    try:
+        assert wait_for(lambda: record.exists() or process.poll() is not None, 240)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert "interrupted" in told.splitlines()[-1], told
+    assert json.loads(record.read_text())["status"] == "interrupted"
+    assert wait_for(lambda: not processes_of(tmp_path), 30), processes_of(tmp_path)
+    assert not temporary_of(tmp_path)
+    assert not list((tmp_path / "out").rglob("owner.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["nas.search measured", "train.ray_tune", "nas.fidelity", "experiments.new_baseline"]
+)
+def test_a_killed_command_leaves_no_process_and_no_folder(
+    name: str, data: str, tmp_path: Path
+) -> None:
+    process = started(name, data, tmp_path)
+    record = tmp_path / "out" / RECORDS[name]
+    assert wait_for(lambda: record.exists() or process.poll() is not None, 240)
+    if name != "nas.fidelity":
+        assert wait_for(lambda: any("raylet" in line for line in processes_of(tmp_path)), 60)
+    time.sleep(1.0)
+    process.kill()
+    process.communicate(timeout=60)
+    assert wait_for(lambda: not processes_of(tmp_path), 60), processes_of(tmp_path)
+    assert wait_for(lambda: not temporary_of(tmp_path), 20)
+
+
+OWNER = """
+import subprocess, sys, time
+from vbs.temporary import temporary_folder
+with temporary_folder() as folder:
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    print(folder, flush=True)
+    {end}
+"""
+
+
+@pytest.mark.parametrize("end", ["time.sleep(60)", "pass"])
+def test_a_temporary_folder_goes_with_its_owner(end: str, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER.format(end=end)], stdout=subprocess.PIPE, text=True,
+        env=environment(TMPDIR=str(tmp_path)),
+    )  # fmt: skip
+    assert process.stdout is not None
+    folder = process.stdout.readline().strip()
+    if end != "pass":
+        assert guard.processes_of(folder)
+        process.kill()
+    process.communicate(timeout=30)
+    assert wait_for(lambda: not guard.processes_of(folder) and not Path(folder).exists(), 20)
+
+
+def test_folders_without_an_owner_are_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, other = tmp_path / f"{PREFIX}left", tmp_path / "other"
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "file").touch()
+    sweep(str(tmp_path))
+    assert left.exists()  # it may have been made this moment
+    monkeypatch.setattr(temporary, "YOUNG", 0.0)
+    with temporary_folder(str(tmp_path)) as mine:
+        sweep(str(tmp_path))
+        assert Path(mine).is_dir()
+        assert os.environ[guard.MARK] == mine
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert guard.MARK not in os.environ

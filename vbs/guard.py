@@ -1,0 +1,57 @@
+"""Removes a temporary folder, and ends the processes that use it, once its owner has ended.
+
+`vbs.temporary` starts this file as a small process of its own, without the packages of the
+environment: a process that is killed cannot remove anything itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+MARK = "VBS_TEMPORARY"  # environment variable: the folder that a process uses
+LOOK = 0.2  # seconds between looks at processes
+ENDING = 10.0  # seconds within which killed processes are gone
+
+
+def processes_of(folder: str) -> list[int]:
+    """Numbers of the processes, but this one, that were started with the folder in MARK."""
+    mark = os.fsencode(f"{MARK}={folder}")
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            if mark in (place / "environ").read_bytes().split(b"\0"):
+                found.append(int(place.name))
+    return [number for number in found if number != os.getpid()]
+
+
+def remove(folder: str) -> None:
+    """Kill the processes that use the folder, and remove it."""
+    end = time.monotonic() + ENDING
+    while (left := processes_of(folder)) and time.monotonic() < end:
+        for number in left:
+            with contextlib.suppress(OSError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(LOOK)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for_end(parent: int) -> None:
+    """Until the process that started this one has ended."""
+    with contextlib.suppress(AttributeError, OSError):  # no Linux, or too old
+        descriptor = os.pidfd_open(parent)
+        if os.getppid() == parent:
+            select.select([descriptor], [], [])
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+
+
+if __name__ == "__main__":
+    wait_for_end(int(sys.argv[2]))
+    remove(sys.argv[1])
