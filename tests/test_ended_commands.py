@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,21 +31,25 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return images(tmp_path_factory.mktemp("images"))
 
 
-def started(name: str, data: str, place: Path) -> subprocess.Popen[str]:
-    (place / "tmp").mkdir()
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for temporary files that is short enough for Ray's sockets."""
+    with tempfile.TemporaryDirectory(prefix="vbs-test-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def started(name: str, data: str, place: Path, short: Path) -> subprocess.Popen[str]:
     words = [*commands(data)[name], "--out", str(place / "out")]
-    return begin(name, words, place, TMPDIR=str(place / "tmp"))
-
-
-def temporary_of(place: Path) -> list[Path]:
-    return list((place / "tmp").glob(f"{PREFIX}*"))
+    return begin(name, words, place, TMPDIR=str(short))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 4.0])
 @pytest.mark.parametrize("name", RECORDS)
-def test_sigterm_saves_and_ends(name: str, seconds: float, data: str, tmp_path: Path) -> None:
-    process = started(name, data, tmp_path)
+def test_sigterm_saves_and_ends(
+    name: str, seconds: float, data: str, tmp_path: Path, short: Path
+) -> None:
+    process = started(name, data, tmp_path, short)
     record = tmp_path / "out" / RECORDS[name]
     try:
         assert wait_for(lambda: record.exists() or process.poll() is not None, 240)
@@ -57,7 +63,7 @@ def test_sigterm_saves_and_ends(name: str, seconds: float, data: str, tmp_path: 
     assert "interrupted" in told.splitlines()[-1], told
     assert json.loads(record.read_text())["status"] == "interrupted"
     assert wait_for(lambda: not processes_of(tmp_path), 30), processes_of(tmp_path)
-    assert not temporary_of(tmp_path)
+    assert not list(short.glob(f"{PREFIX}*"))
     assert not list((tmp_path / "out").rglob("owner.json"))
 
 
@@ -66,9 +72,9 @@ def test_sigterm_saves_and_ends(name: str, seconds: float, data: str, tmp_path: 
     "name", ["nas.search measured", "train.ray_tune", "nas.fidelity", "experiments.new_baseline"]
 )
 def test_a_killed_command_leaves_no_process_and_no_folder(
-    name: str, data: str, tmp_path: Path
+    name: str, data: str, tmp_path: Path, short: Path
 ) -> None:
-    process = started(name, data, tmp_path)
+    process = started(name, data, tmp_path, short)
     record = tmp_path / "out" / RECORDS[name]
     assert wait_for(lambda: record.exists() or process.poll() is not None, 240)
     if name != "nas.fidelity":
@@ -77,7 +83,18 @@ def test_a_killed_command_leaves_no_process_and_no_folder(
     process.kill()
     process.communicate(timeout=60)
     assert wait_for(lambda: not processes_of(tmp_path), 60), processes_of(tmp_path)
-    assert wait_for(lambda: not temporary_of(tmp_path), 20)
+    assert wait_for(lambda: not list(short.glob(f"{PREFIX}*")), 20)
+
+
+@pytest.mark.slow
+def test_ray_starts_where_the_path_of_temporary_files_is_long(data: str, tmp_path: Path) -> None:
+    place = tmp_path / ("long" * 20)
+    place.mkdir()
+    words = [*commands(data)["nas.search measured"], "--budget", "1", "--finalists", "0"]
+    process = begin("nas.search measured", [*words, "--out", "out"], tmp_path, TMPDIR=str(place))
+    _, told = process.communicate(timeout=240)
+    assert process.returncode == 0, told
+    assert not list(place.glob(f"{PREFIX}*"))
 
 
 OWNER = """
