@@ -275,4 +275,4 @@ def bench(texts: list[str] | None = None) -> None:
     result = {"settings": settings, **machine, "seconds": seconds, "cases": cases}
     name = "bench_training_cuda.json" if device == "cuda" else "bench_training.json"
     write_json(Path(arguments.out) if arguments.out else RESULTS / name, result)
-    print_out(json.dumps(result, indent=1))
+    print_out(*json.dumps(result, indent=1).splitlines())

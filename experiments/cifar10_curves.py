@@ -108,4 +108,4 @@ def main() -> None:
     result = run_all(args, arms, run, settings, summary)
     if result is not None:
         shown = ("partial", "networks", "seed_noise_sd", "seconds")
-        print_out(json.dumps({name: result[name] for name in shown}, indent=2))
+        print_out(*json.dumps({name: result[name] for name in shown}, indent=2).splitlines())

@@ -152,4 +152,4 @@ def main() -> None:
             if name != NARROWED or seed in args.seeds[:NARROWED_SEEDS]]  # fmt: skip
     result = run_all(args, arms, run, settings, summary)
     if result is not None:
-        print_out(json.dumps(result["test_top1"], indent=2))
+        print_out(*json.dumps(result["test_top1"], indent=2).splitlines())

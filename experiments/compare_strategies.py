@@ -127,7 +127,7 @@ def main() -> None:
             write(arguments.out, settings, runs, names, complete=False)
     missing = set(planned(names, arguments.seeds)) - done
     write(arguments.out, settings, runs, names, complete=not missing)
-    print_out(markdown(summary(runs, names)))
+    print_out(*markdown(summary(runs, names)).splitlines())
 
 
 def planned(names: list[str], seeds: int) -> list[tuple[str, int]]:

@@ -100,5 +100,5 @@ def main() -> None:
         finally:
             pool.shutdown(cancel_futures=True)
             result = write()
-    print_out(markdown(result["summary"]))
+    print_out(*markdown(result["summary"]).splitlines())
     draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))

@@ -299,6 +299,8 @@ def main(argv: list[str] | None = None) -> int:
     found = report(space, data, args, start)
     write_json(args.results, found)
     print_out(
-        json.dumps({key: found[key] for key in ("cross_validation", "extrapolation")}, indent=1)
+        *json.dumps(
+            {key: found[key] for key in ("cross_validation", "extrapolation")}, indent=1
+        ).splitlines()
     )
     return 0

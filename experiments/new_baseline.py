@@ -53,7 +53,7 @@ from vbs.folder import circumstances, write_json
 from vbs.lock import FILE as LOCK
 from vbs.lock import owned
 from vbs.processes import available_cpus
-from vbs.text import shell_command
+from vbs.text import shell_command, shell_word
 
 RECORD = "baseline.json"
 
@@ -124,7 +124,7 @@ class Chain:
         own = folder.relative_to(self.folder).as_posix()
         if not begun or own not in self.commands:
             self.commands[own] = begin
-        print_err(f"\n== {name}: {shell_command(['python', '-m', *words])}")
+        print_err("", f"== {name}: {shell_command(['python', '-m', *words])}")
         began = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", *words], env=child_environment())
         try:
@@ -360,7 +360,7 @@ def main() -> None:
     args = parsed()
     if args.dry_run:
         Chain(args)  # it refuses a folder of another baseline
-        print_err(plan(args))
+        print_err(*plan(args).splitlines())
         return
     args.out.mkdir(parents=True, exist_ok=True)
     with owned(args.out, "experiments.new_baseline"):
@@ -369,11 +369,11 @@ def main() -> None:
 
 def run_steps(chain: Chain) -> None:
     """All steps that are not over, then the page."""
-    print_err(plan(chain.args))
+    print_err(*plan(chain.args).splitlines())
     chain.write("running")
     for step in (search, finalists, grid, family, train):
         step(chain)
     chain.write("finished")
     words = ["experiments.new_baseline", *sys.argv[1:]]
     page = write_report(chain.folder, command=[python_command(), "-m", *words])
-    print_out(f"\nreport: {page}")
+    print_out("", f"report: {shell_word(page)}")

@@ -370,4 +370,4 @@ def main() -> None:
         for seed in arguments.seeds:
             run_seed(seed, arguments.arms, arguments.work, settings, arguments.data, finished)
         finished()
-    print_out(json.dumps(summary(gather(arguments.work)), indent=1))
+    print_out(*json.dumps(summary(gather(arguments.work)), indent=1).splitlines())

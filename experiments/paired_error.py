@@ -100,4 +100,6 @@ def main() -> None:
 
     result = run_all(args, arms, run, settings, summary)
     if result is not None:
-        print_out(json.dumps({key: result[key] for key in result if "of_" in key}, indent=2))
+        print_out(
+            *json.dumps({key: result[key] for key in result if "of_" in key}, indent=2).splitlines()
+        )

@@ -228,8 +228,7 @@ def _child(arguments: argparse.Namespace, processes: Children, side: str, seed: 
     if run.returncode:
         last = (told.strip().splitlines() or ["no message"])[-1]
         raise ValueError(f"{side}, seed {seed}: {last}")
-    if told:
-        print_err(told.rstrip("\n"))
+    print_err(*told.splitlines())
 
 
 def _arguments(texts: list[str] | None) -> argparse.Namespace:
@@ -288,7 +287,7 @@ def compare(texts: list[str] | None = None) -> None:
             _write(arguments, checked)
     else:
         _side_by_side(arguments, waiting, lambda: _write(arguments, checked))
-    print_out(json.dumps(_write(arguments, checked), indent=1))
+    print_out(*json.dumps(_write(arguments, checked), indent=1).splitlines())
 
 
 def _side_by_side(

@@ -143,5 +143,5 @@ def main() -> int:
         "regret": regret(evaluator),
     }  # fmt: skip
     write_json(RESULTS / "search_cost.json", result)
-    print_out(json.dumps(result, indent=1))
+    print_out(*json.dumps(result, indent=1).splitlines())
     return 0

@@ -89,4 +89,6 @@ def main() -> None:
         "driver": {strategy: driving(strategy) for strategy in ("random", "predictor")},
     }  # fmt: skip
     write_json(RESULT, result)
-    print_out(json.dumps({name: result[name] for name in ("sleeping", "driver")}, indent=2))
+    print_out(
+        *json.dumps({name: result[name] for name in ("sleeping", "driver")}, indent=2).splitlines()
+    )

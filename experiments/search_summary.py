@@ -92,4 +92,4 @@ def _overhead() -> Rows:
 
 def main() -> None:
     """Print the table."""
-    print_out(markdown())
+    print_out(*markdown().splitlines())

@@ -116,4 +116,4 @@ def _data() -> Rows:
 
 def main() -> None:
     """Print the table."""
-    print_out(markdown())
+    print_out(*markdown().splitlines())

@@ -18,8 +18,10 @@ from search_spaces.cost import MEASURED, Cost, Costs
 from vbs.command import python_command
 from vbs.console import results_line
 from vbs.figure import draw_picture
+from vbs.console import print_results
+from vbs.figure import draw_picture, label, new_figure, save_png
 from vbs.folder import write_json, write_whole
-from vbs.text import csv_cell, next_steps, shell_word
+from vbs.text import csv_cell, shell_word
 from vbs.units import percent, short, short_seconds
 
 ENDINGS = {
@@ -186,8 +188,7 @@ def show(
     console.print(f"top-1: {evaluator.unit}.")
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
-    console.print(f"\n{results_line(folder, (*record.FILES, 'study.db'))}")
-    console.print(next_steps(next_commands(folder, settings, status)))
+    print_results(folder, (*record.FILES, "study.db"), next_commands(folder, settings, status))
 
 
 def certainty(history: History, evaluator: Evaluator) -> list[str]:

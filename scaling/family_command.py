@@ -18,11 +18,11 @@ from search_spaces.architecture import Architecture
 from search_spaces.show import load
 from train.recipe import PRESETS, Recipe, preset
 from vbs.command import Parser, python_command, run_command
-from vbs.console import print_err, results_line
+from vbs.console import print_err, print_results
 from vbs.figure import draw_picture, label, new_figure, save_png
 from vbs.folder import circumstances, results_folder, write_json
 from vbs.json_text import parse_json
-from vbs.text import next_steps, shell_command, shell_word
+from vbs.text import shell_command, shell_word
 from vbs.units import parse_quantity, short
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
@@ -293,7 +293,7 @@ def _show(
     how = "published factors" if coefficients is None else f"(alpha, beta, gamma) = {coefficients}"
     grows = {"flops": "real cost"}.get(args.objective, f"measured {args.objective}")
     exact = "" if args.growth is None else f", {grows} {args.growth:g}^phi"
-    console.print(f"family of {args.base}: {how}{exact}, rules {args.rules}\n")
+    console.print(f"family of {args.base}: {how}{exact}, rules {args.rules}", "")
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     times = [name for name in rows[0] if name.startswith(("predicted_", "measured_"))]
     for name in ("member", "px", "layers", "params", "FLOPs", "by formula", "FLOPs / base",
@@ -315,8 +315,7 @@ def _show(
     console.print(table)
     if doubt := first_doubt(rows):
         console.print(f"! not to be trusted: {doubt}; {remedy(args)}")
-    console.print(f"\n{results_line(folder, (RECORD, FIGURE, f'{MEMBERS}/'))}")
-    console.print(next_steps(_next_commands(folder, rows)))
+    print_results(folder, (RECORD, FIGURE, f"{MEMBERS}/"), _next_commands(folder, rows))
 
 
 def _next_commands(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:

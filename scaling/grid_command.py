@@ -295,13 +295,15 @@ def _listed(given: Mapping[str, Any], settings: dict[str, Any]) -> int:
     print_out(
         f"{settings['base']}, {what}: {short(own.flops)} FLOPs at {base.resolution} px, "
         f"{own.params:,} params; growth {settings['growth']:g} of real {settings['objective']} "
-        f"within {100 * settings['tolerance']:g}%, step {settings['step']:g}\n"
+        f"within {100 * settings['tolerance']:g}%, step {settings['step']:g}",
+        "",
     )
     table(found, {}, marked={each.name for each in trained})
     controls = sum(each.is_control for each in found)
     print_out(
-        f"\n{len(found) - controls} candidates and {controls} controls, in "
+        "",
+        f"{len(found) - controls} candidates and {controls} controls, in "
         f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*), "
-        "--candidates says how many; nothing was trained"
+        "--candidates says how many; nothing was trained",
     )
     return 0

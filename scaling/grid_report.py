@@ -20,11 +20,11 @@ from scaling.grid_figure import draw
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs.command import python_command
-from vbs.console import print_err, print_out, results_line
+from vbs.console import print_err, print_out, print_results
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
-from vbs.text import next_steps, shell_word
+from vbs.text import shell_word
 from vbs.units import minutes, short
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def opening(
             lines.append(f"about {each:.0f} s a training, {places.workers} at once: about "
                          f"{minutes(total * each / places.workers)} for all {total}")  # fmt: skip
     lines.append(f"results go to {shell_word(f'{folder}/')}, every training at once to its study")
-    print_err("\n".join(lines))
+    print_err(*lines)
 
 
 class Record:
@@ -279,13 +279,9 @@ def closing(record: Record, known: Mapping[str, Result]) -> int:
         return 1
     record.write(known, "finished", surface)
     draw_picture(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
-    print_out()
-    for line in (*verdict(settings, found, known, outcome), *certainty(known, record.scored)):
-        print_out(line)
-    for line in _failures(folder, known):
-        print_out(line)
-    print_out(f"\n{results_line(folder, (RECORD, FIGURE, 'study.db'))}")
-    print_out(next_steps(_next(folder, settings, outcome)))
+    lines = [*verdict(settings, found, known, outcome), *certainty(known, record.scored)]
+    print_out("", *lines, *_failures(folder, known))
+    print_results(folder, (RECORD, FIGURE, "study.db"), _next(folder, settings, outcome))
     return 0
 
 

@@ -28,7 +28,7 @@ from search_spaces.catalog import one_of
 from search_spaces.cost import cost
 from vbs import signals
 from vbs.command import Parser, python_command, run_command
-from vbs.console import print_err, results_line
+from vbs.console import print_err, print_results
 from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import (
     circumstances,
@@ -37,7 +37,7 @@ from vbs.folder import (
     write_json,
 )
 from vbs.json_text import parse_json
-from vbs.text import next_steps, shell_command, shell_word
+from vbs.text import shell_command, shell_word
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
@@ -351,19 +351,18 @@ def _show(
     doubts = [row["step_doubt"] for row in rows.values() if row["step_doubt"]]
     if doubts:
         console.print(f"! not to be trusted: {doubts[0]}; --resume measures again")
-    console.print("\nwhat each stage of the found network is:")
+    console.print("", "what each stage of the found network is:")
     for stage in rows[FOUND]["stages"]:
         se = f" se{stage['se']:g}" if stage["se"] else ""
         console.print(f"  stage {stage['stage']}: {stage['layers']} x {stage['op']} "
                       f"k{stage['kernel']} e{stage['expand']}{se}")  # fmt: skip
-    console.print("\nfamily, from the full-size network by V2's rules:")
+    console.print("", "family, from the full-size network by V2's rules:")
     for row in listed:
         console.print(f"  {row['name']}: {row['flops'] / 1e9:.2f}G FLOPs, "
                       f"{row['params'] / 1e6:.1f}M params, {row['resolution']} px, layers "
                       f"{row['layers']}")  # fmt: skip
     files = (RECORD, FIGURE, "search/", "compare/", f"{MEMBERS}/")
-    console.print(f"\n{results_line(folder, files)}")
-    console.print(next_steps(_next(folder, listed, settings)))
+    print_results(folder, files, _next(folder, listed, settings))
 
 
 def _next(

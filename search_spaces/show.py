@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("network", metavar="NETWORK")
 
     def show() -> int:
-        print_out("\n".join(lines(load(parser.parse_args(argv).network))))
+        print_out(*lines(load(parser.parse_args(argv).network)))
         return 0
 
     return run_command("search_spaces.show", show)

@@ -57,5 +57,5 @@ def test_the_likeliest_name_is_suggested_first(typed: str, first: str) -> None:
 
 
 def test_next_steps_of_nothing_are_nothing() -> None:
-    assert next_steps(["python -m a", "python -m b"]) == "next:\n  python -m a\n  python -m b"
-    assert next_steps([]) == ""
+    assert next_steps(["python -m a", "python -m b"]) == ["next:", "  python -m a", "  python -m b"]
+    assert next_steps([]) == []

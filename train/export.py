@@ -386,7 +386,7 @@ def _run(argv: list[str] | None) -> int:
         f"loaded back and compared on {compared.images}, batches of 1 and 3: largest difference "
         f"{compared.difference:.2g} on logits up to {compared.scale:.2g}"
     )
-    print_out(next_steps([_next(given.to, target, weights_file(given.run))]))
+    print_out(*next_steps([_next(given.to, target, weights_file(given.run))]))
     return 0
 
 

@@ -31,11 +31,11 @@ from train.pseudo_labels import (
 from train.recipe import Recipe
 from train.report import Reporter, closing, opening
 from train.scored import with_error
-from vbs.console import print_err, results_line
+from vbs.console import print_err, print_results
 from vbs.folder import circumstances, write_json
 from vbs.load import LoadWatch
 from vbs.tables import Console, Table
-from vbs.text import next_steps, printable, shell_command
+from vbs.text import shell_command
 
 LABELS = "pseudo_labels.safetensors"
 
@@ -113,7 +113,8 @@ def _labels(
             raise ValueError(f"{path}: of another teacher or other images; remove {path.parent}/")
         return labels
     print_err(
-        f"\nround {number} of {settings['rounds']}: {run} labels {len(images.unlabelled):,} images"
+        "",
+        f"round {number} of {settings['rounds']}: {run} labels {len(images.unlabelled):,} images",
     )
     found = say(teacher, images.unlabelled, device=place.device, workers=place.workers)
     chosen = balanced(
@@ -124,24 +125,24 @@ def _labels(
         found, chosen, {**about, "teacher": run, "unlabelled": settings["unlabelled"]}
     )
     write_labels(path, labels)
-    print_err(_kept(labels, images.data.classes))
+    print_err(*_kept(labels, images.data.classes))
     return labels
 
 
-def _kept(labels: PseudoLabels, classes: tuple[str, ...]) -> str:
+def _kept(labels: PseudoLabels, classes: tuple[str, ...]) -> list[str]:
     """What became of the unlabelled images, in a line or two."""
     chosen = labels.chosen
     sure, n = int(chosen.confident.sum()), len(labels.probabilities)
-    text = (
+    lines = [
         f"{sure:,} of {n:,} are confident; kept {int(chosen.distinct.sum()):,}, "
         f"{chosen.distinct.min():,} to {chosen.distinct.max():,} of a class, repeated to "
         f"{chosen.per_class:,}"
-    )
+    ]
     without = [name for name, count in zip(classes, chosen.distinct, strict=True) if not count]
     if without:
         more = f" and {len(without) - 5} more" if len(without) > 5 else ""
-        text += f"\nno image of {', '.join(map(printable, without[:5]))}{more}"
-    return text
+        lines.append(f"no image of {', '.join(without[:5])}{more}")
+    return lines
 
 
 def _student(
@@ -158,9 +159,10 @@ def _student(
     folder.mkdir(parents=True, exist_ok=True)
     record.write_run(folder, told, status="running")
     print_err(
-        f"\nround {number} of {settings['rounds']}: a student; an epoch is one pass over the "
+        "",
+        f"round {number} of {settings['rounds']}: a student; an epoch is one pass over the "
         f"{len(images.data.train):,} labelled images, {settings['ratio']:g} pseudo-labelled "
-        "beside each"
+        "beside each",
     )
     watch = LoadWatch()
     with world(place.device) as here:
@@ -251,8 +253,10 @@ def _close(place: Place, rows: list[dict[str, Any]], settings: dict[str, Any]) -
     again = ["--teacher", last, "--student", settings["network"]]
     again += ["--unlabelled", settings["unlabelled"]]
     commands = (["train.export", last, "--to", "timm"], ["train.noisy_student", *again])
-    console.print(f"\n{results_line(place.folder, [place.record.name, *students])}")
-    console.print(next_steps([shell_command([sys.executable, "-m", *words]) for words in commands]))
+    print_results(
+        place.folder, [place.record.name, *students],
+        [shell_command([sys.executable, "-m", *words]) for words in commands],
+    )  # fmt: skip
 
 
 def _percent(value: float | None) -> str:

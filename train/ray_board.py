@@ -20,6 +20,9 @@ from train import ray_steps
 from train.ray_certainty import HELP, certainty, doubt_among
 from train.scored import error_of, with_error
 from vbs.console import print_err
+from vbs.accuracy import lead_of, pooled_deviation
+from vbs.console import print_err, print_out
+from vbs.noise import doubt_of
 from vbs.progress import EVERY, Pulse, seconds_left, timing
 from vbs.tables import Console, Table
 from vbs.text import csv_cell, next_steps, printable, shell_command, shell_word
@@ -181,7 +184,7 @@ class Board:
         lines = [line for line in self.lines.values() if line.status == "running"][:room]
         for line in lines:
             table.add_row(
-                Text(line.name), Text(called(line.network)),
+                line.name, called(line.network),
                 f"{line.epoch:.1f}/{self._epochs[line.name]}", percent(line.top1),
                 percent(line.best),
                 "" if math.isnan(line.speed) else f"{line.speed:,.0f}",
@@ -267,9 +270,8 @@ def closing(
     summary = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
     for line in certainty(rows, images):
         console.print(line)
-    console.print(f"\n{summary}\nresults: {shell_word(place)} (results.json, results.csv, trials/)")
-    if steps := next_steps(next_commands(place, rows, status)):
-        console.print(steps)
+    results = f"results: {shell_word(place)} (results.json, results.csv, trials/)"
+    print_out("", summary, results, *next_steps(next_commands(place, rows, status)))
 
 
 def next_commands(place: str, rows: Sequence[Mapping[str, Any]], status: str) -> list[str]:

@@ -20,11 +20,12 @@ from train.parser import print_notes
 from train.recipe import Recipe
 from train.scored import scored_images, with_error
 from train.state import precision, preparation
-from vbs.console import print_err, results_line
+from vbs import lock
+from vbs.console import print_err, print_results
 from vbs.figure import attempt, draw_picture
 from vbs.load import NOTICED, Load
 from vbs.tables import Console, Table
-from vbs.text import next_steps, printable, shell_command, shell_word
+from vbs.text import printable, shell_command, shell_word
 from vbs.units import clock, short
 
 MOST_MISTAKES = 40  # on the contact sheet
@@ -88,14 +89,14 @@ def opening(
         device = f"{here.size} x {here.device.type}"
     print_err(
         f"network {architecture.key}: {short(costs.flops)} FLOPs at "
-        f"{architecture.resolution} px, {costs.params:,} parameters\n"
-        f"data {data.name}: {len(data.classes)} classes, {', '.join(counts)}\n"
-        f"recipe {recipe.name}: {recipe.epochs} epochs of batch {recipe.batch} on {device}\n"
-        f"results go to {shell_word(f'{folder}/')}"
+        f"{architecture.resolution} px, {costs.params:,} parameters",
+        f"data {data.name}: {len(data.classes)} classes, {', '.join(counts)}",
+        f"recipe {recipe.name}: {recipe.epochs} epochs of batch {recipe.batch} on {device}",
+        f"results go to {shell_word(f'{folder}/')}",
     )
     print_notes(data.notes)
     for name in data.skipped[:5]:
-        print_err(f"skipped {printable(name)}")
+        print_err(f"skipped {name}")
     if len(data.skipped) > 5:
         print_err(f"skipped {len(data.skipped)} unreadable files in all")
 
@@ -181,8 +182,7 @@ def closing(
             f"its threads waited for a processor, {load.waiting:.1f} of them at any time: other "
             "programs slowed it down"
         )
-    console.print(f"\n{results_line(folder, _present(folder))}")
-    console.print(next_steps(next_commands(folder, settings, status)))
+    print_results(folder, _present(folder), next_commands(folder, settings, status))
 
 
 def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> list[str]:
@@ -210,5 +210,6 @@ def _shown(scores: Sequence[float], images: int | None) -> list[str]:
 
 
 def _present(folder: Path) -> list[str]:
-    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    names = (path for path in folder.iterdir() if not path.name.startswith("."))
+    files = sorted(path for path in names if path.name != lock.FILE)
     return [path.name + ("/" if path.is_dir() else "") for path in files]

@@ -15,9 +15,10 @@ from vbs import signals
 from vbs.children import end_with_parent
 from vbs.console import print_err
 from vbs.failures import Failure, is_infrastructure, is_out_of_memory, reason_of
-from vbs.text import printable, shortened
+from vbs.text import shortened
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
+LONGEST = 2000  # characters of an error message; files may hold keys and names of any length
 # errors of the operating system that a wrong path explains; all others are the machine's
 OF_A_PATH = frozenset((
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EACCES,
@@ -150,7 +151,7 @@ def os_error_text(error: OSError) -> str:
 
 
 def _report(program: str, text: str, code: int) -> int:
-    print_err(f"{program}: {printable(text)}")
+    print_err(f"{program}: {shortened(text, LONGEST)}")
     return code
 
 

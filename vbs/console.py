@@ -9,11 +9,11 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO, cast
 
-from vbs.text import printable, shell_word
+from vbs.text import next_steps, printable, shell_word
 
 # how characters of our own texts are spelled where the encoding lacks them
 SPELLED = {
@@ -21,24 +21,33 @@ SPELLED = {
 }  # fmt: skip
 
 
-def print_out(text: object = "") -> None:
-    """Print one or more lines on stdout."""
-    Stream(sys.stdout).write(f"{printable(text, keep=chr(10))}\n")
+def print_out(*lines: object) -> None:
+    """Print lines on stdout. A newline inside a line is escaped, as all of it that acts."""
+    Stream(sys.stdout).write(_joined(lines))
 
 
-def print_err(text: object = "") -> None:
-    """Print one or more lines on stderr, at once."""
-    Stream(sys.stderr).write(f"{printable(text, keep=chr(10))}\n")
+def print_err(*lines: object) -> None:
+    """Print lines on stderr, at once; as `print_out`."""
+    Stream(sys.stderr).write(_joined(lines))
+
+
+def _joined(lines: Iterable[object]) -> str:
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def warn(text: object) -> None:
     """Print a warning as one line on stderr."""
-    print_err(f"warning: {printable(text)}")
+    print_err(f"warning: {text}")
+
+
+def print_results(folder: Path, names: Iterable[str], commands: Sequence[str]) -> None:
+    """Print where results are, which files of `names` are there, and what to run next."""
+    print_out("", results_line(folder, names), *next_steps(commands))
 
 
 def results_line(folder: Path, names: Iterable[str]) -> str:
     """Where results are, as a word that can be pasted, and which of `names` are there."""
-    found = [printable(name) for name in names if (folder / name).exists()]
+    found = [name for name in names if (folder / name).exists()]
     return f"results: {shell_word(f'{folder}/')} ({', '.join(found)})"
 
 

@@ -7,13 +7,27 @@ from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from vbs.console import Stream, encodable
 from vbs.text import printable
 
 UNLIMITED = 100_000  # columns
+
+
+class Table(RichTable):
+    """rich's, in which every cell and header is one line of printable text."""
+
+    def add_column(self, header: Any = "", *more: Any, **options: Any) -> None:
+        super().add_column(_line(header), *more, **options)
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*map(_line, cells), **options)
+
+
+def _line(shown: Any) -> Any:
+    return printable(shown) if isinstance(shown, str) else shown
 
 
 class Console(RichConsole):
@@ -38,12 +52,12 @@ class Console(RichConsole):
         return super().render_str(shown, **{**options, "markup": False, "emoji": False})
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """rich's, in which a table is as wide as its content."""
+        """rich's; every text is a line, and a table is as wide as its content."""
         before = self.width
         room = self.options.update(max_width=UNLIMITED)
-        tables = [each for each in objects if isinstance(each, Table)]
+        tables = [each for each in objects if isinstance(each, RichTable)]
         self.width = max([before, *(Measurement.get(self, room, each).maximum for each in tables)])
         try:
-            super().print(*objects, **options)
+            super().print(*map(_line, objects), **{"sep": "\n", **options})
         finally:
             self.width = before

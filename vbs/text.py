@@ -113,6 +113,6 @@ def one_of(what: str, name: str, known: Iterable[str]) -> str:
     raise ValueError(f"{what}: {shortened(name)!r} is unknown; {hint}")
 
 
-def next_steps(commands: Sequence[str]) -> str:
-    """Lines that list what to run next, empty where there is nothing to run."""
-    return "\n".join(["next:", *(f"  {command}" for command in commands)]) if commands else ""
+def next_steps(commands: Sequence[str]) -> list[str]:
+    """Lines that list what to run next; none where there is nothing to run."""
+    return ["next:", *(f"  {command}" for command in commands)] if commands else []

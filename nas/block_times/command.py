@@ -234,15 +234,15 @@ def _show(times: Times, the_space: SearchSpace, path: Path, given: argparse.Name
         f"{setting['resolution']} px: batch {setting['batch']}, {setting['device']}, "
         f"{setting['threads']} thread{'s' * (setting['threads'] > 1)}, {times.machine}"
     )
-    print_out("\n".join(summary(times)))
+    print_out(*summary(times))
     some = times.of(the_space)(the_space.sample(1000, np.random.default_rng(0)))
     low, middle, high = (short_seconds(float(q)) for q in np.quantile(some, (0.01, 0.5, 0.99)))
     print_out(f"networks of the space take {low} to {high}, half of them up to {middle}")
     how = {"none": "the plain sum of its blocks", "scale": f"{times.scale:.3f} x that sum"}
     line = f"{short_seconds(times.constant)} + {times.scale:.3f} x the sum of its blocks"
     print_out(f"a network is predicted as {how.get(str(times.checked.get('fit')), line)}")
-    print_out(f"{accuracy(times)}\n\ntable: {shell_word(path)}")
-    print_out(next_steps(_next(the_space, path, given, middle)))
+    print_out(accuracy(times), "", f"table: {shell_word(path)}")
+    print_out(*next_steps(_next(the_space, path, given, middle)))
 
 
 def _next(the_space: SearchSpace, path: Path, given: argparse.Namespace, target: str) -> list[str]:

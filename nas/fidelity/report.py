@@ -18,12 +18,12 @@ from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, jud
 from nas.fidelity.trainings import Job
 from train.record import finite
 from vbs.command import python_command
-from vbs.console import print_err, results_line
+from vbs.console import print_err, print_out, print_results
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
 from vbs.progress import Pulse, seconds_left, timing
-from vbs.text import next_steps, shell_command, shell_word
+from vbs.text import shell_command, shell_word
 from vbs.units import clock, short
 
 if TYPE_CHECKING:
@@ -65,11 +65,11 @@ def opening(
     where = "CPU" if device == "cpu" else device.split(":")[0]
     print_err(
         f"data {settings['data']}: {len(data.classes)} classes, {data.train:,} training images, "
-        f"{data.minival:,} held out of them\n"
+        f"{data.minival:,} held out of them",
         f"space {space.name} at {space.settings['resolution']} px: {count} networks spread over "
-        f"{short(flops.min())} to {short(flops.max())} FLOPs{limit}\n"
+        f"{short(flops.min())} to {short(flops.max())} FLOPs{limit}",
         f"recipe {comparison.recipe.name}: {len(fidelities)} fidelities x {count} networks x "
-        f"{comparison.seeds} seeds = {total} trainings, {processes} at once on {where}"
+        f"{comparison.seeds} seeds = {total} trainings, {processes} at once on {where}",
     )
     for fidelity in fidelities:
         longest = "  (the longest, what the others are compared with)"
@@ -237,17 +237,20 @@ def closing(
     console.print(f"rank correlation with the longest, across seeds ({clock(seconds)}):")
     console.print(table)
     console.print(_rungs(longest))
-    console.print(
+    print_out(
         "tau: Kendall's, rho: Spearman's; the longest's with itself is the seed floor; sd in "
-        "points of accuracy,\nwhich is that of the moving average of the weights; seconds are the "
-        "processor's, of a GPU the wall clock's.\n"
-        f"{longest.networks} networks are few: fidelities whose intervals overlap cannot be "
-        f"told apart.\nrule: {RULE}.\nanswer: {_verdict(found, longest)}"
+        "points of accuracy,",
+        "which is that of the moving average of the weights; seconds are the processor's, of a GPU "
+        "the wall clock's.",
+        f"{longest.networks} networks are few: fidelities whose intervals overlap cannot be told "
+        "apart.",
+        f"rule: {RULE}.",
+        f"answer: {_verdict(found, longest)}",
     )
     compared = [(each.fidelity, each.accuracy) for each in judged]
-    console.print("\n".join(certainty(compared, comparison.data, longest=longest.accuracy)))
-    console.print(f"\n{results_line(folder, ('fidelity.json', 'fidelity.png'))}")
-    console.print(next_steps(next_commands(settings, comparison, found)))
+    print_out(*certainty(compared, comparison.data, longest=longest.accuracy))
+    commands = next_commands(settings, comparison, found)
+    print_results(folder, ("fidelity.json", "fidelity.png"), commands)
 
 
 def _shown(estimate: Estimate) -> str:
