@@ -9,6 +9,7 @@ import numpy as np
 
 from search_spaces.catalog import one_of
 from search_spaces.cost import MEASURED, Cost, Costs
+from vbs.text import quoted
 
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
@@ -94,14 +95,14 @@ class Objective:
         known = (*Cost._fields, *MEASURED)
         one_of("target", self.of, known)
         if not np.isfinite(self.target) or self.target <= 0:
-            raise ValueError(f"target_{self.of}: {self.target!r} is not a number above 0")
+            raise ValueError(f"target_{self.of}: {quoted(self.target)} is not a number above 0")
         one_of("reward", self.reward_name, REWARDS)
         one_of("over_target", self.over_target, ("forbid", "allow"))
         if self.exponent is None:
             object.__setattr__(self, "exponent", REWARDS[self.reward_name][1])
         elif not -10 <= self.exponent <= 0:
             raise ValueError(
-                f"exponent: {self.exponent!r} is not allowed; use a number from -10 to 0 "
+                f"exponent: {quoted(self.exponent)} is not allowed; use a number from -10 to 0 "
                 "(above 0 it would reward cost)"
             )
         if self.reward_name == "feasible" and self.over_target == "allow":
@@ -109,11 +110,11 @@ class Objective:
         for name, largest in self.limits:
             one_of("limit", name, known)
             if not np.isfinite(largest) or largest <= 0:
-                raise ValueError(f"limits: {name} {largest!r} is not a number above 0")
+                raise ValueError(f"limits: {name} {quoted(largest)} is not a number above 0")
         for name, reference, exponent in self.also:
             one_of("also", name, known)
             if not np.isfinite(reference) or reference <= 0:
-                raise ValueError(f"also: {name} over {reference!r} is not a number above 0")
+                raise ValueError(f"also: {name} over {quoted(reference)} is not a number above 0")
             if not -10 <= exponent <= 0:
                 raise ValueError(
                     f"also: {name} to the power of {exponent!r} is not allowed; use a number from "

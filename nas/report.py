@@ -16,10 +16,8 @@ from nas.history import History
 from nas.strategies.base import feasible_share
 from search_spaces.cost import MEASURED, Cost, Costs
 from vbs.command import python_command
-from vbs.console import results_line
-from vbs.figure import draw_picture
 from vbs.console import print_results
-from vbs.figure import draw_picture, label, new_figure, save_png
+from vbs.figure import draw_picture
 from vbs.folder import write_json, write_whole
 from vbs.text import csv_cell, shell_word
 from vbs.units import percent, short, short_seconds

@@ -12,7 +12,7 @@ from nas.storage.passwords import escaped_url
 from search_spaces.cost import MEASURED
 from train.parser import FACTORS, absolute_data
 from vbs.command import LIMITS
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 from vbs.units import LARGEST, LONGEST, parse_quantity, parse_seconds
 
 MOST = 10**9  # evaluations; a history of more does not fit into memory
@@ -215,7 +215,9 @@ def resumed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
         if not isinstance(value, setting.kinds) or (
             isinstance(value, bool) and setting.kinds is not bool
         ):
-            raise ValueError(f"resume: {name} is {value!r} in search.json, which it cannot be")
+            raise ValueError(
+                f"resume: {name} is {quoted(value)} in search.json, which it cannot be"
+            )
     if not any(stored[name] for name in SETTINGS if name.startswith("target_")):
         raise ValueError("resume: there is no target in search.json")
     for name, value in given.items():

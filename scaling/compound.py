@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from search_spaces.architecture import Architecture
 from search_spaces.scale import round_channels, scale
+from vbs.text import quoted
 
 __all__ = [
     "PUBLISHED", "Coefficients", "Factors", "Rules", "grown", "layers_of", "scale", "staged_layers",
@@ -55,13 +56,15 @@ class Coefficients:
             value = getattr(self, field.name)
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not 1 <= value <= 100:
-                raise ValueError(f"{field.name}: {value!r} is not allowed; use a number from 1")
+                raise ValueError(
+                    f"{field.name}: {quoted(value)} is not allowed; use a number from 1"
+                )
             object.__setattr__(self, field.name, float(value))
 
     def factors(self, phi: float = 1.0) -> Factors:
         """The factors after `phi` steps; a phi below 0 shrinks the network, as for a proxy."""
         if isinstance(phi, bool) or not isinstance(phi, int | float) or not abs(phi) <= 100:
-            raise ValueError(f"phi: {phi!r} is not allowed; use a number from 0")
+            raise ValueError(f"phi: {quoted(phi)} is not allowed; use a number from 0")
         return Factors(self.alpha**phi, self.beta**phi, self.gamma**phi)
 
     @property
@@ -100,13 +103,17 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.kind not in ("compound", "v2"):
-            raise ValueError(f"rules: {self.kind!r} is unknown; use compound or v2")
+            raise ValueError(f"rules: {quoted(self.kind)} is unknown; use compound or v2")
         if self.layers not in ("up", "nearest"):
-            raise ValueError(f"layers: {self.layers!r} is unknown; use up or nearest")
+            raise ValueError(f"layers: {quoted(self.layers)} is unknown; use up or nearest")
         if self.max_resolution is not None and self.max_resolution < 1:
-            raise ValueError(f"max_resolution: {self.max_resolution!r} is not a number of pixels")
+            raise ValueError(
+                f"max_resolution: {quoted(self.max_resolution)} is not a number of pixels"
+            )
         if self.resolution_step < 1:
-            raise ValueError(f"resolution_step: {self.resolution_step!r} is not a number of pixels")
+            raise ValueError(
+                f"resolution_step: {quoted(self.resolution_step)} is not a number of pixels"
+            )
         round_channels(8, 2.0, round_to=self.round_to, floor=self.floor)
 
     def side(self, resolution: int, factor: float) -> int:
@@ -195,4 +202,4 @@ def staged_layers(layers: Sequence[int], total: int) -> list[int]:
 
 def _positive(depth: float) -> None:
     if isinstance(depth, bool) or not isinstance(depth, int | float) or not 0 < depth < math.inf:
-        raise ValueError(f"depth: {depth!r} is not allowed; use a positive number")
+        raise ValueError(f"depth: {quoted(depth)} is not allowed; use a positive number")

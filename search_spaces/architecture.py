@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vbs.json_text import parse_json
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 MOST_BLOCKS = 5_000  # of all stages together; the largest published networks have some hundreds
 OPS = ("conv", "dwsep", "mbconv", "fused", "bottleneck", "identity")
@@ -57,7 +57,7 @@ class Stage:
         _whole("layers", self.layers, least=1, most=1000)
         _odd("kernel", self.kernel)
         if _whole("stride", self.stride, least=1) > 2:
-            raise ValueError(f"stride: {self.stride!r} is not allowed; use 1 or 2")
+            raise ValueError(f"stride: {quoted(self.stride)} is not allowed; use 1 or 2")
         _whole("expand", self.expand, least=1)
         _whole("channels", self.channels, least=1)
         object.__setattr__(self, "se", _number("se", self.se, low=0.0, high=1.0))
@@ -66,14 +66,16 @@ class Stage:
 
     def _check_op(self) -> None:
         if self.op in ("conv", "dwsep", "identity") and self.expand != 1:
-            raise ValueError(f"expand: {self.expand} is not allowed with op {self.op!r}; use 1")
+            raise ValueError(
+                f"expand: {self.expand} is not allowed with op {quoted(self.op)}; use 1"
+            )
         if self.op == "bottleneck" and self.channels % self.expand:
             raise ValueError(
                 f"channels: {self.channels} of a bottleneck must be a multiple of its "
                 f"expand {self.expand}"
             )
         if self.op in ("bottleneck", "identity") and self.se:
-            raise ValueError(f"se: {self.se} is not allowed with op {self.op!r}; use 0")
+            raise ValueError(f"se: {self.se} is not allowed with op {quoted(self.op)}; use 0")
         if self.op == "identity" and self.stride != 1:
             raise ValueError(f"stride: {self.stride} is not allowed with op 'identity'; use 1")
 
@@ -136,20 +138,20 @@ class Architecture:
         _whole("head", self.head, least=0)
         _odd("stem_kernel", self.stem_kernel)
         if _whole("stem_stride", self.stem_stride, least=1) > 2:
-            raise ValueError(f"stem_stride: {self.stem_stride!r} is not allowed; use 1 or 2")
+            raise ValueError(f"stem_stride: {quoted(self.stem_stride)} is not allowed; use 1 or 2")
         if not isinstance(self.stem_pool, bool):
-            raise ValueError(f"stem_pool: {self.stem_pool!r} is not true or false")
+            raise ValueError(f"stem_pool: {quoted(self.stem_pool)} is not true or false")
         _one_of("activation", self.activation, ACTIVATIONS)
         _one_of("padding", self.padding, PADDINGS)
         object.__setattr__(self, "bn_eps", _number("bn_eps", self.bn_eps, low=0.0, high=1.0))
         momentum = _number("bn_momentum", self.bn_momentum, low=0.0, high=1.0)
         object.__setattr__(self, "bn_momentum", momentum)
         if not isinstance(self.stages, tuple | list) or not self.stages:
-            raise ValueError(f"stages: {self.stages!r} must be a list of at least one Stage")
+            raise ValueError(f"stages: {quoted(self.stages)} must be a list of at least one Stage")
         object.__setattr__(self, "stages", tuple(self.stages))
         for index, stage in enumerate(self.stages):
             if not isinstance(stage, Stage):
-                raise ValueError(f"stages[{index}]: {stage!r} is not a Stage")
+                raise ValueError(f"stages[{index}]: {quoted(stage)} is not a Stage")
         _check_layers(sum(stage.layers for stage in self.stages))
         for _ in self.blocks():  # walks every size and channel once: impossible ones raise
             pass

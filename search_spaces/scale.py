@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 from search_spaces.architecture import Architecture, Stage
+from vbs.text import quoted
 
 MOST = 1_000_000  # times; nothing that an architecture counts may be larger
 
@@ -90,9 +91,9 @@ def round_channels(channels: int, width: float, *, round_to: int = 8, floor: flo
     """
     _positive("width", width)
     if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
-        raise ValueError(f"round_to: {round_to!r} is not allowed; use a whole number from 1")
+        raise ValueError(f"round_to: {quoted(round_to)} is not allowed; use a whole number from 1")
     if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
-        raise ValueError(f"floor: {floor!r} is not allowed; use a number from 0 to 1")
+        raise ValueError(f"floor: {quoted(floor)} is not allowed; use a number from 0 to 1")
     if width == 1:
         return channels
     exact = channels * width
@@ -108,5 +109,5 @@ def _scaled_channels(stage: Stage, width: float, *, round_to: int, floor: float)
 def _positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST:
         raise ValueError(
-            f"{name}: {value!r} is not allowed; use a positive number, at most {MOST:,}"
+            f"{name}: {quoted(value)} is not allowed; use a positive number, at most {MOST:,}"
         )

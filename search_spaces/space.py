@@ -18,6 +18,7 @@ import numpy as np
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import MEASURED, Cost, Costs, cost
+from vbs.text import quoted
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -73,9 +74,11 @@ class SearchSpace:
         for decision, (parent, options) in self._only_if.items():
             names = list(self.choices)
             if parent not in names or decision not in names[names.index(parent) + 1 :]:
-                raise ValueError(f"only_if: {parent!r} must stand before {decision!r} in choices")
+                raise ValueError(
+                    f"only_if: {quoted(parent)} must stand before {quoted(decision)} in choices"
+                )
             if not set(options) <= set(self.choices[parent]):
-                raise ValueError(f"only_if: {options!r} are not options of {parent!r}")
+                raise ValueError(f"only_if: {quoted(options)} are not options of {quoted(parent)}")
 
     def __repr__(self) -> str:
         networks = f"{self.size:.3g}" if self.size < 1e300 else "countless"
@@ -186,13 +189,13 @@ class SearchSpace:
         """
         for decision in choices:
             if decision not in self.choices:
-                raise ValueError(f"{decision}: unknown decision of space {self.name!r}")
+                raise ValueError(f"{decision}: unknown decision of space {quoted(self.name)}")
         genotype = np.zeros(len(self.choices), np.int8)
         for column, (decision, options) in enumerate(self.choices.items()):
             if decision in choices:
                 if choices[decision] not in options:
                     raise ValueError(
-                        f"{decision}: {choices[decision]!r} is not one of {options} "
+                        f"{decision}: {quoted(choices[decision])} is not one of {options} "
                         f"in space {self.name!r}"
                     )
                 genotype[column] = options.index(choices[decision])

@@ -22,6 +22,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from vbs.text import quoted
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -78,7 +80,7 @@ class Augmentation:
         _check_number("magnitude", self.magnitude, 0, 30)
         _check_number("erasing", self.erasing, 0, 1)
         if not isinstance(self.flip, bool):
-            raise ValueError(f"flip: {self.flip!r} is not allowed; use True or False")
+            raise ValueError(f"flip: {quoted(self.flip)} is not allowed; use True or False")
         _check_colours(self)
 
 
@@ -104,19 +106,21 @@ class Preparation:
 
 def _check_integer(name: str, value: Any, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name}: {value!r} is not allowed; use an integer of at least {least}")
+        raise ValueError(
+            f"{name}: {quoted(value)} is not allowed; use an integer of at least {least}"
+        )
 
 
 def _check_member(name: str, value: Any, members: tuple[str, ...]) -> None:
     if value not in members:
-        raise ValueError(f"{name}: {value!r} is not known; use one of {', '.join(members)}")
+        raise ValueError(f"{name}: {quoted(value)} is not known; use one of {', '.join(members)}")
 
 
 def _check_number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not low <= value <= high or (above and value == low):
         least = f"above {low}" if above else f"from {low}"
-        raise ValueError(f"{name}: {value!r} is not allowed; use a number {least} to {high}")
+        raise ValueError(f"{name}: {quoted(value)} is not allowed; use a number {least} to {high}")
 
 
 def _check_colours(how: Augmentation | Preparation) -> None:
@@ -125,7 +129,7 @@ def _check_colours(how: Augmentation | Preparation) -> None:
         numbers = isinstance(value, tuple) and all(isinstance(part, int | float) for part in value)
         if not numbers or len(value) != 3 or not all(least < part < math.inf for part in value):
             right = "three finite numbers" + (" above 0" if name == "std" else "")
-            raise ValueError(f"{name}: {value!r} is not allowed; use a tuple of {right}")
+            raise ValueError(f"{name}: {quoted(value)} is not allowed; use a tuple of {right}")
 
 
 class Draws:

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture, Block
+from vbs.text import quoted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -147,9 +148,9 @@ print(type(network).__module__, network.pretrained_cfg)
 def _words(block: Block, skip: str, se: str) -> tuple[str, str]:
     """The kind of a block and the rest of its string, with a place for the stride."""
     if block.op in ("identity", "bottleneck"):
-        raise _inexpressible(f"op {block.op!r}", block)
+        raise _inexpressible(f"op {quoted(block.op)}", block)
     if block.skip in ("pool", "project"):
-        raise _inexpressible(f"skip {block.skip!r}", block)
+        raise _inexpressible(f"skip {quoted(block.skip)}", block)
     rest = f"k{block.kernel}_s{{stride}}"
     flag = "_noskip" if skip == "none" else ""
     tail = f"_c{block.out_channels}{se}"

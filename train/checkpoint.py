@@ -24,7 +24,7 @@ from search_spaces.network import build
 from train.recipe import RANGES
 from vbs.folder import write_whole
 from vbs.json_text import parse_json
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 WEIGHTS = "vision-baseline-search weights 1"
 # what the description of weights may say; recipes write nothing else
@@ -156,7 +156,7 @@ def _check_equal(
     for name, value in tensors.items():
         if value.shape != own[name].shape:
             raise ValueError(
-                f"{source}: tensor {name!r} is {list(value.shape)}, the network's is "
+                f"{source}: tensor {quoted(name)} is {list(value.shape)}, the network's is "
                 f"{list(own[name].shape)}"
             )
         check_type(name, value, own[name], source=source)
@@ -168,7 +168,7 @@ def check_type(name: str, value: Tensor, own: Tensor, *, source: object) -> None
     allowed = FLOATS if own.is_floating_point() else (torch.int64, torch.int32)
     if value.dtype not in allowed:
         raise ValueError(
-            f"{source}: tensor {name!r} holds {str(value.dtype).removeprefix('torch.')}; "
+            f"{source}: tensor {quoted(name)} holds {str(value.dtype).removeprefix('torch.')}; "
             f"use {str(allowed[0]).removeprefix('torch.')}"
         )
 
@@ -177,7 +177,7 @@ def check_finite(tensors: Mapping[str, Tensor], *, source: object) -> None:
     """ValueError names the first tensor with NaN or infinite numbers."""
     for name, value in tensors.items():
         if not value.isfinite().all():
-            raise ValueError(f"{source}: tensor {name!r} has numbers that are not finite")
+            raise ValueError(f"{source}: tensor {quoted(name)} has numbers that are not finite")
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], kind: str, header: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from search_spaces.network import Network, build
 from search_spaces.zoo import NETWORKS
 from train.checkpoint import MEANS, STATE, STDS, WEIGHTS, check_finite, check_type, read_weights
 from vbs.json_text import parse_json
+from vbs.text import quoted
 
 Three = tuple[float, float, float]
 
@@ -108,14 +109,14 @@ def _check(network: Network, found: _Source, source: str) -> tuple[str, ...]:
             fresh.append(name)
             continue
         if theirs is None:
-            raise _misfit(network, found, f"{source} lacks tensor {name!r}")
+            raise _misfit(network, found, f"{source} lacks tensor {quoted(name)}")
         if theirs.shape != value.shape:
             shapes = f"{list(theirs.shape)} in {source} and {list(value.shape)} here"
-            raise _misfit(network, found, f"tensor {name!r} is {shapes}")
+            raise _misfit(network, found, f"tensor {quoted(name)} is {shapes}")
         check_type(name, theirs, value, source=f"init: {source}")
     for name in found.tensors:
         if name not in own:
-            raise _misfit(network, found, f"{source} has a tensor {name!r} that is not here")
+            raise _misfit(network, found, f"{source} has a tensor {quoted(name)} that is not here")
     return CLASSIFIER if fresh else ()
 
 
@@ -151,7 +152,7 @@ def _differences(theirs: Architecture | None, ours: Architecture) -> tuple[str, 
         for field in dataclasses.fields(one):
             before, now = getattr(one, field.name), getattr(other, field.name)
             if field.name not in (*FREE, "stages") and before != now:
-                found.append(f"{prefix}{field.name} was {before!r}, here {now!r}")
+                found.append(f"{prefix}{field.name} was {quoted(before)}, here {quoted(now)}")
     return tuple(found)
 
 
@@ -251,7 +252,7 @@ def _timm(name: str, network: Network) -> _Source:
     if config is None or not config.has_weights:
         near = timm.list_pretrained(f"*{name.split('.')[0]}*")[:3]
         hint = f"; it has {', '.join(near)}" if near else "; see timm.list_pretrained()"
-        raise ValueError(f"init: timm has no pretrained weights {name!r}{hint}")
+        raise ValueError(f"init: timm has no pretrained weights {quoted(name)}{hint}")
     base = NETWORKS.get(name.split(".")[0])
     known = (base() if base else None, _three(config.mean), _three(config.std))
     with torch.device("meta"):

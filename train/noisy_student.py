@@ -39,7 +39,7 @@ from vbs.command import Parser, run_command
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
 from vbs.json_text import parse_json
-from vbs.text import shell_command
+from vbs.text import quoted, shell_command
 
 if TYPE_CHECKING:
     from train.noisy_rounds import Images
@@ -221,7 +221,9 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
             settings[name] = given
         elif given is not None and given is not False and given != stored[name]:
             option = {"changes": "set", "network": "student"}.get(name, name).replace("_", "-")
-            raise ValueError(f"resume: --{option} {given!r} here, {stored[name]!r} in {path}")
+            raise ValueError(
+                f"resume: --{option} {quoted(given)} here, {quoted(stored[name])} in {path}"
+            )
     if status == "finished":
         raise ValueError(f"resume: the run in {args.out} is finished")
     check_version(settings, args.out)

@@ -210,11 +210,10 @@ def _opening(
         stop = f"one of {settings['factor']:g} goes on at each rung from epoch {settings['grace']}"
     device = f"{shared.gpus:g} GPU, " if shared.gpus else ""
     print_err(
-        f"trials: {len(trials)}{over}; {stop}\n"
-        f"data {data.name}: {len(data.classes)} classes, {len(data.train):,} training images"
-        f"{held}\n"
+        f"trials: {len(trials)}{over}; {stop}",
+        f"data {data.name}: {len(data.classes)} classes, {len(data.train):,} training images{held}",
         f"recipe {recipe['name']}: {recipe['epochs']} epochs of batch {recipe['batch']}; a trial "
         f"has {device}{shared.cpus:g} CPU, {shared.workers} process"
-        f"{'es' if shared.workers > 1 else ''}\n"
-        f"{capacity(shared)} trials fit at once; results go to {shell_word(store.place)}"
+        f"{'es' if shared.workers > 1 else ''}",
+        f"{capacity(shared)} trials fit at once; results go to {shell_word(store.place)}",
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.catalog import one_of
+from vbs.text import quoted
 
 # How batch-norm statistics are averaged (train/norm_momentum.py). It is stored with results and
 # unfinished trainings, as short trainings by another rule read other accuracies.
@@ -199,7 +200,7 @@ def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
             values[name] = _read(value.strip(), FIELDS[name])
         except ValueError:
             raise ValueError(
-                f"--set {text}: {name} is {_described(name)}, not {value!r}; {_fields()}"
+                f"--set {text}: {name} is {_described(name)}, not {quoted(value)}; {_fields()}"
             ) from None
     try:
         return dataclasses.replace(recipe, **values)
@@ -221,7 +222,7 @@ def check_version(settings: Mapping[str, Any], place: str) -> None:
 
 def unknown_field(name: str) -> str:
     """The complaint about a field that no recipe has."""
-    return f"a recipe has no field {name!r}; {_fields()}"
+    return f"a recipe has no field {quoted(name)}; {_fields()}"
 
 
 def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:
@@ -350,7 +351,7 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     """The value in its field's type; ValueError says what the field takes."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    wrong = f"{name}: {value!r} is not allowed; use {_described(name)}"
+    wrong = f"{name}: {quoted(value)} is not allowed; use {_described(name)}"
     if kind in (bool, int, float, str):
         if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             raise ValueError(wrong)

@@ -19,6 +19,7 @@ from train.distributed import World
 from train.norm_momentum import NormStatistics, settled_after
 from train.optimizer import MovingAverage, optimizer
 from train.recipe import NORM_STATISTICS, Recipe
+from vbs.text import quoted
 
 
 @dataclass
@@ -224,6 +225,6 @@ def _difference(name: str, stored: Any, own: Any) -> str:
         for field_name in sorted({*stored, *own}):
             old, new = stored.get(field_name), own.get(field_name)
             if old != new:
-                shown = f"{field_name} {old!r} there, {new!r} here"
+                shown = f"{field_name} {quoted(old)} there, {quoted(new)} here"
                 return f"of a run with another {name} ({shown[:200]})"
     return f"of a run with another number of {name} ({stored} there, {own} here)"

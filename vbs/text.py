@@ -48,6 +48,11 @@ def shortened(text: object, longest: int = LONGEST) -> str:
     return f"{whole[: longest - 5 - half]} ... {whole[-half:]}"
 
 
+def quoted(value: object, longest: int = LONGEST) -> str:
+    """The value as Python writes it, for messages, its middle left out where it is long."""
+    return shortened(repr(value), longest)
+
+
 def csv_cell(value: object) -> str:
     """The printable text as a CSV cell that no spreadsheet takes for a formula.
 

@@ -40,6 +40,7 @@ from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from vbs.folder import write_json
 from vbs.json_text import parse_json
+from vbs.text import quoted
 
 FORMAT = "block times 1"
 LARGEST = 64 * 2**20  # bytes of a file; the mnasnet space needs less than 1 MB
@@ -68,9 +69,9 @@ class Times:
         object.__setattr__(self, "scale", _number("scale", self.scale, least=1e-6))
         for name in ("settings", "checked"):
             if not isinstance(getattr(self, name), Mapping):
-                raise ValueError(f"{name}: {getattr(self, name)!r} is not an object")
+                raise ValueError(f"{name}: {quoted(getattr(self, name))} is not an object")
         if not isinstance(self.machine, str):
-            raise ValueError(f"machine: {self.machine!r} is not a text")
+            raise ValueError(f"machine: {quoted(self.machine)} is not a text")
 
     def predict(self, architecture: Architecture) -> tuple[float, float]:
         """Seconds of the whole network, and their spread (quartile distance, blocks independent).

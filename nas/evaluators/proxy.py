@@ -27,6 +27,7 @@ from search_spaces.space import SearchSpace
 from train.recipe import NORM_STATISTICS, Recipe
 from vbs.console import print_err
 from vbs.load import LoadWatch
+from vbs.text import quoted
 
 if TYPE_CHECKING:
     from train.data import Data
@@ -54,9 +55,13 @@ class Fidelity:
 
     def __post_init__(self) -> None:
         if isinstance(self.epochs, bool) or not isinstance(self.epochs, int) or self.epochs < 1:
-            raise ValueError(f"fidelity: {self.epochs!r} epochs are not allowed; use 1 or more")
+            raise ValueError(
+                f"fidelity: {quoted(self.epochs)} epochs are not allowed; use 1 or more"
+            )
         if not 0 < self.share <= 1:
-            raise ValueError(f"fidelity: a share of {self.share!r} is not allowed; use 0 to 1")
+            raise ValueError(
+                f"fidelity: a share of {quoted(self.share)} is not allowed; use 0 to 1"
+            )
         if self.resolution and not 8 <= self.resolution <= 4096:
             raise ValueError(
                 f"fidelity: a resolution of {self.resolution!r} is not allowed; use 8 to 4096, or 0"

@@ -10,6 +10,7 @@ import numpy as np
 
 from nas.evaluators.base import Evaluations, Evaluator, Measured
 from search_spaces.space import SearchSpace
+from vbs.text import quoted, shortened
 
 if TYPE_CHECKING:
     import pyarrow
@@ -64,7 +65,7 @@ def read_table(path: str | Path, space: SearchSpace, *, column: str = "accuracy"
             hint = " (--table-column names the accuracy column)" if name == column else ""
             raise ValueError(
                 f"table: {path} has {count or 'no'} column{'s' if count else ''} {name!r}{hint}; "
-                f"its columns are {', '.join(table.column_names[:40])}"
+                f"its columns are {shortened(', '.join(table.column_names), 1000)}"
             )
     if not table.num_rows:
         raise ValueError(f"table: {path} has no rows")
@@ -111,7 +112,7 @@ def _accuracies(path: Path, column: str, values: list[Any]) -> np.ndarray:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value <= 100:
             raise ValueError(
-                f"table: row {row} of {path} has {column} = {value!r}, which is no percentage"
+                f"table: row {row} of {path} has {column} = {quoted(value)}, which is no percentage"
             )
     if max(values) <= 1:
         raise ValueError(f"table: {column} of {path} is within 0 to 1; accuracies are in percent")
@@ -131,7 +132,7 @@ def _indices(path: Path, decision: str, values: list[Any], options: tuple) -> np
             index = known.get(value)
         if index is None:
             raise ValueError(
-                f"table: row {row + 1} of {path} has {decision} = {value!r}; "
+                f"table: row {row + 1} of {path} has {decision} = {quoted(value)}; "
                 f"allowed are {', '.join(map(repr, options))}"
             )
         indices[row] = index

@@ -26,6 +26,7 @@ from train.recipe import PRESETS, Recipe, change, preset
 from vbs.command import Parser, run_command
 from vbs.folder import results_folder, resumed_folder
 from vbs.processes import available_cpus
+from vbs.text import quoted
 from vbs.units import parse_quantity
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def _resumed(given: Mapping[str, Any]) -> dict[str, Any]:
         value = settings.get(name)
         odd = isinstance(value, list) and not all(isinstance(part, str) for part in value)
         if odd or not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-            raise ValueError(f"resume: {name} is {value!r} in {RECORD}, which it cannot be")
+            raise ValueError(f"resume: {name} is {quoted(value)} in {RECORD}, which it cannot be")
     anew = {name: place for name, place in _places(given).items() if name in given}
     return {**settings, "classes": None, **anew}
 

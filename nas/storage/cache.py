@@ -24,6 +24,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from vbs.folder import write_json
 from vbs.json_text import parse_json
+from vbs.text import quoted
 
 VERSION = 1  # of the files; others count as missing
 
@@ -71,7 +72,7 @@ class Cache:
     def path(self, key: str) -> Path:
         """The file of a key, in one of 256 folders."""
         if not re.fullmatch(r"[0-9a-f]{64}", key):
-            raise ValueError(f"cache: {key!r} is no key; make one by key_of")
+            raise ValueError(f"cache: {quoted(key)} is no key; make one by key_of")
         return self.folder / key[:2] / f"{key[2:]}.json"
 
     def get(self, key: str) -> Answer | None:
@@ -130,5 +131,5 @@ def _answer_of(content: Any) -> Answer | None:
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{quoted(value)} is no number")
     return float(value)

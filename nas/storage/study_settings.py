@@ -10,6 +10,7 @@ from typing import Any
 from nas.objective import Objective
 from nas.storage.database import Database, StudyLost
 from nas.storage.optuna_tables import find_study, study_attributes
+from vbs.text import quoted
 
 # beside the caller's settings, whose names have no spaces
 SPACE, OBJECTIVE = "search space", "search objective"
@@ -30,7 +31,7 @@ def read_settings(storage: str, name: str) -> dict[str, Any]:
     try:
         study = database.read(lambda c: find_study(c, name))
         if study is None:
-            raise ValueError(f"storage: {database.shown} holds no study {name!r}")
+            raise ValueError(f"storage: {database.shown} holds no study {quoted(name)}")
         found = database.read(lambda c: study_attributes(c, study))
     except StudyLost as error:
         raise ValueError(str(error)) from None
@@ -42,7 +43,7 @@ def read_settings(storage: str, name: str) -> dict[str, Any]:
 def check_settings(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """ValueError where a study was made with other settings than are wanted, saying which."""
     if SPACE not in found:
-        raise ValueError(f"storage: the study {name!r} there is no search of this program")
+        raise ValueError(f"storage: the study {quoted(name)} there is no search of this program")
     for key in dict.fromkeys([*wanted, *found]):
         there, here = found.get(key), wanted.get(key)
         if there == here:
@@ -51,4 +52,6 @@ def check_settings(name: str, found: Mapping[str, Any], wanted: Mapping[str, Any
             part = next(part for part in {**there, **here} if there.get(part) != here.get(part))
             key, there, here = f"{key} ({part})", there.get(part), here.get(part)
         there, here = (json.dumps(value)[:200] for value in (there, here))
-        raise ValueError(f"resume: study {name!r} has another {key}: {there} there, {here} here")
+        raise ValueError(
+            f"resume: study {quoted(name)} has another {key}: {there} there, {here} here"
+        )
