@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from vbs import signals
 from vbs.children import end_with_parent
-from vbs.console import print_err
+from vbs.console import open_missing_streams, print_err
 from vbs.failures import Failure, is_infrastructure, is_out_of_memory, reason_of
 from vbs.text import shortened
 
@@ -105,6 +105,7 @@ def run_command(
 
     interrupted  the line for the last case, or a function that returns it.
     """
+    open_missing_streams()
     with signals.caught():
         end_with_parent()
         try:

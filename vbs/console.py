@@ -51,6 +51,17 @@ def results_line(folder: Path, names: Iterable[str]) -> str:
     return f"results: {shell_word(f'{folder}/')} ({', '.join(found)})"
 
 
+def open_missing_streams() -> None:
+    """Put the null device in place of standard streams that the caller has closed.
+
+    Otherwise they are None, and the next file that is opened becomes what children of this process
+    print into.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+
+
 def encodable(text: str, encoding: str) -> str:
     """The text with every character that the encoding lacks spelled in ASCII."""
     try:
