@@ -347,7 +347,7 @@ def _show(
             f"{row['params']:,}", short_seconds(result.seconds),
         )  # fmt: skip
     console.print(table)
-    console.print("\n".join(sure))
+    console.print(*sure)
     doubts = [row["step_doubt"] for row in rows.values() if row["step_doubt"]]
     if doubts:
         console.print(f"! not to be trusted: {doubts[0]}; --resume measures again")
