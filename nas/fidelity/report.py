@@ -214,10 +214,6 @@ def closing(
     *, seconds: float,
 ) -> None:  # fmt: skip
     """The tables, the rule and the answer on stdout, and what to do next; failures on stderr."""
-    import rich.box
-
-    from vbs.tables import Console, Table
-
     longest, found = judged[-1], answer(judged)
     failed = sum(int((~(each.accuracy == each.accuracy)).sum()) for each in judged)
     if failed:
@@ -225,19 +221,10 @@ def closing(
             f"nas.fidelity: {failed} trainings failed; "
             f"{shell_word(folder / 'fidelity.json')} says why"
         )
-    console = Console(piped_width=130)
-    narrow = console.width < 105
-    table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("fidelity", no_wrap=True)
-    for header in _cells(longest, longest, found, narrow=narrow):
-        table.add_column(header, justify="right", no_wrap=True)
-    for each in judged:
-        cells = _cells(each, longest, found, narrow=narrow)
-        table.add_row(str(each.fidelity), *cells.values())
-    console.print(f"rank correlation with the longest, across seeds ({clock(seconds)}):")
-    console.print(table)
-    console.print(_rungs(longest))
+    print_out(f"rank correlation with the longest, across seeds ({clock(seconds)}):")
+    _print_table(judged, found)
     print_out(
+        _rungs(longest),
         "tau: Kendall's, rho: Spearman's; the longest's with itself is the seed floor; sd in "
         "points of accuracy,",
         "which is that of the moving average of the weights; seconds are the processor's, of a GPU "
@@ -251,6 +238,24 @@ def closing(
     print_out(*certainty(compared, comparison.data, longest=longest.accuracy))
     commands = next_commands(settings, comparison, found)
     print_results(folder, ("fidelity.json", "fidelity.png"), commands)
+
+
+def _print_table(judged: Sequence[Judged], found: Judged | None) -> None:
+    """A row for each fidelity."""
+    import rich.box
+
+    from vbs.tables import Console, Table
+
+    console = Console(piped_width=130)
+    narrow = console.width < 105
+    table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("fidelity", no_wrap=True)
+    for header in _cells(judged[-1], judged[-1], found, narrow=narrow):
+        table.add_column(header, justify="right", no_wrap=True)
+    for each in judged:
+        cells = _cells(each, judged[-1], found, narrow=narrow)
+        table.add_row(str(each.fidelity), *cells.values())
+    console.print(table)
 
 
 def _shown(estimate: Estimate) -> str:
