@@ -19,10 +19,7 @@ from search_spaces.cost import cost
 from train import ray_steps
 from train.ray_certainty import HELP, certainty, doubt_among
 from train.scored import error_of, with_error
-from vbs.console import print_err
-from vbs.accuracy import lead_of, pooled_deviation
 from vbs.console import print_err, print_out
-from vbs.noise import doubt_of
 from vbs.progress import EVERY, Pulse, seconds_left, timing
 from vbs.tables import Console, Table
 from vbs.text import csv_cell, next_steps, printable, shell_command, shell_word
