@@ -59,7 +59,7 @@ def open_missing_streams() -> None:
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115: it stays open
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 it stays open
             setattr(sys, name, stream)
 
 
