@@ -36,7 +36,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "cpus": (0, 1e6), "gpus": (0, 1e6), "cpus_per_trial": (0, 1e6), "gpus_per_trial": (0, 1e6),
     "workers": MANY, "workers_per_trial": MANY, "loaders": MANY, "max_concurrent": MANY,
     "nodes": MANY, "retries": MANY,
-    "batch": (1, 2**20), "measure_batch": (1, 2**20), "threads": (1, 1024),
+    "batch": (1, 1_000_000), "measure_batch": (1, 1_000_000), "threads": (1, 1024),
     "measure_threads": (1, 1024), "ratio": (-math.inf, 1e3),
 }  # fmt: skip
 
@@ -66,7 +66,8 @@ class Parser(argparse.ArgumentParser):
 def _check_limits(name: str, value: float, dest: str) -> None:
     low, high = LIMITS[dest]
     if not low <= value <= high:
-        allowed = f"from {low:g} to {high:g}" if low > -math.inf else f"up to {high:g}"
+        least, most = (f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (low, high))
+        allowed = f"from {least} to {most}" if low > -math.inf else f"up to {most}"
         raise ValueError(f"{name}: {value} is not allowed; use a number {allowed}")
 
 

@@ -203,7 +203,7 @@ def test_a_family_grows_in_measured_time(
         (["--growth", "2", "--tolerance", "0"], "--tolerance: 0 is not allowed"),
         (["--memory", "8G"], "--memory: phi 3 needs about 10.2 GB to train with a batch of 32"),
         (["--memory", "lots"], "--memory: 'lots' is not a size"),
-        (["--batch", "0"], "batch: 0 is not allowed"),
+        (["--batch", "0"], "--batch: 0 is not allowed; use a number from 1 to 1,000,000"),
         (["--times", "no.json"], "block times: no.json is no such table"),
         (["--round-to", "7"], "argument --round-to: invalid choice"),
     ],
