@@ -59,7 +59,7 @@ class Measuring:
         evaluator = Evaluator()
         evaluator.name, evaluator.unit = self.kind.name, self.kind.unit
         evaluator.axis, evaluator.steps = self.kind.axis, self.steps
-        evaluator.scored_on = self.images
+        evaluator.scored_on, evaluator.train_images = self.images, self.data.train
         if self.images:
             evaluator.chance, evaluator.remedies = self.data.chance, remedies(self)
         return evaluator

@@ -15,11 +15,12 @@ from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.strategies.base import feasible_share
 from search_spaces.cost import MEASURED, Cost, Costs
+from train.suggested import recipe_words
 from vbs.command import python_command
 from vbs.console import print_results
 from vbs.figure import draw_picture
 from vbs.folder import write_json, write_whole
-from vbs.text import csv_cell, shell_word
+from vbs.text import csv_cell, shell_command, shell_word
 from vbs.units import percent, short, short_seconds
 
 ENDINGS = {
@@ -186,7 +187,8 @@ def show(
     console.print(f"top-1: {evaluator.unit}.")
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
-    print_results(folder, (*record.FILES, "study.db"), next_commands(folder, settings, status))
+    steps = next_commands(folder, settings, status, images=evaluator.train_images)
+    print_results(folder, (*record.FILES, "study.db"), steps)
 
 
 def certainty(history: History, evaluator: Evaluator) -> list[str]:
@@ -251,15 +253,20 @@ def _cells(
     return {name: texts[name] for name in columns}
 
 
-def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> list[str]:
-    """Commands worth running now."""
+def next_commands(
+    folder: Path, settings: Mapping[str, Any], status: str, *, images: int
+) -> list[str]:
+    """Commands worth running now; images: how many there are to train on."""
     python = shell_word(python_command())
     commands = [f"{python} -m search_spaces.show {shell_word(str(folder / 'best.json'))}"]
     if settings["data"] is not None and status in ("finished", "exhausted", "out of time"):
         network, data = (shell_word(str(each)) for each in (folder / "best.json", settings["data"]))
         root = settings["data_root"]
         where = f" --data-root {shell_word(root)}" if root else ""
-        commands.append(f"{python} -m train.run {network} --data {data}{where}")
+        how = recipe_words(images, recipe=settings["recipe"], changes=settings["changes"])
+        commands.append(
+            f"{python} -m train.run {network} --data {data}{where} {shell_command(how)}"
+        )
     if status != "exhausted":
         broken = status in ("interrupted", "failed")
         more = settings["budget"] if broken else 4 * settings["budget"]

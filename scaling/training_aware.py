@@ -29,6 +29,7 @@ from search_spaces.staged import StagedSpace
 W, V = -0.07, -0.05
 SPACE = "efficientnetv2"
 BASE = "EfficientNetV2-base"
+BATCH = 32  # of the training steps that are timed
 FULL = 224  # pixels of the full-size network that members grow from
 
 

@@ -14,6 +14,7 @@ from nas.catalog import STRATEGIES
 from scaling.options import HOW, add_how, checked_how, stored
 from scaling.training_aware import (
     BASE,
+    BATCH,
     SPACE,
     V,
     W,
@@ -23,13 +24,15 @@ from scaling.training_aware import (
     ops_of_stages,
     reference,
 )
+from scaling.training_aware_figure import draw
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import one_of
 from search_spaces.cost import cost
+from train.suggested import recipe_words
 from vbs import signals
 from vbs.command import Parser, python_command, run_command
 from vbs.console import print_err, print_results
-from vbs.figure import draw_picture, new_figure, save_png
+from vbs.figure import draw_picture
 from vbs.folder import (
     circumstances,
     results_folder,
@@ -47,7 +50,6 @@ if TYPE_CHECKING:
 
 RECORD, FIGURE, MEMBERS = "training_aware.json", "training_aware.png", "members"
 FOUND, B0 = "found", "EfficientNet-B0"
-BATCH = 32  # of the steps that are timed
 FRESH = 1000  # first seed of the trainings that are compared
 TIMES = "times.json"
 
@@ -293,8 +295,8 @@ def _compared(
         }  # fmt: skip
     listed, sure = _grown(folder, choices, settings["members"]), certainty(known, scored)
     _record(folder, settings, "finished", networks=rows, members=listed, certainty=sure)
-    draw_picture(folder / FIGURE, lambda path: _draw(path, rows, known))
-    _show(folder, rows, listed, known, settings, sure)
+    draw_picture(folder / FIGURE, lambda path: draw(path, rows, known))
+    _show(folder, rows, listed, known, {**settings, "images": measuring.data.train}, sure)
     return 0
 
 
@@ -371,27 +373,10 @@ def _next(
     """What to do next, as commands."""
     paths = [str(folder / MEMBERS / f"{row['name']}.json") for row in listed]
     data = shell_word(settings["data"])
+    recipe, changes = settings["recipe"], settings["changes"]
+    how = recipe_words(settings["images"], recipe=recipe, changes=changes, large="efficientnetv2")
     return [
         f"{python_command()} -m search_spaces.show {shell_word(paths[0])}",
         f"{python_command()} -m train.ray_tune --architectures {shell_command(paths)} "
-        f"--data {data} --recipe efficientnetv2",
+        f"--data {data} {shell_command(how)}",
     ]
-
-
-def _draw(path: Path, rows: Mapping[str, Any], known: Mapping[str, Result]) -> None:
-    """Accuracy against the measured time of a training step."""
-    figure = new_figure(7, 4.6)
-    axes = figure.add_subplot()
-    for name, row in rows.items():
-        result = known[name]
-        error = 0.0 if math.isnan(result.error) else result.error
-        axes.errorbar(
-            1e3 * row["step_seconds"], result.mean, yerr=error, xerr=1e3 * row["step_spread"] / 2,
-            fmt="o", ms=8, capsize=3, label=f"{name} ({row['params'] / 1e3:,.0f}K params)",
-        )  # fmt: skip
-    axes.set(xlabel=f"milliseconds of a training step of {BATCH} images, measured",
-             ylabel="minival top-1 (%)", xlim=(0, None),
-             title="Accuracy and training speed")  # fmt: skip
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    save_png(figure, path)

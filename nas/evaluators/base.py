@@ -154,6 +154,7 @@ class Evaluator:
     scored_on how many images its accuracies are read on, the same for all; 0: unknown.
     chance    what guessing gets on these images, in percent; NaN: unknown.
     remedies  what makes its accuracies more certain, in a sentence.
+    train_images  how many images there are to train on; 0: unknown.
     """
 
     name: str = "evaluator"
@@ -167,6 +168,7 @@ class Evaluator:
     scored_on: int = 0
     chance: float = float("nan")
     remedies: str = ""
+    train_images: int = 0
 
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError where this space cannot be answered for, saying which can."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_the_results_are_those_of_any_search(finished: tuple[Path, str, str]) ->
     assert history.num_rows == 7
     assert set(history["fidelity"].to_pylist()) <= {1 / 3, 1.0}
     assert "6 networks evaluated" in shown
-    assert f"-m train.run {folder}/best.json --data imagefolder:" in shown
+    assert re.search(rf"-m train.run {folder}/best.json --data imagefolder:\S+ --recipe \w+", shown)
     assert "the best ones 1 times again" in shown
     assert not list((folder / "trainings").glob("*"))  # checkpoints of what is over
 
