@@ -20,7 +20,7 @@ from typing import Any
 from vbs.console import print_err
 from vbs.folder import write_whole
 from vbs.progress import Pulse, timing
-from vbs.text import csv_cell
+from vbs.text import csv_cell, printable
 from vbs.units import clock
 
 Number = float | int | None
@@ -124,7 +124,9 @@ class TensorBoard:
             from tensorboardX.proto.summary_pb2 import Summary
 
             values = [
-                Summary.Value(tag=TAGS.get(name, f"other/{name}"), simple_value=float(value))
+                Summary.Value(
+                    tag=TAGS.get(name, f"other/{printable(name)}"), simple_value=float(value)
+                )
                 for name, value in row.items()
                 if value is not None and name != "step"
             ]

@@ -186,7 +186,7 @@ class Board:
                 percent(line.best),
                 "" if math.isnan(line.speed) else f"{line.speed:,.0f}",
             )  # fmt: skip
-        return Group(Text(self._summary()), table)
+        return Group(Text(printable(self._summary())), table)
 
 
 def called(network: str) -> str:
