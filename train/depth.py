@@ -31,9 +31,13 @@ def eight_bits(image: Image.Image, *, deep: bool) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         low, high = _range(image, values)
-        steps = high - low if image.mode == "F" else high - low + 1
-        scaled = (np.nan_to_num(values.astype(np.float64)) - low) * (256 / steps)
-        return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
+        # an image may have 90 million pixels; integers below 2**24 are exact in 32 bits
+        small = image.mode == "F" or max(abs(low), abs(high)) < 2**24
+        scaled = values.astype(np.float32 if small else np.float64)
+        scaled -= low
+        scaled *= 256 / (high - low if image.mode == "F" else high - low + 1)
+        np.nan_to_num(scaled, copy=False, nan=0.0)
+        return Image.fromarray(np.clip(scaled, 0, 255, out=scaled).astype(np.uint8))
     if deep:
         brightest = max(high for _, high in _extrema(image))
         if 0 < brightest < DARK >> 8 or _stated(image, FULL) < DARK:

@@ -33,8 +33,14 @@ class Unreadable(Exception):
     """An image that cannot be decoded; says why, in a line."""
 
 
-def decode(data: bytes, channels: int) -> Tensor:
+class OtherSize(Exception):
+    """An image whose sides are not those that were wanted; it is not decoded."""
+
+
+def decode(data: bytes, channels: int, *, sides: tuple[int, int] | None = None) -> Tensor:
     """uint8 [channels, h, w] of an encoded image; raises Unreadable.
+
+    sides  what h and w must be, in either order; raises OtherSize where the file states others.
 
     Turned as its EXIF says, alpha laid on white, palettes and CMYK to RGB, 16 bits to 8 as
     `train.depth` says, grey repeated over three channels, or colours weighed into one; of
@@ -42,6 +48,8 @@ def decode(data: bytes, channels: int) -> Tensor:
     """
     try:
         image, turned = _opened(io.BytesIO(data), whole=True)
+        if sides and sides not in (image.size, image.size[::-1]):
+            raise OtherSize
         deep = is_deep(image)
         if image.format == "TIFF":
             image.info.pop("xmp", None)  # Pillow would search it, of whatever type it is
@@ -55,6 +63,8 @@ def decode(data: bytes, channels: int) -> Tensor:
         if image.mode != mode:
             image = image.convert(mode)
         pixels = np.array(image)
+    except OtherSize:
+        raise
     except Exception as error:  # PIL's readers raise whatever they meet
         raise Unreadable(reason(error)) from None
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from train.data import Split
-from train.images import Unreadable, decode, size_of
+from train.images import OtherSize, Unreadable, decode, size_of
 from train.memory import MemorySplit
 from train.source import allowing
 from train.sources import Listing
@@ -114,10 +113,9 @@ def _decoded(
     def place(index: int) -> str | None:
         """Why the image cannot be read, "" where it has another size."""
         try:
-            data = store.read(int(rows[index]))
-            if size_of(io.BytesIO(data)) not in (shape[1:], shape[:0:-1]):
-                return ""
-            image = decode(data, shape[0])
+            image = decode(store.read(int(rows[index])), shape[0], sides=shape[1:])
+        except OtherSize:
+            return ""
         except Unreadable as error:
             return str(error)
         if image.shape != shape:
