@@ -128,7 +128,7 @@ MISTAKES = {
     "time": (["--target-latency", "20"], "'20' is not a time"),
     "workers": ([*PROXY, "--workers", "0"], "--workers: 0 is not allowed"),
     "factor": ([*PROXY, "--data", "IMAGES", *SHORT, "--factor", "1"], "factor: 1.0 is not allowed"),
-    "grace": ([*PROXY, "--data", "IMAGES", *SHORT, "--grace", "-1"], "first: -1 is not allowed"),
+    "grace": ([*PROXY, "--data", "IMAGES", *SHORT, "--grace", "-1"], "--grace: -1 is not allowed"),
     "repeats": ([*PROXY, "--repeats", "0"], "--repeats: 0 is not allowed"),
     "failures": ([*PROXY, "--data", "IMAGES", *SHORT, "--max-failures", "2"], "failures: 2.0"),
     "cluster": ([*PROXY, "--data", "IMAGES", *SHORT, "--address", "127.0.0.1:1"], "be reached"),
