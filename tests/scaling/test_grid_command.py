@@ -131,7 +131,7 @@ def test_a_resume_that_is_refused_leaves_the_record(images: str, tmp_path: Path)
     settings: dict[str, Any] = {"seeds": 1, "growth": 2.0, "storage": None}
     Record(tmp_path, settings, B0, found, measuring(), resumed=False).write({}, "finished")
     before = (tmp_path / "grid.json").read_bytes()
-    Record(tmp_path, settings, B0, found, resumed=True).end("failed")
+    Record(tmp_path, settings, B0, found, measuring(), resumed=True).end("failed")
     assert (tmp_path / "grid.json").read_bytes() == before
 
 
