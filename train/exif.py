@@ -20,6 +20,7 @@ TURNS = {
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 SIDEWAYS = (5, 6, 7, 8)  # width and height change places
+TIFF_HEADS = {b"II*\0": "<", b"MM\0*": ">"}  # and the order of bytes that they mean
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # TIFF's types
 _XMP = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>)\s*([1-8])""")
 _METADATA = range(0xE1, 0xEE)  # APP1 to APP13; APP0 (JFIF) and APP14 (Adobe) say the colours
@@ -34,7 +35,7 @@ def orientation(exif: bytes, xmp: bytes = b"") -> int:
 
 def _in_exif(exif: bytes) -> int:
     data = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
+    order = TIFF_HEADS.get(data[:4])
     if order is None:
         return 0
     try:
@@ -96,3 +97,39 @@ def plain_jpeg(file: BinaryIO) -> tuple[bytes, int] | None:
             xmp = xmp or content
         if head[1] == _SCAN:
             return b"".join(kept), orientation(exif, xmp)
+
+
+# what Pillow and libtiff need of a TIFF file: its pixels, their range, and how they are turned
+_PIXEL_TAGS = frozenset((
+    *range(254, 260), 262, 266, 273, 274, *range(277, 282), 284, 292, 293, 317, 320,
+    *range(322, 326),
+    332, *range(338, 342), 347, *range(512, 522), *range(529, 533),
+))  # fmt: skip
+_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+
+
+def plain_tiff(data: bytes) -> bytes | None:
+    """A TIFF file whose first directory has only tags that its pixels need and that can be read.
+
+    None where it is no TIFF file of 32-bit offsets, or its directory is cut short.
+    """
+    order = TIFF_HEADS.get(data[:4])
+    if order is None:
+        return None
+    try:
+        (place,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, place)
+        entries = [data[at : at + 12] for at in range(place + 2, place + 2 + 12 * count, 12)]
+        kept = [entry for entry in entries if _is_sound(entry, order, len(data))]
+    except struct.error:
+        return None
+    directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
+    return data[:place] + directory + data[place + len(directory) :]
+
+
+def _is_sound(entry: bytes, order: str, size: int) -> bool:
+    """Whether an entry of a directory is needed, and its value lies in a file of that size."""
+    tag, kind, count, value = struct.unpack(f"{order}HHII", entry)
+    needed = _TYPE_BYTES.get(kind, 0) * count
+    inside = needed <= 4 or value + needed <= size
+    return tag in _PIXEL_TAGS and needed > 0 and inside

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from train.depth import eight_bits, is_deep
-from train.exif import SIDEWAYS, TURNS, orientation_of, plain_jpeg
+from train.exif import SIDEWAYS, TIFF_HEADS, TURNS, orientation_of, plain_jpeg, plain_tiff
 from train.formats import FORMATS, what_it_is
 
 MAX_BYTES = 256 * 1024**2  # of an encoded image
@@ -47,26 +47,39 @@ def decode(data: bytes, channels: int, *, sides: tuple[int, int] | None = None) 
     animations the first frame.
     """
     try:
-        image, turned = _opened(io.BytesIO(data), whole=True)
-        if sides and sides not in (image.size, image.size[::-1]):
-            raise OtherSize
-        deep = is_deep(image)
-        if image.format == "TIFF":
-            image.info.pop("xmp", None)  # Pillow would search it, of whatever type it is
-        image.load()
-        # a PNG may state it after its pixels; Pillow has turned a TIFF already
-        turned = turned or (1 if image.format == "TIFF" else orientation_of(image))
-        image = _plain(eight_bits(image, deep=deep))
-        if turned in TURNS:
-            image = image.transpose(TURNS[turned])
-        mode = "RGB" if channels == 3 else "L"
-        if image.mode != mode:
-            image = image.convert(mode)
-        pixels = np.array(image)
+        return _decoded(data, channels, sides)
     except OtherSize:
         raise
     except Exception as error:  # PIL's readers raise whatever they meet
-        raise Unreadable(reason(error)) from None
+        why = error
+    try:
+        bare = plain_tiff(data)
+        if bare is None:
+            raise why
+        return _decoded(bare, channels, sides)
+    except OtherSize:
+        raise
+    except Exception:
+        raise Unreadable(reason(why)) from None
+
+
+def _decoded(data: bytes, channels: int, sides: tuple[int, int] | None) -> Tensor:
+    image, turned = _opened(io.BytesIO(data), whole=True)
+    if sides and sides not in (image.size, image.size[::-1]):
+        raise OtherSize
+    deep = is_deep(image)
+    if image.format == "TIFF":
+        image.info.pop("xmp", None)  # Pillow would search it, of whatever type it is
+    image.load()
+    # a PNG may state it after its pixels; Pillow has turned a TIFF already
+    turned = turned or (1 if image.format == "TIFF" else orientation_of(image))
+    image = _plain(eight_bits(image, deep=deep))
+    if turned in TURNS:
+        image = image.transpose(TURNS[turned])
+    mode = "RGB" if channels == 3 else "L"
+    if image.mode != mode:
+        image = image.convert(mode)
+    pixels = np.array(image)
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1)
 
 
@@ -76,12 +89,25 @@ def size_of(file: BinaryIO) -> tuple[int, int]:
     Of a PNG file whose orientation follows its pixels, the sides are those before it is turned.
     """
     try:
-        image, turned = _opened(file, whole=False)
-        turned = turned or (1 if image.format == "TIFF" else orientation_of(image))
-        sides = (image.height, image.width)
-        return (sides[1], sides[0]) if turned in SIDEWAYS else sides
+        return _sides(file)
     except Exception as error:
-        raise Unreadable(reason(error)) from None
+        why = error
+    try:
+        file.seek(0)
+        head = file.read(4)
+        bare = plain_tiff(head + file.read(MAX_BYTES)) if head in TIFF_HEADS else None
+        if bare is None:
+            raise why
+        return _sides(io.BytesIO(bare))
+    except Exception:
+        raise Unreadable(reason(why)) from None
+
+
+def _sides(file: BinaryIO) -> tuple[int, int]:
+    image, turned = _opened(file, whole=False)
+    turned = turned or (1 if image.format == "TIFF" else orientation_of(image))
+    sides = (image.height, image.width)
+    return (sides[1], sides[0]) if turned in SIDEWAYS else sides
 
 
 def _opened(file: BinaryIO, *, whole: bool) -> tuple[Image.Image, int]:

@@ -19,6 +19,7 @@ from train.memory import to_picture
 from train.source import allowing
 from train.stores import Store
 from vbs.failures import DataLost
+from vbs.forking import loader_context
 from vbs.sockets import short_folder_for_sockets
 from vbs.text import shortened
 
@@ -80,6 +81,7 @@ class StreamSplit(Split):
             generator=torch.Generator(),  # its own: the caller's is left alone
             collate_fn=_as_it_is,
             worker_init_fn=_begin if workers else None,
+            multiprocessing_context=loader_context() if workers else None,
         )
         for ask, (images, used) in zip(asks, _started(loader), strict=True):
             self._note(ask.indices, used.numpy())

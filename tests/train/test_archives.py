@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import warnings
+import weakref
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -186,3 +190,31 @@ def test_encrypted_members_and_unknown_methods_are_unreadable(tmp_path: Path) ->
     for row, message in ((0, "encrypted"), (1, "method 93")):
         with pytest.raises(Unreadable, match=message):
             store.read(row)
+
+
+class Client:
+    """Stands for a client of Ray: it must not be freed in a process that did not make it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() != self.owner:
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_forked_loader_processes_free_nothing_of_their_parent(tmp_path: Path) -> None:
+    place = folder_of(tmp_path, {"train/a": 9, "train/b": 9, "test/a": 2})
+    split = load(f"imagefolder:{place}", minival=0, memory_limit=0).train
+
+    def register() -> Callable[[], None]:
+        client = Client()
+        return lambda: client.owner and None  # its closure alone holds the client
+
+    callback = atexit.register(register())
+    reference = weakref.ref(callback)
+    del callback
+    assert torch.equal(all_of(split, workers=2)[0], all_of(split)[0])
+    callback = reference()
+    assert callback is not None
+    atexit.unregister(callback)
