@@ -91,12 +91,15 @@ def _finite(value: float) -> float | None:
 def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[str]:
     """The members whose trainings fit into the hours together, by their measured step times; one
     that was a finalist costs nothing more."""
+    from train.length import lengthened, names_epochs
     from train.recipe import change, preset
     from train.survey import survey
 
     recipe = change(preset("proxy"), args.changes)
     images = survey(args.data, minival=recipe.minival, root=args.data_root).train
     known = _as_finalists(args.out)
+    if not names_epochs(args.changes):
+        recipe = lengthened(recipe, images)
     left, names = args.train_seconds, []
     for member in members:
         each = member["measured_step_time"]["seconds"] / BATCH * images * recipe.epochs

@@ -92,7 +92,7 @@ def _add_measuring(add: Callable[..., Any]) -> None:
     add("--scheduler", metavar="asha|fifo", help="whether what lags behind is stopped early "
         "(default asha)")  # fmt: skip
     add("--grace", type=int, metavar="N", help="epochs that every training gets (default: a "
-        "quarter of all)")  # fmt: skip
+        "quarter of all, and at least 100 optimizer steps)")  # fmt: skip
     add("--factor", type=float, metavar="X", help="one of X goes on at N, N times X, ... epochs "
         "(default 3)")  # fmt: skip
     add("--scores", metavar="NAMES", help="scores without training that the predictor may learn "

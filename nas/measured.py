@@ -18,8 +18,9 @@ from nas.asynchronous import Plan, search_asynchronously
 from nas.conduct import aims, conduct, keep_times
 from nas.doubts import remedies
 from nas.evaluators.base import Evaluator
-from nas.evaluators.proxy import Fidelity, Proxy, fitted
+from nas.evaluators.proxy import Fidelity, Proxy, fitted, used_images
 from nas.history import History
+from nas.lengths import fidelity_of
 from nas.opening import opening
 from nas.slots import Slots, slots
 from nas.storage.cache import Cache, key_of
@@ -31,8 +32,9 @@ from nas.strategies.predictor import Predictor
 from nas.workers import OnCluster
 from search_spaces.catalog import one_of
 from search_spaces.staged import StagedSpace
+from train.length import first_judged, steps_per_epoch
 from train.parser import check_device, print_notes
-from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
 from train.survey import Survey, survey
 from vbs.accuracy import chance_limit
 
@@ -86,6 +88,8 @@ def prepare(settings: dict[str, Any]) -> tuple[Measuring, StagedSpace]:
             "e.g. --data imagefolder:DIR"
         )
     recipe = change(preset(settings["recipe"]), settings["changes"])
+    if settings["evaluator"] != "zero-cost":  # which trains nothing
+        check_random_start(recipe, "a search")
     if not recipe.minival:
         raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
     data = survey(settings["data"], minival=recipe.minival, root=settings["data_root"])
@@ -130,7 +134,7 @@ def _fidelity(
                 f"--space {space.name}"
             )
         return known
-    return Fidelity.parse(text or "", epochs=recipe.epochs)
+    return fidelity_of(text or "", recipe, settings["changes"], images=data.train)
 
 
 def load_data(settings: Mapping[str, Any], measuring: Measuring) -> Data:
@@ -203,7 +207,10 @@ def plan_of(settings: Mapping[str, Any], measuring: Measuring) -> Plan:
     dear = measuring.kind is Proxy
     asha = None
     if dear and settings["scheduler"] == "asha":
-        first = settings["grace"] or max(1, measuring.steps // 4)
+        per_epoch = steps_per_epoch(
+            measuring.recipe, used_images(measuring.fidelity, measuring.data.train)
+        )
+        first = settings["grace"] or first_judged(measuring.steps, per_epoch)
         asha = Asha(measuring.steps, first=first, factor=settings["factor"])
     return Plan(
         budget=settings["budget"], seed=settings["seed"], asha=asha,

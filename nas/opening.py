@@ -11,6 +11,7 @@ import numpy as np
 from nas.asha import Asha
 from nas.evaluators.proxy import EVALUATION, Proxy, image_seconds, used_images
 from nas.history import History
+from nas.lengths import length_lines
 from nas.strategies.base import feasible_share, sample_fresh
 from search_spaces.architecture import Architecture
 from vbs.console import print_err
@@ -37,13 +38,23 @@ def opening(folder: Path, search: Search, study: str) -> float:
     )
     if measuring.kind is Proxy:
         count = used_images(measuring.fidelity, data.train)
+        length, warning = length_lines(
+            measuring.recipe, measuring.fidelity, images=data.train, judged=_first_rung(plan.asha)
+        )
         print_err(
-            f"each of {plan.budget} networks: {measuring.steps} epochs of {count:,} images by "
+            f"each of {plan.budget} networks: {length}, of {count:,} images by "
             f"recipe {measuring.recipe.name}, scored on {data.minival:,} held out"
         )
+        if warning:
+            print_err(warning)
     each = _print_times(search)
     print_err(f"results go to {shell_word(f'{folder}/')}, every evaluation at once to {study}")
     return each
+
+
+def _first_rung(asha: Asha | None) -> int:
+    """The epoch after which networks are compared first; 0 where none is stopped early."""
+    return asha.first if asha is not None else 0
 
 
 def _limit(name: str, largest: float) -> str:

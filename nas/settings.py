@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -236,12 +237,18 @@ def resumed(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, An
 def _same_fidelity(text: str, stored: Mapping[str, Any]) -> bool:
     """Whether a text means the fidelity of a stored search, which is written out in full."""
     from nas.evaluators.proxy import Fidelity
+    from nas.lengths import text_names_epochs
+    from train.length import names_epochs
     from train.recipe import change, preset
 
     if text == "auto" or stored["fidelity"] is None:
         return text == "auto"
     recipe = change(preset(stored["recipe"]), stored["changes"])
-    return str(Fidelity.parse(text, epochs=recipe.epochs)) == stored["fidelity"]
+    asked = Fidelity.parse(text, epochs=recipe.epochs)
+    known = Fidelity.parse(stored["fidelity"], epochs=recipe.epochs)
+    if not text_names_epochs(text) and not names_epochs(stored["changes"]):
+        asked = replace(asked, epochs=known.epochs)  # by the number of images
+    return asked == known
 
 
 def objective_of(settings: Mapping[str, Any]) -> Objective:

@@ -45,17 +45,22 @@ def opening(
 ) -> None:  # fmt: skip
     """What will be trained, how long that takes, and where results go, on stderr."""
     from nas.evaluators.proxy import used_images
+    from nas.lengths import length_lines
     from scaling.trainings import expected_seconds
 
     own, controls = cost(base), sum(each.is_control for each in found)
     images = used_images(measuring.fidelity, measuring.data.train)
+    length, warning = length_lines(
+        measuring.recipe, measuring.fidelity, images=measuring.data.train
+    )  # fmt: skip
     total = len(found) * settings["seeds"]
     lines = [
         f"base {settings['base']}, as a proxy of {short(own.flops)} FLOPs at {base.resolution} px",
         f"{len(found) - controls} candidates and {controls} controls, each about "
         f"{settings['growth']:g} times its {settings['objective']}; {settings['seeds']} seeds each",
-        f"a training: {measuring.steps} epochs of {images:,} images by recipe "
+        f"a training: {length}, of {images:,} images by recipe "
         f"{measuring.recipe.name}, scored on {measuring.data.minival:,} held out",
+        *([warning] if warning else []),
     ]
     if settings["address"] is None:
         each = expected_seconds(

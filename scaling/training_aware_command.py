@@ -265,15 +265,16 @@ def _compared(
     """
     from scaling.certainty import certainty, scored_by
     from scaling.measured_times import measured
-    from scaling.trainings import Remaining, measuring_of, train_all
+    from scaling.trainings import Remaining, length_of, measuring_of, train_all
 
     how = {
         **settings, "changes": [*settings["changes"], f"seed={FRESH}"], "split": FRESH,
         "storage": None, "study": f"compare-{networks[FOUND].key}",
     }  # fmt: skip
     (folder / "compare").mkdir(exist_ok=True)
-    print_err(f"{', '.join(networks)}: {settings['seeds']} trainings each")
     measuring = measuring_of(how)
+    length = length_of(measuring)
+    print_err(f"{', '.join(networks)}: {settings['seeds']} trainings each of {length}")
     scored = scored_by(measuring, larger="wider networks (--width)")
     with Remaining(len(networks) * settings["seeds"], scored) as remaining:
         known = train_all(

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from nas.asynchronous import Plan, search_asynchronously
-from nas.evaluators.proxy import Fidelity, Proxy, fitted
+from nas.evaluators.proxy import Fidelity, Proxy, fitted, used_images
 from nas.history import History
+from nas.lengths import fidelity_of, length_lines
 from nas.measured import Measuring, load_data, proxy_maker
 from nas.objective import Objective
 from nas.opening import training_seconds
@@ -34,8 +35,9 @@ from scaling.certainty import Scored, doubt_about
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
+from train.length import enough_epochs
 from train.parser import print_notes
-from train.recipe import NORM_STATISTICS, change, preset
+from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
 from train.survey import survey
 from vbs.accuracy import mean_error
 from vbs.console import print_err
@@ -99,11 +101,14 @@ class Result:
         }
 
 
-def usual_fidelity(images: int, classes: int) -> Fidelity:
-    """How much of a training suits so many training images, where nobody asks for anything."""
+def usual_fidelity(recipe: Recipe, images: int, classes: int) -> Fidelity:
+    """How much of a training suits so many training images, where the user names nothing; never
+    fewer optimizer steps than the recipe's `least_steps`."""
     share = min(1.0, math.ceil(1000 * max(IMAGES, OF_A_CLASS * classes) / images) / 1000)
     least, most = EPOCHS
-    return Fidelity(min(most, max(least, round(SEEN / (share * images)))), share=share)
+    epochs = min(most, max(least, round(SEEN / (share * images))))
+    used = used_images(Fidelity(epochs, share=share), images)
+    return Fidelity(enough_epochs(recipe, used, epochs=epochs), share=share)
 
 
 def measuring_of(settings: dict[str, Any]) -> Measuring:
@@ -112,6 +117,7 @@ def measuring_of(settings: dict[str, Any]) -> Measuring:
     ValueError for what does not go together.
     """
     recipe = change(preset(settings["recipe"]), settings["changes"])
+    check_random_start(recipe, "this command")
     if not recipe.minival:
         raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
     data = survey(
@@ -122,9 +128,16 @@ def measuring_of(settings: dict[str, Any]) -> Measuring:
     if len(data.classes) < 2:
         raise ValueError(f"data: {settings['data']} has one class; there is nothing to learn")
     if settings["fidelity"] is None:
-        settings["fidelity"] = str(usual_fidelity(data.train, len(data.classes)))
-    fidelity = Fidelity.parse(settings["fidelity"], epochs=recipe.epochs)
+        settings["fidelity"] = str(usual_fidelity(recipe, data.train, len(data.classes)))
+    fidelity = fidelity_of(
+        settings["fidelity"], recipe, settings["changes"], images=data.train
+    )  # fmt: skip
     return Measuring(Proxy, data, fitted(recipe, fidelity, images=data.train), fidelity)
+
+
+def length_of(measuring: Measuring) -> str:
+    """The length of a training, as printed."""
+    return length_lines(measuring.recipe, measuring.fidelity, images=measuring.data.train)[0]
 
 
 def free_resolution(measuring: Measuring) -> None:

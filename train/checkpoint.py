@@ -21,7 +21,7 @@ from torch import Tensor
 
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
-from train.recipe import RANGES
+from train.recipe_fields import RANGES
 from vbs.folder import write_whole
 from vbs.json_text import parse_json
 from vbs.text import quoted, shortened

@@ -16,7 +16,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.scale import for_small_images, scale
 from search_spaces.show import load as load_network
 from train import record
-from train.recipe import PRESETS, Recipe, change, preset
+from train.length import lengthened, names_epochs
+from train.recipe import PRESETS, Recipe, change, check_start, preset
 from train.scored import scored_images
 from vbs import signals
 from vbs.command import Parser, run_command
@@ -106,14 +107,15 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         if getattr(args, name) is None:
             example = "efficientnet_b0 --data cifar10"
             raise ValueError(f"{name.upper()} is missing; e.g. python -m train.run {example}")
-    if args.recipe == "linear-probe" and not args.init:
-        raise ValueError("--init is missing; a linear probe needs weights, e.g. --init RUN")
+    recipe = asked_recipe(args)
+    check_start(recipe, args.init)
     architecture = asked_architecture(args)
     return {
         "network": args.network, "data": args.data, "init": args.init,
-        "architecture": json.loads(architecture.to_json()), "recipe": asked_recipe(args).to_dict(),
+        "architecture": json.loads(architecture.to_json()), "recipe": recipe.to_dict(),
         # these were asked for by name, so they are kept where weights come with their own
         "own_colours": any(text.startswith(("mean", "std")) for text in args.changes or []),
+        "own_epochs": names_epochs(args.changes or []),
         "device": args.device or "auto", "data_root": args.data_root, "arguments": _repeated(args),
     }  # fmt: skip
 
@@ -236,6 +238,8 @@ def _prepared(
         )
     architecture = replace(architecture, classes=len(data.classes))
     recipe = resolved(recipe, architecture)
+    if not settings.get("own_epochs", True):  # an earlier version's epochs are what they are
+        recipe = lengthened(recipe, len(data.train))
     initial, recipe = _initial(settings, architecture, recipe, resumed=_has_begun(args))
     settings |= {"recipe": recipe.to_dict(), "architecture": json.loads(architecture.to_json())}
     settings["data_settings"] = data.settings

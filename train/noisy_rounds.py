@@ -16,6 +16,7 @@ from train import record
 from train.command import Interrupts, draw_pictures, write_result
 from train.data import Data, Split
 from train.distributed import world
+from train.length import names_epochs
 from train.loop import train
 from train.pseudo_labels import (
     PseudoLabels,
@@ -190,6 +191,7 @@ def _as_run(
         "network": settings["network"], "data": source, "init": None,
         "architecture": settings["student_architecture"], "recipe": settings["student_recipe"],
         "own_colours": any(text.startswith(("mean", "std")) for text in changes),
+        "own_epochs": names_epochs(changes),
         "data_settings": data.settings,
         "noisy_student": {
             "round": number, "teacher": teacher, **{name: settings[name] for name in names}

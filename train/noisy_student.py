@@ -26,12 +26,14 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import record
 from train.command import asked_architecture, asked_workers
+from train.length import lengthened, names_epochs
 from train.parser import print_notes
 from train.recipe import (
     NORM_STATISTICS,
     PRESETS,
     Recipe,
     change,
+    check_random_start,
     check_version,
     preset,
 )
@@ -176,6 +178,7 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     if any(text.startswith("minival=") for text in args.changes or []):
         raise ValueError("--set minival: the student holds out what its teacher did; leave it out")
     base = preset(args.recipe or "proxy", network=args.network, variant=args.variant or "paper")
+    check_random_start(change(base, args.changes or []), "train.noisy_student")
     settings["norm_statistics"] = NORM_STATISTICS
     settings["student_recipe"] = change(noisy(base), args.changes or []).to_dict()
     settings["student_architecture"] = json.loads(asked_architecture(args).to_json())
@@ -360,7 +363,7 @@ def _student_settings(
     recipe = resolved(replace(recipe, minival=minival), architecture)
     # refuses a batch that has no share of one kind, before hours are spent on labels
     blended = blend(data.train, data.train, ratio=settings["ratio"])
-    blended.order(np.random.default_rng(0), recipe.batch)
+    order = blended.order(np.random.default_rng(0), recipe.batch)
     own, other = cost(architecture).params, cost(theirs).params
     if own < other:
         print_err(
@@ -368,4 +371,6 @@ def _student_settings(
             "students are equal or larger"
         )
     settings["student_architecture"] = json.loads(architecture.to_json())
+    if not names_epochs(settings["changes"] or []):
+        recipe = lengthened(recipe, order.size)
     settings["student_recipe"] = recipe.to_dict()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture
 from train.command import asked_architecture, asked_recipe, check_same, sized
+from train.length import first_judged, lengthened, names_epochs, steps_per_epoch
 from train.parser import absolute_data, print_notes
-from train.recipe import NORM_STATISTICS, Recipe
+from train.recipe import NORM_STATISTICS, Recipe, check_random_start
 from vbs.json_text import parse_json
 
 if TYPE_CHECKING:
@@ -32,9 +33,8 @@ def asked_settings(args: argparse.Namespace) -> dict[str, Any]:
     scheduler = args.scheduler or "fifo"
     if scheduler not in ("asha", "fifo"):
         raise ValueError(f"--scheduler: {scheduler!r} is unknown; use asha or fifo")
-    if args.recipe == "linear-probe":
-        raise ValueError("--recipe: a linear probe needs weights; use train.run with --init")
     base = asked_recipe(_named(args, args.architectures[0]))
+    check_random_start(base, "train.ray_tune")
     trials = []
     for label, architecture in _networks(args):
         recipe = asked_recipe(_named(args, label))
@@ -51,8 +51,8 @@ def asked_settings(args: argparse.Namespace) -> dict[str, Any]:
     return {
         **places(args), "minival": base.minival,
         "split_seed": base.seed, "workers": args.workers_per_trial or 1, "scheduler": scheduler,
-        "grace": args.grace or 1, "factor": args.factor or 4.0, "trials": trials,
-        "norm_statistics": NORM_STATISTICS,
+        "grace": args.grace, "factor": args.factor or 4.0, "trials": trials,
+        "norm_statistics": NORM_STATISTICS, "own_epochs": names_epochs(args.changes or []),
         "asked": hashlib.sha256(json.dumps(trials).encode()).hexdigest()[:16],
     }  # fmt: skip
 
@@ -66,10 +66,15 @@ def _check_scheduler(
                 raise ValueError(
                     f"--{name}: fifo stops nothing early; leave it out, or add --scheduler asha"
                 )
-        return
+    if names_epochs(args.changes or []):  # else they depend on the images
+        _check_grace(args.grace, trials)
+
+
+def _check_grace(grace: int | None, trials: Sequence[dict[str, Any]]) -> None:
+    """ValueError where no trial would be compared with others before its end."""
     epochs = max(trial["recipe"]["epochs"] for trial in trials)
-    if args.grace is not None and args.grace > epochs:
-        raise ValueError(f"--grace: {args.grace} is more than the {epochs} epochs; use fewer")
+    if grace is not None and grace > epochs:
+        raise ValueError(f"--grace: {grace} is more than the {epochs} epochs; use fewer")
 
 
 def _named(args: argparse.Namespace, network: str) -> argparse.Namespace:
@@ -122,7 +127,6 @@ def places(args: argparse.Namespace) -> dict[str, str | None]:
 def fitted_data(settings: dict[str, Any], *, resumed: bool) -> Data:
     """The images; the settings then hold the trials by name, with all that depends on the data."""
     from train.data import load
-    from train.state import resolved
 
     trials = settings["trials"]
     data = load(
@@ -138,11 +142,22 @@ def fitted_data(settings: dict[str, Any], *, resumed: bool) -> Data:
         check_same(settings["data_settings"], data)
         settings["data_settings"] = data.settings  # they may have moved
         return data
+    settings |= {"trials": _fitted_trials(settings, data), "data_settings": data.settings}
+    settings["grace"] = _first_rung(settings, len(data.train))
+    return data
+
+
+def _fitted_trials(settings: dict[str, Any], data: Data) -> list[dict[str, Any]]:
+    """The trials with names, sizes and lengths that depend on the data."""
+    from train.state import resolved
+
     whole: dict[str, dict[str, Any]] = {}
-    for trial in trials:
+    for trial in settings["trials"]:
         fields = {**trial["architecture"], "classes": len(data.classes)}
         architecture = Architecture.from_dict(fields)
         recipe = resolved(Recipe.from_dict(trial["recipe"]), architecture)
+        if not settings["own_epochs"]:
+            recipe = lengthened(recipe, len(data.train))
         if len(data.train) < recipe.batch:
             raise ValueError(
                 f"batch: {recipe.batch:,} images are more than the {len(data.train):,} to train "
@@ -157,5 +172,15 @@ def fitted_data(settings: dict[str, Any], *, resumed: bool) -> Data:
             "name": name, "network": trial["network"], "recipe": recipe.to_dict(),
             "architecture": json.loads(architecture.to_json()),
         })  # fmt: skip
-    settings |= {"trials": list(whole.values()), "data_settings": data.settings}
-    return data
+    return list(whole.values())
+
+
+def _first_rung(settings: dict[str, Any], images: int) -> int:
+    """The epoch after which trials are compared first; 1 where none is stopped early."""
+    _check_grace(settings["grace"], settings["trials"])
+    if settings["scheduler"] == "fifo" or settings["grace"] is not None:
+        return settings["grace"] or 1
+    recipes = [Recipe.from_dict(trial["recipe"]) for trial in settings["trials"]]
+    epochs = max(recipe.epochs for recipe in recipes)
+    per_epoch = min(steps_per_epoch(recipe, images) for recipe in recipes)
+    return min(epochs, first_judged(epochs, per_epoch))

@@ -61,7 +61,7 @@ def _parser() -> Parser:
     add("--loaders", type=int, metavar="N", help="processes of a worker that decode streamed "
         "images (default: by its CPUs)")  # fmt: skip
     add("--scheduler", metavar="asha|fifo", help="asha stops the worse early, fifo (default) none")
-    add("--grace", type=int, metavar="EPOCHS", help="of asha: its first rung (default 1)")
+    add("--grace", type=int, metavar="N", help="asha's first epoch (default: 1/4, >= 100 steps)")
     add("--factor", type=float, metavar="X", help="of asha: one of so many goes on at each rung "
         "(default 4)")  # fmt: skip
     add("--max-concurrent", type=int, metavar="N", help="trials at once (default: all that fit; of "

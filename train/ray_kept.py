@@ -58,7 +58,8 @@ def settings_of(
     settings = _checked(args.out, known)
     check_version(settings, args.out)
     for name, value in (asked or {}).items():
-        if name != "trials" and json.loads(json.dumps(value)) != settings[name]:
+        by_rule = name == "grace" and value is None
+        if name != "trials" and not by_rule and json.loads(json.dumps(value)) != settings[name]:
             what = "networks or recipes" if name == "asked" else name
             raise ValueError(
                 f"out: {args.out} holds a run with other {what}; go on with it by --resume "

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from train.length import described, too_short
 from train.ray_asked import fitted_data
 from train.ray_connect import (
     check_fits,
@@ -20,6 +21,7 @@ from train.ray_connect import (
 )
 from train.ray_process import RayProcess
 from train.ray_store import Store
+from train.recipe import Recipe
 from train.scored import scored_images
 from vbs.console import print_err
 from vbs.text import shell_word
@@ -203,17 +205,22 @@ def _opening(
     """One paragraph on stderr: what is going to be trained, on what, how, and where."""
     held = f", {len(data.minival):,} held out of them" if data.minival else ""
     trials = settings["trials"]
-    recipe, again = trials[0]["recipe"], len(trials) - len(left)
+    recipe, again = Recipe.from_dict(trials[0]["recipe"]), len(trials) - len(left)
+    asha = settings["scheduler"] == "asha"
+    length = described(recipe, len(data.train), judged=settings["grace"] if asha else 0)
+    warning = too_short(recipe, len(data.train))
     over = f"; {again} are over already" if again else ""
     stop = "all to the end"
-    if settings["scheduler"] == "asha":
+    if asha:
         stop = f"one of {settings['factor']:g} goes on at each rung from epoch {settings['grace']}"
     device = f"{shared.gpus:g} GPU, " if shared.gpus else ""
     print_err(
         f"trials: {len(trials)}{over}; {stop}",
         f"data {data.name}: {len(data.classes)} classes, {len(data.train):,} training images{held}",
-        f"recipe {recipe['name']}: {recipe['epochs']} epochs of batch {recipe['batch']}; a trial "
+        f"recipe {recipe.name}: {length}, of batch {recipe.batch}; a trial "
         f"has {device}{shared.cpus:g} CPU, {shared.workers} process"
         f"{'es' if shared.workers > 1 else ''}",
         f"{capacity(shared)} trials fit at once; results go to {shell_word(store.place)}",
     )
+    if warning:
+        print_err(warning)

@@ -14,39 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.catalog import one_of
+from train.recipe_fields import checked_field, describe_field, read_field
 from vbs.text import quoted
 
 # How batch-norm statistics are averaged (train/norm_momentum.py). It is stored with results and
 # unfinished trainings, as short trainings by another rule read other accuracies.
 NORM_STATISTICS = "momentum by batches"
 
+PRETRAINED = ("finetune", "linear-probe")  # recipes for pretrained weights
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-ALLOWED: dict[str, tuple[str, ...]] = {
-    "optimizer": ("rmsprop", "sgd", "adamw"),
-    "schedule": ("exponential", "cosine", "linear", "constant"),
-    "train": ("all", "classifier"),
-    "crop": ("resized", "pad", "none"),
-    "policy": ("none", "autoaugment", "autoaugment-cifar10", "randaugment"),
-    "steps_of_stages": ("linear", "google"),
-    "precision": ("auto", "float32", "bfloat16"),
-}
-
-# the smallest and largest value a field may have; open ends of probabilities are (0, 1)
-RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (1, 1e6), "batch": (1, 1e7), "device_batch": (0, 1e7), "lr": (0, 1e3),
-    "lr_batch": (0, 1e7), "momentum": (0, 0.99999), "rms_decay": (0, 0.99999), "eps": (0, 1.0),
-    "weight_decay": (0, 10), "warmup_epochs": (0, 1e6), "decay_rate": (1e-9, 1),
-    "decay_epochs": (1e-9, 1e6), "clip_norm": (0, 1e9), "ema_decay": (0, 0.9999999),
-    "label_smoothing": (0, 0.99), "dropout": (0, 0.99), "drop_path": (0, 0.99),
-    "resolution": (0, 4096), "eval_resolution": (0, 4096), "eval_crop": (0.01, 1),
-    "crop_area": (0.0001, 1), "magnitude": (0, 30), "layers": (1, 16), "erasing": (0, 1),
-    "mixup": (0, 100), "cutmix": (0, 100), "group": (1, 4096), "stages": (1, 1000),
-    "min_resolution": (0, 4096), "min_magnitude": (0, 30), "min_mixup": (0, 100),
-    "min_dropout": (0, 0.99), "minival": (0, 0.9), "seed": (0, 2**31 - 1),
-    "mean": (-1e3, 1e3), "std": (1e-6, 1e3),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +33,8 @@ class Recipe:
 
     epochs            passes over the training images.
     batch             images of one optimizer step, over all devices.
+    least_steps       optimizer steps of a useful training; commands raise epochs that give fewer,
+                      unless the user named the epochs (train/length.py). 0: no such number.
     device_batch      most images a device works on at once; a step of more is accumulated. 0: all.
     optimizer         "rmsprop" (TensorFlow's, epsilon inside the root), "sgd" (Nesterov), "adamw".
     lr                learning rate at `lr_batch` images a step; it scales linearly with `batch`.
@@ -95,6 +75,7 @@ class Recipe:
     name: str
     epochs: int
     batch: int
+    least_steps: int = 0
     device_batch: int = 0
     optimizer: str = "rmsprop"
     lr: float = 0.016
@@ -141,7 +122,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, kind in FIELDS.items():
-            object.__setattr__(self, name, _checked(name, getattr(self, name), kind))
+            object.__setattr__(self, name, checked_field(name, getattr(self, name), kind))
         if self.device_batch and self.batch % self.device_batch:
             raise ValueError(
                 f"device_batch: {self.device_batch} does not divide the batch of {self.batch}"
@@ -167,6 +148,10 @@ class Recipe:
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
         }
+
+    def warmup_epochs_of(self, epochs: int) -> float:
+        """The warm-up of another number of epochs, of the same share of the training."""
+        return self.warmup_epochs / self.epochs * epochs
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
@@ -197,15 +182,45 @@ def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
         if name == "name" or name not in FIELDS:
             raise ValueError(f"--set {text}: {unknown_field(name)}")
         try:
-            values[name] = _read(value.strip(), FIELDS[name])
+            values[name] = read_field(value.strip(), FIELDS[name])
         except ValueError:
             raise ValueError(
-                f"--set {text}: {name} is {_described(name)}, not {quoted(value)}; {_fields()}"
+                f"--set {text}: {name} is {describe_field(name, FIELDS[name])}, not "
+                f"{quoted(value)}; {_fields()}"
             ) from None
     try:
         return dataclasses.replace(recipe, **values)
     except ValueError as error:
         raise ValueError(f"--set {error}") from None
+
+
+def needs_weights(recipe: Recipe) -> bool:
+    """Whether the recipe is of use only for pretrained weights."""
+    return recipe.name in PRETRAINED or recipe.train == "classifier"
+
+
+def check_random_start(recipe: Recipe, program: str) -> None:
+    """ValueError where the recipe needs weights, which the trainings of a program never have."""
+    if needs_weights(recipe):
+        raise ValueError(
+            f"{_asked_by(recipe)}: needs pretrained weights, but {program} starts every network "
+            "from random weights; use --recipe scratch (small data sets) or proxy, or train one "
+            "network by train.run NETWORK --recipe finetune --init WEIGHTS"
+        )
+
+
+def check_start(recipe: Recipe, init: str | None) -> None:
+    """ValueError where the recipe needs weights and `init` names none."""
+    if needs_weights(recipe) and not init:
+        raise ValueError(
+            f"--init is missing: {_asked_by(recipe)} needs pretrained weights; add --init RUN, "
+            "--init FILE.safetensors, --init timm:NAME or --init package:efficientnet_lite0, or "
+            "use --recipe scratch (small data sets) or proxy"
+        )
+
+
+def _asked_by(recipe: Recipe) -> str:
+    return "--set train=classifier" if recipe.name not in PRETRAINED else f"--recipe {recipe.name}"
 
 
 def check_version(settings: Mapping[str, Any], place: str) -> None:
@@ -263,27 +278,44 @@ def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
 def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
     """Minutes on a laptop, for searches and small images: see experiments/proxy_recipe.py."""
     return Recipe(
-        name="proxy", epochs=10, batch=128, optimizer="sgd", lr=0.3, lr_batch=128,
+        name="proxy", epochs=10, batch=128, least_steps=300, optimizer="sgd", lr=0.3, lr_batch=128,
         weight_decay=5e-4, schedule="linear", warmup_epochs=0.5, label_smoothing=0.0,
         dropout=0.0, drop_path=0.0, crop="pad", eval_crop=1.0,
+    )  # fmt: skip
+
+
+def scratch(*, network: str = "", variant: str = "paper") -> Recipe:
+    """Random weights and a small data set (hundreds to some thousands of images): small batches,
+    strong weight decay, many steps.
+
+    Brigato et al. 2022 (arXiv 2212.12478): with small batches, well-chosen weight decay and enough
+    steps, plain cross-entropy beats most methods made for small data. Fields chosen in
+    experiments/scratch_recipe.py.
+    """
+    return Recipe(
+        name="scratch", epochs=50, batch=32, least_steps=2000, optimizer="sgd", lr=0.1, lr_batch=32,
+        weight_decay=2e-3, schedule="cosine", warmup_epochs=2.5, label_smoothing=0.1, dropout=0.2,
+        drop_path=0.0, ema_decay=0.99, crop_area=0.5, eval_crop=1.0, policy="randaugment",
+        magnitude=5.0, clip_norm=5.0,
     )  # fmt: skip
 
 
 def finetune(*, network: str = "", variant: str = "paper") -> Recipe:
     """From pretrained weights to a small data set: short, gentle, cosine."""
     return Recipe(
-        name="finetune", epochs=15, batch=64, optimizer="adamw", lr=5e-4, lr_batch=64,
-        rms_decay=0.999, eps=1e-8, weight_decay=0.01, schedule="cosine", warmup_epochs=1.0,
-        crop_area=0.5, eval_crop=1.0, drop_path=0.0, dropout=DROPOUT.get(_published(network), 0.2),
+        name="finetune", epochs=15, batch=64, least_steps=100, optimizer="adamw", lr=5e-4,
+        lr_batch=64, rms_decay=0.999, eps=1e-8, weight_decay=0.01, schedule="cosine",
+        warmup_epochs=1.0, crop_area=0.5, eval_crop=1.0, drop_path=0.0,
+        dropout=DROPOUT.get(_published(network), 0.2),
     )  # fmt: skip
 
 
 def linear_probe(*, network: str = "", variant: str = "paper") -> Recipe:
     """Only a new classifier on frozen features: what the weights know already."""
     return Recipe(
-        name="linear-probe", epochs=10, batch=64, optimizer="adamw", lr=1e-2, lr_batch=64,
-        rms_decay=0.999, eps=1e-8, weight_decay=0.0, schedule="cosine", warmup_epochs=0.0,
-        train="classifier", dropout=0.0, drop_path=0.0, label_smoothing=0.0,
+        name="linear-probe", epochs=10, batch=64, least_steps=100, optimizer="adamw", lr=1e-2,
+        lr_batch=64, rms_decay=0.999, eps=1e-8, weight_decay=0.0, schedule="cosine",
+        warmup_epochs=0.0, train="classifier", dropout=0.0, drop_path=0.0, label_smoothing=0.0,
         crop_area=0.5, eval_crop=1.0,
     )  # fmt: skip
 
@@ -292,6 +324,7 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "efficientnet": efficientnet,
     "efficientnetv2": efficientnetv2,
     "proxy": proxy,
+    "scratch": scratch,
     "finetune": finetune,
     "linear-probe": linear_probe,
 }
@@ -331,55 +364,6 @@ DROPOUT = {
 def _published(network: str) -> str:
     """The paper's network behind a zoo name: timm's "tf_" ones differ in padding only."""
     return network.removeprefix("tf_")
-
-
-def _read(text: str, kind: Any) -> Any:
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError
-        return text.lower() == "true"
-    if kind is int:
-        return int(text)
-    if kind is float:
-        return float(text)
-    if kind is str:
-        return text
-    return tuple(float(part) for part in text.split(","))
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """The value in its field's type; ValueError says what the field takes."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    wrong = f"{name}: {quoted(value)} is not allowed; use {_described(name)}"
-    if kind in (bool, int, float, str):
-        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-            raise ValueError(wrong)
-    else:
-        if not isinstance(value, tuple | list) or len(value) != 3:
-            raise ValueError(wrong)
-        low, high = RANGES[name]
-        if not all(isinstance(part, int | float) and low <= part <= high for part in value):
-            raise ValueError(wrong)
-        return tuple(float(part) for part in value)
-    if name in ALLOWED and value not in ALLOWED[name]:
-        raise ValueError(wrong)
-    if name in RANGES and not RANGES[name][0] <= value <= RANGES[name][1]:
-        raise ValueError(wrong)
-    return value
-
-
-def _described(name: str) -> str:
-    if name in ALLOWED:
-        return "one of " + ", ".join(ALLOWED[name])
-    kind = FIELDS[name]
-    if name in RANGES:
-        low, high = RANGES[name]
-        what = {int: "a whole number", float: "a number"}.get(kind, "three numbers")
-        return f"{what} from {low:g} to {high:g}"
-    if kind is bool:
-        return "true or false"
-    return "a text"
 
 
 def _fields() -> str:

@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import pictures as draw
 from train.data import Data, Split
 from train.distributed import World, pick_device
 from train.evaluate import confusion_counts, predict
+from train.length import described, too_short
 from train.logs import Progress, TensorBoard, write_curves_csv
 from train.loop import Report, Result
 from train.parser import print_notes
@@ -87,14 +90,19 @@ def opening(
     device = "CPU" if here.device.type == "cpu" else str(here.device)
     if here.size > 1:
         device = f"{here.size} x {here.device.type}"
+    # of labelled and pseudo-labelled images an epoch is not all of them
+    used = data.train.order(np.random.default_rng(0), recipe.batch).size
+    length, warning = described(recipe, used), too_short(recipe, used)
     print_err(
         f"network {architecture.key}: {short(costs.flops)} FLOPs at "
         f"{architecture.resolution} px, {costs.params:,} parameters",
         f"data {data.name}: {len(data.classes)} classes, {', '.join(counts)}",
-        f"recipe {recipe.name}: {recipe.epochs} epochs of batch {recipe.batch} on {device}",
+        f"recipe {recipe.name}: {length}, of batch {recipe.batch} on {device}",
         f"results go to {shell_word(f'{folder}/')}",
     )
     print_notes(data.notes)
+    if warning:
+        print_err(warning)
     for name in data.skipped[:5]:
         print_err(f"skipped {name}")
     if len(data.skipped) > 5:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -173,6 +174,9 @@ def save(run: Run, path: Path) -> None:
 def restore(run: Run, path: Path) -> None:
     """Go on from what `save` wrote; ValueError where it is of another run."""
     tensors, counters = files.read_state(path)
+    if isinstance(counters.get("recipe"), dict):
+        with contextlib.suppress(ValueError, TypeError):  # fields of later versions have defaults
+            counters["recipe"] = Recipe.from_dict(counters["recipe"]).to_dict()
     for name, value in _identity(run).items():
         if counters.get(name) != value:
             raise ValueError(f"{path}: {_difference(name, counters.get(name), value)}")

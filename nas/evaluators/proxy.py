@@ -253,7 +253,7 @@ def used_images(fidelity: Fidelity, images: int) -> int:
 
 
 def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
-    """The recipe at that fidelity: epochs and warm-up shortened alike, progressive stages off.
+    """The recipe at that fidelity: epochs and warm-up changed alike, progressive stages off.
 
     With a moving average of the weights, of about a tenth of the steps and at most some fifty.
     """
@@ -263,7 +263,7 @@ def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
             f"fidelity: a share of {fidelity.share:g} leaves {count:,} of {images:,} training "
             f"images, less than the batch of {recipe.batch:,}; use a larger share or smaller batch"
         )
-    warmup = min(recipe.warmup_epochs, recipe.warmup_epochs / recipe.epochs * fidelity.epochs)
+    warmup = recipe.warmup_epochs_of(fidelity.epochs)
     changed: dict[str, Any] = {"epochs": fidelity.epochs, "warmup_epochs": warmup}
     if not recipe.ema_decay:
         changed["ema_decay"] = AVERAGE

@@ -18,11 +18,13 @@ from nas.evaluators.proxy import Fidelity, clock_name, fitted, identity
 from nas.fidelity.plan import ladder, longest_of, spread, within, work
 from nas.fidelity.ranks import FEWEST
 from nas.fidelity.trainings import Job, LostWorker, Work, clock_of, run_all, seconds_per_image
+from nas.lengths import fidelity_of
 from nas.storage.cache import Cache, default_folder, key_of
 from search_spaces.catalog import SPACES
 from search_spaces.staged import StagedSpace
+from train.length import names_epochs
 from train.parser import absolute_data, print_notes
-from train.recipe import PRESETS, Recipe, change, preset
+from train.recipe import PRESETS, Recipe, change, check_random_start, preset
 from vbs.command import Parser, run_command
 from vbs.folder import results_folder, resumed_folder
 from vbs.processes import available_cpus
@@ -193,12 +195,14 @@ def _asked(given: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("--data is missing; e.g. python -m nas.fidelity --data cifar10")
     target = given.get("target_flops")
     changes, name = given.get("changes", []), given.get("recipe", "proxy")
+    recipe = change(preset(name), changes)
+    check_random_start(recipe, "nas.fidelity")
     settings: dict[str, Any] = {
         **_places(given), "data_sha256": "",
         **{key: given.get(key) for key in ("resolution", "classes", "small_images")},
         "space": given.get("space", "compact"), "width": given.get("width", 1.0),
         "target_flops": None if target is None else parse_quantity(target, what="--target-flops"),
-        "recipe": name, "changes": changes, "fields": change(preset(name), changes).to_dict(),
+        "recipe": name, "changes": changes, "fields": recipe.to_dict(),
         "fidelities": None, "longest": given.get("longest"),
     }  # fmt: skip
     settings |= {key: given.get(key, usual) for key, usual in USUAL.items()}
@@ -277,9 +281,13 @@ def _fidelities(
 ) -> tuple[Fidelity, ...]:
     """By rising cost, the longest last; ValueError where one of them cannot be."""
     side = recipe.resolution or space.settings["resolution"]
-    longest = longest_of(recipe, images=data.train)
+    named = names_epochs(settings["changes"])
+    longest = longest_of(recipe, images=data.train, named=named)
     if settings["longest"] is not None:
-        longest = Fidelity.parse(settings["longest"], epochs=longest.epochs)
+        longest = fidelity_of(
+            settings["longest"], recipe, settings["changes"], images=data.train,
+            epochs=longest.epochs,
+        )  # fmt: skip
     if settings["fidelities"] is None:
         others = ladder(longest, images=data.train, side=side, batch=recipe.batch)
     else:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from nas.evaluators.proxy import EVALUATION, Fidelity, used_images
@@ -10,12 +13,12 @@ from nas.objective import Objective
 from nas.search import check_limits
 from nas.strategies.base import sample_fresh
 from search_spaces.space import SearchSpace
+from train.length import FIRST_JUDGED, enough_epochs
 from train.recipe import Recipe
 
 DRAWS = 2000  # random networks to choose from
 IMAGES = 20_000  # an epoch of the longest training has no more, unless asked for
 EPOCHS = 30  # nor has it more epochs
-BATCHES = 8  # least batches of an epoch that a share may leave
 LEAST_SIDE = 16  # px
 
 
@@ -51,20 +54,31 @@ def spread(space: SearchSpace, objective: Objective, count: int) -> np.ndarray:
     return found[taken]
 
 
-def longest_of(recipe: Recipe, *, images: int) -> Fidelity:
-    """What the others are compared with unless asked otherwise: the recipe's epochs (at most 30)
-    of so many training images (at most about 20,000)."""
+def longest_of(recipe: Recipe, *, images: int, named: bool = False) -> Fidelity:
+    """What the others are compared with by default: the recipe's epochs (at most 30, but enough
+    steps) of so many training images (at most about 20,000).
+
+    named  whether the user named the epochs, which are then only cut.
+    """
     share = min(1.0, float(f"{IMAGES / images:.2g}"))
-    return Fidelity(min(recipe.epochs, EPOCHS), share)
+    usual = Fidelity(min(recipe.epochs, EPOCHS), share)
+    if named:
+        return usual
+    used = used_images(usual, images)
+    return replace(usual, epochs=enough_epochs(recipe, used, epochs=usual.epochs))
 
 
 def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fidelity]:
     """Cheaper fidelities: a third of the epochs, a quarter of the images, 3/4 of the side.
 
-    From about an eighth to about half of the longest's cost. Shares that leave less than 8 batches
-    and sides below 16 px are left out, so that of a tiny data set few may remain.
+    From about an eighth to about half of the longest's cost. Trainings of less than
+    `FIRST_JUDGED` optimizer steps and sides below 16 px are left out, so that of a tiny data set
+    few may remain.
     """
-    third = max(1, round(longest.epochs / 3))
+    per_epoch = max(1, used_images(longest, images) // batch)
+    # a longest training that the user made short has cheaper ones too
+    least = min(FIRST_JUDGED, longest.epochs * per_epoch // 3)
+    third = max(1, round(longest.epochs / 3), math.ceil(least / per_epoch))
     quarter = float(f"{longest.share / 4:.2g}")
     smaller = (longest.resolution or side) * 3 // 32 * 8
     tried = [
@@ -77,8 +91,9 @@ def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fid
     kept: list[Fidelity] = []
     for epochs, share, resolution in tried:
         fidelity = Fidelity(epochs, share, 0 if resolution < LEAST_SIDE else resolution)
-        enough = share == longest.share or used_images(fidelity, images) >= BATCHES * batch
-        if enough and fidelity not in (longest, *kept) and resolution in (0, fidelity.resolution):
+        steps = epochs * (used_images(fidelity, images) // batch)
+        new = fidelity not in (longest, *kept) and resolution in (0, fidelity.resolution)
+        if new and steps >= least:
             kept.append(fidelity)
     return kept
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.evaluators.base import Answer
+from nas.evaluators.proxy import fitted
 from nas.fidelity.answers import Extent, recommended, remember
 from nas.fidelity.doubts import Watch, certainty
 from nas.fidelity.picture import draw
 from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer, judge
 from nas.fidelity.trainings import Job
+from nas.lengths import length_lines
 from train.record import finite
 from vbs.command import python_command
 from vbs.console import print_err, print_out, print_results
@@ -73,7 +75,13 @@ def opening(
     )
     for fidelity in fidelities:
         longest = "  (the longest, what the others are compared with)"
-        print_err(f"  {fidelity}{longest if fidelity is fidelities[-1] else ''}")
+        recipe = fitted(comparison.recipe, fidelity, images=data.train)
+        length, warning = length_lines(
+            recipe, fidelity, images=data.train, option="--longest {text}"
+        )  # fmt: skip
+        print_err(f"  {fidelity}: {length}{longest if fidelity is fidelities[-1] else ''}")
+    if warning:  # of the longest; that the others are short is what is compared
+        print_err(warning)
     print_err(f"results go to {shell_word(f'{folder}/')}")
 
 

@@ -145,8 +145,8 @@ def test_more_networks_than_there_are_is_told() -> None:
     [
         (45_000, 32, "epochs=10,share=0.44", 5),
         (1_150_000, 224, "epochs=10,share=0.017", 5),
-        (3_000, 28, "epochs=10,share=1", 3),
-        (400, 16, "epochs=10,share=1", 1),
+        (3_000, 28, "epochs=14,share=1", 3),
+        (400, 16, "epochs=100,share=1", 1),
     ],
 )
 def test_fidelities_follow_the_size_of_the_data(

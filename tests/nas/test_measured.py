@@ -64,7 +64,7 @@ def finished(images: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def test_it_says_beforehand_what_it_will_do(finished: tuple[Path, str, str]) -> None:
     folder, said, _ = finished
     for words in ("space compact: 2.69e+07 networks for 32 px images of 3 classes",
-                  "within flops 2M", "each of 6 networks: 3 epochs of", "by recipe proxy, scored",
+                  "within flops 2M", "each of 6 networks: 3 epochs x", "by recipe proxy, scored",
                   "s a training", "2 at once", f"results go to {folder}/", "study.db"):  # fmt: skip
         assert words in said
     assert "Traceback" not in said

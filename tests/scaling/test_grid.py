@@ -15,6 +15,7 @@ from scaling.trainings import usual_fidelity
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
+from train.recipe import preset
 
 B0 = zoo("efficientnet_b0")
 
@@ -137,7 +138,7 @@ def test_a_proxy_is_narrowed_to_its_flops() -> None:
     assert 3e6 < cost(small).flops <= 4e6
     assert (small.resolution, small.classes) == (32, 10)
     assert [stage.layers for stage in small.stages] == [stage.layers for stage in B0.stages]
-    with pytest.raises(ValueError, match=r"proxy: the base cannot be narrowed to 0.01M FLOPs"):
+    with pytest.raises(ValueError, match=r"proxy: the base cannot be narrowed to 10K FLOPs"):
         proxy_base(B0, resolution=32, flops=1e4)
     with pytest.raises(ValueError, match="resolution: vanishes"):
         proxy_base(B0, resolution=4)
@@ -158,11 +159,12 @@ def test_a_proxy_is_no_narrower_than_asked_for() -> None:
         (45_000, 100, "epochs=8,share=0.2"),
         (1_268_000, 1000, "epochs=8,share=0.071"),
         (3_300, 5, "epochs=22,share=1"),
-        (200, 2, "epochs=60,share=1"),
+        (648, 12, "epochs=60,share=1"),
+        (200, 2, "epochs=300,share=1"),
     ],
 )
 def test_trainings_suit_the_number_of_images(images: int, classes: int, text: str) -> None:
-    assert str(usual_fidelity(images, classes)) == text
+    assert str(usual_fidelity(preset("proxy"), images, classes)) == text
 
 
 def test_a_growth_that_no_network_is_near_to_is_told_in_seconds_too() -> None:

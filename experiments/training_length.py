@@ -1,0 +1,163 @@
+"""How many optimizer steps must a training have before its accuracy says anything of the network?
+
+What: 4 random networks of the compact space (at most 1M FLOPs at 32 px) are trained by the recipe
+`proxy` for 50, 100 and 300 steps on three small data sets: 648 photographs of hands (10 classes),
+1,000 images of CIFAR-10, and 4,000 of them turned by 0 to 3 right angles, where the class is the
+object and the turn together (40 classes). What is scored is what a search scores: the moving
+average of the weights, here on 300 images that are held out. A network is above chance
+where it is by 3 binomial standard errors. `third` is the mean after about a third of 300 steps.
+Expected: chance for tens of steps. Measured: results/training_length.json. Time: 20 minutes on 2
+CPU cores; the same command resumes. Command:
+
+    python -m experiments.training_length --data ../shared/data
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.common import run_experiment
+
+    run_experiment("experiments.training_length")
+
+import argparse
+import functools
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from experiments.arms import Arm, arguments, run_all
+from nas.evaluators.proxy import Fidelity, Proxy
+from nas.history import History
+from nas.objective import Objective
+from nas.strategies.base import sample_fresh
+from search_spaces.catalog import space
+from search_spaces.space import SearchSpace
+from train.recipe import change, preset
+from vbs.console import print_out
+
+if TYPE_CHECKING:
+    from train.data import Data
+
+NAME = "training_length"
+NETWORKS, LIMIT = 4, 1_000_000
+LENGTHS = (50, 100, 300)  # optimizer steps
+SCORED, TURNED = 300, 4_000
+FLIP = "flip=false"
+# images and classes of each data set; the file that they are taken from
+SETS = {
+    "648 hands": (648, 10, "sign_digits.zip"),
+    "1,000 of CIFAR-10": (1000, 10, "cifar10"),
+    "4,000 turned, 40 classes": (TURNED, 40, "cifar10"),
+}
+
+
+def the_space(classes: int) -> SearchSpace:
+    """Small networks for 32 px."""
+    return space("compact", resolution=32, classes=classes, small_images=True)
+
+
+def genotypes() -> np.ndarray:
+    """The networks, int8 [NETWORKS, decisions]."""
+    history = History(the_space(10), Objective(LIMIT, "feasible"))
+    return sample_fresh(history, NETWORKS, np.random.default_rng(0))
+
+
+@functools.cache
+def images_of(shared: Path, name: str) -> Data:
+    """The data set of that name; the images that are held out are its minival."""
+    from train.data import load
+
+    count, classes, file = SETS[name]
+    data = load(f"parquet:{shared / file}" if file == "cifar10" else str(shared / file), minival=0)
+    assert data.test is not None
+    rng = np.random.default_rng(0)
+    parts = []
+    for split, size in ((data.train, count), (data.test, SCORED)):
+        rows = np.sort(rng.permutation(len(split))[:size])
+        parts.append(_turned(split, rows) if classes == 40 else split.select(rows))
+    names = tuple(map(str, range(classes)))
+    return replace(data, classes=names, train=parts[0], minival=parts[1], test=None)
+
+
+def _turned(split: Any, rows: np.ndarray) -> Any:
+    """Those images, each turned by a number of right angles that is a part of its class."""
+    import torch
+
+    from train.memory import MemorySplit
+
+    turns = np.arange(len(rows)) % 4
+    images = split.pixels.images[split.rows[rows]]
+    turned = torch.stack([
+        torch.rot90(image, int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)
+    ])  # fmt: skip
+    return MemorySplit(turned, split.targets[rows] * 4 + torch.from_numpy(turns))
+
+
+def trained(shared: Path, name: str, network: int, steps: int) -> dict[str, Any]:
+    """One network after so many steps: its curve, with about six points."""
+    import torch
+
+    torch.set_num_threads(1)
+    data, recipe = images_of(shared, name), change(preset("proxy"), [FLIP])
+    per_epoch = len(data.train) // recipe.batch
+    epochs = max(1, round(steps / per_epoch))
+    proxy = Proxy(data, recipe, Fidelity(epochs, resolution=32), device="cpu",
+                  clock=time.process_time)  # fmt: skip
+    curve = list(proxy.curve(the_space(len(data.classes)), genotypes()[network]))
+    every = max(1, epochs // 6)
+    kept = [point for point in curve if point.step % every == 0 or point.step == epochs]
+    return {
+        "steps": epochs * per_epoch, "seconds": round(curve[-1].seconds, 1),
+        "curve": [[point.step * per_epoch, round(point.accuracy, 2)] for point in kept],
+    }  # fmt: skip
+
+
+def run(shared: Path, name: str, folder: Path) -> dict[str, Any]:
+    """All lengths of one network on one data set."""
+    of, _, network = name.rpartition(", network ")
+    return {"lengths": {str(n): trained(shared, of, int(network), n) for n in LENGTHS}}
+
+
+def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
+    """By data set and length: mean accuracy, its spread, how many networks are above chance."""
+    found: dict[str, Any] = {}
+    for name, (_, classes, _) in SETS.items():
+        arms = [each["lengths"] for (arm, _), each in done.items() if arm.startswith(f"{name},")]
+        if not arms:
+            continue
+        chance = 100 / classes
+        bar = chance + 3 * math.sqrt(chance * (100 - chance) / SCORED)
+        rows: dict[str, Any] = {}
+        for length in map(str, LENGTHS):
+            last = [arm[length]["curve"][-1][1] for arm in arms]
+            rows[length] = {
+                "mean": round(float(np.mean(last)), 2), "lowest": min(last), "highest": max(last),
+                "above_chance": sum(value > bar for value in last), "networks": len(last),
+            }  # fmt: skip
+        third = [arm[str(LENGTHS[-1])]["curve"] for arm in arms]
+        early = [min(curve, key=lambda point: abs(point[0] - 100))[1] for curve in third]
+        rows["third"] = round(float(np.mean(early)), 2)
+        found[name] = rows
+    return {"chance_of_noise": "3 binomial standard errors", "sets": found}
+
+
+def main() -> None:
+    """Train what is missing."""
+    parser = arguments(__doc__, name=NAME, seeds=[0])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--data", type=Path, required=True, help="folder with both data sets")
+    args = parser.parse_args()
+    arms = [(f"{name}, network {index}", 0) for index in range(NETWORKS) for name in SETS]
+    settings = {
+        "sets": {name: list(each) for name, each in SETS.items()}, "lengths": list(LENGTHS),
+        "limit_flops": LIMIT, "recipe": "proxy", "changes": [FLIP], "scored": SCORED,
+    }  # fmt: skip
+    result = run_all(
+        args, arms, lambda name, seed, folder: run(args.data, name, folder), settings, summary
+    )
+    if result is not None:
+        print_out(args.out)

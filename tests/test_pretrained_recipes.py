@@ -1,0 +1,78 @@
+"""Recipes for pretrained weights are refused, in one line, where a training has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from experiments import baseline_options
+from nas import command as search
+from nas.fidelity import command as fidelity
+from scaling import grid_command, training_aware_command
+from tests.train.files import folder_of
+from train import command, noisy_student, ray_command
+from train.recipe import PRESETS, needs_weights, preset
+
+Command = Callable[[list[str]], int]
+COMMANDS: dict[str, tuple[Command, list[str]]] = {
+    "nas.search": (search.run, ["--evaluator", "proxy", "--target-flops", "4M"]),
+    "nas.fidelity": (fidelity.run, []),
+    "train.ray_tune": (ray_command.run, ["--architectures", "efficientnet_b0"]),
+    "scaling.grid": (grid_command.run, ["--base", "efficientnet_b0"]),
+    "scaling.training_aware": (training_aware_command.run, []),
+}
+WEIGHTLESS = [["--recipe", "finetune"], ["--recipe", "linear-probe"], ["--set", "train=classifier"]]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"imagefolder:{folder_of(tmp_path_factory.mktemp('images'), {'a': 20, 'b': 20})}"
+
+
+@pytest.mark.parametrize("words", WEIGHTLESS, ids=" ".join)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_that_give_no_weights_refuse_and_name_remedies(
+    images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    run, more = COMMANDS[name]
+    assert run([*more, "--data", images, *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{' '.join(words)}: needs pretrained weights, but" in line
+    assert "starts every network from random weights; use --recipe scratch" in line
+    assert "--init WEIGHTS" in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", WEIGHTLESS, ids=" ".join)
+def test_a_single_training_asks_for_weights(
+    images: str, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert command.run(["efficientnet_b0", "--data", images, *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"train.run: --init is missing: {' '.join(words)} needs pretrained")
+    assert "--init timm:NAME" in line
+    assert "--recipe scratch" in line
+
+
+@pytest.mark.parametrize("words", WEIGHTLESS, ids=" ".join)
+def test_a_student_starts_from_random_weights(
+    images: str, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    student = ["--teacher", "x", "--student", "efficientnet_b0", "--unlabelled", images]
+    assert noisy_student.main([*student, *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "needs pretrained weights, but train.noisy_student starts" in line
+
+
+def test_a_new_baseline_starts_from_random_weights(images: str, tmp_path: Path) -> None:
+    words = ["--data", images, "--target-flops", "4M", "--out", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="train=classifier: needs pretrained weights"):
+        baseline_options.parsed([*words, "--set", "train=classifier"])
+
+
+def test_scores_without_training_accept_any_recipe() -> None:
+    assert [name for name in PRESETS if needs_weights(preset(name))] == ["finetune", "linear-probe"]
