@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ COLOURS = {
     "bottleneck": "#6d597a", "identity": "#cccccc",
 }  # fmt: skip
 PM = "±: one standard deviation, of the number of images and, where there are several, of seeds."
+UP = 2  # folders above the page's that a path may climb to stay a path
 STYLE = """
 :root { color-scheme: light; --line: #d9dee5; --soft: #5b6472; }
 * { box-sizing: border-box; }
@@ -61,7 +63,7 @@ def write_report(folder: Path, *, command: Sequence[str]) -> Path:
     network = _network(folder)
     sections = [
         _summary(folder, network), _search(folder), _stages(network), _grid(folder),
-        _family(folder), _costs(folder, known), _commands(known, command),
+        _family(folder), _costs(folder, known), _commands(folder, known, command),
     ]  # fmt: skip
     data = str(known.get("settings", {}).get("data", ""))
     title = f"A new baseline for {Path(data).name or data}"
@@ -358,11 +360,34 @@ def _measuring_seconds(folder: Path, known: Mapping[str, Any]) -> dict[str, floa
     return found
 
 
-def _commands(known: Mapping[str, Any], command: Sequence[str]) -> str:
-    lines = ["# all of it", shell_command(command), "", "# step by step"]
-    lines += [
-        shell_command(["python", "-m", *words]) for words in known.get("commands", {}).values()
-    ]
+def relative(words: Sequence[str], place: Path) -> list[str]:
+    """The words of a command with their absolute paths relative to a folder.
+
+    A path that is far from the folder becomes its name: the page may be read on another machine,
+    where folders of this one mean nothing and tell about its user.
+    """
+
+    def shown(word: str) -> str:
+        option, equals, value = word.partition("=")
+        if equals and option.startswith("--"):
+            return f"{option}={shown(value)}"
+        kind, colon, path = word.partition(":")
+        if colon and kind in ("imagefolder", "parquet"):
+            return f"{kind}:{shown(path)}"
+        if not os.path.isabs(word):
+            return word
+        near = os.path.relpath(word, place)
+        return near if near.count("..") <= UP else os.path.basename(word.rstrip("/"))
+
+    return [shown(str(word)) for word in words]
+
+
+def _commands(folder: Path, known: Mapping[str, Any], command: Sequence[str]) -> str:
+    place = folder.resolve().parent
+    steps = [["python", "-m", *words] for words in known.get("commands", {}).values()]
+    whole, *steps = (shell_command(relative(words, place)) for words in (command, *steps))
+    lines = [f"# in the folder that holds {folder.resolve().name}/", whole, "", "# step by step"]
+    lines += steps
     versions = known.get("versions", {})
     with_what = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     note = _note(f"{known.get('machine', '')}; {with_what}")

@@ -47,7 +47,7 @@ from experiments.baseline_report import write_report
 from scaling.grid_command import PROXY_SIDE
 from search_spaces.architecture import Architecture
 from vbs.children import child_environment
-from vbs.command import Failure, python_command
+from vbs.command import Failure
 from vbs.console import print_err, print_out
 from vbs.folder import circumstances, write_json
 from vbs.lock import FILE as LOCK
@@ -375,5 +375,5 @@ def run_steps(chain: Chain) -> None:
         step(chain)
     chain.write("finished")
     words = ["experiments.new_baseline", *sys.argv[1:]]
-    page = write_report(chain.folder, command=[python_command(), "-m", *words])
+    page = write_report(chain.folder, command=["python", "-m", *words])
     print_out("", f"report: {shell_word(page)}")

@@ -54,8 +54,8 @@ def read_table(path: str | Path, space: SearchSpace, *, column: str = "accuracy"
     """A CSV or parquet file with one column a decision of the space and one of accuracies.
 
     Accuracies are in percent. Rows with equal decisions count as repeated measurements: their
-    mean, and the standard deviation of all repeats (0 where nothing is repeated). ValueError
-    names the file, and the row or column that is wrong.
+    mean, and its error by the standard deviation of all repeats (NaN where nothing is
+    repeated: then it is unknown). ValueError names the file, and the row or column that is wrong.
     """
     path = Path(path)
     table = _load(path)
@@ -148,6 +148,6 @@ def _merged(space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarray) -> 
     mean = np.bincount(group, accuracy) / count
     squares = np.bincount(group, (accuracy - mean[group]) ** 2).sum()
     repeats = int((count - 1).sum())
-    noise = float(np.sqrt(squares / repeats)) if repeats else 0.0
+    noise = float(np.sqrt(squares / repeats)) if repeats and squares else np.nan
     std = noise / np.sqrt(count)
     return TableEvaluator(space, Measured(genotypes[first], mean), std)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from experiments.baseline_networks import trained_members
+from experiments.baseline_report import relative
 from experiments.new_baseline import Chain
 from tests.train.files import encoded
 
@@ -215,6 +216,7 @@ def test_the_page_needs_nothing_beside_it(baseline: Path) -> None:
     assert links
     assert all(link.startswith("data:") for link in links)
     assert "experiments.new_baseline" in text
+    assert str(baseline) not in text  # commands are relative
     assert "This step was left out." in text  # the grid
 
 
@@ -235,3 +237,18 @@ def test_mistakes_are_one_line(words: list[str], complaint: str, tmp_path: Path)
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--out", "/home/ann/runs/a/search"], ["--out", "a/search"]),
+        (["--out=/home/ann/runs/a"], ["--out=a"]),
+        (["--data", "imagefolder:/home/ann/photos"], ["--data", "imagefolder:../photos"]),
+        (["--data", "/mnt/disk7/secret/flowers.zip"], ["--data", "flowers.zip"]),
+        (["--data", "parquet:/mnt/disk7/secret/flowers/"], ["--data", "parquet:flowers"]),
+        (["--target-flops", "4M", "runs/b.json"], ["--target-flops", "4M", "runs/b.json"]),
+    ],
+)
+def test_a_page_names_no_folders_of_its_machine(words: list[str], shown: list[str]) -> None:
+    assert relative(words, Path("/home/ann/runs")) == shown

@@ -13,6 +13,7 @@ from nas.asynchronous import Plan, search_asynchronously
 from nas.conduct import conduct
 from nas.doubts import Watch, doubt_about
 from nas.evaluators.base import Answer, Evaluations, Evaluator, Point
+from nas.evaluators.table import read_table
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.random_search import Random
@@ -125,6 +126,14 @@ def test_a_cheap_search_says_nothing_of_it() -> None:
     evaluations = Evaluations(np.full(50, 60.0), np.full(50, 0.1), np.zeros(50))
     history.extend(genotypes, evaluations, history.space.costs(genotypes))
     assert report.certainty(history, Evaluator()) == []
+
+
+def test_a_table_without_repeats_states_no_error(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("width,depth,kind,accuracy\n8,1,a,50.0\n16,1,a,60.0\n")
+    evaluator = read_table(table, tiny_space())
+    answers = evaluator.evaluate(tiny_space(), every_network(tiny_space())[:1])
+    assert np.isnan(answers.std).all()  # once 0, and shown as ± 0.00
 
 
 def test_few_networks_are_no_ground_for_doubt() -> None:
