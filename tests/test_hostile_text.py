@@ -99,7 +99,8 @@ def test_a_training_prints_and_draws_hostile_names(trained: tuple[Path, str, str
     for name in ("curves.png", "confusion.png", "mistakes.png"):
         with Image.open(folder / name) as image:
             image.load()
-    assert "warning" not in err
+    warnings = [line for line in err.splitlines() if "warning" in line]
+    assert all("optimizer steps are few" in line for line in warnings)  # none of pictures
 
 
 @pytest.mark.parametrize("form", ["safetensors", "torchscript"])

@@ -21,6 +21,7 @@ from nas.evaluators.surrogate import (
     write_surrogate,
 )
 from search_spaces.catalog import space as space_named
+from vbs.command import run_command
 
 SPACE = space_named("efficientnet")
 RESULTS = Path(__file__).resolve().parents[2] / "experiments/results/imagenet_surrogate.json"
@@ -185,8 +186,13 @@ def test_unknown_name_lists_the_known():
 
 
 def test_measurements_that_cannot_be_read_are_one_line(tmp_path, capsys):
-    assert main(["--measurements", str(tmp_path / "none.parquet")]) == 2
-    assert "does not exist" in capsys.readouterr().err
+    code = run_command(
+        "fit_imagenet_surrogate", lambda: main(["--measurements", str(tmp_path / "none.parquet")])
+    )
+    assert code == 2
+    told = capsys.readouterr().err
+    assert "does not exist" in told
+    assert len(told.splitlines()) == 1
     with pytest.raises(ValueError, match=r"holds no result_\*\.json"):
         read_measurements(tmp_path, SPACE)
     architecture = SPACE.choices_of(genotypes(1)[0]) | {"block0_k": 4}
