@@ -83,7 +83,7 @@ def test_a_training_whose_pictures_fail_ends_with_its_table(
     assert (out / "best.safetensors").is_file()
     shown, err = capsys.readouterr()
     assert "minival" in shown
-    assert [line for line in err.splitlines() if "warning" in line] == [
+    assert [line for line in err.splitlines() if "is not drawn" in line] == [
         f"warning: {name}.png is not drawn (RuntimeError: no memory)"
         for name in ("curves", "confusion", "mistakes")
     ]
