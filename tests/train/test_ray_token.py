@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -247,10 +248,14 @@ def test_the_folder_of_rays_sockets_is_short_whatever_tmpdir_says(tmp_path, monk
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv("TMPDIR", str(long))
     monkeypatch.setattr("tempfile.tempdir", str(long))
-    expected = {"_temp_dir": "/tmp/ray", "object_spilling_directory": str(long)}
-    assert ray_connect._short_paths() == expected
-    monkeypatch.setenv("TMPDIR", "/tmp")
-    assert ray_connect._short_paths() == {}
+    long.mkdir()
+    with contextlib.ExitStack() as stack:
+        options = ray_connect._temporary(stack)
+        assert options["_temp_dir"].startswith("/tmp/vbs-")
+        assert options["object_spilling_directory"].startswith(str(long))
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    with contextlib.ExitStack() as stack:
+        assert [*ray_connect._temporary(stack)] == ["_temp_dir"]
 
 
 @pytest.mark.slow
