@@ -49,7 +49,7 @@ from search_spaces.architecture import Architecture
 from vbs.children import child_environment
 from vbs.command import Failure
 from vbs.console import print_err, print_out
-from vbs.folder import circumstances, write_json
+from vbs.folder import circumstances, status_after, write_json
 from vbs.lock import FILE as LOCK
 from vbs.lock import owned
 from vbs.processes import available_cpus
@@ -363,7 +363,7 @@ def main() -> None:
         print_err(*plan(args).splitlines())
         return
     args.out.mkdir(parents=True, exist_ok=True)
-    with owned(args.out, "experiments.new_baseline"):
+    with owned(args.out, "experiments.new_baseline"), status_after(args.out / RECORD):
         run_steps(Chain(args))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import json
@@ -18,6 +19,7 @@ import pytest
 
 from tests.commands import begin, commands, environment, images
 from vbs import lock
+from vbs.folder import results_folder, status_after, write_json
 from vbs.lock import FILE, owned, this_process
 
 FUNCTIONS: dict[str, tuple[str, str]] = {
@@ -286,3 +288,23 @@ def test_a_folder_that_cannot_be_written_is_named(
     monkeypatch.setattr(Path, "write_text", refuse)
     with pytest.raises(OSError, match="Read-only"), owned(tmp_path, "nas.search"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyboardInterrupt, "interrupted"), (OSError, "failed"), (None, "running")],
+)
+def test_a_record_does_not_stay_running_where_its_command_was_ended(
+    error: type[BaseException] | None, status: str, tmp_path: Path
+) -> None:
+    record = tmp_path / "out" / "run.json"
+    folder = results_folder(str(tmp_path / "out"), kind="x", files=("run.json",), command="toy")
+    with contextlib.suppress(BaseException), folder:
+        write_json(record, {"status": "running", "seed": 1})
+        if error is not None:
+            raise error
+    assert json.loads(record.read_text()) == {"status": status, "seed": 1}
+    with contextlib.suppress(KeyboardInterrupt), status_after(record):
+        write_json(record, {"status": "finished"})
+        raise KeyboardInterrupt
+    assert json.loads(record.read_text()) == {"status": "finished"}

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import threading
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,13 +202,7 @@ def _in_folder(
         opening(folder, architecture, data, recipe, here)
         here.wait()
     watch = LoadWatch()
-    try:
-        result = _result(args, settings, here, folder, parts, initial)
-    except KeyboardInterrupt:  # before the first step, or a second Ctrl-C
-        if here.first:
-            with signals.deferred():
-                record.write_run(folder, settings, status="interrupted")
-        raise
+    result = _result(args, settings, here, folder, parts, initial)
     if here.first:
         load = watch.load()
         status = write_result(folder, settings, result, data, load=load)
@@ -278,10 +272,11 @@ def _has_begun(args: argparse.Namespace) -> bool:
 
 def _folder(args: argparse.Namespace, here: World) -> AbstractContextManager[Path]:
     """The folder of the results, owned by the first process."""
+    if not here.first:
+        return nullcontext(Path(args.out))
     return results_folder(
-        args.out, kind="train", files=record.FILES, command="train.run",
-        resume=args.resume or not here.first,
-    )  # fmt: skip
+        args.out, kind="train", files=record.FILES, command="train.run", resume=args.resume
+    )
 
 
 def _parts(settings: dict[str, Any]) -> tuple[Architecture, Recipe]:

@@ -33,7 +33,7 @@ from train.recipe import Recipe
 from train.report import Reporter, closing, opening
 from train.scored import with_error
 from vbs.console import print_err, print_results
-from vbs.folder import circumstances, write_json
+from vbs.folder import circumstances, status_after, write_json
 from vbs.load import LoadWatch
 from vbs.tables import Console, Table
 from vbs.text import shell_command
@@ -166,7 +166,7 @@ def _student(
         "beside each",
     )
     watch = LoadWatch()
-    with world(place.device) as here:
+    with status_after(folder / "run.json"), world(place.device) as here:
         opening(folder, architecture, data, recipe, here)
         with Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.asked) as report:
             result = train(

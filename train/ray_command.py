@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from train import record
 from train.parser import check_factor
-from train.ray_connect import probe, scratch_folder
+from train.ray_connect import probe
 from train.ray_kept import HOW, asked_or_none, settings_of
 from train.ray_owner import COMMAND, owned
 from train.ray_process import RayLost
@@ -20,6 +19,7 @@ from train.recipe import PRESETS
 from vbs.command import Parser, run_command
 from vbs.console import print_err
 from vbs.folder import results_folder
+from vbs.temporary import temporary_folder
 from vbs.text import shell_word
 
 EPILOG = """FILE is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
@@ -128,26 +128,24 @@ def _with_data(
         settings = call("prepare")
         if store is not None:
             return _train(args, settings, store, call)
-        with results_folder(None, kind="tune", files=(), command=COMMAND) as folder:
+        with results_folder(None, kind="tune", files=("run.json",), command=COMMAND) as folder:
             return _train(args, settings, Store(str(folder)), call)
 
 
 def _train(args: argparse.Namespace, settings: dict[str, Any], store: Store, call: Call) -> int:
     settings["how"] = {name: getattr(args, name) for name in HOW}
-    scratch = scratch_folder()
     status = "finished"
     try:
-        call("share", settings, store.place, scratch)
-        _write(store, settings, "running")
-        call("train")
+        with temporary_folder() as scratch:
+            call("share", settings, store.place, scratch)
+            _write(store, settings, "running")
+            call("train")
     except KeyboardInterrupt:
         status = "interrupted"
         print_err("train.ray_tune: interrupted; --resume goes on")
     except RayLost as error:
         status = "failed"
         print_err(f"train.ray_tune: {error}; --resume continues")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return _close(store, settings, status)
 
 

@@ -6,6 +6,7 @@ at which nobody answers.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import math
@@ -82,6 +83,7 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
         signals.install()  # again: Ray's C++ has handlers of its own, which print where it was
         global _connection
         _connection = stack.pop_all()
+        atexit.register(disconnect)  # where a signal came before the caller has noted the result
     return True
 
 
@@ -137,6 +139,7 @@ def _temporary(stack: contextlib.ExitStack) -> dict[str, str]:
 
 def disconnect() -> None:
     """Leave the cluster; a Ray that was started here ends, with all its processes."""
+    atexit.unregister(disconnect)
     _connection.close()
 
 
@@ -227,11 +230,6 @@ def death(error: BaseException | str) -> str:
     if "Died" in said or "died" in said or "WorkerCrashed" in said:
         return "its process died (it crashed or was killed, e.g. for want of memory)"
     return text.strip().rpartition("\n")[2][:200]
-
-
-def scratch_folder() -> str:
-    """A new folder on this machine for what Ray itself wants to keep, while it is connected."""
-    return _connection.enter_context(temporary_folder())
 
 
 def probe(address: str) -> tuple[str, Settings]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from train.ray_store import Store
 from vbs import lock
+from vbs.folder import status_after
 
 COMMAND = "train.ray_tune"
 FAR = 3.0  # seconds from a look at a URL to what is written after it
@@ -24,7 +25,7 @@ def owned(store: Store) -> Iterator[None]:
     """
     if store.local is not None:
         store.local.mkdir(parents=True, exist_ok=True)
-        with lock.owned(store.local, COMMAND):
+        with lock.owned(store.local, COMMAND), status_after(store.local / "run.json"):
             yield
         return
     known = store.read(lock.FILE)

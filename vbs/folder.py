@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vbs import signals
 from vbs.lock import owned
 from vbs.processes import available_cpus
 
@@ -46,14 +47,16 @@ def results_folder(
 ) -> Iterator[Path]:
     """A folder that holds none of `files`, made if need be: `out`, or a new runs/<kind>-N.
 
-    It is owned by this process, the `command`, inside the block; see `vbs.lock.owned`.
+    It is owned by this process, the `command`, inside the block; see `vbs.lock.owned`. The first
+    of the files is its record, see `status_after`.
 
     resume  whether it is `out` with what it holds, owned already: see `resumed_folder`.
 
     Raises ValueError where it cannot be written, already holds results, or has another owner.
     """
     if resume and out:
-        yield Path(out)
+        with status_after(Path(out, files[0])):
+            yield Path(out)
         return
     if out == "":
         raise ValueError("out: the name of the folder is empty")
@@ -72,6 +75,7 @@ def results_folder(
                 f"out: {folder} already holds {held}; go on with what is there by --resume, "
                 "or choose another --out"
             )
+        stack.enter_context(status_after(folder / files[0]))
         yield folder
 
 
@@ -85,6 +89,24 @@ def resumed_folder(out: str | None, *, resume: bool, command: str) -> Iterator[N
     folder = Path(out) if resume and out else None
     with owned(folder, command):
         yield
+
+
+@contextlib.contextmanager
+def status_after(record: Path) -> Iterator[None]:
+    """Where an exception leaves the block, a JSON record does not keep its status "running".
+
+    It is "interrupted" after KeyboardInterrupt, otherwise "failed". Nothing else is changed.
+    """
+    try:
+        yield
+    except BaseException as error:
+        with signals.deferred(), contextlib.suppress(OSError, ValueError, RecursionError):
+            known = json.loads(record.read_text())
+            if isinstance(known, dict) and known.get("status") == "running":
+                interrupted = isinstance(error, KeyboardInterrupt)
+                known["status"] = "interrupted" if interrupted else "failed"
+                write_json(record, known)
+        raise
 
 
 def _first_of(folder: Path, files: Sequence[str]) -> str | None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from vbs import guard
+from vbs import guard, signals
 from vbs.lock import owned
 
 PREFIX = "vbs-ray-"
@@ -40,10 +40,11 @@ def temporary_folder(above: str | None = None) -> Iterator[str]:
                 os.environ.pop(guard.MARK, None)
             else:
                 os.environ[guard.MARK] = before
-            guard.remove(folder)
-            if watcher is not None:
-                watcher.kill()
-                watcher.wait()
+            with signals.deferred():
+                guard.remove(folder)
+                if watcher is not None:
+                    watcher.kill()
+                    watcher.wait()
 
 
 def sweep(above: str) -> None:
