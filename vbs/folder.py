@@ -99,7 +99,7 @@ def status_after(record: Path) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException as error:
+    except (Exception, KeyboardInterrupt) as error:
         with signals.deferred(), contextlib.suppress(OSError, ValueError, RecursionError):
             known = json.loads(record.read_text())
             if isinstance(known, dict) and known.get("status") == "running":
