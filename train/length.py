@@ -3,9 +3,9 @@
 Epochs say little: one of CIFAR-10 has 351 steps, one of 650 photographs has 5. A recipe for small
 data therefore names the steps of a useful training (`Recipe.least_steps`), and commands raise the
 epochs that give fewer, unless the user named them. Trainings are compared with each other, and the
-worse stopped, after `FIRST_JUDGED` steps at the earliest: before that most networks are at chance
-(experiments/training_length.py), and batch-norm statistics lag behind the weights
-(experiments/norm_statistics.py).
+worse stopped, after `FIRST_JUDGED` steps at the earliest: small networks then had 70 to 96% of the
+accuracy that 300 steps give, with 10 and with 40 classes, and all were far from chance
+(experiments/training_length.py).
 """
 
 from __future__ import annotations
@@ -78,5 +78,5 @@ def too_short(recipe: Recipe, images: int, option: str = "--set epochs={epochs}"
     remedy = option.format(epochs=enough_epochs(recipe, images))
     return (
         f"warning: {steps:,} optimizer steps are few: recipe {recipe.name} needs about "
-        f"{recipe.least_steps:,}, and shorter trainings may stay near chance; use {remedy}"
+        f"{recipe.least_steps:,}, and shorter trainings say little; use {remedy}"
     )

@@ -31,6 +31,7 @@ from train.failures import Stopped, calmer, is_sound, out_of_memory
 from train.memory_use import keep_freed_memory, peak_megabytes
 from train.optimizer import learning_rate, set_learning_rate
 from train.progressive import Phase, first_epoch, phase
+from train.recalibrate import is_early, recalibrate
 from train.recipe import Recipe
 from train.state import (
     Run,
@@ -218,6 +219,8 @@ def _epochs(run: Run, folder: Path | None, report: Report) -> Generator[dict[str
     for epoch in range(len(run.history), recipe.epochs):
         now = phase(recipe, epoch)
         run.network.dropout.p = now.dropout
+        if run.average is not None:  # the same network in every respect but its weights
+            run.average.network.dropout.p = now.dropout
         _train_epoch(run, forward, epoch, now, folder, report)
         row = _row(run, epoch, now, per_epoch)
         if not is_sound(run, row):
@@ -354,6 +357,10 @@ def _row(run: Run, epoch: int, now: Phase, per_epoch: int) -> dict[str, Any]:
         "dropout": now.dropout, "train_loss": float(loss) / per_epoch / run.world.size,
     }  # fmt: skip
     minival = run.data.minival
+    if is_early(run):
+        recalibrate(run, run.network, now)
+        if run.average is not None:
+            recalibrate(run, run.average.network, now)
     run.world.equalise(run.network)
     if run.average is not None:
         run.world.equalise(run.average.network)

@@ -9,7 +9,8 @@ from about `WINDOW / momentum` batches on: long trainings are what they are with
 
 Where the statistics are close to right already (pretrained weights, another input size of
 progressive learning), the momentum begins at `NEAR` instead of 1. Measured in
-experiments/norm_statistics.py.
+experiments/norm_statistics.py. What lags behind even so, early in a training, is measured again
+before it is used (train/recalibrate.py).
 """
 
 from __future__ import annotations

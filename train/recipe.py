@@ -17,9 +17,9 @@ from search_spaces.catalog import one_of
 from train.recipe_fields import checked_field, describe_field, read_field
 from vbs.text import quoted
 
-# How batch-norm statistics are averaged (train/norm_momentum.py). It is stored with results and
-# unfinished trainings, as short trainings by another rule read other accuracies.
-NORM_STATISTICS = "momentum by batches"
+# How batch-norm statistics are found (train/norm_momentum.py, train/recalibrate.py). It is stored
+# with results and unfinished trainings, as short trainings by another rule read other accuracies.
+NORM_STATISTICS = "momentum by batches, measured again before step 100"
 
 PRETRAINED = ("finetune", "linear-probe")  # recipes for pretrained weights
 
@@ -285,18 +285,17 @@ def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def scratch(*, network: str = "", variant: str = "paper") -> Recipe:
-    """Random weights and a small data set (hundreds to some thousands of images): small batches,
-    strong weight decay, many steps.
+    """Random weights and hundreds to some thousands of images: `proxy` in small batches, for many
+    more steps.
 
-    Brigato et al. 2022 (arXiv 2212.12478): with small batches, well-chosen weight decay and enough
-    steps, plain cross-entropy beats most methods made for small data. Fields chosen in
+    Brigato et al. 2022 (arXiv 2212.12478): on small data sets plain cross-entropy with small
+    batches, well-chosen weight decay and enough steps is hard to beat. The fields were chosen in
     experiments/scratch_recipe.py.
     """
     return Recipe(
-        name="scratch", epochs=50, batch=32, least_steps=2000, optimizer="sgd", lr=0.1, lr_batch=32,
-        weight_decay=2e-3, schedule="cosine", warmup_epochs=2.5, label_smoothing=0.1, dropout=0.2,
-        drop_path=0.0, ema_decay=0.99, crop_area=0.5, eval_crop=1.0, policy="randaugment",
-        magnitude=5.0, clip_norm=5.0,
+        name="scratch", epochs=40, batch=32, least_steps=2000, optimizer="sgd", lr=0.075,
+        lr_batch=32, weight_decay=5e-4, schedule="linear", warmup_epochs=2.0, ema_decay=0.99,
+        label_smoothing=0.0, dropout=0.0, drop_path=0.0, crop="pad", eval_crop=1.0,
     )  # fmt: skip
 
 
