@@ -11,7 +11,7 @@ from vbs.command import run_program
 from vbs.processes import available_cpus
 
 RESULTS = Path(__file__).parent / "results"
-INTERRUPTED = "interrupted; the same command goes on"
+INTERRUPTED = "interrupted; run the same command again to resume"
 PACKAGES = ("numpy", "optuna", "torch", "timm", "scikit-learn", "lightgbm")
 
 

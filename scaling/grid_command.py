@@ -55,7 +55,7 @@ def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 1 where nothing could be trained, 2 for a user's mistake, 130."""
     return run_command(
         "scaling.grid", lambda: _run(vars(_parser().parse_args(argv))),
-        interrupted="interrupted; --resume --out DIR goes on",
+        interrupted="interrupted; resume by --resume --out DIR",
     )  # fmt: skip
 
 

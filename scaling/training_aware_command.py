@@ -71,7 +71,7 @@ def run(argv: list[str] | None = None) -> int:
     """The whole command; 0, 1 where nothing was found, 2 for a user's mistake, 130 for Ctrl-C."""
     return run_command(
         "scaling.training_aware", lambda: _run(vars(_parser().parse_args(argv))),
-        interrupted="interrupted; --resume --out DIR goes on",
+        interrupted="interrupted; resume by --resume --out DIR",
     )  # fmt: skip
 
 

@@ -157,7 +157,7 @@ class TensorBoard:
     def _give_up(self, error: Exception) -> None:
         self._writer = None
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        print_err(f"TensorBoard: {reason}; training goes on without its curves")
+        print_err(f"TensorBoard: {reason}; training continues without its curves")
 
 
 class Progress:

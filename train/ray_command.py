@@ -142,7 +142,7 @@ def _train(args: argparse.Namespace, settings: dict[str, Any], store: Store, cal
             call("train")
     except KeyboardInterrupt:
         status = "interrupted"
-        print_err("train.ray_tune: interrupted; --resume goes on")
+        print_err("train.ray_tune: interrupted; --resume continues")
     except RayLost as error:
         status = "failed"
         print_err(f"train.ray_tune: {error}; --resume continues")

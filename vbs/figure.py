@@ -74,7 +74,7 @@ def label(text: object, longest: int = 60) -> str:
 
 
 def draw_picture(path: Path, draw: Callable[[Path], Any]) -> bool:
-    """Let `draw` write a picture, whole or not at all; whether it did.
+    """Let `draw` write a picture atomically; whether it did.
 
     What fails is a warning on stderr. Call it after everything else is written.
     """

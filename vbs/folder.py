@@ -1,4 +1,4 @@
-"""Folders of runs, and files in them that appear whole or not at all."""
+"""Folders of results, and files in them that are written atomically."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """JSON with a final newline, whole or not at all."""
+    """Write JSON with a final newline, atomically."""
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_whole(path, lambda unfinished: unfinished.write_text(text))
 

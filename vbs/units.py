@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 from vbs.text import shortened
 
@@ -15,20 +16,8 @@ _SECONDS = {"us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h":
 
 def parse_quantity(text: str, *, what: str = "quantity") -> float:
     """The number a text like 400M, 0.4G, 4e8 or 400000000 stands for; ValueError unless > 0."""
-    match = re.fullmatch(r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*([KMGBT]?)\s*", text, re.IGNORECASE)
-    try:
-        value = float(match[1]) * _FACTORS[match[2].upper()] if match else math.nan
-    except ValueError:  # "1.2.3"
-        value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(
-            f"{what}: {shortened(repr(text), 60)} is not a size; write it like 400M, 0.4G or 4e8"
-        )
-    if value <= 0:
-        raise ValueError(f"{what}: {text!r} is not above 0; write it like 400M, 0.4G or 4e8")
-    if value > LARGEST:
-        raise ValueError(f"{what}: {shortened(text, 60)} is too large; use at most {LARGEST:g}")
-    return value
+    value = _number(text, r"[KMGBT]?", _FACTORS)
+    return _checked(value, text, what, "size", "write it like 400M, 0.4G or 4e8", LARGEST)
 
 
 def short(value: float) -> str:
@@ -60,21 +49,32 @@ def parse_seconds(text: str, *, what: str = "time") -> float:
 
     A number without its unit is refused: it could be meant in seconds or in milliseconds.
     """
-    hint = "write it like 20ms, 1.5s, 30min or 2h"
     text = text.replace("\u03bc", "\u00b5")  # Greek mu, and the sign for micro
-    match = re.fullmatch(
-        r"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(us|\u00b5s|ms|s|min|h)\s*", text, re.IGNORECASE
-    )
+    value = _number(text, "us|\u00b5s|ms|s|min|h", {k.upper(): v for k, v in _SECONDS.items()})
+    return _checked(value, text, what, "time", "write it like 20ms, 1.5s, 30min or 2h", LONGEST)
+
+
+def _number(text: str, units: str, factors: Mapping[str, float]) -> float:
+    """The number before one of the units, times its factor; NaN where the text is another."""
+    number = rf"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*({units})\s*"
+    match = re.fullmatch(number, text, re.IGNORECASE)
+    if match is None:
+        return math.nan
     try:
-        value = float(match[1]) * _SECONDS[match[2].lower()] if match else math.nan
+        return float(match[1]) * factors[match[2].upper()]
     except ValueError:  # "1.2.3"
-        value = math.nan
+        return math.nan
+
+
+def _checked(value: float, text: str, what: str, kind: str, hint: str, largest: float) -> float:
+    """The value; ValueError unless it is finite, above 0 and at most `largest`."""
+    shown = shortened(repr(text), 60)
     if not math.isfinite(value):
-        raise ValueError(f"{what}: {shortened(repr(text), 60)} is not a time; {hint}")
+        raise ValueError(f"{what}: {shown} is not a {kind}; {hint}")
     if value <= 0:
-        raise ValueError(f"{what}: {text!r} is not above 0; {hint}")
-    if value > LONGEST:
-        raise ValueError(f"{what}: {shortened(text, 60)} is too long; use at most {LONGEST:g}s")
+        raise ValueError(f"{what}: {shown} is not above 0; {hint}")
+    if value > largest:
+        raise ValueError(f"{what}: {shown} is too large; use at most {largest:g}")
     return value
 
 

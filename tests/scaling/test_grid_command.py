@@ -295,7 +295,7 @@ def test_a_machine_that_is_taken_back_ends_a_grid_as_ctrl_c_does(
     begun.send_signal(signal.SIGTERM)
     told = begun.communicate(timeout=60)[1]
     assert begun.returncode == 130
-    assert told.endswith("\nscaling.grid: interrupted; --resume --out DIR goes on\n")
+    assert told.endswith("\nscaling.grid: interrupted; resume by --resume --out DIR\n")
     assert "PC: " not in told
     record = json.loads((tmp_path / "grid" / "grid.json").read_text())
     assert record["status"] == "interrupted"

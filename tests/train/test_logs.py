@@ -135,7 +135,7 @@ def test_trouble_with_tensorboard_is_told_once_and_training_goes_on(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith("TensorBoard: ")
-    assert "training goes on" in said
+    assert "training continues" in said
 
 
 def test_other_processes_of_a_distributed_run_write_nothing(
