@@ -107,6 +107,38 @@ with temporary_folder() as folder:
 """
 
 
+WITHOUT_MARK = """
+import os, subprocess, sys
+from pathlib import Path
+from vbs import guard
+from vbs.temporary import temporary_folder
+with temporary_folder() as folder:
+    del os.environ[guard.MARK]
+    with open(Path(folder) / "out", "w") as out:
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], {stream}=out)
+    print(folder, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_processes_without_their_environment_are_found_by_their_output(
+    stream: str, killed: bool, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_MARK.format(stream=stream)], stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE, text=True, env=environment(TMPDIR=str(tmp_path)),
+    )  # fmt: skip
+    assert process.stdout is not None
+    folder = process.stdout.readline().strip()
+    assert len(guard.processes_of(folder)) == 1
+    if killed:
+        process.kill()
+    process.communicate("go\n", timeout=30)
+    assert wait_for(lambda: not guard.processes_of(folder) and not Path(folder).exists(), 20)
+
+
 @pytest.mark.parametrize("end", ["time.sleep(60)", "pass"])
 def test_a_temporary_folder_goes_with_its_owner(end: str, tmp_path: Path) -> None:
     process = subprocess.Popen(

@@ -209,7 +209,7 @@ def _opening(
     asha = settings["scheduler"] == "asha"
     length = described(recipe, len(data.train), judged=settings["grace"] if asha else 0)
     warning = too_short(recipe, len(data.train))
-    over = f"; {again} are over already" if again else ""
+    over = f"; {again} already finished" if again else ""
     stop = "all to the end"
     if asha:
         stop = f"one of {settings['factor']:g} goes on at each rung from epoch {settings['grace']}"

@@ -138,10 +138,13 @@ def run_program(
     imports of a command may take seconds.
     """
     signals.install()
-    code = run_command(
-        program, lambda: getattr(importlib.import_module(module), function)() or 0,
-        interrupted=interrupted,
-    )  # fmt: skip
+
+    def action() -> int:
+        imported = importlib.import_module(module)
+        signals.raise_postponed()
+        return getattr(imported, function)() or 0
+
+    code = run_command(program, action, interrupted=interrupted)
     signals.ignore()
     sys.exit(code)
 

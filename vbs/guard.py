@@ -21,14 +21,32 @@ ENDING = 10.0  # seconds within which killed processes are gone
 
 
 def processes_of(folder: str) -> list[int]:
-    """Numbers of the processes, but this one, that were started with the folder in MARK."""
-    mark = os.fsencode(f"{MARK}={folder}")
+    """Numbers of the processes, but this one, that were started with the folder in MARK.
+
+    Ray's agents write their title over their environment. They are found by their output, which
+    goes to files in the folder.
+    """
     found = []
     for place in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended, or is another user's
-            if mark in (place / "environ").read_bytes().split(b"\0"):
-                found.append(int(place.name))
-    return [number for number in found if number != os.getpid()]
+        if int(place.name) != os.getpid() and (_marked(place, folder) or _writes(place, folder)):
+            found.append(int(place.name))
+    return found
+
+
+def _marked(place: Path, folder: str) -> bool:
+    mark = os.fsencode(f"{MARK}={folder}")
+    try:
+        return mark in (place / "environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended, or is another user's
+        return False
+
+
+def _writes(place: Path, folder: str) -> bool:
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.readlink(place / "fd" / str(number)).startswith(f"{folder}/"):
+                return True
+    return False
 
 
 def remove(folder: str) -> None:

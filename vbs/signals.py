@@ -18,6 +18,7 @@ _IMPORTING = "<frozen importlib._bootstrap>"  # the file of every import's frame
 _Handler = Any  # of `signal.getsignal`
 _installed_by = 0  # process; a fork inherits the handlers
 _noted: list[int] = []  # signals that came while they were deferred
+_postponed: dict[int, threading.Timer] = {}  # by signal: what sends it again after an import
 
 
 def install() -> dict[int, _Handler]:
@@ -50,6 +51,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     if _is_importing(frame):
         _send_later(number)
         return
+    _postponed.pop(number, None)
     raise KeyboardInterrupt(number)
 
 
@@ -68,7 +70,15 @@ def _send_later(number: int) -> None:
         return
     timer = threading.Timer(AGAIN, signal.pthread_kill, (main, number))
     timer.daemon = True
+    _postponed[number] = timer
     timer.start()
+
+
+def raise_postponed() -> None:
+    """Raise KeyboardInterrupt at once if a signal waits for an import that has ended."""
+    for number in list(_postponed):
+        _postponed.pop(number).cancel()
+        raise KeyboardInterrupt(number)
 
 
 @contextlib.contextmanager

@@ -118,7 +118,7 @@ def test_a_pool_whose_ray_is_killed_is_lost_soon_and_leaves_nothing(name: str) -
     assert pool.wait(0.1) == []
     with pytest.raises(ValueError, match="job 9: no slot is free"):
         pool.start(9, ("sleep", 1))
-    known = kill_one(os.getpid(), name)
+    known = kill_one(pool._process._child.pid, name)
     with pytest.raises(PoolLost, match="Ray has ended on this machine"):
         pool.wait(20.0)
     with pytest.raises(PoolLost):

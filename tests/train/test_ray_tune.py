@@ -166,7 +166,7 @@ def test_a_killed_driver_loses_nothing(cluster, data, tmp_path, monkeypatch, cap
     out = tmp_path / "out"
     words = command(
         tmp_path, 5, data, cluster, "--out", f"file://{out}", "--scheduler", "asha", "--factor",
-        "2", "--max-concurrent", "2", "--set", "epochs=40",
+        "2", "--max-concurrent", "2", "--set", "epochs=40", "--grace", "1",
     )  # fmt: skip
     driver = subprocess.Popen(
         [sys.executable, "-m", "train.ray_tune", *words], cwd=ROOT, stderr=subprocess.PIPE,
