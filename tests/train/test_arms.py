@@ -146,7 +146,8 @@ def test_no_arm_outlives_the_command(tmp_path: Path, number: int) -> None:
     assert all(gone(int(arm[2])) for arm in begun(tmp_path))
     if number != signal.SIGKILL:
         assert process.returncode == 130
-        assert told.splitlines()[-1] == "toy_arms: interrupted; run the same command again to resume"
+        last = told.splitlines()[-1]
+        assert last == "toy_arms: interrupted; run the same command again to resume"
         assert "Traceback" not in told
     assert result(tmp_path)["partial"]
 
