@@ -67,6 +67,7 @@ from train.sources import stratified
 from vbs.console import print_err, print_out
 from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json
+from vbs.lock import owned
 
 ARMS = ("teacher", "longer", "student", "student-2")
 TEACHER_OF = {"student": "teacher", "student-2": "student"}
@@ -195,24 +196,30 @@ def run_seed(
     seed: int, arms: list[str], work: Path, settings: dict[str, Any], data_text: str,
     finished: Callable[[], None] | None = None,
 ) -> None:  # fmt: skip
-    """Every arm of a seed that is not done; each outcome is written as it ends."""
+    """Every arm of a seed that is not done; each outcome is written as it ends.
+
+    Raises ValueError where the folder of the seed is of other data, or another process works there.
+    """
     place = work / f"seed-{seed}"
     todo = [arm for arm in ARMS if arm in arms and not (place / f"{arm}.json").exists()]
     if not todo:
         return
-    data = load(data_text, minival=0.0)
-    known = place / "data.json"
-    digests = data.settings["digests"]
-    if known.exists() and json.loads(known.read_text()) != digests:
-        raise ValueError(f"data: {data_text} is not what {place} was made with; use another --work")
     place.mkdir(parents=True, exist_ok=True)
-    write_json(known, digests)
-    for arm in todo:
-        outcome = run_arm(arm, seed, place, data, settings)
-        write_json(place / f"{arm}.json", outcome)
-        print_err(f"seed {seed} {arm}: {outcome['top1']:.2f}%")
-        if finished is not None:
-            finished()
+    with owned(place, "experiments.noisy_student_cifar10"):
+        data = load(data_text, minival=0.0)
+        known = place / "data.json"
+        digests = data.settings["digests"]
+        if known.exists() and json.loads(known.read_text()) != digests:
+            raise ValueError(
+                f"data: {data_text} is not what {place} was made with; use another --work"
+            )
+        write_json(known, digests)
+        for arm in todo:
+            outcome = run_arm(arm, seed, place, data, settings)
+            write_json(place / f"{arm}.json", outcome)
+            print_err(f"seed {seed} {arm}: {outcome['top1']:.2f}%")
+            if finished is not None:
+                finished()
 
 
 def gather(work: Path) -> list[dict[str, Any]]:

@@ -65,6 +65,7 @@ from train.sources import stratified
 from train.state import resolved
 from vbs.console import print_err, print_out
 from vbs.folder import write_json
+from vbs.lock import owned
 
 SIDES = ("ours", "timm")
 OTHER_SEEDS = 1000  # added to a seed for timm's initial weights
@@ -151,13 +152,18 @@ def train_timm(
 
 
 def one_run(arguments: argparse.Namespace, side: str, seed: int) -> None:
-    """Train a side with a seed and keep the outcome in the work folder."""
-    data = data_of(arguments)
-    architecture = network_of(arguments, data)
-    recipe = resolved(recipe_of(arguments, seed), architecture)
-    run = train_ours if side == "ours" else train_timm
-    outcome = run(architecture, data, recipe, pick_device(arguments.device))
-    write_json(_kept(arguments, side, seed), {"settings": identity(arguments), **outcome})
+    """Train a side with a seed and keep the outcome in the work folder, which other runs share.
+
+    Raises ValueError where another process trains the same side and seed there.
+    """
+    lock = f"{side}-{seed}.owner.json"
+    with owned(Path(arguments.work), "experiments.same_learning", name=lock):
+        data = data_of(arguments)
+        architecture = network_of(arguments, data)
+        recipe = resolved(recipe_of(arguments, seed), architecture)
+        run = train_ours if side == "ours" else train_timm
+        outcome = run(architecture, data, recipe, pick_device(arguments.device))
+        write_json(_kept(arguments, side, seed), {"settings": identity(arguments), **outcome})
     print_err(f"{side}, seed {seed}: {outcome['top1']:.2f}%")
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import nas.command
+import nas.fidelity.command
 import scaling.family_command
 import scaling.grid_command
 import search_spaces.show
@@ -170,6 +171,48 @@ def test_a_family_of_a_hostile_file_is_drawn_and_printed(
     assert scaling.grid_command.run(["--base", str(base), "--dry-run"]) == 0
     out, err = capsys.readouterr()
     check(out + err)
+
+
+MEASURED = [
+    "--set", "batch=8", "--set", "minival=0.25", "--device", "cpu", "--workers", "1", "--cache",
+    "off",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (nas.fidelity.command, [
+            "--target-flops", "4M", "--networks", "6", "--fidelities", "epochs=1", "--longest",
+            "epochs=2",
+        ]),
+        (scaling.grid_command, [
+            "--base", "mobilenet_v2", "--candidates", "4", "--proxy-width", "0.1", "--fidelity",
+            "epochs=1", "--seeds", "1",
+        ]),
+        (nas.command, [
+            "--evaluator", "proxy", "--target-flops", "4M", "--budget", "3", "--fidelity",
+            "epochs=1", "--finalists", "1",
+        ]),
+    ],
+    ids=["nas.fidelity", "scaling.grid", "nas.search"],
+)  # fmt: skip
+def test_measuring_commands_report_hostile_names(
+    command: Any, words: list[str], images: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folder = tmp_path / "out[/x]:smile:\x1b[5m".replace("/", "")
+    code = command.run([*words, "--data", f"imagefolder:{images}", *MEASURED, "--out", str(folder)])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    check(out + err)
+    assert "out[x]:smile:" in out
+    for table in folder.rglob("*.csv"):
+        check_table(table)
+    for picture in folder.rglob("*.png"):
+        with Image.open(picture) as image:
+            image.load()
 
 
 def test_a_trial_of_hostile_names_is_a_safe_row(

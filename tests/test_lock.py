@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import errno
 import importlib
@@ -171,6 +172,48 @@ def test_a_single_file_has_an_owner_too(
     (tmp_path / ".times.json.owner.json").write_text(json.dumps(living))
     assert main(["--out", str(tmp_path / "times.json"), "--resolution", "32"]) == 2
     assert "is in use by other.command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "lock_name", "function", "arguments"),
+    [
+        ("same_learning", "ours-0.owner.json", "one_run", ("ours", 0)),
+        ("noisy_student_cifar10", "seed-3/owner.json", "run_seed", (3, ["teacher"])),
+    ],
+)
+def test_arms_that_share_a_folder_have_an_owner_each(
+    name: str, lock_name: str, function: str, arguments: tuple[Any, ...],
+    living: dict[str, Any], tmp_path: Path,
+) -> None:  # fmt: skip
+    path = tmp_path / lock_name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(living))
+    module = importlib.import_module(f"experiments.{name}")
+    if name == "same_learning":
+        words = (argparse.Namespace(work=str(tmp_path)), *arguments)
+    else:
+        words = (*arguments, tmp_path, {}, "cifar10")
+    with pytest.raises(ValueError, match=r"is in use by other\.command"):
+        getattr(module, function)(*words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_processes_of_torchrun_are_refused_where_a_living_process_works(
+    resume: list[str], data: str, living: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    leave(out, living)
+    words = resume or commands(data)["train.run"]
+    told = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         "-m", "train.run", *words, "--out", str(out)],
+        env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert told.returncode != 0
+    assert told.stderr.count("train.run: out: ") == 1
+    assert "is in use by other.command" in told.stderr
+    assert [path.name for path in out.iterdir()] == [FILE]
 
 
 def test_of_searches_that_start_together_one_runs(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from train.ray_probe import NotRay
 from train.ray_token import Settings, authentication, environment, own_token, settings_for
 from vbs import signals
 from vbs.console import print_err
+from vbs.failures import Failure
 from vbs.processes import available_cpus
 from vbs.sockets import SHORT, check_loopback, too_long
 from vbs.temporary import PREFIX, temporary_folder
@@ -66,7 +67,8 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
              be a node of it.
     cpus     declared of a Ray started here; those available to this process where not given.
 
-    Raises ValueError, within seconds, where the address is wrong or nobody answers there.
+    Raises ValueError, within seconds, where the address is wrong or nobody answers there, and
+    Failure where Ray cannot start on this machine.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(environment(QUIET))  # some are read when Ray is imported
@@ -117,8 +119,9 @@ def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) 
         with _loopback() if address is None else contextlib.nullcontext():
             ray.init(**options)
     except Exception as error:  # of Ray, of gRPC, of the operating system
-        where = "Ray could not start here" if address is None else f"address: {address}"
-        raise ValueError(f"{where} ({_short(error)})") from None
+        if address is None:
+            raise Failure(f"Ray could not start here ({_short(error)})") from None
+        raise ValueError(f"address: {address} ({_short(error)})") from None
 
 
 def _temporary(stack: contextlib.ExitStack) -> dict[str, str]:

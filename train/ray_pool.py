@@ -17,7 +17,7 @@ from typing import Any
 
 from train.ray_connect import MACHINE_LOST, check_fits, connect, death, disconnect
 from train.ray_worker import Ended, Item, Job, Said, Worker
-from vbs.failures import reason_of
+from vbs.failures import Failure, reason_of
 from vbs.processes import available_cpus
 
 GRACE = 5.0  # most seconds that a job over its time has to yield before its process is killed
@@ -26,7 +26,7 @@ PAUSES = (1.0, 10.0)  # seconds before a job is tried again that failed by the i
 SET_UPS = 3  # failed set-ups in a row after which a slot is given up
 
 
-class PoolLost(ValueError):
+class PoolLost(Failure):
     """No slot is left, or the cluster does not answer."""
 
 

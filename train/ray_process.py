@@ -48,7 +48,8 @@ class RayProcess:
 
     limit                        seconds for that; CONNECTED where not given, math.inf for none.
 
-    Raises what the factory raises, and ValueError if that takes longer.
+    Raises what the factory raises; if that takes longer, ValueError for an address and RayLost
+    for a Ray started here.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class RayProcess:
             self._kill()
             self._line.close()
             if isinstance(error, TimeoutError):
-                raise ValueError(self._too_late()) from None
+                raise self._too_late() from None
             raise
 
     def call(self, method: str, *arguments: Any) -> Any:
@@ -138,10 +139,12 @@ class RayProcess:
         self._child.kill()
         self._child.wait()
 
-    def _too_late(self) -> str:
+    def _too_late(self) -> Exception:
         if self._address is None:
-            return f"Ray could not start here (it is not up after {CONNECTED:g} s)"
-        return f"address: {self._address} cannot be used (not connected after {CONNECTED:g} s)"
+            return RayLost(f"Ray could not start here (it is not up after {CONNECTED:g} s)")
+        return ValueError(
+            f"address: {self._address} cannot be used (not connected after {CONNECTED:g} s)"
+        )
 
     def _why(self) -> str:
         """Why the process has ended, as far as one can see from here."""

@@ -24,6 +24,7 @@ from tests.search_spaces.test_network import SMALL, randomise
 from train import export
 from train.block_strings import block_strings, timm_description, timm_network
 from train.checkpoint import Weights, write_weights
+from vbs.lock import owned, this_process
 
 ONNX = all(importlib.util.find_spec(name) for name in export.FORMATS["onnx"].needs)
 PLAIN = Architecture(
@@ -255,6 +256,16 @@ def test_safetensors_hold_timms_names_and_a_json_beside(tmp_path):
     assert notes["preprocessing"] == {
         "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.25], "resolution": 33, "crop_share": 0.9,
     }  # fmt: skip
+
+
+def test_an_exported_file_has_one_owner(tmp_path, capsys):
+    a_run(tmp_path)
+    owner = this_process("other.command")
+    with owned(tmp_path, "other.command", name=".network.safetensors.owner.json"):
+        assert export.main([str(tmp_path), "--to", "safetensors"]) == 2
+    assert f"is in use by other.command (process {owner['pid']}" in capsys.readouterr().err
+    assert not (tmp_path / "network.safetensors").exists()
+    assert export.main([str(tmp_path), "--to", "safetensors"]) == 0
 
 
 def changed(path: Path):

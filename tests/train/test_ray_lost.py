@@ -73,3 +73,47 @@ def test_trainings_that_end_before_their_time_are_resumed(tmp_path: Path, how: s
         known_rows = before.get(trial.name, [])
         assert curve(trial)["rows"][: len(known_rows)] == known_rows
         assert len(curve(trial)["rows"]) == 40
+
+
+# in every process: no weights can be put in place while the file FULL exists
+FULL_DISK = """
+import errno, os
+put = os.replace
+def replace(source, target, **other):
+    if str(target).endswith(".safetensors") and os.path.exists(os.environ["FULL"]):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    put(source, target, **other)
+os.replace = replace
+"""
+
+
+@pytest.mark.slow
+def test_a_full_disk_fails_no_network_and_its_trials_are_trained_later(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(FULL_DISK)
+    full, out = tmp_path / "full", tmp_path / "out"
+    full.touch()
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path / "site"), str(ROOT))),
+        "FULL": str(full),
+    }  # fmt: skip
+    words = [
+        "--architectures", str(networks(tmp_path, 2)), "--data",
+        f"imagefolder:{images(tmp_path / 'images', count=16)}", *QUICK, "--set", "epochs=2",
+        "--retries", "1", "--out", str(out),
+    ]  # fmt: skip
+
+    def tune(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *words], env=environment, capture_output=True, text=True, timeout=240
+        )
+
+    stopped = tune(*words)
+    assert stopped.returncode == 1, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert ".safetensors: No space left on device" in stopped.stderr + stopped.stdout
+    assert "train.ray_tune --resume --out" in stopped.stdout
+    full.unlink()
+    resumed = tune("--resume", "--out", str(out))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "2 finished" in resumed.stdout
