@@ -174,8 +174,7 @@ def test_a_family_of_a_hostile_file_is_drawn_and_printed(
 
 
 MEASURED = [
-    "--set", "batch=8", "--set", "minival=0.25", "--device", "cpu", "--workers", "1", "--cache",
-    "off",
+    "--set", "batch=8", "--set", "minival=0.25", "--device", "cpu", "--workers", "1",
 ]  # fmt: skip
 
 
@@ -200,8 +199,9 @@ MEASURED = [
 )  # fmt: skip
 def test_measuring_commands_report_hostile_names(
     command: Any, words: list[str], images: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "out[/x]:smile:\x1b[5m".replace("/", "")
     code = command.run([*words, "--data", f"imagefolder:{images}", *MEASURED, "--out", str(folder)])
     out, err = capsys.readouterr()

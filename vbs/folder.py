@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from vbs import signals
+from vbs.failures import InfrastructureError
 from vbs.lock import owned
 from vbs.processes import available_cpus
+from vbs.text import shell_word
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -55,7 +57,7 @@ def results_folder(
     Raises ValueError where it cannot be written, already holds results, or has another owner.
     """
     if resume and out:
-        with status_after(Path(out, files[0])):
+        with _resumable(Path(out, files[0])):
             yield Path(out)
         return
     if out == "":
@@ -75,8 +77,21 @@ def results_folder(
                 f"out: {folder} already holds {held}; go on with what is there by --resume, "
                 "or choose another --out"
             )
-        stack.enter_context(status_after(folder / files[0]))
+        stack.enter_context(_resumable(folder / files[0]))
         yield folder
+
+
+@contextlib.contextmanager
+def _resumable(record: Path) -> Iterator[None]:
+    """As `status_after`; a failure of the infrastructure says how to resume what is recorded."""
+    try:
+        with status_after(record):
+            yield
+    except InfrastructureError as error:
+        if "--resume" in str(error) or not record.is_file():
+            raise
+        out = shell_word(str(record.parent))
+        raise InfrastructureError(f"{error}; --resume --out {out} continues") from None
 
 
 @contextlib.contextmanager

@@ -54,6 +54,7 @@ def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_steps_that_are_over_are_not_run_again(baseline: Path) -> None:
     record = json.loads((baseline / "out" / "baseline.json").read_text())
     assert record["status"] == "finished"
@@ -64,6 +65,7 @@ def test_steps_that_are_over_are_not_run_again(baseline: Path) -> None:
     assert json.loads((baseline / "out" / "baseline.json").read_text())["costs"] == record["costs"]
 
 
+@pytest.mark.slow
 def test_members_cost_what_was_asked_for(baseline: Path) -> None:
     family = json.loads((baseline / "out" / "family" / "family.json").read_text())
     flops = [member["flops"] for member in family["members"]]
@@ -72,6 +74,7 @@ def test_members_cost_what_was_asked_for(baseline: Path) -> None:
     assert best["seeds"] == 1
 
 
+@pytest.mark.slow
 def test_a_member_that_was_a_finalist_is_not_trained_again(baseline: Path) -> None:
     (folder,) = (baseline / "out" / "train").iterdir()
     trials = json.loads((folder / "results.json").read_text())["trials"]
@@ -82,6 +85,7 @@ def test_a_member_that_was_a_finalist_is_not_trained_again(baseline: Path) -> No
     assert members["phi0"] in final["trials"]
 
 
+@pytest.mark.slow
 def test_a_finalist_whose_first_seed_failed_is_trained_as_a_member(
     baseline: Path, tmp_path: Path
 ) -> None:
@@ -93,6 +97,7 @@ def test_a_finalist_whose_first_seed_failed_is_trained_as_a_member(
     assert [*trained_members(tmp_path / "out")] == ["phi1", "phi2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -112,6 +117,7 @@ def test_what_a_later_step_would_refuse_is_told_first(
     assert not [*tmp_path.glob("out/*/*")]
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_be_done(baseline: Path, tmp_path: Path) -> None:
     done = chain("--dry-run", "--skip", "grid", "--out", str(tmp_path / "out"), place=baseline)
     assert done.returncode == 0
@@ -120,6 +126,7 @@ def test_a_dry_run_says_what_would_be_done(baseline: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_more_hours_train_what_is_missing_only(baseline: Path, tmp_path: Path) -> None:
     shutil.copytree(baseline / "out", tmp_path / "out")
     for place in (tmp_path / "out" / "train").glob("*/results.json"):  # as fewer hours leave it
@@ -134,6 +141,7 @@ def test_more_hours_train_what_is_missing_only(baseline: Path, tmp_path: Path) -
     assert "phi1.json" not in words
 
 
+@pytest.mark.slow
 def test_trainings_that_were_cut_short_go_on_where_they_were(
     baseline: Path, tmp_path: Path
 ) -> None:
@@ -152,6 +160,7 @@ def test_trainings_that_were_cut_short_go_on_where_they_were(
     assert "1 finished" in done.stderr  # the other one was over
 
 
+@pytest.mark.slow
 def test_what_was_made_of_another_network_goes_aside(baseline: Path, tmp_path: Path) -> None:
     shutil.copytree(baseline / "out", tmp_path / "out")
     record = json.loads((tmp_path / "out" / "baseline.json").read_text())
@@ -169,6 +178,7 @@ def test_what_was_made_of_another_network_goes_aside(baseline: Path, tmp_path: P
     assert (tmp_path / "out" / "family" / "family.json").exists()
 
 
+@pytest.mark.slow
 def test_another_baseline_in_the_same_folder_is_refused(baseline: Path) -> None:
     other = chain("--growth", "3", place=baseline)
     assert other.returncode == 2
@@ -199,6 +209,7 @@ def shown(page: Path, width: int, place: Path) -> tuple[dict[str, int], str]:
     return json.loads(html.unescape(found[1])), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium (Debian's package of that name)")
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_is_whole_in_a_browser(baseline: Path, width: int, tmp_path: Path) -> None:
@@ -210,6 +221,7 @@ def test_the_page_is_whole_in_a_browser(baseline: Path, width: int, tmp_path: Pa
     assert "CONSOLE" not in complaints
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_beside_it(baseline: Path) -> None:
     text = (baseline / "out" / "report.html").read_text()
     links = re.findall(r'(?:src|href)="([^"]*)"', text)

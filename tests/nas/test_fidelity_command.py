@@ -126,6 +126,7 @@ def works(data: str, tmp_path: Path, count: int) -> Iterator[tuple[Job, Work]]:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_processes_answer_as_this_one_does_and_a_lost_one_is_told(tmp_path: Path) -> None:
     jobs = dict(works(pictures(tmp_path / "data"), tmp_path, 40))
     before = set(multiprocessing.active_children())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from nas import catalog
 from nas.asynchronous import Plan, search_asynchronously
@@ -46,6 +47,7 @@ def test_three_drivers_share_a_search_and_what_a_killed_one_leaves(tmp_path: Pat
     assert len(evaluated) == NETWORKS + 2 * 2  # two finalists with two more seeds each
 
 
+@pytest.mark.slow
 def test_a_search_killed_at_20_random_moments_has_the_same_history(tmp_path: Path) -> None:
     whole, killed = run(tmp_path / "whole.db", 0), run(tmp_path / "killed.db", 20)
     assert len(whole["genotypes"]) == NETWORKS + 2 * 2

@@ -50,6 +50,7 @@ def test_recorded_scores_reach_the_goals():
     assert len(results["families"]) >= 5
 
 
+@pytest.mark.slow
 def test_a_held_out_fold_is_predicted_as_recorded(measurements):
     """One of the five fits anew, from the measurements: what the results file says is so."""
     held = fold_of(measurements.genotypes, 0) == 0

@@ -66,6 +66,7 @@ def finished_trials(study: Path) -> list[tuple[int, str]]:
             return []
 
 
+@pytest.mark.slow
 def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     begun = subprocess.Popen(
@@ -107,6 +108,7 @@ def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_pa
     assert {*after} <= {*finished_trials(study)}
 
 
+@pytest.mark.slow
 def test_what_failed_is_trained_again_where_that_is_asked_for(images: str, tmp_path: Path) -> None:
     failed = called(command(images, tmp_path, "--seeds", "1", "--timeout", "1ms"))
     assert failed.returncode == 1, failed.stderr
@@ -282,6 +284,7 @@ def test_images_that_cannot_be_used_are_refused_before_anything(
         assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_taken_back_ends_a_grid_as_ctrl_c_does(
     images: str, tmp_path: Path
 ) -> None:

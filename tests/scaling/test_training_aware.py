@@ -77,6 +77,7 @@ def table(place: Path) -> str:
     return str(place / "table.json")
 
 
+@pytest.mark.slow
 def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) -> None:
     out = tmp_path / "aware"
     words = [

@@ -34,7 +34,7 @@ def test_tabulated_costs_equal_exact_costs(name: str, form: str) -> None:
         np.testing.assert_array_equal(getattr(costs, field), exact[:, column])
 
 
-@pytest.mark.parametrize("resolution", [224, 75])
+@pytest.mark.parametrize("resolution", [pytest.param(224, marks=pytest.mark.slow), 75])
 @pytest.mark.parametrize("name", SPACES)
 def test_costs_equal_fvcore_on_random_architectures(name: str, resolution: int) -> None:
     the_space = space(name, resolution=resolution, width=0.5, classes=10)

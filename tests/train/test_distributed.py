@@ -42,6 +42,7 @@ def test_two_processes_give_the_weights_of_one_with_the_whole_batch(tmp_path: Pa
             assert own[name] == pytest.approx(other[name], rel=1e-4), name
 
 
+@pytest.mark.slow
 def test_too_large_a_learning_rate_ends_all_processes(tmp_path: Path) -> None:
     out = run(tmp_path / "x", 2, "norms", "lr=1000", "epochs=9", "warmup_epochs=0")
     assert out.count("the loss is") == 2

@@ -74,6 +74,7 @@ def test_equal_runs_give_equal_weights_and_seeds_differ() -> None:
     assert not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_five_random_moments_ends_with_the_same_bits(tmp_path: Path) -> None:
     finals = []
     for name, kills in (("whole", 0), ("killed", 5)):

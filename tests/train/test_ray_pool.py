@@ -154,6 +154,7 @@ def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) 
     assert done[3] == ([0, 1], "")
 
 
+@pytest.mark.slow
 def test_jobs_of_a_lost_node_go_on_elsewhere(cluster: Any, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, num_gpus=1)
     with Pool(ray_jobs.make, slots=2, cpus=0.5, gpus=0.5, address=cluster.address) as pool:
@@ -204,6 +205,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.slow
 def test_a_pool_of_its_own_listens_on_loopback_and_dies_with_its_driver() -> None:
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -86,6 +86,7 @@ def test_a_failed_trial_is_never_called_completed(cluster, data, tmp_path, capfd
     assert "1 failed" in shown.out
 
 
+@pytest.mark.slow
 def test_two_workers_train_one_network_together_and_go_on_when_one_is_lost(
     cluster, data, tmp_path, capsys
 ) -> None:
@@ -116,6 +117,7 @@ def test_two_workers_train_one_network_together_and_go_on_when_one_is_lost(
     assert "it goes on from its last checkpoint" in told.err
 
 
+@pytest.mark.slow
 def test_two_trials_share_a_gpu_and_those_of_a_lost_node_go_on_elsewhere(
     cluster, data, tmp_path, capsys
 ) -> None:
@@ -162,6 +164,7 @@ def test_two_trials_share_a_gpu_and_those_of_a_lost_node_go_on_elsewhere(
     assert "machine was lost; it goes on" in told, told
 
 
+@pytest.mark.slow
 def test_a_killed_driver_loses_nothing(cluster, data, tmp_path, monkeypatch, capsys) -> None:
     out = tmp_path / "out"
     words = command(
