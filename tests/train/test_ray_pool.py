@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.train import ray_jobs
-from train.ray_pool import Ended, Pool, Said
+from train.ray_pool import Ended, Pool, PoolLost, Said
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0  # seconds for anything; the machine may be busy
@@ -177,7 +177,7 @@ def test_jobs_of_a_lost_node_go_on_elsewhere(cluster: Any, tmp_path: Path) -> No
 def test_what_cannot_be_set_up_is_said_at_once(cluster: Any) -> None:
     with (
         Pool(ray_jobs.broken, slots=1, address=cluster.address) as pool,
-        pytest.raises(ValueError, match="cannot be set up: OSError: no such data"),
+        pytest.raises(PoolLost, match="cannot be set up: OSError: no such data"),
     ):
         pool.ready(PATIENCE)
     with pytest.raises(ValueError, match="a slot wants 8 GPUs, but no node has more than"):
