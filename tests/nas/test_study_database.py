@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
+from packaging.version import Version
 
 import nas.storage.database
 from nas.evaluators.base import Answer
@@ -70,6 +72,10 @@ def test_postgresql_without_its_driver_names_what_to_install(
 def test_a_file_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
+    if "?" in name and Version(sqlalchemy.__version__) < Version("2.1"):  # it reads it as a query
+        with pytest.raises(ValueError, match="names no plain file"):
+            opened(f"sqlite:///{folder}/study.db")
+        return
     with opened(f"sqlite:///{folder}/study.db") as study:
         assert study.claim(NETWORKS[0], {}) == 0
     assert (folder / "study.db").exists()
