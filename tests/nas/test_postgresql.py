@@ -110,7 +110,9 @@ def test_three_drivers_of_which_one_is_killed_lose_and_repeat_nothing(
     assert not len(history.pending)
     assert (history.error == "").all()
 
-    trials = optuna.load_study(study_name=name, storage=url).trials  # as anybody else reads it
+    # as anybody else reads it; an older SQLAlchemy takes another driver than ours for PostgreSQL
+    storage = url.replace("postgresql://", "postgresql+psycopg://")
+    trials = optuna.load_study(study_name=name, storage=storage).trials
     assert [trial.number for trial in trials] == list(range(25))
     (lost,) = [trial for trial in trials if trial.state == optuna.trial.TrialState.FAIL]
     (again,) = [trial for trial in trials if "retry of trial" in trial.user_attrs]
