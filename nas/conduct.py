@@ -115,14 +115,18 @@ def conduct(
     if status == "interrupted" and not found:
         reason = f"{reason}; {_continued(folder)}"
     with signals.deferred():
-        seconds = time.perf_counter() - started
+        seconds, written = time.perf_counter() - started, True
         try:
             _write(folder, settings, history, evaluator, (status, reason), seconds)
         except OSError as error:  # what was evaluated before is in the study, if there is one
-            status = "failed"
-            reason = "; ".join(filter(None, (reason, str(infrastructure_error(error)))))
-        if found:
+            status, written = "failed", False
+            failure = f"{infrastructure_error(error)}; {_continued(folder)}"
+            reason = "; ".join(filter(None, (reason, failure)))
+            with contextlib.suppress(OSError):
+                record.write_search(folder, settings, status=status, reason=reason)
+        if found and written:
             report.draw(folder, history, evaluator)
+        if found:
             report.show(folder, settings, history, evaluator, status=status, seconds=seconds)
         if reason:
             print_err(f"nas.search: {reason}")

@@ -258,8 +258,14 @@ def next_commands(
 ) -> list[str]:
     """Commands worth running now; images: how many there are to train on."""
     python = shell_word(python_command())
-    commands = [f"{python} -m search_spaces.show {shell_word(str(folder / 'best.json'))}"]
-    if settings["data"] is not None and status in ("finished", "exhausted", "out of time"):
+    commands = []
+    if (folder / "best.json").is_file():  # it could not be written to a full disk
+        commands.append(f"{python} -m search_spaces.show {shell_word(str(folder / 'best.json'))}")
+    if (
+        commands
+        and settings["data"] is not None
+        and status in ("finished", "exhausted", "out of time")
+    ):
         network, data = (shell_word(str(each)) for each in (folder / "best.json", settings["data"]))
         root = settings["data_root"]
         where = f" --data-root {shell_word(root)}" if root else ""

@@ -139,6 +139,31 @@ def test_processes_without_their_environment_are_found_by_their_output(
     assert wait_for(lambda: not guard.processes_of(folder) and not Path(folder).exists(), 20)
 
 
+OF_A_STORE = """
+import sys, time
+from train.ray_store import Store
+with Store(sys.argv[1]).folder("trial") as (folder, save):
+    (folder / "last.safetensors").write_text("x")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_folder_of_a_trial_goes_with_its_process(tmp_path: Path) -> None:
+    """Checkpoints of results behind a URL are kept on the machine of the trial meanwhile."""
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", OF_A_STORE, f"file://{tmp_path}/out"], stdout=subprocess.PIPE,
+        text=True, env=environment(TMPDIR=str(tmp_path / "tmp")),
+    )  # fmt: skip
+    assert process.stdout is not None
+    folder = Path(process.stdout.readline().strip())
+    assert (folder / "last.safetensors").exists()
+    process.kill()
+    process.communicate(timeout=30)
+    assert wait_for(lambda: not list((tmp_path / "tmp").iterdir()), 20)
+
+
 @pytest.mark.parametrize("end", ["time.sleep(60)", "pass"])
 def test_a_temporary_folder_goes_with_its_owner(end: str, tmp_path: Path) -> None:
     process = subprocess.Popen(

@@ -25,6 +25,7 @@ NETWORK = NETWORKS["efficientnet_b0"]().to_json()
     [('{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' is there twice"),
      ('{"a": NaN}', "NaN is not"), ("[-Infinity]", "-Infinity is not"),
      ("[1e999]", "1e999 is too large"), ("[" + "9" * 5000 + "]", "is too large"),
+     ("[1" + "0" * 310 + "]", "is too large"), ("[-1" + "0" * 399 + "]", "is too large"),
      ("[" * 10**6, "nested too deeply"), (b'"\xff"', "it is not text"), ("", "Expecting value"),
      ('{"\\u001b[2J": 1, "\\u001b[2J": 1}', r"'\\x1b")],
 )  # fmt: skip
@@ -33,6 +34,14 @@ def test_what_is_refused(text: str | bytes, message: str) -> None:
         parse_json(text)
     assert "\n" not in str(found.value)
     assert len(str(found.value)) < 300
+
+
+def test_a_key_that_is_there_twice_is_found_soon() -> None:
+    text = "{" + ",".join(f'"k{index}":1' for index in range(200_000)) + ',"k199999":2}'
+    began = time.process_time()
+    with pytest.raises(ValueError, match="'k199999' is there twice"):
+        parse_json(text)
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize("value", [{"a": [1, -2.5, None, True, "x"], "b": {"a": {}}}, [], 1e308])

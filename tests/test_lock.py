@@ -294,6 +294,29 @@ def test_a_damaged_lock_is_taken_over(
         assert json.loads((tmp_path / FILE).read_text())["pid"] == os.getpid()
 
 
+@pytest.mark.parametrize("identifier", ["a\0b", "\ud800", "../../x", 3, None, "x" * 1000])
+def test_an_identifier_of_any_kind_makes_no_path(identifier: object, tmp_path: Path) -> None:
+    path = leave(tmp_path, {"id": identifier, "pid": 1}, age=lock.FORGOTTEN + 1)
+    with owned(tmp_path, "nas.search"):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_is_no_file_is_taken_over_or_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "WRITING", 0.1)
+    os.mkfifo(tmp_path / FILE)
+    with owned(tmp_path, "nas.search"):
+        assert json.loads((tmp_path / FILE).read_text())["pid"] == os.getpid()
+    (tmp_path / FILE).symlink_to("nowhere")
+    with (
+        pytest.raises(ValueError, match=r"owner\.json is a link to nothing"),
+        owned(tmp_path, "nas.search"),
+    ):
+        pass
+
+
 def test_an_owner_shows_that_it_lives_and_ends_when_it_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from scaling.training_aware_command import run as training_aware
 from train.command import run as train
 from train.noisy_student import main as noisy_student
 from train.ray_command import run as ray_tune
+from vbs.command import Parser
 
 NOWHERE = ["--data", "imagefolder:/nowhere"]
 NET = "efficientnet_b0"
@@ -98,3 +99,10 @@ def test_impossible_numbers_of_a_resumed_search(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert name.replace("_", "-") in error
+
+
+@pytest.mark.parametrize("value", ["-7e-2", "-.07", "-7E-2", "-0.07"])
+def test_negative_numbers_have_any_form(value: str) -> None:
+    parser = Parser()
+    parser.add_argument("--exponent", type=float)
+    assert parser.parse_args(["--exponent", value]).exponent == -0.07

@@ -88,3 +88,22 @@ def test_a_training_whose_pictures_fail_ends_with_its_table(
         for name in ("curves", "confusion", "mistakes")
     ]
     assert not list(out.glob("*.png"))
+
+
+def test_a_disk_that_is_full_in_the_end_is_a_failed_search_that_can_be_resumed(
+    tmp_path: Path,
+) -> None:
+    full = shell("ulimit -f 8; $C", SEARCH, tmp_path)  # history.parquet is larger
+    folder = tmp_path / "run[lr=0.1]"
+    assert full.returncode == 1, full.stderr
+    last = full.stderr.splitlines()[-1]
+    assert last.startswith("nas.search: run[lr=0.1]/history.parquet: ")
+    assert "File too large" in last
+    assert last.endswith("; --resume --out 'run[lr=0.1]' continues")
+    assert json.loads((folder / "search.json").read_text())["status"] == "failed"
+    assert "networks evaluated" in full.stdout
+    assert "best.json" not in full.stdout
+    assert not (folder / "pareto.png").exists()
+    again = shell("$C", ["nas.search", "--resume", "--out", "run[lr=0.1]"], tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (folder / "best.json").is_file()

@@ -59,3 +59,9 @@ def test_the_likeliest_name_is_suggested_first(typed: str, first: str) -> None:
 def test_next_steps_of_nothing_are_nothing() -> None:
     assert next_steps(["python -m a", "python -m b"]) == ["next:", "  python -m a", "  python -m b"]
     assert next_steps([]) == []
+
+
+def test_an_unknown_name_is_escaped_once() -> None:
+    with pytest.raises(ValueError, match=r"space: 'a\\x1b\[2J' is unknown") as error:
+        one_of("space", "a\x1b[2J", ["b"])
+    assert "\\\\x1b" not in str(error.value)

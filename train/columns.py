@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from train.source import Source
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 IMAGES = ("image", "img", "picture", "photo", "jpg", "png", "image_bytes", "bytes")
 LABELS = ("label", "labels", "class", "target", "category", "fine_label", "class_id", "class_name")
@@ -34,9 +34,9 @@ class Columns:
     others: tuple[str, ...]
 
     def __str__(self) -> str:
-        label = f" and label {shortened(self.label)!r}" if self.label is not None else ""
-        others = ", ".join(repr(shortened(name, 60)) for name in self.others)
-        return f"columns: image {shortened(self.image)!r}{label}" + (
+        label = f" and label {quoted(self.label)}" if self.label is not None else ""
+        others = ", ".join(quoted(name, 60) for name in self.others)
+        return f"columns: image {quoted(self.image)}{label}" + (
             f"; not used: {others} (?image=...&label=... chooses)" if others else ""
         )
 
@@ -74,7 +74,7 @@ def _one(
         if said not in fitting:
             type_of = f" of type {schema.field(said).type}" if said in schema.names else ""
             raise ValueError(
-                f"data: {kind}: {shortened(path)} has no {kind} column {shortened(said)!r}"
+                f"data: {kind}: {shortened(path)} has no {kind} column {quoted(said)}"
                 f"{type_of}; use one of {_listed(fitting)}"
             )
         return said

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from train.archives import Members
 from train.formats import EXTENSIONS, OTHER_EXTENSIONS
 from train.stores import FileStore, Store, ZipStore
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 Path = tuple[str, ...]
 
@@ -105,7 +105,7 @@ def zip_files(path: str) -> Files:
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
         if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", name):
             raise ValueError(
-                f"data: {shortened(path)} holds {shortened(member.filename)!r}; a name must stay "
+                f"data: {shortened(path)} holds {quoted(member.filename)}; a name must stay "
                 "in the archive"
             )
         if "__MACOSX" in parts[:1] or any(part.startswith(".") for part in parts):

@@ -12,7 +12,7 @@ from train.formats import EXTENSIONS
 from train.layout import Layout, layout_notes, layout_of
 from train.source import ARCHIVE, Source
 from train.sources import Found, Listing, found
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 
 def files_of(source: Source) -> Files:
@@ -77,7 +77,7 @@ def _listing(files: Files, places: Mapping[str, Path], classes: list[str], where
             strange.add(owner)
     if strange:
         raise ValueError(
-            f"data: {where} has the class {shortened(min(strange))!r}, which train does not have"
+            f"data: {where} has the class {quoted(min(strange))}, which train does not have"
         )
     if not held:
         raise ValueError(f"data: {where} holds no images ({', '.join(EXTENSIONS)})")

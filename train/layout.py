@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from train.files import Files, Path
 from train.source import Source
 from train.splits import by_split, hinted, split_of
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 SPLITS = ("train", "val", "test")
 LISTED = 8  # names in a message
@@ -233,7 +233,7 @@ def _named(tree: Tree, top: Path, named: Mapping[str, str]) -> Layout:
         if place is None or not parts:
             held = _listed(tree.below(top)) or "no folders"
             raise ValueError(
-                f"data: {split}: {tree.where(top)} holds no folder {shortened(name)!r} with "
+                f"data: {split}: {tree.where(top)} holds no folder {quoted(name)} with "
                 f"images, but {held}"
             )
         used.add(place)
@@ -257,7 +257,7 @@ def _refuse_splits_below(tree: Tree, found: Layout, source: Source) -> None:
                 if other and (other != split):
                     raise ValueError(
                         f"data: {tree.where(here)} may be the {other} split of the class "
-                        f"{shortened(name)!r}, or belong to {split}; sort the images into "
+                        f"{quoted(name)}, or belong to {split}; sort the images into "
                         "<split>/<class> or <class>/<split> throughout, or say that no folder is "
                         f"a split: {source.changed(splits='none', train=None, val=None, test=None)}"
                     )

@@ -20,7 +20,7 @@ from train.source import Source
 from train.sources import Found, Listing, found
 from train.splits import WORDS, by_split, hinted
 from train.stores import ParquetStore
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 UNKNOWN = -1  # the label of an image without label
 
@@ -105,7 +105,7 @@ def _labels(paths: Sequence[Path], columns: Columns) -> list[Any]:
     for path in paths:
         reader = opened(path)
         if column not in reader.schema_arrow.names:
-            raise ValueError(f"data: {shortened(path)} has no column {shortened(column)!r}")
+            raise ValueError(f"data: {shortened(path)} has no column {quoted(column)}")
         values = reader.read(columns=[column], use_threads=False)[column].to_pylist()
         empty += values.count(None)
         if columns.classes:
@@ -115,7 +115,7 @@ def _labels(paths: Sequence[Path], columns: Columns) -> list[Any]:
         parts += values
     if empty and empty < len(parts):
         raise ValueError(
-            f"data: {shortened(paths[0].parent)} has {empty} rows without {shortened(column)!r}"
+            f"data: {shortened(paths[0].parent)} has {empty} rows without {quoted(column)}"
         )
     return parts
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from vbs.folder import write_whole
 from vbs.json_text import parse_json
+from vbs.temporary import process_folder
 
 ANSWER = 60.0  # seconds that a remote storage has for its first answer
 STATES = ("last.safetensors", "best.safetensors")  # what a trial needs to go on
@@ -102,7 +103,7 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, fill)
             return
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=process_folder()) as folder:
             path = Path(folder, "content")
             fill(path)
             self._put(path, name)
@@ -126,7 +127,7 @@ class Store:
             path.mkdir(parents=True, exist_ok=True)
             yield path, _nothing
             return
-        with tempfile.TemporaryDirectory(prefix="vbs-trial-") as place:
+        with tempfile.TemporaryDirectory(prefix="trial-", dir=process_folder()) as place:
             path = Path(place)
             for state in STATES:
                 with contextlib.suppress(FileNotFoundError), self._told():

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 FOLDER, ARCHIVE, PARQUET, NAMED = "imagefolder", "zip", "parquet", "named"
 _SPLITS = ("train", "val", "test", "splits")
@@ -98,7 +98,7 @@ def _options(kind: str, query: str, text: str) -> dict[str, str]:
         key, _, value = part.partition("=")
         if key not in OPTIONS[kind] or not value or key in found:
             raise ValueError(
-                f"data: {shortened(part)!r} of {shortened(text)!r} is not known; after the "
+                f"data: {quoted(part)} of {quoted(text)} is not known; after the "
                 f"question mark use {', '.join(f'{name}=...' for name in OPTIONS[kind])}, each "
                 "once, joined by &"
             )

@@ -24,7 +24,7 @@ from train.data import UNLABELLED
 from train.formats import EXTENSIONS
 from train.source import ARCHIVE, FOLDER, NAMED, PARQUET, Source, parse
 from train.stores import Store
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 TEST_SHARE = 0.2
 LISTED = 5  # classes in a message
@@ -92,7 +92,7 @@ def _known(source: Source, text: str) -> Source:
 
     if not source.place or (source.kind == NAMED and source.place not in SETS):
         raise ValueError(
-            f"data: {shortened(text)!r} is not known; use {', '.join(SETS)}, imagefolder:DIR, "
+            f"data: {quoted(text)} is not known; use {', '.join(SETS)}, imagefolder:DIR, "
             "parquet:DIR or FILE.zip"
         )
     return source
@@ -175,7 +175,7 @@ def counted(labels: np.ndarray, classes: Sequence[str]) -> str:
     """How many images the classes have that are there, fewest first, in words."""
     numbers, counts = np.unique(labels, return_counts=True)
     order = np.lexsort((numbers, counts))
-    parts = [f"{counts[at]} of {shortened(classes[numbers[at]], 60)!r}" for at in order[:LISTED]]
+    parts = [f"{counts[at]} of {quoted(classes[numbers[at]], 60)}" for at in order[:LISTED]]
     more = f" and {len(order) - LISTED} more classes" if len(order) > LISTED else ""
     return ", ".join(parts) + more
 

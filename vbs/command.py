@@ -7,6 +7,7 @@ import errno
 import importlib
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -46,6 +47,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # argparse takes what looks like a negative number for a value; its own has no exponent
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.I)
         # argparse looks the types of options up here first
         self.register("type", float, _finite)
         self.register("type", int, _whole)

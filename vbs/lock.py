@@ -13,8 +13,10 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import socket
+import stat
 import threading
 import time
 import uuid
@@ -27,6 +29,7 @@ from vbs.console import print_err
 from vbs.text import printable, shortened
 
 FILE = "owner.json"
+UNSAFE = re.compile(r"[^\w-]", re.ASCII)  # characters of an identifier that no file name gets
 BEAT = 20.0  # seconds between signs of life
 FORGOTTEN = 120.0  # seconds without one, after which an owner on another machine counts as ended
 WRITING = 5.0  # seconds that a file without content may be one that is being written
@@ -106,6 +109,8 @@ def _take(path: Path, mine: Owner) -> None:
     again afterwards finds another lock than it had read, and starts over.
     """
     own = _beside(path, mine["id"])
+    if path.is_symlink() and not path.exists():
+        raise ValueError(f"out: {printable(path)} is a link to nothing; remove it")
     try:
         own.write_text(json.dumps(mine) + "\n")
         for _ in range(TRIES):
@@ -175,12 +180,15 @@ def _after(path: Path, owner: Owner) -> Path:
 
 
 def _id(owner: Owner | None) -> str:
-    return "" if owner is None else str(owner.get("id", "")).replace("/", "_")[:64]
+    """The owner's identifier, as a part of a file's name."""
+    return "" if owner is None else UNSAFE.sub("_", str(owner.get("id", "")))[:64]
 
 
 def _read(path: Path) -> Owner | None:
     """The owner that a file names; {} where it is damaged, None where there is no file."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+            return {}
         known = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None

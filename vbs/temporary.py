@@ -3,7 +3,9 @@ that it starts meanwhile."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -45,6 +47,23 @@ def temporary_folder(above: str | None = None) -> Iterator[str]:
                 if watcher is not None:
                     watcher.kill()
                     watcher.wait()
+
+
+def process_folder() -> Path:
+    """A temporary folder of this process, removed when it ends, even if it is killed.
+
+    It is that of the command that has started this process, where that has one.
+    """
+    mark = os.environ.get(guard.MARK)
+    return Path(mark) if mark and os.path.isdir(mark) else Path(_of_process(os.getpid()))
+
+
+@functools.cache
+def _of_process(process: int) -> str:
+    stack = contextlib.ExitStack()
+    folder = stack.enter_context(temporary_folder())
+    atexit.register(stack.close)
+    return folder
 
 
 def sweep(above: str) -> None:

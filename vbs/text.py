@@ -115,7 +115,7 @@ def one_of(what: str, name: str, known: Iterable[str]) -> str:
 
     near = sorted(near, key=distance)[:3]
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
-    raise ValueError(f"{what}: {shortened(name)!r} is unknown; {hint}")
+    raise ValueError(f"{what}: {quoted(name)} is unknown; {hint}")
 
 
 def next_steps(commands: Sequence[str]) -> list[str]:
