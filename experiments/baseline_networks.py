@@ -154,6 +154,6 @@ def _ended(folder: Path, where: str) -> dict[str, dict[str, Any]]:
 
 def has_ended(row: Mapping[str, Any]) -> bool:
     """Whether a training of results.json is over, by its own doing."""
-    if row["status"] in ("lost", "running", "waiting"):
+    if row["status"] in ("lost", "running", "interrupted", "waiting"):
         return False
     return row["status"] != "failed" or not recorded_infrastructure(row.get("reason") or "")

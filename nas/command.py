@@ -161,6 +161,7 @@ def _in_folder(
     return conduct(
         folder, settings, history, evaluator, loop,
         started=started - outcome.get("seconds", 0.0), total=settings["budget"],
+        past=outcome.get("seconds", 0.0),
     )  # fmt: skip
 
 

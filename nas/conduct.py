@@ -98,15 +98,18 @@ def keep_times(folder: Path, tables: Mapping[str, Times]) -> None:
 def conduct(
     folder: Path, settings: dict[str, Any], history: History, evaluator: Evaluator,
     loop: Callable[[Callable[[History], None]], str], *, started: float, total: int,
-    each: float = math.nan,
+    each: float = math.nan, past: float = 0.0,
 ) -> int:  # fmt: skip
     """Run a loop that extends the history, write and show what it found; the exit code.
 
     loop   called with what it is to call after every extension; returns how it ended.
     total  evaluations that are to come, repeats included.
     each   seconds that one evaluation is expected to take, NaN where unknown.
+    past   seconds that earlier parts of the search took, which are all where nothing is added.
     """
     from nas import report
+
+    known = len(history)
 
     watch = Watch(evaluator)
     status, reason = _looped(folder, settings, history, loop, total, started, watch)
@@ -115,7 +118,8 @@ def conduct(
     if status == "interrupted" and not found:
         reason = f"{reason}; {_continued(folder)}"
     with signals.deferred():
-        seconds, written = time.perf_counter() - started, True
+        unchanged = 0 < known == len(history)
+        seconds, written = past if unchanged else time.perf_counter() - started, True
         try:
             _write(folder, settings, history, evaluator, (status, reason), seconds)
         except OSError as error:  # what was evaluated before is in the study, if there is one

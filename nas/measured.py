@@ -275,6 +275,7 @@ def _in_folder(
             functools.partial(_loop, search, folder, study),
             started=started - (known or {}).get("seconds", 0.0),
             total=plan.budget + plan.finalists * (plan.repeats - 1), each=each,
+            past=(known or {}).get("seconds", 0.0),
         )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from nas.lengths import length_lines
 from nas.strategies.base import feasible_share, sample_fresh
 from search_spaces.architecture import Architecture
 from vbs.console import print_err
-from vbs.text import shell_word
+from vbs.text import counted, shell_word
 from vbs.units import minutes, percent, short, short_seconds
 
 if TYPE_CHECKING:
@@ -81,17 +81,17 @@ def _print_times(search: Search) -> float:
     if math.isnan(each):
         print_err(f"{workers} networks at once; a network of median FLOPs could not be timed")
         return math.nan
-    begun = plan.budget * expected_share(plan.asha, measuring.steps)
     repeats = plan.finalists * (plan.repeats - 1)
-    first = begun * each / workers
+    share = expected_share(plan.asha, measuring.steps)
+    first = plan.budget * share * each / workers
     if settings["max_time"] is not None:
         first = min(first, settings["max_time"] + each)  # what has begun goes on to its end
     total = first + repeats * each / workers
-    stopped = ", as most are stopped early" if plan.asha is not None else ""
+    stopped = ", as most are stopped early" if share < 1 else ""
     print_err(
         f"about {each:.0f} s a training (a network of median FLOPs was timed), {workers} at "
-        f"once: about {minutes(total)} in all{stopped}, {repeats} further trainings of the "
-        f"{plan.finalists} best included"
+        f"once: about {minutes(total)} in all{stopped}, "
+        f"{counted(repeats, 'further training')} of the {plan.finalists} best included"
     )
     return each
 

@@ -109,7 +109,11 @@ def _run(args: argparse.Namespace) -> int:
     if args.measure:
         measure(base, members, rows, args)
     with results_folder(
-        args.out, kind="family", files=(RECORD, FIGURE), command="scaling.family"
+        args.out,
+        kind="family",
+        files=(RECORD, FIGURE),
+        command="scaling.family",
+        resume=None,
     ) as folder:
         _write(folder, args, base, members, rows, coefficients)
         _show(args, coefficients, rows, folder)

@@ -37,7 +37,10 @@ def load(text: str) -> Architecture:
         fields = fields["architecture"]
     if fields is None:
         raise ValueError(f"{text}: its network is not an Architecture, only choices")
-    return Architecture.from_dict(fields)
+    try:
+        return Architecture.from_dict(fields)
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}") from None
 
 
 def lines(architecture: Architecture) -> list[str]:

@@ -12,7 +12,7 @@ from train.formats import EXTENSIONS
 from train.layout import Layout, layout_notes, layout_of
 from train.source import ARCHIVE, Source
 from train.sources import Found, Listing, found
-from vbs.text import quoted, shortened
+from vbs.text import counted, quoted, shortened
 
 
 def files_of(source: Source) -> Files:
@@ -28,8 +28,8 @@ def find(source: Source, seed: int) -> Found:
     where = _where(files, layout.places["train"])
     if len(classes) < 2:
         raise ValueError(
-            f"data: {where} holds {len(classes)} class folders; use one folder of images for each "
-            "of two classes or more"
+            f"data: {where} holds {counted(len(classes), 'class folder')}; use one folder of "
+            "images for each of two classes or more"
         )
     train = _listing(files, layout.places["train"], classes, where)
     counts = np.bincount(train.labels, minlength=len(classes))

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from train.recipe import Recipe
+from vbs.text import counted
 
 FIRST_JUDGED = 100  # optimizer steps
 
@@ -60,7 +61,7 @@ def described(recipe: Recipe, images: int, *, judged: int = 0) -> str:
     plural = "s" if recipe.epochs > 1 else ""
     text = (
         f"{recipe.epochs:,} epoch{plural} x {per_epoch:,} step{'s' if per_epoch > 1 else ''} = "
-        f"{recipe.epochs * per_epoch:,} optimizer steps"
+        f"{counted(recipe.epochs * per_epoch, 'optimizer step')}"
     )
     if judged >= recipe.epochs:
         return f"{text}; none is stopped early"

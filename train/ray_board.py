@@ -28,7 +28,7 @@ from vbs.units import clock, short
 LOOK = 2.0  # seconds between two looks at the steps of trials, where a live table shows them
 
 # in the order of the table
-STATUSES = ("running", "waiting", "finished", "stopped", "failed", "lost")
+STATUSES = ("running", "waiting", "finished", "stopped", "interrupted", "failed", "lost")
 COLUMNS = (
     "name", "network", "seed", "status", "epochs", "minival_top1", "test_top1", "seconds",
     "flops", "params", "reason", "folder", "minival_error", "test_error",
@@ -230,7 +230,7 @@ def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The best first: finished trials by their minival, then the others."""
 
     def place(row: dict[str, Any]) -> tuple[int, float]:
-        order = ("finished", "stopped", "running", "waiting", "lost", "failed")
+        order = ("finished", "stopped", "running", "interrupted", "waiting", "lost", "failed")
         return order.index(row["status"]), -(row["minival_top1"] or row["test_top1"] or 0.0)
 
     return sorted(rows, key=place)

@@ -159,7 +159,10 @@ def _close(store: Store, settings: dict[str, Any], status: str) -> int:
         name = trial["name"]
         # one that was lost has a record, but no ending
         ended = ending(store, name) or store.read(f"{folder_of(name)}/run.json")
-        rows.append(outcome(trial, learned(store, name), ended, settings.get("images") or {}))
+        row = outcome(trial, learned(store, name), ended, settings.get("images") or {})
+        if row["status"] == "running":  # which the command, that ends, does no more
+            row["status"] = "interrupted"
+        rows.append(row)
     rows = ranked(rows)
     _write(store, settings, status)
     store.write("results.json", record.finite({"status": status, "trials": rows}))

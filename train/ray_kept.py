@@ -47,6 +47,10 @@ def asked_or_none(args: argparse.Namespace) -> dict[str, Any] | None:
     return None
 
 
+# what users call settings
+OTHERWISE = {"asked": "networks or recipes", "own_epochs": "epochs (--set epochs)"}
+
+
 def settings_of(
     args: argparse.Namespace, known: Mapping[str, Any] | None, asked: dict[str, Any] | None
 ) -> dict[str, Any]:
@@ -60,7 +64,7 @@ def settings_of(
     for name, value in (asked or {}).items():
         by_rule = name == "grace" and value is None
         if name != "trials" and not by_rule and json.loads(json.dumps(value)) != settings[name]:
-            what = "networks or recipes" if name == "asked" else name
+            what = OTHERWISE.get(name, name)
             raise ValueError(
                 f"out: {args.out} holds a run with other {what}; go on with it by --resume "
                 "--out alone, or choose another --out"

@@ -182,7 +182,7 @@ def closing(
     if result.steps and result.history:
         speed = result.history[-1]["images_per_second"]
         console.print(
-            f"{clock(result.seconds)} of training in {clock(load.seconds)}; "
+            f"{clock(result.seconds)} of training in all, {clock(load.seconds)} for this run; "
             f"{speed:,.0f} images/s in the last epoch"
         )
     if load.waiting > NOTICED:

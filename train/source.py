@@ -54,7 +54,9 @@ class Source:
         """The same by a path that means the same in every folder and process."""
         if self.kind == NAMED:
             return self
-        return Source(self.kind, os.path.abspath(self.place), self.options)
+        # a shell does not expand ~ after imagefolder:
+        place = os.path.abspath(os.path.expanduser(self.place))
+        return Source(self.kind, place, self.options)
 
     def corrupt_limit(self, default: float) -> float:
         """The largest share of unreadable files; ValueError for one that is none."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from vbs.console import warn
 from vbs.folder import write_whole
-from vbs.text import shortened
+from vbs.text import counted, shortened
 
 
 def new_figure(
@@ -61,7 +61,7 @@ def save_png(figure: Any, path: Path) -> None:
         figure.savefig(path, format="png", **whole)
     if missing:
         count = len(missing)
-        _once(f"figures: the font lacks {count} characters, which are drawn as boxes")
+        _once(f"figures: the font lacks {counted(count, 'character')}; a box stands for each")
 
 
 def label(text: object, longest: int = 60) -> str:

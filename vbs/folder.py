@@ -45,14 +45,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def results_folder(
-    out: str | None, *, kind: str, files: Sequence[str], command: str, resume: bool = False
+    out: str | None, *, kind: str, files: Sequence[str], command: str, resume: bool | None = False
 ) -> Iterator[Path]:
     """A folder that holds none of `files`, made if need be: `out`, or a new runs/<kind>-N.
 
     It is owned by this process, the `command`, inside the block; see `vbs.lock.owned`. The first
     of the files is its record, see `status_after`.
 
-    resume  whether it is `out` with what it holds, owned already: see `resumed_folder`.
+    resume  whether it is `out` with what it holds, owned already: see `resumed_folder`. None where
+            the command cannot resume.
 
     Raises ValueError where it cannot be written, already holds results, or has another owner.
     """
@@ -73,10 +74,8 @@ def results_folder(
         except OSError as error:
             raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
         if held:
-            raise ValueError(
-                f"out: {folder} already holds {held}; go on with what is there by --resume, "
-                "or choose another --out"
-            )
+            how = "" if resume is None else "continue what is there by --resume, or "
+            raise ValueError(f"out: {folder} already holds {held}; {how}choose another --out")
         stack.enter_context(_resumable(folder / files[0]))
         yield folder
 

@@ -118,6 +118,11 @@ def one_of(what: str, name: str, known: Iterable[str]) -> str:
     raise ValueError(f"{what}: {quoted(name)} is unknown; {hint}")
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: "1 training", "1,200 trainings"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def next_steps(commands: Sequence[str]) -> list[str]:
     """Lines that list what to run next; none where there is nothing to run."""
     return ["next:", *(f"  {command}" for command in commands)] if commands else []

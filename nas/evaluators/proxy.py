@@ -261,7 +261,9 @@ def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
     if count < recipe.batch:
         raise ValueError(
             f"fidelity: a share of {fidelity.share:g} leaves {count:,} of {images:,} training "
-            f"images, less than the batch of {recipe.batch:,}; use a larger share or smaller batch"
+            f"images, less than the batch of {recipe.batch:,}; use "
+            f"{'a larger share, or ' * (fidelity.share < 1)}a smaller batch, e.g. --set "
+            f"batch={max(1, count // 8)}"
         )
     warmup = recipe.warmup_epochs_of(fidelity.epochs)
     changed: dict[str, Any] = {"epochs": fidelity.epochs, "warmup_epochs": warmup}

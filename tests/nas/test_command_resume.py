@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,3 +199,14 @@ def test_what_a_killed_search_had_spent_is_in_its_record(
     ended = json.loads((tmp_path / "run" / "search.json").read_text())
     assert ended["outcome"]["seconds"] > 1000
     assert (tmp_path / "run" / "best.json").read_bytes() == (finished / "best.json").read_bytes()
+
+
+def test_a_resumed_search_with_nothing_to_do_took_no_time(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    before = json.loads((tmp_path / "run" / "search.json").read_text())["outcome"]
+    assert run(["--resume", "--out", str(tmp_path / "run"), "--budget", "10"]) == 0
+    after = json.loads((tmp_path / "run" / "search.json").read_text())["outcome"]
+    assert (after["evaluated"], after["seconds"]) == (before["evaluated"], before["seconds"])
+    assert f"--budget {4 * before['evaluated']}" in capsys.readouterr().out

@@ -82,7 +82,7 @@ def test_the_results_are_those_of_any_search(finished: tuple[Path, str, str]) ->
     assert set(history["fidelity"].to_pylist()) <= {1 / 3, 1.0}
     assert "6 networks evaluated" in shown
     assert re.search(rf"-m train.run {folder}/best.json --data imagefolder:\S+ --recipe \w+", shown)
-    assert "the best ones 1 times again" in shown
+    assert "the best ones 1 time again" in shown
     assert not list((folder / "trainings").glob("*"))  # checkpoints of what is over
 
 
@@ -115,7 +115,7 @@ PROXY = ["--evaluator", "proxy", "--target-flops", "2M"]
 MISTAKES = {
     "no data": (PROXY, "--data is missing"),
     "nowhere": ([*PROXY, "--data", "imagefolder:nowhere"], "nowhere is not a folder"),
-    "one class": ([*PROXY, "--data", "imagefolder:ONE"], "holds 1 class folders"),
+    "one class": ([*PROXY, "--data", "imagefolder:ONE"], "holds 1 class folder"),
     "classes": ([*PROXY, "--data", "IMAGES", "--classes", "7"], "classes: 7 is not what the data"),
     "small share": ([*PROXY, "--data", "IMAGES", "--fidelity", "share=0.1"], "a share of 0.1"),
     "fidelity": ([*PROXY, "--data", "IMAGES", "--fidelity", "epoch=1"], "is not understood"),

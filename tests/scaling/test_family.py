@@ -232,3 +232,14 @@ def test_the_command_imports_no_torch() -> None:
             cwd=ROOT,
         )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_used_folder_is_refused_without_an_option_that_there_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--base", "mobilenet_v2", "--phi", "0..1", "--out", str(tmp_path / "family")]
+    assert run(words) == 0
+    capsys.readouterr()
+    assert run(words) == 2
+    told = capsys.readouterr().err
+    assert told.endswith("already holds family.json; choose another --out\n")

@@ -61,6 +61,7 @@ def test_trainings_that_end_before_their_time_are_resumed(tmp_path: Path, how: s
     assert "train.ray_tune --resume --out" in shown
     rows = json.loads((out / "results.json").read_text())["trials"]
     assert sum(row["epochs"] for row in rows) >= 2
+    assert {row["status"] for row in rows} <= {"finished", "interrupted", "waiting"}
     assert all_end(known, 60.0)
     before = {trial.name: curve(trial)["rows"] for trial in trials(out)}
     resumed = subprocess.run(

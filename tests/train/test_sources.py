@@ -26,6 +26,7 @@ from train import stores as stores_module
 from train.augment import Augmentation
 from train.data import UNLABELLED, Step, load, load_unlabelled
 from train.memory import MemorySplit
+from train.source import parse
 
 
 def test_a_folder_reads_as_torchvision_reads_it(tmp_path: Path) -> None:
@@ -188,7 +189,7 @@ def test_a_named_set_that_is_not_there_says_where_to_put_it(
 
 @pytest.mark.parametrize(
     ("counts", "message"),
-    [({"train/a": 3, "val/a": 2}, "holds 1 class folders"),
+    [({"train/a": 3, "val/a": 2}, "holds 1 class folder;"),
      ({"train/a": 3, "train/b": 0, "val/a": 2}, "b holds no images"),
      ({"train/a": 3, "train/b": 3, "val/c": 2}, "class 'c'"),
      ({"train/a": 3, "train/b": 3, "val/a": 0}, "val holds no images"),
@@ -319,3 +320,8 @@ def test_a_slice_of_cifar_is_read_from_parquet(shared_data: Path, tmp_path: Path
     image = Image.open(io.BytesIO(table["img"][0].as_py()["bytes"]))
     assert data.test is not None
     assert np.array_equal(data.test.picture(0), np.array(image))
+
+
+def test_a_home_folder_is_meant_by_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert str(parse("imagefolder:~/photos").absolute()) == "imagefolder:/home/me/photos"
