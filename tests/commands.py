@@ -95,7 +95,7 @@ def processes_of(place: Path) -> list[str]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if mark in (entry / "environ").read_bytes().split(b"\0"):
-                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:100])
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:400])
         except OSError:
             continue
     return found

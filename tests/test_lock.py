@@ -198,13 +198,12 @@ def test_arms_that_share_a_folder_have_an_owner_each(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("resume", [[], ["--resume"]])
 def test_processes_of_torchrun_are_refused_where_a_living_process_works(
-    resume: list[str], data: str, living: dict[str, Any], tmp_path: Path
+    data: str, living: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     leave(out, living)
-    words = resume or commands(data)["train.run"]
+    words = commands(data)["train.run"]
     told = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
          "-m", "train.run", *words, "--out", str(out)],
