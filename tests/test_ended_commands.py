@@ -121,6 +121,38 @@ with temporary_folder() as folder:
 """
 
 
+OF_RAY = """
+import os, subprocess, sys
+from pathlib import Path
+from vbs import guard
+from vbs.temporary import temporary_folder
+with temporary_folder() as folder:
+    del os.environ[guard.MARK]
+    with open(Path(folder) / "log", "w") as log:
+        subprocess.Popen(
+            ["ray::Agent", "-c", "import time; time.sleep(60)"], executable=sys.executable,
+            pass_fds=(log.fileno(),), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+    print(folder, flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_processes_of_ray_are_found_by_any_open_file(killed: bool, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", OF_RAY], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
+        env=environment(TMPDIR=str(tmp_path)),
+    )  # fmt: skip
+    assert process.stdout is not None
+    folder = process.stdout.readline().strip()
+    assert len(guard.processes_of(folder)) == 1
+    if killed:
+        process.kill()
+    process.communicate("go\n", timeout=30)
+    assert wait_for(lambda: not guard.processes_of(folder) and not Path(folder).exists(), 20)
+
+
 @pytest.mark.parametrize("killed", [False, True])
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_processes_without_their_environment_are_found_by_their_output(

@@ -23,8 +23,7 @@ ENDING = 10.0  # seconds within which killed processes are gone
 def processes_of(folder: str) -> list[int]:
     """Numbers of the processes, but this one, that were started with the folder in MARK.
 
-    Ray's agents write their title over their environment. They are found by their output, which
-    goes to files in the folder.
+    Ray's agents write their title over their environment. They are found by their open files.
     """
     found = []
     for place in Path("/proc").glob("[0-9]*"):
@@ -42,10 +41,13 @@ def _marked(place: Path, folder: str) -> bool:
 
 
 def _writes(place: Path, folder: str) -> bool:
-    for number in (1, 2):
-        with contextlib.suppress(OSError):
-            if os.readlink(place / "fd" / str(number)).startswith(f"{folder}/"):
-                return True
+    """Whether the process has its output in the folder, or, one of Ray's, any open file there."""
+    with contextlib.suppress(OSError):
+        ray = (place / "cmdline").read_bytes().startswith(b"ray::")
+        for number in os.listdir(place / "fd") if ray else ("1", "2"):
+            with contextlib.suppress(OSError):
+                if os.readlink(place / "fd" / number).startswith(f"{folder}/"):
+                    return True
     return False
 
 
