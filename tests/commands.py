@@ -14,6 +14,17 @@ from tests.train.files import encoded
 ROOT = Path(__file__).resolve().parents[1]
 CATCHES_SIGTERM = 1 << 14  # bit of SigCgt in /proc/PID/status, proc(5)
 
+# a sitecustomize.py: no weights can be put in place while the file that $FULL names exists
+FULL_DISK = """
+import errno, os
+put = os.replace
+def replace(source, target, **other):
+    if str(target).endswith(".safetensors") and os.path.exists(os.environ["FULL"]):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    put(source, target, **other)
+os.replace = replace
+"""
+
 
 def images(place: Path, train: int = 40, test: int = 6) -> str:
     """A folder of two classes; what --data names."""

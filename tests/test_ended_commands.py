@@ -114,24 +114,10 @@ from vbs import guard
 from vbs.temporary import temporary_folder
 with temporary_folder() as folder:
     del os.environ[guard.MARK]
-    with open(Path(folder) / "out", "w") as out:
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], {stream}=out)
-    print(folder, flush=True)
-    sys.stdin.readline()
-"""
-
-
-OF_RAY = """
-import os, subprocess, sys
-from pathlib import Path
-from vbs import guard
-from vbs.temporary import temporary_folder
-with temporary_folder() as folder:
-    del os.environ[guard.MARK]
     with open(Path(folder) / "log", "w") as log:
+        options = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) | {options}
         subprocess.Popen(
-            ["ray::Agent", "-c", "import time; time.sleep(60)"], executable=sys.executable,
-            pass_fds=(log.fileno(),), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [{title!r}, "-c", "import time; time.sleep(60)"], executable=sys.executable, **options
         )
     print(folder, flush=True)
     sys.stdin.readline()
@@ -139,28 +125,21 @@ with temporary_folder() as folder:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_processes_of_ray_are_found_by_any_open_file(killed: bool, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", OF_RAY], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True,
-        env=environment(TMPDIR=str(tmp_path)),
-    )  # fmt: skip
-    assert process.stdout is not None
-    folder = process.stdout.readline().strip()
-    assert len(guard.processes_of(folder)) == 1
-    if killed:
-        process.kill()
-    process.communicate("go\n", timeout=30)
-    assert wait_for(lambda: not guard.processes_of(folder) and not Path(folder).exists(), 20)
-
-
-@pytest.mark.parametrize("killed", [False, True])
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_processes_without_their_environment_are_found_by_their_output(
-    stream: str, killed: bool, tmp_path: Path
+@pytest.mark.parametrize(
+    ("title", "options"),
+    [
+        ("python", "dict(stdout=log)"),
+        ("python", "dict(stderr=log)"),
+        ("ray::Agent", "dict(pass_fds=[log.fileno()])"),
+    ],
+)
+def test_processes_without_their_environment_are_found_by_their_files(
+    title: str, options: str, killed: bool, tmp_path: Path
 ) -> None:
+    program = WITHOUT_MARK.format(title=title, options=options)
     process = subprocess.Popen(
-        [sys.executable, "-c", WITHOUT_MARK.format(stream=stream)], stdout=subprocess.PIPE,
-        stdin=subprocess.PIPE, text=True, env=environment(TMPDIR=str(tmp_path)),
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stdin=subprocess.PIPE,
+        text=True, env=environment(TMPDIR=str(tmp_path)),
     )  # fmt: skip
     assert process.stdout is not None
     folder = process.stdout.readline().strip()

@@ -47,8 +47,8 @@ def asked_or_none(args: argparse.Namespace) -> dict[str, Any] | None:
     return None
 
 
-# what users call settings
-OTHERWISE = {"asked": "networks or recipes", "own_epochs": "epochs (--set epochs)"}
+# settings by the words that users know
+READABLE = {"asked": "networks or recipes", "own_epochs": "epochs (--set epochs)"}
 
 
 def settings_of(
@@ -64,7 +64,7 @@ def settings_of(
     for name, value in (asked or {}).items():
         by_rule = name == "grace" and value is None
         if name != "trials" and not by_rule and json.loads(json.dumps(value)) != settings[name]:
-            what = OTHERWISE.get(name, name)
+            what = READABLE.get(name, name)
             raise ValueError(
                 f"out: {args.out} holds a run with other {what}; go on with it by --resume "
                 "--out alone, or choose another --out"

@@ -13,24 +13,16 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from tests.commands import FULL_DISK
+
 ROOT = Path(__file__).resolve().parents[2]
-# in every process of the search: no weights can be put in place while the file FULL exists
-SITE = """
-import errno, os
-put = os.replace
-def replace(source, target, **other):
-    if str(target).endswith(".safetensors") and os.path.exists(os.environ["FULL"]):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    put(source, target, **other)
-os.replace = replace
-"""
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     site = tmp_path / "site"
     site.mkdir()
-    (site / "sitecustomize.py").write_text(SITE)
+    (site / "sitecustomize.py").write_text(FULL_DISK)
     path = os.pathsep.join((str(site), str(ROOT)))
     return {
         **os.environ,

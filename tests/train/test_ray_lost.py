@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import FULL_DISK
 from tests.train.ray_clusters import QUICK, curve, images, networks, record, trials, until
 from tests.train.rays import all_end, descendants, kill_one
 
@@ -74,18 +75,6 @@ def test_trainings_that_end_before_their_time_are_resumed(tmp_path: Path, how: s
         known_rows = before.get(trial.name, [])
         assert curve(trial)["rows"][: len(known_rows)] == known_rows
         assert len(curve(trial)["rows"]) == 40
-
-
-# in every process: no weights can be put in place while the file FULL exists
-FULL_DISK = """
-import errno, os
-put = os.replace
-def replace(source, target, **other):
-    if str(target).endswith(".safetensors") and os.path.exists(os.environ["FULL"]):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    put(source, target, **other)
-os.replace = replace
-"""
 
 
 @pytest.mark.slow
