@@ -54,9 +54,7 @@ class Source:
         """The same by a path that means the same in every folder and process."""
         if self.kind == NAMED:
             return self
-        # a shell does not expand ~ after imagefolder:
-        place = os.path.abspath(os.path.expanduser(self.place))
-        return Source(self.kind, place, self.options)
+        return Source(self.kind, os.path.abspath(self.place), self.options)
 
     def corrupt_limit(self, default: float) -> float:
         """The largest share of unreadable files; ValueError for one that is none."""
@@ -83,6 +81,8 @@ def parse(text: str) -> Source:
     if not os.path.exists(rest):
         place, mark, query = rest.rpartition("?") if "?" in rest else (rest, "", "")
     kind = kind or (ARCHIVE if place.lower().endswith(".zip") else NAMED)
+    if kind != NAMED:
+        place = os.path.expanduser(place)  # a shell does not expand ~ after "imagefolder:"
     return Source(kind, place, _options(kind, query, text) if mark else {})
 
 
