@@ -28,7 +28,7 @@ def best_networks(folder: Path, count: int) -> list[Architecture]:
     """The networks of a search with the best mean reward, at most `count`, best first."""
     import pandas
 
-    from nas.record import read_record
+    from nas.search.record import read_record
     from search_spaces.catalog import space
 
     settings = read_record(folder)["settings"]

@@ -112,7 +112,7 @@ def _check(args: argparse.Namespace) -> None:
 def _check_trainings(args: argparse.Namespace) -> None:
     """Every step's trainings, and the search itself, as those commands check them."""
     from nas.command import given_by
-    from nas.measured import prepared
+    from nas.search.setup import prepared
     from scaling.trainings import free_resolution, measuring_of
 
     how: dict[str, Any] = {

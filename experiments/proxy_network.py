@@ -89,7 +89,7 @@ def main() -> None:
     args = parser.parse_args()
     # they import torch
     from experiments.timed_training import TimedTraining
-    from nas.search import search
+    from nas.search.loop import search
 
     the_space = space("compact", resolution=32, classes=10, small_images=True)
     objective = Objective(LIMIT, "feasible", over_target="forbid")

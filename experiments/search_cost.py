@@ -38,7 +38,7 @@ from nas import catalog
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import Objective
-from nas.search import search
+from nas.search.loop import search
 from search_spaces.catalog import space
 from vbs.console import print_err, print_out
 from vbs.folder import write_json

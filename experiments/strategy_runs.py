@@ -13,7 +13,7 @@ from nas.evaluators.base import Evaluations, Evaluator
 from nas.evaluators.surrogate import Surrogate, load_surrogate
 from nas.history import History
 from nas.objective import Objective, pareto_front
-from nas.search import search
+from nas.search.loop import search
 from nas.strategies.base import Strategy
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace

@@ -79,7 +79,7 @@ STRATEGIES: dict[str, Entry] = {
 }
 
 EVALUATORS = ("surrogate", "table", "proxy", "zero-cost")
-MEASURED = ("proxy", "zero-cost")  # on the user's data, by workers: see nas.measured
+MEASURED = ("proxy", "zero-cost")  # on the user's data, by workers: see nas.search.setup
 
 
 def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:

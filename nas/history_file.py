@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from nas.storage.cache import network_key
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 from vbs.folder import write_whole
+
+if TYPE_CHECKING:
+    import pyarrow
 
 KEYED = 2_000  # rows up to which all get the key of their network: a key takes about a millisecond
 MEANING = {
@@ -42,8 +45,20 @@ def write_history(folder: Path, history: History) -> None:
 
     What each column means is in the metadata of its field in the schema, under "description".
     """
-    import pyarrow
     import pyarrow.parquet
+
+    table = history_table(history)
+    # only these repeat enough to be worth a dictionary
+    few = [*history.space.choices, "key", "error"]
+    write_whole(
+        folder / "history.parquet",
+        lambda path: pyarrow.parquet.write_table(table, str(path), use_dictionary=few),
+    )
+
+
+def history_table(history: History) -> pyarrow.Table:
+    """The same as an Arrow table."""
+    import pyarrow
 
     columns: dict[str, Any] = {}
     for column, (decision, options) in enumerate(history.space.choices.items()):
@@ -63,16 +78,7 @@ def write_history(folder: Path, history: History) -> None:
         pyarrow.field(name, column.type, metadata={"description": _meaning(name)})
         for name, column in columns.items()
     ]
-    table = pyarrow.table(list(columns.values()), schema=pyarrow.schema(fields))
-    few = [
-        *history.space.choices,
-        "key",
-        "error",
-    ]  # only these repeat enough to be worth a dictionary
-    write_whole(
-        folder / "history.parquet",
-        lambda path: pyarrow.parquet.write_table(table, str(path), use_dictionary=few),
-    )
+    return pyarrow.table(list(columns.values()), schema=pyarrow.schema(fields))
 
 
 def _meaning(name: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nas.evaluators.proxy import Proxy
+from train.options import WorkerOptions
 from vbs.processes import available_cpus
 
 if TYPE_CHECKING:
-    from nas.measured import Measuring
+    from nas.search.setup import Measuring
 
 
 class Slots(NamedTuple):
@@ -20,20 +20,20 @@ class Slots(NamedTuple):
     gpus: float
 
 
-def slots(settings: Mapping[str, Any], measuring: Measuring) -> Slots:
-    """What the settings ask for, and what fits where they leave it open.
+def slots(options: WorkerOptions, measuring: Measuring) -> Slots:
+    """What the options ask for, and what fits where they leave it open.
 
     ValueError where the cluster, or this machine, has not what one evaluation wants.
     """
-    address = None if settings["address"] == "local" else settings["address"]
+    address = None if options.address == "local" else options.address
     nodes = _nodes(address)
     has = {
         "cpus": sum(node.get("CPU", 0.0) for node in nodes),
         "gpus": sum(node.get("GPU", 0.0) for node in nodes),
     }
-    cpus, gpus = settings["cpus"], settings["gpus"]
+    cpus, gpus = options.cpus, options.gpus
     if gpus is None:  # scores without training are computed on processors
-        gpus = 1.0 if settings["device"] != "cpu" and measuring.kind is Proxy else 0.0
+        gpus = 1.0 if options.device != "cpu" and measuring.kind is Proxy else 0.0
         gpus = min(gpus, has["gpus"])
     if address is not None:
         from train.ray_connect import check_fits
@@ -45,7 +45,7 @@ def slots(settings: Mapping[str, Any], measuring: Measuring) -> Slots:
         )
     fits = [has[name] / each for name, each in (("cpus", cpus), ("gpus", gpus)) if each]
     most = max(1, int(min(fits, default=1)))
-    workers = most if settings["workers"] is None else settings["workers"]
+    workers = most if options.workers is None else options.workers
     if gpus and address is None and workers > most:
         raise ValueError(
             f"--workers: {workers} trainings on {gpus:g} GPUs each do not fit at once here; "

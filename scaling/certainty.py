@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from nas.doubts import remedies
+from nas.search.doubts import remedies
 from vbs.accuracy import Lead, lead_of, pooled_deviation
 from vbs.noise import Doubt, doubt_of
 
 if TYPE_CHECKING:
-    from nas.measured import Measuring
+    from nas.search.setup import Measuring
     from scaling.trainings import Result
 
 

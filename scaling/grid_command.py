@@ -23,7 +23,7 @@ from vbs.folder import results_folder, resumed_folder
 from vbs.units import parse_quantity, short
 
 if TYPE_CHECKING:
-    from nas.measured import Measuring
+    from nas.search.setup import Measuring
     from nas.slots import Slots
     from scaling.grid_report import Record
     from scaling.trainings import Result

@@ -28,7 +28,7 @@ from vbs.text import shell_word
 from vbs.units import minutes, short
 
 if TYPE_CHECKING:
-    from nas.measured import Measuring
+    from nas.search.setup import Measuring
     from nas.slots import Slots
     from scaling.surface import Surface
     from scaling.trainings import Result

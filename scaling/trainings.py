@@ -1,6 +1,6 @@
 """Named networks, each trained for a short while with several seeds: on a laptop or a cluster.
 
-This is a search by measurement (`nas.asynchronous`) that chooses nothing: its space has one
+This is a search by measurement (`nas.search.asynchronous`) that chooses nothing: its space has one
 decision, which network. So it has all that a search has: every result is in an Optuna study the
 moment it ends, a network that was trained before is not trained again, several drivers may share
 the work, failures are rows with their reasons.
@@ -19,18 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from nas.asynchronous import Plan, search_asynchronously
+from nas.search.asynchronous import Plan, search_asynchronously
 from nas.evaluators.proxy import Fidelity, Proxy, fitted, used_images
 from nas.history import History
 from nas.lengths import fidelity_of, length_lines
-from nas.measured import Measuring, load_data, proxy_maker
+from nas.search.setup import Measuring, load_data, proxy_maker
 from nas.objective import Objective
-from nas.opening import training_seconds
+from nas.search.preview import training_seconds
 from nas.slots import Slots, slots
 from nas.storage.lost import retry_infrastructure
 from nas.storage.study import Study, open_study
 from nas.strategies.base import fresh
-from nas.workers import OnCluster
+from nas.search.workers import OnCluster
 from scaling.certainty import Scored, doubt_about
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.block_times.table import read_times
-from nas.record import read_record
+from nas.search.record import read_record
 from scaling.family_command import read_grid
 from search_spaces.show import main as show
 from search_spaces.zoo import NETWORKS

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas import front_figure
+from nas.search import front_figure
 from nas.history import History
 from nas.objective import Objective
 from scaling import family_command, grid_figure, grid_report

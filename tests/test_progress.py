@@ -10,7 +10,7 @@ import pytest
 
 from nas.history import History
 from nas.objective import Objective
-from nas.progress import Progress
+from nas.search.progress import Progress
 from tests.nas.toys import Synthetic, small_space
 from train.logs import Progress as TrainingProgress
 from train.ray_board import Board

@@ -9,13 +9,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from vbs import signals
 from vbs.children import end_with_parent
 from vbs.console import open_missing_streams, print_err
 from vbs.failures import Failure, is_infrastructure, is_out_of_memory, reason_of
+from vbs.options import Command, execute
 from vbs.text import shortened
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
@@ -121,9 +122,10 @@ def run_command(
         except OSError as error:
             code = MISTAKE if error.errno in OF_A_PATH else FAILED
             return _report(program, os_error_text(error), code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             with signals.deferred():
                 text = interrupted if isinstance(interrupted, str) else interrupted()
+                text = str(error) if isinstance(error, signals.Interrupted) else text
                 return _report(program, text, INTERRUPTED)
         except Exception as error:
             if not (is_out_of_memory(error) or is_infrastructure(error)):
@@ -132,10 +134,12 @@ def run_command(
 
 
 def run_program(
-    program: str, module: str, function: str = "run", *, interrupted: str = "interrupted"
+    program: str, module: str = "", function: str = "", *, interrupted: str = "interrupted"
 ) -> NoReturn:
-    """Import a command's module, call its function, and exit with the code that it returns (0
-    for None).
+    """Run a command for the words of the command line, and exit with its code.
+
+    module    where it is defined, default <program>.config.
+    function  what is called there (0 for None); default: its `COMMAND`, see `vbs.options.Command`.
 
     To be called by `__main__` before any other import: signals are handled from here on, and the
     imports of a command may take seconds.
@@ -143,13 +147,20 @@ def run_program(
     signals.install()
 
     def action() -> int:
-        imported = importlib.import_module(module)
+        imported = importlib.import_module(module or f"{program}.config")
         signals.raise_postponed()
-        return getattr(imported, function)() or 0
+        return (getattr(imported, function)() or 0) if function else execute(imported.COMMAND)
 
     code = run_command(program, action, interrupted=interrupted)
     signals.ignore()
     sys.exit(code)
+
+
+def command_line(program: str, argv: Sequence[str] | None = None) -> int:
+    """Run a command that is defined in <program>.config for the words of a command line; its exit
+    code."""
+    command: Command = importlib.import_module(f"{program}.config").COMMAND
+    return run_command(program, lambda: execute(command, argv), interrupted=command.interrupted)
 
 
 def os_error_text(error: OSError) -> str:

@@ -21,6 +21,10 @@ _noted: list[int] = []  # signals that came while they were deferred
 _postponed: dict[int, threading.Timer] = {}  # by signal: what sends it again after an import
 
 
+class Interrupted(KeyboardInterrupt):
+    """A command was interrupted; its text is the line to print."""
+
+
 def install() -> dict[int, _Handler]:
     """Let the signals raise KeyboardInterrupt in the main thread; the handlers before.
 

@@ -10,7 +10,7 @@ import numpy as np
 from nas.evaluators.proxy import EVALUATION, Fidelity, used_images
 from nas.history import History
 from nas.objective import Objective
-from nas.search import check_limits
+from nas.search.loop import check_limits
 from nas.strategies.base import sample_fresh
 from search_spaces.space import SearchSpace
 from train.length import FIRST_JUDGED, enough_epochs

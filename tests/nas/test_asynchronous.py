@@ -11,14 +11,14 @@ import pytest
 
 from nas import catalog
 from nas.asha import Asha
-from nas.asynchronous import FEWEST, Plan, TooManyFailures, search_asynchronously
+from nas.search.asynchronous import FEWEST, Plan, TooManyFailures, search_asynchronously
 from nas.evaluators.base import Evaluator, Point
 from nas.history import History
 from nas.objective import Objective
-from nas.search import search
+from nas.search.loop import search
 from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.random_search import Random
-from nas.workers import InProcess, OnCluster, Simulated, Workers
+from nas.search.workers import InProcess, OnCluster, Simulated, Workers
 from search_spaces.space import SearchSpace
 from tests.nas.toys import TARGET, Synthetic, b0_space, tiny_space
 
@@ -294,7 +294,7 @@ def test_a_cluster_without_room_is_said_once(
             return []
 
     monkeypatch.setattr("train.ray_host.open_pool", Pool)
-    monkeypatch.setattr("nas.workers.PATIENCE", -1.0)
+    monkeypatch.setattr("nas.search.workers.PATIENCE", -1.0)
     cluster = OnCluster(Curves, tiny_space(), steps=1, slots=2)
     for _ in range(3):
         cluster.wait(0.0)

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from nas import record, report
+from nas.search import record, report
 from nas.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,7 +185,7 @@ def test_what_a_killed_search_had_spent_is_in_its_record(
         if outcome.get("evaluated", 0) > 500:
             raise Killed
 
-    monkeypatch.setattr("nas.conduct.SAVE_EVERY", -1.0)
+    monkeypatch.setattr("nas.search.session.SAVE_EVERY", -1.0)
     monkeypatch.setattr(record, "write_search", killed)
     with pytest.raises(Killed):
         run([*QUICK, "--out", str(tmp_path / "run")])

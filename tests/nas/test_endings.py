@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nas.endings import nothing
+from nas.search.endings import nothing
 from nas.evaluators.base import Answer, Evaluations, Point
 from nas.history import History
 from tests.nas.toys import TARGET, tiny_space

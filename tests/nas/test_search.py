@@ -9,7 +9,7 @@ from nas.evaluators.base import Evaluations, Evaluator, Measured
 from nas.evaluators.table import TableEvaluator
 from nas.history import History
 from nas.objective import Objective
-from nas.search import search
+from nas.search.loop import search
 from nas.strategies.evolution import Evolution
 from nas.strategies.random_search import Random
 from search_spaces.cost import Cost

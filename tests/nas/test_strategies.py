@@ -10,7 +10,7 @@ import pytest
 from nas import catalog
 from nas.history import History
 from nas.objective import Objective
-from nas.search import search
+from nas.search.loop import search
 from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.evolution import Evolution
 from nas.strategies.nsga2 import Nsga2, crowding, front_rank

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas.evaluators.proxy import Fidelity, Proxy
-from nas.measured import Measuring
+from nas.search.setup import Measuring
 from train.recipe import change, preset
 from train.survey import Survey
 

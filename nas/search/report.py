@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from nas import record
-from nas.doubts import advised, doubt_about
+from nas.search import record
+from nas.search.config import SearchConfig
+from nas.search.doubts import advised, doubt_about
 from nas.evaluators.base import Evaluator
 from nas.history import History
+from nas.search.result import SearchResult
 from nas.strategies.base import feasible_share
 from search_spaces.cost import MEASURED, Cost, Costs
 from train.suggested import recipe_words
+from vbs import signals
 from vbs.command import python_command
-from vbs.console import print_results
+from vbs.console import print_err, print_results
 from vbs.figure import draw_picture
 from vbs.folder import write_json, write_whole
 from vbs.text import csv_cell, shell_command, shell_word
@@ -44,13 +47,11 @@ class Row(NamedTuple):
     reward: float
 
 
-def write(
-    folder: Path, settings: Mapping[str, Any], history: History, evaluator: Evaluator
-) -> None:
+def write(folder: Path, config: SearchConfig, history: History) -> None:
     """The results of a search that its record does not hold: best.json and pareto.csv."""
     names = ("space", "evaluator", "strategy", "seed")
     best = record.best_record(history, history.best())
-    write_json(folder / "best.json", {**best, **{name: settings[name] for name in names}})
+    write_json(folder / "best.json", {**best, **{name: getattr(config, name) for name in names}})
     write_whole(folder / "pareto.csv", lambda path: _write_front(path, history))
 
 
@@ -166,18 +167,24 @@ def _first(costs: Costs) -> dict[str, float]:
     return {name: costs.get(name)[0].item() for name in names}
 
 
-def show(
-    folder: Path, settings: Mapping[str, Any], history: History, evaluator: Evaluator,
-    *, status: str, seconds: float,
-) -> None:  # fmt: skip
-    """Print what was found, beside what is known, and what can be done next."""
+def show_result(result: SearchResult) -> None:
+    """Print what was found, beside what is known, what can be done next, and what went wrong."""
+    with signals.deferred():
+        if result.found:
+            _show(result)
+        if result.reason:
+            print_err(f"nas.search: {result.reason}")
+
+
+def _show(result: SearchResult) -> None:
     import rich.box
 
     from vbs.tables import Console, Table
 
     console = Console(piped_width=130)
     narrow = console.width < 100
-    console.print(_ending(history, evaluator, status=status, seconds=seconds))
+    folder, history, evaluator = result.folder, result.history, result.evaluator
+    console.print(_ending(history, evaluator, status=result.status, seconds=result.seconds))
     table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("network", no_wrap=True)
     for header in _cells(None, history.space.cost_names, evaluator, narrow=narrow):
@@ -192,9 +199,7 @@ def show(
     console.print(f"top-1: {evaluator.unit}.")
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
-    steps = next_commands(
-        folder, settings, status, images=evaluator.train_images, evaluated=history.networks
-    )
+    steps = next_commands(folder, result.config, result.status, history, evaluator)
     print_results(folder, (*record.FILES, "study.db"), steps)
 
 
@@ -261,31 +266,30 @@ def _cells(
 
 
 def next_commands(
-    folder: Path, settings: Mapping[str, Any], status: str, *, images: int, evaluated: int
+    folder: Path, config: SearchConfig, status: str, history: History, evaluator: Evaluator
 ) -> list[str]:
-    """Commands worth running now.
-
-    images  how many there are to train on. evaluated: networks so far.
-    """
+    """Commands worth running now."""
+    images, evaluated = evaluator.train_images, history.networks
     python = shell_word(python_command())
     commands = []
     if (folder / "best.json").is_file():  # it could not be written to a full disk
         commands.append(f"{python} -m search_spaces.show {shell_word(str(folder / 'best.json'))}")
     if (
         commands
-        and settings["data"] is not None
+        and config.data is not None
         and status in ("finished", "exhausted", "out of time")
     ):
-        network, data = (shell_word(str(each)) for each in (folder / "best.json", settings["data"]))
-        root = settings["data_root"]
+        network, data = (shell_word(str(each)) for each in (folder / "best.json", config.data))
+        root = config.data_root
         where = f" --data-root {shell_word(root)}" if root else ""
-        how = recipe_words(images, recipe=settings["recipe"], changes=settings["changes"])
+        how = recipe_words(images, recipe=config.recipe, changes=config.changes)
         commands.append(
             f"{python} -m train.run {network} --data {data}{where} {shell_command(how)}"
         )
     if status != "exhausted":
         broken = status in ("interrupted", "failed")
-        more = settings["budget"] if broken else 4 * max(settings["budget"], evaluated)
+        assert config.budget is not None  # a search that ran has one
+        more = config.budget if broken else 4 * max(config.budget, evaluated)
         quoted = shell_word(str(folder))
         commands.append(f"{python} -m nas.search --resume --out {quoted} --budget {more}")
     return commands

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from nas import opening
+from nas.search import preview
 from nas.asha import Asha
 from nas.evaluators.proxy import Proxy
 
 
 def test_early_stopping_trains_a_share_of_all_epochs() -> None:
-    assert opening.expected_share(None, 9) == 1
+    assert preview.expected_share(None, 9) == 1
     # 3 epochs of all, 6 of a third
-    assert opening.expected_share(Asha(9, first=3), 9) == pytest.approx((3 + 6 / 3) / 9)
+    assert preview.expected_share(Asha(9, first=3), 9) == pytest.approx((3 + 6 / 3) / 9)
 
 
 def told(
@@ -28,7 +28,7 @@ def told(
         plan=SimpleNamespace(budget=100, asha=None, finalists=3, repeats=3),
         places=SimpleNamespace(workers=2, cpus=1.0),
     )  # fmt: skip
-    opening._print_times(search)  # type: ignore[arg-type]
+    preview._print_times(search)  # type: ignore[arg-type]
     return capsys.readouterr().err
 
 

@@ -13,7 +13,7 @@ def nothing(
 ) -> str:
     """The reason; "" where an evaluation came to its end.
 
-    status    as in `nas.report.ENDINGS`.
+    status    as in `nas.search.report.ENDINGS`.
     max_time  seconds within which new networks may begin, None without a limit.
     each      seconds of one training, NaN where unknown.
     """

@@ -16,7 +16,7 @@ from vbs.figure import label, new_figure, save_png
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
-    from nas.report import Row
+    from nas.search.report import Row
 
 SAMPLE = 4000  # points of evaluated networks that are drawn at most
 FAR = 4.0  # times the range of the upper points that the lower ones may take of the axis
@@ -42,8 +42,11 @@ def axis_of(history: History) -> Axis:
     return Axis(name, 1e-6, "FLOPs: multiply-adds of one image, in millions")
 
 
-def draw(path: Path, history: History, evaluator: Evaluator, references: Sequence[Row]) -> None:
-    """Draw what was evaluated, the front, the best, and the published networks `references`."""
+def draw(
+    path: Path | None, history: History, evaluator: Evaluator, references: Sequence[Row]
+) -> Any:
+    """What was evaluated, the front, the best, and the published networks `references`, as a
+    matplotlib figure; saved where a path is given."""
     figure = new_figure(8, 5.6, dpi=120)
     axes = figure.add_subplot()
     axis = axis_of(history)
@@ -71,7 +74,9 @@ def draw(path: Path, history: History, evaluator: Evaluator, references: Sequenc
     # outside: inside it would lie on points
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     axes.grid(alpha=0.25)
-    save_png(figure, path)
+    if path is not None:
+        save_png(figure, path)
+    return figure
 
 
 def _draw_evaluated(axes: Any, history: History) -> None:

@@ -14,7 +14,7 @@ from vbs.console import print_err
 from vbs.noise import Doubt, doubt_of
 
 if TYPE_CHECKING:
-    from nas.measured import Measuring
+    from nas.search.setup import Measuring
 
 LONGER = 3  # times the epochs, in what is suggested
 

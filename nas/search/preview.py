@@ -1,4 +1,4 @@
-"""What a search by measurement will do, said before it does it."""
+"""The preview that is printed before a search by measurement starts."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from vbs.text import counted, shell_word
 from vbs.units import minutes, percent, short, short_seconds
 
 if TYPE_CHECKING:
-    from nas.measured import Measuring, Search
+    from nas.search.job import Job
+    from nas.search.setup import Measuring
 
 
-def opening(folder: Path, search: Search, study: str) -> float:
-    """Say what the search will do, how long that takes, and where results and `study` are.
+def print_preview(folder: Path, job: Job, study: str) -> float:
+    """Print what the search will do, how long that takes, and where results and `study` are.
 
-    Seconds of one training here; NaN where they are not known.
+    Returns the seconds of one training here; NaN where they are not known.
     """
-    measuring, history, plan = search.measuring, search.history, search.plan
+    measuring, history, plan = job.measuring, job.history, job.plan
     space, objective, data = history.space, history.objective, measuring.data
     share = feasible_share(space, objective, np.random.default_rng(0))
     shown = percent(share)
@@ -47,7 +48,7 @@ def opening(folder: Path, search: Search, study: str) -> float:
         )
         if warning:
             print_err(warning)
-    each = _print_times(search)
+    each = _print_times(job)
     print_err(f"results go to {shell_word(f'{folder}/')}, every evaluation at once to {study}")
     return each
 
@@ -62,21 +63,21 @@ def _limit(name: str, largest: float) -> str:
     return f"{name} {short_seconds(largest) if seconds else short(largest)}"
 
 
-def _print_times(search: Search) -> float:
-    """Say how long the search takes; seconds of one training, NaN where not known."""
-    settings, measuring, plan = search.settings, search.measuring, search.plan
-    places = search.places
+def _print_times(job: Job) -> float:
+    """Print how long the search takes; seconds of one training, NaN where not known."""
+    config, measuring, plan = job.config, job.measuring, job.plan
+    places = job.places
     workers = places.workers
-    if settings["max_time"] is not None:
+    if config.max_time is not None:
         print_err(f"no new network begins after {minutes(settings['max_time'])}")
-    if settings["address"] is not None:
+    if config.address is not None:
         print_err(f"{workers} networks at once on the cluster at {settings['address']}")
         return math.nan
     if measuring.kind is not Proxy:
         print_err(f"{workers} networks at once")
         return math.nan
     each = expected_seconds(
-        measuring, search.history, device=settings["device"], threads=max(1, int(places.cpus))
+        measuring, job.history, device=config.device, threads=max(1, int(places.cpus))
     )
     if math.isnan(each):
         print_err(f"{workers} networks at once; a network of median FLOPs could not be timed")
@@ -84,8 +85,8 @@ def _print_times(search: Search) -> float:
     repeats = plan.finalists * (plan.repeats - 1)
     share = expected_share(plan.asha, measuring.steps)
     first = plan.budget * share * each / workers
-    if settings["max_time"] is not None:
-        first = min(first, settings["max_time"] + each)  # what has begun goes on to its end
+    if config.max_time is not None:
+        first = min(first, config.max_time + each)  # what has begun goes on to its end
     total = first + repeats * each / workers
     stopped = ", as most are stopped early" if share < 1 else ""
     print_err(

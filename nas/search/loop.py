@@ -1,18 +1,13 @@
-"""The search loop, and `python -m nas.search`: find a baseline within a FLOPs target.
+"""The search loop: propose, evaluate, record.
 
     propose -> feasible and new? -> evaluate -> extend the history -> record
 
-A strategy is a function of the history and random numbers of (seed, evaluations so far), so a
-search that was interrupted goes on exactly as if it had not been. (Interruptions fall between
-batches. A budget may end within one; going on from there is as good a search, but another.)
+A strategy is a function of the history and random numbers of (seed, evaluations so far), so an
+interrupted search continues exactly as if it had not been interrupted. (Interruptions fall between
+batches. A budget may end within one; resuming there is as good a search, but another.)
 """
 
 from __future__ import annotations
-
-if __name__ == "__main__":  # before the imports below, which take a while
-    from vbs.command import run_program
-
-    run_program("nas.search", "nas.command")
 
 import dataclasses
 from collections.abc import Callable

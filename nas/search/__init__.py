@@ -1,0 +1,27 @@
+"""Find the best network within a target: `python -m nas.search`, and the search loop itself."""
+
+from typing import TYPE_CHECKING
+
+from vbs.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from nas.search.config import SearchConfig, objective_of
+    from nas.search.loop import PATIENCE, answers, check_limits, check_whole, nearest_in_pool, search
+    from nas.search.result import SearchResult
+    from nas.search.run import run_search
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "PATIENCE": "nas.search.loop",
+        "SearchConfig": "nas.search.config",
+        "SearchResult": "nas.search.result",
+        "answers": "nas.search.loop",
+        "check_limits": "nas.search.loop",
+        "check_whole": "nas.search.loop",
+        "nearest_in_pool": "nas.search.loop",
+        "objective_of": "nas.search.config",
+        "run_search": "nas.search.run",
+        "search": "nas.search.loop",
+    },
+)

@@ -1,0 +1,82 @@
+"""What a search is for: its space with measured costs, its objective and its strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from nas import catalog
+from nas.objective import Objective
+from nas.search.config import SearchConfig, measured_costs, objective_of
+from nas.search.loop import check_limits
+from nas.strategies.base import Strategy
+from search_spaces.space import SearchSpace
+from vbs.text import one_of
+
+if TYPE_CHECKING:
+    from nas.block_times.table import Times
+
+
+class Aims(NamedTuple):
+    """What a search is for.
+
+    config  with the strategy and the exponent that were left open.
+    tables  those of the measured costs of the space, by kind.
+    """
+
+    config: SearchConfig
+    space: SearchSpace
+    objective: Objective
+    strategy: Strategy
+    tables: dict[str, Times]
+
+    @property
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Digests of the tables, by which a resumed search knows them."""
+        found = {kind: times.digest for kind, times in self.tables.items()}
+        return {"times_sha256": found} if found else {}
+
+
+def aims(
+    config: SearchConfig, space: SearchSpace, *, fallback: str, kept: Path | None = None
+) -> Aims:
+    """The space with the measured costs that the limits need, the objective, and the strategy.
+
+    fallback  name of the strategy where none is given.
+    kept      folder of a search that is resumed, with the tables that it was made with.
+    """
+    objective = objective_of(config)
+    name = one_of("strategy", config.strategy or fallback, catalog.STRATEGIES)
+    config = replace(config, exponent=objective.exponent, strategy=name)
+    tables = {
+        kind: _times_of(config, space, kind, kept=kept) for kind in measured_costs(objective)
+    }
+    space = space.measured_by(**{kind: times.of(space) for kind, times in tables.items()})
+    check_limits(space, objective)
+    return Aims(config, space, objective, catalog.strategy(name, space, objective), tables)
+
+
+def _times_of(config: SearchConfig, space: SearchSpace, kind: str, *, kept: Path | None) -> Times:
+    """The table of a measured cost: a file of --times, the search's own, or measured here."""
+    from nas.block_times.command import times_for
+    from nas.block_times.table import read_times
+
+    files = [Path(path) for path in config.times]
+    if kept is not None and (kept / times_file(kind)).is_file():
+        files.append(kept / times_file(kind))
+    path = next((path for path in files if read_times(path).kind == kind), None)
+    return times_for(space, kind=kind, path=path, device=config.device, recipe=config.recipe)
+
+
+def times_file(kind: str) -> str:
+    """The name of a table in the folder of a search."""
+    return f"times-{kind}.json"
+
+
+def keep_times(folder: Path, tables: Mapping[str, Times]) -> None:
+    """Put the tables of a search into its folder: it may be resumed elsewhere."""
+    for kind, times in tables.items():
+        if not (folder / times_file(kind)).is_file():
+            times.write(folder / times_file(kind))

@@ -1,0 +1,262 @@
+"""Options of `python -m nas.search`, and the objective that they describe."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nas import catalog
+from nas.objective import REWARDS, Objective
+from nas.options import SpaceOptions, StudyOptions
+from search_spaces.cost import MEASURED
+from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
+from train.parser import FACTORS
+from vbs.config import Config, flag, given_values, option
+from vbs.options import Command
+from vbs.text import one_of, shortened
+from vbs.units import LARGEST, parse_quantity, parse_seconds
+
+MOST = 10**9  # evaluations; a history of more does not fit into memory
+SIZE = (0.0, LARGEST)
+# options of evaluators that train, and of all that measure on the user's images
+TRAINING = ("fidelity", "scheduler", "grace", "factor", "finalists", "repeats", "checkpoints")
+
+
+def whole_quantity(text: str, *, what: str = "budget") -> int:
+    """The whole number that a text like 2000 or 50K means."""
+    value = parse_quantity(text, what=what)
+    if value != int(value) or value > MOST:
+        raise ValueError(
+            f"{what}: {shortened(repr(text), 60)} is not a whole number up to 1G"
+        )
+    return int(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuringOptions(Config):
+    """How networks are compared that are trained."""
+
+    title = "searches by measurement"
+
+    scheduler: str = option(
+        "asha", choices=("asha", "fifo"), metavar="asha|fifo",
+        help="whether networks that lag behind are stopped early (default asha)",
+    )  # fmt: skip
+    grace: int | None = option(
+        None, limits=(1, MOST), metavar="N",
+        help="epochs of every training (default: a quarter of all, and at least 100 optimizer "
+        "steps)",
+    )  # fmt: skip
+    factor: float = option(
+        3.0, limits=FACTORS, metavar="X",
+        help="one of X continues at N, N times X, ... epochs (default 3)",
+    )  # fmt: skip
+    scores: str | None = option(
+        None, metavar="NAMES",
+        help="scores without training that the predictor learns from, a second each, e.g. "
+        "naswot,zen,synflow (default none)",
+    )  # fmt: skip
+    finalists: int = option(
+        3, limits=(0, MOST), metavar="N", help="best networks to train again (default 3)"
+    )
+    repeats: int = option(
+        3, limits=(1, MOST), metavar="N", help="seeds of each finalist (default 3)"
+    )
+    max_time: float | None = option(
+        None, limits=TIME, metavar="TIME", parse=parse_seconds, later=True,
+        help="no new network begins after that, e.g. 2h",
+    )  # fmt: skip
+    checkpoints: str | None = option(
+        None, metavar="DIR", parse=absolute_path, later=True,
+        help="folder of unfinished trainings, seen by all nodes and drivers (default: in the "
+        "folder of the results)",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig(
+    SpaceOptions, DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions
+):
+    """A search: what is searched, for which objective, by which evaluator and strategy.
+
+    Exactly one target is needed. Sizes may be texts such as "400M", times such as "20ms".
+    """
+
+    title = "search"
+    recorded = ("table_sha256", "data_sha256", "times_sha256")
+
+    target_flops: float | None = option(
+        None, limits=SIZE, parse=parse_quantity, metavar="SIZE",
+        help="multiply-adds of one image, e.g. 400M",
+    )  # fmt: skip
+    target_latency: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME",
+        help="instead: time of one forward pass, e.g. 20ms",
+    )  # fmt: skip
+    target_step_time: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME",
+        help="instead: time of one training step",
+    )  # fmt: skip
+    max_flops: float | None = option(
+        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 400M"
+    )
+    max_params: float | None = option(
+        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 6M"
+    )
+    max_latency: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 20ms"
+    )
+    max_step_time: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 80ms"
+    )
+    times: tuple[str, ...] = option(
+        (), metavar="FILE", parse=absolute_path, later=True,
+        help="a table of nas.block_times, also of another machine (repeatable; default: measured "
+        "here when needed)",
+    )  # fmt: skip
+    over_target: str = option(
+        "forbid", metavar="forbid|allow",
+        help="whether networks above the target may be evaluated and weighed by the reward "
+        "(default forbid)",
+    )  # fmt: skip
+    reward: str = option(
+        "mnas", metavar="|".join(REWARDS), help="default mnas: accuracy x (cost/target)^w"
+    )
+    exponent: float | None = option(
+        None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
+    )
+    also: tuple[str, ...] = option(
+        (), metavar="COST:REFERENCE:EXPONENT",
+        help="a further factor of the reward, e.g. params:7M:-0.05 (repeatable)",
+    )  # fmt: skip
+    strategy: str | None = option(
+        None, metavar="|".join(catalog.STRATEGIES),
+        help="default evolution; predictor where networks are trained",
+    )  # fmt: skip
+    evaluator: str = option(
+        "surrogate", metavar="|".join(catalog.EVALUATORS), help="default surrogate (ImageNet)"
+    )
+    table: str | None = option(
+        None, metavar="FILE", parse=absolute_path, later=True,
+        help="CSV or parquet of measured networks, for evaluator table",
+    )  # fmt: skip
+    table_column: str = option(
+        "accuracy", metavar="NAME", help="accuracy column of the table (default accuracy)"
+    )
+    budget: int | None = option(
+        None, limits=(1, MOST), parse=whole_quantity, metavar="N", later=True,
+        help="networks to evaluate (default: by strategy)",
+    )  # fmt: skip
+    seed: int = option(
+        0, limits=(0, 2**63 - 1), metavar="N", help="same seed, same result (default 0)"
+    )
+
+    def check(self) -> None:
+        targets = [name for name in TARGETS if getattr(self, name) is not None]
+        if not targets:
+            raise ValueError("--target-flops is missing; give one like --target-flops 400M")
+        if len(targets) > 1:
+            first, second = targets[:2]
+            raise ValueError(
+                f"{flag(second)}: a search has one target, here {flag(first)}; "
+                f"give the other as {flag(second.replace('target', 'max'))}"
+            )
+        one_of("evaluator", self.evaluator, catalog.EVALUATORS)
+        self._check_evaluator()
+        objective_of(self)
+
+    def _check_evaluator(self) -> None:
+        """ValueError where the evaluator does not do what an option asks for."""
+        unused = {"proxy": (), "zero-cost": TRAINING}.get(self.evaluator, MEASURING)
+        for name in given_values(self):
+            if name in ("table", "table_column") and self.evaluator != "table":
+                raise ValueError(
+                    f"{flag(name)}: evaluator {self.evaluator!r} reads no table; add --evaluator "
+                    f"table, or leave {flag(name)} out"
+                )
+            if name in unused:
+                option_name = flag(name, SearchConfig)
+                raise ValueError(
+                    f"{option_name}: evaluator {self.evaluator!r} trains nothing; add --evaluator "
+                    f"proxy, or leave {option_name} out"
+                )
+
+
+TARGETS = ("target_flops", *(f"target_{name}" for name in MEASURED))
+MEASURING = tuple(
+    name
+    for group in (DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions)
+    for name in group.__annotations__
+)
+
+
+def objective_of(config: SearchConfig) -> Objective:
+    """The reward and the limits that the options describe."""
+    of = next(name for name in ("flops", *MEASURED) if getattr(config, f"target_{name}") is not None)
+    limits = [
+        (name, float(getattr(config, f"max_{name}")))
+        for name in ("flops", "params", *MEASURED)
+        if getattr(config, f"max_{name}") is not None
+    ]
+    return Objective(
+        getattr(config, f"target_{of}"), config.reward, config.exponent, config.over_target,
+        limits=tuple(limits), of=of, also=tuple(_factor(text) for text in config.also),
+    )  # fmt: skip
+
+
+def _factor(text: str) -> tuple[str, float, float]:
+    """A further factor of the reward from its text, e.g. params:7M:-0.05."""
+    parts = text.split(":")
+    if len(parts) == 3:
+        name, reference, exponent = parts
+        size = parse_seconds if name in MEASURED else parse_quantity
+        with contextlib.suppress(ValueError):
+            return name, size(reference, what="--also"), float(exponent)
+    raise ValueError(
+        f"--also: {shortened(repr(text), 60)} is not understood; write cost:reference:exponent, "
+        "e.g. params:7M:-0.05"
+    )
+
+
+def measured_costs(objective: Objective) -> list[str]:
+    """The measured costs that the objective needs."""
+    needed = [objective.of, *(name for name, _ in objective.limits)]
+    needed += [name for name, _, _ in objective.also]
+    return [name for name in MEASURED if name in needed]
+
+
+def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:
+    """Whether a value given on resumption means what is stored: a fidelity is stored in full."""
+    return name == "fidelity" and _same_fidelity(value, stored)
+
+
+def _same_fidelity(text: str, stored: dict[str, Any]) -> bool:
+    from nas.evaluators.proxy import Fidelity
+    from nas.lengths import text_names_epochs
+    from train.length import names_epochs
+    from train.recipe import change, preset
+
+    if text == "auto" or stored["fidelity"] is None:
+        return text == "auto"
+    recipe = change(preset(stored["recipe"]), stored["changes"])
+    given = Fidelity.parse(text, epochs=recipe.epochs)
+    known = Fidelity.parse(stored["fidelity"], epochs=recipe.epochs)
+    if not text_names_epochs(text) and not names_epochs(stored["changes"]):
+        given = replace(given, epochs=known.epochs)  # by the number of images
+    return given == known
+
+
+COMMAND = Command(
+    program="nas.search",
+    config=SearchConfig,
+    run="nas.search.run:run_search",
+    report="nas.search.report:show_result",
+    kind="search",
+    record="search.json",
+    description="Find the best network within a target of FLOPs, or of time.",
+    epilog="""sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s, 30min or
+2h. The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front
+of accuracy and cost), history.parquet (everything evaluated) and search.json (settings); of a
+search by measurement also study.db, which optuna-dashboard shows.""",
+)

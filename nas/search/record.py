@@ -1,0 +1,116 @@
+"""The folder of a search: settings, then results; files are written atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nas.history import History
+from nas.search.config import SearchConfig, same_value
+from nas.storage.cache import network_key, plain
+from nas.storage.passwords import without_password
+from search_spaces.architecture import Architecture
+from vbs import folder as folders
+from vbs.config import resumed
+from vbs.folder import circumstances, write_json
+from vbs.json_text import parse_json
+
+FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png")
+
+
+def results_folder(out: str | None, *, resume: bool) -> AbstractContextManager[Path]:
+    """The folder of a search, owned inside the block; see `vbs.folder.results_folder`."""
+    return folders.results_folder(
+        out, kind="search", files=FILES, command="nas.search", resume=resume
+    )
+
+
+class Earlier(NamedTuple):
+    """A search that is resumed: its config with what has changed, and how far it had got."""
+
+    config: SearchConfig
+    digests: dict[str, Any]
+    evaluated: int
+    seconds: float
+
+
+def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
+    """The search in a folder, with options that change; ValueError where there is none, or it
+    would become another search."""
+    path = folder / "search.json"
+    config = resumed(SearchConfig, changes, path, what="search", same=same_value)
+    content = parse_json(path.read_bytes())
+    outcome = content.get("outcome")
+    evaluated = outcome.get("evaluated", 0) if isinstance(outcome, dict) else None
+    seconds = outcome.get("seconds", 0.0) if isinstance(outcome, dict) else None
+    if not isinstance(evaluated, int) or not isinstance(seconds, int | float):
+        raise ValueError(f"resume: {path} is not the record of a search")
+    # the first versions kept digests among the settings
+    digests = content.get("digests", content["settings"])
+    if not isinstance(digests, dict):
+        raise ValueError(f"resume: {path} is not the record of a search")
+    known = {name: digests[name] for name in SearchConfig.recorded if digests.get(name)}
+    return Earlier(config, known, evaluated, float(seconds))
+
+
+def check_same(earlier: Earlier | None, config: SearchConfig, digests: Mapping[str, Any]) -> None:
+    """ValueError where what a resumed search reads is not what it was begun with."""
+    for name, digest in digests.items():
+        if earlier is None or earlier.digests.get(name, digest) == digest:
+            continue
+        if name == "times_sha256":
+            kinds = [kind for kind in digest if earlier.digests[name].get(kind) != digest[kind]]
+            raise ValueError(
+                f"resume: the {kinds[0]} table is not the one of the search; give --times"
+            )
+        if name == "table_sha256":
+            raise ValueError(f"resume: {config.table} is not the table of the search")
+        raise ValueError(f"resume: {config.data} does not hold the images of the search")
+
+
+def write_search(
+    folder: Path, config: SearchConfig, digests: Mapping[str, Any], *, status: str, **outcome: Any
+) -> None:
+    """search.json: everything needed to run the search again, and how it ended."""
+    content = {
+        "status": status, "settings": without_password(config.settings()),
+        "digests": dict(digests), "outcome": outcome,
+        **circumstances(("numpy", "pyarrow", "optuna", "torch")),
+    }  # fmt: skip
+    write_json(folder / "search.json", content)
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file's content; ValueError where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def best_record(history: History, row: int) -> dict[str, Any]:
+    """What best.json says of one evaluated network; the same search gives the same bytes."""
+    space, summary = history.space, history.summary(row)
+    genotype = history.genotypes[row]
+    choices, network = space.choices_of(genotype), space.decode(genotype)
+    if isinstance(network, Architecture):
+        architecture, key = json.loads(network.to_json()), network.key
+    else:
+        architecture, key = None, network_key(space, genotype)
+    return {
+        "architecture": architecture,
+        "key": key,
+        "choices": {name: plain(option) for name, option in choices.items()},
+        **{name: history.costs.get(name)[row].item() for name in history.space.cost_names},
+        # rounded: the last digits of a sum differ between processors
+        "accuracy": round(summary.accuracy, 6),
+        "accuracy_std": None if np.isnan(summary.std) else round(summary.std, 6),
+        "reward": round(summary.reward, 6),
+        "evaluations": summary.evaluations,
+    }

@@ -1,0 +1,111 @@
+"""Run a search from its config: `run_search`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nas import catalog, history_file
+from nas.evaluators.base import Evaluator
+from nas.history import History
+from nas.search import record
+from nas.search.aims import Aims, aims, keep_times
+from nas.search.config import SearchConfig
+from nas.search.loop import search
+from nas.search.record import Earlier
+from nas.search.result import SearchResult
+from nas.search.session import Session, run_session
+from search_spaces.catalog import space
+from vbs.folder import resumed_folder
+
+
+def run_search(
+    config: SearchConfig | None = None, *, out: str | Path | None = None, resume: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> SearchResult:  # fmt: skip
+    """Search, and write the results into a folder, as `python -m nas.search` does.
+
+    out      the folder; default: a new runs/search-N.
+    resume   whether to resume the search in `out`; its config is read from there.
+    changes  options of a resumed search that change, such as {"budget": 2000}.
+
+    Ctrl-C ends the search; the result then has the status "interrupted".
+
+    Raises ValueError for options that do not go together, and where the folder holds another
+    search or is used by another process; `vbs.failures.InfrastructureError` where the machine or
+    the cluster failed before anything was evaluated.
+    """
+    started, place = time.perf_counter(), None if out is None else str(out)
+    with resumed_folder(place, resume=resume, command="nas.search"):
+        earlier = None
+        if resume:
+            if not place:
+                raise ValueError("resume: which search? give its folder as --out DIR")
+            earlier = record.read_earlier(Path(place), changes or {})
+            config = earlier.config
+        assert config is not None, "a new search needs a config"
+        if config.evaluator in catalog.MEASURED:
+            from nas.search.job import run_job
+
+            return run_job(config, place, earlier=earlier, started=started)
+        aimed, evaluator, digests = _parts(config, Path(place) if earlier and place else None)
+        record.check_same(earlier, aimed.config, digests)
+        with record.results_folder(place, resume=resume) as folder:
+            return _in_folder(folder, aimed, evaluator, digests, earlier, started=started)
+
+
+def _in_folder(
+    folder: Path, aimed: Aims, evaluator: Evaluator, digests: Mapping[str, Any],
+    earlier: Earlier | None, *, started: float,
+) -> SearchResult:  # fmt: skip
+    """The search itself, by an evaluator that answers at once."""
+    config, the_space, objective, strategy, tables = aimed
+    evaluated, seconds = (earlier.evaluated, earlier.seconds) if earlier else (0, 0.0)
+    history = history_file.read_history(folder, the_space, objective, evaluated=evaluated)
+    keep_times(folder, tables)
+    budget = config.budget
+    assert budget is not None  # see _parts
+    session = Session(
+        folder=folder, config=config, digests=digests, history=history, evaluator=evaluator,
+        total=budget, started=started, past=seconds,
+    )  # fmt: skip
+    so_far = {"evaluated": evaluated, "seconds": seconds} if earlier else {}
+    session.record(status="running", **so_far)
+
+    def loop(update: Callable[[History], None]) -> str:
+        search(
+            the_space, evaluator, objective, strategy, budget,
+            seed=config.seed, record=update, history=history,
+        )  # fmt: skip
+        return "finished" if len(history) >= budget else "exhausted"
+
+    return run_session(session, loop)
+
+
+def _parts(config: SearchConfig, kept: Path | None) -> tuple[Aims, Evaluator, dict[str, Any]]:
+    """Everything that the loop needs, and the digests of what it reads.
+
+    kept  the folder of a search that is resumed.
+    """
+    sizes = ("resolution", "classes", "width", "small_images")
+    given = {name: getattr(config, name) for name in sizes}
+    networks = space(
+        config.space or "efficientnet",
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    config = replace(config, **networks.settings, space=networks.name)
+    aimed = aims(config, networks, fallback="evolution", kept=kept)
+    config = aimed.config
+    assert config.strategy is not None
+    if config.budget is None:
+        config = replace(config, budget=catalog.STRATEGIES[config.strategy].budget)
+    evaluator = catalog.evaluator(
+        config.evaluator, aimed.space, table=config.table, table_column=config.table_column
+    )
+    digests: dict[str, Any] = dict(aimed.digests)
+    if config.table is not None:
+        digests["table_sha256"] = record.sha256(Path(config.table))
+    return aimed._replace(config=config), evaluator, digests

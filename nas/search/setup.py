@@ -1,0 +1,184 @@
+"""What stands behind a search by measurement: images, recipe, fidelity, and its evaluator."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas import data_space
+from nas.evaluators.base import Evaluator
+from nas.evaluators.proxy import Fidelity, Proxy, fitted
+from nas.lengths import fidelity_of
+from nas.search.config import SearchConfig
+from nas.search.doubts import remedies
+from nas.storage.cache import Cache
+from nas.strategies.base import Strategy
+from nas.strategies.predictor import Predictor
+from search_spaces.staged import StagedSpace
+from train.options import DataOptions, WorkerOptions
+from train.parser import check_device, print_notes
+from train.recipe import Recipe, change, check_random_start, preset
+from train.survey import Survey, survey
+from vbs.text import one_of
+
+if TYPE_CHECKING:
+    from nas.evaluators.zero_cost import ZeroCost
+    from train.data import Data
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What stands behind a search by measurement, worked out from its settings."""
+
+    kind: type[Evaluator]
+    data: Survey
+    recipe: Recipe
+    fidelity: Fidelity
+
+    @property
+    def described(self) -> Evaluator:
+        """What reports may know of the evaluator; it answers nothing."""
+        evaluator = Evaluator()
+        evaluator.name, evaluator.unit = self.kind.name, self.kind.unit
+        evaluator.axis, evaluator.steps = self.kind.axis, self.steps
+        evaluator.scored_on, evaluator.train_images = self.images, self.data.train
+        if self.images:
+            evaluator.chance, evaluator.remedies = self.data.chance, remedies(self)
+        return evaluator
+
+    @property
+    def images(self) -> int:
+        """How many images an accuracy is read on; 0 where it is none."""
+        return self.data.minival if self.kind is Proxy else 0
+
+    @property
+    def steps(self) -> int:
+        """Points of a full learning curve."""
+        return self.fidelity.epochs if self.kind is Proxy else 1
+
+
+def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]:
+    """The evaluator and the space, fitted to the data, and the config with what it left open.
+
+    Raises ValueError for whatever does not go together. Nothing is decoded, trained or started.
+    """
+    if config.data is None:
+        raise ValueError(
+            f"--data is missing; evaluator {config.evaluator!r} measures on your images, "
+            "e.g. --data imagefolder:DIR"
+        )
+    recipe = change(preset(config.recipe), config.changes)
+    if config.evaluator != "zero-cost":  # which trains nothing
+        check_random_start(recipe, "a search")
+    if not recipe.minival:
+        raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
+    data = survey(config.data, minival=recipe.minival, root=config.data_root)
+    print_notes(data.notes)
+    space = data_space.space_for(
+        data, config.space or "compact", resolution=config.resolution, classes=config.classes,
+        width=config.width, small_images=config.small_images,
+    )  # fmt: skip
+    config = replace(config, **space.settings, space=space.name)
+    check_device(config.device, local=config.address is None)
+    names = score_names(config)
+    if config.evaluator == "zero-cost":
+        from nas.evaluators.zero_cost import ZeroCost
+
+        return config, Measuring(ZeroCost, data, recipe, Fidelity(1)), space
+    fidelity = _fidelity(config, recipe, data, space)
+    config = replace(config, fidelity=str(fidelity))
+    if names and config.strategy not in (None, "predictor"):
+        raise ValueError(
+            f"--scores: strategy {config.strategy!r} does not learn from scores; "
+            "leave them out, or use --strategy predictor"
+        )
+    recipe = fitted(recipe, fidelity, images=data.train)
+    return config, Measuring(Proxy, data, recipe, fidelity), space
+
+
+def _fidelity(
+    config: SearchConfig, recipe: Recipe, data: Survey, space: StagedSpace
+) -> Fidelity:
+    text = config.fidelity
+    if text == "auto":
+        from nas.fidelity.answers import recommended
+
+        known = recommended(data.digests, space, recipe)
+        if known is None:
+            raise ValueError(
+                "--fidelity auto: nothing is known, or nothing was worth using, for this data, "
+                f"space and recipe; see python -m nas.fidelity --data {config.data} "
+                f"--space {space.name}"
+            )
+        return known
+    return fidelity_of(text or "", recipe, config.changes, images=data.train)
+
+
+def load_data(options: DataOptions, measuring: Measuring, *, split: int = 0) -> Data:
+    """The images, decoded here once for all workers of this machine or cluster.
+
+    split  seed that draws the minival.
+    """
+    from train.data import load
+
+    assert options.data is not None
+    minival, root = measuring.recipe.minival, options.data_root
+    return load(options.data, minival=minival, seed=split, root=root, test=False)
+
+
+def evaluator_maker(
+    config: SearchConfig, measuring: Measuring, space: StagedSpace, data: Data
+) -> Callable[[], Evaluator]:
+    """What makes the evaluator in each worker's process."""
+    if measuring.kind is Proxy:
+        return proxy_maker(config, measuring, data)
+    return functools.partial(_zero_cost, config, measuring, space, data)
+
+
+def proxy_maker(
+    options: WorkerOptions, measuring: Measuring, data: Data
+) -> Callable[[], Evaluator]:
+    """The same of trainings, which any space of networks may be evaluated by."""
+    return functools.partial(
+        Proxy, data, measuring.recipe, measuring.fidelity,
+        device=options.device, cache=_cache(options.cache),
+    )  # fmt: skip
+
+
+def _zero_cost(
+    config: SearchConfig, measuring: Measuring, space: StagedSpace, data: Data
+) -> ZeroCost:
+    from nas.evaluators.zero_cost import DEFAULT, ZeroCost, first_batch
+
+    size, seed = space.settings["resolution"], config.seed
+    images, targets = first_batch(data, measuring.recipe, size=size, seed=seed)
+    return ZeroCost(images, targets, scores=score_names(config) or DEFAULT, seed=seed)
+
+
+def score_names(config: SearchConfig) -> tuple[str, ...]:
+    """The scores that --scores names; ValueError where one is unknown."""
+    from nas.evaluators.zero_cost_scores import SCORES
+
+    names = [name.strip() for name in (config.scores or "").split(",") if name.strip()]
+    return tuple(one_of("scores", name, SCORES) for name in names)
+
+
+def with_scores(
+    config: SearchConfig, measuring: Measuring, space: StagedSpace, data: Data, strategy: Strategy
+) -> Strategy:
+    """The strategy, with the cheap scores that it was asked to learn from."""
+    if measuring.kind is not Proxy or config.scores is None:
+        return strategy
+    assert isinstance(strategy, Predictor)
+    cheap = _zero_cost(config, measuring, space, data)
+    return replace(strategy, scores=lambda genotypes: cheap.features(space, genotypes)[1])
+
+
+def _cache(place: str | None) -> Cache | None:
+    """The results that all searches share; "off" is none."""
+    if place == "off":
+        return None
+    return Cache(Path(place).resolve() if place else None)

@@ -1,0 +1,98 @@
+"""Groups of options that several commands share: images, trainings, and how these run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from train.parser import absolute_data
+from vbs.config import Config, option
+from vbs.units import LONGEST, parse_seconds
+
+TIME = (0.0, LONGEST)  # seconds
+
+
+def absolute_path(text: str, *, what: str = "path") -> str:
+    """The path as it is called from every folder; "~" is the home folder."""
+    if not text:
+        raise ValueError(f"{what}: the path is empty")
+    return str(Path(text).expanduser().resolve())
+
+
+def cache_path(text: str, *, what: str = "cache") -> str:
+    """The same, or "off"."""
+    return text if text == "off" else absolute_path(text, what=what)
+
+
+def data_text(text: str, *, what: str = "data") -> str:
+    """The images that a text names, as they are named from every folder."""
+    return absolute_data(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Config):
+    """Which images."""
+
+    title = "images"
+
+    data: str | None = option(
+        None, metavar="DATA", parse=data_text, later=True,
+        help="images: cifar10, imagefolder:DIR, parquet:DIR and so on, as in train.run",
+    )  # fmt: skip
+    data_root: str | None = option(
+        None, metavar="DIR", parse=absolute_path, later=True,
+        help="folder of the named data sets",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Config):
+    """How a network is trained."""
+
+    title = "trainings"
+
+    recipe: str = option("proxy", metavar="NAME", help="recipe of the trainings (default proxy)")
+    changes: tuple[str, ...] = option(
+        (), flag="set", metavar="FIELD=VALUE",
+        help="change a field of the recipe (repeatable)",
+    )  # fmt: skip
+    fidelity: str | None = option(
+        None, metavar="TEXT",
+        help="how much of a training each network gets, e.g. epochs=9,share=0.2,resolution=24 "
+        "(default: by the recipe and the number of images)",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(Config):
+    """Where and how trainings run; a resumed run may change all of it."""
+
+    title = "workers"
+
+    workers: int | None = option(
+        None, metavar="N", later=True, help="trainings at once (default: as many as fit)"
+    )
+    cpus: float = option(1.0, metavar="N", later=True, help="processors of each (default 1)")
+    gpus: float | None = option(
+        None, metavar="N", later=True,
+        help="GPUs of each, e.g. 0.5 (default 1 where there are any)",
+    )  # fmt: skip
+    device: str = option(
+        "auto", metavar="NAME", later=True, help="auto (default), cpu, cuda or cuda:N"
+    )
+    address: str | None = option(
+        None, metavar="HOST:PORT", later=True,
+        help="a Ray cluster; auto: the one of this machine",
+    )  # fmt: skip
+    timeout: float | None = option(
+        None, metavar="TIME", parse=parse_seconds, limits=TIME, later=True,
+        help="a training that takes longer fails, e.g. 15min",
+    )  # fmt: skip
+    max_failures: float = option(
+        0.5, metavar="SHARE", limits=(0.0, 1.0), later=True,
+        help="stop where a larger share fails (default 0.5)",
+    )  # fmt: skip
+    cache: str | None = option(
+        None, metavar="DIR|off", parse=cache_path, later=True,
+        help="results that all commands share (default ~/.cache/vision-baseline-search/results)",
+    )  # fmt: skip

@@ -1,0 +1,408 @@
+"""Configs of commands: frozen dataclasses whose fields are options.
+
+    @dataclass(frozen=True, kw_only=True)
+    class SearchConfig(DataOptions, StudyOptions):
+        title: ClassVar[str] = "search"
+        target_flops: float | None = option(None, help="...", metavar="SIZE", parse=parse_quantity)
+
+A value is read alike from a command line, a YAML file, a JSON record and Python. A group of
+options is a base class: names are flat everywhere. What a run saves can be read again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import math
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, TypeVar
+
+from vbs.json_text import parse_json
+from vbs.text import one_of, quoted, shortened
+
+LARGEST_FILE = 1 << 20  # bytes of a config file
+# limits of the options with these names, in every command
+SCALES, SIDES, MANY = (1e-3, 1e3), (1, 100_000), (1, 100_000)
+LIMITS: dict[str, tuple[float, float]] = {
+    "width": SCALES, "depth": SCALES, "proxy_width": SCALES,
+    "resolution": SIDES, "proxy_resolution": SIDES, "max_resolution": SIDES,
+    "round_resolution": SIDES, "classes": (1, 1_000_000),
+    "cpus": (0, 1e6), "gpus": (0, 1e6), "workers": MANY, "loaders": MANY, "nodes": MANY,
+    "retries": (0, 100_000), "batch": (1, 1_000_000), "measure_batch": (1, 65_536),
+    "threads": (1, 1024), "measure_threads": (1, 1024),
+}  # fmt: skip
+WHOLE = 2**63  # whole numbers are below it
+
+
+class ConfigError(ValueError):
+    """An invalid value of an option: `name` is the field, `text` what is wrong with it."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name, self.text = name, text
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a field of a config says of itself as an option.
+
+    help     one line, with the unit and the default.
+    metavar  what stands for the value in the help, such as SIZE; "" by the type.
+    parse    reads the value from a text: called with the text and what=NAME, raises ValueError.
+    limits   least and most of a number, both inclusive.
+    choices  the values that are allowed, () for any.
+    later    whether a resumed run may change it: it says how something is done, not what.
+    flag     the option's name where it is not the field's, such as "set".
+    old      earlier spellings of the option; they are accepted with a warning.
+    many     whether a command line gives several values after one flag, not a flag for each.
+    """
+
+    help: str = ""
+    metavar: str = ""
+    parse: Callable[..., Any] | None = None
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    choices: tuple[str, ...] = ()
+    later: bool = False
+    flag: str = ""
+    old: tuple[str, ...] = ()
+    many: bool = False
+
+
+def option(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
+    """A field of a config; the keywords are those of `Option`."""
+    return dataclasses.field(default=default, metadata={"option": Option(**kwargs)})
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a field may be: `base` (str, int, float or bool), in a tuple or not, None or not."""
+
+    base: type
+    many: bool
+    optional: bool
+
+
+C = TypeVar("C", bound="Config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of all configs. Values are converted and checked when a config is made.
+
+    Raises ConfigError, which is a ValueError, for a value that an option cannot have.
+    """
+
+    title: ClassVar[str] = "options"  # of the group of options that a class adds
+    # digests of what a run read, which earlier versions kept among its settings
+    recorded: ClassVar[tuple[str, ...]] = ()
+
+    def __post_init__(self) -> None:
+        for name in options(type(self)):
+            value = converted(type(self), name, getattr(self, name))
+            object.__setattr__(self, name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError where options do not go together; for subclasses."""
+
+    def settings(self) -> dict[str, Any]:
+        """The values as plain data, as a record keeps them."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in ((name, getattr(self, name)) for name in options(type(self)))
+        }
+
+
+@functools.cache
+def options(config: type[Config]) -> dict[str, Option]:
+    """The options of a config by the names of their fields, in the order of its groups."""
+    return {
+        each.name: each.metadata["option"]
+        for each in dataclasses.fields(config)
+        if "option" in each.metadata
+    }
+
+
+@functools.cache
+def groups(config: type[Config]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(title, names of fields) of each class that adds options, the config's own first."""
+    known = options(config)
+    found: dict[str, list[str]] = {}
+    for each in config.__mro__:
+        names = [name for name in each.__dict__.get("__annotations__", {}) if name in known]
+        if names:
+            found.setdefault(each.__dict__.get("title", "options"), []).extend(names)
+    return tuple((title, tuple(dict.fromkeys(names))) for title, names in found.items())
+
+
+@functools.cache
+def kinds(config: type[Config]) -> dict[str, Kind]:
+    """What each field may be, from its annotation."""
+    hints = typing.get_type_hints(config)
+    return {name: _kind(hints[name]) for name in options(config)}
+
+
+def _kind(hint: Any) -> Kind:
+    optional = many = False
+    if typing.get_origin(hint) in (typing.Union, UnionType):
+        parts = [part for part in typing.get_args(hint) if part is not NoneType]
+        (hint,), optional = parts, True
+    if typing.get_origin(hint) is tuple:
+        hint, many = typing.get_args(hint)[0], True
+    assert hint in (str, int, float, bool), hint
+    return Kind(hint, many, optional)
+
+
+def flag(name: str, config: type[Config] | None = None) -> str:
+    """An option as it is typed: --target-flops."""
+    known = options(config).get(name) if config is not None else None
+    return "--" + ((known.flag if known else "") or name).replace("_", "-")
+
+
+def converted(config: type[Config], name: str, value: Any) -> Any:
+    """The value of a field as its annotation has it; ConfigError where it cannot be one."""
+    kind, known = kinds(config)[name], options(config)[name]
+    if value is None and kind.optional:
+        return None
+    if kind.many:
+        values = [value] if isinstance(value, str) or not isinstance(value, Sequence) else value
+        return tuple(_checked(name, kind.base, known, each) for each in values)
+    return _checked(name, kind.base, known, value)
+
+
+def _checked(name: str, base: type, known: Option, value: Any) -> Any:
+    value = _typed(name, base, known, value)
+    low, high = known.limits if known.limits[0] > -math.inf else LIMITS.get(name, known.limits)
+    if base in (int, float) and not low <= value <= high:
+        raise ConfigError(name, f"{value} is not allowed; use {_range(low, high)}")
+    if known.choices and value not in known.choices:
+        try:
+            one_of(name, value, known.choices)
+        except ValueError as error:
+            raise ConfigError(name, str(error).removeprefix(f"{name}: ")) from None
+    return value
+
+
+def _typed(name: str, base: type, known: Option, value: Any) -> Any:
+    """The value by its type, of whatever source."""
+    if isinstance(value, str) and known.parse is not None:
+        try:
+            value = known.parse(value, what=name)
+        except ValueError as error:
+            raise ConfigError(name, str(error).removeprefix(f"{name}: ")) from None
+    if base is bool or isinstance(value, bool):
+        if base is not bool or not isinstance(value, bool):
+            raise ConfigError(name, f"{quoted(value)} is not {_called(base)}")
+        return value
+    if base is str:
+        if not isinstance(value, str):
+            raise ConfigError(name, f"{quoted(value)} is not a text")
+        return value
+    return number(name, base, value)
+
+
+def number(name: str, base: type, value: Any) -> Any:
+    """A finite number of that type; ConfigError for what is none."""
+    shown = shortened(repr(value), 40)
+    wrong = ConfigError(name, f"{shown} is not {_called(base)}")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise wrong
+    try:
+        if base is int and isinstance(value, str):
+            found: float = int(value)
+        else:
+            found = float(value) if base is float else value
+    except (ValueError, OverflowError):
+        raise wrong from None
+    if not -math.inf < found < math.inf or found != (int(found) if base is int else found):
+        raise wrong
+    if base is int and not -WHOLE <= found < WHOLE:
+        raise ConfigError(name, f"{shown} is too large")
+    return base(found)
+
+
+def _called(base: type) -> str:
+    return {bool: "true or false", int: "a whole number", float: "a finite number"}.get(
+        base, "a text"
+    )
+
+
+def _range(low: float, high: float) -> str:
+    least, most = (f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (low, high))
+    if high >= 10**9:
+        return f"{least} or more"
+    return f"a number from {least} to {most}" if low > -math.inf else f"a number up to {most}"
+
+
+def from_values(config: type[C], values: Mapping[str, Any]) -> C:
+    """A config of named values, texts among them; ConfigError for a name that is no option."""
+    return config(**_named(config, values))
+
+
+def partial(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of some options, converted and checked one by one."""
+    return {
+        name: converted(config, name, value) for name, value in _named(config, values).items()
+    }
+
+
+def _named(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names of fields: a file may have them as on the command line."""
+    known = options(config)
+    fields = {each.flag.replace("-", "_"): name for name, each in known.items() if each.flag}
+    found = {}
+    for given, value in values.items():
+        name = str(given).replace("-", "_")
+        name = fields.get(name, name)
+        if name in config.recorded:
+            continue
+        if name not in known:
+            one_of("option", name, known)
+        if name in found:
+            raise ConfigError(name, "it is given twice")
+        found[name] = value
+    return found
+
+
+def given_values(config: Config) -> dict[str, Any]:
+    """The values that differ from the defaults."""
+    defaults = {
+        each.name: each.default for each in dataclasses.fields(config) if each.default is not
+        dataclasses.MISSING
+    }  # fmt: skip
+    return {
+        name: getattr(config, name)
+        for name in options(type(config))
+        if name not in defaults or getattr(config, name) != defaults[name]
+    }
+
+
+def read_values(path: str) -> dict[str, Any]:
+    """The options in a YAML or JSON file: a mapping of names to values, or a record with
+    "settings". ValueError, with the path, for anything else."""
+    place = Path(path).expanduser()
+    try:
+        with place.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
+        json_file = place.suffix.lower() == ".json"
+        values = parse_json(content) if json_file else _parse_yaml(content)
+    except OSError as error:
+        raise ValueError(f"--config: {path} cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ValueError(f"--config: {shortened(path)}: {error}") from None
+    if isinstance(values, dict) and isinstance(values.get("settings"), dict):
+        values = values["settings"]
+    if not isinstance(values, dict):
+        raise ValueError(f"--config: {shortened(path)} does not hold options and their values")
+    return values
+
+
+def _parse_yaml(content: bytes) -> Any:
+    """The plain data of a YAML text; ValueError, in one line, for what is none."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses equal keys and aliases: both hide what a file says."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("it uses a YAML alias")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            found = super().construct_mapping(node, deep=deep)
+            if len(found) < len(node.value):
+                raise ValueError("a key is there twice")
+            return found
+
+    try:
+        return yaml.load(content, Loader)  # noqa: S506: a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        problem = getattr(error, "problem", None) or "it is not text"
+        raise ValueError(f"it is not YAML: {shortened(problem)}{where}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def resumed(
+    config: type[C], changes: Mapping[str, Any], record: Path, *, what: str,
+    same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
+) -> C:  # fmt: skip
+    """The config of the run that `record` describes, with what may change later.
+
+    changes  options that are given, converted: see `partial`.
+    what     the run as messages call it: "search".
+    same     whether a value that differs from the stored one means the same.
+
+    ValueError where the record cannot be read, another version wrote it, or a change would make it
+    another run.
+    """
+    stored = stored_values(config, record, what=what)
+    known = options(config)
+    for name, value in changes.items():
+        before = stored.get(name)
+        if known[name].later or value == before or same(name, value, stored):
+            continue
+        raise ConfigError(
+            name,
+            f"{_plain(value)} differs from the {what}'s {_plain(before)}; leave it out, or start "
+            "anew in another --out",
+        )
+    later = {name: value for name, value in changes.items() if known[name].later}
+    try:
+        return config(**{**stored, **later})
+    except ConfigError as error:
+        if error.name in later:
+            raise
+        raise ValueError(f"resume: {record.name}: {error}") from None
+
+
+def stored_values(config: type[Config], record: Path, *, what: str) -> dict[str, Any]:
+    """The converted settings of a record; defaults stand for what an earlier version did not
+    know."""
+    if not record.is_file():
+        raise ValueError(
+            f"resume: {record.parent} holds no {what} (there is no {record.name} in it)"
+        )
+    try:
+        content = parse_json(record.read_bytes())
+        settings = content["settings"]
+        if not isinstance(settings, dict):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"resume: {record} is not the record of a {what}") from None
+    unknown = {*settings} - {*options(config)} - {*config.recorded}
+    if unknown:
+        wrote = _version_of(content)
+        raise ValueError(
+            f"resume: {record} was written by another version{wrote}: it has the unknown setting "
+            f"{quoted(min(unknown))}"
+        )
+    values = {name: value for name, value in settings.items() if name not in config.recorded}
+    try:
+        found = partial(config, values)
+    except ValueError as error:
+        raise ValueError(f"resume: {record.name}: {error}") from None
+    defaults = {each.name: each.default for each in dataclasses.fields(config)}
+    return {name: found.get(name, defaults[name]) for name in options(config)}
+
+
+def _version_of(content: Mapping[str, Any]) -> str:
+    versions = content.get("versions")
+    version = versions.get("vision-baseline-search") if isinstance(versions, dict) else None
+    return f" ({shortened(version, 20)})" if isinstance(version, str) else ""
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return shortened(json.dumps(list(value)), 60)
+    return shortened(str(value), 60)

@@ -1,0 +1,203 @@
+"""Command lines made from configs.
+
+The standard library's argparse finds the words of a command line here and writes the help;
+`vbs.config` reads the values, alike for options, config files, records and Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
+
+from vbs.config import (
+    Config,
+    ConfigError,
+    flag,
+    from_values,
+    groups,
+    kinds,
+    options,
+    partial,
+    read_values,
+)
+from vbs.console import print_err
+from vbs.text import one_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command: its config, and the function that does the work.
+
+    program      as it is called: "nas.search", for `python -m nas.search`.
+    run          "module:function" of (config, *, out, resume, changes, and one keyword for each
+                 switch that was given). It returns an exit code, or an object that has one as
+                 `exit_code`. Without `record`, it takes the config and the switches alone.
+    report       "module:function" that prints the returned object, "" for none.
+    kind         what messages call a run; new folders are runs/<kind>-N.
+    record       file in the folder of results that holds the settings; "" for a command without
+                 such a folder.
+    resumable    whether a run can be resumed.
+    positional   fields that are given without a flag, in their order.
+    switches     options of a run that are not part of its config: name -> help.
+    interrupted  what is printed after Ctrl-C.
+    """
+
+    program: str
+    config: type[Config]
+    run: str
+    description: str
+    epilog: str = ""
+    report: str = ""
+    kind: str = ""
+    record: str = ""
+    resumable: bool = True
+    positional: tuple[str, ...] = ()
+    switches: Mapping[str, str] = field(default_factory=dict)
+    interrupted: str = "interrupted"
+
+
+class Request(NamedTuple):
+    """A command line that was read: values of options, and how the run goes."""
+
+    values: dict[str, Any]
+    out: str | None
+    resume: bool
+    switches: dict[str, bool]
+
+
+def execute(command: Command, argv: Sequence[str] | None = None) -> int:
+    """Run a command for the words of a command line; its exit code.
+
+    Raises ValueError, with the option as it is typed, for a user's mistake.
+    """
+    try:
+        request = read_request(command, argv)
+        result = _call(command, request)
+    except ConfigError as error:
+        name = error.name
+        known = name in options(command.config) and name not in command.positional
+        raise ValueError(f"{flag(name, command.config) if known else name}: {error.text}") from None
+    if command.report:
+        load(command.report)(result)
+    return int(getattr(result, "exit_code", result) or 0)
+
+
+def _call(command: Command, request: Request) -> Any:
+    function = load(command.run)
+    if not command.record:
+        return function(from_values(command.config, request.values), **request.switches)
+    if request.resume:
+        changes = partial(command.config, request.values)
+        return function(
+            None, out=request.out, resume=True, changes=changes, **request.switches
+        )  # fmt: skip
+    config = from_values(command.config, request.values)
+    return function(config, out=request.out, **request.switches)
+
+
+def load(place: str) -> Any:
+    """The object of "module:name"."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def read_request(command: Command, argv: Sequence[str] | None = None) -> Request:
+    """The words of a command line; values of options are not read yet."""
+    words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
+    parser = parser_of(command)
+    known = vars(parser.parse_args(_renamed(command.config, words)))
+    known = {name: value for name, value in known.items() if value is not None}
+    out, resume = known.pop("out", None), known.pop("resume", False)
+    file = known.pop("config", None)
+    switches = {name: known.pop(name) for name in command.switches if name in known}
+    values: dict[str, Any] = {} if file is None else dict(read_values(file))
+    fields = options(command.config)
+    given = {each.flag.replace("-", "_"): name for name, each in fields.items() if each.flag}
+    named = {given.get(str(name), str(name)): value for name, value in values.items()}
+    return Request({**named, **known}, out, resume, switches)
+
+
+def _renamed(config: type[Config], words: list[str]) -> list[str]:
+    """The words with earlier spellings of options replaced, each with a warning."""
+    now = {old: flag(name, config) for name, each in options(config).items() for old in each.old}
+    found = []
+    for position, word in enumerate(words):
+        if word == "--":
+            return [*found, *words[position:]]
+        name, mark, value = word.partition("=")
+        if name in now:
+            print_err(f"warning: {name} is now {now[name]}; the old name works for one version")
+        found.append(f"{now.get(name, name)}{mark}{value}")
+    return found
+
+
+def parser_of(command: Command) -> Parser:
+    """The parser of a command's options, for its help and its words."""
+    parser = Parser(
+        prog=f"python -m {command.program}", description=command.description,
+        epilog=command.epilog or None, argument_default=argparse.SUPPRESS, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    for position, (title, names) in enumerate(groups(command.config)):
+        group = parser if position == 0 else parser.add_argument_group(title)
+        for name in names:
+            _add(group, command, name)
+    add = parser.add_argument_group("run").add_argument
+    add("--config", metavar="FILE", help="options from a YAML or JSON file, or from the record of "
+        "an earlier run; options of the command line override it")  # fmt: skip
+    if command.record:
+        add("--out", metavar="DIR",
+            help=f"folder for the results (default: a new runs/{command.kind}-N)")  # fmt: skip
+    if command.record and command.resumable:
+        add("--resume", action="store_true", help=f"resume the {command.kind} in --out")
+    for name, text in command.switches.items():
+        add(flag(name), action="store_true", dest=name, help=text)
+    return parser
+
+
+def _add(group: Any, command: Command, name: str) -> None:
+    """One option of a config; its value stays the text that was given."""
+    known, kind = options(command.config)[name], kinds(command.config)[name]
+    texts = {"help": known.help.replace("%", "%%")}
+    metavar = known.metavar or name.upper().replace("_", "-")
+    if name in command.positional:
+        group.add_argument(
+            name, metavar=metavar, **texts, **({"nargs": "*"} if kind.many else {"nargs": "?"})
+        )
+        return
+    words: dict[str, Any] = {"dest": name, **texts}
+    if kind.base is bool:
+        words["action"] = argparse.BooleanOptionalAction if kind.optional else "store_true"
+    else:
+        words["metavar"] = metavar
+        if kind.many:
+            words |= {"nargs": "+"} if known.many else {"action": "append"}
+    group.add_argument(flag(name, command.config), **words)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports an invalid command line in one line, as every other mistake: raises ValueError."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # argparse takes what looks like a negative number for a value; its own has no exponent
+        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.I)
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        """As argparse has it; an unknown option names the nearest that there are."""
+        found, rest = self.parse_known_args(*args, **kwargs)
+        for word in rest:
+            if word.startswith("--"):
+                known = [name for action in self._actions for name in action.option_strings]
+                one_of("option", word.partition("=")[0], known)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
