@@ -13,6 +13,7 @@ import numpy as np
 
 from search_spaces.architecture import Architecture
 from vbs.accuracy import lead_of, mean_error
+from vbs.config import stored_values
 from vbs.failures import recorded_infrastructure
 
 BATCH = 32  # of the steps that are timed
@@ -28,10 +29,10 @@ def best_networks(folder: Path, count: int) -> list[Architecture]:
     """The networks of a search with the best mean reward, at most `count`, best first."""
     import pandas
 
-    from nas.search.record import read_record
+    from nas.search.config import SearchConfig
     from search_spaces.catalog import space
 
-    settings = read_record(folder)["settings"]
+    settings = stored_values(SearchConfig, folder / "search.json", what="search")
     the_space = space(
         settings["space"],
         **{name: settings[name] for name in ("resolution", "classes", "width", "small_images")},

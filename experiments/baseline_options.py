@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nas import settings as searches
+from nas.search.config import COMMAND
 from search_spaces.catalog import SPACES, one_of
 from train.parser import absolute_data, check_device
 from vbs.command import Parser
+from vbs.config import from_values
+from vbs.options import read_request
 from vbs.units import parse_quantity, parse_seconds
 
 STEPS = ("search", "finalists", "grid", "family", "train")
@@ -111,18 +114,17 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_trainings(args: argparse.Namespace) -> None:
     """Every step's trainings, and the search itself, as those commands check them."""
-    from nas.command import given_by
-    from nas.search.setup import prepared
+    from nas.search.job import prepared
+    from scaling.options import ComparisonOptions
     from scaling.trainings import free_resolution, measuring_of
 
-    how: dict[str, Any] = {
-        "recipe": "proxy", "changes": args.changes, "data": args.data, "data_root": args.data_root,
-    }  # fmt: skip
-    short = {**how, "fidelity": args.fidelity}
-    measuring = measuring_of(short)
+    options = ComparisonOptions(
+        changes=args.changes, data=args.data, data_root=args.data_root, fidelity=args.fidelity
+    )
+    measuring = measuring_of(options)
     if "grid" not in args.skip:
         free_resolution(measuring)
-    args.fidelity = short["fidelity"]
-    measuring_of({**how, "fidelity": ""})
+    args.fidelity = options.fidelity or str(measuring.fidelity)
+    measuring_of(replace(options, fidelity=""))
     words = search_words(args) + ([] if args.data_root is None else ["--data-root", args.data_root])
-    prepared(searches.complete(searches.checked(given_by(words))), None)
+    prepared(from_values(COMMAND.config, read_request(COMMAND, words).values), None)

@@ -44,7 +44,7 @@ from experiments.baseline_networks import (
 )
 from experiments.baseline_options import STEPS, identity, parsed, search_words
 from experiments.baseline_report import write_report
-from scaling.grid_command import PROXY_SIDE
+from scaling.grid.config import PROXY_SIDE
 from search_spaces.architecture import Architecture
 from vbs.children import child_environment
 from vbs.command import Failure

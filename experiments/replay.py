@@ -11,13 +11,13 @@ import numpy as np
 
 from experiments.strategy_runs import NOISE, REFERENCE, best_of_five
 from nas import catalog
-from nas.search.asynchronous import Plan, search_asynchronously
 from nas.evaluators.base import Point
 from nas.evaluators.surrogate import load_surrogate
 from nas.history import History
 from nas.objective import Objective
-from nas.strategies.bayes import Basis, make_basis
+from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.workers import Simulated
+from nas.strategies.bayes import Basis, make_basis
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 

@@ -13,15 +13,15 @@ import numpy as np
 from experiments.cifar10_curves import LIMIT, compact_space
 from experiments.replay import packed, unpacked
 from nas.asha import Asha
-from nas.search.asynchronous import Plan, search_asynchronously
 from nas.evaluators.base import Point
 from nas.history import History
 from nas.objective import Objective
+from nas.search.asynchronous import Plan, search_asynchronously
+from nas.search.workers import Simulated
 from nas.strategies.base import Strategy
 from nas.strategies.optuna_sampler import OptunaSampler
 from nas.strategies.predictor import Predictor
 from nas.strategies.random_search import Random
-from nas.search.workers import Simulated
 from search_spaces.space import SearchSpace
 
 

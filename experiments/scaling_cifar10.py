@@ -30,11 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.arms import check_ended
 from experiments.cifar10_search import NAME as SEARCH
 from experiments.common import RESULTS, settings_of_machine
-from scaling.grid_command import FIGURE, RECORD, run
+from scaling.grid.config import FIGURE, RECORD, GridConfig
+from scaling.grid.report import show_result
+from scaling.grid.run import run_grid
 from search_spaces.architecture import Architecture
+from vbs.failures import Failure
 from vbs.folder import write_json
 
 NAME = "scaling_cifar10"
@@ -65,13 +67,17 @@ def grid(base: str, work: Path, args: Any) -> dict[str, Any]:
     if known is None or known["status"] != "finished" or known["settings"]["seeds"] < seeds:
         if known is None:  # what an interruption before that has left holds nothing
             shutil.rmtree(folder, ignore_errors=True)
-        words = ["--resume", "--retry-failed"] if known else [
-            "--base", network, "--candidates", str(CANDIDATES), "--fidelity", FIDELITY,
-            "--device", "cpu",
-        ]  # fmt: skip
-        how = ["--out", str(folder), "--data", args.data, "--workers", str(args.processes)]
-        code = run([*words, "--seeds", str(seeds), *how])
-        check_ended(code, f"{base}: the grid failed; see above")
+        how = {"data": args.data, "workers": args.processes, "seeds": seeds}
+        if known:
+            result = run_grid(out=folder, resume=True, retry_failed=True, changes=how)
+        else:
+            config = GridConfig(
+                base=network, candidates=CANDIDATES, fidelity=FIDELITY, device="cpu", **how
+            )
+            result = run_grid(config, out=folder)
+        show_result(result)
+        if isinstance(result, int) or result.exit_code:
+            raise Failure(f"{base}: the grid failed; see above")
     shutil.copyfile(folder / FIGURE, RESULTS / f"{NAME}_{base}.png")
     return json.loads(record.read_text())
 

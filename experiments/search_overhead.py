@@ -25,11 +25,11 @@ from typing import Any
 from experiments.common import RESULTS, settings_of_machine
 from experiments.sleeping import Sleeping
 from nas import catalog
-from nas.search.asynchronous import Plan, search_asynchronously
 from nas.history import History
 from nas.objective import Objective
-from nas.storage.study import open_study
+from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.workers import InProcess, OnCluster, Workers
+from nas.storage.study import open_study
 from search_spaces.catalog import space
 from vbs.console import print_out
 from vbs.folder import write_json

@@ -23,14 +23,16 @@ import json
 import shutil
 from pathlib import Path
 
-from experiments.arms import check_ended
 from experiments.common import RESULTS, settings_of_machine
-from scaling.training_aware_command import FIGURE, RECORD, run
+from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
+from scaling.training_aware.report import show_result
+from scaling.training_aware.run import run_training_aware
+from vbs.config import from_values
+from vbs.failures import Failure
 from vbs.folder import write_json
 
 NAME = "training_aware_cifar10"
-WORDS = ["--budget", "60", "--max-time", "25min", "--fidelity", "epochs=6,share=0.15",
-         "--device", "cpu"]  # fmt: skip
+SETTINGS = {"budget": 60, "max_time": "25min", "fidelity": "epochs=6,share=0.15", "device": "cpu"}
 
 
 def main() -> None:
@@ -43,9 +45,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--out", type=Path, default=RESULTS / f"{NAME}.json")
     args = parser.parse_args()
-    how = ["--data", args.data, "--workers", str(args.processes), "--out", str(args.work)]
-    begun = (args.work / RECORD).exists()
-    check_ended(run(["--resume", *how] if begun else [*WORDS, *how]), "it failed; see above")
+    how = {"data": args.data, "workers": args.processes}
+    if (args.work / RECORD).exists():
+        result = run_training_aware(out=args.work, resume=True, changes=how)
+    else:
+        config = from_values(TrainingAwareConfig, {**SETTINGS, **how})
+        result = run_training_aware(config, out=args.work)
+    show_result(result)
+    if result.exit_code:
+        raise Failure("the search failed; see above")
     record = json.loads((args.work / RECORD).read_text())
     searched = json.loads((args.work / "search" / "search.json").read_text())
     write_json(args.out, {

@@ -19,19 +19,20 @@ from typing import Any
 
 import numpy as np
 
-from nas.search.asynchronous import Plan, search_asynchronously
 from nas.evaluators.proxy import Fidelity, Proxy, fitted, used_images
 from nas.history import History
 from nas.lengths import fidelity_of, length_lines
-from nas.search.setup import Measuring, load_data, proxy_maker
 from nas.objective import Objective
+from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.preview import training_seconds
+from nas.search.setup import Measuring, load_data, proxy_maker
+from nas.search.workers import OnCluster
 from nas.slots import Slots, slots
 from nas.storage.lost import retry_infrastructure
 from nas.storage.study import Study, open_study
 from nas.strategies.base import fresh
-from nas.search.workers import OnCluster
 from scaling.certainty import Scored, doubt_about
+from scaling.options import DATA, ComparisonOptions
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
@@ -111,27 +112,26 @@ def usual_fidelity(recipe: Recipe, images: int, classes: int) -> Fidelity:
     return Fidelity(enough_epochs(recipe, used, epochs=epochs), share=share)
 
 
-def measuring_of(settings: dict[str, Any]) -> Measuring:
-    """Data, recipe and fidelity of the trainings; fills in a fidelity that was left open.
+def measuring_of(options: ComparisonOptions, *, split: int = 0) -> Measuring:
+    """Data, recipe and fidelity of the trainings.
 
-    ValueError for what does not go together.
+    split  seed that draws the minival.
+
+    Raises ValueError for what does not go together.
     """
-    recipe = change(preset(settings["recipe"]), settings["changes"])
+    recipe = change(preset(options.recipe), options.changes)
     check_random_start(recipe, "this command")
     if not recipe.minival:
         raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
-    data = survey(
-        settings["data"], minival=recipe.minival, seed=settings.get("split", 0),
-        root=settings["data_root"],
-    )  # fmt: skip
+    source = options.data or DATA
+    data = survey(source, minival=recipe.minival, seed=split, root=options.data_root)
     print_notes(data.notes)
     if len(data.classes) < 2:
-        raise ValueError(f"data: {settings['data']} has one class; there is nothing to learn")
-    if settings["fidelity"] is None:
-        settings["fidelity"] = str(usual_fidelity(recipe, data.train, len(data.classes)))
-    fidelity = fidelity_of(
-        settings["fidelity"], recipe, settings["changes"], images=data.train
-    )  # fmt: skip
+        raise ValueError(f"data: {source} has one class; there is nothing to learn")
+    text = options.fidelity
+    if text is None:
+        text = str(usual_fidelity(recipe, data.train, len(data.classes)))
+    fidelity = fidelity_of(text, recipe, options.changes, images=data.train)
     return Measuring(Proxy, data, fitted(recipe, fidelity, images=data.train), fidelity)
 
 
@@ -160,19 +160,31 @@ def expected_seconds(
     return training_seconds(middle, measuring, device=device, threads=threads)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trainings:
+    """How networks are trained that are compared.
+
+    seeds   each network is trained with seeds 0 to seeds - 1.
+    folder  of the study, unless the options name a storage, and of unfinished trainings.
+    places  None: what the options ask for, or what fits.
+    split   seed that draws the minival.
+    """
+
+    options: ComparisonOptions
+    measuring: Measuring
+    seeds: int
+    folder: Path
+    places: Slots | None = None
+    split: int = 0
+
+
 def train_all(
-    networks: Mapping[str, Architecture], seeds: int, settings: Mapping[str, Any],
-    measuring: Measuring, folder: Path, *, places: Slots | None = None,
+    networks: Mapping[str, Architecture], trainings: Trainings, *,
     update: Callable[[dict[str, Result]], None] = lambda _: None, retry_failed: bool = False,
 ) -> dict[str, Result]:  # fmt: skip
-    """Train every network with seeds 0 to seeds - 1; what is known by now, by name.
+    """Train every network with every seed; what is known by now, by name.
 
-    settings  of data (data, data_root, perhaps split: the seed that draws the minival), trainings
-              (recipe, changes, fidelity), how they run (`scaling.options.HOW`), and the study
-              (storage, study).
-    update    called with what is known: of the study at first, then whenever it has grown.
-    folder    of the study, unless settings name a storage, and of unfinished trainings.
-
+    update        called with what is known: of the study at first, then whenever it has grown.
     retry_failed  whether what failed before is trained again.
 
     A network that failed with seed 0 is not trained with others.
@@ -180,14 +192,14 @@ def train_all(
     Raises ValueError where the study was made with other networks or settings, or no worker can be
     had, and what `search_asynchronously` raises.
     """
-    names = list(networks)
+    names, seeds, options = list(networks), trainings.seeds, trainings.options
     space = SearchSpace("networks", {DECISION: names}, functools.partial(_decoded, networks))
     objective = Objective(max(cost(net).flops for net in networks.values()), "feasible")
     history = History(space, objective)
     plan = Plan(
-        budget=len(names), finalists=len(names), repeats=seeds, failures=settings["max_failures"]
+        budget=len(names), finalists=len(names), repeats=seeds, failures=options.max_failures
     )  # fmt: skip
-    with _study(space, objective, networks, settings, measuring, folder) as study:
+    with _study(space, objective, networks, trainings) as study:
         if retry_failed:
             study.retry_failed()
         else:
@@ -195,14 +207,7 @@ def train_all(
         study.sync(history)
         update(results(names, history))
         if _missing(history, len(names), seeds):
-            places = places or slots(settings, measuring)
-            data = load_data(settings, measuring)
-            workers = OnCluster(
-                proxy_maker(settings, measuring, data), space, steps=measuring.steps,
-                slots=places.workers, cpus=places.cpus, gpus=places.gpus,
-                address=settings["address"], timeout=settings["timeout"],
-                folder=(folder / "trainings").resolve(), images=measuring.images,
-            )  # fmt: skip
+            workers = _workers(space, trainings)
             try:
                 search_asynchronously(
                     history, InOrder(len(names)), workers, plan, study=study,
@@ -210,8 +215,21 @@ def train_all(
                 )  # fmt: skip
             finally:
                 workers.close()
-    shutil.rmtree(folder / "trainings", ignore_errors=True)  # what killed ones have left
+    # what killed trainings have left
+    shutil.rmtree(trainings.folder / "trainings", ignore_errors=True)
     return results(names, history)
+
+
+def _workers(space: SearchSpace, trainings: Trainings) -> OnCluster:
+    options, measuring = trainings.options, trainings.measuring
+    places = trainings.places or slots(options, measuring)
+    data = load_data(options, measuring, split=trainings.split)
+    return OnCluster(
+        proxy_maker(options, measuring, data), space, steps=measuring.steps,
+        slots=places.workers, cpus=places.cpus, gpus=places.gpus, address=options.address,
+        timeout=options.timeout, folder=(trainings.folder / "trainings").resolve(),
+        images=measuring.images,
+    )  # fmt: skip
 
 
 def _missing(history: History, networks: int, seeds: int) -> bool:
@@ -228,16 +246,18 @@ def _decoded(networks: Mapping[str, Architecture], choices: Mapping[str, Any]) -
 
 def _study(
     space: SearchSpace, objective: Objective, networks: Mapping[str, Architecture],
-    settings: Mapping[str, Any], measuring: Measuring, folder: Path,
+    trainings: Trainings,
 ) -> Study:  # fmt: skip
-    identity = {name: settings[name] for name in ("recipe", "changes")} | {
+    options, measuring = trainings.options, trainings.measuring
+    identity = {
+        "recipe": options.recipe, "changes": list(options.changes),
         "norm_statistics": NORM_STATISTICS,
         "fidelity": str(measuring.fidelity), "data": measuring.data.digests,
         "networks": {name: network.key for name, network in networks.items()},
     }  # fmt: skip
-    storage = settings["storage"] or f"sqlite:///{(folder / 'study.db').resolve()}"
+    storage = options.storage or f"sqlite:///{(trainings.folder / 'study.db').resolve()}"
     return open_study(
-        storage, settings["study"], space, objective, settings=identity, resume=True
+        storage, options.study, space, objective, settings=identity, resume=True
     )  # fmt: skip
 
 

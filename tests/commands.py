@@ -7,9 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.train.files import encoded
+from vbs.command import command_line
+
+# commands as functions of their words, which return the exit code
+search = partial(command_line, "nas.search")
+grid = partial(command_line, "scaling.grid")
+training_aware = partial(command_line, "scaling.training_aware")
 
 ROOT = Path(__file__).resolve().parents[1]
 CATCHES_SIGTERM = 1 << 14  # bit of SigCgt in /proc/PID/status, proc(5)

@@ -13,10 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import nas.command
 import nas.fidelity.command
 import scaling.family_command
-import scaling.grid_command
 import search_spaces.show
 import train.command
 import train.export
@@ -138,13 +136,13 @@ def test_errors_about_files_are_one_safe_line(
         lambda: train.command.run(["mobilenet_v2", "--data", f"imagefolder:{tmp_path}/{key}"]),
         lambda: train.command.run(["mobilenet_v2", "--data", "cifar10", "--set", key]),
         lambda: train.command.run(["mobilenet_v2", "--data", "cifar10", f"--{key}"]),
-        lambda: nas.command.run([
+        lambda: search([
             "--target-flops", "400M", "--evaluator", "table", "--table", str(table),
             "--out", str(tmp_path / "out"),
         ]),
-        lambda: nas.command.run(["--target-flops", key]),
+        lambda: search(["--target-flops", key]),
         lambda: scaling.family_command.run(["--coefficients", written({key: key * 500})]),
-        lambda: scaling.grid_command.run(["--resume", "--out", str(tmp_path / key)]),
+        lambda: grid(["--resume", "--out", str(tmp_path / key)]),
         lambda: train.noisy_student.main(["--resume", "--out", str(tmp_path / key)]),
     ]  # fmt: skip
     for call in calls:
@@ -168,7 +166,7 @@ def test_a_family_of_a_hostile_file_is_drawn_and_printed(
     check(out + err)
     assert "warning" not in err
     assert (folder / "family.png").is_file()
-    assert scaling.grid_command.run(["--base", str(base), "--dry-run"]) == 0
+    assert grid(["--base", str(base), "--dry-run"]) == 0
     out, err = capsys.readouterr()
     check(out + err)
 
@@ -182,15 +180,15 @@ MEASURED = [
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (nas.fidelity.command, [
+        (nas.fidelity.command.run, [
             "--target-flops", "4M", "--networks", "6", "--fidelities", "epochs=1", "--longest",
             "epochs=2",
         ]),
-        (scaling.grid_command, [
+        (grid, [
             "--base", "mobilenet_v2", "--candidates", "4", "--proxy-width", "0.1", "--fidelity",
             "epochs=1", "--seeds", "1",
         ]),
-        (nas.command, [
+        (search, [
             "--evaluator", "proxy", "--target-flops", "4M", "--budget", "3", "--fidelity",
             "epochs=1", "--finalists", "1",
         ]),

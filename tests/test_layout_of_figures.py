@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.search import front_figure
 from nas.history import History
 from nas.objective import Objective
+from nas.search import front_figure
 from scaling import family_command, grid_figure, grid_report
 from scaling.grid import candidates, shares, spread
 from scaling.trainings import Result

@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from nas.settings import SETTINGS
 
 from nas.evaluators.proxy import Fidelity, fitted
 from nas.fidelity.plan import ladder, longest_of
 from nas.lengths import fidelity_of, length_lines
 from nas.search.setup import plan_of, prepare
-from nas.settings import SETTINGS
 from scaling.trainings import measuring_of, usual_fidelity
 from tests.train.files import folder_of
 from train import command

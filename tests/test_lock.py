@@ -24,11 +24,12 @@ from vbs.folder import results_folder, status_after, write_json
 from vbs.lock import FILE, owned, this_process
 
 FUNCTIONS: dict[str, tuple[str, str]] = {
-    "nas.search": ("nas.command", "run"), "nas.search measured": ("nas.command", "run"),
+    "nas.search": ("tests.commands", "search"),
+    "nas.search measured": ("tests.commands", "search"),
     "nas.fidelity": ("nas.fidelity.command", "run"), "train.run": ("train.command", "run"),
-    "train.ray_tune": ("train.ray_command", "run"), "scaling.grid": ("scaling.grid_command", "run"),
+    "train.ray_tune": ("train.ray_command", "run"), "scaling.grid": ("tests.commands", "grid"),
     "scaling.family": ("scaling.family_command", "run"),
-    "scaling.training_aware": ("scaling.training_aware_command", "run"),
+    "scaling.training_aware": ("tests.commands", "training_aware"),
     "train.noisy_student": ("train.noisy_student", "main"),
 }  # fmt: skip
 RESUMED = [name for name in FUNCTIONS if name != "scaling.family"]
@@ -109,7 +110,7 @@ def test_a_new_run_is_refused_where_a_living_process_works(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if name == "scaling.training_aware":  # it would measure a table of step times before
-        monkeypatch.setattr("scaling.training_aware_command._times", lambda *_: Times())
+        monkeypatch.setattr("scaling.training_aware.run._times", lambda *_: Times())
     path = leave(tmp_path / "out", living)
     assert called(name, [*new(name, data), "--out", str(path.parent)]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (

@@ -8,20 +8,19 @@ from pathlib import Path
 import pytest
 
 from experiments import baseline_options
-from nas import command as search
 from nas.fidelity import command as fidelity
-from scaling import grid_command, training_aware_command
+from tests.commands import grid, search, training_aware
 from tests.train.files import folder_of
 from train import command, noisy_student, ray_command
 from train.recipe import PRESETS, needs_weights, preset
 
 Command = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Command, list[str]]] = {
-    "nas.search": (search.run, ["--evaluator", "proxy", "--target-flops", "4M"]),
+    "nas.search": (search, ["--evaluator", "proxy", "--target-flops", "4M"]),
     "nas.fidelity": (fidelity.run, []),
     "train.ray_tune": (ray_command.run, ["--architectures", "efficientnet_b0"]),
-    "scaling.grid": (grid_command.run, ["--base", "efficientnet_b0"]),
-    "scaling.training_aware": (training_aware_command.run, []),
+    "scaling.grid": (grid, ["--base", "efficientnet_b0"]),
+    "scaling.training_aware": (training_aware, []),
 }
 WEIGHTLESS = [["--recipe", "finetune"], ["--recipe", "linear-probe"], ["--set", "train=classifier"]]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import json
 import math
 import typing
@@ -88,6 +89,7 @@ class Kind:
 
 
 C = TypeVar("C", bound="Config")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,20 @@ class Config:
         }
 
 
-@functools.cache
+def _once(function: Callable[[type[Config]], R]) -> Callable[[type[Config]], R]:
+    """The function, called once for each class."""
+    known: dict[int, R] = {}
+
+    @functools.wraps(function)
+    def cached(config: type[Config]) -> R:
+        if id(config) not in known:  # classes live as long as the program
+            known[id(config)] = function(config)
+        return known[id(config)]
+
+    return cached
+
+
+@_once
 def options(config: type[Config]) -> dict[str, Option]:
     """The options of a config by the names of their fields, in the order of its groups."""
     return {
@@ -128,19 +143,19 @@ def options(config: type[Config]) -> dict[str, Option]:
     }
 
 
-@functools.cache
+@_once
 def groups(config: type[Config]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(title, names of fields) of each class that adds options, the config's own first."""
     known = options(config)
     found: dict[str, list[str]] = {}
     for each in config.__mro__:
-        names = [name for name in each.__dict__.get("__annotations__", {}) if name in known]
+        names = [name for name in inspect.get_annotations(each) if name in known]
         if names:
             found.setdefault(each.__dict__.get("title", "options"), []).extend(names)
     return tuple((title, tuple(dict.fromkeys(names))) for title, names in found.items())
 
 
-@functools.cache
+@_once
 def kinds(config: type[Config]) -> dict[str, Kind]:
     """What each field may be, from its annotation."""
     hints = typing.get_type_hints(config)
@@ -213,10 +228,8 @@ def number(name: str, base: type, value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise wrong
     try:
-        if base is int and isinstance(value, str):
-            found: float = int(value)
-        else:
-            found = float(value) if base is float else value
+        text = base is int and isinstance(value, str)
+        found = int(value) if text or isinstance(value, int) else float(value)
     except (ValueError, OverflowError):
         raise wrong from None
     if not -math.inf < found < math.inf or found != (int(found) if base is int else found):
@@ -246,9 +259,7 @@ def from_values(config: type[C], values: Mapping[str, Any]) -> C:
 
 def partial(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of some options, converted and checked one by one."""
-    return {
-        name: converted(config, name, value) for name, value in _named(config, values).items()
-    }
+    return {name: converted(config, name, value) for name, value in _named(config, values).items()}
 
 
 def _named(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -323,7 +334,7 @@ def _parse_yaml(content: bytes) -> Any:
             return found
 
     try:
-        return yaml.load(content, Loader)  # noqa: S506: a SafeLoader
+        return yaml.load(content, Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""

@@ -125,7 +125,7 @@ def read_request(command: Command, argv: Sequence[str] | None = None) -> Request
 def _renamed(config: type[Config], words: list[str]) -> list[str]:
     """The words with earlier spellings of options replaced, each with a warning."""
     now = {old: flag(name, config) for name, each in options(config).items() for old in each.old}
-    found = []
+    found: list[str] = []
     for position, word in enumerate(words):
         if word == "--":
             return [*found, *words[position:]]
@@ -138,8 +138,9 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
 
 def parser_of(command: Command) -> Parser:
     """The parser of a command's options, for its help and its words."""
+    words = [f"python -m {command.program}", *map(str.upper, command.positional), "[options]"]
     parser = Parser(
-        prog=f"python -m {command.program}", description=command.description,
+        prog=words[0], usage=" ".join(words), description=command.description,
         epilog=command.epilog or None, argument_default=argparse.SUPPRESS, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
@@ -188,7 +189,7 @@ class Parser(argparse.ArgumentParser):
         # argparse takes what looks like a negative number for a value; its own has no exponent
         self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.I)
 
-    def parse_args(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """As argparse has it; an unknown option names the nearest that there are."""
         found, rest = self.parse_known_args(*args, **kwargs)
         for word in rest:

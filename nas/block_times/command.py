@@ -25,11 +25,11 @@ import numpy as np
 
 from nas.block_times.table import FORMAT, Times, block_names, read_times
 from nas.data_space import SMALL
-from nas.settings import SETTINGS
 from nas.storage.cache import default_folder
 from search_spaces.catalog import SPACES, one_of, space
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
+from train.options import TrainingOptions, WorkerOptions
 from vbs.command import Parser, python_command, run_command
 from vbs.console import print_err, print_out
 from vbs.lock import owned
@@ -272,7 +272,7 @@ def _looked_for(the_space: SearchSpace, kind: str) -> Path:
     """The table that a search takes which is told nothing but its space and target."""
     from nas.block_times.timing import Setting
 
-    device, recipe = SETTINGS["device"].default, SETTINGS["recipe"].default
+    device, recipe = WorkerOptions.device, TrainingOptions.recipe
     return cached_path(the_space, Setting(kind, BATCH[kind], device, recipe=recipe))
 
 

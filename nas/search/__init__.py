@@ -6,7 +6,14 @@ from vbs.lazy import lazy_names
 
 if TYPE_CHECKING:
     from nas.search.config import SearchConfig, objective_of
-    from nas.search.loop import PATIENCE, answers, check_limits, check_whole, nearest_in_pool, search
+    from nas.search.loop import (
+        PATIENCE,
+        answers,
+        check_limits,
+        check_whole,
+        nearest_in_pool,
+        search,
+    )
     from nas.search.result import SearchResult
     from nas.search.run import run_search
 

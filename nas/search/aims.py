@@ -50,9 +50,7 @@ def aims(
     objective = objective_of(config)
     name = one_of("strategy", config.strategy or fallback, catalog.STRATEGIES)
     config = replace(config, exponent=objective.exponent, strategy=name)
-    tables = {
-        kind: _times_of(config, space, kind, kept=kept) for kind in measured_costs(objective)
-    }
+    tables = {kind: _times_of(config, space, kind, kept=kept) for kind in measured_costs(objective)}
     space = space.measured_by(**{kind: times.of(space) for kind, times in tables.items()})
     check_limits(space, objective)
     return Aims(config, space, objective, catalog.strategy(name, space, objective), tables)

@@ -2,10 +2,11 @@
 
     free worker? -> propose -> claim -> evaluate -> stop early? -> record -> extend the history
 
-The same steps as `nas.search.loop.search`, with workers that answer when they are ready. A proposal is
-a function of the history (what has ended, and what is being evaluated now) and random numbers of
-(seed, evaluations begun so far): with one worker and deterministic evaluations, a search that was
-killed at any moment and goes on from its study is the search that was never killed.
+The same steps as `nas.search.loop.search`, with workers that answer when they are ready. A
+proposal is a function of the history (what has ended, and what is being evaluated now) and random
+numbers of (seed, evaluations begun so far): with one worker and deterministic evaluations, a
+search that was killed at any moment and goes on from its study is the search that was never
+killed.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from nas.asha import Asha
 from nas.evaluators.base import Answer, Evaluations, Point
 from nas.history import History
 from nas.search.loop import PATIENCE, check_whole, nearest_in_pool
+from nas.search.workers import Workers
 from nas.stopped import TooManyFailures
 from nas.strategies.base import Strategy, admitted
-from nas.search.workers import Workers
 from search_spaces.cost import Costs
 
 if TYPE_CHECKING:

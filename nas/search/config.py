@@ -27,9 +27,7 @@ def whole_quantity(text: str, *, what: str = "budget") -> int:
     """The whole number that a text like 2000 or 50K means."""
     value = parse_quantity(text, what=what)
     if value != int(value) or value > MOST:
-        raise ValueError(
-            f"{what}: {shortened(repr(text), 60)} is not a whole number up to 1G"
-        )
+        raise ValueError(f"{what}: {shortened(repr(text), 60)} is not a whole number up to 1G")
     return int(value)
 
 
@@ -193,7 +191,9 @@ MEASURING = tuple(
 
 def objective_of(config: SearchConfig) -> Objective:
     """The reward and the limits that the options describe."""
-    of = next(name for name in ("flops", *MEASURED) if getattr(config, f"target_{name}") is not None)
+    of = next(
+        name for name in ("flops", *MEASURED) if getattr(config, f"target_{name}") is not None
+    )
     limits = [
         (name, float(getattr(config, f"max_{name}")))
         for name in ("flops", "params", *MEASURED)
@@ -255,8 +255,9 @@ COMMAND = Command(
     kind="search",
     record="search.json",
     description="Find the best network within a target of FLOPs, or of time.",
-    epilog="""sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s, 30min or
-2h. The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front
-of accuracy and cost), history.parquet (everything evaluated) and search.json (settings); of a
+    epilog="""\
+Sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s, 30min or 2h.
+The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front of
+accuracy and cost), history.parquet (everything evaluated) and search.json (settings); of a
 search by measurement also study.db, which optuna-dashboard shows.""",
 )

@@ -69,9 +69,9 @@ def _print_times(job: Job) -> float:
     places = job.places
     workers = places.workers
     if config.max_time is not None:
-        print_err(f"no new network begins after {minutes(settings['max_time'])}")
+        print_err(f"no new network begins after {minutes(config.max_time)}")
     if config.address is not None:
-        print_err(f"{workers} networks at once on the cluster at {settings['address']}")
+        print_err(f"{workers} networks at once on the cluster at {config.address}")
         return math.nan
     if measuring.kind is not Proxy:
         print_err(f"{workers} networks at once")

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nas.evaluators.base import Evaluator
+from nas.history import History
 from nas.search import record
 from nas.search.config import SearchConfig
 from nas.search.doubts import advised, doubt_about
-from nas.evaluators.base import Evaluator
-from nas.history import History
 from nas.search.result import SearchResult
 from nas.strategies.base import feasible_share
 from search_spaces.cost import MEASURED, Cost, Costs
@@ -274,11 +274,7 @@ def next_commands(
     commands = []
     if (folder / "best.json").is_file():  # it could not be written to a full disk
         commands.append(f"{python} -m search_spaces.show {shell_word(str(folder / 'best.json'))}")
-    if (
-        commands
-        and config.data is not None
-        and status in ("finished", "exhausted", "out of time")
-    ):
+    if commands and config.data is not None and status in ("finished", "exhausted", "out of time"):
         network, data = (shell_word(str(each)) for each in (folder / "best.json", config.data))
         root = config.data_root
         where = f" --data-root {shell_word(root)}" if root else ""

@@ -99,9 +99,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
     return config, Measuring(Proxy, data, recipe, fidelity), space
 
 
-def _fidelity(
-    config: SearchConfig, recipe: Recipe, data: Survey, space: StagedSpace
-) -> Fidelity:
+def _fidelity(config: SearchConfig, recipe: Recipe, data: Survey, space: StagedSpace) -> Fidelity:
     text = config.fidelity
     if text == "auto":
         from nas.fidelity.answers import recommended

@@ -16,12 +16,12 @@ import numpy as np
 
 from nas import catalog
 from nas.asha import Asha
-from nas.search.asynchronous import Plan, search_asynchronously
 from nas.evaluators.base import Evaluator, Point
 from nas.history import History
 from nas.objective import Objective
-from nas.storage.study import open_study
+from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.workers import InProcess
+from nas.storage.study import open_study
 from search_spaces.space import SearchSpace
 from tests.nas.toys import b0_space
 

@@ -11,14 +11,14 @@ import pytest
 
 from nas import catalog
 from nas.asha import Asha
-from nas.search.asynchronous import FEWEST, Plan, TooManyFailures, search_asynchronously
 from nas.evaluators.base import Evaluator, Point
 from nas.history import History
 from nas.objective import Objective
+from nas.search.asynchronous import FEWEST, Plan, TooManyFailures, search_asynchronously
 from nas.search.loop import search
+from nas.search.workers import InProcess, OnCluster, Simulated, Workers
 from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.random_search import Random
-from nas.search.workers import InProcess, OnCluster, Simulated, Workers
 from search_spaces.space import SearchSpace
 from tests.nas.toys import TARGET, Synthetic, b0_space, tiny_space
 

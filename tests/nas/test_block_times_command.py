@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.commands import search
 
 from nas.block_times import command as block_times
 from nas.block_times import measure as block_times_measure
@@ -16,7 +17,6 @@ from nas.block_times.command import main, times_for
 from nas.block_times.measure import errors
 from nas.block_times.table import Times, read_times
 from nas.block_times.timing import Setting
-from nas.command import run as search
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from tests.nas.toys import made_up

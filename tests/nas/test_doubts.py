@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.search import report
 from nas.asha import Asha
-from nas.search.asynchronous import Plan, search_asynchronously
-from nas.search.session import conduct
-from nas.search.doubts import Watch, doubt_about
 from nas.evaluators.base import Answer, Evaluations, Evaluator, Point
 from nas.evaluators.table import read_table
 from nas.history import History
 from nas.objective import Objective
-from nas.strategies.random_search import Random
+from nas.search import report
+from nas.search.asynchronous import Plan, search_asynchronously
+from nas.search.doubts import Watch, doubt_about
+from nas.search.session import conduct
 from nas.search.workers import Simulated
+from nas.strategies.random_search import Random
 from tests.nas.studies import EASY, every_network
 from tests.nas.toys import b0_space, tiny_space
 from vbs.accuracy import chance_limit

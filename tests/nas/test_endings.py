@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from nas.search.endings import nothing
 from nas.evaluators.base import Answer, Evaluations, Point
 from nas.history import History
+from nas.search.endings import nothing
 from tests.nas.toys import TARGET, tiny_space
 
 FAILED = Answer.failed("out of memory")

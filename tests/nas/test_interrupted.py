@@ -15,13 +15,13 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.search.asynchronous import Plan, search_asynchronously
 from nas.evaluators.base import Answer, Evaluator, Point
 from nas.history import History
+from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.loop import search
+from nas.search.workers import InProcess
 from nas.storage.study import Study
 from nas.strategies.random_search import Random
-from nas.search.workers import InProcess
 from search_spaces.space import SearchSpace
 from tests.nas.studies import EASY, NETWORKS, claimed, history_of, opened
 from tests.nas.toys import tiny_space

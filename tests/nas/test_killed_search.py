@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from nas import catalog
-from nas.search.asynchronous import Plan, search_asynchronously
 from nas.evaluators.base import Answer
 from nas.history import History
 from nas.objective import Objective
-from nas.storage.study import open_study
+from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.workers import InProcess
+from nas.storage.study import open_study
 from tests.nas.killed_search import NETWORKS, Fatal
 from tests.nas.toys import b0_space
 

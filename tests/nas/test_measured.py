@@ -13,9 +13,9 @@ import numpy as np
 import optuna
 import pyarrow.parquet
 import pytest
+from tests.commands import search as run
 from PIL import Image
 
-from nas.command import run
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.commands import search as run
+from nas.settings import checked, without_password
 from sqlalchemy.engine import make_url
 
-from nas.command import run
-from nas.settings import checked, without_password
 from nas.storage.database import checked_url
 from nas.storage.passwords import escaped_url
 

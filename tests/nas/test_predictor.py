@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 
 from nas.asha import Asha
-from nas.search.asynchronous import Plan, search_asynchronously
 from nas.evaluators.base import Evaluations, Point
 from nas.history import History
+from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.loop import search
+from nas.search.workers import Simulated
 from nas.strategies.base import sample_fresh
 from nas.strategies.bayes import fit_prior, make_basis, mean_weights, posterior_weights
 from nas.strategies.cheap_scores import SHARES, Memorised, Scale, explained_share
 from nas.strategies.observations import accuracy_at, observations
 from nas.strategies.predictor import Predictor
-from nas.search.workers import Simulated
 from tests.nas.toys import TARGET, Synthetic, b0_space
 
 STEPS = 9

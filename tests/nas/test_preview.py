@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nas.search import preview
 from nas.asha import Asha
 from nas.evaluators.proxy import Proxy
+from nas.search import preview
 
 
 def test_early_stopping_trains_a_share_of_all_epochs() -> None:
@@ -21,9 +21,9 @@ def test_early_stopping_trains_a_share_of_all_epochs() -> None:
 def told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], **changed: Any
 ) -> str:
-    monkeypatch.setattr(opening, "expected_seconds", lambda *args, **options: 60.0)
+    monkeypatch.setattr(preview, "expected_seconds", lambda *args, **options: 60.0)
     search = SimpleNamespace(
-        settings={"max_time": None, "address": None, "device": "cpu", **changed},
+        config=SimpleNamespace(**{"max_time": None, "address": None, "device": "cpu", **changed}),
         measuring=SimpleNamespace(kind=Proxy, steps=9), history=None,
         plan=SimpleNamespace(budget=100, asha=None, finalists=3, repeats=3),
         places=SimpleNamespace(workers=2, cpus=1.0),

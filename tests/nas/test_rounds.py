@@ -16,11 +16,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.commands import grid
 
 from nas.block_times.rounds import ENOUGH, Run, Timing, in_rounds, run, timing
 from nas.block_times.timing import Setting
 from scaling.family_command import run as family
-from scaling.grid_command import run as grid
 from search_spaces.catalog import zoo
 from vbs.load import Load, LoadWatch, waited
 

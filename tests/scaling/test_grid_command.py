@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.commands import grid as run
 
 from scaling.grid import Candidate, candidates, shares, spread
-from scaling.grid_command import run
-from scaling.grid_report import Record, chosen, fitted_surface, noise_told, read, verdict
+from scaling.grid.report import Record, chosen, fitted_surface, noise_told, read, verdict
 from scaling.trainings import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images

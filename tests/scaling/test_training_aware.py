@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.commands import training_aware as run
 
 from nas.block_times.table import Times, block_names
 from scaling.training_aware import SPACE, b0_like, full_size, members, ops_of_stages, reference
-from scaling.training_aware_command import run
 from search_spaces.catalog import space, zoo
 from search_spaces.cost import cost
 from tests.train.files import encoded

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scaling.grid import AXES, Candidate, shares
+from scaling.grid.config import GridConfig
+from scaling.grid.growth import AXES, Candidate, shares
 from vbs.figure import label, new_figure, save_png
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def draw(
-    path: Path, settings: Mapping[str, Any], found: Sequence[Candidate],
+    path: Path, config: GridConfig, found: Sequence[Candidate],
     known: Mapping[str, Result], surface: Surface | None,
 ) -> None:  # fmt: skip
     """Accuracy over the triangle of shares: corners are one axis alone."""
@@ -50,8 +51,8 @@ def draw(
         else:
             _annotate(axes, place, f"{mean:.1f}")
     _frame(axes, {each.name: mean for each, mean in zip(rows, means, strict=True)})
-    axes.set(aspect="equal", title=f"{label(Path(settings['base']).name)}: how to spend "
-             f"{settings['growth']:g} times the {settings['objective']}")  # fmt: skip
+    axes.set(aspect="equal", title=f"{label(Path(config.base).name)}: how to spend "
+             f"{config.growth:g} times the {config.objective}")  # fmt: skip
     axes.axis("off")
     if surface is not None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.02), frameon=False)

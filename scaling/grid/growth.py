@@ -1,4 +1,4 @@
-"""`python -m scaling.grid`: which alpha, beta and gamma suit a baseline?
+"""Candidates of a grid: the ways to spend one step of growth.
 
 Candidates are all (alpha, beta, gamma) of a grid whose networks really cost what one step of
 growth may cost, and controls that spend the same on depth, width or resolution alone (Tan & Le
@@ -7,11 +7,6 @@ through the accuracies (`scaling.surface`) tells where the best is, and how well
 """
 
 from __future__ import annotations
-
-if __name__ == "__main__":  # before the imports below, which take a while
-    from vbs.command import run_program
-
-    run_program("scaling.grid", "scaling.grid_command")
 
 import dataclasses
 import itertools

@@ -1,17 +1,6 @@
-"""`python -m scaling.training_aware`: EfficientNetV2's search, and the family of what it finds.
-
-The reward is A * S^w * P^v (Tan & Le 2021, section 3.2): accuracy of a short training, seconds of a
-training step over those of V2-base by this machine's own table of block times, params over
-V2-base's; w = -0.07, v = -0.05. What is found is trained beside V2-base and B0 at the same size,
-their steps timed in one run, and grown by V2's rules, as much as V2-S, M and L are from V2-base.
-"""
+"""Networks of a training-aware search: those it is compared with, and the family it grows to."""
 
 from __future__ import annotations
-
-if __name__ == "__main__":  # before the imports below, which take a while
-    from vbs.command import run_program
-
-    run_program("scaling.training_aware", "scaling.training_aware_command")
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""What a grid says: before it begins, in its record, and at its end."""
+"""The record of a grid, and what is printed before and after it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import json
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.settings import without_password
+from nas.storage.passwords import without_password
 from scaling.certainty import certainty, scored_by
-from scaling.compound import Factors
-from scaling.grid import AXES, Candidate, shares
-from scaling.grid_figure import draw
+from scaling.compound import Coefficients, Factors
+from scaling.grid.config import FIGURE, RECORD, GridConfig
+from scaling.grid.figure import draw
+from scaling.grid.growth import AXES, Candidate, shares
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
-from vbs.command import python_command
+from vbs.command import FAILED, python_command
 from vbs.console import print_err, print_out, print_results
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, write_json
@@ -29,42 +31,42 @@ from vbs.units import minutes, short
 
 if TYPE_CHECKING:
     from nas.search.setup import Measuring
-    from nas.slots import Slots
     from scaling.surface import Surface
-    from scaling.trainings import Result
+    from scaling.trainings import Result, Trainings
 
-RECORD, FIGURE = "grid.json", "grid.png"
 FEWEST = 6  # candidates, controls among them, that a surface is fitted to
 SEEDS = 3  # where one was too few
+GREEK = ("alpha", "beta", "gamma")
 ALIKE = 2.0  # variance between candidates, over that of their seeds, that says nothing
 
 
-def opening(
-    folder: Path, settings: Mapping[str, Any], measuring: Measuring, base: Architecture,
-    found: Sequence[Candidate], places: Slots,
-) -> None:  # fmt: skip
-    """What will be trained, how long that takes, and where results go, on stderr."""
+def print_preview(
+    config: GridConfig, trainings: Trainings, base: Architecture, found: Sequence[Candidate]
+) -> None:
+    """Print what will be trained, how long that takes, and where results go, on stderr."""
     from nas.evaluators.proxy import used_images
     from nas.lengths import length_lines
     from scaling.trainings import expected_seconds
 
+    measuring, places, folder = trainings.measuring, trainings.places, trainings.folder
+    assert places is not None
     own, controls = cost(base), sum(each.is_control for each in found)
     images = used_images(measuring.fidelity, measuring.data.train)
     length, warning = length_lines(
         measuring.recipe, measuring.fidelity, images=measuring.data.train
     )  # fmt: skip
-    total = len(found) * settings["seeds"]
+    total = len(found) * config.seeds
     lines = [
-        f"base {settings['base']}, as a proxy of {short(own.flops)} FLOPs at {base.resolution} px",
+        f"base {config.base}, as a proxy of {short(own.flops)} FLOPs at {base.resolution} px",
         f"{len(found) - controls} candidates and {controls} controls, each about "
-        f"{settings['growth']:g} times its {settings['objective']}; {settings['seeds']} seeds each",
+        f"{config.growth:g} times its {config.objective}; {config.seeds} seeds each",
         f"a training: {length}, of {images:,} images by recipe "
         f"{measuring.recipe.name}, scored on {measuring.data.minival:,} held out",
         *([warning] if warning else []),
     ]
-    if settings["address"] is None:
+    if config.address is None:
         each = expected_seconds(
-            [one.architecture for one in found], measuring, device=settings["device"],
+            [one.architecture for one in found], measuring, device=config.device,
             threads=max(1, int(places.cpus)),
         )  # fmt: skip
         if not math.isnan(each):
@@ -78,11 +80,11 @@ class Record:
     """grid.json, written anew as trainings end."""
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Any], base: Architecture,
+        self, folder: Path, config: GridConfig, base: Architecture,
         found: Sequence[Candidate], measuring: Measuring, *, resumed: bool,
     ) -> None:  # fmt: skip
         self.scored = scored_by(measuring, larger="a larger proxy (--proxy-flops)")
-        self.folder, self.settings, self.base, self.found = folder, settings, base, found
+        self.folder, self.config, self.base, self.found = folder, config, base, found
         self._known: Mapping[str, Result] = {}
         before = 0.0
         self._written = not resumed
@@ -111,19 +113,19 @@ class Record:
         values = [result for result in known.values() if result.accuracies]
         outcome: dict[str, Any] = {
             "trained": sum(len(result.accuracies) for result in values),
-            "wanted": len(self.found) * self.settings["seeds"],
+            "wanted": len(self.found) * self.config.seeds,
             "wall_seconds": round(time.monotonic() - self._began, 1),
             "training_seconds": round(
                 sum(result.seconds * len(result.accuracies) for result in values), 1
             ),
         }  # fmt: skip
         if status == "finished":
-            outcome |= chosen(self.settings, self.found, known, surface)
+            outcome |= chosen(self.config, self.found, known, surface)
             outcome["certainty"] = certainty(known, self.scored)
         base = {**cost(self.base)._asdict(), "architecture": json.loads(self.base.to_json())}
         write_json(self.folder / RECORD, {
             "status": status, "partial": status != "finished",
-            "settings": without_password(self.settings), "base": base,
+            "settings": without_password(self.config.settings()), "base": base,
             "candidates": [self._row(each) for each in self.found], "outcome": outcome,
             **circumstances(("numpy", "torch", "ray")),
         })  # fmt: skip
@@ -159,7 +161,7 @@ def read(path: Path) -> tuple[Architecture, list[Candidate]]:
 
 
 def fitted_surface(
-    settings: Mapping[str, Any], found: Sequence[Candidate], known: Mapping[str, Result]
+    config: GridConfig, found: Sequence[Candidate], known: Mapping[str, Result]
 ) -> Surface | None:
     """The surface through what was trained; None where that is too little."""
     from scaling.surface import fit
@@ -168,7 +170,7 @@ def fitted_surface(
     if len(rows) < FEWEST:
         return None
     places = np.array([shares(each) for each in rows])
-    excess = np.log([each.growth / settings["growth"] for each in rows])
+    excess = np.log([each.growth / config.growth for each in rows])
     values = [list(known[each.name].accuracies.values()) for each in rows]
     images = min(known[each.name].images for each in rows)
     return fit(places, excess, values, np.random.default_rng(0), images=images)
@@ -180,7 +182,7 @@ def coefficients_at(growth: float, places: np.ndarray) -> np.ndarray:
 
 
 def chosen(
-    settings: Mapping[str, Any],
+    config: GridConfig,
     found: Sequence[Candidate],
     known: Mapping[str, Result],
     surface: Surface | None,
@@ -197,19 +199,16 @@ def chosen(
     if best is not None:
         outcome["best_candidate"] = {
             "name": best.name, "accuracy": round(known[best.name].mean, 3),
-            **dict(zip(("alpha", "beta", "gamma"), best.factors, strict=True)),
+            **dict(zip(GREEK, best.factors, strict=True)),
         }  # fmt: skip
-        outcome["chosen"] = {
-            name: outcome["best_candidate"][name] for name in ("alpha", "beta", "gamma")
-        }
+        outcome["chosen"] = {name: outcome["best_candidate"][name] for name in GREEK}
     if surface is None:
         return outcome
-    values = coefficients_at(settings["growth"], surface.shares)
+    values = coefficients_at(config.growth, surface.shares)
     outcome["chosen"] = {
-        name: round(float(value), 4)
-        for name, value in zip(("alpha", "beta", "gamma"), values, strict=True)
+        name: round(float(value), 4) for name, value in zip(GREEK, values, strict=True)
     }
-    return outcome | {"surface": _described(surface, settings["growth"])}
+    return outcome | {"surface": _described(surface, config.growth)}
 
 
 def _described(surface: Surface, growth: float) -> dict[str, Any]:
@@ -221,7 +220,7 @@ def _described(surface: Surface, growth: float) -> dict[str, Any]:
         "at_rim": [name for name, share in zip(AXES, surface.shares, strict=True) if share == 0],
         "intervals_95": {
             name: [round(float(end), 4) for end in ends]
-            for name, ends in zip(("alpha", "beta", "gamma"), ranges, strict=True)
+            for name, ends in zip(GREEK, ranges, strict=True)
         },
         "seed_noise": None if math.isnan(surface.noise) else round(surface.noise, 3),
         "between_over_noise": None if math.isnan(surface.f_ratio) else round(surface.f_ratio, 2),
@@ -271,23 +270,63 @@ def _accuracy(result: Result | None) -> list[str]:
     return [f"{result.mean:.2f}%{error}", str(len(result.accuracies))]
 
 
-def closing(record: Record, known: Mapping[str, Result]) -> int:
-    """The table, the choice in words, the figure, and what to do next; the exit code."""
-    folder, settings, found = record.folder, record.settings, record.found
-    table(found, known)
-    surface = fitted_surface(settings, found, known)
-    outcome = chosen(settings, found, known, surface)
-    if "chosen" not in outcome:
+@dataclass(frozen=True)
+class GridResult:
+    """What a grid has found.
+
+    known    what is known of each candidate, by name.
+    outcome  the choice as plain data: "chosen" holds alpha, beta and gamma, and is absent where no
+             candidate could be trained.
+    """
+
+    folder: Path
+    config: GridConfig
+    candidates: Sequence[Candidate]
+    known: Mapping[str, Result]
+    outcome: Mapping[str, Any]
+    certainty: Sequence[str]
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """alpha, beta and gamma of the choice; ValueError where there is none."""
+        if "chosen" not in self.outcome:
+            raise ValueError("grid: no candidate could be trained")
+        return Coefficients(*(self.outcome["chosen"][name] for name in GREEK))
+
+    @property
+    def exit_code(self) -> int:
+        """That of the command line."""
+        return 0 if "chosen" in self.outcome else FAILED
+
+
+def finished(record: Record, known: Mapping[str, Result]) -> GridResult:
+    """Choose, and write the record and the figure."""
+    folder, config, found = record.folder, record.config, record.found
+    surface = fitted_surface(config, found, known)
+    outcome = chosen(config, found, known, surface)
+    if "chosen" in outcome:
+        record.write(known, "finished", surface)
+        draw_picture(folder / FIGURE, lambda path: draw(path, config, found, known, surface))
+    else:
         record.write(known, "failed")
+    return GridResult(folder, config, found, known, outcome, certainty(known, record.scored))
+
+
+def show_result(result: GridResult | int) -> None:
+    """Print the table, the choice in words, and what to do next; nothing after a dry run."""
+    if isinstance(result, int):
+        return
+    folder, found, known = result.folder, result.candidates, result.known
+    table(found, known)
+    if "chosen" not in result.outcome:
         for line in ("no candidate could be trained", *_failures(folder, known)):
             print_err(f"scaling.grid: {line}")
-        return 1
-    record.write(known, "finished", surface)
-    draw_picture(folder / FIGURE, lambda path: draw(path, settings, found, known, surface))
-    lines = [*verdict(settings, found, known, outcome), *certainty(known, record.scored)]
+        return
+    lines = [*verdict(found, known, result.outcome), *result.certainty]
     print_out("", *lines, *_failures(folder, known))
-    print_results(folder, (RECORD, FIGURE, "study.db"), _next(folder, settings, outcome))
-    return 0
+    print_results(
+        folder, (RECORD, FIGURE, "study.db"), _next(folder, result.config, result.outcome)
+    )
 
 
 def _failures(folder: Path, known: Mapping[str, Result]) -> list[str]:
@@ -301,40 +340,39 @@ def _failures(folder: Path, known: Mapping[str, Result]) -> list[str]:
     ]
 
 
-def _next(folder: Path, settings: Mapping[str, Any], outcome: Mapping[str, Any]) -> list[str]:
+def _next(folder: Path, config: GridConfig, outcome: Mapping[str, Any]) -> list[str]:
     """What to do next, as commands."""
-    python, base = python_command(), shell_word(settings["base"])
+    python, base = python_command(), shell_word(config.base)
     where = shell_word(str(folder / RECORD))
-    growth = f" --growth {settings['growth']:g}"
-    if settings["rules"] != "compound":
-        growth += f" --rules {settings['rules']}"
-    if settings["round_to"] is not None:
-        growth += f" --round-to {settings['round_to']}"
-    if settings["objective"] != "flops":
+    growth = f" --growth {config.growth:g}"
+    if config.rules != "compound":
+        growth += f" --rules {config.rules}"
+    if config.round_to is not None:
+        growth += f" --round-to {config.round_to}"
+    if config.objective != "flops":
         growth += (
-            f" --objective {settings['objective']} --measure-batch {settings['measure_batch']}"
-            f" --device {settings['device']}"
+            f" --objective {config.objective} --measure-batch {config.measure_batch}"
+            f" --device {config.device}"
         )
     commands = [f"{python} -m scaling.family --base {base} --coefficients {where}{growth}"]
-    surface, seeds = outcome.get("surface"), settings["seeds"]
+    surface, seeds = outcome.get("surface"), config.seeds
     if surface is not None and surface["hidden_by_noise"]:
         seeds = SEEDS if surface["seed_noise"] is None else seeds + (surface["more_seeds"] or 0)
-    if seeds > settings["seeds"]:
+    if seeds > config.seeds:
         again = f"--resume --out {shell_word(str(folder))} --seeds {seeds}"
         commands.append(f"{python} -m scaling.grid {again}")
     return commands
 
 
 def verdict(
-    settings: Mapping[str, Any], found: Sequence[Candidate], known: Mapping[str, Result],
-    outcome: Mapping[str, Any],
-) -> list[str]:  # fmt: skip
+    found: Sequence[Candidate], known: Mapping[str, Result], outcome: Mapping[str, Any]
+) -> list[str]:
     """The choice, and how sure it is, in a few lines."""
     lines = []
     surface = outcome.get("surface")
     if surface is not None:
         parts = []
-        for name in ("alpha", "beta", "gamma"):
+        for name in GREEK:
             low, high = surface["intervals_95"][name]
             parts.append(f"{name} {outcome['chosen'][name]:.3f} ({low:.2f} to {high:.2f})")
         lines.append("optimum of the surface, with 95% intervals: " + ", ".join(parts))

@@ -1,0 +1,33 @@
+"""Find alpha, beta and gamma of a baseline: `python -m scaling.grid`.
+
+Candidates are all (alpha, beta, gamma) of a grid whose networks really cost what one step of
+growth may cost, and controls that spend the same on depth, width or resolution alone (Tan & Le
+2019, sections 3.3 and 5.1). Each is trained for a short while with several seeds; a smooth surface
+through the accuracies (`scaling.surface`) shows where the best is, and how well that is known.
+"""
+
+from typing import TYPE_CHECKING
+
+from vbs.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from scaling.grid.config import GridConfig
+    from scaling.grid.growth import AXES, Candidate, candidates, grid, proxy_base, shares, spread
+    from scaling.grid.report import GridResult
+    from scaling.grid.run import run_grid
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "AXES": "scaling.grid.growth",
+        "Candidate": "scaling.grid.growth",
+        "GridConfig": "scaling.grid.config",
+        "GridResult": "scaling.grid.report",
+        "candidates": "scaling.grid.growth",
+        "grid": "scaling.grid.growth",
+        "proxy_base": "scaling.grid.growth",
+        "run_grid": "scaling.grid.run",
+        "shares": "scaling.grid.growth",
+        "spread": "scaling.grid.growth",
+    },
+)

@@ -1,0 +1,107 @@
+"""Options of `python -m scaling.grid`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from scaling.compound import ROUNDINGS
+from scaling.grid.growth import MOST, check_growth
+from scaling.options import ComparisonOptions
+from vbs.config import ConfigError, option
+from vbs.options import Command
+from vbs.units import LARGEST, parse_quantity
+
+# of the proxy where nothing is given: its FLOPs, but no narrower than that, and its side
+PROXY_FLOPS, NARROWEST, PROXY_SIDE = 3e6, 0.15, 96
+# channels are multiples of 8, or of FINE where half of the stages have fewer than NARROW: eights
+# would leave such stages as they are for most widths
+NARROW, FINE = 64, 2
+RECORD, FIGURE = "grid.json", "grid.png"
+
+
+def network_text(text: str, *, what: str = "base") -> str:
+    """A network's name, or its file as it is called from every folder."""
+    return str(Path(text).resolve()) if Path(text).is_file() else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig(ComparisonOptions):
+    """A grid: how a baseline grows by one step, and how candidates are compared."""
+
+    title = "grid"
+
+    base: str = option(
+        "efficientnet_b0", metavar="NETWORK", parse=network_text, help="default efficientnet_b0"
+    )
+    growth: float = option(2.0, metavar="X", help="cost of one step over the base's (default 2)")
+    step: float = option(0.05, metavar="X", help="step of the grid (default 0.05)")
+    tolerance: float = option(
+        0.05, metavar="X", help="tolerance of the growth, as a share (default 0.05)"
+    )
+    candidates: int = option(
+        14, metavar="N", limits=(4, MOST),
+        help="so many of the grid are trained, as far apart as possible, and three controls "
+        "(default 14)",
+    )  # fmt: skip
+    seeds: int = option(
+        3, metavar="N", limits=(1, 100), later=True, help="trainings of each candidate (default 3)"
+    )
+    objective: str = option(
+        "flops", metavar="flops|latency|step_time", choices=("flops", "latency", "step_time"),
+        help="what grows by --growth: FLOPs (default), or seconds measured on this machine",
+    )  # fmt: skip
+    measure_batch: int = option(32, metavar="N", help="batch of these seconds (default 32)")
+    rules: str = option(
+        "compound", metavar="compound|v2", help="how factors become layers (default compound)"
+    )
+    round_to: int | None = option(
+        None, metavar="|".join(map(str, ROUNDINGS)),
+        help=f"channels are multiples of (default 8, or {FINE} where half of the proxy's stages "
+        f"have fewer than {NARROW})",
+    )  # fmt: skip
+    proxy_width: float | None = option(
+        None, metavar="X", help="channels of the proxy over the base's"
+    )
+    proxy_resolution: int | None = option(
+        None, metavar="PX", help=f"of the proxy (default: the images', at most {PROXY_SIDE})"
+    )
+    proxy_flops: float | None = option(
+        None, metavar="SIZE", parse=parse_quantity, limits=(0, LARGEST),
+        help=f"the proxy is narrowed to that (default 3M, or {NARROWEST} of the width where that "
+        "is more)",
+    )  # fmt: skip
+    small_images: bool | None = option(
+        None, help="fewer strides (default: up to 64 px, where the base is for larger images)"
+    )
+    study: str = option("grid", metavar="NAME", later=True, help="name of the study (default grid)")
+
+    def check(self) -> None:
+        if self.round_to is not None and self.round_to not in ROUNDINGS:
+            allowed = ", ".join(map(str, ROUNDINGS))
+            raise ConfigError("round_to", f"{self.round_to} is not allowed; use one of {allowed}")
+        check_growth(self.growth, self.step, self.tolerance)
+        if self.proxy_width and self.proxy_flops:
+            raise ValueError("--proxy-flops: leave it out where --proxy-width is given")
+
+
+COMMAND = Command(
+    program="scaling.grid",
+    config=GridConfig,
+    run="scaling.grid.run:run_grid",
+    report="scaling.grid.report:show_result",
+    kind="grid",
+    record=RECORD,
+    description="Find alpha, beta and gamma: how a baseline should grow.",
+    epilog="""\
+NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
+nas.search. DATA is as in train.run. A proxy of the base, narrow and at the images' own size, stands
+for it: what is learned are ratios. The folder gets grid.json (candidates, accuracies, choice),
+grid.png, and study.db with every training; scaling.family --coefficients DIR/grid.json grows the
+family. --resume --out DIR trains what is missing; with more --seeds it adds those.""",
+    switches={
+        "dry_run": "list the candidates and train nothing",
+        "retry_failed": "with --resume: train again what failed",
+    },
+    interrupted="interrupted; resume by --resume --out DIR",
+)

@@ -1,0 +1,217 @@
+"""Run a grid from its config: `run_grid`."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling.compound import Rules
+from scaling.grid.config import (
+    FIGURE,
+    FINE,
+    NARROW,
+    NARROWEST,
+    PROXY_FLOPS,
+    PROXY_SIDE,
+    RECORD,
+    GridConfig,
+)
+from scaling.grid.growth import Candidate, candidates, proxy_base, spread
+from scaling.options import DATA
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from search_spaces.show import load
+from vbs.config import resumed
+from vbs.console import print_err, print_out
+from vbs.folder import results_folder, resumed_folder
+from vbs.units import short
+
+if TYPE_CHECKING:
+    from nas.search.setup import Measuring
+    from scaling.grid.report import GridResult, Record
+    from scaling.trainings import Result, Trainings
+
+
+def run_grid(
+    config: GridConfig | None = None, *, out: str | Path | None = None, resume: bool = False,
+    changes: Mapping[str, Any] | None = None, dry_run: bool = False, retry_failed: bool = False,
+) -> GridResult | int:  # fmt: skip
+    """Train the candidates of a grid and choose, as `python -m scaling.grid` does.
+
+    out           folder of the results; default: a new runs/grid-N.
+    resume        whether to resume the grid in `out`; its config is read from there.
+    changes       options of a resumed grid that change, such as {"seeds": 6}.
+    dry_run       print the candidates and train nothing; the exit code comes back.
+    retry_failed  whether a resumed grid trains again what failed.
+
+    Raises ValueError for options that do not go together, and KeyboardInterrupt after Ctrl-C.
+    """
+    place = None if out is None else str(out)
+    if retry_failed and not resume:
+        raise ValueError("--retry-failed: goes with --resume --out DIR")
+    with resumed_folder(place, resume=resume, command="scaling.grid"):
+        if resume:
+            if not place:
+                raise ValueError("resume: which grid? give its folder as --out DIR")
+            config = resumed(GridConfig, changes or {}, Path(place, RECORD), what="grid")
+        assert config is not None, "a new grid needs a config"
+        if dry_run:
+            return _listed(config)
+        return _prepared(config, place, resume=resume, retry_failed=retry_failed)
+
+
+def _prepared(
+    config: GridConfig, out: str | None, *, resume: bool, retry_failed: bool
+) -> GridResult:
+    from scaling.grid import report
+    from scaling.trainings import Trainings, free_resolution, measuring_of, slots
+
+    if not resume:
+        load(config.base)  # a mistake in it is reported before images are fetched
+    config = replace(config, data=config.data or DATA)
+    measuring = measuring_of(config)
+    config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
+    free_resolution(measuring)
+    if resume:
+        base, found = report.read(Path(out or "", RECORD))
+    else:
+        base = _proxy(config, measuring)
+        found = spread(_candidates(config, base), config.candidates)
+    _report_few(config, found)
+    places = slots(config, measuring)
+    _check_storage(config.storage)
+    with results_folder(
+        out, kind="grid", files=(RECORD, FIGURE, "study.db"), command="scaling.grid", resume=resume
+    ) as folder:
+        record = report.Record(folder, config, base, found, measuring, resumed=resume)
+        trainings = Trainings(
+            options=config, measuring=measuring, seeds=config.seeds, folder=folder, places=places
+        )
+        report.print_preview(config, trainings, base, found)
+        known = _trained(trainings, found, record, retry_failed=retry_failed)
+        return report.finished(record, known)
+
+
+def _trained(
+    trainings: Trainings, found: Sequence[Candidate], record: Record, *, retry_failed: bool
+) -> dict[str, Result]:
+    """Train what is missing."""
+    from scaling.trainings import Remaining, train_all
+
+    networks = {each.name: each.architecture for each in found}
+    try:
+        with Remaining(len(found) * trainings.seeds, record.scored) as remaining:
+
+            def update(known: dict[str, Result]) -> None:
+                record.write(known, "running")
+                remaining.update(known)
+
+            return train_all(networks, trainings, update=update, retry_failed=retry_failed)
+    except BaseException as error:
+        record.end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        raise
+
+
+def _report_few(config: GridConfig, found: Sequence[Candidate]) -> None:
+    """Print where the grid holds fewer candidates than were asked for."""
+    free = sum(not each.is_control for each in found)
+    if free < config.candidates:
+        print_err(
+            f"{free} candidates are within {100 * config.tolerance:g}% of the growth; a "
+            "larger --tolerance or a smaller --step gives more"
+        )
+
+
+def _check_storage(storage: str | None) -> None:
+    """ValueError where a database cannot be used, before anything is made."""
+    if storage is not None:
+        from nas.storage.database import Database
+
+        Database(storage).close()
+
+
+def _proxy(config: GridConfig, measuring: Measuring | None) -> Architecture:
+    """The network that stands for the base."""
+    base = load(config.base)
+    side, small = config.proxy_resolution, config.small_images
+    classes = flops = None
+    if measuring is not None:
+        from nas.data_space import SMALL, fitting_side
+
+        side = side or min(fitting_side(measuring.data), PROXY_SIDE)
+        # a base that is for small images already has that form
+        small = side <= SMALL < base.resolution if small is None else small
+        classes = len(measuring.data.classes)
+        flops = config.proxy_flops or PROXY_FLOPS
+    return proxy_base(
+        base, classes=classes, width=config.proxy_width, resolution=side,
+        small_images=bool(small), flops=flops,
+        narrowest=None if config.proxy_flops else NARROWEST,
+    )  # fmt: skip
+
+
+def rules_of(config: GridConfig, base: Architecture) -> Rules:
+    """How factors become layers, channels and pixels of this proxy."""
+    round_to = config.round_to
+    if round_to is None:
+        usual = statistics.median(stage.channels for stage in base.stages)
+        round_to = 8 if usual >= NARROW else FINE
+    return Rules(config.rules, round_to=round_to)
+
+
+def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
+    costs = None
+    if config.objective != "flops":
+        from scaling.measured_times import measured, trusted
+
+        def costs(networks: Sequence[Architecture]) -> list[float]:
+            times = measured(
+                networks, kind=config.objective, batch=config.measure_batch,
+                device=config.device, recipe=config.recipe,
+                say=print_err,
+            )  # fmt: skip
+            return trusted(times, remedy="start it again while the machine does nothing else")
+
+    return candidates(
+        base, growth=config.growth, step=config.step, tolerance=config.tolerance,
+        rules=rules_of(config, base), costs=costs,
+    )  # fmt: skip
+
+
+def _listed(config: GridConfig) -> int:
+    """All candidates of the grid as a table: of the proxy where data are given, else of the base
+    as it is."""
+    from scaling.grid.report import table
+
+    load(config.base)
+    measuring = None
+    if config.data is not None:
+        from scaling.trainings import free_resolution, measuring_of
+
+        measuring = measuring_of(config)
+        free_resolution(measuring)
+    started = time.monotonic()
+    base = _proxy(config, measuring)
+    found = _candidates(config, base)
+    trained = spread(found, config.candidates)
+    own = cost(base)
+    what = "a proxy of the base" if measuring else "the base as it is (a proxy of it with --data)"
+    print_out(
+        f"{config.base}, {what}: {short(own.flops)} FLOPs at {base.resolution} px, "
+        f"{own.params:,} params; growth {config.growth:g} of real {config.objective} "
+        f"within {100 * config.tolerance:g}%, step {config.step:g}",
+        "",
+    )
+    table(found, {}, marked={each.name for each in trained})
+    controls = sum(each.is_control for each in found)
+    print_out(
+        "",
+        f"{len(found) - controls} candidates and {controls} controls, in "
+        f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*), "
+        "--candidates says how many; nothing was trained",
+    )
+    return 0

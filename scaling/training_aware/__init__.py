@@ -1,0 +1,39 @@
+"""EfficientNetV2's search, and the family of what it finds: `python -m scaling.training_aware`.
+
+The reward is A * S^w * P^v (Tan & Le 2021, section 3.2): accuracy of a short training, seconds of a
+training step over those of V2-base by this machine's own table of block times, params over
+V2-base's; w = -0.07, v = -0.05. What is found is trained beside V2-base and B0 at the same size,
+their steps timed in one run, and grown by V2's rules, as much as V2-S, M and L are from V2-base.
+"""
+
+from typing import TYPE_CHECKING
+
+from vbs.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from scaling.training_aware.config import TrainingAwareConfig
+    from scaling.training_aware.networks import (
+        SPACE,
+        b0_like,
+        full_size,
+        members,
+        ops_of_stages,
+        reference,
+    )
+    from scaling.training_aware.report import TrainingAwareResult
+    from scaling.training_aware.run import run_training_aware
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "SPACE": "scaling.training_aware.networks",
+        "TrainingAwareConfig": "scaling.training_aware.config",
+        "TrainingAwareResult": "scaling.training_aware.report",
+        "b0_like": "scaling.training_aware.networks",
+        "full_size": "scaling.training_aware.networks",
+        "members": "scaling.training_aware.networks",
+        "ops_of_stages": "scaling.training_aware.networks",
+        "reference": "scaling.training_aware.networks",
+        "run_training_aware": "scaling.training_aware.run",
+    },
+)

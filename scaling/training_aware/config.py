@@ -1,0 +1,82 @@
+"""Options of `python -m scaling.training_aware`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nas.catalog import STRATEGIES
+from nas.search.config import whole_quantity
+from scaling.options import ComparisonOptions
+from scaling.training_aware.networks import V, W
+from train.options import TIME, absolute_path
+from vbs.config import option
+from vbs.options import Command
+from vbs.text import one_of
+from vbs.units import parse_seconds
+
+RECORD, FIGURE = "training_aware.json", "training_aware.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingAwareConfig(ComparisonOptions):
+    """A search by EfficientNetV2's reward, and the family of what it finds."""
+
+    title = "training-aware search"
+
+    budget: int = option(
+        60, metavar="N", limits=(1, 10**9), parse=whole_quantity, later=True,
+        help="networks to try (default 60; the paper: 1000)",
+    )  # fmt: skip
+    strategy: str = option(
+        "predictor", metavar="NAME", help="random, evolution, controller, predictor (default), ..."
+    )
+    seed: int = option(0, limits=(0, 2**63 - 1), metavar="N", help="of the search (default 0)")
+    w: float = option(
+        W, limits=(-10, 0), metavar="W", help=f"exponent of the time of a step (default {W})"
+    )
+    v: float = option(
+        V, limits=(-10, 0), metavar="V", help=f"exponent of the parameters (default {V})"
+    )
+    max_step_time: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME",
+        help="a hard limit, e.g. 80ms (default: twice V2-base's)",
+    )  # fmt: skip
+    times: tuple[str, ...] = option(
+        (), parse=absolute_path, metavar="FILE",
+        help="a table of nas.block_times --kind step_time (default: measured here)",
+    )  # fmt: skip
+    width: float = option(0.25, metavar="X", help="channels of the proxies (default 0.25)")
+    resolution: int | None = option(
+        None, metavar="PX", help="of the proxies (default: the images')"
+    )
+    seeds: int = option(
+        3, limits=(1, 100), metavar="N", later=True,
+        help="seeds of the trainings that are compared (default 3)",
+    )  # fmt: skip
+    members: tuple[str, ...] = option(
+        ("s", "m", "l"), choices=("s", "m", "l", "xl"), many=True, later=True,
+        metavar="s|m|l|xl", help="members of the family (default s m l)",
+    )  # fmt: skip
+    max_time: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", later=True,
+        help="no new network begins after that, e.g. 2h",
+    )  # fmt: skip
+
+    def check(self) -> None:
+        one_of("strategy", self.strategy, STRATEGIES)
+
+
+COMMAND = Command(
+    program="scaling.training_aware",
+    config=TrainingAwareConfig,
+    run="scaling.training_aware.run:run_training_aware",
+    report="scaling.training_aware.report:show_result",
+    kind="aware",
+    record=RECORD,
+    description="Search a network that trains fast, and grow it: the method of EfficientNetV2.",
+    epilog="""DATA is as in train.run. The folder gets search/ (as nas.search writes it), compare/
+(what was found beside V2-base and B0, trained alike), training_aware.json with all figures,
+training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are from V2-base.
+--resume --out DIR resumes.""",
+    interrupted="interrupted; resume by --resume --out DIR",
+)

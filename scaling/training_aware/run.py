@@ -1,0 +1,241 @@
+"""Run a training-aware search from its config: `run_training_aware`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.search.config import SearchConfig
+from nas.search.report import show_result as report_search
+from nas.search.run import run_search
+from nas.storage.passwords import without_password
+from scaling.options import DATA
+from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
+from scaling.training_aware.figure import draw
+from scaling.training_aware.networks import (
+    BASE,
+    BATCH,
+    SPACE,
+    b0_like,
+    full_size,
+    members,
+    ops_of_stages,
+    reference,
+)
+from scaling.training_aware.report import FOUND, MEMBERS, TrainingAwareResult
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from vbs import signals
+from vbs.config import resumed
+from vbs.console import print_err
+from vbs.figure import draw_picture
+from vbs.folder import circumstances, results_folder, resumed_folder, write_json
+from vbs.json_text import parse_json
+from vbs.units import short, short_seconds
+
+if TYPE_CHECKING:
+    from nas.block_times.table import Times
+    from search_spaces.staged import StagedSpace
+
+B0 = "EfficientNet-B0"
+FRESH = 1000  # first seed of the trainings that are compared
+TIMES = "times.json"
+# options that the search has from this command
+SHARED = ("data", "data_root", "workers", "cpus", "gpus", "address", "device", "cache",
+          "max_failures", "timeout", "max_time", "budget")  # fmt: skip
+
+
+def run_training_aware(
+    config: TrainingAwareConfig | None = None, *, out: str | Path | None = None,
+    resume: bool = False, changes: Mapping[str, Any] | None = None,
+) -> TrainingAwareResult:  # fmt: skip
+    """Search by V2's reward, compare what was found with V2-base and B0, and grow the family.
+
+    out      folder of the results; default: a new runs/aware-N.
+    resume   whether to resume what is in `out`; its config is read from there.
+    changes  options of a resumed run that change, such as {"budget": 100}.
+
+    Raises ValueError for options that do not go together, and KeyboardInterrupt after Ctrl-C.
+    """
+    place = None if out is None else str(out)
+    with resumed_folder(place, resume=resume, command="scaling.training_aware"):
+        if resume:
+            if not place:
+                raise ValueError("resume: which run? give its folder as --out DIR")
+            config = resumed(TrainingAwareConfig, changes or {}, Path(place, RECORD), what="run")
+        assert config is not None, "a new run needs a config"
+        return _prepared(config, place, resume=resume)
+
+
+def _prepared(config: TrainingAwareConfig, out: str | None, *, resume: bool) -> TrainingAwareResult:
+    from nas.data_space import space_for
+    from scaling.trainings import measuring_of, slots
+
+    config = replace(config, data=config.data or DATA)
+    measuring = measuring_of(config)
+    config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
+    the_space = space_for(measuring.data, SPACE, resolution=config.resolution, width=config.width)
+    base = reference(the_space)
+    slots(config, measuring)
+    times = _times(config, the_space, Path(out) if resume and out else None)
+    with results_folder(
+        out, kind="aware", files=(RECORD, FIGURE), command="scaling.training_aware", resume=resume
+    ) as folder:
+        if not resume:
+            times.write(folder / TIMES)
+            _record(folder, config, "running")
+        return _in_folder(folder, config, the_space, base, usual=times.predict(base)[0])
+
+
+def _in_folder(
+    folder: Path, config: TrainingAwareConfig, the_space: StagedSpace, base: Architecture, *,
+    usual: float,
+) -> TrainingAwareResult:  # fmt: skip
+    """Search, compare, grow."""
+    print_err(
+        f"V2-base at this size: {short(cost(base).flops)} FLOPs, {cost(base).params:,} params, a "
+        f"training step of {BATCH} images {short_seconds(usual)}"
+    )
+    code = _search(folder, config, the_space, usual=usual)
+    if code:
+        return TrainingAwareResult(folder, config, exit_code=code)
+    signals.raise_noted()
+    best = parse_json((folder / "search" / "best.json").read_bytes())
+    small = the_space.settings["small_images"]
+    networks = {
+        FOUND: Architecture.from_dict(best["architecture"]), BASE: base,
+        B0: b0_like(base, width=config.width, small_images=small),
+    }  # fmt: skip
+    return _compared(folder, config, networks, best["choices"])
+
+
+def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | None) -> Times:
+    """The table of step times: the run's own, one of --times, or this machine's."""
+    from nas.block_times.command import times_for
+    from nas.block_times.table import read_times
+
+    if folder is not None and (folder / TIMES).is_file():
+        return read_times(folder / TIMES)
+    tables = [path for path in config.times if read_times(Path(path)).kind == "step_time"]
+    if config.times and not tables:
+        raise ValueError("--times: none of the tables holds step_time")
+    return times_for(
+        the_space, kind="step_time", path=tables[0] if tables else None, recipe=config.recipe,
+        device=_device(config),
+    )  # fmt: skip
+
+
+def _device(config: TrainingAwareConfig) -> str:
+    """Where trainings run, and so where their steps are timed."""
+    from train.distributed import pick_device
+
+    return str(pick_device(config.device))
+
+
+def _search(
+    folder: Path, config: TrainingAwareConfig, the_space: StagedSpace, *, usual: float
+) -> int:
+    """`nas.search` with V2's reward, in the folder; its exit code."""
+    inner = folder / "search"
+    record = inner / "search.json"
+    shared = {name: getattr(config, name) for name in SHARED}
+    if record.is_file() and (inner / "study.db").is_file():
+        known = parse_json(record.read_bytes())
+        longer = known["status"] == "out of time" and config.max_time != known["settings"].get(
+            "max_time"
+        )
+        over = known["status"] in ("finished", "out of time", "exhausted") and not longer
+        if over and known["settings"]["budget"] == config.budget:
+            return 0
+        result = run_search(out=inner, resume=True, changes=shared)
+    else:
+        params = cost(reference(the_space)).params
+        search = SearchConfig(
+            evaluator="proxy", space=SPACE, width=config.width,
+            resolution=the_space.settings["resolution"], strategy=config.strategy,
+            seed=config.seed, recipe=config.recipe, changes=config.changes,
+            fidelity=config.fidelity, target_step_time=usual, reward="mnas", exponent=config.w,
+            over_target="allow", also=(f"params:{params}:{config.v}",),
+            max_step_time=config.max_step_time or 2 * usual, times=(str(folder / TIMES),),
+            **shared,
+        )  # fmt: skip
+        result = run_search(search, out=inner)
+    report_search(result)
+    return result.exit_code
+
+
+def _compared(
+    folder: Path, config: TrainingAwareConfig, networks: Mapping[str, Architecture],
+    choices: dict[str, Any],
+) -> TrainingAwareResult:  # fmt: skip
+    """Train what was found beside the published ones, time them together, grow the family.
+
+    With seeds and held-out images that the search has not seen: it chose the network for what its
+    own gave.
+    """
+    from scaling.certainty import certainty, scored_by
+    from scaling.measured_times import measured
+    from scaling.trainings import Remaining, Trainings, length_of, measuring_of, train_all
+
+    fresh = replace(
+        config, changes=(*config.changes, f"seed={FRESH}"), storage=None,
+        study=f"compare-{networks[FOUND].key}",
+    )  # fmt: skip
+    (folder / "compare").mkdir(exist_ok=True)
+    measuring = measuring_of(fresh, split=FRESH)
+    length = length_of(measuring)
+    print_err(f"{', '.join(networks)}: {config.seeds} trainings each of {length}")
+    scored = scored_by(measuring, larger="wider networks (--width)")
+    trainings = Trainings(
+        options=fresh, measuring=measuring, seeds=config.seeds, folder=folder / "compare",
+        split=FRESH,
+    )  # fmt: skip
+    with Remaining(len(networks) * config.seeds, scored) as remaining:
+        known = train_all(networks, trainings, update=remaining.update)
+    times = measured(
+        list(networks.values()), kind="step_time", batch=BATCH, threads=1,
+        device=_device(config),
+        recipe=config.recipe, say=print_err,
+    )  # fmt: skip
+    rows = {}
+    for (name, network), timed in zip(networks.items(), times, strict=True):
+        rows[name] = {
+            **cost(network)._asdict(), "step_seconds": timed.seconds, "step_spread": timed.spread,
+            "step_doubt": timed.doubt,
+            "architecture": json.loads(network.to_json()), "stages": ops_of_stages(network),
+            **known[name].to_json(),
+        }  # fmt: skip
+    listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
+    _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
+    draw_picture(folder / FIGURE, lambda path: draw(path, rows, known))
+    return TrainingAwareResult(
+        folder, config, networks=rows, members=listed, known=known, certainty=sure,
+        images=measuring.data.train,
+    )  # fmt: skip
+
+
+def _grown(folder: Path, choices: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The members as files, and their figures."""
+    (folder / MEMBERS).mkdir(exist_ok=True)
+    listed = []
+    for member in members(full_size(choices), tuple(names)):
+        row = {"name": member.name, **member.cost._asdict(),
+               "resolution": member.architecture.resolution,
+               "layers": [stage.layers for stage in member.architecture.stages]}  # fmt: skip
+        listed.append(row)
+        network = json.loads(member.architecture.to_json())
+        write_json(folder / MEMBERS / f"{member.name}.json", {"architecture": network, **row})
+    return listed
+
+
+def _record(folder: Path, config: TrainingAwareConfig, status: str, **outcome: Any) -> None:
+    write_json(folder / RECORD, {
+        "status": status, "partial": status != "finished",
+        "settings": without_password(config.settings()), "outcome": outcome,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        **circumstances(("numpy", "torch", "ray")),
+    })  # fmt: skip
