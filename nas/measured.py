@@ -32,10 +32,10 @@ from nas.strategies.predictor import Predictor
 from nas.workers import OnCluster
 from search_spaces.catalog import one_of
 from search_spaces.staged import StagedSpace
+from train.data.summary import Survey, survey
 from train.length import first_judged, steps_per_epoch
 from train.parser import check_device, print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
-from train.survey import Survey, survey
 from vbs.accuracy import chance_limit
 
 if TYPE_CHECKING:

@@ -36,11 +36,26 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 @BY_NAME
-def test_package_files_hold_a_docstring_and_nothing_else(path: Path) -> None:
+def test_package_files_hold_a_docstring_and_lazy_names(path: Path) -> None:
     body = ast.parse(path.read_text()).body
     assert isinstance(body[0], ast.Expr), f"{path} has no docstring"
-    if path.name == "__init__.py":
-        assert len(body) == 1
+    if path.name == "__init__.py" and len(body) > 1:
+        typing, lazy, block, names = body[1:]
+        assert ast.unparse(typing) == "from typing import TYPE_CHECKING"
+        assert ast.unparse(lazy) == "from vbs.lazy import lazy_names"
+        assert isinstance(block, ast.If)
+        assert ast.unparse(block.test) == "TYPE_CHECKING"
+        assert isinstance(names, ast.Assign)
+        assert ast.unparse(names.targets[0]) == "(__getattr__, __dir__)"
+        assert isinstance(names.value, ast.Call)
+        declared = {
+            alias.name: node.module
+            for node in block.body
+            for alias in (node.names if isinstance(node, ast.ImportFrom) else ())
+        }
+        assert ast.literal_eval(names.value.args[1]) == declared
+        modules = {file.stem for file in path.parent.iterdir()}
+        assert not modules & set(declared), "a module hides the name that it would be imported for"
 
 
 @BY_NAME
