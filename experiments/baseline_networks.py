@@ -92,9 +92,9 @@ def _finite(value: float) -> float | None:
 def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[str]:
     """The members whose trainings fit into the hours together, by their measured step times; one
     that was a finalist costs nothing more."""
+    from train.data.summary import survey
     from train.length import lengthened, names_epochs
     from train.recipe import change, preset
-    from train.survey import survey
 
     recipe = change(preset("proxy"), args.changes)
     images = survey(args.data, minival=recipe.minival, root=args.data_root).train

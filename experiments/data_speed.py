@@ -1,9 +1,9 @@
 """How many augmented images a second does in-memory data give?
 
-What: batches of 512 random 32 px images from `train.memory.MemorySplit`, augmented, normalised and
-in channels_last, on one processor thread (the code uses no more); wall and processor time, median
-of nine batches. Expected: 20,000 a second with shifts and flips, so that data never waits.
-Measured: results/data_speed.json. Time: half a minute. Command:
+What: batches of 512 random 32 px images from `train.data.in_memory.MemorySplit`, augmented,
+normalised and in channels_last, on one processor thread (the code uses no more); wall and processor
+time, median of nine batches. Expected: 20,000 a second with shifts and flips, so that data never
+waits. Measured: results/data_speed.json. Time: half a minute. Command:
 
     python -m experiments.data_speed
 """
@@ -42,9 +42,9 @@ def speed(case: dict[str, object]) -> dict[str, int]:
     """Images a second of one kind of augmentation."""
     import torch
 
-    from train.augment import Augmentation
     from train.data import Step
-    from train.memory import MemorySplit
+    from train.data.augment import Augmentation
+    from train.data.in_memory import MemorySplit
 
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.integers(256, size=(4 * BATCH, 3, SIDE, SIDE), dtype=np.uint8))

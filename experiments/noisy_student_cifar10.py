@@ -51,6 +51,7 @@ from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
 from train.command import asked_architecture
 from train.data import UNLABELLED, Data, Split, load
+from train.data.listing import stratified
 from train.loop import Report, train
 from train.pseudo_labels import (
     PseudoLabels,
@@ -63,7 +64,6 @@ from train.pseudo_labels import (
     write_labels,
 )
 from train.recipe import Recipe, preset
-from train.sources import stratified
 from vbs.console import print_err, print_out
 from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json

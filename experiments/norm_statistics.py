@@ -38,8 +38,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.network import Network, build
 from search_spaces.scale import for_small_images
-from train.augment import Preparation
 from train.data import Data, Split, Step, load
+from train.data.augment import Preparation
 from train.distributed import World
 from train.evaluate import evaluate
 from train.initial import initialise

@@ -57,11 +57,11 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.network import build
 from train.data import Data, load
+from train.data.listing import stratified
 from train.distributed import pick_device
 from train.loop import train
 from train.optimizer import learning_rate, set_learning_rate
 from train.recipe import NORM_STATISTICS, Recipe
-from train.sources import stratified
 from train.state import resolved
 from vbs.console import print_err, print_out
 from vbs.folder import write_json

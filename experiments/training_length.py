@@ -87,7 +87,7 @@ def _turned(split: Any, rows: np.ndarray) -> Any:
     """Those images, each turned by a number of right angles that is a part of its class."""
     import torch
 
-    from train.memory import MemorySplit
+    from train.data.in_memory import MemorySplit
 
     turns = np.arange(len(rows)) % 4
     images = split.pixels.images[split.rows[rows]]

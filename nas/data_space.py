@@ -9,7 +9,7 @@ from search_spaces.staged import StagedSpace
 
 if TYPE_CHECKING:
     from train.data import Data
-    from train.survey import Survey
+    from train.data.summary import Survey
 
 SMALL = 64  # px up to which networks have the small-image form
 USUAL = 224  # px where the images have several sizes, and the most that is taken unasked
@@ -47,8 +47,8 @@ def fitting_side(data: Data | Survey) -> int:
 
 def side_of(data: Data | Survey) -> int | None:
     """The longer side in pixels that the images share; None where they differ, or are streamed."""
-    from train.memory import MemorySplit
-    from train.survey import Survey
+    from train.data.in_memory import MemorySplit
+    from train.data.summary import Survey
 
     if isinstance(data, Survey):
         return data.side

@@ -36,10 +36,10 @@ from scaling.options import DATA, ComparisonOptions
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
+from train.data.summary import survey
 from train.length import enough_epochs
 from train.parser import print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
-from train.survey import survey
 from vbs.accuracy import mean_error
 from vbs.console import print_err
 from vbs.progress import Pulse, seconds_left, timing

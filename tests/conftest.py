@@ -8,6 +8,10 @@ from pathlib import Path
 # two test processes share two cores: more threads would only wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# processes that tests start import `tests` too, which is not installed
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")))
+)
 
 import pytest
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.augment import Preparation
 from train.data import Split, Step, evaluation_steps
+from train.data.augment import Preparation
 from train.distributed import World
 from vbs.failures import is_out_of_memory
 

@@ -306,9 +306,9 @@ def _pictures(weights: Weights, folder: Path, given: Path | None) -> tuple[Tenso
 
 def _images_of(weights: Weights, folder: Path) -> Tensor:
     """The first images in a folder, again and again if they are few; ValueError without any."""
-    from train.augment import Draws, Preparation, finish, frame
-    from train.formats import EXTENSIONS
-    from train.images import Unreadable, decode
+    from train.data.augment import Draws, Preparation, finish, frame
+    from train.data.decode import Unreadable, decode
+    from train.data.formats import EXTENSIONS
 
     channels = weights.architecture.in_channels
     if channels not in (1, 3):
@@ -333,8 +333,8 @@ def _images_of(weights: Weights, folder: Path) -> Tensor:
 
 def _test_images(weights: Weights, folder: Path) -> tuple[Tensor, str]:
     """Test images of the data set that run.json names; any of five errors where there are none."""
-    from train.augment import Preparation
     from train.data import Step, load
+    from train.data.augment import Preparation
 
     settings = parse_json((folder / "run.json").read_bytes())["settings"]
     data = load(

@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network
-from train.augment import mix
 from train.checkpoint import BrokenCheckpoint
 from train.data import Data, Split
+from train.data.augment import mix
 from train.distributed import World, world
 from train.evaluate import Score, autocast, evaluate
 from train.failures import Stopped, calmer, is_sound, out_of_memory

@@ -44,9 +44,9 @@ from vbs.json_text import parse_json
 from vbs.text import quoted, shell_command
 
 if TYPE_CHECKING:
+    from train.data.listing import Listing
     from train.noisy_rounds import Images
     from train.pseudo_labels import Teacher
-    from train.sources import Listing
 
 RECORD = "noisy_student.json"
 DROPOUT = DROP_PATH = 0.2  # at least; the paper's survival probability is 0.8
@@ -259,8 +259,8 @@ def _images(
 ) -> Images:
     """Labelled and unlabelled images; ValueError where they are not what the teacher knows."""
     from train.data import load, load_unlabelled
+    from train.data.find import find_unlabelled
     from train.noisy_rounds import Images
-    from train.sources import find_unlabelled
 
     theirs, channels = known["settings"]["data_settings"], teacher.weights.architecture.in_channels
     text = settings["data"] or known["settings"]["data"]
@@ -290,8 +290,8 @@ def _images(
 
 def _refuse_the_same(unlabelled: str, labelled: str) -> None:
     """ValueError where all files of the labelled data would be taken, those of its test too."""
-    from train.source import NAMED, PARQUET
-    from train.sources import unlabelled_source
+    from train.data.find import unlabelled_source
+    from train.data.source import NAMED, PARQUET
 
     ours, theirs = unlabelled_source(unlabelled), unlabelled_source(labelled)
     # of a named set only the training images are taken
@@ -311,7 +311,7 @@ def _shared(
 
     Copies under another name are not found, nor a folder's in an archive.
     """
-    from train.sources import find
+    from train.data.find import find
 
     taken = _files(listing)
     if not taken:  # a named set that is not kept as files
@@ -330,7 +330,7 @@ def _files(listing: Listing) -> set[str]:
     """Where the images of a listing are, links of folders followed; none where it has no files."""
     import torch
 
-    from train.stores import ParquetStore
+    from train.data.stores import ParquetStore
 
     images = listing.images
     if isinstance(images, torch.Tensor):

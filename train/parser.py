@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from train.source import parse
+from train.data.source import parse
 from vbs.console import print_err
 from vbs.text import printable
 

@@ -22,9 +22,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from search_spaces.network import Network, build
-from train.augment import Preparation
 from train.checkpoint import Weights, load_into, read_weights
 from train.data import Data, Split, blend
+from train.data.augment import Preparation
 from train.distributed import pick_device
 from train.evaluate import predict
 from train.recipe import Recipe

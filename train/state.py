@@ -14,8 +14,8 @@ from torch import Tensor
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network, build
 from train import checkpoint as files
-from train.augment import Preparation
 from train.data import Data
+from train.data.augment import Preparation
 from train.distributed import World
 from train.norm_momentum import NormStatistics, settled_after
 from train.optimizer import MovingAverage, optimizer

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from train.augment import Augmentation
 from train.data import Step
+from train.data.augment import Augmentation
 from train.progressive import Phase
 from train.recipe import Recipe
 from train.state import Run, share_of

@@ -287,9 +287,9 @@ def image_seconds(
     import torch
 
     from train.data import Data
+    from train.data.in_memory import MemorySplit
     from train.distributed import pick_device
     from train.loop import Report, train
-    from train.memory import MemorySplit
 
     times: list[float] = []
 

@@ -32,7 +32,7 @@ from vbs.text import quoted
 from vbs.units import parse_quantity
 
 if TYPE_CHECKING:
-    from train.survey import Survey
+    from train.data.summary import Survey
 
 RECORD, FIGURE = "fidelity.json", "fidelity.png"
 USUAL = {"networks": 12, "seeds": 2}
@@ -254,7 +254,7 @@ def _prepared(settings: dict[str, Any]) -> Comparison:
     recipe = Recipe.from_dict(settings["fields"])
     if not recipe.minival:
         raise ValueError("--set minival: images to choose by are needed; use e.g. 0.1")
-    from train.survey import survey  # imports torch: a mistake above is answered at once
+    from train.data.summary import survey  # imports torch: a mistake above is answered at once
 
     data = survey(settings["data"], minival=recipe.minival, root=settings["data_root"])
     print_notes(data.notes)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.evaluators.proxy import Fidelity
-from train.survey import Survey
+from train.data.summary import Survey
 from vbs.accuracy import accuracy_error, pooled_deviation
 from vbs.console import print_err
 from vbs.noise import Doubt, doubt_of

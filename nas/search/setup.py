@@ -18,10 +18,10 @@ from nas.storage.cache import Cache
 from nas.strategies.base import Strategy
 from nas.strategies.predictor import Predictor
 from search_spaces.staged import StagedSpace
+from train.data.summary import Survey, survey
 from train.options import DataOptions, WorkerOptions
 from train.parser import check_device, print_notes
 from train.recipe import Recipe, change, check_random_start, preset
-from train.survey import Survey, survey
 from vbs.text import one_of
 
 if TYPE_CHECKING:

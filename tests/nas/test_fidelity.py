@@ -21,8 +21,8 @@ from nas.fidelity.ranks import Estimate, answer, estimate, judge, kendall, spear
 from nas.storage.cache import default_folder
 from tests.nas.toys import small_space, tiny_space
 from tests.train import toys
+from train.data.summary import Survey
 from train.recipe import preset
-from train.survey import Survey
 
 LONG, SHORT = Fidelity(4), Fidelity(2)
 FOUND = {"train": "12ab"}

@@ -25,8 +25,8 @@ from nas.fidelity.command import run as main
 from nas.fidelity.trainings import Job, LostWorker, Work, run_all, trained
 from tests.nas.toys import small_space
 from tests.train import toys
+from train.data.summary import survey
 from train.recipe import Recipe
-from train.survey import survey
 
 LONG, SHORT = Fidelity(4), Fidelity(2)
 

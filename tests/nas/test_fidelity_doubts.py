@@ -7,7 +7,7 @@ import pytest
 
 from nas.evaluators.proxy import Fidelity
 from nas.fidelity.doubts import Watch, certainty
-from train.survey import Survey
+from train.data.summary import Survey
 
 DATA = Survey(tuple("abcdefghijkl"), 648, 72, 32, {}, 100 / 12)
 SHORT, LONG = Fidelity(2), Fidelity(20)

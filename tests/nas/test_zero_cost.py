@@ -20,7 +20,7 @@ from search_spaces.space import SearchSpace
 from tests.nas.toys import small, tiny_space
 from tests.train import toys
 from tests.train.toys import batch
-from train.augment import Draws, Preparation, finish, frame
+from train.data.augment import Draws, Preparation, finish, frame
 
 # --- synflow
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nas.evaluators.proxy import Fidelity, Proxy
 from nas.search.setup import Measuring
+from train.data.summary import Survey
 from train.recipe import change, preset
-from train.survey import Survey
 
 
 def measuring() -> Measuring:

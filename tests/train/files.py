@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from train.augment import Preparation
 from train.data import Split, evaluation_steps
+from train.data.augment import Preparation
 
 PLAIN = Preparation(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 

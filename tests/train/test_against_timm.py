@@ -21,8 +21,8 @@ from experiments.timm_loop import Case, check_twins, proxy_network, timm_loop, t
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
-from train.augment import Augmentation
 from train.data import Step
+from train.data.augment import Augmentation
 from train.distributed import World
 from train.loop import optimizer_step
 from train.recipe import Recipe, efficientnet

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from search_spaces.architecture import Architecture, Stage
 from train.data import Data
-from train.memory import MemorySplit
+from train.data.in_memory import MemorySplit
 from train.recipe import Recipe, change, preset
 
 CLASSES = ("red", "green", "blue")

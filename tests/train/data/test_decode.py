@@ -18,11 +18,10 @@ import pytest
 from PIL import Image, ImageOps, TiffTags
 
 from tests.train.files import folder_of
-from train import reading
-from train.data import load
-from train.images import Unreadable, decode, size_of
+from train.data import load, reading
+from train.data.decode import Unreadable, decode, size_of
+from train.data.summary import survey
 from train.pictures import small
-from train.survey import survey
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (4, 6, 3), np.uint8)
@@ -149,7 +148,7 @@ def png(width: int, height: int, depth: int, rows: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("side", [9_460, 12_000, 20_000, 65_000])
-@pytest.mark.filterwarnings("ignore")  # pytest undoes the filters of train.images
+@pytest.mark.filterwarnings("ignore")  # pytest undoes the filters of train.data.decode
 def test_bombs_are_refused_in_one_line(side: int) -> None:
     with pytest.raises(Unreadable, match="pixels") as caught:
         decode(png(side, side, 8, b"\0" * 1000), 3)
@@ -162,7 +161,7 @@ def test_pillow_adds_no_lines_of_its_own(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from train.images import Unreadable, decode
+from train.data.decode import Unreadable, decode
 
 for path in sys.argv[1:]:
     try:
@@ -236,7 +235,7 @@ def test_no_image_is_decoded_to_see_its_size(
     def refuse(*_: Any) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("train.images.decode", refuse)
+    monkeypatch.setattr("train.data.decode.decode", refuse)
     monkeypatch.setattr(reading, "decode", refuse)
     assert survey(f"imagefolder:{place}", minival=0.1).side is None
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from train.files import Files, Path, folder_files, zip_files
-from train.formats import EXTENSIONS
-from train.layout import Layout, layout_notes, layout_of
-from train.source import ARCHIVE, Source
-from train.sources import Found, Listing, found
+from train.data.files import Files, Path, folder_files, zip_files
+from train.data.formats import EXTENSIONS
+from train.data.layout import Layout, layout_notes, layout_of
+from train.data.listing import Found, Listing, found
+from train.data.source import ARCHIVE, Source
 from vbs.text import counted, quoted, shortened
 
 

@@ -1,4 +1,4 @@
-"""The rules of the house: one-way imports, light package files, sizes, the layout on disk."""
+"""The rules of the house: imports without circles, lazy package files, sizes, one place each."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-CHAIN = ("vbs", "search_spaces", "train", "nas", "scaling", "experiments")
-FILES = sorted(path for package in CHAIN for path in (ROOT / package).rglob("*.py"))
+from tests.house.tree import CHAIN, ROOT, Tree, lazy_names
+
+TREE = Tree()
+FILES = sorted(TREE.modules.values())
 BY_NAME = pytest.mark.parametrize(
     "path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES]
 )
@@ -25,6 +26,55 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield node.module or ""
 
 
+def test_no_modules_import_each_other() -> None:
+    circles = [" <-> ".join(circle) for circle in TREE.circles()]
+    assert not circles, "move what both need into the lower module: " + "; ".join(circles)
+
+
+def test_nobody_imports_a_main_module() -> None:
+    importers = [
+        f"{name}:{each.line} imports {each.module}"
+        for name, imports in TREE.imports.items()
+        for each in imports
+        if each.module.endswith(".__main__")
+    ]
+    assert not importers
+
+
+def checkout(folder: Path, **files: str) -> Tree:
+    """A tree of modules of train by their source."""
+    for name, text in {"__init__": "", **files}.items():
+        path = folder / "train" / f"{name.replace('__of__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Tree(folder)
+
+
+def test_circles_through_functions_and_lazy_names_are_found(tmp_path: Path) -> None:
+    lazy = """__getattr__, __dir__ = lazy_names(__name__, {"b": "train.lazy.low"})"""
+    tree = checkout(
+        tmp_path, a="def f():\n    from train.lazy import b", lazy__of____init__=lazy,
+        lazy__of__low="if True:\n    import train.c", c="import train.a", d="import train.a",
+    )  # fmt: skip
+    assert tree.circles() == [["train.a", "train.c", "train.lazy.low"]]
+
+
+def test_imports_for_type_checkers_make_no_circle(tmp_path: Path) -> None:
+    tree = checkout(
+        tmp_path, a="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import train.b",
+        b="import train.a",
+    )  # fmt: skip
+    assert tree.circles() == []
+
+
+def test_heavy_packages_count_where_they_are_imported_at_once(tmp_path: Path) -> None:
+    tree = checkout(
+        tmp_path, a="import train.b", b="import torch.nn\ndef f():\n    import ray", c="import json"
+    )
+    assert tree.heavy("train.a") == {"torch"}
+    assert tree.heavy("train.c") == set()
+
+
 @BY_NAME
 def test_imports_go_one_way(path: Path) -> None:
     own = CHAIN.index(path.relative_to(ROOT).parts[0])
@@ -36,11 +86,26 @@ def test_imports_go_one_way(path: Path) -> None:
 
 
 @BY_NAME
-def test_package_files_hold_a_docstring_and_nothing_else(path: Path) -> None:
+def test_package_files_hold_a_docstring_and_lazy_names(path: Path) -> None:
     body = ast.parse(path.read_text()).body
     assert isinstance(body[0], ast.Expr), f"{path} has no docstring"
-    if path.name == "__init__.py":
-        assert len(body) == 1
+    if path.name == "__init__.py" and len(body) > 1:
+        typing, lazy, block, names = body[1:]
+        assert ast.unparse(typing) == "from typing import TYPE_CHECKING"
+        assert ast.unparse(lazy) == "from vbs.lazy import lazy_names"
+        assert isinstance(block, ast.If)
+        assert ast.unparse(block.test) == "TYPE_CHECKING"
+        assert isinstance(names, ast.Assign)
+        assert ast.unparse(names.targets[0]) == "(__getattr__, __dir__)"
+        assert isinstance(names.value, ast.Call)
+        declared = {
+            alias.name: node.module
+            for node in block.body
+            for alias in (node.names if isinstance(node, ast.ImportFrom) else ())
+        }
+        assert lazy_names(ast.parse(path.read_text())) == declared
+        modules = {file.stem for file in path.parent.iterdir()}
+        assert not modules & set(declared), "a module hides the name that it would be imported for"
 
 
 @BY_NAME

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from train.sources import Found, Listing
-from train.stores import FileStore
+from train.data.listing import Found, Listing
+from train.data.stores import FileStore
 
 # name: torchvision's class, what its folder under the root holds and where that comes from
 SETS = {

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
+from train.data.find import find
+from train.data.listing import held_out
+from train.data.reading import common_side
+from train.data.stores import Store
 from vbs.accuracy import guessing
-
-if TYPE_CHECKING:
-    from train.stores import Store
-
 
 LOOK = 16  # images whose sizes are compared
 
@@ -41,8 +40,6 @@ class Survey:
 
 def survey(text: str, *, minival: float, seed: int = 0, root: str | Path | None = None) -> Survey:
     """The data set that `text` names, see `train.data.load`; ValueError likewise."""
-    from train.sources import find, held_out
-
     found = find(text, seed=seed, root=root, download=True)
     count = len(found.train.rows)
     held = np.empty(0, np.int64)  # the labels of the minival
@@ -59,8 +56,6 @@ def survey(text: str, *, minival: float, seed: int = 0, root: str | Path | None 
 
 
 def _side(images: Store | Tensor, rows: np.ndarray) -> int | None:
-    from train.reading import common_side
-
     if isinstance(images, Tensor):
         return max(images.shape[1:3])
     sides = common_side(images, rows, LOOK)

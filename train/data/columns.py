@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from train.source import Source
+from train.data.source import Source
 from vbs.text import quoted, shortened
 
 IMAGES = ("image", "img", "picture", "photo", "jpg", "png", "image_bytes", "bytes")

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from train.augment import Augmentation, Preparation, frame, one_thread, recolour
-from train.data import Ask, Split
-from train.images import Unreadable, decode
-from train.memory import to_picture
-from train.source import allowing
-from train.stores import Store
+from train.data.augment import Augmentation, Preparation, frame, one_thread, recolour
+from train.data.decode import Unreadable, decode
+from train.data.in_memory import to_picture
+from train.data.source import allowing
+from train.data.split import Ask, Split
+from train.data.stores import Store
 from vbs.failures import DataLost
 from vbs.forking import loader_context
 from vbs.sockets import short_folder_for_sockets
@@ -182,7 +182,7 @@ def _started(loader: DataLoader) -> Iterator[Any]:
     """
     if multiprocessing.get_start_method() == "forkserver":
         # the server imports torch once, each of its forks then starts at once
-        multiprocessing.set_forkserver_preload(["train.stream"])
+        multiprocessing.set_forkserver_preload(["train.data.streaming"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*multi-threaded", category=DeprecationWarning)
         return iter(loader)

@@ -11,9 +11,10 @@ import torchvision
 from tests.train.files import all_of, encoded, folder_of, zipped
 from train.command import run
 from train.data import load
-from train.source import parse
-from train.sources import Found, find
-from train.splits import by_split, split_of
+from train.data.find import find
+from train.data.listing import Found
+from train.data.source import parse
+from train.data.split_names import by_split, split_of
 
 
 def found_in(place: Path, query: str = "") -> Found:

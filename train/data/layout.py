@@ -13,9 +13,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from train.files import Files, Path
-from train.source import Source
-from train.splits import by_split, hinted, split_of
+from train.data.files import Files, Path
+from train.data.source import Source
+from train.data.split_names import by_split, hinted, split_of
 from vbs.text import quoted, shortened
 
 SPLITS = ("train", "val", "test")

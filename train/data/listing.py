@@ -1,13 +1,4 @@
-"""Where data sets are found on disk: named sets, image folders, zip archives, parquet files.
-
-imagefolder:DIR  Folders of splits and classes, see `train.layout`: train with val, test, or both.
-                 Where there is no other split, a seeded, stratified fifth becomes the test split.
-FILE.zip         The same inside an archive, read from it and never extracted.
-parquet:DIR      Hugging Face's layout, see `train.parquet`.
-named sets       torchvision's own classes, in their own layout under the root.
-
-After a question mark each takes options, see `train.source`.
-"""
+"""Listings of a data set: which images and labels a split has, and seeded, stratified splitting."""
 
 from __future__ import annotations
 
@@ -15,16 +6,12 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from train.data import UNLABELLED
-from train.formats import EXTENSIONS
-from train.source import ARCHIVE, FOLDER, NAMED, PARQUET, Source, parse
-from train.stores import Store
-from vbs.text import quoted, shortened
+from train.data.stores import Store
+from vbs.text import quoted
 
 TEST_SHARE = 0.2
 LISTED = 5  # classes in a message
@@ -73,60 +60,6 @@ class Found:
 
     def listings(self) -> dict[str, Listing | None]:
         return {"train": self.train, "val": self.val, "test": self.test}
-
-
-def find(text: str, *, seed: int, root: str | Path | None, download: bool) -> Found:
-    """The data set that a text names; ValueError where there is none."""
-    from train import folders, named, parquet
-
-    source = _known(parse(text), text)
-    if source.kind == NAMED:
-        return named.find(source.place, root=root, download=download)
-    if source.kind == PARQUET:
-        return parquet.find(source, seed)
-    return folders.find(source, seed)
-
-
-def _known(source: Source, text: str) -> Source:
-    from train.named import SETS
-
-    if not source.place or (source.kind == NAMED and source.place not in SETS):
-        raise ValueError(
-            f"data: {quoted(text)} is not known; use {', '.join(SETS)}, imagefolder:DIR, "
-            "parquet:DIR or FILE.zip"
-        )
-    return source
-
-
-def unlabelled_source(text: str) -> Source:
-    """The source of images without labels; a text of no known kind is a folder."""
-    from train.named import SETS
-
-    source = parse(text)
-    if source.kind == NAMED and source.place not in SETS:
-        return Source(FOLDER, source.place, source.options)
-    return source
-
-
-def find_unlabelled(text: str, *, root: str | Path | None, download: bool) -> Listing:
-    """All images that a text names, labels ignored; ValueError where there are none."""
-    from train import folders, named, parquet
-
-    source = unlabelled_source(text)
-    if source.kind == NAMED:
-        listing = named.find(source.place, root=root, download=download).train
-        return Listing(listing.images, np.full(len(listing.rows), UNLABELLED), listing.rows)
-    if source.kind == PARQUET:
-        store: Store = parquet.everything(source)
-    else:
-        files = folders.files_of(source)
-        if not files.images:
-            kind = "the archive " if source.kind == ARCHIVE else ""
-            raise ValueError(
-                f"data: {kind}{shortened(source.place)} holds no images ({', '.join(EXTENSIONS)})"
-            )
-        store = files.store(sorted(files.images))
-    return Listing(store, np.full(len(store), UNLABELLED), np.arange(len(store)))
 
 
 def found(

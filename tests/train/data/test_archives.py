@@ -23,10 +23,10 @@ import pytest
 import torch
 
 from tests.train.files import all_of, encoded, folder_of, zipped
-from train.archives import Members, PerProcess
 from train.data import load
-from train.images import Unreadable
-from train.stores import ParquetStore, Store, ZipStore
+from train.data.archives import Members, PerProcess
+from train.data.decode import Unreadable
+from train.data.stores import ParquetStore, Store, ZipStore
 
 METHODS = multiprocessing.get_all_start_methods()
 KINDS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)

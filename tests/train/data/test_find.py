@@ -21,12 +21,12 @@ import torchvision
 from PIL import Image
 
 from tests.train.files import all_of, encoded, folder_of, zipped
-from train import images as images_module
-from train import stores as stores_module
-from train.augment import Augmentation
 from train.data import UNLABELLED, Step, load, load_unlabelled
-from train.memory import MemorySplit
-from train.source import parse
+from train.data import decode as images_module
+from train.data import stores as stores_module
+from train.data.augment import Augmentation
+from train.data.in_memory import MemorySplit
+from train.data.source import parse
 
 
 def test_a_folder_reads_as_torchvision_reads_it(tmp_path: Path) -> None:

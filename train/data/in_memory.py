@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.augment import Augmentation, Draws, Preparation, frame, one_thread, recolour
-from train.data import Ask, Split
+from train.data.augment import Augmentation, Draws, Preparation, frame, one_thread, recolour
+from train.data.split import Ask, Split
 
 
 class Pixels:

@@ -3,7 +3,8 @@
 parquet:DIR  Files of DIR or DIR/data whose names hold train, val (valid, validation, dev) or test
              (testing, eval, evaluation) between other words, as in train-00000-of-00002.parquet, or
              folders of these names with parquet files. A split without labels (all -1, as Hugging
-             Face marks them, or all null) is not used. `train.columns` says what is read of them.
+             Face marks them, or all null) is not used. `train.data.columns` says what is read of
+             them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from train.columns import Columns, choose, class_names, opened
-from train.source import Source
-from train.sources import Found, Listing, found
-from train.splits import WORDS, by_split, hinted
-from train.stores import ParquetStore
+from train.data.columns import Columns, choose, class_names, opened
+from train.data.listing import Found, Listing, found
+from train.data.source import Source
+from train.data.split_names import WORDS, by_split, hinted
+from train.data.stores import ParquetStore
 from vbs.text import quoted, shortened
 
 UNKNOWN = -1  # the label of an image without label

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from train.archives import Members, PerProcess
-from train.images import MAX_BYTES, Unreadable, reason
+from train.data.archives import Members, PerProcess
+from train.data.decode import MAX_BYTES, Unreadable, reason
 
 GROUPS_BYTES = 256 * 1024**2  # of parquet row groups kept by a process
 

@@ -12,7 +12,7 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from train.augment import Augmentation, Draws, Preparation, finish, frame, mix, recolour
+from train.data.augment import Augmentation, Draws, Preparation, finish, frame, mix, recolour
 
 
 def images(count: int = 24, side: int = 32, channels: int = 3) -> torch.Tensor:
@@ -122,7 +122,7 @@ def test_preparation_is_torchvisions_resize_and_centre_crop(shape: tuple[int, in
 )
 @pytest.mark.parametrize(("papers", "torchvisions"), [(0, 0), (5, 15), (10, 30)])
 def test_a_magnitude_of_ten_is_torchvisions_top(name: str, papers: int, torchvisions: int) -> None:
-    from train.augment import _RandAugment
+    from train.data.augment import _RandAugment
 
     mine, theirs = _RandAugment(1, papers, (0, 0, 0)), v2.RandAugment(1, torchvisions)
     strength = mine._AUGMENTATION_SPACE[name][0](31, 64, 64)[0]
@@ -136,7 +136,7 @@ def test_a_magnitude_of_ten_is_torchvisions_top(name: str, papers: int, torchvis
      ("Posterize", 4), ("Solarize", 0)],
 )  # fmt: skip
 def test_magnitudes_above_ten_go_on_or_stop(name: str, strength: float) -> None:
-    from train.augment import _RandAugment
+    from train.data.augment import _RandAugment
 
     space = _RandAugment(2, 25, (0, 0, 0))._AUGMENTATION_SPACE
     assert space[name][0](31, 64, 64)[0] == pytest.approx(strength)

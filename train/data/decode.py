@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from train.depth import eight_bits, is_deep
-from train.exif import SIDEWAYS, TIFF_HEADS, TURNS, orientation_of, plain_jpeg, plain_tiff
-from train.formats import FORMATS, what_it_is
+from train.data.depth import eight_bits, is_deep
+from train.data.exif import SIDEWAYS, TIFF_HEADS, TURNS, orientation_of, plain_jpeg, plain_tiff
+from train.data.formats import FORMATS, what_it_is
 
 MAX_BYTES = 256 * 1024**2  # of an encoded image
 MAX_PIXELS = 89_478_485  # of a decoded one: the size from which PIL suspects a bomb
@@ -43,7 +43,7 @@ def decode(data: bytes, channels: int, *, sides: tuple[int, int] | None = None) 
     sides  what h and w must be, in either order; raises OtherSize where the file states others.
 
     Turned as its EXIF says, alpha laid on white, palettes and CMYK to RGB, 16 bits to 8 as
-    `train.depth` says, grey repeated over three channels, or colours weighed into one; of
+    `train.data.depth` says, grey repeated over three channels, or colours weighed into one; of
     animations the first frame.
     """
     try:

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from train.archives import Members
-from train.formats import EXTENSIONS, OTHER_EXTENSIONS
-from train.stores import FileStore, Store, ZipStore
+from train.data.archives import Members
+from train.data.formats import EXTENSIONS, OTHER_EXTENSIONS
+from train.data.stores import FileStore, Store, ZipStore
 from vbs.text import quoted, shortened
 
 Path = tuple[str, ...]

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.data import Split
-from train.images import OtherSize, Unreadable, decode, size_of
-from train.memory import MemorySplit
-from train.source import allowing
-from train.sources import Listing
-from train.stores import Store
-from train.stream import StreamSplit
+from train.data.decode import OtherSize, Unreadable, decode, size_of
+from train.data.in_memory import MemorySplit
+from train.data.listing import Listing
+from train.data.source import allowing
+from train.data.split import Split
+from train.data.stores import Store
+from train.data.streaming import StreamSplit
 from vbs.processes import available_cpus
 from vbs.text import shortened
 

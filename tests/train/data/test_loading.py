@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from tests.train.files import PLAIN, all_of, encoded, folder_of
-from train import images as images_module
-from train.augment import Augmentation, Preparation
 from train.data import UNLABELLED, Split, Step, blend, evaluation_steps, load
-from train.images import Unreadable, decode
-from train.memory import MemorySplit
-from train.stores import FileStore
-from train.stream import StreamSplit
+from train.data import decode as images_module
+from train.data.augment import Augmentation, Preparation
+from train.data.decode import Unreadable, decode
+from train.data.in_memory import MemorySplit
+from train.data.stores import FileStore
+from train.data.streaming import StreamSplit
 
 
 @pytest.fixture(scope="module")

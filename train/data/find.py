@@ -1,0 +1,72 @@
+"""Find data sets on disk: named sets, image folders, zip archives, parquet files.
+
+imagefolder:DIR  Folders of splits and classes, see `train.data.layout`: train with val, test, or
+                 both. Where there is no other split, a seeded, stratified fifth becomes the test
+                 split.
+FILE.zip         The same inside an archive, read from it and never extracted.
+parquet:DIR      Hugging Face's layout, see `train.data.parquet`.
+named sets       torchvision's own classes, in their own layout under the root.
+
+After a question mark each takes options, see `train.data.source`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from train.data import folders, parquet, torchvision_sets
+from train.data.formats import EXTENSIONS
+from train.data.listing import Found, Listing
+from train.data.source import ARCHIVE, FOLDER, NAMED, PARQUET, Source, parse
+from train.data.split import UNLABELLED
+from train.data.stores import Store
+from train.data.torchvision_sets import SETS
+from vbs.text import quoted, shortened
+
+
+def find(text: str, *, seed: int, root: str | Path | None, download: bool) -> Found:
+    """The data set that a text names; ValueError where there is none."""
+    source = _known(parse(text), text)
+    if source.kind == NAMED:
+        return torchvision_sets.find(source.place, root=root, download=download)
+    if source.kind == PARQUET:
+        return parquet.find(source, seed)
+    return folders.find(source, seed)
+
+
+def _known(source: Source, text: str) -> Source:
+    if not source.place or (source.kind == NAMED and source.place not in SETS):
+        raise ValueError(
+            f"data: {quoted(text)} is not known; use {', '.join(SETS)}, imagefolder:DIR, "
+            "parquet:DIR or FILE.zip"
+        )
+    return source
+
+
+def unlabelled_source(text: str) -> Source:
+    """The source of images without labels; a text of no known kind is a folder."""
+    source = parse(text)
+    if source.kind == NAMED and source.place not in SETS:
+        return Source(FOLDER, source.place, source.options)
+    return source
+
+
+def find_unlabelled(text: str, *, root: str | Path | None, download: bool) -> Listing:
+    """All images that a text names, labels ignored; ValueError where there are none."""
+    source = unlabelled_source(text)
+    if source.kind == NAMED:
+        listing = torchvision_sets.find(source.place, root=root, download=download).train
+        return Listing(listing.images, np.full(len(listing.rows), UNLABELLED), listing.rows)
+    if source.kind == PARQUET:
+        store: Store = parquet.everything(source)
+    else:
+        files = folders.files_of(source)
+        if not files.images:
+            kind = "the archive " if source.kind == ARCHIVE else ""
+            raise ValueError(
+                f"data: {kind}{shortened(source.place)} holds no images ({', '.join(EXTENSIONS)})"
+            )
+        store = files.store(sorted(files.images))
+    return Listing(store, np.full(len(store), UNLABELLED), np.arange(len(store)))

@@ -1,0 +1,156 @@
+"""Load a data set by its text: find its images, split them, keep them in memory or stream them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.data.find import find, find_unlabelled, unlabelled_source
+from train.data.listing import Found, held_out
+from train.data.reading import read
+from train.data.source import parse
+from train.data.split import Split
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set to train on.
+
+    minival   held out of the training images, to choose by; None where not asked for.
+    settings  plain data for records: where from, how split, how many, digests.
+    skipped   names of the files that could not be read.
+    notes     what of the source is not used, and what was chosen, in lines for people.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    minival: Split | None
+    test: Split | None
+    settings: dict[str, Any]
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    text: str,
+    *,
+    minival: float = 0.1,
+    seed: int = 0,
+    channels: int = 3,
+    root: str | Path | None = None,
+    download: bool = True,
+    test: bool = True,
+    memory_limit: int = 2 * 1024**3,
+    corrupt_limit: float = 0.01,
+) -> Data:
+    """The data set that `text` names.
+
+    text           cifar10, cifar100, fashion-mnist, imagenet (torchvision's, kept under `root`);
+                   imagefolder:DIR, parquet:DIR or FILE.zip, see `train.data.find`. Options follow
+                   a question mark, as in imagefolder:DIR?corrupt_limit=0.05, see
+                   `train.data.source`.
+    minival        share of the training images, of each class, that is held out; 0 for none. Where
+                   train, val and test all exist, val is the minival instead.
+    seed           of all splitting: the same seed holds out the same images.
+    channels       3 or 1 (grey).
+    root           folder of named sets; $VBS_DATA or ~/.cache/vision-baseline-search/data.
+    test           whether the test images are wanted; without them, loading is quicker.
+    memory_limit   bytes. Images of one size that fit are kept in memory, others are streamed.
+    corrupt_limit  largest share of unreadable files, where the text has none; they are skipped and
+                   named.
+
+    Raises ValueError, one line, for whatever is wrong with the text, the files or the numbers.
+    """
+
+    limit = parse(text).corrupt_limit(corrupt_limit)
+    _check_load(minival, seed, channels)
+    found = find(text, seed=seed, root=root, download=download)
+    wanted = found if test else replace(found, test=None)
+    splits, skipped = _read(wanted, channels, memory_limit, limit, text)
+    how = found.how
+    train, held = splits["train"], splits.get("val") if minival else None
+    if minival and held is None:
+        kept, taken = held_out(train.targets.numpy(), minival, seed, found.classes)
+        train, held = train.select(kept), train.select(taken)
+        how += f"; minival: a share of {minival:g} of each class of train, seed {seed}"
+    tested = splits.get("test")
+    settings = _settings(text, how, found.classes, train, held, tested)
+    settings |= {"seed": seed, "minival": minival, "channels": channels, "skipped": len(skipped)}
+    settings["digests"] = {
+        name: listing.digest() for name, listing in found.listings().items() if listing
+    }
+    return Data(text, found.classes, train, held, tested, settings, tuple(skipped), found.notes)
+
+
+def load_unlabelled(
+    text: str,
+    *,
+    channels: int = 3,
+    root: str | Path | None = None,
+    download: bool = True,
+    memory_limit: int = 2 * 1024**3,
+    corrupt_limit: float = 0.01,
+) -> Split:
+    """Images without labels: every target is UNLABELLED until `with_targets`.
+
+    text  a folder (of any depth), a FILE.zip, parquet:DIR (all its files), or a named set, of which
+          the training images are taken. The rest as in `load`.
+    """
+
+    source = unlabelled_source(text)
+    limit = source.corrupt_limit(corrupt_limit)
+    _check_load(0.0, 0, channels)
+    listing = find_unlabelled(text, root=root, download=download)
+    options = {"memory_limit": memory_limit, "limit": limit, "text": str(source)}
+    return read(listing, channels=channels, **options)[0]  # type: ignore[arg-type]
+
+
+def _read(
+    found: Found, channels: int, memory_limit: int, limit: float, text: str
+) -> tuple[dict[str, Split], list[str]]:
+    """The splits that there are, by name, and the files that they go without."""
+
+    splits: dict[str, Split] = {}
+    skipped: list[str] = []
+    for name, listing in found.listings().items():
+        if listing is not None:
+            split, bad = read(
+                listing, channels=channels, memory_limit=memory_limit, limit=limit, text=text
+            )
+            memory_limit -= getattr(split, "nbytes", 0)
+            splits[name] = split
+            skipped += bad
+    return splits, skipped
+
+
+def _check_load(minival: float, seed: int, channels: int) -> None:
+    if not 0 <= minival < 1:
+        raise ValueError(f"minival: {minival!r} is not allowed; use a share from 0 to below 1")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed: {seed!r} is not allowed; use an integer of at least 0")
+    if channels not in (1, 3):
+        raise ValueError(f"channels: {channels!r} is not allowed; use 3, or 1 for grey")
+
+
+def _settings(
+    text: str,
+    how: str,
+    classes: tuple[str, ...],
+    train: Split,
+    minival: Split | None,
+    test: Split | None,
+) -> dict[str, Any]:
+    settings: dict[str, Any] = {"source": text, "split": how, "classes": len(classes)}
+    for name, split in (("train", train), ("minival", minival), ("test", test)):
+        if split is not None:
+            counts = torch.bincount(split.targets, minlength=len(classes))
+            lacking = [classes[index] for index in torch.nonzero(counts == 0).flatten().tolist()]
+            settings[f"{name}_images"] = len(split)
+            settings[f"{name}_stored"] = type(split).__name__
+            if lacking:
+                settings[f"{name}_lacks"] = lacking
+    return settings
