@@ -21,6 +21,7 @@ import train.export
 import train.noisy_student
 from experiments.baseline_report import _escaped
 from search_spaces.catalog import zoo
+from tests.commands import grid, search
 from tests.train.files import encoded
 from train import ray_board
 from train.logs import write_curves_csv
@@ -201,7 +202,7 @@ def test_measuring_commands_report_hostile_names(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "out[/x]:smile:\x1b[5m".replace("/", "")
-    code = command.run([*words, "--data", f"imagefolder:{images}", *MEASURED, "--out", str(folder)])
+    code = command([*words, "--data", f"imagefolder:{images}", *MEASURED, "--out", str(folder)])
     out, err = capsys.readouterr()
     assert code == 0, err
     check(out + err)

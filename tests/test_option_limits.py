@@ -8,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.commands import search
-from tests.commands import grid
-from tests.commands import training_aware
 
 from nas.block_times.command import main as block_times
 from nas.fidelity.command import run as fidelity
 from scaling.family_command import run as family
+from tests.commands import grid, search, training_aware
 from train.command import run as train
 from train.noisy_student import main as noisy_student
 from train.ray_command import run as ray_tune
