@@ -14,7 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
-from vbs.config import Config, ConfigError, flag, from_values, groups, kinds, options, partial
+from vbs.config import (
+    Config,
+    ConfigError,
+    flag,
+    from_values,
+    groups,
+    kinds,
+    named,
+    options,
+    partial,
+)
 from vbs.config_file import read_values
 from vbs.console import print_err
 from vbs.text import one_of
