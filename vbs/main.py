@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if argv is None else argv)
     name = words[0] if words else "--help"
     if name in ("-h", "--help", "help"):
-        print_out(help_text())
+        print_out(*help_text().splitlines())
         sys.exit(0)
     if name == "--version":
         from vbs.version import VERSION
