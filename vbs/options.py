@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
+from vbs import signals
 from vbs.config import (
     Config,
     ConfigError,
@@ -106,7 +107,9 @@ def _call(command: Command, request: Request) -> Any:
 def load(place: str) -> Any:
     """The object of "module:name"."""
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
+    found = getattr(importlib.import_module(module), name)
+    signals.raise_postponed()  # of a signal that came during the import
+    return found
 
 
 def read_request(
