@@ -16,11 +16,10 @@ from PIL import Image
 import nas.fidelity.command
 import scaling.family_command
 import search_spaces.show
-import train.command
 import train.export
-import train.noisy_student
 from experiments.baseline_report import _escaped
 from search_spaces.catalog import zoo
+from tests.commands import noisy_student, train_run
 from tests.train.files import encoded
 from train import ray_board
 from train.logs import write_curves_csv
@@ -81,7 +80,7 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         out, err = io.StringIO(), io.StringIO()
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
-        code = train.command.run([
+        code = train_run([
             "mobilenet_v2", "--data", f"imagefolder:{images}", "--width", "0.1", "--resolution",
             "32", "--set", "epochs=1", "--set", "batch=8", "--device", "cpu", "--out", str(folder),
         ])  # fmt: skip
@@ -132,10 +131,10 @@ def test_errors_about_files_are_one_safe_line(
         lambda: search_spaces.show.main([written({**network, "stages": key * 500})]),
         lambda: search_spaces.show.main([written({**network, "stages": [{key: key}]})]),
         lambda: search_spaces.show.main([f"no such {key}"]),
-        lambda: train.command.run([written({**network, key * 500: 1}), "--data", "cifar10"]),
-        lambda: train.command.run(["mobilenet_v2", "--data", f"imagefolder:{tmp_path}/{key}"]),
-        lambda: train.command.run(["mobilenet_v2", "--data", "cifar10", "--set", key]),
-        lambda: train.command.run(["mobilenet_v2", "--data", "cifar10", f"--{key}"]),
+        lambda: train_run([written({**network, key * 500: 1}), "--data", "cifar10"]),
+        lambda: train_run(["mobilenet_v2", "--data", f"imagefolder:{tmp_path}/{key}"]),
+        lambda: train_run(["mobilenet_v2", "--data", "cifar10", "--set", key]),
+        lambda: train_run(["mobilenet_v2", "--data", "cifar10", f"--{key}"]),
         lambda: search([
             "--target-flops", "400M", "--evaluator", "table", "--table", str(table),
             "--out", str(tmp_path / "out"),
@@ -143,7 +142,7 @@ def test_errors_about_files_are_one_safe_line(
         lambda: search(["--target-flops", key]),
         lambda: scaling.family_command.run(["--coefficients", written({key: key * 500})]),
         lambda: grid(["--resume", "--out", str(tmp_path / key)]),
-        lambda: train.noisy_student.main(["--resume", "--out", str(tmp_path / key)]),
+        lambda: noisy_student(["--resume", "--out", str(tmp_path / key)]),
     ]  # fmt: skip
     for call in calls:
         assert call() == 2

@@ -8,15 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.commands import search
-from tests.commands import grid
-from tests.commands import training_aware
 
 from nas.block_times.command import main as block_times
 from nas.fidelity.command import run as fidelity
 from scaling.family_command import run as family
-from train.command import run as train
-from train.noisy_student import main as noisy_student
+from tests.commands import grid, noisy_student, search, training_aware
+from tests.commands import train_run as train
 from train.ray_command import run as ray_tune
 from vbs.command import Parser
 
@@ -30,7 +27,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str], list[str]]] = {
     "fidelity": (fidelity, NOWHERE, ["--width", "--resolution", "--workers", "--networks"]),
     "block_times": (block_times, ["--out", "/nowhere/times.json"], [
         "--batch", "--resolution", "--classes", "--width", "--threads", "--seconds"]),
-    "train": (train, [NET, *NOWHERE], ["--resolution", "--width", "--depth", "--workers"]),
+    "train": (train, [NET, *NOWHERE], ["--resolution", "--width", "--depth", "--loaders"]),
     "ray_tune": (ray_tune, ["--architectures", NET, "--scheduler", "asha", *NOWHERE], [
         "--factor", "--width", "--depth", "--resolution", "--gpus-per-trial", "--cpus-per-trial",
         "--workers-per-trial", "--loaders", "--grace", "--max-concurrent", "--retries"]),

@@ -1,1 +1,25 @@
 """How good is a network? Data, recipes and the training loop."""
+
+from typing import TYPE_CHECKING
+
+from vbs.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from train.noisy_student.config import NoisyStudentConfig
+    from train.noisy_student.result import NoisyStudentResult
+    from train.noisy_student.run import run_noisy_student
+    from train.run.config import TrainConfig
+    from train.run.result import TrainResult
+    from train.run.run import run_training
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "NoisyStudentConfig": "train.noisy_student.config",
+        "NoisyStudentResult": "train.noisy_student.result",
+        "TrainConfig": "train.run.config",
+        "TrainResult": "train.run.result",
+        "run_noisy_student": "train.noisy_student.run",
+        "run_training": "train.run.run",
+    },
+)

@@ -38,6 +38,7 @@ from search_spaces.network import Network, build
 from train.block_strings import timm_description, timm_network, timm_program
 from train.checkpoint import Weights, load_into, read_weights
 from train.distributed import limit_threads
+from train.record import training_of
 from vbs.command import Failure, Parser, run_command
 from vbs.console import print_out
 from vbs.folder import write_json
@@ -336,9 +337,9 @@ def _test_images(weights: Weights, folder: Path) -> tuple[Tensor, str]:
     from train.data import Step, load
     from train.data.augment import Preparation
 
-    settings = parse_json((folder / "run.json").read_bytes())["settings"]
+    known = parse_json((folder / "run.json").read_bytes())
     data = load(
-        settings["data"], minival=0.0, seed=settings["recipe"]["seed"],
+        known["settings"]["data"], minival=0.0, seed=training_of(known)["recipe"]["seed"],
         channels=weights.architecture.in_channels, download=False,
     )  # fmt: skip
     split = data.test or data.train

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -12,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture
-from train.command import asked_architecture, asked_recipe, check_same, sized
 from train.length import first_judged, lengthened, names_epochs, steps_per_epoch
+from train.options import RecipeOptions, SizeOptions
 from train.parser import absolute_data, print_notes
 from train.recipe import NORM_STATISTICS, Recipe, check_random_start
+from train.resolve import architecture_of, recipe_of, sized
+from train.run.record import check_same
 from vbs.json_text import parse_json
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def asked_settings(args: argparse.Namespace) -> dict[str, Any]:
     scheduler = args.scheduler or "fifo"
     if scheduler not in ("asha", "fifo"):
         raise ValueError(f"--scheduler: {scheduler!r} is unknown; use asha or fifo")
-    base = asked_recipe(_named(args, args.architectures[0]))
+    base = _recipe(args, args.architectures[0])
     check_random_start(base, "train.ray_tune")
     trials = []
     for label, architecture in _networks(args):
-        recipe = asked_recipe(_named(args, label))
+        recipe = _recipe(args, label)
         for seed in args.seeds or [recipe.seed]:
             one = replace(recipe, seed=seed)
             trials.append({
@@ -77,10 +78,16 @@ def _check_grace(grace: int | None, trials: Sequence[dict[str, Any]]) -> None:
         raise ValueError(f"--grace: {grace} is more than the {epochs} epochs; use fewer")
 
 
-def _named(args: argparse.Namespace, network: str) -> argparse.Namespace:
-    other = copy.copy(args)
-    other.network = network
-    return other
+def _recipe(args: argparse.Namespace, network: str) -> Recipe:
+    options = RecipeOptions(
+        recipe=args.recipe or "proxy", variant=args.variant, changes=args.changes or ()
+    )
+    return recipe_of(options, network, resolution=args.resolution)
+
+
+def _size(args: argparse.Namespace) -> SizeOptions:
+    names = ("resolution", "width", "depth", "small_images")
+    return SizeOptions(**{name: getattr(args, name) for name in names})
 
 
 def _networks(args: argparse.Namespace) -> Iterator[tuple[str, Architecture]]:
@@ -88,7 +95,7 @@ def _networks(args: argparse.Namespace) -> Iterator[tuple[str, Architecture]]:
     for text in args.architectures:
         listed = _listed(text)
         if listed is None:
-            yield text, asked_architecture(_named(args, text))
+            yield text, architecture_of(text, _size(args))
             continue
         for number, fields in enumerate(listed):
             label = f"{text}[{number}]"
@@ -98,7 +105,7 @@ def _networks(args: argparse.Namespace) -> Iterator[tuple[str, Architecture]]:
                 architecture = Architecture.from_dict(fields)
             except ValueError as error:
                 raise ValueError(f"{label}: {error}") from None
-            yield label, sized(architecture, args)
+            yield label, sized(architecture, _size(args))
 
 
 def _listed(text: str) -> list[Any] | None:

@@ -45,6 +45,8 @@ class Command:
     positional   fields that are given without a flag, in their order.
     switches     options of a run that are not part of its config: name -> help.
     interrupted  what is printed after Ctrl-C.
+    earlier      "module:function" that takes the words of a command line and returns them with
+                 earlier spellings replaced that `Option.old` cannot describe; "" for none.
     """
 
     program: str
@@ -59,6 +61,7 @@ class Command:
     positional: tuple[str, ...] = ()
     switches: Mapping[str, str] = field(default_factory=dict)
     interrupted: str = "interrupted"
+    earlier: str = ""
 
 
 class Request(NamedTuple):
@@ -109,6 +112,8 @@ def load(place: str) -> Any:
 def read_request(command: Command, argv: Sequence[str] | None = None) -> Request:
     """The words of a command line; values of options are not read yet."""
     words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
+    if command.earlier:
+        words = load(command.earlier)(words)
     parser = parser_of(command)
     known = vars(parser.parse_args(_renamed(command.config, words)))
     known = {name: value for name, value in known.items() if value is not None}

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.commands import train_run as run
 from tests.train import toys
 from train.checkpoint import read_weights
-from train.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ["--set", "epochs=2", "--set", "batch=8", "--device", "cpu", "--workers", "0"]
+QUICK = ["--set", "epochs=2", "--set", "batch=8", "--device", "cpu", "--loaders", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_other_images_are_refused_before_anything_is_written(network, images, tm
 def test_a_students_folder_is_not_resumed_as_a_run(network, images, tmp_path, capsys) -> None:
     assert run(arguments(network, images, tmp_path / "run")) == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    record["settings"]["noisy_student"] = {"round": 1}
+    record["training"]["noisy_student"] = {"round": 1}
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     assert run(["--resume", "--out", str(tmp_path / "run")]) == 2
     assert "train.noisy_student --resume" in capsys.readouterr().err
@@ -108,8 +108,8 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
     }  # fmt: skip
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "finished"
-    assert record["settings"]["recipe"]["epochs"] == 2
-    assert record["settings"]["recipe"]["resolution"] == 16
+    assert record["training"]["recipe"]["epochs"] == 2
+    assert record["training"]["recipe"]["resolution"] == 16
     assert record["outcome"]["test"]["top1"] >= 0
     images = record["outcome"]["images"]
     assert (images["minival"], images["test"]) == (12, 18)
@@ -149,7 +149,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
             "nowhere is no file or folder",
         ),
         (["NET", "--data", "DATA", "--device", "tpu"], "device: 'tpu'"),
-        (["NET", "--data", "DATA", "--workers", "-1"], "--workers: -1"),
+        (["NET", "--data", "DATA", "--loaders", "-1"], "--loaders: -1"),
         (["NET", "--data", "DATA", "--width", "0.0001x"], "--width"),
         (["NET", "--data", "DATA", "--resolution", "0"], "resolution: 0"),
         (["NET", "--data", "DATA", "--set", "batch=8", "--out", ""], "out"),
@@ -210,7 +210,7 @@ def test_an_interrupted_run_goes_on(network, images, tmp_path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "interrupted"
     # the same run, but shorter, so that the test ends
-    record["settings"]["recipe"]["epochs"] = 2
+    record["training"]["recipe"]["epochs"] = 2
     (out / "run.json").write_text(json.dumps(record))
     assert run(["--resume", "--out", str(out)]) == 2, "another recipe must be refused"
 
@@ -224,7 +224,7 @@ def test_resuming_repeats_nothing(network, images, tmp_path, capsys) -> None:
     record["status"] = "running"  # as if killed while the pictures were drawn
     (out / "run.json").write_text(json.dumps(record))
     assert run(["--resume", "--out", str(out), "--set", "epochs=3"]) == 2
-    assert "leave out --set" in capsys.readouterr().err
+    assert '--set: ["epochs=3"] differs from the run' in capsys.readouterr().err
     assert run(["--resume", "--out", str(out), "--data", f"imagefolder:{images}"]) == 0
     assert json.loads((out / "run.json").read_text())["outcome"]["steps"] == 10
 
