@@ -19,7 +19,7 @@ import search_spaces.show
 import train.export
 from experiments.baseline_report import _escaped
 from search_spaces.catalog import zoo
-from tests.commands import noisy_student, train_run
+from tests.commands import grid, noisy_student, search, train_run
 from tests.train.files import encoded
 from train import ray_board
 from train.logs import write_curves_csv
@@ -200,7 +200,7 @@ def test_measuring_commands_report_hostile_names(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "out[/x]:smile:\x1b[5m".replace("/", "")
-    code = command.run([*words, "--data", f"imagefolder:{images}", *MEASURED, "--out", str(folder)])
+    code = command([*words, "--data", f"imagefolder:{images}", *MEASURED, "--out", str(folder)])
     out, err = capsys.readouterr()
     assert code == 0, err
     check(out + err)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.block_times.table import read_times
-from nas.search.record import read_record
+from nas.search.record import read_earlier
 from scaling.family_command import read_grid
 from search_spaces.show import main as show
 from search_spaces.zoo import NETWORKS
@@ -55,7 +55,7 @@ def readers(folder: Path, text: str) -> dict[str, Callable[[], object]]:
     for name in ("run.json", "search.json", "grid.json", "times.json"):
         (folder / name).write_text(text)
     return {
-        "run": lambda: read_run(folder), "search": lambda: read_record(folder),
+        "run": lambda: read_run(folder), "search": lambda: read_earlier(folder, {}),
         "grid": lambda: read_grid(folder / "grid.json"),
         "times": lambda: read_times(folder / "times.json"),
     }  # fmt: skip

@@ -13,8 +13,10 @@ from PIL import Image
 from nas.history import History
 from nas.objective import Objective
 from nas.search import front_figure
-from scaling import family_command, grid_figure, grid_report
-from scaling.grid import candidates, shares, spread
+from scaling import family_command
+from scaling.grid import GridConfig, candidates, shares, spread
+from scaling.grid import figure as grid_figure
+from scaling.grid import report as grid_report
 from scaling.trainings import Result
 from search_spaces.catalog import zoo
 from tests.nas.toys import Synthetic, small_space
@@ -79,9 +81,9 @@ def test_the_words_of_a_triangle_do_not_collide(tmp_path, figures) -> None:
                            for seed in range(3)}, 1.0, {})
         for each in found
     }  # fmt: skip
-    settings = {"growth": 2.0, "objective": "flops", "base": "efficientnet_b0"}
-    surface = grid_report.fitted_surface(settings, found, known)
-    grid_figure.draw(tmp_path / "g.png", settings, found, known, surface)
+    config = GridConfig()
+    surface = grid_report.fitted_surface(config, found, known)
+    grid_figure.draw(tmp_path / "g.png", config, found, known, surface)
     assert is_whole(tmp_path / "g.png")
     axes = figures[0].axes[0]
     words = boxes([*axes.texts, axes.title, *axes.get_legend().get_texts()])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from nas.settings import SETTINGS
 
 from nas.evaluators.proxy import Fidelity, fitted
 from nas.fidelity.plan import ladder, longest_of
 from nas.lengths import fidelity_of, length_lines
-from nas.search.setup import plan_of, prepare
+from nas.search.config import SearchConfig
+from nas.search.job import plan_of
+from nas.search.setup import prepare
+from scaling.options import ComparisonOptions
 from scaling.trainings import measuring_of, usual_fidelity
 from tests.commands import train_run
 from tests.train.files import folder_of
@@ -94,32 +98,30 @@ def test_named_epochs_win_and_get_a_warning() -> None:
     assert fidelity_of("", recipe, [], images=CIFAR10) == Fidelity(10)
 
 
-def search_settings(images: str, **more: object) -> dict:
-    settings = {name: setting.default for name, setting in SETTINGS.items()}
-    return {**settings, "evaluator": "proxy", "data": images, "target_flops": 4e6, "budget": 4,
-            "resolution": 32, **more}  # fmt: skip
+def search_config(images: str, **more: Any) -> SearchConfig:
+    return SearchConfig(
+        evaluator="proxy", data=images, target_flops=4e6, budget=4, resolution=32, **more
+    )
 
 
 def test_all_commands_train_a_folder_of_photographs_equally_long(images: str) -> None:
     """nas.search trained 50 steps and judged after 10; experiments.new_baseline chose 300."""
-    settings = search_settings(images)
-    measuring, _ = prepare(settings)
-    assert settings["fidelity"] == "epochs=60,share=1"
-    asha = plan_of(settings, measuring).asha
+    config, measuring, _ = prepare(search_config(images))
+    assert config.fidelity == "epochs=60,share=1"
+    asha = plan_of(config, measuring).asha
     assert asha is not None
     assert asha.rungs[0] * 5 == FIRST_JUDGED
-    grid = {"recipe": "proxy", "changes": [], "data": images, "data_root": None, "fidelity": None}
+    grid = ComparisonOptions(data=images)
     assert measuring_of(grid).fidelity == measuring.fidelity
-    whole = measuring_of({**grid, "fidelity": ""})
+    whole = measuring_of(replace(grid, fidelity=""))
     assert whole.fidelity == measuring.fidelity
     assert longest_of(preset("proxy"), images=PHOTOGRAPHS) == measuring.fidelity
     assert lengthened(preset("proxy"), PHOTOGRAPHS).epochs == 60
 
 
 def test_a_grace_that_the_user_names_is_kept(images: str) -> None:
-    settings = search_settings(images, grace=3)
-    measuring, _ = prepare(settings)
-    asha = plan_of(settings, measuring).asha
+    config, measuring, _ = prepare(search_config(images, grace=3))
+    asha = plan_of(config, measuring).asha
     assert asha is not None
     assert asha.first == 3
 

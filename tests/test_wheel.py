@@ -63,7 +63,8 @@ def test_search_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path: Path)
         f"import sys; sys.path.insert(0, {str(site)!r})\n"
         "import nas; print(nas.__file__)\n"
         "from vbs.command import command_line\n"
-        "sys.exit(command_line('nas.search', ['--target-flops', '400M', '--budget', '2000', '--out', 'found']))"
+        "words = ['--target-flops', '400M', '--budget', '2000', '--out', 'found']\n"
+        "sys.exit(command_line('nas.search', words))"
     )
     printed = run(sys.executable, "-c", script, cwd=tmp_path)
     assert printed.startswith(str(site))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.commands import search
 
 from nas.block_times import command as block_times
 from nas.block_times import measure as block_times_measure
@@ -19,6 +18,7 @@ from nas.block_times.table import Times, read_times
 from nas.block_times.timing import Setting
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
+from tests.commands import search
 from tests.nas.toys import made_up
 
 

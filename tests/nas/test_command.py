@@ -14,13 +14,13 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from tests.commands import search as run
-from nas.storage.passwords import without_password
 
 from nas.evaluators.table import read_table
+from nas.storage.passwords import without_password
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import space
 from search_spaces.cost import cost
+from tests.commands import search as run
 
 FIELDS = (
     "architecture", "key", "choices", "flops", "params", "activations", "accuracy",
@@ -116,7 +116,8 @@ def test_default_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_neither_torch_nor_ray_is_imported() -> None:
     script = (
-        "import sys, tempfile\nfrom functools import partial\nfrom vbs.command import command_line\nrun = partial(command_line, 'nas.search')\n"
+        "import sys, tempfile\nfrom vbs.command import command_line\n"
+        "run = lambda words: command_line('nas.search', words)\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    assert run(['--target-flops', '400M', '--budget', '3000', '--out', folder]) == 0\n"
         "print([name for name in ('torch', 'ray', 'optuna', 'pandas') if name in sys.modules])"

@@ -15,9 +15,9 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
-from tests.commands import search as run
 
 from nas.search import record, report
+from tests.commands import search as run
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--target-flops", "400M", "--budget", "3000"]

@@ -14,8 +14,9 @@ from nas.history import History
 from nas.objective import Objective
 from nas.search import report
 from nas.search.asynchronous import Plan, search_asynchronously
+from nas.search.config import SearchConfig
 from nas.search.doubts import Watch, doubt_about
-from nas.search.session import conduct
+from nas.search.session import Session, run_session
 from nas.search.workers import Simulated
 from nas.strategies.random_search import Random
 from tests.nas.studies import EASY, every_network
@@ -96,16 +97,21 @@ def test_the_final_report_repeats_it_and_says_whether_the_best_is_ahead(
 ) -> None:
     accuracies = [*ALIKE, 48.0, 47.0]
     history = history_of(accuracies, [0] * 8 + [1, 1])
-    settings = {
-        "space": "tiny", "evaluator": "proxy", "strategy": "random", "seed": 0, "data": None,
-        "data_root": None, "budget": 8, "storage": None,
-    }  # fmt: skip
+    config = SearchConfig(
+        space="tiny", evaluator="proxy", strategy="random", budget=8, target_flops=1e9
+    )
 
     def loop(update) -> str:  # type: ignore[no-untyped-def]
         update(history)
         return "finished"
 
-    assert conduct(tmp_path, settings, history, Scored(), loop, started=0.0, total=10) == 0
+    session = Session(
+        folder=tmp_path, config=config, digests={}, history=history, evaluator=Scored(),
+        started=0.0, total=10,
+    )  # fmt: skip
+    result = run_session(session, loop)
+    assert result.exit_code == 0
+    report.show_result(result)
     found = capsys.readouterr()
     assert "warning: the 8 networks differ by" in found.err
     assert "warning: the 8 networks differ by" in found.out

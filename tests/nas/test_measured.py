@@ -13,11 +13,11 @@ import numpy as np
 import optuna
 import pyarrow.parquet
 import pytest
-from tests.commands import search as run
 from PIL import Image
 
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
+from tests.commands import search as run
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("red", "green", "blue")

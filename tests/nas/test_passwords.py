@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.commands import search as run
-from nas.settings import checked, without_password
 from sqlalchemy.engine import make_url
 
+from nas.search.config import SearchConfig
 from nas.storage.database import checked_url
-from nas.storage.passwords import escaped_url
+from nas.storage.passwords import escaped_url, without_password
+from tests.commands import search as run
+from vbs.config import partial
 
 PASSWORDS = [
     "plain",
@@ -52,7 +53,7 @@ def test_neither_message_nor_file_shows_a_part_of_it(
     password: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = f"postgresql://me:{password}@127.0.0.1:9/nas"
-    settings = checked({"storage": storage})
+    settings = partial(SearchConfig, {"storage": storage})
     shown = json.dumps(without_password(settings)) + repr(checked_url(storage))
     assert without_password({"storage": storage})["storage"] == "postgresql://me@127.0.0.1:9/nas"
     words = ["--target-flops", "400M", "--evaluator", "zero-cost", "--budget", "2"]

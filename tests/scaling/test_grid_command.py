@@ -11,17 +11,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from tests.commands import grid as run
 
-from scaling.grid import Candidate, candidates, shares, spread
+from scaling.grid import Candidate, GridConfig, candidates, shares, spread
 from scaling.grid.report import Record, chosen, fitted_surface, noise_told, read, verdict
 from scaling.trainings import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images
+from tests.commands import grid as run
 from tests.scaling.toys import measuring
 from tests.train.files import encoded
 
@@ -130,10 +129,10 @@ def test_what_failed_is_trained_again_where_that_is_asked_for(images: str, tmp_p
 
 def test_a_resume_that_is_refused_leaves_the_record(images: str, tmp_path: Path) -> None:
     found = spread(candidates(B0), 5)
-    settings: dict[str, Any] = {"seeds": 1, "growth": 2.0, "storage": None}
-    Record(tmp_path, settings, B0, found, measuring(), resumed=False).write({}, "finished")
+    config = GridConfig(seeds=1)
+    Record(tmp_path, config, B0, found, measuring(), resumed=False).write({}, "finished")
     before = (tmp_path / "grid.json").read_bytes()
-    Record(tmp_path, settings, B0, found, measuring(), resumed=True).end("failed")
+    Record(tmp_path, config, B0, found, measuring(), resumed=True).end("failed")
     assert (tmp_path / "grid.json").read_bytes() == before
 
 
@@ -161,23 +160,23 @@ def test_what_hides_an_optimum_is_told(
 @pytest.mark.parametrize(("best", "rim"), [("width", True), ("all", False)])
 def test_an_optimum_at_a_rim_is_told(best: str, rim: bool) -> None:
     found = spread(candidates(B0), 12)
-    settings = {"growth": 2.0, "seeds": 2}
+    config = GridConfig(seeds=2)
 
     def top(each: Candidate) -> float:
         spent = np.array(shares(each))
         return 50.0 + (10 * spent[1] if best == "width" else -20 * ((spent - 1 / 3) ** 2).sum())
 
     known = {each.name: Result({0: top(each) - 0.1, 1: top(each) + 0.1}, 1.0, {}) for each in found}
-    outcome = chosen(settings, found, known, fitted_surface(settings, found, known))
-    said = "\n".join(verdict(settings, found, known, outcome))
+    outcome = chosen(config, found, known, fitted_surface(config, found, known))
+    said = "\n".join(verdict(found, known, outcome))
     assert ("  no growth for depth or resolution: intervals at such a rim" in said) == rim
     assert bool(outcome["surface"]["at_rim"]) == rim
 
 
 def test_a_record_gives_back_its_candidates(tmp_path: Path) -> None:
     found = spread(candidates(B0), 5)
-    settings: dict[str, Any] = {"seeds": 1, "growth": 2.0, "storage": None}
-    Record(tmp_path, settings, B0, found, measuring(), resumed=False)
+    config = GridConfig(seeds=1)
+    Record(tmp_path, config, B0, found, measuring(), resumed=False)
     assert read(tmp_path / "grid.json") == (B0, found)
     (tmp_path / "grid.json").write_text("{}")
     with pytest.raises(ValueError, match="is damaged"):

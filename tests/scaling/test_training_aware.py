@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.commands import training_aware as run
 
 from nas.block_times.table import Times, block_names
 from scaling.training_aware import SPACE, b0_like, full_size, members, ops_of_stages, reference
 from search_spaces.catalog import space, zoo
 from search_spaces.cost import cost
+from tests.commands import training_aware as run
 from tests.train.files import encoded
 
 ROOT = Path(__file__).resolve().parents[2]
