@@ -329,3 +329,22 @@ def test_a_students_record_says_that_it_is_one(whole: Path) -> None:
     for number in (1, 2):
         path = whole / f"round-{number}" / "student" / "run.json"
         assert isinstance(json.loads(path.read_text())["training"]["noisy_student"], dict)
+
+
+def test_a_run_of_version_0_1_is_resumed(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    record = json.loads((out / "noisy_student.json").read_text())
+    student, settings = record.pop("student"), record["settings"]
+    for name in ("device", "loaders", "data_root"):
+        del settings[name]
+    settings |= {
+        "recipe": None, "student_recipe": student["recipe"], "found": record.pop("found"),
+        "student_architecture": student["architecture"],
+        "norm_statistics": record.pop("norm_statistics"),
+    }  # fmt: skip
+    (out / "noisy_student.json").write_text(json.dumps({**record, "status": "running"}))
+    assert main(["--resume", "--out", str(out), "--device", "cpu"]) == 0
+    again = json.loads((out / "noisy_student.json").read_text())
+    assert again["status"] == "finished"
+    assert again["settings"]["recipe"] == "proxy"

@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.commands import train_run as run
 from tests.train import toys
+from train import TrainConfig, run_training
 from train.checkpoint import read_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,3 +249,54 @@ def test_weights_come_from_another_run(network, images, tmp_path, capsys) -> Non
     assert "initial weights" in capsys.readouterr().err
     own, other = (read_weights(place / "best.safetensors").tensors for place in (first, second))
     assert all((own[name] == other[name]).all() for name in own)
+
+
+def test_a_run_of_version_0_1_is_resumed(network, images, tmp_path, capsys) -> None:
+    out = tmp_path / "run"
+    assert run(arguments(network, images, out)) == 0
+    record = json.loads((out / "run.json").read_text())
+    training = record.pop("training")
+    data = f"imagefolder:{images}"
+    record["status"], record["settings"] = "interrupted", {
+        "network": str(network), "data": data, "init": None,
+        "architecture": training["architecture"], "recipe": training["recipe"],
+        "own_colours": False, "own_epochs": True, "device": "cpu", "data_root": None,
+        "data_settings": training["data_settings"], "processes": 1,
+        "arguments": [str(network), "--data", data, "--set", "epochs=2", "--set", "batch=8"],
+    }  # fmt: skip
+    (out / "run.json").write_text(json.dumps(record))
+    assert run(["--resume", "--out", str(out), "--set", "epochs=3"]) == 2
+    assert "--set: " in capsys.readouterr().err
+    assert run(["--resume", "--out", str(out), "--loaders", "0"]) == 0
+    assert json.loads((out / "run.json").read_text())["settings"]["changes"] == [
+        "epochs=2", "batch=8"
+    ]  # fmt: skip
+    del record["settings"]["arguments"]
+    (out / "run.json").write_text(json.dumps(record))
+    assert run(["--resume", "--out", str(out)]) == 2
+    assert "was written by another version of train.run" in capsys.readouterr().err
+
+
+def test_a_record_repeats_its_run(network, images, tmp_path) -> None:
+    assert run(arguments(network, images, tmp_path / "a", "--set", "minival=0.25")) == 0
+    assert run(["--config", str(tmp_path / "a" / "run.json"), "--out", str(tmp_path / "b")]) == 0
+    one, other = (read_weights(tmp_path / name / "best.safetensors").tensors for name in "ab")
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_a_training_runs_from_python_and_workers_is_now_loaders(
+    network, images, tmp_path, capsys
+) -> None:
+    config = TrainConfig(
+        network=str(network), data=f"imagefolder:{images}", changes=("epochs=1", "batch=8"),
+        device="cpu", loaders=0,
+    )  # fmt: skip
+    result = run_training(config, out=tmp_path / "run")
+    assert (result.status, result.exit_code, len(result.outcome.history)) == ("finished", 0, 1)
+    assert result.config == config
+    assert result.training.recipe.epochs == 1
+    assert not capsys.readouterr().out  # the report is the command line's
+    assert run([str(network), "--data", "imagefolder:/nowhere", "--workers", "2"]) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning == "warning: --workers is now --loaders; the old name works for one version"
+    assert "/nowhere" in error
