@@ -21,8 +21,9 @@ from experiments.baseline_report import _escaped
 from search_spaces.catalog import zoo
 from tests.commands import grid, noisy_student, search, train_run
 from tests.train.files import encoded
-from train import ray_board
 from train.logs import write_curves_csv
+from train.ray_tune import report
+from train.ray_tune.progress import Progress
 from vbs.command import run_command
 from vbs.text import csv_cell
 
@@ -221,14 +222,14 @@ def test_a_trial_of_hostile_names_is_a_safe_row(
          "reason": key, "folder": f"trials/{key}", "minival_error": None, "test_error": None}
         for key in KEYS
     ]  # fmt: skip
-    ray_board.write_csv(tmp_path / "results.csv", rows)
+    report.write_csv(tmp_path / "results.csv", rows)
     cells = check_table(tmp_path / "results.csv")
     assert all(row[2] == "-3" for row in cells[1:]), "numbers stay numbers"
     assert all(row[6] == "-12.5" for row in cells[1:])
-    ray_board.closing(str(tmp_path / KEYS[0]), rows, status="finished", images={})
+    report.print_table(str(tmp_path / KEYS[0]), rows, status="finished", images={})
     for key in KEYS:
         trials = [{"name": key, "network": key, "recipe": {"epochs": 1}}]
-        with ray_board.Board(trials) as board:
+        with Progress(trials) as board:
             board.began(key)
             board.waits(key, key)
             board.row(key, {"epoch": 1, "top1": 12.0})

@@ -27,7 +27,7 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "nas.search": ("tests.commands", "search"),
     "nas.search measured": ("tests.commands", "search"),
     "nas.fidelity": ("nas.fidelity.command", "run"), "train.run": ("tests.commands", "train_run"),
-    "train.ray_tune": ("train.ray_command", "run"), "scaling.grid": ("tests.commands", "grid"),
+    "train.ray_tune": ("tests.commands", "ray_tune"), "scaling.grid": ("tests.commands", "grid"),
     "scaling.family": ("scaling.family_command", "run"),
     "scaling.training_aware": ("tests.commands", "training_aware"),
     "train.noisy_student": ("tests.commands", "noisy_student"),

@@ -9,16 +9,15 @@ import pytest
 
 from experiments import baseline_options
 from nas.fidelity import command as fidelity
-from tests.commands import grid, noisy_student, search, train_run, training_aware
+from tests.commands import grid, noisy_student, ray_tune, search, train_run, training_aware
 from tests.train.files import folder_of
-from train import ray_command
 from train.recipe import PRESETS, needs_weights, preset
 
 Command = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Command, list[str]]] = {
     "nas.search": (search, ["--evaluator", "proxy", "--target-flops", "4M"]),
     "nas.fidelity": (fidelity.run, []),
-    "train.ray_tune": (ray_command.run, ["--architectures", "efficientnet_b0"]),
+    "train.ray_tune": (ray_tune, ["--architectures", "efficientnet_b0"]),
     "scaling.grid": (grid, ["--base", "efficientnet_b0"]),
     "scaling.training_aware": (training_aware, []),
 }

@@ -97,7 +97,7 @@ def test_one_processor_is_one_thread_and_one_worker() -> None:
 
 
 RAY = """
-from train.ray_connect import connect, total
+from train.cluster.connect import connect, total
 connect()
 print(total("CPU"))
 """

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from train.noisy_student.config import NoisyStudentConfig
     from train.noisy_student.result import NoisyStudentResult
     from train.noisy_student.run import run_noisy_student
+    from train.ray_tune.config import TuneConfig
+    from train.ray_tune.result import TuneResult
+    from train.ray_tune.run import run_tune
     from train.run.config import TrainConfig
     from train.run.result import TrainResult
     from train.run.run import run_training
@@ -19,7 +22,10 @@ __getattr__, __dir__ = lazy_names(
         "NoisyStudentResult": "train.noisy_student.result",
         "TrainConfig": "train.run.config",
         "TrainResult": "train.run.result",
+        "TuneConfig": "train.ray_tune.config",
+        "TuneResult": "train.ray_tune.result",
         "run_noisy_student": "train.noisy_student.run",
         "run_training": "train.run.run",
+        "run_tune": "train.ray_tune.run",
     },
 )

@@ -11,11 +11,11 @@ import pytest
 
 from tests.train import ray_jobs
 from tests.train.rays import all_end, kill_one
-from train import ray_process
-from train.ray_host import HostedPool, open_pool
-from train.ray_pool import PoolLost
-from train.ray_process import RayLost, RayProcess
-from train.ray_worker import Ended, Said
+from train.cluster import process as ray_process
+from train.cluster.host import HostedPool, open_pool
+from train.cluster.pool import PoolLost
+from train.cluster.process import RayLost, RayProcess
+from train.cluster.worker import Ended, Said
 
 PATIENCE = 90.0
 
@@ -49,7 +49,7 @@ class Thing:
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child is not connected to anything that could be lost."""
     monkeypatch.setattr(ray_process, "probe", lambda address: None)
-    alone = "import train.ray_process as p; p._node_processes = list; serve("
+    alone = "import train.cluster.process as p; p._node_processes = list; serve("
     monkeypatch.setattr(ray_process, "START", ray_process.START.replace("serve(", alone, 1))
 
 

@@ -1,4 +1,4 @@
-"""What the machine that began many trainings does while they last: Ray Tune, and who is told."""
+"""Ray Tune on the machine that started many trainings, and what it reports."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from ray import tune
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from train.ray_asha import Asha
-from train.ray_board import Board
-from train.ray_connect import LOOK, QUIET, death
-from train.ray_store import Store
-from train.ray_token import environment
-from train.ray_trial import Row, Share, end, ending, learned, run_trial, told
+from train.cluster.connect import LOOK, QUIET, death
+from train.cluster.token import environment
+from train.ray_tune.asha import Asha
+from train.ray_tune.progress import Progress
+from train.ray_tune.store import Store
+from train.ray_tune.trial import Row, Share, end, ending, learned, progress_row, run_trial
 from vbs import signals
 
 FIELDS = ("epoch", "top1", "seconds", "train_loss", "images_per_second")
 
 
-class Watch(tune.Callback):
-    """Passes what Tune hears on to the board; records how trials ended that cannot say it."""
+class ProgressCallback(tune.Callback):
+    """Passes what Tune hears on to the display; records how trials ended that cannot do it."""
 
     def __init__(
-        self, store: Store, board: Board, settings: Mapping[str, Any], *, stops: bool
+        self, store: Store, progress: Progress, settings: Mapping[str, Any], *, stops: bool
     ) -> None:
-        self._store, self._board, self._settings = store, board, settings
+        self._store, self._progress, self._settings = store, progress, settings
         self._stops = stops  # whether the scheduler ends trials early
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune writes its callbacks down; this one lives in one driver
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._board.began(_name(trial))
+        self._progress.began(_name(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
     ) -> None:
         if "epoch" in result:
             row = {name: result[name] for name in FIELDS if name in result}
-            self._board.row(_name(trial), row)
+            self._progress.row(_name(trial), row)
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        self._board.waits(_name(trial), _why(trial))
+        self._progress.waits(_name(trial), _why(trial))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         if self._stops:
@@ -72,16 +72,16 @@ class Watch(tune.Callback):
                     status=status)  # fmt: skip
             ended = ending(self._store, name)  # its own, if it came first after all
         if ended is None:
-            self._board.ended(name, status, reason)
+            self._progress.ended(name, status, reason)
         else:
-            self._board.ended(name, ended["status"], ended["outcome"].get("failed") or "")
+            self._progress.ended(name, ended["status"], ended["outcome"].get("failed") or "")
 
 
 class Silent(TrialProgressCallback):
     """Takes the place of Tune's own, which prints "completed" for trials that failed."""
 
     def _print(self, msg: str) -> None:
-        """Print nothing; the board shows how trials ended."""
+        """Print nothing; the display shows how trials ended."""
 
 
 def _name(trial: Any) -> str:
@@ -98,7 +98,7 @@ def _why(trial: Any) -> str:
 
 
 def train_all(
-    trials: Sequence[Mapping[str, Any]], shared: Share, board: Board, *,
+    trials: Sequence[Mapping[str, Any]], shared: Share, progress: Progress, *,
     asha: Mapping[str, Any] | None, curves: Mapping[str, Sequence[Row]], concurrent: int | None,
 ) -> None:  # fmt: skip
     """Train them all; returns when each is ended.
@@ -108,15 +108,15 @@ def train_all(
     """
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    known = {name: [told(row) for row in rows] for name, rows in curves.items()}
+    known = {name: [progress_row(row) for row in rows] for name, rows in curves.items()}
     for trial in trials:
         for row in known.get(trial["name"], []):
-            board.row(trial["name"], row)
+            progress.row(trial["name"], row)
     # those that have begun go on first
     order = sorted(trials, key=lambda trial: -len(known.get(trial["name"], [])))
     scheduler = None if asha is None else Asha(**asha, curves=known)
-    watch = Watch(Store(shared.out), board, shared.settings, stops=asha is not None)
-    several = shared.workers > 1  # then Ray Train asks for what the processes need
+    watch = ProgressCallback(Store(shared.out), progress, shared.settings, stops=asha is not None)
+    several = shared.processes > 1  # then Ray Train asks for what the processes need
     needs = {"node:__internal_head__": 0.001} if several else {
         "cpu": shared.cpus, "gpu": shared.gpus,
     }  # fmt: skip

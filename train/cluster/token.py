@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from train.ray_probe import OK, UNAUTHENTICATED, NotRay, head_status
+from train.cluster.probe import OK, UNAUTHENTICATED, NotRay, head_status
 
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 KUBERNETES = "RAY_ENABLE_K8S_TOKEN_AUTH"

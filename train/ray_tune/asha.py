@@ -14,9 +14,9 @@ class Asha(ASHAScheduler):
     """Stops a trial at a rung where it is not among the best 1 / `factor` of those that were there.
 
     Rungs are at `grace`, grace * factor, ... epochs. Trials are known by `config["trial"]["name"]`
-    and not by Ray's identifiers, which are new whenever the driver is.
+    and not by Ray's identifiers, which are new in every process.
 
-    curves  for each trial what was told of its epochs before (see `train.ray_trial.told`).
+    curves  for each trial the rows of its epochs before (see `train.ray_tune.trial.progress_row`).
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Asha(ASHAScheduler):
             reduction_factor=factor, stop_last_trials=False,
         )  # fmt: skip
         self._epochs = epochs
-        # by trial: the last row that was told, and the rungs that it reached
+        # by trial: the last row that was reported, and the rungs that it reached
         self._last: dict[str, tuple[float, list[dict[str, float]]]] = {}
         for name, rows in curves.items():
             reached: list[dict[str, float]] = []
@@ -48,7 +48,7 @@ class Asha(ASHAScheduler):
         return {milestone: dict(values) for milestone, values in self._brackets[0]._rungs}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A trial that goes on keeps its places in the rungs."""
+        """A resumed trial keeps its places in the rungs."""
         super().on_trial_add(tune_controller, trial)
         name = trial.config["trial"]["name"]
         for _, recorded in self._brackets[0]._rungs:
@@ -58,7 +58,7 @@ class Asha(ASHAScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Ray's, but a trial that is through is left to finish: it still has to be tested.
 
-        A trial that goes on tells its last row again. The driver may have died before it decided
+        A resumed trial reports its last row again. The process may have died before it decided
         on that: it decides now.
         """
         epoch, reached = self._last.pop(trial.config["trial"]["name"], (None, []))

@@ -1,8 +1,8 @@
 """One of many trainings, as it runs on a node of a Ray cluster.
 
-A trial is trained by `train.loop.train` in its folder of the store, and goes on from what it finds
-there: after its node died, and after the whole run was begun again. Its learning curve is on disk
-before anybody hears of it.
+A trial is trained by `train.loop.train` in its folder of the store, and is resumed from what is
+there: after its node died, and after the whole run was started again. Its learning curve is written
+before it is reported.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from train import record
 from train.checkpoint import BrokenCheckpoint
 from train.logs import TensorBoard, write_curves_csv
 from train.loop import Report, Result, train_by_epochs
-from train.ray_steps import Sender
-from train.ray_store import Store
+from train.ray_tune.steps import Sender
+from train.ray_tune.store import Store
 from train.recipe import Recipe
 from vbs.failures import is_infrastructure, reason_of, recorded_infrastructure
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from train.data import Data
 
 Row = dict[str, Any]
-Tell = Callable[[Row], None]
+OnEpoch = Callable[[Row], None]
 
 ENDINGS = ("finished", "failed", "stopped", "lost")
 COUNTS = ("epoch", "step", "seconds")  # of every row
@@ -51,12 +51,12 @@ class Share:
 
     data       the reference of a `train.data.Data` in Ray's object store.
     settings   plain data for the trials' records.
-    cpus, gpus of a trial, shared evenly among its `workers` processes.
-    loaders    processes of a worker that decode streamed images.
-    cuda       whether several workers use GPUs: one may declare what is not there.
-    retries    times a trial goes on after its process or node was lost.
+    cpus, gpus of a trial, shared evenly among its processes.
+    loaders    processes of each that decode streamed images.
+    cuda       whether several processes use GPUs: one may declare what is not there.
+    retries    times a trial is resumed after its process or node was lost.
     scratch    folder for what Ray itself wants to keep.
-    steps      the actor of `train.ray_steps` that shows progress within epochs, or None.
+    steps      the actor of `train.ray_tune.steps` that shows progress within epochs, or None.
     """
 
     data: Any
@@ -64,7 +64,7 @@ class Share:
     settings: Mapping[str, Any]
     cpus: float
     gpus: float
-    workers: int
+    processes: int
     loaders: int
     cuda: bool
     retries: int
@@ -78,7 +78,7 @@ def folder_of(name: str) -> str:
 
 
 def ending(store: Store, name: str) -> dict[str, Any] | None:
-    """How a trial ended; None while it is not over. One that was lost may go on."""
+    """How a trial ended; None while it is not over. One that was lost is resumed."""
     path = f"{folder_of(name)}/run.json"
     ended = store.read(path)
     if ended is None:
@@ -110,8 +110,8 @@ def _is_row(row: Any) -> bool:
     )
 
 
-def told(row: Mapping[str, Any]) -> Row:
-    """What the driver is told of an epoch; `top1` is that of the better weights, if measured."""
+def progress_row(row: Mapping[str, Any]) -> Row:
+    """What Ray Tune gets of an epoch; `top1` is that of the better weights, if measured."""
     known = [row[name] for name in ("val_top1", "ema_top1") if row.get(name) is not None]
     said = {name: row[name] for name in ("epoch", "seconds", "train_loss", "images_per_second")}
     return said | ({"top1": max(known)} if known else {})
@@ -123,11 +123,11 @@ def run_trial(config: Mapping[str, Any], *, shared: Share) -> None:
     from ray import tune
 
     trial = config["trial"]
-    if shared.workers > 1:
+    if shared.processes > 1:
         return _together(trial, shared)
     where = _place()
     data = ray.get(shared.data)
-    work(trial, data, shared, tell=tune.report, device=_device(shared), where=where)
+    work(trial, data, shared, on_epoch=tune.report, device=_device(shared), where=where)
 
 
 def _together(trial: Mapping[str, Any], shared: Share) -> None:
@@ -136,11 +136,11 @@ def _together(trial: Mapping[str, Any], shared: Share) -> None:
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    resources = {"CPU": shared.cpus / shared.workers, "GPU": shared.gpus / shared.workers}
+    resources = {"CPU": shared.cpus / shared.processes, "GPU": shared.gpus / shared.processes}
     trainer = TorchTrainer(
         functools.partial(_one_of_several, dict(trial), shared),
         scaling_config=ScalingConfig(
-            num_workers=shared.workers, use_gpu=shared.gpus > 0, resources_per_worker=resources
+            num_workers=shared.processes, use_gpu=shared.gpus > 0, resources_per_worker=resources
         ),
         run_config=RunConfig(
             name=trial["name"], storage_path=shared.scratch, callbacks=[TuneReportCallback()],
@@ -167,18 +167,18 @@ def _one_of_several(trial: Mapping[str, Any], shared: Share) -> None:
     data = ray.get(shared.data)
     first = ray.train.get_context().get_world_rank() == 0
     work(
-        trial, data, shared, tell=ray.train.report, device=device, where=_place(), first=first
+        trial, data, shared, on_epoch=ray.train.report, device=device, where=_place(), first=first
     )  # fmt: skip
 
 
 def work(
-    trial: Mapping[str, Any], data: Data, shared: Share, *, tell: Tell, device: str,
+    trial: Mapping[str, Any], data: Data, shared: Share, *, on_epoch: OnEpoch, device: str,
     where: Mapping[str, Any], first: bool = True,
 ) -> None:  # fmt: skip
     """Train the trial, from its last checkpoint if there is one, and record how it ended.
 
-    tell   gets `told` of every epoch, after it is on disk.
-    first  whether this process writes. The others of a trial write nothing.
+    on_epoch  gets `progress_row` of every epoch, after it is on disk.
+    first     whether this process writes. The others of a trial write nothing.
 
     What is no fault of the trial's is raised and not recorded, so that it is tried again: a
     storage that is away or full, another process of the trial that was lost. With several
@@ -186,11 +186,11 @@ def work(
     """
     import torch
 
-    torch.set_num_threads(max(1, int(shared.cpus / shared.workers)))
+    torch.set_num_threads(max(1, int(shared.cpus / shared.processes)))
     store, path = Store(shared.out), folder_of(trial["name"])
-    began, several = time.monotonic(), shared.workers > 1
+    began, several = time.monotonic(), shared.processes > 1
     with store.folder(path) as (folder, save):
-        report = Teller(store, trial["name"], folder, tell, save, where, first, several)
+        report = TrialReporter(store, trial["name"], folder, on_epoch, save, where, first, several)
         if first and shared.steps is not None:
             report.send = Sender(shared.steps, trial["name"])
         try:
@@ -226,7 +226,7 @@ def _failed(
     """Record an exception; with several processes, raise it on."""
     if first:
         end(store, trial, shared.settings, rows, failed=reason_of(error))
-    if shared.workers > 1:
+    if shared.processes > 1:
         _await_ending(store, trial["name"])
         raise error
 
@@ -277,22 +277,22 @@ def end(
     store.write(f"{folder_of(trial['name'])}/run.json", content)
 
 
-class Teller(Report):
-    """Writes each epoch to the store, then tells the driver; a context manager."""
+class TrialReporter(Report):
+    """Writes each epoch to the store, then reports it to Ray Tune; a context manager."""
 
     def __init__(
-        self, store: Store, name: str, folder: Path, tell: Tell, save: Callable[[], None],
+        self, store: Store, name: str, folder: Path, on_epoch: OnEpoch, save: Callable[[], None],
         where: Mapping[str, Any], first: bool, several: bool,
     ) -> None:  # fmt: skip
         self._store, self._name, self._folder = store, name, folder
-        self._tell, self._save, self._first, self._several = tell, save, first, several
+        self._on_epoch, self._save, self._first, self._several = on_epoch, save, first, several
         self._where: list[Mapping[str, Any]] = [where]
         self._board: TensorBoard | None = None
         self._begun = False
         self.rows: list[Row] = []
         self.send: Callable[[int, int], None] | None = None
 
-    def __enter__(self) -> Teller:
+    def __enter__(self) -> TrialReporter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -310,14 +310,14 @@ class Teller(Report):
             self._board = TensorBoard(self._folder / "tensorboard", resumed_at=resumed_at)
             self._board.__enter__()
         if history:
-            self._tell(told(history[-1]))
+            self._on_epoch(progress_row(history[-1]))
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
         if self.send is not None:
             self.send(step, steps)
 
     def follow(self, epochs: Generator[Row, None, Result]) -> Result:
-        """Train through all epochs. Every process of the trial tells each of them: Ray waits for
+        """Train through all epochs. Every process of the trial reports each of them: Ray waits for
         all; those that were trained before come first and are known."""
         while True:
             try:
@@ -338,7 +338,7 @@ class Teller(Report):
             write_curves_csv(self._folder, self.rows)
             self._save()
             self._write()
-        self._tell(told(row))
+        self._on_epoch(progress_row(row))
 
     def _write(self) -> None:
         content = record.finite({"rows": self.rows, "where": self._where})

@@ -1,4 +1,4 @@
-"""What runs in the processes of a pool (`train.ray_pool`), and what they answer."""
+"""What runs in the processes of a pool (`train.cluster.pool`), and what they answer."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train.ray_probe import NotRay
-from train.ray_token import Settings, authentication, environment, own_token, settings_for
+from train.cluster.probe import NotRay
+from train.cluster.token import Settings, authentication, environment, own_token, settings_for
 from vbs import signals
 from vbs.console import print_err
 from vbs.failures import Failure
@@ -43,7 +43,7 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the board tells what there is to tell
+    "RAY_AIR_NEW_OUTPUT": "0",  # the progress display says how far the trials are
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths keep their meaning
     "RAY_TRAIN_V2_ENABLED": "1",
 }

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from train.ray_connect import connect, disconnect, is_connected, node_resources
-from train.ray_pool import Job, Pool, PoolLost
-from train.ray_process import RayLost, RayProcess
-from train.ray_worker import Item
+from train.cluster.connect import connect, disconnect, is_connected, node_resources
+from train.cluster.pool import Job, Pool, PoolLost
+from train.cluster.process import RayLost, RayProcess
+from train.cluster.worker import Item
 
 SILENCE = 120.0  # seconds without an answer after which a cluster counts as lost
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from train.ray_store import Store
+from train.ray_tune.store import Store
 from vbs import lock
 from vbs.folder import status_after
 

@@ -23,12 +23,12 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from train.ray_connect import probe
+from train.cluster.connect import probe
 from vbs import processes, signals
 from vbs.children import child_environment, end_with_parent
 from vbs.command import Failure
 
-START = "import sys; sys.path[:] = {}; from train.ray_process import serve; serve({})"
+START = "import sys; sys.path[:] = {}; from train.cluster.process import serve; serve({})"
 CONNECTED = 120.0  # seconds to connect, and to start what is to run
 CLOSED = 60.0  # seconds to end
 LOOK = 0.5  # seconds between looks whether the node is still there
@@ -44,8 +44,8 @@ class RayProcess:
     factory, arguments, options  make the object, and connect to Ray. They are pickled, as are
                                  arguments, results and exceptions of its methods. The object has
                                  a method `close`, which disconnects.
-    address                      of the cluster, as in `train.ray_connect.connect`; also an option.
-
+    address                      of the cluster, as in `train.cluster.connect.connect`; it is an
+                                 option too.
     limit                        seconds for that; CONNECTED where not given, math.inf for none.
 
     Raises what the factory raises; if that takes longer, ValueError for an address and RayLost

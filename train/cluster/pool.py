@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from train.ray_connect import MACHINE_LOST, check_fits, connect, death, disconnect
-from train.ray_worker import Ended, Item, Job, Said, Worker
+from train.cluster.connect import MACHINE_LOST, check_fits, connect, death, disconnect
+from train.cluster.worker import Ended, Item, Job, Said, Worker
 from vbs.failures import Failure, reason_of
 from vbs.processes import available_cpus
 
@@ -71,7 +71,7 @@ class Pool:
     make     called once in every slot's process; returns the function whose generators are jobs.
              Defined in an importable module, or a closure that can be pickled.
     cpus     of a slot, also its number of threads; gpus may be a fraction.
-    address  as in `train.ray_connect.connect`.
+    address  as in `train.cluster.connect.connect`.
     timeout  seconds for a job, over which it is ended; None for none.
     retries  times a job is started again after its process died. One that lost its machine, which
              is no fault of its own, is started again up to MOVES times.

@@ -4,9 +4,7 @@ one at least every half minute.
 
 from __future__ import annotations
 
-import csv
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,25 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.architecture import Architecture
-from search_spaces.cost import cost
-from train import ray_steps
-from train.ray_certainty import HELP, certainty, doubt_among
-from train.scored import error_of, with_error
-from vbs.console import print_err, print_out
+from train.ray_tune import steps as steps_actor
+from train.ray_tune.certainty import HELP, doubt_among
+from vbs.console import print_err
 from vbs.progress import EVERY, Pulse, seconds_left, timing
 from vbs.tables import Console, Table
-from vbs.text import csv_cell, next_steps, printable, shell_command, shell_word
-from vbs.units import clock, short
+from vbs.text import printable
 
 LOOK = 2.0  # seconds between two looks at the steps of trials, where a live table shows them
 
 # in the order of the table
 STATUSES = ("running", "waiting", "finished", "stopped", "interrupted", "failed", "lost")
-COLUMNS = (
-    "name", "network", "seed", "status", "epochs", "minival_top1", "test_top1", "seconds",
-    "flops", "params", "reason", "folder", "minival_error", "test_error",
-)  # fmt: skip
 
 
 @dataclass
@@ -49,10 +39,11 @@ class Line:
     reason: str = ""
 
 
-class Board:
-    """A context manager on stderr; told by name what happens to the trials.
+class Progress:
+    """A context manager on stderr; its methods say by name what happens to the trials.
 
-    steps   the actor of `train.ray_steps` that knows how far the trials are within epochs, or None.
+    steps   the actor of `train.ray_tune.steps`, which knows how far the trials are within epochs,
+            or None.
     images  that accuracies are read on, see `train.scored.scored_images`: where trials that ended
             are at chance or within noise, that is printed once.
     """
@@ -69,9 +60,9 @@ class Board:
         self._steps = steps
         self._pulse = Pulse(self._look)
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> Progress:
         console = Console(stderr=True)
-        self._before = self._done()  # what an earlier driver has trained
+        self._before = self._done()  # what was trained before
         self._tenth = int(10 * self._before)
         if console.is_terminal and not console.is_dumb_terminal:
             from rich.live import Live
@@ -94,28 +85,28 @@ class Board:
         self.lines[name].status = "running"
 
     def row(self, name: str, row: Mapping[str, Any]) -> None:
-        """An epoch of a trial is over; `row` as told by it."""
+        """An epoch of a trial is over; see `train.ray_tune.trial.progress_row`."""
         line = self.lines[name]
         line.epoch = max(line.epoch, row["epoch"])
         line.speed = row.get("images_per_second") or math.nan
         if row.get("top1") is not None:
             line.top1 = row["top1"]
             line.best = line.top1 if math.isnan(line.best) else max(line.best, line.top1)
-        self._tell()
+        self._report_tenth()
 
     def waits(self, name: str, reason: str) -> None:
-        """A trial lost its process or node and will go on elsewhere."""
+        """A trial lost its process or node and is resumed elsewhere."""
         self.lines[name].status = "waiting"
-        self._say(f"trial {name}: {reason}; it goes on from its last checkpoint")
+        self._print_line(f"trial {name}: {reason}; it is resumed from its last checkpoint")
 
     def ended(self, name: str, status: str, reason: str = "") -> None:
         """A trial is over."""
         line = self.lines[name]
         line.status, line.reason = status, reason
         if reason:
-            self._say(f"trial {name} {status}: {reason}")
+            self._print_line(f"trial {name} {status}: {reason}")
         self._warn()
-        self._tell()
+        self._report_tenth()
 
     def _warn(self) -> None:
         over = (line for line in self.lines.values() if line.status in ("finished", "stopped"))
@@ -123,15 +114,15 @@ class Board:
         doubt = doubt_among(tops, self._images)
         if doubt is not None and doubt.kind not in self._warned:
             self._warned.add(doubt.kind)
-            self._say(f"warning: {doubt.text}; {HELP}")
+            self._print_line(f"warning: {doubt.text}; {HELP}")
 
-    def _say(self, text: str) -> None:
+    def _print_line(self, text: str) -> None:
         if self._live is not None:
             self._live.console.print(text, soft_wrap=True)
         else:
             print_err(text)
 
-    def _tell(self) -> None:
+    def _report_tenth(self) -> None:
         tenth = int(10 * self._done())
         if self._live is None and tenth > self._tenth:
             self._tenth = tenth
@@ -145,7 +136,7 @@ class Board:
     def _look(self) -> None:
         """Learn how far the trials are within their epochs."""
         if self._steps is not None:
-            for name, (step, steps) in ray_steps.read(self._steps).items():
+            for name, (step, steps) in steps_actor.read(self._steps).items():
                 line = self.lines[name]
                 line.epoch = max(line.epoch, self._epochs[name] * step / max(1, steps))
         if self._live is None:
@@ -197,86 +188,3 @@ def called(network: str) -> str:
 def percent(value: float | None) -> str:
     """An accuracy for a table; empty where there is none."""
     return "" if value is None or math.isnan(value) else f"{value:.2f}%"
-
-
-def outcome(
-    trial: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ended: Mapping[str, Any] | None,
-    images: Mapping[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    """A trial's row of the results, from its learning curve and its run.json (None: absent).
-
-    images  how many images its accuracies were read on, see `train.scored.scored_images`: the
-            errors are binomial, what another seed would change comes on top.
-    """
-    tops = [row[name] for row in rows for name in ("val_top1", "ema_top1")
-            if row.get(name) is not None]  # fmt: skip
-    result = (ended or {}).get("outcome", {})
-    costs = cost(Architecture.from_dict(trial["architecture"]))
-    status = ended["status"] if ended else "running" if rows else "waiting"
-    top1 = {"minival": max(tops, default=None), "test": (result.get("test") or {}).get("top1")}
-    errors = {name: error_of(value, images.get(name)) for name, value in top1.items()}
-    return {
-        "name": trial["name"], "network": trial["network"], "seed": trial["recipe"]["seed"],
-        "status": status, "epochs": len(rows), "minival_top1": top1["minival"],
-        "test_top1": top1["test"],
-        "seconds": rows[-1]["seconds"] if rows else 0.0, "flops": costs.flops,
-        "params": costs.params, "reason": result.get("failed") or "",
-        "folder": f"trials/{trial['name']}",
-        "minival_error": errors["minival"], "test_error": errors["test"],
-    }  # fmt: skip
-
-
-def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best first: finished trials by their minival, then the others."""
-
-    def place(row: dict[str, Any]) -> tuple[int, float]:
-        order = ("finished", "stopped", "running", "interrupted", "waiting", "lost", "failed")
-        return order.index(row["status"]), -(row["minival_top1"] or row["test_top1"] or 0.0)
-
-    return sorted(rows, key=place)
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The results as a table for a spreadsheet."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([csv_cell(row[name]) for name in COLUMNS] for row in rows)
-
-
-def closing(
-    place: str, rows: Sequence[Mapping[str, Any]], *, status: str, images: Mapping[str, Any]
-) -> None:
-    """The final table on stdout, and what to do next as commands that can be pasted."""
-    console = Console(piped_width=200)
-    table = Table(box=None, pad_edge=False)
-    for name in ("trial", "network", "status", "epochs", "minival", "test", "FLOPs", "params",
-                 "training"):  # fmt: skip
-        left = name in ("trial", "network", "status")
-        table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for row in rows[:40]:
-        table.add_row(
-            row["name"], called(row["network"]), row["status"], str(row["epochs"]),
-            *(with_error(row[f"{name}_top1"], images.get(name)) for name in ("minival", "test")),
-            short(row["flops"]), f"{row['params']:,}", clock(row["seconds"]),
-        )  # fmt: skip
-    console.print(table)
-    if len(rows) > 40:
-        console.print(f"and {len(rows) - 40} more in results.csv")
-    counts = Counter(row["status"] for row in rows)
-    summary = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
-    for line in certainty(rows, images):
-        console.print(line)
-    results = f"results: {shell_word(place)} (results.json, results.csv, trials/)"
-    print_out("", summary, results, *next_steps(next_commands(place, rows, status)))
-
-
-def next_commands(place: str, rows: Sequence[Mapping[str, Any]], status: str) -> list[str]:
-    """What to do next with the trials."""
-    words: list[list[str]] = []
-    if status != "finished" or any(row["status"] == "lost" for row in rows):
-        words.append(["train.ray_tune", "--resume", "--out", place])
-    best = rows[0]
-    if best["status"] == "finished" and "://" not in place:
-        words.append(["train.export", f"{place}/{best['folder']}", "--to", "timm"])
-    return [shell_command([sys.executable, "-m", *command]) for command in words]
