@@ -19,6 +19,7 @@ grid = partial(command_line, "scaling.grid")
 training_aware = partial(command_line, "scaling.training_aware")
 train_run = partial(command_line, "train.run")
 noisy_student = partial(command_line, "train.noisy_student")
+export = partial(command_line, "train.export")
 ray_tune = partial(command_line, "train.ray_tune")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,10 +16,9 @@ from PIL import Image
 import nas.fidelity.command
 import scaling.family_command
 import search_spaces.show
-import train.export
 from experiments.baseline_report import _escaped
 from search_spaces.catalog import zoo
-from tests.commands import grid, noisy_student, search, train_run
+from tests.commands import export, grid, noisy_student, search, train_run
 from tests.train.files import encoded
 from train.logs import write_curves_csv
 from train.ray_tune import report
@@ -106,7 +105,7 @@ def test_a_training_prints_and_draws_hostile_names(trained: tuple[Path, str, str
 def test_an_export_prints_hostile_names(
     form: str, trained: tuple[Path, str, str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train.export.main([str(trained[0]), "--to", form]) == 0
+    assert export([str(trained[0]), "--to", form]) == 0
     out, err = capsys.readouterr()
     check(out + err)
     weights = trained[0] / "network.safetensors"

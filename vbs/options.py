@@ -117,11 +117,11 @@ def read_request(command: Command, argv: Sequence[str] | None = None) -> Request
     parser = parser_of(command)
     known = vars(parser.parse_args(_renamed(command.config, words)))
     known = {name: value for name, value in known.items() if value is not None}
-    out, resume = known.pop("out", None), known.pop("resume", False)
-    file = known.pop("config", None)
+    fields = options(command.config)
+    out = None if "out" in fields else known.pop("out", None)
+    resume, file = known.pop("resume", False), known.pop("config", None)
     switches = {name: known.pop(name) for name in command.switches if name in known}
     values: dict[str, Any] = {} if file is None else dict(read_values(file))
-    fields = options(command.config)
     given = {each.flag.replace("-", "_"): name for name, each in fields.items() if each.flag}
     named = {given.get(str(name), str(name)): value for name, value in values.items()}
     return Request({**named, **known}, out, resume, switches)

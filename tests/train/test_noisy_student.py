@@ -14,7 +14,7 @@ from PIL import Image
 from tests.commands import noisy_student as main
 from tests.commands import train_run
 from tests.train import toys
-from train import checkpoint
+from train import ExportConfig, checkpoint, export_network
 from train.noisy_student import rounds
 from train.noisy_student.run import noisy
 from train.pseudo_labels import load_teacher, read_labels, say
@@ -125,13 +125,10 @@ def test_labels_are_those_of_the_teacher_before(made: Path, whole: Path) -> None
 
 
 def test_a_student_can_be_exported_and_be_a_teacher(whole: Path, tmp_path: Path) -> None:
-    from train.export import export
-
-    path, compared = export(
-        whole / "round-2" / "student", "safetensors", out=tmp_path / "x.safetensors"
-    )
+    student, path = str(whole / "round-2" / "student"), tmp_path / "x.safetensors"
+    result = export_network(ExportConfig(run=student, to="safetensors", out=str(path)))
     assert path.is_file()
-    assert compared.equal
+    assert result.compared.equal
     out = tmp_path / "next"
     told = command(whole.parent, out, "--confidence", "0", "--set", "epochs=1")
     told[1] = str(whole / "round-2" / "student")

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.commands import export
 from tests.commands import train_run as run
 from tests.train import toys
 from train import TrainConfig, run_training
@@ -126,10 +127,8 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
 
 
 def test_the_next_step_exists(network, images, tmp_path) -> None:
-    from train.export import main
-
     assert run(arguments(network, images, tmp_path / "run")) == 0
-    assert main([str(tmp_path / "run"), "--to", "safetensors"]) == 0
+    assert export([str(tmp_path / "run"), "--to", "safetensors"]) == 0
 
 
 @pytest.mark.parametrize(
