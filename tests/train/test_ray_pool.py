@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.train import ray_jobs
-from train.cluster.pool import Ended, Pool, PoolLost, Said
+from train.cluster.pool import Ended, Pool, PoolLost, Yielded
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0  # seconds for anything; the machine may be busy
@@ -57,7 +57,7 @@ def until_over(pool: Pool, jobs: dict[int, Any], stop: dict[int, int] | None = N
             if isinstance(item, Ended):
                 ended[number] = item.reason
             else:
-                assert isinstance(item, Said)
+                assert isinstance(item, Yielded)
                 said[number].append(item.value)
                 if len(said[number]) == (stop or {}).get(number):
                     pool.stop(number)
@@ -134,9 +134,9 @@ def test_a_job_that_meets_a_full_disk_is_tried_again_with_a_bound(
     end = time.monotonic() + PATIENCE
     while not any(isinstance(item, Ended) for item in items) and time.monotonic() < end:
         items += [item for _, item in pool.wait(1.0)]
-    begun, tried = Said("begun"), min(faults, 2) + 1
+    begun, tried = Yielded("begun"), min(faults, 2) + 1
     if faults == 1:
-        assert items == [begun, begun, Said("written"), Ended("")]
+        assert items == [begun, begun, Yielded("written"), Ended("")]
     else:
         reason = "/full/last.safetensors: No space left on device"
         assert items == [begun] * 3 + [Ended(reason, infrastructure=True)]

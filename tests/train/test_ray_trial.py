@@ -17,7 +17,7 @@ from tests.train import toys
 from tests.train.ray_clusters import curve, record
 from train.ray_tune import trial as trials
 from train.ray_tune.store import Store, opened
-from train.ray_tune.trial import Share, ending, progress_row, work
+from train.ray_tune.trial import Share, TrialProcess, ending, progress_row, work
 from vbs.failures import InfrastructureError
 
 TIMES = ("images_per_second", "memory_mb", "seconds")
@@ -36,11 +36,11 @@ def trial(*changes: str, network: Architecture = toys.NETWORK) -> dict[str, Any]
 def several(out: str, what: dict[str, Any], tell: Any, *, first: bool = True) -> None:
     """As one of two processes of a trial, of which there is no other."""
     both = dataclasses.replace(share(out), processes=2)
-    work(what, toys.data(), both, on_epoch=tell, device="cpu", where={"node": "here"}, first=first)
+    work(what, toys.data(), both, TrialProcess(tell, "cpu", {"node": "here"}, first))
 
 
 def run(out: str, what: dict[str, Any], tell: Any) -> None:
-    work(what, toys.data(), share(out), on_epoch=tell, device="cpu", where={"node": "here"})
+    work(what, toys.data(), share(out), TrialProcess(tell, "cpu", {"node": "here"}))
 
 
 @pytest.mark.parametrize("kind", ["folder", "URL"])

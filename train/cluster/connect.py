@@ -107,7 +107,7 @@ def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) 
         check_loopback()
     else:
         options["address"], settings = probe(address)
-    # what happens to workers is told where it matters; Ray would print it between our tables
+    # lost workers are reported by their pools; Ray would print them between tables
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     # Ray's handler would end this process by SystemExit, without a word
     ray._private.utils.set_sigterm_handler = lambda _: None
@@ -223,20 +223,20 @@ def death(error: BaseException | str) -> str:
     if type(error).__module__ == "ray.exceptions":
         text = f"ray.exceptions.{text}"
     own = RAYS_OWN.search(text)
-    said = text[own.start() :] if own else ""
-    if "low on memory" in said or "OutOfMemoryError" in said:
+    own_text = text[own.start() :] if own else ""
+    if "low on memory" in own_text or "OutOfMemoryError" in own_text:
         return "its process was killed because its machine ran out of memory"
-    if "node has died" in said or "node died" in said or "NodeDiedError" in said:
+    if "node has died" in own_text or "node died" in own_text or "NodeDiedError" in own_text:
         return MACHINE_LOST
-    if "Unavailable" in said or "is unavailable" in said:
+    if "Unavailable" in own_text or "is unavailable" in own_text:
         return "its process or its machine was lost"
-    if "Died" in said or "died" in said or "WorkerCrashed" in said:
+    if "Died" in own_text or "died" in own_text or "WorkerCrashed" in own_text:
         return "its process died (it crashed or was killed, e.g. for want of memory)"
     return text.strip().rpartition("\n")[2][:200]
 
 
 def probe(address: str) -> tuple[str, Settings]:
-    """The head of a cluster as "host:port", and the environment that a driver of it needs.
+    """The head of a cluster as "host:port", and the environment that its drivers need.
 
     Raises ValueError unless a head answers there within PROBE seconds and lets this user in.
     """

@@ -50,7 +50,7 @@ class HostedPool:
             self._process = RayProcess(_Served, made, address=address, **options)
         except RayLost as error:
             raise PoolLost(str(error)) from None
-        self._free, self._asked = 0, False
+        self._free, self._requested = 0, False
 
     @property
     def free(self) -> int:
@@ -62,25 +62,25 @@ class HostedPool:
         if self._free < 1:
             raise ValueError(f"job {number}: no slot is free; wait until one is")
         self._free -= 1
-        self._process.tell("start", number, payload)
+        self._process.send("start", number, payload)
 
     def wait(self, seconds: float) -> list[tuple[int, Item]]:
-        """What the jobs said since; see `Pool.wait`."""
-        if not self._asked:
-            self._process.ask("said", seconds)
-            self._asked = True  # until it is answered, also if Ctrl-C ends the wait for it
+        """What the jobs yielded since; see `Pool.wait`."""
+        if not self._requested:
+            self._process.request("items", seconds)
+            self._requested = True  # until it is answered, also if Ctrl-C ends the wait for it
         try:
-            items, self._free = self._process.answer(seconds + SILENCE)
+            items, self._free = self._process.result(seconds + SILENCE)
         except RayLost as error:
             raise PoolLost(str(error)) from None
         except TimeoutError:
             raise PoolLost(f"the cluster does not answer ({SILENCE:g} s of silence)") from None
-        self._asked = False
+        self._requested = False
         return items
 
     def stop(self, number: int) -> None:
         """End a job; see `Pool.stop`."""
-        self._process.tell("stop", number)
+        self._process.send("stop", number)
 
     def close(self) -> None:
         """End all slots, and Ray itself where it was started here; may be called twice."""
@@ -90,14 +90,14 @@ class HostedPool:
 class _Served(Pool):
     """A pool in the process that has it."""
 
-    def said(self, seconds: float) -> tuple[list[tuple[int, Item]], int]:
+    def items(self, seconds: float) -> tuple[list[tuple[int, Item]], int]:
         """The items of `wait`, and the slots that are free then."""
         return self.wait(seconds), self.free
 
 
 def _unpickled(make: bytes) -> Job:
-    """In a worker's process: what the driver's `make` makes. Nobody between them has to import
-    what it needs."""
+    """In a worker's process: the result of the driver's `make`. The process between them need not
+    import what that needs."""
     from ray import cloudpickle
 
     return cloudpickle.loads(make)()

@@ -1,8 +1,8 @@
 """A pool of processes on a Ray cluster, each set up once, that work through generator jobs.
 
 A job is a generator: what it yields comes to the driver item by item, and it waits for the
-driver's next `wait` before it goes on. So a decision to stop it, taken on its last item, costs no
-work: there is none in progress.
+driver's next `wait` before it continues. So a decision to stop it after its last item costs no
+work: none is in progress.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from train.cluster.connect import MACHINE_LOST, check_fits, connect, death, disconnect
-from train.cluster.worker import Ended, Item, Job, Said, Worker
+from train.cluster.worker import Ended, Item, Job, Worker, Yielded
 from vbs.failures import Failure, reason_of
 from vbs.processes import available_cpus
 
@@ -41,17 +41,17 @@ class _Task:
     stopped: bool = False
     faults: int = 0  # times it failed by the infrastructure
     earliest: float = -math.inf  # when it may be started
-    held: bool = False  # its last item is with the caller: goes on at the next `wait`
+    held: bool = False  # its last item is with the caller: it continues at the next `wait`
     deadline: float = math.inf  # of its time, then of its grace
     late: bool = False  # over its time
 
 
 @dataclass(eq=False)
 class _Slot:
-    """A process, what it works on and what it was asked last."""
+    """A process, what it works on and its last request."""
 
     actor: Any
-    asked: Any  # the reference that answers it; None where nothing is asked
+    request: Any  # the reference of its result; None where there is none
     up: bool = False
     failures: int = 0
     task: _Task | None = None
@@ -130,7 +130,7 @@ class Pool:
         self._hand_out()
 
     def wait(self, seconds: float) -> list[tuple[int, Item]]:
-        """What the jobs said since, as (number, Said or Ended), in order of arrival for each job.
+        """New items of the jobs as (number, Yielded or Ended), in order of arrival for each job.
 
         Returns as soon as there is something, or a slot became free, at the latest after
         `seconds`. The items of a job that is started again come again from its first one.
@@ -138,7 +138,7 @@ class Pool:
         for slot in self._slots:
             if slot.task is not None and slot.task.held:
                 slot.task.held = False
-                slot.asked = slot.actor.go_on.remote()
+                slot.request = slot.actor.proceed.remote()
         end, free = time.monotonic() + seconds, self.free
         while True:
             left = end - time.monotonic()
@@ -198,25 +198,25 @@ class Pool:
                 slot.task = task
                 if self._timeout is not None:
                     task.deadline = time.monotonic() + self._timeout
-                slot.asked = slot.actor.begin.remote(task.payload)
+                slot.request = slot.actor.begin.remote(task.payload)
 
     def _look(self, slots: list[_Slot], seconds: float) -> None:
         """Take in what was answered, waiting for the first answer at most `seconds`."""
         import ray
 
-        asked = {slot.asked: slot for slot in slots if slot.asked is not None}
-        if not asked:
+        requests = {slot.request: slot for slot in slots if slot.request is not None}
+        if not requests:
             time.sleep(min(seconds, 0.05))
             return
         try:
-            done, _ = ray.wait(list(asked), num_returns=1, timeout=max(0.0, seconds))
+            done, _ = ray.wait(list(requests), num_returns=1, timeout=max(0.0, seconds))
             if done:  # all that is there by now
-                done, _ = ray.wait(list(asked), num_returns=len(asked), timeout=0)
+                done, _ = ray.wait(list(requests), num_returns=len(requests), timeout=0)
         except ray.exceptions.RayError as error:
             raise PoolLost(f"the cluster does not answer ({reason_of(error)})") from None
         for reference in done:
-            slot = asked[reference]
-            slot.asked = None
+            slot = requests[reference]
+            slot.request = None
             try:
                 answer = ray.get(reference)
             except ray.exceptions.RayTaskError as error:
@@ -242,12 +242,12 @@ class Pool:
             self._close_job(slot)
         else:
             task.held = True
-            self._inbox.items.append((task.number, Said(value)))
+            self._inbox.items.append((task.number, Yielded(value)))
 
     def _close_job(self, slot: _Slot) -> None:
         assert slot.task is not None
         slot.task.held = False
-        slot.asked = slot.actor.stop.remote()
+        slot.request = slot.actor.stop.remote()
 
     def _raised(self, slot: _Slot, reason: str) -> None:
         """An exception outside the job itself: its answer or payload could not be pickled."""

@@ -70,7 +70,7 @@ class RayProcess:
         try:
             self._send((_this_program(), factory, arguments, {**options, "address": address}))
             limit = CONNECTED if limit is None else limit
-            self.answer(None if limit == math.inf else limit)
+            self.result(None if limit == math.inf else limit)
         except BaseException as error:
             self._kill()
             self._line.close()
@@ -80,30 +80,30 @@ class RayProcess:
 
     def call(self, method: str, *arguments: Any) -> Any:
         """What the method returns. KeyboardInterrupt is raised there too, and waited for."""
-        self.ask(method, *arguments)
+        self.request(method, *arguments)
         try:
-            return self.answer(None)
+            return self.result(None)
         except KeyboardInterrupt:
             if self._child.poll() is None:
                 self._child.send_signal(signal.SIGTERM)
                 with contextlib.suppress(Exception):
-                    self.answer(CLOSED)
+                    self.result(CLOSED)
             raise
 
-    def ask(self, method: str, *arguments: Any) -> None:
-        """Call a method whose result `answer` returns later."""
+    def request(self, method: str, *arguments: Any) -> None:
+        """Call a method whose result `result` returns later."""
         self._send((True, method, arguments))
 
-    def tell(self, method: str, *arguments: Any) -> None:
-        """Call a method that has no result; an exception comes with the next `answer`."""
+    def send(self, method: str, *arguments: Any) -> None:
+        """Call a method that has no result; an exception comes with the next `result`."""
         self._send((False, method, arguments))
 
     def _send(self, message: tuple[Any, ...]) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError), signals.deferred():
-            self._line.send(message)  # where nobody reads any more, `answer` says so
+            self._line.send(message)  # where the child has ended, `result` raises RayLost
         signals.raise_noted()
 
-    def answer(self, seconds: float | None) -> Any:
+    def result(self, seconds: float | None) -> Any:
         """The next result; raises the exception of the method, RayLost, and TimeoutError."""
         if not self._answers:
             if not self._line.poll(seconds):
@@ -208,7 +208,7 @@ def _send_error(line: Connection, error: BaseException) -> None:
 
 
 def _mute_ray() -> None:
-    """Python's stderr stays; Ray's C++, which writes to file 2, is not heard: it has logs."""
+    """Python's stderr stays; what Ray's C++ writes to file 2 is dropped: it has logs."""
     copy = os.dup(2)
     sys.stderr = io.TextIOWrapper(
         os.fdopen(copy, "wb", buffering=0), encoding=sys.stderr.encoding,

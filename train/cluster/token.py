@@ -3,7 +3,7 @@
 Left alone, Ray decides by what it finds: `ray.init()` writes a token to ~/.ray/auth_token,
 `ray start --head` in that home demands it, and nodes and drivers do not send it. So the mode is
 always set explicitly here, for as long as a connection lasts: a Ray on this machine has a token of
-its own in its environment, and a driver follows what the head of its cluster demands.
+its own in its environment, and a driver does what the head of its cluster demands.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What runs in the processes of a pool (`train.cluster.pool`), and what they answer."""
+"""What runs in the processes of a pool (`train.cluster.pool`), and what they return."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 Job = Callable[[Any], Iterator[Any]]
 
 
-class Said(NamedTuple):
+class Yielded(NamedTuple):
     """What a job yielded."""
 
     value: Any
@@ -31,7 +31,7 @@ class Ended(NamedTuple):
     infrastructure: bool = False
 
 
-Item = Said | Ended
+Item = Yielded | Ended
 
 
 class Worker:
@@ -55,14 +55,14 @@ class Worker:
         return self._wrong
 
     def begin(self, payload: Any) -> tuple[bool, Any]:
-        """The new job's first item, as `go_on`."""
+        """The new job's first item, as `proceed`."""
         try:
             self._items = iter(self._job(payload))
         except (Exception, SystemExit) as error:
             return False, failure(error)
-        return self.go_on()
+        return self.proceed()
 
-    def go_on(self) -> tuple[bool, Any]:
+    def proceed(self) -> tuple[bool, Any]:
         """(True, next item) or (False, an Ended)."""
         try:
             return True, next(self._items)

@@ -182,7 +182,7 @@ def _is_finished(folder: Path, digest: str) -> bool:
         return False
     settings = record.training_of(known).get("data_settings") or {}
     if settings.get("pseudo_labels") != digest:
-        raise ValueError(f"{folder}: was trained on other pseudo-labels; remove it to train anew")
+        raise ValueError(f"{folder}: was trained on other pseudo-labels; remove it to train again")
     return True
 
 

@@ -111,7 +111,7 @@ def _teacher_run(run: str) -> dict[str, Any]:
         raise ValueError(f"teacher: the run in {run} is {known.get('status')}; finish it first")
     data = record.training_of(known).get("data_settings")
     if not isinstance(data, dict) or not {"seed", "minival"} <= set(data):
-        raise ValueError(f"teacher: run.json of {run} does not tell of its data")
+        raise ValueError(f"teacher: run.json of {run} does not describe its data")
     return known
 
 
@@ -125,12 +125,13 @@ def _fitted(
     from train.state import resolved
 
     theirs, data = teacher.weights.architecture, images.data
-    asked = whole.architecture
-    if asked.in_channels != theirs.in_channels:
+    requested = whole.architecture
+    if requested.in_channels != theirs.in_channels:
         raise ValueError(
-            f"student: it has {asked.in_channels} input channels, its teacher {theirs.in_channels}"
+            f"student: it has {requested.in_channels} input channels, its teacher "
+            f"{theirs.in_channels}"
         )
-    architecture = replace(asked, classes=len(data.classes))
+    architecture = replace(requested, classes=len(data.classes))
     minival = record.training_of(known)["data_settings"]["minival"]
     recipe = resolved(replace(whole.recipe, minival=minival), architecture)
     # refuses a batch that has no share of one kind, before hours are spent on labels

@@ -1,4 +1,4 @@
-"""One driver for each place of results: a second one would train the same trials again."""
+"""The lease of a place of results: one process at a time trains its trials."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FAR = 3.0  # seconds from a look at a URL to what is written after it
 
 @contextlib.contextmanager
 def owned(store: Store) -> Iterator[None]:
-    """The store is this process's inside the block; ValueError where another driver works there.
+    """The store is this process's inside the block; ValueError where another process works there.
 
     A folder is locked by `vbs.lock.owned`. Storages behind a URL cannot create a file only where
-    there is none, so of drivers that begin together the last one that has written stays.
+    there is none, so of processes that begin together the last one that has written stays.
     """
     if store.local is not None:
         store.local.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def owned(store: Store) -> Iterator[None]:
         raise lock.in_use(store.place, known, age)
     mine = lock.this_process(COMMAND)
     store.write(lock.FILE, {**mine, "beat": time.time()})
-    time.sleep(FAR)  # whoever looked before that has written by now
+    time.sleep(FAR)  # a process that looked before that has written by now
     now = store.read(lock.FILE) or mine
     if now.get("id") != mine["id"]:
         raise lock.in_use(store.place, now, _age(now))

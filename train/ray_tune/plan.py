@@ -89,7 +89,7 @@ def _check_grace(plan: Plan) -> None:
 
 
 def _networks(config: TuneConfig) -> Iterator[tuple[str, Architecture]]:
-    """All networks asked for, in the size asked for, and what each is called."""
+    """All requested networks in the requested size, and their names."""
     for text in config.architectures:
         listed = _listed(text)
         if listed is None:
@@ -114,7 +114,7 @@ def _listed(text: str) -> list[Any] | None:
     try:
         content = parse_json(path.read_bytes())
     except ValueError:
-        return None  # reported by whoever reads it as a network
+        return None  # reported where it is read as a network
     if isinstance(content, list) and not content:
         raise ValueError(f"{text}: the list of networks is empty")
     return content if isinstance(content, list) else None

@@ -44,27 +44,27 @@ def write_plan(store: Store, plan: Plan, *, status: str) -> None:
 
 
 def resumed_plan(
-    out: str, known: Mapping[str, Any] | None, asked: Plan | None, changes: Mapping[str, Any]
+    out: str, known: Mapping[str, Any] | None, requested: Plan | None, changes: Mapping[str, Any]
 ) -> Plan:
     """The plan to train.
 
     known    run.json of the store `out`, None where there is none.
-    asked    the plan of a new run, which may be that of the store; None for a resumed one.
+    requested  the plan of a new run, which may be that of the store; None for a resumed one.
     changes  options of a resumed run that change.
 
-    Raises ValueError where the store holds another run than is asked for.
+    Raises ValueError where the store holds another run than requested.
     """
     if known is None:
-        if asked is None:
+        if requested is None:
             raise ValueError(f"resume: there is no {RECORD} in {out}")
-        return asked
+        return requested
     plan = read_plan(out, known)
-    if asked is None:
+    if requested is None:
         return replace(plan, config=_changed(plan.config, changes))
-    _check_equal(out, plan, asked)
-    how = {name: getattr(asked.config, name) for name in HOW}
+    _check_equal(out, plan, requested)
+    how = {name: getattr(requested.config, name) for name in HOW}
     given = {name: value for name, value in how.items() if value is not None}
-    return replace(plan, config=replace(plan.config, **given, nodes=asked.config.nodes))
+    return replace(plan, config=replace(plan.config, **given, nodes=requested.config.nodes))
 
 
 def _changed(config: TuneConfig, changes: Mapping[str, Any]) -> TuneConfig:
@@ -72,18 +72,18 @@ def _changed(config: TuneConfig, changes: Mapping[str, Any]) -> TuneConfig:
     return changed(TuneConfig, stored, changes, RECORD, what="run")
 
 
-def _check_equal(out: str, plan: Plan, asked: Plan) -> None:
+def _check_equal(out: str, plan: Plan, requested: Plan) -> None:
     """ValueError where a new run asks for something else than the one in the store."""
-    mine, theirs = asked.config, plan.config
+    mine, theirs = requested.config, plan.config
     pairs = {
         name: (getattr(mine, name), getattr(theirs, name))
         for name in ("data", "data_root", "processes_per_trial", "scheduler", "grace", "factor")
     }
     pairs |= {
-        name: (getattr(asked, name), getattr(plan, name)) for name in ("minival", "split_seed")
+        name: (getattr(requested, name), getattr(plan, name)) for name in ("minival", "split_seed")
     }
-    pairs["networks or recipes"] = asked.digest, plan.digest
-    pairs["epochs (--set epochs)"] = asked.own_epochs, plan.own_epochs
+    pairs["networks or recipes"] = requested.digest, plan.digest
+    pairs["epochs (--set epochs)"] = requested.own_epochs, plan.own_epochs
     for what, (now, before) in pairs.items():
         by_rule = what in ("grace", "factor") and now is None
         if not by_rule and now != before:

@@ -44,20 +44,20 @@ def run_tune(
     if resume and place is None:
         raise ValueError("resume: which run? give its place as --out")
     assert resume or config is not None, "a new run needs a config"
-    asked = None if config is None or resume else new_plan(config)
-    address = given.get("address") if asked is None else asked.config.address
+    requested = None if config is None or resume else new_plan(config)
+    address = given.get("address") if requested is None else requested.config.address
     if address not in (None, "local"):
         probe(address)
     if place is None:
-        assert asked is not None
-        return _with_data(asked, None, resumed=False)
+        assert requested is not None
+        return _with_data(requested, None, resumed=False)
     store, known = opened(place)
-    plan = resumed_plan(place, known, asked, given)
+    plan = resumed_plan(place, known, requested, given)
     store.check()
     with owned(store):
         now = store.read(RECORD)
         if now != known:  # by a process that has ended since
-            known, plan = now, resumed_plan(place, now, asked, given)
+            known, plan = now, resumed_plan(place, now, requested, given)
         if known is not None and not left(store, plan):
             return _ended(store, plan, "finished")
         return _with_data(plan, store, resumed=known is not None)

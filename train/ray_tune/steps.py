@@ -1,7 +1,7 @@
-"""Progress within epochs: trials report their steps to an actor, which the driver reads.
+"""Progress within epochs: trials report their steps to an actor, which the main process reads.
 
-Tune hears of a trial once an epoch, and its reports decide over early stopping. Steps are for
-people only: a report that is lost is lost.
+Ray Tune gets a report of a trial once an epoch, and decides on early stopping by it. Steps are for
+the display only: a report may be lost.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 EVERY = 2.0  # seconds between two reports of a trial
-ANSWER = 5.0  # seconds that the driver waits for the actor
+ANSWER = 5.0  # seconds to wait for the actor
 
 
 class Steps:
@@ -30,7 +30,7 @@ class Steps:
 
 
 def start() -> Any:
-    """A handle of a new actor on this node, which trials and the driver use."""
+    """A handle of a new actor on this node, which trials and the main process use."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -1,10 +1,10 @@
 """Where the results of many trainings lie: a folder that all nodes share, or an fsspec URL.
 
-Everything that matters is a file here, whole or absent: a driver or a node may die at any moment,
-and whoever goes on needs nothing else.
+Everything that matters is a file here, written atomically: a process or a node may die at any
+moment, and a resumed run needs nothing else.
 
     run.json                   settings of the whole, and how far it is
-    owner.json                 which process runs the whole, while it does
+    owner.json                 the lease: which process runs the whole
     results.json, results.csv  a row for each trial
     trials/NAME/curve.json     its learning curve, written after every epoch, and where it ran
     trials/NAME/run.json       how it ended; absent while it has not
@@ -29,7 +29,7 @@ from vbs.json_text import parse_json
 from vbs.temporary import process_folder
 
 ANSWER = 60.0  # seconds that a remote storage has for its first answer
-STATES = ("last.safetensors", "best.safetensors")  # what a trial needs to go on
+STATES = ("last.safetensors", "best.safetensors")  # what a trial is resumed from
 
 
 class Store:
@@ -79,7 +79,7 @@ class Store:
             if self.local is not None:
                 content = (self.local / name).read_bytes()
             else:
-                with self._told():
+                with self._one_error():
                     content = self._files.cat_file(f"{self._root}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -92,12 +92,12 @@ class Store:
         return known
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """A JSON file, whole or not at all."""
+        """Write a JSON file atomically."""
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
         self.put(name, lambda path: path.write_text(text))
 
     def put(self, name: str, fill: Callable[[Path], Any]) -> None:
-        """A file that `fill` writes on this machine, whole or not at all."""
+        """Write a file atomically; `fill` writes it on this machine."""
         if self.local is not None:
             path = self.local / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ class Store:
         if self.local is not None:
             (self.local / name).unlink(missing_ok=True)
             return
-        with self._told(), contextlib.suppress(FileNotFoundError):
+        with self._one_error(), contextlib.suppress(FileNotFoundError):
             self._files.rm_file(f"{self._root}/{name}")
 
     @contextlib.contextmanager
@@ -130,7 +130,7 @@ class Store:
         with tempfile.TemporaryDirectory(prefix="trial-", dir=process_folder()) as place:
             path = Path(place)
             for state in STATES:
-                with contextlib.suppress(FileNotFoundError), self._told():
+                with contextlib.suppress(FileNotFoundError), self._one_error():
                     self._files.get_file(f"{self._root}/{name}/{state}", str(path / state))
             seen = _stamps(path)
             yield path, lambda: self._save(path, name, seen)
@@ -146,13 +146,13 @@ class Store:
         final = f"{self._root}/{name}"
         above, _, last = final.rpartition("/")
         unfinished = f"{above}/.unfinished-{uuid.uuid4().hex[:8]}-{last}"
-        with self._told():
+        with self._one_error():
             self._files.makedirs(above, exist_ok=True)
             self._files.put_file(str(path), unfinished)
             self._files.mv(unfinished, final)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _one_error(self) -> Iterator[None]:
         """Errors of fsspec and of the packages behind it as an OSError."""
         try:
             yield

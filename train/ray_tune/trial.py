@@ -42,7 +42,7 @@ RECORDED = 10.0  # seconds for the first process to record a failure
 
 
 class Over(Exception):
-    """The trial has ended, by the driver's decision, while its processes still trained."""
+    """Ray Tune has ended the trial while its processes still trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,22 @@ class Share:
     retries: int
     scratch: str
     steps: Any = None
+
+
+@dataclass(frozen=True)
+class TrialProcess:
+    """A process of a trial.
+
+    on_epoch  gets `progress_row` of every epoch, after it is on disk.
+    device    that it trains on.
+    where     its node and its GPUs, for the trial's record.
+    first     whether it writes; the other processes of a trial write nothing.
+    """
+
+    on_epoch: OnEpoch
+    device: str
+    where: Mapping[str, Any]
+    first: bool = True
 
 
 def folder_of(name: str) -> str:
@@ -113,8 +129,8 @@ def _is_row(row: Any) -> bool:
 def progress_row(row: Mapping[str, Any]) -> Row:
     """What Ray Tune gets of an epoch; `top1` is that of the better weights, if measured."""
     known = [row[name] for name in ("val_top1", "ema_top1") if row.get(name) is not None]
-    said = {name: row[name] for name in ("epoch", "seconds", "train_loss", "images_per_second")}
-    return said | ({"top1": max(known)} if known else {})
+    names = ("epoch", "seconds", "train_loss", "images_per_second")
+    return {name: row[name] for name in names} | ({"top1": max(known)} if known else {})
 
 
 def run_trial(config: Mapping[str, Any], *, shared: Share) -> None:
@@ -125,9 +141,8 @@ def run_trial(config: Mapping[str, Any], *, shared: Share) -> None:
     trial = config["trial"]
     if shared.processes > 1:
         return _together(trial, shared)
-    where = _place()
-    data = ray.get(shared.data)
-    work(trial, data, shared, on_epoch=tune.report, device=_device(shared), where=where)
+    process = TrialProcess(tune.report, _device(shared), _place())
+    work(trial, ray.get(shared.data), shared, process)
 
 
 def _together(trial: Mapping[str, Any], shared: Share) -> None:
@@ -164,21 +179,13 @@ def _one_of_several(trial: Mapping[str, Any], shared: Share) -> None:
     if ending(Store(shared.out), trial["name"]) is not None:
         return  # it failed by itself: it would again
     device = str(get_device()) if shared.cuda else "cpu"
-    data = ray.get(shared.data)
     first = ray.train.get_context().get_world_rank() == 0
-    work(
-        trial, data, shared, on_epoch=ray.train.report, device=device, where=_place(), first=first
-    )  # fmt: skip
+    process = TrialProcess(ray.train.report, device, _place(), first)
+    work(trial, ray.get(shared.data), shared, process)
 
 
-def work(
-    trial: Mapping[str, Any], data: Data, shared: Share, *, on_epoch: OnEpoch, device: str,
-    where: Mapping[str, Any], first: bool = True,
-) -> None:  # fmt: skip
+def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProcess) -> None:
     """Train the trial, from its last checkpoint if there is one, and record how it ended.
-
-    on_epoch  gets `progress_row` of every epoch, after it is on disk.
-    first     whether this process writes. The others of a trial write nothing.
 
     What is no fault of the trial's is raised and not recorded, so that it is tried again: a
     storage that is away or full, another process of the trial that was lost. With several
@@ -190,15 +197,15 @@ def work(
     store, path = Store(shared.out), folder_of(trial["name"])
     began, several = time.monotonic(), shared.processes > 1
     with store.folder(path) as (folder, save):
-        report = TrialReporter(store, trial["name"], folder, on_epoch, save, where, first, several)
-        if first and shared.steps is not None:
+        report = TrialReporter(store, trial["name"], folder, save, process, several=several)
+        if process.first and shared.steps is not None:
             report.send = Sender(shared.steps, trial["name"])
         try:
             with report:
                 result = report.follow(train_by_epochs(
                     Architecture.from_dict(trial["architecture"]), data,
                     Recipe.from_dict(trial["recipe"]), checkpoint=folder, report=report,
-                    device=device, workers=shared.loaders,
+                    device=process.device, workers=shared.loaders,
                 ))  # fmt: skip
         except Exception as error:
             if isinstance(error, BrokenCheckpoint):
@@ -206,12 +213,12 @@ def work(
             own = not isinstance(error, BrokenCheckpoint | Over) and not is_infrastructure(error)
             if not own or (several and _of_another(error)):
                 raise
-            _failed(store, trial, shared, report.rows, error, first=first)
+            _failed(store, trial, shared, report.rows, error, first=process.first)
             return
         finally:
-            if device != "cpu" and torch.cuda.is_available():
+            if process.device != "cpu" and torch.cuda.is_available():
                 torch.cuda.empty_cache()  # the process stays for other trials, and shares its GPU
-        if first:
+        if process.first:
             save()
             _finish(store, trial, shared, result, time.monotonic() - began)
         if several and result.failed:
@@ -281,13 +288,14 @@ class TrialReporter(Report):
     """Writes each epoch to the store, then reports it to Ray Tune; a context manager."""
 
     def __init__(
-        self, store: Store, name: str, folder: Path, on_epoch: OnEpoch, save: Callable[[], None],
-        where: Mapping[str, Any], first: bool, several: bool,
+        self, store: Store, name: str, folder: Path, save: Callable[[], None],
+        process: TrialProcess, *, several: bool,
     ) -> None:  # fmt: skip
         self._store, self._name, self._folder = store, name, folder
-        self._on_epoch, self._save, self._first, self._several = on_epoch, save, first, several
-        self._where: list[Mapping[str, Any]] = [where]
-        self._board: TensorBoard | None = None
+        self._save, self._several = save, several
+        self._on_epoch, self._first = process.on_epoch, process.first
+        self._where: list[Mapping[str, Any]] = [process.where]
+        self._tensorboard: TensorBoard | None = None
         self._begun = False
         self.rows: list[Row] = []
         self.send: Callable[[int, int], None] | None = None
@@ -296,8 +304,8 @@ class TrialReporter(Report):
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._board is not None:
-            self._board.__exit__(None, None, None)
+        if self._tensorboard is not None:
+            self._tensorboard.__exit__(None, None, None)
 
     def start(self, steps: int, history: Sequence[Row]) -> None:
         self.rows, self._begun = list(history), True
@@ -307,8 +315,8 @@ class TrialReporter(Report):
             self._where = [*known.get("where", []), here]
             self._write()
             resumed_at = history[-1]["step"] if history else None
-            self._board = TensorBoard(self._folder / "tensorboard", resumed_at=resumed_at)
-            self._board.__enter__()
+            self._tensorboard = TensorBoard(self._folder / "tensorboard", resumed_at=resumed_at)
+            self._tensorboard.__enter__()
         if history:
             self._on_epoch(progress_row(history[-1]))
 
@@ -333,8 +341,8 @@ class TrialReporter(Report):
             # with several processes Tune's decision to stop does not wait for the next epoch
             if self._several and ending(self._store, self._name) is not None:
                 raise Over(f"trial {self._name} is over")
-            assert self._board is not None
-            self._board.add(row)
+            assert self._tensorboard is not None
+            self._tensorboard.add(row)
             write_curves_csv(self._folder, self.rows)
             self._save()
             self._write()

@@ -36,7 +36,7 @@ class ProgressCallback(tune.Callback):
         self._stops = stops  # whether the scheduler ends trials early
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune writes its callbacks down; this one lives in one driver
+        return {}  # Tune pickles its callbacks; this one belongs to its process
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._progress.began(_name(trial))
@@ -112,7 +112,7 @@ def train_all(
     for trial in trials:
         for row in known.get(trial["name"], []):
             progress.row(trial["name"], row)
-    # those that have begun go on first
+    # those that have begun are resumed first
     order = sorted(trials, key=lambda trial: -len(known.get(trial["name"], [])))
     scheduler = None if asha is None else Asha(**asha, curves=known)
     watch = ProgressCallback(Store(shared.out), progress, shared.settings, stops=asha is not None)

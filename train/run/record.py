@@ -59,7 +59,9 @@ def read_training(folder: Path, changes: Mapping[str, Any]) -> Training:
     known = record.read_run(folder)
     training = record.training_of(known)
     if "noisy_student" in training:
-        raise ValueError(f"resume: {folder} is a student; go on by train.noisy_student --resume")
+        raise ValueError(
+            f"resume: {folder} is a student; resume it by train.noisy_student --resume"
+        )
     stored = _stored(known, folder)
     config = changed(TrainConfig, stored, changes, RECORD, what="run")
     if known["status"] == "finished":
