@@ -122,7 +122,8 @@ def begun_with(folder: Path, keys: set[str]) -> list[Path]:
     """The folders of trainings in a baseline's folder that hold any of these networks."""
     found = []
     for path in sorted(folder.glob("train/*/run.json")):
-        trials = read_json(path)["settings"]["trials"]
+        known = read_json(path)
+        trials = known.get("plan", known["settings"])["trials"]
         if keys & {trial["name"].rpartition("-s")[0] for trial in trials}:
             found.append(path.parent)
     return found

@@ -205,7 +205,7 @@ def finalists(chain: Chain) -> None:
             write_json_list(networks, best_networks(chain.folder / "search", args.finalists))
     words = [
         "train.ray_tune", "--architectures", str(networks), "--data", args.data, "--recipe",
-        "proxy", "--seeds", *map(str, range(args.seeds)), "--out", str(chain.folder / FINALISTS),
+        "proxy", "--seeds", str(args.seeds), "--out", str(chain.folder / FINALISTS),
         *_trainer(args),
     ]  # fmt: skip
 
@@ -315,7 +315,7 @@ def _trainer(args: argparse.Namespace) -> list[str]:
 
 def _places(args: argparse.Namespace) -> list[str]:
     """Where train.ray_tune runs."""
-    words = [] if args.workers is None else ["--max-concurrent", str(args.workers)]
+    words = [] if args.workers is None else ["--workers", str(args.workers)]
     words += [] if args.address is None else ["--address", args.address]
     words += [] if args.gpus is None else ["--gpus-per-trial", f"{args.gpus:g}"]
     return [*words, *_root(args)]

@@ -17,6 +17,10 @@ from vbs.command import command_line
 search = partial(command_line, "nas.search")
 grid = partial(command_line, "scaling.grid")
 training_aware = partial(command_line, "scaling.training_aware")
+train_run = partial(command_line, "train.run")
+noisy_student = partial(command_line, "train.noisy_student")
+export = partial(command_line, "train.export")
+ray_tune = partial(command_line, "train.ray_tune")
 
 ROOT = Path(__file__).resolve().parents[1]
 CATCHES_SIGTERM = 1 << 14  # bit of SigCgt in /proc/PID/status, proc(5)

@@ -152,7 +152,7 @@ def test_processes_without_their_environment_are_found_by_their_files(
 
 OF_A_STORE = """
 import sys, time
-from train.ray_store import Store
+from train.ray_tune.store import Store
 with Store(sys.argv[1]).folder("trial") as (folder, save):
     (folder / "last.safetensors").write_text("x")
     print(folder, flush=True)

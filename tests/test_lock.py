@@ -26,11 +26,11 @@ from vbs.lock import FILE, owned, this_process
 FUNCTIONS: dict[str, tuple[str, str]] = {
     "nas.search": ("tests.commands", "search"),
     "nas.search measured": ("tests.commands", "search"),
-    "nas.fidelity": ("nas.fidelity.command", "run"), "train.run": ("train.command", "run"),
-    "train.ray_tune": ("train.ray_command", "run"), "scaling.grid": ("tests.commands", "grid"),
+    "nas.fidelity": ("nas.fidelity.command", "run"), "train.run": ("tests.commands", "train_run"),
+    "train.ray_tune": ("tests.commands", "ray_tune"), "scaling.grid": ("tests.commands", "grid"),
     "scaling.family": ("scaling.family_command", "run"),
     "scaling.training_aware": ("tests.commands", "training_aware"),
-    "train.noisy_student": ("train.noisy_student", "main"),
+    "train.noisy_student": ("tests.commands", "noisy_student"),
 }  # fmt: skip
 RESUMED = [name for name in FUNCTIONS if name != "scaling.family"]
 # train.noisy_student needs a teacher, see tests/train/test_noisy_student.py

@@ -12,10 +12,8 @@ import pytest
 from nas.block_times.command import main as block_times
 from nas.fidelity.command import run as fidelity
 from scaling.family_command import run as family
-from tests.commands import grid, search, training_aware
-from train.command import run as train
-from train.noisy_student import main as noisy_student
-from train.ray_command import run as ray_tune
+from tests.commands import grid, noisy_student, ray_tune, search, training_aware
+from tests.commands import train_run as train
 from vbs.command import Parser
 
 NOWHERE = ["--data", "imagefolder:/nowhere"]
@@ -28,10 +26,10 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str], list[str]]] = {
     "fidelity": (fidelity, NOWHERE, ["--width", "--resolution", "--workers", "--networks"]),
     "block_times": (block_times, ["--out", "/nowhere/times.json"], [
         "--batch", "--resolution", "--classes", "--width", "--threads", "--seconds"]),
-    "train": (train, [NET, *NOWHERE], ["--resolution", "--width", "--depth", "--workers"]),
+    "train": (train, [NET, *NOWHERE], ["--resolution", "--width", "--depth", "--loaders"]),
     "ray_tune": (ray_tune, ["--architectures", NET, "--scheduler", "asha", *NOWHERE], [
         "--factor", "--width", "--depth", "--resolution", "--gpus-per-trial", "--cpus-per-trial",
-        "--workers-per-trial", "--loaders", "--grace", "--max-concurrent", "--retries"]),
+        "--processes-per-trial", "--loaders", "--grace", "--workers", "--retries"]),
     "noisy_student": (noisy_student, [
         *NOWHERE, "--teacher", "/nowhere", "--student", NET, "--unlabelled", "/nowhere"], [
         "--width", "--depth", "--resolution", "--ratio"]),

@@ -80,7 +80,15 @@ def resumed(
     another run.
     """
     stored = stored_values(config, record, what=what)
-    known = options(config)
+    return changed(config, stored, changes, record.name, what=what, same=same)
+
+
+def changed(
+    config: type[C], stored: Mapping[str, Any], changes: Mapping[str, Any], record: str, *,
+    what: str, same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
+) -> C:  # fmt: skip
+    """The same, of the stored values; `record` is the name of their file."""
+    stored, known = dict(stored), options(config)
     for name, value in changes.items():
         before = stored.get(name)
         if known[name].later or value == before or same(name, value, stored):
@@ -94,7 +102,7 @@ def resumed(
     try:
         before = config(**stored)
     except ValueError as error:
-        raise ValueError(f"resume: {record.name}: {error}") from None
+        raise ValueError(f"resume: {record}: {error}") from None
     return dataclasses.replace(before, **later)
 
 
@@ -107,11 +115,18 @@ def stored_values(config: type[Config], record: Path, *, what: str) -> dict[str,
         )
     try:
         content = parse_json(record.read_bytes())
-        settings = content["settings"]
-        if not isinstance(settings, dict):
+        if not isinstance(content["settings"], dict):
             raise TypeError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"resume: {record} is not the record of a {what}") from None
+    return recorded_values(config, content, str(record))
+
+
+def recorded_values(
+    config: type[Config], content: Mapping[str, Any], record: str
+) -> dict[str, Any]:
+    """The same, of the content of the file `record`."""
+    settings = content["settings"]
     unknown = {*settings} - {*options(config)} - {*config.recorded}
     if unknown:
         wrote = _version_of(content)
@@ -123,7 +138,7 @@ def stored_values(config: type[Config], record: Path, *, what: str) -> dict[str,
     try:
         found = partial(config, values)
     except ValueError as error:
-        raise ValueError(f"resume: {record.name}: {error}") from None
+        raise ValueError(f"resume: {Path(record).name}: {error}") from None
     defaults = {each.name: each.default for each in dataclasses.fields(config)}
     return {name: found.get(name, defaults[name]) for name in options(config)}
 

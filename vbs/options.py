@@ -47,6 +47,8 @@ class Command:
     positional   fields that are given without a flag, in their order.
     switches     options of a run that are not part of its config: name -> help.
     interrupted  what is printed after Ctrl-C.
+    earlier      "module:function" that takes the words of a command line and returns them with
+                 earlier spellings replaced that `Option.old` cannot describe; "" for none.
     """
 
     program: str
@@ -61,6 +63,7 @@ class Command:
     positional: tuple[str, ...] = ()
     switches: Mapping[str, str] = field(default_factory=dict)
     interrupted: str = "interrupted"
+    earlier: str = ""
 
 
 class Request(NamedTuple):
@@ -117,11 +120,14 @@ def read_request(
 ) -> Request:
     """The words of a command line; values of options are not read yet."""
     words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
+    if command.earlier:
+        words = load(command.earlier)(words)
     parser = parser_of(command, called=called)
     known = vars(parser.parse_args(_renamed(command.config, words)))
     known = {name: value for name, value in known.items() if value is not None}
-    out, resume = known.pop("out", None), known.pop("resume", False)
-    file = known.pop("config", None)
+    fields = options(command.config)
+    out = None if "out" in fields else known.pop("out", None)
+    resume, file = known.pop("resume", False), known.pop("config", None)
     switches = {name: known.pop(name) for name in command.switches if name in known}
     values = {} if file is None else named(command.config, read_values(file))
     return Request({**values, **known}, out, resume, switches)
