@@ -90,7 +90,7 @@ def _parser() -> Parser:
 
 def _check(args: argparse.Namespace) -> None:
     """ValueError where a step would stop later; fills in what was left open."""
-    from scaling.family_command import phis_of
+    from scaling.family.config import phis_of
 
     args.data, args.out = absolute_data(args.data), args.out.resolve()
     parse_quantity(args.target_flops, what="--target-flops")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.baseline_networks import FINALISTS, read_json, trained_members
-from scaling.grid.report import noise_told
+from scaling.grid.verdict import noise_told
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost

@@ -272,7 +272,7 @@ def family(chain: Chain) -> None:
         path = folder / "family.json"
         if not path.exists():
             return False
-        grown = json.loads(path.read_text())["settings"]["coefficients"]
+        grown = json.loads(path.read_text())["coefficients"]
         return wanted is None or grown == wanted
 
     if "family" not in args.skip and not over(folder):

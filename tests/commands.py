@@ -16,6 +16,7 @@ from vbs.command import command_line
 # commands as functions of their words, which return the exit code
 search = partial(command_line, "nas.search")
 grid = partial(command_line, "scaling.grid")
+family = partial(command_line, "scaling.family")
 training_aware = partial(command_line, "scaling.training_aware")
 
 ROOT = Path(__file__).resolve().parents[1]

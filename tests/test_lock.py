@@ -28,7 +28,7 @@ FUNCTIONS: dict[str, tuple[str, str]] = {
     "nas.search measured": ("tests.commands", "search"),
     "nas.fidelity": ("nas.fidelity.command", "run"), "train.run": ("train.command", "run"),
     "train.ray_tune": ("train.ray_command", "run"), "scaling.grid": ("tests.commands", "grid"),
-    "scaling.family": ("scaling.family_command", "run"),
+    "scaling.family": ("tests.commands", "family"),
     "scaling.training_aware": ("tests.commands", "training_aware"),
     "train.noisy_student": ("train.noisy_student", "main"),
 }  # fmt: skip

@@ -145,11 +145,16 @@ def options(config: type[Config]) -> dict[str, Option]:
 
 @_once
 def groups(config: type[Config]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(title, names of fields) of each class that adds options, the config's own first."""
+    """(title, names of fields) of each class that adds options, the config's own first.
+
+    An option that a class defines again stays in the group that it comes from.
+    """
     known = options(config)
+    by_class = {each: inspect.get_annotations(each) for each in config.__mro__}
+    owners = {name: each for each, names in by_class.items() for name in names if name in known}
     found: dict[str, list[str]] = {}
-    for each in config.__mro__:
-        names = [name for name in inspect.get_annotations(each) if name in known]
+    for each, annotated in by_class.items():
+        names = [name for name in annotated if owners.get(name) is each]
         if names:
             found.setdefault(each.__dict__.get("title", "options"), []).extend(names)
     return tuple((title, tuple(dict.fromkeys(names))) for title, names in found.items())

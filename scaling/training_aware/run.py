@@ -38,7 +38,9 @@ from vbs.json_text import parse_json
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
+    from nas.block_times.rounds import Timing
     from nas.block_times.table import Times
+    from scaling.trainings import Result
     from search_spaces.staged import StagedSpace
 
 B0 = "EfficientNet-B0"
@@ -201,6 +203,20 @@ def _compared(
         device=_device(config),
         recipe=config.recipe, say=print_err,
     )  # fmt: skip
+    rows = _figures(networks, known, times)
+    listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
+    _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
+    draw_picture(folder / FIGURE, lambda path: draw(path, rows, known))
+    return TrainingAwareResult(
+        folder, config, networks=rows, members=listed, known=known, certainty=sure,
+        images=measuring.data.train,
+    )  # fmt: skip
+
+
+def _figures(
+    networks: Mapping[str, Architecture], known: Mapping[str, Result], times: Sequence[Timing]
+) -> dict[str, Any]:
+    """All figures of the compared networks, as plain data."""
     rows = {}
     for (name, network), timed in zip(networks.items(), times, strict=True):
         rows[name] = {
@@ -209,13 +225,7 @@ def _compared(
             "architecture": json.loads(network.to_json()), "stages": ops_of_stages(network),
             **known[name].to_json(),
         }  # fmt: skip
-    listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
-    _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
-    draw_picture(folder / FIGURE, lambda path: draw(path, rows, known))
-    return TrainingAwareResult(
-        folder, config, networks=rows, members=listed, known=known, certainty=sure,
-        images=measuring.data.train,
-    )  # fmt: skip
+    return rows
 
 
 def _grown(folder: Path, choices: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
