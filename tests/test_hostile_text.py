@@ -18,7 +18,7 @@ import search_spaces.show
 import train.command
 import train.export
 import train.noisy_student
-from experiments.baseline_report import _escaped
+from scaling.baseline.page import _escaped
 from search_spaces.catalog import zoo
 from tests.commands import family, grid, search
 from tests.train.files import encoded
