@@ -74,8 +74,8 @@ def winner(folder: Path) -> dict[str, Any]:
     if not means:
         raise ValueError(f"finalists: none could be trained; see {folder / FINALISTS}")
     best = max(means, key=lambda name: float(np.mean(means[name])))
-    images = (read_json(folder / FINALISTS / "run.json") or {}).get("settings", {}).get("images")
-    counts = {name: (images or {}).get(name) or 0 for name in ("minival", "test")}
+    images = _plan_of(read_json(folder / FINALISTS / "run.json") or {}).get("images") or {}
+    counts = {name: images.get(name) or 0 for name in ("minival", "test")}
     lead = lead_of(list(means.values()), counts["minival"])
     networks = json.loads((folder / "finalists" / "networks.json").read_text())
     index = int(best.rpartition("[")[2].rstrip("]"))
@@ -131,10 +131,15 @@ def begun_with(folder: Path, keys: set[str]) -> list[Path]:
     """The folders of trainings in a baseline's folder that hold any of these networks."""
     found = []
     for path in sorted(folder.glob("train/*/run.json")):
-        known = read_json(path)
-        trials = known.get("plan", known["settings"])["trials"]
+        trials = _plan_of(read_json(path))["trials"]
         if keys & {trial["name"].rpartition("-s")[0] for trial in trials}:
             found.append(path.parent)
+    return found
+
+
+def _plan_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a record of train.ray_tune was to train; version 0.1 kept it among the settings."""
+    found: Mapping[str, Any] = record.get("plan") or record.get("settings", {})
     return found
 
 

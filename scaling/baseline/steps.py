@@ -27,7 +27,6 @@ from scaling.baseline.networks import (
     trained_members,
     winner,
 )
-from scaling.baseline.tuning import run_tuning
 from scaling.family.config import COMMAND as FAMILY
 from scaling.family.config import FamilyConfig
 from scaling.family.report import show_result as show_family
@@ -37,6 +36,10 @@ from scaling.grid.config import PROXY_SIDE, GridConfig
 from scaling.grid.report import show_result as show_grid
 from scaling.grid.run import run_grid
 from search_spaces.architecture import Architecture
+from train.ray_tune.config import COMMAND as TUNE
+from train.ray_tune.config import TuneConfig
+from train.ray_tune.report import show_result as show_tune
+from train.ray_tune.run import run_tune
 from vbs.console import print_err
 from vbs.folder import write_json
 from vbs.options import option_words, words_of
@@ -88,10 +91,14 @@ def finalists(chain: Chain) -> None:
             if not (chain.folder / "search" / "search.json").exists():
                 raise ValueError("--skip search: there is no earlier search in --out")
             _write_networks(networks, best_networks(chain.folder / "search", config.finalists))
-    seeds = ["--seeds", *map(str, range(config.seeds))]
-    words = _tuning([str(networks)], config, runs, seeds)
+    tuned = _tuned(config, [str(networks)], seeds=tuple(range(config.seeds)))
     over = functools.partial(_all_ended, runs)
-    chain.run(Step("finalists", folder, over, lambda _: run_tuning(words), words))
+    chain.run(
+        Step(
+            "finalists", folder, over, lambda _: _tune(tuned, runs),
+            [TUNE.program, *words_of(TUNE, tuned, out=runs)],
+        )
+    )  # fmt: skip
     if over():
         write_json(chain.folder / "best.json", winner(chain.folder))
 
@@ -191,41 +198,59 @@ def train(chain: Chain) -> None:
         return
     wanted = {member_key(chain.folder, name) for name in names}
     for folder in begun_with(chain.folder, wanted):
-        _train_in(chain, folder, [
-            "train.ray_tune", "--resume", "--out", str(folder), "--data", str(config.data),
-            *_places(config),
-        ])  # fmt: skip
+        _resume_training(chain, folder)
     done = trained_members(chain.folder)
     missing = [name for name in names if name not in done]
-    if missing:
-        files = [str(grown / "members" / f"{name}.json") for name in missing]
-        keys = "-".join(member_key(chain.folder, name) for name in missing)
-        folder = chain.folder / "train" / hashlib.sha256(keys.encode()).hexdigest()[:12]
-        _train_in(chain, folder, _tuning(files, config, folder))
+    if not missing:
+        return
+    keys = "-".join(member_key(chain.folder, name) for name in missing)
+    folder = chain.folder / "train" / hashlib.sha256(keys.encode()).hexdigest()[:12]
+    tuned = _tuned(config, [str(grown / "members" / f"{name}.json") for name in missing])
+    chain.run(
+        Step(
+            "train", folder, functools.partial(_all_ended, folder), lambda _: _tune(tuned, folder),
+            [TUNE.program, *words_of(TUNE, tuned, out=folder)],
+        )
+    )  # fmt: skip
 
 
-def _train_in(chain: Chain, folder: Path, words: Sequence[str]) -> None:
-    over = functools.partial(_all_ended, folder)
-    chain.run(Step("train", folder, over, lambda _: run_tuning(words), words))
+def _resume_training(chain: Chain, folder: Path) -> None:
+    """Train what an earlier run has left in its folder."""
+    changes = {"data": chain.config.data, **_places(chain.config)}
+
+    def run(_: bool) -> int:
+        result = run_tune(out=folder, resume=True, changes=changes)
+        show_tune(result)
+        return result.exit_code
+
+    words = [TUNE.program, "--resume", "--out", str(folder), *option_words(TuneConfig, changes)]
+    chain.run(Step("train", folder, functools.partial(_all_ended, folder), run, words))
 
 
-def _tuning(
-    networks: Sequence[str], config: BaselineConfig, folder: Path, more: Sequence[str] = ()
-) -> list[str]:
-    """The words of train.ray_tune for files of networks."""
-    changes = [word for text in config.changes for word in ("--set", text)]
-    return [
-        "train.ray_tune", "--architectures", *networks, "--data", str(config.data), "--recipe",
-        RECIPE, *more, "--out", str(folder), *_places(config), *changes,
-    ]  # fmt: skip
+def _tune(config: TuneConfig, folder: Path) -> int:
+    """Train networks, or what of them is not trained yet in the folder; the exit code."""
+    result = run_tune(config, out=folder)
+    show_tune(result)
+    return result.exit_code
 
 
-def _places(config: BaselineConfig) -> list[str]:
-    """Where train.ray_tune runs."""
-    words = [] if config.workers is None else ["--max-concurrent", str(config.workers)]
-    words += [] if config.address is None else ["--address", config.address]
-    words += [] if config.gpus is None else ["--gpus-per-trial", f"{config.gpus:g}"]
-    return words + ([] if config.data_root is None else ["--data-root", config.data_root])
+def _tuned(
+    config: BaselineConfig, networks: Sequence[str], *, seeds: tuple[int, ...] = ()
+) -> TuneConfig:
+    """The trainings of files of networks by the whole recipe."""
+    return TuneConfig(
+        architectures=tuple(networks), data=config.data, recipe=RECIPE, seed_list=seeds,
+        changes=config.changes, **_places(config),
+    )  # fmt: skip
+
+
+def _places(config: BaselineConfig) -> dict[str, Any]:
+    """Where train.ray_tune runs, as far as that is given."""
+    given = {
+        "workers": config.workers, "address": config.address, "gpus_per_trial": config.gpus,
+        "data_root": config.data_root,
+    }  # fmt: skip
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _how(config: BaselineConfig) -> dict[str, Any]:
