@@ -34,11 +34,10 @@ Time: 4 minutes on 2 idle cores.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.bench_training", "bench")
 
-import argparse
 import dataclasses
 import json
 import os
@@ -53,8 +52,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.common import RESULTS, settings_of_machine
-from experiments.timm_loop import Case, Setting, Side, check_twins, proxy_network
+from experiments.lib.arguments import HIDDEN, Options, experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
+from experiments.lib.timm_loop import Case, Setting, Side, check_twins, proxy_network
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from train.distributed import pick_device
@@ -111,7 +111,7 @@ def ratio(ours: list[float], theirs: list[float]) -> dict[str, Any]:
     return quartiles([b / a for a, b in zip(ours, theirs, strict=False)])
 
 
-def time_case(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
+def time_case(case: Case, arguments: Options) -> dict[str, Any]:
     """Everything about a case but its memory."""
     checked = check_twins(case.architecture, name=case.timm_name)
     settings = settings_to_try(case.device, compiled=arguments.compile, quick=arguments.quick)
@@ -186,7 +186,7 @@ def _status(name: str) -> int:
     raise ValueError(f"memory: /proc/self/status has no {name}; use --memory-runs 0")
 
 
-def memory_of(chosen: dict[str, Any], case: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def memory_of(chosen: dict[str, Any], case: str, arguments: Options) -> dict[str, Any]:
     """Peak megabytes of both sides and their ratio, ours over timm's."""
     peaks: dict[str, list[float]] = {side: [] for side in chosen}
     for side in list(chosen) * arguments.memory_runs:
@@ -207,7 +207,7 @@ def memory_of(chosen: dict[str, Any], case: str, arguments: argparse.Namespace) 
     }  # fmt: skip
 
 
-def case_named(name: str, arguments: argparse.Namespace) -> Case:
+def case_named(name: str, arguments: Options) -> Case:
     """The case of that name on the device asked for."""
     index, device = CASES.index(name), pick_device(arguments.device).type
     b0 = zoo("efficientnet_b0")
@@ -225,8 +225,8 @@ def case_named(name: str, arguments: argparse.Namespace) -> Case:
     )  # fmt: skip
 
 
-def _arguments(texts: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="bench_training", description=__doc__.splitlines()[0])
+def _arguments(texts: list[str] | None) -> Options:
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--network", help="JSON of the proxy-size network")
@@ -238,7 +238,7 @@ def _arguments(texts: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-ema", action="store_true")
     parser.add_argument("--quick", action="store_true", help="whether it runs, nothing more")
     parser.add_argument("--out", help="result file; experiments/results/bench_training.json")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", help=HIDDEN)
     arguments = parser.parse_args(texts)
     arguments.given = sys.argv[1:] if texts is None else texts
     if arguments.quick:

@@ -18,11 +18,10 @@ noisy neighbour is seen: the training step's error was 4.3% then, tau .87.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.block_times", "run")
 
-import argparse
 import json
 import os
 import time
@@ -32,7 +31,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import RESULTS, settings_of_machine
+from experiments.lib.arguments import experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
 from nas.block_times.measure import drawn, errors, measure
 from nas.block_times.timing import Setting
 from search_spaces.catalog import space
@@ -97,7 +97,7 @@ def draw(path: Path, cases: dict[str, dict[str, Any]]) -> None:
 
 def run(texts: list[str] | None = None) -> None:
     """The command: measure, write the result file and the figure."""
-    parser = argparse.ArgumentParser(prog="block_times", description=__doc__.splitlines()[0])
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--kinds", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--rounds", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)

@@ -14,7 +14,7 @@ results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command goes
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.cifar10_curves")
 
@@ -25,30 +25,23 @@ from typing import Any
 
 import numpy as np
 
-from experiments.arms import Arm, arguments, mean_and_sd, run_all
-from experiments.common import RESULTS
+from experiments.lib.arms import Arm, arguments, mean_and_sd, run_all
+from experiments.lib.common import RESULTS
+from experiments.lib.networks import COMPACT_FLOPS, compact_space
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
-from search_spaces.catalog import space
-from search_spaces.space import SearchSpace
 from vbs.console import print_out
 
 RESULT = RESULTS / "cifar10_curves.json"
 NETWORKS, REPEATED = 48, 8
-LIMIT = 4_000_000
 EPOCHS, SHARE = 9, 0.2
 FIDELITY = f"epochs={EPOCHS},share={SHARE}"
 
 
-def compact_space() -> SearchSpace:
-    """The space of all CIFAR-10 experiments."""
-    return space("compact", resolution=32, classes=10, small_images=True)
-
-
 def genotypes() -> np.ndarray:
     """The networks, int8 [NETWORKS, decisions]."""
-    history = History(compact_space(), Objective(LIMIT, "feasible"))
+    history = History(compact_space(), Objective(COMPACT_FLOPS, "feasible"))
     return sample_fresh(history, NETWORKS, np.random.default_rng(0))
 
 
@@ -98,7 +91,7 @@ def main() -> None:
     names = [f"{index:02d}" for index in range(NETWORKS)]
     arms = [(name, 0) for name in names] + [(name, 1) for name in names[:REPEATED]]
     settings = {
-        "space": "compact", "limit_flops": LIMIT, "recipe": "proxy", "fidelity": FIDELITY,
+        "space": "compact", "limit_flops": COMPACT_FLOPS, "recipe": "proxy", "fidelity": FIDELITY,
         "clock": "processor seconds of one thread",
     }  # fmt: skip
 

@@ -18,7 +18,7 @@ Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.cifar10_search")
 
@@ -29,8 +29,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
-from experiments.common import RESULTS
+from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
+from experiments.lib.common import RESULTS
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost

@@ -18,11 +18,10 @@ stopped.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.compare_strategies")
 
-import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -30,8 +29,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import RESULTS, settings_of_machine
-from experiments.strategy_runs import (
+from experiments.lib.arguments import experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
+from experiments.lib.strategy_runs import (
     BUDGETS,
     FEWER_SEEDS,
     NOISE,
@@ -97,7 +97,7 @@ def load(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Run what is missing, write results after each run, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0, help="to share seeds out")
     parser.add_argument("--processes", type=int, default=1)

@@ -11,11 +11,10 @@ waits. Measured: results/data_speed.json. Time: half a minute. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.data_speed")
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -23,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.common import RESULTS, settings_of_machine
+from experiments.lib.arguments import experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
 from vbs.console import print_out
 from vbs.folder import write_json
 
@@ -69,9 +69,7 @@ def _timed(work: Callable[[], object]) -> tuple[float, float]:
 
 def main() -> None:
     """Measure all kinds and print them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS / "data_speed.json")
     args = parser.parse_args()
     found = {name: speed(case) for name, case in CASES.items()}

@@ -33,20 +33,20 @@ stopped, or anew what curves that were recorded since then change. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.fewer_trainings")
 
-import argparse
 import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from experiments.cifar10_curves import RESULT as CURVES
-from experiments.common import RESULTS, settings_of_machine
-from experiments.replay_jobs import job_of, planned, run, settings_of
-from experiments.replay_tables import draw, markdown, summary
+from experiments.lib.arguments import experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
+from experiments.lib.replay_jobs import job_of, planned, run, settings_of
+from experiments.lib.replay_tables import draw, markdown, summary
 from vbs.console import print_err, print_out
 from vbs.figure import draw_picture
 from vbs.folder import write_json
@@ -67,7 +67,7 @@ def load(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Run what is missing, write results as they come, print the tables, draw the figure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder shared/data")
     parser.add_argument("--curves", type=Path, default=CURVES, help="of experiments.cifar10_curves")
     parser.add_argument("--seeds", type=int, default=20)

@@ -17,16 +17,16 @@ an hour on 2 CPU cores; the same command goes on. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.fidelity_cifar10")
 
-import argparse
 import json
 import shutil
 from pathlib import Path
 
-from experiments.common import RESULTS, settings_of_machine
+from experiments.lib.arguments import experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
 from nas.fidelity.command import run as compare
 from vbs.folder import write_json
 
@@ -37,9 +37,7 @@ CHEAPER = "epochs=2,share=0.1;epochs=4,share=0.15,resolution=24"
 
 def main() -> int:
     """Compare, or go on with it; the result and its figure to where results are kept."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--networks", type=int, default=12)
     parser.add_argument("--longest", default=LONGEST)

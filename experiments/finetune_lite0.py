@@ -11,16 +11,15 @@ scratch. Measured: results/. Time: 10 minutes on 2 CPU cores. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.finetune_lite0")
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
+from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from search_spaces.catalog import zoo
 from train.recipe import Recipe, change, preset
 from vbs.console import print_err, print_out
@@ -106,7 +105,6 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 def main() -> None:
     """Run what is missing of the arms, then write the figure."""
     parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", required=True, help="sign_digits.zip")
     args = parser.parse_args()
     settings = {name: recipe_of(name, 0).to_dict() for name in ARMS}

@@ -14,11 +14,10 @@ Writes nas/evaluators/imagenet_surrogate.npz, experiments/results/imagenet_surro
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.fit_imagenet_surrogate")
 
-import argparse
 import json
 import os
 import time
@@ -28,8 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import RESULTS, settings_of_machine
-from experiments.surrogate_families import (
+from experiments.lib.arguments import Options, experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
+from experiments.lib.surrogate_families import (
     CEILING,
     ENSEMBLE,
     FAMILIES,
@@ -38,7 +38,7 @@ from experiments.surrogate_families import (
     mixture,
     shipped,
 )  # fmt: skip
-from experiments.surrogate_scores import (
+from experiments.lib.surrogate_scores import (
     EXTRAPOLATION_LIMIT,
     FOLDS,
     Measurements,
@@ -243,9 +243,7 @@ def draw(path: Path, data: Measurements, held: Predicted, high: Predicted) -> No
     save_png(figure, path)
 
 
-def report(
-    space: SearchSpace, data: Measurements, args: argparse.Namespace, start: float
-) -> dict[str, Any]:
+def report(space: SearchSpace, data: Measurements, args: Options, start: float) -> dict[str, Any]:
     """Fit, write the model, and everything the results file says; draws the figure."""
     surrogate, tabulation = fit_surrogate(space, data)
     write_surrogate(args.out, surrogate)
@@ -284,7 +282,7 @@ def report(
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     results = RESULTS / "imagenet_surrogate.json"
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--measurements", type=Path,
                         default=SHARED / "imagenet_measurements" / "train.parquet")  # fmt: skip
     parser.add_argument("--out", type=Path,

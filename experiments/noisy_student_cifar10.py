@@ -28,11 +28,10 @@ whichever writes --out puts in all that is there.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.noisy_student_cifar10")
 
-import argparse
 import hashlib
 import json
 import sys
@@ -45,8 +44,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.arms import children
-from experiments.common import RESULTS, settings_of_machine
+from experiments.lib.arguments import HIDDEN, Options, experiment_arguments
+from experiments.lib.arms import children
+from experiments.lib.common import RESULTS, settings_of_machine
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
 from train.data import UNLABELLED, Data, Split, load
@@ -277,7 +277,7 @@ def draw(path: Path, runs: list[dict[str, Any]]) -> None:
     save_png(figure, path)
 
 
-def write(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
+def write(arguments: Options, settings: dict[str, Any]) -> None:
     """The result file, marked as partial while an arm of any seed is missing, and its figure."""
     runs, out = gather(arguments.work), arguments.out
     seeds = {*arguments.seeds, *(run["seed"] for run in runs)}
@@ -292,7 +292,7 @@ def write(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
         draw_picture(out.with_suffix(".png"), lambda path: draw(path, runs))
 
 
-def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+def settings_of(arguments: Options) -> dict[str, Any]:
     """Everything that decides the outcomes but the seed; ValueError for numbers not allowed."""
     if arguments.epochs < 1 or not 0 < arguments.ratio < 100:
         raise ValueError("--epochs and --ratio: use epochs of at least 1, a ratio from 0 to 100")
@@ -324,7 +324,7 @@ def agreed(work: Path, settings: dict[str, Any]) -> None:
     write_json(path, settings)
 
 
-def side_by_side(arguments: argparse.Namespace, finished: Callable[[], None]) -> None:
+def side_by_side(arguments: Options, finished: Callable[[], None]) -> None:
     """Each seed in a process of one thread, so many at a time; `finished()` after each."""
     module, given = "experiments.noisy_student_cifar10", sys.argv[1:]
     with ThreadPoolExecutor(arguments.processes) as pool, children() as processes:
@@ -340,8 +340,8 @@ def side_by_side(arguments: argparse.Namespace, finished: Callable[[], None]) ->
                 raise ValueError(f"seed {running[future]}: ended early, see above")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def _arguments() -> Options:
+    parser = experiment_arguments(__doc__)
     add = parser.add_argument
     add("--data", default="cifar10", help="cifar10, or parquet:DIR of it")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -357,7 +357,7 @@ def _arguments() -> argparse.Namespace:
     add("--device", default="cpu")
     add("--work", type=Path, default=Path("runs/noisy-student-cifar10"))
     add("--out", type=Path, default=RESULTS / "noisy_student_cifar10.json")
-    add("--only", type=int, help=argparse.SUPPRESS)  # how a child is told its seed
+    add("--only", type=int, help=HIDDEN)  # how a child is told its seed
     arguments = parser.parse_args()
     if arguments.processes < 1 or min(arguments.seeds) < 0:
         raise ValueError("--processes: use 1 or more; --seeds: use 0 or more")

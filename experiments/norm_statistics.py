@@ -16,11 +16,10 @@ results/norm_statistics.json. Time: 20 minutes on 2 CPU cores. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.norm_statistics")
 
-import argparse
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,8 +31,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.arms import Arm, arguments, each_seed, run_all
-from experiments.proxy_network import proxy_network
+from experiments.lib.arms import Arm, arguments, each_seed, run_all
+from experiments.lib.networks import proxy_network
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.network import Network, build
@@ -258,7 +257,6 @@ def _below(rows: list[dict[str, Any]], kind: str) -> dict[str, float]:
 def main() -> None:
     """Run what is missing of the arms."""
     parser = arguments(__doc__, name=NAME, seeds=(0, 1))
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", type=Path, required=True, help="folder with both data sets")
     args = parser.parse_args()
     settings = {

@@ -16,7 +16,7 @@ command goes on. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.paired_error")
 
@@ -28,8 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.arms import Arm, arguments, each_seed, run_all
-from experiments.cifar10_curves import LIMIT, compact_space
+from experiments.lib.arms import Arm, arguments, each_seed, run_all
+from experiments.lib.networks import COMPACT_FLOPS, compact_space
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
@@ -50,7 +50,7 @@ def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
     from train.state import preparation, resolved
 
     torch.set_num_threads(1)
-    history = History(compact_space(), Objective(LIMIT, "feasible"))
+    history = History(compact_space(), Objective(COMPACT_FLOPS, "feasible"))
     genotypes = sample_fresh(history, NETWORKS, np.random.default_rng(0))
     network = compact_space().decode(genotypes[int(name)])
     fidelity = Fidelity(EPOCHS, SHARE)
@@ -91,7 +91,7 @@ def main() -> None:
     parser = arguments(__doc__, name="paired_error", seeds=[0, 1])
     parser.add_argument("--data", required=True)
     args = parser.parse_args()
-    settings = {"space": "compact", "limit_flops": LIMIT, "recipe": "proxy",
+    settings = {"space": "compact", "limit_flops": COMPACT_FLOPS, "recipe": "proxy",
                 "fidelity": f"epochs={EPOCHS},share={SHARE}"}  # fmt: skip
     arms = each_seed([str(index) for index in range(NETWORKS)], args.seeds)
 

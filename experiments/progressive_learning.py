@@ -12,16 +12,15 @@ Time: 15 minutes on 2 CPU cores. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.progressive_learning")
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
-from experiments.proxy_network import proxy_network
+from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
+from experiments.lib.networks import proxy_network
 from train.recipe import Recipe, change, preset
 from vbs.console import print_out
 from vbs.figure import draw_picture, new_figure, save_png
@@ -131,7 +130,6 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 def main() -> None:
     """Run what is missing of the arms, then write the figure."""
     parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     args = parser.parse_args()
     names = [f"{task} {kind}" for task in TASKS for kind in ("fixed", "progressive")]

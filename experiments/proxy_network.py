@@ -15,39 +15,24 @@ Measured: results/proxy_network.json. Time: 10 minutes on 2 CPU cores. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.proxy_network")
 
-import argparse
 import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from experiments.common import RESULTS, settings_of_machine
+from experiments.lib.arguments import experiment_arguments
+from experiments.lib.common import settings_of_machine
+from experiments.lib.networks import PROXY_FLOPS, PROXY_RESULT
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.evolution import Evolution
-from search_spaces.architecture import Architecture
 from search_spaces.catalog import space
-from search_spaces.cost import cost
-from search_spaces.scale import scale
 from vbs.console import print_out
 from vbs.folder import write_json
-
-RESULT = RESULTS / "proxy_network.json"
-LIMIT = 4_200_000
-
-
-def proxy_network() -> Architecture:
-    """The network that was found, as wide as about 4M FLOPs at 32 px allow; ten classes.
-
-    Twenty seconds prefer small networks, minutes bear larger ones: it is grown as any baseline.
-    """
-    found = Architecture.from_dict(json.loads(RESULT.read_text())["best"]["architecture"])
-    widths = (scale(found, width=1 + step / 20) for step in range(40))
-    return max((net for net in widths if cost(net).flops <= LIMIT), key=lambda net: cost(net).flops)
 
 
 def result_of(history: History, settings: dict[str, Any], *, partial: bool) -> dict[str, Any]:
@@ -77,27 +62,25 @@ def result_of(history: History, settings: dict[str, Any], *, partial: bool) -> d
 
 def main() -> None:
     """Search, writing the result after every batch."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--budget", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--out", type=Path, default=PROXY_RESULT)
     args = parser.parse_args()
     # they import torch
-    from experiments.timed_training import TimedTraining
+    from experiments.lib.timed_training import TimedTraining
     from nas.search.loop import search
 
     the_space = space("compact", resolution=32, classes=10, small_images=True)
-    objective = Objective(LIMIT, "feasible", over_target="forbid")
+    objective = Objective(PROXY_FLOPS, "feasible", over_target="forbid")
     strategy = Evolution(population=10, tournament=4)
     evaluator = TimedTraining(args.data, seconds=args.seconds, processes=args.processes)
     settings = {
         "space": {name: list(options) for name, options in the_space.choices.items()},
-        "limit_flops": LIMIT, "strategy": dataclasses.asdict(strategy),
+        "limit_flops": PROXY_FLOPS, "strategy": dataclasses.asdict(strategy),
         "budget": args.budget, "seconds": args.seconds, "seed": args.seed,
     }  # fmt: skip
 

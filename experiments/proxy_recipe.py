@@ -13,16 +13,15 @@ Time: 25 minutes on 2 CPU cores. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.proxy_recipe")
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import Arm, arguments, mean_and_sd, run_all
-from experiments.proxy_network import proxy_network
+from experiments.lib.arms import Arm, arguments, mean_and_sd, run_all
+from experiments.lib.networks import proxy_network
 from train.recipe import Recipe, change, preset
 from vbs.console import print_out
 
@@ -90,7 +89,6 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """The recipe itself first, then what was tried."""
     parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", required=True)
     parser.add_argument("--tried-seeds", type=int, default=1, help="of each change (default 1)")
     args = parser.parse_args()

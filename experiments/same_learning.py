@@ -22,11 +22,10 @@ says "complete": false.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.same_learning", "compare")
 
-import argparse
 import dataclasses
 import functools
 import json
@@ -42,9 +41,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.arms import Children, children
-from experiments.common import RESULTS, settings_of_machine
-from experiments.timm_loop import (
+from experiments.lib.arguments import HIDDEN, Options, experiment_arguments
+from experiments.lib.arms import Children, children
+from experiments.lib.common import RESULTS, settings_of_machine
+from experiments.lib.timm_loop import (
     check_twins,
     per_image,
     proxy_network,
@@ -71,7 +71,7 @@ SIDES = ("ours", "timm")
 OTHER_SEEDS = 1000  # added to a seed for timm's initial weights
 
 
-def recipe_of(arguments: argparse.Namespace, seed: int) -> Recipe:
+def recipe_of(arguments: Options, seed: int) -> Recipe:
     """The one recipe; its seed is our side's."""
     return Recipe(
         name="same-learning", epochs=arguments.epochs, batch=arguments.batch, optimizer="sgd",
@@ -81,7 +81,7 @@ def recipe_of(arguments: argparse.Namespace, seed: int) -> Recipe:
     )  # fmt: skip
 
 
-def data_of(arguments: argparse.Namespace) -> Data:
+def data_of(arguments: Options) -> Data:
     """The data set with its first slice of training images; ValueError where it has no test."""
     data = _loaded(arguments.data)
     if data.test is None:
@@ -102,7 +102,7 @@ def _loaded(text: str) -> Data:
     return load(text, minival=0.0)
 
 
-def network_of(arguments: argparse.Namespace, data: Data) -> Architecture:
+def network_of(arguments: Options, data: Data) -> Architecture:
     """The network for the classes and the side of the data's images."""
     architecture = proxy_network(arguments.network, len(data.classes))
     return dataclasses.replace(architecture, resolution=data.train.picture(0).shape[0])
@@ -151,7 +151,7 @@ def train_timm(
     }  # fmt: skip
 
 
-def one_run(arguments: argparse.Namespace, side: str, seed: int) -> None:
+def one_run(arguments: Options, side: str, seed: int) -> None:
     """Train a side with a seed and keep the outcome in the work folder, which other runs share.
 
     Raises ValueError where another process trains the same side and seed there.
@@ -167,7 +167,7 @@ def one_run(arguments: argparse.Namespace, side: str, seed: int) -> None:
     print_err(f"{side}, seed {seed}: {outcome['top1']:.2f}%")
 
 
-def identity(arguments: argparse.Namespace) -> dict[str, Any]:
+def identity(arguments: Options) -> dict[str, Any]:
     """What outcomes must share to be compared."""
     recipe = recipe_of(arguments, 0).to_dict()
     del recipe["seed"]
@@ -179,7 +179,7 @@ def identity(arguments: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def outcomes(arguments: argparse.Namespace) -> dict[str, dict[int, dict[str, Any]]]:
+def outcomes(arguments: Options) -> dict[str, dict[int, dict[str, Any]]]:
     """What the work folder has, by side and seed; ValueError where it is of other settings."""
     found: dict[str, dict[int, dict[str, Any]]] = {side: {} for side in SIDES}
     for side, seed in _wanted(arguments):
@@ -193,11 +193,11 @@ def outcomes(arguments: argparse.Namespace) -> dict[str, dict[int, dict[str, Any
     return found
 
 
-def _kept(arguments: argparse.Namespace, side: str, seed: int) -> Path:
+def _kept(arguments: Options, side: str, seed: int) -> Path:
     return Path(arguments.work) / f"{side}-{seed}.json"
 
 
-def _wanted(arguments: argparse.Namespace) -> list[tuple[str, int]]:
+def _wanted(arguments: Options) -> list[tuple[str, int]]:
     return [(side, seed) for seed in arguments.seeds for side in SIDES]
 
 
@@ -226,7 +226,7 @@ def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> di
     return told
 
 
-def _child(arguments: argparse.Namespace, processes: Children, side: str, seed: int) -> None:
+def _child(arguments: Options, processes: Children, side: str, seed: int) -> None:
     texts = [*arguments.given, "--only", side, str(seed), "--threads", "1"]
     module = "experiments.same_learning"
     run = processes.start(module, texts, threads=1, stdout=PIPE, stderr=PIPE)
@@ -237,8 +237,8 @@ def _child(arguments: argparse.Namespace, processes: Children, side: str, seed: 
     print_err(*told.splitlines())
 
 
-def _arguments(texts: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="same_learning", description=__doc__.splitlines()[0])
+def _arguments(texts: list[str] | None) -> Options:
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--data", default="parquet:../shared/data/cifar10")
     parser.add_argument("--network", help="JSON; the searched proxy where not given")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -250,7 +250,7 @@ def _arguments(texts: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as it likes")
     parser.add_argument("--work", default="runs/same-learning", help="folder of ended runs")
     parser.add_argument("--out", help="result file; experiments/results/same_learning.json")
-    parser.add_argument("--only", nargs=2, metavar=("SIDE", "SEED"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs=2, metavar=("SIDE", "SEED"), help=HIDDEN)
     arguments = parser.parse_args(texts)
     arguments.given = sys.argv[1:] if texts is None else texts
     if min(arguments.processes, arguments.epochs, arguments.batch) < 1 or arguments.images < 0:
@@ -262,7 +262,7 @@ def _arguments(texts: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _write(arguments: argparse.Namespace, checked: dict[str, Any]) -> dict[str, Any]:
+def _write(arguments: Options, checked: dict[str, Any]) -> dict[str, Any]:
     settings = identity(arguments)
     architecture = Architecture.from_json(json.dumps(settings["network"]))
     settings |= {"epochs": arguments.epochs, "seeds": arguments.seeds}
@@ -297,7 +297,7 @@ def compare(texts: list[str] | None = None) -> None:
 
 
 def _side_by_side(
-    arguments: argparse.Namespace, tasks: list[tuple[str, int]], finished: Callable[[], object]
+    arguments: Options, tasks: list[tuple[str, int]], finished: Callable[[], object]
 ) -> None:
     """Each run in a process of its own, so many at a time; `finished()` after each."""
     with ThreadPoolExecutor(arguments.processes) as pool, children() as processes:

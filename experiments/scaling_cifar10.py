@@ -18,11 +18,10 @@ clearly ahead of the best axis, which is width for two of them and resolution fo
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.scaling_cifar10")
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -31,7 +30,8 @@ from typing import Any
 import numpy as np
 
 from experiments.cifar10_search import NAME as SEARCH
-from experiments.common import RESULTS, settings_of_machine
+from experiments.lib.arguments import experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
 from scaling.grid.config import FIGURE, RECORD, GridConfig
 from scaling.grid.report import show_result
 from scaling.grid.run import run_grid
@@ -120,9 +120,7 @@ def afresh(compound: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
 
 def main() -> None:
     """Run the grids that are not finished, write what is known."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--processes", type=int, default=2, help="trainings at once (default 2)")
     parser.add_argument("--work", type=Path, default=Path("runs") / NAME)

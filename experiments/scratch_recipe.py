@@ -16,11 +16,10 @@ Time: 20 minutes on 2 CPU cores; the same command resumes. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.scratch_recipe")
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.arms import Arm, arguments, each_seed, mean_and_sd, run_all
-from experiments.proxy_network import RESULT
+from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
+from experiments.lib.networks import PROXY_RESULT
 from search_spaces.architecture import Architecture
 from train.length import lengthened
 from train.recipe import Recipe, change, preset
@@ -99,7 +98,7 @@ def run(shared: Path, arm: str, seed: int, folder: Path) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     name, of = arm.split(" on ")
-    network = Architecture.from_dict(parse_json(RESULT.read_bytes())["best"]["architecture"])
+    network = Architecture.from_dict(parse_json(PROXY_RESULT.read_bytes())["best"]["architecture"])
     recipe = recipe_of(name, SETS[of][0], flip=of != "hands", seed=seed)
     data = data_of(shared, of)
     result = train(network, data, recipe, checkpoint=folder, device="cpu")
@@ -125,7 +124,6 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Train what is missing."""
     parser = arguments(__doc__, name=NAME, seeds=(0,))
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", type=Path, required=True, help="folder with both data sets")
     args = parser.parse_args()
     settings = {

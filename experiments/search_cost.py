@@ -17,7 +17,7 @@ Time: about 10 minutes on 2 cores.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.search_cost")
 
@@ -32,8 +32,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import RESULTS, settings_of_machine
-from experiments.strategy_runs import Timed
+from experiments.lib.common import RESULTS, settings_of_machine
+from experiments.lib.strategy_runs import Timed
 from nas import catalog
 from nas.evaluators.base import Evaluator
 from nas.history import History

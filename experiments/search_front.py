@@ -13,7 +13,7 @@ Time: seconds.
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.search_front")
 
@@ -25,7 +25,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.common import RESULTS, settings_of_machine
+from experiments.lib.common import RESULTS, settings_of_machine
 from nas.evaluators.surrogate import load_surrogate
 from search_spaces.catalog import space, zoo
 from search_spaces.cost import cost

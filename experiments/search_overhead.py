@@ -12,7 +12,7 @@ under 20 ms each. Measured: results/search_overhead.json. Time: a minute. Comman
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.search_overhead")
 
@@ -22,8 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.common import RESULTS, settings_of_machine
-from experiments.sleeping import Sleeping
+from experiments.lib.common import RESULTS, settings_of_machine
+from experiments.lib.sleeping import Sleeping
 from nas import catalog
 from nas.history import History
 from nas.objective import Objective

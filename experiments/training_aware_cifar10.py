@@ -14,16 +14,16 @@ an hour on 2 CPU cores; the same command goes on. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.training_aware_cifar10")
 
-import argparse
 import json
 import shutil
 from pathlib import Path
 
-from experiments.common import RESULTS, settings_of_machine
+from experiments.lib.arguments import experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
 from scaling.training_aware.report import show_result
 from scaling.training_aware.run import run_training_aware
@@ -37,9 +37,7 @@ SETTINGS = {"budget": 60, "max_time": "25min", "fidelity": "epochs=6,share=0.15"
 
 def main() -> None:
     """Search, or go on with it; the result and its figure to where results are kept."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--processes", type=int, default=2, help="trainings at once (default 2)")
     parser.add_argument("--work", type=Path, default=Path("runs") / NAME)

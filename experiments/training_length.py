@@ -15,11 +15,10 @@ CPU cores; the same command resumes. Command:
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("experiments.training_length")
 
-import argparse
 import functools
 import math
 import time
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.arms import Arm, arguments, run_all
+from experiments.lib.arms import Arm, arguments, run_all
 from nas.evaluators.proxy import Fidelity, Proxy
 from nas.history import History
 from nas.objective import Objective
@@ -148,7 +147,6 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Train what is missing."""
     parser = arguments(__doc__, name=NAME, seeds=[0])
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--data", type=Path, required=True, help="folder with both data sets")
     args = parser.parse_args()
     arms = [(f"{name}, network {index}", 0) for index in range(NETWORKS) for name in SETS]

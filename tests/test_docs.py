@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import search_summary, training_summary
 from experiments.compare_strategies import markdown
+from experiments.lib import search_summary, training_summary
 from tests.pages import (
     PAGES,
     ROOT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from experiments import readme_summary
+from experiments.lib import readme_summary
 from tests.pages import README, ROOT, links
 
 TEXT = README.read_text()

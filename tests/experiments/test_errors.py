@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.arms import mean_and_sd, top1_with_error
+from experiments.lib.arms import mean_and_sd, top1_with_error
 from scaling.baseline.networks import FINALISTS, winner
 from scaling.baseline.page import write_report
 from tests.nas.toys import small

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from experiments.fit_imagenet_surrogate import main, read_measurements
-from experiments.surrogate_families import shipped
-from experiments.surrogate_scores import Predicted, fold_of, kendall_tau, scores
+from experiments.lib.surrogate_families import shipped
+from experiments.lib.surrogate_scores import Predicted, fold_of, kendall_tau, scores
 from nas.evaluators.surrogate import (
     SurrogateEvaluator,
     load_surrogate,

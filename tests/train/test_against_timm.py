@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from experiments import bench_training, same_learning
-from experiments import timm_loop as timm_side
-from experiments.timm_loop import Case, check_twins, proxy_network, timm_loop, timm_twin
+from experiments.lib import timm_loop as timm_side
+from experiments.lib.timm_loop import Case, check_twins, proxy_network, timm_loop, timm_twin
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost

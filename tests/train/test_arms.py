@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from experiments.timed_training import timed_accuracy
+from experiments.lib.timed_training import timed_accuracy
 from train.recipe import NORM_STATISTICS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOY = """
 import argparse, os, sys, time
 from pathlib import Path
-from experiments.arms import arguments, each_seed, run_all
+from experiments.lib.arms import arguments, each_seed, run_all
 
 def run(name, seed, folder):
     with open(folder.parent / "begun.txt", "a") as file:
@@ -44,7 +44,7 @@ def main():
     run_all(args, each_seed(["a", "bb"], args.seeds), run, {"lr": args.lr}, own)
 
 if __name__ == "__main__":
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
     run_experiment("toy_arms")
 """

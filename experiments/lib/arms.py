@@ -9,7 +9,6 @@ machine too: what a partial result file of the same settings holds is not run ag
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import subprocess
@@ -22,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.common import RESULTS, settings_of_machine
+from experiments.lib.arguments import Options, Parser, experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
 from train.recipe import NORM_STATISTICS
 from vbs import signals
 from vbs.accuracy import accuracy_error
@@ -97,11 +97,9 @@ def check_ended(code: int, failed: str) -> None:
         raise (ValueError if code == MISTAKE else Failure)(f"{failed} (exit code {code})")
 
 
-def arguments(
-    description: str | None, *, name: str, seeds: Sequence[int]
-) -> argparse.ArgumentParser:
+def arguments(description: str | None, *, name: str, seeds: Sequence[int]) -> Parser:
     """A parser of what all these experiments take."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = experiment_arguments(description)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(seeds))
     parser.add_argument("--processes", type=int, default=2, help="arms at once (default 2)")
     parser.add_argument("--work", type=Path, default=Path("runs") / name)
@@ -111,7 +109,7 @@ def arguments(
 
 
 def run_all(
-    args: argparse.Namespace,
+    args: Options,
     arms: Sequence[Arm],
     run: Callable[[str, int, Path], dict[str, Any]],
     settings: dict[str, Any],
@@ -144,7 +142,7 @@ def run_all(
 
 
 def _run_arms(
-    args: argparse.Namespace,
+    args: Options,
     arms: Sequence[Arm],
     settings: dict[str, Any],
     summary: Callable[[dict[Arm, dict[str, Any]]], dict[str, Any]],
@@ -185,7 +183,7 @@ def top1_with_error(row: Mapping[str, Any], images: int) -> str:
     return f"{row['mean']:.1f} ± {error:.1f}%"
 
 
-def _take_up(args: argparse.Namespace, arms: Sequence[Arm], settings: dict[str, Any]) -> None:
+def _take_up(args: Options, arms: Sequence[Arm], settings: dict[str, Any]) -> None:
     """Outcomes of a partial result file whose work folder has gone, as a clone's has."""
     if args.only or not args.out.exists():
         return
@@ -198,7 +196,7 @@ def _take_up(args: argparse.Namespace, arms: Sequence[Arm], settings: dict[str, 
             write_json(_file(args.work, arm), outcome)
 
 
-def _run_one(args: argparse.Namespace, run: Callable[[str, int, Path], dict[str, Any]]) -> None:
+def _run_one(args: Options, run: Callable[[str, int, Path], dict[str, Any]]) -> None:
     """The arm of --only, in this process."""
     name, seed = args.only.rsplit(":", 1)
     folder = args.work / f"{name}-{seed}"
@@ -210,7 +208,7 @@ def _run_one(args: argparse.Namespace, run: Callable[[str, int, Path], dict[str,
     })  # fmt: skip
 
 
-def _run_missing(args: argparse.Namespace, arms: list[Arm], finished: Callable[[], None]) -> None:
+def _run_missing(args: Options, arms: list[Arm], finished: Callable[[], None]) -> None:
     """Start arms as processors become free; see `check_ended` where one fails."""
     threads = max(1, available_cpus() // args.processes)
     module = sys.modules["__main__"].__spec__

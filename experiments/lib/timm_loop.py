@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
-from experiments.proxy_network import proxy_network as searched_network
+from experiments.lib.networks import proxy_network as searched_network
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
 from train.data import Data, Split, Step

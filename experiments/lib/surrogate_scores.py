@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.surrogate_families import Family
+from experiments.lib.surrogate_families import Family
 from search_spaces.space import SearchSpace
 
 FOLDS = 5

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.cifar10_curves import LIMIT, compact_space
-from experiments.replay import packed, unpacked
+from experiments.lib.networks import COMPACT_FLOPS, compact_space
+from experiments.lib.replay import packed, unpacked
 from nas.asha import Asha
 from nas.evaluators.base import Point
 from nas.history import History
@@ -92,7 +92,7 @@ def run(name: str, seed: int, curves: Curves, *, workers: int, asha: Asha | None
         both = zip(curves.accuracy[row], curves.seconds[row], strict=True)
         return [Point(step, float(a), float(s)) for step, (a, s) in enumerate(both, start=1)]
 
-    objective = Objective(LIMIT, "feasible")
+    objective = Objective(COMPACT_FLOPS, "feasible")
     history = History(curves.space, objective)
     cluster = Simulated(curve, capacity=workers, steps=curves.steps)
     spent: list[float] = []

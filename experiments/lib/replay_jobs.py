@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from experiments import replay, replay_curves
-from experiments.strategy_runs import NOISE, REFERENCE, oracle_digest
+from experiments.lib import replay, replay_curves
+from experiments.lib.strategy_runs import NOISE, REFERENCE, oracle_digest
 from nas.asha import Asha
 
 WORKERS = 16

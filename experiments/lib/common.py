@@ -10,7 +10,7 @@ from typing import NoReturn
 from vbs.command import run_program
 from vbs.processes import available_cpus
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 INTERRUPTED = "interrupted; run the same command again to resume"
 PACKAGES = ("numpy", "optuna", "torch", "timm", "scikit-learn", "lightgbm")
 

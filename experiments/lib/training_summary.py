@@ -1,20 +1,20 @@
 """The table of trainings in docs/results.md, made from the result files of the experiments.
 
-python -m experiments.training_summary
+python -m experiments.lib.training_summary
 """
 
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
-    run_experiment("experiments.training_summary")
+    run_experiment("experiments.lib.training_summary")
 
 import json
 from typing import Any
 
-from experiments.arms import top1_with_error
-from experiments.common import RESULTS
+from experiments.lib.arms import top1_with_error
+from experiments.lib.common import RESULTS
 from vbs.console import print_out
 
 Rows = list[tuple[str, str, str]]

@@ -1,19 +1,19 @@
 """The table of results in README.md, made from the result files of the experiments.
 
-python -m experiments.readme_summary
+python -m experiments.lib.readme_summary
 """
 
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
-    run_experiment("experiments.readme_summary")
+    run_experiment("experiments.lib.readme_summary")
 
 from typing import Any
 
-from experiments.arms import top1_with_error
-from experiments.training_summary import CIFAR10, SIGNS, read
+from experiments.lib.arms import top1_with_error
+from experiments.lib.training_summary import CIFAR10, SIGNS, read
 from vbs.console import print_out
 
 Row = tuple[str, str, str]

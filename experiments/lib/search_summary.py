@@ -1,17 +1,17 @@
 """The table of searches by training in docs/results.md, made from the experiments' result files.
 
-python -m experiments.search_summary
+python -m experiments.lib.search_summary
 """
 
 from __future__ import annotations
 
 if __name__ == "__main__":  # before the imports below, which take a while
-    from experiments.common import run_experiment
+    from experiments.lib.common import run_experiment
 
-    run_experiment("experiments.search_summary")
+    run_experiment("experiments.lib.search_summary")
 
-from experiments.arms import top1_with_error
-from experiments.training_summary import CIFAR10, Rows, read, table_of
+from experiments.lib.arms import top1_with_error
+from experiments.lib.training_summary import CIFAR10, Rows, read, table_of
 from vbs.console import print_out
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments.replay import evaluations_to, unpacked
-from experiments.replay_curves import (
+from experiments.lib.replay import evaluations_to, unpacked
+from experiments.lib.replay_curves import (
     SEARCHES,
     regret_at,
     seconds_known,
     seconds_to_each,
     seconds_to_mean,
 )
-from experiments.replay_jobs import BUDGETS, CLUSTERS, GRID, GRID_WORKERS, RUNGS, WORKERS
+from experiments.lib.replay_jobs import BUDGETS, CLUSTERS, GRID, GRID_WORKERS, RUNGS, WORKERS
 from vbs.figure import new_figure, save_png
 
 Run = dict[str, Any]

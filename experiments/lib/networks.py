@@ -1,0 +1,32 @@
+"""The small networks that experiments train: one that was searched, and the space of many."""
+
+from __future__ import annotations
+
+import json
+
+from experiments.lib.common import RESULTS
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import space
+from search_spaces.cost import cost
+from search_spaces.scale import scale
+from search_spaces.space import SearchSpace
+
+PROXY_RESULT = RESULTS / "proxy_network.json"  # of experiments.proxy_network
+PROXY_FLOPS, COMPACT_FLOPS = 4_200_000, 4_000_000  # at most
+
+
+def proxy_network() -> Architecture:
+    """The network that was found, as wide as about 4M FLOPs at 32 px allow; ten classes.
+
+    Twenty seconds prefer small networks, minutes bear larger ones: it is grown as any baseline.
+    """
+    found = Architecture.from_dict(json.loads(PROXY_RESULT.read_text())["best"]["architecture"])
+    widths = (scale(found, width=1 + step / 20) for step in range(40))
+    return max(
+        (net for net in widths if cost(net).flops <= PROXY_FLOPS), key=lambda net: cost(net).flops
+    )
+
+
+def compact_space() -> SearchSpace:
+    """The space of all CIFAR-10 experiments."""
+    return space("compact", resolution=32, classes=10, small_images=True)
