@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import nas.fidelity.command
 import scaling.family_command
 import search_spaces.show
 import train.command
@@ -21,7 +20,7 @@ import train.export
 import train.noisy_student
 from experiments.baseline_report import _escaped
 from search_spaces.catalog import zoo
-from tests.commands import grid, search
+from tests.commands import fidelity, grid, search
 from tests.train.files import encoded
 from train import ray_board
 from train.logs import write_curves_csv
@@ -181,7 +180,7 @@ MEASURED = [
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (nas.fidelity.command.run, [
+        (fidelity, [
             "--target-flops", "4M", "--networks", "6", "--fidelities", "epochs=1", "--longest",
             "epochs=2",
         ]),

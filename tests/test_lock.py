@@ -26,7 +26,7 @@ from vbs.lock import FILE, owned, this_process
 FUNCTIONS: dict[str, tuple[str, str]] = {
     "nas.search": ("tests.commands", "search"),
     "nas.search measured": ("tests.commands", "search"),
-    "nas.fidelity": ("nas.fidelity.command", "run"), "train.run": ("train.command", "run"),
+    "nas.fidelity": ("tests.commands", "fidelity"), "train.run": ("train.command", "run"),
     "train.ray_tune": ("train.ray_command", "run"), "scaling.grid": ("tests.commands", "grid"),
     "scaling.family": ("scaling.family_command", "run"),
     "scaling.training_aware": ("tests.commands", "training_aware"),

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import baseline_options
-from nas.fidelity import command as fidelity
-from tests.commands import grid, search, training_aware
+from tests.commands import fidelity, grid, search, training_aware
 from tests.train.files import folder_of
 from train import command, noisy_student, ray_command
 from train.recipe import PRESETS, needs_weights, preset
@@ -17,7 +16,7 @@ from train.recipe import PRESETS, needs_weights, preset
 Command = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Command, list[str]]] = {
     "nas.search": (search, ["--evaluator", "proxy", "--target-flops", "4M"]),
-    "nas.fidelity": (fidelity.run, []),
+    "nas.fidelity": (fidelity, []),
     "train.ray_tune": (ray_command.run, ["--architectures", "efficientnet_b0"]),
     "scaling.grid": (grid, ["--base", "efficientnet_b0"]),
     "scaling.training_aware": (training_aware, []),
