@@ -15,6 +15,7 @@ from vbs.command import command_line
 
 # commands as functions of their words, which return the exit code
 search = partial(command_line, "nas.search")
+block_times = partial(command_line, "nas.block_times")
 fidelity = partial(command_line, "nas.fidelity")
 grid = partial(command_line, "scaling.grid")
 training_aware = partial(command_line, "scaling.training_aware")

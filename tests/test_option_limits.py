@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.block_times.command import main as block_times
 from scaling.family_command import run as family
-from tests.commands import fidelity, grid, search, training_aware
+from tests.commands import block_times, fidelity, grid, search, training_aware
 from train.command import run as train
 from train.noisy_student import main as noisy_student
 from train.ray_command import run as ray_tune
