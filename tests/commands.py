@@ -18,6 +18,7 @@ search = partial(command_line, "nas.search")
 block_times = partial(command_line, "nas.block_times")
 fidelity = partial(command_line, "nas.fidelity")
 grid = partial(command_line, "scaling.grid")
+show = partial(command_line, "search_spaces.show")
 training_aware = partial(command_line, "scaling.training_aware")
 
 ROOT = Path(__file__).resolve().parents[1]

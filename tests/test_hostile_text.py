@@ -14,13 +14,12 @@ import pytest
 from PIL import Image
 
 import scaling.family_command
-import search_spaces.show
 import train.command
 import train.export
 import train.noisy_student
 from experiments.baseline_report import _escaped
 from search_spaces.catalog import zoo
-from tests.commands import fidelity, grid, search
+from tests.commands import fidelity, grid, search, show
 from tests.train.files import encoded
 from train import ray_board
 from train.logs import write_curves_csv
@@ -128,10 +127,10 @@ def test_errors_about_files_are_one_safe_line(
     table = tmp_path / "table.csv"
     table.write_text(f'"{key}","{key * 300}",accuracy\n1,2,3\n', encoding="utf-8")
     calls: list[Callable[[], int]] = [
-        lambda: search_spaces.show.main([written({**network, key: 1})]),
-        lambda: search_spaces.show.main([written({**network, "stages": key * 500})]),
-        lambda: search_spaces.show.main([written({**network, "stages": [{key: key}]})]),
-        lambda: search_spaces.show.main([f"no such {key}"]),
+        lambda: show([written({**network, key: 1})]),
+        lambda: show([written({**network, "stages": key * 500})]),
+        lambda: show([written({**network, "stages": [{key: key}]})]),
+        lambda: show([f"no such {key}"]),
         lambda: train.command.run([written({**network, key * 500: 1}), "--data", "cifar10"]),
         lambda: train.command.run(["mobilenet_v2", "--data", f"imagefolder:{tmp_path}/{key}"]),
         lambda: train.command.run(["mobilenet_v2", "--data", "cifar10", "--set", key]),
