@@ -13,7 +13,7 @@ import numpy as np
 
 from search_spaces.architecture import Architecture
 from vbs.accuracy import lead_of, mean_error
-from vbs.config import stored_values
+from vbs.config_file import stored_values
 from vbs.failures import recorded_infrastructure
 
 BATCH = 32  # of the steps that are timed

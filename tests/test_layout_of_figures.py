@@ -16,7 +16,7 @@ from nas.search import front_figure
 from scaling import family_command
 from scaling.grid import GridConfig, candidates, shares, spread
 from scaling.grid import figure as grid_figure
-from scaling.grid import report as grid_report
+from scaling.grid.choice import fitted_surface
 from scaling.trainings import Result
 from search_spaces.catalog import zoo
 from tests.nas.toys import Synthetic, small_space
@@ -82,7 +82,7 @@ def test_the_words_of_a_triangle_do_not_collide(tmp_path, figures) -> None:
         for each in found
     }  # fmt: skip
     config = GridConfig()
-    surface = grid_report.fitted_surface(config, found, known)
+    surface = fitted_surface(config, found, known)
     grid_figure.draw(tmp_path / "g.png", config, found, known, surface)
     assert is_whole(tmp_path / "g.png")
     axes = figures[0].axes[0]

@@ -94,7 +94,7 @@ def test_impossible_numbers_of_a_resumed_search(
     assert search(["--resume", *words]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert name.replace("_", "-") in error
+    assert f"resume: search.json: {name}: " in error
 
 
 @pytest.mark.parametrize("value", ["-7e-2", "-.07", "-7E-2", "-0.07"])

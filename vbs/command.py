@@ -134,12 +134,15 @@ def run_command(
 
 
 def run_program(
-    program: str, module: str = "", function: str = "", *, interrupted: str = "interrupted"
-) -> NoReturn:
+    program: str, module: str = "", function: str = "", *, interrupted: str = "interrupted",
+    argv: Sequence[str] | None = None, called: str = "",
+) -> NoReturn:  # fmt: skip
     """Run a command for the words of the command line, and exit with its code.
 
     module    where it is defined, default <program>.config.
     function  what is called there (0 for None); default: its `COMMAND`, see `vbs.options.Command`.
+    argv      words of the command line where they are not those of this process.
+    called    how the command was called, for its help, where that is not python -m <program>.
 
     To be called by `__main__` before any other import: signals are handled from here on, and the
     imports of a command may take seconds.
@@ -149,7 +152,9 @@ def run_program(
     def action() -> int:
         imported = importlib.import_module(module or f"{program}.config")
         signals.raise_postponed()
-        return (getattr(imported, function)() or 0) if function else execute(imported.COMMAND)
+        if function:
+            return getattr(imported, function)() or 0
+        return execute(imported.COMMAND, argv, called=called)
 
     code = run_command(program, action, interrupted=interrupted)
     signals.ignore()

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
+from vbs import signals
 from vbs.config import (
     Config,
     ConfigError,
@@ -21,10 +22,11 @@ from vbs.config import (
     from_values,
     groups,
     kinds,
+    named,
     options,
     partial,
-    read_values,
 )
+from vbs.config_file import read_values
 from vbs.console import print_err
 from vbs.text import one_of
 
@@ -73,13 +75,15 @@ class Request(NamedTuple):
     switches: dict[str, bool]
 
 
-def execute(command: Command, argv: Sequence[str] | None = None) -> int:
+def execute(command: Command, argv: Sequence[str] | None = None, *, called: str = "") -> int:
     """Run a command for the words of a command line; its exit code.
+
+    called  how it was called, for its help; default: python -m <program>.
 
     Raises ValueError, with the option as it is typed, for a user's mistake.
     """
     try:
-        request = read_request(command, argv)
+        request = read_request(command, argv, called=called)
         result = _call(command, request)
     except ConfigError as error:
         name = error.name
@@ -106,25 +110,26 @@ def _call(command: Command, request: Request) -> Any:
 def load(place: str) -> Any:
     """The object of "module:name"."""
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
+    found = getattr(importlib.import_module(module), name)
+    signals.raise_postponed()  # of a signal that came during the import
+    return found
 
 
-def read_request(command: Command, argv: Sequence[str] | None = None) -> Request:
+def read_request(
+    command: Command, argv: Sequence[str] | None = None, *, called: str = ""
+) -> Request:
     """The words of a command line; values of options are not read yet."""
     words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
     if command.earlier:
         words = load(command.earlier)(words)
-    parser = parser_of(command)
+    parser = parser_of(command, called=called)
     known = vars(parser.parse_args(_renamed(command.config, words)))
     known = {name: value for name, value in known.items() if value is not None}
-    fields = options(command.config)
-    out = None if "out" in fields else known.pop("out", None)
+    out = None if "out" in options(command.config) else known.pop("out", None)
     resume, file = known.pop("resume", False), known.pop("config", None)
     switches = {name: known.pop(name) for name in command.switches if name in known}
-    values: dict[str, Any] = {} if file is None else dict(read_values(file))
-    given = {each.flag.replace("-", "_"): name for name, each in fields.items() if each.flag}
-    named = {given.get(str(name), str(name)): value for name, value in values.items()}
-    return Request({**named, **known}, out, resume, switches)
+    values = {} if file is None else named(command.config, read_values(file))
+    return Request({**values, **known}, out, resume, switches)
 
 
 def _renamed(config: type[Config], words: list[str]) -> list[str]:
@@ -141,9 +146,10 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
     return found
 
 
-def parser_of(command: Command) -> Parser:
+def parser_of(command: Command, *, called: str = "") -> Parser:
     """The parser of a command's options, for its help and its words."""
-    words = [f"python -m {command.program}", *map(str.upper, command.positional), "[options]"]
+    called = called or f"python -m {command.program}"
+    words = [called, *map(str.upper, command.positional), "[options]"]
     parser = Parser(
         prog=words[0], usage=" ".join(words), description=command.description,
         epilog=command.epilog or None, argument_default=argparse.SUPPRESS, allow_abbrev=False,

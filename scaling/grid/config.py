@@ -77,6 +77,7 @@ class GridConfig(ComparisonOptions):
     study: str = option("grid", metavar="NAME", later=True, help="name of the study (default grid)")
 
     def check(self) -> None:
+        super().check()
         if self.round_to is not None and self.round_to not in ROUNDINGS:
             allowed = ", ".join(map(str, ROUNDINGS))
             raise ConfigError("round_to", f"{self.round_to} is not allowed; use one of {allowed}")

@@ -63,6 +63,7 @@ class TrainingAwareConfig(ComparisonOptions):
     )  # fmt: skip
 
     def check(self) -> None:
+        super().check()
         one_of("strategy", self.strategy, STRATEGIES)
 
 

@@ -20,7 +20,8 @@ from train.ray_tune.record import resumed_plan, write_plan
 from train.ray_tune.store import Store
 from train.recipe import NORM_STATISTICS
 from vbs import lock
-from vbs.config import from_values, read_values
+from vbs.config import from_values
+from vbs.config_file import read_values
 from vbs.options import read_request
 
 

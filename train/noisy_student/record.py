@@ -13,7 +13,8 @@ from search_spaces.architecture import Architecture
 from train.noisy_student.config import RECORD, NoisyStudentConfig
 from train.recipe import NORM_STATISTICS, Recipe, check_version
 from train.record import PACKAGES
-from vbs.config import changed, kinds, recorded_values
+from vbs.config import kinds
+from vbs.config_file import changed, recorded_values
 from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
 

@@ -13,7 +13,8 @@ from train.ray_tune.config import RECORD, TuneConfig
 from train.ray_tune.plan import Plan
 from train.ray_tune.store import Store
 from train.recipe import NORM_STATISTICS, Recipe, check_version
-from vbs.config import ConfigError, changed, recorded_values
+from vbs.config import ConfigError
+from vbs.config_file import changed, recorded_values
 
 # options that say how trials run; those not given again are as they were
 HOW = ("address", "gpus_per_trial", "cpus_per_trial", "loaders", "workers", "retries")

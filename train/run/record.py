@@ -12,7 +12,8 @@ from search_spaces.architecture import Architecture
 from train import record
 from train.recipe import Recipe
 from train.run.config import COMMAND, RECORD, TrainConfig
-from vbs.config import changed, from_values, recorded_values
+from vbs.config import from_values
+from vbs.config_file import changed, recorded_values
 from vbs.options import read_request
 
 if TYPE_CHECKING:
