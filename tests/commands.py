@@ -16,6 +16,8 @@ from vbs.command import command_line
 # commands as functions of their words, which return the exit code
 search = partial(command_line, "nas.search")
 grid = partial(command_line, "scaling.grid")
+family = partial(command_line, "scaling.family")
+baseline = partial(command_line, "scaling.baseline")
 training_aware = partial(command_line, "scaling.training_aware")
 train_run = partial(command_line, "train.run")
 noisy_student = partial(command_line, "train.noisy_student")
@@ -77,7 +79,7 @@ def commands(data: str) -> dict[str, list[str]]:
         ],
         "scaling.family": ["--phi", "0..1", "--measure", "latency"],
         "scaling.training_aware": ["--data", data, "--budget", "40", *MEASURED],
-        "experiments.new_baseline": [
+        "scaling.baseline": [
             "--data", data, "--target-flops", "4M", "--budget", "40", "--fidelity", "epochs=1",
             "--workers", "1", *TRAINING,
         ],

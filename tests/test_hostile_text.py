@@ -14,11 +14,10 @@ import pytest
 from PIL import Image
 
 import nas.fidelity.command
-import scaling.family_command
 import search_spaces.show
-from experiments.baseline_report import _escaped
+from scaling.baseline.page import _escaped
 from search_spaces.catalog import zoo
-from tests.commands import export, grid, noisy_student, search, train_run
+from tests.commands import export, family, grid, noisy_student, search, train_run
 from tests.train.files import encoded
 from train.logs import write_curves_csv
 from train.ray_tune import report
@@ -140,7 +139,7 @@ def test_errors_about_files_are_one_safe_line(
             "--out", str(tmp_path / "out"),
         ]),
         lambda: search(["--target-flops", key]),
-        lambda: scaling.family_command.run(["--coefficients", written({key: key * 500})]),
+        lambda: family(["--coefficients", written({key: key * 500})]),
         lambda: grid(["--resume", "--out", str(tmp_path / key)]),
         lambda: noisy_student(["--resume", "--out", str(tmp_path / key)]),
     ]  # fmt: skip
@@ -160,7 +159,7 @@ def test_a_family_of_a_hostile_file_is_drawn_and_printed(
     base.write_text(zoo("mobilenet_v2").to_json())
     folder = tmp_path / "fam[/x]:smile:\x1b".replace("/", "")
     words = ["--base", str(base), "--phi", "0..1", "--out", str(folder)]
-    assert scaling.family_command.run(words) == 0
+    assert family(words) == 0
     out, err = capsys.readouterr()
     check(out + err)
     assert "warning" not in err

@@ -11,8 +11,7 @@ import pytest
 
 from nas.block_times.command import main as block_times
 from nas.fidelity.command import run as fidelity
-from scaling.family_command import run as family
-from tests.commands import grid, noisy_student, ray_tune, search, training_aware
+from tests.commands import family, grid, noisy_student, ray_tune, search, training_aware
 from tests.commands import train_run as train
 from vbs.command import Parser
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import baseline_options
 from nas.fidelity import command as fidelity
+from scaling.baseline import BaselineConfig, run_baseline
 from tests.commands import grid, noisy_student, ray_tune, search, train_run, training_aware
 from tests.train.files import folder_of
 from train.recipe import PRESETS, needs_weights, preset
@@ -67,9 +67,9 @@ def test_a_student_starts_from_random_weights(
 
 
 def test_a_new_baseline_starts_from_random_weights(images: str, tmp_path: Path) -> None:
-    words = ["--data", images, "--target-flops", "4M", "--out", str(tmp_path / "out")]
+    config = BaselineConfig(data=images, target_flops=4e6, changes=("train=classifier",))
     with pytest.raises(ValueError, match="train=classifier: needs pretrained weights"):
-        baseline_options.parsed([*words, "--set", "train=classifier"])
+        run_baseline(config, out=tmp_path / "out")
 
 
 def test_scores_without_training_accept_any_recipe() -> None:

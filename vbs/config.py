@@ -141,16 +141,19 @@ def options(config: type[Config]) -> dict[str, Option]:
 
 @_once
 def groups(config: type[Config]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(title, names of fields) of each class that adds options, the config's own first."""
+    """(title, names of fields) of each class that adds options, the config's own first.
+
+    An option that a class defines again stays in the group that it comes from.
+    """
     known = options(config)
+    by_class = {each: inspect.get_annotations(each) for each in config.__mro__}
+    owners = {name: each for each, names in by_class.items() for name in names if name in known}
     found: dict[str, list[str]] = {}
-    for each in config.__mro__:
-        names = [name for name in inspect.get_annotations(each) if name in known]
-        seen = [name for group in found.values() for name in group]
-        new = [name for name in names if name not in seen]  # a class may change a base's option
-        if new:
-            found.setdefault(each.__dict__.get("title", "options"), []).extend(new)
-    return tuple((title, tuple(names)) for title, names in found.items())
+    for each, annotated in by_class.items():
+        names = [name for name in annotated if owners.get(name) is each]
+        if names:
+            found.setdefault(each.__dict__.get("title", "options"), []).extend(names)
+    return tuple((title, tuple(dict.fromkeys(names))) for title, names in found.items())
 
 
 @_once

@@ -84,11 +84,11 @@ def resumed(
 
 
 def changed(
-    config: type[C], stored: dict[str, Any], changes: Mapping[str, Any], record: str, *,
+    config: type[C], stored: Mapping[str, Any], changes: Mapping[str, Any], record: str, *,
     what: str, same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
 ) -> C:  # fmt: skip
     """The same, of the stored values; `record` is the name of their file."""
-    known = options(config)
+    stored, known = dict(stored), options(config)
     for name, value in changes.items():
         before = stored.get(name)
         if known[name].later or value == before or same(name, value, stored):

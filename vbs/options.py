@@ -10,8 +10,9 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from vbs import signals
@@ -20,6 +21,7 @@ from vbs.config import (
     ConfigError,
     flag,
     from_values,
+    given_values,
     groups,
     kinds,
     named,
@@ -29,6 +31,12 @@ from vbs.config import (
 from vbs.config_file import read_values
 from vbs.console import print_err
 from vbs.text import one_of
+from vbs.units import parse_quantity, parse_seconds, quantity_text, seconds_text
+
+# by what reads a value: what writes it
+TEXTS: dict[Any, Callable[[Any], str]] = {
+    parse_quantity: quantity_text, parse_seconds: seconds_text,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +113,46 @@ def _call(command: Command, request: Request) -> Any:
         )  # fmt: skip
     config = from_values(command.config, request.values)
     return function(config, out=request.out, **request.switches)
+
+
+def words_of(command: Command, config: Config, *, out: str | Path | None = None) -> list[str]:
+    """The words of a command line that give this config, without what is the default.
+
+    out  folder of the results, where the command has one.
+    """
+    words = option_words(command.config, given_values(config), positional=command.positional)
+    return words if out is None else [*words, "--out", str(out)]
+
+
+def option_words(
+    config: type[Config], values: Mapping[str, Any], *, positional: Sequence[str] = ()
+) -> list[str]:
+    """The words of a command line for values of options; for changes of a resumed run, too."""
+    first = [text for name in positional for text in _texts(config, name, values.get(name))]
+    for name, value in values.items():
+        if name not in positional:
+            first += _words(config, name, value)
+    return first
+
+
+def _words(config: type[Config], name: str, value: Any) -> list[str]:
+    kind, known, typed = kinds(config)[name], options(config)[name], flag(name, config)
+    if kind.base is bool:
+        return [typed if value else f"--no-{typed.removeprefix('--')}"]
+    texts = _texts(config, name, value)
+    if known.many:
+        return [typed, *texts]
+    # a text that begins like an option is a value only behind an equals sign
+    pairs = [[f"{typed}={text}"] if text.startswith("-") else [typed, text] for text in texts]
+    return [word for pair in pairs for word in pair]
+
+
+def _texts(config: type[Config], name: str, value: Any) -> list[str]:
+    """The values of an option as they are typed."""
+    if value is None:
+        return []
+    shown = TEXTS.get(options(config)[name].parse, str)
+    return [shown(each) for each in (value if kinds(config)[name].many else (value,))]
 
 
 def load(place: str) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scaling.compound import GREEK
 from scaling.grid.config import GridConfig
 from scaling.grid.growth import AXES, Candidate, shares
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from scaling.trainings import Result
 
 FEWEST = 6  # candidates, controls among them, that a surface is fitted to
-GREEK = ("alpha", "beta", "gamma")
 
 
 def fitted_surface(

@@ -40,6 +40,7 @@ from vbs.units import short, short_seconds
 if TYPE_CHECKING:
     from nas.block_times.rounds import Timing
     from nas.block_times.table import Times
+    from scaling.trainings import Result
     from search_spaces.staged import StagedSpace
 
 B0 = "EfficientNet-B0"
@@ -202,10 +203,7 @@ def _compared(
         device=_device(config),
         recipe=config.recipe, say=print_err,
     )  # fmt: skip
-    rows = {
-        name: _row(network, timed) | known[name].to_json()
-        for (name, network), timed in zip(networks.items(), times, strict=True)
-    }
+    rows = _figures(networks, known, times)
     listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
     _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
     draw_picture(folder / FIGURE, lambda path: draw(path, rows, known))
@@ -213,6 +211,16 @@ def _compared(
         folder, config, networks=rows, members=listed, known=known, certainty=sure,
         images=measuring.data.train,
     )  # fmt: skip
+
+
+def _figures(
+    networks: Mapping[str, Architecture], known: Mapping[str, Result], times: Sequence[Timing]
+) -> dict[str, Any]:
+    """All figures of the compared networks, as plain data."""
+    return {
+        name: _row(network, timed) | known[name].to_json()
+        for (name, network), timed in zip(networks.items(), times, strict=True)
+    }
 
 
 def _row(network: Architecture, timed: Timing) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import pytest
 from scaling.grid import Candidate, GridConfig, candidates, shares, spread
 from scaling.grid.choice import chosen, fitted_surface
 from scaling.grid.record import Record, read
-from scaling.grid.report import noise_told, verdict
+from scaling.grid.verdict import noise_told, verdict
 from scaling.trainings import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images
@@ -213,7 +213,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--proxy-resolution", "4"], "resolution: vanishes"),
         (["--candidates", "2"], "--candidates: 2 is not allowed; use a number from 4 to 100"),
         (["--seeds", "0"], "--seeds: 0 is not allowed"),
-        (["--objective", "watts"], "--objective: 'watts' is unknown; known are flops, latency"),
+        (["--objective", "watts"], "--objective: 'watts' is unknown; known are flops, latency,"),
         (["--rules", "v3"], "rules: 'v3' is unknown"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown"),
         (["--resume"], "resume: which grid? give its folder as --out DIR"),
@@ -223,7 +223,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--fidelity", "rubbish"], "fidelity: 'rubbish' is not understood"),
         (["--device", "gpu"], "device: 'gpu' is unknown; use auto, cpu, cuda or cuda:N"),
         (["--proxy-width", "0.5", "--proxy-flops", "1M"], "--proxy-flops: leave it out"),
-        (["--growht", "2"], "option: '--growht' is unknown; did you mean --growth"),
+        (["--growht", "2"], "option: '--growht' is unknown; did you mean --growth or"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -127,7 +127,7 @@ def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) ->
         (["--max-step-time", "80"], "--max-step-time: '80' is not a time"),
         (["--resume"], "resume: which run? give its folder as --out DIR"),
         (["--data", "imagefolder:nowhere"], "data: "),
-        (["--members", "xs"], "--members: 'xs' is unknown"),
+        (["--members", "xs"], "--members: 'xs' is unknown; did you mean s"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -1,16 +1,6 @@
-"""`python -m scaling.family`: from one baseline a family, as B1 to B7 grew from B0.
-
-A member is the base scaled by factors of depth, width and resolution: those published for
-EfficientNet, those of the formula alpha^phi, beta^phi, gamma^phi, or, where a growth of real cost
-is asked for, the nearest that really cost that (`scaling.budget`).
-"""
+"""Members of a family: the base scaled by published factors, by a formula, or to an exact cost."""
 
 from __future__ import annotations
-
-if __name__ == "__main__":  # before the imports below, which take a while
-    from vbs.command import run_program
-
-    run_program("scaling.family", "scaling.family_command")
 
 import dataclasses
 from collections.abc import Sequence
@@ -82,12 +72,12 @@ def family(
         if growth is None:
             network = grown(base, factors, rules)
         else:
-            asked: dict[str, Any] = {"rules": rules, "tolerance": tolerance}
+            given: dict[str, Any] = {"rules": rules, "tolerance": tolerance}
             try:
                 if costs is None:
-                    network = within_budget(base, factors, growth**phi, **asked)
+                    network = within_budget(base, factors, growth**phi, **given)
                 else:
-                    network = within_measured(base, factors, growth**phi, costs, **asked)
+                    network = within_measured(base, factors, growth**phi, costs, **given)
             except ValueError as error:
                 raise ValueError(f"phi {phi:g}: {error}") from None
         members.append(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from scaling.budget import Costs
-from scaling.family import Member
+from scaling.family.config import FamilyConfig
+from scaling.family.members import Member
 from scaling.measured_times import trusted
 from search_spaces.architecture import Architecture
 from vbs.console import print_err
@@ -17,37 +17,40 @@ if TYPE_CHECKING:
     from nas.block_times.rounds import Timing
 
 
-def remedy(args: argparse.Namespace) -> str:
+def remedy(config: FamilyConfig) -> str:
     """What to do about times that are in doubt."""
-    fewer = "" if args.measure_threads == 1 else ", or with --measure-threads 1"
+    fewer = "" if config.measure_threads == 1 else ", or with --measure-threads 1"
     return f"measure again while the machine does nothing else{fewer}"
 
 
-def timed(networks: Sequence[Architecture], args: argparse.Namespace) -> list[Timing]:
-    """Times of networks on this machine; measured at length where members are chosen by them."""
+def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing]:
+    """Times of networks on this machine, as a config without open choices has them; measured at
+    length where members are chosen by them."""
     from scaling.measured_times import LONG, SECONDS, measured
 
+    assert config.measure is not None
+    assert config.measure_batch is not None
     return measured(
-        networks, kind=args.measure, batch=args.measure_batch, device=args.device,
-        threads=args.measure_threads, recipe=args.recipe,
-        seconds=SECONDS if args.objective == "flops" else LONG,
+        networks, kind=config.measure, batch=config.measure_batch, device=config.device,
+        threads=config.measure_threads, recipe=config.recipe,
+        seconds=SECONDS if config.objective == "flops" else LONG,
         say=print_err,
     )  # fmt: skip
 
 
-def seconds_of(args: argparse.Namespace) -> Costs:
+def seconds_of(config: FamilyConfig) -> Costs:
     """Seconds for choosing members by; they raise BusyMachine where they are in doubt."""
-    return lambda networks: trusted(timed(networks, args), remedy=remedy(args))
+    return lambda networks: trusted(timed(networks, config), remedy=remedy(config))
 
 
 def measure(
     base: Architecture, members: Sequence[Member], rows: Sequence[dict[str, Any]],
-    args: argparse.Namespace,
+    config: FamilyConfig,
 ) -> None:  # fmt: skip
     """Times of all members on this machine, taken in one run with the base's, into their rows."""
-    own, *times = timed([base, *(member.architecture for member in members)], args)
+    own, *times = timed([base, *(member.architecture for member in members)], config)
     for row, time in zip(rows, times, strict=True):
-        row[f"measured_{args.measure}"] = {
+        row[f"measured_{config.measure}"] = {
             "seconds": time.seconds, "spread": time.spread, "doubt": time.doubt or own.doubt,
             "growth": round(time.seconds / own.seconds, 4),
         }  # fmt: skip

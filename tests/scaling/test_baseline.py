@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import html
 import json
 import re
@@ -13,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.baseline_networks import trained_members
-from experiments.baseline_report import relative
-from experiments.new_baseline import Chain
+from scaling.baseline import BaselineConfig
+from scaling.baseline.chain import Chain, Step
+from scaling.baseline.networks import trained_members
+from scaling.baseline.page import relative
 from tests.train.files import encoded
+from vbs.config import from_values
+from vbs.failures import Failure
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -29,7 +31,7 @@ FLAGS = (
 
 def chain(*words: str, place: Path) -> subprocess.CompletedProcess[str]:
     command = [
-        sys.executable, "-m", "experiments.new_baseline", "--data", f"imagefolder:{place}/images",
+        sys.executable, "-m", "scaling.baseline", "--data", f"imagefolder:{place}/images",
         "--target-flops", "1M", "--budget", "4", "--fidelity", "epochs=1", "--finalists", "1",
         "--candidates", "4", "--seeds", "1", "--phi", "0..2", "--workers", "2", "--device", "cpu",
         "--set", "epochs=1", "--set", "batch=16", "--set", "warmup_epochs=0.5",
@@ -164,10 +166,8 @@ def test_trainings_that_were_cut_short_go_on_where_they_were(
 def test_what_was_made_of_another_network_goes_aside(baseline: Path, tmp_path: Path) -> None:
     shutil.copytree(baseline / "out", tmp_path / "out")
     record = json.loads((tmp_path / "out" / "baseline.json").read_text())
-    args = argparse.Namespace(
-        out=tmp_path / "out", skip=[], workers=None, gpus=0, address=None, **record["settings"]
-    )
-    chain_of = Chain(args)
+    settings = {**record["settings"], "skip": [], "gpus": 0.0}
+    chain_of = Chain(tmp_path / "out", from_values(BaselineConfig, settings))
     own = record["bases"]["family"]
     chain_of.settle("family", "other")
     assert not (tmp_path / "out" / "family").exists()
@@ -227,7 +227,7 @@ def test_the_page_needs_nothing_beside_it(baseline: Path) -> None:
     links = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert links
     assert all(link.startswith("data:") for link in links)
-    assert "experiments.new_baseline" in text
+    assert "python -m scaling.baseline --data imagefolder:" in text
     assert str(baseline) not in text  # commands are relative
     assert "This step was left out." in text  # the grid
 
@@ -237,7 +237,7 @@ def test_the_page_needs_nothing_beside_it(baseline: Path) -> None:
     [
         (["--target-flops", "lots"], "--target-flops: 'lots' is not a size"),
         (["--train-time", "60"], "--train-time: '60' is not a time"),
-        (["--skip", "serch"], "argument --skip: invalid choice: 'serch'"),
+        (["--skip", "serch"], "--skip: 'serch' is unknown; did you mean search"),
         (["--budget", "0"], "--budget: 0 is not allowed"),
         (["--device", "gpu"], "device: 'gpu' is unknown"),
         (["--space", "compatc"], "space: 'compatc' is unknown; did you mean compact"),
@@ -264,3 +264,97 @@ def test_mistakes_are_one_line(words: list[str], complaint: str, tmp_path: Path)
 )
 def test_a_page_names_no_folders_of_its_machine(words: list[str], shown: list[str]) -> None:
     assert relative(words, Path("/home/ann/runs")) == shown
+
+
+def begun(place: Path, **settings: object) -> Chain:
+    """A chain whose folder holds the record of version 0.1."""
+    known = {
+        "data": "cifar10", "target_flops": "4M", "space": "compact", "resolution": None,
+        "budget": 60, "finalists": 3, "growth": 2.0, "phi": "0..2", "seeds": 3,
+        "fidelity": "epochs=8,share=0.2", "candidates": 9, "changes": ["batch=64"],
+    }  # fmt: skip
+    costs = {"search": {"wall_seconds": 60.0}}
+    content = {"status": "interrupted", "settings": {**known, **settings}, "costs": costs,
+               "versions": {"vision-baseline-search": "0.1.0"}}  # fmt: skip
+    place.mkdir(exist_ok=True)
+    (place / "baseline.json").write_text(json.dumps(content))
+    return Chain(place, BaselineConfig(
+        data="cifar10", target_flops=4e6, fidelity="epochs=8,share=0.2", changes=("batch=64",),
+        device="cpu", gpus=0.0, train_time=60.0,
+    ))  # fmt: skip
+
+
+def test_a_baseline_of_version_0_1_is_resumed(tmp_path: Path) -> None:
+    chain_of = begun(tmp_path)
+    assert chain_of.costs == {"search": {"wall_seconds": 60.0}}
+    chain_of.write("running")
+    known = json.loads((tmp_path / "baseline.json").read_text())["settings"]
+    assert known["target_flops"] == 4e6
+    assert Chain(tmp_path, chain_of.config).costs == chain_of.costs
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"changes": ["batch=32"]}, r"another --set \(batch=32\); choose another --out"),
+        ({"resolution": 32}, r"another --resolution \(32\)"),
+        ({"target_flops": "8M"}, r"another --target-flops \(8M\)"),
+        ({"moves": 3}, r"written by another version \(0.1.0\): it has the unknown setting 'moves'"),
+    ],
+)
+def test_another_baseline_of_version_0_1_is_refused(
+    settings: dict[str, object], complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        begun(tmp_path, **settings)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "line"),
+    [
+        (ValueError("fidelity: 'x'"), ValueError, "grid: fidelity: 'x'"),
+        (Failure("Ray was lost"), Failure, "grid: Ray was lost; the same command resumes"),
+        (OSError(28, "No space left", "a"), Failure, "grid: a: No space left; the same command"),
+        (MemoryError("no"), Failure, "grid: out of memory"),
+        (ZeroDivisionError("x"), ZeroDivisionError, "x"),
+        (KeyboardInterrupt(15), KeyboardInterrupt, ""),
+    ],
+)
+def test_a_failed_step_names_itself(
+    error: BaseException, raised: type[BaseException], line: str, tmp_path: Path
+) -> None:
+    def run(resumed: bool) -> int:
+        (tmp_path / "grid").mkdir()
+        raise error
+
+    chain_of = begun(tmp_path)
+    with pytest.raises(raised, match=f"^{re.escape(line)}"):
+        chain_of.run(Step("grid", tmp_path / "grid", lambda: False, run, ["scaling.grid"]))
+    known = json.loads((tmp_path / "baseline.json").read_text())
+    assert {*known["costs"]} == {"search", "grid"}
+    assert known["commands"] == {"grid": ["scaling.grid"]}
+
+
+@pytest.mark.parametrize(("code", "raised"), [(1, Failure), (0, Failure), (130, KeyboardInterrupt)])
+def test_a_step_that_reports_a_failure_ends_the_baseline(
+    code: int, raised: type[BaseException], tmp_path: Path
+) -> None:
+    chain_of = begun(tmp_path)
+    with pytest.raises(raised):
+        chain_of.run(Step("grid", tmp_path / "grid", lambda: False, lambda _: code, ["x"]))
+
+
+def test_a_refused_first_step_leaves_the_folder_to_another_baseline(tmp_path: Path) -> None:
+    def run(resumed: bool) -> int:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="search: no"):
+        begun(tmp_path).run(Step("search", tmp_path / "search", lambda: False, run, ["x"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_earlier_name_works() -> None:
+    words = [sys.executable, "-m", "experiments.new_baseline", "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0
+    assert "usage: python -m scaling.baseline [options]" in done.stdout

@@ -1,4 +1,4 @@
-"""report.html of `experiments.new_baseline`: one page that needs nothing beside it."""
+"""report.html of a baseline: one page that needs nothing beside it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.baseline_networks import FINALISTS, read_json, trained_members
-from scaling.grid.report import noise_told
+from scaling.baseline.networks import FINALISTS, best_record, read_json, trained_members
+from scaling.grid.verdict import noise_told
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -81,7 +81,7 @@ def write_report(folder: Path, *, command: Sequence[str]) -> Path:
 
 
 def _network(folder: Path) -> Architecture:
-    best = read_json(folder / "best.json") or read_json(folder / "search" / "best.json")
+    best = best_record(folder)
     return Architecture.from_dict(best["architecture"])
 
 
@@ -130,7 +130,7 @@ def _image(path: Path, caption: str) -> str:
 
 def _summary(folder: Path, network: Architecture) -> str:
     spent = cost(network)
-    best = read_json(folder / "best.json") or read_json(folder / "search" / "best.json")
+    best = best_record(folder)
     accuracy = (_pm(best["accuracy"], best.get("accuracy_std")),
                 "of the held-out images it was chosen by")  # fmt: skip
     if best.get("test_accuracy") is not None:
@@ -384,8 +384,8 @@ def relative(words: Sequence[str], place: Path) -> list[str]:
 
 def _commands(folder: Path, known: Mapping[str, Any], command: Sequence[str]) -> str:
     place = folder.resolve().parent
-    steps = [["python", "-m", *words] for words in known.get("commands", {}).values()]
-    whole, *steps = (shell_command(relative(words, place)) for words in (command, *steps))
+    single = [["python", "-m", *words] for words in known.get("commands", {}).values()]
+    whole, *steps = (shell_command(relative(words, place)) for words in (command, *single))
     lines = [f"# in the folder that holds {folder.resolve().name}/", whole, "", "# step by step"]
     lines += steps
     versions = known.get("versions", {})

@@ -1,16 +1,16 @@
-"""Which networks go on from step to step of `experiments.new_baseline`."""
+"""The networks that a baseline carries from step to step."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scaling.baseline.config import BaselineConfig
 from search_spaces.architecture import Architecture
 from vbs.accuracy import lead_of, mean_error
 from vbs.config_file import stored_values
@@ -23,6 +23,12 @@ FINALISTS = "finalists/runs"  # where finalists are trained
 def read_json(path: Path) -> Any:
     """The content of a JSON file; None where there is none."""
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def best_record(folder: Path) -> Any:
+    """The content of best.json in a baseline's folder: of the winner of the finalists, or of what
+    the search found where they are left out."""
+    return read_json(folder / "best.json") or read_json(folder / "search" / "best.json")
 
 
 def best_networks(folder: Path, count: int) -> list[Architecture]:
@@ -89,22 +95,25 @@ def _finite(value: float) -> float | None:
     return None if math.isnan(value) else round(value, 3)
 
 
-def affordable(members: list[dict[str, Any]], args: argparse.Namespace) -> list[str]:
+def affordable(
+    folder: Path, config: BaselineConfig, members: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """The members whose trainings fit into the hours together, by their measured step times; one
     that was a finalist costs nothing more."""
     from train.data.summary import survey
     from train.length import lengthened, names_epochs
     from train.recipe import change, preset
 
-    recipe = change(preset("proxy"), args.changes)
-    images = survey(args.data, minival=recipe.minival, root=args.data_root).train
-    known = _as_finalists(args.out)
-    if not names_epochs(args.changes):
+    assert config.data is not None
+    recipe = change(preset("proxy"), config.changes)
+    images = survey(config.data, minival=recipe.minival, root=config.data_root).train
+    known = _as_finalists(folder)
+    if not names_epochs(config.changes):
         recipe = lengthened(recipe, images)
-    left, names = args.train_seconds, []
+    left, names = config.train_time, []
     for member in members:
         each = member["measured_step_time"]["seconds"] / BATCH * images * recipe.epochs
-        if member_key(args.out, member["name"]) not in known:
+        if member_key(folder, member["name"]) not in known:
             if each > left:
                 break
             left -= each
