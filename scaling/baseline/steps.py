@@ -88,7 +88,7 @@ def finalists(chain: Chain) -> None:
             if not (chain.folder / "search" / "search.json").exists():
                 raise ValueError("--skip search: there is no earlier search in --out")
             _write_networks(networks, best_networks(chain.folder / "search", config.finalists))
-    seeds = ["--seeds", *map(str, range(config.seeds))]
+    seeds = ["--seeds", str(config.seeds)]
     words = _tuning([str(networks)], config, runs, seeds)
     over = functools.partial(_all_ended, runs)
     chain.run(Step("finalists", folder, over, lambda _: run_tuning(words), words))
@@ -222,7 +222,7 @@ def _tuning(
 
 def _places(config: BaselineConfig) -> list[str]:
     """Where train.ray_tune runs."""
-    words = [] if config.workers is None else ["--max-concurrent", str(config.workers)]
+    words = [] if config.workers is None else ["--workers", str(config.workers)]
     words += [] if config.address is None else ["--address", config.address]
     words += [] if config.gpus is None else ["--gpus-per-trial", f"{config.gpus:g}"]
     return words + ([] if config.data_root is None else ["--data-root", config.data_root])
