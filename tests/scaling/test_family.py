@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nas.block_times.rounds import Timing
+from scaling import FamilyConfig, grow_family
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import family, published_top1
 from scaling.family.config import phis_of
@@ -93,6 +94,29 @@ def test_the_command_writes_members_that_others_read(
     from search_spaces.loading import load
 
     assert cost(load(str(out / "members" / "phi3.json"))).flops == flops[3]
+
+
+def test_a_family_is_grown_from_python_and_from_its_record(tmp_path: Path) -> None:
+    config = FamilyConfig(base="mobilenet_v2", phi=(0, 1.5), growth=2, memory="80G")
+    result = grow_family(config, out=tmp_path / "family")
+    assert [member.name for member in result.members] == ["phi0", "phi1.5"]
+    assert result.members[0].architecture == result.base == zoo("mobilenet_v2")
+    assert result.coefficients == PUBLISHED
+    assert result.rows[1]["flops"] / result.rows[0]["flops"] == pytest.approx(2**1.5, rel=0.03)
+    record = tmp_path / "family" / "family.json"
+    assert run(["--config", str(record), "--batch", "8", "--out", str(tmp_path / "again")]) == 0
+    known, again = (
+        json.loads(path.read_text()) for path in (record, tmp_path / "again" / "family.json")
+    )
+    assert again["settings"] == {**known["settings"], "batch": 8}
+    assert [row["flops"] for row in again["members"]] == [row["flops"] for row in known["members"]]
+
+
+def test_a_family_is_read_from_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "family.yaml"
+    path.write_text("base: mobilenet_v2\nphi: [0, 1]\ngrowth: 2\nmemory: 80G\n")
+    assert run(["--config", str(path), "--out", str(tmp_path / "family")]) == 0
+    assert len(json.loads((tmp_path / "family" / "family.json").read_text())["members"]) == 2
 
 
 def test_a_grids_choice_grows_the_family(
