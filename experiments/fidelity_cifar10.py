@@ -27,7 +27,8 @@ from pathlib import Path
 
 from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from nas.fidelity.command import run as compare
+from nas.fidelity import FidelityConfig, run_fidelity
+from nas.fidelity.report import show_result
 from vbs.folder import write_json
 
 NAME = "fidelity_cifar10"
@@ -36,7 +37,7 @@ CHEAPER = "epochs=2,share=0.1;epochs=4,share=0.15,resolution=24"
 
 
 def main() -> int:
-    """Compare, or go on with it; the result and its figure to where results are kept."""
+    """Compare, or resume a comparison; copy the result and its figure to the results."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--networks", type=int, default=12)
@@ -46,19 +47,19 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("runs") / NAME)
     parser.add_argument("--out", type=Path, default=RESULTS / f"{NAME}.json")
     args = parser.parse_args()
-    arguments = ["--out", str(args.work), "--workers", str(args.processes), "--device", "cpu"]
-    arguments += ["--data", args.data]
+    config = FidelityConfig(
+        data=args.data, space="compact", target_flops=4e6, resolution=32,
+        networks=args.networks, longest=args.longest, fidelities=(args.fidelities,),
+        workers=args.processes, device="cpu",
+    )  # fmt: skip
     if (args.work / "fidelity.json").exists():
-        arguments.append("--resume")
+        changes = {name: getattr(config, name) for name in ("data", "workers", "device")}
+        result = run_fidelity(out=args.work, resume=True, changes=changes)
     else:
-        arguments += [
-            "--space", "compact", "--target-flops", "4M", "--resolution", "32",
-            "--networks", str(args.networks), "--longest", args.longest,
-            "--fidelities", args.fidelities,
-        ]  # fmt: skip
-    code = compare(arguments)
-    if code:
-        return code
+        result = run_fidelity(config, out=args.work)
+    show_result(result)
+    if result.exit_code:
+        return result.exit_code
     found = json.loads((args.work / "fidelity.json").read_text())
     kept = ("space", "target_flops", "resolution", "recipe", "seeds", "longest", "fidelities")
     write_json(args.out, {

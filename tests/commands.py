@@ -15,9 +15,12 @@ from vbs.command import command_line
 
 # commands as functions of their words, which return the exit code
 search = partial(command_line, "nas.search")
+block_times = partial(command_line, "nas.block_times")
+fidelity = partial(command_line, "nas.fidelity")
 grid = partial(command_line, "scaling.grid")
 family = partial(command_line, "scaling.family")
 baseline = partial(command_line, "scaling.baseline")
+show = partial(command_line, "search_spaces.show")
 training_aware = partial(command_line, "scaling.training_aware")
 train_run = partial(command_line, "train.run")
 noisy_student = partial(command_line, "train.noisy_student")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import re
@@ -27,9 +28,12 @@ from tests.pages import (
     prose,
     written_commands,
 )
+from vbs.config import from_values
+from vbs.main import COMMANDS
+from vbs.options import read_request
 
 RESULTS = ROOT / "experiments" / "results"
-LANGUAGES = {"python", "sh", "console", "text"}
+LANGUAGES = {"python", "sh", "console", "text", "yaml"}
 PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 BY_PAGE = pytest.mark.parametrize("page", PAGES, ids=map(name_of, PAGES))
 # pages with commands that are cheap enough to be run
@@ -66,6 +70,20 @@ def test_python_blocks_run(block: Block, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for line in re.findall(r"^# -> (.*)$", block.text, re.MULTILINE):
         assert line in done.stdout
+
+
+def test_config_files_of_the_pages_are_read(tmp_path: Path) -> None:
+    found = [block for page in PAGES for block in blocks(page) if block.language == "yaml"]
+    assert found
+    for block in found:
+        name = re.match(r"# (\S+\.yaml)\n", block.text)
+        assert name, f"{name_of(block.page)}:{block.line}"
+        place = tmp_path / name[1]
+        place.write_text(block.text)
+        program = re.search(rf"python -m (\S+) --config {name[1]}", block.page.read_text())
+        assert program, name[1]
+        command = importlib.import_module(f"{program[1]}.config").COMMAND
+        from_values(command.config, read_request(command, ["--config", str(place)]).values)
 
 
 def printed(command: str, folder: Path) -> str:
@@ -120,6 +138,8 @@ def module_and_options(words: list[str]) -> tuple[str, set[str]]:
     elif "-m" in words:
         place = words.index("-m")
         module, rest = words[place + 1], words[place + 2 :]
+    elif words[0] == "vbs" and words[1:2] != ["--help"]:
+        module, rest = COMMANDS[words[1]].program, words[2:]
     else:
         return "", set()
     return module, {word.split("=")[0] for word in rest if word.startswith("--")}

@@ -13,11 +13,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import nas.fidelity.command
-import search_spaces.show
 from scaling.baseline.page import _escaped
 from search_spaces.catalog import zoo
-from tests.commands import export, family, grid, noisy_student, search, train_run
+from tests.commands import (
+    export,
+    family,
+    fidelity,
+    grid,
+    noisy_student,
+    search,
+    show,
+    train_run,
+)
 from tests.train.files import encoded
 from train.logs import write_curves_csv
 from train.ray_tune import report
@@ -126,10 +133,10 @@ def test_errors_about_files_are_one_safe_line(
     table = tmp_path / "table.csv"
     table.write_text(f'"{key}","{key * 300}",accuracy\n1,2,3\n', encoding="utf-8")
     calls: list[Callable[[], int]] = [
-        lambda: search_spaces.show.main([written({**network, key: 1})]),
-        lambda: search_spaces.show.main([written({**network, "stages": key * 500})]),
-        lambda: search_spaces.show.main([written({**network, "stages": [{key: key}]})]),
-        lambda: search_spaces.show.main([f"no such {key}"]),
+        lambda: show([written({**network, key: 1})]),
+        lambda: show([written({**network, "stages": key * 500})]),
+        lambda: show([written({**network, "stages": [{key: key}]})]),
+        lambda: show([f"no such {key}"]),
         lambda: train_run([written({**network, key * 500: 1}), "--data", "cifar10"]),
         lambda: train_run(["mobilenet_v2", "--data", f"imagefolder:{tmp_path}/{key}"]),
         lambda: train_run(["mobilenet_v2", "--data", "cifar10", "--set", key]),
@@ -178,7 +185,7 @@ MEASURED = [
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (nas.fidelity.command.run, [
+        (fidelity, [
             "--target-flops", "4M", "--networks", "6", "--fidelities", "epochs=1", "--longest",
             "epochs=2",
         ]),

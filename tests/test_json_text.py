@@ -12,8 +12,8 @@ import pytest
 from nas.block_times.table import read_times
 from nas.search.record import read_earlier
 from scaling.family.run import read_grid
-from search_spaces.show import main as show
 from search_spaces.zoo import NETWORKS
+from tests.commands import show
 from train.record import read_run
 from vbs.json_text import parse_json
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from tests.commands import begin, commands, environment, images
+from tests.commands import begin, block_times, commands, environment, images
 from vbs import lock
 from vbs.folder import results_folder, status_after, write_json
 from vbs.lock import FILE, owned, this_process
@@ -26,7 +26,7 @@ from vbs.lock import FILE, owned, this_process
 FUNCTIONS: dict[str, tuple[str, str]] = {
     "nas.search": ("tests.commands", "search"),
     "nas.search measured": ("tests.commands", "search"),
-    "nas.fidelity": ("nas.fidelity.command", "run"), "train.run": ("tests.commands", "train_run"),
+    "nas.fidelity": ("tests.commands", "fidelity"), "train.run": ("tests.commands", "train_run"),
     "train.ray_tune": ("tests.commands", "ray_tune"), "scaling.grid": ("tests.commands", "grid"),
     "scaling.family": ("tests.commands", "family"),
     "scaling.training_aware": ("tests.commands", "training_aware"),
@@ -168,10 +168,8 @@ def test_experiments_are_refused_where_a_living_process_works(
 def test_a_single_file_has_an_owner_too(
     living: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from nas.block_times.command import main
-
     (tmp_path / ".times.json.owner.json").write_text(json.dumps(living))
-    assert main(["--out", str(tmp_path / "times.json"), "--resolution", "32"]) == 2
+    assert block_times(["--out", str(tmp_path / "times.json"), "--resolution", "32"]) == 2
     assert "is in use by other.command" in capsys.readouterr().err
 
 

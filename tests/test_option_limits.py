@@ -9,9 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from nas.block_times.command import main as block_times
-from nas.fidelity.command import run as fidelity
-from tests.commands import family, grid, noisy_student, ray_tune, search, training_aware
+from tests.commands import (
+    block_times,
+    family,
+    fidelity,
+    grid,
+    noisy_student,
+    ray_tune,
+    search,
+    training_aware,
+)
 from tests.commands import train_run as train
 from vbs.command import Parser
 

@@ -7,16 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from nas.fidelity import command as fidelity
 from scaling.baseline import BaselineConfig, run_baseline
-from tests.commands import grid, noisy_student, ray_tune, search, train_run, training_aware
+from tests.commands import (
+    fidelity,
+    grid,
+    noisy_student,
+    ray_tune,
+    search,
+    train_run,
+    training_aware,
+)
 from tests.train.files import folder_of
 from train.recipe import PRESETS, needs_weights, preset
 
 Command = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Command, list[str]]] = {
     "nas.search": (search, ["--evaluator", "proxy", "--target-flops", "4M"]),
-    "nas.fidelity": (fidelity.run, []),
+    "nas.fidelity": (fidelity, []),
     "train.ray_tune": (ray_tune, ["--architectures", "efficientnet_b0"]),
     "scaling.grid": (grid, ["--base", "efficientnet_b0"]),
     "scaling.training_aware": (training_aware, []),

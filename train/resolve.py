@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from search_spaces.architecture import Architecture
+from search_spaces.loading import load
 from search_spaces.scale import for_small_images, scale
-from search_spaces.show import load
 from train.options import RecipeOptions, SizeOptions
 from train.recipe import Recipe, change, preset
 

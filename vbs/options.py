@@ -173,8 +173,7 @@ def read_request(
     parser = parser_of(command, called=called)
     known = vars(parser.parse_args(_renamed(command.config, words)))
     known = {name: value for name, value in known.items() if value is not None}
-    fields = options(command.config)
-    out = None if "out" in fields else known.pop("out", None)
+    out = None if "out" in options(command.config) else known.pop("out", None)
     resume, file = known.pop("resume", False), known.pop("config", None)
     switches = {name: known.pop(name) for name in command.switches if name in known}
     values = {} if file is None else named(command.config, read_values(file))

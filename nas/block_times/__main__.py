@@ -1,8 +1,6 @@
-"""See `nas.block_times.command`."""
-
-from __future__ import annotations
+"""`python -m nas.block_times`."""
 
 from vbs.command import run_program
 
 if __name__ == "__main__":
-    run_program("nas.block_times", "nas.block_times.command", "main")
+    run_program("nas.block_times", interrupted="interrupted; nothing was kept")

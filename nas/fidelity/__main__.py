@@ -1,8 +1,6 @@
-"""See `nas.fidelity.command`."""
-
-from __future__ import annotations
+"""`python -m nas.fidelity`."""
 
 from vbs.command import run_program
 
 if __name__ == "__main__":
-    run_program("nas.fidelity", "nas.fidelity.command")
+    run_program("nas.fidelity")

@@ -58,7 +58,7 @@ def aims(
 
 def _times_of(config: SearchConfig, space: SearchSpace, kind: str, *, kept: Path | None) -> Times:
     """The table of a measured cost: a file of --times, the search's own, or measured here."""
-    from nas.block_times.command import times_for
+    from nas.block_times.lookup import times_for
     from nas.block_times.table import read_times
 
     files = [Path(path) for path in config.times]

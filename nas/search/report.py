@@ -63,7 +63,7 @@ def _write_front(path: Path, history: History) -> None:
 
 
 def _draw_front(path: Path, history: History, evaluator: Evaluator) -> None:
-    from nas import front_figure  # with matplotlib's imports
+    from nas.search import front_figure  # with matplotlib's imports
 
     front_figure.draw(path, history, evaluator, reference_rows(history, evaluator))
 

@@ -102,7 +102,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
 def _fidelity(config: SearchConfig, recipe: Recipe, data: Survey, space: StagedSpace) -> Fidelity:
     text = config.fidelity
     if text == "auto":
-        from nas.fidelity.answers import recommended
+        from nas.fidelity.remembered import recommended
 
         known = recommended(data.digests, space, recipe)
         if known is None:

@@ -24,7 +24,7 @@ from scaling.family.report import FamilyResult
 from scaling.family.times import measure, seconds_of
 from scaling.memory import training_memory
 from scaling.options import network_text
-from search_spaces.show import load
+from search_spaces.loading import load
 from train.recipe import Recipe, preset
 from vbs.config import ConfigError
 from vbs.console import print_err

@@ -24,7 +24,7 @@ from scaling.grid.growth import Candidate, candidates, proxy_base, spread
 from scaling.options import DATA
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
-from search_spaces.show import load
+from search_spaces.loading import load
 from vbs.config_file import resumed
 from vbs.console import print_err, print_out
 from vbs.folder import results_folder, resumed_folder

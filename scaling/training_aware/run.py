@@ -117,7 +117,7 @@ def _in_folder(
 
 def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | None) -> Times:
     """The table of step times: the run's own, one of --times, or this machine's."""
-    from nas.block_times.command import times_for
+    from nas.block_times.lookup import times_for
     from nas.block_times.table import read_times
 
     if folder is not None and (folder / TIMES).is_file():

@@ -12,8 +12,8 @@ import pytest
 import torch
 from scipy.stats import kendalltau
 
-from nas.block_times.command import times_for
 from nas.block_times.cover import cover
+from nas.block_times.lookup import times_for
 from nas.block_times.measure import calibrated, errors, kendall_tau, measure, shares
 from nas.block_times.table import Times, block_name, block_names, read_times
 from nas.block_times.timing import Setting, Subject, images_for, segments

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.block_times import command as block_times
+from nas.block_times import BlockTimesConfig, measure_block_times
 from nas.block_times import measure as block_times_measure
-from nas.block_times.command import main, times_for
+from nas.block_times.lookup import times_for
 from nas.block_times.measure import errors
 from nas.block_times.table import Times, read_times
 from nas.block_times.timing import Setting
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
-from tests.commands import search
+from tests.commands import ROOT, search
+from tests.commands import block_times as main
 from tests.nas.toys import made_up
 
 
@@ -117,6 +118,18 @@ def test_the_command_shows_table_accuracy_and_what_is_next(
     assert len(measurements) == 2
 
 
+def test_a_table_is_measured_from_python(measurements: list[Setting], tmp_path: Path) -> None:
+    config = BlockTimesConfig(space="compact", resolution=32, kind="step_time", threads=2)
+    found = measure_block_times(config)
+    assert found.path.parent == tmp_path / "vision-baseline-search" / "times"
+    assert read_times(found.path) == found.times
+    assert (found.config.small_images, found.config.classes) == (True, 1000)
+    with pytest.raises(ValueError, match="kind: 'speed' is unknown"):
+        BlockTimesConfig(kind="speed")
+    assert times_for(found.space, kind="step_time", threads=2) == found.times
+    assert len(measurements) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -175,10 +188,9 @@ def test_reading_a_table_needs_no_torch(tmp_path: Path) -> None:
     table = tmp_path / "times.json"
     made_up(space("efficientnet")).write(table)
     code = (
-        "import sys; from nas.block_times.command import times_for;"
+        "import sys; from nas.block_times.lookup import times_for;"
         "from search_spaces.catalog import space;"
         f"times_for(space('efficientnet'), kind='latency', path={str(table)!r});"
         "assert 'torch' not in sys.modules"
     )
-    root = Path(block_times.__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -15,9 +15,9 @@ from scipy import stats
 from nas.data_space import space_for
 from nas.evaluators.base import Answer, Point
 from nas.evaluators.proxy import Fidelity
-from nas.fidelity.answers import Extent, path_of, recommended, remember
 from nas.fidelity.plan import ladder, longest_of, spread, within, work
 from nas.fidelity.ranks import Estimate, answer, estimate, judge, kendall, spearman
+from nas.fidelity.remembered import Extent, path_of, recommended, remember
 from nas.storage.cache import default_folder
 from tests.nas.toys import small_space, tiny_space
 from tests.train import toys

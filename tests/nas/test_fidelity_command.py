@@ -19,14 +19,16 @@ from PIL import Image
 
 from nas.evaluators.base import Answer
 from nas.evaluators.proxy import Fidelity, Proxy
-from nas.fidelity import report as fidelity_report
-from nas.fidelity.answers import Extent, recommended, remember
-from nas.fidelity.command import run as main
+from nas.fidelity import FidelityConfig, run_fidelity
+from nas.fidelity import progress as fidelity_progress
+from nas.fidelity.remembered import Extent, recommended, remember
 from nas.fidelity.trainings import Job, LostWorker, Work, run_all, trained
+from tests.commands import fidelity as main
 from tests.nas.toys import small_space
 from tests.train import toys
 from train.data.summary import survey
 from train.recipe import Recipe
+from vbs.config import from_values
 
 LONG, SHORT = Fidelity(4), Fidelity(2)
 
@@ -60,20 +62,23 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data, out = pictures(tmp_path / "data"), str(tmp_path / "out")
-    told = fidelity_report.Progress.update
+    told = fidelity_progress.Progress.update
     ended: list[Job] = []
 
-    def update(self: fidelity_report.Progress, job: Job, answer: Answer) -> None:
+    def update(self: fidelity_progress.Progress, job: Job, answer: Answer) -> None:
         ended.append(job)
         told(self, job, answer)
         if len(ended) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fidelity_report.Progress, "update", update)
+    monkeypatch.setattr(fidelity_progress.Progress, "update", update)
     assert main(["--data", data, *QUICK, "--out", out]) == 130
     said = capsys.readouterr().err
     assert "2 fidelities x 4 networks x 2 seeds = 16 trainings" in said
-    assert "nas.fidelity: interrupted; go on by: " in said
+    assert "nas.fidelity: interrupted; resume by: " in said
+    as_written_by_the_first_version(Path(out, "fidelity.json"))
+    assert main(["--resume", "--out", out, "--seeds", "3"]) == 2
+    assert "--seeds: 3 differs from the comparison's 2" in capsys.readouterr().err
     assert main(["--resume", "--out", out, "--workers", "1", "--device", "cpu"]) == 0
     said = capsys.readouterr()
     assert len(set(ended)) == len(ended) == 16
@@ -83,17 +88,31 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
     record = json.loads(Path(out, "fidelity.json").read_text())
     check_record(record, data)
     check_that_a_larger_one_stays(record, data, capsys)
+    monkeypatch.setattr(fidelity_progress.Progress, "update", None)  # nothing is trained
+    result = run_fidelity(from_values(FidelityConfig, record["settings"]))
+    assert result.config.settings() == record["settings"]
+    found = result.recommended
+    assert (None if found is None else str(found)) == record["outcome"]["recommended"]
+
+
+def as_written_by_the_first_version(path: Path) -> None:
+    """What a record of 0.1 kept among the settings."""
+    record = json.loads(path.read_text())
+    record["settings"] |= {"fields": record.pop("recipe"), **record.pop("digests")}
+    for name in ("workers", "device"):
+        del record["settings"][name]
+    path.write_text(json.dumps(record))
 
 
 def check_that_a_larger_one_stays(
     record: dict[str, Any], data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same again trains nothing, and does not replace what more networks have shown."""
-    recipe = Recipe.from_dict(record["settings"]["fields"])
+    recipe = Recipe.from_dict(record["recipe"])
     digests = survey(data, minival=recipe.minival).digests
     asked = (digests, small_space(), recipe)
     remember(Fidelity(7), *asked, extent=Extent(9, 2, LONG), details={})
-    assert main(["--data", data, *QUICK]) == 0
+    assert main(["--config", "out/fidelity.json"]) == 0
     said = capsys.readouterr()
     assert "--fidelity auto stays epochs=7,share=1, of a larger comparison (9 netw" in said.err
     assert "left: " not in said.err
@@ -110,7 +129,7 @@ def check_record(record: dict[str, Any], data: str) -> None:
     ]  # fmt: skip
     assert len(outcome["networks"]) == 4
     assert [len(curve) for curve in outcome["fidelities"][1]["curves"][0]] == [2, 2]
-    recipe = Recipe.from_dict(record["settings"]["fields"])
+    recipe = Recipe.from_dict(record["recipe"])
     digests = survey(data, minival=recipe.minival).digests
     found = recommended(digests, small_space(), recipe)
     assert (None if found is None else str(found)) == outcome["recommended"]
@@ -165,8 +184,14 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
     [
         ((), "--data is missing"),
         (("--data", "nonsense"), "data: 'nonsense' is not known"),
-        (("--data", "DATA", "--networks", "3"), "--networks: 3 is not allowed; use 4 to 200"),
-        (("--data", "DATA", "--seeds", "1"), "--seeds: 1 is not allowed; use 2 to 20"),
+        (
+            ("--data", "DATA", "--networks", "3"),
+            "--networks: 3 is not allowed; use a number",
+        ),
+        (
+            ("--data", "DATA", "--seeds", "1"),
+            "--seeds: 1 is not allowed; use a number",
+        ),
         (("--data", "DATA", "--workers", "0"), "--workers: 0 is not allowed"),
         (("--data", "DATA", "--classes", "10"), "classes: 10 is not what the data have"),
         (("--data", "DATA", *CHANGES, "--target-flops", "1K"), "below what space 'compact' can do"),
@@ -180,7 +205,6 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
         (("--data", "ONE"), "for each of two classes or more"),
         (("--resume",), "resume: which comparison"),
         (("--resume", "--out", "nowhere"), "holds no comparison"),
-        (("--resume", "--out", "nowhere", "--seeds", "3"), "--seeds cannot be given anew"),
     ],
 )
 def test_a_mistake_is_answered_in_one_line_before_anything_is_trained(

@@ -91,7 +91,7 @@ def test_the_command_writes_members_that_others_read(
     assert [value / flops[0] for value in flops] == pytest.approx([1, 2, 4, 8], rel=0.03)
     assert record["coefficients"] == {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
     assert (out / "family.png").read_bytes()[:4] == b"\x89PNG"
-    from search_spaces.show import load
+    from search_spaces.loading import load
 
     assert cost(load(str(out / "members" / "phi3.json"))).flops == flops[3]
 

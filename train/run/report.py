@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.run.config import COMMAND, TrainConfig
+from train.run.config import COMMAND
 from train.run.result import TrainResult
 from train.scored import with_error
 from vbs import lock
-from vbs.config import flag, given_values
 from vbs.console import print_err, print_results
 from vbs.load import NOTICED
+from vbs.options import words_of
 from vbs.tables import Console, Table
 from vbs.text import shell_command
 from vbs.units import clock
@@ -72,22 +72,8 @@ def _next_commands(result: TrainResult) -> list[str]:
     if result.status == "interrupted":
         return [_command([*start, "train.run", "--resume", "--out", str(folder)])]
     # a failed run would fail again: what is wrong with it must be changed, in another folder
-    command = [*start, "train.run", *_words(result.config), "--out", f"{folder}-2"]
+    command = [*start, "train.run", *words_of(COMMAND, result.config, out=f"{folder}-2")]
     return [f"{_command(command)} --set ..."]
-
-
-def _words(config: TrainConfig) -> list[str]:
-    """The options as they are typed."""
-    given = given_values(config)
-    words = [str(given.pop(name)) for name in COMMAND.positional]
-    for name, value in given.items():
-        option = flag(name, TrainConfig)
-        if isinstance(value, bool):
-            words.append(option)
-        else:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [word for each in values for word in (option, str(each))]
-    return words
 
 
 def _command(words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What comparisons of fidelities found, kept for searches: `--fidelity auto`."""
+"""Answers of comparisons, remembered for searches: `--fidelity auto`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Extent:
         )
 
 
-class Kept(NamedTuple):
+class Remembered(NamedTuple):
     """An answer and what it comes from."""
 
     fidelity: Fidelity | None
@@ -71,7 +71,7 @@ def remember(
     What became of another answer, as a sentence; "" where there was none. Raises OSError.
     """
     path = path_of(digests, space, recipe)
-    before, now = _read(path), Kept(found, extent)
+    before, now = _read(path), Remembered(found, extent)
     if before is not None and not extent.covers(before.extent):
         return (
             f"--fidelity auto stays {_shown(before.fidelity)}, of a larger comparison "
@@ -103,7 +103,7 @@ def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> P
     return default_folder().with_name("fidelity") / f"{key_of(content)}.json"
 
 
-def _read(path: Path) -> Kept | None:
+def _read(path: Path) -> Remembered | None:
     """What is kept in a file; None where that is nothing, or damaged."""
     try:
         content = parse_json(path.read_bytes())
@@ -112,7 +112,7 @@ def _read(path: Path) -> Kept | None:
             return None
         text = content["fidelity"]
         fidelity = None if text is None else Fidelity.parse(text, epochs=0)
-        return Kept(fidelity, Extent(*counts, Fidelity.parse(content["longest"], epochs=0)))
+        return Remembered(fidelity, Extent(*counts, Fidelity.parse(content["longest"], epochs=0)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

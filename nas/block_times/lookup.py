@@ -1,0 +1,142 @@
+"""Tables of block times of this machine: found again where they were measured before."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.block_times.config import BATCH, SECONDS, TimingOptions
+from nas.block_times.table import FORMAT, Times, block_names, read_times
+from nas.storage.cache import default_folder
+from search_spaces.space import SearchSpace
+from vbs.console import print_err
+from vbs.text import shortened
+
+if TYPE_CHECKING:
+    from nas.block_times.timing import Setting
+
+MOST_ERROR = 0.07  # median, of whole networks; above it a table is warned of
+
+
+def times_for(
+    space: SearchSpace, *, kind: str, path: str | Path | None = None,
+    say: Callable[[str], None] | None = None, **how: Any,
+) -> Times:  # fmt: skip
+    """The table of a space's block times: from the file `path`, or of this machine.
+
+    Of this machine it is measured once, which takes a minute or more, and found again by machine,
+    settings and blocks in ~/.cache/vision-baseline-search/times (or under $XDG_CACHE_HOME).
+
+    kind   "latency" or "step_time".
+    say    gets a line when something is measured, on what and how long, and one on the error
+           of the table, measured or found again, with a warning above 7%; stderr by default,
+           where the latter stands once. Of a file it gets nothing.
+    how    batch (default 1 for a latency, 32 for a training step), threads, device, precision and
+           recipe, as in `nas.block_times.config.TimingOptions`.
+
+    ValueError where the file is no table of that kind, or settings cannot be.
+    """
+    timing = TimingOptions(kind=kind, **how)
+    if path is not None:
+        times = read_times(Path(path))
+        if times.kind != kind:
+            raise ValueError(f"block times: {path} holds {times.kind}, not {kind}")
+        return times
+    setting = setting_of(timing)
+    kept = cached_path(space, setting)
+    if kept.is_file():
+        try:
+            times = read_times(kept)
+        except ValueError as error:
+            (say or _stderr)(f"{error}; it is measured again")
+        else:
+            (say or _once)(_trust(times, kept))
+            return times
+    return measured(space, setting, kept, seconds=SECONDS, say=say)
+
+
+def setting_of(timing: TimingOptions) -> Setting:
+    """The setting that options describe; ValueError for a device that is not there."""
+    from nas.block_times.timing import Setting
+
+    batch = BATCH[timing.kind] if timing.batch is None else timing.batch
+    return Setting(
+        timing.kind, batch, timing.device, timing.threads, timing.precision, timing.recipe
+    )
+
+
+def cached_path(space: SearchSpace, setting: Setting) -> Path:
+    """Where the table of this machine for these settings and the blocks of this space is kept."""
+    import torch
+
+    from nas.block_times.measure import machine
+
+    names = block_names(space)
+    known_by = [FORMAT, machine(setting), torch.__version__, asdict(setting), names]
+    digest = hashlib.sha256(json.dumps(known_by, sort_keys=True).encode()).hexdigest()
+    return default_folder().parent / "times" / f"{setting.kind}-{digest[:16]}.json"
+
+
+def measured(
+    space: SearchSpace, setting: Setting, path: Path, *, seconds: float,
+    say: Callable[[str], None] | None = None,
+) -> Times:  # fmt: skip
+    """Measure a table and keep it in a file; one that cannot be kept is used all the same."""
+    from nas.block_times.measure import measure
+
+    times = measure(space, setting, seconds=seconds, say=say or _stderr)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        times.write(path)
+    except OSError as error:
+        (say or _stderr)(
+            f"block times: {path} cannot be written ({error.strerror}); the table is not kept"
+        )
+        (say or _once)(_trust(times, None))
+    else:
+        (say or _once)(_trust(times, path))
+    return times
+
+
+def _stderr(line: str) -> None:
+    print_err(line)
+
+
+@functools.cache
+def _once(line: str) -> None:
+    """Print it once: a search uses its table several times."""
+    _stderr(line)
+
+
+def _trust(times: Times, path: Path | None) -> str:
+    """A line on how far a table can be trusted, and where it is."""
+    error = times.checked.get("median_error")
+    poor = isinstance(error, int | float) and error > MOST_ERROR
+    doubt = times.checked.get("doubt")
+    where = "" if path is None else f"; kept in {path}"
+    if isinstance(doubt, str):
+        where = f" (measured on a busy machine: {shortened(doubt)}){where}"
+    again = (
+        f" (more than {MOST_ERROR:.0%}: measure again while the machine does nothing else, by "
+        "python -m nas.block_times)"
+    )
+    warning = "warning: " * (poor or isinstance(doubt, str))
+    return f"block times: {warning}{times.kind}: {accuracy(times)}{again * poor}{where}"
+
+
+def accuracy(times: Times) -> str:
+    """A sentence on how well whole networks were predicted, as far as the table says."""
+    found = times.checked
+    try:
+        return (
+            f"on {found['test_networks']} other networks the median error is "
+            f"{found['median_error']:.1%}, the largest {found['largest_error']:.1%}, "
+            f"Kendall tau {found['kendall_tau']:.2f}"
+        )
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return "the table does not say how well it predicts whole networks"

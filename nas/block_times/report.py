@@ -1,0 +1,88 @@
+"""The report of a table of block times."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from nas.block_times.config import TimingOptions
+from nas.block_times.lookup import accuracy, cached_path, setting_of
+from nas.block_times.run import BlockTimesResult
+from nas.block_times.table import Times
+from nas.data_space import SMALL
+from search_spaces.catalog import space
+from search_spaces.space import SearchSpace
+from train.options import TrainingOptions, WorkerOptions
+from vbs.command import python_command
+from vbs.console import print_out
+from vbs.text import next_steps, shell_word
+from vbs.units import short_seconds
+
+
+def show_result(result: BlockTimesResult) -> None:
+    """Print the table by operation, how far it can be trusted, and what to do next."""
+    times, the_space, path = result.times, result.space, result.path
+    setting = times.settings
+    print_out(
+        f"{times.kind} of the {len(times.blocks)} blocks of {the_space.name!r} at "
+        f"{setting['resolution']} px: batch {setting['batch']}, {setting['device']}, "
+        f"{setting['threads']} thread{'s' * (setting['threads'] > 1)}, {times.machine}"
+    )
+    print_out(*summary(times))
+    some = times.of(the_space)(the_space.sample(1000, np.random.default_rng(0)))
+    low, middle, high = (short_seconds(float(q)) for q in np.quantile(some, (0.01, 0.5, 0.99)))
+    print_out(f"networks of the space take {low} to {high}, half of them up to {middle}")
+    how = {"none": "the plain sum of its blocks", "scale": f"{times.scale:.3f} x that sum"}
+    line = f"{short_seconds(times.constant)} + {times.scale:.3f} x the sum of its blocks"
+    print_out(f"a network is predicted as {how.get(str(times.checked.get('fit')), line)}")
+    print_out(accuracy(times), "", f"table: {shell_word(path)}")
+    print_out(*next_steps(_next(result, middle)))
+
+
+def summary(times: Times) -> list[str]:
+    """The table by operation: blocks, their shortest, median and longest time, their spread."""
+    groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for name, pair in times.blocks.items():
+        groups[name.split()[0]].append(pair)
+    lines = [f"{'block':12}{'forms':>7}{'shortest':>11}{'median':>11}{'longest':>11}{'spread':>9}"]
+    for op, pairs in groups.items():
+        seconds, spread = np.array(pairs).T
+        shown = (seconds.min(), np.median(seconds), seconds.max())
+        cells = "".join(f"{short_seconds(float(value)):>11}" for value in shown)
+        lines.append(f"{op[:12]:12}{len(pairs):7}{cells}{np.median(spread / seconds):9.0%}")
+    return lines
+
+
+def _next(result: BlockTimesResult, target: str) -> list[str]:
+    """What to do next, as commands; the search uses this table."""
+    config, the_space, path = result.config, result.space, result.path
+    python = shell_word(python_command())
+    form = f"--space {config.space}"
+    for name, usual in (("resolution", 224), ("classes", 1000), ("width", 1.0)):
+        value = getattr(config, name)
+        form += f" --{name} {value}" if value != usual else ""
+    assert config.resolution is not None  # see measure_block_times
+    small = " --small-images" if config.small_images and config.resolution > SMALL else ""
+    search = form + small
+    if config.space != "efficientnet" or the_space.settings != space("efficientnet").settings:
+        # which no surrogate knows; unasked, such a search takes classes and side of its images
+        search = f"--evaluator proxy --data imagefolder:DIR --space {config.space} --resolution "
+        search += f"{config.resolution}{f' --width {config.width}' * (config.width != 1.0)}{small}"
+    own = path.is_file() and path.resolve() != _looked_for(the_space, config.kind).resolve()
+    table = f" --times {shell_word(str(path))}" * own
+    other = "step_time" if config.kind == "latency" else "latency"
+    target_name = config.kind.replace("_", "-")
+    return [
+        f"{python} -m nas.search {search} --target-{target_name} {target}{table}",
+        f"{python} -m nas.block_times {form}{small} --kind {other}",
+    ]
+
+
+def _looked_for(the_space: SearchSpace, kind: str) -> Path:
+    """The table that a search uses by default for a space and a target of that kind."""
+    device, recipe = WorkerOptions.device, TrainingOptions.recipe
+    return cached_path(
+        the_space, setting_of(TimingOptions(kind=kind, device=device, recipe=recipe))
+    )

@@ -1,0 +1,63 @@
+"""Measure a table of block times from its config: `measure_block_times`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nas.block_times.config import BlockTimesConfig
+from nas.block_times.lookup import cached_path, measured, setting_of
+from nas.block_times.table import Times
+from nas.data_space import SMALL, USUAL
+from search_spaces.catalog import space
+from search_spaces.space import SearchSpace
+from vbs.lock import owned
+
+CLASSES = 1000  # where none are named
+
+
+@dataclass(frozen=True)
+class BlockTimesResult:
+    """A measured table of block times.
+
+    path    of the file that it is kept in.
+    space   that of the networks, without measured costs.
+    config  with everything that was left open.
+    """
+
+    times: Times
+    path: Path
+    space: SearchSpace
+    config: BlockTimesConfig
+
+    @property
+    def exit_code(self) -> int:
+        """That of the command line."""
+        return 0
+
+
+def measure_block_times(config: BlockTimesConfig) -> BlockTimesResult:
+    """Measure every block of a space, and keep the table in a file.
+
+    Raises ValueError for options that do not go together, and where the file cannot be written or
+    is used by another process.
+    """
+    side = config.resolution or USUAL
+    small = side <= SMALL if config.small_images is None else config.small_images
+    the_space = space(
+        config.space or "efficientnet", resolution=side, classes=config.classes or CLASSES,
+        width=config.width, small_images=small,
+    )  # fmt: skip
+    config = replace(config, **the_space.settings, space=the_space.name)
+    setting = setting_of(config)
+    path = cached_path(the_space, setting) if config.file is None else Path(config.file)
+    if path.is_dir() or (config.file is not None and not os.access(path.parent, os.W_OK)):
+        raise ValueError(f"--out: {path} cannot be written")
+    with contextlib.suppress(OSError):  # a table that cannot be kept is shown all the same
+        path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.parent if os.access(path.parent, os.W_OK) else None
+    with owned(place, "nas.block_times", name=f".{path.name}.owner.json"):
+        times = measured(the_space, setting, path, seconds=config.seconds)
+    return BlockTimesResult(times, path, the_space, config)

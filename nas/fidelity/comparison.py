@@ -1,0 +1,152 @@
+"""What a comparison of fidelities trains, worked out from its config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nas.data_space import space_for
+from nas.evaluators.proxy import Fidelity, clock_name, fitted, identity
+from nas.fidelity.config import FidelityConfig
+from nas.fidelity.plan import ladder, longest_of, spread, within, work
+from nas.fidelity.trainings import Job, clock_of
+from nas.lengths import fidelity_of
+from nas.storage.cache import key_of
+from search_spaces.staged import StagedSpace
+from train.length import names_epochs
+from train.parser import print_notes
+from train.recipe import Recipe
+
+if TYPE_CHECKING:
+    from train.data.summary import Survey
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared.
+
+    config      with everything that was left open.
+    fidelities  by rising cost; the longest is the last.
+    genotypes   int8 [networks, decisions].
+    """
+
+    config: FidelityConfig
+    data: Survey
+    space: StagedSpace
+    recipe: Recipe
+    fidelities: tuple[Fidelity, ...]
+    genotypes: np.ndarray
+
+    @property
+    def seeds(self) -> int:
+        """Of each training."""
+        return self.config.seeds
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Of the images, by which a resumed comparison knows them."""
+        return {"data_sha256": key_of(self.data.digests)}
+
+    @property
+    def side(self) -> int:
+        """Of the networks' input in pixels, where a fidelity has none of its own."""
+        return self.recipe.resolution or self.space.settings["resolution"]
+
+    @property
+    def timed(self) -> Recipe:
+        """The recipe as it is trained, but at the full side, which `work` counts in."""
+        return fitted(
+            self.recipe, replace(self.fidelities[-1], resolution=0), images=self.data.train
+        )
+
+    def work(self, job: Job) -> float:
+        """See `nas.fidelity.plan.work`."""
+        fidelity = self.fidelities[job.fidelity]
+        return work(fidelity, images=self.data.train, held=self.data.minival, side=self.side)
+
+    def jobs(self) -> list[Job]:
+        """All trainings, the longest first, so that none of them is still running at the end."""
+        jobs = [
+            Job(fidelity, network, seed)
+            for seed in range(self.seeds)
+            for network in range(len(self.genotypes))
+            for fidelity in range(len(self.fidelities))
+        ]
+        return sorted(jobs, key=lambda job: -self.work(job))
+
+    def key(self, job: Job, device: str) -> str:
+        """Of a training's result in the cache; all devices of a comparison are of one kind."""
+        # as `train.data.load` is called by the proxy
+        settings = {"digests": self.data.digests, "minival": self.recipe.minival,
+                    "channels": 3, "seed": 0}  # fmt: skip
+        fidelity = self.fidelities[job.fidelity]
+        network = self.space.decode(self.genotypes[job.network])
+        recipe = fitted(self.recipe, fidelity, images=self.data.train)
+        clock = clock_name(clock_of(device), device)
+        return key_of(identity(network, recipe, fidelity, settings, seed=job.seed, clock=clock))
+
+    def folder_name(self, job: Job) -> str:
+        """Of a training's folder."""
+        fidelity = str(self.fidelities[job.fidelity]).replace("=", "").replace(",", "-")
+        return f"{fidelity}-network{job.network}-seed{job.seed}"
+
+
+def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
+    """What a config describes, fitted to the data.
+
+    Raises ValueError for whatever does not go together. Nothing is decoded or trained.
+    """
+    if not recipe.minival:
+        raise ValueError("--set minival: images to choose by are needed; use e.g. 0.1")
+    from train.data.summary import survey  # imports torch: a mistake above is answered at once
+
+    assert config.data is not None  # see FidelityConfig.check
+    data = survey(config.data, minival=recipe.minival, root=config.data_root)
+    print_notes(data.notes)
+    if len(data.classes) < 2:
+        raise ValueError(f"data: {config.data} has one class; there is nothing to learn")
+    space = space_for(
+        data, config.space or "compact", resolution=config.resolution, classes=config.classes,
+        width=config.width, small_images=config.small_images,
+    )  # fmt: skip
+    fidelities = _fidelities(config, recipe, data, space)
+    genotypes = spread(space, within(space, config.target_flops), config.networks)
+    config = replace(
+        config, **space.settings, space=space.name, longest=str(fidelities[-1]),
+        fidelities=tuple(str(each) for each in fidelities[:-1]),
+    )  # fmt: skip
+    return Comparison(config, data, space, recipe, fidelities, genotypes)
+
+
+def _fidelities(
+    config: FidelityConfig, recipe: Recipe, data: Survey, space: StagedSpace
+) -> tuple[Fidelity, ...]:
+    """By rising cost, the longest last; ValueError where one of them cannot be."""
+    side = recipe.resolution or space.settings["resolution"]
+    longest = longest_of(recipe, images=data.train, named=names_epochs(config.changes))
+    if config.longest is not None:
+        longest = fidelity_of(
+            config.longest, recipe, config.changes, images=data.train, epochs=longest.epochs
+        )
+    if config.fidelities is None:
+        others = ladder(longest, images=data.train, side=side, batch=recipe.batch)
+    else:
+        texts = [text for each in config.fidelities for text in each.split(";") if text.strip()]
+        others = [Fidelity.parse(text, epochs=longest.epochs) for text in texts]
+
+    def cost(fidelity: Fidelity) -> float:
+        return work(fidelity, images=data.train, held=data.minival, side=side)
+
+    for fidelity in (*others, longest):
+        fitted(recipe, fidelity, images=data.train)
+        if fidelity is not longest and cost(fidelity) >= cost(longest):
+            raise ValueError(f"fidelities: {fidelity} is not cheaper than the longest, {longest}")
+    if not others or len(set(others)) < len(others):
+        raise ValueError(
+            "fidelities: give some that differ and are cheaper than the longest "
+            f"({longest}), as --fidelities 'epochs=3;epochs=9,share=0.25'"
+        )
+    return (*sorted(others, key=cost), longest)
