@@ -105,7 +105,7 @@ def search_config(images: str, **more: Any) -> SearchConfig:
 
 
 def test_all_commands_train_a_folder_of_photographs_equally_long(images: str) -> None:
-    """nas.search trained 50 steps and judged after 10; experiments.new_baseline, now scaling.baseline, chose 300."""
+    """nas.search once trained 50 steps and judged after 10 where scaling.baseline chose 300."""
     config, measuring, _ = prepare(search_config(images))
     assert config.fidelity == "epochs=60,share=1"
     asha = plan_of(config, measuring).asha
