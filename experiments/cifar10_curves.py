@@ -99,6 +99,5 @@ def main() -> None:
         return recorded(name, seed, args.data)
 
     result = run_all(args, arms, run, settings, summary)
-    if result is not None:
-        shown = ("partial", "networks", "seed_noise_sd", "seconds")
-        print_out(*json.dumps({name: result[name] for name in shown}, indent=2).splitlines())
+    shown = ("partial", "networks", "seed_noise_sd", "seconds")
+    print_out(*json.dumps({name: result[name] for name in shown}, indent=2).splitlines())

@@ -127,10 +127,9 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    if not args.only:
-        for name in SEARCHES:
-            search(args, name)
-        shutil.copyfile(args.work / "search" / "pareto.png", RESULTS / f"{NAME}.png")
+    for name in SEARCHES:
+        search(args, name)
+    shutil.copyfile(args.work / "search" / "pareto.png", RESULTS / f"{NAME}.png")
     finals = networks(args.work)
     settings = {
         "target_flops": TARGET, "fidelity": FIDELITY, "final_recipe": ", ".join(("proxy", *FINAL)),
@@ -151,5 +150,4 @@ def main() -> None:
     arms = [(name, seed) for name, seed in each_seed(list(finals), args.seeds)
             if name != NARROWED or seed in args.seeds[:NARROWED_SEEDS]]  # fmt: skip
     result = run_all(args, arms, run, settings, summary)
-    if result is not None:
-        print_out(*json.dumps(result["test_top1"], indent=2).splitlines())
+    print_out(*json.dumps(result["test_top1"], indent=2).splitlines())

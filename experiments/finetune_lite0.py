@@ -116,6 +116,5 @@ def main() -> None:
         settings,
         summary,
     )
-    if result is not None:
-        draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))
-        print_out(args.out)
+    draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))
+    print_out(args.out)

@@ -32,20 +32,19 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
     run_experiment("experiments.noisy_student_cifar10")
 
+import functools
 import hashlib
 import json
-import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.lib.arguments import HIDDEN, Options, experiment_arguments
-from experiments.lib.arms import children
+from experiments.lib.arguments import Options, experiment_arguments
+from experiments.lib.arms import side_by_side
 from experiments.lib.common import RESULTS, settings_of_machine
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
@@ -324,20 +323,9 @@ def agreed(work: Path, settings: dict[str, Any]) -> None:
     write_json(path, settings)
 
 
-def side_by_side(arguments: Options, finished: Callable[[], None]) -> None:
-    """Each seed in a process of one thread, so many at a time; `finished()` after each."""
-    module, given = "experiments.noisy_student_cifar10", sys.argv[1:]
-    with ThreadPoolExecutor(arguments.processes) as pool, children() as processes:
-
-        def one(seed: int) -> int:
-            return processes.start(module, [*given, "--only", str(seed)], threads=1).wait()
-
-        running = {pool.submit(one, seed): seed for seed in arguments.seeds}
-        for future in as_completed(running):
-            finished()
-            if future.result():
-                pool.shutdown(cancel_futures=True)  # those that have begun are let end
-                raise ValueError(f"seed {running[future]}: ended early, see above")
+def _one_seed(arguments: Options, settings: dict[str, Any], seed: int) -> None:
+    """All arms of a seed, in a process of its own."""
+    run_seed(seed, arguments.arms, arguments.work, settings, arguments.data)
 
 
 def _arguments() -> Options:
@@ -357,7 +345,6 @@ def _arguments() -> Options:
     add("--device", default="cpu")
     add("--work", type=Path, default=Path("runs/noisy-student-cifar10"))
     add("--out", type=Path, default=RESULTS / "noisy_student_cifar10.json")
-    add("--only", type=int, help=HIDDEN)  # how a child is told its seed
     arguments = parser.parse_args()
     if arguments.processes < 1 or min(arguments.seeds) < 0:
         raise ValueError("--processes: use 1 or more; --seeds: use 0 or more")
@@ -368,16 +355,15 @@ def main() -> None:
     """Run what is missing, write the results after every seed, print the table."""
     arguments = _arguments()
     settings = settings_of(arguments)
-    if arguments.only is not None:
-        run_seed(arguments.only, arguments.arms, arguments.work, settings, arguments.data)
-        return
     agreed(arguments.work, settings)
 
     def finished() -> None:
         write(arguments, settings)
 
     if arguments.processes > 1:
-        side_by_side(arguments, finished)
+        run = functools.partial(_one_seed, arguments, settings)
+        for _ in side_by_side(run, arguments.seeds, arguments.processes):
+            finished()
     else:
         for seed in arguments.seeds:
             run_seed(seed, arguments.arms, arguments.work, settings, arguments.data, finished)

@@ -263,9 +263,8 @@ def main() -> None:
         "setups": {name: list(setup.changes) for name, setup in SETUPS.items()},
         "lengths": LENGTHS, "rules": RULES, "decay": DECAY, "few": list(FEW), "batches": BATCHES,
     }  # fmt: skip
-    result = run_all(
+    run_all(
         args, each_seed(list(SETUPS), args.seeds), lambda *arm: run(args.data, *arm), settings,
         summary,
     )  # fmt: skip
-    if result is not None:
-        print_out(args.out)
+    print_out(args.out)

@@ -99,7 +99,6 @@ def main() -> None:
         return right(name, seed, args.data)
 
     result = run_all(args, arms, run, settings, summary)
-    if result is not None:
-        print_out(
-            *json.dumps({key: result[key] for key in result if "of_" in key}, indent=2).splitlines()
-        )
+    print_out(
+        *json.dumps({key: result[key] for key in result if "of_" in key}, indent=2).splitlines()
+    )

@@ -138,6 +138,5 @@ def main() -> None:
     result = run_all(
         args, each_seed(names, args.seeds), lambda *arm: run(args.data, *arm), settings, summary
     )
-    if result is not None:
-        draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))
-        print_out(args.out)
+    draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))
+    print_out(args.out)

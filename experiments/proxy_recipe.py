@@ -96,6 +96,5 @@ def main() -> None:
     settings["network"] = proxy_network().key
     arms = [(FULL, seed) for seed in args.seeds]
     arms += [(name, seed) for seed in range(args.tried_seeds) for name in TRIED]
-    result = run_all(args, arms, lambda *arm: run(args.data, *arm), settings, summary)
-    if result is not None:
-        print_out(args.out)
+    run_all(args, arms, lambda *arm: run(args.data, *arm), settings, summary)
+    print_out(args.out)

@@ -30,19 +30,15 @@ import dataclasses
 import functools
 import json
 import math
-import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from subprocess import PIPE
 from typing import Any
 
 import numpy as np
 import torch
 
-from experiments.lib.arguments import HIDDEN, Options, experiment_arguments
-from experiments.lib.arms import Children, children
+from experiments.lib.arguments import Options, experiment_arguments
+from experiments.lib.arms import side_by_side
 from experiments.lib.common import RESULTS, settings_of_machine
 from experiments.lib.timm_loop import (
     check_twins,
@@ -226,17 +222,6 @@ def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> di
     return told
 
 
-def _child(arguments: Options, processes: Children, side: str, seed: int) -> None:
-    texts = [*arguments.given, "--only", side, str(seed), "--threads", "1"]
-    module = "experiments.same_learning"
-    run = processes.start(module, texts, threads=1, stdout=PIPE, stderr=PIPE)
-    _, told = run.communicate()
-    if run.returncode:
-        last = (told.strip().splitlines() or ["no message"])[-1]
-        raise ValueError(f"{side}, seed {seed}: {last}")
-    print_err(*told.splitlines())
-
-
 def _arguments(texts: list[str] | None) -> Options:
     parser = experiment_arguments(__doc__)
     parser.add_argument("--data", default="parquet:../shared/data/cifar10")
@@ -250,9 +235,7 @@ def _arguments(texts: list[str] | None) -> Options:
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as it likes")
     parser.add_argument("--work", default="runs/same-learning", help="folder of ended runs")
     parser.add_argument("--out", help="result file; experiments/results/same_learning.json")
-    parser.add_argument("--only", nargs=2, metavar=("SIDE", "SEED"), help=HIDDEN)
     arguments = parser.parse_args(texts)
-    arguments.given = sys.argv[1:] if texts is None else texts
     if min(arguments.processes, arguments.epochs, arguments.batch) < 1 or arguments.images < 0:
         raise ValueError("processes, epochs and batch: use 1 or more; images: 0 or more")
     if min(arguments.seeds) < 0:
@@ -277,12 +260,14 @@ def _write(arguments: Options, checked: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def _one_of(arguments: Options, task: tuple[str, int]) -> None:
+    """One run, in a process of its own."""
+    one_run(arguments, *task)
+
+
 def compare(texts: list[str] | None = None) -> None:
     """The command: train what has not ended yet, write the result file after each, print it."""
     arguments = _arguments(texts)
-    if arguments.only:
-        one_run(arguments, arguments.only[0], int(arguments.only[1]))
-        return
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
     done = outcomes(arguments)
     waiting = [(side, seed) for side, seed in _wanted(arguments) if seed not in done[side]]
@@ -292,22 +277,7 @@ def compare(texts: list[str] | None = None) -> None:
             one_run(arguments, side, seed)
             _write(arguments, checked)
     else:
-        _side_by_side(arguments, waiting, lambda: _write(arguments, checked))
+        run = functools.partial(_one_of, arguments)
+        for _ in side_by_side(run, waiting, arguments.processes):
+            _write(arguments, checked)
     print_out(*json.dumps(_write(arguments, checked), indent=1).splitlines())
-
-
-def _side_by_side(
-    arguments: Options, tasks: list[tuple[str, int]], finished: Callable[[], object]
-) -> None:
-    """Each run in a process of its own, so many at a time; `finished()` after each."""
-    with ThreadPoolExecutor(arguments.processes) as pool, children() as processes:
-
-        def go(task: tuple[str, int]) -> None:
-            _child(arguments, processes, *task)
-
-        try:
-            for _ in pool.map(go, tasks):
-                finished()
-        except ValueError:
-            pool.shutdown(cancel_futures=True)  # those that have begun are let end
-            raise

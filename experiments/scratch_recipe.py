@@ -130,8 +130,5 @@ def main() -> None:
         "sets": {name: list(each) for name, each in SETS.items()},
         "recipes": {name: recipe_of(name, 1000, flip=True, seed=0).to_dict() for name in TRIED},
     }
-    result = run_all(
-        args, arms_of(args.seeds), lambda *arm: run(args.data, *arm), settings, summary
-    )
-    if result is not None:
-        print_out(args.out)
+    run_all(args, arms_of(args.seeds), lambda *arm: run(args.data, *arm), settings, summary)
+    print_out(args.out)

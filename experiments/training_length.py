@@ -154,8 +154,5 @@ def main() -> None:
         "sets": {name: list(each) for name, each in SETS.items()}, "lengths": list(LENGTHS),
         "limit_flops": LIMIT, "recipe": "proxy", "changes": [FLIP], "scored": SCORED,
     }  # fmt: skip
-    result = run_all(
-        args, arms, lambda name, seed, folder: run(args.data, name, folder), settings, summary
-    )
-    if result is not None:
-        print_out(args.out)
+    run_all(args, arms, lambda name, seed, folder: run(args.data, name, folder), settings, summary)
+    print_out(args.out)

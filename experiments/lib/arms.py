@@ -1,100 +1,65 @@
 """Experiments that train: their arms, one for each seed, run side by side and resumed.
 
-An arm is a name and a seed. Each runs in a process of its own with its share of the processors,
-which writes `<arm>-<seed>.json` into a work folder when it is done; an arm that was killed goes on
-from its checkpoint. The result file is written anew after every arm, and says `"partial": true`
-until the last one is in. Ctrl-C and SIGTERM end the arms too; the same command goes on, on another
-machine too: what a partial result file of the same settings holds is not run again.
+An arm is a name and a seed. Each runs in a process of a pool (`train.cluster.jobs`) with its share
+of the processors, which writes `<arm>-<seed>.json` into a work folder when it is done; an arm that
+was killed resumes from its checkpoint. The result file is written again after every arm, and says
+`"partial": true` until the last one is in. Ctrl-C and SIGTERM end the arms too. The same command
+resumes, also on another machine: what a partial result file of the same settings holds is not run
+again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
-import subprocess
+import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from experiments.lib.arguments import Options, Parser, experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
+from train.cluster.jobs import Place, run_jobs
 from train.recipe import NORM_STATISTICS
-from vbs import signals
 from vbs.accuracy import accuracy_error
-from vbs.children import child_environment
-from vbs.command import INTERRUPTED, MISTAKE, Failure
 from vbs.console import print_err
+from vbs.failures import Failure
 from vbs.folder import write_json
-from vbs.lock import FILE as LOCK
 from vbs.lock import owned
 from vbs.processes import available_cpus
 
 Arm = tuple[str, int]
+K = TypeVar("K")
 
 
-class Children:
-    """Processes of this program that do not outlive it; made by `children`."""
+def side_by_side(function: Callable[[K], Any], tasks: Sequence[K], processes: int) -> Iterator[K]:
+    """Call a function for each task in processes of their own, so many at once, each with its share
+    of the processors; the tasks as they end.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._started: list[subprocess.Popen[str]] = []
-        self._ended = False
+    function  defined in an importable module, or a closure; it writes what it finds into files.
 
-    def start(
-        self, module: str, texts: Sequence[str], *, threads: int, **streams: Any
-    ) -> subprocess.Popen[str]:
-        """`python -m module texts`, from a thread that outlives it. ValueError after the end."""
-        environment = child_environment(OMP_NUM_THREADS=str(threads))
-        with self._lock:
-            if self._ended:
-                raise ValueError("interrupted")
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, *texts], env=environment, text=True,
-                start_new_session=True, **streams,  # so a terminal's Ctrl-C reaches us alone
-            )  # fmt: skip
-            self._started.append(process)
-        return process
-
-    def end(self) -> None:
-        """Terminate those that still run, and wait until they have gone."""
-        with self._lock:
-            self._ended = True
-        for process in self._started:
-            process.terminate()
-        for process in self._started:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-@contextlib.contextmanager
-def children() -> Iterator[Children]:
-    """Children that end with the block, however it ends.
-
-    To be entered by the main thread, after a pool of threads that wait for the children.
+    Raises Failure for a task that failed; those that run are ended.
     """
-    started = Children()
-    try:
-        yield started
-    finally:
-        with signals.deferred():
-            started.end()
+    threads = max(1, available_cpus() // processes)
+    made = functools.partial(_made, function, os.getcwd())
+    jobs = {task: task for task in tasks}
+    with contextlib.closing(run_jobs(made, jobs, Place(processes, cpus=threads))) as ends:
+        for task, outcome in ends:
+            if outcome.reason:
+                name = f"arm {task[0]} of seed {task[1]}" if isinstance(task, tuple) else str(task)
+                raise Failure(f"{name} failed: {outcome.reason}")
+            yield task
 
 
-def check_ended(code: int, failed: str) -> None:
-    """Return where the exit code of a command of ours is 0. Else raise KeyboardInterrupt where it
-    was interrupted, ValueError with these words where it refused, Failure where it failed."""
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
-    if code:
-        raise (ValueError if code == MISTAKE else Failure)(f"{failed} (exit code {code})")
+def _made(function: Callable[[K], Any], place: str) -> Callable[[K], Any]:
+    """In a process of the pool: the function, where relative paths mean what they do here."""
+    os.chdir(place)
+    return function
 
 
 def arguments(description: str | None, *, name: str, seeds: Sequence[int]) -> Parser:
@@ -104,7 +69,6 @@ def arguments(description: str | None, *, name: str, seeds: Sequence[int]) -> Pa
     parser.add_argument("--processes", type=int, default=2, help="arms at once (default 2)")
     parser.add_argument("--work", type=Path, default=Path("runs") / name)
     parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json")
-    parser.add_argument("--only", metavar="ARM:SEED", help="run one arm in this process")
     return parser
 
 
@@ -114,8 +78,8 @@ def run_all(
     run: Callable[[str, int, Path], dict[str, Any]],
     settings: dict[str, Any],
     summary: Callable[[dict[Arm, dict[str, Any]]], dict[str, Any]],
-) -> dict[str, Any] | None:
-    """Run the arms that have no outcome yet; the whole result, or None for --only.
+) -> dict[str, Any]:
+    """Run the arms that have no outcome yet; the whole result.
 
     run      (name, seed, folder for checkpoints) -> outcome of an arm, as plain data.
     summary  of the outcomes so far, for the result file.
@@ -129,38 +93,38 @@ def run_all(
         settings = {**settings, "data": _place(str(args.data))}
     settings = {**settings, "norm_statistics": NORM_STATISTICS}
     args.work.mkdir(parents=True, exist_ok=True)
-    program = Path(sys.argv[0]).stem
-    # an arm has a lock of its own beside that of the command that starts it
-    name = f"{args.only.replace(':', '-')}.owner.json" if args.only else LOCK
-    with owned(args.work, f"experiments.{program}", name=name):
+    with owned(args.work, f"experiments.{Path(sys.argv[0]).stem}"):
         _check_same(args.work / "settings.json", settings)
         _take_up(args, arms, settings)
-        if args.only:
-            _run_one(args, run)
-            return None
-        return _run_arms(args, arms, settings, summary)
+        result = _written(args, arms, settings, summary)
+        missing = [arm for arm in arms if not _file(args.work, arm).exists()]
+        if missing:
+            print_err(f"{len(missing)} of {len(arms)} arms are to be run")
+        for name, seed in side_by_side(
+            functools.partial(_run_one, args.work.resolve(), run), missing, args.processes
+        ):
+            result = _written(args, arms, settings, summary)
+            print_err(f"{name}, seed {seed}: finished")
+        return result
 
 
-def _run_arms(
+def _written(
     args: Options,
     arms: Sequence[Arm],
     settings: dict[str, Any],
     summary: Callable[[dict[Arm, dict[str, Any]]], dict[str, Any]],
 ) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-
-    def write() -> None:
-        done = {arm: _read(args.work, arm) for arm in arms if _file(args.work, arm).exists()}
-        result.clear()
-        result.update({
-            "partial": len(done) < len(arms), "settings": settings,
-            "processes": args.processes, **settings_of_machine(),
-            **summary(done), "arms": list(done.values()),
-        })  # fmt: skip
-        write_json(args.out, result)
-
-    _run_missing(args, [arm for arm in arms if not _file(args.work, arm).exists()], write)
-    write()
+    """The result of the arms that have ended, as the result file has it now."""
+    done = {arm: _read(args.work, arm) for arm in arms if _file(args.work, arm).exists()}
+    result = {
+        "partial": len(done) < len(arms),
+        "settings": settings,
+        "processes": args.processes,
+        **settings_of_machine(),
+        **summary(done),
+        "arms": list(done.values()),
+    }
+    write_json(args.out, result)
     return result
 
 
@@ -185,7 +149,7 @@ def top1_with_error(row: Mapping[str, Any], images: int) -> str:
 
 def _take_up(args: Options, arms: Sequence[Arm], settings: dict[str, Any]) -> None:
     """Outcomes of a partial result file whose work folder has gone, as a clone's has."""
-    if args.only or not args.out.exists():
+    if not args.out.exists():
         return
     known = json.loads(args.out.read_text())
     if not known["partial"] or known["settings"] != json.loads(json.dumps(settings)):
@@ -196,38 +160,15 @@ def _take_up(args: Options, arms: Sequence[Arm], settings: dict[str, Any]) -> No
             write_json(_file(args.work, arm), outcome)
 
 
-def _run_one(args: Options, run: Callable[[str, int, Path], dict[str, Any]]) -> None:
-    """The arm of --only, in this process."""
-    name, seed = args.only.rsplit(":", 1)
-    folder = args.work / f"{name}-{seed}"
+def _run_one(work: Path, run: Callable[[str, int, Path], dict[str, Any]], arm: Arm) -> None:
+    """One arm, in a process of its own; its outcome goes to a file."""
+    name, seed = arm
+    folder = work / f"{name}-{seed}"
     folder.mkdir(exist_ok=True)
     started = time.monotonic()
-    outcome = run(name, int(seed), folder)
-    write_json(_file(args.work, (name, int(seed))), outcome | {
-        "arm": name, "seed": int(seed), "wall_seconds": round(time.monotonic() - started, 1),
-    })  # fmt: skip
-
-
-def _run_missing(args: Options, arms: list[Arm], finished: Callable[[], None]) -> None:
-    """Start arms as processors become free; see `check_ended` where one fails."""
-    threads = max(1, available_cpus() // args.processes)
-    module = sys.modules["__main__"].__spec__
-    assert module is not None
-    running: dict[subprocess.Popen[str], Arm] = {}
-    waiting = list(arms)
-    with children() as processes:
-        while waiting or running:
-            while waiting and len(running) < args.processes:
-                arm = waiting.pop(0)
-                print_err(f"{arm[0]}, seed {arm[1]}: begins")
-                texts = [*sys.argv[1:], "--only", f"{arm[0]}:{arm[1]}"]
-                process = processes.start(module.name, texts, threads=threads, stdout=sys.stderr)
-                running[process] = arm
-            time.sleep(0.5)
-            for process in [process for process in running if process.poll() is not None]:
-                name, seed = running.pop(process)
-                check_ended(process.returncode, f"arm {name} of seed {seed} failed")
-                finished()
+    outcome = run(name, seed, folder)
+    own = {"arm": name, "seed": seed, "wall_seconds": round(time.monotonic() - started, 1)}
+    write_json(_file(work, arm), outcome | own)
 
 
 def _file(work: Path, arm: Arm) -> Path:

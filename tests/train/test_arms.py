@@ -63,7 +63,7 @@ def begin(place: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
 def called(place: Path, *more: str, **environment: str) -> tuple[int, list[str]]:
     """Exit code and the lines on stderr."""
     process = begin(place, *more, **environment)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=240)
     return process.returncode, told.splitlines()
 
 
@@ -89,15 +89,16 @@ def gone(process: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_failed_arm_is_a_line_and_the_rest_is_resumed(tmp_path: Path) -> None:
     data = tmp_path / "sets" / "birds"
     data.mkdir(parents=True)
     told = ["--processes", "1", "--data", f"imagefolder:{data}"]
     code, lines = called(tmp_path, *told, BROKEN="bb")
-    assert code == 2
+    assert code == 1
     assert lines == [
-        "a, seed 0: begins", "bb, seed 0: begins", "toy_arms: too hot",
-        "toy_arms: arm bb of seed 0 failed (exit code 2)",
+        "4 of 4 arms are to be run", "a, seed 0: finished",
+        "toy_arms: arm bb of seed 0 failed: ValueError: too hot",
     ]  # fmt: skip
     part = result(tmp_path)
     assert part["partial"]
@@ -125,24 +126,23 @@ def test_a_failed_arm_is_a_line_and_the_rest_is_resumed(tmp_path: Path) -> None:
     assert len(begun(tmp_path)) == 5
 
 
+@pytest.mark.slow
 def test_an_arm_that_met_a_full_disk_is_a_failure_and_no_mistake(tmp_path: Path) -> None:
     code, lines = called(tmp_path, "--processes", "1", FULL="a")
     assert code == 1
-    assert lines[1:] == [
-        "toy_arms: /full/last.safetensors: No space left on device",
-        "toy_arms: arm a of seed 0 failed (exit code 1)",
-    ]
+    assert lines[-1] == "toy_arms: /full/last.safetensors: No space left on device"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_arm_outlives_the_command(tmp_path: Path, number: int) -> None:
     process = begin(tmp_path, SLOW="a", BROKEN="none")
-    for _ in range(200):
-        if [arm[0] for arm in begun(tmp_path)].count("a") == 2 and (tmp_path / "out.json").exists():
+    for _ in range(1200):
+        if [arm[0] for arm in begun(tmp_path)].count("a") == 1 and (tmp_path / "out.json").exists():
             break
         time.sleep(0.05)
     process.send_signal(number)
-    _, told = process.communicate(timeout=20)
+    _, told = process.communicate(timeout=60)
     assert all(gone(int(arm[2])) for arm in begun(tmp_path))
     if number != signal.SIGKILL:
         assert process.returncode == 130

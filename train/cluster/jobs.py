@@ -1,0 +1,88 @@
+"""Run independent jobs on a pool of processes: on this machine, or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from train.cluster.host import open_pool
+from train.cluster.pool import PoolLost
+from train.cluster.worker import Ended, Job
+from vbs.failures import InfrastructureError
+
+K = TypeVar("K")
+WAIT = 1.0  # seconds of one look at the pool
+
+
+class Place(NamedTuple):
+    """Where jobs run: `slots` at once, each on so many processors and GPUs.
+
+    address  of a Ray cluster, None for this machine.
+    """
+
+    slots: int
+    cpus: float = 1.0
+    gpus: float = 0.0
+    address: str | None = None
+
+
+class Outcome(NamedTuple):
+    """How a job ended: what it returned, or the reason of its failure, "" where there is none."""
+
+    value: Any
+    reason: str
+
+
+def run_jobs(
+    make: Callable[[], Callable[[Any], Any]], jobs: Mapping[K, Any], place: Place
+) -> Iterator[tuple[K, Outcome]]:
+    """Call a function with the payload of each job, in their order; (key, outcome) as they end.
+
+    make  called once in each process; returns the function. It is defined in an importable module,
+          or a closure that can be pickled.
+
+    A job whose process died is run again once; one that fails for a reason of the machine, after a
+    pause. Closing the iterator ends the jobs that run.
+
+    Raises InfrastructureError where jobs fail again for a reason of the machine, or the cluster is
+    lost.
+    """
+    waiting, running = list(jobs), dict[int, K]()
+    values: dict[int, Any] = {}
+    numbers = {key: number for number, key in enumerate(waiting)}
+    slots = min(place.slots, len(waiting))
+    pool = open_pool(
+        _Yielding(make), slots=slots, cpus=place.cpus, gpus=place.gpus, address=place.address
+    )
+    try:
+        while waiting or running:
+            while waiting and pool.free > 0:
+                key = waiting.pop(0)
+                running[numbers[key]] = key
+                pool.start(numbers[key], jobs[key])
+            for number, item in pool.wait(WAIT):
+                if not isinstance(item, Ended):
+                    values[number] = item.value
+                elif item.infrastructure:
+                    raise InfrastructureError(item.reason)
+                else:
+                    yield running.pop(number), Outcome(values.pop(number, None), item.reason)
+    except PoolLost as error:
+        raise InfrastructureError(str(error)) from None
+    finally:
+        pool.close()
+
+
+class _Yielding:
+    """`make` for a pool, whose jobs are generators: they yield what the function returns."""
+
+    def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
+        self._make = make
+
+    def __call__(self) -> Job:
+        function = self._make()
+
+        def run(payload: Any) -> Iterator[Any]:
+            yield function(payload)
+
+        return run
