@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from train.parser import absolute_data
+from train.recipe import PRESETS
 from vbs.config import Config, option
 from vbs.units import LONGEST, parse_seconds
 
@@ -51,7 +52,9 @@ class TrainingOptions(Config):
 
     title = "trainings"
 
-    recipe: str = option("proxy", metavar="NAME", help="recipe of the trainings (default proxy)")
+    recipe: str = option(
+        "proxy", catalog=PRESETS, metavar="NAME", help="recipe of the trainings (default proxy)"
+    )
     changes: tuple[str, ...] = option(
         (), flag="set", metavar="FIELD=VALUE",
         help="change a field of the recipe (repeatable)",

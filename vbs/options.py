@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 from vbs.config import (
     Config,
     ConfigError,
+    check_code,
     flag,
     from_values,
     groups,
@@ -119,6 +120,7 @@ def read_request(command: Command, argv: Sequence[str] | None = None) -> Request
     fields = options(command.config)
     given = {each.flag.replace("-", "_"): name for name, each in fields.items() if each.flag}
     named = {given.get(str(name), str(name)): value for name, value in values.items()}
+    check_code(command.config, named, known, source=str(file))
     return Request({**named, **known}, out, resume, switches)
 
 
@@ -165,7 +167,7 @@ def _add(group: Any, command: Command, name: str) -> None:
     """One option of a config; its value stays the text that was given."""
     known, kind = options(command.config)[name], kinds(command.config)[name]
     texts = {"help": known.help.replace("%", "%%")}
-    metavar = known.metavar or name.upper().replace("_", "-")
+    metavar = known.metavar or "|".join(known.catalog) or name.upper().replace("_", "-")
     if name in command.positional:
         group.add_argument(
             name, metavar=metavar, **texts, **({"nargs": "*"} if kind.many else {"nargs": "?"})

@@ -30,7 +30,7 @@ from scaling.training_aware.report import FOUND, MEMBERS, TrainingAwareResult
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs import signals
-from vbs.config import resumed
+from vbs.config import code_values, resumed
 from vbs.console import print_err
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, resumed_folder, write_json
@@ -151,7 +151,7 @@ def _search(
         over = known["status"] in ("finished", "out of time", "exhausted") and not longer
         if over and known["settings"]["budget"] == config.budget:
             return 0
-        result = run_search(out=inner, resume=True, changes=shared)
+        result = run_search(out=inner, resume=True, changes={**shared, **code_values(config)})
     else:
         params = cost(reference(the_space)).params
         search = SearchConfig(
