@@ -1,6 +1,7 @@
 # make search   find a baseline within 400M FLOPs (installs what it needs first)
 # make test     the quick tests, minutes          make lint   ruff and mypy
 # make test-all all tests: whole grids, kills and clusters too
+# make docs     the documentation site, into site/
 # VENV=dir      where the environment lives; PYTHON=python3.12 what it is made from
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ CHECKOUT := $(shell printf %s "$(CURDIR)" | cksum | cut -d' ' -f1)
 RUNTIME := $(VENV)/.runtime-$(CHECKOUT)
 DEVELOP := $(VENV)/.develop-$(CHECKOUT)
 
-.PHONY: search test test-all lint
+.PHONY: search test test-all lint docs
 .DELETE_ON_ERROR:
 
 search: $(RUNTIME)
@@ -28,6 +29,10 @@ lint: $(DEVELOP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(DEVELOP)
+	$(BIN)/python -m sphinx -W --keep-going -q -d build/doctrees docs site
+	@echo "site/index.html"
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "Python 3.10 or newer is needed; name one by PYTHON=python3.12" >&2; exit 2; }
@@ -38,5 +43,5 @@ $(RUNTIME): setup.cfg pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(DEVELOP): setup.cfg pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,docs]'
 	@touch $@ $(RUNTIME)

@@ -49,10 +49,10 @@ from experiments.arms import children
 from experiments.common import RESULTS, settings_of_machine
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
-from train.command import asked_architecture
 from train.data import UNLABELLED, Data, Split, load
 from train.data.listing import stratified
 from train.loop import Report, train
+from train.options import SizeOptions
 from train.pseudo_labels import (
     PseudoLabels,
     agreement,
@@ -64,6 +64,7 @@ from train.pseudo_labels import (
     write_labels,
 )
 from train.recipe import Recipe, preset
+from train.resolve import architecture_of
 from vbs.console import print_err, print_out
 from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json
@@ -295,7 +296,11 @@ def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything that decides the outcomes but the seed; ValueError for numbers not allowed."""
     if arguments.epochs < 1 or not 0 < arguments.ratio < 100:
         raise ValueError("--epochs and --ratio: use epochs of at least 1, a ratio from 0 to 100")
-    architecture = asked_architecture(arguments) if arguments.network else NETWORK
+    size = SizeOptions(
+        resolution=arguments.resolution, width=arguments.width, depth=arguments.depth,
+        small_images=arguments.small_images,
+    )  # fmt: skip
+    architecture = architecture_of(arguments.network, size) if arguments.network else NETWORK
     architecture = replace(architecture, classes=10)
     own = recipes(arguments.epochs, arguments.ratio, 0)
     return {

@@ -1,4 +1,4 @@
-"""The README's table on searches by measurement, made of the result files beside the experiments.
+"""The table of searches by training in docs/results.md, made from the experiments' result files.
 
 python -m experiments.search_summary
 """
@@ -26,7 +26,7 @@ def _found() -> Rows:
              for name, row in tops.items()]  # fmt: skip
     minutes = read("cifar10_search")["searches"]["search"]["seconds"] / 60
     return [(
-        f"CIFAR-10 within 4M FLOPs, searched for {minutes:.0f} minutes on two cores; test accuracy",
+        f"CIFAR-10 within 4M FLOPs, {minutes:.0f} minutes of search on two cores; test accuracy",
         ", ".join(shown), "cifar10_search",
     )]  # fmt: skip
 
@@ -36,13 +36,13 @@ def _fidelity() -> Rows:
     *cheaper, longest = result["fidelities"]
     floor = longest["kendall"]["value"]
     parts = [
-        f"{row['fidelity']} tau {row['kendall']['value']:.2f} at "
-        f"{row['seconds'] / longest['seconds']:.2f} of the seconds" for row in cheaper
+        f"{row['fidelity']}: tau {row['kendall']['value']:.2f} in "
+        f"{100 * row['seconds'] / longest['seconds']:.0f}% of the time" for row in cheaper
     ]  # fmt: skip
     return [(
-        f"which short training ranks as {longest['fidelity']} does (with itself, by another seed: "
-        f"tau {floor:.2f})",
-        "; ".join(parts) + f"; worth using: {result['recommended'] or 'none'}", "fidelity_cifar10",
+        f"rank correlation of short trainings with `{longest['fidelity']}` (between two seeds of "
+        f"it: tau {floor:.2f})",
+        "; ".join(parts) + f"; recommended: {result['recommended'] or 'none'}", "fidelity_cifar10",
     )]  # fmt: skip
 
 
@@ -56,15 +56,15 @@ def _waste() -> Rows:
     early = summary["curves"]["predictor, 4 at once, ASHA"]
     return [
         (
-            "trainings that 16 at once need beyond one at a time, for what that knows after 50, "
-            "80, 100 (in brackets: what the delay of 15 results is worth)",
+            "additional trainings of 16 workers for the accuracy that one worker reaches after 50, "
+            "80, 100 (in brackets: 15 results, the delay of 16 workers)",
             ", ".join(losses), "fewer_trainings",
         ),
         (
-            "early stopping through 48 recorded learning curves",
-            f"the same best network (regret {early['regret_left']:.1f}) in "
-            f"{100 * early['share_whole_pool']:.0f}% of the training seconds of the whole pool; "
-            f"found in {100 * early['share_to_best']:.0f}%", "fewer_trainings",
+            "early stopping (ASHA), replayed on 48 recorded learning curves",
+            f"the same best network (regret {early['regret_left']:.1f}); training time of all 48: "
+            f"{100 * early['share_whole_pool']:.0f}%; until the best is found: "
+            f"{100 * early['share_to_best']:.0f}%", "fewer_trainings",
         ),
     ]  # fmt: skip
 
@@ -73,7 +73,7 @@ def _times() -> Rows:
     rows = []
     for kind, case in read("block_times")["cases"].items():
         rows.append((
-            f"{kind.replace('_', ' ')} of 40 networks as sums of block times",
+            f"{kind.replace('_', ' ')} of 40 networks, predicted as the sum of block times",
             f"median error {100 * case['median_error']:.1f}%, Kendall tau "
             f"{case['kendall_tau']:.2f}", "block_times",
         ))  # fmt: skip
@@ -83,8 +83,8 @@ def _times() -> Rows:
 def _overhead() -> Rows:
     found = read("search_overhead")
     return [(
-        "32 trainings of a second on 8 workers; the driver's own time for one on sqlite",
-        f"{found['sleeping']['over_ideal']:.2f} of the ideal time; "
+        "32 trainings of one second on 8 workers; overhead of the search for each (SQLite)",
+        f"{found['sleeping']['over_ideal']:.2f}x the ideal time; "
         f"{found['driver']['random']['milliseconds_each']:.0f} ms, with the predictor "
         f"{found['driver']['predictor']['milliseconds_each']:.0f} ms", "search_overhead",
     )]  # fmt: skip

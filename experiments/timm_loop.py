@@ -24,11 +24,11 @@ from torchvision import transforms
 from experiments.proxy_network import proxy_network as searched_network
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
-from train.block_strings import timm_description, timm_network
 from train.data import Data, Split, Step
 from train.data.augment import Augmentation
 from train.data.in_memory import MemorySplit
 from train.distributed import World, pick_device
+from train.export.block_strings import timm_description, timm_network
 from train.loop import optimizer_step
 from train.recipe import Recipe, efficientnet
 from train.state import begin, resolved

@@ -1,4 +1,4 @@
-"""The README's table on training, made of the result files beside the experiments.
+"""The table of trainings in docs/results.md, made from the result files of the experiments.
 
 python -m experiments.training_summary
 """
@@ -44,9 +44,9 @@ def _bench() -> Rows:
     for case, found in read("bench_training")["cases"].items():
         best, usual = (found["step"][name]["median"] for name in ("over_timm", "over_timm_default"))
         rows.append((
-            f"a training step against timm's, {case.replace('-', ' at ')} px",
-            f"{best:.2f} of the speed of its best setting, {usual:.2f} of that in its default "
-            f"memory format, {found['memory']['ours_over_timm']:.2f} of the memory",
+            f"training step compared with timm, {case.replace('-', ' at ')} px",
+            f"{best:.2f}x the speed of timm's best setting, {usual:.2f}x the speed of its default "
+            f"memory format, {found['memory']['ours_over_timm']:.2f}x the memory",
             "bench_training",
         ))  # fmt: skip
     return rows
@@ -56,7 +56,7 @@ def _proxy() -> Rows:
     reached = read("proxy_recipe")["reached"]
     top1 = top1_with_error(reached["test_top1"], CIFAR10)
     return [(
-        "CIFAR-10, recipe `proxy`, a network found at 1.4M FLOPs and widened to 3.6M",
+        "CIFAR-10, recipe `proxy`, a network of 1.4M FLOPs widened to 3.6M FLOPs",
         f"{top1} in {reached['seconds']['mean']:.0f} s on one core",
         "proxy_recipe",
     )]  # fmt: skip
@@ -73,7 +73,7 @@ def _learning() -> Rows:
         for side in ("ours", "timm")
     )
     return [(
-        "the same network, recipe and data by timm's loop, 3 short epochs",
+        "the same network, recipe and data in this loop and in timm's, 3 short epochs",
         f"{ours}, timm {theirs}", "same_learning",
     )]  # fmt: skip
 
@@ -81,9 +81,9 @@ def _learning() -> Rows:
 def _finetuning() -> Rows:
     found = read("finetune_lite0")["test_top1"]
     return [(
-        "EfficientNet-Lite0 on 1,642 photographs of hands, 6 epochs: ImageNet weights or none",
-        f"{top1_with_error(found['pretrained'], SIGNS)}, "
-        f"{top1_with_error(found['scratch'], SIGNS)}", "finetune_lite0",
+        "EfficientNet-Lite0 on 1,642 photographs of hands, 6 epochs",
+        f"{top1_with_error(found['pretrained'], SIGNS)} from ImageNet weights, "
+        f"{top1_with_error(found['scratch'], SIGNS)} from random weights", "finetune_lite0",
     )]  # fmt: skip
 
 
@@ -95,9 +95,9 @@ def _progressive() -> Rows:
             top1_with_error(arms[kind]["test_top1"], images) for kind in ("progressive", "fixed")
         )
         rows.append((
-            f"progressive against fixed size, {task.replace('_', ' ')}",
-            f"{rising} against {fixed} "
-            f"in {100 * arms['seconds_ratio']:.0f}% of the seconds", "progressive_learning",
+            f"progressive learning compared with a fixed image size, {task.replace('_', ' ')}",
+            f"{rising}, fixed size {fixed}; "
+            f"{100 * arms['seconds_ratio']:.0f}% of the time", "progressive_learning",
         ))  # fmt: skip
     return rows
 
@@ -110,7 +110,7 @@ def _noisy() -> Rows:
 
 def _data() -> Rows:
     speed = read("data_speed")["speed"]["shift and flip"]["images_per_second"]
-    return [("in-memory data, 32 px, shifted and flipped", f"{speed:,} images/s on one core",
+    return [("in-memory data set, 32 px, random shift and flip", f"{speed:,} images/s on one core",
              "data_speed")]  # fmt: skip
 
 

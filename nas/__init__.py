@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from vbs.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from nas.compare import SearchComparison, compare_searches
     from nas.objective import Objective
     from nas.search.config import SearchConfig
     from nas.search.result import Found, SearchResult
@@ -15,8 +16,10 @@ __getattr__, __dir__ = lazy_names(
     {
         "Found": "nas.search.result",
         "Objective": "nas.objective",
+        "SearchComparison": "nas.compare",
         "SearchConfig": "nas.search.config",
         "SearchResult": "nas.search.result",
+        "compare_searches": "nas.compare",
         "run_search": "nas.search.run",
     },
 )

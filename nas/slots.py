@@ -35,7 +35,7 @@ def slots(options: WorkerOptions, measuring: Measuring) -> Slots:
         gpus = 1.0 if options.device != "cpu" and measuring.kind.trains else 0.0
         gpus = min(gpus, has["gpus"])
     if address is not None:
-        from train.ray_connect import check_fits
+        from train.cluster.connect import check_fits
 
         check_fits(cpus, gpus, what="training", nodes=nodes)
     elif gpus > has["gpus"]:
@@ -56,7 +56,7 @@ def slots(options: WorkerOptions, measuring: Measuring) -> Slots:
 def _nodes(address: str | None) -> list[dict[str, float]]:
     """Processors ("CPU") and GPUs ("GPU") of each node of the cluster, or of this machine."""
     if address is not None:
-        from train.ray_host import cluster_resources
+        from train.cluster.host import cluster_resources
 
         return cluster_resources(address)
     import torch

@@ -76,6 +76,7 @@ class Coefficients:
         return f"({self.alpha:g}, {self.beta:g}, {self.gamma:g})"
 
 
+GREEK = ("alpha", "beta", "gamma")
 PUBLISHED = Coefficients(1.2, 1.1, 1.15)
 ROUNDINGS = (2, 4, 8, 16, 32)  # that commands take: channels are multiples of one of them
 

@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from nas.evaluators.proxy import Fidelity
 from nas.options import StudyOptions
+from scaling.compound import ROUNDINGS
 from train.options import DataOptions, TrainingOptions, WorkerOptions, data_text
-from vbs.config import option
+from train.parser import check_device
+from train.recipe import change, preset
+from vbs.config import ConfigError, option
 
 DATA = "cifar10"  # where none are named
+MOST_GROWTH = 10  # of one step
+
+
+def network_text(text: str, *, what: str = "base") -> str:
+    """A network's name, or a file as it is called from every folder."""
+    return str(Path(text).resolve()) if Path(text).is_file() else text
+
+
+def check_rounding(round_to: int) -> None:
+    """ConfigError for a multiple that channels are not rounded to."""
+    if round_to not in ROUNDINGS:
+        allowed = ", ".join(map(str, ROUNDINGS))
+        raise ConfigError("round_to", f"{round_to} is not allowed; use one of {allowed}")
+
+
+def check_family_growth(growth: float) -> None:
+    """ConfigError for a growth of one step that no family can have."""
+    if not 1 < growth <= MOST_GROWTH:
+        raise ConfigError(
+            "growth", f"{growth:g} is not allowed; use a number above 1, up to {MOST_GROWTH}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,3 +47,9 @@ class ComparisonOptions(DataOptions, TrainingOptions, WorkerOptions, StudyOption
         None, metavar="DATA", parse=data_text, later=True,
         help="images: cifar10 (default), imagefolder:DIR, parquet:DIR and so on, as in train.run",
     )  # fmt: skip
+
+    def check(self) -> None:
+        recipe = change(preset(self.recipe), self.changes)
+        if self.fidelity is not None:
+            Fidelity.parse(self.fidelity, epochs=recipe.epochs)
+        check_device(self.device, local=False)

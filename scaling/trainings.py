@@ -38,7 +38,7 @@ from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 from train.data.summary import survey
 from train.length import enough_epochs
-from train.parser import print_notes
+from train.parser import check_device, print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
 from vbs.accuracy import mean_error
 from vbs.console import print_err
@@ -119,6 +119,7 @@ def measuring_of(options: ComparisonOptions, *, split: int = 0) -> Measuring:
 
     Raises ValueError for what does not go together.
     """
+    check_device(options.device, local=options.address is None)
     recipe = change(preset(options.recipe), options.changes)
     check_random_start(recipe, "this command")
     if not recipe.minival:

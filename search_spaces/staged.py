@@ -10,7 +10,7 @@ else sums over blocks, such as their measured times, is tabulated in the same wa
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -91,6 +91,45 @@ class StagedSpace(SearchSpace):
             own = {k.removeprefix(prefix): v for k, v in choices.items() if k.startswith(prefix)}
             stages.append(self._stage_of(index, own))
         return Architecture(stages=tuple(stages), **self._frame)
+
+    def encode(self, choices: Mapping[str, Hashable] | Architecture) -> np.ndarray:
+        """The genotype, int8 [decisions], of a network, or of one given as {decision: option}.
+
+        Raises ValueError for a network that is not in the space, and as `SearchSpace.encode`.
+        """
+        if isinstance(choices, Architecture):
+            choices = self._choices_of_network(choices)
+        return super().encode(choices)
+
+    def _choices_of_network(self, network: Architecture) -> dict[str, Any]:
+        for name, value in self._frame.items():
+            if getattr(network, name) != value:
+                raise ValueError(
+                    f"network: its {name} is {getattr(network, name)}, and {value} in all networks "
+                    f"of space {self.name!r}"
+                )
+        if len(network.stages) != len(self._stage_columns):
+            raise ValueError(
+                f"network: it has {len(network.stages)} stages, and space {self.name!r} "
+                f"{len(self._stage_columns)}"
+            )
+        found: dict[str, Any] = {}
+        for (index, columns), stage in zip(
+            self._stage_columns.items(), network.stages, strict=True
+        ):
+            names = [list(self.choices)[column] for column in columns]
+            for values in itertools.product(*(self.choices[name] for name in names)):
+                own = dict(zip(names, values, strict=True))
+                if self._stage_of(index, {k.split("_", 1)[1]: v for k, v in own.items()}) == stage:
+                    found |= own
+                    break
+            else:
+                raise ValueError(
+                    f"network: its stage {index} is not in space {self.name!r}: {stage}"
+                )
+        if self._architecture(found) != network:
+            raise ValueError(f"network: it is not in space {self.name!r}")
+        return found
 
     def _exact_costs(self, genotypes: np.ndarray) -> Costs:
         """See `SearchSpace`; by table look-ups."""

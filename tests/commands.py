@@ -18,8 +18,14 @@ search = partial(command_line, "nas.search")
 block_times = partial(command_line, "nas.block_times")
 fidelity = partial(command_line, "nas.fidelity")
 grid = partial(command_line, "scaling.grid")
+family = partial(command_line, "scaling.family")
+baseline = partial(command_line, "scaling.baseline")
 show = partial(command_line, "search_spaces.show")
 training_aware = partial(command_line, "scaling.training_aware")
+train_run = partial(command_line, "train.run")
+noisy_student = partial(command_line, "train.noisy_student")
+export = partial(command_line, "train.export")
+ray_tune = partial(command_line, "train.ray_tune")
 
 ROOT = Path(__file__).resolve().parents[1]
 CATCHES_SIGTERM = 1 << 14  # bit of SigCgt in /proc/PID/status, proc(5)
@@ -76,7 +82,7 @@ def commands(data: str) -> dict[str, list[str]]:
         ],
         "scaling.family": ["--phi", "0..1", "--measure", "latency"],
         "scaling.training_aware": ["--data", data, "--budget", "40", *MEASURED],
-        "experiments.new_baseline": [
+        "scaling.baseline": [
             "--data", data, "--target-flops", "4M", "--budget", "40", "--fidelity", "epochs=1",
             "--workers", "1", *TRAINING,
         ],

@@ -22,7 +22,7 @@ RECORDS = {
     "nas.search": "search.json", "nas.search measured": "search.json",
     "nas.fidelity": "fidelity.json", "train.run": "run.json", "train.ray_tune": "run.json",
     "scaling.grid": "grid.json", "scaling.training_aware": "search/search.json",
-    "experiments.new_baseline": "search/search.json",
+    "scaling.baseline": "search/search.json",
 }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def test_sigterm_saves_and_ends(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["nas.search measured", "train.ray_tune", "nas.fidelity", "experiments.new_baseline"]
+    "name", ["nas.search measured", "train.ray_tune", "nas.fidelity", "scaling.baseline"]
 )
 def test_a_killed_command_leaves_no_process_and_no_folder(
     name: str, data: str, tmp_path: Path, short: Path
@@ -152,7 +152,7 @@ def test_processes_without_their_environment_are_found_by_their_files(
 
 OF_A_STORE = """
 import sys, time
-from train.ray_store import Store
+from train.ray_tune.store import Store
 with Store(sys.argv[1]).folder("trial") as (folder, save):
     (folder / "last.safetensors").write_text("x")
     print(folder, flush=True)

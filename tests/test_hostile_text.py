@@ -13,16 +13,22 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import scaling.family_command
-import train.command
-import train.export
-import train.noisy_student
-from experiments.baseline_report import _escaped
+from scaling.baseline.page import _escaped
 from search_spaces.catalog import zoo
-from tests.commands import fidelity, grid, search, show
+from tests.commands import (
+    export,
+    family,
+    fidelity,
+    grid,
+    noisy_student,
+    search,
+    show,
+    train_run,
+)
 from tests.train.files import encoded
-from train import ray_board
 from train.logs import write_curves_csv
+from train.ray_tune import report
+from train.ray_tune.progress import Progress
 from vbs.command import run_command
 from vbs.text import csv_cell
 
@@ -80,7 +86,7 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         out, err = io.StringIO(), io.StringIO()
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
-        code = train.command.run([
+        code = train_run([
             "mobilenet_v2", "--data", f"imagefolder:{images}", "--width", "0.1", "--resolution",
             "32", "--set", "epochs=1", "--set", "batch=8", "--device", "cpu", "--out", str(folder),
         ])  # fmt: skip
@@ -105,7 +111,7 @@ def test_a_training_prints_and_draws_hostile_names(trained: tuple[Path, str, str
 def test_an_export_prints_hostile_names(
     form: str, trained: tuple[Path, str, str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert train.export.main([str(trained[0]), "--to", form]) == 0
+    assert export([str(trained[0]), "--to", form]) == 0
     out, err = capsys.readouterr()
     check(out + err)
     weights = trained[0] / "network.safetensors"
@@ -131,18 +137,18 @@ def test_errors_about_files_are_one_safe_line(
         lambda: show([written({**network, "stages": key * 500})]),
         lambda: show([written({**network, "stages": [{key: key}]})]),
         lambda: show([f"no such {key}"]),
-        lambda: train.command.run([written({**network, key * 500: 1}), "--data", "cifar10"]),
-        lambda: train.command.run(["mobilenet_v2", "--data", f"imagefolder:{tmp_path}/{key}"]),
-        lambda: train.command.run(["mobilenet_v2", "--data", "cifar10", "--set", key]),
-        lambda: train.command.run(["mobilenet_v2", "--data", "cifar10", f"--{key}"]),
+        lambda: train_run([written({**network, key * 500: 1}), "--data", "cifar10"]),
+        lambda: train_run(["mobilenet_v2", "--data", f"imagefolder:{tmp_path}/{key}"]),
+        lambda: train_run(["mobilenet_v2", "--data", "cifar10", "--set", key]),
+        lambda: train_run(["mobilenet_v2", "--data", "cifar10", f"--{key}"]),
         lambda: search([
             "--target-flops", "400M", "--evaluator", "table", "--table", str(table),
             "--out", str(tmp_path / "out"),
         ]),
         lambda: search(["--target-flops", key]),
-        lambda: scaling.family_command.run(["--coefficients", written({key: key * 500})]),
+        lambda: family(["--coefficients", written({key: key * 500})]),
         lambda: grid(["--resume", "--out", str(tmp_path / key)]),
-        lambda: train.noisy_student.main(["--resume", "--out", str(tmp_path / key)]),
+        lambda: noisy_student(["--resume", "--out", str(tmp_path / key)]),
     ]  # fmt: skip
     for call in calls:
         assert call() == 2
@@ -160,7 +166,7 @@ def test_a_family_of_a_hostile_file_is_drawn_and_printed(
     base.write_text(zoo("mobilenet_v2").to_json())
     folder = tmp_path / "fam[/x]:smile:\x1b".replace("/", "")
     words = ["--base", str(base), "--phi", "0..1", "--out", str(folder)]
-    assert scaling.family_command.run(words) == 0
+    assert family(words) == 0
     out, err = capsys.readouterr()
     check(out + err)
     assert "warning" not in err
@@ -221,14 +227,14 @@ def test_a_trial_of_hostile_names_is_a_safe_row(
          "reason": key, "folder": f"trials/{key}", "minival_error": None, "test_error": None}
         for key in KEYS
     ]  # fmt: skip
-    ray_board.write_csv(tmp_path / "results.csv", rows)
+    report.write_csv(tmp_path / "results.csv", rows)
     cells = check_table(tmp_path / "results.csv")
     assert all(row[2] == "-3" for row in cells[1:]), "numbers stay numbers"
     assert all(row[6] == "-12.5" for row in cells[1:])
-    ray_board.closing(str(tmp_path / KEYS[0]), rows, status="finished", images={})
+    report.print_table(str(tmp_path / KEYS[0]), rows, status="finished", images={})
     for key in KEYS:
         trials = [{"name": key, "network": key, "recipe": {"epochs": 1}}]
-        with ray_board.Board(trials) as board:
+        with Progress(trials) as board:
             board.began(key)
             board.waits(key, key)
             board.row(key, {"epoch": 1, "top1": 12.0})

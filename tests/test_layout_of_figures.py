@@ -13,12 +13,13 @@ from PIL import Image
 from nas.history import History
 from nas.objective import Objective
 from nas.search import front_figure
-from scaling import family_command
+from scaling.family import figure as family_figure
 from scaling.grid import GridConfig, candidates, shares, spread
 from scaling.grid import figure as grid_figure
-from scaling.grid import report as grid_report
+from scaling.grid.choice import fitted_surface
 from scaling.trainings import Result
 from search_spaces.catalog import zoo
+from tests.commands import family
 from tests.nas.toys import Synthetic, small_space
 from train.pictures import confusion
 
@@ -34,7 +35,7 @@ def is_whole(path: Path) -> bool:
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The matplotlib figures that are saved during the test."""
     saved: list[Any] = []
-    for module in (front_figure, family_command, grid_figure):
+    for module in (front_figure, family_figure, grid_figure):
         save = module.save_png
 
         def keep(figure: Any, path: Path, save: Any = save) -> None:
@@ -58,7 +59,7 @@ def test_a_confusion_matrix_shows_all_its_labels(tmp_path, count, name) -> None:
 
 
 def test_the_words_of_a_family_stay_within_its_frame(tmp_path, figures) -> None:
-    assert family_command.run(["--phi", "0..7", "--out", str(tmp_path / "f")]) == 0
+    assert family(["--phi", "0..7", "--out", str(tmp_path / "f")]) == 0
     assert is_whole(tmp_path / "f" / "family.png")
     (figure,) = figures
     left = figure.axes[0]
@@ -82,7 +83,7 @@ def test_the_words_of_a_triangle_do_not_collide(tmp_path, figures) -> None:
         for each in found
     }  # fmt: skip
     config = GridConfig()
-    surface = grid_report.fitted_surface(config, found, known)
+    surface = fitted_surface(config, found, known)
     grid_figure.draw(tmp_path / "g.png", config, found, known, surface)
     assert is_whole(tmp_path / "g.png")
     axes = figures[0].axes[0]

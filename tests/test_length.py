@@ -17,8 +17,8 @@ from nas.search.job import plan_of
 from nas.search.setup import prepare
 from scaling.options import ComparisonOptions
 from scaling.trainings import measuring_of, usual_fidelity
+from tests.commands import train_run
 from tests.train.files import folder_of
-from train import command
 from train.length import (
     FIRST_JUDGED,
     described,
@@ -143,10 +143,7 @@ def test_a_run_on_few_images_says_how_many_steps_it_takes(
     images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["mobilenet_v2", "--data", images, "--resolution", "32", "--width", "0.1"]
-    args = command._parser().parse_args([*words, "--out", str(tmp_path / "out")])
-    settings = command._settings(args)
-    assert not settings["own_epochs"]
-    assert command.run([*words, "--set", "epochs=1", "--set", "warmup_epochs=0", "--out",
+    assert train_run([*words, "--set", "epochs=1", "--set", "warmup_epochs=0", "--out",
                         str(tmp_path / "named"), "--device", "cpu"]) == 0  # fmt: skip
     said = capsys.readouterr().err
     assert "recipe proxy: 1 epoch x 5 steps = 5 optimizer steps, of batch 128" in said

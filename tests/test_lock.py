@@ -26,13 +26,14 @@ from vbs.lock import FILE, owned, this_process
 FUNCTIONS: dict[str, tuple[str, str]] = {
     "nas.search": ("tests.commands", "search"),
     "nas.search measured": ("tests.commands", "search"),
-    "nas.fidelity": ("tests.commands", "fidelity"), "train.run": ("train.command", "run"),
-    "train.ray_tune": ("train.ray_command", "run"), "scaling.grid": ("tests.commands", "grid"),
-    "scaling.family": ("scaling.family_command", "run"),
+    "nas.fidelity": ("tests.commands", "fidelity"), "train.run": ("tests.commands", "train_run"),
+    "train.ray_tune": ("tests.commands", "ray_tune"), "scaling.grid": ("tests.commands", "grid"),
+    "scaling.family": ("tests.commands", "family"),
     "scaling.training_aware": ("tests.commands", "training_aware"),
-    "train.noisy_student": ("train.noisy_student", "main"),
+    "scaling.baseline": ("tests.commands", "baseline"),
+    "train.noisy_student": ("tests.commands", "noisy_student"),
 }  # fmt: skip
-RESUMED = [name for name in FUNCTIONS if name != "scaling.family"]
+RESUMED = [name for name in FUNCTIONS if name not in ("scaling.family", "scaling.baseline")]
 # train.noisy_student needs a teacher, see tests/train/test_noisy_student.py
 NEW = [name for name in FUNCTIONS if name != "train.noisy_student"]
 
@@ -151,15 +152,14 @@ def test_a_folder_whose_owner_was_killed_is_taken_over(
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["experiments.new_baseline", "experiments.cifar10_curves"])
+@pytest.mark.parametrize("name", ["experiments.cifar10_curves"])
 def test_experiments_are_refused_where_a_living_process_works(
     name: str, data: str, living: dict[str, Any], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     leave(tmp_path / "out", living)
-    where = {"experiments.new_baseline": "--out"}.get(name, "--work")
-    words = commands(data).get(name, ["--data", data, "--out", str(tmp_path / "result.json")])
-    monkeypatch.setattr(sys, "argv", [name.split(".")[1], *words, where, str(tmp_path / "out")])
+    words = ["--data", data, "--out", str(tmp_path / "result.json"), "--work"]
+    monkeypatch.setattr(sys, "argv", [name.split(".")[1], *words, str(tmp_path / "out")])
     with pytest.raises(ValueError, match=r"is in use by other\.command"):
         importlib.import_module(name).main()
     assert [path.name for path in (tmp_path / "out").iterdir()] == [FILE]

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from scaling.family_command import run as family
-from tests.commands import block_times, fidelity, grid, search, training_aware
-from train.command import run as train
-from train.noisy_student import main as noisy_student
-from train.ray_command import run as ray_tune
+from tests.commands import (
+    block_times,
+    family,
+    fidelity,
+    grid,
+    noisy_student,
+    ray_tune,
+    search,
+    training_aware,
+)
+from tests.commands import train_run as train
 from vbs.command import Parser
 
 NOWHERE = ["--data", "imagefolder:/nowhere"]
@@ -26,10 +32,10 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str], list[str]]] = {
     "fidelity": (fidelity, NOWHERE, ["--width", "--resolution", "--workers", "--networks"]),
     "block_times": (block_times, ["--out", "/nowhere/times.json"], [
         "--batch", "--resolution", "--classes", "--width", "--threads", "--seconds"]),
-    "train": (train, [NET, *NOWHERE], ["--resolution", "--width", "--depth", "--workers"]),
+    "train": (train, [NET, *NOWHERE], ["--resolution", "--width", "--depth", "--loaders"]),
     "ray_tune": (ray_tune, ["--architectures", NET, "--scheduler", "asha", *NOWHERE], [
         "--factor", "--width", "--depth", "--resolution", "--gpus-per-trial", "--cpus-per-trial",
-        "--workers-per-trial", "--loaders", "--grace", "--max-concurrent", "--retries"]),
+        "--processes-per-trial", "--loaders", "--grace", "--workers", "--retries"]),
     "noisy_student": (noisy_student, [
         *NOWHERE, "--teacher", "/nowhere", "--student", NET, "--unlabelled", "/nowhere"], [
         "--width", "--depth", "--resolution", "--ratio"]),
@@ -94,7 +100,7 @@ def test_impossible_numbers_of_a_resumed_search(
     assert search(["--resume", *words]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert name.replace("_", "-") in error
+    assert f"resume: search.json: {name}: " in error
 
 
 @pytest.mark.parametrize("value", ["-7e-2", "-.07", "-7E-2", "-0.07"])

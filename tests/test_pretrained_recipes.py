@@ -7,17 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from experiments import baseline_options
-from tests.commands import fidelity, grid, search, training_aware
+from scaling.baseline import BaselineConfig, run_baseline
+from tests.commands import (
+    fidelity,
+    grid,
+    noisy_student,
+    ray_tune,
+    search,
+    train_run,
+    training_aware,
+)
 from tests.train.files import folder_of
-from train import command, noisy_student, ray_command
 from train.recipe import PRESETS, needs_weights, preset
 
 Command = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Command, list[str]]] = {
     "nas.search": (search, ["--evaluator", "proxy", "--target-flops", "4M"]),
     "nas.fidelity": (fidelity, []),
-    "train.ray_tune": (ray_command.run, ["--architectures", "efficientnet_b0"]),
+    "train.ray_tune": (ray_tune, ["--architectures", "efficientnet_b0"]),
     "scaling.grid": (grid, ["--base", "efficientnet_b0"]),
     "scaling.training_aware": (training_aware, []),
 }
@@ -49,7 +56,7 @@ def test_commands_that_give_no_weights_refuse_and_name_remedies(
 def test_a_single_training_asks_for_weights(
     images: str, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
-    assert command.run(["efficientnet_b0", "--data", images, *words]) == 2
+    assert train_run(["efficientnet_b0", "--data", images, *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"train.run: --init is missing: {' '.join(words)} needs pretrained")
     assert "--init timm:NAME" in line
@@ -61,15 +68,15 @@ def test_a_student_starts_from_random_weights(
     images: str, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     student = ["--teacher", "x", "--student", "efficientnet_b0", "--unlabelled", images]
-    assert noisy_student.main([*student, *words]) == 2
+    assert noisy_student([*student, *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "needs pretrained weights, but train.noisy_student starts" in line
 
 
 def test_a_new_baseline_starts_from_random_weights(images: str, tmp_path: Path) -> None:
-    words = ["--data", images, "--target-flops", "4M", "--out", str(tmp_path / "out")]
+    config = BaselineConfig(data=images, target_flops=4e6, changes=("train=classifier",))
     with pytest.raises(ValueError, match="train=classifier: needs pretrained weights"):
-        baseline_options.parsed([*words, "--set", "train=classifier"])
+        run_baseline(config, out=tmp_path / "out")
 
 
 def test_scores_without_training_accept_any_recipe() -> None:

@@ -74,13 +74,13 @@ PROGRAM = """
 import os, sys
 from vbs.processes import available_cpus
 from train.distributed import pick_device
-from train.command import asked_workers, _parser
+from train.options import DeviceOptions, loaders_of
 from nas.slots import _nodes
 import torch
 torch.set_num_threads(8)
 pick_device("cpu")
 print(available_cpus(), torch.get_num_threads(), _nodes(None)[0]["CPU"],
-      asked_workers(_parser().parse_args([])))
+      loaders_of(DeviceOptions()))
 """
 
 
@@ -97,7 +97,7 @@ def test_one_processor_is_one_thread_and_one_worker() -> None:
 
 
 RAY = """
-from train.ray_connect import connect, total
+from train.cluster.connect import connect, total
 connect()
 print(total("CPU"))
 """

@@ -13,7 +13,7 @@ from nas.objective import Objective
 from nas.search.progress import Progress
 from tests.nas.toys import Synthetic, small_space
 from train.logs import Progress as TrainingProgress
-from train.ray_board import Board
+from train.ray_tune.progress import Progress as Trials
 from vbs import progress
 from vbs.progress import Pulse, seconds_left, timing
 
@@ -77,9 +77,9 @@ def test_the_last_line_of_a_search_says_that_no_more_is_to_come(capsys, history)
 
 def test_many_trainings_show_steps_within_epochs(capsys, monkeypatch) -> None:
     trials = [{"name": "a", "network": "n", "recipe": {"epochs": 2}}]
-    monkeypatch.setattr("train.ray_board.EVERY", 0.1)
-    monkeypatch.setattr("train.ray_steps.read", lambda steps: {"a": (10, 40)})
-    with Board(trials, steps=object()) as board:
+    monkeypatch.setattr("train.ray_tune.progress.EVERY", 0.1)
+    monkeypatch.setattr("train.ray_tune.steps.read", lambda steps: {"a": (10, 40)})
+    with Trials(trials, steps=object()) as board:
         board.began("a")
         time.sleep(0.3)
     line = capsys.readouterr().err.splitlines()[0]

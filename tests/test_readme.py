@@ -1,53 +1,48 @@
-"""What the README shows runs, word for word."""
+"""The README: its length, its first screen, its numbers. tests/test_docs.py runs its examples."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
+from experiments import readme_summary
+from tests.pages import README, ROOT, links
 
-from experiments import search_summary, training_summary
-from experiments.compare_strategies import markdown
-
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+TEXT = README.read_text()
+RESULTS = ROOT / "experiments" / "results"
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_python_blocks_run(block: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for line in re.findall(r"^# -> (.*)$", block, re.MULTILINE):
-        assert line in done.stdout
+def test_it_is_short() -> None:
+    assert len(TEXT.splitlines()) <= 150
 
 
-def test_the_two_commands_stand_there() -> None:
-    assert "\nmake search\n" in README
-    assert "\nmake test\n" in README
-    assert "python -m nas.search --target-flops 400M" in README
+def test_the_two_commands_stand_on_the_first_screen() -> None:
+    first = "\n".join(TEXT.splitlines()[:25])
+    assert "\nmake search\n" in first
+    assert "\nmake test\n" in first
+    assert "python -m nas.search --target-flops 400M" in first
+    assert "](experiments/results/search_front.png)" in first
 
 
-def test_own_space_takes_under_twenty_lines() -> None:
-    own = next(block for block in BLOCKS if "SearchSpace(" in block)
-    lines = own.split("# --- the space ends here")[0].splitlines()
-    assert len([line for line in lines if line.strip()]) < 20
+def test_the_picture_says_in_words_what_it_shows() -> None:
+    """The package index shows the words alone: a relative link leads nowhere there."""
+    words = re.search(r"!\[([^]]+)\]", TEXT)
+    points = json.loads((RESULTS / "search_front.json").read_text())["points"]
+    b0 = points["EfficientNet-B0"]
+    fewer = 1 - points["same accuracy"]["flops"] / b0["flops"]
+    more = points["same FLOPs"]["accuracy"] - b0["accuracy"]
+    assert words
+    assert f"{100 * fewer:.0f}% fewer FLOPs" in words[1]
+    assert f"{more:.1f} points more accurate" in words[1]
+    for name in ("same accuracy", "same FLOPs"):
+        assert f"{points[name]['flops']:,}" in TEXT
 
 
-def test_tables_are_those_of_the_results() -> None:
-    results = ROOT / "experiments" / "results"
-    compared = json.loads((results / "compare_strategies.json").read_text())
-    assert markdown(compared["summary"]) in README
-    surrogate = json.loads((results / "imagenet_surrogate.json").read_text())
-    assert training_summary.markdown() in README
-    assert search_summary.markdown() in README
-    for family in surrogate["families"]:
-        assert f"| {family['kendall_tau']:.3f} | {family['mae']:.3f} |" in README.replace("**", "")
+def test_the_table_is_that_of_the_results() -> None:
+    assert readme_summary.markdown() in TEXT
+
+
+def test_every_page_is_linked() -> None:
+    linked = {link.partition("#")[0] for link in links(README)}
+    inside = {"docs/index.md", "docs/experiments.md"}  # pages of the site alone
+    assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - inside <= linked

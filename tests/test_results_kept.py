@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import train.report
-from tests.commands import images
-from train import command
+from tests.commands import images, train_run
 from vbs.text import shell_command
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +77,7 @@ def test_a_training_whose_pictures_fail_ends_with_its_table(
         monkeypatch.setattr(train.report.draw, name, fail)
     words = ["mobilenet_v2", "--data", data, "--width", "0.1", "--resolution", "32", "--device",
              "cpu", "--set", "epochs=1", "--set", "batch=16", "--out", str(out)]  # fmt: skip
-    assert command.run(words) == 0
+    assert train_run(words) == 0
     assert seen == ["finished"] * 3, "the record comes before any picture"
     assert (out / "best.safetensors").is_file()
     shown, err = capsys.readouterr()

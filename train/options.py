@@ -8,6 +8,7 @@ from pathlib import Path
 from train.parser import absolute_data
 from train.recipe import PRESETS
 from vbs.config import Config, option
+from vbs.processes import available_cpus
 from vbs.units import LONGEST, parse_seconds
 
 TIME = (0.0, LONGEST)  # seconds
@@ -28,6 +29,11 @@ def cache_path(text: str, *, what: str = "cache") -> str:
 def data_text(text: str, *, what: str = "data") -> str:
     """The images that a text names, as they are named from every folder."""
     return absolute_data(text)
+
+
+def network_text(text: str, *, what: str = "network") -> str:
+    """A network's name, or its file as it is called from every folder."""
+    return str(Path(text).resolve()) if Path(text).is_file() else text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,54 @@ class TrainingOptions(Config):
         help="how much of a training each network gets, e.g. epochs=9,share=0.2,resolution=24 "
         "(default: by the recipe and the number of images)",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(Config):
+    """The recipe of whole trainings."""
+
+    title = "recipe"
+
+    recipe: str = option("proxy", catalog=PRESETS, help="default proxy")
+    variant: str | None = option(
+        None, metavar="paper|google", help="of efficientnetv2 (default paper)"
+    )
+    changes: tuple[str, ...] = option(
+        (), flag="set", metavar="FIELD=VALUE",
+        help="change a field of the recipe, e.g. --set epochs=3 --set lr=0.1 (repeatable)",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeOptions(Config):
+    """The size of a network, and of its images."""
+
+    title = "size of the network"
+
+    resolution: int | None = option(None, metavar="PX", help="its input side")
+    width: float | None = option(None, metavar="X", help="multiplies its channels")
+    depth: float | None = option(None, metavar="X", help="multiplies its layers")
+    small_images: bool = option(False, help="fewer strides, for 32 px images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(Config):
+    """Where one network is trained; a resumed run may change it."""
+
+    title = "device"
+
+    device: str = option(
+        "auto", metavar="NAME", later=True, help="auto (default), cpu, cuda or cuda:N"
+    )
+    loaders: int | None = option(
+        None, metavar="N", limits=(0, 100_000), later=True, old=("--workers",),
+        help="processes that decode streamed images (default: by the number of processors)",
+    )  # fmt: skip
+
+
+def loaders_of(options: DeviceOptions) -> int:
+    """Processes that decode streamed images: as given, else by the number of processors."""
+    return options.loaders if options.loaders is not None else max(0, available_cpus() - 2)
 
 
 @dataclass(frozen=True, kw_only=True)

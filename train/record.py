@@ -16,9 +16,19 @@ FILES = (
 PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors")
 
 
-def write_run(folder: Path, settings: Mapping[str, Any], *, status: str, **outcome: Any) -> None:
-    """run.json: everything needed to run it again, and how it ended."""
-    write_json(folder / "run.json", described(settings, status=status, **outcome))
+def write_run(
+    folder: Path, settings: Mapping[str, Any], training: Mapping[str, Any], *, status: str,
+    **outcome: Any,
+) -> None:  # fmt: skip
+    """run.json: everything needed to run it again, and how it ended.
+
+    settings  the options.
+    training  what they have come to: network, recipe and images in full.
+    """
+    content = described(settings, status=status, **outcome)
+    ahead = ("status", "settings")
+    parts = {name: content.pop(name) for name in ahead}
+    write_json(folder / "run.json", {**parts, "training": finite(training), **content})
 
 
 def described(settings: Mapping[str, Any], *, status: str, **outcome: Any) -> dict[str, Any]:
@@ -41,6 +51,12 @@ def read_run(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is not the record of a training run") from None
     return content
+
+
+def training_of(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Network, recipe and images of a run in full, from its run.json; version 0.1 and trials have
+    them among the settings."""
+    return known.get("training") or known["settings"]
 
 
 def finite(value: Any) -> Any:

@@ -1,10 +1,9 @@
-"""What a training run tells: lines and bars while it lasts, tables and pictures when it is over."""
+"""What a training prints and draws: a preview, its progress, and pictures of its results."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,11 @@ from train.logs import Progress, TensorBoard, write_curves_csv
 from train.loop import Report, Result
 from train.parser import print_notes
 from train.recipe import Recipe
-from train.scored import scored_images, with_error
 from train.state import precision, preparation
-from vbs import lock
-from vbs.console import print_err, print_results
+from vbs.console import print_err
 from vbs.figure import attempt, draw_picture
-from vbs.load import NOTICED, Load
-from vbs.tables import Console, Table
-from vbs.text import printable, shell_command, shell_word
-from vbs.units import clock, short
+from vbs.text import printable, shell_word
+from vbs.units import short
 
 MOST_MISTAKES = 40  # on the contact sheet
 
@@ -79,7 +74,7 @@ class Reporter(Report):
         return self._asked()
 
 
-def opening(
+def print_preview(
     folder: Path, architecture: Architecture, data: Data, recipe: Recipe, here: World
 ) -> None:
     """One paragraph on stderr: what is going to be trained, on what, how, and where."""
@@ -109,10 +104,9 @@ def opening(
         print_err(f"skipped {len(data.skipped)} unreadable files in all")
 
 
-def pictures(
-    folder: Path, result: Result, data: Data, recipe: Recipe, *, title: str, device: str,
-    workers: int,
-) -> None:  # fmt: skip
+def draw_pictures(
+    folder: Path, result: Result, data: Data, recipe: Recipe, *, title: str, device: str
+) -> None:
     """curves.png, and from the test split (else the minival) confusion.png and mistakes.png.
 
     A picture that cannot be drawn is a warning.
@@ -123,18 +117,17 @@ def pictures(
     if split is not None and result.network is not None:
         attempt(
             "confusion.png, mistakes.png",
-            lambda: _predicted_pictures(folder, result, data, split, recipe, device, workers),
+            lambda: _predicted_pictures(folder, result, data, split, recipe, device),
         )
 
 
 def _predicted_pictures(
-    folder: Path, result: Result, data: Data, split: Split, recipe: Recipe, device: str,
-    workers: int,
-) -> None:  # fmt: skip
+    folder: Path, result: Result, data: Data, split: Split, recipe: Recipe, device: str
+) -> None:
     """What the network predicts of the images of `split`, as confusion.png and mistakes.png."""
     where = pick_device(device)
     found, targets = predict(
-        result.network, split, preparation(recipe), device=where, workers=workers,
+        result.network, split, preparation(recipe), device=where, workers=0,
         precision=precision(recipe, where),
     )  # fmt: skip
     counts = confusion_counts(found, targets)
@@ -148,76 +141,3 @@ def _predicted_pictures(
     # whole photographs are held one at a time
     sheet = [draw.small(split.picture(int(index))) for index in chosen]
     draw_picture(folder / "mistakes.png", lambda path: draw.mistakes(path, sheet, titles))
-
-
-def closing(
-    folder: Path, settings: Mapping[str, Any], result: Result, status: str, *, load: Load,
-    data: Data,
-) -> None:  # fmt: skip
-    """The result as a table on stdout, where it is, and what to do next; failures on stderr.
-
-    Each top-1 has the binomial error of the images that it was read on.
-    """
-    images = scored_images(data)
-    console = Console()
-    if result.failed:
-        print_err(f"train.run: {result.failed}")
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "top-1", "top-5", "loss"):
-        table.add_column(name, justify="right" if name else "left")
-    if "top1" in result.chosen:
-        row = result.history[result.chosen["epoch"] - 1]
-        kind = "ema" if result.chosen["weights"] == "ema" else "val"
-        scores = [row[f"{kind}_{name}"] for name in ("top1", "top5", "loss")]
-        table.add_row("minival", *_shown(scores, images["minival"]))
-    if result.test is not None:
-        scores = [result.test.top1, result.test.top5, result.test.loss]
-        table.add_row("test", *_shown(scores, images["test"]))
-    if table.row_count:
-        console.print(table)
-        console.print("±: one standard deviation, of the number of images; another seed is extra")
-    if result.chosen:
-        kind = "their moving average" if result.chosen["weights"] == "ema" else "as trained"
-        console.print(f"weights of epoch {result.chosen['epoch']}, {kind}")
-    if result.steps and result.history:
-        speed = result.history[-1]["images_per_second"]
-        console.print(
-            f"{clock(result.seconds)} of training in all, {clock(load.seconds)} for this run; "
-            f"{speed:,.0f} images/s in the last epoch"
-        )
-    if load.waiting > NOTICED:
-        console.print(
-            f"its threads waited for a processor, {load.waiting:.1f} of them at any time: other "
-            "programs slowed it down"
-        )
-    print_results(folder, _present(folder), next_commands(folder, settings, status))
-
-
-def next_commands(folder: Path, settings: Mapping[str, Any], status: str) -> list[str]:
-    """What to do next with a run, as commands that can be pasted."""
-    if status == "finished":
-        words = [["train.export", str(folder), "--to", kind] for kind in ("timm", "onnx")]
-        return [_command(command) for command in words]
-    processes = settings["processes"]
-    start = ["torch.distributed.run", f"--nproc-per-node={processes}", "-m"]
-    start = start if processes > 1 else []
-    if status == "interrupted":
-        return [_command([*start, "train.run", "--resume", "--out", str(folder)])]
-    # a failed run would fail again: what is wrong with it must be changed, in another folder
-    command = [*start, "train.run", *settings["arguments"], "--out", f"{folder}-2"]
-    return [f"{_command(command)} --set ..."]
-
-
-def _command(words: Sequence[str]) -> str:
-    return shell_command([sys.executable, "-m", *words])
-
-
-def _shown(scores: Sequence[float], images: int | None) -> list[str]:
-    top1, top5, loss = scores
-    return [with_error(top1, images), f"{top5:.2f}%", f"{loss:.4f}"]
-
-
-def _present(folder: Path) -> list[str]:
-    names = (path for path in folder.iterdir() if not path.name.startswith("."))
-    files = sorted(path for path in names if path.name != lock.FILE)
-    return [path.name + ("/" if path.is_dir() else "") for path in files]

@@ -115,43 +115,59 @@ def run_command(
         end_with_parent()
         try:
             return action()
-        except Failure as error:
-            return _report(program, str(error), FAILED)
-        except ValueError as error:
-            return _report(program, str(error), MISTAKE)
-        except OSError as error:
-            code = MISTAKE if error.errno in OF_A_PATH else FAILED
-            return _report(program, os_error_text(error), code)
         except KeyboardInterrupt as error:
             with signals.deferred():
                 text = interrupted if isinstance(interrupted, str) else interrupted()
                 text = str(error) if isinstance(error, signals.Interrupted) else text
                 return _report(program, text, INTERRUPTED)
         except Exception as error:
-            if not (is_out_of_memory(error) or is_infrastructure(error)):
+            text, code = explained(error)
+            if not code:
                 raise
-            return _report(program, reason_of(error), FAILED)
+            return _report(program, text, code)
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """The line that reports an error of a command, and its exit code; 0 for one of the program."""
+    if isinstance(error, Failure):
+        return str(error), FAILED
+    if isinstance(error, ValueError):
+        return str(error), MISTAKE
+    if isinstance(error, OSError):
+        return os_error_text(error), MISTAKE if error.errno in OF_A_PATH else FAILED
+    if is_out_of_memory(error) or is_infrastructure(error):
+        return reason_of(error), FAILED
+    return reason_of(error), 0
 
 
 def run_program(
-    program: str, module: str = "", function: str = "", *, interrupted: str = "interrupted"
-) -> NoReturn:
+    program: str, module: str = "", function: str = "", *, interrupted: str = "",
+    argv: Sequence[str] | None = None, called: str = "",
+) -> NoReturn:  # fmt: skip
     """Run a command for the words of the command line, and exit with its code.
 
-    module    where it is defined, default <program>.config.
-    function  what is called there (0 for None); default: its `COMMAND`, see `vbs.options.Command`.
+    module       where it is defined, default <program>.config.
+    function     what is called there (0 for None); default: its `COMMAND`, see
+                 `vbs.options.Command`.
+    interrupted  what is printed after Ctrl-C; default: what the command says.
+    argv         words of the command line where they are not those of this process.
+    called       how the command was called, for its help, where that is not python -m <program>.
 
     To be called by `__main__` before any other import: signals are handled from here on, and the
     imports of a command may take seconds.
     """
     signals.install()
+    told = [interrupted or "interrupted"]
 
     def action() -> int:
         imported = importlib.import_module(module or f"{program}.config")
         signals.raise_postponed()
-        return (getattr(imported, function)() or 0) if function else execute(imported.COMMAND)
+        if function:
+            return getattr(imported, function)() or 0
+        told.append(imported.COMMAND.interrupted)
+        return execute(imported.COMMAND, argv, called=called)
 
-    code = run_command(program, action, interrupted=interrupted)
+    code = run_command(program, action, interrupted=lambda: told[-1])
     signals.ignore()
     sys.exit(code)
 

@@ -14,20 +14,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import json
 import math
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar
 
-from vbs.json_text import parse_json
-from vbs.plugins import is_reference, named
+from vbs.plugins import catalog_name, is_reference
 from vbs.text import one_of, quoted, shortened
 
-LARGEST_FILE = 1 << 20  # bytes of a config file
 # limits of the options with these names, in every command
 SCALES, SIDES, MANY = (1e-3, 1e3), (1, 100_000), (1, 100_000)
 LIMITS: dict[str, tuple[float, float]] = {
@@ -149,11 +145,16 @@ def options(config: type[Config]) -> dict[str, Option]:
 
 @_once
 def groups(config: type[Config]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(title, names of fields) of each class that adds options, the config's own first."""
+    """(title, names of fields) of each class that adds options, the config's own first.
+
+    An option that a class defines again stays in the group that it comes from.
+    """
     known = options(config)
+    by_class = {each: inspect.get_annotations(each) for each in config.__mro__}
+    owners = {name: each for each, names in by_class.items() for name in names if name in known}
     found: dict[str, list[str]] = {}
-    for each in config.__mro__:
-        names = [name for name in inspect.get_annotations(each) if name in known]
+    for each, annotated in by_class.items():
+        names = [name for name in annotated if owners.get(name) is each]
         if names:
             found.setdefault(each.__dict__.get("title", "options"), []).extend(names)
     return tuple((title, tuple(dict.fromkeys(names))) for title, names in found.items())
@@ -202,7 +203,7 @@ def _checked(name: str, base: type, known: Option, value: Any) -> Any:
     try:
         if known.choices:
             one_of(name, value, known.choices)
-        return named(value, known.catalog, what=name) if known.catalog else value
+        return catalog_name(value, known.catalog, what=name) if known.catalog else value
     except ValueError as error:
         raise ConfigError(name, str(error).removeprefix(f"{name}: ")) from None
 
@@ -258,15 +259,20 @@ def _range(low: float, high: float) -> str:
 
 def from_values(config: type[C], values: Mapping[str, Any]) -> C:
     """A config of named values, texts among them; ConfigError for a name that is no option."""
-    return config(**_named(config, values))
+    found = named(config, values)
+    for each in dataclasses.fields(config):
+        if each.default is dataclasses.MISSING and each.name not in found:
+            known = options(config)[each.name]
+            raise ConfigError(each.name, f"it is missing; {known.help}")
+    return config(**found)
 
 
 def partial(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of some options, converted and checked one by one."""
-    return {name: converted(config, name, value) for name, value in _named(config, values).items()}
+    return {name: converted(config, name, value) for name, value in named(config, values).items()}
 
 
-def _named(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+def named(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by the names of fields: a file may have them as on the command line."""
     known = options(config)
     fields = {each.flag.replace("-", "_"): name for name, each in known.items() if each.flag}
@@ -324,130 +330,3 @@ def given_values(config: Config) -> dict[str, Any]:
         for name in options(type(config))
         if name not in defaults or getattr(config, name) != defaults[name]
     }
-
-
-def read_values(path: str) -> dict[str, Any]:
-    """The options in a YAML or JSON file: a mapping of names to values, or a record with
-    "settings". ValueError, with the path, for anything else."""
-    place = Path(path).expanduser()
-    try:
-        with place.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
-        json_file = place.suffix.lower() == ".json"
-        values = parse_json(content) if json_file else _parse_yaml(content)
-    except OSError as error:
-        raise ValueError(f"--config: {path} cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ValueError(f"--config: {shortened(path)}: {error}") from None
-    if isinstance(values, dict) and isinstance(values.get("settings"), dict):
-        values = values["settings"]
-    if not isinstance(values, dict):
-        raise ValueError(f"--config: {shortened(path)} does not hold options and their values")
-    return values
-
-
-def _parse_yaml(content: bytes) -> Any:
-    """The plain data of a YAML text; ValueError, in one line, for what is none."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Refuses equal keys and aliases: both hide what a file says."""
-
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
-                raise ValueError("it uses a YAML alias")
-            return super().compose_node(parent, index)
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            found = super().construct_mapping(node, deep=deep)
-            if len(found) < len(node.value):
-                raise ValueError("a key is there twice")
-            return found
-
-    try:
-        return yaml.load(content, Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        problem = getattr(error, "problem", None) or "it is not text"
-        raise ValueError(f"it is not YAML: {shortened(problem)}{where}") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def resumed(
-    config: type[C], changes: Mapping[str, Any], record: Path, *, what: str,
-    same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
-) -> C:  # fmt: skip
-    """The config of the run that `record` describes, with what may change later.
-
-    changes  options that are given, converted: see `partial`.
-    what     the run as messages call it: "search".
-    same     whether a value that differs from the stored one means the same.
-
-    ValueError where the record cannot be read, another version wrote it, or a change would make it
-    another run.
-    """
-    stored = stored_values(config, record, what=what)
-    check_code(config, stored, changes, source=record.name)
-    known = options(config)
-    for name, value in changes.items():
-        before = stored.get(name)
-        if known[name].later or value == before or same(name, value, stored):
-            continue
-        raise ConfigError(
-            name,
-            f"{_plain(value)} differs from the {what}'s {_plain(before)}; leave it out, or start "
-            "anew in another --out",
-        )
-    later = {name: value for name, value in changes.items() if known[name].later}
-    try:
-        return config(**{**stored, **later})
-    except ConfigError as error:
-        if error.name in later:
-            raise
-        raise ValueError(f"resume: {record.name}: {error}") from None
-
-
-def stored_values(config: type[Config], record: Path, *, what: str) -> dict[str, Any]:
-    """The converted settings of a record; defaults stand for what an earlier version did not
-    know."""
-    if not record.is_file():
-        raise ValueError(
-            f"resume: {record.parent} holds no {what} (there is no {record.name} in it)"
-        )
-    try:
-        content = parse_json(record.read_bytes())
-        settings = content["settings"]
-        if not isinstance(settings, dict):
-            raise TypeError
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"resume: {record} is not the record of a {what}") from None
-    unknown = {*settings} - {*options(config)} - {*config.recorded}
-    if unknown:
-        wrote = _version_of(content)
-        raise ValueError(
-            f"resume: {record} was written by another version{wrote}: it has the unknown setting "
-            f"{quoted(min(unknown))}"
-        )
-    values = {name: value for name, value in settings.items() if name not in config.recorded}
-    try:
-        found = partial(config, values)
-    except ValueError as error:
-        raise ValueError(f"resume: {record.name}: {error}") from None
-    defaults = {each.name: each.default for each in dataclasses.fields(config)}
-    return {name: found.get(name, defaults[name]) for name in options(config)}
-
-
-def _version_of(content: Mapping[str, Any]) -> str:
-    versions = content.get("versions")
-    version = versions.get("vision-baseline-search") if isinstance(versions, dict) else None
-    return f" ({shortened(version, 20)})" if isinstance(version, str) else ""
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, tuple):
-        return shortened(json.dumps(list(value)), 60)
-    return shortened(str(value), 60)

@@ -10,24 +10,34 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from vbs import signals
 from vbs.config import (
     Config,
     ConfigError,
     check_code,
     flag,
     from_values,
+    given_values,
     groups,
     kinds,
+    named,
     options,
     partial,
-    read_values,
 )
+from vbs.config_file import read_values
 from vbs.console import print_err
 from vbs.text import one_of
+from vbs.units import parse_quantity, parse_seconds, quantity_text, seconds_text
+
+# by what reads a value: what writes it
+TEXTS: dict[Any, Callable[[Any], str]] = {
+    parse_quantity: quantity_text, parse_seconds: seconds_text,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +56,8 @@ class Command:
     positional   fields that are given without a flag, in their order.
     switches     options of a run that are not part of its config: name -> help.
     interrupted  what is printed after Ctrl-C.
+    earlier      "module:function" that takes the words of a command line and returns them with
+                 earlier spellings replaced that `Option.old` cannot describe; "" for none.
     """
 
     program: str
@@ -60,6 +72,7 @@ class Command:
     positional: tuple[str, ...] = ()
     switches: Mapping[str, str] = field(default_factory=dict)
     interrupted: str = "interrupted"
+    earlier: str = ""
 
 
 class Request(NamedTuple):
@@ -71,13 +84,15 @@ class Request(NamedTuple):
     switches: dict[str, bool]
 
 
-def execute(command: Command, argv: Sequence[str] | None = None) -> int:
+def execute(command: Command, argv: Sequence[str] | None = None, *, called: str = "") -> int:
     """Run a command for the words of a command line; its exit code.
+
+    called  how it was called, for its help; default: python -m <program>.
 
     Raises ValueError, with the option as it is typed, for a user's mistake.
     """
     try:
-        request = read_request(command, argv)
+        request = read_request(command, argv, called=called)
         result = _call(command, request)
     except ConfigError as error:
         name = error.name
@@ -101,27 +116,70 @@ def _call(command: Command, request: Request) -> Any:
     return function(config, out=request.out, **request.switches)
 
 
+def words_of(command: Command, config: Config, *, out: str | Path | None = None) -> list[str]:
+    """The words of a command line that give this config, without what is the default.
+
+    out  folder of the results, where the command has one.
+    """
+    words = option_words(command.config, given_values(config), positional=command.positional)
+    return words if out is None else [*words, "--out", str(out)]
+
+
+def option_words(
+    config: type[Config], values: Mapping[str, Any], *, positional: Sequence[str] = ()
+) -> list[str]:
+    """The words of a command line for values of options; for changes of a resumed run, too."""
+    first = [text for name in positional for text in _texts(config, name, values.get(name))]
+    for name, value in values.items():
+        if name not in positional:
+            first += _words(config, name, value)
+    return first
+
+
+def _words(config: type[Config], name: str, value: Any) -> list[str]:
+    kind, known, typed = kinds(config)[name], options(config)[name], flag(name, config)
+    if kind.base is bool:
+        return [typed if value else f"--no-{typed.removeprefix('--')}"]
+    texts = _texts(config, name, value)
+    if known.many:
+        return [typed, *texts]
+    # a text that begins like an option is a value only behind an equals sign
+    pairs = [[f"{typed}={text}"] if text.startswith("-") else [typed, text] for text in texts]
+    return [word for pair in pairs for word in pair]
+
+
+def _texts(config: type[Config], name: str, value: Any) -> list[str]:
+    """The values of an option as they are typed."""
+    if value is None:
+        return []
+    shown = TEXTS.get(options(config)[name].parse, str)
+    return [shown(each) for each in (value if kinds(config)[name].many else (value,))]
+
+
 def load(place: str) -> Any:
     """The object of "module:name"."""
     module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
+    found = getattr(importlib.import_module(module), name)
+    signals.raise_postponed()  # of a signal that came during the import
+    return found
 
 
-def read_request(command: Command, argv: Sequence[str] | None = None) -> Request:
+def read_request(
+    command: Command, argv: Sequence[str] | None = None, *, called: str = ""
+) -> Request:
     """The words of a command line; values of options are not read yet."""
     words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
-    parser = parser_of(command)
+    if command.earlier:
+        words = load(command.earlier)(words)
+    parser = parser_of(command, called=called)
     known = vars(parser.parse_args(_renamed(command.config, words)))
     known = {name: value for name, value in known.items() if value is not None}
-    out, resume = known.pop("out", None), known.pop("resume", False)
-    file = known.pop("config", None)
+    out = None if "out" in options(command.config) else known.pop("out", None)
+    resume, file = known.pop("resume", False), known.pop("config", None)
     switches = {name: known.pop(name) for name in command.switches if name in known}
-    values: dict[str, Any] = {} if file is None else dict(read_values(file))
-    fields = options(command.config)
-    given = {each.flag.replace("-", "_"): name for name, each in fields.items() if each.flag}
-    named = {given.get(str(name), str(name)): value for name, value in values.items()}
-    check_code(command.config, named, known, source=str(file))
-    return Request({**named, **known}, out, resume, switches)
+    values = {} if file is None else named(command.config, read_values(file))
+    check_code(command.config, values, known, source=str(file))
+    return Request({**values, **known}, out, resume, switches)
 
 
 def _renamed(config: type[Config], words: list[str]) -> list[str]:
@@ -138,9 +196,10 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
     return found
 
 
-def parser_of(command: Command) -> Parser:
+def parser_of(command: Command, *, called: str = "") -> Parser:
     """The parser of a command's options, for its help and its words."""
-    words = [f"python -m {command.program}", *map(str.upper, command.positional), "[options]"]
+    called = called or f"python -m {command.program}"
+    words = [called, *map(str.upper, command.positional), "[options]"]
     parser = Parser(
         prog=words[0], usage=" ".join(words), description=command.description,
         epilog=command.epilog or None, argument_default=argparse.SUPPRESS, allow_abbrev=False,

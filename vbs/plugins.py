@@ -59,7 +59,7 @@ def absolute_reference(text: str) -> str:
     return f"{Path(place).expanduser().resolve()}:{name}" if place.endswith(".py") else text
 
 
-def named(text: str, catalog: Collection[str], *, what: str) -> str:
+def catalog_name(text: str, catalog: Collection[str], *, what: str) -> str:
     """A name of a catalog, or an absolute reference; ValueError, with the nearest names, for
     anything else. Nothing is imported."""
     return absolute_reference(text) if is_reference(text, catalog) else one_of(what, text, catalog)

@@ -28,6 +28,11 @@ def short(value: float) -> str:
     return f"{value:.4g}"
 
 
+def quantity_text(value: float) -> str:
+    """The shortest text that `parse_quantity` reads as exactly this number: 4M, 1.5K, 385814752."""
+    return _text_of(value, {name: each for name, each in _FACTORS.items() if name != "B"}, "")
+
+
 def percent(share: float) -> str:
     """A share as a percentage with two or three significant figures: 0.52%, 67%, 99.9%, 100%.
 
@@ -52,6 +57,22 @@ def parse_seconds(text: str, *, what: str = "time") -> float:
     text = text.replace("\u03bc", "\u00b5")  # Greek mu, and the sign for micro
     value = _number(text, "us|\u00b5s|ms|s|min|h", {k.upper(): v for k, v in _SECONDS.items()})
     return _checked(value, text, what, "time", "write it like 20ms, 1.5s, 30min or 2h", LONGEST)
+
+
+def seconds_text(value: float) -> str:
+    """The shortest text that `parse_seconds` reads as exactly this time: 90s, 1.5h, 20ms."""
+    return _text_of(value, {name: each for name, each in _SECONDS.items() if name.isascii()}, "s")
+
+
+def _text_of(value: float, factors: Mapping[str, float], usual: str) -> str:
+    """The shortest of a number from 1 and a unit that gives the value exactly; of texts of the same
+    length the one of the larger unit."""
+    texts = []
+    for unit, factor in factors.items():
+        number = f"{value / factor:.12g}"
+        if float(number) >= 1 and float(number) * factor == value:
+            texts.append(f"{number}{unit}")
+    return min(reversed(texts), key=len) if texts else f"{value!r}{usual}"
 
 
 def _number(text: str, units: str, factors: Mapping[str, float]) -> float:

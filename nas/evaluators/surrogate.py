@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -25,6 +25,8 @@ import numpy as np
 
 from nas.evaluators.base import Evaluations, Evaluator, Measured
 from nas.evaluators.stage_tables import Tables
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from vbs.folder import write_whole
 
@@ -58,15 +60,25 @@ class Surrogate:
         """The decisions of a genotype and their options, in order."""
         return self.tables.choices
 
-    def predict(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, networks: np.ndarray | Architecture | Sequence[Architecture]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of one measured training, percent, float64 [n] each.
+
+        networks  genotypes int8 [n, decisions], or networks of the space; n is 1 for one network.
 
         The deviation is that of a new measurement: the spread of trainings of one network and
         what 28 decisions cannot tell, plus the model's own uncertainty, which grows where the
-        measurements are thin. ValueError if `genotypes` is no integer array [n, decisions] of
-        option indices.
+        measurements are thin. Raises ValueError for networks that are not in the space, and for
+        genotypes that are not an integer array [n, decisions] of option indices.
         """
-        return self.tables.predict(self._legal(genotypes))
+        if isinstance(networks, Architecture):
+            networks = [networks]
+        if not isinstance(networks, np.ndarray):
+            known = space(self.space, **self.settings)
+            rows = [known.encode(network) for network in networks]
+            networks = np.array(rows, np.int8).reshape(len(rows), len(self.choices))
+        return self.tables.predict(self._legal(networks))
 
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError unless `space` is the one the surrogate was fitted on."""

@@ -18,7 +18,7 @@ from nas.fidelity.remembered import Extent, remember
 from nas.fidelity.trainings import Job
 from train.recipe import Recipe
 from train.record import finite
-from vbs.config import resumed
+from vbs.config_file import resumed
 from vbs.console import print_err
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, write_json

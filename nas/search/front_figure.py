@@ -16,7 +16,7 @@ from vbs.figure import label, new_figure, save_png
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
-    from nas.search.report import Row
+    from nas.search.rows import Row
 
 SAMPLE = 4000  # points of evaluated networks that are drawn at most
 FAR = 4.0  # times the range of the upper points that the lower ones may take of the axis

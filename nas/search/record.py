@@ -17,7 +17,7 @@ from nas.storage.cache import network_key, plain
 from nas.storage.passwords import without_password
 from search_spaces.architecture import Architecture
 from vbs import folder as folders
-from vbs.config import resumed
+from vbs.config_file import resumed
 from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
 
@@ -44,19 +44,22 @@ def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
     """The search in a folder, with options that change; ValueError where there is none, or it
     would become another search."""
     path = folder / "search.json"
+    if not path.is_file():
+        raise ValueError(f"resume: {folder} holds no search (there is no search.json in it)")
+    try:
+        content = parse_json(path.read_bytes())
+        outcome = content["outcome"]
+        evaluated, seconds = outcome.get("evaluated", 0), outcome.get("seconds", 0.0)
+        # the first versions kept digests among the settings
+        digests = content.get("digests", content["settings"])
+        if not (isinstance(evaluated, int) and isinstance(digests, dict)):
+            raise TypeError
+        seconds = float(seconds)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"resume: {path} is not the record of a search") from None
     config = resumed(SearchConfig, changes, path, what="search", same=same_value)
-    content = parse_json(path.read_bytes())
-    outcome = content.get("outcome")
-    evaluated = outcome.get("evaluated", 0) if isinstance(outcome, dict) else None
-    seconds = outcome.get("seconds", 0.0) if isinstance(outcome, dict) else None
-    if not isinstance(evaluated, int) or not isinstance(seconds, int | float):
-        raise ValueError(f"resume: {path} is not the record of a search")
-    # the first versions kept digests among the settings
-    digests = content.get("digests", content["settings"])
-    if not isinstance(digests, dict):
-        raise ValueError(f"resume: {path} is not the record of a search")
     known = {name: digests[name] for name in SearchConfig.recorded if digests.get(name)}
-    return Earlier(config, known, evaluated, float(seconds))
+    return Earlier(config, known, evaluated, seconds)
 
 
 def check_same(earlier: Earlier | None, config: SearchConfig, digests: Mapping[str, Any]) -> None:

@@ -100,7 +100,7 @@ class SearchResult:
     def plot(self, path: str | Path | None = None) -> Any:
         """The front of accuracy and cost as a matplotlib figure; saved where a path is given."""
         from nas.search import front_figure
-        from nas.search.report import reference_rows
+        from nas.search.rows import reference_rows
 
         references = reference_rows(self.history, self.evaluator)
         place = None if path is None else Path(path)

@@ -171,7 +171,7 @@ class OnCluster:
         folder: Path | None = None,
         images: int = 0,
     ) -> None:
-        from train.ray_host import open_pool
+        from train.cluster.host import open_pool
 
         self._steps, self._images = steps, images
         self._points: dict[int, list[Point]] = {}
@@ -201,7 +201,7 @@ class OnCluster:
         LostCluster where the cluster does not answer any more, InfrastructureError where an
         evaluation failed again and again for a reason that its network did not cause.
         """
-        from train.ray_pool import PoolLost, Said
+        from train.cluster.pool import PoolLost, Yielded
 
         if self._broken is not None:  # after what else came with it was taken in
             raise self._broken
@@ -213,7 +213,7 @@ class OnCluster:
         self._complain_of_a_full_cluster()
         for number, item in items:
             points = self._points[number]
-            if isinstance(item, Said):
+            if isinstance(item, Yielded):
                 point = Point(*item.value)
                 # an evaluation that lost its machine tells again what it had told
                 points[:] = [known for known in points if known.step < point.step]

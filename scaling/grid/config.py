@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from scaling.compound import ROUNDINGS
 from scaling.grid.growth import MOST, check_growth
-from scaling.options import ComparisonOptions
-from vbs.config import ConfigError, option
+from scaling.options import ComparisonOptions, check_rounding, network_text
+from vbs.config import option
 from vbs.options import Command
 from vbs.units import LARGEST, parse_quantity
 
@@ -18,11 +17,6 @@ PROXY_FLOPS, NARROWEST, PROXY_SIDE = 3e6, 0.15, 96
 # would leave such stages as they are for most widths
 NARROW, FINE = 64, 2
 RECORD, FIGURE = "grid.json", "grid.png"
-
-
-def network_text(text: str, *, what: str = "base") -> str:
-    """A network's name, or its file as it is called from every folder."""
-    return str(Path(text).resolve()) if Path(text).is_file() else text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +71,9 @@ class GridConfig(ComparisonOptions):
     study: str = option("grid", metavar="NAME", later=True, help="name of the study (default grid)")
 
     def check(self) -> None:
-        if self.round_to is not None and self.round_to not in ROUNDINGS:
-            allowed = ", ".join(map(str, ROUNDINGS))
-            raise ConfigError("round_to", f"{self.round_to} is not allowed; use one of {allowed}")
+        super().check()
+        if self.round_to is not None:
+            check_rounding(self.round_to)
         check_growth(self.growth, self.step, self.tolerance)
         if self.proxy_width and self.proxy_flops:
             raise ValueError("--proxy-flops: leave it out where --proxy-width is given")

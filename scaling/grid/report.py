@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nas.storage.passwords import without_password
-from scaling.certainty import certainty, scored_by
-from scaling.compound import Coefficients, Factors
+from scaling.certainty import certainty
+from scaling.compound import GREEK, Coefficients
+from scaling.grid.choice import chosen, fitted_surface
 from scaling.grid.config import FIGURE, RECORD, GridConfig
 from scaling.grid.figure import draw
-from scaling.grid.growth import AXES, Candidate, shares
+from scaling.grid.growth import Candidate
+from scaling.grid.record import Record
+from scaling.grid.verdict import SEEDS, verdict
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs.command import FAILED, python_command
 from vbs.console import print_err, print_out, print_results
 from vbs.figure import draw_picture
-from vbs.folder import circumstances, write_json
-from vbs.json_text import parse_json
 from vbs.text import shell_word
 from vbs.units import minutes, short
 
 if TYPE_CHECKING:
-    from nas.search.setup import Measuring
-    from scaling.surface import Surface
     from scaling.trainings import Result, Trainings
-
-FEWEST = 6  # candidates, controls among them, that a surface is fitted to
-SEEDS = 3  # where one was too few
-GREEK = ("alpha", "beta", "gamma")
-ALIKE = 2.0  # variance between candidates, over that of their seeds, that says nothing
 
 
 def print_preview(
@@ -74,158 +62,6 @@ def print_preview(
                          f"{minutes(total * each / places.workers)} for all {total}")  # fmt: skip
     lines.append(f"results go to {shell_word(f'{folder}/')}, every training at once to its study")
     print_err(*lines)
-
-
-class Record:
-    """grid.json, written anew as trainings end."""
-
-    def __init__(
-        self, folder: Path, config: GridConfig, base: Architecture,
-        found: Sequence[Candidate], measuring: Measuring, *, resumed: bool,
-    ) -> None:  # fmt: skip
-        self.scored = scored_by(measuring, larger="a larger proxy (--proxy-flops)")
-        self.folder, self.config, self.base, self.found = folder, config, base, found
-        self._known: Mapping[str, Result] = {}
-        before = 0.0
-        self._written = not resumed
-        if resumed:
-            outcome = json.loads((folder / RECORD).read_text()).get("outcome", {})
-            before = float(outcome.get("wall_seconds", 0.0))
-        else:
-            self._began = time.monotonic()
-            self.write({}, "running")
-        self._began = time.monotonic() - before
-
-    def end(self, status: str) -> None:
-        """What was written last, with another status; where nothing was, the old one stays.
-
-        A full disk is no error here: what ended the grid is reported, and may be just that.
-        """
-        if self._written:
-            with contextlib.suppress(OSError):
-                self.write(self._known, status)
-
-    def write(
-        self, known: Mapping[str, Result], status: str, surface: Surface | None = None
-    ) -> None:
-        """The record of what is known by now."""
-        self._known, self._written = known, True
-        values = [result for result in known.values() if result.accuracies]
-        outcome: dict[str, Any] = {
-            "trained": sum(len(result.accuracies) for result in values),
-            "wanted": len(self.found) * self.config.seeds,
-            "wall_seconds": round(time.monotonic() - self._began, 1),
-            "training_seconds": round(
-                sum(result.seconds * len(result.accuracies) for result in values), 1
-            ),
-        }  # fmt: skip
-        if status == "finished":
-            outcome |= chosen(self.config, self.found, known, surface)
-            outcome["certainty"] = certainty(known, self.scored)
-        base = {**cost(self.base)._asdict(), "architecture": json.loads(self.base.to_json())}
-        write_json(self.folder / RECORD, {
-            "status": status, "partial": status != "finished",
-            "settings": without_password(self.config.settings()), "base": base,
-            "candidates": [self._row(each) for each in self.found], "outcome": outcome,
-            **circumstances(("numpy", "torch", "ray")),
-        })  # fmt: skip
-
-    def _row(self, each: Candidate) -> dict[str, Any]:
-        known = self._known.get(each.name)
-        return {
-            "name": each.name, "factors": each.factors._asdict(), "growth": each.growth,
-            "real_factors": each.real._asdict(),
-            "shares": [round(share, 4) for share in shares(each)],
-            **cost(each.architecture)._asdict(),
-            "architecture": json.loads(each.architecture.to_json()),
-            **({} if known is None else known.to_json()),
-        }  # fmt: skip
-
-
-def read(path: Path) -> tuple[Architecture, list[Candidate]]:
-    """The proxy and the candidates of a grid's record; ValueError where it holds none."""
-    try:
-        content = parse_json(path.read_bytes())
-        base = Architecture.from_dict(content["base"]["architecture"])
-        found = [
-            Candidate(
-                str(row["name"]), Factors(**row["factors"]),
-                Architecture.from_dict(row["architecture"]), float(row["growth"]),
-                Factors(**row["real_factors"]),
-            )
-            for row in content["candidates"]
-        ]  # fmt: skip
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"resume: {path} is damaged ({error})") from None
-    return base, found
-
-
-def fitted_surface(
-    config: GridConfig, found: Sequence[Candidate], known: Mapping[str, Result]
-) -> Surface | None:
-    """The surface through what was trained; None where that is too little."""
-    from scaling.surface import fit
-
-    rows = [each for each in found if each.name in known and known[each.name].accuracies]
-    if len(rows) < FEWEST:
-        return None
-    places = np.array([shares(each) for each in rows])
-    excess = np.log([each.growth / config.growth for each in rows])
-    values = [list(known[each.name].accuracies.values()) for each in rows]
-    images = min(known[each.name].images for each in rows)
-    return fit(places, excess, values, np.random.default_rng(0), images=images)
-
-
-def coefficients_at(growth: float, places: np.ndarray) -> np.ndarray:
-    """alpha, beta, gamma [..., 3] of shares [..., 3]: their formula gives the growth exactly."""
-    return growth ** (np.asarray(places) * np.array([1.0, 0.5, 0.5]))
-
-
-def chosen(
-    config: GridConfig,
-    found: Sequence[Candidate],
-    known: Mapping[str, Result],
-    surface: Surface | None,
-) -> dict[str, Any]:
-    """The choice as plain data: the surface's optimum, and the plain best beside it."""
-    trained = [each for each in found if each.name in known and known[each.name].accuracies]
-    if not trained:
-        return {}
-    best = max(
-        (each for each in trained if not each.is_control), key=lambda each: known[each.name].mean,
-        default=None,
-    )  # fmt: skip
-    outcome: dict[str, Any] = {}
-    if best is not None:
-        outcome["best_candidate"] = {
-            "name": best.name, "accuracy": round(known[best.name].mean, 3),
-            **dict(zip(GREEK, best.factors, strict=True)),
-        }  # fmt: skip
-        outcome["chosen"] = {name: outcome["best_candidate"][name] for name in GREEK}
-    if surface is None:
-        return outcome
-    values = coefficients_at(config.growth, surface.shares)
-    outcome["chosen"] = {
-        name: round(float(value), 4) for name, value in zip(GREEK, values, strict=True)
-    }
-    return outcome | {"surface": _described(surface, config.growth)}
-
-
-def _described(surface: Surface, growth: float) -> dict[str, Any]:
-    """The surface as plain data."""
-    ranges = coefficients_at(growth, surface.intervals.T).T
-    return {
-        "accuracy": round(surface.accuracy, 3), "standard_error": round(surface.error, 3),
-        "shares": [round(float(share), 3) for share in surface.shares],
-        "at_rim": [name for name, share in zip(AXES, surface.shares, strict=True) if share == 0],
-        "intervals_95": {
-            name: [round(float(end), 4) for end in ends]
-            for name, ends in zip(GREEK, ranges, strict=True)
-        },
-        "seed_noise": None if math.isnan(surface.noise) else round(surface.noise, 3),
-        "between_over_noise": None if math.isnan(surface.f_ratio) else round(surface.f_ratio, 2),
-        "hidden_by_noise": surface.hidden, "more_seeds": surface.more_seeds,
-    }  # fmt: skip
 
 
 def table(
@@ -362,54 +198,3 @@ def _next(folder: Path, config: GridConfig, outcome: Mapping[str, Any]) -> list[
         again = f"--resume --out {shell_word(str(folder))} --seeds {seeds}"
         commands.append(f"{python} -m scaling.grid {again}")
     return commands
-
-
-def verdict(
-    found: Sequence[Candidate], known: Mapping[str, Result], outcome: Mapping[str, Any]
-) -> list[str]:
-    """The choice, and how sure it is, in a few lines."""
-    lines = []
-    surface = outcome.get("surface")
-    if surface is not None:
-        parts = []
-        for name in GREEK:
-            low, high = surface["intervals_95"][name]
-            parts.append(f"{name} {outcome['chosen'][name]:.3f} ({low:.2f} to {high:.2f})")
-        lines.append("optimum of the surface, with 95% intervals: " + ", ".join(parts))
-        lines.append(f"  accuracy there {surface['accuracy']:.2f} ± "
-                     f"{surface['standard_error']:.2f}%")  # fmt: skip
-        if surface["at_rim"]:
-            lines.append(f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "
-                         "rim reach inwards only, and are too narrow")  # fmt: skip
-    best = outcome["best_candidate"]
-    lines.append(f"best candidate: {best['name']}, {best['accuracy']:.2f}%")
-    controls = [each for each in found if each.is_control and each.name in known]
-    shown = [f"{each.name} {known[each.name].mean:.2f}% at {each.growth:.2f}x"
-             for each in controls if known[each.name].accuracies]  # fmt: skip
-    if shown:
-        lines.append("one axis alone: " + ", ".join(shown))
-    if surface is None:
-        lines.append(f"fewer than {FEWEST} candidates were trained: no surface was fitted")
-    elif told := noise_told(surface):
-        lines.append(told)
-    return lines
-
-
-def noise_told(surface: Mapping[str, Any]) -> str:
-    """What hides the optimum of a surface as `chosen` describes it, and what would help; "" where
-    nothing does."""
-    noise, more = surface["seed_noise"], surface["more_seeds"]
-    if not surface["hidden_by_noise"]:
-        return ""
-    if noise is None:
-        return f"the optimum is not clear, and one seed does not tell why: use --seeds {SEEDS}"
-    hidden = f"noise hides the optimum (seeds differ by {noise:.2f} points)"
-    if more is not None:
-        return f"{hidden}: about {more} more seeds for each candidate would tell"
-    ratio = surface["between_over_noise"]
-    if ratio is not None and ratio < ALIKE:
-        return f"{hidden}: all candidates do about as well, and many more seeds would hardly tell"
-    return (
-        f"the optimum is not clear: candidates differ by more than their seeds do ({noise:.2f} "
-        "points), but not as a smooth surface would; trust the best candidates rather than it"
-    )

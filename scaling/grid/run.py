@@ -24,15 +24,16 @@ from scaling.grid.growth import Candidate, candidates, proxy_base, spread
 from scaling.options import DATA
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
-from search_spaces.show import load
-from vbs.config import resumed
+from search_spaces.loading import load
+from vbs.config_file import resumed
 from vbs.console import print_err, print_out
 from vbs.folder import results_folder, resumed_folder
 from vbs.units import short
 
 if TYPE_CHECKING:
     from nas.search.setup import Measuring
-    from scaling.grid.report import GridResult, Record
+    from scaling.grid.record import Record
+    from scaling.grid.report import GridResult
     from scaling.trainings import Result, Trainings
 
 
@@ -67,6 +68,7 @@ def run_grid(
 def _prepared(
     config: GridConfig, out: str | None, *, resume: bool, retry_failed: bool
 ) -> GridResult:
+    from scaling.grid import record as records
     from scaling.grid import report
     from scaling.trainings import Trainings, free_resolution, measuring_of, slots
 
@@ -77,7 +79,7 @@ def _prepared(
     config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
     free_resolution(measuring)
     if resume:
-        base, found = report.read(Path(out or "", RECORD))
+        base, found = records.read(Path(out or "", RECORD))
     else:
         base = _proxy(config, measuring)
         found = spread(_candidates(config, base), config.candidates)
@@ -87,7 +89,7 @@ def _prepared(
     with results_folder(
         out, kind="grid", files=(RECORD, FIGURE, "study.db"), command="scaling.grid", resume=resume
     ) as folder:
-        record = report.Record(folder, config, base, found, measuring, resumed=resume)
+        record = records.Record(folder, config, base, found, measuring, resumed=resume)
         trainings = Trainings(
             options=config, measuring=measuring, seeds=config.seeds, folder=folder, places=places
         )

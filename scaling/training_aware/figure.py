@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling.training_aware import BATCH
+from scaling.training_aware.networks import BATCH
 from vbs.figure import new_figure, save_png
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from scaling.budget import real_factors, within_budget
 from scaling.compound import PUBLISHED, Rules
-from scaling.family import Member
+from scaling.family.members import Member
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import space, zoo
 from search_spaces.cost import cost

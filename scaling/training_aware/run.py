@@ -30,7 +30,8 @@ from scaling.training_aware.report import FOUND, MEMBERS, TrainingAwareResult
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs import signals
-from vbs.config import code_values, resumed
+from vbs.config import code_values
+from vbs.config_file import resumed
 from vbs.console import print_err
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, resumed_folder, write_json
@@ -38,7 +39,9 @@ from vbs.json_text import parse_json
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
+    from nas.block_times.rounds import Timing
     from nas.block_times.table import Times
+    from scaling.trainings import Result
     from search_spaces.staged import StagedSpace
 
 B0 = "EfficientNet-B0"
@@ -201,14 +204,7 @@ def _compared(
         device=_device(config),
         recipe=config.recipe, say=print_err,
     )  # fmt: skip
-    rows = {}
-    for (name, network), timed in zip(networks.items(), times, strict=True):
-        rows[name] = {
-            **cost(network)._asdict(), "step_seconds": timed.seconds, "step_spread": timed.spread,
-            "step_doubt": timed.doubt,
-            "architecture": json.loads(network.to_json()), "stages": ops_of_stages(network),
-            **known[name].to_json(),
-        }  # fmt: skip
+    rows = _figures(networks, known, times)
     listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
     _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
     draw_picture(folder / FIGURE, lambda path: draw(path, rows, known))
@@ -216,6 +212,25 @@ def _compared(
         folder, config, networks=rows, members=listed, known=known, certainty=sure,
         images=measuring.data.train,
     )  # fmt: skip
+
+
+def _figures(
+    networks: Mapping[str, Architecture], known: Mapping[str, Result], times: Sequence[Timing]
+) -> dict[str, Any]:
+    """All figures of the compared networks, as plain data."""
+    return {
+        name: _row(network, timed) | known[name].to_json()
+        for (name, network), timed in zip(networks.items(), times, strict=True)
+    }
+
+
+def _row(network: Architecture, timed: Timing) -> dict[str, Any]:
+    """The figures of a network as plain data."""
+    return {
+        **cost(network)._asdict(), "step_seconds": timed.seconds, "step_spread": timed.spread,
+        "step_doubt": timed.doubt, "architecture": json.loads(network.to_json()),
+        "stages": ops_of_stages(network),
+    }  # fmt: skip
 
 
 def _grown(folder: Path, choices: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What experiments and new_baseline's page say of an accuracy holds the error of its images."""
+"""What experiments and the page of a baseline say of an accuracy holds the error of its images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments.arms import mean_and_sd, top1_with_error
-from experiments.baseline_networks import FINALISTS, winner
-from experiments.baseline_report import write_report
+from scaling.baseline.networks import FINALISTS, winner
+from scaling.baseline.page import write_report
 from tests.nas.toys import small
 
 

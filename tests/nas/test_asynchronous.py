@@ -293,7 +293,7 @@ def test_a_cluster_without_room_is_said_once(
         def wait(self, seconds: float) -> list:
             return []
 
-    monkeypatch.setattr("train.ray_host.open_pool", Pool)
+    monkeypatch.setattr("train.cluster.host.open_pool", Pool)
     monkeypatch.setattr("nas.search.workers.PATIENCE", -1.0)
     cluster = OnCluster(Curves, tiny_space(), steps=1, slots=2)
     for _ in range(3):

@@ -19,9 +19,8 @@ import pytest
 
 from nas.block_times.rounds import ENOUGH, Run, Timing, in_rounds, run, timing
 from nas.block_times.timing import Setting
-from scaling.family_command import run as family
 from search_spaces.catalog import zoo
-from tests.commands import grid
+from tests.commands import family, grid
 from vbs.load import Load, LoadWatch, waited
 
 IDLE = Load(1.0, 0.0, 0.0, 0.0, 0, 2)

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 
 from nas.block_times.rounds import Timing
+from scaling import FamilyConfig, grow_family
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import family, published_top1
-from scaling.family_command import phis_of, run
+from scaling.family.config import phis_of
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.zoo import EFFICIENTNET_SIZES
+from tests.commands import family as run
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "costs.json").read_text())["models"]
@@ -87,11 +89,34 @@ def test_the_command_writes_members_that_others_read(
     record = json.loads((out / "family.json").read_text())
     flops = [member["flops"] for member in record["members"]]
     assert [value / flops[0] for value in flops] == pytest.approx([1, 2, 4, 8], rel=0.03)
-    assert record["settings"]["coefficients"] == {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
+    assert record["coefficients"] == {"alpha": 1.2, "beta": 1.1, "gamma": 1.15}
     assert (out / "family.png").read_bytes()[:4] == b"\x89PNG"
     from search_spaces.loading import load
 
     assert cost(load(str(out / "members" / "phi3.json"))).flops == flops[3]
+
+
+def test_a_family_is_grown_from_python_and_from_its_record(tmp_path: Path) -> None:
+    config = FamilyConfig(base="mobilenet_v2", phi=(0, 1.5), growth=2, memory="80G")
+    result = grow_family(config, out=tmp_path / "family")
+    assert [member.name for member in result.members] == ["phi0", "phi1.5"]
+    assert result.members[0].architecture == result.base == zoo("mobilenet_v2")
+    assert result.coefficients == PUBLISHED
+    assert result.rows[1]["flops"] / result.rows[0]["flops"] == pytest.approx(2**1.5, rel=0.03)
+    record = tmp_path / "family" / "family.json"
+    assert run(["--config", str(record), "--batch", "8", "--out", str(tmp_path / "again")]) == 0
+    known, again = (
+        json.loads(path.read_text()) for path in (record, tmp_path / "again" / "family.json")
+    )
+    assert again["settings"] == {**known["settings"], "batch": 8}
+    assert [row["flops"] for row in again["members"]] == [row["flops"] for row in known["members"]]
+
+
+def test_a_family_is_read_from_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "family.yaml"
+    path.write_text("base: mobilenet_v2\nphi: [0, 1]\ngrowth: 2\nmemory: 80G\n")
+    assert run(["--config", str(path), "--out", str(tmp_path / "family")]) == 0
+    assert len(json.loads((tmp_path / "family" / "family.json").read_text())["members"]) == 2
 
 
 def test_a_grids_choice_grows_the_family(
@@ -106,7 +131,7 @@ def test_a_grids_choice_grows_the_family(
     given = ["--coefficients", str(tmp_path / "grid.json"), "--phi", "0", "1"]
     assert run([*given, "--out", str(out)]) == 0
     record = json.loads((out / "family.json").read_text())
-    assert record["settings"]["coefficients"] == Coefficients(1.3, 1.05, 1.1).__dict__
+    assert record["coefficients"] == Coefficients(1.3, 1.05, 1.1).__dict__
     assert record["members"][0]["flops"] == cost(zoo("mobilenet_v2")).flops  # the grid's base
     assert capsys.readouterr().err == ""
 
@@ -205,7 +230,7 @@ def test_a_family_grows_in_measured_time(
         (["--memory", "lots"], "--memory: 'lots' is not a size"),
         (["--batch", "0"], "--batch: 0 is not allowed; use a number from 1 to 1,000,000"),
         (["--times", "no.json"], "block times: no.json is no such table"),
-        (["--round-to", "7"], "argument --round-to: invalid choice"),
+        (["--round-to", "7"], "--round-to: 7 is not allowed; use one of 2, 4, 8, 16, 32"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -220,8 +245,8 @@ def test_mistakes_are_one_line(
 
 def test_the_command_imports_no_torch() -> None:
     code = (
-        "import sys; from scaling.family_command import run; "
-        "run(['--phi', '0..7', '--out', sys.argv[1]]); "
+        "import sys; from vbs.command import command_line; "
+        "command_line('scaling.family', ['--phi', '0..7', '--out', sys.argv[1]]); "
         "print([name for name in ('torch', 'ray', 'pandas') if name in sys.modules])"
     )
     import tempfile

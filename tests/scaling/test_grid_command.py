@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 
 from scaling.grid import Candidate, GridConfig, candidates, shares, spread
-from scaling.grid.report import Record, chosen, fitted_surface, noise_told, read, verdict
+from scaling.grid.choice import chosen, fitted_surface
+from scaling.grid.record import Record, read
+from scaling.grid.verdict import noise_told, verdict
 from scaling.trainings import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images
@@ -204,14 +206,14 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--growth", "0.5"], "growth: 0.5 is not allowed"),
         (["--growth", "50"], "growth: 50.0 is not allowed; use a number above 1, up to 10"),
         (["--step", "1"], "growth: no candidate costs 2 times"),
-        (["--workers", "0"], "--workers: 0 is not allowed; use 1 or more"),
+        (["--workers", "0"], "--workers: 0 is not allowed; use a number from 1"),
         (["--max-failures", "2"], "--max-failures: 2.0 is not allowed"),
         (["--timeout", "9"], "--timeout: '9' is not a time"),
         (["--growth", "1.02", "--tolerance", "0.001"], "growth: no candidate costs 1.02 times"),
         (["--proxy-resolution", "4"], "resolution: vanishes"),
-        (["--candidates", "2"], "--candidates: 2 is not allowed; use 4 to 100"),
+        (["--candidates", "2"], "--candidates: 2 is not allowed; use a number from 4 to 100"),
         (["--seeds", "0"], "--seeds: 0 is not allowed"),
-        (["--objective", "watts"], "--objective: 'watts' is unknown; use flops, latency or"),
+        (["--objective", "watts"], "--objective: 'watts' is unknown; known are flops, latency,"),
         (["--rules", "v3"], "rules: 'v3' is unknown"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown"),
         (["--resume"], "resume: which grid? give its folder as --out DIR"),
@@ -221,7 +223,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--fidelity", "rubbish"], "fidelity: 'rubbish' is not understood"),
         (["--device", "gpu"], "device: 'gpu' is unknown; use auto, cpu, cuda or cuda:N"),
         (["--proxy-width", "0.5", "--proxy-flops", "1M"], "--proxy-flops: leave it out"),
-        (["--growht", "2"], "unrecognized arguments: --growht 2"),
+        (["--growht", "2"], "option: '--growht' is unknown; did you mean --growth or"),
     ],
 )
 def test_mistakes_are_one_line(

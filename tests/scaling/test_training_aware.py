@@ -120,14 +120,14 @@ def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("given", "complaint"),
     [
-        (["--w", "0.1"], "--w: 0.1 is not allowed; use -10 to 0"),
-        (["--budget", "0"], "--budget: 0 is not allowed"),
+        (["--w", "0.1"], "--w: 0.1 is not allowed; use a number from -10 to 0"),
+        (["--budget", "0"], "--budget: '0' is not above 0"),
         (["--strategy", "nonsense"], "strategy: 'nonsense' is unknown"),
         (["--seed", "-1"], "--seed: -1 is not allowed"),
         (["--max-step-time", "80"], "--max-step-time: '80' is not a time"),
         (["--resume"], "resume: which run? give its folder as --out DIR"),
         (["--data", "imagefolder:nowhere"], "data: "),
-        (["--members", "xs"], "argument --members: invalid choice"),
+        (["--members", "xs"], "--members: 'xs' is unknown; did you mean s"),
     ],
 )
 def test_mistakes_are_one_line(

@@ -19,14 +19,15 @@ from search_spaces.architecture import Architecture, Stage
 from search_spaces.catalog import space, zoo
 from search_spaces.network import build
 from search_spaces.zoo import NETWORKS
+from tests.commands import export
 from tests.oracles import random_architecture
 from tests.search_spaces.test_network import SMALL, randomise
-from train import export
-from train.block_strings import block_strings, timm_description, timm_network
-from train.checkpoint import Weights, write_weights
+from train.checkpoint import Weights, read_weights, write_weights
+from train.export import ExportConfig, ExportResult, compare, export_network, formats
+from train.export.block_strings import block_strings, timm_description, timm_network
 from vbs.lock import owned, this_process
 
-ONNX = all(importlib.util.find_spec(name) for name in export.FORMATS["onnx"].needs)
+ONNX = all(importlib.util.find_spec(name) for name in formats.FORMATS["onnx"].needs)
 PLAIN = Architecture(
     stem=8,
     stages=(Stage("mbconv", 2, 3, 1, 1, 8), Stage("mbconv", 2, 5, 2, 4, 16, 0.25)),
@@ -49,9 +50,13 @@ def a_run(folder: Path, architecture: Architecture = PLAIN, seed: int = 0) -> Pa
     return folder
 
 
+def exported(run: Path, to: str, *, out: str | None = None) -> ExportResult:
+    return export_network(ExportConfig(run=str(run), to=to, out=out))
+
+
 def logits(run: Path, images: torch.Tensor) -> torch.Tensor:
     """What the network of the run says."""
-    weights = export.read_weights(run / "best.safetensors")
+    weights = read_weights(run / "best.safetensors")
     network = build(weights.architecture).eval()
     network.load_state_dict(dict(weights.tensors))
     with torch.no_grad():
@@ -175,7 +180,7 @@ def test_timm_gets_batch_norm_and_feature_levels():
 )
 def test_what_timm_cannot_express_is_named_with_a_way_out(changes, what, tmp_path, capsys):
     run = a_run(tmp_path / "run", dataclasses.replace(PLAIN, **changes))
-    assert export.main([str(run), "--to", "timm"]) == 2
+    assert export([str(run), "--to", "timm"]) == 2
     error = capsys.readouterr().err
     assert what in error
     assert "--to onnx, torchscript or safetensors" in error
@@ -185,7 +190,7 @@ def test_what_timm_cannot_express_is_named_with_a_way_out(changes, what, tmp_pat
 
 def test_the_timm_folder_is_loaded_without_this_project(tmp_path, capsys):
     run = a_run(tmp_path / "a run", dataclasses.replace(PLAIN, stem_stride=1))
-    assert export.main([str(run), "--to", "timm"]) == 0
+    assert export([str(run), "--to", "timm"]) == 0
     assert "largest difference" in capsys.readouterr().out
     # -I: neither this folder nor PYTHONPATH; an installed project would not be imported either
     check = (
@@ -213,7 +218,8 @@ def test_onnxruntime_computes_the_network_at_any_batch_size(padding, tmp_path):
     import onnxruntime
 
     run = a_run(tmp_path / "run", dataclasses.replace(SMALL, padding=padding))
-    path, compared = export.export(run, "onnx")
+    result = exported(run, "onnx")
+    path, compared = result.path, result.compared
     assert compared.equal
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (given,), (result,) = session.get_inputs(), session.get_outputs()
@@ -235,7 +241,8 @@ def test_onnxruntime_computes_the_network_at_any_batch_size(padding, tmp_path):
 
 def test_torchscript_runs_alone_at_any_size(tmp_path):
     run = a_run(tmp_path / "run", dataclasses.replace(SMALL, padding="same"))
-    path, compared = export.export(run, "torchscript", out=tmp_path / "net.pt")
+    result = exported(run, "torchscript", out=str(tmp_path / "net.pt"))
+    path, compared = result.path, result.compared
     assert compared.difference == 0
     notes = {"description.json": ""}
     network = torch.jit.load(str(path), _extra_files=notes)
@@ -247,7 +254,8 @@ def test_torchscript_runs_alone_at_any_size(tmp_path):
 
 def test_safetensors_hold_timms_names_and_a_json_beside(tmp_path):
     run = a_run(tmp_path / "run", SMALL)
-    path, compared = export.export(run / "best.safetensors", "safetensors")
+    result = exported(run / "best.safetensors", "safetensors")
+    path, compared = result.path, result.compared
     assert compared.difference == 0
     assert path == run / "network.safetensors"
     assert load_file(path).keys() == build(SMALL).state_dict().keys()
@@ -262,14 +270,14 @@ def test_an_exported_file_has_one_owner(tmp_path, capsys):
     a_run(tmp_path)
     owner = this_process("other.command")
     with owned(tmp_path, "other.command", name=".network.safetensors.owner.json"):
-        assert export.main([str(tmp_path), "--to", "safetensors"]) == 2
+        assert export([str(tmp_path), "--to", "safetensors"]) == 2
     assert f"is in use by other.command (process {owner['pid']}" in capsys.readouterr().err
     assert not (tmp_path / "network.safetensors").exists()
-    assert export.main([str(tmp_path), "--to", "safetensors"]) == 0
+    assert export([str(tmp_path), "--to", "safetensors"]) == 0
 
 
 def changed(path: Path):
-    network = export._read_safetensors(path)
+    network = formats._read_safetensors(path)
     network.classifier.bias.data += 2e-3
     return network
 
@@ -285,9 +293,9 @@ def not_a_number(path: Path):
 @pytest.mark.parametrize("read", [changed, broken, not_a_number])
 def test_of_an_export_that_is_not_the_network_nothing_is_left(read, tmp_path, monkeypatch, capsys):
     run = a_run(tmp_path / "run")
-    form = dataclasses.replace(export.FORMATS["safetensors"], read=read)
-    monkeypatch.setitem(export.FORMATS, "safetensors", form)
-    assert export.main([str(run), "--to", "safetensors"]) == 1
+    form = dataclasses.replace(formats.FORMATS["safetensors"], read=read)
+    monkeypatch.setitem(formats.FORMATS, "safetensors", form)
+    assert export([str(run), "--to", "safetensors"]) == 1
     streams = capsys.readouterr()
     assert streams.err.startswith("train.export: ")
     assert streams.err.count("\n") == 1
@@ -306,8 +314,8 @@ def test_each_batch_is_judged_by_its_own_scale(monkeypatch):
 
     loud = 1e6 * noise(4, 3, 33, 33)
     monkeypatch.setattr(torch, "randn", lambda *_, **__: loud)
-    assert not export._compare(network, other, pictures).equal
-    assert export._compare(network, network, pictures).equal
+    assert not compare.compare(network, other, pictures).equal
+    assert compare.compare(network, network, pictures).equal
 
 
 def test_it_compares_on_the_runs_images_or_on_those_given(tmp_path, capsys):
@@ -327,7 +335,7 @@ def test_it_compares_on_the_runs_images_or_on_those_given(tmp_path, capsys):
             settings = {"data": f"imagefolder:{tmp_path / 'data'}", "recipe": {"seed": 3}}
             (run / "run.json").write_text(json.dumps({"settings": settings}))
         out = tmp_path / f"{name}.safetensors"
-        assert export.main([*arguments, str(out), *extra]) == 0
+        assert export([*arguments, str(out), *extra]) == 0
         streams = capsys.readouterr()
         assert said in streams.out
         assert str(out) in streams.out.splitlines()[-1]
@@ -336,7 +344,7 @@ def test_it_compares_on_the_runs_images_or_on_those_given(tmp_path, capsys):
 
 def test_the_command_it_prints_runs(tmp_path, capsys):
     run = a_run(tmp_path / "a run's")
-    assert export.main([str(run), "--to", "torchscript"]) == 0
+    assert export([str(run), "--to", "torchscript"]) == 0
     command = capsys.readouterr().out.splitlines()[-1].strip()
     done = subprocess.run(command, shell=True, check=True, capture_output=True, text=True)
     assert done.stdout.startswith("tensor([[")
@@ -362,7 +370,7 @@ def test_a_mistake_is_one_line(arguments, said, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("no weights")
     before = (run / "best.safetensors").read_bytes()
     given = [argument.format(run=run, tmp=tmp_path) for argument in arguments]
-    assert export.main(given) == 2
+    assert export(given) == 2
     error = capsys.readouterr().err
     assert error.startswith("train.export: ")
     assert said in error
@@ -377,7 +385,7 @@ def test_without_its_packages_onnx_says_what_to_install(missing, tmp_path, monke
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == missing else find(name)
     )
-    assert export.main([str(a_run(tmp_path / "run")), "--to", "onnx"]) == 2
+    assert export([str(a_run(tmp_path / "run")), "--to", "onnx"]) == 2
     error = capsys.readouterr().err
     assert f"{missing} is not installed" in error
     assert "pip install 'vision-baseline-search[onnx]'" in error

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.network import build
+from tests.commands import export
 from train.checkpoint import WEIGHTS, Weights, write_weights
-from train.export import main as export
 from train.initial import initialise
 from train.pseudo_labels import load_teacher
 

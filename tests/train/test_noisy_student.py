@@ -11,12 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.commands import noisy_student as main
+from tests.commands import train_run
 from tests.train import toys
-from train import checkpoint, noisy_rounds
-from train.command import run as train_run
-from train.noisy_student import main, noisy
+from train import ExportConfig, checkpoint, export_network
+from train.noisy_student import rounds
+from train.noisy_student.run import noisy
 from train.pseudo_labels import load_teacher, read_labels, say
 from train.recipe import preset
+from train.run.training import Interrupts
 from vbs.lock import owned
 
 
@@ -95,23 +98,18 @@ def test_two_rounds_leave_two_runs(made: Path, whole: Path) -> None:
         assert named >= {path.name for path in (made / "teacher").iterdir()}
     first = json.loads((whole / "round-1" / "student" / "run.json").read_text())
     teacher = json.loads((made / "teacher" / "run.json").read_text())
-    called = {
-        "arguments",
-        "device",
-        "data_root",
-        "processes",
-    }  # of train.run, which goes on by them
-    assert set(first["settings"]) | called == set(teacher["settings"]) | called | {"noisy_student"}
+    assert set(first["settings"]) == set(teacher["settings"])
+    assert set(first["training"]) == set(teacher["training"]) | {"noisy_student"}
     second = json.loads((whole / "round-2" / "student" / "run.json").read_text())
-    taught = second["settings"]["noisy_student"]
+    taught = second["training"]["noisy_student"]
     assert (taught["round"], taught["teacher"]) == (2, str(whole / "round-1" / "student"))
     assert set(first["outcome"]) == set(teacher["outcome"])
-    told = first["settings"]["recipe"]
+    told = first["training"]["recipe"]
     assert (told["policy"], told["minival"], told["epochs"]) == ("randaugment", 0.25, 2)
     # the same images are held out, though the student's own seed is another
-    assert first["settings"]["data_settings"]["seed"] == 3
-    held = teacher["settings"]["data_settings"]["minival_images"]
-    assert first["settings"]["data_settings"]["minival_images"] == held
+    assert first["training"]["data_settings"]["seed"] == 3
+    held = teacher["training"]["data_settings"]["minival_images"]
+    assert first["training"]["data_settings"]["minival_images"] == held
 
 
 def test_labels_are_those_of_the_teacher_before(made: Path, whole: Path) -> None:
@@ -127,19 +125,16 @@ def test_labels_are_those_of_the_teacher_before(made: Path, whole: Path) -> None
 
 
 def test_a_student_can_be_exported_and_be_a_teacher(whole: Path, tmp_path: Path) -> None:
-    from train.export import export
-
-    path, compared = export(
-        whole / "round-2" / "student", "safetensors", out=tmp_path / "x.safetensors"
-    )
+    student, path = str(whole / "round-2" / "student"), tmp_path / "x.safetensors"
+    result = export_network(ExportConfig(run=student, to="safetensors", out=str(path)))
     assert path.is_file()
-    assert compared.equal
+    assert result.compared.equal
     out = tmp_path / "next"
     told = command(whole.parent, out, "--confidence", "0", "--set", "epochs=1")
     told[1] = str(whole / "round-2" / "student")
     assert main(told) == 0
-    settings = json.loads((out / "round-1/student/run.json").read_text())["settings"]
-    assert settings["data_settings"]["seed"] == 3
+    training = json.loads((out / "round-1/student/run.json").read_text())["training"]
+    assert training["data_settings"]["seed"] == 3
 
 
 @pytest.mark.parametrize("lost", [("round-1",), ("round-1/student",), ("round-2",)])
@@ -173,7 +168,7 @@ def test_a_training_that_was_interrupted_goes_on(
         return len(asked) == 3
 
     with monkeypatch.context() as patch:
-        patch.setattr(noisy_rounds.Interrupts, "asked", third)
+        patch.setattr(Interrupts, "came", third)
         assert main(command(made, out, "--rounds", "2", "--confidence", "0")) == 130
     assert f"--resume --out {out}" in capsys.readouterr().err
     assert json.loads((out / "round-1/student/run.json").read_text())["status"] == "interrupted"
@@ -196,7 +191,7 @@ def test_ctrl_c_between_trainings_leaves_what_is_done(
     def pressed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(noisy_rounds, "say", pressed)
+    monkeypatch.setattr(rounds, "say", pressed)
     assert main(command(made, tmp_path / "out")) == 130
     assert "resume by: " in capsys.readouterr().err
 
@@ -205,9 +200,9 @@ def test_ctrl_c_between_trainings_leaves_what_is_done(
     ("more", "said"),
     [
         (["--resume"], "is finished"),
-        (["--resume", "--rounds", "3"], "--rounds 3 here, 2 in"),
-        (["--resume", "--student", "mnasnet_a1"], "--student 'mnasnet_a1' here"),
-        (["--resume", "--set", "epochs=9"], "--set ['epochs=9'] here"),
+        (["--resume", "--rounds", "3"], "--rounds: 3 differs from the run's 2"),
+        (["--resume", "--student", "mnasnet_a1"], "--student: mnasnet_a1 differs from"),
+        (["--resume", "--set", "epochs=9"], '--set: ["epochs=9"] differs from'),
     ],
 )
 def test_what_does_not_belong_to_a_folder_is_refused(
@@ -230,7 +225,7 @@ def test_what_does_not_belong_to_a_folder_is_refused(
         (["--teacher", "/nowhere"], "/nowhere holds no training run"),
         (["--unlabelled", "/nowhere"], "/nowhere is not a folder"),
         (["--resume", "--out", "/nowhere"], "holds no run of train.noisy_student"),
-        (["--workers", "-1"], "--workers: -1"),
+        (["--loaders", "-1"], "--loaders: -1"),
     ],
 )
 def test_mistakes_are_answered_in_one_line(
@@ -330,4 +325,23 @@ def test_a_students_record_says_that_it_is_one(whole: Path) -> None:
     # train.run refuses to resume what has this; train.noisy_student --resume goes on with it
     for number in (1, 2):
         path = whole / f"round-{number}" / "student" / "run.json"
-        assert isinstance(json.loads(path.read_text())["settings"]["noisy_student"], dict)
+        assert isinstance(json.loads(path.read_text())["training"]["noisy_student"], dict)
+
+
+def test_a_run_of_version_0_1_is_resumed(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    record = json.loads((out / "noisy_student.json").read_text())
+    student, settings = record.pop("student"), record["settings"]
+    for name in ("device", "loaders", "data_root"):
+        del settings[name]
+    settings |= {
+        "recipe": None, "student_recipe": student["recipe"], "found": record.pop("found"),
+        "student_architecture": student["architecture"],
+        "norm_statistics": record.pop("norm_statistics"),
+    }  # fmt: skip
+    (out / "noisy_student.json").write_text(json.dumps({**record, "status": "running"}))
+    assert main(["--resume", "--out", str(out), "--device", "cpu"]) == 0
+    again = json.loads((out / "noisy_student.json").read_text())
+    assert again["status"] == "finished"
+    assert again["settings"]["recipe"] == "proxy"

@@ -134,7 +134,7 @@ def test_the_slurm_script_starts_the_driver_when_the_head_answers(tmp_path: Path
 
 DRIVER = """
 import os, sys
-from train.ray_connect import connect, disconnect, wait_for_nodes
+from train.cluster.connect import connect, disconnect, wait_for_nodes
 address = sys.argv[sys.argv.index("--address") + 1]
 connect(address)
 wait_for_nodes(2, seconds=90)

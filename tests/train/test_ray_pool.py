@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.train import ray_jobs
-from train.ray_pool import Ended, Pool, PoolLost, Said
+from train.cluster.pool import Ended, Pool, PoolLost, Yielded
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0  # seconds for anything; the machine may be busy
@@ -26,7 +26,7 @@ def cluster() -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from train.ray_connect import connect, disconnect
+    from train.cluster.connect import connect, disconnect
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
     connect(cluster.address)
@@ -57,7 +57,7 @@ def until_over(pool: Pool, jobs: dict[int, Any], stop: dict[int, int] | None = N
             if isinstance(item, Ended):
                 ended[number] = item.reason
             else:
-                assert isinstance(item, Said)
+                assert isinstance(item, Yielded)
                 said[number].append(item.value)
                 if len(said[number]) == (stop or {}).get(number):
                     pool.stop(number)
@@ -127,16 +127,16 @@ def test_a_job_whose_process_dies_is_started_once_more(
 def test_a_job_that_meets_a_full_disk_is_tried_again_with_a_bound(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: int
 ) -> None:
-    monkeypatch.setattr("train.ray_pool.PAUSES", (0.1, 0.2))
+    monkeypatch.setattr("train.cluster.pool.PAUSES", (0.1, 0.2))
     assert pool.ready(PATIENCE) == 2  # after the deaths of the tests before
     pool.start(1, ("full_disk", str(tmp_path / "mark"), faults))
     items: list[Any] = []
     end = time.monotonic() + PATIENCE
     while not any(isinstance(item, Ended) for item in items) and time.monotonic() < end:
         items += [item for _, item in pool.wait(1.0)]
-    begun, tried = Said("begun"), min(faults, 2) + 1
+    begun, tried = Yielded("begun"), min(faults, 2) + 1
     if faults == 1:
-        assert items == [begun, begun, Said("written"), Ended("")]
+        assert items == [begun, begun, Yielded("written"), Ended("")]
     else:
         reason = "/full/last.safetensors: No space left on device"
         assert items == [begun] * 3 + [Ended(reason, infrastructure=True)]
@@ -191,7 +191,7 @@ def test_what_cannot_be_set_up_is_said_at_once(cluster: Any) -> None:
 DRIVER = """
 import sys
 from tests.train import ray_jobs
-from train.ray_pool import Pool
+from train.cluster.pool import Pool
 pool = Pool(ray_jobs.make, slots=2)
 pool.ready()
 pool.start(1, ("process",))

@@ -11,11 +11,11 @@ import pytest
 
 from tests.train import ray_jobs
 from tests.train.rays import all_end, kill_one
-from train import ray_process
-from train.ray_host import HostedPool, open_pool
-from train.ray_pool import PoolLost
-from train.ray_process import RayLost, RayProcess
-from train.ray_worker import Ended, Said
+from train.cluster import process as ray_process
+from train.cluster.host import HostedPool, open_pool
+from train.cluster.pool import PoolLost
+from train.cluster.process import RayLost, RayProcess
+from train.cluster.worker import Ended, Yielded
 
 PATIENCE = 90.0
 
@@ -49,18 +49,18 @@ class Thing:
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child is not connected to anything that could be lost."""
     monkeypatch.setattr(ray_process, "probe", lambda address: None)
-    alone = "import train.ray_process as p; p._node_processes = list; serve("
+    alone = "import train.cluster.process as p; p._node_processes = list; serve("
     monkeypatch.setattr(ray_process, "START", ray_process.START.replace("serve(", alone, 1))
 
 
 def test_methods_answer_and_raise_as_here(no_ray: None) -> None:
     with RayProcess(Thing, address=None) as process:
         assert process.call("double", 21) == 42
-        process.tell("double", 1)  # without an answer
+        process.send("double", 1)  # without an answer
         with pytest.raises(FileNotFoundError, match="some/path"):
             process.call("fail")
-        process.ask("double", 4)
-        assert process.answer(PATIENCE) == 8
+        process.request("double", 4)
+        assert process.result(PATIENCE) == 8
 
 
 def test_a_mistake_in_the_child_is_one_here(no_ray: None) -> None:
@@ -80,7 +80,7 @@ def test_a_child_that_ends_is_an_exception(no_ray: None) -> None:
     with RayProcess(Thing, address=None) as process:
         with pytest.raises(RayLost, match="Ray has ended on this machine: one of its processes"):
             process.call("end")
-        process.tell("double", 1)  # nobody is there
+        process.send("double", 1)  # nobody is there
         with pytest.raises(RayLost):
             process.call("double", 1)
 
@@ -113,7 +113,7 @@ def test_a_pool_whose_ray_is_killed_is_lost_soon_and_leaves_nothing(name: str) -
     items: list[Any] = []
     while len(items) < 2:
         items += pool.wait(1.0)
-    assert items == [(7, Said(0)), (7, Ended(""))]
+    assert items == [(7, Yielded(0)), (7, Ended(""))]
     pool.start(8, ("sleep", 3600))
     assert pool.wait(0.1) == []
     with pytest.raises(ValueError, match="job 9: no slot is free"):

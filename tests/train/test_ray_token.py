@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.commands import ray_tune as run
 from tests.train.ray_heads import SETTINGS, demanding, false_head, real_head, status
-from train import ray_connect
-from train.ray_command import run
-from train.ray_connect import probe
+from train.cluster import connect as ray_connect
+from train.cluster.connect import probe
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -149,7 +149,7 @@ LOCAL = """
 import os, sys
 from pathlib import Path
 before = dict(os.environ)
-from train.ray_connect import connect, disconnect
+from train.cluster.connect import connect, disconnect
 connect(None, cpus=1)
 import ray
 secret = os.environ["RAY_AUTH_TOKEN"]
@@ -161,7 +161,7 @@ for place in Path("/proc").glob("[0-9]*/cmdline"):
         assert secret.encode() not in place.read_bytes(), place
     except OSError:
         pass  # it has ended
-from train.ray_probe import head_status
+from train.cluster.probe import head_status
 host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
 assert [head_status(host, int(port), token, 5.0) for token in (None, secret)] == [16, 0]
 disconnect()
@@ -218,7 +218,7 @@ def test_a_head_that_demands_another_token_says_so_within_seconds(home: Path, he
 
 WITHOUT_LOOPBACK = """
 import time
-from train.ray_connect import connect
+from train.cluster.connect import connect
 began = time.monotonic()
 try:
     connect()

@@ -15,16 +15,16 @@ import torch
 from search_spaces.architecture import Architecture
 from tests.train import toys
 from tests.train.ray_clusters import curve, record
-from train import ray_trial
-from train.ray_store import Store, opened
-from train.ray_trial import Share, ending, told, work
+from train.ray_tune import trial as trials
+from train.ray_tune.store import Store, opened
+from train.ray_tune.trial import Share, TrialProcess, ending, progress_row, work
 from vbs.failures import InfrastructureError
 
 TIMES = ("images_per_second", "memory_mb", "seconds")
 
 
 def share(out: str) -> Share:
-    return Share(data=None, out=out, settings={"data": "toys"}, cpus=1, gpus=0, workers=1,
+    return Share(data=None, out=out, settings={"data": "toys"}, cpus=1, gpus=0, processes=1,
                  loaders=0, cuda=False, retries=0, scratch="")  # fmt: skip
 
 
@@ -35,12 +35,12 @@ def trial(*changes: str, network: Architecture = toys.NETWORK) -> dict[str, Any]
 
 def several(out: str, what: dict[str, Any], tell: Any, *, first: bool = True) -> None:
     """As one of two processes of a trial, of which there is no other."""
-    both = dataclasses.replace(share(out), workers=2)
-    work(what, toys.data(), both, tell=tell, device="cpu", where={"node": "here"}, first=first)
+    both = dataclasses.replace(share(out), processes=2)
+    work(what, toys.data(), both, TrialProcess(tell, "cpu", {"node": "here"}, first))
 
 
 def run(out: str, what: dict[str, Any], tell: Any) -> None:
-    work(what, toys.data(), share(out), tell=tell, device="cpu", where={"node": "here"})
+    work(what, toys.data(), share(out), TrialProcess(tell, "cpu", {"node": "here"}))
 
 
 @pytest.mark.parametrize("kind", ["folder", "URL"])
@@ -131,7 +131,7 @@ def test_a_full_disk_that_an_earlier_version_recorded_is_no_ending(
     tmp_path: Path, reason: str
 ) -> None:
     store, what = Store(str(tmp_path)), trial("epochs=1")
-    ray_trial.end(store, what, {}, [], failed=reason)
+    trials.end(store, what, {}, [], failed=reason)
     assert (ending(store, "a") is None) == (reason != "its own")
     run(str(tmp_path), what, lambda row: None)
     expected = "failed" if reason == "its own" else "finished"
@@ -139,7 +139,7 @@ def test_a_full_disk_that_an_earlier_version_recorded_is_no_ending(
 
 
 def test_a_process_that_is_not_the_first_records_nothing(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(ray_trial, "RECORDED", 0.1)
+    monkeypatch.setattr(trials, "RECORDED", 0.1)
 
     def wrong(row: dict) -> None:
         raise ValueError("something else")
@@ -156,20 +156,20 @@ def test_a_trial_that_the_driver_has_stopped_trains_no_further(tmp_path: Path) -
     store = Store(str(tmp_path))
 
     def stop(row: dict) -> None:
-        ray_trial.end(store, trial(), {}, [], status="stopped")
+        trials.end(store, trial(), {}, [], status="stopped")
 
-    with pytest.raises(ray_trial.Over):
+    with pytest.raises(trials.Over):
         several(str(tmp_path), trial("epochs=3"), stop)
     folder = tmp_path / "trials" / "a"
     assert len(curve(folder)["rows"]) == 1
-    ray_trial.end(store, trial(), {}, [], failed="too late")
+    trials.end(store, trial(), {}, [], failed="too late")
     assert record(folder)["status"] == "stopped"
 
 
 def test_what_is_told_of_an_epoch_counts_the_better_weights() -> None:
     row = {"epoch": 2, "seconds": 1.0, "train_loss": 0.5, "images_per_second": 9.0}
-    assert told(row) == row
-    assert told({**row, "val_top1": 40.0, "ema_top1": 50.0, "lr": 1})["top1"] == 50.0
+    assert progress_row(row) == row
+    assert progress_row({**row, "val_top1": 40.0, "ema_top1": 50.0, "lr": 1})["top1"] == 50.0
 
 
 def test_images_are_read_where_they_lie_in_shared_memory() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.commands import ray_tune as run
 from tests.train.ray_clusters import (
     PATIENCE,
     QUICK,
@@ -29,9 +30,8 @@ from tests.train.ray_clusters import (
     trials,
     until,
 )  # fmt: skip
-from train import ray_connect
 from train.checkpoint import read_state
-from train.ray_command import run
+from train.cluster import connect as ray_connect
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,7 +99,7 @@ def test_two_workers_train_one_network_together_and_go_on_when_one_is_lost(
 
     with ThreadPoolExecutor(1) as thread:
         losing = thread.submit(lose_one)
-        words = command(tmp_path, 1, data, cluster, "--out", str(out), "--workers-per-trial", "2",
+        words = command(tmp_path, 1, data, cluster, "--out", str(out), "--processes-per-trial", "2",
                         "--gpus-per-trial", "2", "--set", "epochs=20")  # fmt: skip
         code = run(words)
     losing.result()
@@ -114,7 +114,7 @@ def test_two_workers_train_one_network_together_and_go_on_when_one_is_lost(
     assert counters["processes"] == 2
     told = capsys.readouterr()
     assert "1 finished" in told.out
-    assert "it goes on from its last checkpoint" in told.err
+    assert "it is resumed from its last checkpoint" in told.err
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_two_trials_share_a_gpu_and_those_of_a_lost_node_go_on_elsewhere(
             assert len(where) == 1
     assert moves
     told = capsys.readouterr().err
-    assert "machine was lost; it goes on" in told, told
+    assert "machine was lost; it is resumed" in told, told
 
 
 @pytest.mark.slow
@@ -169,7 +169,7 @@ def test_a_killed_driver_loses_nothing(cluster, data, tmp_path, monkeypatch, cap
     out = tmp_path / "out"
     words = command(
         tmp_path, 5, data, cluster, "--out", f"file://{out}", "--scheduler", "asha", "--factor",
-        "2", "--max-concurrent", "2", "--set", "epochs=40", "--grace", "1",
+        "2", "--workers", "2", "--set", "epochs=40", "--grace", "1",
     )  # fmt: skip
     driver = subprocess.Popen(
         [sys.executable, "-m", "train.ray_tune", *words], cwd=ROOT, stderr=subprocess.PIPE,
@@ -190,14 +190,14 @@ def test_a_killed_driver_loses_nothing(cluster, data, tmp_path, monkeypatch, cap
     before = {trial: (curve(trial), (trial / "run.json").stat().st_mtime_ns) for trial in over()}
     begun = {trial: curve(trial) for trial in trials(out) if trial not in before}
     schedulers = []
-    import train.ray_driver
+    import train.ray_tune.tuner
 
-    class Seen(train.ray_driver.Asha):
+    class Seen(train.ray_tune.tuner.Asha):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             schedulers.append(self.rungs)
 
-    monkeypatch.setattr(train.ray_driver, "Asha", Seen)
+    monkeypatch.setattr(train.ray_tune.tuner, "Asha", Seen)
     images(tmp_path / "other", count=31)
     resume = ["--resume", "--out", f"file://{out}", "--data"]
     assert run([*resume, f"imagefolder:{tmp_path / 'other'}"]) == 2
@@ -235,7 +235,7 @@ class Trial(SimpleNamespace):
 def test_rungs_from_recorded_curves_decide_as_if_nothing_had_happened(seed: int) -> None:
     import numpy as np
 
-    from train.ray_asha import Asha
+    from train.ray_tune.asha import Asha
 
     rng = np.random.default_rng(seed)
     results = [(int(trial), float(top1)) for trial, top1 in
@@ -268,7 +268,7 @@ def test_rungs_from_recorded_curves_decide_as_if_nothing_had_happened(seed: int)
 
 
 def test_a_last_row_that_was_never_decided_on_is_decided_on_when_it_is_told_again() -> None:
-    from train.ray_asha import Asha
+    from train.ray_tune.asha import Asha
 
     curves = {f"n{n}": [{"epoch": 1, "top1": 50.0 + n}] for n in range(4)}
     asha = Asha(9, grace=1, factor=2, curves=curves)
@@ -294,14 +294,14 @@ def test_a_last_row_that_was_never_decided_on_is_decided_on_when_it_is_told_agai
         (["--address", "ray://10.0.0.1:10001"], "is not supported"),
         (["--gpus-per-trial", "8"], "gpus: a trial wants 8 GPUs, but no node has more than 1"),
         (["--cpus-per-trial", "64"], "cpus: a trial wants 64 CPUs"),
-        (["--gpus-per-trial", "1", "--workers-per-trial", "2"], "cannot share 1 GPUs"),
+        (["--gpus-per-trial", "1", "--processes-per-trial", "2"], "cannot share 1 GPUs"),
         (["--data", "ONE"], "use one folder of images for each of two classes or more"),
         (["--out", "/proc/here/out"], "out: /proc/here/out cannot be written"),
         (["--out", "nope://bucket/out"], "out: nope://bucket/out cannot be used"),
         (["--set", "epoch=1"], "a recipe has no field 'epoch'"),
-        (["--scheduler", "pbt"], "--scheduler: 'pbt' is unknown; use asha or fifo"),
+        (["--scheduler", "pbt"], "--scheduler: 'pbt' is unknown; known are asha, fifo"),
         (["--scheduler", "asha", "--set", "minival=0"], "asha needs images held out"),
-        (["--max-concurrent", "0"], "--max-concurrent: 0 is not allowed"),
+        (["--workers", "0"], "--workers: 0 is not allowed"),
         (["--scheduler", "asha", "--grace", "9", "--set", "epochs=4"], "9 is more than the 4"),
         (["--factor", "2"], "--factor: fifo stops nothing early"),
         (["--nodes", "2", "--address", "local"], "--nodes: there are no nodes to wait for"),

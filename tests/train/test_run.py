@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.commands import export
+from tests.commands import train_run as run
 from tests.train import toys
+from train import TrainConfig, run_training
 from train.checkpoint import read_weights
-from train.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ["--set", "epochs=2", "--set", "batch=8", "--device", "cpu", "--workers", "0"]
+QUICK = ["--set", "epochs=2", "--set", "batch=8", "--device", "cpu", "--loaders", "0"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,7 @@ def test_other_images_are_refused_before_anything_is_written(network, images, tm
 def test_a_students_folder_is_not_resumed_as_a_run(network, images, tmp_path, capsys) -> None:
     assert run(arguments(network, images, tmp_path / "run")) == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    record["settings"]["noisy_student"] = {"round": 1}
+    record["training"]["noisy_student"] = {"round": 1}
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     assert run(["--resume", "--out", str(tmp_path / "run")]) == 2
     assert "train.noisy_student --resume" in capsys.readouterr().err
@@ -108,8 +110,8 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
     }  # fmt: skip
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "finished"
-    assert record["settings"]["recipe"]["epochs"] == 2
-    assert record["settings"]["recipe"]["resolution"] == 16
+    assert record["training"]["recipe"]["epochs"] == 2
+    assert record["training"]["recipe"]["resolution"] == 16
     assert record["outcome"]["test"]["top1"] >= 0
     images = record["outcome"]["images"]
     assert (images["minival"], images["test"]) == (12, 18)
@@ -125,10 +127,8 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
 
 
 def test_the_next_step_exists(network, images, tmp_path) -> None:
-    from train.export import main
-
     assert run(arguments(network, images, tmp_path / "run")) == 0
-    assert main([str(tmp_path / "run"), "--to", "safetensors"]) == 0
+    assert export([str(tmp_path / "run"), "--to", "safetensors"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
             "nowhere is no file or folder",
         ),
         (["NET", "--data", "DATA", "--device", "tpu"], "device: 'tpu'"),
-        (["NET", "--data", "DATA", "--workers", "-1"], "--workers: -1"),
+        (["NET", "--data", "DATA", "--loaders", "-1"], "--loaders: -1"),
         (["NET", "--data", "DATA", "--width", "0.0001x"], "--width"),
         (["NET", "--data", "DATA", "--resolution", "0"], "resolution: 0"),
         (["NET", "--data", "DATA", "--set", "batch=8", "--out", ""], "out"),
@@ -210,7 +210,7 @@ def test_an_interrupted_run_goes_on(network, images, tmp_path) -> None:
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "interrupted"
     # the same run, but shorter, so that the test ends
-    record["settings"]["recipe"]["epochs"] = 2
+    record["training"]["recipe"]["epochs"] = 2
     (out / "run.json").write_text(json.dumps(record))
     assert run(["--resume", "--out", str(out)]) == 2, "another recipe must be refused"
 
@@ -224,7 +224,7 @@ def test_resuming_repeats_nothing(network, images, tmp_path, capsys) -> None:
     record["status"] = "running"  # as if killed while the pictures were drawn
     (out / "run.json").write_text(json.dumps(record))
     assert run(["--resume", "--out", str(out), "--set", "epochs=3"]) == 2
-    assert "leave out --set" in capsys.readouterr().err
+    assert '--set: ["epochs=3"] differs from the run' in capsys.readouterr().err
     assert run(["--resume", "--out", str(out), "--data", f"imagefolder:{images}"]) == 0
     assert json.loads((out / "run.json").read_text())["outcome"]["steps"] == 10
 
@@ -248,3 +248,54 @@ def test_weights_come_from_another_run(network, images, tmp_path, capsys) -> Non
     assert "initial weights" in capsys.readouterr().err
     own, other = (read_weights(place / "best.safetensors").tensors for place in (first, second))
     assert all((own[name] == other[name]).all() for name in own)
+
+
+def test_a_run_of_version_0_1_is_resumed(network, images, tmp_path, capsys) -> None:
+    out = tmp_path / "run"
+    assert run(arguments(network, images, out)) == 0
+    record = json.loads((out / "run.json").read_text())
+    training = record.pop("training")
+    data = f"imagefolder:{images}"
+    record["status"], record["settings"] = "interrupted", {
+        "network": str(network), "data": data, "init": None,
+        "architecture": training["architecture"], "recipe": training["recipe"],
+        "own_colours": False, "own_epochs": True, "device": "cpu", "data_root": None,
+        "data_settings": training["data_settings"], "processes": 1,
+        "arguments": [str(network), "--data", data, "--set", "epochs=2", "--set", "batch=8"],
+    }  # fmt: skip
+    (out / "run.json").write_text(json.dumps(record))
+    assert run(["--resume", "--out", str(out), "--set", "epochs=3"]) == 2
+    assert "--set: " in capsys.readouterr().err
+    assert run(["--resume", "--out", str(out), "--loaders", "0"]) == 0
+    assert json.loads((out / "run.json").read_text())["settings"]["changes"] == [
+        "epochs=2", "batch=8"
+    ]  # fmt: skip
+    del record["settings"]["arguments"]
+    (out / "run.json").write_text(json.dumps(record))
+    assert run(["--resume", "--out", str(out)]) == 2
+    assert "was written by another version of train.run" in capsys.readouterr().err
+
+
+def test_a_record_repeats_its_run(network, images, tmp_path) -> None:
+    assert run(arguments(network, images, tmp_path / "a", "--set", "minival=0.25")) == 0
+    assert run(["--config", str(tmp_path / "a" / "run.json"), "--out", str(tmp_path / "b")]) == 0
+    one, other = (read_weights(tmp_path / name / "best.safetensors").tensors for name in "ab")
+    assert all((one[name] == other[name]).all() for name in one)
+
+
+def test_a_training_runs_from_python_and_workers_is_now_loaders(
+    network, images, tmp_path, capsys
+) -> None:
+    config = TrainConfig(
+        network=str(network), data=f"imagefolder:{images}", changes=("epochs=1", "batch=8"),
+        device="cpu", loaders=0,
+    )  # fmt: skip
+    result = run_training(config, out=tmp_path / "run")
+    assert (result.status, result.exit_code, len(result.outcome.history)) == ("finished", 0, 1)
+    assert result.config == config
+    assert result.training.recipe.epochs == 1
+    assert not capsys.readouterr().out  # the report is the command line's
+    assert run([str(network), "--data", "imagefolder:/nowhere", "--workers", "2"]) == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning == "warning: --workers is now --loaders; the old name works for one version"
+    assert "/nowhere" in error

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.nas.toys import small
-from train.ray_board import Board, certainty, closing, outcome
+from train.ray_tune.certainty import certainty
+from train.ray_tune.progress import Progress
+from train.ray_tune.report import outcome, print_table
 from train.scored import with_error
 
 IMAGES = {"minival": 72, "test": 180, "chance": 100 / 12}
@@ -36,7 +38,7 @@ def test_the_results_of_many_trials_say_how_sure_they_are(capsys: pytest.Capture
     rows = [trial_row(number, top1) for number, top1 in enumerate([47.2, 45.8, 44.4, 43.1])]
     assert rows[0]["minival_error"] == pytest.approx(5.84, abs=0.01)
     assert rows[0]["test_error"] == pytest.approx(3.71, abs=0.01)
-    closing("runs/x", rows, status="finished", images=IMAGES)
+    print_table("runs/x", rows, status="finished", images=IMAGES)
     shown = capsys.readouterr().out
     assert "47.20% ± 5.84" in shown
     assert "47.20% ± 3.71" in shown
@@ -53,7 +55,7 @@ def test_trials_at_chance_are_reported() -> None:
 
 def test_trials_at_chance_are_reported_once_while_they_run(capsys: pytest.CaptureFixture) -> None:
     trials = [{"name": f"{n:012x}-s0", "network": "a", "recipe": {"epochs": 1}} for n in range(8)]
-    with Board(trials, images=IMAGES) as board:
+    with Progress(trials, images=IMAGES) as board:
         for trial in trials:
             board.row(trial["name"], {"epoch": 1, "top1": 8.3})
             board.ended(trial["name"], "finished")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torchvision
 
+from tests.commands import train_run as run
 from tests.train.files import all_of, encoded, folder_of, zipped
-from train.command import run
 from train.data import load
 from train.data.find import find
 from train.data.listing import Found

@@ -1,0 +1,180 @@
+"""Compare searches: strategies, seeds or settings, with intervals and a figure.
+
+comparison = compare_searches({"evolution": results, "random": ["runs/search-1", ...]})
+print(comparison)
+comparison.plot("comparison.png")
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from nas.search.result import SearchResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HISTORY = "history.parquet"
+NEEDED = ("reward", "fidelity", "error")
+
+
+class Interval(NamedTuple):
+    """A mean over searches with its 95% confidence interval, NaN where one search is all."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.mean:.2f}"
+        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class SearchComparison:
+    """What groups of searches have found.
+
+    curves  best reward after each evaluation, float64 [searches, evaluations] for each group, up
+            to the shortest search of all groups; NaN before the first that succeeded.
+    """
+
+    curves: Mapping[str, np.ndarray]
+
+    @property
+    def evaluations(self) -> int:
+        """After how many evaluations the searches are compared."""
+        return next(iter(self.curves.values())).shape[1]
+
+    def best(self, name: str, *, after: int | None = None) -> Interval:
+        """The best reward of a group after so many evaluations (default: all)."""
+        return interval(self.curves[name][:, (after or self.evaluations) - 1])
+
+    def difference(self, first: str, second: str) -> Interval:
+        """How much higher the best reward of the first group is (Welch's interval)."""
+        a, b = self.curves[first][:, -1], self.curves[second][:, -1]
+        mean = float(a.mean() - b.mean())
+        if min(len(a), len(b)) < 2:
+            return Interval(mean, math.nan, math.nan)
+        parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
+        if not parts.sum():
+            return Interval(mean, mean, mean)
+        freedom = parts.sum() ** 2 / (parts**2 / [len(a) - 1, len(b) - 1]).sum()
+        half = _quantile(freedom) * math.sqrt(parts.sum())
+        return Interval(mean, mean - half, mean + half)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each group: searches, mean best reward, and its interval."""
+        import pandas as pd
+
+        rows = {
+            name: {"searches": len(curves), **self.best(name)._asdict()}
+            for name, curves in self.curves.items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def __str__(self) -> str:
+        width = max(map(len, self.curves))
+        lines = [f"best reward after {self.evaluations:,} evaluations, mean and 95% interval:"]
+        order = sorted(self.curves, key=lambda name: -self.best(name).mean)
+        for name in order:
+            count = len(self.curves[name])
+            searches = f"{count} search{'es' if count > 1 else ''}"
+            lines.append(f"  {name:<{width}}  {self.best(name)}, {searches}")
+        if len(order) > 1:
+            ahead = self.difference(order[0], order[1])
+            lines.append(f"  {order[0]} above {order[1]} by {ahead}")
+        return "\n".join(lines)
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Mean best reward over evaluations with 95% bands, as a matplotlib figure; saved where a
+        path is given."""
+        from vbs.figure import label, new_figure, save_png
+
+        figure = new_figure(7, 4.5)
+        axes = figure.add_subplot()
+        steps = np.unique(np.geomspace(1, self.evaluations, 200).astype(int))
+        for name, curves in self.curves.items():
+            rows = [interval(curves[:, step - 1]) for step in steps]
+            mean, low, high = np.array(rows).T
+            (line,) = axes.plot(steps, mean, label=label(f"{name}, {len(curves)} searches"))
+            axes.fill_between(steps, low, high, alpha=0.2, color=line.get_color(), lw=0)
+        axes.set_xscale("log")
+        axes.set_xlabel("evaluations")
+        axes.set_ylabel("best reward so far")
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+        if path is not None:
+            save_png(figure, Path(path))
+        return figure
+
+
+def compare_searches(
+    searches: Mapping[str, Sequence[SearchResult | str | Path]],
+) -> SearchComparison:
+    """Compare groups of searches by the best reward that each has found.
+
+    searches  group, such as a strategy -> its searches (results of `run_search`, or folders), one
+              for each seed. Searches are comparable where they have the same objective.
+
+    Raises ValueError for a group without searches, and where a search has no history.
+    """
+    if not searches:
+        raise ValueError("searches: there is no group of searches to compare")
+    for name, group in searches.items():
+        if isinstance(group, str | Path | SearchResult) or not len(group):
+            raise ValueError(f"searches: {name!r} needs a list of searches")
+    found = {name: [_curve(search) for search in group] for name, group in searches.items()}
+    shortest = min(len(curve) for group in found.values() for curve in group)
+    return SearchComparison({
+        name: np.array([curve[:shortest] for curve in group]) for name, group in found.items()
+    })  # fmt: skip
+
+
+def _curve(search: SearchResult | str | Path) -> np.ndarray:
+    """The best reward after each evaluation of one search, float64 [evaluations]."""
+    if isinstance(search, SearchResult):
+        table, place = search.to_pandas(), str(search.folder)
+    else:
+        table, place = _read(Path(search)), str(search)
+    if not len(table):
+        raise ValueError(f"{place}: nothing was evaluated")
+    succeeded = (table["fidelity"] >= 1) & (table["error"].astype(str) == "")
+    rewards = np.where(succeeded, table["reward"], -np.inf).astype(np.float64)
+    best = np.maximum.accumulate(rewards)
+    return np.where(np.isfinite(best), best, np.nan)
+
+
+def _read(folder: Path) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow
+
+    path = folder / HISTORY
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no search (there is no {HISTORY} in it)")
+    try:
+        return pd.read_parquet(path, columns=list(NEEDED))
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def interval(values: np.ndarray) -> Interval:
+    """The mean of values [n] with its 95% interval by Student's t."""
+    mean = float(np.mean(values))
+    if len(values) < 2 or math.isnan(mean):
+        return Interval(mean, math.nan, math.nan)
+    half = _quantile(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def _quantile(freedom: float) -> float:
+    """The 97.5% quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 0.975))

@@ -1,0 +1,110 @@
+"""Rows of a search's tables: what was found, beside published and measured networks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nas.evaluators.base import Evaluator
+from nas.history import History
+from search_spaces.cost import Cost, Costs
+
+
+class Row(NamedTuple):
+    """One network beside the others; accuracies in percent, NaN where unknown."""
+
+    name: str
+    genotype: np.ndarray
+    accuracy: float
+    std: float
+    measured: float
+    costs: dict[str, float]
+    reward: float
+
+
+def rows(history: History, evaluator: Evaluator) -> list[Row]:
+    """What was found, published networks of the space, and the best measured ones.
+
+    Found: the best reward, the most accurate, and the most accurate that costs no more than each
+    published network.
+    """
+    best = history.best()
+    # of networks that were trained again, means compete; single trainings may have had more luck
+    again = history.networks < len(history) and history.reward[history.full].max() > (
+        history.summary(best).reward
+    )
+    found = {"best mean reward" if again else "best reward": best}
+    front = history.front()
+    found["top accuracy"] = int(front[-1])
+    references = reference_rows(history, evaluator)
+    spent, of = history.costs.get(history.objective.of), history.objective.of
+    for reference in references:
+        within = front[spent[front] <= reference.costs[of]]
+        if len(within):
+            found[f"≤ {reference.name}"] = int(within[-1])
+    listed, seen = [], set()
+    for name, row in found.items():
+        if row not in seen:
+            seen.add(row)
+            listed.append(_found_row(f"found: {name}", row, history, evaluator))
+    return [*listed, *references, *measured_rows(history, evaluator)]
+
+
+def reference_rows(history: History, evaluator: Evaluator) -> list[Row]:
+    """The published networks of the space, as the evaluator sees them."""
+    space = history.space
+    return [
+        _row(name, space.encode(choices), history, evaluator)
+        for name, choices in space.references.items()
+    ]
+
+
+def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> list[Row]:
+    """The measured networks of highest reward within the limits."""
+    if evaluator.measured is None:
+        return []
+    genotypes, accuracy = evaluator.measured.genotypes, evaluator.measured.accuracy
+    costs = history.space.costs(genotypes)
+    reward = history.objective.reward(accuracy, costs)
+    reward[~history.objective.feasible(costs)] = -np.inf
+    best = np.argsort(-reward, kind="stable")[:count]
+    return [  # with the reward of what was measured, which is what they are ranked by
+        _row("best measured", genotypes[row], history, evaluator)._replace(reward=reward[row])
+        for row in best
+        if np.isfinite(reward[row])
+    ]
+
+
+def _row(name: str, genotype: np.ndarray, history: History, evaluator: Evaluator) -> Row:
+    """A network that the evaluator is asked about, where that costs nothing."""
+    costs = history.space.costs(genotype[None])
+    accuracy = std = np.nan
+    if evaluator.instant:
+        answer = evaluator.evaluate(history.space, genotype[None])
+        accuracy, std = float(answer.accuracy[0]), float(answer.std[0])
+    reward = float(history.objective.reward(np.array([accuracy]), costs)[0])
+    measured = _measured(genotype, evaluator)
+    return Row(name, genotype, accuracy, std, measured, _first(costs), reward)
+
+
+def _found_row(name: str, row: int, history: History, evaluator: Evaluator) -> Row:
+    """A network of the history; of one with repeats, means and the deviation between them."""
+    genotype = history.genotypes[row]
+    summary = history.summary(row)
+    measured = _measured(genotype, evaluator)
+    costs = _first(history.costs[row : row + 1])
+    return Row(name, genotype, summary.accuracy, summary.std, measured, costs, summary.reward)
+
+
+def _measured(genotype: np.ndarray, evaluator: Evaluator) -> float:
+    """The accuracy that is known of exactly this network; NaN where none is."""
+    if evaluator.measured is None:
+        return np.nan
+    same = (evaluator.measured.genotypes == genotype).all(1)
+    return float(evaluator.measured.accuracy[same].mean()) if same.any() else np.nan
+
+
+def _first(costs: Costs) -> dict[str, float]:
+    names = (*Cost._fields, *costs.extra)
+    return {name: costs.get(name)[0].item() for name in names}

@@ -1,0 +1,113 @@
+"""Options of `python -m scaling.baseline`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scaling.family.config import phis_of
+from scaling.options import check_family_growth
+from search_spaces.catalog import SPACES
+from train.options import TIME, DataOptions, data_text
+from train.parser import check_device
+from train.recipe import change, preset
+from vbs.config import ConfigError, option
+from vbs.options import Command
+from vbs.text import one_of
+from vbs.units import LARGEST, parse_quantity, parse_seconds
+
+STEPS = ("search", "finalists", "grid", "family", "train")
+RECORD, PAGE = "baseline.json", "report.html"
+RECIPE = "proxy"  # of all trainings
+MOST = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineConfig(DataOptions):
+    """A baseline for images: what is searched, how the winner grows, and for how long."""
+
+    title = "baseline"
+
+    data: str | None = option(None, metavar="DATA", parse=data_text, help="images to train on")
+    target_flops: float | None = option(
+        None, limits=(0.0, LARGEST), parse=parse_quantity, metavar="SIZE",
+        help="of the baseline, e.g. 4M",
+    )  # fmt: skip
+    space: str = option("compact", metavar="NAME", help="of the search (default compact)")
+    resolution: int | None = option(
+        None, limits=(8, 100_000), metavar="PX",
+        help="of the baseline's input (default: the images', at most 224)",
+    )  # fmt: skip
+    budget: int = option(
+        60, limits=(1, MOST), metavar="N", help="networks to search through (default 60)"
+    )
+    max_time: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", later=True,
+        help="the search begins no new network after that, e.g. 1h",
+    )  # fmt: skip
+    fidelity: str | None = option(
+        None, metavar="TEXT",
+        help="how much of the recipe a training of search and grid is, e.g. epochs=8,share=0.2 "
+        "(default: by the number of images)",
+    )  # fmt: skip
+    finalists: int = option(
+        3, limits=(1, MOST), metavar="N",
+        help="networks of the search that are trained again (default 3)",
+    )  # fmt: skip
+    candidates: int = option(9, limits=(4, MOST), metavar="N", help="of the grid (default 9)")
+    seeds: int = option(3, limits=(1, MOST), metavar="N", help="of finalists and grid (default 3)")
+    growth: float = option(2.0, metavar="X", help="of FLOPs from member to member (default 2)")
+    phi: str = option("0..2", metavar="PHI", help="members (default 0..2)")
+    train_time: float = option(
+        3600.0, limits=TIME, parse=parse_seconds, metavar="TIME", later=True,
+        help="for the members' trainings together (default 1h)",
+    )  # fmt: skip
+    changes: tuple[str, ...] = option(
+        (), flag="set", metavar="FIELD=VALUE",
+        help=f"change a field of the recipe, which is {RECIPE} (repeatable)",
+    )  # fmt: skip
+    skip: tuple[str, ...] = option(
+        (), choices=STEPS, metavar="|".join(STEPS), later=True,
+        help="leave a step out (repeatable)",
+    )  # fmt: skip
+    workers: int | None = option(
+        None, metavar="N", later=True, help="trainings at once (default: all that fit)"
+    )
+    gpus: float | None = option(
+        None, metavar="X", later=True, help="GPUs of a training (default 1 if there are any)"
+    )
+    address: str | None = option(
+        None, metavar="HOST:PORT", later=True, help="a Ray cluster, or auto"
+    )
+    device: str = option(
+        "auto", metavar="NAME", later=True, help="auto (default), cpu, cuda or cuda:N"
+    )
+
+    def check(self) -> None:
+        if self.data is None:
+            raise ConfigError("data", "it is missing; name images, such as cifar10")
+        if self.target_flops is None:
+            raise ConfigError("target_flops", "it is missing; give a size, such as 4M")
+        one_of("space", self.space, SPACES)
+        phis_of([self.phi])
+        check_family_growth(self.growth)
+        check_device(self.device, local=False)
+        change(preset(RECIPE), self.changes)
+
+
+COMMAND = Command(
+    program="scaling.baseline",
+    config=BaselineConfig,
+    run="scaling.baseline.run:run_baseline",
+    report="scaling.baseline.report:show_result",
+    kind="baseline",
+    record=RECORD,
+    resumable=False,
+    description="From images and a budget to a family of networks.",
+    epilog="""\
+DATA is as in train.run. The steps, each as its own command does it: nas.search by training; the
+best few trained again by the whole recipe; scaling.grid of the winner; scaling.family; as many
+members trained as --train-time allows. DIR gets a folder for each, and report.html. The same
+command with the same --out resumes where it was interrupted; --dry-run prints what it would do.""",
+    switches={"dry_run": "print what would be done"},
+    interrupted="interrupted; the same command resumes",
+)

@@ -1,0 +1,170 @@
+"""The networks that a baseline carries from step to step."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scaling.baseline.config import BaselineConfig
+from search_spaces.architecture import Architecture
+from vbs.accuracy import lead_of, mean_error
+from vbs.config_file import stored_values
+from vbs.failures import recorded_infrastructure
+
+BATCH = 32  # of the steps that are timed
+FINALISTS = "finalists/runs"  # where finalists are trained
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None where there is none."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def best_record(folder: Path) -> Any:
+    """The content of best.json in a baseline's folder: of the winner of the finalists, or of what
+    the search found where they are left out."""
+    return read_json(folder / "best.json") or read_json(folder / "search" / "best.json")
+
+
+def best_networks(folder: Path, count: int) -> list[Architecture]:
+    """The networks of a search with the best mean reward, at most `count`, best first."""
+    import pandas
+
+    from nas.search.config import SearchConfig
+    from search_spaces.catalog import space
+
+    settings = stored_values(SearchConfig, folder / "search.json", what="search")
+    the_space = space(
+        settings["space"],
+        **{name: settings[name] for name in ("resolution", "classes", "width", "small_images")},
+    )
+    table = pandas.read_parquet(folder / "history.parquet")
+    names = list(the_space.choices)
+    whole = table[(table["fidelity"] >= 1) & (table["error"] == "")]
+    means = whole.groupby(names, observed=True)["reward"].mean().sort_values(ascending=False)
+    found = []
+    for key in means.index[:count]:
+        options = {
+            name: next(option for option in the_space.choices[name] if str(option) == str(value))
+            for name, value in zip(names, key, strict=True)
+        }
+        network = the_space.decode(the_space.encode(options))
+        assert isinstance(network, Architecture)
+        found.append(network)
+    if not found:
+        raise ValueError(f"{folder} holds no network that was trained to the end")
+    return found
+
+
+def winner(folder: Path) -> dict[str, Any]:
+    """The finalist in a baseline's folder of the best mean over seeds, as a best.json."""
+    rows = json.loads((folder / FINALISTS / "results.json").read_text())["trials"]
+    means: dict[str, list[float]] = {}
+    tests: dict[str, list[float]] = {}
+    for row in rows:
+        if row["status"] == "finished":
+            means.setdefault(row["network"], []).append(row["minival_top1"])
+            if row["test_top1"] is not None:
+                tests.setdefault(row["network"], []).append(row["test_top1"])
+    if not means:
+        raise ValueError(f"finalists: none could be trained; see {folder / FINALISTS}")
+    best = max(means, key=lambda name: float(np.mean(means[name])))
+    images = (read_json(folder / FINALISTS / "run.json") or {}).get("settings", {}).get("images")
+    counts = {name: (images or {}).get(name) or 0 for name in ("minival", "test")}
+    lead = lead_of(list(means.values()), counts["minival"])
+    networks = json.loads((folder / "finalists" / "networks.json").read_text())
+    index = int(best.rpartition("[")[2].rstrip("]"))
+    return {
+        "architecture": networks[index],
+        "accuracy": round(float(np.mean(means[best])), 3),
+        "test_accuracy": round(float(np.mean(tests[best])), 3) if best in tests else None,
+        "accuracy_std": _finite(mean_error(means[best], counts["minival"])),
+        "test_std": _finite(mean_error(tests[best], counts["test"])) if best in tests else None,
+        "certainty": f"{lead} (minival, paired error)" if lead.others else "",
+        "seeds": len(means[best]),
+        "finalists": {name: [round(x, 3) for x in values] for name, values in means.items()},
+    }
+
+
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 3)
+
+
+def affordable(
+    folder: Path, config: BaselineConfig, members: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """The members whose trainings fit into the hours together, by their measured step times; one
+    that was a finalist costs nothing more."""
+    from train.data.summary import survey
+    from train.length import lengthened, names_epochs
+    from train.recipe import change, preset
+
+    assert config.data is not None
+    recipe = change(preset("proxy"), config.changes)
+    images = survey(config.data, minival=recipe.minival, root=config.data_root).train
+    known = _as_finalists(folder)
+    if not names_epochs(config.changes):
+        recipe = lengthened(recipe, images)
+    left, names = config.train_time, []
+    for member in members:
+        each = member["measured_step_time"]["seconds"] / BATCH * images * recipe.epochs
+        if member_key(folder, member["name"]) not in known:
+            if each > left:
+                break
+            left -= each
+        names.append(member["name"])
+    return names
+
+
+def member_key(folder: Path, name: str) -> str:
+    """The key of the network that is a member of the family of a baseline's folder."""
+    known = read_json(folder / "family" / "members" / f"{name}.json")
+    return Architecture.from_dict(known["architecture"]).key
+
+
+def begun_with(folder: Path, keys: set[str]) -> list[Path]:
+    """The folders of trainings in a baseline's folder that hold any of these networks."""
+    found = []
+    for path in sorted(folder.glob("train/*/run.json")):
+        known = read_json(path)
+        trials = known.get("plan", known["settings"])["trials"]
+        if keys & {trial["name"].rpartition("-s")[0] for trial in trials}:
+            found.append(path.parent)
+    return found
+
+
+def trained_members(folder: Path) -> dict[str, dict[str, Any]]:
+    """What became of the members of the family that were trained or failed, by name; a finalist
+    was trained by the same recipe, so that its first seed is a member's training."""
+    rows = {**_as_finalists(folder), **_ended(folder, "train/*")}
+    members = (read_json(folder / "family" / "family.json") or {"members": []})["members"]
+    keys = {member["name"]: member_key(folder, member["name"]) for member in members}
+    return {name: rows[key] for name, key in keys.items() if key in rows}
+
+
+def _as_finalists(folder: Path) -> dict[str, dict[str, Any]]:
+    """The finalists' trainings that can be a member's; one that failed is tried again as that."""
+    ended = _ended(folder, FINALISTS)
+    return {key: row for key, row in ended.items() if row["status"] == "finished"}
+
+
+def _ended(folder: Path, where: str) -> dict[str, dict[str, Any]]:
+    """The trainings of the first seed in these folders that ended, by the key of the network."""
+    return {
+        row["name"].rpartition("-s")[0]: row
+        for path in sorted(folder.glob(f"{where}/results.json"))
+        for row in read_json(path)["trials"]
+        if row["seed"] == 0 and has_ended(row)
+    }
+
+
+def has_ended(row: Mapping[str, Any]) -> bool:
+    """Whether a training of results.json is over, by its own doing."""
+    if row["status"] in ("lost", "running", "interrupted", "waiting"):
+        return False
+    return row["status"] != "failed" or not recorded_infrastructure(row.get("reason") or "")

@@ -1,0 +1,105 @@
+"""Run a baseline from its config: `run_baseline`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from nas.search.job import prepared
+from scaling.baseline import steps
+from scaling.baseline.chain import Chain
+from scaling.baseline.config import COMMAND, RECIPE, RECORD, STEPS, BaselineConfig
+from scaling.baseline.page import write_report
+from scaling.baseline.report import BaselineResult
+from scaling.options import ComparisonOptions
+from scaling.trainings import free_resolution, measuring_of
+from train.parser import check_device
+from vbs.console import print_err
+from vbs.folder import results_folder, status_after
+from vbs.lock import owned
+from vbs.options import words_of
+from vbs.units import quantity_text, seconds_text
+
+
+def run_baseline(
+    config: BaselineConfig, *, out: str | Path | None = None, dry_run: bool = False
+) -> BaselineResult | int:
+    """Run all steps that are not over, as `python -m scaling.baseline` does.
+
+    out      folder for everything; one of an earlier baseline with the same config is resumed.
+             Default: a new runs/baseline-N.
+    dry_run  print what would be done; the exit code comes back.
+
+    Raises ValueError for options that do not go together, for whatever a later step would refuse,
+    and where the folder holds another baseline; `vbs.failures.Failure` where a step fails; and
+    KeyboardInterrupt after Ctrl-C.
+    """
+    resolved = _resolved(config)
+    place = None if out is None else Path(out).expanduser().resolve()
+    if dry_run:
+        if place is not None:
+            Chain(place, resolved)  # it refuses a folder of another baseline
+        print_err(*plan(resolved, "a new runs/baseline-N" if place is None else f"{place}/"))
+        return 0
+    with _folder(place) as folder:
+        chain = Chain(folder, resolved)
+        print_err(*plan(resolved, f"{folder}/"))
+        chain.write("running")
+        for step in (steps.search, steps.finalists, steps.grid, steps.family, steps.train):
+            step(chain)
+        chain.write("finished")
+        words = words_of(COMMAND, config, out=folder)
+        page = write_report(folder, command=["python", "-m", COMMAND.program, *words])
+        return BaselineResult(folder, resolved, page)
+
+
+@contextlib.contextmanager
+def _folder(place: Path | None) -> Iterator[Path]:
+    """The folder of a baseline, owned inside the block; None for a new one."""
+    if place is None:
+        with results_folder(
+            None, kind=COMMAND.kind, files=(RECORD,), command=COMMAND.program, resume=None
+        ) as folder:
+            yield folder.resolve()
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    with owned(place, COMMAND.program), status_after(place / RECORD):
+        yield place
+
+
+def plan(config: BaselineConfig, place: str) -> list[str]:
+    """What will be done, in a few lines."""
+    assert config.target_flops is not None
+    seeds = f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"
+    what = {
+        "search": f"up to {config.budget} networks of space {config.space} within "
+        f"{quantity_text(config.target_flops)} FLOPs, by trainings of {config.fidelity}",
+        "finalists": f"the best {config.finalists}, {seeds} each, by the whole recipe",
+        "grid": f"{config.candidates} ways to grow and 3 controls, {seeds} each, by trainings of "
+        f"{config.fidelity}",
+        "family": f"members {config.phi}, each step {config.growth:g} times the FLOPs; timed here",
+        "train": f"the members whose trainings fit into {seconds_text(config.train_time)} "
+        "together; a finalist is not trained again",
+    }
+    shown = [f"  {name:10s}{'left out' if name in config.skip else what[name]}" for name in STEPS]
+    return [*shown, f"results go to {place}; each step says what time it takes"]
+
+
+def _resolved(config: BaselineConfig) -> BaselineConfig:
+    """The config without open choices; ValueError for whatever a step would refuse later."""
+    check_device(config.device, local=config.address is None)
+    if config.device == "cpu" and config.gpus is None:
+        config = replace(config, gpus=0.0)
+    trainings = ComparisonOptions(
+        changes=config.changes, data=config.data, data_root=config.data_root, recipe=RECIPE,
+        fidelity=config.fidelity,
+    )  # fmt: skip
+    measuring = measuring_of(trainings)
+    if "grid" not in config.skip:
+        free_resolution(measuring)
+    config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
+    measuring_of(replace(trainings, fidelity=""))
+    prepared(steps.search_config(config), None)
+    return config

@@ -1,0 +1,253 @@
+"""The steps of a baseline, each by the function of its command."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.search.config import COMMAND as SEARCH
+from nas.search.config import SearchConfig
+from nas.search.report import show_result as show_search
+from nas.search.run import run_search
+from scaling.baseline.chain import Chain, Step
+from scaling.baseline.config import RECIPE, BaselineConfig
+from scaling.baseline.networks import (
+    BATCH,
+    FINALISTS,
+    affordable,
+    begun_with,
+    best_networks,
+    has_ended,
+    member_key,
+    trained_members,
+    winner,
+)
+from scaling.baseline.tuning import run_tuning
+from scaling.family.config import COMMAND as FAMILY
+from scaling.family.config import FamilyConfig
+from scaling.family.report import show_result as show_family
+from scaling.family.run import grow_family
+from scaling.grid.config import COMMAND as GRID
+from scaling.grid.config import PROXY_SIDE, GridConfig
+from scaling.grid.report import show_result as show_grid
+from scaling.grid.run import run_grid
+from search_spaces.architecture import Architecture
+from vbs.console import print_err
+from vbs.folder import write_json
+from vbs.options import option_words, words_of
+
+
+def search_config(config: BaselineConfig) -> SearchConfig:
+    """The search of a baseline."""
+    return SearchConfig(
+        evaluator="proxy", space=config.space, target_flops=config.target_flops, reward="feasible",
+        budget=config.budget, finalists=0, fidelity=config.fidelity, changes=config.changes,
+        resolution=config.resolution, recipe=RECIPE, max_time=config.max_time, data=config.data,
+        **_how(config),
+    )  # fmt: skip
+
+
+def search(chain: Chain) -> None:
+    """A network for the target, by training on the data."""
+    config, folder = search_config(chain.config), chain.folder / "search"
+    changes = _how(chain.config)
+    if config.max_time is not None:
+        changes["max_time"] = config.max_time
+
+    def run(resumed: bool) -> int:
+        if resumed:
+            result = run_search(out=folder, resume=True, changes=changes)
+        else:
+            result = run_search(config, out=folder)
+        show_search(result)
+        return result.exit_code
+
+    chain.run(
+        Step(
+            "search", folder,
+            _says(folder / "search.json", "finished", "out of time", "exhausted"), run,
+            [SEARCH.program, *words_of(SEARCH, config, out=folder)],
+            [SEARCH.program, "--resume", "--out", str(folder),
+             *option_words(SearchConfig, changes)],
+        )
+    )  # fmt: skip
+
+
+def finalists(chain: Chain) -> None:
+    """The best few of the search, trained again by the whole recipe; the winner to best.json."""
+    config, folder = chain.config, chain.folder / "finalists"
+    networks, runs = folder / "networks.json", chain.folder / FINALISTS
+    if "finalists" not in config.skip:
+        folder.mkdir(exist_ok=True)
+        if not networks.exists():
+            if not (chain.folder / "search" / "search.json").exists():
+                raise ValueError("--skip search: there is no earlier search in --out")
+            _write_networks(networks, best_networks(chain.folder / "search", config.finalists))
+    seeds = ["--seeds", str(config.seeds)]
+    words = _tuning([str(networks)], config, runs, seeds)
+    over = functools.partial(_all_ended, runs)
+    chain.run(Step("finalists", folder, over, lambda _: run_tuning(words), words))
+    if over():
+        write_json(chain.folder / "best.json", winner(chain.folder))
+
+
+def _write_networks(path: Path, networks: Sequence[Architecture]) -> None:
+    """Networks as train.ray_tune reads them."""
+    text = json.dumps([json.loads(network.to_json()) for network in networks], indent=1)
+    path.write_text(text + "\n")
+
+
+def _base_of(chain: Chain) -> str:
+    """The network that grows: the winner, or what the search found where finalists are skipped."""
+    for path in (chain.folder / "best.json", chain.folder / "search" / "best.json"):
+        if path.exists():
+            return str(path)
+    raise ValueError("there is no network to grow: --skip search needs an earlier search in --out")
+
+
+def _base_key(chain: Chain) -> str:
+    known = json.loads(Path(_base_of(chain)).read_text())
+    return Architecture.from_dict(known["architecture"]).key
+
+
+def grid(chain: Chain) -> None:
+    """How the winner should grow."""
+    given, folder = chain.config, chain.folder / "grid"
+    chain.settle("grid", _base_key(chain))
+    changes = _how(given)
+    side = None if given.resolution is None else min(given.resolution, PROXY_SIDE)
+    config = GridConfig(
+        base=_base_of(chain), data=given.data, growth=given.growth, seeds=given.seeds,
+        candidates=given.candidates, fidelity=given.fidelity, changes=given.changes, recipe=RECIPE,
+        proxy_resolution=side, **changes,
+    )  # fmt: skip
+
+    def run(resumed: bool) -> int:
+        if resumed:
+            result = run_grid(out=folder, resume=True, changes=changes, retry_failed=True)
+        else:
+            result = run_grid(config, out=folder)
+        show_grid(result)
+        return result if isinstance(result, int) else result.exit_code
+
+    chain.run(
+        Step(
+            "grid", folder, _says(folder / "grid.json", "finished"), run,
+            [GRID.program, *words_of(GRID, config, out=folder)],
+            [GRID.program, "--resume", "--retry-failed", "--out", str(folder),
+             *option_words(GridConfig, changes)],
+        )
+    )  # fmt: skip
+
+
+def family(chain: Chain) -> None:
+    """The members, each at its real cost; grown again where a grid has been chosen from since."""
+    given, folder = chain.config, chain.folder / "family"
+    chain.settle("family", _base_key(chain))
+    chosen = chain.folder / "grid" / "grid.json"
+    wanted = None
+    if _says(chosen, "finished")():
+        wanted = json.loads(chosen.read_text())["outcome"]["chosen"]
+    config = FamilyConfig(
+        base=_base_of(chain), growth=given.growth, phi=(given.phi,), recipe=RECIPE,
+        measure="step_time", measure_batch=BATCH, measure_threads=1, device=given.device,
+        coefficients=None if wanted is None else str(chosen),
+    )  # fmt: skip
+
+    def over() -> bool:
+        path = folder / "family.json"
+        if not path.exists():
+            return False
+        known = json.loads(path.read_text())
+        grown = known.get("coefficients") or known["settings"]["coefficients"]  # of version 0.1
+        return wanted is None or grown == wanted
+
+    def run(_: bool) -> int:
+        result = grow_family(config, out=folder)
+        show_family(result)
+        return result.exit_code
+
+    if "family" not in given.skip and not over():
+        shutil.rmtree(folder, ignore_errors=True)
+    words = [FAMILY.program, *words_of(FAMILY, config, out=folder)]
+    chain.run(Step("family", folder, over, run, words))
+
+
+def train(chain: Chain) -> None:
+    """As many members as the hours allow, the smallest first; those that were not trained yet, as a
+    finalist is by now."""
+    config, grown = chain.config, chain.folder / "family"
+    if "train" in config.skip or not (grown / "family.json").exists():
+        return
+    members = json.loads((grown / "family.json").read_text())["members"]
+    names = affordable(chain.folder, config, members)
+    if not names:
+        print_err("train: the budget allows no member; use a larger --train-time")
+        return
+    wanted = {member_key(chain.folder, name) for name in names}
+    for folder in begun_with(chain.folder, wanted):
+        _train_in(chain, folder, [
+            "train.ray_tune", "--resume", "--out", str(folder), "--data", str(config.data),
+            *_places(config),
+        ])  # fmt: skip
+    done = trained_members(chain.folder)
+    missing = [name for name in names if name not in done]
+    if missing:
+        files = [str(grown / "members" / f"{name}.json") for name in missing]
+        keys = "-".join(member_key(chain.folder, name) for name in missing)
+        folder = chain.folder / "train" / hashlib.sha256(keys.encode()).hexdigest()[:12]
+        _train_in(chain, folder, _tuning(files, config, folder))
+
+
+def _train_in(chain: Chain, folder: Path, words: Sequence[str]) -> None:
+    over = functools.partial(_all_ended, folder)
+    chain.run(Step("train", folder, over, lambda _: run_tuning(words), words))
+
+
+def _tuning(
+    networks: Sequence[str], config: BaselineConfig, folder: Path, more: Sequence[str] = ()
+) -> list[str]:
+    """The words of train.ray_tune for files of networks."""
+    changes = [word for text in config.changes for word in ("--set", text)]
+    return [
+        "train.ray_tune", "--architectures", *networks, "--data", str(config.data), "--recipe",
+        RECIPE, *more, "--out", str(folder), *_places(config), *changes,
+    ]  # fmt: skip
+
+
+def _places(config: BaselineConfig) -> list[str]:
+    """Where train.ray_tune runs."""
+    words = [] if config.workers is None else ["--workers", str(config.workers)]
+    words += [] if config.address is None else ["--address", config.address]
+    words += [] if config.gpus is None else ["--gpus-per-trial", f"{config.gpus:g}"]
+    return words + ([] if config.data_root is None else ["--data-root", config.data_root])
+
+
+def _how(config: BaselineConfig) -> dict[str, Any]:
+    """How searches and grids run, where that is given."""
+    names = ("workers", "gpus", "address", "data_root")
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    return given if config.device == "auto" else {**given, "device": config.device}
+
+
+def _says(path: Path, *statuses: str) -> Callable[[], bool]:
+    """Whether a record has one of these statuses, as a function."""
+
+    def is_over() -> bool:
+        return path.exists() and json.loads(path.read_text()).get("status") in statuses
+
+    return is_over
+
+
+def _all_ended(folder: Path) -> bool:
+    """Whether all trials of train.ray_tune in a folder have ended, none of them for others'
+    reasons."""
+    path = folder / "results.json"
+    if not _says(path, "finished")():
+        return False
+    return all(has_ended(row) for row in json.loads(path.read_text())["trials"])

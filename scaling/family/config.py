@@ -1,0 +1,190 @@
+"""Options of `python -m scaling.family`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scaling.compound import GREEK, PUBLISHED, ROUNDINGS, Coefficients, Rules
+from scaling.options import check_family_growth, check_rounding
+from train.recipe import PRESETS
+from vbs.config import Config, ConfigError, option
+from vbs.options import Command
+from vbs.units import LARGEST, parse_quantity
+
+RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
+MOST = 64  # members
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyConfig(Config):
+    """A family: the network that grows, by how much, and which figures its members get."""
+
+    title = "family"
+
+    base: str | None = option(
+        None, metavar="NETWORK", help="default: the grid's, or efficientnet_b0"
+    )
+    coefficients: str | None = option(
+        None, metavar="FACTORS", help="published, or a file of scaling.grid"
+    )
+    alpha: float | None = option(None, metavar="X", help="depth is multiplied by X^phi")
+    beta: float | None = option(None, metavar="X", help="width is multiplied by X^phi")
+    gamma: float | None = option(None, metavar="X", help="resolution is multiplied by X^phi")
+    phi: tuple[str, ...] = option(
+        ("0..7",), many=True, metavar="PHI", help="members: 0..7 (default), 3, 1.5"
+    )
+    growth: float | None = option(
+        None, metavar="X", help="each member really costs X^phi times the base"
+    )
+    objective: str = option(
+        "flops", choices=("flops", "latency", "step_time"), metavar="flops|latency|step_time",
+        help="what grows by that: FLOPs (default), or seconds measured here as --measure does",
+    )  # fmt: skip
+    tolerance: float | None = option(
+        None, metavar="X", help="of that, as a share (default 0.03; 0.05 of seconds)"
+    )
+    rules: str = option(
+        "compound", choices=("compound", "v2"), metavar="compound|v2",
+        help="v2: at most 480 px, and extra layers gradually more in the later stages",
+    )  # fmt: skip
+    max_resolution: int | None = option(None, metavar="PX", help="largest input side")
+    round_resolution: int = option(
+        1, metavar="PX", help="input sides are multiples of PX (default 1)"
+    )
+    round_to: int = option(
+        8, metavar="|".join(map(str, ROUNDINGS)), help="channels are multiples of (default 8)"
+    )
+    fixed_ends: bool = option(
+        False, help="stem, head, and the layers of the first and the last stage stay "
+        "(EfficientNet-Lite)",
+    )  # fmt: skip
+    recipe: str = option(
+        "efficientnet", choices=tuple(PRESETS), metavar="NAME",
+        help="of the training whose memory is estimated (default efficientnet)",
+    )  # fmt: skip
+    batch: int = option(32, metavar="N", help="of that training, on one device (default 32)")
+    precision: str = option(
+        "float32", choices=("float32", "bfloat16"), metavar="float32|bfloat16",
+        help="of that training (default float32)",
+    )  # fmt: skip
+    memory: float | None = option(
+        None, metavar="SIZE", parse=parse_quantity, limits=(0, LARGEST),
+        help="refuse members whose training needs more, e.g. 24G",
+    )  # fmt: skip
+    times: tuple[str, ...] = option(
+        (), metavar="FILE",
+        help="a table of nas.block_times: predict the members' times where it has their blocks",
+    )  # fmt: skip
+    measure: str | None = option(
+        None, choices=("latency", "step_time"), metavar="latency|step_time",
+        help="measure the members' times here, with a batch of --measure-batch",
+    )  # fmt: skip
+    measure_batch: int | None = option(
+        None, metavar="N", help="default 1 for latency, 32 for step_time"
+    )
+    measure_threads: int | None = option(
+        None, metavar="N", help="of a CPU (default: all processors)"
+    )
+    device: str = option("auto", metavar="NAME", help="of --measure: auto, cpu, cuda, cuda:N")
+
+    def __post_init__(self) -> None:
+        if isinstance(self.phi, Sequence) and not isinstance(self.phi, str):
+            texts = [each if isinstance(each, str) else f"{each:g}" for each in self.phi]
+            object.__setattr__(self, "phi", tuple(texts))
+        super().__post_init__()
+
+    def check(self) -> None:
+        check_rounding(self.round_to)
+        self.given_coefficients()
+        phis_of(self.phi)
+        if self.growth is not None:
+            check_family_growth(self.growth)
+        seconds = self.objective != "flops"
+        if seconds and self.growth is None:
+            raise ConfigError("objective", f"{self.objective} needs --growth X, the growth of one "
+                              "step")  # fmt: skip
+        if seconds and self.measure not in (None, self.objective):
+            raise ConfigError("measure", f"{self.measure} differs from --objective; leave it out")
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
+            raise ConfigError("tolerance", f"{self.tolerance:g} is not allowed; use a share from 0 "
+                              "to 1")  # fmt: skip
+
+    def given_coefficients(self) -> Coefficients | None:
+        """alpha, beta and gamma where they are given.
+
+        Raises ValueError where one of them is missing: a published value beside the given ones
+        would make a family that nobody wants.
+        """
+        values = {name: getattr(self, name) for name in GREEK}
+        missing = [f"--{name}" for name, value in values.items() if value is None]
+        if len(missing) == len(GREEK):
+            return None
+        if self.coefficients is not None:
+            raise ConfigError("coefficients", "leave it out where --alpha, --beta, --gamma are")
+        alpha, beta, gamma = (1.0 if value is None else value for value in values.values())
+        found = Coefficients(alpha, beta, gamma)
+        if not missing:
+            return found
+        hint = f"published are {PUBLISHED}"
+        spent = alpha * beta**2 * gamma**2
+        if len(missing) == 1 and spent <= 2:
+            left = (2 / spent) ** (1.0 if missing == ["--alpha"] else 0.5)
+            hint = f"alpha * beta^2 * gamma^2 = 2 gives {missing[0]} {left:.3g}; {hint}"
+        raise ValueError(
+            f"{missing[0]} is missing; alpha, beta and gamma are given together; {hint}"
+        )
+
+
+def phis_of(texts: Sequence[str]) -> list[float]:
+    """The places that texts like 0..7, 3 and 1.5 name; ConfigError where one cannot be read."""
+    found: list[float] = []
+    for text in (part for word in texts for part in word.split(",") if part):
+        ends = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+        try:
+            if ends and int(ends[1]) <= int(ends[2]):
+                first, last = int(ends[1]), int(ends[2])
+                found += [float(phi) for phi in range(first, min(last, first + MOST) + 1)]
+            else:
+                found.append(float(text))
+        except ValueError:
+            raise ConfigError("phi", f"{text!r} is not understood; write 0..7, 3 or 1.5") from None
+    found = list(dict.fromkeys(found))
+    if not found or len(found) > MOST:
+        raise ConfigError("phi", f"{len(found)} members are not allowed; use 1 to {MOST}")
+    wrong = [phi for phi in found if not 0 <= phi <= 100]
+    if wrong:
+        raise ConfigError("phi", f"{wrong[0]:g} is not allowed; use numbers from 0 to 100")
+    return found
+
+
+def rules_of(config: FamilyConfig) -> Rules:
+    """How factors are rounded; the published families of V2 and Lite by their own rules."""
+    assert config.base is not None
+    name = "" if Path(config.base).is_file() else config.base.removeprefix("tf_")
+    return Rules(
+        config.rules, max_resolution=config.max_resolution, round_to=config.round_to,
+        floor=0.0 if name.startswith("efficientnetv2_b") else 0.9,
+        fixed_ends=config.fixed_ends or name.startswith("efficientnet_lite"),
+        resolution_step=config.round_resolution,
+    )  # fmt: skip
+
+
+COMMAND = Command(
+    program="scaling.family",
+    config=FamilyConfig,
+    run="scaling.family.run:grow_family",
+    report="scaling.family.report:show_result",
+    kind="family",
+    record=RECORD,
+    resumable=False,
+    description="Grow a family from one baseline.",
+    epilog="""\
+NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
+nas.search. FACTORS is published (those of EfficientNet-B0 to B8 and L2, the default), or the
+grid.json of scaling.grid. With --growth 2 every member really costs 2^phi times the base. The
+folder gets family.json (all figures), family.png, and members/NAME.json, which train.run,
+train.ray_tune and search_spaces.show take.""",
+)

@@ -1,0 +1,86 @@
+"""A grown family, and how it is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from scaling.compound import Coefficients
+from scaling.family.config import FIGURE, MEMBERS, RECORD, FamilyConfig
+from scaling.family.members import Member
+from scaling.family.times import first_doubt, remedy, shown_time
+from search_spaces.architecture import Architecture
+from vbs.command import python_command
+from vbs.console import print_results
+from vbs.text import shell_command, shell_word
+from vbs.units import short
+
+
+@dataclass(frozen=True)
+class FamilyResult:
+    """A family, and where its files are.
+
+    config        with everything that was left open, so that it repeats the family.
+    coefficients  None: the published factors.
+    rows          figures of each member as plain data, in the order of `members`.
+    """
+
+    folder: Path
+    config: FamilyConfig
+    base: Architecture
+    coefficients: Coefficients | None
+    members: Sequence[Member]
+    rows: Sequence[Mapping[str, Any]]
+    exit_code: ClassVar[int] = 0
+
+
+def show_result(result: FamilyResult) -> None:
+    """Print the table of the members, and what to do next."""
+    from vbs.tables import Console, Table
+
+    config, coefficients, rows = result.config, result.coefficients, result.rows
+    console = Console(piped_width=150)
+    how = "published factors" if coefficients is None else f"(alpha, beta, gamma) = {coefficients}"
+    grows = {"flops": "real cost"}.get(config.objective, f"measured {config.objective}")
+    exact = "" if config.growth is None else f", {grows} {config.growth:g}^phi"
+    console.print(f"family of {config.base}: {how}{exact}, rules {config.rules}", "")
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    times = [name for name in rows[0] if name.startswith(("predicted_", "measured_"))]
+    for name in ("member", "px", "layers", "params", "FLOPs", "by formula", "FLOPs / base",
+                 "formula", "activations", f"memory, batch {config.batch}",
+                 *(time.replace("_", " ", 1) for time in times), "published top-1"):  # fmt: skip
+        table.add_column(name, justify="left" if name == "member" else "right", no_wrap=True)
+
+    base_flops = rows[0]["formula_flops"] / _growth(rows[0])
+    for row in rows:
+        spent = [shown_time(row.get(time)) for time in times]
+        table.add_row(
+            row["name"], str(row["resolution"]), str(row["layers"]), f"{row['params']:,}",
+            f"{row['flops']:,}", short(row["formula_flops"]), f"{row['flops'] / base_flops:.3f}",
+            f"{_growth(row):.3f}", f"{row['activations']:,}",
+            f"{row['training_memory'] / 1e9:.2f} GB", *spent,
+            "-" if row["published_top1"] is None else f"{row['published_top1']:.1f}%",
+        )  # fmt: skip
+
+    console.print(table)
+    if doubt := first_doubt(rows):
+        console.print(f"! not to be trusted: {doubt}; {remedy(config)}")
+    files = (RECORD, FIGURE, f"{MEMBERS}/")
+    print_results(result.folder, files, _next_commands(result.folder, rows))
+
+
+def _next_commands(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What to do next with the members, as commands."""
+    names = shell_command(str(folder / MEMBERS / f"{row['name']}.json") for row in rows[:3])
+    largest = shell_word(str(folder / MEMBERS / f"{rows[-1]['name']}.json"))
+    return [
+        f"{python_command()} -m search_spaces.show {largest}",
+        f"{python_command()} -m train.ray_tune --architectures {names} --data DATA",
+    ]
+
+
+def _growth(row: Mapping[str, Any]) -> float:
+    factors = row["factors"]
+    return factors["depth"] * factors["width"] ** 2 * factors["resolution"] ** 2

@@ -1,0 +1,179 @@
+"""Grow a family from its config: `grow_family`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scaling.budget import TOLERANCE
+from scaling.compound import PUBLISHED, Coefficients
+from scaling.family.config import (
+    FIGURE,
+    MEMBERS,
+    RECORD,
+    FamilyConfig,
+    phis_of,
+    rules_of,
+)
+from scaling.family.figure import draw
+from scaling.family.members import Member, family
+from scaling.family.report import FamilyResult
+from scaling.family.times import measure, seconds_of
+from scaling.memory import training_memory
+from scaling.options import network_text
+from search_spaces.loading import load
+from train.recipe import Recipe, preset
+from vbs.config import ConfigError
+from vbs.console import print_err
+from vbs.figure import draw_picture
+from vbs.folder import circumstances, results_folder, write_json
+from vbs.json_text import parse_json
+
+SECONDS_TOLERANCE = 0.05
+
+
+def grow_family(
+    config: FamilyConfig | None = None, *, out: str | Path | None = None
+) -> FamilyResult:
+    """Grow a base into a family, and write its members, as `python -m scaling.family` does.
+
+    config  default: the published family of EfficientNet-B0, B0 to B7.
+    out     folder of the results; default: a new runs/family-N.
+
+    Raises ValueError for options that do not go together, where no network meets a growth, and
+    where the folder holds a family.
+    """
+    config, coefficients = _resolved(config or FamilyConfig())
+    assert config.base is not None
+    assert config.tolerance is not None
+    base = load(config.base)
+    tables = _tables(config.times)
+    members = family(
+        base, phis_of(config.phi), coefficients=coefficients, growth=config.growth,
+        rules=rules_of(config), tolerance=config.tolerance,
+        costs=None if config.objective == "flops" else seconds_of(config),
+    )  # fmt: skip
+    recipe = preset(config.recipe)
+    rows = [_row(member, config, recipe, tables) for member in members]
+    _check_memory(rows, config)
+    if config.measure:
+        measure(base, members, rows, config)
+    place = None if out is None else str(out)
+    with results_folder(
+        place, kind="family", files=(RECORD, FIGURE), command="scaling.family", resume=None
+    ) as folder:
+        result = FamilyResult(folder, config, base, coefficients, members, rows)
+        _write(result)
+        return result
+
+
+def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
+    """The config without open choices, and its coefficients; None: the published factors."""
+    base, coefficients = config.base, config.given_coefficients()
+    if config.coefficients not in (None, "published"):
+        coefficients, grown = read_grid(Path(config.coefficients))
+        if base is None:
+            base = grown
+        elif not _same_network(base, grown):
+            print_err(f"--base: these coefficients are of a grid of {grown}, not of {base}")
+    base = base or "efficientnet_b0"
+    load(base)  # a mistake in it is reported first
+    if config.growth is not None and coefficients is None:
+        coefficients = PUBLISHED
+    seconds = config.objective != "flops"
+    measured = config.objective if seconds else config.measure
+    numbers: dict[str, Any] = {} if coefficients is None else coefficients.__dict__
+    resolved = replace(
+        config, base=network_text(base),
+        coefficients="published" if coefficients is None else None,
+        alpha=numbers.get("alpha"), beta=numbers.get("beta"), gamma=numbers.get("gamma"),
+        tolerance=config.tolerance or (SECONDS_TOLERANCE if seconds else TOLERANCE),
+        times=tuple(map(network_text, config.times)), measure=measured,
+        measure_batch=config.measure_batch or (32 if measured == "step_time" else 1),
+    )  # fmt: skip
+    return resolved, coefficients
+
+
+def _same_network(name: str, other: str) -> bool:
+    return name == other or Path(name).resolve() == Path(other)
+
+
+def read_grid(path: Path) -> tuple[Coefficients, str]:
+    """The coefficients that a grid chose, and its base; ValueError where the file is none of a
+    finished grid's."""
+    if not path.is_file():
+        raise ConfigError("coefficients", f"{path} is no file; use published, or a grid.json")
+    try:
+        known = parse_json(path.read_bytes())
+        if known["status"] != "finished" and "chosen" not in known["outcome"]:
+            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume goes on")
+        chosen = known["outcome"]["chosen"]
+        found = Coefficients(chosen["alpha"], chosen["beta"], chosen["gamma"])
+        return found, str(known["settings"]["base"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ConfigError("coefficients", f"{path} holds no grid's choice ({reason})") from None
+
+
+def _tables(paths: Sequence[str]) -> list[Any]:
+    from nas.block_times.table import read_times
+
+    return [read_times(Path(path)) for path in paths]
+
+
+def _row(
+    member: Member, config: FamilyConfig, recipe: Recipe, tables: Sequence[Any]
+) -> dict[str, Any]:
+    """All figures of a member, as plain data."""
+    memory = training_memory(
+        member.architecture, batch=config.batch, optimizer=recipe.optimizer,
+        average=bool(recipe.ema_decay), precision=config.precision,
+    )  # fmt: skip
+    row: dict[str, Any] = {
+        "name": member.name, "phi": member.phi, "resolution": member.architecture.resolution,
+        "layers": sum(stage.layers for stage in member.architecture.stages),
+        **member.cost._asdict(), "factors": member.factors._asdict(),
+        "real_factors": {name: round(x, 4) for name, x in member.real._asdict().items()},
+        "formula_flops": round(member.formula), "training_memory": memory.total,
+        "published_top1": member.top1,
+    }  # fmt: skip
+    for table in tables:
+        try:
+            seconds, spread = table.predict(member.architecture)
+        except ValueError:
+            continue  # a table of one space and size seldom has a member's blocks
+        row[f"predicted_{table.kind}"] = {"seconds": seconds, "spread": spread}
+    return row
+
+
+def _check_memory(rows: Sequence[Mapping[str, Any]], config: FamilyConfig) -> None:
+    memory = config.memory
+    for row in rows:
+        if memory is not None and row["training_memory"] > memory:
+            raise ConfigError(
+                "memory",
+                f"phi {row['phi']:g} needs about {row['training_memory'] / 1e9:.1f} GB to train "
+                f"with a batch of {config.batch}, more than {memory / 1e9:g} GB; use a smaller "
+                "--phi or --batch, or --precision bfloat16",
+            )
+
+
+def _write(result: FamilyResult) -> None:
+    """The members as files, the record, and the figure."""
+    folder = result.folder
+    (folder / MEMBERS).mkdir(exist_ok=True)
+    for member, row in zip(result.members, result.rows, strict=True):
+        network = json.loads(member.architecture.to_json())
+        write_json(folder / MEMBERS / f"{member.name}.json", {"architecture": network, **row})
+    coefficients = result.coefficients
+    write_json(folder / RECORD, {
+        "settings": result.config.settings(),
+        "coefficients": "published" if coefficients is None else coefficients.__dict__,
+        "base": json.loads(result.base.to_json()), "members": list(result.rows),
+        **circumstances(("numpy",)),
+    })  # fmt: skip
+    name = Path(result.config.base or "").name
+    draw_picture(folder / FIGURE, lambda path: draw(path, result.rows, name=name))

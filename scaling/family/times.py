@@ -1,0 +1,72 @@
+"""Times of a family's members, measured here: shown with their spread, marked where in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from scaling.budget import Costs
+from scaling.family.config import FamilyConfig
+from scaling.family.members import Member
+from scaling.measured_times import trusted
+from search_spaces.architecture import Architecture
+from vbs.console import print_err
+from vbs.units import short_seconds
+
+if TYPE_CHECKING:
+    from nas.block_times.rounds import Timing
+
+
+def remedy(config: FamilyConfig) -> str:
+    """What to do about times that are in doubt."""
+    fewer = "" if config.measure_threads == 1 else ", or with --measure-threads 1"
+    return f"measure again while the machine does nothing else{fewer}"
+
+
+def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing]:
+    """Times of networks on this machine, as a config without open choices has them; measured at
+    length where members are chosen by them."""
+    from scaling.measured_times import LONG, SECONDS, measured
+
+    assert config.measure is not None
+    assert config.measure_batch is not None
+    return measured(
+        networks, kind=config.measure, batch=config.measure_batch, device=config.device,
+        threads=config.measure_threads, recipe=config.recipe,
+        seconds=SECONDS if config.objective == "flops" else LONG,
+        say=print_err,
+    )  # fmt: skip
+
+
+def seconds_of(config: FamilyConfig) -> Costs:
+    """Seconds for choosing members by; they raise BusyMachine where they are in doubt."""
+    return lambda networks: trusted(timed(networks, config), remedy=remedy(config))
+
+
+def measure(
+    base: Architecture, members: Sequence[Member], rows: Sequence[dict[str, Any]],
+    config: FamilyConfig,
+) -> None:  # fmt: skip
+    """Times of all members on this machine, taken in one run with the base's, into their rows."""
+    own, *times = timed([base, *(member.architecture for member in members)], config)
+    for row, time in zip(rows, times, strict=True):
+        row[f"measured_{config.measure}"] = {
+            "seconds": time.seconds, "spread": time.spread, "doubt": time.doubt or own.doubt,
+            "growth": round(time.seconds / own.seconds, 4),
+        }  # fmt: skip
+
+
+def first_doubt(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Why a measured time of some member cannot be trusted; "" where all can."""
+    times = (value for row in rows for name, value in row.items() if name.startswith("measured_"))
+    return next((time["doubt"] for time in times if time["doubt"]), "")
+
+
+def shown_time(known: Mapping[str, Any] | None) -> str:
+    """Seconds with their spread, where they were measured how many times the base's, and a mark
+    where they are in doubt."""
+    if known is None:
+        return "-"
+    text = f"{short_seconds(known['seconds'])} ± {short_seconds(known['spread'] / 2)}"
+    growth = f" ({known['growth']:.2f}x)" if "growth" in known else ""
+    return f"{text}{growth}{'!' if known.get('doubt') else ''}"

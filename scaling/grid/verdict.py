@@ -1,0 +1,67 @@
+"""The choice of a grid, and how sure it is, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from scaling.compound import GREEK
+from scaling.grid.choice import FEWEST
+from scaling.grid.growth import Candidate
+
+if TYPE_CHECKING:
+    from scaling.trainings import Result
+
+SEEDS = 3  # where one was too few
+ALIKE = 2.0  # variance between candidates, over that of their seeds, that says nothing
+
+
+def verdict(
+    found: Sequence[Candidate], known: Mapping[str, Result], outcome: Mapping[str, Any]
+) -> list[str]:
+    """The choice, and how sure it is, in a few lines."""
+    lines = []
+    surface = outcome.get("surface")
+    if surface is not None:
+        parts = []
+        for name in GREEK:
+            low, high = surface["intervals_95"][name]
+            parts.append(f"{name} {outcome['chosen'][name]:.3f} ({low:.2f} to {high:.2f})")
+        lines.append("optimum of the surface, with 95% intervals: " + ", ".join(parts))
+        lines.append(f"  accuracy there {surface['accuracy']:.2f} ± "
+                     f"{surface['standard_error']:.2f}%")  # fmt: skip
+        if surface["at_rim"]:
+            lines.append(f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "
+                         "rim reach inwards only, and are too narrow")  # fmt: skip
+    best = outcome["best_candidate"]
+    lines.append(f"best candidate: {best['name']}, {best['accuracy']:.2f}%")
+    controls = [each for each in found if each.is_control and each.name in known]
+    shown = [f"{each.name} {known[each.name].mean:.2f}% at {each.growth:.2f}x"
+             for each in controls if known[each.name].accuracies]  # fmt: skip
+    if shown:
+        lines.append("one axis alone: " + ", ".join(shown))
+    if surface is None:
+        lines.append(f"fewer than {FEWEST} candidates were trained: no surface was fitted")
+    elif told := noise_told(surface):
+        lines.append(told)
+    return lines
+
+
+def noise_told(surface: Mapping[str, Any]) -> str:
+    """What hides the optimum of a surface as `chosen` describes it, and what would help; "" where
+    nothing does."""
+    noise, more = surface["seed_noise"], surface["more_seeds"]
+    if not surface["hidden_by_noise"]:
+        return ""
+    if noise is None:
+        return f"the optimum is not clear, and one seed does not tell why: use --seeds {SEEDS}"
+    hidden = f"noise hides the optimum (seeds differ by {noise:.2f} points)"
+    if more is not None:
+        return f"{hidden}: about {more} more seeds for each candidate would tell"
+    ratio = surface["between_over_noise"]
+    if ratio is not None and ratio < ALIKE:
+        return f"{hidden}: all candidates do about as well, and many more seeds would hardly tell"
+    return (
+        f"the optimum is not clear: candidates differ by more than their seeds do ({noise:.2f} "
+        "points), but not as a smooth surface would; trust the best candidates rather than it"
+    )

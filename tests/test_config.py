@@ -1,0 +1,228 @@
+"""Configs: one reading of values for options, files, records and Python."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import FrozenInstanceError, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.search.config import COMMAND as SEARCH
+from nas.search.config import SearchConfig
+from scaling.grid.config import COMMAND as GRID
+from vbs.config import Config, ConfigError, flag, from_values, given_values, groups, option
+from vbs.config_file import read_values, resumed
+from vbs.options import Command, execute, parser_of, read_request
+from vbs.units import parse_quantity, parse_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers(Config):
+    title = "workers"
+
+    workers: int | None = option(None, help="at once", later=True)
+    timeout: float | None = option(
+        None, parse=parse_seconds, limits=(0, 1e9), later=True, help="e.g. 2h"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy(Workers):
+    title = "toy"
+
+    target: float = option(parse=parse_quantity, help="e.g. 400M", metavar="SIZE")
+    seed: int = option(0, limits=(0, 100), help="seed")
+    kind: str = option("b", choices=("a", "b", "bc"), help="a, b or bc")
+    changes: tuple[str, ...] = option((), flag="set", help="repeatable")
+    members: tuple[int, ...] = option((1,), many=True, help="members", later=True)
+    small: bool = option(False, help="small")
+    dense: bool | None = option(None, help="dense")
+    many: int = option(3, old=("--max-many",), help="renamed")
+
+    def check(self) -> None:
+        if self.small and self.dense:
+            raise ValueError("--dense: does not go with --small")
+
+
+def run_toy(config: Any, **other: Any) -> int:
+    SEEN.append((config, other))
+    return 0
+
+
+SEEN: list[tuple[Any, dict[str, Any]]] = []
+COMMAND = Command(
+    program="toy", config=Toy, run=f"{__name__}:run_toy", description="A toy.", kind="toy",
+    record="toy.json", switches={"dry_run": "do nothing"},
+)  # fmt: skip
+
+
+def test_a_command_line_a_file_and_python_mean_the_same(tmp_path: Path) -> None:
+    words = ["--target", "4M", "--seed", "7", "--set", "a=1", "--set", "b=2", "--members", "1", "2",
+             "--small", "--no-dense", "--timeout", "90min"]  # fmt: skip
+    from_words = from_values(Toy, read_request(COMMAND, words).values)
+    file = tmp_path / "toy.yaml"
+    file.write_text(
+        "target: 4M\nseed: 7\nset: [a=1, b=2]\nmembers: [1, 2]\nsmall: true\ndense: false\n"
+        "timeout: 90min\n"
+    )
+    from_file = from_values(Toy, read_request(COMMAND, ["--config", str(file)]).values)
+    python = Toy(
+        target=4e6, seed=7, changes=("a=1", "b=2"), members=(1, 2), small=True, dense=False,
+        timeout=5400,
+    )  # fmt: skip
+    assert from_words == from_file == python
+    assert from_values(Toy, json.loads(json.dumps(python.settings()))) == python
+    with pytest.raises(FrozenInstanceError):
+        python.seed = 8  # type: ignore[misc]
+
+
+def test_options_override_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "toy.json"
+    file.write_text(json.dumps({"status": "finished", "settings": {"target": 4e6, "seed": 7}}))
+    request = read_request(COMMAND, ["--config", str(file), "--seed", "8"])
+    config = from_values(Toy, request.values)
+    assert (config.target, config.seed) == (4e6, 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--seed", "1.5"], "--seed: '1.5' is not a whole number"),
+        (["--seed", "101"], "--seed: 101 is not allowed; use a number from 0 to 100"),
+        (["--seed", "9" * 5000], "--seed: "),
+        (["--target", "400X"], "--target: '400X' is not a size; write it like 400M"),
+        (["--target", "nan"], "--target: 'nan' is not a size"),
+        (["--kind", "c"], "--kind: 'c' is unknown; did you mean bc?"),
+        (["--workers", "0"], "--workers: 0 is not allowed; use a number from 1 to 100,000"),
+        (["--timeout", "90"], "--timeout: '90' is not a time"),
+        (["--members", "1", "x"], "--members: 'x' is not a whole number"),
+        (["--small", "--dense"], "--dense: does not go with --small"),
+        (["--sed", "1"], "option: '--sed' is unknown; did you mean --seed or --set"),
+        (["--seed"], "argument --seed: expected one argument"),
+        (["7"], "unrecognized arguments: 7"),
+        (["--config", "no.yaml"], "--config: no.yaml cannot be read (No such file"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
+        execute(COMMAND, ["--target", "4M", *words])
+    assert str(error.value).startswith(complaint)
+
+
+def test_a_missing_option_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^--target: it is missing; e\.g\. 400M"):
+        execute(COMMAND, [])
+
+
+def test_mistakes_in_python_name_the_field() -> None:
+    with pytest.raises(ConfigError, match=r"^seed: 1\.5 is not a whole number"):
+        Toy(target=1, seed=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^small: 1 is not true or false"):
+        Toy(target=1, small=1)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"^target: True is not"):
+        Toy(target=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("target: [", "it is not YAML"), ("- 4", "does not hold options"), ("3", "does not hold"),
+        ("target: 4M\ntarget: 5M", "a key is there twice"), ("a: &x 1\nb: *x", "uses a YAML alias"),
+        ("target: !!python/object/apply:os.system [ls]", "it is not YAML"),
+        ("[" * 5000, "it is nested too deeply"), ("target: \x00", "it is not YAML"),
+        ("x" * 2_000_000, "it is larger than"),
+    ],
+)  # fmt: skip
+def test_hostile_files_are_one_line(text: str, complaint: str, tmp_path: Path) -> None:
+    file = tmp_path / "toy.yaml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
+        read_values(str(file))
+    assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("sed: 1", "option: 'sed' is unknown; did you mean seed"),
+        ("seed: x", "--seed: 'x' is not a whole number"),
+        ("seed: [1]", "--seed: "), ("seed: null", "--seed: "), ("changes: {a: 1}", "--set: "),
+        ("set: [1]", "--set: 1 is not a text"), ("small: 'yes'", "--small: 'yes' is not true"),
+        ("set: [a]\nchanges: [b]", "--set: it is given twice"),
+    ],
+)  # fmt: skip
+def test_what_a_file_gets_wrong_is_named(text: str, complaint: str, tmp_path: Path) -> None:
+    file = tmp_path / "toy.yml"
+    file.write_text(f"target: 4M\n{text}\n")
+    with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
+        execute(COMMAND, ["--config", str(file)])
+    assert str(error.value).startswith(complaint)
+
+
+def record_of(config: Config, place: Path, **more: Any) -> Path:
+    path = place / "toy.json"
+    path.write_text(json.dumps({"status": "interrupted", "settings": config.settings(), **more}))
+    return path
+
+
+def test_a_resumed_run_may_change_how_and_not_what(tmp_path: Path) -> None:
+    path = record_of(Toy(target=4e6, seed=3), tmp_path)
+    again = resumed(Toy, {"workers": 4, "seed": 3}, path, what="toy")
+    assert again == Toy(target=4e6, seed=3, workers=4)
+    with pytest.raises(ConfigError, match=r"seed: 4 differs from the toy's 3; leave it out"):
+        resumed(Toy, {"seed": 4}, path, what="toy")
+
+
+def test_records_of_other_versions_name_them(tmp_path: Path) -> None:
+    path = record_of(Toy(target=4e6), tmp_path, versions={"vision-baseline-search": "0.3.1"})
+    known = json.loads(path.read_text())
+    known["settings"]["colour"] = "red"
+    path.write_text(json.dumps(known))
+    with pytest.raises(ValueError, match=r"another version \(0\.3\.1\).*unknown setting 'colour'"):
+        resumed(Toy, {}, path, what="toy")
+    del known["settings"]["colour"], known["settings"]["many"]
+    path.write_text(json.dumps(known))
+    assert resumed(Toy, {}, path, what="toy").many == 3  # what it did not know
+
+
+def test_earlier_spellings_work_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--max-many", "5"], ["--max-many=5"]):
+        config = from_values(Toy, read_request(COMMAND, ["--target", "1M", *words]).values)
+        assert config.many == 5
+        assert capsys.readouterr().err.startswith("warning: --max-many is now --many")
+    read_request(COMMAND, ["--target", "1M", "--set", "--max-many"][:2])
+    assert not capsys.readouterr().err
+
+
+def test_a_run_gets_its_config_folder_and_switches() -> None:
+    SEEN.clear()
+    assert execute(COMMAND, ["--target", "4M", "--out", "x", "--dry-run"]) == 0
+    assert [(Toy(target=4e6), {"out": "x", "dry_run": True})] == SEEN
+    SEEN.clear()
+    assert execute(COMMAND, ["--resume", "--out", "x", "--workers", "2"]) == 0
+    assert SEEN == [(None, {"out": "x", "resume": True, "changes": {"workers": 2}})]
+
+
+def test_given_values_are_those_that_differ() -> None:
+    assert given_values(Toy(target=4e6, seed=0, kind="a")) == {"target": 4e6, "kind": "a"}
+
+
+@pytest.mark.parametrize("command", [COMMAND, SEARCH, GRID], ids=lambda command: command.program)
+def test_help_lists_every_option_with_its_group(command: Command) -> None:
+    text = parser_of(command).format_help()
+    for title, names in groups(command.config):
+        assert title == groups(command.config)[0][0] or f"\n{title}:\n" in text
+        for name in names:
+            assert flag(name, command.config) in text
+    assert len(re.findall(r"^  --", text, re.M)) >= sum(len(x) for _, x in groups(command.config))
+
+
+def test_a_config_of_a_search_can_be_changed_as_any_dataclass() -> None:
+    config = SearchConfig(target_flops="400M")  # type: ignore[arg-type]
+    assert config.target_flops == 400e6
+    assert replace(config, seed=3).seed == 3
+    with pytest.raises(ValueError, match="one target"):
+        replace(config, target_latency=0.02)

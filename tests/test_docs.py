@@ -1,0 +1,209 @@
+"""The pages in docs/ and the README: examples run, commands exist, outputs and links are right."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import search_summary, training_summary
+from experiments.compare_strategies import markdown
+from tests.pages import (
+    PAGES,
+    ROOT,
+    Block,
+    anchors,
+    blocks,
+    commands,
+    links,
+    name_of,
+    prose,
+    written_commands,
+)
+from vbs.config import from_values
+from vbs.main import COMMANDS
+from vbs.options import read_request
+
+RESULTS = ROOT / "experiments" / "results"
+LANGUAGES = {"python", "sh", "console", "text", "yaml"}
+PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
+BY_PAGE = pytest.mark.parametrize("page", PAGES, ids=map(name_of, PAGES))
+# pages with commands that are cheap enough to be run
+RUNNING = [
+    page for page in PAGES if any(re.match("run$|output of: ", b.mark) for b in blocks(page))
+]
+LINKING = [*PAGES, ROOT / "experiments" / "README.md", ROOT / "CHANGELOG.md"]
+OPTION = r"(?<![\w-])--[a-z][\w-]*"
+# options of tools that are not ours
+FOREIGN = {"--nproc-per-node", "--tmux", "--generate", "--logdir", "--head"}
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+@BY_PAGE
+def test_blocks_are_of_a_kind_that_is_tested(page: Path) -> None:
+    for block in blocks(page):
+        where = f"{name_of(page)}:{block.line}"
+        assert block.language in LANGUAGES or block.language.startswith("{"), where
+        if block.language == "text" and page.name != "index.md":
+            assert block.mark.startswith(("output of: ", "recorded output")), where
+
+
+@pytest.mark.parametrize(
+    "block", PYTHON, ids=[f"{name_of(block.page)}:{block.line}" for block in PYTHON]
+)
+def test_python_blocks_run(block: Block, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", block.text], cwd=tmp_path, capture_output=True, text=True,
+        timeout=120, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for line in re.findall(r"^# -> (.*)$", block.text, re.MULTILINE):
+        assert line in done.stdout
+
+
+def test_config_files_of_the_pages_are_read(tmp_path: Path) -> None:
+    found = [block for page in PAGES for block in blocks(page) if block.language == "yaml"]
+    assert found
+    for block in found:
+        name = re.match(r"# (\S+\.yaml)\n", block.text)
+        assert name, f"{name_of(block.page)}:{block.line}"
+        place = tmp_path / name[1]
+        place.write_text(block.text)
+        program = re.search(rf"python -m (\S+) --config {name[1]}", block.page.read_text())
+        assert program, name[1]
+        command = importlib.import_module(f"{program[1]}.config").COMMAND
+        from_values(command.config, read_request(command, ["--config", str(place)]).values)
+
+
+def printed(command: str, folder: Path) -> str:
+    """The standard output of a line of shell, with this interpreter as `python`."""
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    (programs / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    (programs / "python").chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True,
+        timeout=120, env=environment(PATH=f"{programs}:{os.environ['PATH']}"),
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def comparable(text: str) -> str:
+    """Output without what differs from run to run: seconds, the interpreter, trailing spaces."""
+    text = re.sub(r"in \d+\.\d s;", "in N s;", text)
+    text = re.sub(r"\S+/python[\d.]* -m", "python -m", text)
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("page", RUNNING, ids=map(name_of, RUNNING))
+def test_outputs_are_those_of_the_commands(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page):
+        if block.mark == "run":
+            printed(block.text, tmp_path)
+        if block.mark.startswith("output of: "):
+            output = printed(block.mark.removeprefix("output of: "), tmp_path)
+            assert comparable(block.text) in comparable(output), f"{name_of(page)}:{block.line}"
+
+
+@functools.cache
+def help_of(module: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, timeout=120,
+        env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def options_of(module: str) -> set[str]:
+    return set(re.findall(OPTION, help_of(module)))
+
+
+def module_and_options(words: list[str]) -> tuple[str, set[str]]:
+    """The module that a command runs, "" for other programs, and the options that it is given."""
+    if "cluster/slurm.sh" in words:
+        module, rest = "train.ray_tune", words[words.index("cluster/slurm.sh") + 1 :]
+    elif "-m" in words:
+        place = words.index("-m")
+        module, rest = words[place + 1], words[place + 2 :]
+    elif words[0] == "vbs" and words[1:2] != ["--help"]:
+        module, rest = COMMANDS[words[1]].program, words[2:]
+    else:
+        return "", set()
+    return module, {word.split("=")[0] for word in rest if word.startswith("--")}
+
+
+def test_commands_and_their_options_exist() -> None:
+    """One test for all pages: it asks every command for its help, once."""
+    wrong, known = [], set(FOREIGN)
+    for page in PAGES:
+        for words in written_commands(page):
+            module, options = module_and_options(words)
+            if not module:
+                continue
+            path = ROOT / module.replace(".", "/")
+            if not path.with_suffix(".py").exists() and not (path / "__main__.py").exists():
+                wrong.append(f"{name_of(page)}: python -m {module}")
+            elif options or not module.startswith("experiments."):
+                known |= options_of(module)
+                for option in options - options_of(module):
+                    wrong.append(f"{name_of(page)}: {module} has no {option}")
+    for page in PAGES:  # options in text and in tables
+        for code in re.findall(r"`([^`\n]+)`", prose(page)):
+            for option in set(re.findall(OPTION, code)) - known:
+                wrong.append(f"{name_of(page)}: no command has {option}")
+    assert not wrong, "\n".join(wrong)
+
+
+@BY_PAGE
+def test_make_has_the_targets(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for block in blocks(page):
+        if block.language == "sh":
+            for words in commands(block):
+                if words[0] == "make":
+                    assert f"\n{words[1]}:" in makefile
+    for target in re.findall(r"`make ([\w-]+)`", prose(page)):
+        assert f"\n{target}:" in makefile
+
+
+@pytest.mark.parametrize("page", LINKING, ids=map(name_of, LINKING))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name_of(page)}: {link}"
+        assert target.is_relative_to(ROOT), f"{name_of(page)}: {link} leaves the repository"
+        if anchor:
+            assert anchor in anchors(target), f"{name_of(page)}: {link}"
+
+
+def test_own_space_takes_under_twenty_lines() -> None:
+    own = next(block.text for block in PYTHON if "SearchSpace(" in block.text)
+    lines = own.split("# --- the space ends here")[0].splitlines()
+    assert len([line for line in lines if line.strip()]) < 20
+
+
+def test_tables_are_those_of_the_results() -> None:
+    page = (ROOT / "docs" / "results.md").read_text()
+    compared = json.loads((RESULTS / "compare_strategies.json").read_text())
+    assert markdown(compared["summary"]) in page
+    assert training_summary.markdown() in page
+    assert search_summary.markdown() in page
+    surrogate = json.loads((RESULTS / "imagenet_surrogate.json").read_text())
+    for family in surrogate["families"]:
+        assert f"| {family['kendall_tau']:.3f} | {family['mae']:.3f} |" in page.replace("**", "")

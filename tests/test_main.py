@@ -1,0 +1,112 @@
+"""The `vbs` script: its commands, its help at once, and its doctor."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands import ROOT
+from vbs.command import command_line
+from vbs.doctor.config import DoctorConfig
+from vbs.doctor.run import OPTIONAL, examine
+from vbs.main import COMMANDS, help_text
+
+
+def vbs(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vbs", *words], capture_output=True, text=True, cwd=cwd, timeout=120
+    )
+
+
+def test_help_lists_every_command_and_imports_none(tmp_path: Path) -> None:
+    script = (
+        "import sys, vbs.main\n"
+        "print(vbs.main.help_text())\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    for name, entry in COMMANDS.items():
+        assert re.search(rf"^  {name} +\w.*$", done.stdout, re.M)
+        assert importlib.util.find_spec(f"{entry.program}.__main__") is not None
+        assert len(entry.help) < 80
+    heavy = ("torch", "ray", "pandas", "numpy", "optuna", "matplotlib", "rich", "pyarrow", "nas")
+    assert not [name for name in heavy if f"'{name}'" in done.stderr]
+
+
+def test_help_is_there_at_once(tmp_path: Path) -> None:
+    def seconds(*words: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, capture_output=True)
+        return time.perf_counter() - began
+
+    # beside an interpreter that does nothing, for machines that are slow or busy
+    help_ = min(seconds("-m", "vbs", "--help") for _ in range(5))
+    nothing = min(seconds("-c", "pass") for _ in range(5))
+    assert help_ < nothing + 0.2
+
+
+def test_no_word_is_a_request_for_help(tmp_path: Path) -> None:
+    assert vbs(cwd=tmp_path).stdout == vbs("--help", cwd=tmp_path).stdout == f"{help_text()}\n"
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", vbs("--version", cwd=tmp_path).stdout)
+
+
+def test_a_mistyped_command_is_one_line(tmp_path: Path) -> None:
+    done = vbs("serach", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "vbs: command: 'serach' is unknown; did you mean search?\n"
+
+
+def test_a_command_of_the_script_is_that_of_its_module(tmp_path: Path) -> None:
+    words = ["--target-flops", "400M", "--budget", "500", "--out", "found"]
+    done = vbs("search", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "found" / "best.json").is_file()
+    again = vbs("search", *words, cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr.startswith("nas.search: out: found already holds search.json")
+    assert vbs("search", "--help", cwd=tmp_path).stdout.startswith("usage: vbs search [options]")
+
+
+def test_the_doctor_says_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command_line("vbs.doctor", []) == 0
+    text = capsys.readouterr().out
+    for part in ("torch ", "optuna ", "Ray:", "database:", "MPLBACKEND", "missing:\n  nothing"):
+        assert part in text
+    assert str(Path.home()) not in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {"timm": None, "psycopg": None}
+    monkeypatch.setattr("vbs.doctor.run._version", lambda name: installed.get(name, "1.0"))
+    found = examine(DoctorConfig(storage="postgresql://me:secret@127.0.0.1:9/nothing"))
+    assert found.exit_code == 1
+    assert "timm: pip install timm" in found.missing
+    assert any(OPTIONAL["psycopg"][1] in line for line in found.warnings)
+    text = str(found)
+    assert "secret" not in text
+    assert "could not be examined" in text  # no server there
+
+
+def test_a_database_is_examined_and_not_changed(tmp_path: Path) -> None:
+    found = examine(DoctorConfig(storage=f"sqlite:///{tmp_path}/study.db"))
+    assert "connected, sqlite 3." in found.facts["database"][0]
+
+
+def test_every_module_that_runs_is_a_command() -> None:
+    programs = {entry.program for entry in COMMANDS.values()}
+    for path in ROOT.glob("*/*/__main__.py"):
+        program = ".".join(path.relative_to(ROOT).parts[:2])
+        if program.split(".")[0] not in ("tests", "experiments"):
+            assert program in programs

@@ -1,0 +1,289 @@
+"""Connecting to Ray: one started quietly on this machine, or a cluster that is there already.
+
+Whatever is wrong is a ValueError in one line and soon: Ray itself waits minutes for an address
+at which nobody answers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import math
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from train.cluster.probe import NotRay
+from train.cluster.token import Settings, authentication, environment, own_token, settings_for
+from vbs import signals
+from vbs.console import print_err
+from vbs.failures import Failure
+from vbs.processes import available_cpus
+from vbs.sockets import SHORT, check_loopback, too_long
+from vbs.temporary import PREFIX, temporary_folder
+
+MACHINE_LOST = "its machine was lost"
+PROBE = 5.0  # seconds that an address has to answer
+LOOK = 60.0  # seconds for a node to look at something
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without a GPU share no GPU is seen
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # curves are in the store
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its first epoch
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # what Tune remembers is not the truth
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the progress display says how far the trials are
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths keep their meaning
+    "RAY_TRAIN_V2_ENABLED": "1",
+}
+# how an error of Ray's own begins, in a traceback or by itself; RayTaskError wraps a task's error
+RAYS_OWN = re.compile(
+    r"ray\.exceptions\.(?!RayTaskError)\w+|"
+    r"^(The actor (died|experienced|\w+ is unavailable)|The worker died|The node |"
+    r"Task was killed|The task's local raylet)",
+    re.MULTILINE,
+)
+
+_connection = contextlib.ExitStack()  # what ends with the connection of this process
+
+
+def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
+    """Connect this process to Ray; True where this call did it, and `disconnect` is the caller's.
+
+    address  None or "local" starts Ray on this machine: loopback only, no dashboard, nothing
+             reported to anybody. "auto" is the cluster whose node this machine is,
+             "host:port" a cluster's head (port 6379 unless chosen otherwise); this machine must
+             be a node of it.
+    cpus     declared of a Ray started here; those available to this process where not given.
+
+    Raises ValueError, within seconds, where the address is wrong or nobody answers there, and
+    Failure where Ray cannot start on this machine.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(environment(QUIET))  # some are read when Ray is imported
+        import ray
+
+        if ray.is_initialized():
+            return False
+        try:
+            _init(None if address == "local" else address, cpus, stack)
+        except BaseException:  # a signal too
+            with signals.deferred(), contextlib.suppress(Exception):
+                stack.close()
+            raise
+        signals.install()  # again: Ray's C++ has handlers of its own, which print where it was
+        global _connection
+        _connection = stack.pop_all()
+        atexit.register(disconnect)  # where a signal came before the caller has noted the result
+    return True
+
+
+def is_connected() -> bool:
+    """Whether this process is connected to Ray."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
+def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) -> None:
+    """Call ray.init; what it needs is set in the environment until the stack is closed."""
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        # Ray would count processors that a quota does not let this process use
+        options["num_cpus"] = available_cpus() if cpus is None else math.ceil(cpus)
+        options |= {"address": "local", "include_dashboard": False, **_temporary(stack)}
+        settings = own_token()
+        check_loopback()
+    else:
+        options["address"], settings = probe(address)
+    # lost workers are reported by their pools; Ray would print them between tables
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    # Ray's handler would end this process by SystemExit, without a word
+    ray._private.utils.set_sigterm_handler = lambda _: None
+    debugger = {name: os.environ.get(name) for name in ("PYTHONBREAKPOINT",)}  # Ray sets its own
+    stack.enter_context(environment(debugger))
+    stack.enter_context(authentication(settings))
+    stack.callback(ray.shutdown)
+    try:
+        with _loopback() if address is None else contextlib.nullcontext():
+            ray.init(**options)
+    except Exception as error:  # of Ray, of gRPC, of the operating system
+        if address is None:
+            raise Failure(f"Ray could not start here ({_short(error)})") from None
+        raise ValueError(f"address: {address} ({_short(error)})") from None
+
+
+def _temporary(stack: contextlib.ExitStack) -> dict[str, str]:
+    """Options of ray.init by which all its files are in a folder that goes with this process.
+
+    Its sockets have short paths, whatever TMPDIR says.
+    """
+    above = tempfile.gettempdir()
+    session = "session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+    if not too_long(above, f"{PREFIX}12345678/{session}"):
+        return {"_temp_dir": stack.enter_context(temporary_folder(above))}
+    # objects that memory does not hold stay where TMPDIR wants them
+    return {
+        "_temp_dir": stack.enter_context(temporary_folder(SHORT)),
+        "object_spilling_directory": above,
+    }
+
+
+def disconnect() -> None:
+    """Leave the cluster; a Ray that was started here ends, with all its processes."""
+    atexit.unregister(disconnect)
+    _connection.close()
+
+
+def node_resources() -> list[dict[str, float]]:
+    """What each node that is alive has, by Ray's names ("CPU", "GPU")."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def check_fits(
+    cpus: float, gpus: float, *, what: str = "trial", count: int = 1,
+    nodes: Sequence[Mapping[str, float]] | None = None,
+) -> None:  # fmt: skip
+    """ValueError unless some node has the CPUs and GPUs, and all nodes have `count` times that.
+
+    nodes  as `node_resources`, which is called where they are not given.
+    """
+    nodes = node_resources() if nodes is None else nodes
+    for name, option, wanted in (("GPU", "gpus", gpus), ("CPU", "cpus", cpus)):
+        has = [node.get(name, 0.0) for node in nodes]
+        most, total = max(has, default=0.0), sum(has)
+        if wanted > most:
+            raise ValueError(
+                f"{option}: a {what} wants {wanted:g} {name}s, but no node has more than {most:g}"
+            )
+        if wanted * count > total:
+            raise ValueError(
+                f"{option}: {count} processes a {what} want {wanted * count:g} {name}s, "
+                f"but all nodes together have {total:g}"
+            )
+    if not any(n.get("CPU", 0.0) >= cpus and n.get("GPU", 0.0) >= gpus for n in nodes):
+        raise ValueError(f"gpus: no node has {cpus:g} CPUs with {gpus:g} GPUs, as a {what} wants")
+
+
+def wait_for_nodes(count: int, *, seconds: float = 900.0) -> None:
+    """Until so many nodes are there: those of a new cluster come one by one. Says that it waits.
+
+    Raises ValueError where they do not come in time.
+    """
+    import ray
+
+    end, seen = time.monotonic() + seconds, -1
+    while (there := sum(node["Alive"] for node in ray.nodes())) < count:
+        if there != seen:
+            seen = there
+            print_err(f"waiting for nodes: {there} of {count} are here")
+        if time.monotonic() > end:
+            raise ValueError(f"nodes: {there} of {count} nodes came within {seconds:g} s")
+        time.sleep(1.0)
+
+
+def total(name: str) -> float:
+    """All CPUs or GPUs ("CPU", "GPU") of the nodes that are alive."""
+    return sum(node.get(name, 0.0) for node in node_resources())
+
+
+def real_gpus(gpus: float) -> bool:
+    """Whether a node that declares so many GPUs has any: tests declare what is not there."""
+    import ray
+
+    task = ray.remote(_has_gpu).options(num_cpus=0, num_gpus=gpus)
+    done, _ = ray.wait([task.remote()], timeout=LOOK)
+    return bool(ray.get(done[0])) if done else True
+
+
+def _has_gpu() -> bool:
+    # NVIDIA's, AMD's and WSL's; torch would take seconds to import
+    return any(any(Path("/dev").glob(name)) for name in ("nvidia[0-9]*", "kfd", "dxg"))
+
+
+def death(error: BaseException | str) -> str:
+    """Why Ray lost a process, in one line, from its error or traceback; it knows no exit codes.
+
+    Of an error that is not Ray's own, its last line.
+    """
+    text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+    if type(error).__module__ == "ray.exceptions":
+        text = f"ray.exceptions.{text}"
+    own = RAYS_OWN.search(text)
+    own_text = text[own.start() :] if own else ""
+    if "low on memory" in own_text or "OutOfMemoryError" in own_text:
+        return "its process was killed because its machine ran out of memory"
+    if "node has died" in own_text or "node died" in own_text or "NodeDiedError" in own_text:
+        return MACHINE_LOST
+    if "Unavailable" in own_text or "is unavailable" in own_text:
+        return "its process or its machine was lost"
+    if "Died" in own_text or "died" in own_text or "WorkerCrashed" in own_text:
+        return "its process died (it crashed or was killed, e.g. for want of memory)"
+    return text.strip().rpartition("\n")[2][:200]
+
+
+def probe(address: str) -> tuple[str, Settings]:
+    """The head of a cluster as "host:port", and the environment that its drivers need.
+
+    Raises ValueError unless a head answers there within PROBE seconds and lets this user in.
+    """
+    if address == "auto":
+        from ray._private.services import find_bootstrap_address
+
+        found = os.environ.get("RAY_ADDRESS") or find_bootstrap_address(None)
+        if not found:
+            raise ValueError(
+                "address: auto finds no Ray on this machine; begin one by `ray start --head`, "
+                "or leave --address out"
+            )
+        address = found
+    if "://" in address:
+        raise ValueError(
+            f"address: {address} is not supported; run this on a node of the cluster with "
+            "--address auto, or give its head as host:port"
+        )
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"address: {address!r} is not host:port; use e.g. 10.0.0.1:6379, or auto")
+    try:
+        return address, settings_for(host.strip("[]"), int(port), seconds=PROBE)
+    except NotRay:
+        raise ValueError(
+            f"address: {address} answers, but is not the head of a Ray cluster"
+        ) from None
+    except OSError as error:
+        reason = "no answer in time" if isinstance(error, TimeoutError) else _short(error)
+        raise ValueError(f"address: {address} cannot be reached ({reason})") from None
+
+
+@contextlib.contextmanager
+def _loopback() -> Iterator[None]:
+    """What is started meanwhile listens on 127.0.0.1 only, as Ray does on macOS."""
+    from ray._private import ray_constants as constants
+
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = False
+    os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes it starts
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
+
+
+def _short(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return text[:160]

@@ -1,0 +1,133 @@
+"""A pool of processes on a Ray cluster, as a search uses it: Ray itself is in a child process."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from train.cluster.connect import connect, disconnect, is_connected, node_resources
+from train.cluster.pool import Job, Pool, PoolLost
+from train.cluster.process import RayLost, RayProcess
+from train.cluster.worker import Item
+
+SILENCE = 120.0  # seconds without an answer after which a cluster counts as lost
+
+
+class AnyPool(Protocol):
+    """What `Pool` and `HostedPool` have in common."""
+
+    @property
+    def free(self) -> int:
+        """Slots that are set up and have nothing to do."""
+
+    def start(self, number: int, payload: Any) -> None:
+        """See `Pool.start`."""
+
+    def wait(self, seconds: float) -> list[tuple[int, Item]]:
+        """See `Pool.wait`."""
+
+    def stop(self, number: int) -> None:
+        """See `Pool.stop`."""
+
+    def close(self) -> None:
+        """See `Pool.close`."""
+
+
+class HostedPool:
+    """A `Pool` in a process of its own; PoolLost where that, or Ray, has ended.
+
+    Arguments and methods are those of `Pool`.
+    """
+
+    def __init__(
+        self, make: Callable[[], Job], *, address: str | None = None, **options: Any
+    ) -> None:
+        from ray import cloudpickle
+
+        made = functools.partial(_unpickled, cloudpickle.dumps(make))
+        try:
+            self._process = RayProcess(_Served, made, address=address, **options)
+        except RayLost as error:
+            raise PoolLost(str(error)) from None
+        self._free, self._requested = 0, False
+
+    @property
+    def free(self) -> int:
+        """Slots that are set up and have nothing to do, as known from the last `wait`."""
+        return self._free
+
+    def start(self, number: int, payload: Any) -> None:
+        """Run the function on the payload in a free slot; ValueError where there is none."""
+        if self._free < 1:
+            raise ValueError(f"job {number}: no slot is free; wait until one is")
+        self._free -= 1
+        self._process.send("start", number, payload)
+
+    def wait(self, seconds: float) -> list[tuple[int, Item]]:
+        """What the jobs yielded since; see `Pool.wait`."""
+        if not self._requested:
+            self._process.request("items", seconds)
+            self._requested = True  # until it is answered, also if Ctrl-C ends the wait for it
+        try:
+            items, self._free = self._process.result(seconds + SILENCE)
+        except RayLost as error:
+            raise PoolLost(str(error)) from None
+        except TimeoutError:
+            raise PoolLost(f"the cluster does not answer ({SILENCE:g} s of silence)") from None
+        self._requested = False
+        return items
+
+    def stop(self, number: int) -> None:
+        """End a job; see `Pool.stop`."""
+        self._process.send("stop", number)
+
+    def close(self) -> None:
+        """End all slots, and Ray itself where it was started here; may be called twice."""
+        self._process.close()
+
+
+class _Served(Pool):
+    """A pool in the process that has it."""
+
+    def items(self, seconds: float) -> tuple[list[tuple[int, Item]], int]:
+        """The items of `wait`, and the slots that are free then."""
+        return self.wait(seconds), self.free
+
+
+def _unpickled(make: bytes) -> Job:
+    """In a worker's process: the result of the driver's `make`. The process between them need not
+    import what that needs."""
+    from ray import cloudpickle
+
+    return cloudpickle.loads(make)()
+
+
+def open_pool(make: Callable[[], Job], **options: Any) -> AnyPool:
+    """A pool whose cluster may be lost without harm to this process; as `Pool` otherwise.
+
+    A process that is connected to Ray already, by its own choice, uses that.
+    """
+    return Pool(make, **options) if is_connected() else HostedPool(make, **options)
+
+
+def cluster_resources(address: str) -> list[dict[str, float]]:
+    """What each node of the cluster that is alive has, as `node_resources`."""
+    if is_connected():
+        return node_resources()
+    with RayProcess(_Look, address=address) as process:
+        return process.call("resources")
+
+
+class _Look:
+    """A connection to look at a cluster."""
+
+    def __init__(self, address: str) -> None:
+        self._connected = connect(address)
+
+    def resources(self) -> list[dict[str, float]]:
+        return node_resources()
+
+    def close(self) -> None:
+        if self._connected:
+            disconnect()

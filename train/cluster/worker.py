@@ -1,0 +1,88 @@
+"""What runs in the processes of a pool (`train.cluster.pool`), and what they return."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from vbs.failures import infrastructure_error, is_infrastructure, reason_of
+
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+Job = Callable[[Any], Iterator[Any]]
+
+
+class Yielded(NamedTuple):
+    """What a job yielded."""
+
+    value: Any
+
+
+class Ended(NamedTuple):
+    """A job is over; "" where it ended by itself or was stopped, else the reason.
+
+    infrastructure  whether the reason is none of the job's own (see `vbs.failures`), after it was
+                    tried again as often as PAUSES allows.
+    """
+
+    reason: str
+    infrastructure: bool = False
+
+
+Item = Yielded | Ended
+
+
+class Worker:
+    """What runs in a slot's process."""
+
+    def __init__(self, make: Callable[[], Job], threads: int) -> None:
+        for name in THREADS:
+            os.environ[name] = str(threads)
+        self._job: Job = lambda _: iter(())
+        self._wrong = ""
+        try:
+            self._job = make()
+        except (Exception, SystemExit) as error:
+            self._wrong = reason_of(error)
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(threads)
+        self._items: Iterator[Any] = iter(())
+
+    def ready(self) -> str:
+        """Returns once the process is set up: why it could not be, "" if it is."""
+        return self._wrong
+
+    def begin(self, payload: Any) -> tuple[bool, Any]:
+        """The new job's first item, as `proceed`."""
+        try:
+            self._items = iter(self._job(payload))
+        except (Exception, SystemExit) as error:
+            return False, failure(error)
+        return self.proceed()
+
+    def proceed(self) -> tuple[bool, Any]:
+        """(True, next item) or (False, an Ended)."""
+        try:
+            return True, next(self._items)
+        except StopIteration:
+            return False, Ended("")
+        except (Exception, SystemExit) as error:
+            return False, failure(error)
+
+    def stop(self) -> tuple[bool, Any]:
+        """Close the job's generator."""
+        try:
+            if hasattr(self._items, "close"):
+                self._items.close()
+        except (Exception, SystemExit) as error:
+            return False, failure(error)
+        return False, Ended("")
+
+
+def failure(error: BaseException) -> Ended:
+    """How a job ended that raised this."""
+    if is_infrastructure(error):
+        return Ended(str(infrastructure_error(error)), infrastructure=True)
+    return Ended(reason_of(error))

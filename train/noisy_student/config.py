@@ -1,0 +1,94 @@
+"""Options of `python -m train.noisy_student`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from train.options import (
+    DataOptions,
+    DeviceOptions,
+    RecipeOptions,
+    SizeOptions,
+    absolute_path,
+    data_text,
+    network_text,
+)
+from vbs.config import ConfigError, option
+from vbs.options import Command
+
+RECORD = "noisy_student.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyStudentConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
+    """Rounds of self-training: a teacher, a student's network and images without labels."""
+
+    title = "self-training"
+    # what version 0.1 kept among the settings
+    recorded = ("norm_statistics", "student_recipe", "student_architecture", "found")
+
+    # these may lie elsewhere when a run is resumed; their digests are compared
+    teacher: str | None = option(
+        None, metavar="RUN", parse=absolute_path, later=True, help="a finished run"
+    )
+    network: str | None = option(
+        None, metavar="NETWORK", flag="student", parse=network_text, help="what to train"
+    )
+    unlabelled: str | None = option(None, metavar="DIR", later=True, help="images without labels")
+    data: str | None = option(
+        None, metavar="DATA", parse=data_text, later=True,
+        help="labelled images (default: the teacher's)",
+    )  # fmt: skip
+    rounds: int = option(
+        1, metavar="N", limits=(1, 1000), help="students, each the next one's teacher (default 1)"
+    )
+    ratio: float = option(
+        1.0, metavar="X", limits=(0.0, 1e3),
+        help="unlabelled images for each labelled one in a batch (default 1; the paper's 3 for "
+        "larger networks)",
+    )  # fmt: skip
+    confidence: float = option(
+        0.3, metavar="P", limits=(0.0, 1.0),
+        help="least probability of a pseudo-label's class (default 0.3)",
+    )  # fmt: skip
+    per_class: int | None = option(
+        None, metavar="N", limits=(1, 10**9),
+        help="images of each class, the most confident, repeated where there are fewer (default: "
+        "unlabelled images / classes)",
+    )  # fmt: skip
+
+    def check(self) -> None:
+        for name, shown, metavar in (
+            ("teacher", "teacher", "RUN"),
+            ("network", "student", "NETWORK"),
+            ("unlabelled", "unlabelled", "DIR"),
+        ):
+            if getattr(self, name) is None:
+                raise ValueError(f"--{shown} is missing; give --{shown} {metavar}")
+        if self.ratio == 0:
+            raise ConfigError("ratio", f"{self.ratio} is not allowed; use a number above 0")
+        if any(text.startswith("minival=") for text in self.changes):
+            raise ValueError(
+                "--set minival: the student holds out what its teacher did; leave it out"
+            )
+
+
+COMMAND = Command(
+    program="train.noisy_student",
+    config=NoisyStudentConfig,
+    run="train.noisy_student.run:run_noisy_student",
+    report="train.noisy_student.report:show_result",
+    kind="noisy-student",
+    record=RECORD,
+    description="Train students on a teacher's labels of unlabelled images.",
+    epilog="""\
+RUN is the folder of a finished train.run, NETWORK what train.run takes, DIR a folder of
+images (of any depth), FILE.zip, parquet:DIR or a named set, of which the training images are taken.
+Images that are among the labelled ones too are not taken out; there is a warning where they are
+among those held out. The labelled data are the teacher's, with what it held out held out
+again. The student's recipe is a preset (default proxy) with the noise turned on: policy
+randaugment, dropout and drop_path at least 0.2; --set changes it after that. The folder gets
+noisy_student.json and round-N/ with pseudo_labels.safetensors and student/, a folder like those of
+train.run: train.export takes it, and it can be a teacher.""",
+    interrupted="interrupted; nothing was done yet",
+)

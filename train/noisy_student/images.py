@@ -1,0 +1,116 @@
+"""Labelled and unlabelled images of a self-training."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from train import record
+from train.data import Data, Split, load, load_unlabelled
+from train.data.find import find, find_unlabelled, unlabelled_source
+from train.data.listing import Listing
+from train.data.source import NAMED, PARQUET
+from train.data.stores import ParquetStore
+from train.noisy_student.record import SelfTraining
+from train.parser import print_notes
+from train.pseudo_labels import Teacher
+from vbs.console import print_err
+
+
+@dataclass(frozen=True)
+class Images:
+    """The labelled data and the unlabelled images, and where the former came from."""
+
+    data: Data
+    unlabelled: Split
+    source: str
+
+
+def load_images(
+    whole: SelfTraining, known: Mapping[str, Any], teacher: Teacher
+) -> tuple[Images, SelfTraining]:
+    """The images, and the self-training with their digests.
+
+    known  run.json of the teacher.
+
+    Raises ValueError where they are not what the teacher knows, or not those of before.
+    """
+    config = whole.config
+    unlabelled, root = config.unlabelled, config.data_root
+    assert unlabelled is not None  # see NoisyStudentConfig.check
+    theirs, channels = (
+        record.training_of(known)["data_settings"], teacher.weights.architecture.in_channels
+    )  # fmt: skip
+    text = config.data or known["settings"]["data"]
+    _refuse_the_same(unlabelled, text)
+    data = load(text, minival=theirs["minival"], seed=theirs["seed"], channels=channels, root=root)
+    print_notes(data.notes)
+    if data.classes != teacher.weights.classes:
+        raise ValueError(f"data: the classes of {text} are not those of the teacher")
+    if data.settings["digests"] != theirs.get("digests"):
+        print_err(
+            "warning: the labelled images are not the teacher's; what it held out may be trained on"
+        )
+    own = {k: v for k, v in data.settings.items() if k not in ("source", "split")}
+    whole = whole.remembered("labelled images", own)
+    pool = load_unlabelled(unlabelled, channels=channels, root=root)
+    listing = find_unlabelled(unlabelled, root=root, download=False)
+    digest = {"n": len(pool), "digest": listing.digest()}
+    whole = whole.remembered("unlabelled images", digest)
+    shared = _shared(whole, listing, text, theirs["seed"], held_out=data.minival is not None)
+    if shared:
+        print_err(
+            f"WARNING: --unlabelled holds images of the labelled data's {' and '.join(shared)}: "
+            "students are trained on them, their scores there say too much"
+        )
+    return Images(data, pool, text), whole
+
+
+def _refuse_the_same(unlabelled: str, labelled: str) -> None:
+    """ValueError where all files of the labelled data would be taken, those of its test too."""
+    ours, theirs = unlabelled_source(unlabelled), unlabelled_source(labelled)
+    # of a named set only the training images are taken
+    if NAMED in (ours.kind, theirs.kind) or (ours.kind == PARQUET) != (theirs.kind == PARQUET):
+        return
+    if os.path.realpath(ours.place) == os.path.realpath(theirs.place):
+        raise ValueError(
+            f"--unlabelled: {unlabelled} is the labelled data itself, its minival and test too; "
+            "give other images, or its folder of training images alone"
+        )
+
+
+def _shared(
+    whole: SelfTraining, listing: Listing, labelled: str, seed: int, *, held_out: bool
+) -> list[str]:
+    """Splits to score on whose files are among the unlabelled ones, by their places on disk.
+
+    Copies under another name are not found, nor a folder's in an archive.
+    """
+    taken = _files(listing)
+    if not taken:  # a named set that is not kept as files
+        return ["minival"] if held_out and whole.config.unlabelled == labelled else []
+    splits = find(labelled, seed=seed, root=whole.config.data_root, download=False).listings()
+    # without a val the minival is a part of train
+    minival = splits["val"] or splits["train"]
+    scored = {"minival": minival if held_out else None, "test": splits["test"]}
+    return [
+        name for name, other in scored.items()
+        if other is not None and not taken.isdisjoint(_files(other))
+    ]  # fmt: skip
+
+
+def _files(listing: Listing) -> set[str]:
+    """Where the images of a listing are, links of folders followed; none where it has no files."""
+    images = listing.images
+    if isinstance(images, torch.Tensor):
+        return set()
+    if isinstance(images, ParquetStore):
+        return {os.path.realpath(path) for path in images.paths}
+    real = functools.cache(os.path.realpath)
+    places = (os.path.split(images.name(int(row))) for row in listing.rows)
+    return {os.path.join(real(folder), name) for folder, name in places}

@@ -1,0 +1,44 @@
+"""The report of a self-training: teacher and students in a table, and what to do next."""
+
+from __future__ import annotations
+
+import sys
+
+from train.noisy_student.config import RECORD
+from train.noisy_student.result import NoisyStudentResult
+from train.noisy_student.run import resume_command
+from train.scored import with_error
+from vbs.console import print_err, print_results
+from vbs.tables import Console, Table
+from vbs.text import shell_command
+
+
+def show_result(result: NoisyStudentResult) -> None:
+    """Print the table and what to do next on stdout, or why it ended early on stderr."""
+    if result.status != "finished":
+        how = resume_command(result.folder)
+        print_err(f"train.noisy_student: {result.reason}; resume by: {how}")
+        return
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "minival top-1", "test top-1", "kept of a class", "agreement"):
+        table.add_column(name, justify="right" if name else "left")
+    for row in result.networks:
+        kept, agreement = row.get("kept"), row.get("agreement")
+        table.add_row(
+            row["name"],
+            *(with_error(row[name], row["images"][name]) for name in ("minival", "test")),
+            f"{min(kept):,} to {max(kept):,}" if kept else "",
+            "" if agreement is None else f"{agreement:.2f}%",
+        )
+    console.print(table)
+    console.print("±: one standard deviation, of the number of images; another seed is extra")
+    console.print("agreement: unlabelled images that student and its teacher put in one class")
+    config, last = result.config, result.networks[-1]["run"]
+    students = [f"round-{number}/student/" for number in range(1, len(result.networks))]
+    again = ["--teacher", last, "--student", config.network, "--unlabelled", config.unlabelled]
+    commands = (["train.export", last, "--to", "timm"], ["train.noisy_student", *again])
+    print_results(
+        result.folder, [RECORD, *students],
+        [shell_command([sys.executable, "-m", *words]) for words in commands],
+    )  # fmt: skip

@@ -1,0 +1,197 @@
+"""The rounds of Noisy Student: labels, a student, and that student as the next teacher.
+
+Everything is on disk before the next step begins, so a run that was killed resumes from there: a
+round's labels if they are written, its student if it is finished, otherwise from its checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from train import record
+from train.distributed import world
+from train.noisy_student.images import Images
+from train.noisy_student.record import SelfTraining
+from train.noisy_student.result import NoisyStudentResult
+from train.options import loaders_of
+from train.pseudo_labels import (
+    PseudoLabels,
+    Teacher,
+    agreement,
+    balanced,
+    load_teacher,
+    read_labels,
+    say,
+    with_pseudo_labels,
+    write_labels,
+)
+from train.run.config import TrainConfig
+from train.run.record import Training
+from train.run.report import show_result
+from train.run.result import TrainResult
+from train.run.training import train_in_folder
+from vbs.console import print_err
+from vbs.folder import status_after
+
+LABELS = "pseudo_labels.safetensors"
+
+
+def run_rounds(
+    whole: SelfTraining, folder: Path, images: Images, known: Mapping[str, Any], teacher: Teacher
+) -> NoisyStudentResult:
+    """All rounds from where they stopped.
+
+    known  run.json of the teacher.
+    """
+    config = whole.config
+    rows = [{"name": "teacher", "run": config.teacher, **_scores(known)}]
+    rounds = _Rounds(whole, folder, images)
+    labels = rounds.labels(1, str(config.teacher), teacher)
+    for number in range(1, config.rounds + 1):
+        place = rounds.folder(number) / "student"
+        ended = rounds.train_student(number, labels)
+        if ended is not None and ended.status != "finished":
+            whole.write(folder, rows, status=ended.status, failed=ended.reason)
+            return NoisyStudentResult(folder, config, rows, ended.status, ended.reason)
+        student = load_teacher(place)
+        row = {"name": f"student {number}", "run": str(place), **_scores(record.read_run(place))}
+        row |= {"kept": labels.chosen.distinct.tolist(), "per_class": labels.chosen.per_class}
+        if number < config.rounds:
+            following = rounds.labels(number + 1, str(place), student)
+            predicted = following.probabilities
+        else:
+            predicted = rounds.predict(student)
+        row["agreement"] = round(agreement(predicted, labels.probabilities), 3)
+        rows.append(row)
+        if number < config.rounds:
+            labels = following
+        whole.write(folder, rows, status="running")
+    whole.write(folder, rows, status="finished")
+    return NoisyStudentResult(folder, config, rows, "finished", "")
+
+
+class _Rounds:
+    """The steps of the rounds of a self-training in a folder."""
+
+    def __init__(self, whole: SelfTraining, folder: Path, images: Images) -> None:
+        self._whole, self._folder, self._images = whole, folder, images
+        self._config = whole.config
+
+    def folder(self, number: int) -> Path:
+        """The folder of a round, from 1 on."""
+        return self._folder / f"round-{number}"
+
+    def predict(self, teacher: Teacher) -> Any:
+        """Probabilities [n, classes] of the unlabelled images."""
+        config = self._config
+        return say(
+            teacher, self._images.unlabelled, device=config.device, workers=loaders_of(config)
+        )
+
+    def labels(self, number: int, run: str, teacher: Teacher) -> PseudoLabels:
+        """A round's pseudo-labels, from its folder or made now."""
+        config, count = self._config, len(self._images.unlabelled)
+        path = self.folder(number) / LABELS
+        about = {
+            "teacher_digest": teacher.digest, "confidence": config.confidence,
+            "unlabelled_images": self._whole.found["unlabelled images"],
+            "per_class": config.per_class,
+        }  # fmt: skip
+        if path.exists():
+            labels = read_labels(path)
+            if {name: labels.about.get(name) for name in about} != about:
+                raise ValueError(
+                    f"{path}: of another teacher or other images; remove {path.parent}/"
+                )
+            return labels
+        print_err("", f"round {number} of {config.rounds}: {run} labels {count:,} images")
+        found = self.predict(teacher)
+        chosen = balanced(found.numpy(), confidence=config.confidence, per_class=config.per_class)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        about |= {"teacher": run, "unlabelled": config.unlabelled}
+        labels = PseudoLabels(found, chosen, about)
+        write_labels(path, labels)
+        print_err(*_kept(labels, self._images.data.classes))
+        return labels
+
+    def train_student(self, number: int, labels: PseudoLabels) -> TrainResult | None:
+        """Train a round's student, or what is left of it; None where it is trained already."""
+        config, images = self._config, self._images
+        folder = self.folder(number) / "student"
+        data = with_pseudo_labels(images.data, images.unlabelled, labels, config.ratio)
+        if _is_finished(folder, data.settings["pseudo_labels"]):
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        training = self._training(number, str(labels.about["teacher"]), data.settings)
+        print_err(
+            "",
+            f"round {number} of {config.rounds}: a student; an epoch is one pass over the "
+            f"{len(images.data.train):,} labelled images, {config.ratio:g} pseudo-labelled "
+            "beside each",
+        )
+        with status_after(folder / "run.json"), world(config.device) as here:
+            result = train_in_folder(training, data, folder, here)
+        if result.status == "finished":
+            show_result(result)
+        return result
+
+    def _training(self, number: int, teacher: str, data: Mapping[str, Any]) -> Training:
+        """A student's training as train.run has it, with the round that it belongs to."""
+        config, recipe = self._config, self._whole.recipe
+        names = ("network", "recipe", "variant", "resolution", "width", "depth", "small_images",
+                 "device", "loaders", "data_root")  # fmt: skip
+        noise = [f"{name}={getattr(recipe, name)}" for name in ("policy", "dropout", "drop_path")]
+        like = TrainConfig(
+            data=self._images.source, changes=(*noise, *config.changes),
+            **{name: getattr(config, name) for name in names},
+        )  # fmt: skip
+        labelled = ("unlabelled", "ratio", "confidence", "per_class")
+        return Training(
+            like, self._whole.architecture, recipe, data,
+            noisy_student={
+                "round": number, "teacher": teacher,
+                **{name: getattr(config, name) for name in labelled},
+            },
+        )  # fmt: skip
+
+
+def _kept(labels: PseudoLabels, classes: tuple[str, ...]) -> list[str]:
+    """What became of the unlabelled images, in a line or two."""
+    chosen = labels.chosen
+    sure, n = int(chosen.confident.sum()), len(labels.probabilities)
+    lines = [
+        f"{sure:,} of {n:,} are confident; kept {int(chosen.distinct.sum()):,}, "
+        f"{chosen.distinct.min():,} to {chosen.distinct.max():,} of a class, repeated to "
+        f"{chosen.per_class:,}"
+    ]
+    without = [name for name, count in zip(classes, chosen.distinct, strict=True) if not count]
+    if without:
+        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
+        lines.append(f"no image of {', '.join(without[:5])}{more}")
+    return lines
+
+
+def _is_finished(folder: Path, digest: str) -> bool:
+    """Whether the student is trained; ValueError where that was on other pseudo-labels."""
+    if not (folder / "run.json").is_file() or not (folder / "best.safetensors").is_file():
+        return False
+    known = record.read_run(folder)
+    if known.get("status") != "finished":
+        return False
+    settings = record.training_of(known).get("data_settings") or {}
+    if settings.get("pseudo_labels") != digest:
+        raise ValueError(f"{folder}: was trained on other pseudo-labels; remove it to train again")
+    return True
+
+
+def _scores(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Minival and test top-1 of a run in percent, None where it has none; and on how many images
+    they were read (earlier versions did not record that)."""
+    outcome = known["outcome"]
+    test, images = outcome.get("test") or {}, outcome.get("images") or {}
+    return {
+        "minival": (outcome.get("chosen") or {}).get("top1"), "test": test.get("top1"),
+        "images": {name: images.get(name) for name in ("minival", "test")},
+    }  # fmt: skip

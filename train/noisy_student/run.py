@@ -1,0 +1,148 @@
+"""Run a self-training from its config: `run_noisy_student`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.cost import cost
+from train import record
+from train.length import lengthened, names_epochs
+from train.noisy_student.config import RECORD, NoisyStudentConfig
+from train.noisy_student.record import SelfTraining, read_self_training
+from train.recipe import Recipe, change, check_random_start, preset
+from train.resolve import architecture_of
+from vbs.console import print_err
+from vbs.folder import results_folder, resumed_folder
+from vbs.signals import Interrupted
+from vbs.text import shell_command
+
+if TYPE_CHECKING:
+    from train.noisy_student.images import Images
+    from train.noisy_student.result import NoisyStudentResult
+    from train.pseudo_labels import Teacher
+
+DROPOUT = DROP_PATH = 0.2  # at least; the paper's survival probability is 0.8
+
+
+def run_noisy_student(
+    config: NoisyStudentConfig | None = None, *, out: str | Path | None = None,
+    resume: bool = False, changes: Mapping[str, Any] | None = None,
+) -> NoisyStudentResult:  # fmt: skip
+    """Train students in rounds, as `python -m train.noisy_student` does.
+
+    out      folder of the results; default: a new runs/noisy-student-N.
+    resume   whether to resume the run in `out`; its config is read from there.
+    changes  options of a resumed run that change, such as {"unlabelled": "DIR"}.
+
+    Raises ValueError for options that do not go together, and KeyboardInterrupt after Ctrl-C
+    outside of a training; inside, the result has the status "interrupted".
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("torchrun: not supported; train.noisy_student runs in one process")
+    place = None if out is None else str(out)
+    with resumed_folder(place, resume=resume, command="train.noisy_student"):
+        if resume:
+            if not place:
+                raise ValueError("resume: which run? give its folder as --out DIR")
+            whole = read_self_training(Path(place), changes or {})
+        else:
+            assert config is not None, "a new run needs a config"
+            whole = _new(config)
+        return _prepared(whole, place, resume=resume)
+
+
+def _new(config: NoisyStudentConfig) -> SelfTraining:
+    assert config.network is not None  # see NoisyStudentConfig.check
+    base = preset(config.recipe, network=config.network, variant=config.variant or "paper")
+    check_random_start(change(base, config.changes), "train.noisy_student")
+    recipe = change(noisy(base), config.changes)
+    return SelfTraining(config, architecture_of(config.network, config), recipe)
+
+
+def noisy(recipe: Recipe) -> Recipe:
+    """The recipe with the three kinds of noise that make a student better than its teacher."""
+    return replace(
+        recipe, name=f"noisy-{recipe.name}", policy="randaugment",
+        dropout=max(DROPOUT, recipe.dropout), drop_path=max(DROP_PATH, recipe.drop_path),
+    )  # fmt: skip
+
+
+def _prepared(whole: SelfTraining, out: str | None, *, resume: bool) -> NoisyStudentResult:
+    # these import torch: a mistake above is reported at once
+    from train.distributed import pick_device
+    from train.noisy_student.images import load_images
+    from train.noisy_student.rounds import run_rounds
+    from train.pseudo_labels import load_teacher
+
+    config = whole.config
+    assert config.teacher is not None  # see NoisyStudentConfig.check
+    pick_device(config.device)
+    known = _teacher_run(config.teacher)
+    teacher = load_teacher(Path(config.teacher))
+    whole = whole.remembered("teacher's weights", teacher.digest)
+    images, whole = load_images(whole, known, teacher)
+    whole = _fitted(whole, known, teacher, images)
+    with results_folder(
+        out, kind="noisy-student", files=(RECORD, "round-1"), command="train.noisy_student",
+        resume=resume,
+    ) as folder:  # fmt: skip
+        whole.write(folder, [], status="running")
+        try:
+            return run_rounds(whole, folder, images, known, teacher)
+        except KeyboardInterrupt:
+            raise Interrupted(f"interrupted; resume by: {resume_command(folder)}") from None
+
+
+def resume_command(folder: Path) -> str:
+    """What resumes the run in a folder, to be pasted."""
+    words = [sys.executable, "-m", "train.noisy_student", "--resume", "--out", str(folder)]
+    return shell_command(words)
+
+
+def _teacher_run(run: str) -> dict[str, Any]:
+    """run.json of the teacher; ValueError where it is not a finished run."""
+    known = record.read_run(Path(run))
+    if known.get("status") != "finished":
+        raise ValueError(f"teacher: the run in {run} is {known.get('status')}; finish it first")
+    data = record.training_of(known).get("data_settings")
+    if not isinstance(data, dict) or not {"seed", "minival"} <= set(data):
+        raise ValueError(f"teacher: run.json of {run} does not describe its data")
+    return known
+
+
+def _fitted(
+    whole: SelfTraining, known: Mapping[str, Any], teacher: Teacher, images: Images
+) -> SelfTraining:
+    """Complete the student's network and recipe by the data; ValueError where they cannot be."""
+    import numpy as np
+
+    from train.data import blend
+    from train.state import resolved
+
+    theirs, data = teacher.weights.architecture, images.data
+    requested = whole.architecture
+    if requested.in_channels != theirs.in_channels:
+        raise ValueError(
+            f"student: it has {requested.in_channels} input channels, its teacher "
+            f"{theirs.in_channels}"
+        )
+    architecture = replace(requested, classes=len(data.classes))
+    minival = record.training_of(known)["data_settings"]["minival"]
+    recipe = resolved(replace(whole.recipe, minival=minival), architecture)
+    # refuses a batch that has no share of one kind, before hours are spent on labels
+    blended = blend(data.train, data.train, ratio=whole.config.ratio)
+    order = blended.order(np.random.default_rng(0), recipe.batch)
+    own, other = cost(architecture).params, cost(theirs).params
+    if own < other:
+        print_err(
+            f"warning: the student has {own:,} parameters, its teacher {other:,}; the paper's "
+            "students are equal or larger"
+        )
+    if not names_epochs(whole.config.changes):
+        recipe = lengthened(recipe, order.size)
+    return replace(whole, architecture=architecture, recipe=recipe)

@@ -1,0 +1,145 @@
+"""Options of `python -m train.ray_tune`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from train.options import DataOptions, RecipeOptions, SizeOptions, network_text
+from train.parser import FACTORS
+from vbs.config import ConfigError, option
+from vbs.console import print_err
+from vbs.options import Command
+
+RECORD = "run.json"
+SCHEDULERS = ("asha", "fifo")
+FACTOR, RETRIES = 3.0, 3  # where none is given
+WAITING = 32  # trials of several processes that wait for nodes at most, unless --workers says more
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
+    """Trainings of many networks by one recipe, each with each seed."""
+
+    title = "trainings"
+
+    architectures: tuple[str, ...] = option(
+        (), metavar="FILE", parse=network_text, many=True, help="what to train"
+    )
+    seeds: int | None = option(
+        None, metavar="N", limits=(1, 10_000),
+        help="train each network N times, by the recipe's seed and those after it (default 1)",
+    )  # fmt: skip
+    seed_list: tuple[int, ...] = option(
+        (), metavar="N", limits=(0, 2**31 - 1), many=True,
+        help="train each network once with each of these seeds",
+    )  # fmt: skip
+    scheduler: str = option(
+        "fifo", metavar="asha|fifo", choices=SCHEDULERS,
+        help="asha stops the worse early, fifo (default) none",
+    )  # fmt: skip
+    grace: int | None = option(
+        None, metavar="N", limits=(1, 10**6),
+        help="asha's first epoch (default: 1/4, >= 100 steps)",
+    )  # fmt: skip
+    factor: float | None = option(
+        None, metavar="X", limits=FACTORS,
+        help=f"of asha: one of so many continues at each rung (default {FACTOR:g})",
+    )  # fmt: skip
+    processes_per_trial: int = option(
+        1, metavar="N", limits=(1, 100_000), old=("--workers-per-trial",),
+        help="processes that train one network together (default 1)",
+    )  # fmt: skip
+    gpus_per_trial: float | None = option(
+        None, metavar="X", limits=(0.0, 1e6), later=True,
+        help="0.5: two trials share a GPU; 4: with 4 processes (default: 1 for each process where "
+        "a node has a GPU, else 0)",
+    )  # fmt: skip
+    cpus_per_trial: float | None = option(
+        None, metavar="X", limits=(0.1, 1e6), later=True, help="default: 1 for each process"
+    )
+    loaders: int | None = option(
+        None, metavar="N", limits=(0, 100_000), later=True,
+        help="processes of each that decode streamed images (default: by its CPUs)",
+    )  # fmt: skip
+    workers: int | None = option(
+        None, metavar="N", later=True, old=("--max-concurrent",),
+        help=f"trials at once (default: all that fit; of several processes at most {WAITING}, or "
+        "what fits at first)",
+    )  # fmt: skip
+    retries: int | None = option(
+        None, metavar="N", later=True,
+        help="times a trial is resumed after its node or process was lost "
+        f"(default {RETRIES})",
+    )  # fmt: skip
+    address: str | None = option(
+        None, metavar="HOST:PORT", later=True, help="a Ray cluster, auto, or local (default)"
+    )
+    nodes: int | None = option(
+        None, metavar="N", later=True, help="wait until so many nodes of it are there"
+    )
+
+    def check(self) -> None:
+        for name in ("architectures", "data"):
+            if not getattr(self, name):
+                raise ValueError(
+                    f"--{name} is missing; e.g. python -m train.ray_tune --architectures "
+                    "efficientnet_b0 net.json --data cifar10"
+                )
+        if self.seeds is not None and self.seed_list:
+            raise ValueError("--seed-list: leave it out where --seeds is given")
+        for name in ("grace", "factor"):
+            if self.scheduler == "fifo" and getattr(self, name) is not None:
+                raise ValueError(
+                    f"--{name}: fifo stops nothing early; leave it out, or add --scheduler asha"
+                )
+        if self.nodes is not None and self.is_local:
+            raise ConfigError("nodes", "there are no nodes to wait for; add --address auto")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether Ray is started on this machine."""
+        return self.address in (None, "local")
+
+    def seeds_from(self, first: int) -> Sequence[int]:
+        """The seeds of each network, where the recipe's is `first`."""
+        return self.seed_list or range(first, first + (self.seeds or 1))
+
+
+def earlier_spellings(words: list[str]) -> list[str]:
+    """The words with "--seeds 0 1 2", which listed seeds in version 0.1, as --seed-list."""
+    if "--seeds" not in words:
+        return words
+    start = words.index("--seeds") + 1
+    values = []
+    for word in words[start:]:
+        if not word.isdigit():
+            break
+        values.append(word)
+    if len(values) < 2 and values != ["0"]:
+        return words
+    print_err(
+        "warning: --seeds is now a number of seeds; a list is --seed-list "
+        f"{' '.join(values)}; the old form works for one version"
+    )
+    return [*words[: start - 1], "--seed-list", *words[start:]]
+
+
+COMMAND = Command(
+    program="train.ray_tune",
+    config=TuneConfig,
+    run="train.ray_tune.run:run_tune",
+    report="train.ray_tune.report:show_result",
+    kind="tune",
+    record=RECORD,
+    earlier="train.ray_tune.config:earlier_spellings",
+    description="Train many networks at once with Ray Tune.",
+    epilog="""\
+FILE is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
+nas.search, or a list of either. DATA is as in train.run. On a laptop this starts a Ray of its
+own; on a node of a cluster, add --address auto. --out is a folder or a URL; with several nodes one
+that all of them share. --resume --out PLACE trains what is not finished, as does the same command
+again if it names --out. PLACE gets run.json, results.json and results.csv, owner.json while it
+runs, and for each trial trials/NAME/ with best.safetensors (weights), last.safetensors (to resume),
+curve.json, curves.csv, tensorboard/, and run.json once it is over.""",
+)

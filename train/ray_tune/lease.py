@@ -1,0 +1,67 @@
+"""The lease of a place of results: one process at a time trains its trials."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from train.ray_tune.store import Store
+from vbs import lock
+from vbs.folder import status_after
+
+COMMAND = "train.ray_tune"
+FAR = 3.0  # seconds from a look at a URL to what is written after it
+
+
+@contextlib.contextmanager
+def owned(store: Store) -> Iterator[None]:
+    """The store is this process's inside the block; ValueError where another process works there.
+
+    A folder is locked by `vbs.lock.owned`. Storages behind a URL cannot create a file only where
+    there is none, so of processes that begin together the last one that has written stays.
+    """
+    if store.local is not None:
+        store.local.mkdir(parents=True, exist_ok=True)
+        with lock.owned(store.local, COMMAND), status_after(store.local / "run.json"):
+            yield
+        return
+    known = store.read(lock.FILE)
+    if known is not None and lock.is_alive(known, age := _age(known)):
+        raise lock.in_use(store.place, known, age)
+    mine = lock.this_process(COMMAND)
+    store.write(lock.FILE, {**mine, "beat": time.time()})
+    time.sleep(FAR)  # a process that looked before that has written by now
+    now = store.read(lock.FILE) or mine
+    if now.get("id") != mine["id"]:
+        raise lock.in_use(store.place, now, _age(now))
+    over = threading.Event()
+    thread = threading.Thread(target=_beat, args=(store, mine, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(lock.BEAT)
+        with contextlib.suppress(OSError, ValueError):
+            if (store.read(lock.FILE) or {}).get("id") == mine["id"]:
+                store.remove(lock.FILE)
+
+
+def _age(owner: Mapping[str, Any]) -> float:
+    """Seconds since the owner's last sign of life."""
+    beat = owner.get("beat")
+    return time.time() - beat if isinstance(beat, int | float) else float("inf")
+
+
+def _beat(store: Store, mine: Mapping[str, Any], over: threading.Event) -> None:
+    while not over.wait(lock.BEAT):
+        # a storage that is away for a while is no reason to end
+        with contextlib.suppress(OSError, ValueError):
+            known = store.read(lock.FILE) or mine
+            if known.get("id") != mine["id"]:  # this machine slept, say
+                lock.give_up(COMMAND, store.place, known)
+                return
+            store.write(lock.FILE, {**mine, "beat": time.time()})

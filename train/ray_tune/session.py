@@ -1,0 +1,214 @@
+"""Ray, the images and the trainings of a run, in a process of their own (`RayProcess`)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from train.cluster.connect import (
+    check_fits,
+    connect,
+    disconnect,
+    is_connected,
+    real_gpus,
+    total,
+    wait_for_nodes,
+)
+from train.cluster.process import RayProcess
+from train.length import described, too_short
+from train.ray_tune.config import FACTOR, RETRIES, WAITING
+from train.ray_tune.plan import Plan, Trial, with_data
+from train.ray_tune.store import Store
+from train.recipe import Recipe
+from vbs.console import print_err
+from vbs.text import shell_word
+
+if TYPE_CHECKING:
+    from train.data import Data
+    from train.ray_tune.progress import Progress
+    from train.ray_tune.trial import Share
+
+Call = Callable[..., Any]  # (name of a method of `Session`, arguments) -> its result
+
+
+@contextlib.contextmanager
+def session(plan: Plan, *, resumed: bool) -> Iterator[Call]:
+    """Calls methods of a `Session`: in a process of its own, or in this one where that is connected
+    to Ray already. RayLost where the process, or its Ray, has ended."""
+    address = plan.config.address
+    if is_connected():
+        here = Session(plan, resumed, address=address)
+        try:
+            yield lambda method, *arguments: getattr(here, method)(*arguments)
+        finally:
+            here.close()
+        return
+    limit = math.inf if plan.config.is_local else None  # it reads the images first
+    with RayProcess(Session, plan, resumed, address=address, limit=limit) as process:
+        yield process.call
+
+
+class Session:
+    """A connection to Ray with the images and what their trainings get of it."""
+
+    def __init__(self, plan: Plan, resumed: bool, *, address: str | None) -> None:
+        self._plan, self._resumed = plan, resumed
+        self._data: Data | None = None
+        # a mistake in the data is found before a Ray is started here; there it may be elsewhere
+        if plan.config.is_local:
+            self._plan, self._data = with_data(plan, resumed=resumed)
+        self._connected = connect(address)
+
+    def prepare(self) -> Plan:
+        """Wait for the nodes, check what they have, and read the images; the plan with all that
+        depends on them."""
+        if self._plan.config.nodes:
+            wait_for_nodes(self._plan.config.nodes)
+        self._resources = _resources(self._plan)
+        if self._data is None:
+            self._plan, self._data = with_data(self._plan, resumed=self._resumed)
+        return self._plan
+
+    def share(self, place: str, scratch: str) -> None:
+        """Put the images where the trials find them; ValueError where a node does not see them, or
+        the results folder."""
+        import ray
+
+        from train.ray_tune.tuner import check_nodes
+
+        self._store = Store(place)
+        images = ray.put(self._data)
+        if not self._plan.config.is_local:
+            check_nodes(self._store, images)
+        self._shared = _shared(self._plan, self._store, images, self._resources, scratch=scratch)
+
+    def train(self) -> None:
+        """Train what is left; returns when each trial has ended."""
+        assert self._data is not None
+        trials = left(self._store, self._plan)
+        _print_preview(self._plan, self._store, self._data, self._shared, trials)
+        _train_left(self._plan, self._store, self._shared, trials)
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._connected:
+            disconnect()
+
+
+def left(store: Store, plan: Plan) -> list[Trial]:
+    """The trials that are not over; those that were only lost are not."""
+    from train.ray_tune.trial import ending
+
+    return [trial for trial in plan.trials if ending(store, trial["name"]) is None]
+
+
+def _train_left(plan: Plan, store: Store, shared: Share, left: Sequence[Trial]) -> None:
+    from train.ray_tune.progress import Progress
+    from train.ray_tune.trial import learned
+    from train.ray_tune.tuner import train_all
+
+    config = plan.config
+    curves = {trial["name"]: learned(store, trial["name"]) for trial in plan.trials}
+    concurrent = config.workers
+    if concurrent is None and shared.processes > 1:
+        # each has a process on the head that waits for its nodes, and a cluster may grow for them
+        concurrent = min(len(left), max(capacity(shared), WAITING))
+    asha = None
+    if config.scheduler == "asha":
+        asha = {"epochs": plan.epochs, "grace": config.grace, "factor": config.factor or FACTOR}
+    with Progress(plan.trials, steps=shared.steps, images=plan.images) as progress:
+        _show_endings(store, plan, left, progress)
+        train_all(left, shared, progress, asha=asha, curves=curves, concurrent=concurrent)
+
+
+def capacity(shared: Share) -> int:
+    """Trials that the nodes can hold at once, at least 1."""
+    most = [total("CPU") / shared.cpus] if shared.cpus else []
+    most += [total("GPU") / shared.gpus] if shared.gpus else []
+    return max(1, int(min(most, default=1)))
+
+
+def _show_endings(store: Store, plan: Plan, left: Sequence[Trial], progress: Progress) -> None:
+    """Show the trials that were over before as what they are."""
+    from train.ray_tune.trial import ending
+
+    names = {trial["name"] for trial in left}
+    for trial in plan.trials:
+        if trial["name"] not in names:
+            ended = ending(store, trial["name"])
+            progress.lines[trial["name"]].status = ended["status"] if ended else "waiting"
+
+
+def _shared(
+    plan: Plan, store: Store, images: Any, resources: tuple[float, float], *, scratch: str
+) -> Share:
+    from train.ray_tune import steps
+    from train.ray_tune.trial import Share
+
+    config, (gpus, cpus) = plan.config, resources
+    processes = config.processes_per_trial
+    loaders = config.loaders
+    return Share(
+        data=images, out=store.place,
+        settings={
+            "data": config.data, "data_root": config.data_root,
+            "data_settings": plan.data_settings, "processes": processes,
+        },
+        cpus=cpus, gpus=gpus, processes=processes,
+        loaders=max(0, int(cpus / processes) - 1) if loaders is None else loaders,
+        retries=RETRIES if config.retries is None else config.retries,
+        cuda=processes > 1 and gpus > 0 and real_gpus(gpus / processes), scratch=scratch,
+        steps=steps.start(),
+    )  # fmt: skip
+
+
+def _resources(plan: Plan) -> tuple[float, float]:
+    """GPUs and CPUs of a trial; ValueError where no node can give them."""
+    processes = plan.config.processes_per_trial
+    gpus, cpus = plan.config.gpus_per_trial, plan.config.cpus_per_trial
+    if gpus is None:
+        gpus = float(processes) if total("GPU") else 0.0
+    if cpus is None:
+        cpus = float(processes)
+    check_fits(cpus / processes, gpus / processes, count=processes)
+    share = gpus / processes
+    if processes == 1 and share > 1:
+        raise ValueError(
+            f"--gpus-per-trial: {gpus:g} is not allowed; one process uses one GPU or a part of "
+            f"it: use 1, or {math.ceil(gpus)} with --processes-per-trial {math.ceil(gpus)}"
+        )
+    if processes > 1 and share not in (0, 1):
+        raise ValueError(
+            f"--gpus-per-trial: {processes} processes of a trial cannot share {gpus:g} GPUs; "
+            f"use {processes}, or 0"
+        )
+    return gpus, cpus
+
+
+def _print_preview(
+    plan: Plan, store: Store, data: Data, shared: Share, left: Sequence[Trial]
+) -> None:
+    """One paragraph on stderr: what is going to be trained, on what, how, and where."""
+    config, trials = plan.config, plan.trials
+    held = f", {len(data.minival):,} held out of them" if data.minival else ""
+    recipe, again = Recipe.from_dict(trials[0]["recipe"]), len(trials) - len(left)
+    asha = config.scheduler == "asha"
+    length = described(recipe, len(data.train), judged=config.grace or 0)
+    warning = too_short(recipe, len(data.train))
+    over = f"; {again} already finished" if again else ""
+    stop = "all to the end"
+    if asha:
+        stop = f"one of {config.factor:g} continues at each rung from epoch {config.grace}"
+    device = f"{shared.gpus:g} GPU, " if shared.gpus else ""
+    print_err(
+        f"trials: {len(trials)}{over}; {stop}",
+        f"data {data.name}: {len(data.classes)} classes, {len(data.train):,} training images{held}",
+        f"recipe {recipe.name}: {length}, of batch {recipe.batch}; a trial "
+        f"has {device}{shared.cpus:g} CPU, {shared.processes} process"
+        f"{'es' if shared.processes > 1 else ''}",
+        f"{capacity(shared)} trials fit at once; results go to {shell_word(store.place)}",
+    )
+    if warning:
+        print_err(warning)

@@ -1,0 +1,222 @@
+"""Where the results of many trainings lie: a folder that all nodes share, or an fsspec URL.
+
+Everything that matters is a file here, written atomically: a process or a node may die at any
+moment, and a resumed run needs nothing else.
+
+    run.json                   settings of the whole, and how far it is
+    owner.json                 the lease: which process runs the whole
+    results.json, results.csv  a row for each trial
+    trials/NAME/curve.json     its learning curve, written after every epoch, and where it ran
+    trials/NAME/run.json       how it ended; absent while it has not
+    trials/NAME/*.safetensors, curves.csv, tensorboard/
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from vbs.folder import write_whole
+from vbs.json_text import parse_json
+from vbs.temporary import process_folder
+
+ANSWER = 60.0  # seconds that a remote storage has for its first answer
+STATES = ("last.safetensors", "best.safetensors")  # what a trial is resumed from
+
+
+class Store:
+    """A folder by its path, or by a URL that fsspec knows (s3://, gs://, sftp://, file://...).
+
+    Raises ValueError where the URL's protocol is unknown or lacks its package. Whatever goes wrong
+    with the storage later is an OSError, in one line.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place.rstrip("/") if "://" in place else str(Path(place).absolute())
+        self._files: Any = None
+        if "://" not in place:
+            return
+        import fsspec
+
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(self.place)
+        except Exception as error:  # of fsspec and of the packages behind it
+            raise ValueError(f"out: {place} cannot be used ({_line(error)})") from None
+        if "memory" in (self._files.protocol, *self._files.protocol):
+            raise ValueError(f"out: {place} is lost with its process; use a folder or other URL")
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, where it is one."""
+        return Path(self.place) if self._files is None else None
+
+    def check(self) -> None:
+        """ValueError, in time, unless files can be made, read and removed there."""
+        probe = f".writable-{uuid.uuid4().hex[:8]}"
+
+        def make() -> None:
+            self.write(probe, {})
+            if self.read(probe) != {}:
+                raise OSError("what was written cannot be read")
+            self.remove(probe)
+
+        try:
+            in_time(make, ANSWER)
+        except Exception as error:
+            raise ValueError(f"out: {self.place} cannot be written ({_line(error)})") from None
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """The content of a JSON file; None where it is absent. ValueError where it is no record."""
+        try:
+            if self.local is not None:
+                content = (self.local / name).read_bytes()
+            else:
+                with self._one_error():
+                    content = self._files.cat_file(f"{self._root}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            known = parse_json(content)
+        except ValueError:
+            known = None
+        if not isinstance(known, dict):
+            raise ValueError(f"out: {self.place}/{name} is damaged; it is not a JSON object")
+        return known
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file atomically."""
+        text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        self.put(name, lambda path: path.write_text(text))
+
+    def put(self, name: str, fill: Callable[[Path], Any]) -> None:
+        """Write a file atomically; `fill` writes it on this machine."""
+        if self.local is not None:
+            path = self.local / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, fill)
+            return
+        with tempfile.TemporaryDirectory(dir=process_folder()) as folder:
+            path = Path(folder, "content")
+            fill(path)
+            self._put(path, name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        if self.local is not None:
+            (self.local / name).unlink(missing_ok=True)
+            return
+        with self._one_error(), contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(f"{self._root}/{name}")
+
+    @contextlib.contextmanager
+    def folder(self, name: str) -> Iterator[tuple[Path, Callable[[], None]]]:
+        """A folder on this machine to train in, and a function that saves what changed in it.
+
+        Of a URL, the states are fetched first, and the folder is removed in the end.
+        """
+        if self.local is not None:
+            path = self.local / name
+            path.mkdir(parents=True, exist_ok=True)
+            yield path, _nothing
+            return
+        with tempfile.TemporaryDirectory(prefix="trial-", dir=process_folder()) as place:
+            path = Path(place)
+            for state in STATES:
+                with contextlib.suppress(FileNotFoundError), self._one_error():
+                    self._files.get_file(f"{self._root}/{name}/{state}", str(path / state))
+            seen = _stamps(path)
+            yield path, lambda: self._save(path, name, seen)
+
+    def _save(self, folder: Path, name: str, seen: dict[str, tuple[int, int]]) -> None:
+        for file, stamp in _stamps(folder).items():
+            if seen.get(file) != stamp:
+                self._put(folder / file, f"{name}/{file}")
+                seen[file] = stamp
+
+    def _put(self, path: Path, name: str) -> None:
+        """By a temporary name: an upload that breaks off must not spoil what is there."""
+        final = f"{self._root}/{name}"
+        above, _, last = final.rpartition("/")
+        unfinished = f"{above}/.unfinished-{uuid.uuid4().hex[:8]}-{last}"
+        with self._one_error():
+            self._files.makedirs(above, exist_ok=True)
+            self._files.put_file(str(path), unfinished)
+            self._files.mv(unfinished, final)
+
+    @contextlib.contextmanager
+    def _one_error(self) -> Iterator[None]:
+        """Errors of fsspec and of the packages behind it as an OSError."""
+        try:
+            yield
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            if error.strerror:  # the operating system's, with a number of its own
+                raise
+            raise OSError(errno.EIO, _line(error), self.place) from error
+        except Exception as error:
+            raise OSError(errno.EIO, _line(error), self.place) from error
+
+
+def opened(place: str) -> tuple[Store, dict[str, Any] | None]:
+    """The store of that place and its run.json, None where there is none.
+
+    Raises ValueError, in time and in one line, whatever is wrong.
+    """
+    found: list[tuple[Store, dict[str, Any] | None]] = []
+
+    def look() -> None:
+        store = Store(place)
+        found.append((store, store.read("run.json")))
+
+    try:
+        in_time(look, ANSWER)
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith("out: "):
+            raise
+        raise ValueError(f"out: {place} cannot be read ({_line(error)})") from None
+    return found[0]
+
+
+def in_time(action: Callable[[], None], seconds: float) -> None:
+    """Run an action in a thread that is left behind with TimeoutError if it takes longer."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            action()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    if errors:
+        raise errors[0]
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Time and size of the files in a folder, but of unfinished ones."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    whole = [path for path in files if not path.name.startswith(".unfinished-")]
+    stats = {str(path.relative_to(folder)): os.stat(path) for path in whole}
+    return {name: (stat.st_mtime_ns, stat.st_size) for name, stat in stats.items()}
+
+
+def _nothing() -> None:
+    """What changed is where it belongs already."""
+
+
+def _line(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return (text or type(error).__name__)[:160]

@@ -1,0 +1,369 @@
+"""One of many trainings, as it runs on a node of a Ray cluster.
+
+A trial is trained by `train.loop.train` in its folder of the store, and is resumed from what is
+there: after its node died, and after the whole run was started again. Its learning curve is written
+before it is reported.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.architecture import Architecture
+from train import record
+from train.checkpoint import BrokenCheckpoint
+from train.logs import TensorBoard, write_curves_csv
+from train.loop import Report, Result, train_by_epochs
+from train.ray_tune.steps import Sender
+from train.ray_tune.store import Store
+from train.recipe import Recipe
+from vbs.failures import is_infrastructure, reason_of, recorded_infrastructure
+
+if TYPE_CHECKING:
+    from train.data import Data
+
+Row = dict[str, Any]
+OnEpoch = Callable[[Row], None]
+
+ENDINGS = ("finished", "failed", "stopped", "lost")
+COUNTS = ("epoch", "step", "seconds")  # of every row
+MEASURES = ("train_loss", "images_per_second", "val_top1", "ema_top1")  # None where not a number
+# of what gloo and NCCL say when a process at the other end is gone
+PEERS = (
+    "gloo", "nccl", "connection reset by peer", "connection closed by peer", "broken pipe",
+)  # fmt: skip
+RECORDED = 10.0  # seconds for the first process to record a failure
+
+
+class Over(Exception):
+    """Ray Tune has ended the trial while its processes still trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What all trials have in common.
+
+    data       the reference of a `train.data.Data` in Ray's object store.
+    settings   plain data for the trials' records.
+    cpus, gpus of a trial, shared evenly among its processes.
+    loaders    processes of each that decode streamed images.
+    cuda       whether several processes use GPUs: one may declare what is not there.
+    retries    times a trial is resumed after its process or node was lost.
+    scratch    folder for what Ray itself wants to keep.
+    steps      the actor of `train.ray_tune.steps` that shows progress within epochs, or None.
+    """
+
+    data: Any
+    out: str
+    settings: Mapping[str, Any]
+    cpus: float
+    gpus: float
+    processes: int
+    loaders: int
+    cuda: bool
+    retries: int
+    scratch: str
+    steps: Any = None
+
+
+@dataclass(frozen=True)
+class TrialProcess:
+    """A process of a trial.
+
+    on_epoch  gets `progress_row` of every epoch, after it is on disk.
+    device    that it trains on.
+    where     its node and its GPUs, for the trial's record.
+    first     whether it writes; the other processes of a trial write nothing.
+    """
+
+    on_epoch: OnEpoch
+    device: str
+    where: Mapping[str, Any]
+    first: bool = True
+
+
+def folder_of(name: str) -> str:
+    """Where a trial's files are in the store."""
+    return f"trials/{name}"
+
+
+def ending(store: Store, name: str) -> dict[str, Any] | None:
+    """How a trial ended; None while it is not over. One that was lost is resumed."""
+    path = f"{folder_of(name)}/run.json"
+    ended = store.read(path)
+    if ended is None:
+        return None
+    if ended.get("status") not in ENDINGS or not isinstance(ended.get("outcome"), dict):
+        raise ValueError(f"out: {store.place}/{path} is damaged; it is no record of a trial")
+    again = ended["status"] == "lost" or (
+        # of an earlier version, which recorded a full disk, say, as the trial's failure
+        ended["status"] == "failed" and recorded_infrastructure(str(ended["outcome"].get("failed")))
+    )
+    return None if again else ended
+
+
+def learned(store: Store, name: str) -> list[Row]:
+    """The rows of a trial's curve.json; none where it has not begun."""
+    path = f"{folder_of(name)}/curve.json"
+    rows = (store.read(path) or {"rows": []}).get("rows")
+    if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
+        raise ValueError(f"out: {store.place}/{path} is damaged; it is no learning curve")
+    return rows
+
+
+def _is_row(row: Any) -> bool:
+    return (
+        isinstance(row, dict)
+        and {"train_loss", "images_per_second"} <= row.keys()
+        and all(isinstance(row.get(name), int | float) for name in COUNTS)
+        and all(isinstance(row.get(name), int | float | None) for name in MEASURES)
+    )
+
+
+def progress_row(row: Mapping[str, Any]) -> Row:
+    """What Ray Tune gets of an epoch; `top1` is that of the better weights, if measured."""
+    known = [row[name] for name in ("val_top1", "ema_top1") if row.get(name) is not None]
+    names = ("epoch", "seconds", "train_loss", "images_per_second")
+    return {name: row[name] for name in names} | ({"top1": max(known)} if known else {})
+
+
+def run_trial(config: Mapping[str, Any], *, shared: Share) -> None:
+    """A trial of Ray Tune: `config["trial"]` is its row of the settings."""
+    import ray
+    from ray import tune
+
+    trial = config["trial"]
+    if shared.processes > 1:
+        return _together(trial, shared)
+    process = TrialProcess(tune.report, _device(shared), _place())
+    work(trial, ray.get(shared.data), shared, process)
+
+
+def _together(trial: Mapping[str, Any], shared: Share) -> None:
+    """The trial by several processes on one or several nodes, through Ray Train (DDP)."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    resources = {"CPU": shared.cpus / shared.processes, "GPU": shared.gpus / shared.processes}
+    trainer = TorchTrainer(
+        functools.partial(_one_of_several, dict(trial), shared),
+        scaling_config=ScalingConfig(
+            num_workers=shared.processes, use_gpu=shared.gpus > 0, resources_per_worker=resources
+        ),
+        run_config=RunConfig(
+            name=trial["name"], storage_path=shared.scratch, callbacks=[TuneReportCallback()],
+            failure_config=FailureConfig(max_failures=0),  # Tune starts the whole again
+        ),
+        torch_config=TorchConfig(backend="nccl" if shared.cuda else "gloo"),
+    )  # fmt: skip
+    try:
+        trainer.fit()
+    except Exception:
+        # an error of the training itself is its recorded result; a lost process is none
+        if ending(Store(shared.out), trial["name"]) is None:
+            raise
+
+
+def _one_of_several(trial: Mapping[str, Any], shared: Share) -> None:
+    import ray
+    import ray.train
+    from ray.train.torch import get_device
+
+    if ending(Store(shared.out), trial["name"]) is not None:
+        return  # it failed by itself: it would again
+    device = str(get_device()) if shared.cuda else "cpu"
+    first = ray.train.get_context().get_world_rank() == 0
+    process = TrialProcess(ray.train.report, device, _place(), first)
+    work(trial, ray.get(shared.data), shared, process)
+
+
+def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProcess) -> None:
+    """Train the trial, from its last checkpoint if there is one, and record how it ended.
+
+    What is no fault of the trial's is raised and not recorded, so that it is tried again: a
+    storage that is away or full, another process of the trial that was lost. With several
+    processes a failure is raised on after it is recorded: the others wait for this one.
+    """
+    import torch
+
+    torch.set_num_threads(max(1, int(shared.cpus / shared.processes)))
+    store, path = Store(shared.out), folder_of(trial["name"])
+    began, several = time.monotonic(), shared.processes > 1
+    with store.folder(path) as (folder, save):
+        report = TrialReporter(store, trial["name"], folder, save, process, several=several)
+        if process.first and shared.steps is not None:
+            report.send = Sender(shared.steps, trial["name"])
+        try:
+            with report:
+                result = report.follow(train_by_epochs(
+                    Architecture.from_dict(trial["architecture"]), data,
+                    Recipe.from_dict(trial["recipe"]), checkpoint=folder, report=report,
+                    device=process.device, workers=shared.loaders,
+                ))  # fmt: skip
+        except Exception as error:
+            if isinstance(error, BrokenCheckpoint):
+                store.remove(f"{path}/last.safetensors")  # it is trained again from the start
+            own = not isinstance(error, BrokenCheckpoint | Over) and not is_infrastructure(error)
+            if not own or (several and _of_another(error)):
+                raise
+            _failed(store, trial, shared, report.rows, error, first=process.first)
+            return
+        finally:
+            if process.device != "cpu" and torch.cuda.is_available():
+                torch.cuda.empty_cache()  # the process stays for other trials, and shares its GPU
+        if process.first:
+            save()
+            _finish(store, trial, shared, result, time.monotonic() - began)
+        if several and result.failed:
+            _await_ending(store, trial["name"])
+            raise RuntimeError(result.failed)
+
+
+def _failed(
+    store: Store, trial: Mapping[str, Any], shared: Share, rows: Sequence[Row], error: Exception,
+    *, first: bool,
+) -> None:  # fmt: skip
+    """Record an exception; with several processes, raise it on."""
+    if first:
+        end(store, trial, shared.settings, rows, failed=reason_of(error))
+    if shared.processes > 1:
+        _await_ending(store, trial["name"])
+        raise error
+
+
+def _of_another(error: Exception) -> bool:
+    """Whether an error says that another process of the trial is gone."""
+    from torch import distributed
+
+    text = str(error).lower()
+    return isinstance(error, distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(word in text for word in PEERS)
+    )
+
+
+def _await_ending(store: Store, name: str) -> None:
+    """Give the first process time to record what all of them met; the error of one ends them."""
+    until = time.monotonic() + RECORDED
+    while ending(store, name) is None and time.monotonic() < until:
+        time.sleep(0.2)
+
+
+def _finish(
+    store: Store, trial: Mapping[str, Any], shared: Share, result: Result, seconds: float
+) -> None:
+    end(
+        store, trial, shared.settings, result.history, failed=result.failed,
+        chosen=result.chosen, steps=result.steps, seconds=round(result.seconds, 2),
+        wall_seconds=round(seconds, 2), test=result.test._asdict() if result.test else None,
+    )  # fmt: skip
+
+
+def end(
+    store: Store, trial: Mapping[str, Any], settings: Mapping[str, Any], rows: Sequence[Row], *,
+    failed: str = "", status: str = "", **outcome: Any,
+) -> None:  # fmt: skip
+    """Record how a trial ended: finished, failed with its reason, stopped early, or lost.
+
+    Nothing is recorded where it had ended before: its processes may not know it yet.
+    """
+    if ending(store, trial["name"]) is not None:
+        return
+    if not outcome:
+        outcome = {"steps": rows[-1]["step"], "seconds": rows[-1]["seconds"]} if rows else {}
+    content = record.described(
+        {**settings, **trial}, status=status or ("failed" if failed else "finished"),
+        failed=failed, epochs=len(rows), last=rows[-1] if rows else None, **outcome,
+    )  # fmt: skip
+    store.write(f"{folder_of(trial['name'])}/run.json", content)
+
+
+class TrialReporter(Report):
+    """Writes each epoch to the store, then reports it to Ray Tune; a context manager."""
+
+    def __init__(
+        self, store: Store, name: str, folder: Path, save: Callable[[], None],
+        process: TrialProcess, *, several: bool,
+    ) -> None:  # fmt: skip
+        self._store, self._name, self._folder = store, name, folder
+        self._save, self._several = save, several
+        self._on_epoch, self._first = process.on_epoch, process.first
+        self._where: list[Mapping[str, Any]] = [process.where]
+        self._tensorboard: TensorBoard | None = None
+        self._begun = False
+        self.rows: list[Row] = []
+        self.send: Callable[[int, int], None] | None = None
+
+    def __enter__(self) -> TrialReporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tensorboard is not None:
+            self._tensorboard.__exit__(None, None, None)
+
+    def start(self, steps: int, history: Sequence[Row]) -> None:
+        self.rows, self._begun = list(history), True
+        if self._first:
+            known = self._store.read(f"{folder_of(self._name)}/curve.json") or {}
+            here = {**self._where[0], "after_epoch": len(history)}
+            self._where = [*known.get("where", []), here]
+            self._write()
+            resumed_at = history[-1]["step"] if history else None
+            self._tensorboard = TensorBoard(self._folder / "tensorboard", resumed_at=resumed_at)
+            self._tensorboard.__enter__()
+        if history:
+            self._on_epoch(progress_row(history[-1]))
+
+    def step(self, step: int, steps: int, loss: float | None) -> None:
+        if self.send is not None:
+            self.send(step, steps)
+
+    def follow(self, epochs: Generator[Row, None, Result]) -> Result:
+        """Train through all epochs. Every process of the trial reports each of them: Ray waits for
+        all; those that were trained before come first and are known."""
+        while True:
+            try:
+                row = next(epochs)
+            except StopIteration as end:
+                return end.value
+            if self._begun:
+                self._epoch(row)
+
+    def _epoch(self, row: Row) -> None:
+        self.rows.append(row)
+        if self._first:
+            # with several processes Tune's decision to stop does not wait for the next epoch
+            if self._several and ending(self._store, self._name) is not None:
+                raise Over(f"trial {self._name} is over")
+            assert self._tensorboard is not None
+            self._tensorboard.add(row)
+            write_curves_csv(self._folder, self.rows)
+            self._save()
+            self._write()
+        self._on_epoch(progress_row(row))
+
+    def _write(self) -> None:
+        content = record.finite({"rows": self.rows, "where": self._where})
+        self._store.write(f"{folder_of(self._name)}/curve.json", content)
+
+
+def _place() -> dict[str, Any]:
+    """This process, its node and the GPUs that it was given."""
+    import ray
+
+    context = ray.get_runtime_context()
+    return {
+        "node": ray.util.get_node_ip_address(), "node_id": context.get_node_id(),
+        "gpus": context.get_accelerator_ids().get("GPU", []), "process": os.getpid(),
+        "began": round(time.time(), 3),
+    }  # fmt: skip
+
+
+def _device(shared: Share) -> str:
+    return "auto" if shared.gpus > 0 else "cpu"

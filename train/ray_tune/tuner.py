@@ -1,0 +1,185 @@
+"""Ray Tune on the machine that started many trainings, and what it reports."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from train.cluster.connect import LOOK, QUIET, death
+from train.cluster.token import environment
+from train.ray_tune.asha import Asha
+from train.ray_tune.progress import Progress
+from train.ray_tune.store import Store
+from train.ray_tune.trial import Row, Share, end, ending, learned, progress_row, run_trial
+from vbs import signals
+
+FIELDS = ("epoch", "top1", "seconds", "train_loss", "images_per_second")
+
+
+class ProgressCallback(tune.Callback):
+    """Passes what Tune hears on to the display; records how trials ended that cannot do it."""
+
+    def __init__(
+        self, store: Store, progress: Progress, settings: Mapping[str, Any], *, stops: bool
+    ) -> None:
+        self._store, self._progress, self._settings = store, progress, settings
+        self._stops = stops  # whether the scheduler ends trials early
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks; this one belongs to its process
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._progress.began(_name(trial))
+
+    def on_trial_result(
+        self, iteration: int, trials: list, trial: Any, result: dict, **info: Any
+    ) -> None:
+        if "epoch" in result:
+            row = {name: result[name] for name in FIELDS if name in result}
+            self._progress.row(_name(trial), row)
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._progress.waits(_name(trial), _why(trial))
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        if self._stops:
+            self._over(trial, "stopped", "")
+        else:
+            self._over(trial, "lost", "it ended without a record")
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._over(trial, "lost", _why(trial))
+
+    def _over(self, trial: Any, status: str, reason: str) -> None:
+        """The trial's own record, where it has written one, else that it was ended."""
+        name = _name(trial)
+        ended = ending(self._store, name)
+        if ended is None:
+            rows = learned(self._store, name)
+            # on a full disk it stays without a record, and is trained by --resume all the same
+            with contextlib.suppress(OSError):
+                end(self._store, trial.config["trial"], self._settings, rows, failed=reason,
+                    status=status)  # fmt: skip
+            ended = ending(self._store, name)  # its own, if it came first after all
+        if ended is None:
+            self._progress.ended(name, status, reason)
+        else:
+            self._progress.ended(name, ended["status"], ended["outcome"].get("failed") or "")
+
+
+class Silent(TrialProgressCallback):
+    """Takes the place of Tune's own, which prints "completed" for trials that failed."""
+
+    def _print(self, msg: str) -> None:
+        """Print nothing; the display shows how trials ended."""
+
+
+def _name(trial: Any) -> str:
+    return trial.config["trial"]["name"]
+
+
+def _why(trial: Any) -> str:
+    """From what Tune wrote down on this machine: of each failure its traceback."""
+    try:
+        text = Path(trial.error_file).read_text()
+    except (OSError, TypeError):
+        return "its process or its machine was lost"
+    return death(text.rpartition("Failure # ")[2])
+
+
+def train_all(
+    trials: Sequence[Mapping[str, Any]], shared: Share, progress: Progress, *,
+    asha: Mapping[str, Any] | None, curves: Mapping[str, Sequence[Row]], concurrent: int | None,
+) -> None:  # fmt: skip
+    """Train them all; returns when each is ended.
+
+    asha    `epochs`, `grace` and `factor`; None for no early stopping.
+    curves  the rows of curve.json of all trials there have been, also of those that are over.
+    """
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    known = {name: [progress_row(row) for row in rows] for name, rows in curves.items()}
+    for trial in trials:
+        for row in known.get(trial["name"], []):
+            progress.row(trial["name"], row)
+    # those that have begun are resumed first
+    order = sorted(trials, key=lambda trial: -len(known.get(trial["name"], [])))
+    scheduler = None if asha is None else Asha(**asha, curves=known)
+    watch = ProgressCallback(Store(shared.out), progress, shared.settings, stops=asha is not None)
+    several = shared.processes > 1  # then Ray Train asks for what the processes need
+    needs = {"node:__internal_head__": 0.001} if several else {
+        "cpu": shared.cpus, "gpu": shared.gpus,
+    }  # fmt: skip
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(run_trial, shared=shared), needs),
+        param_space={"trial": tune.grid_search([dict(trial) for trial in order])},
+        tune_config=tune.TuneConfig(
+            scheduler=scheduler, max_concurrent_trials=concurrent,
+            reuse_actors=True,  # another trial in the same process spares it 5 s of imports
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=shared.scratch, verbose=0,
+            failure_config=tune.FailureConfig(max_failures=shared.retries),
+            callbacks=[watch, Silent()],
+        ),
+    )  # fmt: skip
+    try:
+        with environment(QUIET), signals.caught():
+            tuner.fit()
+    finally:
+        shutil.rmtree(shared.scratch, ignore_errors=True)
+
+
+def check_nodes(store: Store, data: Any) -> None:
+    """ValueError unless every machine sees the store, and the images that are read from files.
+
+    data  reference of the `train.data.Data`.
+    """
+    here = ray.util.get_node_ip_address()
+    nodes = {node["NodeManagerAddress"]: node for node in ray.nodes() if node["Alive"]}
+    others = {address: node for address, node in nodes.items() if address != here}
+    if not others:
+        return
+    marker, looks = f".seen-by-all-{uuid.uuid4().hex[:8]}", {}
+    store.write(marker, {})
+    try:
+        for address, node in others.items():
+            on = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            task = ray.remote(_look).options(num_cpus=0, scheduling_strategy=on, max_retries=0)
+            looks[task.remote(store.place, marker, data)] = address
+        done, _ = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK)
+        for look in done:
+            try:
+                reason = ray.get(look)
+            except ray.exceptions.RayError:
+                continue  # a node that goes away is no reason to stay
+            if reason:
+                raise ValueError(f"{reason} (on node {looks[look]})")
+    finally:
+        store.remove(marker)
+
+
+def _look(place: str, marker: str, data: Any) -> str:
+    """What is wrong with the store or the images as seen from here; "" if nothing."""
+    try:
+        store = Store(place)
+        if store.read(marker) is None:
+            return f"out: {place} is another folder there; use one that all nodes share, or a URL"
+        store.check()
+    except (ValueError, OSError) as error:
+        return str(error)
+    try:
+        data.train.picture(0)
+    except Exception as error:
+        return f"data: the images cannot be read ({type(error).__name__}: {error})"
+    return ""

@@ -1,0 +1,56 @@
+"""Options of `python -m train.run`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from train.options import DataOptions, DeviceOptions, RecipeOptions, SizeOptions, network_text
+from vbs.config import option
+from vbs.options import Command
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
+    """A training: a network, images and a recipe."""
+
+    title = "training"
+    # what version 0.1 kept among the settings, see `train.run.record`
+    recorded = (
+        "architecture", "own_colours", "own_epochs", "arguments", "processes", "data_settings",
+        "initial", "noisy_student",
+    )  # fmt: skip
+
+    network: str | None = option(None, parse=network_text, help="what to train")
+    init: str | None = option(
+        None, metavar="SOURCE",
+        help="begin with the weights of a run's folder, a .safetensors file, timm:NAME, or "
+        "package:efficientnet_lite0",
+    )  # fmt: skip
+
+    def check(self) -> None:
+        for name in ("network", "data"):
+            if getattr(self, name) is None:
+                example = "efficientnet_b0 --data cifar10"
+                raise ValueError(f"{name.upper()} is missing; e.g. python -m train.run {example}")
+
+
+COMMAND = Command(
+    program="train.run",
+    config=TrainConfig,
+    run="train.run.run:run_training",
+    report="train.run.report:show_result",
+    kind="train",
+    record=RECORD,
+    positional=("network",),
+    description="Train one network on one data set.",
+    epilog="""\
+NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, or a best.json
+of nas.search. DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR, parquet:DIR
+or FILE.zip, with options after a question mark (imagefolder:DIR?corrupt_limit=0.05; see README).
+On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
+The folder gets best.safetensors (weights), last.safetensors (to resume), run.json (settings and
+result), curves.csv and curves.png, confusion.png, mistakes.png, and tensorboard/.""",
+    interrupted="interrupted; nothing was trained yet",
+)

@@ -1,0 +1,103 @@
+"""A training as its run.json holds it: its options, and what they have come to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.architecture import Architecture
+from train import record
+from train.recipe import Recipe
+from train.run.config import COMMAND, RECORD, TrainConfig
+from vbs.config import from_values
+from vbs.config_file import changed, recorded_values
+from vbs.options import read_request
+
+if TYPE_CHECKING:
+    from train.data import Data
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training in full.
+
+    data_settings  of the images, as `train.data.Data.settings`; None while they are not known.
+    processes      that train together.
+    initial        where the weights come from that it begins with, "" for random ones.
+    noisy_student  of a student: its round, its teacher and how its images were labelled.
+    """
+
+    config: TrainConfig
+    architecture: Architecture
+    recipe: Recipe
+    data_settings: Mapping[str, Any] | None = None
+    processes: int = 1
+    initial: str = ""
+    noisy_student: Mapping[str, Any] | None = None
+
+    def write(self, folder: Path, *, status: str, **outcome: Any) -> None:
+        """run.json in a folder, atomically."""
+        training = {
+            "architecture": json.loads(self.architecture.to_json()),
+            "recipe": self.recipe.to_dict(),
+            "data_settings": self.data_settings,
+            "processes": self.processes,
+            "initial": self.initial,
+        }
+        if self.noisy_student is not None:
+            training["noisy_student"] = dict(self.noisy_student)
+        record.write_run(folder, self.config.settings(), training, status=status, **outcome)
+
+
+def read_training(folder: Path, changes: Mapping[str, Any]) -> Training:
+    """The training of a folder that is resumed, with options that change.
+
+    Raises ValueError where there is none to resume, or it would become another training.
+    """
+    known = record.read_run(folder)
+    training = record.training_of(known)
+    if "noisy_student" in training:
+        raise ValueError(
+            f"resume: {folder} is a student; resume it by train.noisy_student --resume"
+        )
+    stored = _stored(known, folder)
+    config = changed(TrainConfig, stored, changes, RECORD, what="run")
+    if known["status"] == "finished":
+        raise ValueError(f"resume: the run in {folder} is finished")
+    try:
+        return Training(
+            config,
+            Architecture.from_dict(training["architecture"]),
+            Recipe.from_dict(training["recipe"]),
+            training.get("data_settings"),
+        )
+    except KeyError as error:
+        raise ValueError(f"resume: run.json lacks {error}") from None
+
+
+def _stored(known: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The values of the options, by their names."""
+    if "training" in known:
+        return recorded_values(TrainConfig, known, str(folder / RECORD))
+    settings = known["settings"]
+    words = settings.get("arguments")
+    if not isinstance(words, list) or not {"recipe", "data", "device", "data_root"} <= {*settings}:
+        raise ValueError(f"resume: {folder} was written by another version of train.run")
+    # version 0.1 kept the words of its command line
+    given = read_request(COMMAND, words).values
+    places = {name: settings[name] for name in ("data", "device", "data_root")}
+    config = from_values(TrainConfig, {**given, **places})
+    return {name: getattr(config, name) for name in config.settings()}
+
+
+def check_same(stored: Mapping[str, Any] | None, data: Data) -> None:
+    """ValueError where a resumed run would continue with other images than it began with."""
+    for name, value in (stored or {}).items():
+        now = data.settings.get(name)
+        if name not in ("source", "split") and json.loads(json.dumps(now)) != value:
+            raise ValueError(
+                f"resume: {data.name} is not the run's data ({name} was {value}, is {now})"
+            )

@@ -1,0 +1,91 @@
+"""The report of a training: its result as a table, and what to do next."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.run.config import COMMAND
+from train.run.result import TrainResult
+from train.scored import with_error
+from vbs import lock
+from vbs.console import print_err, print_results
+from vbs.load import NOTICED
+from vbs.options import words_of
+from vbs.tables import Console, Table
+from vbs.text import shell_command
+from vbs.units import clock
+
+
+def show_result(result: TrainResult | int) -> None:
+    """Print the result as a table, where it is, and what to do next; failures on stderr.
+
+    Each top-1 has the binomial error of the images that it was read on.
+    """
+    if isinstance(result, int) or not result.main:
+        return
+    outcome, images, load = result.outcome, result.images, result.load
+    console = Console()
+    if outcome.failed:
+        print_err(f"train.run: {outcome.failed}")
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "top-1", "top-5", "loss"):
+        table.add_column(name, justify="right" if name else "left")
+    if "top1" in outcome.chosen:
+        row = outcome.history[outcome.chosen["epoch"] - 1]
+        kind = "ema" if outcome.chosen["weights"] == "ema" else "val"
+        scores = [row[f"{kind}_{name}"] for name in ("top1", "top5", "loss")]
+        table.add_row("minival", *_shown(scores, images["minival"]))
+    if outcome.test is not None:
+        scores = [outcome.test.top1, outcome.test.top5, outcome.test.loss]
+        table.add_row("test", *_shown(scores, images["test"]))
+    if table.row_count:
+        console.print(table)
+        console.print("±: one standard deviation, of the number of images; another seed is extra")
+    if outcome.chosen:
+        kind = "their moving average" if outcome.chosen["weights"] == "ema" else "as trained"
+        console.print(f"weights of epoch {outcome.chosen['epoch']}, {kind}")
+    if outcome.steps and outcome.history:
+        speed = outcome.history[-1]["images_per_second"]
+        console.print(
+            f"{clock(outcome.seconds)} of training in all, {clock(load.seconds)} for this run; "
+            f"{speed:,.0f} images/s in the last epoch"
+        )
+    if load.waiting > NOTICED:
+        console.print(
+            f"its threads waited for a processor, {load.waiting:.1f} of them at any time: other "
+            "programs slowed it down"
+        )
+    print_results(result.folder, _present(result.folder), _next_commands(result))
+
+
+def _next_commands(result: TrainResult) -> list[str]:
+    """What to do next with a run, as commands that can be pasted."""
+    folder = result.folder
+    if result.status == "finished":
+        words = [["train.export", str(folder), "--to", kind] for kind in ("timm", "onnx")]
+        return [_command(command) for command in words]
+    processes = result.training.processes
+    start = ["torch.distributed.run", f"--nproc-per-node={processes}", "-m"]
+    start = start if processes > 1 else []
+    if result.status == "interrupted":
+        return [_command([*start, "train.run", "--resume", "--out", str(folder)])]
+    # a failed run would fail again: what is wrong with it must be changed, in another folder
+    command = [*start, "train.run", *words_of(COMMAND, result.config, out=f"{folder}-2")]
+    return [f"{_command(command)} --set ..."]
+
+
+def _command(words: Sequence[str]) -> str:
+    return shell_command([sys.executable, "-m", *words])
+
+
+def _shown(scores: Sequence[float], images: int | None) -> list[str]:
+    top1, top5, loss = scores
+    return [with_error(top1, images), f"{top5:.2f}%", f"{loss:.4f}"]
+
+
+def _present(folder: Path) -> list[str]:
+    names = (path for path in folder.iterdir() if not path.name.startswith("."))
+    files = sorted(path for path in names if path.name != lock.FILE)
+    return [path.name + ("/" if path.is_dir() else "") for path in files]

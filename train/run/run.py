@@ -1,0 +1,155 @@
+"""Run a training from its config: `run_training`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train import record
+from train.length import lengthened, names_epochs
+from train.recipe import Recipe, check_start
+from train.resolve import architecture_of, recipe_of
+from train.run.config import TrainConfig
+from train.run.record import Training, check_same, read_training
+from vbs.console import print_err
+from vbs.folder import results_folder, resumed_folder
+from vbs.signals import Interrupted
+
+if TYPE_CHECKING:
+    from search_spaces.network import Network
+    from train.data import Data
+    from train.distributed import World
+    from train.run.result import TrainResult
+
+LAST = "last.safetensors"  # the checkpoint that a run is resumed from
+
+
+def run_training(
+    config: TrainConfig | None = None, *, out: str | Path | None = None, resume: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> TrainResult | int:  # fmt: skip
+    """Train a network, and write the results into a folder, as `python -m train.run` does.
+
+    out      the folder; default: a new runs/train-N.
+    resume   whether to resume the run in `out`; its config is read from there.
+    changes  options of a resumed run that change, such as {"data": "imagefolder:DIR"}.
+
+    Ctrl-C ends the training after its step; the result then has the status "interrupted". Of
+    several processes of torchrun, those whose first one has failed return the exit code 2.
+
+    Raises ValueError for options that do not go together, and where the folder holds another run
+    or is used by another process.
+    """
+    place = None if out is None else str(out)
+    first = os.environ.get("RANK", "0") == "0"
+    with resumed_folder(place, resume=resume and first, command="train.run"):
+        if resume:
+            if not place:
+                raise ValueError("resume: which run? give its folder as --out DIR")
+            training = read_training(Path(place), changes or {})
+        else:
+            assert config is not None, "a new run needs a config"
+            training = _new(config)
+        # these import torch: a mistake above is reported at once
+        from train.distributed import world
+
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not place:
+            raise ValueError(
+                "--out is missing; processes of torchrun need one folder: give --out DIR"
+            )
+        with world(training.config.device) as here:
+            training = replace(training, processes=here.size)
+            return _train(training, place, here, resume=resume)
+
+
+def _new(config: TrainConfig) -> Training:
+    assert config.network is not None  # see TrainConfig.check
+    recipe = recipe_of(config, config.network, resolution=config.resolution)
+    check_start(recipe, config.init)
+    return Training(config, architecture_of(config.network, config), recipe)
+
+
+def _train(training: Training, out: str | None, here: World, *, resume: bool) -> TrainResult | int:
+    from train.run.training import train_in_folder
+
+    if not here.first and not here.met():  # until the first process has the data and the folder
+        return 2  # it has ended, and printed why
+    begun = resume and Path(out or "", LAST).exists()  # a run may be killed before a checkpoint
+    training, data, initial = _with_data(training, here, resumed=resume, begun=begun)
+    with _folder(out, here, resume=resume) as folder:
+        try:
+            return train_in_folder(training, data, folder, here, initial=initial)
+        except KeyboardInterrupt:
+            if (folder / LAST).exists():
+                raise Interrupted("interrupted; --resume continues") from None
+            raise
+
+
+def _folder(out: str | None, here: World, *, resume: bool) -> AbstractContextManager[Path]:
+    """The folder of the results, owned by the first process."""
+    if not here.first:
+        return nullcontext(Path(out or ""))
+    return results_folder(out, kind="train", files=record.FILES, command="train.run", resume=resume)
+
+
+def _with_data(
+    training: Training, here: World, *, resumed: bool, begun: bool
+) -> tuple[Training, Data, Network | None]:
+    """The training fitted to its images, the images, and the network to begin with, if any."""
+    from train.data import load
+    from train.state import resolved
+
+    config, architecture, recipe = training.config, training.architecture, training.recipe
+    assert config.data is not None  # see TrainConfig.check
+    data = load(
+        config.data, minival=recipe.minival, seed=recipe.seed,
+        channels=architecture.in_channels, root=config.data_root, download=here.first,
+    )  # fmt: skip
+    if resumed:
+        check_same(training.data_settings, data)
+    check_batch(recipe, data)
+    architecture = replace(architecture, classes=len(data.classes))
+    recipe = resolved(recipe, architecture)
+    if not resumed and not names_epochs(config.changes):
+        recipe = lengthened(recipe, len(data.train))
+    training = replace(
+        training, architecture=architecture, recipe=recipe, data_settings=data.settings
+    )
+    if not config.init or begun:
+        return training, data, None
+    training, network = _initialised(training)
+    return training, data, network
+
+
+def check_batch(recipe: Recipe, data: Data) -> None:
+    """ValueError where a batch is larger than the data."""
+    if len(data.train) < recipe.batch:
+        raise ValueError(
+            f"batch: {recipe.batch:,} images are more than the {len(data.train):,} to train on; "
+            f"use e.g. --set batch={max(1, min(128, len(data.train) // 8))}"
+        )
+
+
+def _initialised(training: Training) -> tuple[Training, Network]:
+    """The network with its initial weights, and the recipe with the colours that they expect."""
+    import torch
+
+    from search_spaces.network import build
+    from train.initial import initialise
+
+    config, recipe = training.config, training.recipe
+    assert config.init is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = build(training.architecture)
+    known = initialise(network, config.init)
+    # colours that the user names are kept
+    own_colours = any(text.startswith(("mean", "std")) for text in config.changes)
+    if known.mean and known.std and not own_colours:
+        recipe = replace(recipe, mean=known.mean, std=known.std)
+    print_err(known)
+    return replace(training, recipe=recipe, initial=str(known)), network

@@ -1,0 +1,100 @@
+"""Train a network in a folder: the part that runs and the students of Noisy Student share."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train.data import Data
+from train.distributed import World
+from train.loop import train
+from train.options import loaders_of
+from train.report import Reporter, draw_pictures, print_preview
+from train.run.record import Training
+from train.run.result import TrainResult
+from train.scored import scored_images
+from vbs import signals
+from vbs.load import LoadWatch
+
+if TYPE_CHECKING:
+    from search_spaces.network import Network
+
+
+def train_in_folder(
+    training: Training, data: Data, folder: Path, here: World, *, initial: Network | None = None
+) -> TrainResult:
+    """Train, or resume from the checkpoint in the folder; run.json and pictures are written.
+
+    initial  the network to begin with; default: random weights.
+    """
+    config, architecture, recipe = training.config, training.architecture, training.recipe
+    if here.first:
+        training.write(folder, status="running")
+        print_preview(folder, architecture, data, recipe, here)
+        here.wait()
+    watch = LoadWatch()
+    with Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.came) as report:
+        outcome = train(
+            architecture, data, recipe, checkpoint=folder, report=report, device=config.device,
+            workers=loaders_of(config), initial=initial,
+        )  # fmt: skip
+    result = TrainResult(
+        folder, training, outcome, scored_images(data), watch.load(), main=here.first
+    )
+    if here.first:
+        _write(result, data)
+        if not outcome.failed:  # pictures are drawn when everything else is written
+            title = f"{config.network} on {data.name}, recipe {recipe.name}"
+            draw_pictures(folder, outcome, data, recipe, title=title, device=config.device)
+    return result
+
+
+def _write(result: TrainResult, data: Data) -> None:
+    """How a run ended, in run.json."""
+    outcome, waited = result.outcome, result.load.waited
+    result.training.write(
+        result.folder, status=result.status, failed=outcome.failed, chosen=outcome.chosen,
+        steps=outcome.steps, epochs=len(outcome.history), seconds=round(outcome.seconds, 2),
+        # of this start, over all threads: how far the seconds are other programs' fault
+        waited_seconds=None if waited is None else round(waited, 2),
+        test=outcome.test._asdict() if outcome.test else None,
+        last=outcome.history[-1] if outcome.history else None, skipped=_skipped(data),
+        images=result.images,
+    )  # fmt: skip
+
+
+def _skipped(data: Data) -> list[str]:
+    """Files that could not be read: those known at the start, and those met since."""
+    splits = [split for split in (data.train, data.minival, data.test) if split is not None]
+    met = [name for split in splits for name in split.unreadable]
+    return list(dict.fromkeys([*data.skipped, *met]))
+
+
+class Interrupts:
+    """Ctrl-C, SIGTERM and SIGHUP end the run after its step."""
+
+    def __init__(self) -> None:
+        self._came = False
+
+    def came(self) -> bool:
+        """Whether one of them came."""
+        return self._came
+
+    def __enter__(self) -> Interrupts:
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in signals.ENDING:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        if self._came and number == signal.SIGINT:
+            raise KeyboardInterrupt  # pressed twice: at once
+        self._came = True

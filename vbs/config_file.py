@@ -1,0 +1,156 @@
+"""Configs in files: YAML and JSON that a user writes, and records of runs that are resumed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vbs.config import C, Config, ConfigError, check_code, options, partial
+from vbs.json_text import parse_json
+from vbs.text import quoted, shortened
+
+LARGEST = 1 << 20  # bytes of a config file
+
+
+def read_values(path: str) -> dict[str, Any]:
+    """The options in a YAML or JSON file: a mapping of names to values, or a record with
+    "settings". ValueError, with the path, for anything else."""
+    place = Path(path).expanduser()
+    try:
+        with place.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST:,} bytes")
+        json_file = place.suffix.lower() == ".json"
+        values = parse_json(content) if json_file else _parse_yaml(content)
+    except OSError as error:
+        raise ValueError(f"--config: {path} cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ValueError(f"--config: {shortened(path)}: {error}") from None
+    if isinstance(values, dict) and isinstance(values.get("settings"), dict):
+        values = values["settings"]
+    if not isinstance(values, dict):
+        raise ValueError(f"--config: {shortened(path)} does not hold options and their values")
+    return values
+
+
+def _parse_yaml(content: bytes) -> Any:
+    """The plain data of a YAML text; ValueError, in one line, for what is none."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Refuses equal keys and aliases: both hide what a file says."""
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):
+                raise ValueError("it uses a YAML alias")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            found = super().construct_mapping(node, deep=deep)
+            if len(found) < len(node.value):
+                raise ValueError("a key is there twice")
+            return found
+
+    try:
+        return yaml.load(content, Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        problem = getattr(error, "problem", None) or "it is not text"
+        raise ValueError(f"it is not YAML: {shortened(problem)}{where}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def resumed(
+    config: type[C], changes: Mapping[str, Any], record: Path, *, what: str,
+    same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
+) -> C:  # fmt: skip
+    """The config of the run that `record` describes, with what may change later.
+
+    changes  options that are given, converted: see `partial`.
+    what     the run as messages call it: "search".
+    same     whether a value that differs from the stored one means the same.
+
+    ValueError where the record cannot be read, another version wrote it, or a change would make it
+    another run.
+    """
+    stored = stored_values(config, record, what=what)
+    return changed(config, stored, changes, record.name, what=what, same=same)
+
+
+def changed(
+    config: type[C], stored: Mapping[str, Any], changes: Mapping[str, Any], record: str, *,
+    what: str, same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
+) -> C:  # fmt: skip
+    """The same, of the stored values; `record` is the name of their file."""
+    check_code(config, stored, changes, source=record)
+    stored, known = dict(stored), options(config)
+    for name, value in changes.items():
+        before = stored.get(name)
+        if known[name].later or value == before or same(name, value, stored):
+            continue
+        raise ConfigError(
+            name,
+            f"{_plain(value)} differs from the {what}'s {_plain(before)}; leave it out, or start "
+            "anew in another --out",
+        )
+    later = {name: value for name, value in changes.items() if known[name].later}
+    try:
+        before = config(**stored)
+    except ValueError as error:
+        raise ValueError(f"resume: {record}: {error}") from None
+    return dataclasses.replace(before, **later)
+
+
+def stored_values(config: type[Config], record: Path, *, what: str) -> dict[str, Any]:
+    """The converted settings of a record; defaults stand for what an earlier version did not
+    know."""
+    if not record.is_file():
+        raise ValueError(
+            f"resume: {record.parent} holds no {what} (there is no {record.name} in it)"
+        )
+    try:
+        content = parse_json(record.read_bytes())
+        if not isinstance(content["settings"], dict):
+            raise TypeError
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"resume: {record} is not the record of a {what}") from None
+    return recorded_values(config, content, str(record))
+
+
+def recorded_values(
+    config: type[Config], content: Mapping[str, Any], record: str
+) -> dict[str, Any]:
+    """The same, of the content of the file `record`."""
+    settings = content["settings"]
+    unknown = {*settings} - {*options(config)} - {*config.recorded}
+    if unknown:
+        wrote = _version_of(content)
+        raise ValueError(
+            f"resume: {record} was written by another version{wrote}: it has the unknown setting "
+            f"{quoted(min(unknown))}"
+        )
+    values = {name: value for name, value in settings.items() if name not in config.recorded}
+    try:
+        found = partial(config, values)
+    except ValueError as error:
+        raise ValueError(f"resume: {Path(record).name}: {error}") from None
+    defaults = {each.name: each.default for each in dataclasses.fields(config)}
+    return {name: found.get(name, defaults[name]) for name in options(config)}
+
+
+def _version_of(content: Mapping[str, Any]) -> str:
+    versions = content.get("versions")
+    version = versions.get("vision-baseline-search") if isinstance(versions, dict) else None
+    return f" ({shortened(version, 20)})" if isinstance(version, str) else ""
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple):
+        return shortened(json.dumps(list(value)), 60)
+    return shortened(str(value), 60)

@@ -1,0 +1,1 @@
+"""What this installation consists of, and what is missing: `vbs doctor`."""
