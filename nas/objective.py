@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from search_spaces.catalog import one_of
 from search_spaces.cost import MEASURED, Cost, Costs
-from vbs.text import quoted
+from vbs.plugins import is_reference, load_object, reference_to
+from vbs.text import quoted, shortened
 
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+# of the user's own: (accuracy [n] in percent, {cost name: [n]}) -> [n]
+PluginReward = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
 
 
 def mnas(accuracy: np.ndarray, ratio: np.ndarray, exponent: float) -> np.ndarray:
@@ -43,13 +46,23 @@ REWARDS: dict[str, tuple[Reward, float]] = {
 }
 
 
+def plugin_reward(name: str) -> PluginReward:
+    """The function that a text like file.py:name names; ValueError where there is none."""
+    function = load_object(name, what="reward")
+    if not callable(function):
+        raise ValueError(f"reward: {shortened(name)} is {quoted(function, 60)}, not a function")
+    return function
+
+
 @dataclass(frozen=True, init=False)
 class Objective:
     """A reward around a target cost, and limits that are checked before anything is evaluated.
 
     target       the cost the search aims at, in the unit of the cost `of`.
     reward       a name of `REWARDS`, kept as `reward_name` (`reward` is the method); exponent its
-                 w, None for the published value.
+                 w, None for the published value. Or a function of your own at the top of a module,
+                 or its name, "package.module:name" or "path/to/file.py:name": it gets accuracies
+                 [n] in percent and a mapping of costs {name: [n]}, and returns rewards [n].
     over_target  "forbid": networks above the target are infeasible; "allow": the reward alone
                  weighs them ("feasible" has nothing to weigh with, so it cannot allow them).
     limits       further ((cost name, largest value), ...), e.g. (("params", 6e6),).
@@ -73,7 +86,7 @@ class Objective:
     def __init__(
         self,
         target: float,
-        reward: str = "mnas",
+        reward: str | PluginReward = "mnas",
         exponent: float | None = None,
         over_target: str = "forbid",
         limits: tuple[tuple[str, float], ...] = (),
@@ -82,6 +95,8 @@ class Objective:
         *,
         reward_name: str | None = None,  # as `dataclasses.replace` passes it
     ) -> None:
+        if callable(reward):
+            reward = reference_to(reward, what="reward")
         values = {
             "target": target, "reward_name": reward_name or reward, "exponent": exponent,
             "over_target": over_target, "limits": limits, "of": of, "also": also,
@@ -96,10 +111,14 @@ class Objective:
         one_of("target", self.of, known)
         if not np.isfinite(self.target) or self.target <= 0:
             raise ValueError(f"target_{self.of}: {quoted(self.target)} is not a number above 0")
-        one_of("reward", self.reward_name, REWARDS)
+        if self.own_reward:
+            self._check_own_reward()
+        else:
+            one_of("reward", self.reward_name, REWARDS)
         one_of("over_target", self.over_target, ("forbid", "allow"))
         if self.exponent is None:
-            object.__setattr__(self, "exponent", REWARDS[self.reward_name][1])
+            usual = 0.0 if self.own_reward else REWARDS[self.reward_name][1]
+            object.__setattr__(self, "exponent", usual)
         elif not -10 <= self.exponent <= 0:
             raise ValueError(
                 f"exponent: {quoted(self.exponent)} is not allowed; use a number from -10 to 0 "
@@ -121,6 +140,19 @@ class Objective:
                     "-10 to 0"
                 )
 
+    def _check_own_reward(self) -> None:
+        if self.exponent:
+            raise ValueError(f"exponent: reward {shortened(self.reward_name)} has none")
+        if self.also:
+            raise ValueError(
+                f"also: reward {shortened(self.reward_name)} gets all costs; leave it out"
+            )
+
+    @property
+    def own_reward(self) -> bool:
+        """Whether the reward is a function of the user's own."""
+        return is_reference(self.reward_name, REWARDS)
+
     @property
     def all_limits(self) -> tuple[tuple[str, float], ...]:
         """Every hard limit, the target among them unless it may be exceeded."""
@@ -129,13 +161,28 @@ class Objective:
 
     def reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
         """Rewards [n] of accuracies [n] in percent; NaN where the accuracy is NaN."""
-        assert self.exponent is not None  # set in __post_init__
+        assert self.exponent is not None  # set by `_check`
+        if self.own_reward:
+            return self._own_reward(accuracy, costs)
         cost = costs.get(self.of)
         ratio = np.where(cost > 0, cost, 1) / self.target
         for name, reference, exponent in self.also:
             spent = costs.get(name)
             accuracy = accuracy * (np.where(spent > 0, spent, 1) / reference) ** exponent
         return REWARDS[self.reward_name][0](accuracy, ratio, self.exponent)
+
+    def _own_reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
+        """By the user's function; it may leave NaN out of account."""
+        by_name = {name: costs.get(name) for name in (*Cost._fields, *costs.extra)}
+        found = plugin_reward(self.reward_name)(accuracy, by_name)
+        rewards = np.array(found, np.float64)
+        if rewards.shape != accuracy.shape:
+            raise ValueError(
+                f"reward: {shortened(self.reward_name)} returned shape {rewards.shape} for "
+                f"{len(accuracy)} accuracies; return one number for each"
+            )
+        rewards[np.isnan(accuracy)] = np.nan
+        return rewards
 
     def violation(self, costs: Costs) -> np.ndarray:
         """By what share the worst broken limit is exceeded, [n]; 0.0 where all are kept."""

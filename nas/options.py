@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nas.storage.passwords import escaped_url
-from search_spaces.catalog import SPACES
-from vbs.config import Config, option
+from search_spaces.catalog import SIZES, SPACES, size_options
+from search_spaces.space import SearchSpace
+from vbs.config import Config, flag, given_values, option
+from vbs.text import shortened
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def storage_url(text: str, *, what: str = "storage") -> str:
@@ -24,7 +30,7 @@ class SpaceOptions(Config):
     title = "space"
 
     space: str | None = option(
-        None, metavar="|".join(SPACES),
+        None, catalog=SPACES,
         help="default efficientnet; compact where networks are trained on images",
     )  # fmt: skip
     resolution: int | None = option(
@@ -37,6 +43,26 @@ class SpaceOptions(Config):
     small_images: bool | None = option(
         None, help="fewer strides, for 32 px images (default: up to 64 px)"
     )
+
+    def check_sizes(self) -> None:
+        """ValueError for a size that a space of the user's own does not take; imports it."""
+        if self.space is None:
+            return
+        for name in given_values(self):
+            if name in SIZES and name not in size_options(self.space):
+                raise ValueError(
+                    f"{flag(name)}: space {shortened(self.space)} does not take it; leave it out"
+                )
+
+    def sizes(self) -> dict[str, Any]:
+        """The sizes that are named, as `search_spaces.catalog.space` takes them."""
+        values = {name: getattr(self, name) for name in SIZES}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def resolved(self, name: str, space: SearchSpace) -> Self:
+        """The options with those of a space that was made by that name."""
+        known = {size: space.settings[size] for size in size_options(name)}
+        return replace(self, space=name, **known)
 
 
 @dataclass(frozen=True, kw_only=True)

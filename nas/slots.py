@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from nas.evaluators.proxy import Proxy
 from train.options import WorkerOptions
 from vbs.processes import available_cpus
 
@@ -33,7 +32,7 @@ def slots(options: WorkerOptions, measuring: Measuring) -> Slots:
     }
     cpus, gpus = options.cpus, options.gpus
     if gpus is None:  # scores without training are computed on processors
-        gpus = 1.0 if options.device != "cpu" and measuring.kind is Proxy else 0.0
+        gpus = 1.0 if options.device != "cpu" and measuring.kind.trains else 0.0
         gpus = min(gpus, has["gpus"])
     if address is not None:
         from train.cluster.connect import check_fits

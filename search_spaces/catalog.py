@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable
+from typing import Any, cast
+
+import numpy as np
 
 from search_spaces.architecture import Architecture
 from search_spaces.compact import compact
 from search_spaces.efficientnet import efficientnet
 from search_spaces.efficientnetv2 import efficientnetv2
 from search_spaces.mnasnet import mnasnet
+from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from search_spaces.zoo import NETWORKS
-from vbs.text import one_of
+from vbs.plugins import call_with, is_reference, load_object
+from vbs.text import one_of, quoted, shortened
 
 SPACES: dict[str, Callable[..., StagedSpace]] = {
     "efficientnet": efficientnet,
@@ -19,6 +26,9 @@ SPACES: dict[str, Callable[..., StagedSpace]] = {
     "mnasnet": mnasnet,
     "compact": compact,
 }
+
+
+SIZES = ("resolution", "classes", "width", "small_images")  # keywords of a space
 
 
 def space(
@@ -29,9 +39,47 @@ def space(
     width: float = 1.0,
     small_images: bool = False,
 ) -> StagedSpace:
-    """The space of that name, for images of `resolution` px; ValueError names the nearest."""
-    make = SPACES[one_of("space", name, SPACES)]
-    return make(resolution=resolution, classes=classes, width=width, small_images=small_images)
+    """The space of that name, for images of `resolution` px; ValueError names the nearest.
+
+    "package.module:Name" and "path/to/file.py:Name" name a space of your own: a `SearchSpace`, or
+    a function that returns one, which gets those of these keywords that it has.
+    """
+    sizes = {"resolution": resolution, "classes": classes, "width": width,
+             "small_images": small_images}  # fmt: skip
+    if not is_reference(name, SPACES):
+        return SPACES[one_of("space", name, SPACES)](**sizes)
+    make = load_object(name, what="space")
+    sizes = {size: sizes[size] for size in _keywords(make)}
+    made = make if isinstance(make, SearchSpace) else _called(name, make, sizes)
+    network = made.decode(made.sample(1, np.random.default_rng(0))[0])
+    if isinstance(network, Architecture):  # as the commands expect it in the settings
+        sizes |= {"resolution": network.resolution, "classes": network.classes}
+    made = copy.copy(made)  # it may be the module's own
+    made.settings = {**sizes, **made.settings}
+    return cast(StagedSpace, made)  # what needs stages checks that they are there
+
+
+def size_options(name: str) -> tuple[str, ...]:
+    """Those of `SIZES` that the space of that name takes."""
+    return _keywords(load_object(name, what="space")) if is_reference(name, SPACES) else SIZES
+
+
+def _keywords(make: Any) -> tuple[str, ...]:
+    if isinstance(make, SearchSpace) or not callable(make):
+        return ()
+    parameters = inspect.signature(make).parameters
+    every = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return SIZES if every else tuple(name for name in SIZES if name in parameters)
+
+
+def _called(name: str, make: Any, sizes: dict[str, Any]) -> SearchSpace:
+    made = call_with(make, what="space", **sizes) if callable(make) else make
+    if not isinstance(made, SearchSpace):
+        raise ValueError(
+            f"space: {shortened(name)} is {quoted(made, 60)}, not a SearchSpace or a function that "
+            "returns one"
+        )
+    return made
 
 
 def zoo(name: str) -> Architecture:

@@ -58,7 +58,9 @@ class TrainingOptions(Config):
 
     title = "trainings"
 
-    recipe: str = option("proxy", metavar="NAME", help="recipe of the trainings (default proxy)")
+    recipe: str = option(
+        "proxy", catalog=PRESETS, metavar="NAME", help="recipe of the trainings (default proxy)"
+    )
     changes: tuple[str, ...] = option(
         (), flag="set", metavar="FIELD=VALUE",
         help="change a field of the recipe (repeatable)",
@@ -76,7 +78,7 @@ class RecipeOptions(Config):
 
     title = "recipe"
 
-    recipe: str = option("proxy", metavar="|".join(PRESETS), help="default proxy")
+    recipe: str = option("proxy", catalog=PRESETS, help="default proxy")
     variant: str | None = option(
         None, metavar="paper|google", help="of efficientnetv2 (default paper)"
     )

@@ -15,7 +15,8 @@ from typing import Any
 
 from search_spaces.catalog import one_of
 from train.recipe_fields import checked_field, describe_field, read_field
-from vbs.text import quoted
+from vbs.plugins import call_with, is_reference, load_object
+from vbs.text import quoted, shortened
 
 # How batch-norm statistics are found (train/norm_momentum.py, train/recalibrate.py). It is stored
 # with results and unfinished trainings, as short trainings by another rule read other accuracies.
@@ -242,8 +243,21 @@ def unknown_field(name: str) -> str:
 
 def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:
     """The recipe of that name for a zoo network of that name (which decides what is published
-    by model: dropout, and the ends of progressive learning); ValueError for an unknown name."""
-    return PRESETS[one_of("recipe", name, PRESETS)](network=network, variant=variant)
+    by model: dropout, and the ends of progressive learning); ValueError for an unknown name.
+
+    "package.module:Name" and "path/to/file.py:Name" name a recipe of your own: a `Recipe`, or a
+    function without arguments that returns one.
+    """
+    if not is_reference(name, PRESETS):
+        return PRESETS[one_of("recipe", name, PRESETS)](network=network, variant=variant)
+    found = load_object(name, what="recipe")
+    recipe = call_with(found, what="recipe") if callable(found) else found
+    if not isinstance(recipe, Recipe):
+        raise ValueError(
+            f"recipe: {shortened(name)} is {quoted(recipe, 60)}, not a Recipe or a function that "
+            "returns one"
+        )
+    return recipe
 
 
 def efficientnet(*, network: str = "", variant: str = "paper") -> Recipe:

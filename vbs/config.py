@@ -16,11 +16,12 @@ import functools
 import inspect
 import math
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar
 
+from vbs.plugins import catalog_name, is_reference
 from vbs.text import one_of, quoted, shortened
 
 # limits of the options with these names, in every command
@@ -53,6 +54,8 @@ class Option:
     parse    reads the value from a text: called with the text and what=NAME, raises ValueError.
     limits   least and most of a number, both inclusive.
     choices  the values that are allowed, () for any.
+    catalog  names that are known; any other value names code to import (`vbs.plugins`), which
+             takes effect only where it is given on the command line or in Python, never by a file.
     later    whether a resumed run may change it: it says how something is done, not what.
     flag     the option's name where it is not the field's, such as "set".
     old      earlier spellings of the option; they are accepted with a warning.
@@ -64,6 +67,7 @@ class Option:
     parse: Callable[..., Any] | None = None
     limits: tuple[float, float] = (-math.inf, math.inf)
     choices: tuple[str, ...] = ()
+    catalog: Collection[str] = ()
     later: bool = False
     flag: str = ""
     old: tuple[str, ...] = ()
@@ -196,12 +200,12 @@ def _checked(name: str, base: type, known: Option, value: Any) -> Any:
     low, high = known.limits if known.limits[0] > -math.inf else LIMITS.get(name, known.limits)
     if base in (int, float) and not low <= value <= high:
         raise ConfigError(name, f"{value} is not allowed; use {_range(low, high)}")
-    if known.choices and value not in known.choices:
-        try:
+    try:
+        if known.choices:
             one_of(name, value, known.choices)
-        except ValueError as error:
-            raise ConfigError(name, str(error).removeprefix(f"{name}: ")) from None
-    return value
+        return catalog_name(value, known.catalog, what=name) if known.catalog else value
+    except ValueError as error:
+        raise ConfigError(name, str(error).removeprefix(f"{name}: ")) from None
 
 
 def _typed(name: str, base: type, known: Option, value: Any) -> Any:
@@ -284,6 +288,35 @@ def named(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(name, "it is given twice")
         found[name] = value
     return found
+
+
+def code_values(config: Config) -> dict[str, Any]:
+    """The options that name code to import."""
+    return named_code(type(config), config.settings())
+
+
+def named_code(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some values, converted or not, that name code to import."""
+    by_field = {str(name).replace("-", "_"): value for name, value in values.items()}
+    return {
+        name: by_field[name]
+        for name, known in options(config).items()
+        if known.catalog and isinstance(by_field.get(name), str)
+        and is_reference(by_field[name], known.catalog)
+    }  # fmt: skip
+
+
+def check_code(
+    config: type[Config], stored: Mapping[str, Any], given: Collection[str], *, source: str
+) -> None:
+    """ConfigError where values from a file name code, and the user has not named it again."""
+    for name, value in named_code(config, stored).items():
+        if name not in given:
+            text = shortened(value)
+            raise ConfigError(
+                name, f"{source} names code, {text}; it runs if you give it again: "
+                f"{flag(name, config)} {text}",
+            )  # fmt: skip
 
 
 def given_values(config: Config) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vbs.config import C, Config, ConfigError, options, partial
+from vbs.config import C, Config, ConfigError, check_code, options, partial
 from vbs.json_text import parse_json
 from vbs.text import quoted, shortened
 
@@ -88,6 +88,7 @@ def changed(
     what: str, same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
 ) -> C:  # fmt: skip
     """The same, of the stored values; `record` is the name of their file."""
+    check_code(config, stored, changes, source=record)
     stored, known = dict(stored), options(config)
     for name, value in changes.items():
         before = stored.get(name)

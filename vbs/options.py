@@ -19,6 +19,7 @@ from vbs import signals
 from vbs.config import (
     Config,
     ConfigError,
+    check_code,
     flag,
     from_values,
     given_values,
@@ -177,6 +178,7 @@ def read_request(
     resume, file = known.pop("resume", False), known.pop("config", None)
     switches = {name: known.pop(name) for name in command.switches if name in known}
     values = {} if file is None else named(command.config, read_values(file))
+    check_code(command.config, values, known, source=str(file))
     return Request({**values, **known}, out, resume, switches)
 
 
@@ -224,7 +226,7 @@ def _add(group: Any, command: Command, name: str) -> None:
     """One option of a config; its value stays the text that was given."""
     known, kind = options(command.config)[name], kinds(command.config)[name]
     texts = {"help": known.help.replace("%", "%%")}
-    metavar = known.metavar or name.upper().replace("_", "-")
+    metavar = known.metavar or "|".join(known.catalog) or name.upper().replace("_", "-")
     if name in command.positional:
         group.add_argument(
             name, metavar=metavar, **texts, **({"nargs": "*"} if kind.many else {"nargs": "?"})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nas.options import SpaceOptions
 from search_spaces.cost import MEASURED
+from train.recipe import PRESETS
 from vbs.config import Config, option
 from vbs.options import Command
 from vbs.units import LONGEST, parse_seconds
@@ -33,7 +34,9 @@ class TimingOptions(Config):
         "auto", choices=("float32", "bfloat16", "auto"), metavar="float32|bfloat16|auto",
         help="default auto",
     )  # fmt: skip
-    recipe: str = option("proxy", metavar="NAME", help="recipe whose optimizer a step has")
+    recipe: str = option(
+        "proxy", catalog=PRESETS, metavar="NAME", help="recipe whose optimizer a step has"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from nas.block_times.config import BlockTimesConfig
@@ -44,13 +44,15 @@ def measure_block_times(config: BlockTimesConfig) -> BlockTimesResult:
     Raises ValueError for options that do not go together, and where the file cannot be written or
     is used by another process.
     """
+    config.check_sizes()
+    name = config.space or "efficientnet"
     side = config.resolution or USUAL
     small = side <= SMALL if config.small_images is None else config.small_images
     the_space = space(
-        config.space or "efficientnet", resolution=side, classes=config.classes or CLASSES,
+        name, resolution=side, classes=config.classes or CLASSES,
         width=config.width, small_images=small,
     )  # fmt: skip
-    config = replace(config, **the_space.settings, space=the_space.name)
+    config = config.resolved(name, the_space)
     setting = setting_of(config)
     path = cached_path(the_space, setting) if config.file is None else Path(config.file)
     if path.is_dir() or (config.file is not None and not os.access(path.parent, os.W_OK)):

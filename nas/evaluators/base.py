@@ -146,6 +146,7 @@ class Evaluator:
 
     name      as in results, e.g. "surrogate".
     unit      what its accuracy is, in a sentence; axis the same on a figure's axis.
+    trains    whether it trains networks, with a point of a curve for each epoch.
     cheap     thousands at once cost next to nothing, so that batches should be large.
     instant   single answers cost next to nothing, so that reports may ask for more of them.
     measured  networks to compare results with, or None.
@@ -160,6 +161,7 @@ class Evaluator:
     name: str = "evaluator"
     unit: str = "accuracy in percent"
     axis: str = "accuracy (%)"
+    trains: bool = False
     cheap: bool = False
     instant: bool = False
     measured: Measured | None = None

@@ -100,6 +100,7 @@ class Proxy(Evaluator):
     """
 
     name = "proxy"
+    trains = True
     unit = "minival accuracy in percent after a short training"
     axis = "minival accuracy (%)"
 

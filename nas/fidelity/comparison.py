@@ -108,14 +108,16 @@ def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
     print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {config.data} has one class; there is nothing to learn")
+    config.check_sizes()
+    name = config.space or "compact"
     space = space_for(
-        data, config.space or "compact", resolution=config.resolution, classes=config.classes,
+        data, name, resolution=config.resolution, classes=config.classes,
         width=config.width, small_images=config.small_images,
     )  # fmt: skip
     fidelities = _fidelities(config, recipe, data, space)
     genotypes = spread(space, within(space, config.target_flops), config.networks)
     config = replace(
-        config, **space.settings, space=space.name, longest=str(fidelities[-1]),
+        config.resolved(name, space), longest=str(fidelities[-1]),
         fidelities=tuple(str(each) for each in fidelities[:-1]),
     )  # fmt: skip
     return Comparison(config, data, space, recipe, fidelities, genotypes)

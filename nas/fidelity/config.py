@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from nas.fidelity.ranks import FEWEST
 from nas.options import SpaceOptions
 from train.options import DataOptions
+from train.recipe import PRESETS
 from vbs.config import option
 from vbs.options import Command
 from vbs.units import LARGEST, parse_quantity
@@ -28,7 +29,9 @@ class FidelityConfig(SpaceOptions, DataOptions):
         None, limits=(0.0, LARGEST), metavar="SIZE", parse=parse_quantity,
         help="networks of at most so many FLOPs, e.g. 4M",
     )  # fmt: skip
-    recipe: str = option("proxy", metavar="NAME", help="recipe of the trainings (default proxy)")
+    recipe: str = option(
+        "proxy", catalog=PRESETS, metavar="NAME", help="recipe of the trainings (default proxy)"
+    )
     changes: tuple[str, ...] = option(
         (), flag="set", metavar="FIELD=VALUE", help="change a field of the recipe (repeatable)"
     )

@@ -119,13 +119,16 @@ def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
     """What to do next, as commands that can be pasted."""
     config = comparison.config
     assert config.data is not None
+    assert config.space is not None
     words = ["nas.fidelity" if found is None else "nas.search", "--data", config.data]
     if found is not None:
         # by its name where another answer was kept, or none could be
         kept = recommended(comparison.data.digests, comparison.space, comparison.recipe)
         text = "auto" if kept == found.fidelity else str(found.fidelity)
         words += ["--evaluator", "proxy", "--fidelity", text]
-    words += ["--space", comparison.space.name, "--resolution", str(config.resolution)]
+    words += ["--space", config.space]
+    if config.resolution is not None:
+        words += ["--resolution", str(config.resolution)]
     if config.width != 1:
         words += ["--width", f"{config.width:g}"]
     words += ["--small-images"] if config.small_images else []

@@ -114,10 +114,11 @@ def _trained(
 
 
 def _work(folder: Path, comparison: Comparison, job: Job, device: str, threads: int) -> Work:
-    config, space = comparison.config, comparison.space
+    config = comparison.config
     assert config.data is not None
+    assert config.space is not None
     return Work(
         config.data, config.data_root, comparison.recipe, comparison.fidelities[job.fidelity],
-        space.name, space.settings, comparison.genotypes[job.network], job.seed, device, threads,
+        config.space, config.sizes(), comparison.genotypes[job.network], job.seed, device, threads,
         default_folder(), folder / "unfinished" / comparison.folder_name(job),
     )  # fmt: skip

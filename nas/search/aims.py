@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas import catalog
-from nas.objective import Objective
+from nas.objective import Objective, plugin_reward
 from nas.search.config import SearchConfig, measured_costs, objective_of
 from nas.search.loop import check_limits
 from nas.strategies.base import Strategy
 from search_spaces.space import SearchSpace
-from vbs.text import one_of
 
 if TYPE_CHECKING:
     from nas.block_times.table import Times
@@ -48,7 +47,9 @@ def aims(
     kept      folder of a search that is resumed, with the tables that it was made with.
     """
     objective = objective_of(config)
-    name = one_of("strategy", config.strategy or fallback, catalog.STRATEGIES)
+    if objective.own_reward:
+        plugin_reward(objective.reward_name)  # a mistake is reported before anything is made
+    name = config.strategy or fallback
     config = replace(config, exponent=objective.exponent, strategy=name)
     tables = {kind: _times_of(config, space, kind, kept=kept) for kind in measured_costs(objective)}
     space = space.measured_by(**{kind: times.of(space) for kind, times in tables.items()})

@@ -12,9 +12,9 @@ from nas.options import SpaceOptions, StudyOptions
 from search_spaces.cost import MEASURED
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
 from train.parser import FACTORS
-from vbs.config import Config, flag, given_values, option
+from vbs.config import Config, flag, given_values, option, options
 from vbs.options import Command
-from vbs.text import one_of, shortened
+from vbs.text import shortened
 from vbs.units import LARGEST, parse_quantity, parse_seconds
 
 MOST = 10**9  # evaluations; a history of more does not fit into memory
@@ -118,9 +118,7 @@ class SearchConfig(
         help="whether networks above the target may be evaluated and weighed by the reward "
         "(default forbid)",
     )  # fmt: skip
-    reward: str = option(
-        "mnas", metavar="|".join(REWARDS), help="default mnas: accuracy x (cost/target)^w"
-    )
+    reward: str = option("mnas", catalog=REWARDS, help="default mnas: accuracy x (cost/target)^w")
     exponent: float | None = option(
         None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
     )
@@ -129,11 +127,11 @@ class SearchConfig(
         help="a further factor of the reward, e.g. params:7M:-0.05 (repeatable)",
     )  # fmt: skip
     strategy: str | None = option(
-        None, metavar="|".join(catalog.STRATEGIES),
+        None, catalog=catalog.STRATEGIES,
         help="default evolution; predictor where networks are trained",
     )  # fmt: skip
     evaluator: str = option(
-        "surrogate", metavar="|".join(catalog.EVALUATORS), help="default surrogate (ImageNet)"
+        "surrogate", catalog=catalog.EVALUATORS, help="default surrogate (ImageNet)"
     )
     table: str | None = option(
         None, metavar="FILE", parse=absolute_path, later=True,
@@ -160,15 +158,15 @@ class SearchConfig(
                 f"{flag(second)}: a search has one target, here {flag(first)}; "
                 f"give the other as {flag(second.replace('target', 'max'))}"
             )
-        one_of("evaluator", self.evaluator, catalog.EVALUATORS)
         self._check_evaluator()
         objective_of(self)
 
     def _check_evaluator(self) -> None:
         """ValueError where the evaluator does not do what an option asks for."""
-        unused = {"proxy": (), "zero-cost": TRAINING}.get(self.evaluator, MEASURING)
+        entry = catalog.evaluator_entry(self.evaluator)
+        unused = () if entry.trains else TRAINING if entry.images else MEASURING
         for name in given_values(self):
-            if name in ("table", "table_column") and self.evaluator != "table":
+            if name in ("table", "table_column") and not entry.table:
                 raise ValueError(
                     f"{flag(name)}: evaluator {self.evaluator!r} reads no table; add --evaluator "
                     f"table, or leave {flag(name)} out"
@@ -185,7 +183,7 @@ TARGETS = ("target_flops", *(f"target_{name}" for name in MEASURED))
 MEASURING = tuple(
     name
     for group in (DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions)
-    for name in group.__annotations__
+    for name in options(group)
 )
 
 
@@ -257,6 +255,8 @@ COMMAND = Command(
     description="Find the best network within a target of FLOPs, or of time.",
     epilog="""\
 Sizes are written as 400M, 0.4G, 4e8 or 400000000; times as 250us, 20ms, 1.5s, 30min or 2h.
+--strategy, --evaluator, --space, --recipe and --reward also take code of your own, as
+package.module:Name or path/to/file.py:Name.
 The folder gets best.json (the network of highest reward), pareto.csv and pareto.png (the front of
 accuracy and cost), history.parquet (everything evaluated) and search.json (settings); of a
 search by measurement also study.db, which optuna-dashboard shows.""",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nas.asha import Asha
-from nas.evaluators.proxy import Proxy, used_images
+from nas.evaluators.proxy import used_images
 from nas.history import History
 from nas.search import record
 from nas.search.aims import aims, keep_times
@@ -45,7 +45,7 @@ BUDGET = 64  # networks, where the user names no number
 def plan_of(config: SearchConfig, measuring: Measuring) -> Plan:
     """The loop's plan."""
     assert config.budget is not None
-    dear = measuring.kind is Proxy
+    dear = measuring.kind.trains
     asha = None
     if dear and config.scheduler == "asha":
         per_epoch = steps_per_epoch(
@@ -200,7 +200,7 @@ def _identity(job: Job) -> dict[str, Any]:
     names = ("recipe", "changes", "fidelity", "scheduler", "seed", "strategy", "evaluator",
              "scores", "grace", "factor")  # fmt: skip
     settings = job.config.settings()
-    trained = {"norm_statistics": NORM_STATISTICS} if job.measuring.kind is Proxy else {}
+    trained = {"norm_statistics": NORM_STATISTICS} if job.measuring.kind.trains else {}
     return {
         **{name: settings[name] for name in names}, **trained,
         "data": job.measuring.data.digests, "times": job.digests.get("times_sha256", {}),

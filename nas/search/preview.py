@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.asha import Asha
-from nas.evaluators.proxy import EVALUATION, Proxy, image_seconds, used_images
+from nas.evaluators.proxy import EVALUATION, image_seconds, used_images
 from nas.history import History
 from nas.lengths import length_lines
 from nas.strategies.base import feasible_share, sample_fresh
@@ -37,7 +37,7 @@ def print_preview(folder: Path, job: Job, study: str) -> float:
         f"space {space.name}: {space.size:.3g} networks for {space.settings['resolution']} px "
         f"images of {len(data.classes)} classes, {shown} of them within {limits}"
     )
-    if measuring.kind is Proxy:
+    if measuring.kind.trains:
         count = used_images(measuring.fidelity, data.train)
         length, warning = length_lines(
             measuring.recipe, measuring.fidelity, images=data.train, judged=_first_rung(plan.asha)
@@ -73,7 +73,7 @@ def _print_times(job: Job) -> float:
     if config.address is not None:
         print_err(f"{workers} networks at once on the cluster at {config.address}")
         return math.nan
-    if measuring.kind is not Proxy:
+    if not measuring.kind.trains:
         print_err(f"{workers} networks at once")
         return math.nan
     each = expected_seconds(

@@ -20,6 +20,7 @@ from search_spaces.cost import MEASURED
 from train.suggested import recipe_words
 from vbs import signals
 from vbs.command import python_command
+from vbs.config import code_values, flag
 from vbs.console import print_err, print_results
 from vbs.figure import draw_picture
 from vbs.folder import write_json, write_whole
@@ -188,5 +189,7 @@ def next_commands(
         assert config.budget is not None  # a search that ran has one
         more = config.budget if broken else 4 * max(config.budget, evaluated)
         quoted = shell_word(str(folder))
-        commands.append(f"{python} -m nas.search --resume --out {quoted} --budget {more}")
+        code = code_values(config)  # which a resumed search does not take from its record
+        again = "".join(f" {flag(name)} {shell_word(text)}" for name, text in code.items())
+        commands.append(f"{python} -m nas.search --resume --out {quoted} --budget {more}{again}")
     return commands

@@ -21,6 +21,8 @@ from nas.search.session import Session, run_session
 from search_spaces.catalog import space
 from vbs.folder import resumed_folder
 
+SLOW_BUDGET = 64  # networks, by an evaluator that takes its time
+
 
 def run_search(
     config: SearchConfig | None = None, *, out: str | Path | None = None, resume: bool = False,
@@ -47,7 +49,7 @@ def run_search(
             earlier = record.read_earlier(Path(place), changes or {})
             config = earlier.config
         assert config is not None, "a new search needs a config"
-        if config.evaluator in catalog.MEASURED:
+        if catalog.evaluator_entry(config.evaluator).images:
             from nas.search.job import run_job
 
             return run_job(config, place, earlier=earlier, started=started)
@@ -90,21 +92,20 @@ def _parts(config: SearchConfig, kept: Path | None) -> tuple[Aims, Evaluator, di
 
     kept  the folder of a search that is resumed.
     """
-    sizes = ("resolution", "classes", "width", "small_images")
-    given = {name: getattr(config, name) for name in sizes}
-    networks = space(
-        config.space or "efficientnet",
-        **{name: value for name, value in given.items() if value is not None},
-    )
-    config = replace(config, **networks.settings, space=networks.name)
+    config.check_sizes()
+    name = config.space or "efficientnet"
+    networks = space(name, **config.sizes())
+    config = config.resolved(name, networks)
     aimed = aims(config, networks, fallback="evolution", kept=kept)
     config = aimed.config
     assert config.strategy is not None
-    if config.budget is None:
-        config = replace(config, budget=catalog.STRATEGIES[config.strategy].budget)
     evaluator = catalog.evaluator(
         config.evaluator, aimed.space, table=config.table, table_column=config.table_column
     )
+    if config.budget is None:
+        budget = catalog.budget_of(config.strategy, aimed.strategy)
+        fast = evaluator.cheap or evaluator.instant
+        config = replace(config, budget=budget if fast else min(budget, SLOW_BUDGET))
     digests: dict[str, Any] = dict(aimed.digests)
     if config.table is not None:
         digests["table_sha256"] = record.sha256(Path(config.table))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas import data_space
+from nas import catalog, data_space
 from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy import Fidelity, Proxy, fitted
 from nas.lengths import fidelity_of
@@ -52,12 +52,12 @@ class Measuring:
     @property
     def images(self) -> int:
         """How many images an accuracy is read on; 0 where it is none."""
-        return self.data.minival if self.kind is Proxy else 0
+        return self.data.minival if self.kind.trains else 0
 
     @property
     def steps(self) -> int:
         """Points of a full learning curve."""
-        return self.fidelity.epochs if self.kind is Proxy else 1
+        return self.fidelity.epochs if self.kind.trains else 1
 
 
 def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]:
@@ -71,23 +71,25 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
             "e.g. --data imagefolder:DIR"
         )
     recipe = change(preset(config.recipe), config.changes)
-    if config.evaluator != "zero-cost":  # which trains nothing
+    entry = catalog.evaluator_entry(config.evaluator)
+    assert entry.kind is not None  # such evaluators are made in this process
+    if entry.trains:
         check_random_start(recipe, "a search")
     if not recipe.minival:
         raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
     data = survey(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
+    config.check_sizes()
+    name = config.space or "compact"
     space = data_space.space_for(
-        data, config.space or "compact", resolution=config.resolution, classes=config.classes,
+        data, name, resolution=config.resolution, classes=config.classes,
         width=config.width, small_images=config.small_images,
     )  # fmt: skip
-    config = replace(config, **space.settings, space=space.name)
+    config = config.resolved(name, space)
     check_device(config.device, local=config.address is None)
     names = score_names(config)
-    if config.evaluator == "zero-cost":
-        from nas.evaluators.zero_cost import ZeroCost
-
-        return config, Measuring(ZeroCost, data, recipe, Fidelity(1)), space
+    if not entry.trains:
+        return config, Measuring(entry.kind(), data, recipe, Fidelity(1)), space
     fidelity = _fidelity(config, recipe, data, space)
     config = replace(config, fidelity=str(fidelity))
     if names and config.strategy not in (None, "predictor"):
@@ -96,7 +98,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
             "leave them out, or use --strategy predictor"
         )
     recipe = fitted(recipe, fidelity, images=data.train)
-    return config, Measuring(Proxy, data, recipe, fidelity), space
+    return config, Measuring(entry.kind(), data, recipe, fidelity), space
 
 
 def _fidelity(config: SearchConfig, recipe: Recipe, data: Survey, space: StagedSpace) -> Fidelity:
@@ -131,7 +133,7 @@ def evaluator_maker(
     config: SearchConfig, measuring: Measuring, space: StagedSpace, data: Data
 ) -> Callable[[], Evaluator]:
     """What makes the evaluator in each worker's process."""
-    if measuring.kind is Proxy:
+    if measuring.kind.trains:
         return proxy_maker(config, measuring, data)
     return functools.partial(_zero_cost, config, measuring, space, data)
 
@@ -168,7 +170,7 @@ def with_scores(
     config: SearchConfig, measuring: Measuring, space: StagedSpace, data: Data, strategy: Strategy
 ) -> Strategy:
     """The strategy, with the cheap scores that it was asked to learn from."""
-    if measuring.kind is not Proxy or config.scores is None:
+    if not measuring.kind.trains or config.scores is None:
         return strategy
     assert isinstance(strategy, Predictor)
     cheap = _zero_cost(config, measuring, space, data)

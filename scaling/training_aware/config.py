@@ -11,7 +11,6 @@ from scaling.training_aware.networks import V, W
 from train.options import TIME, absolute_path
 from vbs.config import option
 from vbs.options import Command
-from vbs.text import one_of
 from vbs.units import parse_seconds
 
 RECORD, FIGURE = "training_aware.json", "training_aware.png"
@@ -28,7 +27,10 @@ class TrainingAwareConfig(ComparisonOptions):
         help="networks to try (default 60; the paper: 1000)",
     )  # fmt: skip
     strategy: str = option(
-        "predictor", metavar="NAME", help="random, evolution, controller, predictor (default), ..."
+        "predictor",
+        catalog=STRATEGIES,
+        metavar="NAME",
+        help="random, evolution, controller, predictor (default), ...",
     )
     seed: int = option(0, limits=(0, 2**63 - 1), metavar="N", help="of the search (default 0)")
     w: float = option(
@@ -61,10 +63,6 @@ class TrainingAwareConfig(ComparisonOptions):
         None, limits=TIME, parse=parse_seconds, metavar="TIME", later=True,
         help="no new network begins after that, e.g. 2h",
     )  # fmt: skip
-
-    def check(self) -> None:
-        super().check()
-        one_of("strategy", self.strategy, STRATEGIES)
 
 
 COMMAND = Command(

@@ -30,6 +30,7 @@ from scaling.training_aware.report import FOUND, MEMBERS, TrainingAwareResult
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs import signals
+from vbs.config import code_values
 from vbs.config_file import resumed
 from vbs.console import print_err
 from vbs.figure import draw_picture
@@ -153,7 +154,7 @@ def _search(
         over = known["status"] in ("finished", "out of time", "exhausted") and not longer
         if over and known["settings"]["budget"] == config.budget:
             return 0
-        result = run_search(out=inner, resume=True, changes=shared)
+        result = run_search(out=inner, resume=True, changes={**shared, **code_values(config)})
     else:
         params = cost(reference(the_space)).params
         search = SearchConfig(
