@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from train.options import WorkerOptions
+from train.options import PlaceOptions
 from vbs.processes import available_cpus
-
-if TYPE_CHECKING:
-    from nas.search.setup import Measuring
 
 
 class Slots(NamedTuple):
@@ -19,10 +16,12 @@ class Slots(NamedTuple):
     gpus: float
 
 
-def slots(options: WorkerOptions, measuring: Measuring) -> Slots:
+def slots(options: PlaceOptions, *, trains: bool = True) -> Slots:
     """What the options ask for, and what fits where they leave it open.
 
-    ValueError where the cluster, or this machine, has not what one evaluation wants.
+    trains  whether evaluations train; scores without training are computed on processors.
+
+    Raises ValueError where the cluster, or this machine, has not what one evaluation wants.
     """
     address = None if options.address == "local" else options.address
     nodes = _nodes(address)
@@ -31,8 +30,8 @@ def slots(options: WorkerOptions, measuring: Measuring) -> Slots:
         "gpus": sum(node.get("GPU", 0.0) for node in nodes),
     }
     cpus, gpus = options.cpus, options.gpus
-    if gpus is None:  # scores without training are computed on processors
-        gpus = 1.0 if options.device != "cpu" and measuring.kind.trains else 0.0
+    if gpus is None:
+        gpus = 1.0 if options.device != "cpu" and trains else 0.0
         gpus = min(gpus, has["gpus"])
     if address is not None:
         from train.cluster.connect import check_fits

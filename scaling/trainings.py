@@ -223,7 +223,7 @@ def train_all(
 
 def _workers(space: SearchSpace, trainings: Trainings) -> OnCluster:
     options, measuring = trainings.options, trainings.measuring
-    places = trainings.places or slots(options, measuring)
+    places = trainings.places or slots(options)
     data = load_data(options, measuring, split=trainings.split)
     return OnCluster(
         proxy_maker(options, measuring, data), space, steps=measuring.steps,

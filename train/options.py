@@ -121,8 +121,8 @@ def loaders_of(options: DeviceOptions) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerOptions(Config):
-    """Where and how trainings run; a resumed run may change all of it."""
+class PlaceOptions(Config):
+    """Where trainings run, and how many at once; a resumed run may change all of it."""
 
     title = "workers"
 
@@ -141,6 +141,14 @@ class WorkerOptions(Config):
         None, metavar="HOST:PORT", later=True,
         help="a Ray cluster; auto: the one of this machine",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(PlaceOptions):
+    """The same, with the limits of trainings and the results that commands share."""
+
+    title = "workers"
+
     timeout: float | None = option(
         None, metavar="TIME", parse=parse_seconds, limits=TIME, later=True,
         help="a training that takes longer fails, e.g. 15min",

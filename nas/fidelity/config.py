@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nas.fidelity.ranks import FEWEST
 from nas.options import SpaceOptions
-from train.options import DataOptions
+from train.options import DataOptions, PlaceOptions
 from train.recipe import PRESETS
 from vbs.config import option
 from vbs.options import Command
@@ -16,7 +16,7 @@ RECORD, FIGURE = "fidelity.json", "fidelity.png"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FidelityConfig(SpaceOptions, DataOptions):
+class FidelityConfig(SpaceOptions, DataOptions, PlaceOptions):
     """A comparison of fidelities: which networks are trained, on which images, and for how long.
 
     Images are needed; everything else has a default.
@@ -49,13 +49,6 @@ class FidelityConfig(SpaceOptions, DataOptions):
         help="what they are compared with (default: the recipe's epochs, at most 30, of at most "
         "about 20,000 images)",
     )  # fmt: skip
-    workers: int | None = option(
-        None, metavar="N", later=True,
-        help="trainings at once (default: as many as there are processors, or GPUs)",
-    )  # fmt: skip
-    device: str = option(
-        "auto", metavar="NAME", later=True, help="auto (default), cpu, cuda or cuda:N"
-    )
 
     def check(self) -> None:
         if self.data is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +18,12 @@ from nas.fidelity.progress import Progress, print_preview
 from nas.fidelity.report import resume_command
 from nas.fidelity.result import FidelityResult
 from nas.fidelity.trainings import Job, Work, run_all, seconds_per_image
+from nas.slots import Slots, slots
 from nas.storage.cache import Cache, default_folder
+from train.cluster.jobs import Place
+from train.parser import check_device
 from train.recipe import change, check_random_start, preset
 from vbs.folder import results_folder, resumed_folder
-from vbs.processes import available_cpus
 from vbs.signals import Interrupted
 
 
@@ -34,8 +37,8 @@ def run_fidelity(
     resume   whether to resume the comparison in `out`; its config is read from there.
     changes  options of a resumed comparison that change, such as {"workers": 2}.
 
-    Raises ValueError for options that do not go together, `nas.fidelity.trainings.LostWorker`
-    where a process that trains has died, and KeyboardInterrupt after Ctrl-C.
+    Raises ValueError for options that do not go together, `vbs.failures.InfrastructureError` where
+    the machine or the cluster failed, and KeyboardInterrupt after Ctrl-C.
     """
     started, place = time.monotonic(), None if out is None else str(out)
     with resumed_folder(place, resume=resume, command="nas.fidelity"):
@@ -50,75 +53,73 @@ def run_fidelity(
             recipe = change(preset(config.recipe), config.changes)
             check_random_start(recipe, "nas.fidelity")
             comparison = prepare(config, recipe)
-        devices = _devices(comparison.config.device)
+        config = comparison.config
+        check_device(config.device, local=config.address is None)
+        places = slots(config)
         with results_folder(
             place, kind="fidelity", files=(RECORD, FIGURE), command="nas.fidelity", resume=resume
         ) as folder:
-            return _in_folder(folder, comparison, devices, started)
+            return _in_folder(folder, comparison, places, started)
 
 
 def _in_folder(
-    folder: Path, comparison: Comparison, devices: list[str], started: float
+    folder: Path, comparison: Comparison, places: Slots, started: float
 ) -> FidelityResult:
     record.write(folder, comparison, "running")
+    device = _device(comparison.config, places)
     try:
-        usual = len(devices) if devices[0] != "cpu" else available_cpus()
-        processes = comparison.config.workers or usual
-        print_preview(folder, comparison, processes=processes, device=devices[0])
-        answers = _trained(folder, comparison, devices, processes)
+        print_preview(folder, comparison, processes=places.workers, device=device)
+        answers = _trained(folder.resolve(), comparison, places, device)
         judged = record.finish(folder, comparison, answers)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; resume by: {resume_command(folder)}") from None
     return FidelityResult(folder, comparison.config, judged, time.monotonic() - started, comparison)
 
 
-def _devices(name: str) -> list[str]:
-    """Where trainings run, in turn: the device of that name, or all GPUs of the machine."""
-    import torch
+def _device(config: FidelityConfig, places: Slots) -> str:
+    """What a training is given: in this process the device of that name, in others theirs."""
+    if places.workers == 1 and config.address is None:
+        from train.distributed import pick_device
 
-    from train.distributed import pick_device
-
-    picked = pick_device(name)
-    if name in ("auto", "cuda") and picked.type == "cuda":
-        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return [str(picked)]
+        return str(pick_device(config.device))
+    return "cuda" if places.gpus else "cpu"
 
 
-def _trained(
-    folder: Path, comparison: Comparison, devices: list[str], processes: int
-) -> dict[Job, Answer]:
+def _trained(folder: Path, comparison: Comparison, places: Slots, device: str) -> dict[Job, Answer]:
     """The answers of all trainings: what is known already, then what is missing."""
     cache, jobs = Cache(), comparison.jobs()
-    found = {job: cache.get(comparison.key(job, devices[0])) for job in jobs}
+    keys = {job: comparison.key(job, device) for job in jobs}
+    found = {job: cache.get(key) for job, key in keys.items()}
     answers = {job: answer for job, answer in found.items() if answer is not None}
     missing = [job for job in jobs if job not in answers]
     if not missing:
         return answers
-    # by one process in this one, which keeps the threads that it has
-    threads = 0 if processes == 1 else max(1, available_cpus() // processes)
+    address = comparison.config.address
+    # one training at a time in this process keeps the threads that it has
+    alone = places.workers == 1 and address is None
     middle = np.linspace(0, len(comparison.genotypes) - 1, 3).astype(int)
-    seconds = seconds_per_image(
+    seconds = math.nan if address else seconds_per_image(
         comparison.space, comparison.genotypes[middle], comparison.timed,
-        device=devices[0], threads=threads,
+        device=device, threads=0 if alone else max(1, int(places.cpus)),
     )  # fmt: skip
-    progress = Progress(comparison, missing, seconds / min(processes, len(missing)))
-    works = {
-        job: _work(folder, comparison, job, devices[index % len(devices)], threads)
-        for index, job in enumerate(missing)
-    }
+    progress = Progress(comparison, missing, seconds / min(places.workers, len(missing)))
+    works = {job: _work(folder, comparison, job, device) for job in missing}
+    place = None if alone else Place(places.workers, places.cpus, places.gpus, address)
     with progress:
-        for job, answer in run_all(works, processes=processes):
+        for job, answer in run_all(works, place):
             answers[job] = answer
+            if not answer.error and cache.get(keys[job]) is None:  # trained on another machine
+                cache.put(keys[job], answer)
             progress.update(job, answer)
     return answers
 
 
-def _work(folder: Path, comparison: Comparison, job: Job, device: str, threads: int) -> Work:
+def _work(folder: Path, comparison: Comparison, job: Job, device: str) -> Work:
     config = comparison.config
     assert config.data is not None
     assert config.space is not None
     return Work(
         config.data, config.data_root, comparison.recipe, comparison.fidelities[job.fidelity],
-        config.space, config.sizes(), comparison.genotypes[job.network], job.seed, device, threads,
+        config.space, config.sizes(), comparison.genotypes[job.network], job.seed, device,
         default_folder(), folder / "unfinished" / comparison.folder_name(job),
     )  # fmt: skip

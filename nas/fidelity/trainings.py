@@ -1,20 +1,14 @@
-"""The trainings behind a comparison of fidelities: several at once, each in a process of its own.
+"""The trainings behind a comparison of fidelities, run by the pool of searches.
 
-The processes are started anew (torch's threads do not survive a fork), keep the data set between
-trainings, and end with the one that started them, however that ends.
+Its processes keep the data set between trainings.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
+import contextlib
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,12 +20,9 @@ from nas.evaluators.proxy import Fidelity, Proxy, image_seconds, load_proxy
 from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
+from train.cluster.jobs import Place, run_jobs
 from train.recipe import Recipe
-from vbs.failures import InfrastructureError, infrastructure_error, is_infrastructure, reason_of
-
-
-class LostWorker(InfrastructureError):
-    """A process that trained has died."""
+from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 
 
 class Job(NamedTuple):
@@ -47,7 +38,6 @@ class Work:
     """All that a process needs for a training, as data that can be sent.
 
     settings  of the space of that name.
-    threads   of torch in its process; 0: as they are.
     cache     folder of the results.
     folder    where the training keeps what it can go on from; removed at its end.
     """
@@ -61,16 +51,11 @@ class Work:
     genotype: np.ndarray
     seed: int
     device: str
-    threads: int
     cache: Path
     folder: Path
 
     def proxy(self) -> Proxy:
-        """The evaluator that trains, with the threads and the clock of the comparison."""
-        import torch
-
-        if self.threads:
-            torch.set_num_threads(self.threads)
+        """The evaluator that trains, with the clock of the comparison."""
         return load_proxy(
             self.data, self.recipe, self.fidelity, root=self.root, device=self.device,
             cache=Cache(self.cache), clock=clock_of(self.device),
@@ -106,45 +91,26 @@ def trained(work: Work) -> Answer:
     return answer
 
 
-def run_all(works: Mapping[Job, Work], *, processes: int) -> Iterator[tuple[Job, Answer]]:
-    """Each job with its answer as they end; by one process in this one, begun in their order.
+def run_all(works: Mapping[Job, Work], place: Place | None) -> Iterator[tuple[Job, Answer]]:
+    """Each job with its answer as they end, begun in their order.
 
-    Raises LostWorker where a process dies, and what `trained` raises. Whoever stops asking ends
-    the trainings.
+    place  where they run, in processes of a pool; None: one after the other in this process.
+
+    Raises what `trained` and `train.cluster.jobs.run_jobs` raise. Closing the iterator ends the
+    trainings.
     """
-    if processes == 1 or len(works) == 1:
+    if place is None:
         for job, work in works.items():
             yield job, trained(work)
         return
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        min(processes, len(works)), multiprocessing.get_context("spawn"), initializer=_begin
-    )
-    try:
-        jobs = {pool.submit(trained, work): job for job, work in works.items()}
-        for future in as_completed(jobs):
-            yield jobs[future], future.result()
-    except BrokenProcessPool:
-        raise LostWorker(
-            "a process that trained has died (perhaps for want of memory: try fewer --workers)"
-        ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
+    with contextlib.closing(run_jobs(_trainer, works, place)) as ends:
+        for job, outcome in ends:
+            yield job, Answer.failed(outcome.reason) if outcome.reason else outcome.value
 
 
-def _begin() -> None:
-    """In a new process: leave Ctrl-C to the parent, and leave soon after it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def _trainer() -> Callable[[Work], Answer]:
+    """In a process of the pool: what trains."""
+    return trained
 
 
 def seconds_per_image(

@@ -141,7 +141,7 @@ def prepared(config: SearchConfig, kept: Path | None) -> Job:
         raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
     return Job(
         config, digests, measuring, networks, history, strategy, plan_of(config, measuring),
-        slots(config, measuring), tables,
+        slots(config, trains=measuring.kind.trains), tables,
     )  # fmt: skip
 
 

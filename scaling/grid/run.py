@@ -84,7 +84,7 @@ def _prepared(
         base = _proxy(config, measuring)
         found = spread(_candidates(config, base), config.candidates)
     _report_few(config, found)
-    places = slots(config, measuring)
+    places = slots(config)
     _check_storage(config.storage)
     with results_folder(
         out, kind="grid", files=(RECORD, FIGURE, "study.db"), command="scaling.grid", resume=resume

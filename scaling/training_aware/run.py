@@ -83,7 +83,7 @@ def _prepared(config: TrainingAwareConfig, out: str | None, *, resume: bool) -> 
     config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
     the_space = space_for(measuring.data, SPACE, resolution=config.resolution, width=config.width)
     base = reference(the_space)
-    slots(config, measuring)
+    slots(config)
     times = _times(config, the_space, Path(out) if resume and out else None)
     with results_folder(
         out, kind="aware", files=(RECORD, FIGURE), command="scaling.training_aware", resume=resume

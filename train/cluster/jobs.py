@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from train.cluster.host import open_pool
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 def run_jobs(
     make: Callable[[], Callable[[Any], Any]], jobs: Mapping[K, Any], place: Place
-) -> Iterator[tuple[K, Outcome]]:
+) -> Generator[tuple[K, Outcome], None, None]:
     """Call a function with the payload of each job, in their order; (key, outcome) as they end.
 
     make  called once in each process; returns the function. It is defined in an importable module,
