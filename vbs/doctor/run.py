@@ -95,7 +95,7 @@ def _version(package: str) -> str | None:
 def _machine(found: Examination) -> Iterable[str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     yield f"{platform.platform()}, {platform.machine()}"
-    yield f"{available_cpus()} of {os.cpu_count()} CPUs, {memory:.1f} GiB of memory"
+    yield f"{available_cpus()} CPUs may be used, {memory:.1f} GiB of memory"
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     shared = _free("/dev/shm")
     yield f"{files:,} open files allowed, {shared:.1f} GiB free in /dev/shm"
