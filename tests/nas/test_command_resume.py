@@ -67,7 +67,7 @@ def test_a_search_of_an_earlier_version_goes_on(finished: Path, tmp_path: Path) 
         ("search.json", '{"settings": {"colour": "x"}, "outcome": {}}', "another version"),
         (
             "search.json",
-            '{"settings": {"space": "x"}, "outcome": {}}',
+            '{"settings": {"space": "compact"}, "outcome": {}}',
             "search.json: --target-flops is missing",
         ),
         ("search.json", '{"settings": {}, "outcome": [3]}', "is not the record of a search"),

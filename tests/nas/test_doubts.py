@@ -97,9 +97,7 @@ def test_the_final_report_repeats_it_and_says_whether_the_best_is_ahead(
 ) -> None:
     accuracies = [*ALIKE, 48.0, 47.0]
     history = history_of(accuracies, [0] * 8 + [1, 1])
-    config = SearchConfig(
-        space="tiny", evaluator="proxy", strategy="random", budget=8, target_flops=1e9
-    )
+    config = SearchConfig(evaluator="proxy", strategy="random", budget=8, target_flops=1e9)
 
     def loop(update) -> str:  # type: ignore[no-untyped-def]
         update(history)

@@ -122,7 +122,7 @@ def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) ->
     [
         (["--w", "0.1"], "--w: 0.1 is not allowed; use a number from -10 to 0"),
         (["--budget", "0"], "--budget: '0' is not above 0"),
-        (["--strategy", "nonsense"], "strategy: 'nonsense' is unknown"),
+        (["--strategy", "nonsense"], "--strategy: 'nonsense' is unknown"),
         (["--seed", "-1"], "--seed: -1 is not allowed"),
         (["--max-step-time", "80"], "--max-step-time: '80' is not a time"),
         (["--resume"], "resume: which run? give its folder as --out DIR"),
