@@ -101,9 +101,10 @@ def quartiles(values: list[float], digits: int = 3) -> dict[str, Any]:
     """Median and quartiles."""
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     return {
-        "median": round(float(middle), digits), "rounds": len(values),
+        "median": round(float(middle), digits),
+        "rounds": len(values),
         "quartiles": [round(float(low), digits), round(float(high), digits)],
-    }  # fmt: skip
+    }
 
 
 def ratio(ours: list[float], theirs: list[float]) -> dict[str, Any]:
@@ -127,18 +128,21 @@ def time_case(case: Case, arguments: Options) -> dict[str, Any]:
     ours, timm, plain = (
         min((s for s in settings if wanted(s)), key=lambda s: middle[s])
         for wanted in (
-            lambda s: s.side == "ours", lambda s: s.side == "timm",
+            lambda s: s.side == "ours",
+            lambda s: s.side == "timm",
             lambda s: s.side == "timm" and not s.channels_last,
         )
-    )  # fmt: skip
+    )
     table = [_row(case, setting, times[setting]) for setting in settings]
     both: dict[Setting, Callable[[], float]] = {
         s: partial(_loaded_seconds, sides[s]) for s in (ours, timm)
     }
     data = rounds_of(both, max(2, rounds // 2), slow=rounds)
     return {
-        "batch": case.batch, "resolution": case.architecture.resolution,
-        "flops": cost(case.architecture).flops, **checked,
+        "batch": case.batch,
+        "resolution": case.architecture.resolution,
+        "flops": cost(case.architecture).flops,
+        **checked,
         "best": {"ours": ours.label, "timm": timm.label, "timm_default": plain.label},
         "step": {
             "over_timm": ratio(times[ours], times[timm]),
@@ -148,7 +152,7 @@ def time_case(case: Case, arguments: Options) -> dict[str, Any]:
         "parts": {s.side: sides[s].breakdown(max(4, case.steps)) for s in (ours, timm)},
         "settings": table,
         "chosen": {s.side: dataclasses.asdict(s) for s in (ours, timm)},
-    }  # fmt: skip
+    }
 
 
 def _loaded_seconds(side: Side) -> float:
@@ -159,9 +163,11 @@ def _row(case: Case, setting: Setting, seconds: list[float]) -> dict[str, Any]:
     spread = quartiles([1000 * value / case.steps for value in seconds])
     rate = round(1000 * case.batch / spread["median"], 1)
     return {
-        "side": setting.side, "setting": setting.label, "images_per_second": rate,
+        "side": setting.side,
+        "setting": setting.label,
+        "images_per_second": rate,
         "milliseconds_per_step": spread,
-    }  # fmt: skip
+    }
 
 
 def peak_memory(case: Case, setting: Setting, steps: int = 3) -> float:
@@ -201,10 +207,11 @@ def memory_of(chosen: dict[str, Any], case: str, arguments: Options) -> dict[str
         peaks[side].append(float(run.stdout.split()[-1]))
     ours, timm = (float(np.median(peaks[side])) for side in ("ours", "timm"))
     return {
-        "ours_megabytes": round(ours, 1), "timm_megabytes": round(timm, 1),
+        "ours_megabytes": round(ours, 1),
+        "timm_megabytes": round(timm, 1),
         "ours_over_timm": round(ours / timm, 3),
         "runs": {side: [round(value, 1) for value in found] for side, found in peaks.items()},
-    }  # fmt: skip
+    }
 
 
 def case_named(name: str, arguments: Options) -> Case:
@@ -220,9 +227,15 @@ def case_named(name: str, arguments: Options) -> Case:
         batch, steps = 4, 1
     workers = arguments.workers if device == "cuda" else 0
     return Case(
-        name, architecture, timm_name, arguments.batch or batch, steps, not arguments.no_ema,
-        device, workers,
-    )  # fmt: skip
+        name,
+        architecture,
+        timm_name,
+        arguments.batch or batch,
+        steps,
+        not arguments.no_ema,
+        device,
+        workers,
+    )
 
 
 def _arguments(texts: list[str] | None) -> Options:
@@ -265,9 +278,13 @@ def bench(texts: list[str] | None = None) -> None:
         cases[name] = found
         print_err(f"{name}: {json.dumps(found['step'])}")
     settings = {
-        "recipe": "efficientnet", "ema": not arguments.no_ema, "rounds": arguments.rounds,
-        "network": arguments.network, "quick": arguments.quick, "compile": arguments.compile,
-    }  # fmt: skip
+        "recipe": "efficientnet",
+        "ema": not arguments.no_ema,
+        "rounds": arguments.rounds,
+        "network": arguments.network,
+        "quick": arguments.quick,
+        "compile": arguments.compile,
+    }
     machine = settings_of_machine() | {"threads": torch.get_num_threads(), "device": device}
     if device == "cuda":
         machine["gpu"] = torch.cuda.get_device_name()

@@ -54,20 +54,28 @@ def one_case(kind: str, rounds: int, seed: int) -> dict[str, Any]:
     form, setting = CASES[kind]
     the_space: SearchSpace = space("efficientnet", **form)
     times = measure(
-        the_space, setting, rounds=rounds, calibration=CALIBRATION, tests=TESTS, seed=seed,
+        the_space,
+        setting,
+        rounds=rounds,
+        calibration=CALIBRATION,
+        tests=TESTS,
+        seed=seed,
         say=lambda line: print_err(line),
-    )  # fmt: skip
+    )
     measured, flops = np.array(times.checked["measured"]), _flops(the_space, seed)
     by_flops = errors(measured, flops * np.median(measured / flops))
     spread = [pair[1] / pair[0] for pair in times.blocks.values()]
     return {
-        "settings": dict(times.settings), "space_settings": the_space.settings,
-        "blocks": len(times.blocks), "constant": times.constant, "scale": times.scale,
+        "settings": dict(times.settings),
+        "space_settings": the_space.settings,
+        "blocks": len(times.blocks),
+        "constant": times.constant,
+        "scale": times.scale,
         "median_spread_of_a_block": round(float(np.median(spread)), 3),
         **times.checked,
         "flops_alone": {name: by_flops[name] for name in ("median_error", "kendall_tau")},
         "load_average": [round(load, 1) for load in os.getloadavg()],
-    }  # fmt: skip
+    }
 
 
 def _flops(the_space: SearchSpace, seed: int) -> np.ndarray:
@@ -83,14 +91,18 @@ def draw(path: Path, cases: dict[str, dict[str, Any]]) -> None:
     for axes, (kind, case) in zip(panels[0], cases.items(), strict=True):
         measured, predicted = 1e3 * np.array(case["measured"]), 1e3 * np.array(case["predicted"])
         ends = [0.9 * measured.min(), 1.1 * measured.max()]
-        axes.fill_between(ends, 0.93 * np.array(ends), 1.07 * np.array(ends), color="0.9", lw=0,
-                          label="within 7%")  # fmt: skip
+        axes.fill_between(
+            ends, 0.93 * np.array(ends), 1.07 * np.array(ends), color="0.9", lw=0, label="within 7%"
+        )
         axes.plot(ends, ends, c="0.5", lw=1)
         axes.plot(measured, predicted, "o", ms=5, mfc="none", c="tab:blue")
         axes.set(
-            xscale="log", yscale="log", xlabel="measured (ms)", ylabel="predicted from blocks (ms)",
+            xscale="log",
+            yscale="log",
+            xlabel="measured (ms)",
+            ylabel="predicted from blocks (ms)",
             title=f"{kind}: median error {case['median_error']:.1%}, tau {case['kendall_tau']:.2f}",
-        )  # fmt: skip
+        )
         axes.legend(frameon=False, loc="upper left")
     save_png(figure, path)
 
@@ -113,8 +125,10 @@ def run(texts: list[str] | None = None) -> None:
         start = time.monotonic()
         case = one_case(kind, arguments.rounds, arguments.seed)
         cases[kind] = {
-            "seconds": round(time.monotonic() - start), **settings_of_machine(), **case,
-        }  # fmt: skip
+            "seconds": round(time.monotonic() - start),
+            **settings_of_machine(),
+            **case,
+        }
         shown = {name: case[name] for name in ("median_error", "kendall_tau", "bias", "fit")}
         print_out(f"{kind}: {shown}")
         cases = {name: cases[name] for name in CASES if name in cases}

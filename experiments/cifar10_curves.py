@@ -60,10 +60,11 @@ def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
     costs = the_space.costs(genotype[None])
     return {
         "choices": the_space.choices_of(genotype),
-        "flops": int(costs.flops[0]), "params": int(costs.params[0]),
+        "flops": int(costs.flops[0]),
+        "params": int(costs.params[0]),
         "accuracy": [round(point.accuracy, 2) for point in curve],
         "seconds": [round(point.seconds, 2) for point in curve],
-    }  # fmt: skip
+    }
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
@@ -91,9 +92,12 @@ def main() -> None:
     names = [f"{index:02d}" for index in range(NETWORKS)]
     arms = [(name, 0) for name in names] + [(name, 1) for name in names[:REPEATED]]
     settings = {
-        "space": "compact", "limit_flops": COMPACT_FLOPS, "recipe": "proxy", "fidelity": FIDELITY,
+        "space": "compact",
+        "limit_flops": COMPACT_FLOPS,
+        "recipe": "proxy",
+        "fidelity": FIDELITY,
         "clock": "processor seconds of one thread",
-    }  # fmt: skip
+    }
 
     def run(name: str, seed: int, folder: Path) -> dict[str, Any]:
         return recorded(name, seed, args.data)

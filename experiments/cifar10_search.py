@@ -41,11 +41,18 @@ NAME = "cifar10_search"
 TARGET = 4_000_000
 SEARCHES = {
     "search": ["--budget", "160", "--max-time", "2400s"],
-    "random": ["--strategy", "random", "--budget", "15", "--scheduler", "fifo",
-               "--finalists", "0"],
-}  # fmt: skip
-COMMON = ["--evaluator", "proxy", "--space", "compact", "--target-flops", "4M", "--reward",
-          "feasible"]  # fmt: skip
+    "random": ["--strategy", "random", "--budget", "15", "--scheduler", "fifo", "--finalists", "0"],
+}
+COMMON = [
+    "--evaluator",
+    "proxy",
+    "--space",
+    "compact",
+    "--target-flops",
+    "4M",
+    "--reward",
+    "feasible",
+]
 FIDELITY = "epochs=9,share=0.2"
 FINAL = ("minival=0", "epochs=6")
 NARROWED = "EfficientNet-B0 narrowed"
@@ -66,8 +73,16 @@ def search(args: Any, name: str) -> Path:
     state = folder / "search.json"
     if state.exists() and json.loads(state.read_text())["status"] in ("finished", "out of time"):
         return folder
-    begin = [*COMMON, *SEARCHES[name], "--data", args.data, "--fidelity", FIDELITY,
-             "--workers", str(args.processes)]  # fmt: skip
+    begin = [
+        *COMMON,
+        *SEARCHES[name],
+        "--data",
+        args.data,
+        "--fidelity",
+        FIDELITY,
+        "--workers",
+        str(args.processes),
+    ]
     begun = (folder / "study.db").exists()
     if not begun:  # what an interruption before that has left holds nothing
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,9 +115,11 @@ def trained(source: str, architecture: Architecture, seed: int, folder: Path) ->
     result = train(architecture, data, recipe, checkpoint=folder, device="cpu")
     assert result.test is not None, result.failed
     return {
-        "test_top1": round(result.test.top1, 2), "seconds": round(result.seconds, 1),
-        "flops": cost(architecture).flops, "params": cost(architecture).params,
-    }  # fmt: skip
+        "test_top1": round(result.test.top1, 2),
+        "seconds": round(result.seconds, 1),
+        "flops": cost(architecture).flops,
+        "params": cost(architecture).params,
+    }
 
 
 def searched(work: Path) -> dict[str, Any]:
@@ -113,11 +130,13 @@ def searched(work: Path) -> dict[str, Any]:
         best = json.loads((work / name / "best.json").read_text())
         chosen = ("choices", "flops", "params", "accuracy", "accuracy_std", "evaluations")
         found[name] = {
-            "settings": {key: value for key, value in record["settings"].items()
-                         if value not in (None, [])},
-            "status": record["status"], **record["outcome"],
+            "settings": {
+                key: value for key, value in record["settings"].items() if value not in (None, [])
+            },
+            "status": record["status"],
+            **record["outcome"],
             "best": {key: best[key] for key in chosen},
-        }  # fmt: skip
+        }
     return found
 
 
@@ -132,9 +151,11 @@ def main() -> None:
     shutil.copyfile(args.work / "search" / "pareto.png", RESULTS / f"{NAME}.png")
     finals = networks(args.work)
     settings = {
-        "target_flops": TARGET, "fidelity": FIDELITY, "final_recipe": ", ".join(("proxy", *FINAL)),
+        "target_flops": TARGET,
+        "fidelity": FIDELITY,
+        "final_recipe": ", ".join(("proxy", *FINAL)),
         "networks": {name: json.loads(network.to_json()) for name, network in finals.items()},
-    }  # fmt: skip
+    }
 
     def run(name: str, seed: int, folder: Path) -> dict[str, Any]:
         return trained(args.data, finals[name], seed, folder)
@@ -147,7 +168,10 @@ def main() -> None:
         }
         return {"test_top1": tops, "searches": searched(args.work)}
 
-    arms = [(name, seed) for name, seed in each_seed(list(finals), args.seeds)
-            if name != NARROWED or seed in args.seeds[:NARROWED_SEEDS]]  # fmt: skip
+    arms = [
+        (name, seed)
+        for name, seed in each_seed(list(finals), args.seeds)
+        if name != NARROWED or seed in args.seeds[:NARROWED_SEEDS]
+    ]
     result = run_all(args, arms, run, settings, summary)
     print_out(*json.dumps(result["test_top1"], indent=2).splitlines())

@@ -103,15 +103,25 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--only", help="comma-separated strategies")
     parser.add_argument("--out", type=Path, default=RESULTS / "compare_strategies.json")
-    parser.add_argument("--merge", type=Path, nargs="*", default=[], metavar="FILE", help="runs "
-                        "of other processes or machines")  # fmt: skip
+    parser.add_argument(
+        "--merge",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="FILE",
+        help="runs of other processes or machines",
+    )
     arguments = parser.parse_args()
     names = list(dict.fromkeys([*catalog.STRATEGIES, *(f"optuna:{peer}" for peer in PEERS)]))
     chosen = [one_of("strategy", n, names) for n in (arguments.only or ",".join(names)).split(",")]
     settings = {
-        "target_flops": REFERENCE[1], "reward": "feasible", "noise": NOISE,
-        "budgets": list(BUDGETS), "together": TOGETHER, "oracle": oracle_digest(),
-    }  # fmt: skip
+        "target_flops": REFERENCE[1],
+        "reward": "feasible",
+        "noise": NOISE,
+        "budgets": list(BUDGETS),
+        "together": TOGETHER,
+        "oracle": oracle_digest(),
+    }
     runs = [run for path in (arguments.out, *arguments.merge) for run in load(path, settings)]
     done = {(run["strategy"], run["seed"]) for run in runs}
     todo = [
@@ -136,14 +146,21 @@ def planned(names: list[str], seeds: int) -> list[tuple[str, int]]:
 
 
 def write(
-    path: Path, settings: dict[str, Any], runs: list[dict[str, Any]], names: list[str],
-    *, complete: bool,
-) -> None:  # fmt: skip
+    path: Path,
+    settings: dict[str, Any],
+    runs: list[dict[str, Any]],
+    names: list[str],
+    *,
+    complete: bool,
+) -> None:
     """The result file, labelled as partial until every strategy has all its seeds."""
     write_json(
         path,
         {
-            "complete": complete, "settings": settings, **settings_of_machine(),
-            "summary": summary(runs, names), "runs": runs,
+            "complete": complete,
+            "settings": settings,
+            **settings_of_machine(),
+            "summary": summary(runs, names),
+            "runs": runs,
         },
-    )  # fmt: skip
+    )

@@ -83,9 +83,12 @@ def main() -> None:
     def write() -> dict[str, Any]:
         missing = set(jobs) - {job_of(run) for run in runs}
         result = {
-            "complete": not missing and settings["curves"]["complete"], "settings": settings,
-            **settings_of_machine(), "summary": summary(runs, settings), "runs": runs,
-        }  # fmt: skip
+            "complete": not missing and settings["curves"]["complete"],
+            "settings": settings,
+            **settings_of_machine(),
+            "summary": summary(runs, settings),
+            "runs": runs,
+        }
         write_json(args.out, result)
         return result
 

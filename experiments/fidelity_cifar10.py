@@ -48,10 +48,16 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS / f"{NAME}.json")
     args = parser.parse_args()
     config = FidelityConfig(
-        data=args.data, space="compact", target_flops=4e6, resolution=32,
-        networks=args.networks, longest=args.longest, fidelities=(args.fidelities,),
-        workers=args.processes, device="cpu",
-    )  # fmt: skip
+        data=args.data,
+        space="compact",
+        target_flops=4e6,
+        resolution=32,
+        networks=args.networks,
+        longest=args.longest,
+        fidelities=(args.fidelities,),
+        workers=args.processes,
+        device="cpu",
+    )
     if (args.work / "fidelity.json").exists():
         changes = {name: getattr(config, name) for name in ("data", "workers", "device")}
         result = run_fidelity(out=args.work, resume=True, changes=changes)
@@ -62,9 +68,14 @@ def main() -> int:
         return result.exit_code
     found = json.loads((args.work / "fidelity.json").read_text())
     kept = ("space", "target_flops", "resolution", "recipe", "seeds", "longest", "fidelities")
-    write_json(args.out, {
-        "settings": {name: found["settings"][name] for name in kept},
-        "processes": args.processes, **settings_of_machine(), **found["outcome"],
-    })  # fmt: skip
+    write_json(
+        args.out,
+        {
+            "settings": {name: found["settings"][name] for name in kept},
+            "processes": args.processes,
+            **settings_of_machine(),
+            **found["outcome"],
+        },
+    )
     shutil.copyfile(args.work / "fidelity.png", args.out.with_suffix(".png"))
     return 0

@@ -28,9 +28,16 @@ from vbs.figure import draw_picture, new_figure, save_png
 NAME = "finetune_lite0"
 NETWORK = "tf_efficientnet_lite0"
 COMMON = (
-    "epochs=6", "batch=32", "resolution=96", "flip=false", "minival=0.1", "ema_decay=0",
-    "warmup_epochs=0.5", "mean=0.498,0.498,0.498", "std=0.502,0.502,0.502",
-)  # fmt: skip
+    "epochs=6",
+    "batch=32",
+    "resolution=96",
+    "flip=false",
+    "minival=0.1",
+    "ema_decay=0",
+    "warmup_epochs=0.5",
+    "mean=0.498,0.498,0.498",
+    "std=0.502,0.502,0.502",
+)
 ARMS = {
     "pretrained": ("package:efficientnet_lite0", ()),
     "scratch": ("", ()),
@@ -64,9 +71,10 @@ def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
     assert result.test is not None, result.failed
     kept = ("epoch", "seconds", "train_loss", "val_top1")
     return {
-        "test_top1": round(result.test.top1, 2), "seconds": round(result.seconds, 1),
+        "test_top1": round(result.test.top1, 2),
+        "seconds": round(result.seconds, 1),
         "curve": [{name: row[name] for name in kept} for row in result.history],
-    }  # fmt: skip
+    }
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
@@ -87,16 +95,24 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     for arm in result["arms"]:
         epochs = [row["epoch"] for row in arm["curve"]]
         panel.plot(
-            epochs, [row["val_top1"] for row in arm["curve"]], "o-", ms=3,
-            color=colours[arm["arm"]], alpha=0.7,
-        )  # fmt: skip
+            epochs,
+            [row["val_top1"] for row in arm["curve"]],
+            "o-",
+            ms=3,
+            color=colours[arm["arm"]],
+            alpha=0.7,
+        )
     for name, colour in colours.items():
         mean = result["test_top1"].get(name, {}).get("mean")
         shown = name if mean is None else f"{name}: {mean:.1f}% on the test split"
         panel.plot([], [], "o-", color=colour, label=shown)
     partial = " (partial)" if result["partial"] else ""
-    panel.set(title=f"EfficientNet-Lite0 on sign_digits{partial}", xlabel="epoch",
-              ylabel="minival top-1 (%)", ylim=(0, 101))  # fmt: skip
+    panel.set(
+        title=f"EfficientNet-Lite0 on sign_digits{partial}",
+        xlabel="epoch",
+        ylabel="minival top-1 (%)",
+        ylim=(0, 101),
+    )
     panel.grid(alpha=0.3)
     panel.legend(loc="center right", frameon=False)
     save_png(figure, path)

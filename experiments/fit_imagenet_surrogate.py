@@ -37,7 +37,7 @@ from experiments.lib.surrogate_families import (
     basis_of,
     mixture,
     shipped,
-)  # fmt: skip
+)
 from experiments.lib.surrogate_scores import (
     EXTRAPOLATION_LIMIT,
     FOLDS,
@@ -48,7 +48,7 @@ from experiments.lib.surrogate_scores import (
     fold_of,
     scores,
     slices,
-)  # fmt: skip
+)
 from nas.evaluators.base import Measured
 from nas.evaluators.fit import NOISE_KEPT, WIDENED, fit, tabulate, warp
 from nas.evaluators.surrogate import Surrogate, read_surrogate, write_surrogate
@@ -111,9 +111,14 @@ def fit_surrogate(space: SearchSpace, data: Measurements) -> tuple[Surrogate, di
     networks, row = np.unique(data.genotypes, axis=0, return_inverse=True)
     accuracy = np.bincount(row.reshape(-1), data.accuracy) / np.bincount(row.reshape(-1))
     surrogate = Surrogate(
-        name="imagenet", space=space.name, settings=space.settings, unit=UNIT, source=SOURCE,
-        tables=tables, measured=Measured(networks, accuracy),
-    )  # fmt: skip
+        name="imagenet",
+        space=space.name,
+        settings=space.settings,
+        unit=UNIT,
+        source=SOURCE,
+        tables=tables,
+        measured=Measured(networks, accuracy),
+    )
     fresh = space.sample(4_000, np.random.default_rng(2))
     features = basis.features(fresh)
     latent, variance = tables.latent(fresh)
@@ -154,8 +159,10 @@ def compare_families(
     if all(name in known for name in ENSEMBLE):
         held, high, seconds = zip(*(known[name] for name in ENSEMBLE), strict=True)
         known["mean of pairs, process and trees"] = (
-            Predicted(*mixture(list(held))), Predicted(*mixture(list(high))), sum(seconds),
-        )  # fmt: skip
+            Predicted(*mixture(list(held))),
+            Predicted(*mixture(list(high))),
+            sum(seconds),
+        )
     for name, (held, high, seconds) in known.items():
         start = {"family": name, "seconds_per_fit": round(seconds, 1)}
         extrapolation = scores(data.accuracy[above], high)
@@ -203,10 +210,13 @@ def speed(space: SearchSpace, surrogate: Surrogate) -> list[dict[str, float]]:
         surrogate.predict(genotypes)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        rows.append({
-            "genotypes": count, "per_second": round(count / min(seconds)),
-            "peak_extra_mb": round(peak / 1e6, 1),
-        })  # fmt: skip
+        rows.append(
+            {
+                "genotypes": count,
+                "per_second": round(count / min(seconds)),
+                "peak_extra_mb": round(peak / 1e6, 1),
+            }
+        )
     return rows
 
 
@@ -221,25 +231,33 @@ def draw(path: Path, data: Measurements, held: Predicted, high: Predicted) -> No
     low, top = data.accuracy.min(), data.accuracy.max()
     left.plot([low, top], [low, top], "k-", linewidth=0.8)
     fit_scores = scores(data.accuracy, held)
-    left.set(title=f"Held-out folds: tau {fit_scores['kendall_tau']:.3f}, "
-             f"MAE {fit_scores['mae']:.3f} points",
-             xlabel="predicted top-1, short schedule (%)", ylabel="measured (%)")  # fmt: skip
+    left.set(
+        title=f"Held-out folds: tau {fit_scores['kendall_tau']:.3f}, "
+        f"MAE {fit_scores['mae']:.3f} points",
+        xlabel="predicted top-1, short schedule (%)",
+        ylabel="measured (%)",
+    )
     nominal = np.linspace(0.05, 0.99, 40)
     widths = np.array([NormalDist().inv_cdf((1 + share) / 2) for share in nominal])
     for name, accuracy, part in (
-        ("held-out folds", data.accuracy, held), ("extrapolation", data.accuracy[above], high),
-    ):  # fmt: skip
+        ("held-out folds", data.accuracy, held),
+        ("extrapolation", data.accuracy[above], high),
+    ):
         sigmas = np.abs(part.mean - accuracy) / part.std
         middle.plot(nominal, [(sigmas <= width).mean() for width in widths], label=name)
     middle.plot([0, 1], [0, 1], "k-", linewidth=0.8)
     middle.set(title="Calibration", xlabel="nominal coverage", ylabel="observed coverage")
     middle.legend()
-    right.errorbar(high.mean, data.accuracy[above], xerr=high.std, fmt=".", markersize=4,
-                   linewidth=0.4)  # fmt: skip
+    right.errorbar(
+        high.mean, data.accuracy[above], xerr=high.std, fmt=".", markersize=4, linewidth=0.4
+    )
     low, top = data.accuracy[above].min(), data.accuracy.max()
     right.plot([low, top], [low, top], "k-", linewidth=0.8)
-    right.set(title=f"Fitted up to {EXTRAPOLATION_LIMIT}%, tested above",
-              xlabel="predicted ± 1 sd (%)", ylabel="measured (%)")  # fmt: skip
+    right.set(
+        title=f"Fitted up to {EXTRAPOLATION_LIMIT}%, tested above",
+        xlabel="predicted ± 1 sd (%)",
+        ylabel="measured (%)",
+    )
     save_png(figure, path)
 
 
@@ -260,11 +278,19 @@ def report(space: SearchSpace, data: Measurements, args: Options, start: float) 
     )
     networks = len(surrogate.measured.accuracy)
     return {
-        "unit": UNIT, "source": SOURCE, "measurements": len(data.accuracy), "networks": networks,
+        "unit": UNIT,
+        "source": SOURCE,
+        "measurements": len(data.accuracy),
+        "networks": networks,
         "settings": {
-            "space": space.name, **space.settings, "ceiling": CEILING, "folds": FOLDS,
-            "widened": WIDENED, "noise_kept": NOISE_KEPT,
-            "fold_seeds": args.fold_seeds, "extrapolation_limit": EXTRAPOLATION_LIMIT,
+            "space": space.name,
+            **space.settings,
+            "ceiling": CEILING,
+            "folds": FOLDS,
+            "widened": WIDENED,
+            "noise_kept": NOISE_KEPT,
+            "fold_seeds": args.fold_seeds,
+            "extrapolation_limit": EXTRAPOLATION_LIMIT,
         },
         **settings_of_machine(),
         "model_file_bytes": args.out.stat().st_size,
@@ -276,17 +302,19 @@ def report(space: SearchSpace, data: Measurements, args: Options, start: float) 
         "speed": speed(space, surrogate),
         "families": compared,
         "seconds": round(time.perf_counter() - start),
-    }  # fmt: skip
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line."""
     results = RESULTS / "imagenet_surrogate.json"
     parser = experiment_arguments(__doc__)
-    parser.add_argument("--measurements", type=Path,
-                        default=SHARED / "imagenet_measurements" / "train.parquet")  # fmt: skip
-    parser.add_argument("--out", type=Path,
-                        default=ROOT / "nas" / "evaluators" / "imagenet_surrogate.npz")  # fmt: skip
+    parser.add_argument(
+        "--measurements", type=Path, default=SHARED / "imagenet_measurements" / "train.parquet"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "nas" / "evaluators" / "imagenet_surrogate.npz"
+    )
     parser.add_argument("--results", type=Path, default=results, help="JSON; figure beside it")
     parser.add_argument("--fold-seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--no-families", action="store_true", help="skip the comparison")

@@ -77,29 +77,60 @@ CONFIDENCE = 0.3
 # Dense 3x3 convolutions: on a CPU 2,350 images/s of training for each core, where an EfficientNet
 # of as many FLOPs, all depthwise, reaches 360.
 NETWORK = Architecture(
-    stem=24, head=128, resolution=32, classes=10,
+    stem=24,
+    head=128,
+    resolution=32,
+    classes=10,
     stages=(
-        Stage("fused", 1, 3, 1, 1, 24, se=0.0), Stage("fused", 1, 3, 2, 1, 48, se=0.0),
+        Stage("fused", 1, 3, 1, 1, 24, se=0.0),
+        Stage("fused", 1, 3, 2, 1, 48, se=0.0),
         Stage("fused", 2, 3, 2, 1, 96, se=0.0),
     ),
-)  # fmt: skip
+)
 
 
 def recipes(epochs: int, ratio: float, seed: int) -> dict[str, Recipe]:
     """The recipe of every arm; an epoch is always one pass over the labelled images."""
     base = replace(
-        preset("proxy"), name="noisy-student-cifar10", epochs=epochs, batch=64, optimizer="sgd",
-        lr=0.1, lr_batch=64, momentum=0.9, weight_decay=5e-4, schedule="linear",
-        warmup_epochs=epochs / 12, clip_norm=0.0, ema_decay=0.0, label_smoothing=0.0, dropout=0.0,
-        drop_path=0.0, crop="pad", flip=True, policy="none", erasing=0.0, mixup=0.0, cutmix=0.0,
-        eval_crop=1.0, minival=0.0, seed=seed,
-    )  # fmt: skip
+        preset("proxy"),
+        name="noisy-student-cifar10",
+        epochs=epochs,
+        batch=64,
+        optimizer="sgd",
+        lr=0.1,
+        lr_batch=64,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="linear",
+        warmup_epochs=epochs / 12,
+        clip_norm=0.0,
+        ema_decay=0.0,
+        label_smoothing=0.0,
+        dropout=0.0,
+        drop_path=0.0,
+        crop="pad",
+        flip=True,
+        policy="none",
+        erasing=0.0,
+        mixup=0.0,
+        cutmix=0.0,
+        eval_crop=1.0,
+        minival=0.0,
+        seed=seed,
+    )
     passes = max(1, round(4 * epochs / (1 + ratio)))
     # groups of eight: a draw for every single image would take as long as the training
     student = replace(
-        base, epochs=passes, warmup_epochs=passes / 12, policy="randaugment", magnitude=3.0,
-        layers=1, group=8, dropout=0.1, drop_path=0.05,
-    )  # fmt: skip
+        base,
+        epochs=passes,
+        warmup_epochs=passes / 12,
+        policy="randaugment",
+        magnitude=3.0,
+        layers=1,
+        group=8,
+        dropout=0.1,
+        drop_path=0.05,
+    )
     longer = replace(base, epochs=2 * epochs, warmup_epochs=epochs / 6)
     return {"teacher": base, "longer": longer, "student": student, "student-2": student}
 
@@ -146,21 +177,27 @@ def run_arm(
     started = time.monotonic()
     (place / arm).mkdir(parents=True, exist_ok=True)
     result = train(
-        Architecture.from_dict(settings["architecture"]), few, recipe, checkpoint=place / arm,
-        report=Lines(f"seed {seed} {arm}", recipe.epochs), device=settings["device"],
-    )  # fmt: skip
+        Architecture.from_dict(settings["architecture"]),
+        few,
+        recipe,
+        checkpoint=place / arm,
+        report=Lines(f"seed {seed} {arm}", recipe.epochs),
+        device=settings["device"],
+    )
     if result.failed or result.test is None:
         raise ValueError(f"seed {seed}, {arm}: {result.failed or 'the data have no test split'}")
     if labels is not None:
         said = say(load_teacher(place / arm), pool, device=settings["device"])
         outcome["agreement_with_teacher"] = round(agreement(said, labels.probabilities), 3)
     return outcome | {
-        "top1": round(result.test.top1, 3), "loss": round(result.test.loss, 4),
-        "images": result.steps * recipe.batch, "epochs": recipe.epochs,
+        "top1": round(result.test.top1, 3),
+        "loss": round(result.test.loss, 4),
+        "images": result.steps * recipe.batch,
+        "epochs": recipe.epochs,
         "train_loss": round(result.history[-1]["train_loss"], 4),
         "seconds_of_training": round(result.seconds, 1),
         "seconds": round(time.monotonic() - started, 1),  # of the last start, if it was killed
-    }  # fmt: skip
+    }
 
 
 def _labels(folder: Path, teacher: Path, pool: Split, device: str) -> PseudoLabels:
@@ -187,15 +224,21 @@ def _quality(labels: PseudoLabels, truth: np.ndarray) -> dict[str, Any]:
     return {
         "accuracy_of_all": round(100 * float(right.mean()), 3),
         "accuracy_of_kept": round(100 * float(right[kept].mean()), 3),
-        "confident": int(labels.chosen.confident.sum()), "kept": len(kept),
-        "kept_of_class": labels.chosen.distinct.tolist(), "per_class": labels.chosen.per_class,
-    }  # fmt: skip
+        "confident": int(labels.chosen.confident.sum()),
+        "kept": len(kept),
+        "kept_of_class": labels.chosen.distinct.tolist(),
+        "per_class": labels.chosen.per_class,
+    }
 
 
 def run_seed(
-    seed: int, arms: list[str], work: Path, settings: dict[str, Any], data_text: str,
+    seed: int,
+    arms: list[str],
+    work: Path,
+    settings: dict[str, Any],
+    data_text: str,
     finished: Callable[[], None] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Every arm of a seed that is not done; each outcome is written as it ends.
 
     Raises ValueError where the folder of the seed is of other data, or another process works there.
@@ -283,10 +326,17 @@ def write(arguments: Options, settings: dict[str, Any]) -> None:
     expected = {(arm, seed) for seed in seeds for arm in ARMS}
     missing = expected - {(run["arm"], run["seed"]) for run in runs}
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(out, {
-        "partial": bool(missing), "settings": settings, **settings_of_machine(),
-        "seeds": sorted({run["seed"] for run in runs}), "summary": summary(runs), "runs": runs,
-    })  # fmt: skip
+    write_json(
+        out,
+        {
+            "partial": bool(missing),
+            "settings": settings,
+            **settings_of_machine(),
+            "seeds": sorted({run["seed"] for run in runs}),
+            "summary": summary(runs),
+            "runs": runs,
+        },
+    )
     if runs:
         draw_picture(out.with_suffix(".png"), lambda path: draw(path, runs))
 
@@ -296,19 +346,28 @@ def settings_of(arguments: Options) -> dict[str, Any]:
     if arguments.epochs < 1 or not 0 < arguments.ratio < 100:
         raise ValueError("--epochs and --ratio: use epochs of at least 1, a ratio from 0 to 100")
     size = SizeOptions(
-        resolution=arguments.resolution, width=arguments.width, depth=arguments.depth,
+        resolution=arguments.resolution,
+        width=arguments.width,
+        depth=arguments.depth,
         small_images=arguments.small_images,
-    )  # fmt: skip
+    )
     architecture = architecture_of(arguments.network, size) if arguments.network else NETWORK
     architecture = replace(architecture, classes=10)
     own = recipes(arguments.epochs, arguments.ratio, 0)
     return {
-        "data": "cifar10", "labelled_share": SHARE, "minival": 0, "epochs": arguments.epochs,
-        "ratio": arguments.ratio, "confidence": CONFIDENCE, "per_class": "unlabelled / classes",
-        "architecture": json.loads(architecture.to_json()), "flops": cost(architecture).flops,
-        "params": cost(architecture).params, "device": arguments.device,
+        "data": "cifar10",
+        "labelled_share": SHARE,
+        "minival": 0,
+        "epochs": arguments.epochs,
+        "ratio": arguments.ratio,
+        "confidence": CONFIDENCE,
+        "per_class": "unlabelled / classes",
+        "architecture": json.loads(architecture.to_json()),
+        "flops": cost(architecture).flops,
+        "params": cost(architecture).params,
+        "device": arguments.device,
         "recipes": {arm: recipe.to_dict() for arm, recipe in own.items()},
-    }  # fmt: skip
+    }
 
 
 def agreed(work: Path, settings: dict[str, Any]) -> None:

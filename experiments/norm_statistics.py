@@ -59,9 +59,14 @@ FEW = (8,)  # batches of a cheap recalibration
 SCORED = 300  # images at most
 # rule: (a, steps that it counts as taken before the first)
 RULES = {
-    "published": (0, 0), "a=1": (1, 0), "a=4": (4, 0), "a=10": (10, 0), "a=20": (20, 0),
-    "a=40": (40, 0), "10 from .1": (10, 90),
-}  # fmt: skip
+    "published": (0, 0),
+    "a=1": (1, 0),
+    "a=4": (4, 0),
+    "a=10": (10, 0),
+    "a=20": (20, 0),
+    "a=40": (40, 0),
+    "10 from .1": (10, 90),
+}
 AVERAGED = ("published", "a=10", "a=20")  # rules that the moving average is read with
 
 
@@ -78,20 +83,24 @@ _ADAM = ("optimizer=adamw", "rms_decay=0.999", "eps=1e-8", "weight_decay=0.01", 
 _DIGITS, _CIFAR = "sign_digits.zip", "cifar10"
 SETUPS = {
     "digits, Lite0": Setup(
-        _DIGITS, lambda: replace(zoo("tf_efficientnet_lite0"), resolution=64),
+        _DIGITS,
+        lambda: replace(zoo("tf_efficientnet_lite0"), resolution=64),
         (*_ADAM, "lr=0.001", "batch=32", "flip=false"),
     ),
     "digits, Lite0 pretrained": Setup(
-        _DIGITS, lambda: replace(zoo("tf_efficientnet_lite0"), resolution=64),
-        (*_ADAM, "lr=0.0005", "batch=32", "flip=false"), "package:efficientnet_lite0",
+        _DIGITS,
+        lambda: replace(zoo("tf_efficientnet_lite0"), resolution=64),
+        (*_ADAM, "lr=0.0005", "batch=32", "flip=false"),
+        "package:efficientnet_lite0",
     ),
     "digits, proxy network": Setup(_DIGITS, proxy_network, ("batch=32", "flip=false")),
     "CIFAR-10, Lite0": Setup(
-        _CIFAR, lambda: replace(for_small_images(zoo("tf_efficientnet_lite0")), resolution=32),
+        _CIFAR,
+        lambda: replace(for_small_images(zoo("tf_efficientnet_lite0")), resolution=32),
         (*_ADAM, "lr=0.001", "batch=64"),
     ),
     "CIFAR-10, proxy network": Setup(_CIFAR, proxy_network, ("batch=128",)),
-}  # fmt: skip
+}
 
 
 def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
@@ -101,8 +110,12 @@ def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
 
 def statistics(network: nn.Module) -> list[Tensor]:
     """Means and variances of all norms, the tensors themselves."""
-    return [each for norm in norms(network) for each in (norm.running_mean, norm.running_var)
-            if each is not None]  # fmt: skip
+    return [
+        each
+        for norm in norms(network)
+        for each in (norm.running_mean, norm.running_var)
+        if each is not None
+    ]
 
 
 class Followed:
@@ -177,9 +190,16 @@ def trained(setup: Setup, data: Data, steps: int, seed: int) -> list[dict[str, A
     """One training of so many steps: what every rule reads at each point."""
     architecture = replace(setup.network(), classes=len(data.classes))
     side = f"resolution={architecture.resolution}"
-    recipe = change(preset("proxy"), [
-        f"epochs={EPOCHS}", *setup.changes, side, f"eval_{side}", f"seed={seed}",
-    ])  # fmt: skip
+    recipe = change(
+        preset("proxy"),
+        [
+            f"epochs={EPOCHS}",
+            *setup.changes,
+            side,
+            f"eval_{side}",
+            f"seed={seed}",
+        ],
+    )
     torch.manual_seed(seed)
     network = build(architecture)
     if setup.initial:
@@ -249,8 +269,9 @@ def _below(rows: list[dict[str, Any]], kind: str) -> dict[str, float]:
     gold = np.mean([row[kind][RECALIBRATED] for row in rows])
     below = {
         rule: round(float(np.mean([row[kind][RECALIBRATED] - row[kind][rule] for row in rows])), 2)
-        for rule in rows[0][kind] if rule != RECALIBRATED
-    }  # fmt: skip
+        for rule in rows[0][kind]
+        if rule != RECALIBRATED
+    }
     return {RECALIBRATED: round(float(gold), 2), **below}
 
 
@@ -261,10 +282,17 @@ def main() -> None:
     args = parser.parse_args()
     settings = {
         "setups": {name: list(setup.changes) for name, setup in SETUPS.items()},
-        "lengths": LENGTHS, "rules": RULES, "decay": DECAY, "few": list(FEW), "batches": BATCHES,
-    }  # fmt: skip
+        "lengths": LENGTHS,
+        "rules": RULES,
+        "decay": DECAY,
+        "few": list(FEW),
+        "batches": BATCHES,
+    }
     run_all(
-        args, each_seed(list(SETUPS), args.seeds), lambda *arm: run(args.data, *arm), settings,
+        args,
+        each_seed(list(SETUPS), args.seeds),
+        lambda *arm: run(args.data, *arm),
+        settings,
         summary,
-    )  # fmt: skip
+    )
     print_out(args.out)

@@ -80,10 +80,11 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
         return round(float(np.mean(values)), 3) if values else None
 
     return {
-        "correlation_of_seeds": mean(same), "correlation_of_networks": mean(other),
+        "correlation_of_seeds": mean(same),
+        "correlation_of_networks": mean(other),
         "lowest_of_networks": round(min(other), 3) if other else None,
         "highest_of_networks": round(max(other), 3) if other else None,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -91,8 +92,12 @@ def main() -> None:
     parser = arguments(__doc__, name="paired_error", seeds=[0, 1])
     parser.add_argument("--data", required=True)
     args = parser.parse_args()
-    settings = {"space": "compact", "limit_flops": COMPACT_FLOPS, "recipe": "proxy",
-                "fidelity": f"epochs={EPOCHS},share={SHARE}"}  # fmt: skip
+    settings = {
+        "space": "compact",
+        "limit_flops": COMPACT_FLOPS,
+        "recipe": "proxy",
+        "fidelity": f"epochs={EPOCHS},share={SHARE}",
+    }
     arms = each_seed([str(index) for index in range(NETWORKS)], args.seeds)
 
     def run(name: str, seed: int, folder: Path) -> dict[str, Any]:

@@ -33,25 +33,46 @@ TASKS: dict[str, dict[str, Any]] = {
         "source": "sign_digits.zip",
         "resolution": 96,
         "recipe": (
-            "epochs=10", "batch=32", "crop=resized", "crop_area=0.5", "flip=false",
-            "policy=randaugment", "magnitude=6", "mixup=0.1", "dropout=0.2", "resolution=96",
+            "epochs=10",
+            "batch=32",
+            "crop=resized",
+            "crop_area=0.5",
+            "flip=false",
+            "policy=randaugment",
+            "magnitude=6",
+            "mixup=0.1",
+            "dropout=0.2",
+            "resolution=96",
         ),
         "rising": (
-            "stages=4", "min_resolution=48", "min_magnitude=2", "min_mixup=0", "min_dropout=0.05",
+            "stages=4",
+            "min_resolution=48",
+            "min_magnitude=2",
+            "min_mixup=0",
+            "min_dropout=0.05",
         ),
     },
     "cifar10": {
         "source": "parquet:cifar10",
         "resolution": 32,
         "recipe": (
-            "epochs=4", "policy=randaugment", "magnitude=3", "group=8", "mixup=0.1",
-            "dropout=0.1", "resolution=32",
+            "epochs=4",
+            "policy=randaugment",
+            "magnitude=3",
+            "group=8",
+            "mixup=0.1",
+            "dropout=0.1",
+            "resolution=32",
         ),
         "rising": (
-            "stages=4", "min_resolution=16", "min_magnitude=1", "min_mixup=0", "min_dropout=0",
+            "stages=4",
+            "min_resolution=16",
+            "min_magnitude=1",
+            "min_mixup=0",
+            "min_dropout=0",
         ),
     },
-}  # fmt: skip
+}
 
 
 def recipe_of(name: str, seed: int) -> Recipe:
@@ -78,9 +99,10 @@ def run(data_folder: Path, name: str, seed: int, folder: Path) -> dict[str, Any]
     assert result.test is not None, result.failed
     kept = ("epoch", "seconds", "resolution", "magnitude", "train_loss", "val_top1")
     return {
-        "test_top1": result.test.top1, "seconds": round(result.seconds, 1),
+        "test_top1": result.test.top1,
+        "seconds": round(result.seconds, 1),
         "curve": [{name: row[name] for name in kept} for row in result.history],
-    }  # fmt: skip
+    }
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:

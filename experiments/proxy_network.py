@@ -40,10 +40,14 @@ def result_of(history: History, settings: dict[str, Any], *, partial: bool) -> d
     row = history.best()
     best = history.space.decode(history.genotypes[row])
     return {
-        "partial": partial, "settings": settings, **settings_of_machine(),
+        "partial": partial,
+        "settings": settings,
+        **settings_of_machine(),
         "best": {
-            "architecture": json.loads(best.to_json()), "key": best.key,
-            "flops": int(history.costs.flops[row]), "params": int(history.costs.params[row]),
+            "architecture": json.loads(best.to_json()),
+            "key": best.key,
+            "flops": int(history.costs.flops[row]),
+            "params": int(history.costs.params[row]),
             "minival_top1": round(float(history.accuracy[row]), 2),
             "choices": history.space.choices_of(history.genotypes[row]),
         },
@@ -57,7 +61,7 @@ def result_of(history: History, settings: dict[str, Any], *, partial: bool) -> d
             }
             for index, genotype in enumerate(history.genotypes)
         ],
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -80,9 +84,12 @@ def main() -> None:
     evaluator = TimedTraining(args.data, seconds=args.seconds, processes=args.processes)
     settings = {
         "space": {name: list(options) for name, options in the_space.choices.items()},
-        "limit_flops": PROXY_FLOPS, "strategy": dataclasses.asdict(strategy),
-        "budget": args.budget, "seconds": args.seconds, "seed": args.seed,
-    }  # fmt: skip
+        "limit_flops": PROXY_FLOPS,
+        "strategy": dataclasses.asdict(strategy),
+        "budget": args.budget,
+        "seconds": args.seconds,
+        "seed": args.seed,
+    }
 
     def record(history: History) -> None:
         partial = len(history) < args.budget
@@ -90,6 +97,12 @@ def main() -> None:
         print_out(f"{len(history)} of {args.budget}: best {history.accuracy.max():.2f}%")
 
     search(
-        the_space, evaluator, objective, strategy, args.budget,
-        seed=args.seed, record=record, workers=args.processes,
-    )  # fmt: skip
+        the_space,
+        evaluator,
+        objective,
+        strategy,
+        args.budget,
+        seed=args.seed,
+        record=record,
+        workers=args.processes,
+    )

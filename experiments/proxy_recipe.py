@@ -36,11 +36,15 @@ TRIED: dict[str, tuple[str, ...]] = {
     "batch 64": ("batch=64",),
     "label smoothing 0.1": ("label_smoothing=0.1",),
     "adamw 0.003": (
-        "optimizer=adamw", "lr=0.003", "rms_decay=0.999", "eps=1e-8", "weight_decay=0.05",
+        "optimizer=adamw",
+        "lr=0.003",
+        "rms_decay=0.999",
+        "eps=1e-8",
+        "weight_decay=0.05",
     ),
     "rmsprop 0.01": ("optimizer=rmsprop", "lr=0.01", "weight_decay=1e-5"),
     "progressive 16-32 px": ("stages=2", "min_resolution=16", "resolution=32"),
-}  # fmt: skip
+}
 
 
 def recipe_of(name: str, seed: int) -> Recipe:
@@ -73,11 +77,13 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
     for name in TRIED:
         rows = [row for (arm, _), row in done.items() if arm == name]
         if rows:
-            tried.append({
-                "change": name,
-                "minival_top1": mean_and_sd([row["minival_top1"] for row in rows]),
-                "seconds": mean_and_sd([row["seconds"] for row in rows]),
-            })  # fmt: skip
+            tried.append(
+                {
+                    "change": name,
+                    "minival_top1": mean_and_sd([row["minival_top1"] for row in rows]),
+                    "seconds": mean_and_sd([row["seconds"] for row in rows]),
+                }
+            )
     tried.sort(key=lambda row: -row["minival_top1"]["mean"])
     full = [row for (arm, _), row in done.items() if arm == FULL]
     reached = {

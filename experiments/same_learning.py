@@ -70,11 +70,24 @@ OTHER_SEEDS = 1000  # added to a seed for timm's initial weights
 def recipe_of(arguments: Options, seed: int) -> Recipe:
     """The one recipe; its seed is our side's."""
     return Recipe(
-        name="same-learning", epochs=arguments.epochs, batch=arguments.batch, optimizer="sgd",
-        lr=0.2, lr_batch=0, weight_decay=5e-4, schedule="linear", warmup_epochs=0.5,
-        label_smoothing=0.0, dropout=0.0, drop_path=0.0, crop="pad", eval_crop=1.0,
-        precision="float32", minival=0.0, seed=seed,
-    )  # fmt: skip
+        name="same-learning",
+        epochs=arguments.epochs,
+        batch=arguments.batch,
+        optimizer="sgd",
+        lr=0.2,
+        lr_batch=0,
+        weight_decay=5e-4,
+        schedule="linear",
+        warmup_epochs=0.5,
+        label_smoothing=0.0,
+        dropout=0.0,
+        drop_path=0.0,
+        crop="pad",
+        eval_crop=1.0,
+        precision="float32",
+        minival=0.0,
+        seed=seed,
+    )
 
 
 def data_of(arguments: Options) -> Data:
@@ -112,9 +125,11 @@ def train_ours(
     if result.failed or result.test is None:
         raise ValueError(f"ours, seed {recipe.seed}: {result.failed or 'no test score'}")
     return {
-        "top1": result.test.top1, "train_loss": result.history[-1]["train_loss"],
-        "steps": result.steps, "train_seconds": round(result.seconds, 1),
-    }  # fmt: skip
+        "top1": result.test.top1,
+        "train_loss": result.history[-1]["train_loss"],
+        "steps": result.steps,
+        "train_seconds": round(result.seconds, 1),
+    }
 
 
 def train_timm(
@@ -142,9 +157,11 @@ def train_timm(
         raise ValueError(f"timm, seed {recipe.seed}: the loss is not a number")
     top1 = timm_accuracy(network, per_image(data.test, recipe, side, training=False), device)
     return {
-        "top1": top1, "train_loss": mean_loss, "steps": loop.updates,
+        "top1": top1,
+        "train_loss": mean_loss,
+        "steps": loop.updates,
         "train_seconds": round(seconds, 1),
-    }  # fmt: skip
+    }
 
 
 def one_run(arguments: Options, side: str, seed: int) -> None:
@@ -169,10 +186,14 @@ def identity(arguments: Options) -> dict[str, Any]:
     del recipe["seed"]
     classes = 10  # the file's own number gives way to the data's
     return {
-        "data": Path(arguments.data).name, "images": arguments.images, "device": arguments.device,
+        "data": Path(arguments.data).name,
+        "images": arguments.images,
+        "device": arguments.device,
         "network": json.loads(proxy_network(arguments.network, classes).to_json()),
-        "recipe": recipe, "torch": torch.__version__, "norm_statistics": NORM_STATISTICS,
-    }  # fmt: skip
+        "recipe": recipe,
+        "torch": torch.__version__,
+        "norm_statistics": NORM_STATISTICS,
+    }
 
 
 def outcomes(arguments: Options) -> dict[str, dict[int, dict[str, Any]]]:
@@ -207,9 +228,10 @@ def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> di
         deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
         mean = float(np.mean(scores)) if scores else None
         told[side] = {
-            "top1_mean": mean, "top1_sd": deviation,
+            "top1_mean": mean,
+            "top1_sd": deviation,
             "by_seed": {str(seed): outcome for seed, outcome in found[side].items()},
-        }  # fmt: skip
+        }
         if mean is not None and deviation is not None:
             means.append(mean)
             variances.append(deviation**2)
@@ -252,9 +274,11 @@ def _write(arguments: Options, checked: dict[str, Any]) -> dict[str, Any]:
     settings |= {"processes": arguments.processes, "flops": cost(architecture).flops, **checked}
     threads = 1 if arguments.processes > 1 else torch.get_num_threads()
     result = {
-        "settings": settings, **settings_of_machine(), "threads": threads,
+        "settings": settings,
+        **settings_of_machine(),
+        "threads": threads,
         **summary(outcomes(arguments), arguments.seeds),
-    }  # fmt: skip
+    }
     name = "same_learning_cuda.json" if arguments.device == "cuda" else "same_learning.json"
     write_json(Path(arguments.out) if arguments.out else RESULTS / name, result)
     return result

@@ -112,10 +112,11 @@ def afresh(compound: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
     mean, error = mean_and_error(best, range(CHOOSING, seeds))
     return {
         "best_by_three_seeds": {
-            "name": best["name"], "mean_of_the_others": round(mean, 3),
+            "name": best["name"],
+            "mean_of_the_others": round(mean, 3),
             "standard_error": round(error, 3),
         }
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -130,11 +131,17 @@ def main() -> None:
     records: dict[str, Any] = {}
     for base in BASES:
         records[base] = grid(base, args.work, args)
-        write_json(args.out, {
-            "partial": len(records) < len(BASES),
-            "settings": {name: {field: record["settings"][field] for field in SHOWN}
-                         for name, record in records.items()},
-            "processes": args.processes, **settings_of_machine(),
-            "compared": {name: compared(record) for name, record in records.items()},
-            "grids": {name: record["candidates"] for name, record in records.items()},
-        })  # fmt: skip
+        write_json(
+            args.out,
+            {
+                "partial": len(records) < len(BASES),
+                "settings": {
+                    name: {field: record["settings"][field] for field in SHOWN}
+                    for name, record in records.items()
+                },
+                "processes": args.processes,
+                **settings_of_machine(),
+                "compared": {name: compared(record) for name, record in records.items()},
+                "grids": {name: record["candidates"] for name, record in records.items()},
+            },
+        )

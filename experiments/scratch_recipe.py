@@ -85,9 +85,11 @@ def data_of(shared: Path, name: str) -> Data:
     rng = np.random.default_rng(0)
     train = np.sort(rng.permutation(len(data.train))[:count])
     return replace(
-        data, train=data.train.select(train), minival=None,
+        data,
+        train=data.train.select(train),
+        minival=None,
         test=data.test.select(np.sort(rng.permutation(len(data.test))[:tested])),
-    )  # fmt: skip
+    )
 
 
 def run(shared: Path, arm: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -104,9 +106,10 @@ def run(shared: Path, arm: str, seed: int, folder: Path) -> dict[str, Any]:
     result = train(network, data, recipe, checkpoint=folder, device="cpu")
     assert result.test is not None, result.failed
     return {
-        "test_top1": round(result.test.top1, 2), "steps": result.steps,
+        "test_top1": round(result.test.top1, 2),
+        "steps": result.steps,
         "seconds": round(result.seconds, 1),
-    }  # fmt: skip
+    }
 
 
 def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:

@@ -138,10 +138,13 @@ def main() -> int:
     process = whole_process()
     evaluator = catalog.evaluator("surrogate", space("efficientnet"))
     result = {
-        "settings": settings, **settings_of_machine(), "whole_process": process,
-        "evolution_at_a_million": million(evaluator), "beside_b0": beside_b0(evaluator),
+        "settings": settings,
+        **settings_of_machine(),
+        "whole_process": process,
+        "evolution_at_a_million": million(evaluator),
+        "beside_b0": beside_b0(evaluator),
         "regret": regret(evaluator),
-    }  # fmt: skip
+    }
     write_json(RESULTS / "search_cost.json", result)
     print_out(*json.dumps(result, indent=1).splitlines())
     return 0

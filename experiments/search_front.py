@@ -87,9 +87,11 @@ def draw(path: Path, front: pd.DataFrame, evaluated: pd.DataFrame, found: dict[s
         point = found[name]
         place = (point["flops"] / 1e6, point["accuracy"])
         axes.annotate(
-            "", place, (b0["flops"] / 1e6, b0["accuracy"]),
+            "",
+            place,
+            (b0["flops"] / 1e6, b0["accuracy"]),
             arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 7, "shrinkB": 5},
-        )  # fmt: skip
+        )
         axes.plot(*place, "o", ms=8, c=BLUE, mec="white", mew=1.2, zorder=4)
     axes.plot(b0["flops"] / 1e6, b0["accuracy"], "o", ms=8, c=RED, mec="white", mew=1.2, zorder=5)
     _label(axes, found, front)
@@ -116,8 +118,14 @@ def _label(axes: Any, found: dict[str, Any], front: pd.DataFrame) -> None:
     )
     axes.text(x + 3, y + more / 2, f"+{more:.1f}\npoints", c=INK, ha="left", va="center", bbox=box)
     row = front.iloc[(front.flops - 215e6).abs().argmin()]
-    axes.text(row.flops / 1e6 - 3, row.accuracy + 0.1, "best networks found", c=BLUE, ha="right",
-              va="bottom")  # fmt: skip
+    axes.text(
+        row.flops / 1e6 - 3,
+        row.accuracy + 0.1,
+        "best networks found",
+        c=BLUE,
+        ha="right",
+        va="bottom",
+    )
     axes.text(300, 62.2, "evaluated networks (a sample)", c="#6e7781", ha="left")
 
 

@@ -67,9 +67,12 @@ def waiting() -> dict[str, Any]:
         workers.close()
     ideal = TRIALS * SECONDS / SLOTS
     return found | {
-        "trials": TRIALS, "processes": SLOTS, "ideal_seconds": ideal,
-        "over_ideal": round(found["seconds"] / ideal, 3), "seconds_until_up": round(up, 1),
-    }  # fmt: skip
+        "trials": TRIALS,
+        "processes": SLOTS,
+        "ideal_seconds": ideal,
+        "over_ideal": round(found["seconds"] / ideal, 3),
+        "seconds_until_up": round(up, 1),
+    }
 
 
 def driving(strategy: str) -> dict[str, Any]:
@@ -84,10 +87,11 @@ def driving(strategy: str) -> dict[str, Any]:
 def main() -> None:
     """Measure and write the result."""
     result = {
-        "settings": {"seconds": SECONDS, "storage": "sqlite"}, **settings_of_machine(),
+        "settings": {"seconds": SECONDS, "storage": "sqlite"},
+        **settings_of_machine(),
         "sleeping": waiting(),
         "driver": {strategy: driving(strategy) for strategy in ("random", "predictor")},
-    }  # fmt: skip
+    }
     write_json(RESULT, result)
     print_out(
         *json.dumps({name: result[name] for name in ("sleeping", "driver")}, indent=2).splitlines()

@@ -54,9 +54,15 @@ def main() -> None:
         raise Failure("the search failed; see above")
     record = json.loads((args.work / RECORD).read_text())
     searched = json.loads((args.work / "search" / "search.json").read_text())
-    write_json(args.out, {
-        "partial": record["partial"], "settings": record["settings"],
-        "processes": args.processes, **settings_of_machine(),
-        "search": {"status": searched["status"], **searched["outcome"]}, **record["outcome"],
-    })  # fmt: skip
+    write_json(
+        args.out,
+        {
+            "partial": record["partial"],
+            "settings": record["settings"],
+            "processes": args.processes,
+            **settings_of_machine(),
+            "search": {"status": searched["status"], **searched["outcome"]},
+            **record["outcome"],
+        },
+    )
     shutil.copyfile(args.work / FIGURE, args.out.with_suffix(".png"))

@@ -90,9 +90,9 @@ def _turned(split: Any, rows: np.ndarray) -> Any:
 
     turns = np.arange(len(rows)) % 4
     images = split.pixels.images[split.rows[rows]]
-    turned = torch.stack([
-        torch.rot90(image, int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)
-    ])  # fmt: skip
+    turned = torch.stack(
+        [torch.rot90(image, int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)]
+    )
     return MemorySplit(turned, split.targets[rows] * 4 + torch.from_numpy(turns))
 
 
@@ -104,15 +104,17 @@ def trained(shared: Path, name: str, network: int, steps: int) -> dict[str, Any]
     data, recipe = images_of(shared, name), change(preset("proxy"), [FLIP])
     per_epoch = len(data.train) // recipe.batch
     epochs = max(1, round(steps / per_epoch))
-    proxy = Proxy(data, recipe, Fidelity(epochs, resolution=32), device="cpu",
-                  clock=time.process_time)  # fmt: skip
+    proxy = Proxy(
+        data, recipe, Fidelity(epochs, resolution=32), device="cpu", clock=time.process_time
+    )
     curve = list(proxy.curve(the_space(len(data.classes)), genotypes()[network]))
     every = max(1, epochs // 6)
     kept = [point for point in curve if point.step % every == 0 or point.step == epochs]
     return {
-        "steps": epochs * per_epoch, "seconds": round(curve[-1].seconds, 1),
+        "steps": epochs * per_epoch,
+        "seconds": round(curve[-1].seconds, 1),
         "curve": [[point.step * per_epoch, round(point.accuracy, 2)] for point in kept],
-    }  # fmt: skip
+    }
 
 
 def run(shared: Path, name: str, folder: Path) -> dict[str, Any]:
@@ -134,9 +136,12 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
         for length in map(str, LENGTHS):
             last = [arm[length]["curve"][-1][1] for arm in arms]
             rows[length] = {
-                "mean": round(float(np.mean(last)), 2), "lowest": min(last), "highest": max(last),
-                "above_chance": sum(value > bar for value in last), "networks": len(last),
-            }  # fmt: skip
+                "mean": round(float(np.mean(last)), 2),
+                "lowest": min(last),
+                "highest": max(last),
+                "above_chance": sum(value > bar for value in last),
+                "networks": len(last),
+            }
         third = [arm[str(LENGTHS[-1])]["curve"] for arm in arms]
         early = [min(curve, key=lambda point: abs(point[0] - 100))[1] for curve in third]
         rows["third"] = round(float(np.mean(early)), 2)
@@ -151,8 +156,12 @@ def main() -> None:
     args = parser.parse_args()
     arms = [(f"{name}, network {index}", 0) for index in range(NETWORKS) for name in SETS]
     settings = {
-        "sets": {name: list(each) for name, each in SETS.items()}, "lengths": list(LENGTHS),
-        "limit_flops": LIMIT, "recipe": "proxy", "changes": [FLIP], "scored": SCORED,
-    }  # fmt: skip
+        "sets": {name: list(each) for name, each in SETS.items()},
+        "lengths": list(LENGTHS),
+        "limit_flops": LIMIT,
+        "recipe": "proxy",
+        "changes": [FLIP],
+        "scored": SCORED,
+    }
     run_all(args, arms, lambda name, seed, folder: run(args.data, name, folder), settings, summary)
     print_out(args.out)

@@ -192,9 +192,8 @@ def evaluator(
 def _plugin_evaluator(name: str, space: SearchSpace, table: str | None, column: str) -> Evaluator:
     found = load_object(name, what="evaluator")
     made = (
-        found if isinstance(found, Evaluator)
-        else _made(found, name, what="evaluator", space=space)
-    )  # fmt: skip
+        found if isinstance(found, Evaluator) else _made(found, name, what="evaluator", space=space)
+    )
     if not isinstance(made, Evaluator):
         raise ValueError(
             f"evaluator: {shortened(name)} is {quoted(made, 60)}, not a subclass of "

@@ -132,9 +132,9 @@ def compare_searches(
             raise ValueError(f"searches: {name!r} needs a list of searches")
     found = {name: [_curve(search) for search in group] for name, group in searches.items()}
     shortest = min(len(curve) for group in found.values() for curve in group)
-    return SearchComparison({
-        name: np.array([curve[:shortest] for curve in group]) for name, group in found.items()
-    })  # fmt: skip
+    return SearchComparison(
+        {name: np.array([curve[:shortest] for curve in group]) for name, group in found.items()}
+    )
 
 
 def _curve(search: SearchResult | str | Path) -> np.ndarray:

@@ -287,9 +287,7 @@ class History:
             accuracy[often],
             count[often],
         )
-        variance = paired_variance(
-            accuracy, self.images[rows], self.deviation(), trainings=count
-        )  # fmt: skip
+        variance = paired_variance(accuracy, self.images[rows], self.deviation(), trainings=count)
         # what a point of accuracy is worth in reward
         worth = self.objective.reward(accuracy + 0.5, self.costs[rows]) - self.objective.reward(
             accuracy - 0.5, self.costs[rows]

@@ -22,11 +22,11 @@ KEYED = 2_000  # rows up to which all get the key of their network: a key takes 
 MEANING = {
     "accuracy": "percent, as far as the evaluation got; NaN where it failed",
     "std": "error of the accuracy in points, one standard deviation: what the evaluator states, "
-           "else the binomial error of the images; NaN where unknown",
+    "else the binomial error of the images; NaN where unknown",
     "images": "how many held-out images the accuracy was read on; 0 where unknown",
     "seconds": "seconds that the evaluation took",
     "reward": "what the search maximises; of an evaluation that was stopped early, of the accuracy "
-              "that it was expected to reach",
+    "that it was expected to reach",
     "flops": "multiply-adds of convolutions and linear layers for one image",
     "params": "parameters of the network",
     "activations": "output elements of convolutions and linear layers for one image",
@@ -34,10 +34,10 @@ MEANING = {
     "fidelity": "share of its steps that the evaluation got; below 1 where it was stopped early",
     "seed": "of the evaluation; 0 for the first one of a network",
     "key": "of the network, as in best.json and in the study; in a search of more than "
-           f"{KEYED:,} evaluations only of the Pareto front, empty elsewhere",
+    f"{KEYED:,} evaluations only of the Pareto front, empty elsewhere",
     "repeat": "whether the network had been evaluated before: a finalist with another seed",
     "error": "why the evaluation failed; empty where it did not",
-}  # fmt: skip
+}
 
 
 def write_history(folder: Path, history: History) -> None:

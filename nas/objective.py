@@ -98,9 +98,14 @@ class Objective:
         if callable(reward):
             reward = reference_to(reward, what="reward")
         values = {
-            "target": target, "reward_name": reward_name or reward, "exponent": exponent,
-            "over_target": over_target, "limits": limits, "of": of, "also": also,
-        }  # fmt: skip
+            "target": target,
+            "reward_name": reward_name or reward,
+            "exponent": exponent,
+            "over_target": over_target,
+            "limits": limits,
+            "of": of,
+            "also": also,
+        }
         for name, value in values.items():
             object.__setattr__(self, name, value)
         self._check()

@@ -30,9 +30,10 @@ class SpaceOptions(Config):
     title = "space"
 
     space: str | None = option(
-        None, catalog=SPACES,
+        None,
+        catalog=SPACES,
         help="default efficientnet; compact where networks are trained on images",
-    )  # fmt: skip
+    )
     resolution: int | None = option(
         None, metavar="PX", help="input side (default 224, or that of the images)"
     )
@@ -72,11 +73,16 @@ class StudyOptions(Config):
     title = "study"
 
     storage: str | None = option(
-        None, metavar="URL", parse=storage_url, later=True,
+        None,
+        metavar="URL",
+        parse=storage_url,
+        later=True,
         help="a database for many drivers: postgresql://USER@HOST/NAME (default: a file in the "
         "folder)",
-    )  # fmt: skip
+    )
     study: str = option(
-        "search", metavar="NAME", later=True,
+        "search",
+        metavar="NAME",
+        later=True,
         help="name of the study in the database; drivers that give the same one share it",
-    )  # fmt: skip
+    )

@@ -60,9 +60,13 @@ def _real_width(base: Architecture, wide: Architecture) -> float:
 
 
 def within_budget(
-    base: Architecture, factors: Factors, growth: float, *, rules: Rules | None = None,
+    base: Architecture,
+    factors: Factors,
+    growth: float,
+    *,
+    rules: Rules | None = None,
     tolerance: float = TOLERANCE,
-) -> Architecture:  # fmt: skip
+) -> Architecture:
     """The member whose real FLOPs are `growth` times the base's, within `tolerance` of that.
 
     Of all such roundings the one nearest to the factors, as the logarithms of real depth, width and
@@ -81,8 +85,11 @@ def within_budget(
     wanted = _affordable(base, factors, growth, rules)
     missed = (math.inf, 0.0)
     for steady in (True, False):
-        shapes = (each for each in _shapes(base, wanted, rules)
-                  if not steady or _is_steady(base, each[1], wanted))  # fmt: skip
+        shapes = (
+            each
+            for each in _shapes(base, wanted, rules)
+            if not steady or _is_steady(base, each[1], wanted)
+        )
         some = itertools.islice(shapes, MOST)
         best, nearest = _nearest(base, some, wanted, growth, rules, tolerance)
         if best is not None:
@@ -95,9 +102,13 @@ def within_budget(
 
 
 def _nearest(
-    base: Architecture, shapes: Iterable[tuple[float, Architecture]], wanted: Factors,
-    growth: float, rules: Rules, tolerance: float,
-) -> tuple[Architecture | None, tuple[float, float]]:  # fmt: skip
+    base: Architecture,
+    shapes: Iterable[tuple[float, Architecture]],
+    wanted: Factors,
+    growth: float,
+    rules: Rules,
+    tolerance: float,
+) -> tuple[Architecture | None, tuple[float, float]]:
     """The shape with its side that is nearest to what is wanted, of those within the tolerance; and
     (error, growth) of the one that misses the growth by least."""
     target = growth * cost(base).flops
@@ -134,9 +145,14 @@ def _is_steady(base: Architecture, shape: Architecture, wanted: Factors) -> bool
 
 
 def within_measured(
-    base: Architecture, factors: Factors, growth: float, costs: Costs, *,
-    rules: Rules | None = None, tolerance: float = TOLERANCE,
-) -> Architecture:  # fmt: skip
+    base: Architecture,
+    factors: Factors,
+    growth: float,
+    costs: Costs,
+    *,
+    rules: Rules | None = None,
+    tolerance: float = TOLERANCE,
+) -> Architecture:
     """The member whose measured cost is `growth` times the base's, within `tolerance` of that.
 
     costs  of networks, in any unit, such as seconds; asked for the base and a member at a time.
@@ -159,8 +175,11 @@ def within_measured(
             return network
         known = [(cost(each).flops / own, ratio) for each, ratio in seen.items()]
         asked = _next(known, growth)
-    nearest = min((ratio for each, ratio in seen.items() if each != base),
-                  key=lambda ratio: abs(math.log(ratio / growth)), default=1.0)  # fmt: skip
+    nearest = min(
+        (ratio for each, ratio in seen.items() if each != base),
+        key=lambda ratio: abs(math.log(ratio / growth)),
+        default=1.0,
+    )
     raise ValueError(
         f"growth: of {len(seen) - 1} members none measures {growth:.4g} times the base within "
         f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times; what is measured may be "
@@ -232,10 +251,15 @@ def _shapes(
         tuple(layers_of(base, factor, way)) for factor in _around(wanted.depth) for way in ways
     )
     wide = dict.fromkeys(
-        scale(base, width=factor, round_to=rules.round_to, floor=rules.floor,
-              fixed_ends=rules.fixed_ends)
+        scale(
+            base,
+            width=factor,
+            round_to=rules.round_to,
+            floor=rules.floor,
+            fixed_ends=rules.fixed_ends,
+        )
         for factor in _around(wanted.width)
-    )  # fmt: skip
+    )
     deep = [(_apart(_real_depth(base, each), wanted.depth, weight=1), each) for each in layers]
     broad = [(_apart(_real_width(base, each), wanted.width, weight=2), each) for each in wide]
     pairs = [

@@ -32,9 +32,12 @@ def doubt_about(known: Mapping[str, Result], scored: Scored) -> Doubt | None:
     """The doubt about the networks that were trained, see `vbs.noise.doubt_of`."""
     rows = [list(one.accuracies.values()) for one in known.values() if one.accuracies]
     return doubt_of(
-        [sum(values) / len(values) for values in rows], images=scored.images, chance=scored.chance,
-        deviation=pooled_deviation(rows), trainings=min(map(len, rows), default=1),
-    )  # fmt: skip
+        [sum(values) / len(values) for values in rows],
+        images=scored.images,
+        chance=scored.chance,
+        deviation=pooled_deviation(rows),
+        trainings=min(map(len, rows), default=1),
+    )
 
 
 def lead_among(known: Mapping[str, Result], images: int) -> Lead | None:

@@ -20,9 +20,16 @@ from search_spaces.scale import round_channels, scale
 from vbs.text import quoted
 
 __all__ = [
-    "PUBLISHED", "Coefficients", "Factors", "Rules", "grown", "layers_of", "scale", "staged_layers",
+    "PUBLISHED",
+    "Coefficients",
+    "Factors",
+    "Rules",
+    "grown",
+    "layers_of",
+    "scale",
+    "staged_layers",
     "with_layers",
-]  # fmt: skip
+]
 
 V2_LARGEST = 480  # pixels
 
@@ -150,9 +157,12 @@ def grown(architecture: Architecture, factors: Factors, rules: Rules | None = No
     rules = rules or Rules()
     side = rules.side(architecture.resolution, factors.resolution)
     wide = scale(
-        architecture, width=factors.width, round_to=rules.round_to, floor=rules.floor,
+        architecture,
+        width=factors.width,
+        round_to=rules.round_to,
+        floor=rules.floor,
         fixed_ends=rules.fixed_ends,
-    )  # fmt: skip
+    )
     deep = with_layers(wide, layers_of(architecture, factors.depth, rules))
     return dataclasses.replace(deep, resolution=side)
 

@@ -20,10 +20,16 @@ LONG = 10.0  # the same, where a decision hangs on a few percent
 
 
 def measured(
-    networks: Sequence[Architecture], *, kind: str, batch: int = 1, device: str = "auto",
-    threads: int | None = None, recipe: str = "proxy", seconds: float = SECONDS,
+    networks: Sequence[Architecture],
+    *,
+    kind: str,
+    batch: int = 1,
+    device: str = "auto",
+    threads: int | None = None,
+    recipe: str = "proxy",
+    seconds: float = SECONDS,
     say: Callable[[str], None] = print,
-) -> list[Timing]:  # fmt: skip
+) -> list[Timing]:
     """Seconds of each network for one pass of a batch, their spread, and whether they are in doubt.
 
     kind     "latency" or "step_time", see `nas.block_times.timing`.
@@ -43,11 +49,12 @@ def measured(
         with ready(setting):
             runs, load = in_rounds(
                 [_turn(network, setting) for network in networks],
-                seconds=seconds * count, limits=ROUNDS,
+                seconds=seconds * count,
+                limits=ROUNDS,
                 announce=lambda rounds, left: say(
                     f"times: {rounds} rounds of {count} networks, about {left:.0f} s more"
                 ),
-            )  # fmt: skip
+            )
     except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise

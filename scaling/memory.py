@@ -33,9 +33,14 @@ class Memory(NamedTuple):
 
 
 def training_memory(
-    architecture: Architecture, *, batch: int, optimizer: str = "rmsprop", average: bool = True,
-    precision: str = "float32", recompute: bool = False,
-) -> Memory:  # fmt: skip
+    architecture: Architecture,
+    *,
+    batch: int,
+    optimizer: str = "rmsprop",
+    average: bool = True,
+    precision: str = "float32",
+    recompute: bool = False,
+) -> Memory:
     """What a training step of `batch` images holds at its largest, in bytes.
 
     optimizer  a name of `SLOTS`. average: whether a moving average of the weights is kept.

@@ -44,9 +44,12 @@ class ComparisonOptions(DataOptions, TrainingOptions, WorkerOptions, StudyOption
     title = "trainings"
 
     data: str | None = option(
-        None, metavar="DATA", parse=data_text, later=True,
+        None,
+        metavar="DATA",
+        parse=data_text,
+        later=True,
         help="images: cifar10 (default), imagefolder:DIR, parquet:DIR and so on, as in train.run",
-    )  # fmt: skip
+    )
 
     def check(self) -> None:
         recipe = change(preset(self.recipe), self.changes)

@@ -74,9 +74,13 @@ def at_growth(shares: np.ndarray) -> np.ndarray:
 
 
 def fit(
-    shares: np.ndarray, excess: np.ndarray, accuracies: Sequence[Sequence[float]],
-    rng: np.random.Generator, *, images: int = 0,
-) -> Surface:  # fmt: skip
+    shares: np.ndarray,
+    excess: np.ndarray,
+    accuracies: Sequence[Sequence[float]],
+    rng: np.random.Generator,
+    *,
+    images: int = 0,
+) -> Surface:
     """The surface through candidates' shares [n, 3], excess [n] and accuracies by seed.
 
     images  that all accuracies were read on; 0: unknown.
@@ -97,11 +101,15 @@ def fit(
     best = int(values.mean(1).argmax())
     between = float(means.var(ddof=1))
     return Surface(
-        places[best], _intervals(places, values), float(values[best].mean()),
-        float(values[best].std()), fitting.noise, weights,
+        places[best],
+        _intervals(places, values),
+        float(values[best].mean()),
+        float(values[best].std()),
+        fitting.noise,
+        weights,
         between / known if (known := float(fitting.known().mean())) > 0 else math.nan,
         _more_seeds(fitting, weights, places, rng),
-    )  # fmt: skip
+    )
 
 
 def simplex() -> np.ndarray:

@@ -180,9 +180,12 @@ class Trainings:
 
 
 def train_all(
-    networks: Mapping[str, Architecture], trainings: Trainings, *,
-    update: Callable[[dict[str, Result]], None] = lambda _: None, retry_failed: bool = False,
-) -> dict[str, Result]:  # fmt: skip
+    networks: Mapping[str, Architecture],
+    trainings: Trainings,
+    *,
+    update: Callable[[dict[str, Result]], None] = lambda _: None,
+    retry_failed: bool = False,
+) -> dict[str, Result]:
     """Train every network with every seed; what is known by now, by name.
 
     update        called with what is known: of the study at first, then whenever it has grown.
@@ -199,7 +202,7 @@ def train_all(
     history = History(space, objective)
     plan = Plan(
         budget=len(names), finalists=len(names), repeats=seeds, failures=options.max_failures
-    )  # fmt: skip
+    )
     with _study(space, objective, networks, trainings) as study:
         if retry_failed:
             study.retry_failed()
@@ -211,9 +214,13 @@ def train_all(
             workers = _workers(space, trainings)
             try:
                 search_asynchronously(
-                    history, InOrder(len(names)), workers, plan, study=study,
+                    history,
+                    InOrder(len(names)),
+                    workers,
+                    plan,
+                    study=study,
                     record=lambda known: update(results(names, known)),
-                )  # fmt: skip
+                )
             finally:
                 workers.close()
     # what killed trainings have left
@@ -226,11 +233,17 @@ def _workers(space: SearchSpace, trainings: Trainings) -> OnCluster:
     places = trainings.places or slots(options)
     data = load_data(options, measuring, split=trainings.split)
     return OnCluster(
-        proxy_maker(options, measuring, data), space, steps=measuring.steps,
-        slots=places.workers, cpus=places.cpus, gpus=places.gpus, address=options.address,
-        timeout=options.timeout, folder=(trainings.folder / "trainings").resolve(),
+        proxy_maker(options, measuring, data),
+        space,
+        steps=measuring.steps,
+        slots=places.workers,
+        cpus=places.cpus,
+        gpus=places.gpus,
+        address=options.address,
+        timeout=options.timeout,
+        folder=(trainings.folder / "trainings").resolve(),
         images=measuring.images,
-    )  # fmt: skip
+    )
 
 
 def _missing(history: History, networks: int, seeds: int) -> bool:
@@ -246,20 +259,22 @@ def _decoded(networks: Mapping[str, Architecture], choices: Mapping[str, Any]) -
 
 
 def _study(
-    space: SearchSpace, objective: Objective, networks: Mapping[str, Architecture],
+    space: SearchSpace,
+    objective: Objective,
+    networks: Mapping[str, Architecture],
     trainings: Trainings,
-) -> Study:  # fmt: skip
+) -> Study:
     options, measuring = trainings.options, trainings.measuring
     identity = {
-        "recipe": options.recipe, "changes": list(options.changes),
+        "recipe": options.recipe,
+        "changes": list(options.changes),
         "norm_statistics": NORM_STATISTICS,
-        "fidelity": str(measuring.fidelity), "data": measuring.data.digests,
+        "fidelity": str(measuring.fidelity),
+        "data": measuring.data.digests,
         "networks": {name: network.key for name, network in networks.items()},
-    }  # fmt: skip
+    }
     storage = options.storage or f"sqlite:///{(trainings.folder / 'study.db').resolve()}"
-    return open_study(
-        storage, options.study, space, objective, settings=identity, resume=True
-    )  # fmt: skip
+    return open_study(storage, options.study, space, objective, settings=identity, resume=True)
 
 
 def results(names: Sequence[str], history: History) -> dict[str, Result]:
@@ -272,10 +287,13 @@ def results(names: Sequence[str], history: History) -> dict[str, Result]:
             found[name] = Result(
                 {int(history.seed[row]): float(history.accuracy[row]) for row in good},
                 float(np.mean(history.seconds[good])) if good else math.nan,
-                {int(history.seed[row]): str(history.error[row]) for row in rows
-                 if history.error[row]},
+                {
+                    int(history.seed[row]): str(history.error[row])
+                    for row in rows
+                    if history.error[row]
+                },
                 int(history.images[good].min()) if good else 0,
-            )  # fmt: skip
+            )
     return found
 
 

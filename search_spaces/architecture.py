@@ -159,13 +159,23 @@ class Architecture:
     def blocks(self) -> Iterator[Block]:
         """Every layer from the stem to the classifier, in order, with all numbers resolved."""
         size = shrink(self.resolution, self.stem_stride, "stem_stride")
-        yield Block("stem", -1, self.stem_kernel, self.stem_stride, self.in_channels,
-                    self.in_channels, self.stem, 0, "none", self.resolution, size)  # fmt: skip
+        yield Block(
+            "stem",
+            -1,
+            self.stem_kernel,
+            self.stem_stride,
+            self.in_channels,
+            self.in_channels,
+            self.stem,
+            0,
+            "none",
+            self.resolution,
+            size,
+        )
         channels = self.stem
         if self.stem_pool:
             pooled = shrink(size, 2, "stem_pool")
-            yield Block("max_pool", -1, 3, 2, channels, channels, channels, 0, "none",
-                        size, pooled)  # fmt: skip
+            yield Block("max_pool", -1, 3, 2, channels, channels, channels, 0, "none", size, pooled)
             size = pooled
         for index, stage in enumerate(self.stages):
             for block in stage_blocks(stage, channels, size, index=index):
@@ -229,11 +239,18 @@ def stage_blocks(stage: Stage, channels: int, size: int, *, index: int = 0) -> I
         out_size = shrink(size, stride, f"stages[{index}].stride")
         same_shape = stride == 1 and channels == stage.channels
         yield Block(
-            op=op, stage=index, kernel=stage.kernel, stride=stride, in_channels=channels,
-            mid_channels=inner, out_channels=stage.channels,
+            op=op,
+            stage=index,
+            kernel=stage.kernel,
+            stride=stride,
+            in_channels=channels,
+            mid_channels=inner,
+            out_channels=stage.channels,
             se_channels=max(1, round(channels * stage.se)) if stage.se else 0,
-            skip=_resolve_skip(stage.skip, same_shape), in_size=size, out_size=out_size,
-        )  # fmt: skip
+            skip=_resolve_skip(stage.skip, same_shape),
+            in_size=size,
+            out_size=out_size,
+        )
         channels, size = stage.channels, out_size
 
 

@@ -44,8 +44,12 @@ def space(
     "package.module:Name" and "path/to/file.py:Name" name a space of your own: a `SearchSpace`, or
     a function that returns one, which gets those of these keywords that it has.
     """
-    sizes = {"resolution": resolution, "classes": classes, "width": width,
-             "small_images": small_images}  # fmt: skip
+    sizes = {
+        "resolution": resolution,
+        "classes": classes,
+        "width": width,
+        "small_images": small_images,
+    }
     if not is_reference(name, SPACES):
         return SPACES[one_of("space", name, SPACES)](**sizes)
     make = load_object(name, what="space")

@@ -24,9 +24,12 @@ def compact(
 ) -> StagedSpace:
     """The space, with channels times `width`; see `image_settings` for the small-image form."""
     settings, strides, frame = image_settings(
-        resolution=resolution, classes=classes, width=width, small_images=small_images,
+        resolution=resolution,
+        classes=classes,
+        width=width,
+        small_images=small_images,
         strides=STRIDES,
-    )  # fmt: skip
+    )
     frame |= {"stem": round_channels(STEM, width), "head": round_channels(HEAD, width)}
     choices: dict[str, tuple] = {}
     for index in range(len(CHANNELS)):

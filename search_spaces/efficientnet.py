@@ -19,10 +19,15 @@ LAYERS = ((1, 2, 3),) * 5 + ((1, 2, 3, 4), (1, 2, 3))
 B0 = choices_of_rows(
     "e k l se",
     [
-        (1, 3, 1, True), (6, 3, 2, True), (6, 5, 2, True), (6, 3, 3, True), (6, 5, 3, True),
-        (6, 5, 4, True), (6, 3, 1, True),
+        (1, 3, 1, True),
+        (6, 3, 2, True),
+        (6, 5, 2, True),
+        (6, 3, 3, True),
+        (6, 5, 3, True),
+        (6, 5, 4, True),
+        (6, 3, 1, True),
     ],
-)  # fmt: skip
+)
 
 
 def efficientnet(
@@ -30,9 +35,12 @@ def efficientnet(
 ) -> StagedSpace:
     """The space, with channels times `width`; see `image_settings` for the small-image form."""
     settings, strides, frame = image_settings(
-        resolution=resolution, classes=classes, width=width, small_images=small_images,
+        resolution=resolution,
+        classes=classes,
+        width=width,
+        small_images=small_images,
         strides=STRIDES,
-    )  # fmt: skip
+    )
     choices: dict[str, tuple] = {}
     for index, layers in enumerate(LAYERS):
         choices[f"block{index}_e"] = (1, 4, 6)
@@ -46,6 +54,10 @@ def efficientnet(
         return Stage("mbconv", own["l"], own["k"], strides[index], own["e"], channels, se)
 
     return StagedSpace(
-        "efficientnet", choices, stage_of, frame=frame, settings=settings,
+        "efficientnet",
+        choices,
+        stage_of,
+        frame=frame,
+        settings=settings,
         references={"EfficientNet-B0": B0},
-    )  # fmt: skip
+    )

@@ -27,10 +27,14 @@ LAYERS = (
 BASE = choices_of_rows(
     "op k e l se",
     [
-        ("fused", 3, 1, 1, 0.0), ("fused", 3, 4, 2, 0.0), ("fused", 3, 4, 2, 0.0),
-        ("mbconv", 3, 4, 3, 0.25), ("mbconv", 3, 6, 5, 0.25), ("mbconv", 3, 6, 8, 0.25),
+        ("fused", 3, 1, 1, 0.0),
+        ("fused", 3, 4, 2, 0.0),
+        ("fused", 3, 4, 2, 0.0),
+        ("mbconv", 3, 4, 3, 0.25),
+        ("mbconv", 3, 6, 5, 0.25),
+        ("mbconv", 3, 6, 8, 0.25),
     ],
-)  # fmt: skip
+)
 
 
 def efficientnetv2(
@@ -38,9 +42,12 @@ def efficientnetv2(
 ) -> StagedSpace:
     """The space, with channels times `width`; see `image_settings` for the small-image form."""
     settings, strides, frame = image_settings(
-        resolution=resolution, classes=classes, width=width, small_images=small_images,
+        resolution=resolution,
+        classes=classes,
+        width=width,
+        small_images=small_images,
         strides=STRIDES,
-    )  # fmt: skip
+    )
     choices: dict[str, tuple] = {}
     for index, layers in enumerate(LAYERS):
         choices[f"block{index}_op"] = ("mbconv", "fused")
@@ -54,6 +61,10 @@ def efficientnetv2(
         return Stage(own["op"], own["l"], own["k"], strides[index], own["e"], channels, own["se"])
 
     return StagedSpace(
-        "efficientnetv2", choices, stage_of, frame=frame, settings=settings,
+        "efficientnetv2",
+        choices,
+        stage_of,
+        frame=frame,
+        settings=settings,
         references={"EfficientNetV2-base": BASE},
-    )  # fmt: skip
+    )

@@ -30,9 +30,12 @@ def mnasnet(
 ) -> StagedSpace:
     """The space, with channels times `width`; see `image_settings` for the small-image form."""
     settings, strides, frame = image_settings(
-        resolution=resolution, classes=classes, width=width, small_images=small_images,
+        resolution=resolution,
+        classes=classes,
+        width=width,
+        small_images=small_images,
         strides=STRIDES,
-    )  # fmt: skip
+    )
     choices: dict[str, tuple] = {}
     only_if: dict[str, tuple[str, tuple]] = {}
     for index, layers in enumerate(LAYERS):
@@ -49,11 +52,17 @@ def mnasnet(
         op = "conv" if own["op"] == "conv" else "mbconv"
         expand = own["e"] if own["op"] == "mbconv" else 1
         channels = round_channels(CHANNELS[index], own["c"] * width)
-        return Stage(op, own["l"], own["k"], strides[index], expand, channels, own["se"],
-                     own["skip"])  # fmt: skip
+        return Stage(
+            op, own["l"], own["k"], strides[index], expand, channels, own["se"], own["skip"]
+        )
 
     frame["activation"] = "relu"
     return StagedSpace(
-        "mnasnet", choices, stage_of, frame=frame, only_if=only_if, settings=settings,
+        "mnasnet",
+        choices,
+        stage_of,
+        frame=frame,
+        only_if=only_if,
+        settings=settings,
         references={"MobileNetV2 (ReLU)": MOBILENET_V2},
-    )  # fmt: skip
+    )

@@ -42,9 +42,15 @@ def norm_act(norm: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
 class _NormSiLU(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor,
-        momentum: float, eps: float,
-    ) -> Tensor:  # fmt: skip
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
         normed, batch_mean, inverse_std = torch.native_batch_norm(
             x, weight, bias, mean, var, True, momentum, eps
         )

@@ -92,8 +92,9 @@ class SearchSpace:
     @property
     def size(self) -> int:
         """Number of distinct networks, exact."""
-        return math.prod(sum(weights) for name, weights in self._weights.items()
-                         if name not in self._only_if)  # fmt: skip
+        return math.prod(
+            sum(weights) for name, weights in self._weights.items() if name not in self._only_if
+        )
 
     @cached_property
     def _weights(self) -> dict[str, list[int]]:

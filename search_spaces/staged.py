@@ -75,9 +75,13 @@ class StagedSpace(SearchSpace):
         references: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         super().__init__(
-            name, choices, self._architecture,
-            only_if=only_if, settings=settings, references=references,
-        )  # fmt: skip
+            name,
+            choices,
+            self._architecture,
+            only_if=only_if,
+            settings=settings,
+            references=references,
+        )
         self._stage_of, self._frame = stage_of, dict(frame)
         self._stage_columns: dict[int, list[int]] = {}
         for column, decision in enumerate(self.choices):
@@ -180,9 +184,12 @@ class StagedSpace(SearchSpace):
         counts = [len(taken) for taken in options]
         weights = [int(np.prod(counts[i + 1 :])) for i in range(len(counts))]
         table = StageTable(
-            np.array(columns), np.array(weights), len(stages),
-            np.array(values), np.array(following),
-        )  # fmt: skip
+            np.array(columns),
+            np.array(weights),
+            len(stages),
+            np.array(values),
+            np.array(following),
+        )
         return table, list(known)
 
 
@@ -202,15 +209,19 @@ def image_settings(
     The small-image form is that of `search_spaces.scale.for_small_images`, for 32 px images.
     """
     settings = {
-        "resolution": resolution, "classes": classes, "width": float(width),
+        "resolution": resolution,
+        "classes": classes,
+        "width": float(width),
         "small_images": bool(small_images),
-    }  # fmt: skip
+    }
     if small_images:
         strides = relaxed(strides)
     frame = {
-        "stem": round_channels(32, width), "head": round_channels(1280, width),
-        "resolution": resolution, "classes": classes,
-    }  # fmt: skip
+        "stem": round_channels(32, width),
+        "head": round_channels(1280, width),
+        "resolution": resolution,
+        "classes": classes,
+    }
     return settings, tuple(strides), frame
 
 

@@ -220,9 +220,19 @@ NETWORKS: dict[str, Callable[[], Architecture]] = {
 
 # ImageNet top-1 in percent, as the papers report it for one crop
 TOP1: dict[str, float] = {
-    "mobilenet_v1": 70.6, "mobilenet_v2": 72.0, "mnasnet_a1": 75.2, "resnet50": 76.0,
-    "efficientnet_b0": 77.1, "efficientnet_b1": 79.1, "efficientnet_b2": 80.1,
-    "efficientnet_b3": 81.6, "efficientnet_b4": 82.9, "efficientnet_b5": 83.6,
-    "efficientnet_b6": 84.0, "efficientnet_b7": 84.3,
-    "efficientnetv2_s": 83.9, "efficientnetv2_m": 85.2, "efficientnetv2_l": 85.7,
-}  # fmt: skip
+    "mobilenet_v1": 70.6,
+    "mobilenet_v2": 72.0,
+    "mnasnet_a1": 75.2,
+    "resnet50": 76.0,
+    "efficientnet_b0": 77.1,
+    "efficientnet_b1": 79.1,
+    "efficientnet_b2": 80.1,
+    "efficientnet_b3": 81.6,
+    "efficientnet_b4": 82.9,
+    "efficientnet_b5": 83.6,
+    "efficientnet_b6": 84.0,
+    "efficientnet_b7": 84.3,
+    "efficientnetv2_s": 83.9,
+    "efficientnetv2_m": 85.2,
+    "efficientnetv2_l": 85.7,
+}

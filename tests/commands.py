@@ -64,29 +64,73 @@ def commands(data: str) -> dict[str, list[str]]:
     return {
         "nas.search": ["--target-flops", "400M", "--budget", "50M"],
         "nas.search measured": [
-            "--evaluator", "proxy", "--data", data, "--target-flops", "4M", "--budget", "40",
+            "--evaluator",
+            "proxy",
+            "--data",
+            data,
+            "--target-flops",
+            "4M",
+            "--budget",
+            "40",
             *MEASURED,
         ],
         "nas.fidelity": [
-            "--data", data, "--target-flops", "4M", "--networks", "8", "--fidelities",
-            "epochs=1;epochs=2", "--longest", "epochs=9", "--workers", "1", *TRAINING,
+            "--data",
+            data,
+            "--target-flops",
+            "4M",
+            "--networks",
+            "8",
+            "--fidelities",
+            "epochs=1;epochs=2",
+            "--longest",
+            "epochs=9",
+            "--workers",
+            "1",
+            *TRAINING,
         ],
         "train.run": [*network, *TRAINING],
         "train.ray_tune": [
-            "--architectures", "mobilenet_v2", "--data", data, "--width", "0.1", "--set",
-            "epochs=40", "--set", "batch=16",
+            "--architectures",
+            "mobilenet_v2",
+            "--data",
+            data,
+            "--width",
+            "0.1",
+            "--set",
+            "epochs=40",
+            "--set",
+            "batch=16",
         ],
         "scaling.grid": [
-            "--base", "mobilenet_v2", "--data", data, "--candidates", "4", "--seeds", "9",
-            "--proxy-width", "0.1", *MEASURED,
+            "--base",
+            "mobilenet_v2",
+            "--data",
+            data,
+            "--candidates",
+            "4",
+            "--seeds",
+            "9",
+            "--proxy-width",
+            "0.1",
+            *MEASURED,
         ],
         "scaling.family": ["--phi", "0..1", "--measure", "latency"],
         "scaling.training_aware": ["--data", data, "--budget", "40", *MEASURED],
         "scaling.baseline": [
-            "--data", data, "--target-flops", "4M", "--budget", "40", "--fidelity", "epochs=1",
-            "--workers", "1", *TRAINING,
+            "--data",
+            data,
+            "--target-flops",
+            "4M",
+            "--budget",
+            "40",
+            "--fidelity",
+            "epochs=1",
+            "--workers",
+            "1",
+            *TRAINING,
         ],
-    }  # fmt: skip
+    }
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -97,10 +141,14 @@ def environment(**more: str) -> dict[str, str]:
 def begin(name: str, words: list[str], place: Path, **more: str) -> subprocess.Popen[str]:
     """Start a command; its cache is in `place`."""
     return subprocess.Popen(
-        [sys.executable, "-m", name.split()[0], *words], text=True, cwd=place,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        [sys.executable, "-m", name.split()[0], *words],
+        text=True,
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
         env=environment(XDG_CACHE_HOME=str(place / "cache"), **more),
-    )  # fmt: skip
+    )
 
 
 def wait_for_handler(process: subprocess.Popen[str]) -> None:

@@ -34,10 +34,15 @@ def blocks(page: Path) -> list[Block]:
     """The fenced blocks of a page, in order."""
     source = page.read_text()
     return [
-        Block(page, source.count("\n", 0, found.start()) + 1, found["language"],
-              found["mark"] or "", found["text"])
+        Block(
+            page,
+            source.count("\n", 0, found.start()) + 1,
+            found["language"],
+            found["mark"] or "",
+            found["text"],
+        )
         for found in FENCE.finditer(source)
-    ]  # fmt: skip
+    ]
 
 
 def prose(page: Path) -> str:

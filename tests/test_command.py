@@ -19,10 +19,11 @@ from vbs.folder import write_whole
 
 # those that import torch before anything can be interrupted take seconds
 NAMES = [
-    name if name in ("nas.search", "scaling.family", "train.ray_tune")
+    name
+    if name in ("nas.search", "scaling.family", "train.ray_tune")
     else pytest.param(name, marks=pytest.mark.slow)
     for name in commands("")
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +115,12 @@ def test_a_signal_is_not_lost_where_python_swallows_exceptions(tmp_path: Path, p
     (tmp_path / "toy.py").write_text(f"import time\n{place}\ndef run():\n    time.sleep(20)\n")
     told = subprocess.run(
         [sys.executable, "-c", "from vbs.command import run_program; run_program('toy', 'toy')"],
-        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=15,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=15,
+    )
     assert (told.returncode, told.stderr) == (130, "toy: interrupted\n")
 
 
@@ -148,9 +153,13 @@ def test_a_command_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
         "print(child.pid, flush=True)\ntime.sleep(60)\n"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment(), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     for _ in range(200):

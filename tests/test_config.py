@@ -54,14 +54,34 @@ def run_toy(config: Any, **other: Any) -> int:
 
 SEEN: list[tuple[Any, dict[str, Any]]] = []
 COMMAND = Command(
-    program="toy", config=Toy, run=f"{__name__}:run_toy", description="A toy.", kind="toy",
-    record="toy.json", switches={"dry_run": "do nothing"},
-)  # fmt: skip
+    program="toy",
+    config=Toy,
+    run=f"{__name__}:run_toy",
+    description="A toy.",
+    kind="toy",
+    record="toy.json",
+    switches={"dry_run": "do nothing"},
+)
 
 
 def test_a_command_line_a_file_and_python_mean_the_same(tmp_path: Path) -> None:
-    words = ["--target", "4M", "--seed", "7", "--set", "a=1", "--set", "b=2", "--members", "1", "2",
-             "--small", "--no-dense", "--timeout", "90min"]  # fmt: skip
+    words = [
+        "--target",
+        "4M",
+        "--seed",
+        "7",
+        "--set",
+        "a=1",
+        "--set",
+        "b=2",
+        "--members",
+        "1",
+        "2",
+        "--small",
+        "--no-dense",
+        "--timeout",
+        "90min",
+    ]
     from_words = from_values(Toy, read_request(COMMAND, words).values)
     file = tmp_path / "toy.yaml"
     file.write_text(
@@ -70,9 +90,14 @@ def test_a_command_line_a_file_and_python_mean_the_same(tmp_path: Path) -> None:
     )
     from_file = from_values(Toy, read_request(COMMAND, ["--config", str(file)]).values)
     python = Toy(
-        target=4e6, seed=7, changes=("a=1", "b=2"), members=(1, 2), small=True, dense=False,
+        target=4e6,
+        seed=7,
+        changes=("a=1", "b=2"),
+        members=(1, 2),
+        small=True,
+        dense=False,
         timeout=5400,
-    )  # fmt: skip
+    )
     assert from_words == from_file == python
     assert from_values(Toy, json.loads(json.dumps(python.settings()))) == python
     with pytest.raises(FrozenInstanceError):
@@ -129,13 +154,17 @@ def test_mistakes_in_python_name_the_field() -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("target: [", "it is not YAML"), ("- 4", "does not hold options"), ("3", "does not hold"),
-        ("target: 4M\ntarget: 5M", "a key is there twice"), ("a: &x 1\nb: *x", "uses a YAML alias"),
+        ("target: [", "it is not YAML"),
+        ("- 4", "does not hold options"),
+        ("3", "does not hold"),
+        ("target: 4M\ntarget: 5M", "a key is there twice"),
+        ("a: &x 1\nb: *x", "uses a YAML alias"),
         ("target: !!python/object/apply:os.system [ls]", "it is not YAML"),
-        ("[" * 5000, "it is nested too deeply"), ("target: \x00", "it is not YAML"),
+        ("[" * 5000, "it is nested too deeply"),
+        ("target: \x00", "it is not YAML"),
         ("x" * 2_000_000, "it is larger than"),
     ],
-)  # fmt: skip
+)
 def test_hostile_files_are_one_line(text: str, complaint: str, tmp_path: Path) -> None:
     file = tmp_path / "toy.yaml"
     file.write_text(text)
@@ -149,11 +178,14 @@ def test_hostile_files_are_one_line(text: str, complaint: str, tmp_path: Path) -
     [
         ("sed: 1", "option: 'sed' is unknown; did you mean seed"),
         ("seed: x", "--seed: 'x' is not a whole number"),
-        ("seed: [1]", "--seed: "), ("seed: null", "--seed: "), ("changes: {a: 1}", "--set: "),
-        ("set: [1]", "--set: 1 is not a text"), ("small: 'yes'", "--small: 'yes' is not true"),
+        ("seed: [1]", "--seed: "),
+        ("seed: null", "--seed: "),
+        ("changes: {a: 1}", "--set: "),
+        ("set: [1]", "--set: 1 is not a text"),
+        ("small: 'yes'", "--small: 'yes' is not true"),
         ("set: [a]\nchanges: [b]", "--set: it is given twice"),
     ],
-)  # fmt: skip
+)
 def test_what_a_file_gets_wrong_is_named(text: str, complaint: str, tmp_path: Path) -> None:
     file = tmp_path / "toy.yml"
     file.write_text(f"target: 4M\n{text}\n")

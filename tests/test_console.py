@@ -42,8 +42,10 @@ def run(shell: str, **more: str) -> subprocess.CompletedProcess[bytes]:
     words = [sys.executable, "-c", PROGRAM.encode("ascii", "backslashreplace").decode()]
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", shell.replace("$P", shell_command(words))],
-        env=environment, capture_output=True, check=False,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

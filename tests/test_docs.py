@@ -64,9 +64,13 @@ def test_blocks_are_of_a_kind_that_is_tested(page: Path) -> None:
 )
 def test_python_blocks_run(block: Block, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", block.text], cwd=tmp_path, capture_output=True, text=True,
-        timeout=120, env=environment(),
-    )  # fmt: skip
+        [sys.executable, "-c", block.text],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(),
+    )
     assert done.returncode == 0, done.stderr
     for line in re.findall(r"^# -> (.*)$", block.text, re.MULTILINE):
         assert line in done.stdout
@@ -93,9 +97,13 @@ def printed(command: str, folder: Path) -> str:
     (programs / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     (programs / "python").chmod(0o755)
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command], cwd=folder, capture_output=True, text=True,
-        timeout=120, env=environment(PATH=f"{programs}:{os.environ['PATH']}"),
-    )  # fmt: skip
+        ["bash", "-euo", "pipefail", "-c", command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(PATH=f"{programs}:{os.environ['PATH']}"),
+    )
     assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
     return done.stdout
 
@@ -120,9 +128,12 @@ def test_outputs_are_those_of_the_commands(page: Path, tmp_path: Path) -> None:
 @functools.cache
 def help_of(module: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", module, "--help"], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-m", module, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=120,
         env=environment(),
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

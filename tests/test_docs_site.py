@@ -24,10 +24,23 @@ def test_the_site_builds_and_works_offline(tmp_path: Path) -> None:
     """One test, since a build takes a while; warnings are errors."""
     site = tmp_path / "site"
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(tmp_path / "tree"),
-         str(ROOT / "docs"), str(site)],
-        capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-W",
+            "--keep-going",
+            "-q",
+            "-d",
+            str(tmp_path / "tree"),
+            str(ROOT / "docs"),
+            str(site),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr
     check_pages(site)
     check_reference(site)
@@ -71,10 +84,16 @@ def test_columns_become_definitions(to_rst) -> None:
         'op        "conv" or\n          `dwsep`.\nbn_eps    of *all* norms.\nlongernam of 1.'
     )
     assert lines == [
-        "``op``", '   "conv" or \\ ``dwsep``\\ .', "",
-        "``bn_eps``", "   of \\*all\\* norms.", "",
-        "``longernam``", "   of 1.", "",
-    ]  # fmt: skip
+        "``op``",
+        '   "conv" or \\ ``dwsep``\\ .',
+        "",
+        "``bn_eps``",
+        "   of \\*all\\* norms.",
+        "",
+        "``longernam``",
+        "   of 1.",
+        "",
+    ]
 
 
 def test_indented_lines_are_shown_as_they_are(to_rst) -> None:
@@ -83,5 +102,6 @@ def test_indented_lines_are_shown_as_they_are(to_rst) -> None:
 
 def test_nothing_else_is_markup(to_rst) -> None:
     assert to_rst("A `x`s, **kwargs, name_ and |ratio|,\nover two lines.") == [
-        "A \\ ``x``\\ s, \\*\\*kwargs, name\\_ and \\|ratio\\|, over two lines.", "",
-    ]  # fmt: skip
+        "A \\ ``x``\\ s, \\*\\*kwargs, name\\_ and \\|ratio\\|, over two lines.",
+        "",
+    ]

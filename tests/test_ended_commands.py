@@ -19,11 +19,15 @@ from vbs import guard, temporary
 from vbs.temporary import PREFIX, sweep, temporary_folder
 
 RECORDS = {
-    "nas.search": "search.json", "nas.search measured": "search.json",
-    "nas.fidelity": "fidelity.json", "train.run": "run.json", "train.ray_tune": "run.json",
-    "scaling.grid": "grid.json", "scaling.training_aware": "search/search.json",
+    "nas.search": "search.json",
+    "nas.search measured": "search.json",
+    "nas.fidelity": "fidelity.json",
+    "train.run": "run.json",
+    "train.ray_tune": "run.json",
+    "scaling.grid": "grid.json",
+    "scaling.training_aware": "search/search.json",
     "scaling.baseline": "search/search.json",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +142,12 @@ def test_processes_without_their_environment_are_found_by_their_files(
 ) -> None:
     program = WITHOUT_MARK.format(title=title, options=options)
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stdin=subprocess.PIPE,
-        text=True, env=environment(TMPDIR=str(tmp_path)),
-    )  # fmt: skip
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+        env=environment(TMPDIR=str(tmp_path)),
+    )
     assert process.stdout is not None
     folder = process.stdout.readline().strip()
     assert len(guard.processes_of(folder)) == 1
@@ -164,9 +171,11 @@ def test_the_folder_of_a_trial_goes_with_its_process(tmp_path: Path) -> None:
     """Checkpoints of results behind a URL are kept on the machine of the trial meanwhile."""
     (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", OF_A_STORE, f"file://{tmp_path}/out"], stdout=subprocess.PIPE,
-        text=True, env=environment(TMPDIR=str(tmp_path / "tmp")),
-    )  # fmt: skip
+        [sys.executable, "-c", OF_A_STORE, f"file://{tmp_path}/out"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(TMPDIR=str(tmp_path / "tmp")),
+    )
     assert process.stdout is not None
     folder = Path(process.stdout.readline().strip())
     assert (folder / "last.safetensors").exists()
@@ -178,9 +187,11 @@ def test_the_folder_of_a_trial_goes_with_its_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["time.sleep(60)", "pass"])
 def test_a_temporary_folder_goes_with_its_owner(end: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", OWNER.format(end=end)], stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", OWNER.format(end=end)],
+        stdout=subprocess.PIPE,
+        text=True,
         env=environment(TMPDIR=str(tmp_path)),
-    )  # fmt: skip
+    )
     assert process.stdout is not None
     folder = process.stdout.readline().strip()
     if end != "pass":

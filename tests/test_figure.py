@@ -38,9 +38,13 @@ def drawn(path: Path, cwd: Path | None = None, **more: str) -> subprocess.Comple
     for name, value in more.items():
         environment[name] = value
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(path)], env=environment, cwd=cwd, text=True,
-        capture_output=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", PROGRAM, str(path)],
+        env=environment,
+        cwd=cwd,
+        text=True,
+        capture_output=True,
+        check=True,
+    )
 
 
 def check(path: Path) -> None:

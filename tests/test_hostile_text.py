@@ -34,9 +34,17 @@ from vbs.text import csv_cell
 
 # the names of classes and files; a name of a file holds no slash
 NAMES = (
-    "\x1b]0;owned\x07", "[red]x", "[x]", ":smile:", "$\\frac{1$", "=cmd|' C calc'!A0", "\u202egnp",
-    "a\nb", "\x9b2J", "-1+1",
-)  # fmt: skip
+    "\x1b]0;owned\x07",
+    "[red]x",
+    "[x]",
+    ":smile:",
+    "$\\frac{1$",
+    "=cmd|' C calc'!A0",
+    "\u202egnp",
+    "a\nb",
+    "\x9b2J",
+    "-1+1",
+)
 KEYS = (*NAMES, "[/x]", "[red]x[/]", "=cmd|' /C calc'!A0")
 UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 FORMULA = re.compile(r"^[=+\-@](?!\d*\.?\d+(e[+-]?\d+)?$)")
@@ -86,10 +94,25 @@ def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
         out, err = io.StringIO(), io.StringIO()
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
-        code = train_run([
-            "mobilenet_v2", "--data", f"imagefolder:{images}", "--width", "0.1", "--resolution",
-            "32", "--set", "epochs=1", "--set", "batch=8", "--device", "cpu", "--out", str(folder),
-        ])  # fmt: skip
+        code = train_run(
+            [
+                "mobilenet_v2",
+                "--data",
+                f"imagefolder:{images}",
+                "--width",
+                "0.1",
+                "--resolution",
+                "32",
+                "--set",
+                "epochs=1",
+                "--set",
+                "batch=8",
+                "--device",
+                "cpu",
+                "--out",
+                str(folder),
+            ]
+        )
     return folder, out.getvalue(), err.getvalue(), code
 
 
@@ -141,15 +164,23 @@ def test_errors_about_files_are_one_safe_line(
         lambda: train_run(["mobilenet_v2", "--data", f"imagefolder:{tmp_path}/{key}"]),
         lambda: train_run(["mobilenet_v2", "--data", "cifar10", "--set", key]),
         lambda: train_run(["mobilenet_v2", "--data", "cifar10", f"--{key}"]),
-        lambda: search([
-            "--target-flops", "400M", "--evaluator", "table", "--table", str(table),
-            "--out", str(tmp_path / "out"),
-        ]),
+        lambda: search(
+            [
+                "--target-flops",
+                "400M",
+                "--evaluator",
+                "table",
+                "--table",
+                str(table),
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        ),
         lambda: search(["--target-flops", key]),
         lambda: family(["--coefficients", written({key: key * 500})]),
         lambda: grid(["--resume", "--out", str(tmp_path / key)]),
         lambda: noisy_student(["--resume", "--out", str(tmp_path / key)]),
-    ]  # fmt: skip
+    ]
     for call in calls:
         assert call() == 2
         out, err = capsys.readouterr()
@@ -177,33 +208,75 @@ def test_a_family_of_a_hostile_file_is_drawn_and_printed(
 
 
 MEASURED = [
-    "--set", "batch=8", "--set", "minival=0.25", "--device", "cpu", "--workers", "1",
-]  # fmt: skip
+    "--set",
+    "batch=8",
+    "--set",
+    "minival=0.25",
+    "--device",
+    "cpu",
+    "--workers",
+    "1",
+]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (fidelity, [
-            "--target-flops", "4M", "--networks", "6", "--fidelities", "epochs=1", "--longest",
-            "epochs=2",
-        ]),
-        (grid, [
-            "--base", "mobilenet_v2", "--candidates", "4", "--proxy-width", "0.1", "--fidelity",
-            "epochs=1", "--seeds", "1",
-        ]),
-        (search, [
-            "--evaluator", "proxy", "--target-flops", "4M", "--budget", "3", "--fidelity",
-            "epochs=1", "--finalists", "1",
-        ]),
+        (
+            fidelity,
+            [
+                "--target-flops",
+                "4M",
+                "--networks",
+                "6",
+                "--fidelities",
+                "epochs=1",
+                "--longest",
+                "epochs=2",
+            ],
+        ),
+        (
+            grid,
+            [
+                "--base",
+                "mobilenet_v2",
+                "--candidates",
+                "4",
+                "--proxy-width",
+                "0.1",
+                "--fidelity",
+                "epochs=1",
+                "--seeds",
+                "1",
+            ],
+        ),
+        (
+            search,
+            [
+                "--evaluator",
+                "proxy",
+                "--target-flops",
+                "4M",
+                "--budget",
+                "3",
+                "--fidelity",
+                "epochs=1",
+                "--finalists",
+                "1",
+            ],
+        ),
     ],
     ids=["nas.fidelity", "scaling.grid", "nas.search"],
-)  # fmt: skip
+)
 def test_measuring_commands_report_hostile_names(
-    command: Any, words: list[str], images: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    command: Any,
+    words: list[str],
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "out[/x]:smile:\x1b[5m".replace("/", "")
     code = command([*words, "--data", f"imagefolder:{images}", *MEASURED, "--out", str(folder)])
@@ -222,11 +295,24 @@ def test_a_trial_of_hostile_names_is_a_safe_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
-        {"name": key, "network": key, "seed": -3, "status": "failed", "epochs": 1,
-         "minival_top1": None, "test_top1": -12.5, "seconds": 1.0, "flops": 1, "params": 1,
-         "reason": key, "folder": f"trials/{key}", "minival_error": None, "test_error": None}
+        {
+            "name": key,
+            "network": key,
+            "seed": -3,
+            "status": "failed",
+            "epochs": 1,
+            "minival_top1": None,
+            "test_top1": -12.5,
+            "seconds": 1.0,
+            "flops": 1,
+            "params": 1,
+            "reason": key,
+            "folder": f"trials/{key}",
+            "minival_error": None,
+            "test_error": None,
+        }
         for key in KEYS
-    ]  # fmt: skip
+    ]
     report.write_csv(tmp_path / "results.csv", rows)
     cells = check_table(tmp_path / "results.csv")
     assert all(row[2] == "-3" for row in cells[1:]), "numbers stay numbers"
@@ -253,10 +339,18 @@ def test_columns_of_curves_are_safe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "cell"),
     [
-        (-1.5, "-1.5"), ("-1e-5", "-1e-5"), ("+3", "+3"), (None, ""), (math.nan, "nan"),
-        ("-x", "'-x"), ("@a", "'@a"), ("=1", "'=1"), ("-1+1", "'-1+1"), ("a\nb", "a\\nb"),
+        (-1.5, "-1.5"),
+        ("-1e-5", "-1e-5"),
+        ("+3", "+3"),
+        (None, ""),
+        (math.nan, "nan"),
+        ("-x", "'-x"),
+        ("@a", "'@a"),
+        ("=1", "'=1"),
+        ("-1+1", "'-1+1"),
+        ("a\nb", "a\\nb"),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_numbers_and_formulas_are_text(value: Any, cell: str) -> None:
     assert csv_cell(value) == cell
 

@@ -22,13 +22,20 @@ NETWORK = NETWORKS["efficientnet_b0"]().to_json()
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' is there twice"),
-     ('{"a": NaN}', "NaN is not"), ("[-Infinity]", "-Infinity is not"),
-     ("[1e999]", "1e999 is too large"), ("[" + "9" * 5000 + "]", "is too large"),
-     ("[1" + "0" * 310 + "]", "is too large"), ("[-1" + "0" * 399 + "]", "is too large"),
-     ("[" * 10**6, "nested too deeply"), (b'"\xff"', "it is not text"), ("", "Expecting value"),
-     ('{"\\u001b[2J": 1, "\\u001b[2J": 1}', r"'\\x1b")],
-)  # fmt: skip
+    [
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' is there twice"),
+        ('{"a": NaN}', "NaN is not"),
+        ("[-Infinity]", "-Infinity is not"),
+        ("[1e999]", "1e999 is too large"),
+        ("[" + "9" * 5000 + "]", "is too large"),
+        ("[1" + "0" * 310 + "]", "is too large"),
+        ("[-1" + "0" * 399 + "]", "is too large"),
+        ("[" * 10**6, "nested too deeply"),
+        (b'"\xff"', "it is not text"),
+        ("", "Expecting value"),
+        ('{"\\u001b[2J": 1, "\\u001b[2J": 1}', r"'\\x1b"),
+    ],
+)
 def test_what_is_refused(text: str | bytes, message: str) -> None:
     with pytest.raises(ValueError, match=message) as found:
         parse_json(text)
@@ -55,14 +62,17 @@ def readers(folder: Path, text: str) -> dict[str, Callable[[], object]]:
     for name in ("run.json", "search.json", "grid.json", "times.json"):
         (folder / name).write_text(text)
     return {
-        "run": lambda: read_run(folder), "search": lambda: read_earlier(folder, {}),
+        "run": lambda: read_run(folder),
+        "search": lambda: read_earlier(folder, {}),
         "grid": lambda: read_grid(folder / "grid.json"),
         "times": lambda: read_times(folder / "times.json"),
-    }  # fmt: skip
+    }
 
 
-@pytest.mark.parametrize("text", ['{"settings": {}, "settings": {}, "outcome": {}}',
-                                  '{"settings": {"x": NaN}, "outcome": {}}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ['{"settings": {}, "settings": {}, "outcome": {}}', '{"settings": {"x": NaN}, "outcome": {}}'],
+)
 @pytest.mark.parametrize("name", ["run", "search", "grid", "times"])
 def test_every_reader_is_strict(name: str, text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="json"):

@@ -78,10 +78,11 @@ def test_the_words_of_a_triangle_do_not_collide(tmp_path, figures) -> None:
     found = spread(candidates(zoo("efficientnet_b0")), 8)
     rng = np.random.default_rng(0)
     known = {
-        each.name: Result({seed: 56 + 4 * shares(each)[1] + rng.normal() * 0.2
-                           for seed in range(3)}, 1.0, {})
+        each.name: Result(
+            {seed: 56 + 4 * shares(each)[1] + rng.normal() * 0.2 for seed in range(3)}, 1.0, {}
+        )
         for each in found
-    }  # fmt: skip
+    }
     config = GridConfig()
     surface = fitted_surface(config, found, known)
     grid_figure.draw(tmp_path / "g.png", config, found, known, surface)
@@ -91,8 +92,10 @@ def test_the_words_of_a_triangle_do_not_collide(tmp_path, figures) -> None:
     assert len(words) == len(found) + 2
     assert not [pair for pair in itertools.combinations(words, 2) if pair[0].overlaps(pair[1])]
     assert {text.get_text().split(":")[0] for text in axes.texts} >= {
-        "depth alone", "width alone", "resolution alone",
-    }  # fmt: skip
+        "depth alone",
+        "width alone",
+        "resolution alone",
+    }
 
 
 def test_a_front_hides_no_point_and_drops_none(tmp_path, figures) -> None:

@@ -35,8 +35,11 @@ PHOTOGRAPHS, CIFAR10 = 648, 45_000  # training images beside a minival of a tent
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> str:
     """720 training images in 12 classes."""
-    counts = {f"{split}/class{n:02}": count for n in range(12)
-              for split, count in (("train", 60), ("test", 1))}  # fmt: skip
+    counts = {
+        f"{split}/class{n:02}": count
+        for n in range(12)
+        for split, count in (("train", 60), ("test", 1))
+    }
     return f"imagefolder:{folder_of(tmp_path_factory.mktemp('photographs'), counts)}"
 
 
@@ -62,9 +65,9 @@ def test_small_data_get_more_epochs_and_large_data_the_recipes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("epochs", "per_epoch", "judged"), [(10, 351, 2), (60, 5, 20), (300, 1, 100), (8, 70, 2),
-                                        (9, 70, 2), (3, 5, 20), (1, 1000, 1)],
-)  # fmt: skip
+    ("epochs", "per_epoch", "judged"),
+    [(10, 351, 2), (60, 5, 20), (300, 1, 100), (8, 70, 2), (9, 70, 2), (3, 5, 20), (1, 1000, 1)],
+)
 def test_trainings_are_judged_after_enough_steps(epochs: int, per_epoch: int, judged: int) -> None:
     assert first_judged(epochs, per_epoch) == judged
     assert judged * per_epoch >= FIRST_JUDGED
@@ -143,8 +146,22 @@ def test_a_run_on_few_images_says_how_many_steps_it_takes(
     images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["mobilenet_v2", "--data", images, "--resolution", "32", "--width", "0.1"]
-    assert train_run([*words, "--set", "epochs=1", "--set", "warmup_epochs=0", "--out",
-                        str(tmp_path / "named"), "--device", "cpu"]) == 0  # fmt: skip
+    assert (
+        train_run(
+            [
+                *words,
+                "--set",
+                "epochs=1",
+                "--set",
+                "warmup_epochs=0",
+                "--out",
+                str(tmp_path / "named"),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().err
     assert "recipe proxy: 1 epoch x 5 steps = 5 optimizer steps, of batch 128" in said
     assert "warning: 5 optimizer steps are few: recipe proxy needs about 300" in said

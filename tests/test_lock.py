@@ -26,13 +26,15 @@ from vbs.lock import FILE, owned, this_process
 FUNCTIONS: dict[str, tuple[str, str]] = {
     "nas.search": ("tests.commands", "search"),
     "nas.search measured": ("tests.commands", "search"),
-    "nas.fidelity": ("tests.commands", "fidelity"), "train.run": ("tests.commands", "train_run"),
-    "train.ray_tune": ("tests.commands", "ray_tune"), "scaling.grid": ("tests.commands", "grid"),
+    "nas.fidelity": ("tests.commands", "fidelity"),
+    "train.run": ("tests.commands", "train_run"),
+    "train.ray_tune": ("tests.commands", "ray_tune"),
+    "scaling.grid": ("tests.commands", "grid"),
     "scaling.family": ("tests.commands", "family"),
     "scaling.training_aware": ("tests.commands", "training_aware"),
     "scaling.baseline": ("tests.commands", "baseline"),
     "train.noisy_student": ("tests.commands", "noisy_student"),
-}  # fmt: skip
+}
 RESUMED = [name for name in FUNCTIONS if name not in ("scaling.family", "scaling.baseline")]
 # train.noisy_student needs a teacher, see tests/train/test_noisy_student.py
 NEW = [name for name in FUNCTIONS if name != "train.noisy_student"]
@@ -106,9 +108,13 @@ def new(name: str, data: str) -> list[str]:
 
 @pytest.mark.parametrize("name", NEW)
 def test_a_new_run_is_refused_where_a_living_process_works(
-    name: str, data: str, living: dict[str, Any], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    name: str,
+    data: str,
+    living: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if name == "scaling.training_aware":  # it would measure a table of step times before
         monkeypatch.setattr("scaling.training_aware.run._times", lambda *_: Times())
@@ -154,9 +160,13 @@ def test_a_folder_whose_owner_was_killed_is_taken_over(
 
 @pytest.mark.parametrize("name", ["experiments.cifar10_curves"])
 def test_experiments_are_refused_where_a_living_process_works(
-    name: str, data: str, living: dict[str, Any], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    name: str,
+    data: str,
+    living: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     leave(tmp_path / "out", living)
     words = ["--data", data, "--out", str(tmp_path / "result.json"), "--work"]
     monkeypatch.setattr(sys, "argv", [name.split(".")[1], *words, str(tmp_path / "out")])
@@ -181,9 +191,13 @@ def test_a_single_file_has_an_owner_too(
     ],
 )
 def test_arms_that_share_a_folder_have_an_owner_each(
-    name: str, lock_name: str, function: str, arguments: tuple[Any, ...],
-    living: dict[str, Any], tmp_path: Path,
-) -> None:  # fmt: skip
+    name: str,
+    lock_name: str,
+    function: str,
+    arguments: tuple[Any, ...],
+    living: dict[str, Any],
+    tmp_path: Path,
+) -> None:
     path = tmp_path / lock_name
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(living))
@@ -204,10 +218,24 @@ def test_processes_of_torchrun_are_refused_where_a_living_process_works(
     leave(out, living)
     words = commands(data)["train.run"]
     told = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         "-m", "train.run", *words, "--out", str(out)],
-        env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            "-m",
+            "train.run",
+            *words,
+            "--out",
+            str(out),
+        ],
+        env=environment(OMP_NUM_THREADS="1"),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert told.returncode != 0
     assert told.stderr.count("train.run: out: ") == 1
     assert "is in use by other.command" in told.stderr
@@ -244,10 +272,11 @@ def test_of_processes_that_take_a_lock_over_one_has_it(tmp_path: Path, links: bo
         folder, log = tmp_path / f"{turn}", tmp_path / f"{turn}.log"
         leave(folder, ended())
         takers = [
-            subprocess.Popen([sys.executable, "-c", program, str(folder), str(log)],
-                             env=environment())
+            subprocess.Popen(
+                [sys.executable, "-c", program, str(folder), str(log)], env=environment()
+            )
             for _ in range(6)
-        ]  # fmt: skip
+        ]
         time.sleep(0.3)
         (folder / "go").touch()
         assert [taker.wait(60) for taker in takers] == [0] * 6

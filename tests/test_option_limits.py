@@ -25,38 +25,106 @@ from vbs.command import Parser
 NOWHERE = ["--data", "imagefolder:/nowhere"]
 NET = "efficientnet_b0"
 COMMANDS: dict[str, tuple[Callable[[list[str]], int], list[str], list[str]]] = {
-    "search": (search, ["--target-flops", "4M", "--evaluator", "proxy", *NOWHERE], [
-        "--factor", "--width", "--resolution", "--classes", "--cpus", "--gpus", "--workers",
-        "--grace", "--finalists", "--repeats", "--seed", "--exponent", "--max-failures",
-        "--max-flops", "--max-latency", "--budget", "--timeout", "--max-time"]),
+    "search": (
+        search,
+        ["--target-flops", "4M", "--evaluator", "proxy", *NOWHERE],
+        [
+            "--factor",
+            "--width",
+            "--resolution",
+            "--classes",
+            "--cpus",
+            "--gpus",
+            "--workers",
+            "--grace",
+            "--finalists",
+            "--repeats",
+            "--seed",
+            "--exponent",
+            "--max-failures",
+            "--max-flops",
+            "--max-latency",
+            "--budget",
+            "--timeout",
+            "--max-time",
+        ],
+    ),
     "fidelity": (fidelity, NOWHERE, ["--width", "--resolution", "--workers", "--networks"]),
-    "block_times": (block_times, ["--out", "/nowhere/times.json"], [
-        "--batch", "--resolution", "--classes", "--width", "--threads", "--seconds"]),
+    "block_times": (
+        block_times,
+        ["--out", "/nowhere/times.json"],
+        ["--batch", "--resolution", "--classes", "--width", "--threads", "--seconds"],
+    ),
     "train": (train, [NET, *NOWHERE], ["--resolution", "--width", "--depth", "--loaders"]),
-    "ray_tune": (ray_tune, ["--architectures", NET, "--scheduler", "asha", *NOWHERE], [
-        "--factor", "--width", "--depth", "--resolution", "--gpus-per-trial", "--cpus-per-trial",
-        "--processes-per-trial", "--loaders", "--grace", "--workers", "--retries"]),
-    "noisy_student": (noisy_student, [
-        *NOWHERE, "--teacher", "/nowhere", "--student", NET, "--unlabelled", "/nowhere"], [
-        "--width", "--depth", "--resolution", "--ratio"]),
-    "family": (family, ["--phi", "0"], [
-        "--alpha", "--growth", "--max-resolution", "--round-resolution", "--batch",
-        "--measure-batch", "--measure-threads", "--memory", "--tolerance"]),
-    "grid": (grid, ["--base", NET, *NOWHERE], [
-        "--proxy-width", "--proxy-resolution", "--workers", "--cpus", "--gpus", "--step",
-        "--growth"]),
-    "training_aware": (training_aware, NOWHERE, [
-        "--width", "--resolution", "--cpus", "--gpus", "--workers", "--w", "--v"]),
-}  # fmt: skip
+    "ray_tune": (
+        ray_tune,
+        ["--architectures", NET, "--scheduler", "asha", *NOWHERE],
+        [
+            "--factor",
+            "--width",
+            "--depth",
+            "--resolution",
+            "--gpus-per-trial",
+            "--cpus-per-trial",
+            "--processes-per-trial",
+            "--loaders",
+            "--grace",
+            "--workers",
+            "--retries",
+        ],
+    ),
+    "noisy_student": (
+        noisy_student,
+        [*NOWHERE, "--teacher", "/nowhere", "--student", NET, "--unlabelled", "/nowhere"],
+        ["--width", "--depth", "--resolution", "--ratio"],
+    ),
+    "family": (
+        family,
+        ["--phi", "0"],
+        [
+            "--alpha",
+            "--growth",
+            "--max-resolution",
+            "--round-resolution",
+            "--batch",
+            "--measure-batch",
+            "--measure-threads",
+            "--memory",
+            "--tolerance",
+        ],
+    ),
+    "grid": (
+        grid,
+        ["--base", NET, *NOWHERE],
+        [
+            "--proxy-width",
+            "--proxy-resolution",
+            "--workers",
+            "--cpus",
+            "--gpus",
+            "--step",
+            "--growth",
+        ],
+    ),
+    "training_aware": (
+        training_aware,
+        NOWHERE,
+        ["--width", "--resolution", "--cpus", "--gpus", "--workers", "--w", "--v"],
+    ),
+}
 OPTIONS = [(name, option) for name, (_, _, options) in COMMANDS.items() for option in options]
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e308", "9" * 30, "9" * 5000, "-7", "x"])
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_impossible_numbers_are_one_line(
-    name: str, option: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    option: str,
+    value: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     if (option, value) in (("--v", "-7"), ("--w", "-7"), ("--exponent", "-7")):
         return  # which may be below 0
     monkeypatch.chdir(tmp_path)
@@ -84,9 +152,18 @@ def test_a_factor_next_to_one_does_not_hang(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("factor", 1.00000000001), ("target_flops", 1e308), ("width", 1e308), ("budget", -1),
-     ("seed", -4), ("exponent", 1e308), ("resolution", 10**9), ("classes", -1), ("workers", 0)],
-)  # fmt: skip
+    [
+        ("factor", 1.00000000001),
+        ("target_flops", 1e308),
+        ("width", 1e308),
+        ("budget", -1),
+        ("seed", -4),
+        ("exponent", 1e308),
+        ("resolution", 10**9),
+        ("classes", -1),
+        ("workers", 0),
+    ],
+)
 def test_impossible_numbers_of_a_resumed_search(
     name: str, value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,16 +42,28 @@ def test_an_option_that_is_defined_again_stays_in_its_group() -> None:
     ("program", "values", "words"),
     [
         ("scaling.family", {}, []),
-        ("scaling.family", {"phi": ("0..2", "4"), "growth": 2.0, "fixed_ends": True},
-         ["--phi", "0..2", "4", "--growth", "2.0", "--fixed-ends"]),
-        ("nas.search", {"target_flops": 4e6, "changes": ("batch=16", "-x=1"), "exponent": -0.07},
-         ["--set", "batch=16", "--set=-x=1", "--target-flops", "4M", "--exponent=-0.07"]),
-        ("nas.search", {"target_latency": 0.02, "max_params": 5288548.0, "small_images": False},
-         ["--no-small-images", "--target-latency", "20ms", "--max-params", "5288548"]),
-        ("scaling.training_aware", {"max_time": 5400.0, "members": ("s", "l"), "workers": 2},
-         ["--workers", "2", "--members", "s", "l", "--max-time", "1.5h"]),
+        (
+            "scaling.family",
+            {"phi": ("0..2", "4"), "growth": 2.0, "fixed_ends": True},
+            ["--phi", "0..2", "4", "--growth", "2.0", "--fixed-ends"],
+        ),
+        (
+            "nas.search",
+            {"target_flops": 4e6, "changes": ("batch=16", "-x=1"), "exponent": -0.07},
+            ["--set", "batch=16", "--set=-x=1", "--target-flops", "4M", "--exponent=-0.07"],
+        ),
+        (
+            "nas.search",
+            {"target_latency": 0.02, "max_params": 5288548.0, "small_images": False},
+            ["--no-small-images", "--target-latency", "20ms", "--max-params", "5288548"],
+        ),
+        (
+            "scaling.training_aware",
+            {"max_time": 5400.0, "members": ("s", "l"), "workers": 2},
+            ["--workers", "2", "--members", "s", "l", "--max-time", "1.5h"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_words_give_the_same_config(program: str, values: dict[str, Any], words: list[str]) -> None:
     command: Command = importlib.import_module(f"{program}.config").COMMAND
     if "changes" in values or "max_params" in values:
@@ -79,5 +91,9 @@ def test_texts_of_quantities_and_times_are_short() -> None:
         "12",
     ]
     assert [seconds_text(value) for value in (3600, 90, 0.02, 5400, 3e-6)] == [
-        "1h", "90s", "20ms", "1.5h", "3us",
-    ]  # fmt: skip
+        "1h",
+        "90s",
+        "20ms",
+        "1.5h",
+        "3us",
+    ]

@@ -132,10 +132,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 def words(place: str) -> list[str]:
     """Options of a search by toys of a module or file alone."""
     return [
-        "--target-flops", "4M", "--strategy", f"{place}:Drawn", "--evaluator", f"{place}:Wide",
-        "--space", f"{place}:tiny", "--resolution", "32", "--classes", "5",
-        "--reward", f"{place}:frugal",
-    ]  # fmt: skip
+        "--target-flops",
+        "4M",
+        "--strategy",
+        f"{place}:Drawn",
+        "--evaluator",
+        f"{place}:Wide",
+        "--space",
+        f"{place}:tiny",
+        "--resolution",
+        "32",
+        "--classes",
+        "5",
+        "--reward",
+        f"{place}:frugal",
+    ]
 
 
 def test_a_search_by_code_of_a_file(
@@ -164,11 +175,25 @@ def test_a_search_by_code_of_a_module(
     (tmp_path / "own_package" / "toys.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
     assert search([*words("own_package.toys"), "--out", str(tmp_path / "out")]) == 0
-    assert search([
-        "--target-flops", "4M", "--strategy", "own_package.toys:Informed", "--evaluator",
-        "own_package.toys:Slow", "--space", "own_package.toys:fixed", "--budget", "2", "--out",
-        str(tmp_path / "other"),
-    ]) == 0  # fmt: skip
+    assert (
+        search(
+            [
+                "--target-flops",
+                "4M",
+                "--strategy",
+                "own_package.toys:Informed",
+                "--evaluator",
+                "own_package.toys:Slow",
+                "--space",
+                "own_package.toys:fixed",
+                "--budget",
+                "2",
+                "--out",
+                str(tmp_path / "other"),
+            ]
+        )
+        == 0
+    )
     assert "2 networks evaluated" in capsys.readouterr().out
     for name in ("own_package.toys", "own_package"):
         sys.modules.pop(name, None)
@@ -196,17 +221,40 @@ def test_the_same_search_from_python(toys: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_search_by_training_with_a_space_a_recipe_and_a_strategy(
-    toys: str, images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    toys: str,
+    images: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     code = ["--strategy", f"{toys}:Drawn", "--space", f"{toys}:tiny", "--recipe", f"{toys}:quick"]
     out = ["--out", str(tmp_path / "out")]
-    assert search([
-        "--evaluator", "proxy", "--data", images, "--target-flops", "4M", "--budget", "3",
-        "--fidelity", "epochs=1", "--workers", "2", "--finalists", "0", "--device", "cpu",
-        *code, *out,
-    ]) == 0, capsys.readouterr().err  # fmt: skip
+    assert (
+        search(
+            [
+                "--evaluator",
+                "proxy",
+                "--data",
+                images,
+                "--target-flops",
+                "4M",
+                "--budget",
+                "3",
+                "--fidelity",
+                "epochs=1",
+                "--workers",
+                "2",
+                "--finalists",
+                "0",
+                "--device",
+                "cpu",
+                *code,
+                *out,
+            ]
+        )
+        == 0
+    ), capsys.readouterr().err
     assert "3 networks evaluated" in capsys.readouterr().out
     assert search(["--resume", "--budget", "4", *out]) == 2
     assert "search.json names code" in capsys.readouterr().err
@@ -216,15 +264,38 @@ def test_a_search_by_training_with_a_space_a_recipe_and_a_strategy(
 
 @pytest.mark.slow
 def test_fidelities_are_compared_in_processes_that_import_the_file(
-    toys: str, images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    toys: str,
+    images: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert fidelity([
-        "--data", images, "--space", f"{toys}:tiny", "--recipe", f"{toys}:gentle", "--networks",
-        "4", "--fidelities", "epochs=1", "--longest", "epochs=2", "--workers", "2", "--device",
-        "cpu", "--out", str(tmp_path / "out"),
-    ]) == 0  # fmt: skip
+    assert (
+        fidelity(
+            [
+                "--data",
+                images,
+                "--space",
+                f"{toys}:tiny",
+                "--recipe",
+                f"{toys}:gentle",
+                "--networks",
+                "4",
+                "--fidelities",
+                "epochs=1",
+                "--longest",
+                "epochs=2",
+                "--workers",
+                "2",
+                "--device",
+                "cpu",
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 0
+    )
     assert f"--space {toys}:tiny" in capsys.readouterr().out
 
 
@@ -240,9 +311,12 @@ def test_files_are_imported_again_in_other_processes(toys: str, tmp_path: Path) 
         "sys.exit(made.decisions != 2 or type(made).__name__ != 'Wide')"
     )
     subprocess.run(
-        [sys.executable, "-c", code], input=pickle.dumps(made), check=True, cwd=tmp_path,
+        [sys.executable, "-c", code],
+        input=pickle.dumps(made),
+        check=True,
+        cwd=tmp_path,
         env=environment(),
-    )  # fmt: skip
+    )
     assert (tmp_path / "imported").exists()
     assert pickle.loads(pickle.dumps(made)).decisions == 2
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -273,10 +347,11 @@ BAD = {
     "a family": ("optuna:tpx", "did you mean optuna:tpe"),
 }
 WRONG: dict[str, tuple[str, str]] = {
-    "--strategy": ("Wide", "no method propose"), "--evaluator": ("Drawn", "not a subclass of"),
+    "--strategy": ("Wide", "no method propose"),
+    "--evaluator": ("Drawn", "not a subclass of"),
     "--space": ("frugal", "frugal is called with no arguments; missing a required"),
     "--reward": ("number", "not a function"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -320,11 +395,14 @@ def test_objects_of_another_kind_are_one_line(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--width", "0.5"], "--width: space"), (["--exponent", "-0.1"], "exponent: reward"),
-        (["--also", "params:7M:-0.05"], "also: reward"), (["--recipe", "proxy2"], "did you mean"),
-        (["--table", "x.csv"], "reads no table"), (["--set", "epochs=3"], "trains nothing"),
+        (["--width", "0.5"], "--width: space"),
+        (["--exponent", "-0.1"], "exponent: reward"),
+        (["--also", "params:7M:-0.05"], "also: reward"),
+        (["--recipe", "proxy2"], "did you mean"),
+        (["--table", "x.csv"], "reads no table"),
+        (["--set", "epochs=3"], "trains nothing"),
     ],
-)  # fmt: skip
+)
 def test_options_that_do_not_go_with_them(
     more: list[str], message: str, toys: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

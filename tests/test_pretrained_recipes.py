@@ -39,9 +39,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("words", WEIGHTLESS, ids=" ".join)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_commands_that_give_no_weights_refuse_and_name_remedies(
-    images: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: list[str],
+    images: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    words: list[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     run, more = COMMANDS[name]
     assert run([*more, "--data", images, *words]) == 2

@@ -27,8 +27,11 @@ def group(root: Path, files: dict[str, str], *, own: str) -> tuple[Path, Path]:
     return root, root / "own"
 
 
-VERSION_2 = {"cgroup.controllers": "cpu io\n", "pod/cpu.max": "100000 100000\n",
-             "pod/box/cpu.max": "max 100000\n"}  # fmt: skip
+VERSION_2 = {
+    "cgroup.controllers": "cpu io\n",
+    "pod/cpu.max": "100000 100000\n",
+    "pod/box/cpu.max": "max 100000\n",
+}
 
 
 @needs_two
@@ -39,9 +42,16 @@ def test_a_quota_of_a_group_above_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("quota", "cpus"),
-    [("max 100000", HERE), ("150000 100000", min(2, HERE)), ("1000 100000", 1),
-     ("6400000 100000", HERE), ("nonsense", HERE), ("", HERE), ("0 0", HERE)],
-)  # fmt: skip
+    [
+        ("max 100000", HERE),
+        ("150000 100000", min(2, HERE)),
+        ("1000 100000", 1),
+        ("6400000 100000", HERE),
+        ("nonsense", HERE),
+        ("", HERE),
+        ("0 0", HERE),
+    ],
+)
 def test_quotas_are_rounded_up(tmp_path: Path, quota: str, cpus: int) -> None:
     files = {"cgroup.controllers": "cpu\n", "cpu.max": quota}
     # the path of the host, which a container does not see: its own group is the mount
@@ -51,9 +61,12 @@ def test_quotas_are_rounded_up(tmp_path: Path, quota: str, cpus: int) -> None:
 
 @pytest.mark.parametrize(("quota", "cpus"), [("100000", 1), ("-1", HERE)])
 def test_quotas_of_the_first_version(tmp_path: Path, quota: str, cpus: int) -> None:
-    files = {"cpu,cpuacct/cgroup.procs": "", "cpu,cpuacct/job/cpu.cfs_quota_us": quota,
-             "cpu,cpuacct/job/cpu.cfs_period_us": "100000",
-             "unified/cgroup.controllers": ""}  # fmt: skip
+    files = {
+        "cpu,cpuacct/cgroup.procs": "",
+        "cpu,cpuacct/job/cpu.cfs_quota_us": quota,
+        "cpu,cpuacct/job/cpu.cfs_period_us": "100000",
+        "unified/cgroup.controllers": "",
+    }
     own = "5:memory:/job\n4:cpu,cpuacct:/job\n0::/job\nodd\n"
     root, own_file = group(tmp_path, files, own=own)
     assert available_cpus(root, own_file) == cpus
@@ -65,8 +78,11 @@ def test_without_control_groups(tmp_path: Path) -> None:
 
 
 def test_throttled_periods_are_added_up(tmp_path: Path) -> None:
-    files = {**VERSION_2, "pod/cpu.stat": "usage_usec 1\nnr_throttled 7\n",
-             "pod/box/cpu.stat": "nr_periods 9\nnr_throttled 2\n"}  # fmt: skip
+    files = {
+        **VERSION_2,
+        "pod/cpu.stat": "usage_usec 1\nnr_throttled 7\n",
+        "pod/box/cpu.stat": "nr_periods 9\nnr_throttled 2\n",
+    }
     assert throttled(*group(tmp_path, files, own="0::/pod/box\n")) == 9
 
 
@@ -89,10 +105,13 @@ def test_one_processor_is_one_thread_and_one_worker() -> None:
     """What `taskset -c 0` does, for torch, trainings at once, and loader processes."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, cwd=ROOT,
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
         env={**environment, "PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: os.sched_setaffinity(0, {0}),
-    )  # fmt: skip
+    )
     assert done.stdout.split() == ["1", "1", "1.0", "0"], done.stderr[-500:]
 
 
@@ -106,8 +125,11 @@ print(total("CPU"))
 @pytest.mark.slow
 def test_a_local_ray_has_the_available_processors() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", RAY], capture_output=True, text=True, cwd=ROOT,
+        [sys.executable, "-c", RAY],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: os.sched_setaffinity(0, {0}),
-    )  # fmt: skip
+    )
     assert done.stdout.split() == ["1.0"], done.stderr[-500:]

@@ -23,9 +23,14 @@ def shell(line: str, words: list[str], cwd: Path, **more: str) -> subprocess.Com
     text = shell_command([sys.executable, "-m", *words])
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
     return subprocess.run(
-        ["bash", "-c", line.replace("$C", text)], cwd=cwd, env=environment, text=True,
-        capture_output=True, errors="replace", check=False,
-    )  # fmt: skip
+        ["bash", "-c", line.replace("$C", text)],
+        cwd=cwd,
+        env=environment,
+        text=True,
+        capture_output=True,
+        errors="replace",
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,8 +80,23 @@ def test_a_training_whose_pictures_fail_ends_with_its_table(
 
     for name in ("curves", "confusion", "mistakes"):
         monkeypatch.setattr(train.report.draw, name, fail)
-    words = ["mobilenet_v2", "--data", data, "--width", "0.1", "--resolution", "32", "--device",
-             "cpu", "--set", "epochs=1", "--set", "batch=16", "--out", str(out)]  # fmt: skip
+    words = [
+        "mobilenet_v2",
+        "--data",
+        data,
+        "--width",
+        "0.1",
+        "--resolution",
+        "32",
+        "--device",
+        "cpu",
+        "--set",
+        "epochs=1",
+        "--set",
+        "batch=16",
+        "--out",
+        str(out),
+    ]
     assert train_run(words) == 0
     assert seen == ["finished"] * 3, "the record comes before any picture"
     assert (out / "best.safetensors").is_file()

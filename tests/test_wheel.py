@@ -28,8 +28,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if tracked.returncode:
         pytest.skip("needs a git checkout to know which files belong to the project")
     for name in tracked.stdout.split("\0"):
@@ -56,8 +59,18 @@ def test_top_level_packages_and_their_data(wheel: Path) -> None:
 
 def test_search_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
-    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site),
-        str(wheel), cwd=tmp_path)  # fmt: skip
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(site),
+        str(wheel),
+        cwd=tmp_path,
+    )
     # -I -S-like isolation would hide the dependencies: the script puts the wheel's site first
     script = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"

@@ -63,10 +63,13 @@ def write_weights(path: Path, weights: Weights) -> None:
     """A safetensors file that `read_weights`, timm and any other tool can read."""
     header = {
         "architecture": json.loads(weights.architecture.to_json()),
-        "classes": list(weights.classes), "mean": list(weights.mean), "std": list(weights.std),
-        "resolution": weights.resolution, "crop_share": weights.crop_share,
+        "classes": list(weights.classes),
+        "mean": list(weights.mean),
+        "std": list(weights.std),
+        "resolution": weights.resolution,
+        "crop_share": weights.crop_share,
         "about": dict(weights.about),
-    }  # fmt: skip
+    }
     _write(path, weights.tensors, WEIGHTS, header)
 
 
@@ -100,10 +103,15 @@ def _described(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Weig
     if not isinstance(header["about"], dict):
         raise ValueError("about: it is not an object")
     return Weights(
-        tensors, architecture, tuple(classes), _three("mean", header["mean"], *MEANS),
-        _three("std", header["std"], *STDS), int(resolution),
-        _number("crop_share", header["crop_share"], *CROPS), dict(header["about"]),
-    )  # fmt: skip
+        tensors,
+        architecture,
+        tuple(classes),
+        _three("mean", header["mean"], *MEANS),
+        _three("std", header["std"], *STDS),
+        int(resolution),
+        _number("crop_share", header["crop_share"], *CROPS),
+        dict(header["about"]),
+    )
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
@@ -151,8 +159,9 @@ def _check_equal(
     """ValueError unless both have the same names and shapes, and the same kind of numbers."""
     for name in sorted(set(own) ^ set(tensors)):
         where = "lacks" if name in own else "has an unknown"
-        raise ValueError(f"{source}: {where} tensor {shortened(repr(name))}; "
-                         "it is of another network")  # fmt: skip
+        raise ValueError(
+            f"{source}: {where} tensor {shortened(repr(name))}; it is of another network"
+        )
     for name, value in tensors.items():
         if value.shape != own[name].shape:
             raise ValueError(

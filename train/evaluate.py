@@ -25,9 +25,15 @@ class Score(NamedTuple):
 
 
 def evaluate(
-    network: nn.Module, split: Split, preparation: Preparation, *, world: World,
-    batch: int = 256, workers: int = 0, precision: torch.dtype = torch.float32,
-) -> Score:  # fmt: skip
+    network: nn.Module,
+    split: Split,
+    preparation: Preparation,
+    *,
+    world: World,
+    batch: int = 256,
+    workers: int = 0,
+    precision: torch.dtype = torch.float32,
+) -> Score:
     """Score on all images of the split, shared among the processes of the world.
 
     Where memory runs out, so many images are tried as `batch` halved again and again.
@@ -43,9 +49,14 @@ def evaluate(
 
 
 def _score(
-    network: nn.Module, split: Split, preparation: Preparation, world: World, batch: int,
-    workers: int, precision: torch.dtype,
-) -> Score:  # fmt: skip
+    network: nn.Module,
+    split: Split,
+    preparation: Preparation,
+    world: World,
+    batch: int,
+    workers: int,
+    precision: torch.dtype,
+) -> Score:
     steps = [
         Step(step.indices, slice(world.rank, None, world.size), step.seed)
         for step in evaluation_steps(len(split), batch * world.size)
@@ -61,9 +72,15 @@ def _score(
 
 
 def predict(
-    network: nn.Module, split: Split, preparation: Preparation, *, device: torch.device,
-    batch: int = 64, workers: int = 0, precision: torch.dtype = torch.float32,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    network: nn.Module,
+    split: Split,
+    preparation: Preparation,
+    *,
+    device: torch.device,
+    batch: int = 64,
+    workers: int = 0,
+    precision: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
     """Probabilities float32 [n, classes] of all images in order, and their targets, on the CPU.
 
     The targets are those of the images that were used: an unreadable one is replaced by another.

@@ -92,9 +92,13 @@ def initialise(network: Network, source: str) -> Initial:
     check_finite(taken, source=f"init: {source}")
     network.load_state_dict({**own, **taken})
     return Initial(
-        source, len(taken), fresh, found.mean, found.std,
+        source,
+        len(taken),
+        fresh,
+        found.mean,
+        found.std,
         _differences(found.architecture, network.architecture),
-    )  # fmt: skip
+    )
 
 
 def _check(network: Network, found: _Source, source: str) -> tuple[str, ...]:
@@ -187,9 +191,10 @@ def _read(path: Path) -> _Source:
         with safetensors.safe_open(str(path), framework="pt") as file:
             kind = (file.metadata() or {}).get("format")
             tensors = (
-                {} if kind in (WEIGHTS, STATE)
+                {}
+                if kind in (WEIGHTS, STATE)
                 else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            )  # fmt: skip
+            )
     except safetensors.SafetensorError as error:
         raise ValueError(f"init: {path} is truncated or no safetensors file ({error})") from None
     except OSError as error:
@@ -212,8 +217,11 @@ def _beside(path: Path) -> tuple[Architecture | None, Three | None, Three | None
             content = parse_json((path.parent / name).read_bytes())
             prepared = content.get("preprocessing") or content["pretrained_cfg"]
             mean, std = _three(prepared["mean"]), _three(prepared["std"])
-            if not all(low <= x <= high for three, (low, high) in ((mean, MEANS), (std, STDS))
-                       for x in three):  # fmt: skip
+            if not all(
+                low <= x <= high
+                for three, (low, high) in ((mean, MEANS), (std, STDS))
+                for x in three
+            ):
                 continue
             fields = content.get("architecture")  # to Hugging Face a name, to us an object
             known = Architecture.from_dict(fields) if isinstance(fields, dict) else None

@@ -27,10 +27,24 @@ Number = float | int | None
 Row = Mapping[str, Number]
 
 COLUMNS = (
-    "epoch", "step", "seconds", "lr", "resolution", "magnitude", "mixup", "dropout", "train_loss",
-    "val_loss", "val_top1", "val_top5", "ema_loss", "ema_top1", "ema_top5", "images_per_second",
+    "epoch",
+    "step",
+    "seconds",
+    "lr",
+    "resolution",
+    "magnitude",
+    "mixup",
+    "dropout",
+    "train_loss",
+    "val_loss",
+    "val_top1",
+    "val_top5",
+    "ema_loss",
+    "ema_top1",
+    "ema_top5",
+    "images_per_second",
     "memory_mb",
-)  # fmt: skip
+)
 
 TAGS = {  # TensorBoard draws one group of charts for each word before the slash
     "epoch": "schedule/epoch",
@@ -171,9 +185,14 @@ class Progress:
     """
 
     def __init__(
-        self, epochs: int, steps: int, *, history: Sequence[Row] = (),
-        images_per_step: int | None = None, main: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        epochs: int,
+        steps: int,
+        *,
+        history: Sequence[Row] = (),
+        images_per_step: int | None = None,
+        main: bool = True,
+    ) -> None:
         self._epochs, self._steps, self._images = epochs, steps, images_per_step
         self._main = main
         self._bar: Any = None
@@ -325,5 +344,12 @@ def _bar() -> Any:
         return None
     text = TextColumn("{task.description}", markup=False)
     # what is printed on stdout must reach the file stdout may lead to
-    return Bar(text, BarColumn(bar_width=None), console=console, transient=True, expand=True,
-               auto_refresh=False, redirect_stdout=sys.stdout.isatty())  # fmt: skip
+    return Bar(
+        text,
+        BarColumn(bar_width=None),
+        console=console,
+        transient=True,
+        expand=True,
+        auto_refresh=False,
+        redirect_stdout=sys.stdout.isatty(),
+    )

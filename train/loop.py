@@ -113,9 +113,16 @@ def train(
     itself (no memory, a loss that is no number) is told by `Result.failed`.
     """
     epochs = train_by_epochs(
-        architecture, data, recipe, checkpoint=checkpoint, report=report, device=device,
-        workers=workers, initial=initial, test=test,
-    )  # fmt: skip
+        architecture,
+        data,
+        recipe,
+        checkpoint=checkpoint,
+        report=report,
+        device=device,
+        workers=workers,
+        initial=initial,
+        test=test,
+    )
     while True:
         try:
             next(epochs)
@@ -163,9 +170,14 @@ def train_by_epochs(
         if not failed and test and data.test is not None:
             failed, test_score = _tested(run, data.test)
         return Result(
-            run.network if run.step else None, tuple(run.history), dict(run.chosen), test_score,
-            run.step, run.seconds, failed,
-        )  # fmt: skip
+            run.network if run.step else None,
+            tuple(run.history),
+            dict(run.chosen),
+            test_score,
+            run.step,
+            run.seconds,
+            failed,
+        )
 
 
 def _failure(
@@ -240,9 +252,11 @@ def _train_epoch(
     order = order_of(run, epoch)
     done, steps = run.step - epoch * len(order), len(order) * run.recipe.epochs
     batches = run.data.train.batches(
-        parts(run, order[done:]), augmentation(run.recipe, now),
-        device=run.world.device, workers=run.workers,
-    )  # fmt: skip
+        parts(run, order[done:]),
+        augmentation(run.recipe, now),
+        device=run.world.device,
+        workers=run.workers,
+    )
     saved = time.monotonic()
     begun = first_epoch(run.recipe, epoch) * len(order)
     run.norms.begin_at(begun * batches_of_step(run), near=run.pretrained or begun > 0)
@@ -283,9 +297,13 @@ def optimizer_step(
         torch.manual_seed(seed_of(recipe, run.step) + (part * here.size + here.rank) * 2**20)
         if mixup or recipe.cutmix:
             images, targets = mix(
-                images, targets, len(run.data.classes),
-                mixup=mixup, cutmix=recipe.cutmix, seed=seed_of(recipe, run.step),
-            )  # fmt: skip
+                images,
+                targets,
+                len(run.data.classes),
+                mixup=mixup,
+                cutmix=recipe.cutmix,
+                seed=seed_of(recipe, run.step),
+            )
         last = part == count - 1
         waiting = contextlib.nullcontext() if last or here.size == 1 else forward.no_sync()
         with waiting, run.norms.batch(run.step * count + part):
@@ -351,11 +369,16 @@ def _row(run: Run, epoch: int, now: Phase, per_epoch: int) -> dict[str, Any]:
         run.epoch_seconds = math.nan
     loss = run.world.total(torch.as_tensor(run.epoch_loss, dtype=torch.float64).clone())
     row: dict[str, Any] = {
-        "epoch": epoch + 1, "step": run.step, "seconds": round(run.seconds, 3),
+        "epoch": epoch + 1,
+        "step": run.step,
+        "seconds": round(run.seconds, 3),
         "lr": learning_rate(run.recipe, run.step - 1, per_epoch),
-        "resolution": now.resolution, "magnitude": now.magnitude, "mixup": now.mixup,
-        "dropout": now.dropout, "train_loss": float(loss) / per_epoch / run.world.size,
-    }  # fmt: skip
+        "resolution": now.resolution,
+        "magnitude": now.magnitude,
+        "mixup": now.mixup,
+        "dropout": now.dropout,
+        "train_loss": float(loss) / per_epoch / run.world.size,
+    }
     minival = run.data.minival
     if is_early(run):
         recalibrate(run, run.network, now)
@@ -378,9 +401,13 @@ def _row(run: Run, epoch: int, now: Phase, per_epoch: int) -> dict[str, Any]:
 
 def _scored(run: Run, network: nn.Module, split: Split) -> Score:
     return evaluate(
-        network, split, run.preparation, world=run.world, workers=run.workers,
+        network,
+        split,
+        run.preparation,
+        world=run.world,
+        workers=run.workers,
         precision=run.precision,
-    )  # fmt: skip
+    )
 
 
 def _named(prefix: str, score: Score) -> dict[str, float]:

@@ -53,9 +53,10 @@ class NormStatistics:
 
     def __init__(self, network: nn.Module, *, near: bool = False) -> None:
         self._norms = [
-            module for module in network.modules()
+            module
+            for module in network.modules()
             if isinstance(module, _BatchNorm) and module.track_running_stats and module.momentum
-        ]  # fmt: skip
+        ]
         self._before: list[Tensor] = []
         self.first, self.near = 0, near
 

@@ -28,9 +28,7 @@ class RMSpropTF(torch.optim.Optimizer):
     def __init__(
         self, params: Iterable[Any], *, lr: float, decay: float, momentum: float, eps: float
     ) -> None:
-        defaults = {
-            "lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": 0.0
-        }  # fmt: skip
+        defaults = {"lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": 0.0}
         super().__init__(params, defaults)
 
     @torch.no_grad()

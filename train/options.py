@@ -43,13 +43,19 @@ class DataOptions(Config):
     title = "images"
 
     data: str | None = option(
-        None, metavar="DATA", parse=data_text, later=True,
+        None,
+        metavar="DATA",
+        parse=data_text,
+        later=True,
         help="images: cifar10, imagefolder:DIR, parquet:DIR and so on, as in train.run",
-    )  # fmt: skip
+    )
     data_root: str | None = option(
-        None, metavar="DIR", parse=absolute_path, later=True,
+        None,
+        metavar="DIR",
+        parse=absolute_path,
+        later=True,
         help="folder of the named data sets",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +68,17 @@ class TrainingOptions(Config):
         "proxy", catalog=PRESETS, metavar="NAME", help="recipe of the trainings (default proxy)"
     )
     changes: tuple[str, ...] = option(
-        (), flag="set", metavar="FIELD=VALUE",
+        (),
+        flag="set",
+        metavar="FIELD=VALUE",
         help="change a field of the recipe (repeatable)",
-    )  # fmt: skip
+    )
     fidelity: str | None = option(
-        None, metavar="TEXT",
+        None,
+        metavar="TEXT",
         help="how much of a training each network gets, e.g. epochs=9,share=0.2,resolution=24 "
         "(default: by the recipe and the number of images)",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +92,11 @@ class RecipeOptions(Config):
         None, metavar="paper|google", help="of efficientnetv2 (default paper)"
     )
     changes: tuple[str, ...] = option(
-        (), flag="set", metavar="FIELD=VALUE",
+        (),
+        flag="set",
+        metavar="FIELD=VALUE",
         help="change a field of the recipe, e.g. --set epochs=3 --set lr=0.1 (repeatable)",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +121,13 @@ class DeviceOptions(Config):
         "auto", metavar="NAME", later=True, help="auto (default), cpu, cuda or cuda:N"
     )
     loaders: int | None = option(
-        None, metavar="N", limits=(0, 100_000), later=True, old=("--workers",),
+        None,
+        metavar="N",
+        limits=(0, 100_000),
+        later=True,
+        old=("--workers",),
         help="processes that decode streamed images (default: by the number of processors)",
-    )  # fmt: skip
+    )
 
 
 def loaders_of(options: DeviceOptions) -> int:
@@ -131,16 +146,20 @@ class PlaceOptions(Config):
     )
     cpus: float = option(1.0, metavar="N", later=True, help="processors of each (default 1)")
     gpus: float | None = option(
-        None, metavar="N", later=True,
+        None,
+        metavar="N",
+        later=True,
         help="GPUs of each, e.g. 0.5 (default 1 where there are any)",
-    )  # fmt: skip
+    )
     device: str = option(
         "auto", metavar="NAME", later=True, help="auto (default), cpu, cuda or cuda:N"
     )
     address: str | None = option(
-        None, metavar="HOST:PORT", later=True,
+        None,
+        metavar="HOST:PORT",
+        later=True,
         help="a Ray cluster; auto: the one of this machine",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,14 +169,24 @@ class WorkerOptions(PlaceOptions):
     title = "workers"
 
     timeout: float | None = option(
-        None, metavar="TIME", parse=parse_seconds, limits=TIME, later=True,
+        None,
+        metavar="TIME",
+        parse=parse_seconds,
+        limits=TIME,
+        later=True,
         help="a training that takes longer fails, e.g. 15min",
-    )  # fmt: skip
+    )
     max_failures: float = option(
-        0.5, metavar="SHARE", limits=(0.0, 1.0), later=True,
+        0.5,
+        metavar="SHARE",
+        limits=(0.0, 1.0),
+        later=True,
         help="stop where a larger share fails (default 0.5)",
-    )  # fmt: skip
+    )
     cache: str | None = option(
-        None, metavar="DIR|off", parse=cache_path, later=True,
+        None,
+        metavar="DIR|off",
+        parse=cache_path,
+        later=True,
         help="results that all commands share (default ~/.cache/vision-baseline-search/results)",
-    )  # fmt: skip
+    )

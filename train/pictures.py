@@ -130,9 +130,15 @@ def _mark_best(panel: Any, epochs: np.ndarray, history: Sequence[Row]) -> None:
     bottom, top = panel.get_ylim()
     panel.set_ylim(bottom, top + 0.12 * (top - bottom))  # room for the words
     late = best[0] > epochs.mean()
-    panel.annotate(f"{best[1]:.2f}%", best[:2], (-6 if late else 6, 8), fontsize=9,
-                   textcoords="offset points", ha="right" if late else "left",
-                   color=LINES[best[2]][0])  # fmt: skip
+    panel.annotate(
+        f"{best[1]:.2f}%",
+        best[:2],
+        (-6 if late else 6, 8),
+        fontsize=9,
+        textcoords="offset points",
+        ha="right" if late else "left",
+        color=LINES[best[2]][0],
+    )
 
 
 def _schedule(panel: Any, epochs: np.ndarray, history: Sequence[Row]) -> None:
@@ -212,8 +218,9 @@ def _matrix(figure: Any, axes: Any, shares: np.ndarray, names: list[str]) -> Non
     few = count <= WRITTEN
     norm = PowerNorm(1 if few else 0.5, 0, 1)  # of many classes the small shares matter
     edge = len(padded) - 0.5
-    image = axes.imshow(shown, cmap="Blues", norm=norm, interpolation="nearest",
-                        extent=(-0.5, edge, edge, -0.5))  # fmt: skip
+    image = axes.imshow(
+        shown, cmap="Blues", norm=norm, interpolation="nearest", extent=(-0.5, edge, edge, -0.5)
+    )
     axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), xlabel="predicted", ylabel="true")
     if count <= NAMED:
         size = 9 if few else 7
@@ -223,8 +230,16 @@ def _matrix(figure: Any, axes: Any, shares: np.ndarray, names: list[str]) -> Non
         for row, column in np.argwhere(shares > 0):
             share = shares[row, column]
             text = f"{100 * share:.0f}" if share >= 0.005 else "<1"
-            axes.text(column, row, text, ha="center", va="center", fontsize=8,
-                      color="white" if share > 0.55 else "0.15", in_layout=False)  # fmt: skip
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if share > 0.55 else "0.15",
+                in_layout=False,
+            )
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_ticks([0, 0.01, 0.05, 0.2, 0.5, 1] if not few else [0, 0.25, 0.5, 0.75, 1])
     bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
@@ -301,10 +316,15 @@ def _place(axes: Any, picture: np.ndarray, title: str, left: float, top: float) 
     scale = 170 / max(height, width)
     x, y = left + 90 - scale * width / 2, top + 170 - scale * height
     how = "nearest" if max(height, width) < CELL else "antialiased"
-    axes.imshow(picture, extent=(x, x + scale * width, y + scale * height, y), interpolation=how,
-                aspect="auto")  # fmt: skip
-    axes.text(left + 90, top + 176, _wrapped(title), ha="center", va="top", fontsize=8,
-              parse_math=False)  # fmt: skip
+    axes.imshow(
+        picture,
+        extent=(x, x + scale * width, y + scale * height, y),
+        interpolation=how,
+        aspect="auto",
+    )
+    axes.text(
+        left + 90, top + 176, _wrapped(title), ha="center", va="top", fontsize=8, parse_math=False
+    )
 
 
 def _wrapped(title: str) -> str:

@@ -102,9 +102,13 @@ def say(teacher: Teacher, images: Split, *, device: str = "auto", workers: int =
     network = teacher.network.to(where, memory_format=torch.channels_last)
     recipe = Recipe.from_dict(weights.about["recipe"])
     found, _ = predict(
-        network, images, preparation, device=where, workers=workers,
+        network,
+        images,
+        preparation,
+        device=where,
+        workers=workers,
         precision=precision(recipe, where),
-    )  # fmt: skip
+    )
     if not bool(torch.isfinite(found).all()):
         raise ValueError("teacher: its probabilities are not all numbers; train another one")
     return found
@@ -159,9 +163,11 @@ def with_pseudo_labels(data: Data, unlabelled: Split, labels: PseudoLabels, rati
     indices = labels.chosen.indices
     extra = unlabelled.select(indices).with_targets(labels.probabilities[torch.from_numpy(indices)])
     settings = {
-        **data.settings, "pseudo_labels": labels.digest(), "pseudo_labelled_images": len(indices),
+        **data.settings,
+        "pseudo_labels": labels.digest(),
+        "pseudo_labelled_images": len(indices),
         "ratio": ratio,
-    }  # fmt: skip
+    }
     return replace(data, train=blend(data.train, extra, ratio=ratio), settings=settings)
 
 

@@ -263,9 +263,13 @@ def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:
 def efficientnet(*, network: str = "", variant: str = "paper") -> Recipe:
     """EfficientNet on ImageNet: 350 epochs of batch 4096; dropout as published for the model."""
     return Recipe(
-        name="efficientnet", epochs=350, batch=4096, ema_decay=0.9999, policy="autoaugment",
+        name="efficientnet",
+        epochs=350,
+        batch=4096,
+        ema_decay=0.9999,
+        policy="autoaugment",
         dropout=DROPOUT.get(_published(network), 0.2),
-    )  # fmt: skip
+    )
 
 
 def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
@@ -279,23 +283,45 @@ def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
     ends = V2_ENDS.get(_published(network), own)
     google = variant == "google"
     return Recipe(
-        name=f"efficientnetv2-{variant}", epochs=350, batch=4096, ema_decay=0.9999,
-        policy="randaugment", stages=4, steps_of_stages="google" if google else "linear",
-        resolution=ends.resolution, eval_resolution=ends.eval_resolution, min_resolution=128,
-        magnitude=ends.google_magnitude if google else ends.magnitude, min_magnitude=5.0,
-        mixup=ends.mixup, min_mixup=0.0,
+        name=f"efficientnetv2-{variant}",
+        epochs=350,
+        batch=4096,
+        ema_decay=0.9999,
+        policy="randaugment",
+        stages=4,
+        steps_of_stages="google" if google else "linear",
+        resolution=ends.resolution,
+        eval_resolution=ends.eval_resolution,
+        min_resolution=128,
+        magnitude=ends.google_magnitude if google else ends.magnitude,
+        min_magnitude=5.0,
+        mixup=ends.mixup,
+        min_mixup=0.0,
         dropout=ends.google_dropout if google else ends.dropout,
-        min_dropout=ends.google_dropout if google else 0.1, eval_crop=1.0,
-    )  # fmt: skip
+        min_dropout=ends.google_dropout if google else 0.1,
+        eval_crop=1.0,
+    )
 
 
 def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
     """Minutes on a laptop, for searches and small images: see experiments/proxy_recipe.py."""
     return Recipe(
-        name="proxy", epochs=10, batch=128, least_steps=300, optimizer="sgd", lr=0.3, lr_batch=128,
-        weight_decay=5e-4, schedule="linear", warmup_epochs=0.5, label_smoothing=0.0,
-        dropout=0.0, drop_path=0.0, crop="pad", eval_crop=1.0,
-    )  # fmt: skip
+        name="proxy",
+        epochs=10,
+        batch=128,
+        least_steps=300,
+        optimizer="sgd",
+        lr=0.3,
+        lr_batch=128,
+        weight_decay=5e-4,
+        schedule="linear",
+        warmup_epochs=0.5,
+        label_smoothing=0.0,
+        dropout=0.0,
+        drop_path=0.0,
+        crop="pad",
+        eval_crop=1.0,
+    )
 
 
 def scratch(*, network: str = "", variant: str = "paper") -> Recipe:
@@ -307,30 +333,69 @@ def scratch(*, network: str = "", variant: str = "paper") -> Recipe:
     experiments/scratch_recipe.py.
     """
     return Recipe(
-        name="scratch", epochs=40, batch=32, least_steps=2000, optimizer="sgd", lr=0.075,
-        lr_batch=32, weight_decay=5e-4, schedule="linear", warmup_epochs=2.0, ema_decay=0.99,
-        label_smoothing=0.0, dropout=0.0, drop_path=0.0, crop="pad", eval_crop=1.0,
-    )  # fmt: skip
+        name="scratch",
+        epochs=40,
+        batch=32,
+        least_steps=2000,
+        optimizer="sgd",
+        lr=0.075,
+        lr_batch=32,
+        weight_decay=5e-4,
+        schedule="linear",
+        warmup_epochs=2.0,
+        ema_decay=0.99,
+        label_smoothing=0.0,
+        dropout=0.0,
+        drop_path=0.0,
+        crop="pad",
+        eval_crop=1.0,
+    )
 
 
 def finetune(*, network: str = "", variant: str = "paper") -> Recipe:
     """From pretrained weights to a small data set: short, gentle, cosine."""
     return Recipe(
-        name="finetune", epochs=15, batch=64, least_steps=100, optimizer="adamw", lr=5e-4,
-        lr_batch=64, rms_decay=0.999, eps=1e-8, weight_decay=0.01, schedule="cosine",
-        warmup_epochs=1.0, crop_area=0.5, eval_crop=1.0, drop_path=0.0,
+        name="finetune",
+        epochs=15,
+        batch=64,
+        least_steps=100,
+        optimizer="adamw",
+        lr=5e-4,
+        lr_batch=64,
+        rms_decay=0.999,
+        eps=1e-8,
+        weight_decay=0.01,
+        schedule="cosine",
+        warmup_epochs=1.0,
+        crop_area=0.5,
+        eval_crop=1.0,
+        drop_path=0.0,
         dropout=DROPOUT.get(_published(network), 0.2),
-    )  # fmt: skip
+    )
 
 
 def linear_probe(*, network: str = "", variant: str = "paper") -> Recipe:
     """Only a new classifier on frozen features: what the weights know already."""
     return Recipe(
-        name="linear-probe", epochs=10, batch=64, least_steps=100, optimizer="adamw", lr=1e-2,
-        lr_batch=64, rms_decay=0.999, eps=1e-8, weight_decay=0.0, schedule="cosine",
-        warmup_epochs=0.0, train="classifier", dropout=0.0, drop_path=0.0, label_smoothing=0.0,
-        crop_area=0.5, eval_crop=1.0,
-    )  # fmt: skip
+        name="linear-probe",
+        epochs=10,
+        batch=64,
+        least_steps=100,
+        optimizer="adamw",
+        lr=1e-2,
+        lr_batch=64,
+        rms_decay=0.999,
+        eps=1e-8,
+        weight_decay=0.0,
+        schedule="cosine",
+        warmup_epochs=0.0,
+        train="classifier",
+        dropout=0.0,
+        drop_path=0.0,
+        label_smoothing=0.0,
+        crop_area=0.5,
+        eval_crop=1.0,
+    )
 
 
 PRESETS: dict[str, Callable[..., Recipe]] = {
@@ -367,11 +432,17 @@ V2_ENDS = {
 }
 
 DROPOUT = {
-    "efficientnet_b0": 0.2, "efficientnet_b1": 0.2, "efficientnet_b2": 0.3,
-    "efficientnet_b3": 0.3, "efficientnet_b4": 0.4, "efficientnet_b5": 0.4,
-    "efficientnet_b6": 0.5, "efficientnet_b7": 0.5, "efficientnet_b8": 0.5,
+    "efficientnet_b0": 0.2,
+    "efficientnet_b1": 0.2,
+    "efficientnet_b2": 0.3,
+    "efficientnet_b3": 0.3,
+    "efficientnet_b4": 0.4,
+    "efficientnet_b5": 0.4,
+    "efficientnet_b6": 0.5,
+    "efficientnet_b7": 0.5,
+    "efficientnet_b8": 0.5,
     "efficientnet_l2": 0.5,
-}  # fmt: skip
+}
 
 
 def _published(network: str) -> str:

@@ -10,16 +10,25 @@ from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
 
 FILES = (
-    "run.json", "last.safetensors", "best.safetensors", "curves.csv", "curves.png",
-    "confusion.png", "mistakes.png",
-)  # fmt: skip
+    "run.json",
+    "last.safetensors",
+    "best.safetensors",
+    "curves.csv",
+    "curves.png",
+    "confusion.png",
+    "mistakes.png",
+)
 PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors")
 
 
 def write_run(
-    folder: Path, settings: Mapping[str, Any], training: Mapping[str, Any], *, status: str,
+    folder: Path,
+    settings: Mapping[str, Any],
+    training: Mapping[str, Any],
+    *,
+    status: str,
     **outcome: Any,
-) -> None:  # fmt: skip
+) -> None:
     """run.json: everything needed to run it again, and how it ended.
 
     settings  the options.
@@ -34,9 +43,11 @@ def write_run(
 def described(settings: Mapping[str, Any], *, status: str, **outcome: Any) -> dict[str, Any]:
     """The content of run.json."""
     return {
-        "status": status, "settings": dict(settings), "outcome": finite(outcome),
+        "status": status,
+        "settings": dict(settings),
+        "outcome": finite(outcome),
         **circumstances(PACKAGES),
-    }  # fmt: skip
+    }
 
 
 def read_run(folder: Path) -> dict[str, Any]:

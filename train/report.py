@@ -51,10 +51,15 @@ class Reporter(Report):
     def start(self, steps: int, history: Sequence[dict[str, Any]]) -> None:
         self._history = list(history)
         main = self._here.first
-        self._progress = self._open.enter_context(Progress(
-            self._recipe.epochs, steps, history=history,
-            images_per_step=self._recipe.batch, main=main,
-        ))  # fmt: skip
+        self._progress = self._open.enter_context(
+            Progress(
+                self._recipe.epochs,
+                steps,
+                history=history,
+                images_per_step=self._recipe.batch,
+                main=main,
+            )
+        )
         if main and self._folder is not None:
             resumed_at = self._history[-1]["step"] if self._history else None
             board = TensorBoard(self._folder / "tensorboard", resumed_at=resumed_at)
@@ -127,9 +132,13 @@ def _predicted_pictures(
     """What the network predicts of the images of `split`, as confusion.png and mistakes.png."""
     where = pick_device(device)
     found, targets = predict(
-        result.network, split, preparation(recipe), device=where, workers=0,
+        result.network,
+        split,
+        preparation(recipe),
+        device=where,
+        workers=0,
         precision=precision(recipe, where),
-    )  # fmt: skip
+    )
     counts = confusion_counts(found, targets)
     draw_picture(folder / "confusion.png", lambda path: draw.confusion(path, counts, data.classes))
     chosen = draw.worst(found, targets, MOST_MISTAKES)

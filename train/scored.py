@@ -20,8 +20,9 @@ def scored_images(data: Data) -> dict[str, Any]:
         chance = round(guessing(minival.targets.numpy(), len(data.classes)), 4)
     return {
         "minival": None if minival is None else len(minival),
-        "test": None if data.test is None else len(data.test), "chance": chance,
-    }  # fmt: skip
+        "test": None if data.test is None else len(data.test),
+        "chance": chance,
+    }
 
 
 def with_error(accuracy: float | None, images: Any, *, empty: str = "") -> str:

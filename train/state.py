@@ -100,9 +100,13 @@ def batches_of_step(run: Run) -> int:
 
 
 def begin(
-    architecture: Architecture, data: Data, recipe: Recipe, here: World, workers: int,
+    architecture: Architecture,
+    data: Data,
+    recipe: Recipe,
+    here: World,
+    workers: int,
     initial: Network | None,
-) -> Run:  # fmt: skip
+) -> Run:
     """The run before its first step; equal arguments give equal weights."""
     torch.manual_seed(recipe.seed)
     network = build(architecture, dropout=recipe.dropout, drop_path=recipe.drop_path)
@@ -115,9 +119,7 @@ def begin(
     average = MovingAverage(network, recipe.ema_decay) if recipe.ema_decay else None
     made, pretrained = optimizer(recipe, network), initial is not None
     norms = NormStatistics(network, near=pretrained)
-    return Run(
-        architecture, data, recipe, here, workers, network, average, made, norms, pretrained
-    )  # fmt: skip
+    return Run(architecture, data, recipe, here, workers, network, average, made, norms, pretrained)
 
 
 def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
@@ -144,9 +146,15 @@ def weights(run: Run) -> files.Weights:
     recipe = run.recipe
     about = {"data": run.data.name, "chosen": run.chosen, "recipe": recipe.to_dict()}
     return files.Weights(
-        run.best, run.architecture, run.data.classes, recipe.mean, recipe.std,
-        recipe.eval_resolution, recipe.eval_crop, about,
-    )  # fmt: skip
+        run.best,
+        run.architecture,
+        run.data.classes,
+        recipe.mean,
+        recipe.std,
+        recipe.eval_resolution,
+        recipe.eval_crop,
+        about,
+    )
 
 
 def save(run: Run, path: Path) -> None:
@@ -164,10 +172,15 @@ def save(run: Run, path: Path) -> None:
     if run.best:
         tensors |= {f"best.{name}": value for name, value in run.best.items()}
     counters = {
-        **_identity(run), "step": run.step, "seconds": run.seconds,
-        "epoch_seconds": run.epoch_seconds, "history": run.history, "chosen": run.chosen,
-        "pretrained": run.pretrained, "norm_statistics": NORM_STATISTICS,
-    }  # fmt: skip
+        **_identity(run),
+        "step": run.step,
+        "seconds": run.seconds,
+        "epoch_seconds": run.epoch_seconds,
+        "history": run.history,
+        "chosen": run.chosen,
+        "pretrained": run.pretrained,
+        "norm_statistics": NORM_STATISTICS,
+    }
     files.write_state(path, tensors, counters)
 
 
@@ -215,11 +228,12 @@ def _check_norms(run: Run, counters: dict[str, Any], path: Path) -> None:
 def _identity(run: Run) -> dict[str, Any]:
     """What must be equal for a run to go on; in the form it has after a trip through JSON."""
     described = {
-        "architecture": json.loads(run.architecture.to_json()), "recipe": run.recipe.to_dict(),
+        "architecture": json.loads(run.architecture.to_json()),
+        "recipe": run.recipe.to_dict(),
         # not where the images lie: their digests tell whether they are the same
         "data": {k: v for k, v in run.data.settings.items() if k not in ("source", "split")},
         "processes": run.world.size,
-    }  # fmt: skip
+    }
     return json.loads(json.dumps(described))
 
 

@@ -40,7 +40,15 @@ def seed_of(recipe: Recipe, step: int) -> int:
 def augmentation(recipe: Recipe, now: Phase) -> Augmentation:
     """How training images look in that phase."""
     return Augmentation(
-        size=now.resolution, crop=recipe.crop, crop_area=recipe.crop_area, flip=recipe.flip,
-        policy=recipe.policy, magnitude=now.magnitude, layers=recipe.layers,
-        erasing=recipe.erasing, group=recipe.group, mean=recipe.mean, std=recipe.std,
-    )  # fmt: skip
+        size=now.resolution,
+        crop=recipe.crop,
+        crop_area=recipe.crop_area,
+        flip=recipe.flip,
+        policy=recipe.policy,
+        magnitude=now.magnitude,
+        layers=recipe.layers,
+        erasing=recipe.erasing,
+        group=recipe.group,
+        mean=recipe.mean,
+        std=recipe.std,
+    )

@@ -63,9 +63,12 @@ def pooled_deviation(accuracies: Sequence[Sequence[float]]) -> float:
 
 
 def paired_variance(
-    accuracy: np.ndarray | float, images: np.ndarray | int, deviation: float = math.nan, *,
+    accuracy: np.ndarray | float,
+    images: np.ndarray | int,
+    deviation: float = math.nan,
+    *,
     trainings: np.ndarray | int = 1,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """What one network's mean accuracy adds to the variance of a difference between two networks.
 
     Both are scored on the same images. The first part is that of training, over the number of

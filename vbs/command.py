@@ -22,25 +22,49 @@ from vbs.text import shortened
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
 LONGEST = 2000  # characters of an error message; files may hold keys and names of any length
 # errors of the operating system that a wrong path explains; all others are the machine's
-OF_A_PATH = frozenset((
-    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EACCES,
-    errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP,
-))  # fmt: skip
+OF_A_PATH = frozenset(
+    (
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENOTEMPTY,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+    )
+)
 
 
 # what an option of that name may be, in every command; those without a lower limit have one that
 # depends on the command
 SCALES, SIDES, MANY = (1e-3, 1e3), (1, 100_000), (-math.inf, 100_000)
 LIMITS: dict[str, tuple[float, float]] = {
-    "width": SCALES, "depth": SCALES, "proxy_width": SCALES,
-    "resolution": SIDES, "proxy_resolution": SIDES, "max_resolution": SIDES,
-    "round_resolution": SIDES, "classes": (1, 1_000_000),
-    "cpus": (0, 1e6), "gpus": (0, 1e6), "cpus_per_trial": (0, 1e6), "gpus_per_trial": (0, 1e6),
-    "workers": MANY, "workers_per_trial": MANY, "loaders": MANY, "max_concurrent": MANY,
-    "nodes": MANY, "retries": MANY,
-    "batch": (1, 1_000_000), "measure_batch": (1, 1_000_000), "threads": (1, 1024),
-    "measure_threads": (1, 1024), "ratio": (-math.inf, 1e3),
-}  # fmt: skip
+    "width": SCALES,
+    "depth": SCALES,
+    "proxy_width": SCALES,
+    "resolution": SIDES,
+    "proxy_resolution": SIDES,
+    "max_resolution": SIDES,
+    "round_resolution": SIDES,
+    "classes": (1, 1_000_000),
+    "cpus": (0, 1e6),
+    "gpus": (0, 1e6),
+    "cpus_per_trial": (0, 1e6),
+    "gpus_per_trial": (0, 1e6),
+    "workers": MANY,
+    "workers_per_trial": MANY,
+    "loaders": MANY,
+    "max_concurrent": MANY,
+    "nodes": MANY,
+    "retries": MANY,
+    "batch": (1, 1_000_000),
+    "measure_batch": (1, 1_000_000),
+    "threads": (1, 1024),
+    "measure_threads": (1, 1024),
+    "ratio": (-math.inf, 1e3),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -141,9 +165,14 @@ def explained(error: Exception) -> tuple[str, int]:
 
 
 def run_program(
-    program: str, module: str = "", function: str = "", *, interrupted: str = "",
-    argv: Sequence[str] | None = None, called: str = "",
-) -> NoReturn:  # fmt: skip
+    program: str,
+    module: str = "",
+    function: str = "",
+    *,
+    interrupted: str = "",
+    argv: Sequence[str] | None = None,
+    called: str = "",
+) -> NoReturn:
     """Run a command for the words of the command line, and exit with its code.
 
     module       where it is defined, default <program>.config.

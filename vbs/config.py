@@ -27,13 +27,25 @@ from vbs.text import one_of, quoted, shortened
 # limits of the options with these names, in every command
 SCALES, SIDES, MANY = (1e-3, 1e3), (1, 100_000), (1, 100_000)
 LIMITS: dict[str, tuple[float, float]] = {
-    "width": SCALES, "depth": SCALES, "proxy_width": SCALES,
-    "resolution": SIDES, "proxy_resolution": SIDES, "max_resolution": SIDES,
-    "round_resolution": SIDES, "classes": (1, 1_000_000),
-    "cpus": (0, 1e6), "gpus": (0, 1e6), "workers": MANY, "loaders": MANY, "nodes": MANY,
-    "retries": (0, 100_000), "batch": (1, 1_000_000), "measure_batch": (1, 65_536),
-    "threads": (1, 1024), "measure_threads": (1, 1024),
-}  # fmt: skip
+    "width": SCALES,
+    "depth": SCALES,
+    "proxy_width": SCALES,
+    "resolution": SIDES,
+    "proxy_resolution": SIDES,
+    "max_resolution": SIDES,
+    "round_resolution": SIDES,
+    "classes": (1, 1_000_000),
+    "cpus": (0, 1e6),
+    "gpus": (0, 1e6),
+    "workers": MANY,
+    "loaders": MANY,
+    "nodes": MANY,
+    "retries": (0, 100_000),
+    "batch": (1, 1_000_000),
+    "measure_batch": (1, 65_536),
+    "threads": (1, 1024),
+    "measure_threads": (1, 1024),
+}
 WHOLE = 2**63  # whole numbers are below it
 
 
@@ -301,9 +313,10 @@ def named_code(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any
     return {
         name: by_field[name]
         for name, known in options(config).items()
-        if known.catalog and isinstance(by_field.get(name), str)
+        if known.catalog
+        and isinstance(by_field.get(name), str)
         and is_reference(by_field[name], known.catalog)
-    }  # fmt: skip
+    }
 
 
 def check_code(
@@ -314,17 +327,19 @@ def check_code(
         if name not in given:
             text = shortened(value)
             raise ConfigError(
-                name, f"{source} names code, {text}; it runs if you give it again: "
+                name,
+                f"{source} names code, {text}; it runs if you give it again: "
                 f"{flag(name, config)} {text}",
-            )  # fmt: skip
+            )
 
 
 def given_values(config: Config) -> dict[str, Any]:
     """The values that differ from the defaults."""
     defaults = {
-        each.name: each.default for each in dataclasses.fields(config) if each.default is not
-        dataclasses.MISSING
-    }  # fmt: skip
+        each.name: each.default
+        for each in dataclasses.fields(config)
+        if each.default is not dataclasses.MISSING
+    }
     return {
         name: getattr(config, name)
         for name in options(type(config))

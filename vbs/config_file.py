@@ -67,9 +67,13 @@ def _parse_yaml(content: bytes) -> Any:
 
 
 def resumed(
-    config: type[C], changes: Mapping[str, Any], record: Path, *, what: str,
+    config: type[C],
+    changes: Mapping[str, Any],
+    record: Path,
+    *,
+    what: str,
     same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
-) -> C:  # fmt: skip
+) -> C:
     """The config of the run that `record` describes, with what may change later.
 
     changes  options that are given, converted: see `partial`.
@@ -84,9 +88,14 @@ def resumed(
 
 
 def changed(
-    config: type[C], stored: Mapping[str, Any], changes: Mapping[str, Any], record: str, *,
-    what: str, same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
-) -> C:  # fmt: skip
+    config: type[C],
+    stored: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    record: str,
+    *,
+    what: str,
+    same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
+) -> C:
     """The same, of the stored values; `record` is the name of their file."""
     check_code(config, stored, changes, source=record)
     stored, known = dict(stored), options(config)

@@ -17,8 +17,14 @@ from vbs.text import next_steps, printable, shell_word
 
 # how characters of our own texts are spelled where the encoding lacks them
 SPELLED = {
-    "±": "+-", "≤": "<=", "≥": ">=", "\u00d7": "x", "…": "...", "²": "^2", "→": "->",
-}  # fmt: skip
+    "±": "+-",
+    "≤": "<=",
+    "≥": ">=",
+    "\u00d7": "x",
+    "…": "...",
+    "²": "^2",
+    "→": "->",
+}
 
 
 def print_out(*lines: object) -> None:

@@ -22,9 +22,12 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         return json.loads(
-            text, object_pairs_hook=_object, parse_float=_finite, parse_int=_whole,
+            text,
+            object_pairs_hook=_object,
+            parse_float=_finite,
+            parse_int=_whole,
             parse_constant=_constant,
-        )  # fmt: skip
+        )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeDecodeError as error:

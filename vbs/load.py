@@ -83,10 +83,13 @@ class LoadWatch:
         if busy is not None and self._busy is not None:
             others = max(0.0, busy - self._busy - own) / seconds
         return Load(
-            seconds, None if now is None or self._waited is None else max(0.0, now - self._waited),
-            others, max(0.0, stolen - self._stolen) / seconds,
-            max(0, throttled() - self._throttled), available_cpus(),
-        )  # fmt: skip
+            seconds,
+            None if now is None or self._waited is None else max(0.0, now - self._waited),
+            others,
+            max(0.0, stolen - self._stolen) / seconds,
+            max(0, throttled() - self._throttled),
+            available_cpus(),
+        )
 
 
 def waited() -> float | None:

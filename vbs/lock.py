@@ -43,9 +43,13 @@ Owner = Mapping[str, Any]
 def this_process(command: str) -> dict[str, Any]:
     """What the lock says of its owner."""
     return {
-        "command": command, "host": socket.gethostname(), "processes": processes.place(),
-        "pid": os.getpid(), "began": processes.start(os.getpid()), "id": uuid.uuid4().hex,
-    }  # fmt: skip
+        "command": command,
+        "host": socket.gethostname(),
+        "processes": processes.place(),
+        "pid": os.getpid(),
+        "began": processes.start(os.getpid()),
+        "id": uuid.uuid4().hex,
+    }
 
 
 def is_alive(owner: Owner, age: float) -> bool:
@@ -63,10 +67,12 @@ def is_alive(owner: Owner, age: float) -> bool:
 def in_use(place: object, owner: Owner, age: float) -> ValueError:
     """The refusal: who works in a place."""
     here = owner.get("processes") == processes.place()
-    seen = "" if here else (
-        f", last seen {max(0.0, age):.0f} s ago; without a sign of life for {FORGOTTEN:.0f} s it "
-        "counts as ended"
-    )  # fmt: skip
+    seen = ""
+    if not here:
+        seen = (
+            f", last seen {max(0.0, age):.0f} s ago; without a sign of life for {FORGOTTEN:.0f} s "
+            "it counts as ended"
+        )
     what = ("command", "another command"), ("pid", "?"), ("host", "an unknown machine")
     command, pid, host = (shortened(owner.get(name, usual), 80) for name, usual in what)
     return ValueError(

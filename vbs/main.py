@@ -63,9 +63,16 @@ def help_text() -> str:
     """All commands with a line each."""
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name:<{width}}{entry.help}" for name, entry in COMMANDS.items()]
-    return "\n".join((
-        "usage: vbs COMMAND [options]", "",
-        "Find, grow and train vision baselines.", "", "commands:", *lines, "",
-        "`vbs COMMAND --help` lists the options of a command; `python -m MODULE` is the same",
-        "command, e.g. `python -m nas.search` for `vbs search`.",
-    ))  # fmt: skip
+    return "\n".join(
+        (
+            "usage: vbs COMMAND [options]",
+            "",
+            "Find, grow and train vision baselines.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`vbs COMMAND --help` lists the options of a command; `python -m MODULE` is the same",
+            "command, e.g. `python -m nas.search` for `vbs search`.",
+        )
+    )

@@ -23,9 +23,14 @@ class Doubt(NamedTuple):
 
 
 def doubt_of(
-    accuracies: Sequence[float] | np.ndarray, *, images: int, chance: float = math.nan,
-    deviation: float = math.nan, trainings: int = 1, when: str = "",
-) -> Doubt | None:  # fmt: skip
+    accuracies: Sequence[float] | np.ndarray,
+    *,
+    images: int,
+    chance: float = math.nan,
+    deviation: float = math.nan,
+    trainings: int = 1,
+    when: str = "",
+) -> Doubt | None:
     """The doubt about networks with these accuracies, in percent; None where there is none.
 
     They are scored on the same images. At chance is what cannot be told from guessing: no more than
@@ -47,13 +52,19 @@ def doubt_of(
     guessing = int((values <= limit).sum())
     if guessing >= MANY * len(values):
         on = f", up to {limit:.1f}% on {images:,} images" if images else ""
-        return Doubt("chance", f"{when}{guessing} of {len(values)} networks are at chance "
-                               f"({chance:.1f}%{on}): choosing among them is choosing by "
-                               "noise")  # fmt: skip
+        return Doubt(
+            "chance",
+            f"{when}{guessing} of {len(values)} networks are at chance "
+            f"({chance:.1f}%{on}): choosing among them is choosing by "
+            "noise",
+        )
     noise = float(np.mean(paired_variance(values, images, deviation, trainings=trainings)))
     spread = float(values.var(ddof=1))
     if noise > 0 and spread * (1 - REAL) < noise:
-        return Doubt("noise", f"{when}the {len(values)} networks differ by {math.sqrt(spread):.2f} "
-                              f"points (standard deviation), the noise of one is "
-                              f"{math.sqrt(noise):.2f}: their order is mostly luck")  # fmt: skip
+        return Doubt(
+            "noise",
+            f"{when}the {len(values)} networks differ by {math.sqrt(spread):.2f} "
+            f"points (standard deviation), the noise of one is "
+            f"{math.sqrt(noise):.2f}: their order is mostly luck",
+        )
     return None

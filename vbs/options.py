@@ -36,8 +36,9 @@ from vbs.units import parse_quantity, parse_seconds, quantity_text, seconds_text
 
 # by what reads a value: what writes it
 TEXTS: dict[Any, Callable[[Any], str]] = {
-    parse_quantity: quantity_text, parse_seconds: seconds_text,
-}  # fmt: skip
+    parse_quantity: quantity_text,
+    parse_seconds: seconds_text,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +110,7 @@ def _call(command: Command, request: Request) -> Any:
         return function(from_values(command.config, request.values), **request.switches)
     if request.resume:
         changes = partial(command.config, request.values)
-        return function(
-            None, out=request.out, resume=True, changes=changes, **request.switches
-        )  # fmt: skip
+        return function(None, out=request.out, resume=True, changes=changes, **request.switches)
     config = from_values(command.config, request.values)
     return function(config, out=request.out, **request.switches)
 
@@ -201,20 +200,31 @@ def parser_of(command: Command, *, called: str = "") -> Parser:
     called = called or f"python -m {command.program}"
     words = [called, *map(str.upper, command.positional), "[options]"]
     parser = Parser(
-        prog=words[0], usage=" ".join(words), description=command.description,
-        epilog=command.epilog or None, argument_default=argparse.SUPPRESS, allow_abbrev=False,
+        prog=words[0],
+        usage=" ".join(words),
+        description=command.description,
+        epilog=command.epilog or None,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     for position, (title, names) in enumerate(groups(command.config)):
         group = parser if position == 0 else parser.add_argument_group(title)
         for name in names:
             _add(group, command, name)
     add = parser.add_argument_group("run").add_argument
-    add("--config", metavar="FILE", help="options from a YAML or JSON file, or from the record of "
-        "an earlier run; options of the command line override it")  # fmt: skip
+    add(
+        "--config",
+        metavar="FILE",
+        help="options from a YAML or JSON file, or from the record of "
+        "an earlier run; options of the command line override it",
+    )
     if command.record:
-        add("--out", metavar="DIR",
-            help=f"folder for the results (default: a new runs/{command.kind}-N)")  # fmt: skip
+        add(
+            "--out",
+            metavar="DIR",
+            help=f"folder for the results (default: a new runs/{command.kind}-N)",
+        )
     if command.record and command.resumable:
         add("--resume", action="store_true", help=f"resume the {command.kind} in --out")
     for name, text in command.switches.items():

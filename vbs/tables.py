@@ -41,8 +41,12 @@ class Console(RichConsole):
     def __init__(self, *, stderr: bool = False, piped_width: int | None = None) -> None:
         stream: Any = Stream(sys.stderr if stderr else sys.stdout)
         super().__init__(
-            file=stream, markup=False, emoji=False, highlight=False, soft_wrap=not stderr,
-        )  # fmt: skip
+            file=stream,
+            markup=False,
+            emoji=False,
+            highlight=False,
+            soft_wrap=not stderr,
+        )
         if piped_width is not None and not self.is_terminal:
             self.width = piped_width
 

@@ -81,7 +81,11 @@ def _start_guard(folder: str) -> subprocess.Popen[bytes] | None:
     command = [sys.executable, "-I", "-S", guard.__file__, folder, str(os.getpid())]
     with contextlib.suppress(OSError):
         return subprocess.Popen(
-            command, cwd="/", start_new_session=True, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            command,
+            cwd="/",
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
     return None

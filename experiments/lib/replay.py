@@ -102,19 +102,24 @@ def run(name: str, seed: int, *, workers: int, budget: int, durations: Durations
     cluster = Simulated(curve, capacity=workers, steps=1)
     ended: list[float] = []
     search_asynchronously(
-        history, catalog.strategy(name, the_space, objective), cluster,
-        Plan(budget, seed=seed), record=lambda _: ended.append(cluster.now),
-    )  # fmt: skip
+        history,
+        catalog.strategy(name, the_space, objective),
+        cluster,
+        Plan(budget, seed=seed),
+        record=lambda _: ended.append(cluster.now),
+    )
     rows = {int(key): row for row, key in enumerate(the_space.keys(history.genotypes))}
     order = np.array([rows[int(key)] for key in the_space.keys(np.array(begun))])
     observed, clock = history.accuracy[order], np.maximum.accumulate(np.array(ended)[order])
     truth = surrogate.predict(history.genotypes)[0][order]
     counts = range(1, budget + 1)
     return {
-        "strategy": name, "workers": workers, "seed": seed,
+        "strategy": name,
+        "workers": workers,
+        "seed": seed,
         "accuracy": packed([best_of_five(observed[:n], truth[:n]) for n in counts], 3),
         "seconds": packed(clock, 0),
-    }  # fmt: skip
+    }
 
 
 def packed(values: Sequence[float] | np.ndarray, digits: int) -> str:

@@ -97,18 +97,24 @@ def run(name: str, seed: int, curves: Curves, *, workers: int, asha: Asha | None
     cluster = Simulated(curve, capacity=workers, steps=curves.steps)
     spent: list[float] = []
     search_asynchronously(
-        history, SEARCHES[name](curves, objective), cluster,
+        history,
+        SEARCHES[name](curves, objective),
+        cluster,
         Plan(len(curves.genotypes), seed=seed, asha=asha, pool=curves.genotypes),
         record=lambda _: spent.append(cluster.busy),
-    )  # fmt: skip
+    )
     full = history.full
     best = np.maximum.accumulate(history.accuracy[full])
     return {
-        "strategy": name, "workers": workers, "seed": seed, "asha": asha is not None,
+        "strategy": name,
+        "workers": workers,
+        "seed": seed,
+        "asha": asha is not None,
         "spent": packed(np.array(spent)[full], 1),
         "regret": packed(curves.accuracy[:, -1].max() - best, 2),
-        "total": round(float(history.seconds.sum()), 1), "wall": round(cluster.now, 1),
-    }  # fmt: skip
+        "total": round(float(history.seconds.sum()), 1),
+        "wall": round(cluster.now, 1),
+    }
 
 
 def seconds_known(run: dict[str, Any], networks: int) -> float:

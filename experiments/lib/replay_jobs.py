@@ -28,21 +28,33 @@ def planned(seeds: int) -> list[Job]:
     """All runs, the first seed of all first, those of `FEWER_SEEDS` last."""
     jobs: list[Job] = []
     for seed in range(seeds):
-        jobs += [("async", name, workers, seed, None)
-                 for name in BUDGETS if name not in FEWER_SEEDS
-                 for workers in (1, WORKERS)]  # fmt: skip
-        jobs += [("curves", name, workers, seed, rungs) for name in replay_curves.SEARCHES
-                 for workers in CLUSTERS for rungs in (None, RUNGS)]  # fmt: skip
-        jobs += [("curves", "predictor", GRID_WORKERS, seed, rungs)
-                 for rungs in GRID if rungs != RUNGS]  # fmt: skip
+        jobs += [
+            ("async", name, workers, seed, None)
+            for name in BUDGETS
+            if name not in FEWER_SEEDS
+            for workers in (1, WORKERS)
+        ]
+        jobs += [
+            ("curves", name, workers, seed, rungs)
+            for name in replay_curves.SEARCHES
+            for workers in CLUSTERS
+            for rungs in (None, RUNGS)
+        ]
+        jobs += [
+            ("curves", "predictor", GRID_WORKERS, seed, rungs) for rungs in GRID if rungs != RUNGS
+        ]
     jobs += [
-        ("async", name, workers, seed, None) for name, times in MORE_SEEDS.items()
-        for seed in range(seeds, times * seeds) for workers in (1, WORKERS)
-    ]  # fmt: skip
+        ("async", name, workers, seed, None)
+        for name, times in MORE_SEEDS.items()
+        for seed in range(seeds, times * seeds)
+        for workers in (1, WORKERS)
+    ]
     return jobs + [
-        ("async", name, workers, seed, None) for name, fewer in FEWER_SEEDS.items()
-        for seed in range(min(seeds, fewer)) for workers in (1, WORKERS)
-    ]  # fmt: skip
+        ("async", name, workers, seed, None)
+        for name, fewer in FEWER_SEEDS.items()
+        for seed in range(min(seeds, fewer))
+        for workers in (1, WORKERS)
+    ]
 
 
 def run(job: Job, data: Path, curves_file: Path) -> dict[str, Any]:
@@ -72,17 +84,22 @@ def settings_of(data: Path, curves_file: Path) -> dict[str, Any]:
     durations = _durations(data / "imagenet_measurements" / "train.parquet")
     curves = replay_curves.read_curves(curves_file)
     return {
-        "target_flops": REFERENCE[1], "noise": NOISE, "oracle": oracle_digest(),
-        "budgets": BUDGETS, "rungs": list(RUNGS),
+        "target_flops": REFERENCE[1],
+        "noise": NOISE,
+        "oracle": oracle_digest(),
+        "budgets": BUDGETS,
+        "rungs": list(RUNGS),
         "train_time": {
-            "r2_held_out": round(durations.r2, 3), "outliers_dropped": durations.dropped,
+            "r2_held_out": round(durations.r2, 3),
+            "outliers_dropped": durations.dropped,
             "residual_sd_log": round(float(durations.residuals.std()), 3),
         },
         "curves": {
-            "networks": len(curves.genotypes), "steps": curves.steps,
+            "networks": len(curves.genotypes),
+            "steps": curves.steps,
             "complete": curves.complete,
             "seed_noise_sd": None if math.isnan(curves.noise) else curves.noise,
             "best": float(curves.accuracy[:, -1].max()),
             "seconds": round(float(curves.seconds[:, -1].sum()), 1),
         },
-    }  # fmt: skip
+    }

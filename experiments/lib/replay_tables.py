@@ -37,10 +37,11 @@ def own(runs: list[Run], part: str, name: str, workers: int, rungs: Any = None) 
     """The runs of one arm, by seed."""
     wanted = None if rungs is None else [rungs[0], rungs[1]]
     found = [
-        run for run in runs
+        run
+        for run in runs
         if (run["part"], run["strategy"], run["workers"]) == (part, name, workers)
         and run["rungs"] == wanted
-    ]  # fmt: skip
+    ]
     return sorted(found, key=lambda run: run["seed"])
 
 
@@ -155,19 +156,33 @@ def grid(runs: list[Run], curves: dict[str, Any]) -> dict[str, Any]:
 
 def markdown(table: dict[str, Any]) -> str:
     """The summary as tables for people."""
-    lines = ["| search | " + " | ".join(f"accuracy at {n}" for n in REACHED)
-             + " | " + " | ".join(f"needed for {n} (loss)" for n in REACHED)
-             + " | hours of 100 |", "|---" * (2 + 2 * len(REACHED)) + "|"]  # fmt: skip
+    lines = [
+        "| search | "
+        + " | ".join(f"accuracy at {n}" for n in REACHED)
+        + " | "
+        + " | ".join(f"needed for {n} (loss)" for n in REACHED)
+        + " | hours of 100 |",
+        "|---" * (2 + 2 * len(REACHED)) + "|",
+    ]
     for name, row in table["asynchronous"].items():
         needed = [
-            "more" if row["evaluations_to"][n] is None
+            "more"
+            if row["evaluations_to"][n] is None
             else f"{row['evaluations_to'][n]:.0f} ({row['loss'][n]:+.0%})"
             for n in REACHED
-        ]  # fmt: skip
+        ]
         cells = [*(f"{row['accuracy'][n]:.2f}" for n in REACHED), *needed]
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {row['hours_of_100']:.1f} |")
-    heads = ("search", "s to regret of half", "share", "s to best", "share", "s whole pool",
-             "share", "regret left")  # fmt: skip
+    heads = (
+        "search",
+        "s to regret of half",
+        "share",
+        "s to best",
+        "share",
+        "s whole pool",
+        "share",
+        "regret left",
+    )
     for part in ("curves", "asha_grid"):
         lines += ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
         lines += [curve_row(name, row) for name, row in table[part].items()]
@@ -179,15 +194,20 @@ def curve_row(name: str, row: dict[str, Any]) -> str:
     cells: list[str] = []
     for seconds, share in (
         ("seconds_to_regret_of_half", "share_to_regret_of_half"),
-        ("seconds_to_best", "share_to_best"), ("seconds_whole_pool", "share_whole_pool"),
-    ):  # fmt: skip
+        ("seconds_to_best", "share_to_best"),
+        ("seconds_whole_pool", "share_whole_pool"),
+    ):
         known = row[seconds] is not None
         cells += [f"{row[seconds]:.0f}", f"{row[share]:.2f}"] if known else ["never", ""]
     return f"| {name} | " + " | ".join(cells) + f" | {row['regret_left']:.2f} |"
 
 
-COLOURS = {"predictor": "tab:blue", "random": "tab:gray", "optuna:tpe": "tab:orange",
-           "optuna:tpe-multivariate": "tab:red"}  # fmt: skip
+COLOURS = {
+    "predictor": "tab:blue",
+    "random": "tab:gray",
+    "optuna:tpe": "tab:orange",
+    "optuna:tpe-multivariate": "tab:red",
+}
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
@@ -205,14 +225,21 @@ def draw(path: Path, result: dict[str, Any]) -> None:
                 [np.maximum.accumulate(unpacked(run["seconds"])) for run in arm], axis=0
             )
             label = f"{name}, {workers} at once"
-            left.plot(np.arange(len(accuracy)) + 1, accuracy, style, color=COLOURS[name],
-                      label=label)  # fmt: skip
+            left.plot(
+                np.arange(len(accuracy)) + 1, accuracy, style, color=COLOURS[name], label=label
+            )
             middle.plot(seconds / 3600, accuracy, style, color=COLOURS[name])
     low, high = 64.0, 66.7
-    left.set(title="B0 space, 400M FLOPs", xlabel="evaluations begun", xlim=(0, 120),
-             ylabel="accuracy of the best of five (%)", ylim=(low, high))  # fmt: skip
-    middle.set(title="the same on the cluster's clock", xlabel="hours", xscale="log",
-               ylim=(low, high))  # fmt: skip
+    left.set(
+        title="B0 space, 400M FLOPs",
+        xlabel="evaluations begun",
+        xlim=(0, 120),
+        ylabel="accuracy of the best of five (%)",
+        ylim=(low, high),
+    )
+    middle.set(
+        title="the same on the cluster's clock", xlabel="hours", xscale="log", ylim=(low, high)
+    )
     left.legend(fontsize=8, frameon=False, loc="lower right")
     draw_regret(right, result)
     for panel in (left, middle, right):
@@ -228,10 +255,15 @@ def draw_regret(panel: Any, result: dict[str, Any]) -> None:
             if arm:
                 moments = np.linspace(0, max(run["total"] for run in arm), 400)
                 label = name + (", ASHA" if rungs else "")
-                panel.plot(moments, regret_at(arm, moments), style, color=COLOURS[name],
-                           label=label)  # fmt: skip
+                panel.plot(
+                    moments, regret_at(arm, moments), style, color=COLOURS[name], label=label
+                )
     networks = result["settings"]["curves"]["networks"]
     partial = "" if result["complete"] else " (partial)"
-    panel.set(title=f"{networks} recorded CIFAR-10 curves, {CLUSTERS[1]} at once{partial}",
-              xlabel="training seconds", ylabel="mean regret (points)", ylim=(0, None))  # fmt: skip
+    panel.set(
+        title=f"{networks} recorded CIFAR-10 curves, {CLUSTERS[1]} at once{partial}",
+        xlabel="training seconds",
+        ylabel="mean regret (points)",
+        ylim=(0, None),
+    )
     panel.legend(fontsize=8, frameon=False)

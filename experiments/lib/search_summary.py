@@ -22,13 +22,19 @@ def markdown() -> str:
 
 def _found() -> Rows:
     tops = read("cifar10_search")["test_top1"]
-    shown = [f"{name} {top1_with_error(row, CIFAR10)} ({row['seeds']} trainings)"
-             for name, row in tops.items()]  # fmt: skip
+    shown = [
+        f"{name} {top1_with_error(row, CIFAR10)} ({row['seeds']} trainings)"
+        for name, row in tops.items()
+    ]
     minutes = read("cifar10_search")["searches"]["search"]["seconds"] / 60
-    return [(
-        f"CIFAR-10 within 4M FLOPs, {minutes:.0f} minutes of search on two cores; test accuracy",
-        ", ".join(shown), "cifar10_search",
-    )]  # fmt: skip
+    return [
+        (
+            f"CIFAR-10 within 4M FLOPs, {minutes:.0f} minutes of search on two cores; "
+            "test accuracy",
+            ", ".join(shown),
+            "cifar10_search",
+        )
+    ]
 
 
 def _fidelity() -> Rows:
@@ -37,13 +43,17 @@ def _fidelity() -> Rows:
     floor = longest["kendall"]["value"]
     parts = [
         f"{row['fidelity']}: tau {row['kendall']['value']:.2f} in "
-        f"{100 * row['seconds'] / longest['seconds']:.0f}% of the time" for row in cheaper
-    ]  # fmt: skip
-    return [(
-        f"rank correlation of short trainings with `{longest['fidelity']}` (between two seeds of "
-        f"it: tau {floor:.2f})",
-        "; ".join(parts) + f"; recommended: {result['recommended'] or 'none'}", "fidelity_cifar10",
-    )]  # fmt: skip
+        f"{100 * row['seconds'] / longest['seconds']:.0f}% of the time"
+        for row in cheaper
+    ]
+    return [
+        (
+            f"rank correlation of short trainings with `{longest['fidelity']}` (between two seeds "
+            f"of it: tau {floor:.2f})",
+            "; ".join(parts) + f"; recommended: {result['recommended'] or 'none'}",
+            "fidelity_cifar10",
+        )
+    ]
 
 
 def _waste() -> Rows:
@@ -51,43 +61,52 @@ def _waste() -> Rows:
     many = summary["asynchronous"]["predictor, 16 at once"]
     losses = [
         f"{100 * many['loss'][n]:.0f} ± {100 * many['loss_standard_error'][n]:.0f}% "
-        f"({100 * many['delay'][n]:.0f}%)" for n in ("50", "80", "100")
-    ]  # fmt: skip
+        f"({100 * many['delay'][n]:.0f}%)"
+        for n in ("50", "80", "100")
+    ]
     early = summary["curves"]["predictor, 4 at once, ASHA"]
     return [
         (
             "additional trainings of 16 workers for the accuracy that one worker reaches after 50, "
             "80, 100 (in brackets: 15 results, the delay of 16 workers)",
-            ", ".join(losses), "fewer_trainings",
+            ", ".join(losses),
+            "fewer_trainings",
         ),
         (
             "early stopping (ASHA), replayed on 48 recorded learning curves",
             f"the same best network (regret {early['regret_left']:.1f}); training time of all 48: "
             f"{100 * early['share_whole_pool']:.0f}%; until the best is found: "
-            f"{100 * early['share_to_best']:.0f}%", "fewer_trainings",
+            f"{100 * early['share_to_best']:.0f}%",
+            "fewer_trainings",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _times() -> Rows:
     rows = []
     for kind, case in read("block_times")["cases"].items():
-        rows.append((
-            f"{kind.replace('_', ' ')} of 40 networks, predicted as the sum of block times",
-            f"median error {100 * case['median_error']:.1f}%, Kendall tau "
-            f"{case['kendall_tau']:.2f}", "block_times",
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"{kind.replace('_', ' ')} of 40 networks, predicted as the sum of block times",
+                f"median error {100 * case['median_error']:.1f}%, Kendall tau "
+                f"{case['kendall_tau']:.2f}",
+                "block_times",
+            )
+        )
     return rows
 
 
 def _overhead() -> Rows:
     found = read("search_overhead")
-    return [(
-        "32 trainings of one second on 8 workers; overhead of the search for each (SQLite)",
-        f"{found['sleeping']['over_ideal']:.2f}x the ideal time; "
-        f"{found['driver']['random']['milliseconds_each']:.0f} ms, with the predictor "
-        f"{found['driver']['predictor']['milliseconds_each']:.0f} ms", "search_overhead",
-    )]  # fmt: skip
+    return [
+        (
+            "32 trainings of one second on 8 workers; overhead of the search for each (SQLite)",
+            f"{found['sleeping']['over_ideal']:.2f}x the ideal time; "
+            f"{found['driver']['random']['milliseconds_each']:.0f} ms, with the predictor "
+            f"{found['driver']['predictor']['milliseconds_each']:.0f} ms",
+            "search_overhead",
+        )
+    ]
 
 
 def main() -> None:

@@ -92,9 +92,14 @@ def run(name: str, seed: int) -> dict[str, Any]:
     longest = LONGEST.get(name, BUDGETS[-1])
     together = TOGETHER.get(name, 1)
     history = search(
-        the_space, Oracle(surrogate, seed), objective, strategy, longest, seed=seed,
+        the_space,
+        Oracle(surrogate, seed),
+        objective,
+        strategy,
+        longest,
+        seed=seed,
         workers=together,
-    )  # fmt: skip
+    )
     truth, _ = surrogate.predict(history.genotypes)
     budgets = [budget for budget in BUDGETS if budget <= longest]
     flops = history.costs.flops.astype(np.float64)

@@ -133,10 +133,17 @@ def boosted_trees(space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarra
 
     def boost(rows: np.ndarray) -> Any:
         model = lightgbm.LGBMRegressor(
-            n_estimators=1500, learning_rate=0.03, num_leaves=12, min_child_samples=15,
-            subsample=0.8, subsample_freq=1, colsample_bytree=0.4, n_jobs=2, random_state=0,
+            n_estimators=1500,
+            learning_rate=0.03,
+            num_leaves=12,
+            min_child_samples=15,
+            subsample=0.8,
+            subsample_freq=1,
+            colsample_bytree=0.4,
+            n_jobs=2,
+            random_state=0,
             verbose=-1,
-        )  # fmt: skip
+        )
         return model.fit(inputs(genotypes[rows]), accuracy[rows])
 
     order = np.random.default_rng(0).permutation(len(genotypes))

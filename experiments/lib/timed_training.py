@@ -48,9 +48,11 @@ class TimedTraining(Evaluator):
         found = list(self._pool.map(measure, texts))
         accuracy, seconds, error = zip(*found, strict=True)
         return Evaluations(
-            np.array(accuracy), np.full(len(found), np.nan), np.array(seconds),
+            np.array(accuracy),
+            np.full(len(found), np.nan),
+            np.array(seconds),
             np.array(error, object),
-        )  # fmt: skip
+        )
 
 
 def timed_accuracy(text: str, *, data: str, seconds: float) -> tuple[float, float, str]:

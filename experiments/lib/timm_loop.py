@@ -126,9 +126,15 @@ class TimmLoop:
 
 
 def timm_loop(
-    network: nn.Module, recipe: Recipe, device: torch.device, *, precision: torch.dtype,
-    channels_last: bool = True, foreach: bool | None = None, compiled: bool = False,
-) -> TimmLoop:  # fmt: skip
+    network: nn.Module,
+    recipe: Recipe,
+    device: torch.device,
+    *,
+    precision: torch.dtype,
+    channels_last: bool = True,
+    foreach: bool | None = None,
+    compiled: bool = False,
+) -> TimmLoop:
     """timm's optimizer, loss and moving average for the numbers of our recipe (rmsprop or sgd)."""
     from timm.loss import LabelSmoothingCrossEntropy
     from timm.optim import create_optimizer_v2
@@ -142,9 +148,14 @@ def timm_loop(
         raise ValueError(f"optimizer: {recipe.optimizer!r} is not compared; use rmsprop or sgd")
     extra = {"alpha": recipe.rms_decay, "eps": recipe.eps} if recipe.optimizer == "rmsprop" else {}
     optimizer = create_optimizer_v2(
-        network, opt=names[recipe.optimizer], lr=recipe.lr, weight_decay=recipe.weight_decay,
-        momentum=recipe.momentum, foreach=foreach, **extra,
-    )  # fmt: skip
+        network,
+        opt=names[recipe.optimizer],
+        lr=recipe.lr,
+        weight_decay=recipe.weight_decay,
+        momentum=recipe.momentum,
+        foreach=foreach,
+        **extra,
+    )
     average = None
     if recipe.ema_decay:
         average = ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
@@ -194,9 +205,15 @@ def training_loader(
     count = steps * batch or None
     sampler = RandomSampler(images, num_samples=count, generator=generator)
     return DataLoader(
-        images, batch, sampler=sampler, num_workers=workers, drop_last=True, generator=generator,
-        persistent_workers=workers > 0, pin_memory=torch.cuda.is_available(),
-    )  # fmt: skip
+        images,
+        batch,
+        sampler=sampler,
+        num_workers=workers,
+        drop_last=True,
+        generator=generator,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def timm_accuracy(network: nn.Module, images: PerImage, device: torch.device) -> float:
@@ -247,9 +264,14 @@ class Case:
     def recipe(self, setting: Setting) -> Recipe:
         """EfficientNet's, at this size, with the crop of small images on both sides."""
         return dataclasses.replace(
-            efficientnet(), batch=self.batch, policy="none", crop="pad", compile=setting.compile,
-            precision=setting.precision, ema_decay=0.9999 if self.ema else 0.0,
-        )  # fmt: skip
+            efficientnet(),
+            batch=self.batch,
+            policy="none",
+            crop="pad",
+            compile=setting.compile,
+            precision=setting.precision,
+            ema_decay=0.9999 if self.ema else 0.0,
+        )
 
     def data(self) -> Data:
         """Random uint8 images and classes in memory, eight batches of them at most 1,024 images."""
@@ -310,14 +332,20 @@ class Side:
         case, setting = self.case, self.setting
         torch.manual_seed(recipe.seed)
         network = timm_twin(
-            case.architecture, name=case.timm_name, dropout=recipe.dropout,
+            case.architecture,
+            name=case.timm_name,
+            dropout=recipe.dropout,
             drop_path=recipe.drop_path,
-        )  # fmt: skip
+        )
         loop = timm_loop(
-            network, recipe, self.device, precision=getattr(torch, setting.precision),
-            channels_last=setting.channels_last, foreach=setting.foreach or None,
+            network,
+            recipe,
+            self.device,
+            precision=getattr(torch, setting.precision),
+            channels_last=setting.channels_last,
+            foreach=setting.foreach or None,
             compiled=setting.compile,
-        )  # fmt: skip
+        )
         forward = loop.forward
 
         def step(batches: Batches) -> Tensor:

@@ -43,23 +43,27 @@ def _bench() -> Rows:
     rows = []
     for case, found in read("bench_training")["cases"].items():
         best, usual = (found["step"][name]["median"] for name in ("over_timm", "over_timm_default"))
-        rows.append((
-            f"training step compared with timm, {case.replace('-', ' at ')} px",
-            f"{best:.2f}x the speed of timm's best setting, {usual:.2f}x the speed of its default "
-            f"memory format, {found['memory']['ours_over_timm']:.2f}x the memory",
-            "bench_training",
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"training step compared with timm, {case.replace('-', ' at ')} px",
+                f"{best:.2f}x the speed of timm's best setting, {usual:.2f}x the speed of its "
+                f"default memory format, {found['memory']['ours_over_timm']:.2f}x the memory",
+                "bench_training",
+            )
+        )
     return rows
 
 
 def _proxy() -> Rows:
     reached = read("proxy_recipe")["reached"]
     top1 = top1_with_error(reached["test_top1"], CIFAR10)
-    return [(
-        "CIFAR-10, recipe `proxy`, a network of 1.4M FLOPs widened to 3.6M FLOPs",
-        f"{top1} in {reached['seconds']['mean']:.0f} s on one core",
-        "proxy_recipe",
-    )]  # fmt: skip
+    return [
+        (
+            "CIFAR-10, recipe `proxy`, a network of 1.4M FLOPs widened to 3.6M FLOPs",
+            f"{top1} in {reached['seconds']['mean']:.0f} s on one core",
+            "proxy_recipe",
+        )
+    ]
 
 
 def _learning() -> Rows:
@@ -72,19 +76,25 @@ def _learning() -> Rows:
         )
         for side in ("ours", "timm")
     )
-    return [(
-        "the same network, recipe and data in this loop and in timm's, 3 short epochs",
-        f"{ours}, timm {theirs}", "same_learning",
-    )]  # fmt: skip
+    return [
+        (
+            "the same network, recipe and data in this loop and in timm's, 3 short epochs",
+            f"{ours}, timm {theirs}",
+            "same_learning",
+        )
+    ]
 
 
 def _finetuning() -> Rows:
     found = read("finetune_lite0")["test_top1"]
-    return [(
-        "EfficientNet-Lite0 on 1,642 photographs of hands, 6 epochs",
-        f"{top1_with_error(found['pretrained'], SIGNS)} from ImageNet weights, "
-        f"{top1_with_error(found['scratch'], SIGNS)} from random weights", "finetune_lite0",
-    )]  # fmt: skip
+    return [
+        (
+            "EfficientNet-Lite0 on 1,642 photographs of hands, 6 epochs",
+            f"{top1_with_error(found['pretrained'], SIGNS)} from ImageNet weights, "
+            f"{top1_with_error(found['scratch'], SIGNS)} from random weights",
+            "finetune_lite0",
+        )
+    ]
 
 
 def _progressive() -> Rows:
@@ -94,11 +104,13 @@ def _progressive() -> Rows:
         rising, fixed = (
             top1_with_error(arms[kind]["test_top1"], images) for kind in ("progressive", "fixed")
         )
-        rows.append((
-            f"progressive learning compared with a fixed image size, {task.replace('_', ' ')}",
-            f"{rising}, fixed size {fixed}; "
-            f"{100 * arms['seconds_ratio']:.0f}% of the time", "progressive_learning",
-        ))  # fmt: skip
+        rows.append(
+            (
+                f"progressive learning compared with a fixed image size, {task.replace('_', ' ')}",
+                f"{rising}, fixed size {fixed}; {100 * arms['seconds_ratio']:.0f}% of the time",
+                "progressive_learning",
+            )
+        )
     return rows
 
 
@@ -110,8 +122,13 @@ def _noisy() -> Rows:
 
 def _data() -> Rows:
     speed = read("data_speed")["speed"]["shift and flip"]["images_per_second"]
-    return [("in-memory data set, 32 px, random shift and flip", f"{speed:,} images/s on one core",
-             "data_speed")]  # fmt: skip
+    return [
+        (
+            "in-memory data set, 32 px, random shift and flip",
+            f"{speed:,} images/s on one core",
+            "data_speed",
+        )
+    ]
 
 
 def main() -> None:

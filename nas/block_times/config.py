@@ -22,18 +22,22 @@ class TimingOptions(Config):
     title = "timing"
 
     kind: str = option(
-        "latency", choices=tuple(MEASURED), metavar="|".join(MEASURED),
+        "latency",
+        choices=tuple(MEASURED),
+        metavar="|".join(MEASURED),
         help="forward pass, or training step (default latency)",
-    )  # fmt: skip
+    )
     batch: int | None = option(
         None, limits=(1, 2**16), metavar="N", help="images at a time (default 1; step_time: 32)"
     )
     device: str = option("cpu", metavar="cpu|cuda", help="default cpu")
     threads: int = option(1, metavar="N", help="threads of a CPU (default 1)")
     precision: str = option(
-        "auto", choices=("float32", "bfloat16", "auto"), metavar="float32|bfloat16|auto",
+        "auto",
+        choices=("float32", "bfloat16", "auto"),
+        metavar="float32|bfloat16|auto",
         help="default auto",
-    )  # fmt: skip
+    )
     recipe: str = option(
         "proxy", catalog=PRESETS, metavar="NAME", help="recipe whose optimizer a step has"
     )
@@ -46,9 +50,12 @@ class BlockTimesConfig(SpaceOptions, TimingOptions):
     title = "table"
 
     seconds: float = option(
-        SECONDS, limits=(0.0, LONGEST), parse=parse_seconds, metavar="TIME",
+        SECONDS,
+        limits=(0.0, LONGEST),
+        parse=parse_seconds,
+        metavar="TIME",
         help=f"time of measuring (default {SECONDS:g}s)",
-    )  # fmt: skip
+    )
     file: str | None = option(
         None,
         flag="out",

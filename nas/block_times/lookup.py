@@ -24,9 +24,13 @@ MOST_ERROR = 0.07  # median, of whole networks; above it a table is warned of
 
 
 def times_for(
-    space: SearchSpace, *, kind: str, path: str | Path | None = None,
-    say: Callable[[str], None] | None = None, **how: Any,
-) -> Times:  # fmt: skip
+    space: SearchSpace,
+    *,
+    kind: str,
+    path: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+    **how: Any,
+) -> Times:
     """The table of a space's block times: from the file `path`, or of this machine.
 
     Of this machine it is measured once, which takes a minute or more, and found again by machine,
@@ -83,9 +87,13 @@ def cached_path(space: SearchSpace, setting: Setting) -> Path:
 
 
 def measured(
-    space: SearchSpace, setting: Setting, path: Path, *, seconds: float,
+    space: SearchSpace,
+    setting: Setting,
+    path: Path,
+    *,
+    seconds: float,
     say: Callable[[str], None] | None = None,
-) -> Times:  # fmt: skip
+) -> Times:
     """Measure a table and keep it in a file; one that cannot be kept is used all the same."""
     from nas.block_times.measure import measure
 

@@ -102,9 +102,13 @@ def measure(
         raise ValueError(
             f"block times: memory ran out with a batch of {setting.batch}; use a smaller one"
         ) from None
-    times = _table(networks, [chosen(found) for found in parts],
-                   np.array([np.quantile(chosen(found), TYPICAL) for found in whole]),
-                   calibration, setting)  # fmt: skip
+    times = _table(
+        networks,
+        [chosen(found) for found in parts],
+        np.array([np.quantile(chosen(found), TYPICAL) for found in whole]),
+        calibration,
+        setting,
+    )
     doubts = [contention(found, load) for found in (*parts, *whole)]
     busy = {"load": str(load)} | ({"doubt": next(filter(None, doubts))} if any(doubts) else {})
     times = replace(times, checked={**times.checked, **busy})
@@ -113,22 +117,29 @@ def measure(
 
 
 def _table(
-    networks: list[Architecture], parts: list[list[Parts]], whole: np.ndarray, calibration: int,
+    networks: list[Architecture],
+    parts: list[list[Parts]],
+    whole: np.ndarray,
+    calibration: int,
     setting: Setting,
-) -> Times:  # fmt: skip
+) -> Times:
     """What the runs say: blocks, the line fitted to some whole networks, errors on the others."""
     blocks = _blocks(networks, parts)
     sums = np.array([_sum(network, blocks) for network in networks[len(parts) :]])
     constant, scale, fit = calibrated(sums[:calibration], whole[:calibration])
     checked = {
-        "networks_run": len(parts), "runs_of_each": len(parts[0]),
-        "calibration_networks": calibration, "fit": fit,
+        "networks_run": len(parts),
+        "runs_of_each": len(parts[0]),
+        "calibration_networks": calibration,
+        "fit": fit,
         **errors(whole[calibration:], constant + scale * sums[calibration:]),
-    }  # fmt: skip
+    }
     settings = {
-        **asdict(setting), "clock": setting.clock, "resolution": networks[0].resolution,
+        **asdict(setting),
+        "clock": setting.clock,
+        "resolution": networks[0].resolution,
         "torch": torch.__version__,
-    }  # fmt: skip
+    }
     return Times(setting.kind, blocks, constant, scale, settings, machine(setting), checked)
 
 
@@ -155,9 +166,15 @@ def machine(setting: Setting) -> str:
 
 
 def _run(
-    networks: list[Architecture], covering: int, setting: Setting, *, seconds: float,
-    rounds: int | None, rng: np.random.Generator, say: Say,
-) -> tuple[list[list[Run]], list[list[Run]], Load]:  # fmt: skip
+    networks: list[Architecture],
+    covering: int,
+    setting: Setting,
+    *,
+    seconds: float,
+    rounds: int | None,
+    rng: np.random.Generator,
+    say: Say,
+) -> tuple[list[list[Run]], list[list[Run]], Load]:
     """The parts of each run of the first `covering` networks, the seconds of the whole others, and
     the load of the machine meanwhile."""
     bench = Bench(networks, setting)
@@ -174,11 +191,12 @@ def _run(
     )
     runs, load = in_rounds(
         [partial(turn, index) for index in range(len(networks))],
-        seconds=seconds, limits=ROUNDS, rounds=rounds, rng=rng,
-        announce=lambda rounds, left: say(
-            f"block times: {rounds} rounds, about {left:.0f} s more"
-        ),
-    )  # fmt: skip
+        seconds=seconds,
+        limits=ROUNDS,
+        rounds=rounds,
+        rng=rng,
+        announce=lambda rounds, left: say(f"block times: {rounds} rounds, about {left:.0f} s more"),
+    )
     return runs[:covering], runs[covering:], load
 
 
@@ -207,8 +225,10 @@ def shares(networks: list[Architecture], update: list[float]) -> Callable[[Block
     of which each network has one) a call; fitted to the networks' seconds."""
     if not any(update):
         return lambda block: 0.0
-    rows = np.array([[sum(column) for column in zip(*map(_sizes, n.blocks()), strict=True)]
-                     for n in networks], np.float64)  # fmt: skip
+    rows = np.array(
+        [[sum(column) for column in zip(*map(_sizes, n.blocks()), strict=True)] for n in networks],
+        np.float64,
+    )
     seconds = np.array(update)
     largest = rows.max(0)
     from scipy.optimize import nnls

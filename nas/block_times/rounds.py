@@ -66,10 +66,14 @@ def run(task: Callable[[], Any], setting: Setting) -> Run:
 
 
 def in_rounds(
-    turns: Sequence[Callable[[], Sequence[Run]]], *, seconds: float, limits: tuple[int, int],
-    rounds: int | None = None, rng: np.random.Generator | None = None,
+    turns: Sequence[Callable[[], Sequence[Run]]],
+    *,
+    seconds: float,
+    limits: tuple[int, int],
+    rounds: int | None = None,
+    rng: np.random.Generator | None = None,
     announce: Callable[[int, float], None] = lambda rounds, left: None,
-) -> tuple[list[list[Run]], Load]:  # fmt: skip
+) -> tuple[list[list[Run]], Load]:
     """The runs of each turn, and the load of the machine meanwhile.
 
     turns     functions that run something once or a few times.
@@ -81,9 +85,11 @@ def in_rounds(
     runs: list[list[Run]] = [[] for _ in turns]
     began, watch, done, planned = time.perf_counter(), LoadWatch(), 0, limits[1]
     while done < planned or (
-        rounds is None and done < limits[1] and _lacking(runs)
+        rounds is None
+        and done < limits[1]
+        and _lacking(runs)
         and time.perf_counter() - began < LONGER * seconds
-    ):  # fmt: skip
+    ):
         for index in range(len(turns)) if rng is None else rng.permutation(len(turns)):
             runs[index] += turns[index]()
         done += 1

@@ -49,9 +49,12 @@ def measure_block_times(config: BlockTimesConfig) -> BlockTimesResult:
     side = config.resolution or USUAL
     small = side <= SMALL if config.small_images is None else config.small_images
     the_space = space(
-        name, resolution=side, classes=config.classes or CLASSES,
-        width=config.width, small_images=small,
-    )  # fmt: skip
+        name,
+        resolution=side,
+        classes=config.classes or CLASSES,
+        width=config.width,
+        small_images=small,
+    )
     config = config.resolved(name, the_space)
     setting = setting_of(config)
     path = cached_path(the_space, setting) if config.file is None else Path(config.file)

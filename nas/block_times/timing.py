@@ -229,8 +229,11 @@ def segments(network: Network) -> list[Callable[[Tensor], Tensor]]:
         return network.classifier(network.dropout(x.mean((2, 3)) if x.ndim == 4 else x))
 
     named: dict[str, Callable[[Tensor], Tensor]] = {
-        "stem": stem, "max_pool": network.pool, "head": head, "classifier": classifier,
-    }  # fmt: skip
+        "stem": stem,
+        "max_pool": network.pool,
+        "head": head,
+        "classifier": classifier,
+    }
     staged: Iterator[nn.Module] = (block for stage in network.blocks for block in stage)
     return [
         next(staged) if block.stage >= 0 else named[block.op]

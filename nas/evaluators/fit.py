@@ -81,9 +81,16 @@ class SurrogateBasis:
         low, high = np.triu_indices(sums.shape[1])
         whole = [mains[:, list(members)].prod(1)[:, None] for members in self._in_stage]
         return np.concatenate(
-            [mains, mains[:, left] * mains[:, right], *whole, sums, sums[:, low] * sums[:, high],
-             (sums[:, :, None] * mains[:, None]).reshape(len(mains), -1)], axis=1,
-        )  # fmt: skip
+            [
+                mains,
+                mains[:, left] * mains[:, right],
+                *whole,
+                sums,
+                sums[:, low] * sums[:, high],
+                (sums[:, :, None] * mains[:, None]).reshape(len(mains), -1),
+            ],
+            axis=1,
+        )
 
     @cached_property
     def groups(self) -> np.ndarray:
@@ -143,9 +150,15 @@ class SurrogateBasis:
         """Sums over the first three and over the later stages, [n, 16]; terms see one stage."""
         e, k, layers, se = (self._values(genotypes, letter) for letter in ("e", "k", "l", "se"))
         terms = [
-            e == 1, np.log(e), (k - 1) * layers, layers * se, layers * (e == 1), layers,
-            (e == 1) * se, (e > 1) * (layers - 1),
-        ]  # fmt: skip
+            e == 1,
+            np.log(e),
+            (k - 1) * layers,
+            layers * se,
+            layers * (e == 1),
+            layers,
+            (e == 1) * se,
+            (e > 1) * (layers - 1),
+        ]
         early, late = slice(0, 3), slice(3, None)
         parts = [term[:, stages].sum(1) for stages in (early, late) for term in terms]
         return np.stack(parts, axis=1).astype(np.float64)
@@ -195,9 +208,11 @@ def fit(features: np.ndarray, latent: np.ndarray, groups: np.ndarray) -> Posteri
     second, _ = _maximise(features * root[:, None], (latent - offset) * root, groups, prior)
     noise = float(_standardised(second, features, latent - offset).mean())
     return replace(
-        second, offset=float(offset), noise=NOISE_KEPT * noise,
+        second,
+        offset=float(offset),
+        noise=NOISE_KEPT * noise,
         covariance=WIDENED * second.covariance,
-    )  # fmt: skip
+    )
 
 
 def _standardised(posterior: Posterior, features: np.ndarray, centred: np.ndarray) -> np.ndarray:
@@ -335,9 +350,12 @@ def _stage_grids(basis: SurrogateBasis) -> list[tuple[list[int], np.ndarray]]:
 
 
 def _join(
-    basis: SurrogateBasis, mean: tuple[np.ndarray, ...], variance: tuple[np.ndarray, ...],
-    posterior: Posterior, ceiling: float,
-) -> Tables:  # fmt: skip
+    basis: SurrogateBasis,
+    mean: tuple[np.ndarray, ...],
+    variance: tuple[np.ndarray, ...],
+    posterior: Posterior,
+    ceiling: float,
+) -> Tables:
     """Both outputs side by side, with the cost tables of the totals."""
     grids = _stage_grids(basis)
     origin = basis.totals(np.zeros((1, len(basis.space.choices)), np.int8))[0]

@@ -105,10 +105,16 @@ class Proxy(Evaluator):
     axis = "minival accuracy (%)"
 
     def __init__(
-        self, data: Data, recipe: Recipe, fidelity: Fidelity, *,
-        device: str = "auto", workers: int = 0, cache: Cache | None = None,
+        self,
+        data: Data,
+        recipe: Recipe,
+        fidelity: Fidelity,
+        *,
+        device: str = "auto",
+        workers: int = 0,
+        cache: Cache | None = None,
         clock: Callable[[], float] = time.perf_counter,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if data.minival is None:
             raise ValueError("data: a search needs a minival; use a recipe with minival above 0")
         if len(data.classes) < 2:
@@ -141,9 +147,13 @@ class Proxy(Evaluator):
             split.picture(0)
 
     def curve(
-        self, space: SearchSpace, genotype: np.ndarray, *,
-        seed: int = 0, folder: Path | None = None,
-    ) -> Iterator[Point]:  # fmt: skip
+        self,
+        space: SearchSpace,
+        genotype: np.ndarray,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+    ) -> Iterator[Point]:
         """Minival accuracy after every epoch; goes on from the checkpoint in `folder`."""
         architecture = space.decode(genotype)
         key = "" if self._cache is None else key_of(self.identity(architecture, seed))
@@ -186,9 +196,15 @@ class Proxy(Evaluator):
         data = replace(self.data, train=self._share(), test=None)
         watch, spent, began = Watch(), 0.0, self._clock()
         epochs = train_by_epochs(
-            architecture, data, recipe, checkpoint=folder, report=watch,
-            device=self._device, workers=self._workers, test=False,
-        )  # fmt: skip
+            architecture,
+            data,
+            recipe,
+            checkpoint=folder,
+            report=watch,
+            device=self._device,
+            workers=self._workers,
+            test=False,
+        )
         while True:
             try:
                 row = next(epochs)
@@ -217,15 +233,24 @@ class Proxy(Evaluator):
                 "cannot be found again; load it by train.data.load, or use no cache"
             )
         return identity(
-            architecture, self.recipe, self.fidelity, self.data.settings, seed=seed,
+            architecture,
+            self.recipe,
+            self.fidelity,
+            self.data.settings,
+            seed=seed,
             clock=clock_name(self._clock, self._device),
-        )  # fmt: skip
+        )
 
 
 def identity(
-    architecture: Architecture, recipe: Recipe, fidelity: Fidelity, settings: Mapping[str, Any],
-    *, seed: int, clock: str,
-) -> dict[str, Any]:  # fmt: skip
+    architecture: Architecture,
+    recipe: Recipe,
+    fidelity: Fidelity,
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    clock: str,
+) -> dict[str, Any]:
     """Everything that decides an answer, as plain data.
 
     recipe    fitted to the fidelity.
@@ -233,11 +258,14 @@ def identity(
     clock     see `clock_name`: seconds of different clocks or devices cannot be compared.
     """
     return {
-        "network": json.loads(architecture.to_json()), "recipe": recipe.to_dict(),
+        "network": json.loads(architecture.to_json()),
+        "recipe": recipe.to_dict(),
         "data": {name: settings[name] for name in ("digests", *LOADED)},
-        "fidelity": asdict(fidelity), "seed": seed, "clock": clock,
+        "fidelity": asdict(fidelity),
+        "seed": seed,
+        "clock": clock,
         "norm_statistics": NORM_STATISTICS,
-    }  # fmt: skip
+    }
 
 
 def clock_name(clock: Callable[[], float], device: str) -> str:

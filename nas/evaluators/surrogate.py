@@ -161,8 +161,10 @@ def read_surrogate(path: str | Path) -> Surrogate:
     tables = Tables(
         choices={decision: tuple(options) for decision, options in about["choices"].items()},
         **{field: arrays[field] for field in TABLE_FIELDS},
-        noise=about["noise"], ceiling=about["ceiling"], scale=about["scale"],
-    )  # fmt: skip
+        noise=about["noise"],
+        ceiling=about["ceiling"],
+        scale=about["scale"],
+    )
     described = {key: about[key] for key in ("name", "space", "settings", "unit", "source")}
     measured = Measured(arrays["measured_genotypes"], arrays["measured_accuracy"])
     return Surrogate(**described, tables=tables, measured=measured)

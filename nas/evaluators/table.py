@@ -45,9 +45,11 @@ class TableEvaluator(Evaluator):
         accuracy = np.where(missing, np.nan, self._accuracy[rows])
         error = np.where(missing, "not in the table", "").astype(object)
         return Evaluations(
-            accuracy, np.where(missing, np.nan, self._std[rows]), np.zeros(len(rows)),
+            accuracy,
+            np.where(missing, np.nan, self._std[rows]),
+            np.zeros(len(rows)),
             error if missing.any() else None,
-        )  # fmt: skip
+        )
 
 
 def read_table(path: str | Path, space: SearchSpace, *, column: str = "accuracy") -> TableEvaluator:

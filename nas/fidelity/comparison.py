@@ -80,8 +80,12 @@ class Comparison:
     def key(self, job: Job, device: str) -> str:
         """Of a training's result in the cache; all devices of a comparison are of one kind."""
         # as `train.data.load` is called by the proxy
-        settings = {"digests": self.data.digests, "minival": self.recipe.minival,
-                    "channels": 3, "seed": 0}  # fmt: skip
+        settings = {
+            "digests": self.data.digests,
+            "minival": self.recipe.minival,
+            "channels": 3,
+            "seed": 0,
+        }
         fidelity = self.fidelities[job.fidelity]
         network = self.space.decode(self.genotypes[job.network])
         recipe = fitted(self.recipe, fidelity, images=self.data.train)
@@ -111,15 +115,20 @@ def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
     config.check_sizes()
     name = config.space or "compact"
     space = space_for(
-        data, name, resolution=config.resolution, classes=config.classes,
-        width=config.width, small_images=config.small_images,
-    )  # fmt: skip
+        data,
+        name,
+        resolution=config.resolution,
+        classes=config.classes,
+        width=config.width,
+        small_images=config.small_images,
+    )
     fidelities = _fidelities(config, recipe, data, space)
     genotypes = spread(space, within(space, config.target_flops), config.networks)
     config = replace(
-        config.resolved(name, space), longest=str(fidelities[-1]),
+        config.resolved(name, space),
+        longest=str(fidelities[-1]),
         fidelities=tuple(str(each) for each in fidelities[:-1]),
-    )  # fmt: skip
+    )
     return Comparison(config, data, space, recipe, fidelities, genotypes)
 
 

@@ -26,9 +26,12 @@ class FidelityConfig(SpaceOptions, DataOptions, PlaceOptions):
     recorded = ("data_sha256", "fields")
 
     target_flops: float | None = option(
-        None, limits=(0.0, LARGEST), metavar="SIZE", parse=parse_quantity,
+        None,
+        limits=(0.0, LARGEST),
+        metavar="SIZE",
+        parse=parse_quantity,
         help="networks of at most so many FLOPs, e.g. 4M",
-    )  # fmt: skip
+    )
     recipe: str = option(
         "proxy", catalog=PRESETS, metavar="NAME", help="recipe of the trainings (default proxy)"
     )
@@ -40,15 +43,17 @@ class FidelityConfig(SpaceOptions, DataOptions, PlaceOptions):
     )
     seeds: int = option(2, limits=(2, 20), metavar="N", help="seeds of each training (default 2)")
     fidelities: tuple[str, ...] | None = option(
-        None, metavar="TEXT;...",
+        None,
+        metavar="TEXT;...",
         help="fidelities to try (default: some, by the size of the data, its images and the "
         "recipe)",
-    )  # fmt: skip
+    )
     longest: str | None = option(
-        None, metavar="TEXT",
+        None,
+        metavar="TEXT",
         help="what they are compared with (default: the recipe's epochs, at most 30, of at most "
         "about 20,000 images)",
-    )  # fmt: skip
+    )
 
     def check(self) -> None:
         if self.data is None:

@@ -23,9 +23,12 @@ def doubt_about(accuracy: np.ndarray, data: Survey) -> Doubt | None:
     rows = [row[np.isfinite(row)].tolist() for row in accuracy]
     known = [row for row in rows if row]
     return doubt_of(
-        [sum(row) / len(row) for row in known], images=data.minival, chance=data.chance,
-        deviation=pooled_deviation(known), trainings=min(map(len, known), default=1),
-    )  # fmt: skip
+        [sum(row) / len(row) for row in known],
+        images=data.minival,
+        chance=data.chance,
+        deviation=pooled_deviation(known),
+        trainings=min(map(len, known), default=1),
+    )
 
 
 def certainty(

@@ -16,9 +16,14 @@ Table = Sequence[Sequence[Sequence[Answer]]]
 
 
 def draw(
-    path: Path, judged: Sequence[Judged], found: Judged | None, answers: Table,
-    flops: np.ndarray, *, title: str,
-) -> None:  # fmt: skip
+    path: Path,
+    judged: Sequence[Judged],
+    found: Judged | None,
+    answers: Table,
+    flops: np.ndarray,
+    *,
+    title: str,
+) -> None:
     """Write the PNG.
 
     answers  [fidelity][network][seed]; flops int64 [networks].
@@ -35,9 +40,12 @@ def draw(
 
 
 def _curves(
-    figure: Any, panel: Any, longest: Judged, answers: Sequence[Sequence[Answer]],
+    figure: Any,
+    panel: Any,
+    longest: Judged,
+    answers: Sequence[Sequence[Answer]],
     flops: np.ndarray,
-) -> None:  # fmt: skip
+) -> None:
     """A line for each network and seed of the longest training, coloured by FLOPs."""
     from matplotlib import cm, colormaps, colors
 
@@ -49,12 +57,15 @@ def _curves(
             steps = [point.step for point in each.curve]
             accuracy = [point.accuracy for point in each.curve]
             style = "-" if seed == 0 else "--"
-            panel.plot(steps, accuracy, style, c=mapped.to_rgba(millions[number]), lw=1.2,
-                       marker=".", ms=4)  # fmt: skip
+            panel.plot(
+                steps, accuracy, style, c=mapped.to_rgba(millions[number]), lw=1.2, marker=".", ms=4
+            )
     figure.colorbar(mapped, ax=panel, label="FLOPs: multiply-adds of one image, in millions")
-    panel.set(xlabel="epoch (dashed: further seeds)",
-              ylabel="minival accuracy of averaged weights (%)",
-              title=f"the longest: {longest.fidelity}")  # fmt: skip
+    panel.set(
+        xlabel="epoch (dashed: further seeds)",
+        ylabel="minival accuracy of averaged weights (%)",
+        title=f"the longest: {longest.fidelity}",
+    )
     panel.xaxis.get_major_locator().set_params(integer=True)
 
 
@@ -68,22 +79,40 @@ def _ranks(panel: Any, judged: Sequence[Judged], found: Judged | None) -> None:
         panel.text(0.5, 0.5, "too many trainings failed", transform=panel.transAxes, ha="center")
         return
     rungs = longest.rungs
-    panel.plot([rung.seconds for rung in rungs], [rung.kendall.value for rung in rungs], "-",
-               c="0.7", lw=1.5, label="the longest, after each epoch")  # fmt: skip
+    panel.plot(
+        [rung.seconds for rung in rungs],
+        [rung.kendall.value for rung in rungs],
+        "-",
+        c="0.7",
+        lw=1.5,
+        label="the longest, after each epoch",
+    )
     for each in judged:
         tau = each.kendall
         around = [[max(0.0, tau.value - tau.low)], [max(0.0, tau.high - tau.value)]]
-        panel.errorbar([each.seconds], [tau.value], around, fmt="o", capsize=3, ms=5,
-                       label=str(each.fidelity))  # fmt: skip
+        panel.errorbar(
+            [each.seconds], [tau.value], around, fmt="o", capsize=3, ms=5, label=str(each.fidelity)
+        )
     if found is not None:
-        panel.plot([found.seconds], [found.kendall.value], "o", ms=13, mfc="none", mec="black",
-                   mew=1.5, label="the answer")  # fmt: skip
+        panel.plot(
+            [found.seconds],
+            [found.kendall.value],
+            "o",
+            ms=13,
+            mfc="none",
+            mec="black",
+            mew=1.5,
+            label="the answer",
+        )
     floor = longest.kendall.value
     panel.axhline(floor, c="0.3", ls="--", lw=1, label="seed floor")
     panel.axhline(SHARE * floor, c="0.3", ls=":", lw=1, label=f"{SHARE:g} of it")
-    panel.set(xscale="log", xlabel="seconds of a training",
-              ylabel="Kendall tau with the longest, across seeds",
-              title=f"{longest.networks} networks, {LEVEL:.0%} intervals")  # fmt: skip
+    panel.set(
+        xscale="log",
+        xlabel="seconds of a training",
+        ylabel="Kendall tau with the longest, across seeds",
+        title=f"{longest.networks} networks, {LEVEL:.0%} intervals",
+    )
     panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.xaxis.set_major_formatter("{x:g}")
     panel.xaxis.set_minor_formatter("")

@@ -41,7 +41,7 @@ def print_preview(folder: Path, comparison: Comparison, *, processes: int, devic
         recipe = fitted(comparison.recipe, fidelity, images=data.train)
         length, warning = length_lines(
             recipe, fidelity, images=data.train, option="--longest {text}"
-        )  # fmt: skip
+        )
         print_err(f"  {fidelity}: {length}{longest if fidelity is fidelities[-1] else ''}")
     if warning:  # of the longest; that the others are short is what is compared
         print_err(warning)

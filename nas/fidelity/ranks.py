@@ -121,9 +121,14 @@ def _mean_of_pairs(measure: Measure, first: np.ndarray, second: np.ndarray) -> n
     """Of accuracies [..., n, seeds], [...]."""
     seeds = first.shape[-1]
     return np.mean(
-        [measure(first[..., a], second[..., b]) for a in range(seeds) for b in range(seeds)
-         if a != b], axis=0,
-    )  # fmt: skip
+        [
+            measure(first[..., a], second[..., b])
+            for a in range(seeds)
+            for b in range(seeds)
+            if a != b
+        ],
+        axis=0,
+    )
 
 
 def judge(
@@ -136,9 +141,7 @@ def judge(
     longest = _accuracy(answers[-1])
     found = [_compared(*each, longest) for each in zip(answers, fidelities, strict=True)]
     floor = found[-1].kendall
-    return [
-        Judged(**{**vars(each), "worth": _is_worth(each.kendall, floor)}) for each in found
-    ]  # fmt: skip
+    return [Judged(**{**vars(each), "worth": _is_worth(each.kendall, floor)}) for each in found]
 
 
 def _is_worth(tau: Estimate, floor: Estimate) -> bool:
@@ -163,10 +166,15 @@ def _compared(
     if len(sound) > 1:
         sds = math.sqrt(sound.var(1, ddof=1).mean()), float(sound.mean(1).std(ddof=1))
     return Judged(
-        fidelity, int(both.sum()), accuracy, estimate(kendall, accuracy, longest),
-        estimate(spearman, accuracy, longest), _median_seconds(answers, None), *sds,
+        fidelity,
+        int(both.sum()),
+        accuracy,
+        estimate(kendall, accuracy, longest),
+        estimate(spearman, accuracy, longest),
+        _median_seconds(answers, None),
+        *sds,
         tuple(_rungs(answers, fidelity, longest)),
-    )  # fmt: skip
+    )
 
 
 def _rungs(

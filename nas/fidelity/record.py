@@ -63,11 +63,17 @@ def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
 
 def write(folder: Path, comparison: Comparison, status: str, **outcome: Any) -> None:
     """fidelity.json: everything needed to make the comparison again, and what came out."""
-    write_json(folder / RECORD, {
-        "status": status, "settings": comparison.config.settings(),
-        "recipe": comparison.recipe.to_dict(), "digests": dict(comparison.digests),
-        "outcome": finite(outcome), **circumstances(("numpy", "torch")),
-    })  # fmt: skip
+    write_json(
+        folder / RECORD,
+        {
+            "status": status,
+            "settings": comparison.config.settings(),
+            "recipe": comparison.recipe.to_dict(),
+            "digests": dict(comparison.digests),
+            "outcome": finite(outcome),
+            **circumstances(("numpy", "torch")),
+        },
+    )
 
 
 def finish(
@@ -85,16 +91,25 @@ def finish(
     found = answer(judged)
     flops = comparison.space.costs(comparison.genotypes).flops
     failures = [
-        {"fidelity": str(comparison.fidelities[job.fidelity]), "network": job.network,
-         "seed": job.seed, "error": each.error}
-        for job, each in answers.items() if each.error
-    ]  # fmt: skip
+        {
+            "fidelity": str(comparison.fidelities[job.fidelity]),
+            "network": job.network,
+            "seed": job.seed,
+            "error": each.error,
+        }
+        for job, each in answers.items()
+        if each.error
+    ]
     write(
-        folder, comparison, "finished",
-        rule=RULE, recommended=None if found is None else str(found.fidelity),
+        folder,
+        comparison,
+        "finished",
+        rule=RULE,
+        recommended=None if found is None else str(found.fidelity),
         fidelities=[_plain(each, row) for each, row in zip(judged, table, strict=True)],
-        networks=_networks(comparison), failures=failures,
-    )  # fmt: skip
+        networks=_networks(comparison),
+        failures=failures,
+    )
     title = f"{len(flops)} networks of space {comparison.space.name} on {comparison.config.data}"
     shutil.rmtree(folder / "unfinished", ignore_errors=True)
     _remember(folder, comparison, judged)
@@ -107,13 +122,21 @@ def _remember(folder: Path, comparison: Comparison, judged: Sequence[Judged]) ->
     found, longest = answer(judged), judged[-1]
     extent = Extent(longest.networks, comparison.seeds, longest.fidelity)
     config = comparison.config
-    details = {"target_flops": config.target_flops, "space": comparison.space.name,
-               "data": config.data, "comparison": str(folder.resolve())}  # fmt: skip
+    details = {
+        "target_flops": config.target_flops,
+        "space": comparison.space.name,
+        "data": config.data,
+        "comparison": str(folder.resolve()),
+    }
     try:
         message = remember(
-            None if found is None else found.fidelity, comparison.data.digests, comparison.space,
-            comparison.recipe, extent=extent, details=details,
-        )  # fmt: skip
+            None if found is None else found.fidelity,
+            comparison.data.digests,
+            comparison.space,
+            comparison.recipe,
+            extent=extent,
+            details=details,
+        )
         if message:
             print_err(f"nas.fidelity: {message}")
     except OSError as error:
@@ -123,29 +146,40 @@ def _remember(folder: Path, comparison: Comparison, judged: Sequence[Judged]) ->
 def _networks(comparison: Comparison) -> list[dict[str, Any]]:
     costs = comparison.space.costs(comparison.genotypes)
     return [
-        {"key": comparison.space.decode(genotype).key, "flops": int(costs.flops[row]),
-         "params": int(costs.params[row]), "choices": comparison.space.choices_of(genotype)}
+        {
+            "key": comparison.space.decode(genotype).key,
+            "flops": int(costs.flops[row]),
+            "params": int(costs.params[row]),
+            "choices": comparison.space.choices_of(genotype),
+        }
         for row, genotype in enumerate(comparison.genotypes)
-    ]  # fmt: skip
+    ]
 
 
 def _plain(judged: Judged, answers: Sequence[Sequence[Answer]]) -> dict[str, Any]:
     """A fidelity's part of the record."""
     return {
-        "fidelity": str(judged.fidelity), "worth_using": judged.worth,
-        "seconds": round(judged.seconds, 3), "networks": judged.networks,
-        "kendall": _rounded(judged.kendall), "spearman": _rounded(judged.spearman),
-        "seed_sd": round(judged.seed_sd, 4), "networks_sd": round(judged.spread, 4),
+        "fidelity": str(judged.fidelity),
+        "worth_using": judged.worth,
+        "seconds": round(judged.seconds, 3),
+        "networks": judged.networks,
+        "kendall": _rounded(judged.kendall),
+        "spearman": _rounded(judged.spearman),
+        "seed_sd": round(judged.seed_sd, 4),
+        "networks_sd": round(judged.spread, 4),
         "rungs": [
-            {"epoch": rung.epoch, "seconds": round(rung.seconds, 3),
-             "kendall": _rounded(rung.kendall)}
+            {
+                "epoch": rung.epoch,
+                "seconds": round(rung.seconds, 3),
+                "kendall": _rounded(rung.kendall),
+            }
             for rung in judged.rungs
         ],
         # [network][seed][epoch]
         "curves": [
             [[round(point.accuracy, 3) for point in each.curve] for each in row] for row in answers
         ],
-    }  # fmt: skip
+    }
 
 
 def _rounded(estimate: Estimate) -> dict[str, float]:

@@ -62,9 +62,14 @@ def recommended(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) 
 
 
 def remember(
-    found: Fidelity | None, digests: Mapping[str, str], space: SearchSpace, recipe: Recipe,
-    *, extent: Extent, details: Mapping[str, Any],
-) -> str:  # fmt: skip
+    found: Fidelity | None,
+    digests: Mapping[str, str],
+    space: SearchSpace,
+    recipe: Recipe,
+    *,
+    extent: Extent,
+    details: Mapping[str, Any],
+) -> str:
     """Keep an answer for `recommended`, with details for a reader, unless there is one of a larger
     comparison (`Extent.covers`).
 
@@ -78,11 +83,17 @@ def remember(
             f"({before.extent}) than this one ({extent}); remove {path} to forget it"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {
-        "version": VERSION, "fidelity": None if found is None else str(found),
-        "networks": extent.networks, "seeds": extent.seeds, "longest": str(extent.longest),
-        **details,
-    })  # fmt: skip
+    write_json(
+        path,
+        {
+            "version": VERSION,
+            "fidelity": None if found is None else str(found),
+            "networks": extent.networks,
+            "seeds": extent.seeds,
+            "longest": str(extent.longest),
+            **details,
+        },
+    )
     if before is None or before == now:
         return ""
     return (
@@ -97,9 +108,13 @@ def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> P
     for unimportant in ("name", "seed"):
         del fields[unimportant]
     content = {
-        "digests": dict(digests), "space": space.name, "settings": space.settings,
-        "choices": space.choices, "recipe": fields, "norm_statistics": NORM_STATISTICS,
-    }  # fmt: skip
+        "digests": dict(digests),
+        "space": space.name,
+        "settings": space.settings,
+        "choices": space.choices,
+        "recipe": fields,
+        "norm_statistics": NORM_STATISTICS,
+    }
     return default_folder().with_name("fidelity") / f"{key_of(content)}.json"
 
 

@@ -28,9 +28,12 @@ from vbs.signals import Interrupted
 
 
 def run_fidelity(
-    config: FidelityConfig | None = None, *, out: str | Path | None = None, resume: bool = False,
+    config: FidelityConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
     changes: Mapping[str, Any] | None = None,
-) -> FidelityResult:  # fmt: skip
+) -> FidelityResult:
     """Train networks at several fidelities and compare their ranks, as `python -m nas.fidelity`.
 
     out      folder of the results; default: a new runs/fidelity-N.
@@ -98,10 +101,17 @@ def _trained(folder: Path, comparison: Comparison, places: Slots, device: str) -
     # one training at a time in this process keeps the threads that it has
     alone = places.workers == 1 and address is None
     middle = np.linspace(0, len(comparison.genotypes) - 1, 3).astype(int)
-    seconds = math.nan if address else seconds_per_image(
-        comparison.space, comparison.genotypes[middle], comparison.timed,
-        device=device, threads=0 if alone else max(1, int(places.cpus)),
-    )  # fmt: skip
+    seconds = (
+        math.nan
+        if address
+        else seconds_per_image(
+            comparison.space,
+            comparison.genotypes[middle],
+            comparison.timed,
+            device=device,
+            threads=0 if alone else max(1, int(places.cpus)),
+        )
+    )
     progress = Progress(comparison, missing, seconds / min(places.workers, len(missing)))
     works = {job: _work(folder, comparison, job, device) for job in missing}
     place = None if alone else Place(places.workers, places.cpus, places.gpus, address)
@@ -119,7 +129,15 @@ def _work(folder: Path, comparison: Comparison, job: Job, device: str) -> Work:
     assert config.data is not None
     assert config.space is not None
     return Work(
-        config.data, config.data_root, comparison.recipe, comparison.fidelities[job.fidelity],
-        config.space, config.sizes(), comparison.genotypes[job.network], job.seed, device,
-        default_folder(), folder / "unfinished" / comparison.folder_name(job),
-    )  # fmt: skip
+        config.data,
+        config.data_root,
+        comparison.recipe,
+        comparison.fidelities[job.fidelity],
+        config.space,
+        config.sizes(),
+        comparison.genotypes[job.network],
+        job.seed,
+        device,
+        default_folder(),
+        folder / "unfinished" / comparison.folder_name(job),
+    )

@@ -57,9 +57,14 @@ class Work:
     def proxy(self) -> Proxy:
         """The evaluator that trains, with the clock of the comparison."""
         return load_proxy(
-            self.data, self.recipe, self.fidelity, root=self.root, device=self.device,
-            cache=Cache(self.cache), clock=clock_of(self.device),
-        )  # fmt: skip
+            self.data,
+            self.recipe,
+            self.fidelity,
+            root=self.root,
+            device=self.device,
+            cache=Cache(self.cache),
+            clock=clock_of(self.device),
+        )
 
 
 def clock_of(device: str) -> Callable[[], float]:

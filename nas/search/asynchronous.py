@@ -293,9 +293,11 @@ class _Driver:
         if self.plan.asha is not None and job.seed == 0:
             reward = self.history.objective.reward(np.array([point.accuracy]), job.costs)
             self.plan.asha.record(
-                self.key(job), point.step, float(reward[0]),
+                self.key(job),
+                point.step,
+                float(reward[0]),
                 guessing=point.accuracy <= self.plan.chance,
-            )  # fmt: skip
+            )
 
     def key(self, job: Job) -> int:
         return int(self.history.space.keys(job.genotype[None])[0])

@@ -38,23 +38,30 @@ class MeasuringOptions(Config):
     title = "searches by measurement"
 
     scheduler: str = option(
-        "asha", choices=("asha", "fifo"), metavar="asha|fifo",
+        "asha",
+        choices=("asha", "fifo"),
+        metavar="asha|fifo",
         help="whether networks that lag behind are stopped early (default asha)",
-    )  # fmt: skip
+    )
     grace: int | None = option(
-        None, limits=(1, MOST), metavar="N",
+        None,
+        limits=(1, MOST),
+        metavar="N",
         help="epochs of every training (default: a quarter of all, and at least 100 optimizer "
         "steps)",
-    )  # fmt: skip
+    )
     factor: float = option(
-        3.0, limits=FACTORS, metavar="X",
+        3.0,
+        limits=FACTORS,
+        metavar="X",
         help="one of X continues at N, N times X, ... epochs (default 3)",
-    )  # fmt: skip
+    )
     scores: str | None = option(
-        None, metavar="NAMES",
+        None,
+        metavar="NAMES",
         help="scores without training that the predictor learns from, a second each, e.g. "
         "naswot,zen,synflow (default none)",
-    )  # fmt: skip
+    )
     finalists: int = option(
         3, limits=(0, MOST), metavar="N", help="best networks to train again (default 3)"
     )
@@ -62,14 +69,21 @@ class MeasuringOptions(Config):
         3, limits=(1, MOST), metavar="N", help="seeds of each finalist (default 3)"
     )
     max_time: float | None = option(
-        None, limits=TIME, metavar="TIME", parse=parse_seconds, later=True,
+        None,
+        limits=TIME,
+        metavar="TIME",
+        parse=parse_seconds,
+        later=True,
         help="no new network begins after that, e.g. 2h",
-    )  # fmt: skip
+    )
     checkpoints: str | None = option(
-        None, metavar="DIR", parse=absolute_path, later=True,
+        None,
+        metavar="DIR",
+        parse=absolute_path,
+        later=True,
         help="folder of unfinished trainings, seen by all nodes and drivers (default: in the "
         "folder of the results)",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +99,26 @@ class SearchConfig(
     recorded = ("table_sha256", "data_sha256", "times_sha256")
 
     target_flops: float | None = option(
-        None, limits=SIZE, parse=parse_quantity, metavar="SIZE",
+        None,
+        limits=SIZE,
+        parse=parse_quantity,
+        metavar="SIZE",
         help="multiply-adds of one image, e.g. 400M",
-    )  # fmt: skip
+    )
     target_latency: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME",
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
         help="instead: time of one forward pass, e.g. 20ms",
-    )  # fmt: skip
+    )
     target_step_time: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME",
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
         help="instead: time of one training step",
-    )  # fmt: skip
+    )
     max_flops: float | None = option(
         None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 400M"
     )
@@ -109,41 +132,54 @@ class SearchConfig(
         None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 80ms"
     )
     times: tuple[str, ...] = option(
-        (), metavar="FILE", parse=absolute_path, later=True,
+        (),
+        metavar="FILE",
+        parse=absolute_path,
+        later=True,
         help="a table of nas.block_times, also of another machine (repeatable; default: measured "
         "here when needed)",
-    )  # fmt: skip
+    )
     over_target: str = option(
-        "forbid", metavar="forbid|allow",
+        "forbid",
+        metavar="forbid|allow",
         help="whether networks above the target may be evaluated and weighed by the reward "
         "(default forbid)",
-    )  # fmt: skip
+    )
     reward: str = option("mnas", catalog=REWARDS, help="default mnas: accuracy x (cost/target)^w")
     exponent: float | None = option(
         None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
     )
     also: tuple[str, ...] = option(
-        (), metavar="COST:REFERENCE:EXPONENT",
+        (),
+        metavar="COST:REFERENCE:EXPONENT",
         help="a further factor of the reward, e.g. params:7M:-0.05 (repeatable)",
-    )  # fmt: skip
+    )
     strategy: str | None = option(
-        None, catalog=catalog.STRATEGIES,
+        None,
+        catalog=catalog.STRATEGIES,
         help="default evolution; predictor where networks are trained",
-    )  # fmt: skip
+    )
     evaluator: str = option(
         "surrogate", catalog=catalog.EVALUATORS, help="default surrogate (ImageNet)"
     )
     table: str | None = option(
-        None, metavar="FILE", parse=absolute_path, later=True,
+        None,
+        metavar="FILE",
+        parse=absolute_path,
+        later=True,
         help="CSV or parquet of measured networks, for evaluator table",
-    )  # fmt: skip
+    )
     table_column: str = option(
         "accuracy", metavar="NAME", help="accuracy column of the table (default accuracy)"
     )
     budget: int | None = option(
-        None, limits=(1, MOST), parse=whole_quantity, metavar="N", later=True,
+        None,
+        limits=(1, MOST),
+        parse=whole_quantity,
+        metavar="N",
+        later=True,
         help="networks to evaluate (default: by strategy)",
-    )  # fmt: skip
+    )
     seed: int = option(
         0, limits=(0, 2**63 - 1), metavar="N", help="same seed, same result (default 0)"
     )
@@ -198,9 +234,14 @@ def objective_of(config: SearchConfig) -> Objective:
         if getattr(config, f"max_{name}") is not None
     ]
     return Objective(
-        getattr(config, f"target_{of}"), config.reward, config.exponent, config.over_target,
-        limits=tuple(limits), of=of, also=tuple(_factor(text) for text in config.also),
-    )  # fmt: skip
+        getattr(config, f"target_{of}"),
+        config.reward,
+        config.exponent,
+        config.over_target,
+        limits=tuple(limits),
+        of=of,
+        also=tuple(_factor(text) for text in config.also),
+    )
 
 
 def _factor(text: str) -> tuple[str, float, float]:

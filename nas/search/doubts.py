@@ -35,9 +35,12 @@ def doubt_about(history: History, evaluator: Evaluator) -> Doubt | None:
         accuracies = np.array([accuracy_at(curve, step) for curve in curves])
         when = f"after {step} of {evaluator.steps} epochs "
     return doubt_of(
-        accuracies, images=evaluator.scored_on, chance=evaluator.chance,
-        deviation=history.deviation(), when=when,
-    )  # fmt: skip
+        accuracies,
+        images=evaluator.scored_on,
+        chance=evaluator.chance,
+        deviation=history.deviation(),
+        when=when,
+    )
 
 
 def advised(doubt: Doubt, evaluator: Evaluator) -> str:

@@ -55,16 +55,33 @@ def draw(
         genotypes, accuracy = evaluator.measured.genotypes, evaluator.measured.accuracy
         spent = axis.of(history.space.costs(genotypes))
         front = pareto_front(accuracy, spent)
-        axes.plot(spent[front], accuracy[front], "s", ms=4, c="tab:green",
-                  label="best measured networks")  # fmt: skip
+        axes.plot(
+            spent[front], accuracy[front], "s", ms=4, c="tab:green", label="best measured networks"
+        )
     for reference in references:
         if not np.isnan(reference.accuracy):
             place = reference.costs[axis.name] * axis.scale
-            axes.plot(place, reference.accuracy, "*", ms=13, c="tab:red",
-                      label=label(reference.name), zorder=5)  # fmt: skip
+            axes.plot(
+                place,
+                reference.accuracy,
+                "*",
+                ms=13,
+                c="tab:red",
+                label=label(reference.name),
+                zorder=5,
+            )
     best = history.best()
-    axes.plot(axis.of(history.costs)[best], history.summary(best).accuracy, "D", ms=8, mfc="none",
-              mec="black", mew=1.6, label="best reward", zorder=6)  # fmt: skip
+    axes.plot(
+        axis.of(history.costs)[best],
+        history.summary(best).accuracy,
+        "D",
+        ms=8,
+        mfc="none",
+        mec="black",
+        mew=1.6,
+        label="best reward",
+        zorder=6,
+    )
     target = history.objective.target
     shown = short_seconds(target) if axis.name in MEASURED else short(target)
     axes.axvline(target * axis.scale, c="0.3", ls=":", lw=1, label=f"target {shown}")
@@ -88,8 +105,9 @@ def _draw_evaluated(axes: Any, history: History) -> None:
     full = history.full[shown]
     axes.plot(spent[shown[full]], accuracy[shown[full]], ".", ms=dots, c="0.6", label=words)
     if not full.all():
-        axes.plot(spent[shown[~full]], accuracy[shown[~full]], "x", ms=4, c="0.75",
-                  label="stopped early")  # fmt: skip
+        axes.plot(
+            spent[shown[~full]], accuracy[shown[~full]], "x", ms=4, c="0.75", label="stopped early"
+        )
     front = history.front()
     best = np.array([history.summary(row).accuracy for row in front])
     axes.step(spent[front], best, where="post", c="tab:blue", lw=1.8, label="Pareto front")
@@ -107,5 +125,11 @@ def _limit_below(axes: Any, spent: np.ndarray, accuracy: np.ndarray, least: floa
     below = accuracy < bottom
     axes.set_ylim(bottom - margin, top + margin)
     if below.any():
-        axes.plot(spent[below], np.full(below.sum(), bottom - margin / 2), "v", ms=4, c="0.6",
-                  label=f"lower: {below.sum()} down to {accuracy.min():.1f}%")  # fmt: skip
+        axes.plot(
+            spent[below],
+            np.full(below.sum(), bottom - margin / 2),
+            "v",
+            ms=4,
+            c="0.6",
+            label=f"lower: {below.sum()} down to {accuracy.min():.1f}%",
+        )

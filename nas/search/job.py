@@ -54,12 +54,15 @@ def plan_of(config: SearchConfig, measuring: Measuring) -> Plan:
         first = config.grace or first_judged(measuring.steps, per_epoch)
         asha = Asha(measuring.steps, first=first, factor=config.factor)
     return Plan(
-        budget=config.budget, seed=config.seed, asha=asha,
+        budget=config.budget,
+        seed=config.seed,
+        asha=asha,
         finalists=config.finalists if dear else 0,
         repeats=config.repeats if dear else 1,
-        seconds=config.max_time, failures=config.max_failures,
+        seconds=config.max_time,
+        failures=config.max_failures,
         chance=chance_limit(measuring.data.chance, measuring.images),
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,15 @@ def _in_folder(
     keep_times(folder, job.tables)
     plan = job.plan
     session = Session(
-        folder=folder, config=job.config, digests=job.digests, history=job.history,
-        evaluator=job.measuring.described, started=started, past=seconds,
+        folder=folder,
+        config=job.config,
+        digests=job.digests,
+        history=job.history,
+        evaluator=job.measuring.described,
+        started=started,
+        past=seconds,
         total=plan.budget + plan.finalists * (plan.repeats - 1),
-    )  # fmt: skip
+    )
     so_far = {"evaluated": earlier.evaluated, "seconds": seconds} if earlier else {}
     session.record(status="running", **so_far)
     with study or _study(job, f"sqlite:///{file}", resume=False) as study:
@@ -140,9 +148,16 @@ def prepared(config: SearchConfig, kept: Path | None) -> Job:
     if not len(sample_fresh(history, 1, np.random.default_rng(0))):
         raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
     return Job(
-        config, digests, measuring, networks, history, strategy, plan_of(config, measuring),
-        slots(config, trains=measuring.kind.trains), tables,
-    )  # fmt: skip
+        config,
+        digests,
+        measuring,
+        networks,
+        history,
+        strategy,
+        plan_of(config, measuring),
+        slots(config, trains=measuring.kind.trains),
+        tables,
+    )
 
 
 def _loop(job: Job, folder: Path, study: Study, update: Callable[[History], None]) -> str:
@@ -150,15 +165,26 @@ def _loop(job: Job, folder: Path, study: Study, update: Callable[[History], None
     config, measuring, places = job.config, job.measuring, job.places
     data, kept = load_data(config, measuring), _checkpoints(folder, job)
     workers = OnCluster(
-        evaluator_maker(config, measuring, job.space, data), job.history.space,
-        steps=measuring.steps, slots=places.workers, cpus=places.cpus, gpus=places.gpus,
-        address=config.address, timeout=config.timeout, folder=kept, images=measuring.images,
-    )  # fmt: skip
+        evaluator_maker(config, measuring, job.space, data),
+        job.history.space,
+        steps=measuring.steps,
+        slots=places.workers,
+        cpus=places.cpus,
+        gpus=places.gpus,
+        address=config.address,
+        timeout=config.timeout,
+        folder=kept,
+        images=measuring.images,
+    )
     try:
         status = search_asynchronously(
-            job.history, with_scores(config, measuring, job.space, data, job.strategy),
-            workers, job.plan, study=study, record=update,
-        )  # fmt: skip
+            job.history,
+            with_scores(config, measuring, job.space, data, job.strategy),
+            workers,
+            job.plan,
+            study=study,
+            record=update,
+        )
     finally:
         workers.close()
     if config.checkpoints is None:
@@ -175,9 +201,11 @@ def _checkpoints(folder: Path, job: Job) -> Path:
     if config.checkpoints is None:
         return (folder / "trainings").resolve()
     own = {
-        **_identity(job), **job.space.settings, "space": job.space.name,
+        **_identity(job),
+        **job.space.settings,
+        "space": job.space.name,
         "study": config.study if config.storage else str(folder.resolve()),
-    }  # fmt: skip
+    }
     return Path(config.checkpoints, key_of(own)[:16])
 
 
@@ -190,18 +218,34 @@ def _study(job: Job, storage: str, *, resume: bool) -> Study:
     if resume:
         read_settings(storage, job.config.study)
     return open_study(
-        storage, job.config.study, history.space, history.objective,
-        settings=_identity(job), resume=True,
-    )  # fmt: skip
+        storage,
+        job.config.study,
+        history.space,
+        history.objective,
+        settings=_identity(job),
+        resume=True,
+    )
 
 
 def _identity(job: Job) -> dict[str, Any]:
     """What all drivers of a search must agree about, beside its space and aims."""
-    names = ("recipe", "changes", "fidelity", "scheduler", "seed", "strategy", "evaluator",
-             "scores", "grace", "factor")  # fmt: skip
+    names = (
+        "recipe",
+        "changes",
+        "fidelity",
+        "scheduler",
+        "seed",
+        "strategy",
+        "evaluator",
+        "scores",
+        "grace",
+        "factor",
+    )
     settings = job.config.settings()
     trained = {"norm_statistics": NORM_STATISTICS} if job.measuring.kind.trains else {}
     return {
-        **{name: settings[name] for name in names}, **trained,
-        "data": job.measuring.data.digests, "times": job.digests.get("times_sha256", {}),
-    }  # fmt: skip
+        **{name: settings[name] for name in names},
+        **trained,
+        "data": job.measuring.data.digests,
+        "times": job.digests.get("times_sha256", {}),
+    }

@@ -82,10 +82,12 @@ def write_search(
 ) -> None:
     """search.json: everything needed to run the search again, and how it ended."""
     content = {
-        "status": status, "settings": without_password(config.settings()),
-        "digests": dict(digests), "outcome": outcome,
+        "status": status,
+        "settings": without_password(config.settings()),
+        "digests": dict(digests),
+        "outcome": outcome,
         **circumstances(("numpy", "pyarrow", "optuna", "torch")),
-    }  # fmt: skip
+    }
     write_json(folder / "search.json", content)
 
 

@@ -85,11 +85,14 @@ class SearchResult:
         space, genotype = self.history.space, self.history.genotypes[row]
         known, network = self.history.summary(row), space.decode(genotype)
         return Found(
-            network if isinstance(network, Architecture) else None, space.choices_of(genotype),
-            known.accuracy, None if np.isnan(known.std) else known.std, known.reward,
+            network if isinstance(network, Architecture) else None,
+            space.choices_of(genotype),
+            known.accuracy,
+            None if np.isnan(known.std) else known.std,
+            known.reward,
             {name: self.history.costs.get(name)[row].item() for name in space.cost_names},
             known.evaluations,
-        )  # fmt: skip
+        )
 
     def to_pandas(self) -> pd.DataFrame:
         """Every evaluation as a row, with the columns of history.parquet."""

@@ -25,9 +25,12 @@ SLOW_BUDGET = 64  # networks, by an evaluator that takes its time
 
 
 def run_search(
-    config: SearchConfig | None = None, *, out: str | Path | None = None, resume: bool = False,
+    config: SearchConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
     changes: Mapping[str, Any] | None = None,
-) -> SearchResult:  # fmt: skip
+) -> SearchResult:
     """Search, and write the results into a folder, as `python -m nas.search` does.
 
     out      the folder; default: a new runs/search-N.
@@ -60,9 +63,14 @@ def run_search(
 
 
 def _in_folder(
-    folder: Path, aimed: Aims, evaluator: Evaluator, digests: Mapping[str, Any],
-    earlier: Earlier | None, *, started: float,
-) -> SearchResult:  # fmt: skip
+    folder: Path,
+    aimed: Aims,
+    evaluator: Evaluator,
+    digests: Mapping[str, Any],
+    earlier: Earlier | None,
+    *,
+    started: float,
+) -> SearchResult:
     """The search itself, by an evaluator that answers at once."""
     config, the_space, objective, strategy, tables = aimed
     evaluated, seconds = (earlier.evaluated, earlier.seconds) if earlier else (0, 0.0)
@@ -71,17 +79,29 @@ def _in_folder(
     budget = config.budget
     assert budget is not None  # see _parts
     session = Session(
-        folder=folder, config=config, digests=digests, history=history, evaluator=evaluator,
-        total=budget, started=started, past=seconds,
-    )  # fmt: skip
+        folder=folder,
+        config=config,
+        digests=digests,
+        history=history,
+        evaluator=evaluator,
+        total=budget,
+        started=started,
+        past=seconds,
+    )
     so_far = {"evaluated": evaluated, "seconds": seconds} if earlier else {}
     session.record(status="running", **so_far)
 
     def loop(update: Callable[[History], None]) -> str:
         search(
-            the_space, evaluator, objective, strategy, budget,
-            seed=config.seed, record=update, history=history,
-        )  # fmt: skip
+            the_space,
+            evaluator,
+            objective,
+            strategy,
+            budget,
+            seed=config.seed,
+            record=update,
+            history=history,
+        )
         return "finished" if len(history) >= budget else "exhausted"
 
     return run_session(session, loop)

@@ -90,7 +90,7 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
             report.draw(session.folder, history, evaluator)
     return SearchResult(
         session.folder, session.config, history, evaluator, status, reason, seconds, written
-    )  # fmt: skip
+    )
 
 
 def _write(session: Session, status: str, reason: str, seconds: float) -> None:
@@ -103,10 +103,13 @@ def _write(session: Session, status: str, reason: str, seconds: float) -> None:
     if history.full.any():
         report.write(folder, session.config, history)
     session.record(
-        status=status, reason=reason, evaluated=len(history),
-        failed=int((history.error != "").sum()), seconds=round(seconds, 2),
+        status=status,
+        reason=reason,
+        evaluated=len(history),
+        failed=int((history.error != "").sum()),
+        seconds=round(seconds, 2),
         certainty=report.certainty(history, evaluator) if history.full.any() else [],
-    )  # fmt: skip
+    )
 
 
 def _looped(session: Session, loop: Loop, watch: Watch) -> tuple[str, str]:

@@ -82,9 +82,13 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
     config.check_sizes()
     name = config.space or "compact"
     space = data_space.space_for(
-        data, name, resolution=config.resolution, classes=config.classes,
-        width=config.width, small_images=config.small_images,
-    )  # fmt: skip
+        data,
+        name,
+        resolution=config.resolution,
+        classes=config.classes,
+        width=config.width,
+        small_images=config.small_images,
+    )
     config = config.resolved(name, space)
     check_device(config.device, local=config.address is None)
     names = score_names(config)
@@ -143,9 +147,13 @@ def proxy_maker(
 ) -> Callable[[], Evaluator]:
     """The same of trainings, which any space of networks may be evaluated by."""
     return functools.partial(
-        Proxy, data, measuring.recipe, measuring.fidelity,
-        device=options.device, cache=_cache(options.cache),
-    )  # fmt: skip
+        Proxy,
+        data,
+        measuring.recipe,
+        measuring.fidelity,
+        device=options.device,
+        cache=_cache(options.cache),
+    )
 
 
 def _zero_cost(

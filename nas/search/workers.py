@@ -180,8 +180,12 @@ class OnCluster:
         self._broken: InfrastructureError | None = None
         self._pool = open_pool(
             functools.partial(_evaluations, make, space, folder),
-            slots=slots, cpus=cpus, gpus=gpus, address=address, timeout=timeout,
-        )  # fmt: skip
+            slots=slots,
+            cpus=cpus,
+            gpus=gpus,
+            address=address,
+            timeout=timeout,
+        )
 
     @property
     def capacity(self) -> int:

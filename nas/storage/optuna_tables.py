@@ -44,11 +44,17 @@ def tables() -> Tables:
     from optuna.trial import TrialState
 
     mapped = (
-        models.StudyModel, models.StudyDirectionModel, models.StudyUserAttributeModel,
-        models.StudySystemAttributeModel, models.TrialModel, models.TrialParamModel,
-        models.TrialUserAttributeModel, models.TrialSystemAttributeModel, models.TrialValueModel,
+        models.StudyModel,
+        models.StudyDirectionModel,
+        models.StudyUserAttributeModel,
+        models.StudySystemAttributeModel,
+        models.TrialModel,
+        models.TrialParamModel,
+        models.TrialUserAttributeModel,
+        models.TrialSystemAttributeModel,
+        models.TrialValueModel,
         models.TrialIntermediateValueModel,
-    )  # fmt: skip
+    )
     return Tables._make([*(model.__table__ for model in mapped), TrialState])
 
 
@@ -131,13 +137,20 @@ def insert_trial(
     known = tables()
     number = count_trials(connection, study)
     trial = insert_row(
-        connection, known.trials,
-        number=number, study_id=study, state=known.state.RUNNING, datetime_start=_now(),
-    )  # fmt: skip
-    connection.execute(insert(known.params), [
-        {"trial_id": trial, "param_name": name, "param_value": index, "distribution_json": text}
-        for name, (index, text) in params.items()
-    ])  # fmt: skip
+        connection,
+        known.trials,
+        number=number,
+        study_id=study,
+        state=known.state.RUNNING,
+        datetime_start=_now(),
+    )
+    connection.execute(
+        insert(known.params),
+        [
+            {"trial_id": trial, "param_name": name, "param_value": index, "distribution_json": text}
+            for name, (index, text) in params.items()
+        ],
+    )
     put_attributes(connection, known.attributes, trial, attributes)
     return trial, number
 
@@ -166,12 +179,15 @@ def put_points(connection: Connection, trial: int, points: Iterable[Point]) -> N
 
     stored = TrialIntermediateValueModel.intermediate_value_to_stored_repr
     rows = [
-        dict(zip(
-            ("trial_id", "step", "intermediate_value", "intermediate_value_type"),
-            (trial, point.step, *stored(point.accuracy)), strict=True,
-        ))
+        dict(
+            zip(
+                ("trial_id", "step", "intermediate_value", "intermediate_value_type"),
+                (trial, point.step, *stored(point.accuracy)),
+                strict=True,
+            )
+        )
         for point in points
-    ]  # fmt: skip
+    ]
     _upsert(connection, tables().points, ("trial_id", "step"), rows)
 
 

@@ -120,9 +120,14 @@ class Study:
     """
 
     def __init__(
-        self, database: Database, study: int, space: SearchSpace, objective: Objective, *,
+        self,
+        database: Database,
+        study: int,
+        space: SearchSpace,
+        objective: Objective,
+        *,
         grace: float = GRACE,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.driver = new_driver()
         self._database, self._study, self._grace = database, study, grace
         self._space, self._objective = space, objective
@@ -215,9 +220,12 @@ class Study:
         return trial.number
 
     def _claim(
-        self, connection: Connection, evaluation: Evaluation, about: dict[str, Any],
+        self,
+        connection: Connection,
+        evaluation: Evaluation,
+        about: dict[str, Any],
         most: int | None,
-    ) -> Trial | None:  # fmt: skip
+    ) -> Trial | None:
         self._lock(connection)
         self._trials.read(connection)
         known = self._trials.taken.get(evaluation)
@@ -376,9 +384,10 @@ class Study:
         """What this driver has taken over, and was not told of yet: what had failed, or where the
         connection broke while that was committed."""
         return [
-            trial for trial, taker in self._trials.lost.values()
+            trial
+            for trial, taker in self._trials.lost.values()
             if taker == self.driver and trial.id not in self._handed
-        ]  # fmt: skip
+        ]
 
     def _gone(self, connection: Connection) -> set[str]:
         """Drivers that are gone and have left something undone."""

@@ -155,9 +155,10 @@ class Trials:
                 lambda: np.full(len(columns), -1, np.int8)
             )
             for id, name, value in connection.execute(
-                select(table.c.trial_id, table.c.param_name, table.c.param_value)
-                .where(table.c.trial_id.in_(part))
-            ):  # fmt: skip
+                select(table.c.trial_id, table.c.param_name, table.c.param_value).where(
+                    table.c.trial_id.in_(part)
+                )
+            ):
                 if name in columns:
                     genotypes[id][columns[name]] = int(value)
             for id in part:

@@ -94,9 +94,13 @@ def sample_fresh(
 
 
 def _walk(
-    walkers: np.ndarray, violation: np.ndarray, history: History, rng: np.random.Generator,
-    *, steps: int,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    walkers: np.ndarray,
+    violation: np.ndarray,
+    history: History,
+    rng: np.random.Generator,
+    *,
+    steps: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Genotypes [n, decisions] after random mutations that never raise their violation [n]."""
     for _ in range(steps):
         moved = history.space.mutate(walkers, rng)

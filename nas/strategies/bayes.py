@@ -113,12 +113,17 @@ def make_basis(space: SearchSpace) -> Basis:
     return Basis(
         codes=codes,
         owner=np.array([contrast.column for contrast in coded], np.int64),
-        fields=fields, center=center, spread=spread, forms=forms, left=left, right=right,
+        fields=fields,
+        center=center,
+        spread=spread,
+        forms=forms,
+        left=left,
+        right=right,
         first=np.cumsum([0, *sizes[:-1]]),
         scale=(members * sizes) ** -0.5,  # every group varies by about 1, whatever its size
         group=np.repeat(np.arange(len(groups)), list(map(len, groups.values()))),
         names=tuple(groups),
-    )  # fmt: skip
+    )
 
 
 class Contrast(NamedTuple):
@@ -163,10 +168,17 @@ def coded_decision(column: int, decision: tuple[str, Sequence[Hashable]]) -> lis
     before, number, behind = match.groups() if match else (name, "", "")
     stage = before + number if match else ""  # decisions without a number make one stage
     return [
-        Contrast(column, rank, code, step if rank == 0 else 0.0,
-                 (before, behind, kind_of_options), stage, float(number or 0))
+        Contrast(
+            column,
+            rank,
+            code,
+            step if rank == 0 else 0.0,
+            (before, behind, kind_of_options),
+            stage,
+            float(number or 0),
+        )
         for rank, code in enumerate(codes.T)
-    ]  # fmt: skip
+    ]
 
 
 def log_totals(costs: Costs, fields: Iterable[str]) -> np.ndarray:

@@ -189,9 +189,14 @@ class Predictor:
         return explained_share(covariance, data.targets[rows], Scale.of(scores)(scores))
 
     def _reranked(
-        self, shortlist: np.ndarray, data: Data, prior: Prior, share: float, count: int,
+        self,
+        shortlist: np.ndarray,
+        data: Data,
+        prior: Prior,
+        share: float,
+        count: int,
         rng: np.random.Generator,
-    ) -> np.ndarray:  # fmt: skip
+    ) -> np.ndarray:
         """The best of the shortlist [m, decisions] under samples of the model with the scores."""
         scores = self._scored(np.concatenate([data.genotypes, shortlist]))
         extra = Scale.of(scores[: data.known])(scores)

@@ -71,12 +71,20 @@ class Chain:
 
     def write(self, status: str) -> None:
         """baseline.json, with what is known by now."""
-        write_json(self.folder / RECORD, {
-            "status": status, "partial": status != "finished", "settings": self.config.settings(),
-            "skipped": list(self.config.skip), "costs": self.costs, "commands": self.commands,
-            "bases": self.bases, **_places(self.config),
-            **circumstances(("numpy", "torch", "optuna", "ray")),
-        })  # fmt: skip
+        write_json(
+            self.folder / RECORD,
+            {
+                "status": status,
+                "partial": status != "finished",
+                "settings": self.config.settings(),
+                "skipped": list(self.config.skip),
+                "costs": self.costs,
+                "commands": self.commands,
+                "bases": self.bases,
+                **_places(self.config),
+                **circumstances(("numpy", "torch", "optuna", "ray")),
+            },
+        )
 
     def settle(self, name: str, base: str) -> None:
         """See to it that a step's folder is of this network: what was made of another one goes

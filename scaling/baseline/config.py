@@ -29,46 +29,67 @@ class BaselineConfig(DataOptions):
 
     data: str | None = option(None, metavar="DATA", parse=data_text, help="images to train on")
     target_flops: float | None = option(
-        None, limits=(0.0, LARGEST), parse=parse_quantity, metavar="SIZE",
+        None,
+        limits=(0.0, LARGEST),
+        parse=parse_quantity,
+        metavar="SIZE",
         help="of the baseline, e.g. 4M",
-    )  # fmt: skip
+    )
     space: str = option("compact", metavar="NAME", help="of the search (default compact)")
     resolution: int | None = option(
-        None, limits=(8, 100_000), metavar="PX",
+        None,
+        limits=(8, 100_000),
+        metavar="PX",
         help="of the baseline's input (default: the images', at most 224)",
-    )  # fmt: skip
+    )
     budget: int = option(
         60, limits=(1, MOST), metavar="N", help="networks to search through (default 60)"
     )
     max_time: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME", later=True,
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
+        later=True,
         help="the search begins no new network after that, e.g. 1h",
-    )  # fmt: skip
+    )
     fidelity: str | None = option(
-        None, metavar="TEXT",
+        None,
+        metavar="TEXT",
         help="how much of the recipe a training of search and grid is, e.g. epochs=8,share=0.2 "
         "(default: by the number of images)",
-    )  # fmt: skip
+    )
     finalists: int = option(
-        3, limits=(1, MOST), metavar="N",
+        3,
+        limits=(1, MOST),
+        metavar="N",
         help="networks of the search that are trained again (default 3)",
-    )  # fmt: skip
+    )
     candidates: int = option(9, limits=(4, MOST), metavar="N", help="of the grid (default 9)")
     seeds: int = option(3, limits=(1, MOST), metavar="N", help="of finalists and grid (default 3)")
     growth: float = option(2.0, metavar="X", help="of FLOPs from member to member (default 2)")
     phi: str = option("0..2", metavar="PHI", help="members (default 0..2)")
     train_time: float = option(
-        3600.0, limits=TIME, parse=parse_seconds, metavar="TIME", later=True,
+        3600.0,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
+        later=True,
         help="for the members' trainings together (default 1h)",
-    )  # fmt: skip
+    )
     changes: tuple[str, ...] = option(
-        (), flag="set", metavar="FIELD=VALUE",
+        (),
+        flag="set",
+        metavar="FIELD=VALUE",
         help=f"change a field of the recipe, which is {RECIPE} (repeatable)",
-    )  # fmt: skip
+    )
     skip: tuple[str, ...] = option(
-        (), choices=STEPS, metavar="|".join(STEPS), later=True,
+        (),
+        choices=STEPS,
+        metavar="|".join(STEPS),
+        later=True,
         help="leave a step out (repeatable)",
-    )  # fmt: skip
+    )
     workers: int | None = option(
         None, metavar="N", later=True, help="trainings at once (default: all that fit)"
     )

@@ -24,9 +24,13 @@ from vbs.text import printable, shell_command
 from vbs.units import short, short_seconds
 
 COLOURS = {
-    "conv": "#8d99ae", "dwsep": "#5aa9e6", "mbconv": "#2a6fdb", "fused": "#e07a5f",
-    "bottleneck": "#6d597a", "identity": "#cccccc",
-}  # fmt: skip
+    "conv": "#8d99ae",
+    "dwsep": "#5aa9e6",
+    "mbconv": "#2a6fdb",
+    "fused": "#e07a5f",
+    "bottleneck": "#6d597a",
+    "identity": "#cccccc",
+}
 PM = "±: one standard deviation, of the number of images and, where there are several, of seeds."
 UP = 2  # folders above the page's that a path may climb to stay a path
 STYLE = """
@@ -62,9 +66,14 @@ def write_report(folder: Path, *, command: Sequence[str]) -> Path:
     known = read_json(folder / "baseline.json") or {}
     network = _network(folder)
     sections = [
-        _summary(folder, network), _search(folder), _stages(network), _grid(folder),
-        _family(folder), _costs(folder, known), _commands(folder, known, command),
-    ]  # fmt: skip
+        _summary(folder, network),
+        _search(folder),
+        _stages(network),
+        _grid(folder),
+        _family(folder),
+        _costs(folder, known),
+        _commands(folder, known, command),
+    ]
     data = str(known.get("settings", {}).get("data", ""))
     title = f"A new baseline for {Path(data).name or data}"
     page = (
@@ -115,8 +124,10 @@ def _picture(figure: Callable[[], Any], caption: str) -> str:
     if not attempt(f"report.html: {caption}", lambda: figure().savefig(buffer, format="svg")):
         return _note(f"Could not be drawn: {caption}")
     coded = base64.b64encode(buffer.getvalue()).decode()
-    return (f'<figure><img alt="{text}" src="data:image/svg+xml;base64,{coded}">'
-            f"<figcaption>{text}</figcaption></figure>")  # fmt: skip
+    return (
+        f'<figure><img alt="{text}" src="data:image/svg+xml;base64,{coded}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
 
 
 def _image(path: Path, caption: str) -> str:
@@ -124,23 +135,28 @@ def _image(path: Path, caption: str) -> str:
         return _note(f"Could not be drawn: {caption}")
     coded = base64.b64encode(path.read_bytes()).decode()
     text = _escaped(caption)
-    return (f'<figure><img alt="{text}" src="data:image/png;base64,{coded}">'
-            f"<figcaption>{text}</figcaption></figure>")  # fmt: skip
+    return (
+        f'<figure><img alt="{text}" src="data:image/png;base64,{coded}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
 
 
 def _summary(folder: Path, network: Architecture) -> str:
     spent = cost(network)
     best = best_record(folder)
-    accuracy = (_pm(best["accuracy"], best.get("accuracy_std")),
-                "of the held-out images it was chosen by")  # fmt: skip
+    accuracy = (
+        _pm(best["accuracy"], best.get("accuracy_std")),
+        "of the held-out images it was chosen by",
+    )
     if best.get("test_accuracy") is not None:
         accuracy = (_pm(best["test_accuracy"], best.get("test_std")), "of the test images")
     cards = [
         accuracy,
-        (short(spent.flops), "FLOPs (multiply-adds)"), (short(spent.params), "params"),
+        (short(spent.flops), "FLOPs (multiply-adds)"),
+        (short(spent.params), "params"),
         (f"{network.resolution} px", "input"),
         (str(sum(stage.layers for stage in network.stages)), "layers in stages"),
-    ]  # fmt: skip
+    ]
     shown = "".join(
         f'<div class="card"><b>{_escaped(value)}</b><span>{_escaped(what)}</span></div>'
         for value, what in cards
@@ -165,8 +181,10 @@ def _search(folder: Path) -> str:
     early = table[(table["fidelity"] < 1) & (table["error"] == "")]
     failed = int((table["error"] != "").sum())
     outcome = record["outcome"]
-    text = (f"{len(full)} trainings to the end, {len(early)} stopped early, {failed} failed, in "
-            f"{outcome['seconds'] / 60:.0f} minutes.")  # fmt: skip
+    text = (
+        f"{len(full)} trainings to the end, {len(early)} stopped early, {failed} failed, in "
+        f"{outcome['seconds'] / 60:.0f} minutes."
+    )
     picture = _picture(lambda: _evaluated(early, full), "Every network that was tried.")
     notes = [_note(line) for line in outcome.get("certainty", ())]
     return _section("Search", picture, _note(text), *notes)
@@ -194,8 +212,9 @@ def _stages(network: Architecture) -> str:
         for name, each in (("found", network), ("EfficientNet-B0", b0))
     )
     note = _note("A bar is a stage: its width is channels (as a root), its text the blocks in it.")
-    return _section("Stage by stage, beside EfficientNet-B0", f'<div class="pair">{columns}</div>',
-                    note)  # fmt: skip
+    return _section(
+        "Stage by stage, beside EfficientNet-B0", f'<div class="pair">{columns}</div>', note
+    )
 
 
 def _column(network: Architecture) -> str:
@@ -205,8 +224,10 @@ def _column(network: Architecture) -> str:
         sizes[block.stage] = block.out_size
     for index, stage in enumerate(network.stages):
         se = " SE" if stage.se else ""
-        text = (f"{stage.layers} x {stage.op} k{stage.kernel} e{stage.expand}{se} → "
-                f"{stage.channels}, {sizes[index]} px")  # fmt: skip
+        text = (
+            f"{stage.layers} x {stage.op} k{stage.kernel} e{stage.expand}{se} → "
+            f"{stage.channels}, {sizes[index]} px"
+        )
         rows.append(_bar(COLOURS[stage.op], stage.channels, text))
     if network.head:
         rows.append(_bar("#444", network.head, f"head {network.head}"))
@@ -215,8 +236,10 @@ def _column(network: Architecture) -> str:
 
 def _bar(colour: str, channels: int, text: str) -> str:
     width = round(min(130.0, 8 + 3.4 * channels**0.5))
-    return (f'<div class="stage"><div class="bar" style="width:{width}px;background:{colour}">'
-            f"</div><span>{_escaped(text)}</span></div>")  # fmt: skip
+    return (
+        f'<div class="stage"><div class="bar" style="width:{width}px;background:{colour}">'
+        f"</div><span>{_escaped(text)}</span></div>"
+    )
 
 
 def _grid(folder: Path) -> str:
@@ -231,22 +254,30 @@ def _grid(folder: Path) -> str:
     rows = sorted(
         (row for row in record["candidates"] if row.get("mean") is not None),
         key=lambda row: -row["mean"],
-    )  # fmt: skip
+    )
     table = _table(
         ("(alpha, beta, gamma)", "cost", "depth", "width", "resolution", "accuracy"),
         [
             (
                 row["name"] if row["name"].startswith("(") else f"{row['name']} alone",
-                f"{row['growth']:.2f}x", *(f"{x:.2f}" for x in row["real_factors"].values()),
+                f"{row['growth']:.2f}x",
+                *(f"{x:.2f}" for x in row["real_factors"].values()),
                 _pm(row["mean"], row["standard_error"]),
             )
             for row in rows
         ],
-    )  # fmt: skip
+    )
     notes = [_note(line) for line in outcome.get("certainty", ())]
-    return _section("How it should grow", _note(f"Chosen: {chosen}.{hidden}"), *notes,
-                    _image(folder / "grid" / "grid.png", "Accuracy over the ways to spend the "
-                           "growth; corners are one axis alone."), table)  # fmt: skip
+    return _section(
+        "How it should grow",
+        _note(f"Chosen: {chosen}.{hidden}"),
+        *notes,
+        _image(
+            folder / "grid" / "grid.png",
+            "Accuracy over the ways to spend the growth; corners are one axis alone.",
+        ),
+        table,
+    )
 
 
 def _family(folder: Path) -> str:
@@ -262,19 +293,34 @@ def _family(folder: Path) -> str:
         row = trained.get(member["name"], {})
         top1 = row.get(f"{split}_top1")
         step = member.get("measured_step_time", {}).get("seconds")
-        rows.append((
-            member["name"], f"{member['resolution']} px", str(member["layers"]),
-            f"{member['params']:,}", f"{member['flops']:,}", short(member["formula_flops"]),
-            "-" if step is None else short_seconds(step),
-            "-" if top1 is None else _pm(top1, row.get(f"{split}_error")),
-        ))  # fmt: skip
-    heads = ("member", "input", "layers", "params", "FLOPs", "by formula", "step of 32",
-             f"{split} top-1")  # fmt: skip
+        rows.append(
+            (
+                member["name"],
+                f"{member['resolution']} px",
+                str(member["layers"]),
+                f"{member['params']:,}",
+                f"{member['flops']:,}",
+                short(member["formula_flops"]),
+                "-" if step is None else short_seconds(step),
+                "-" if top1 is None else _pm(top1, row.get(f"{split}_error")),
+            )
+        )
+    heads = (
+        "member",
+        "input",
+        "layers",
+        "params",
+        "FLOPs",
+        "by formula",
+        "step of 32",
+        f"{split} top-1",
+    )
     parts = [_table(heads, rows)]
     points = [
-        (member, trained[member["name"]]) for member in record["members"]
+        (member, trained[member["name"]])
+        for member in record["members"]
         if (trained.get(member["name"], {}).get(f"{split}_top1") is not None)
-    ]  # fmt: skip
+    ]
     if points:
         parts.append(_family_figures(points, split))
     return _section("The family", *parts)
@@ -286,8 +332,9 @@ def _family_figures(
     """Accuracy against FLOPs and against time, beside or below each other as the page is wide."""
     tops = [row[f"{split}_top1"] for _, row in points]
     flops = [member["flops"] / 1e6 for member, _ in points]
-    times = [1e3 * member.get("measured_step_time", {}).get("seconds", np.nan)
-             for member, _ in points]  # fmt: skip
+    times = [
+        1e3 * member.get("measured_step_time", {}).get("seconds", np.nan) for member, _ in points
+    ]
     drawn = [
         partial(_line, flops, tops, "FLOPs, in millions", split, "tab:blue"),
         partial(
@@ -324,11 +371,15 @@ def _costs(folder: Path, known: Mapping[str, Any]) -> str:
     for name, spent in [*known.get("costs", {}).items(), ("all", total)]:
         wall = spent["wall_seconds"]
         share = min(1.0, measured[name] / (wall * at_once)) if at_once and wall else None
-        rows.append((
-            name, f"{wall / 60:.1f} min",
-            *(f"{wall * count / 3600:.2f} h" if count else "-" for count in held.values()),
-            f"{measured[name] / 3600:.2f} h", "-" if share is None else f"{share:.0%}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                name,
+                f"{wall / 60:.1f} min",
+                *(f"{wall * count / 3600:.2f} h" if count else "-" for count in held.values()),
+                f"{measured[name] / 3600:.2f} h",
+                "-" if share is None else f"{share:.0%}",
+            )
+        )
     heads = ("step", "wall clock", "processor hours", "GPU hours", "measuring", "share")
     note = (
         "Hours are those of all processors and GPUs of this machine while a step ran; nothing is "

@@ -93,9 +93,12 @@ def _resolved(config: BaselineConfig) -> BaselineConfig:
     if config.device == "cpu" and config.gpus is None:
         config = replace(config, gpus=0.0)
     trainings = ComparisonOptions(
-        changes=config.changes, data=config.data, data_root=config.data_root, recipe=RECIPE,
+        changes=config.changes,
+        data=config.data,
+        data_root=config.data_root,
+        recipe=RECIPE,
         fidelity=config.fidelity,
-    )  # fmt: skip
+    )
     measuring = measuring_of(trainings)
     if "grid" not in config.skip:
         free_resolution(measuring)

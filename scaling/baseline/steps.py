@@ -48,11 +48,20 @@ from vbs.options import option_words, words_of
 def search_config(config: BaselineConfig) -> SearchConfig:
     """The search of a baseline."""
     return SearchConfig(
-        evaluator="proxy", space=config.space, target_flops=config.target_flops, reward="feasible",
-        budget=config.budget, finalists=0, fidelity=config.fidelity, changes=config.changes,
-        resolution=config.resolution, recipe=RECIPE, max_time=config.max_time, data=config.data,
+        evaluator="proxy",
+        space=config.space,
+        target_flops=config.target_flops,
+        reward="feasible",
+        budget=config.budget,
+        finalists=0,
+        fidelity=config.fidelity,
+        changes=config.changes,
+        resolution=config.resolution,
+        recipe=RECIPE,
+        max_time=config.max_time,
+        data=config.data,
         **_how(config),
-    )  # fmt: skip
+    )
 
 
 def search(chain: Chain) -> None:
@@ -72,13 +81,20 @@ def search(chain: Chain) -> None:
 
     chain.run(
         Step(
-            "search", folder,
-            _says(folder / "search.json", "finished", "out of time", "exhausted"), run,
+            "search",
+            folder,
+            _says(folder / "search.json", "finished", "out of time", "exhausted"),
+            run,
             [SEARCH.program, *words_of(SEARCH, config, out=folder)],
-            [SEARCH.program, "--resume", "--out", str(folder),
-             *option_words(SearchConfig, changes)],
+            [
+                SEARCH.program,
+                "--resume",
+                "--out",
+                str(folder),
+                *option_words(SearchConfig, changes),
+            ],
         )
-    )  # fmt: skip
+    )
 
 
 def finalists(chain: Chain) -> None:
@@ -95,10 +111,13 @@ def finalists(chain: Chain) -> None:
     over = functools.partial(_all_ended, runs)
     chain.run(
         Step(
-            "finalists", folder, over, lambda _: _tune(tuned, runs),
+            "finalists",
+            folder,
+            over,
+            lambda _: _tune(tuned, runs),
             [TUNE.program, *words_of(TUNE, tuned, out=runs)],
         )
-    )  # fmt: skip
+    )
     if over():
         write_json(chain.folder / "best.json", winner(chain.folder))
 
@@ -129,10 +148,17 @@ def grid(chain: Chain) -> None:
     changes = _how(given)
     side = None if given.resolution is None else min(given.resolution, PROXY_SIDE)
     config = GridConfig(
-        base=_base_of(chain), data=given.data, growth=given.growth, seeds=given.seeds,
-        candidates=given.candidates, fidelity=given.fidelity, changes=given.changes, recipe=RECIPE,
-        proxy_resolution=side, **changes,
-    )  # fmt: skip
+        base=_base_of(chain),
+        data=given.data,
+        growth=given.growth,
+        seeds=given.seeds,
+        candidates=given.candidates,
+        fidelity=given.fidelity,
+        changes=given.changes,
+        recipe=RECIPE,
+        proxy_resolution=side,
+        **changes,
+    )
 
     def run(resumed: bool) -> int:
         if resumed:
@@ -144,12 +170,21 @@ def grid(chain: Chain) -> None:
 
     chain.run(
         Step(
-            "grid", folder, _says(folder / "grid.json", "finished"), run,
+            "grid",
+            folder,
+            _says(folder / "grid.json", "finished"),
+            run,
             [GRID.program, *words_of(GRID, config, out=folder)],
-            [GRID.program, "--resume", "--retry-failed", "--out", str(folder),
-             *option_words(GridConfig, changes)],
+            [
+                GRID.program,
+                "--resume",
+                "--retry-failed",
+                "--out",
+                str(folder),
+                *option_words(GridConfig, changes),
+            ],
         )
-    )  # fmt: skip
+    )
 
 
 def family(chain: Chain) -> None:
@@ -161,10 +196,16 @@ def family(chain: Chain) -> None:
     if _says(chosen, "finished")():
         wanted = json.loads(chosen.read_text())["outcome"]["chosen"]
     config = FamilyConfig(
-        base=_base_of(chain), growth=given.growth, phi=(given.phi,), recipe=RECIPE,
-        measure="step_time", measure_batch=BATCH, measure_threads=1, device=given.device,
+        base=_base_of(chain),
+        growth=given.growth,
+        phi=(given.phi,),
+        recipe=RECIPE,
+        measure="step_time",
+        measure_batch=BATCH,
+        measure_threads=1,
+        device=given.device,
         coefficients=None if wanted is None else str(chosen),
-    )  # fmt: skip
+    )
 
     def over() -> bool:
         path = folder / "family.json"
@@ -208,10 +249,13 @@ def train(chain: Chain) -> None:
     tuned = _tuned(config, [str(grown / "members" / f"{name}.json") for name in missing])
     chain.run(
         Step(
-            "train", folder, functools.partial(_all_ended, folder), lambda _: _tune(tuned, folder),
+            "train",
+            folder,
+            functools.partial(_all_ended, folder),
+            lambda _: _tune(tuned, folder),
             [TUNE.program, *words_of(TUNE, tuned, out=folder)],
         )
-    )  # fmt: skip
+    )
 
 
 def _resume_training(chain: Chain, folder: Path) -> None:
@@ -239,17 +283,23 @@ def _tuned(
 ) -> TuneConfig:
     """The trainings of files of networks by the whole recipe."""
     return TuneConfig(
-        architectures=tuple(networks), data=config.data, recipe=RECIPE, seed_list=seeds,
-        changes=config.changes, **_places(config),
-    )  # fmt: skip
+        architectures=tuple(networks),
+        data=config.data,
+        recipe=RECIPE,
+        seed_list=seeds,
+        changes=config.changes,
+        **_places(config),
+    )
 
 
 def _places(config: BaselineConfig) -> dict[str, Any]:
     """Where train.ray_tune runs, as far as that is given."""
     given = {
-        "workers": config.workers, "address": config.address, "gpus_per_trial": config.gpus,
+        "workers": config.workers,
+        "address": config.address,
+        "gpus_per_trial": config.gpus,
         "data_root": config.data_root,
-    }  # fmt: skip
+    }
     return {name: value for name, value in given.items() if value is not None}
 
 

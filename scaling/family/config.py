@@ -40,16 +40,20 @@ class FamilyConfig(Config):
         None, metavar="X", help="each member really costs X^phi times the base"
     )
     objective: str = option(
-        "flops", choices=("flops", "latency", "step_time"), metavar="flops|latency|step_time",
+        "flops",
+        choices=("flops", "latency", "step_time"),
+        metavar="flops|latency|step_time",
         help="what grows by that: FLOPs (default), or seconds measured here as --measure does",
-    )  # fmt: skip
+    )
     tolerance: float | None = option(
         None, metavar="X", help="of that, as a share (default 0.03; 0.05 of seconds)"
     )
     rules: str = option(
-        "compound", choices=("compound", "v2"), metavar="compound|v2",
+        "compound",
+        choices=("compound", "v2"),
+        metavar="compound|v2",
         help="v2: at most 480 px, and extra layers gradually more in the later stages",
-    )  # fmt: skip
+    )
     max_resolution: int | None = option(None, metavar="PX", help="largest input side")
     round_resolution: int = option(
         1, metavar="PX", help="input sides are multiples of PX (default 1)"
@@ -58,30 +62,40 @@ class FamilyConfig(Config):
         8, metavar="|".join(map(str, ROUNDINGS)), help="channels are multiples of (default 8)"
     )
     fixed_ends: bool = option(
-        False, help="stem, head, and the layers of the first and the last stage stay "
-        "(EfficientNet-Lite)",
-    )  # fmt: skip
+        False,
+        help="stem, head, and the layers of the first and the last stage stay (EfficientNet-Lite)",
+    )
     recipe: str = option(
-        "efficientnet", choices=tuple(PRESETS), metavar="NAME",
+        "efficientnet",
+        choices=tuple(PRESETS),
+        metavar="NAME",
         help="of the training whose memory is estimated (default efficientnet)",
-    )  # fmt: skip
+    )
     batch: int = option(32, metavar="N", help="of that training, on one device (default 32)")
     precision: str = option(
-        "float32", choices=("float32", "bfloat16"), metavar="float32|bfloat16",
+        "float32",
+        choices=("float32", "bfloat16"),
+        metavar="float32|bfloat16",
         help="of that training (default float32)",
-    )  # fmt: skip
+    )
     memory: float | None = option(
-        None, metavar="SIZE", parse=parse_quantity, limits=(0, LARGEST),
+        None,
+        metavar="SIZE",
+        parse=parse_quantity,
+        limits=(0, LARGEST),
         help="refuse members whose training needs more, e.g. 24G",
-    )  # fmt: skip
+    )
     times: tuple[str, ...] = option(
-        (), metavar="FILE",
+        (),
+        metavar="FILE",
         help="a table of nas.block_times: predict the members' times where it has their blocks",
-    )  # fmt: skip
+    )
     measure: str | None = option(
-        None, choices=("latency", "step_time"), metavar="latency|step_time",
+        None,
+        choices=("latency", "step_time"),
+        metavar="latency|step_time",
         help="measure the members' times here, with a batch of --measure-batch",
-    )  # fmt: skip
+    )
     measure_batch: int | None = option(
         None, metavar="N", help="default 1 for latency, 32 for step_time"
     )
@@ -104,13 +118,15 @@ class FamilyConfig(Config):
             check_family_growth(self.growth)
         seconds = self.objective != "flops"
         if seconds and self.growth is None:
-            raise ConfigError("objective", f"{self.objective} needs --growth X, the growth of one "
-                              "step")  # fmt: skip
+            raise ConfigError(
+                "objective", f"{self.objective} needs --growth X, the growth of one step"
+            )
         if seconds and self.measure not in (None, self.objective):
             raise ConfigError("measure", f"{self.measure} differs from --objective; leave it out")
         if self.tolerance is not None and not 0 < self.tolerance < 1:
-            raise ConfigError("tolerance", f"{self.tolerance:g} is not allowed; use a share from 0 "
-                              "to 1")  # fmt: skip
+            raise ConfigError(
+                "tolerance", f"{self.tolerance:g} is not allowed; use a share from 0 to 1"
+            )
 
     def given_coefficients(self) -> Coefficients | None:
         """alpha, beta and gamma where they are given.
@@ -165,11 +181,13 @@ def rules_of(config: FamilyConfig) -> Rules:
     assert config.base is not None
     name = "" if Path(config.base).is_file() else config.base.removeprefix("tf_")
     return Rules(
-        config.rules, max_resolution=config.max_resolution, round_to=config.round_to,
+        config.rules,
+        max_resolution=config.max_resolution,
+        round_to=config.round_to,
         floor=0.0 if name.startswith("efficientnetv2_b") else 0.9,
         fixed_ends=config.fixed_ends or name.startswith("efficientnet_lite"),
         resolution_step=config.round_resolution,
-    )  # fmt: skip
+    )
 
 
 COMMAND = Command(

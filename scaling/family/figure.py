@@ -18,10 +18,20 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
     left.plot(phis, [row["formula_flops"] for row in rows], "x--", c="0.5", label="by the formula")
     for row in rows:
         if row["published_top1"] is not None:
-            left.annotate(f"{row['published_top1']:.1f}%", (row["phi"], row["flops"]), ha="right",
-                          xytext=(-5, 5), textcoords="offset points", fontsize=8)  # fmt: skip
-    left.set(yscale="log", xlabel="phi", ylabel="FLOPs (multiply-adds of one image)",
-             title=f"Cost of the family of {label(name)}")  # fmt: skip
+            left.annotate(
+                f"{row['published_top1']:.1f}%",
+                (row["phi"], row["flops"]),
+                ha="right",
+                xytext=(-5, 5),
+                textcoords="offset points",
+                fontsize=8,
+            )
+    left.set(
+        yscale="log",
+        xlabel="phi",
+        ylabel="FLOPs (multiply-adds of one image)",
+        title=f"Cost of the family of {label(name)}",
+    )
     for axis, colour in (("depth", "tab:red"), ("width", "tab:green"), ("resolution", "tab:blue")):
         real = [row["real_factors"][axis] for row in rows]
         wanted = [row["factors"][axis] for row in rows]

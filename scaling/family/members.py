@@ -82,11 +82,15 @@ def family(
                 raise ValueError(f"phi {phi:g}: {error}") from None
         members.append(
             Member(
-                name=f"phi{phi:g}", phi=phi, architecture=network, cost=cost(network),
-                factors=factors, real=real_factors(base, network),
+                name=f"phi{phi:g}",
+                phi=phi,
+                architecture=network,
+                cost=cost(network),
+                factors=factors,
+                real=real_factors(base, network),
                 formula=own.flops * factors.growth,
             )
-        )  # fmt: skip
+        )
     return members
 
 

@@ -48,21 +48,39 @@ def show_result(result: FamilyResult) -> None:
     console.print(f"family of {config.base}: {how}{exact}, rules {config.rules}", "")
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     times = [name for name in rows[0] if name.startswith(("predicted_", "measured_"))]
-    for name in ("member", "px", "layers", "params", "FLOPs", "by formula", "FLOPs / base",
-                 "formula", "activations", f"memory, batch {config.batch}",
-                 *(time.replace("_", " ", 1) for time in times), "published top-1"):  # fmt: skip
+    for name in (
+        "member",
+        "px",
+        "layers",
+        "params",
+        "FLOPs",
+        "by formula",
+        "FLOPs / base",
+        "formula",
+        "activations",
+        f"memory, batch {config.batch}",
+        *(time.replace("_", " ", 1) for time in times),
+        "published top-1",
+    ):
         table.add_column(name, justify="left" if name == "member" else "right", no_wrap=True)
 
     base_flops = rows[0]["formula_flops"] / _growth(rows[0])
     for row in rows:
         spent = [shown_time(row.get(time)) for time in times]
         table.add_row(
-            row["name"], str(row["resolution"]), str(row["layers"]), f"{row['params']:,}",
-            f"{row['flops']:,}", short(row["formula_flops"]), f"{row['flops'] / base_flops:.3f}",
-            f"{_growth(row):.3f}", f"{row['activations']:,}",
-            f"{row['training_memory'] / 1e9:.2f} GB", *spent,
+            row["name"],
+            str(row["resolution"]),
+            str(row["layers"]),
+            f"{row['params']:,}",
+            f"{row['flops']:,}",
+            short(row["formula_flops"]),
+            f"{row['flops'] / base_flops:.3f}",
+            f"{_growth(row):.3f}",
+            f"{row['activations']:,}",
+            f"{row['training_memory'] / 1e9:.2f} GB",
+            *spent,
             "-" if row["published_top1"] is None else f"{row['published_top1']:.1f}%",
-        )  # fmt: skip
+        )
 
     console.print(table)
     if doubt := first_doubt(rows):

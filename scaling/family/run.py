@@ -52,10 +52,14 @@ def grow_family(
     base = load(config.base)
     tables = _tables(config.times)
     members = family(
-        base, phis_of(config.phi), coefficients=coefficients, growth=config.growth,
-        rules=rules_of(config), tolerance=config.tolerance,
+        base,
+        phis_of(config.phi),
+        coefficients=coefficients,
+        growth=config.growth,
+        rules=rules_of(config),
+        tolerance=config.tolerance,
         costs=None if config.objective == "flops" else seconds_of(config),
-    )  # fmt: skip
+    )
     recipe = preset(config.recipe)
     rows = [_row(member, config, recipe, tables) for member in members]
     _check_memory(rows, config)
@@ -87,13 +91,17 @@ def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
     measured = config.objective if seconds else config.measure
     numbers: dict[str, Any] = {} if coefficients is None else coefficients.__dict__
     resolved = replace(
-        config, base=network_text(base),
+        config,
+        base=network_text(base),
         coefficients="published" if coefficients is None else None,
-        alpha=numbers.get("alpha"), beta=numbers.get("beta"), gamma=numbers.get("gamma"),
+        alpha=numbers.get("alpha"),
+        beta=numbers.get("beta"),
+        gamma=numbers.get("gamma"),
         tolerance=config.tolerance or (SECONDS_TOLERANCE if seconds else TOLERANCE),
-        times=tuple(map(network_text, config.times)), measure=measured,
+        times=tuple(map(network_text, config.times)),
+        measure=measured,
         measure_batch=config.measure_batch or (32 if measured == "step_time" else 1),
-    )  # fmt: skip
+    )
     return resolved, coefficients
 
 
@@ -129,17 +137,24 @@ def _row(
 ) -> dict[str, Any]:
     """All figures of a member, as plain data."""
     memory = training_memory(
-        member.architecture, batch=config.batch, optimizer=recipe.optimizer,
-        average=bool(recipe.ema_decay), precision=config.precision,
-    )  # fmt: skip
+        member.architecture,
+        batch=config.batch,
+        optimizer=recipe.optimizer,
+        average=bool(recipe.ema_decay),
+        precision=config.precision,
+    )
     row: dict[str, Any] = {
-        "name": member.name, "phi": member.phi, "resolution": member.architecture.resolution,
+        "name": member.name,
+        "phi": member.phi,
+        "resolution": member.architecture.resolution,
         "layers": sum(stage.layers for stage in member.architecture.stages),
-        **member.cost._asdict(), "factors": member.factors._asdict(),
+        **member.cost._asdict(),
+        "factors": member.factors._asdict(),
         "real_factors": {name: round(x, 4) for name, x in member.real._asdict().items()},
-        "formula_flops": round(member.formula), "training_memory": memory.total,
+        "formula_flops": round(member.formula),
+        "training_memory": memory.total,
         "published_top1": member.top1,
-    }  # fmt: skip
+    }
     for table in tables:
         try:
             seconds, spread = table.predict(member.architecture)
@@ -169,11 +184,15 @@ def _write(result: FamilyResult) -> None:
         network = json.loads(member.architecture.to_json())
         write_json(folder / MEMBERS / f"{member.name}.json", {"architecture": network, **row})
     coefficients = result.coefficients
-    write_json(folder / RECORD, {
-        "settings": result.config.settings(),
-        "coefficients": "published" if coefficients is None else coefficients.__dict__,
-        "base": json.loads(result.base.to_json()), "members": list(result.rows),
-        **circumstances(("numpy",)),
-    })  # fmt: skip
+    write_json(
+        folder / RECORD,
+        {
+            "settings": result.config.settings(),
+            "coefficients": "published" if coefficients is None else coefficients.__dict__,
+            "base": json.loads(result.base.to_json()),
+            "members": list(result.rows),
+            **circumstances(("numpy",)),
+        },
+    )
     name = Path(result.config.base or "").name
     draw_picture(folder / FIGURE, lambda path: draw(path, result.rows, name=name))

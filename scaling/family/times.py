@@ -31,11 +31,15 @@ def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing
     assert config.measure is not None
     assert config.measure_batch is not None
     return measured(
-        networks, kind=config.measure, batch=config.measure_batch, device=config.device,
-        threads=config.measure_threads, recipe=config.recipe,
+        networks,
+        kind=config.measure,
+        batch=config.measure_batch,
+        device=config.device,
+        threads=config.measure_threads,
+        recipe=config.recipe,
         seconds=SECONDS if config.objective == "flops" else LONG,
         say=print_err,
-    )  # fmt: skip
+    )
 
 
 def seconds_of(config: FamilyConfig) -> Costs:
@@ -44,16 +48,20 @@ def seconds_of(config: FamilyConfig) -> Costs:
 
 
 def measure(
-    base: Architecture, members: Sequence[Member], rows: Sequence[dict[str, Any]],
+    base: Architecture,
+    members: Sequence[Member],
+    rows: Sequence[dict[str, Any]],
     config: FamilyConfig,
-) -> None:  # fmt: skip
+) -> None:
     """Times of all members on this machine, taken in one run with the base's, into their rows."""
     own, *times = timed([base, *(member.architecture for member in members)], config)
     for row, time in zip(rows, times, strict=True):
         row[f"measured_{config.measure}"] = {
-            "seconds": time.seconds, "spread": time.spread, "doubt": time.doubt or own.doubt,
+            "seconds": time.seconds,
+            "spread": time.spread,
+            "doubt": time.doubt or own.doubt,
             "growth": round(time.seconds / own.seconds, 4),
-        }  # fmt: skip
+        }
 
 
 def first_doubt(rows: Sequence[Mapping[str, Any]]) -> str:

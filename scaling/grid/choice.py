@@ -51,15 +51,17 @@ def chosen(
     if not trained:
         return {}
     best = max(
-        (each for each in trained if not each.is_control), key=lambda each: known[each.name].mean,
+        (each for each in trained if not each.is_control),
+        key=lambda each: known[each.name].mean,
         default=None,
-    )  # fmt: skip
+    )
     outcome: dict[str, Any] = {}
     if best is not None:
         outcome["best_candidate"] = {
-            "name": best.name, "accuracy": round(known[best.name].mean, 3),
+            "name": best.name,
+            "accuracy": round(known[best.name].mean, 3),
             **dict(zip(GREEK, best.factors, strict=True)),
-        }  # fmt: skip
+        }
         outcome["chosen"] = {name: outcome["best_candidate"][name] for name in GREEK}
     if surface is None:
         return outcome
@@ -74,7 +76,8 @@ def _described(surface: Surface, growth: float) -> dict[str, Any]:
     """The surface as plain data."""
     ranges = coefficients_at(growth, surface.intervals.T).T
     return {
-        "accuracy": round(surface.accuracy, 3), "standard_error": round(surface.error, 3),
+        "accuracy": round(surface.accuracy, 3),
+        "standard_error": round(surface.error, 3),
         "shares": [round(float(share), 3) for share in surface.shares],
         "at_rim": [name for name, share in zip(AXES, surface.shares, strict=True) if share == 0],
         "intervals_95": {
@@ -83,5 +86,6 @@ def _described(surface: Surface, growth: float) -> dict[str, Any]:
         },
         "seed_noise": None if math.isnan(surface.noise) else round(surface.noise, 3),
         "between_over_noise": None if math.isnan(surface.f_ratio) else round(surface.f_ratio, 2),
-        "hidden_by_noise": surface.hidden, "more_seeds": surface.more_seeds,
-    }  # fmt: skip
+        "hidden_by_noise": surface.hidden,
+        "more_seeds": surface.more_seeds,
+    }

@@ -34,26 +34,31 @@ class GridConfig(ComparisonOptions):
         0.05, metavar="X", help="tolerance of the growth, as a share (default 0.05)"
     )
     candidates: int = option(
-        14, metavar="N", limits=(4, MOST),
+        14,
+        metavar="N",
+        limits=(4, MOST),
         help="so many of the grid are trained, as far apart as possible, and three controls "
         "(default 14)",
-    )  # fmt: skip
+    )
     seeds: int = option(
         3, metavar="N", limits=(1, 100), later=True, help="trainings of each candidate (default 3)"
     )
     objective: str = option(
-        "flops", metavar="flops|latency|step_time", choices=("flops", "latency", "step_time"),
+        "flops",
+        metavar="flops|latency|step_time",
+        choices=("flops", "latency", "step_time"),
         help="what grows by --growth: FLOPs (default), or seconds measured on this machine",
-    )  # fmt: skip
+    )
     measure_batch: int = option(32, metavar="N", help="batch of these seconds (default 32)")
     rules: str = option(
         "compound", metavar="compound|v2", help="how factors become layers (default compound)"
     )
     round_to: int | None = option(
-        None, metavar="|".join(map(str, ROUNDINGS)),
+        None,
+        metavar="|".join(map(str, ROUNDINGS)),
         help=f"channels are multiples of (default 8, or {FINE} where half of the proxy's stages "
         f"have fewer than {NARROW})",
-    )  # fmt: skip
+    )
     proxy_width: float | None = option(
         None, metavar="X", help="channels of the proxy over the base's"
     )
@@ -61,10 +66,13 @@ class GridConfig(ComparisonOptions):
         None, metavar="PX", help=f"of the proxy (default: the images', at most {PROXY_SIDE})"
     )
     proxy_flops: float | None = option(
-        None, metavar="SIZE", parse=parse_quantity, limits=(0, LARGEST),
+        None,
+        metavar="SIZE",
+        parse=parse_quantity,
+        limits=(0, LARGEST),
         help=f"the proxy is narrowed to that (default 3M, or {NARROWEST} of the width where that "
         "is more)",
-    )  # fmt: skip
+    )
     small_images: bool | None = option(
         None, help="fewer strides (default: up to 64 px, where the base is for larger images)"
     )

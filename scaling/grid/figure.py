@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 
 def draw(
-    path: Path, config: GridConfig, found: Sequence[Candidate],
-    known: Mapping[str, Result], surface: Surface | None,
-) -> None:  # fmt: skip
+    path: Path,
+    config: GridConfig,
+    found: Sequence[Candidate],
+    known: Mapping[str, Result],
+    surface: Surface | None,
+) -> None:
     """Accuracy over the triangle of shares: corners are one axis alone."""
     from scaling.surface import simplex
 
@@ -39,20 +42,30 @@ def draw(
         shown = axes.tricontourf(flat[:, 0], flat[:, 1], values, levels=16, vmin=low, vmax=high)
         figure.colorbar(shown, ax=axes, shrink=0.7, label="minival top-1 (%)")
         best = _flat(surface.shares[None])[0]
-        axes.plot(*best, "*", ms=18, mfc="white", mec="black", zorder=2.5,
-                  label="optimum of the surface")  # fmt: skip
+        axes.plot(
+            *best, "*", ms=18, mfc="white", mec="black", zorder=2.5, label="optimum of the surface"
+        )
     axes.scatter(
-        points[:, 0], points[:, 1], c=means, vmin=low, vmax=high, s=70, edgecolors="black",
+        points[:, 0],
+        points[:, 1],
+        c=means,
+        vmin=low,
+        vmax=high,
+        s=70,
+        edgecolors="black",
         zorder=3,
-    )  # fmt: skip
+    )
     for each, place, mean in zip(rows, points, means, strict=True):
         if each.is_control:  # its accuracy stands beside the corner's name
             axes.plot(*place, "o", ms=13, mfc="none", mec="tab:red", mew=1.6)
         else:
             _annotate(axes, place, f"{mean:.1f}")
     _frame(axes, {each.name: mean for each, mean in zip(rows, means, strict=True)})
-    axes.set(aspect="equal", title=f"{label(Path(config.base).name)}: how to spend "
-             f"{config.growth:g} times the {config.objective}")  # fmt: skip
+    axes.set(
+        aspect="equal",
+        title=f"{label(Path(config.base).name)}: how to spend "
+        f"{config.growth:g} times the {config.objective}",
+    )
     axes.axis("off")
     if surface is not None:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.02), frameon=False)
@@ -66,10 +79,16 @@ def _annotate(axes: Any, place: np.ndarray, text: str) -> None:
     away = place - _flat(np.full((1, 3), 1 / 3))[0]
     across = away / max(float(np.hypot(*away)), 1e-9) if np.hypot(*away) > 0.05 else (1.0, 1.0)
     axes.annotate(
-        text, place, xytext=(14 * across[0], 12 * across[1]), textcoords="offset points",
-        ha="center", va="center", fontsize=8, zorder=4,
+        text,
+        place,
+        xytext=(14 * across[0], 12 * across[1]),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        fontsize=8,
+        zorder=4,
         path_effects=[withStroke(linewidth=2.5, foreground="white")],
-    )  # fmt: skip
+    )
 
 
 def _frame(axes: Any, means: Mapping[str, float]) -> None:
@@ -79,8 +98,15 @@ def _frame(axes: Any, means: Mapping[str, float]) -> None:
     axes.set(xlim=(-0.68, 0.68), ylim=(-0.16, 1.0))
     for corner, axis, away in zip(corners, AXES, ((0, -20), (0, -20), (0, 14)), strict=True):
         text = f"{axis} alone" + (f": {means[axis]:.1f}" if axis in means else "")
-        axes.annotate(text, corner, xytext=away, textcoords="offset points", ha="center",
-                      va="center", fontsize=10)  # fmt: skip
+        axes.annotate(
+            text,
+            corner,
+            xytext=away,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=10,
+        )
 
 
 def _flat(places: np.ndarray) -> np.ndarray:

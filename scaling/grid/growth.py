@@ -65,9 +65,14 @@ def grid(
 
 
 def candidates(
-    base: Architecture, *, growth: float = 2.0, step: float = 0.05, tolerance: float = 0.05,
-    rules: Rules | None = None, costs: Costs | None = None,
-) -> list[Candidate]:  # fmt: skip
+    base: Architecture,
+    *,
+    growth: float = 2.0,
+    step: float = 0.05,
+    tolerance: float = 0.05,
+    rules: Rules | None = None,
+    costs: Costs | None = None,
+) -> list[Candidate]:
     """The candidates of the grid, by rising depth, then the controls.
 
     costs  of networks, in any unit; None: FLOPs. Of another, such as seconds, few networks are
@@ -164,22 +169,27 @@ def _along(base: Architecture, axis: str, growth: float, rules: Rules) -> list[A
     ways = np.exp(np.linspace(math.log(growth / 2), math.log(1.5 * growth), 241) / power)
     found = [
         grown(base, Factors()._replace(**{axis: float(factor)}), rules)
-        for factor in ways if factor >= 1
-    ]  # fmt: skip
+        for factor in ways
+        if factor >= 1
+    ]
     if axis == "depth":  # with steps that rounding up leaves out
         nearest = dataclasses.replace(rules, layers="nearest")
         found += [
             with_layers(base, layers_of(base, float(factor), nearest))
-            for factor in ways if factor >= 1
-        ]  # fmt: skip
+            for factor in ways
+            if factor >= 1
+        ]
     return list(dict.fromkeys(found))
 
 
 def _ratios(
-    base: Architecture, networks: Iterable[Architecture],
-    controls: Mapping[str, list[Architecture]], growth: float, tolerance: float,
+    base: Architecture,
+    networks: Iterable[Architecture],
+    controls: Mapping[str, list[Architecture]],
+    growth: float,
+    tolerance: float,
     costs: Costs | None,
-) -> dict[Architecture, float]:  # fmt: skip
+) -> dict[Architecture, float]:
     """Real cost over the base's of each network that may meet the growth."""
     own = cost(base).flops
     alone = [network for along in controls.values() for network in along if network != base]
@@ -199,8 +209,11 @@ def _ratios(
         picked += [some[i] for i in far_apart(np.array([[flops[each]] for each in some]), ALONG)]
     known = _over_base(base, picked, costs)
     expected = _expected(base, known, near)
-    likely = [index for index, network in enumerate(near) if network not in known
-              and abs(expected[index] / growth - 1) <= LIKELY * tolerance]  # fmt: skip
+    likely = [
+        index
+        for index, network in enumerate(near)
+        if network not in known and abs(expected[index] / growth - 1) <= LIKELY * tolerance
+    ]
     if likely:
         chosen = far_apart(places[likely, :3], TIMED)
         known |= _over_base(base, [near[likely[index]] for index in chosen], costs)
@@ -231,9 +244,11 @@ def _expected(
 
 
 def _controls(
-    base: Architecture, along: dict[str, list[Architecture]], ratio: dict[Architecture, float],
+    base: Architecture,
+    along: dict[str, list[Architecture]],
+    ratio: dict[Architecture, float],
     growth: float,
-) -> list[Candidate]:  # fmt: skip
+) -> list[Candidate]:
     found = []
     for axis, networks in along.items():
         known = [network for network in networks if network in ratio and network != base]
@@ -287,10 +302,15 @@ def _shares(real: Factors) -> tuple[float, float, float]:
 
 
 def proxy_base(
-    base: Architecture, *, classes: int | None = None, width: float | None = None,
-    resolution: int | None = None, small_images: bool = False, flops: float | None = None,
+    base: Architecture,
+    *,
+    classes: int | None = None,
+    width: float | None = None,
+    resolution: int | None = None,
+    small_images: bool = False,
+    flops: float | None = None,
     narrowest: float | None = None,
-) -> Architecture:  # fmt: skip
+) -> Architecture:
     """The base made small enough to be trained many times.
 
     width       of its channels; None: as wide as `flops` allow, in steps of 0.01.

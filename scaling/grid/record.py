@@ -30,9 +30,15 @@ class Record:
     """grid.json, written anew as trainings end."""
 
     def __init__(
-        self, folder: Path, config: GridConfig, base: Architecture,
-        found: Sequence[Candidate], measuring: Measuring, *, resumed: bool,
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        config: GridConfig,
+        base: Architecture,
+        found: Sequence[Candidate],
+        measuring: Measuring,
+        *,
+        resumed: bool,
+    ) -> None:
         self.scored = scored_by(measuring, larger="a larger proxy (--proxy-flops)")
         self.folder, self.config, self.base, self.found = folder, config, base, found
         self._known: Mapping[str, Result] = {}
@@ -68,28 +74,36 @@ class Record:
             "training_seconds": round(
                 sum(result.seconds * len(result.accuracies) for result in values), 1
             ),
-        }  # fmt: skip
+        }
         if status == "finished":
             outcome |= chosen(self.config, self.found, known, surface)
             outcome["certainty"] = certainty(known, self.scored)
         base = {**cost(self.base)._asdict(), "architecture": json.loads(self.base.to_json())}
-        write_json(self.folder / RECORD, {
-            "status": status, "partial": status != "finished",
-            "settings": without_password(self.config.settings()), "base": base,
-            "candidates": [self._row(each) for each in self.found], "outcome": outcome,
-            **circumstances(("numpy", "torch", "ray")),
-        })  # fmt: skip
+        write_json(
+            self.folder / RECORD,
+            {
+                "status": status,
+                "partial": status != "finished",
+                "settings": without_password(self.config.settings()),
+                "base": base,
+                "candidates": [self._row(each) for each in self.found],
+                "outcome": outcome,
+                **circumstances(("numpy", "torch", "ray")),
+            },
+        )
 
     def _row(self, each: Candidate) -> dict[str, Any]:
         known = self._known.get(each.name)
         return {
-            "name": each.name, "factors": each.factors._asdict(), "growth": each.growth,
+            "name": each.name,
+            "factors": each.factors._asdict(),
+            "growth": each.growth,
             "real_factors": each.real._asdict(),
             "shares": [round(share, 4) for share in shares(each)],
             **cost(each.architecture)._asdict(),
             "architecture": json.loads(each.architecture.to_json()),
             **({} if known is None else known.to_json()),
-        }  # fmt: skip
+        }
 
 
 def read(path: Path) -> tuple[Architecture, list[Candidate]]:
@@ -99,12 +113,14 @@ def read(path: Path) -> tuple[Architecture, list[Candidate]]:
         base = Architecture.from_dict(content["base"]["architecture"])
         found = [
             Candidate(
-                str(row["name"]), Factors(**row["factors"]),
-                Architecture.from_dict(row["architecture"]), float(row["growth"]),
+                str(row["name"]),
+                Factors(**row["factors"]),
+                Architecture.from_dict(row["architecture"]),
+                float(row["growth"]),
                 Factors(**row["real_factors"]),
             )
             for row in content["candidates"]
-        ]  # fmt: skip
+        ]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"resume: {path} is damaged ({error})") from None
     return base, found

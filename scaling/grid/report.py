@@ -42,7 +42,7 @@ def print_preview(
     images = used_images(measuring.fidelity, measuring.data.train)
     length, warning = length_lines(
         measuring.recipe, measuring.fidelity, images=measuring.data.train
-    )  # fmt: skip
+    )
     total = len(found) * config.seeds
     lines = [
         f"base {config.base}, as a proxy of {short(own.flops)} FLOPs at {base.resolution} px",
@@ -54,12 +54,16 @@ def print_preview(
     ]
     if config.address is None:
         each = expected_seconds(
-            [one.architecture for one in found], measuring, device=config.device,
+            [one.architecture for one in found],
+            measuring,
+            device=config.device,
             threads=max(1, int(places.cpus)),
-        )  # fmt: skip
+        )
         if not math.isnan(each):
-            lines.append(f"about {each:.0f} s a training, {places.workers} at once: about "
-                         f"{minutes(total * each / places.workers)} for all {total}")  # fmt: skip
+            lines.append(
+                f"about {each:.0f} s a training, {places.workers} at once: about "
+                f"{minutes(total * each / places.workers)} for all {total}"
+            )
     lines.append(f"results go to {shell_word(f'{folder}/')}, every training at once to its study")
     print_err(*lines)
 
@@ -72,8 +76,17 @@ def table(
 
     console = Console(piped_width=150)
     shown = Table(box=None, pad_edge=False, padding=(0, 1))
-    for name in ("(alpha, beta, gamma)", "growth", "depth", "width", "resolution", "layers", "px",
-                 "FLOPs", "params"):  # fmt: skip
+    for name in (
+        "(alpha, beta, gamma)",
+        "growth",
+        "depth",
+        "width",
+        "resolution",
+        "layers",
+        "px",
+        "FLOPs",
+        "params",
+    ):
         left = name.startswith("(")
         shown.add_column(name, justify="left" if left else "right", no_wrap=True)
     if known:
@@ -88,11 +101,14 @@ def table(
         network, spent = each.architecture, cost(each.architecture)
         name = f"{each.name} alone" if each.is_control else each.name
         cells = [
-            name + " *" * (each.name in marked), f"{each.growth:.3f}",
+            name + " *" * (each.name in marked),
+            f"{each.growth:.3f}",
             *(f"{factor:.3f}" for factor in each.real),
-            str(sum(stage.layers for stage in network.stages)), str(network.resolution),
-            f"{spent.flops:,}", f"{spent.params:,}",
-        ]  # fmt: skip
+            str(sum(stage.layers for stage in network.stages)),
+            str(network.resolution),
+            f"{spent.flops:,}",
+            f"{spent.params:,}",
+        ]
         if known:
             cells += _accuracy(known.get(each.name))
         shown.add_row(*cells)

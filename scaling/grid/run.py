@@ -38,9 +38,14 @@ if TYPE_CHECKING:
 
 
 def run_grid(
-    config: GridConfig | None = None, *, out: str | Path | None = None, resume: bool = False,
-    changes: Mapping[str, Any] | None = None, dry_run: bool = False, retry_failed: bool = False,
-) -> GridResult | int:  # fmt: skip
+    config: GridConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    changes: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    retry_failed: bool = False,
+) -> GridResult | int:
     """Train the candidates of a grid and choose, as `python -m scaling.grid` does.
 
     out           folder of the results; default: a new runs/grid-N.
@@ -150,10 +155,14 @@ def _proxy(config: GridConfig, measuring: Measuring | None) -> Architecture:
         classes = len(measuring.data.classes)
         flops = config.proxy_flops or PROXY_FLOPS
     return proxy_base(
-        base, classes=classes, width=config.proxy_width, resolution=side,
-        small_images=bool(small), flops=flops,
+        base,
+        classes=classes,
+        width=config.proxy_width,
+        resolution=side,
+        small_images=bool(small),
+        flops=flops,
         narrowest=None if config.proxy_flops else NARROWEST,
-    )  # fmt: skip
+    )
 
 
 def rules_of(config: GridConfig, base: Architecture) -> Rules:
@@ -172,16 +181,23 @@ def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
 
         def costs(networks: Sequence[Architecture]) -> list[float]:
             times = measured(
-                networks, kind=config.objective, batch=config.measure_batch,
-                device=config.device, recipe=config.recipe,
+                networks,
+                kind=config.objective,
+                batch=config.measure_batch,
+                device=config.device,
+                recipe=config.recipe,
                 say=print_err,
-            )  # fmt: skip
+            )
             return trusted(times, remedy="start it again while the machine does nothing else")
 
     return candidates(
-        base, growth=config.growth, step=config.step, tolerance=config.tolerance,
-        rules=rules_of(config, base), costs=costs,
-    )  # fmt: skip
+        base,
+        growth=config.growth,
+        step=config.step,
+        tolerance=config.tolerance,
+        rules=rules_of(config, base),
+        costs=costs,
+    )
 
 
 def _listed(config: GridConfig) -> int:

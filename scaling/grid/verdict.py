@@ -28,16 +28,22 @@ def verdict(
             low, high = surface["intervals_95"][name]
             parts.append(f"{name} {outcome['chosen'][name]:.3f} ({low:.2f} to {high:.2f})")
         lines.append("optimum of the surface, with 95% intervals: " + ", ".join(parts))
-        lines.append(f"  accuracy there {surface['accuracy']:.2f} ± "
-                     f"{surface['standard_error']:.2f}%")  # fmt: skip
+        lines.append(
+            f"  accuracy there {surface['accuracy']:.2f} ± {surface['standard_error']:.2f}%"
+        )
         if surface["at_rim"]:
-            lines.append(f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "
-                         "rim reach inwards only, and are too narrow")  # fmt: skip
+            lines.append(
+                f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "
+                "rim reach inwards only, and are too narrow"
+            )
     best = outcome["best_candidate"]
     lines.append(f"best candidate: {best['name']}, {best['accuracy']:.2f}%")
     controls = [each for each in found if each.is_control and each.name in known]
-    shown = [f"{each.name} {known[each.name].mean:.2f}% at {each.growth:.2f}x"
-             for each in controls if known[each.name].accuracies]  # fmt: skip
+    shown = [
+        f"{each.name} {known[each.name].mean:.2f}% at {each.growth:.2f}x"
+        for each in controls
+        if known[each.name].accuracies
+    ]
     if shown:
         lines.append("one axis alone: " + ", ".join(shown))
     if surface is None:

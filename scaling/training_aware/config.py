@@ -23,9 +23,13 @@ class TrainingAwareConfig(ComparisonOptions):
     title = "training-aware search"
 
     budget: int = option(
-        60, metavar="N", limits=(1, 10**9), parse=whole_quantity, later=True,
+        60,
+        metavar="N",
+        limits=(1, 10**9),
+        parse=whole_quantity,
+        later=True,
         help="networks to try (default 60; the paper: 1000)",
-    )  # fmt: skip
+    )
     strategy: str = option(
         "predictor",
         catalog=STRATEGIES,
@@ -40,29 +44,45 @@ class TrainingAwareConfig(ComparisonOptions):
         V, limits=(-10, 0), metavar="V", help=f"exponent of the parameters (default {V})"
     )
     max_step_time: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME",
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
         help="a hard limit, e.g. 80ms (default: twice V2-base's)",
-    )  # fmt: skip
+    )
     times: tuple[str, ...] = option(
-        (), parse=absolute_path, metavar="FILE",
+        (),
+        parse=absolute_path,
+        metavar="FILE",
         help="a table of nas.block_times --kind step_time (default: measured here)",
-    )  # fmt: skip
+    )
     width: float = option(0.25, metavar="X", help="channels of the proxies (default 0.25)")
     resolution: int | None = option(
         None, metavar="PX", help="of the proxies (default: the images')"
     )
     seeds: int = option(
-        3, limits=(1, 100), metavar="N", later=True,
+        3,
+        limits=(1, 100),
+        metavar="N",
+        later=True,
         help="seeds of the trainings that are compared (default 3)",
-    )  # fmt: skip
+    )
     members: tuple[str, ...] = option(
-        ("s", "m", "l"), choices=("s", "m", "l", "xl"), many=True, later=True,
-        metavar="s|m|l|xl", help="members of the family (default s m l)",
-    )  # fmt: skip
+        ("s", "m", "l"),
+        choices=("s", "m", "l", "xl"),
+        many=True,
+        later=True,
+        metavar="s|m|l|xl",
+        help="members of the family (default s m l)",
+    )
     max_time: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME", later=True,
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
+        later=True,
         help="no new network begins after that, e.g. 2h",
-    )  # fmt: skip
+    )
 
 
 COMMAND = Command(

@@ -22,12 +22,21 @@ def draw(path: Path, rows: Mapping[str, Any], known: Mapping[str, Result]) -> No
         result = known[name]
         error = 0.0 if math.isnan(result.error) else result.error
         axes.errorbar(
-            1e3 * row["step_seconds"], result.mean, yerr=error, xerr=1e3 * row["step_spread"] / 2,
-            fmt="o", ms=8, capsize=3, label=f"{name} ({row['params'] / 1e3:,.0f}K params)",
-        )  # fmt: skip
-    axes.set(xlabel=f"milliseconds of a training step of {BATCH} images, measured",
-             ylabel="minival top-1 (%)", xlim=(0, None),
-             title="Accuracy and training speed")  # fmt: skip
+            1e3 * row["step_seconds"],
+            result.mean,
+            yerr=error,
+            xerr=1e3 * row["step_spread"] / 2,
+            fmt="o",
+            ms=8,
+            capsize=3,
+            label=f"{name} ({row['params'] / 1e3:,.0f}K params)",
+        )
+    axes.set(
+        xlabel=f"milliseconds of a training step of {BATCH} images, measured",
+        ylabel="minival top-1 (%)",
+        xlim=(0, None),
+        title="Accuracy and training speed",
+    )
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     save_png(figure, path)

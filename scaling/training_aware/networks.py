@@ -40,10 +40,18 @@ def b0_like(network: Architecture, *, width: float, small_images: bool) -> Archi
 def ops_of_stages(network: Architecture) -> list[dict[str, Any]]:
     """What each stage chose, as plain data."""
     return [
-        {"stage": index, "op": stage.op, "kernel": stage.kernel, "expand": stage.expand,
-         "layers": stage.layers, "channels": stage.channels, "stride": stage.stride, "se": stage.se}
+        {
+            "stage": index,
+            "op": stage.op,
+            "kernel": stage.kernel,
+            "expand": stage.expand,
+            "layers": stage.layers,
+            "channels": stage.channels,
+            "stride": stage.stride,
+            "se": stage.se,
+        }
         for index, stage in enumerate(network.stages)
-    ]  # fmt: skip
+    ]
 
 
 def full_size(choices: dict[str, Any]) -> Architecture:
@@ -68,8 +76,13 @@ def members(base: Architecture, names: tuple[str, ...] = ("s", "m", "l")) -> lis
         network = within_budget(base, factors, growth, rules=Rules("v2"))
         found.append(
             Member(
-                name=name, phi=phi, architecture=network, cost=cost(network), factors=factors,
-                real=real_factors(base, network), formula=cost(base).flops * factors.growth,
+                name=name,
+                phi=phi,
+                architecture=network,
+                cost=cost(network),
+                factors=factors,
+                real=real_factors(base, network),
+                formula=cost(base).flops * factors.growth,
             )
-        )  # fmt: skip
+        )
     return found

@@ -57,18 +57,29 @@ def show_result(result: TrainingAwareResult) -> None:
 
     console = Console(piped_width=130)
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for name in ("network", "minival top-1", f"step of {BATCH} images", "to V2-base", "FLOPs",
-                 "params", "training"):  # fmt: skip
+    for name in (
+        "network",
+        "minival top-1",
+        f"step of {BATCH} images",
+        "to V2-base",
+        "FLOPs",
+        "params",
+        "training",
+    ):
         table.add_column(name, justify="left" if name == "network" else "right", no_wrap=True)
     for name, row in rows.items():
         one = known[name]
         error = "" if math.isnan(one.error) else f" ± {one.error:.2f}"
         shown = "failed" if math.isnan(one.mean) else f"{one.mean:.2f}%{error}"
         table.add_row(
-            name, shown, _step(row),
-            f"{row['step_seconds'] / rows[BASE]['step_seconds']:.2f}", f"{row['flops']:,}",
-            f"{row['params']:,}", short_seconds(one.seconds),
-        )  # fmt: skip
+            name,
+            shown,
+            _step(row),
+            f"{row['step_seconds'] / rows[BASE]['step_seconds']:.2f}",
+            f"{row['flops']:,}",
+            f"{row['params']:,}",
+            short_seconds(one.seconds),
+        )
     console.print(table)
     console.print(*result.certainty)
     doubts = [row["step_doubt"] for row in rows.values() if row["step_doubt"]]
@@ -77,13 +88,17 @@ def show_result(result: TrainingAwareResult) -> None:
     console.print("", "what each stage of the found network is:")
     for stage in rows[FOUND]["stages"]:
         se = f" se{stage['se']:g}" if stage["se"] else ""
-        console.print(f"  stage {stage['stage']}: {stage['layers']} x {stage['op']} "
-                      f"k{stage['kernel']} e{stage['expand']}{se}")  # fmt: skip
+        console.print(
+            f"  stage {stage['stage']}: {stage['layers']} x {stage['op']} "
+            f"k{stage['kernel']} e{stage['expand']}{se}"
+        )
     console.print("", "family, from the full-size network by V2's rules:")
     for row in result.members:
-        console.print(f"  {row['name']}: {row['flops'] / 1e9:.2f}G FLOPs, "
-                      f"{row['params'] / 1e6:.1f}M params, {row['resolution']} px, layers "
-                      f"{row['layers']}")  # fmt: skip
+        console.print(
+            f"  {row['name']}: {row['flops'] / 1e9:.2f}G FLOPs, "
+            f"{row['params'] / 1e6:.1f}M params, {row['resolution']} px, layers "
+            f"{row['layers']}"
+        )
     files = (RECORD, FIGURE, "search/", "compare/", f"{MEMBERS}/")
     print_results(folder, files, _next(result))
 

@@ -48,14 +48,29 @@ B0 = "EfficientNet-B0"
 FRESH = 1000  # first seed of the trainings that are compared
 TIMES = "times.json"
 # options that the search has from this command
-SHARED = ("data", "data_root", "workers", "cpus", "gpus", "address", "device", "cache",
-          "max_failures", "timeout", "max_time", "budget")  # fmt: skip
+SHARED = (
+    "data",
+    "data_root",
+    "workers",
+    "cpus",
+    "gpus",
+    "address",
+    "device",
+    "cache",
+    "max_failures",
+    "timeout",
+    "max_time",
+    "budget",
+)
 
 
 def run_training_aware(
-    config: TrainingAwareConfig | None = None, *, out: str | Path | None = None,
-    resume: bool = False, changes: Mapping[str, Any] | None = None,
-) -> TrainingAwareResult:  # fmt: skip
+    config: TrainingAwareConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> TrainingAwareResult:
     """Search by V2's reward, compare what was found with V2-base and B0, and grow the family.
 
     out      folder of the results; default: a new runs/aware-N.
@@ -95,9 +110,13 @@ def _prepared(config: TrainingAwareConfig, out: str | None, *, resume: bool) -> 
 
 
 def _in_folder(
-    folder: Path, config: TrainingAwareConfig, the_space: StagedSpace, base: Architecture, *,
+    folder: Path,
+    config: TrainingAwareConfig,
+    the_space: StagedSpace,
+    base: Architecture,
+    *,
     usual: float,
-) -> TrainingAwareResult:  # fmt: skip
+) -> TrainingAwareResult:
     """Search, compare, grow."""
     print_err(
         f"V2-base at this size: {short(cost(base).flops)} FLOPs, {cost(base).params:,} params, a "
@@ -110,9 +129,10 @@ def _in_folder(
     best = parse_json((folder / "search" / "best.json").read_bytes())
     small = the_space.settings["small_images"]
     networks = {
-        FOUND: Architecture.from_dict(best["architecture"]), BASE: base,
+        FOUND: Architecture.from_dict(best["architecture"]),
+        BASE: base,
         B0: b0_like(base, width=config.width, small_images=small),
-    }  # fmt: skip
+    }
     return _compared(folder, config, networks, best["choices"])
 
 
@@ -127,9 +147,12 @@ def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | N
     if config.times and not tables:
         raise ValueError("--times: none of the tables holds step_time")
     return times_for(
-        the_space, kind="step_time", path=tables[0] if tables else None, recipe=config.recipe,
+        the_space,
+        kind="step_time",
+        path=tables[0] if tables else None,
+        recipe=config.recipe,
         device=_device(config),
-    )  # fmt: skip
+    )
 
 
 def _device(config: TrainingAwareConfig) -> str:
@@ -158,23 +181,35 @@ def _search(
     else:
         params = cost(reference(the_space)).params
         search = SearchConfig(
-            evaluator="proxy", space=SPACE, width=config.width,
-            resolution=the_space.settings["resolution"], strategy=config.strategy,
-            seed=config.seed, recipe=config.recipe, changes=config.changes,
-            fidelity=config.fidelity, target_step_time=usual, reward="mnas", exponent=config.w,
-            over_target="allow", also=(f"params:{params}:{config.v}",),
-            max_step_time=config.max_step_time or 2 * usual, times=(str(folder / TIMES),),
+            evaluator="proxy",
+            space=SPACE,
+            width=config.width,
+            resolution=the_space.settings["resolution"],
+            strategy=config.strategy,
+            seed=config.seed,
+            recipe=config.recipe,
+            changes=config.changes,
+            fidelity=config.fidelity,
+            target_step_time=usual,
+            reward="mnas",
+            exponent=config.w,
+            over_target="allow",
+            also=(f"params:{params}:{config.v}",),
+            max_step_time=config.max_step_time or 2 * usual,
+            times=(str(folder / TIMES),),
             **shared,
-        )  # fmt: skip
+        )
         result = run_search(search, out=inner)
     report_search(result)
     return result.exit_code
 
 
 def _compared(
-    folder: Path, config: TrainingAwareConfig, networks: Mapping[str, Architecture],
+    folder: Path,
+    config: TrainingAwareConfig,
+    networks: Mapping[str, Architecture],
     choices: dict[str, Any],
-) -> TrainingAwareResult:  # fmt: skip
+) -> TrainingAwareResult:
     """Train what was found beside the published ones, time them together, grow the family.
 
     With seeds and held-out images that the search has not seen: it chose the network for what its
@@ -185,33 +220,47 @@ def _compared(
     from scaling.trainings import Remaining, Trainings, length_of, measuring_of, train_all
 
     fresh = replace(
-        config, changes=(*config.changes, f"seed={FRESH}"), storage=None,
+        config,
+        changes=(*config.changes, f"seed={FRESH}"),
+        storage=None,
         study=f"compare-{networks[FOUND].key}",
-    )  # fmt: skip
+    )
     (folder / "compare").mkdir(exist_ok=True)
     measuring = measuring_of(fresh, split=FRESH)
     length = length_of(measuring)
     print_err(f"{', '.join(networks)}: {config.seeds} trainings each of {length}")
     scored = scored_by(measuring, larger="wider networks (--width)")
     trainings = Trainings(
-        options=fresh, measuring=measuring, seeds=config.seeds, folder=folder / "compare",
+        options=fresh,
+        measuring=measuring,
+        seeds=config.seeds,
+        folder=folder / "compare",
         split=FRESH,
-    )  # fmt: skip
+    )
     with Remaining(len(networks) * config.seeds, scored) as remaining:
         known = train_all(networks, trainings, update=remaining.update)
     times = measured(
-        list(networks.values()), kind="step_time", batch=BATCH, threads=1,
+        list(networks.values()),
+        kind="step_time",
+        batch=BATCH,
+        threads=1,
         device=_device(config),
-        recipe=config.recipe, say=print_err,
-    )  # fmt: skip
+        recipe=config.recipe,
+        say=print_err,
+    )
     rows = _figures(networks, known, times)
     listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
     _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
     draw_picture(folder / FIGURE, lambda path: draw(path, rows, known))
     return TrainingAwareResult(
-        folder, config, networks=rows, members=listed, known=known, certainty=sure,
+        folder,
+        config,
+        networks=rows,
+        members=listed,
+        known=known,
+        certainty=sure,
         images=measuring.data.train,
-    )  # fmt: skip
+    )
 
 
 def _figures(
@@ -227,10 +276,13 @@ def _figures(
 def _row(network: Architecture, timed: Timing) -> dict[str, Any]:
     """The figures of a network as plain data."""
     return {
-        **cost(network)._asdict(), "step_seconds": timed.seconds, "step_spread": timed.spread,
-        "step_doubt": timed.doubt, "architecture": json.loads(network.to_json()),
+        **cost(network)._asdict(),
+        "step_seconds": timed.seconds,
+        "step_spread": timed.spread,
+        "step_doubt": timed.doubt,
+        "architecture": json.loads(network.to_json()),
         "stages": ops_of_stages(network),
-    }  # fmt: skip
+    }
 
 
 def _grown(folder: Path, choices: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -238,9 +290,12 @@ def _grown(folder: Path, choices: dict[str, Any], names: Sequence[str]) -> list[
     (folder / MEMBERS).mkdir(exist_ok=True)
     listed = []
     for member in members(full_size(choices), tuple(names)):
-        row = {"name": member.name, **member.cost._asdict(),
-               "resolution": member.architecture.resolution,
-               "layers": [stage.layers for stage in member.architecture.stages]}  # fmt: skip
+        row = {
+            "name": member.name,
+            **member.cost._asdict(),
+            "resolution": member.architecture.resolution,
+            "layers": [stage.layers for stage in member.architecture.stages],
+        }
         listed.append(row)
         network = json.loads(member.architecture.to_json())
         write_json(folder / MEMBERS / f"{member.name}.json", {"architecture": network, **row})
@@ -248,9 +303,14 @@ def _grown(folder: Path, choices: dict[str, Any], names: Sequence[str]) -> list[
 
 
 def _record(folder: Path, config: TrainingAwareConfig, status: str, **outcome: Any) -> None:
-    write_json(folder / RECORD, {
-        "status": status, "partial": status != "finished",
-        "settings": without_password(config.settings()), "outcome": outcome,
-        "written": time.strftime("%Y-%m-%dT%H:%M:%S"),
-        **circumstances(("numpy", "torch", "ray")),
-    })  # fmt: skip
+    write_json(
+        folder / RECORD,
+        {
+            "status": status,
+            "partial": status != "finished",
+            "settings": without_password(config.settings()),
+            "outcome": outcome,
+            "written": time.strftime("%Y-%m-%dT%H:%M:%S"),
+            **circumstances(("numpy", "torch", "ray")),
+        },
+    )

@@ -13,9 +13,10 @@ class ShowConfig(Config):
     """Which network is shown."""
 
     network: str | None = option(
-        None, metavar="NETWORK",
+        None,
+        metavar="NETWORK",
         help="a name of the zoo, or a JSON file: an architecture, or a best.json of a search",
-    )  # fmt: skip
+    )
 
     def check(self) -> None:
         if not self.network:

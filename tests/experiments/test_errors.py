@@ -31,10 +31,15 @@ def finalists(tmp_path: Path) -> Path:
     runs.mkdir(parents=True)
     (tmp_path / "finalists" / "networks.json").write_text(json.dumps(networks))
     trials = [
-        {"network": f"networks.json[{index}]", "status": "finished", "minival_top1": top1,
-         "test_top1": top1 - 1, "seconds": 1.0}
+        {
+            "network": f"networks.json[{index}]",
+            "status": "finished",
+            "minival_top1": top1,
+            "test_top1": top1 - 1,
+            "seconds": 1.0,
+        }
         for index, top1 in ((0, 47.22), (0, 47.22), (1, 45.83), (1, 45.83))
-    ]  # fmt: skip
+    ]
     (runs / "results.json").write_text(json.dumps({"status": "finished", "trials": trials}))
     images = {"minival": 72, "test": 180, "chance": 8.3}
     (runs / "run.json").write_text(json.dumps({"settings": {}, "plan": {"images": images}}))

@@ -53,17 +53,22 @@ def checkout(folder: Path, **files: str) -> Tree:
 def test_circles_through_functions_and_lazy_names_are_found(tmp_path: Path) -> None:
     lazy = """__getattr__, __dir__ = lazy_names(__name__, {"b": "train.lazy.low"})"""
     tree = checkout(
-        tmp_path, a="def f():\n    from train.lazy import b", lazy__of____init__=lazy,
-        lazy__of__low="if True:\n    import train.c", c="import train.a", d="import train.a",
-    )  # fmt: skip
+        tmp_path,
+        a="def f():\n    from train.lazy import b",
+        lazy__of____init__=lazy,
+        lazy__of__low="if True:\n    import train.c",
+        c="import train.a",
+        d="import train.a",
+    )
     assert tree.circles() == [["train.a", "train.c", "train.lazy.low"]]
 
 
 def test_imports_for_type_checkers_make_no_circle(tmp_path: Path) -> None:
     tree = checkout(
-        tmp_path, a="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import train.b",
+        tmp_path,
+        a="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import train.b",
         b="import train.a",
-    )  # fmt: skip
+    )
     assert tree.circles() == []
 
 
@@ -110,13 +115,17 @@ def test_package_files_hold_a_docstring_and_lazy_names(path: Path) -> None:
 
 @BY_NAME
 def test_files_and_functions_stay_readable(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= 400
-    for node in ast.walk(ast.parse(text)):
+    """In statements: the formatter decides how many lines they take."""
+    tree = ast.parse(path.read_text())
+    assert statements(tree) <= 285
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
-            docstring = ast.get_docstring(node, clean=False) or ""
-            lines = (node.end_lineno or 0) - node.lineno + 1 - len(docstring.splitlines())
-            assert lines <= 40, f"{path.name}: {node.name} has {lines} lines"
+            count = statements(node) - 1
+            assert count <= 31, f"{path.name}: {node.name} has {count} statements"
+
+
+def statements(node: ast.AST) -> int:
+    return sum(isinstance(each, ast.stmt) for each in ast.walk(node))
 
 
 @BY_NAME

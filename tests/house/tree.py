@@ -13,8 +13,16 @@ ROOT = Path(__file__).resolve().parents[2]
 CHAIN = ("vbs", "search_spaces", "train", "nas", "scaling", "experiments")
 # third-party packages that take long to import
 HEAVY = (
-    "torch", "ray", "optuna", "pandas", "matplotlib", "torchvision", "timm", "pyarrow", "fvcore",
-)  # fmt: skip
+    "torch",
+    "ray",
+    "optuna",
+    "pandas",
+    "matplotlib",
+    "torchvision",
+    "timm",
+    "pyarrow",
+    "fvcore",
+)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 

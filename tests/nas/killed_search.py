@@ -93,12 +93,17 @@ def main() -> None:
     history = one(storage, -1, 0)
     names = ("accuracy", "std", "seconds", "reward", "fidelity")
     rows = {name: np.nan_to_num(getattr(history, name), posinf=0, neginf=-1) for name in names}
-    print(json.dumps({
-        "genotypes": history.genotypes.tolist(), "error": history.error.tolist(),
-        "seed": history.seed.tolist(),
-        "curves": [list(map(list, curve)) for curve in history.curves],
-        **{name: values.tolist() for name, values in rows.items()},
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "genotypes": history.genotypes.tolist(),
+                "error": history.error.tolist(),
+                "seed": history.seed.tolist(),
+                "curves": [list(map(list, curve)) for curve in history.curves],
+                **{name: values.tolist() for name, values in rows.items()},
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -74,10 +74,21 @@ class Server:
         if self._as:
             os.chown(secret, self._as["user"], self._as["group"])
         command = [
-            self._programs / "initdb", "--pgdata", self._folder / "data", "--username", "tester",
-            "--auth", "scram-sha-256", "--pwfile", secret, "--encoding", "UTF8", "--locale", "C",
+            self._programs / "initdb",
+            "--pgdata",
+            self._folder / "data",
+            "--username",
+            "tester",
+            "--auth",
+            "scram-sha-256",
+            "--pwfile",
+            secret,
+            "--encoding",
+            "UTF8",
+            "--locale",
+            "C",
             "--no-sync",
-        ]  # fmt: skip
+        ]
         made = subprocess.run(command, cwd="/", capture_output=True, text=True, **self._as)
         if made.returncode:
             raise RuntimeError(f"initdb failed: {made.stderr.strip()}")
@@ -85,16 +96,32 @@ class Server:
     def start(self) -> None:
         """Start, and wait until it answers."""
         command = [
-            self._programs / "postgres", "-D", self._folder / "data", "-p", str(self.port),
-            *(part for setting in (
-                "listen_addresses=127.0.0.1", f"unix_socket_directories={self._folder}", *FAST
-            ) for part in ("-c", setting)),
-        ]  # fmt: skip
+            self._programs / "postgres",
+            "-D",
+            self._folder / "data",
+            "-p",
+            str(self.port),
+            *(
+                part
+                for setting in (
+                    "listen_addresses=127.0.0.1",
+                    f"unix_socket_directories={self._folder}",
+                    *FAST,
+                )
+                for part in ("-c", setting)
+            ),
+        ]
         with open(self._folder / "log", "ab") as log:
             self._process = subprocess.Popen(
-                command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=_die_with_parent, start_new_session=True, **self._as,
-            )  # fmt: skip
+                command,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,
+                start_new_session=True,
+                **self._as,
+            )
         deadline = time.monotonic() + 60
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -67,9 +67,14 @@ def test_agrees_with_rays_scheduler(first: int, factor: float, steps: int) -> No
     # share of all that are there: nearly the same once a rung has some entries
     schedulers = pytest.importorskip("ray.tune.schedulers")
     rays = schedulers.AsyncHyperBandScheduler(
-        time_attr="step", metric="value", mode="max", max_t=steps, grace_period=first,
-        reduction_factor=factor, stop_last_trials=False,
-    )  # fmt: skip
+        time_attr="step",
+        metric="value",
+        mode="max",
+        max_t=steps,
+        grace_period=first,
+        reduction_factor=factor,
+        stop_last_trials=False,
+    )
     ours = Asha(steps, first, factor)
     assert set(ours.rungs) == {rung for rung, _ in rays._brackets[0]._rungs if rung < steps}
     rng = np.random.default_rng(0)

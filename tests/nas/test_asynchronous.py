@@ -73,9 +73,13 @@ class Witness:
 
 
 def run(
-    workers: Workers, plan: Plan, *, name: str = "random", space: SearchSpace | None = None,
+    workers: Workers,
+    plan: Plan,
+    *,
+    name: str = "random",
+    space: SearchSpace | None = None,
     objective: Objective = TARGET,
-) -> tuple[History, str]:  # fmt: skip
+) -> tuple[History, str]:
     the_space = b0_space() if space is None else space
     history = History(the_space, objective)
     strategy = Witness(catalog.strategy(name, the_space, objective))
@@ -133,10 +137,13 @@ def test_one_worker_is_the_loop_that_waits(name: str) -> None:
 @pytest.mark.parametrize("capacity", [1, 5])
 def test_the_same_seed_gives_the_same_search(name: str, capacity: int) -> None:
     first, second = (
-        run(Simulated(learning, capacity=capacity, steps=STEPS),
-            Plan(24, seed=1, asha=Asha(STEPS)), name=name)[0]
+        run(
+            Simulated(learning, capacity=capacity, steps=STEPS),
+            Plan(24, seed=1, asha=Asha(STEPS)),
+            name=name,
+        )[0]
         for _ in range(2)
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(first.genotypes, second.genotypes)
     np.testing.assert_array_equal(first.fidelity, second.fidelity)
 
@@ -244,9 +251,12 @@ def test_an_exhausted_space_ends_the_search(name: str) -> None:
         return [Point(1, float(genotype.sum()), seconds_of(genotype))]
 
     history, ending = run(
-        Simulated(curve, capacity=5, steps=1), Plan(100), name=name, space=tiny_space(),
+        Simulated(curve, capacity=5, steps=1),
+        Plan(100),
+        name=name,
+        space=tiny_space(),
         objective=objective,
-    )  # fmt: skip
+    )
     assert ending == "exhausted"
     assert len(history) == 18  # of 24, those with width x depth <= 64
 

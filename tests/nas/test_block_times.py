@@ -100,15 +100,21 @@ def test_a_table_of_another_space_is_refused_at_once() -> None:
     table = made_up(space("efficientnet"))
     with pytest.raises(ValueError, match=r"blocks are missing.*measure one for this space"):
         table.of(space("efficientnet", resolution=32))
-    words = SearchSpace("words", {"a": ("x", "y")}, lambda choices: choices["a"],
-                        cost=lambda network: Cost(1))  # fmt: skip
+    words = SearchSpace(
+        "words", {"a": ("x", "y")}, lambda choices: choices["a"], cost=lambda network: Cost(1)
+    )
     with pytest.raises(ValueError, match="decodes to str, which has no blocks"):
         table.of(words)(np.zeros((1, 1), np.int8))
 
 
 def test_tables_survive_the_file(tmp_path: Path) -> None:
-    table = made_up(space("efficientnet"), constant=1e-3, settings={"batch": 1}, machine="mine",
-                    checked={"median_error": 0.03})  # fmt: skip
+    table = made_up(
+        space("efficientnet"),
+        constant=1e-3,
+        settings={"batch": 1},
+        machine="mine",
+        checked={"median_error": 0.03},
+    )
     table.write(tmp_path / "times.json")
     again = read_times(tmp_path / "times.json")
     assert again == table
@@ -133,10 +139,19 @@ GOOD = {"format": "block times 1", "kind": "latency", "blocks": {"stem": [0.1, 0
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "{", "null", "[" * 100_000, '{"format": "block times 1"}', "\x00",
-        json.dumps({**GOOD, "format": "block times 2"}), json.dumps({**GOOD, "kind": "energy"}),
-        json.dumps({**GOOD, "kind": ["latency"]}), json.dumps({**GOOD, "blocks": {}}),
-        json.dumps({**GOOD, "blocks": [1, 2]}), json.dumps({**GOOD, "blocks": {"stem": 0.1}}),
+        "",
+        "[]",
+        "{",
+        "null",
+        "[" * 100_000,
+        '{"format": "block times 1"}',
+        "\x00",
+        json.dumps({**GOOD, "format": "block times 2"}),
+        json.dumps({**GOOD, "kind": "energy"}),
+        json.dumps({**GOOD, "kind": ["latency"]}),
+        json.dumps({**GOOD, "blocks": {}}),
+        json.dumps({**GOOD, "blocks": [1, 2]}),
+        json.dumps({**GOOD, "blocks": {"stem": 0.1}}),
         json.dumps({**GOOD, "blocks": {"stem": [0.1]}}),
         json.dumps({**GOOD, "blocks": {"stem": "ab"}}),
         json.dumps({**GOOD, "blocks": {"stem": [0.0, 0.0]}}),
@@ -145,11 +160,14 @@ GOOD = {"format": "block times 1", "kind": "latency", "blocks": {"stem": [0.1, 0
         json.dumps({**GOOD, "blocks": {"stem": [1e300, 0.0]}}),
         json.dumps({**GOOD, "blocks": {"stem": [10**400, 0.0]}}),
         '{"format": "block times 1", "kind": "latency", "blocks": {"s": [1' + "0" * 9999 + ", 0]}}",
-        json.dumps({**GOOD, "blocks": {"stem": [0.1, -1.0]}}), json.dumps({**GOOD, "scale": 0}),
-        json.dumps({**GOOD, "constant": "1"}), json.dumps({**GOOD, "settings": 3}),
-        json.dumps({**GOOD, "machine": {}}), json.dumps({**GOOD, "__class__": "x"}),
+        json.dumps({**GOOD, "blocks": {"stem": [0.1, -1.0]}}),
+        json.dumps({**GOOD, "scale": 0}),
+        json.dumps({**GOOD, "constant": "1"}),
+        json.dumps({**GOOD, "settings": 3}),
+        json.dumps({**GOOD, "machine": {}}),
+        json.dumps({**GOOD, "__class__": "x"}),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_table_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "times.json"
     path.write_text(text)
@@ -245,12 +263,15 @@ def test_measuring_fills_the_table(kind: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "speed"}, "kind: 'speed'"), ({"batch": 0}, "batch: 0"),
-        ({"threads": True}, "threads: True"), ({"device": "tpu"}, "device: 'tpu'"),
-        ({"precision": "int4"}, "precision: 'int4'"), ({"recipe": "prxy"}, "did you mean proxy"),
+        ({"kind": "speed"}, "kind: 'speed'"),
+        ({"batch": 0}, "batch: 0"),
+        ({"threads": True}, "threads: True"),
+        ({"device": "tpu"}, "device: 'tpu'"),
+        ({"precision": "int4"}, "precision: 'int4'"),
+        ({"recipe": "prxy"}, "did you mean proxy"),
         ({"recipe": "linear-probe"}, "does not train the whole network"),
     ],
-)  # fmt: skip
+)
 def test_impossible_settings(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Setting(**{"kind": "latency", **arguments})

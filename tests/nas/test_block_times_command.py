@@ -32,8 +32,13 @@ def measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settin
         asked.append(setting)
         settings = {**dataclasses.asdict(setting), "resolution": 224}
         measured_on = np.array([0.01, 0.02, 0.03])
-        return made_up(the_space, setting.kind, settings=settings, machine="test",
-                       checked=errors(measured_on, 1.05 * measured_on))  # fmt: skip
+        return made_up(
+            the_space,
+            setting.kind,
+            settings=settings,
+            machine="test",
+            checked=errors(measured_on, 1.05 * measured_on),
+        )
 
     monkeypatch.setattr(block_times_measure, "measure", measured)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -112,7 +117,7 @@ def test_the_command_shows_table_accuracy_and_what_is_next(
         "--target-latency",
         "-m nas.block_times --space efficientnet --kind step_time",
     ):
-        assert part in shown  # fmt: skip
+        assert part in shown
     assert main(["--resolution", "64"]) == 0  # kept where times_for looks
     times_for(space("efficientnet", resolution=64, small_images=True), kind="latency")
     assert len(measurements) == 2
@@ -133,16 +138,22 @@ def test_a_table_is_measured_from_python(measurements: list[Setting], tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], False), (["--kind", "step_time"], False), (["--threads", "2"], True),
-        (["--batch", "8"], True), (["--precision", "bfloat16"], True),
+        ([], False),
+        (["--kind", "step_time"], False),
+        (["--threads", "2"], True),
+        (["--batch", "8"], True),
+        (["--precision", "bfloat16"], True),
         (["--recipe", "efficientnet", "--kind", "step_time"], True),
         (["--out", "OUT"], True),
     ],
-)  # fmt: skip
+)
 def test_the_search_that_is_told_of_uses_the_table(
-    arguments: list[str], named: bool, measurements: list[Setting], tmp_path: Path,
+    arguments: list[str],
+    named: bool,
+    measurements: list[Setting],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     out = str(tmp_path / "my times.json")
     assert main([out if word == "OUT" else word for word in arguments]) == 0
     line = next(x for x in capsys.readouterr().out.splitlines() if "nas.search" in x)
@@ -164,12 +175,17 @@ def test_a_search_for_which_there_is_no_surrogate_is_one_by_training(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--space", "eficientnet"], "did you mean efficientnet"), (["--kind", "speed"], "kind"),
-        (["--batch", "x"], "--batch"), (["--batch", "0"], "batch: 0"), (["--nonsense"], "nonsense"),
-        (["--seconds", "5"], "write it like 20ms"), (["--device", "cuda:99"], "not there"),
-        (["--out", "/nowhere/at/all.json"], "cannot be written"), (["--out", "/tmp"], "--out"),
+        (["--space", "eficientnet"], "did you mean efficientnet"),
+        (["--kind", "speed"], "kind"),
+        (["--batch", "x"], "--batch"),
+        (["--batch", "0"], "batch: 0"),
+        (["--nonsense"], "nonsense"),
+        (["--seconds", "5"], "write it like 20ms"),
+        (["--device", "cuda:99"], "not there"),
+        (["--out", "/nowhere/at/all.json"], "cannot be written"),
+        (["--out", "/tmp"], "--out"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_on_the_command_line(
     arguments: list[str], message: str, measurements: list[Setting], capsys: pytest.CaptureFixture
 ) -> None:

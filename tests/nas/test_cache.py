@@ -17,9 +17,13 @@ from tests.nas.toys import b0_space, tiny_space
 
 KEY = key_of({"network": "abc", "seed": 0})
 ANSWER = Answer(
-    71.25, std=0.5, seconds=60.0, curve=(Point(1, 40.0, 30.0), Point(2, 71.25, 60.0)), fidelity=0.5,
+    71.25,
+    std=0.5,
+    seconds=60.0,
+    curve=(Point(1, 40.0, 30.0), Point(2, 71.25, 60.0)),
+    fidelity=0.5,
     images=72,
-)  # fmt: skip
+)
 
 
 def test_an_answer_is_found_again(tmp_path: Path) -> None:
@@ -60,14 +64,20 @@ def test_failures_are_not_kept(tmp_path: Path, answer: Answer) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        b"", b"{", b"null", b"[]", b"\xff\xfe", b'{"version": 1}', b"[" * 100_000,
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b'{"version": 1}',
+        b"[" * 100_000,
         b'{"version": 0, "accuracy": 1, "std": 1, "seconds": 1, "fidelity": 1, "curve": []}',
         b'{"version": 1, "accuracy": "9", "std": 1, "seconds": 1, "fidelity": 1, "curve": []}',
         b'{"version": 1, "accuracy": NaN, "std": 1, "seconds": 1, "fidelity": 1, "curve": []}',
         b'{"version": 1, "accuracy": 1, "std": 1, "seconds": 1, "fidelity": 1, "curve": [[1]]}',
         b'{"version": 1, "accuracy": 1, "std": 1, "seconds": 1, "fidelity": 1, "curve": 7}',
     ],
-)  # fmt: skip
+)
 def test_a_damaged_entry_counts_as_missing_and_is_written_anew(
     tmp_path: Path, damage: bytes
 ) -> None:

@@ -23,9 +23,21 @@ from search_spaces.cost import cost
 from tests.commands import search as run
 
 FIELDS = (
-    "architecture", "key", "choices", "flops", "params", "activations", "accuracy",
-    "accuracy_std", "reward", "evaluations", "space", "evaluator", "strategy", "seed",
-)  # fmt: skip
+    "architecture",
+    "key",
+    "choices",
+    "flops",
+    "params",
+    "activations",
+    "accuracy",
+    "accuracy_std",
+    "reward",
+    "evaluations",
+    "space",
+    "evaluator",
+    "strategy",
+    "seed",
+)
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--target-flops", "400M", "--budget", "3000"]
 
@@ -34,8 +46,12 @@ def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "nas.search", *arguments],
-        capture_output=True, text=True, timeout=120, cwd=cwd, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env=environment,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +106,15 @@ def test_history_front_figure_and_settings(finished: Path) -> None:
 def test_what_is_printed(tmp_path: Path) -> None:
     done = command(*QUICK, "--out", "found", cwd=tmp_path)
     assert done.returncode == 0
-    for words in ("found: best reward", "EfficientNet-B0", "385,814,752", "best measured",
-                  "short training schedule", "results: found/",
-                  "python -m search_spaces.show found/best.json"):  # fmt: skip
+    for words in (
+        "found: best reward",
+        "EfficientNet-B0",
+        "385,814,752",
+        "best measured",
+        "short training schedule",
+        "results: found/",
+        "python -m search_spaces.show found/best.json",
+    ):
         assert words in done.stdout
     assert len(done.stderr.splitlines()) <= 10  # quiet in a pipe
 
@@ -100,8 +122,11 @@ def test_what_is_printed(tmp_path: Path) -> None:
 def test_printed_commands_work(finished: Path) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "search_spaces.show", str(finished / "best.json")],
-        capture_output=True, text=True, cwd=ROOT, timeout=60,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
     assert shown.returncode == 0
     best = json.loads((finished / "best.json").read_text())
     assert f"{best['flops']:,}" in shown.stdout
@@ -252,9 +277,20 @@ def test_searches_started_together_get_folders_of_their_own(tmp_path: Path) -> N
 
 def test_table_search_of_real_measurements(shared_data: Path, tmp_path: Path) -> None:
     table = shared_data / "imagenet_measurements" / "train.parquet"
-    arguments = ["--target-flops", "400M", "--reward", "feasible", "--evaluator", "table",
-                 "--table", str(table), "--table-column", "val_top1",
-                 "--out", str(tmp_path / "run")]  # fmt: skip
+    arguments = [
+        "--target-flops",
+        "400M",
+        "--reward",
+        "feasible",
+        "--evaluator",
+        "table",
+        "--table",
+        str(table),
+        "--table-column",
+        "val_top1",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert run([*arguments, "--budget", "400"]) == 0
     best = json.loads((tmp_path / "run" / "best.json").read_text())
     assert best["accuracy"] > 65.0  # the best of 3,000 feasible measurements has 65.75

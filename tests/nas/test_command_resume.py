@@ -78,9 +78,13 @@ def test_a_search_of_an_earlier_version_goes_on(finished: Path, tmp_path: Path) 
     ],
 )
 def test_half_written_folders_are_refused_whole(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture,
-    name: str, content: str | None, message: str,
-) -> None:  # fmt: skip
+    finished: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    name: str,
+    content: str | None,
+    message: str,
+) -> None:
     for path in finished.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / name).unlink()
@@ -97,10 +101,16 @@ def test_half_written_folders_are_refused_whole(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("target_flops", "x"), ("exponent", "x"), ("seed", 1.5), ("changes", 7),
-        ("small_images", "no"), ("budget", True), ("space", 3), ("max_params", "x"),
+        ("target_flops", "x"),
+        ("exponent", "x"),
+        ("seed", 1.5),
+        ("changes", 7),
+        ("small_images", "no"),
+        ("budget", True),
+        ("space", 3),
+        ("max_params", "x"),
     ],
-)  # fmt: skip
+)
 def test_impossible_settings_in_a_record_are_named(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture, name: str, value: object
 ) -> None:
@@ -153,9 +163,12 @@ def test_ctrl_c_saves_what_was_found_and_resume_goes_on(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     arguments = ["--target-flops", "400M", "--budget", "50M", "--out", str(tmp_path / "run")]
     process = subprocess.Popen(
-        [sys.executable, "-m", "nas.search", *arguments], env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "nas.search", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 30
     while not (tmp_path / "run" / "search.json").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

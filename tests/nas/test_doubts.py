@@ -41,9 +41,12 @@ def history_of(
     history = History(tiny_space(), EASY)
     seeds = seeds or [0] * len(accuracies)
     rows = np.array([index for index, seed in enumerate(seeds) if seed == 0])
-    networks = [index if seed == 0 else seed_index for index, seed, seed_index in zip(
-        range(len(seeds)), seeds, np.arange(len(seeds)) - len(rows), strict=True
-    )]  # fmt: skip
+    networks = [
+        index if seed == 0 else seed_index
+        for index, seed, seed_index in zip(
+            range(len(seeds)), seeds, np.arange(len(seeds)) - len(rows), strict=True
+        )
+    ]
     genotypes = every_network(history.space)[networks]
     answers = [
         Answer(each, curve=(Point(2, each, 1.0), Point(10, each, 5.0)), images=images)
@@ -104,9 +107,14 @@ def test_the_final_report_repeats_it_and_says_whether_the_best_is_ahead(
         return "finished"
 
     session = Session(
-        folder=tmp_path, config=config, digests={}, history=history, evaluator=Scored(),
-        started=0.0, total=10,
-    )  # fmt: skip
+        folder=tmp_path,
+        config=config,
+        digests={},
+        history=history,
+        evaluator=Scored(),
+        started=0.0,
+        total=10,
+    )
     result = run_session(session, loop)
     assert result.exit_code == 0
     report.show_result(result)

@@ -29,25 +29,47 @@ def history(*answers: Answer) -> History:
 @pytest.mark.parametrize(
     ("answers", "status", "words"),
     [
-        ((), "out of time", "no training could begin within --max-time 10 s, while the worker "
-         "processes were set up; one training takes about 40 s; use a larger --max-time"),
+        (
+            (),
+            "out of time",
+            "no training could begin within --max-time 10 s, while the worker "
+            "processes were set up; one training takes about 40 s; use a larger --max-time",
+        ),
         ((), "interrupted", "interrupted before the first evaluation ended"),
         ((), "exhausted", "no network within the limits could be proposed; use wider limits"),
         ((), "finished", "nothing was evaluated: the budget is used up by other drivers"),
-        ((FAILED,), "finished", "the only evaluation failed, by out of memory; --resume with a "
-         "larger --budget evaluates others"),
-        ((FAILED, FAILED), "exhausted", "all 2 evaluations failed, the first by out of memory; no "
-         "other network within the limits is left"),
-        ((STOPPED, STOPPED), "finished", "all 2 evaluations were stopped early; --scheduler fifo "
-         "trains all to the end"),
-        ((STOPPED, FAILED, FAILED), "interrupted", "none of 3 evaluations came to its end: 1 were "
-         "stopped early and 2 failed, the first by out of memory; --scheduler fifo trains all to "
-         "the end"),
-        ((FAILED,), "out of time", "the only evaluation failed, by out of memory; no further "
-         "training could begin in time: use a larger --max-time"),
+        (
+            (FAILED,),
+            "finished",
+            "the only evaluation failed, by out of memory; --resume with a "
+            "larger --budget evaluates others",
+        ),
+        (
+            (FAILED, FAILED),
+            "exhausted",
+            "all 2 evaluations failed, the first by out of memory; no "
+            "other network within the limits is left",
+        ),
+        (
+            (STOPPED, STOPPED),
+            "finished",
+            "all 2 evaluations were stopped early; --scheduler fifo trains all to the end",
+        ),
+        (
+            (STOPPED, FAILED, FAILED),
+            "interrupted",
+            "none of 3 evaluations came to its end: 1 were stopped early and 2 failed, the first "
+            "by out of memory; --scheduler fifo trains all to the end",
+        ),
+        (
+            (FAILED,),
+            "out of time",
+            "the only evaluation failed, by out of memory; no further "
+            "training could begin in time: use a larger --max-time",
+        ),
         ((FULL, FAILED), "finished", ""),
     ],
-)  # fmt: skip
+)
 def test_every_ending_without_a_result_has_its_line(answers, status, words):
     assert nothing(history(*answers), status, max_time=10.0, each=40.0) == words
 

@@ -240,10 +240,19 @@ def test_a_quick_comparison_replaces_no_larger_one(extent: Extent, replaces: boo
 @pytest.mark.parametrize(
     "changes",
     [
-        {"fidelity": 3}, {"fidelity": "x"}, {"version": 99}, {"networks": "12"}, {"seeds": None},
-        {"longest": 3}, {"longest": "share=1"}, "", "[]", "{}", "[" * 100_000,
+        {"fidelity": 3},
+        {"fidelity": "x"},
+        {"version": 99},
+        {"networks": "12"},
+        {"seeds": None},
+        {"longest": 3},
+        {"longest": "share=1"},
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
     ],
-)  # fmt: skip
+)
 def test_a_damaged_answer_counts_as_none(changes: Any) -> None:
     keep(SHORT)
     path = path_of(FOUND, small_space(), preset("proxy"))

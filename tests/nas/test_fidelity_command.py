@@ -51,9 +51,18 @@ def pictures(folder: Path, *, classes: int = 3, each: int = 24) -> str:
 
 CHANGES = ("--set", "batch=16", "--set", "epochs=2", "--set", "minival=0.25")
 QUICK = (
-    *CHANGES, "--networks", "4", "--width", "0.5", "--fidelities", "epochs=1", "--workers", "1",
-    "--device", "cpu",
-)  # fmt: skip
+    *CHANGES,
+    "--networks",
+    "4",
+    "--width",
+    "0.5",
+    "--fidelities",
+    "epochs=1",
+    "--workers",
+    "1",
+    "--device",
+    "cpu",
+)
 
 
 def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes(
@@ -124,8 +133,9 @@ def check_record(record: dict[str, Any], data: str) -> None:
     outcome = record["outcome"]
     assert record["status"] == "finished"
     assert [each["fidelity"] for each in outcome["fidelities"]] == [
-        "epochs=1,share=1", "epochs=2,share=1",
-    ]  # fmt: skip
+        "epochs=1,share=1",
+        "epochs=2,share=1",
+    ]
     assert len(outcome["networks"]) == 4
     assert [len(curve) for curve in outcome["fidelities"][1]["curves"][0]] == [2, 2]
     recipe = Recipe.from_dict(record["recipe"])
@@ -138,10 +148,22 @@ def works(data: str, tmp_path: Path, count: int) -> Iterator[tuple[Job, Work]]:
     the_space, recipe = small_space(), toys.recipe("resolution=0", "minival=0.25")
     genotype = the_space.sample(1, np.random.default_rng(0))[0]
     for seed in range(count):
-        yield Job(0, 0, seed), Work(
-            data, None, recipe, SHORT, the_space.name, the_space.settings, genotype, seed,
-            "cpu", tmp_path / "results", tmp_path / f"unfinished-{seed}",
-        )  # fmt: skip
+        yield (
+            Job(0, 0, seed),
+            Work(
+                data,
+                None,
+                recipe,
+                SHORT,
+                the_space.name,
+                the_space.settings,
+                genotype,
+                seed,
+                "cpu",
+                tmp_path / "results",
+                tmp_path / f"unfinished-{seed}",
+            ),
+        )
 
 
 @pytest.mark.slow
@@ -217,9 +239,13 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
     ],
 )
 def test_a_mistake_is_answered_in_one_line_before_anything_is_trained(
-    arguments: tuple[str, ...], message: str, sets: dict[str, str], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    arguments: tuple[str, ...],
+    message: str,
+    sets: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main([sets.get(word, word) for word in arguments]) == 2
     said = capsys.readouterr()

@@ -46,8 +46,11 @@ def images(tmp_path: Path) -> str:
 def search(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "nas.search", *arguments],
-        capture_output=True, text=True, timeout=300, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
 
 
 @pytest.mark.slow
@@ -57,10 +60,32 @@ def test_a_full_disk_stops_the_search_and_its_networks_are_evaluated_later(
     out, full = tmp_path / "run", Path(environment["FULL"])
     full.touch()
     stopped = search(
-        environment, "--evaluator", "proxy", "--data", images, "--target-flops", "2M", "--budget",
-        "3", "--finalists", "0", "--fidelity", "epochs=1", "--set", "batch=8", "--set",
-        "minival=0.25", "--workers", "1", "--device", "cpu", "--cache", "off", "--out", str(out),
-    )  # fmt: skip
+        environment,
+        "--evaluator",
+        "proxy",
+        "--data",
+        images,
+        "--target-flops",
+        "2M",
+        "--budget",
+        "3",
+        "--finalists",
+        "0",
+        "--fidelity",
+        "epochs=1",
+        "--set",
+        "batch=8",
+        "--set",
+        "minival=0.25",
+        "--workers",
+        "1",
+        "--device",
+        "cpu",
+        "--cache",
+        "off",
+        "--out",
+        str(out),
+    )
     assert stopped.returncode == 1, stopped.stderr
     line = stopped.stderr.splitlines()[-1]
     assert line.startswith(f"nas.search: {out.resolve()}/trainings/")
@@ -81,10 +106,30 @@ def test_a_time_in_which_no_training_can_begin_is_said(
     tmp_path: Path, environment: dict[str, str], images: str
 ) -> None:
     ended = search(
-        environment, "--evaluator", "proxy", "--data", images, "--target-flops", "2M",
-        "--fidelity", "epochs=1", "--set", "batch=8", "--set", "minival=0.25", "--workers", "1",
-        "--device", "cpu", "--cache", "off", "--max-time", "1ms", "--out", str(tmp_path / "run"),
-    )  # fmt: skip
+        environment,
+        "--evaluator",
+        "proxy",
+        "--data",
+        images,
+        "--target-flops",
+        "2M",
+        "--fidelity",
+        "epochs=1",
+        "--set",
+        "batch=8",
+        "--set",
+        "minival=0.25",
+        "--workers",
+        "1",
+        "--device",
+        "cpu",
+        "--cache",
+        "off",
+        "--max-time",
+        "1ms",
+        "--out",
+        str(tmp_path / "run"),
+    )
     assert ended.returncode == 1
     line = ended.stderr.splitlines()[-1]
     assert line.startswith("nas.search: no training could begin within --max-time")

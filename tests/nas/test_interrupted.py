@@ -188,9 +188,19 @@ def test_a_comparison_of_fidelities_stops_by_it_and_keeps_the_checkpoint(tmp_pat
     from train.recipe import preset
 
     work = Work(
-        "toys", None, preset("proxy"), Fidelity(1), "compact", {}, NETWORKS[0], 0, "cpu", 0,
-        tmp_path, tmp_path / "unfinished",
-    )  # fmt: skip
+        "toys",
+        None,
+        preset("proxy"),
+        Fidelity(1),
+        "compact",
+        {},
+        NETWORKS[0],
+        0,
+        "cpu",
+        0,
+        tmp_path,
+        tmp_path / "unfinished",
+    )
     work.folder.mkdir()
 
     def full(self: Work) -> None:

@@ -28,11 +28,19 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(storage: Path, *arguments: object) -> dict[str, Any]:
     """The history that tests.nas.killed_search prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.nas.killed_search", f"sqlite:///{storage}",
-         *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=200,
+        [
+            sys.executable,
+            "-m",
+            "tests.nas.killed_search",
+            f"sqlite:///{storage}",
+            *map(str, arguments),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -66,8 +74,11 @@ def test_a_search_that_goes_on_with_a_smaller_budget_ends_what_was_lost(tmp_path
     history = History(space, objective)
     with open_study(storage, "killed", space, objective, settings={}, resume=True) as study:
         ending = search_asynchronously(
-            history, catalog.strategy("random", space, objective), InProcess(Fatal(-1, 0), space),
-            Plan(1, finalists=2, repeats=2, seconds=60), study=study,
-        )  # fmt: skip
+            history,
+            catalog.strategy("random", space, objective),
+            InProcess(Fatal(-1, 0), space),
+            Plan(1, finalists=2, repeats=2, seconds=60),
+            study=study,
+        )
     assert ending == "finished"
     assert history.seed.tolist() == [0, 0, 1, 1]

@@ -36,17 +36,38 @@ def folder_of_images(place: Path, count: int = 16) -> str:
 def test_a_search_whose_ray_is_killed_writes_its_results(tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = [
-        "--evaluator", "proxy", "--data", folder_of_images(tmp_path / "images"), "--target-flops",
-        "2M", "--budget", "400", "--fidelity", "epochs=2,share=0.8", "--set", "batch=8", "--set",
-        "minival=0.25", "--workers", "2", "--device", "cpu", "--scheduler", "fifo",
-        "--out", str(out),
-    ]  # fmt: skip
+        "--evaluator",
+        "proxy",
+        "--data",
+        folder_of_images(tmp_path / "images"),
+        "--target-flops",
+        "2M",
+        "--budget",
+        "400",
+        "--fidelity",
+        "epochs=2,share=0.8",
+        "--set",
+        "batch=8",
+        "--set",
+        "minival=0.25",
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+        "--scheduler",
+        "fifo",
+        "--out",
+        str(out),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "nas.search"]
     with subprocess.Popen(
-        [*command, *words], env=environment, text=True, stdout=subprocess.PIPE,
+        [*command, *words],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    ) as search:  # fmt: skip
+    ) as search:
         end = time.monotonic() + PATIENCE
         while not _scored(out):
             assert search.poll() is None, search.communicate()
@@ -65,9 +86,12 @@ def test_a_search_whose_ray_is_killed_writes_its_results(tmp_path: Path) -> None
     assert all_end(known, 60.0)
     before = json.loads((out / "search.json").read_text())["outcome"]["evaluated"]
     resumed = subprocess.run(
-        [*command, "--resume", "--out", str(out), "--budget", str(before + 1)], env=environment,
-        capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
+        [*command, "--resume", "--out", str(out), "--budget", str(before + 1)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
     assert resumed.returncode == 0, resumed.stderr
     assert json.loads((out / "search.json").read_text())["outcome"]["evaluated"] > before
 

@@ -21,8 +21,18 @@ from tests.commands import search as run
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("red", "green", "blue")
-SHORT = ["--fidelity", "epochs=3,share=0.8", "--set", "batch=8", "--set", "minival=0.25",
-         "--workers", "2", "--device", "cpu"]  # fmt: skip
+SHORT = [
+    "--fidelity",
+    "epochs=3,share=0.8",
+    "--set",
+    "batch=8",
+    "--set",
+    "minival=0.25",
+    "--workers",
+    "2",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +53,11 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, "-m", "nas.search", *arguments],
-        capture_output=True, text=True, timeout=300, env=environment,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +66,40 @@ def finished(images: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     folder = tmp_path_factory.mktemp("search")
     out = folder / "run"
     done = command(
-        "--evaluator", "proxy", "--data", images, "--target-flops", "2M", "--budget", "6",
-        "--finalists", "1", "--repeats", "2", *SHORT, "--cache", str(folder / "cache"),
-        "--out", str(out),
-    )  # fmt: skip
+        "--evaluator",
+        "proxy",
+        "--data",
+        images,
+        "--target-flops",
+        "2M",
+        "--budget",
+        "6",
+        "--finalists",
+        "1",
+        "--repeats",
+        "2",
+        *SHORT,
+        "--cache",
+        str(folder / "cache"),
+        "--out",
+        str(out),
+    )
     assert done.returncode == 0, done.stderr
     return out, done.stderr, done.stdout
 
 
 def test_it_says_beforehand_what_it_will_do(finished: tuple[Path, str, str]) -> None:
     folder, said, _ = finished
-    for words in ("space compact: 2.69e+07 networks for 32 px images of 3 classes",
-                  "within flops 2M", "each of 6 networks: 3 epochs x", "by recipe proxy, scored",
-                  "s a training", "2 at once", f"results go to {folder}/", "study.db"):  # fmt: skip
+    for words in (
+        "space compact: 2.69e+07 networks for 32 px images of 3 classes",
+        "within flops 2M",
+        "each of 6 networks: 3 epochs x",
+        "by recipe proxy, scored",
+        "s a training",
+        "2 at once",
+        f"results go to {folder}/",
+        "study.db",
+    ):
         assert words in said
     assert "Traceback" not in said
 
@@ -134,21 +168,28 @@ MISTAKES = {
     "cluster": ([*PROXY, "--data", "IMAGES", *SHORT, "--address", "127.0.0.1:1"], "be reached"),
     "gpus": ([*PROXY, "--data", "IMAGES", *SHORT, "--gpus", "64"], "this machine has 0"),
     "database": ([*PROXY, "--data", "IMAGES", *SHORT, "--storage", "mysq://x/y"], "storage"),
-    "no server": ([*PROXY, "--data", "IMAGES", *SHORT, "--storage", "postgresql://a:secret@127.0.0.1:1/x"],
-                  "storage: postgresql://a:***@127.0.0.1:1/x"),
+    "no server": (
+        [*PROXY, "--data", "IMAGES", *SHORT, "--storage", "postgresql://a:secret@127.0.0.1:1/x"],
+        "storage: postgresql://a:***@127.0.0.1:1/x",
+    ),
     "unwritable": ([*PROXY, "--data", "IMAGES", *SHORT, "--out", "/proc/x"], "cannot be written"),
     "idle table": ([*PROXY, "--data", "IMAGES", "--table", "x.csv"], "'proxy' reads no table"),
-    "untrained": (["--evaluator", "zero-cost", "--target-flops", "2M", "--finalists", "2"],
-                  "--finalists: evaluator 'zero-cost' trains nothing"),
+    "untrained": (
+        ["--evaluator", "zero-cost", "--target-flops", "2M", "--finalists", "2"],
+        "--finalists: evaluator 'zero-cost' trains nothing",
+    ),
     "times": (["--target-latency", "20ms", "--times", "none.json"], "none.json"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_one_line_and_exit_2(
-    mistake: str, images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    mistake: str,
+    images: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "ONE" / "only").mkdir(parents=True)

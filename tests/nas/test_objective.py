@@ -113,16 +113,29 @@ def test_what_is_no_quantity(text: str) -> None:
 
 def test_short_numbers() -> None:
     assert [short(x) for x in (385_814_752, 5_288_548, 999, 2.5e12, 999_999, 36.8e9)] == [
-        "385.8M", "5.289M", "999", "2.5T", "1M", "36.8G",
-    ]  # fmt: skip
+        "385.8M",
+        "5.289M",
+        "999",
+        "2.5T",
+        "1M",
+        "36.8G",
+    ]
 
 
 def test_percentages_have_no_exponent() -> None:
     shares = (1.0, 0.9999, 0.999, 0.985, 0.67, 0.0994, 0.0052, 0.0001, 0.00009, 0.0)
     assert [percent(share) for share in shares] == [
-        "100%", "99.9%", "99.9%", "98.5%", "67%", "9.9%", "0.52%", "0.01%", "less than 0.01%",
+        "100%",
+        "99.9%",
+        "99.9%",
+        "98.5%",
+        "67%",
+        "9.9%",
+        "0.52%",
+        "0.01%",
         "less than 0.01%",
-    ]  # fmt: skip
+        "less than 0.01%",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -149,19 +162,26 @@ def test_what_is_no_time(text: str) -> None:
 
 def test_short_times() -> None:
     assert [short_seconds(x) for x in (25e-6, 0.0203, 0.9996, 1.5, 90.0, 14_400)] == [
-        "25us", "20.3ms", "1s", "1.5s", "90s", "14,400s",
-    ]  # fmt: skip
+        "25us",
+        "20.3ms",
+        "1s",
+        "1.5s",
+        "90s",
+        "14,400s",
+    ]
 
 
 def test_further_factors_multiply_the_reward() -> None:
     """EfficientNetV2's A * S^w * P^v (Tan & Le 2021, section 3.2)."""
     costs = Costs(
-        np.array([1, 1]), np.array([7_000_000, 14_000_000]), np.array([1, 1]),
+        np.array([1, 1]),
+        np.array([7_000_000, 14_000_000]),
+        np.array([1, 1]),
         {"step_time": np.array([0.1, 0.05])},
-    )  # fmt: skip
+    )
     objective = Objective(
         0.1, "mnas", -0.07, "allow", of="step_time", also=(("params", 7e6, -0.05),)
-    )  # fmt: skip
+    )
     reward = objective.reward(np.array([80.0, 80.0]), costs)
     assert reward == pytest.approx([80.0, 80 * 0.5**-0.07 * 2**-0.05])
 

@@ -43,19 +43,24 @@ def history_of(
     rng = np.random.default_rng(seed)
     curves = []
     for final, stop in zip(accuracies(genotypes), stops, strict=True):
-        points = [point._replace(accuracy=point.accuracy + noise * rng.normal())
-                  for point in curve_to(final)]  # fmt: skip
+        points = [
+            point._replace(accuracy=point.accuracy + noise * rng.normal())
+            for point in curve_to(final)
+        ]
         curves.append(tuple(points[:stop]))
     count = len(genotypes)
     history = History(b0_space(), TARGET)
     history.extend(
         genotypes,
         Evaluations(
-            np.array([curve[-1].accuracy for curve in curves]), np.full(count, np.nan),
-            np.zeros(count), fidelity=stops / STEPS, curves=curves,
+            np.array([curve[-1].accuracy for curve in curves]),
+            np.full(count, np.nan),
+            np.zeros(count),
+            fidelity=stops / STEPS,
+            curves=curves,
         ),
         b0_space().costs(genotypes),
-    )  # fmt: skip
+    )
     return history
 
 
@@ -219,8 +224,9 @@ def test_a_search_with_early_stops_spends_less_for_as_good_a_network() -> None:
     for asha in (None, Asha(STEPS)):
         cluster = Simulated(
             lambda genotype, seed: curve_to(float(accuracies(genotype[None])[0])),
-            capacity=4, steps=STEPS,
-        )  # fmt: skip
+            capacity=4,
+            steps=STEPS,
+        )
         history = History(b0_space(), TARGET)
         search_asynchronously(history, Predictor(b0_space(), TARGET), cluster, Plan(36, asha=asha))
         found.append((history.accuracy[history.full].max(), cluster.busy))
@@ -281,10 +287,16 @@ def test_informative_scores_find_better_networks() -> None:
     means = []
     for scores in (None, telling):
         histories = [
-            search(b0_space(), Rough(), TARGET, Predictor(b0_space(), TARGET, scores=scores), 36,
-                   seed=seed)
+            search(
+                b0_space(),
+                Rough(),
+                TARGET,
+                Predictor(b0_space(), TARGET, scores=scores),
+                36,
+                seed=seed,
+            )
             for seed in range(2)
-        ]  # fmt: skip
+        ]
         means.append(np.mean([history.accuracy[20:].mean() for history in histories]))
     assert means[1] > means[0] + 1.5
 

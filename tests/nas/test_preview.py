@@ -24,10 +24,11 @@ def told(
     monkeypatch.setattr(preview, "expected_seconds", lambda *args, **options: 60.0)
     search = SimpleNamespace(
         config=SimpleNamespace(**{"max_time": None, "address": None, "device": "cpu", **changed}),
-        measuring=SimpleNamespace(kind=Proxy, steps=9), history=None,
+        measuring=SimpleNamespace(kind=Proxy, steps=9),
+        history=None,
         plan=SimpleNamespace(budget=100, asha=None, finalists=3, repeats=3),
         places=SimpleNamespace(workers=2, cpus=1.0),
-    )  # fmt: skip
+    )
     preview._print_times(search)  # type: ignore[arg-type]
     return capsys.readouterr().err
 

@@ -187,9 +187,16 @@ def test_a_fidelity_is_read_as_it_is_written(text: str, fidelity: Fidelity) -> N
 
 
 WRONG = (
-    "epochs=0", "epochs=1.5", "share=0", "share=nan", "share=1.1", "resolution=4", "size=3",
-    "epochs", "epochs=3;share=1",
-)  # fmt: skip
+    "epochs=0",
+    "epochs=1.5",
+    "share=0",
+    "share=nan",
+    "share=1.1",
+    "resolution=4",
+    "size=3",
+    "epochs",
+    "epochs=3;share=1",
+)
 
 
 @pytest.mark.parametrize("text", WRONG)

@@ -137,8 +137,15 @@ def test_a_pooled_evaluator_is_asked_for_its_own_networks_only() -> None:
 
 def test_record_sees_every_extension() -> None:
     seen: list[int] = []
-    search(b0_space(), Synthetic(), TARGET, Random(), 10, workers=4,
-           record=lambda history: seen.append(len(history)))  # fmt: skip
+    search(
+        b0_space(),
+        Synthetic(),
+        TARGET,
+        Random(),
+        10,
+        workers=4,
+        record=lambda history: seen.append(len(history)),
+    )
     assert seen == [4, 8, 10]
 
 

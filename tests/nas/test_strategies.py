@@ -31,8 +31,15 @@ def make(name: str, the_space: SearchSpace, objective: Objective = TARGET) -> St
     return catalog.strategy(name, the_space, objective)
 
 
-def tried(name: str, budget: int, *, the_space: SearchSpace | None = None, workers: int = 7,
-          objective: Objective = TARGET, seed: int = 0) -> History:  # fmt: skip
+def tried(
+    name: str,
+    budget: int,
+    *,
+    the_space: SearchSpace | None = None,
+    workers: int = 7,
+    objective: Objective = TARGET,
+    seed: int = 0,
+) -> History:
     the_space = b0_space() if the_space is None else the_space
     strategy = make(name, the_space, objective)
     return search(the_space, Synthetic(), objective, strategy, budget, seed=seed, workers=workers)
@@ -74,8 +81,9 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(name: str) -> None:
     copy = History(part.space, part.objective)
     evaluations = Synthetic().evaluate(part.space, part.genotypes)
     copy.extend(part.genotypes.copy(), evaluations, part.costs)
-    resumed = search(part.space, Synthetic(), TARGET, make(name, part.space), 98,
-                     workers=7, history=copy)  # fmt: skip
+    resumed = search(
+        part.space, Synthetic(), TARGET, make(name, part.space), 98, workers=7, history=copy
+    )
     np.testing.assert_array_equal(resumed.genotypes, whole.genotypes)
 
 

@@ -67,10 +67,15 @@ def test_a_reader_finds_options_costs_and_results(url: str) -> None:
     attributes = dict(trial.user_attrs)
     assert attributes.pop("driver") == study.driver
     assert attributes == {
-        **cost, "seed": 0, "architecture": space.decode(genotype).key,
-        "accuracy": 71.5, "accuracy std": 0.25, "seconds": 60.0, "fidelity": 1.0,
+        **cost,
+        "seed": 0,
+        "architecture": space.decode(genotype).key,
+        "accuracy": 71.5,
+        "accuracy std": 0.25,
+        "seconds": 60.0,
+        "fidelity": 1.0,
         "images": 72,
-    }  # fmt: skip
+    }
     assert trial.datetime_complete >= trial.datetime_start
     assert abs(time.time() - trial.datetime_complete.timestamp()) < 3600
 
@@ -132,9 +137,11 @@ def test_a_learning_curve_may_be_told_twice(study: Study, url: str) -> None:
 
 def test_a_decision_without_effect_makes_no_other_network(url: str) -> None:
     space = SearchSpace(
-        "branching", {"kind": ("plain", "wide"), "width": (2, 4)}, lambda choices: tuple(choices),
+        "branching",
+        {"kind": ("plain", "wide"), "width": (2, 4)},
+        lambda choices: tuple(choices),
         only_if={"width": ("kind", ("wide",))},
-    )  # fmt: skip
+    )
     with open_study(url, "search", space, EASY, settings={}, resume=False) as study:
         assert study.claim(np.array([0, 0]), {}) == 0
         assert study.claim(np.array([0, 1]), {}) is None

@@ -180,10 +180,15 @@ def get(app: Any, path: str) -> dict[str, Any]:
     """What a web application answers, as JSON."""
     status: list[str] = []
     environment = {
-        "REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": "", "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr,
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
         "wsgi.url_scheme": "http",
-    }  # fmt: skip
+    }
     body = b"".join(app(environment, lambda code, *_: status.append(code)))
     assert status == ["200 OK"], body
 
@@ -210,8 +215,10 @@ def test_the_dashboard_shows_the_study(study: Study, url: str) -> None:
     shown = detail["trials"]
     assert [trial["state"] for trial in shown] == ["Complete", "Fail", "Pruned", "Running"]
     assert {p["name"]: p["param_external_value"] for p in shown[3]["params"]} == {
-        "width": "8", "depth": "2", "kind": "b",
-    }  # fmt: skip
+        "width": "8",
+        "depth": "2",
+        "kind": "b",
+    }
     attributes = [{a["key"]: a["value"] for a in trial["user_attrs"]} for trial in shown]
     assert attributes[0]["accuracy"] == "60.0"
     assert attributes[1]["error"] == "out of memory"

@@ -85,8 +85,9 @@ def test_answers_are_mean_percentiles_among_the_reference():
     assert names == ("params", "synflow")
     assert values[:, 0].tolist() == space.costs(reference).params.tolist()
     found = judge.evaluate(space, reference)
-    ranks = [[stats.percentileofscore(column, value, "mean") for value in column]
-             for column in values.T]  # fmt: skip
+    ranks = [
+        [stats.percentileofscore(column, value, "mean") for value in column] for column in values.T
+    ]
     assert found.accuracy == pytest.approx(np.mean(ranks, axis=0))
     assert found.accuracy.mean() == pytest.approx(50)
     assert not any(found.error)

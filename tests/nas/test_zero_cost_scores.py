@@ -23,10 +23,16 @@ from tests.train.toys import batch
 def convolutional(activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     torch.manual_seed(1)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), activation(),
-        nn.Conv2d(8, 6, 3, stride=2, bias=False), nn.BatchNorm2d(6), activation(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3, bias=False),
+        nn.BatchNorm2d(8),
+        activation(),
+        nn.Conv2d(8, 6, 3, stride=2, bias=False),
+        nn.BatchNorm2d(6),
+        activation(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    )
 
 
 def made(architecture: Architecture, seed: int = 0) -> nn.Module:
@@ -86,9 +92,8 @@ def test_synflow_looks_through_gates_and_norms():
 def test_wider_networks_score_higher(name):
     images, targets = batch(24)
     found = [
-        one(name, made(small(channels=width, stem=width)), images, targets)
-        for width in (4, 16, 64)
-    ]  # fmt: skip
+        one(name, made(small(channels=width, stem=width)), images, targets) for width in (4, 16, 64)
+    ]
     assert found == sorted(found)
     assert found[0] < found[2]
 
@@ -166,10 +171,14 @@ def test_images_that_are_equal_have_no_naswot():
 def test_zen_of_gaussian_layers_is_what_their_variances_say(width):
     """Batch norm divides the change by its deviation, the correction multiplies it again."""
     network = nn.Sequential(
-        nn.Conv2d(3, width, 1, bias=False), nn.BatchNorm2d(width),
-        nn.Conv2d(width, 256, 1, bias=False), nn.BatchNorm2d(256),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 3),
-    )  # fmt: skip
+        nn.Conv2d(3, width, 1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.Conv2d(width, 256, 1, bias=False),
+        nn.BatchNorm2d(256),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(256, 3),
+    )
     # each output changes by a normal number of variance 0.01^2 * 3 * width before all norms
     expected = math.log(0.01 * math.sqrt(2 / math.pi * 3 * width) * 256 * 8 * 8)
     assert one("zen", network, *batch(side=8)) == pytest.approx(expected, abs=0.25)
@@ -177,9 +186,7 @@ def test_zen_of_gaussian_layers_is_what_their_variances_say(width):
 
 def test_zen_knows_neither_weights_nor_links_nor_gates():
     images, targets = batch()
-    networks = [
-        made(small()), made(small(), seed=1), made(small(skip="none")), made(small(se=0.0))
-    ]  # fmt: skip
+    networks = [made(small()), made(small(), seed=1), made(small(skip="none")), made(small(se=0.0))]
     found = {one("zen", network, images, targets) for network in networks}
     assert len(found) == 1
 

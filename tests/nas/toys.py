@@ -38,10 +38,11 @@ class Synthetic(Evaluator):
 def tiny_space() -> SearchSpace:
     """24 networks that are plain tuples, with a cost function of their own."""
     return SearchSpace(
-        "tiny", {"width": (8, 16, 32, 64), "depth": (1, 2, 3), "kind": ("a", "b")},
+        "tiny",
+        {"width": (8, 16, 32, 64), "depth": (1, 2, 3), "kind": ("a", "b")},
         lambda choices: tuple(choices.values()),
         cost=lambda network: Cost(flops=network[0] * network[1] * 10**6),
-    )  # fmt: skip
+    )
 
 
 def b0_space() -> SearchSpace:

@@ -23,20 +23,54 @@ from vbs.failures import Failure
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--enable-logging=stderr", "--hide-scrollbars",
-)  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-logging=stderr",
+    "--hide-scrollbars",
+)
 
 
 def chain(*words: str, place: Path) -> subprocess.CompletedProcess[str]:
     command = [
-        sys.executable, "-m", "scaling.baseline", "--data", f"imagefolder:{place}/images",
-        "--target-flops", "1M", "--budget", "4", "--fidelity", "epochs=1", "--finalists", "1",
-        "--candidates", "4", "--seeds", "1", "--phi", "0..2", "--workers", "2", "--device", "cpu",
-        "--set", "epochs=1", "--set", "batch=16", "--set", "warmup_epochs=0.5",
-        "--out", f"{place}/out", *words,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "scaling.baseline",
+        "--data",
+        f"imagefolder:{place}/images",
+        "--target-flops",
+        "1M",
+        "--budget",
+        "4",
+        "--fidelity",
+        "epochs=1",
+        "--finalists",
+        "1",
+        "--candidates",
+        "4",
+        "--seeds",
+        "1",
+        "--phi",
+        "0..2",
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+        "--set",
+        "epochs=1",
+        "--set",
+        "batch=16",
+        "--set",
+        "warmup_epochs=0.5",
+        "--out",
+        f"{place}/out",
+        *words,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
 
 
@@ -200,10 +234,19 @@ def shown(page: Path, width: int, place: Path) -> tuple[dict[str, int], str]:
     )
     assert BROWSER is not None
     done = subprocess.run(
-        [BROWSER, *FLAGS, f"--user-data-dir={place}/profile-{width}", "--dump-dom",
-         "--virtual-time-budget=5000", f"--window-size={width},900", wrapper.as_uri()],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        [
+            BROWSER,
+            *FLAGS,
+            f"--user-data-dir={place}/profile-{width}",
+            "--dump-dom",
+            "--virtual-time-budget=5000",
+            f"--window-size={width},900",
+            wrapper.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     found = re.search(r'data-found="([^"]*)"', done.stdout)
     assert found, done.stderr
     return json.loads(html.unescape(found[1])), done.stderr
@@ -269,19 +312,40 @@ def test_a_page_names_no_folders_of_its_machine(words: list[str], shown: list[st
 def begun(place: Path, **settings: object) -> Chain:
     """A chain whose folder holds the record of version 0.1."""
     known = {
-        "data": "cifar10", "target_flops": "4M", "space": "compact", "resolution": None,
-        "budget": 60, "finalists": 3, "growth": 2.0, "phi": "0..2", "seeds": 3,
-        "fidelity": "epochs=8,share=0.2", "candidates": 9, "changes": ["batch=64"],
-    }  # fmt: skip
+        "data": "cifar10",
+        "target_flops": "4M",
+        "space": "compact",
+        "resolution": None,
+        "budget": 60,
+        "finalists": 3,
+        "growth": 2.0,
+        "phi": "0..2",
+        "seeds": 3,
+        "fidelity": "epochs=8,share=0.2",
+        "candidates": 9,
+        "changes": ["batch=64"],
+    }
     costs = {"search": {"wall_seconds": 60.0}}
-    content = {"status": "interrupted", "settings": {**known, **settings}, "costs": costs,
-               "versions": {"vision-baseline-search": "0.1.0"}}  # fmt: skip
+    content = {
+        "status": "interrupted",
+        "settings": {**known, **settings},
+        "costs": costs,
+        "versions": {"vision-baseline-search": "0.1.0"},
+    }
     place.mkdir(exist_ok=True)
     (place / "baseline.json").write_text(json.dumps(content))
-    return Chain(place, BaselineConfig(
-        data="cifar10", target_flops=4e6, fidelity="epochs=8,share=0.2", changes=("batch=64",),
-        device="cpu", gpus=0.0, train_time=60.0,
-    ))  # fmt: skip
+    return Chain(
+        place,
+        BaselineConfig(
+            data="cifar10",
+            target_flops=4e6,
+            fidelity="epochs=8,share=0.2",
+            changes=("batch=64",),
+            device="cpu",
+            gpus=0.0,
+            train_time=60.0,
+        ),
+    )
 
 
 def test_a_baseline_of_version_0_1_is_resumed(tmp_path: Path) -> None:

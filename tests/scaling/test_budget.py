@@ -54,12 +54,16 @@ def narrow() -> Architecture:
     """A small network for 32 px, such as a search on CIFAR-10 finds."""
     stages = [(2, 16, 1), (1, 48, 2), (3, 64, 2), (2, 48, 1)]
     return dataclasses.replace(
-        zoo("mobilenet_v2"), stem=16, head=256, resolution=32, classes=10,
+        zoo("mobilenet_v2"),
+        stem=16,
+        head=256,
+        resolution=32,
+        classes=10,
         stages=tuple(
             Stage("mbconv", layers=layers, kernel=3, stride=stride, expand=4, channels=channels)
             for layers, channels, stride in stages
         ),
-    )  # fmt: skip
+    )
 
 
 def test_no_stage_of_a_larger_member_is_smaller() -> None:
@@ -108,9 +112,12 @@ def test_real_factors_of_one_axis() -> None:
 def test_what_cannot_be_is_said(growth: float, tolerance: float, complaint: str) -> None:
     with pytest.raises(ValueError, match="^" + complaint):
         within_budget(
-            zoo("mobilenet_v2"), PUBLISHED.factors(), growth, tolerance=tolerance,
+            zoo("mobilenet_v2"),
+            PUBLISHED.factors(),
+            growth,
+            tolerance=tolerance,
             rules=Rules(resolution_step=32),
-        )  # fmt: skip
+        )
 
 
 def seconds(networks: Sequence[Architecture]) -> list[float]:
@@ -118,7 +125,7 @@ def seconds(networks: Sequence[Architecture]) -> list[float]:
     return [
         1e-4 * sum(stage.layers for stage in each.stages) + 1e-8 * cost(each).flops ** 0.8
         for each in networks
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v2", "resnet50"])
@@ -163,10 +170,11 @@ def test_a_clock_that_jumps_is_followed(phi: float) -> None:
 
     def costs(networks: Sequence[Architecture]) -> list[float]:
         return [
-            cost(network).flops ** 0.8 * (1.0 + 0.08 * (network.resolution % 4 > 0))
+            cost(network).flops ** 0.8
+            * (1.0 + 0.08 * (network.resolution % 4 > 0))
             * float(np.exp(rng.normal(0, 0.01)))
             for network in networks
-        ]  # fmt: skip
+        ]
 
     base = narrow()
     member = within_measured(base, PUBLISHED.factors(phi), 2**phi, costs, tolerance=0.05)

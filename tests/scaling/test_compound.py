@@ -58,8 +58,10 @@ def test_mobilenet_v1_grows_to_the_papers_compound_size_at_a_multiple_of_32_pixe
 def test_one_factor_alone_costs_what_the_formula_says(name: str) -> None:
     base = zoo(name)
     for factors, growth in (
-        (Factors(width=2.0), 4.0), (Factors(resolution=2.0), 4.0), (Factors(depth=4.0), 4.0),
-    ):  # fmt: skip
+        (Factors(width=2.0), 4.0),
+        (Factors(resolution=2.0), 4.0),
+        (Factors(depth=4.0), 4.0),
+    ):
         assert cost(grown(base, factors)).flops / cost(base).flops == pytest.approx(
             growth, rel=0.16
         )
@@ -68,9 +70,14 @@ def test_one_factor_alone_costs_what_the_formula_says(name: str) -> None:
 @pytest.mark.parametrize("size", range(1, 8))
 def test_grown_is_the_published_scaling(size: int) -> None:
     width, depth, side = {
-        1: (1.0, 1.1, 240), 2: (1.1, 1.2, 260), 3: (1.2, 1.4, 300), 4: (1.4, 1.8, 380),
-        5: (1.6, 2.2, 456), 6: (1.8, 2.6, 528), 7: (2.0, 3.1, 600),
-    }[size]  # fmt: skip
+        1: (1.0, 1.1, 240),
+        2: (1.1, 1.2, 260),
+        3: (1.2, 1.4, 300),
+        4: (1.4, 1.8, 380),
+        5: (1.6, 2.2, 456),
+        6: (1.8, 2.6, 528),
+        7: (2.0, 3.1, 600),
+    }[size]
     assert grown(B0, Factors(depth, width, side / 224)) == zoo(f"efficientnet_b{size}")
 
 
@@ -107,9 +114,7 @@ def test_staged_layers_come_to_the_total(total: int) -> None:
 
 
 def test_fixed_ends_grow_lite_networks() -> None:
-    lite = grown(
-        zoo("efficientnet_lite0"), Factors(1.8, 1.4, 380 / 224), Rules(fixed_ends=True)
-    )  # fmt: skip
+    lite = grown(zoo("efficientnet_lite0"), Factors(1.8, 1.4, 380 / 224), Rules(fixed_ends=True))
     assert lite == NETWORKS["efficientnet_lite4"]()
 
 

@@ -36,18 +36,28 @@ def test_published_members_to_the_unit_within_a_second() -> None:
     lite = family(zoo("efficientnet_lite0"), range(5), rules=Rules(fixed_ends=True))
     assert time.process_time() - began < 1.0
     for prefix, found in (
-        ("efficientnet_", members), ("tf_efficientnetv2_", v2), ("efficientnet_lite", lite),
-    ):  # fmt: skip
+        ("efficientnet_", members),
+        ("tf_efficientnetv2_", v2),
+        ("efficientnet_lite", lite),
+    ):
         for size, member in zip(SIZES, found, strict=False):
             name = prefix + (size.removeprefix("b") if prefix.endswith("lite") else size)
             assert member.architecture.stages == zoo(name).stages
             if name in GOLDEN:
                 assert (member.cost.flops, member.cost.params) == (
-                    GOLDEN[name]["flops"], GOLDEN[name]["params"],
-                )  # fmt: skip
+                    GOLDEN[name]["flops"],
+                    GOLDEN[name]["params"],
+                )
     assert [member.top1 for member in members][:8] == [
-        77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3,
-    ]  # fmt: skip
+        77.1,
+        79.1,
+        80.1,
+        81.6,
+        82.9,
+        83.6,
+        84.0,
+        84.3,
+    ]
 
 
 def test_v2_networks_of_the_zoo_are_golden_and_known() -> None:
@@ -70,10 +80,12 @@ def test_formula_and_real_cost_stand_side_by_side() -> None:
 @pytest.mark.parametrize(
     ("texts", "phis"),
     [
-        (["0..7"], list(range(8))), (["3"], [3]), (["0,1.5", "2"], [0, 1.5, 2]),
+        (["0..7"], list(range(8))),
+        (["3"], [3]),
+        (["0,1.5", "2"], [0, 1.5, 2]),
         (["0..2", "1..3"], [0, 1, 2, 3]),
     ],
-)  # fmt: skip
+)
 def test_phis_are_read(texts: list[str], phis: list[float]) -> None:
     assert phis_of(texts) == phis
 
@@ -123,9 +135,10 @@ def test_a_grids_choice_grows_the_family(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known = {
-        "status": "finished", "settings": {"base": "mobilenet_v2"},
+        "status": "finished",
+        "settings": {"base": "mobilenet_v2"},
         "outcome": {"chosen": {"alpha": 1.3, "beta": 1.05, "gamma": 1.1}},
-    }  # fmt: skip
+    }
     (tmp_path / "grid.json").write_text(json.dumps(known))
     out = tmp_path / "family"
     given = ["--coefficients", str(tmp_path / "grid.json"), "--phi", "0", "1"]
@@ -253,9 +266,12 @@ def test_the_command_imports_no_torch() -> None:
 
     with tempfile.TemporaryDirectory() as place:
         done: Any = subprocess.run(
-            [sys.executable, "-c", code, f"{place}/f"], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code, f"{place}/f"],
+            capture_output=True,
+            text=True,
+            check=True,
             cwd=ROOT,
-        )  # fmt: skip
+        )
     assert done.stdout.splitlines()[-1] == "[]"
 
 

@@ -42,11 +42,14 @@ def test_facts_about_b0s_grid() -> None:
     """FACTS section 3: step 0.05, formula near 2: networks of 1.93 to 3.33 times the cost."""
     ways = [round(1 + 0.05 * i, 6) for i in range(23)]
     near = [
-        Factors(*point) for point in itertools.product(ways, ways, ways)
+        Factors(*point)
+        for point in itertools.product(ways, ways, ways)
         if abs(Factors(*point).growth / 2 - 1) <= 0.05
-    ]  # fmt: skip
-    real = {network: cost(network).flops / cost(B0).flops
-            for network in (grown(B0, factors) for factors in near)}  # fmt: skip
+    ]
+    real = {
+        network: cost(network).flops / cost(B0).flops
+        for network in (grown(B0, factors) for factors in near)
+    }
     assert min(real.values()) == pytest.approx(1.93, abs=0.05)
     assert max(real.values()) == pytest.approx(3.33, abs=0.1)
     for each in candidates(B0):
@@ -124,10 +127,12 @@ def test_candidates_are_looked_for_where_times_should_meet_the_growth() -> None:
         ({"growth": 1.0}, "growth: 1.0 is not allowed"),
         ({"step": 0.0}, "step: 0.0 is not allowed"),
         ({"tolerance": 1.0}, "tolerance: 1.0 is not allowed"),
-        ({"growth": 1.02, "tolerance": 0.001}, "growth: no candidate costs 1.02 times the base "
-         "within 0.1%; the nearest costs 1"),
+        (
+            {"growth": 1.02, "tolerance": 0.001},
+            "growth: no candidate costs 1.02 times the base within 0.1%; the nearest costs 1",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_is_said(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match="^" + complaint):
         candidates(B0, **changes)

@@ -45,11 +45,33 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def command(images: str, place: Path, *more: str) -> list[str]:
     return [
-        sys.executable, "-m", "scaling.grid", "--base", "mobilenet_v2", "--data", images,
-        "--candidates", "4", "--seeds", "2", "--fidelity", "epochs=1", "--set", "batch=16",
-        "--proxy-width", "0.1", "--workers", "2", "--device", "cpu", "--cache",
-        str(place / "cache"), "--out", str(place / "grid"), *more,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "scaling.grid",
+        "--base",
+        "mobilenet_v2",
+        "--data",
+        images,
+        "--candidates",
+        "4",
+        "--seeds",
+        "2",
+        "--fidelity",
+        "epochs=1",
+        "--set",
+        "batch=16",
+        "--proxy-width",
+        "0.1",
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+        "--cache",
+        str(place / "cache"),
+        "--out",
+        str(place / "grid"),
+        *more,
+    ]
 
 
 def called(words: list[str]) -> subprocess.CompletedProcess[str]:
@@ -71,9 +93,13 @@ def finished_trials(study: Path) -> list[tuple[int, str]]:
 def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     begun = subprocess.Popen(
-        command(images, tmp_path), cwd=ROOT, env=environment, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command(images, tmp_path),
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     study = tmp_path / "grid" / "study.db"
     for _ in range(1200):
         if len(before := finished_trials(study)) >= 3:
@@ -102,8 +128,16 @@ def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_pa
     assert "scaling.family --base mobilenet_v2 --coefficients" in done.stdout
     assert "one axis alone: depth" in done.stdout
 
-    more = called([*command(images, tmp_path)[:3], "--resume", "--out", str(tmp_path / "grid"),
-                   "--seeds", "3"])  # fmt: skip
+    more = called(
+        [
+            *command(images, tmp_path)[:3],
+            "--resume",
+            "--out",
+            str(tmp_path / "grid"),
+            "--seeds",
+            "3",
+        ]
+    )
     assert more.returncode == 0, more.stderr
     assert len(finished_trials(study)) == 21
     assert {*after} <= {*finished_trials(study)}
@@ -118,8 +152,14 @@ def test_what_failed_is_trained_again_where_that_is_asked_for(images: str, tmp_p
     record = json.loads((tmp_path / "grid" / "grid.json").read_text())
     assert {row["seconds"] for row in record["candidates"]} == {None}
 
-    words = [*command(images, tmp_path)[:3], "--resume", "--out", str(tmp_path / "grid"),
-             "--timeout", "5min"]  # fmt: skip
+    words = [
+        *command(images, tmp_path)[:3],
+        "--resume",
+        "--out",
+        str(tmp_path / "grid"),
+        "--timeout",
+        "5min",
+    ]
     again = called(words)
     assert again.returncode == 1  # nobody asked for it
     mended = called([*words, "--retry-failed"])
@@ -152,8 +192,12 @@ def test_a_resume_that_is_refused_leaves_the_record(images: str, tmp_path: Path)
 def test_what_hides_an_optimum_is_told(
     noise: float | None, more: int | None, between: float | None, told: str
 ) -> None:
-    surface = {"hidden_by_noise": more != 0, "more_seeds": more, "seed_noise": noise,
-               "between_over_noise": between}  # fmt: skip
+    surface = {
+        "hidden_by_noise": more != 0,
+        "more_seeds": more,
+        "seed_noise": noise,
+        "between_over_noise": between,
+    }
     said = noise_told(surface)
     assert told in said
     assert bool(said) == bool(told)
@@ -248,8 +292,19 @@ def test_a_base_for_small_images_keeps_its_form(
 ) -> None:
     small = dataclasses.replace(for_small_images(B0), resolution=32, classes=2)
     (tmp_path / "small.json").write_text(json.dumps({"architecture": json.loads(small.to_json())}))
-    how = ["--dry-run", "--data", images, "--fidelity", "epochs=1", "--set", "batch=16",
-           "--proxy-resolution", "32", "--proxy-flops", "8M"]  # fmt: skip
+    how = [
+        "--dry-run",
+        "--data",
+        images,
+        "--fidelity",
+        "epochs=1",
+        "--set",
+        "batch=16",
+        "--proxy-resolution",
+        "32",
+        "--proxy-flops",
+        "8M",
+    ]
     assert run(["--base", str(tmp_path / "small.json"), *how]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert run(["--base", "efficientnet_b0", *how]) == 0

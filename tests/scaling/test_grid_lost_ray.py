@@ -22,9 +22,18 @@ def trained(record: Path) -> int:
 def test_a_grid_whose_ray_is_killed_is_resumed(tmp_path: Path) -> None:
     data, out = images(tmp_path / "images"), tmp_path / "out"
     words = [
-        "--base", "mobilenet_v2", "--data", data, "--candidates", "4", "--seeds", "3",
-        "--proxy-width", "0.1", *MEASURED,
-    ]  # fmt: skip
+        "--base",
+        "mobilenet_v2",
+        "--data",
+        data,
+        "--candidates",
+        "4",
+        "--seeds",
+        "3",
+        "--proxy-width",
+        "0.1",
+        *MEASURED,
+    ]
     grid = begin("scaling.grid", [*words, "--out", str(out)], tmp_path)
     assert wait_for(lambda: grid.poll() is not None or trained(out / "grid.json") >= 2, 150)
     known = kill_one(grid.pid, "raylet")

@@ -41,9 +41,16 @@ def kept(architecture: Any, batch: int, *, lean: bool) -> int:
 @pytest.mark.parametrize("lean", [True, False])
 @pytest.mark.parametrize(
     "name",
-    ["efficientnet_b0", "efficientnetv2_b0", "mobilenet_v1", "mobilenet_v2", "mnasnet_a1",
-     "resnet50", "efficientnet_lite0"],
-)  # fmt: skip
+    [
+        "efficientnet_b0",
+        "efficientnetv2_b0",
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "mnasnet_a1",
+        "resnet50",
+        "efficientnet_lite0",
+    ],
+)
 def test_activations_are_those_that_autograd_keeps(name: str, lean: bool) -> None:
     network = dataclasses.replace(zoo(name), resolution=96)
     estimate = training_memory(network, batch=2, recompute=lean).activations
@@ -64,10 +71,11 @@ def test_weights_count_gradients_optimizer_and_average() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"batch": 0}, "batch: 0"), ({"optimizer": "lion"}, "optimizer: 'lion'"),
+        ({"batch": 0}, "batch: 0"),
+        ({"optimizer": "lion"}, "optimizer: 'lion'"),
         ({"precision": "int8"}, "precision: 'int8'"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_named(changes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match="^" + complaint):
         training_memory(zoo("efficientnet_b0"), **{"batch": 1, **changes})

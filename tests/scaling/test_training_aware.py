@@ -81,11 +81,38 @@ def table(place: Path) -> str:
 def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) -> None:
     out = tmp_path / "aware"
     words = [
-        sys.executable, "-m", "scaling.training_aware", "--data", images, "--budget", "3",
-        "--strategy", "random", "--width", "0.125", "--fidelity", "epochs=1", "--set", "batch=16",
-        "--times", table(tmp_path), "--seeds", "1", "--members", "s", "--workers", "2", "--device",
-        "cpu", "--max-step-time", "40ms", "--cache", str(tmp_path / "cache"), "--out", str(out),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "scaling.training_aware",
+        "--data",
+        images,
+        "--budget",
+        "3",
+        "--strategy",
+        "random",
+        "--width",
+        "0.125",
+        "--fidelity",
+        "epochs=1",
+        "--set",
+        "batch=16",
+        "--times",
+        table(tmp_path),
+        "--seeds",
+        "1",
+        "--members",
+        "s",
+        "--workers",
+        "2",
+        "--device",
+        "cpu",
+        "--max-step-time",
+        "40ms",
+        "--cache",
+        str(tmp_path / "cache"),
+        "--out",
+        str(out),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, timeout=400, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "training_aware.json").read_text())
@@ -104,9 +131,12 @@ def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) ->
     assert (out / "training_aware.png").is_file()
     assert "what each stage of the found network is" in done.stdout
     again = subprocess.run(
-        [*words[:3], "--resume", "--out", str(out)], capture_output=True, text=True, timeout=400,
+        [*words[:3], "--resume", "--out", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=400,
         cwd=ROOT,
-    )  # fmt: skip
+    )
     assert again.returncode == 0, again.stderr
     assert "networks evaluated" not in again.stdout  # the search is over
     assert (
@@ -131,9 +161,12 @@ def test_the_command_searches_compares_and_grows(images: str, tmp_path: Path) ->
     ],
 )
 def test_mistakes_are_one_line(
-    given: list[str], complaint: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    given: list[str],
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(given) == 2
     told: Any = capsys.readouterr().err

@@ -50,10 +50,20 @@ def test_whole_numbers_serve_as_ratios_and_lists_as_stages():
 def test_keys_tell_every_field_apart():
     base = NETWORKS["efficientnet_b0"]()
     changes = {
-        "stem": 24, "head": 0, "resolution": 225, "classes": 10, "in_channels": 1,
-        "stem_kernel": 5, "stem_stride": 1, "stem_pool": True, "activation": "relu",
-        "padding": "same", "bn_eps": 1e-3, "bn_momentum": 0.01, "stages": base.stages[:-1],
-    }  # fmt: skip
+        "stem": 24,
+        "head": 0,
+        "resolution": 225,
+        "classes": 10,
+        "in_channels": 1,
+        "stem_kernel": 5,
+        "stem_stride": 1,
+        "stem_pool": True,
+        "activation": "relu",
+        "padding": "same",
+        "bn_eps": 1e-3,
+        "bn_momentum": 0.01,
+        "stages": base.stages[:-1],
+    }
     assert set(changes) == {field.name for field in dataclasses.fields(Architecture)}
     keys = {dataclasses.replace(base, **{name: value}).key for name, value in changes.items()}
     assert len(keys | {base.key}) == len(changes) + 1

@@ -117,8 +117,9 @@ def test_small_images_keep_their_size_longer() -> None:
 
 
 def test_cost_range_is_exact_where_it_can_be_enumerated() -> None:
-    small = SearchSpace("small", {"a": (1, 2, 3), "b": (5, 7)}, dict,
-                        cost=lambda net: Cost(net["a"] * net["b"]))  # fmt: skip
+    small = SearchSpace(
+        "small", {"a": (1, 2, 3), "b": (5, 7)}, dict, cost=lambda net: Cost(net["a"] * net["b"])
+    )
     assert small.cost_range("flops") == (5, 21)
 
 
@@ -204,9 +205,12 @@ def test_the_range_of_a_measured_cost() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [(np.ones(2), r"shape \(2,\) for 3"), (np.array([1, 0, 1]), "gave 0.0"),
-     (np.array([1, np.nan, 1]), "gave nan")],
-)  # fmt: skip
+    [
+        (np.ones(2), r"shape \(2,\) for 3"),
+        (np.array([1, 0, 1]), "gave 0.0"),
+        (np.array([1, np.nan, 1]), "gave nan"),
+    ],
+)
 def test_what_a_measurement_may_not_answer(values: np.ndarray, message: str) -> None:
     measured = space("efficientnet").measured_by(latency=lambda genotypes: values)
     with pytest.raises(ValueError, match=message):

@@ -16,8 +16,15 @@ from tests.train import toys
 
 PATIENCE = 120.0  # seconds for anything; the machine may be busy
 QUICK = [
-    "--set", "batch=16", "--set", "resolution=16", "--set", "lr=0.02", "--set", "minival=0.25",
-]  # fmt: skip
+    "--set",
+    "batch=16",
+    "--set",
+    "resolution=16",
+    "--set",
+    "lr=0.02",
+    "--set",
+    "minival=0.25",
+]
 
 
 def images(place: Path, *, classes: tuple[str, ...] = toys.CLASSES, count: int = 32) -> Path:

@@ -70,14 +70,26 @@ def real_head(folder: Path, **environment: str) -> Iterator[str]:
     """The address of a head that `ray start` starts in that environment, with one CPU."""
     address = f"127.0.0.1:{free_port()}"
     words = [
-        sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=1",
-        "--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}",
-        "--include-dashboard=false", "--disable-usage-stats", f"--temp-dir={folder}",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "ray.scripts.scripts",
+        "start",
+        "--head",
+        "--block",
+        "--num-cpus=1",
+        "--node-ip-address=127.0.0.1",
+        f"--port={address.partition(':')[2]}",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+        f"--temp-dir={folder}",
+    ]
     process = subprocess.Popen(
-        words, env={**os.environ, **environment}, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+        words,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     try:
         _until_it_listens(process, address)
         yield address

@@ -83,6 +83,12 @@ def unpicklable() -> Iterator[Any]:
 
 
 JOBS = {
-    "count": count, "sleep": sleep, "fail": fail, "process": process, "die": die,
-    "unpicklable": unpicklable, "die_late": die_late, "full_disk": full_disk,
-}  # fmt: skip
+    "count": count,
+    "sleep": sleep,
+    "fail": fail,
+    "process": process,
+    "die": die,
+    "unpicklable": unpicklable,
+    "die_late": die_late,
+    "full_disk": full_disk,
+}

@@ -32,8 +32,9 @@ def descendants(process: int) -> dict[int, str]:
 def kill_one(process: int, name: str) -> dict[int, str]:
     """SIGKILL to the Ray process of that name ("raylet", "gcs_server"); all that there were."""
     known = descendants(process)
-    (number,) = [number for number, words in known.items()
-                 if words.split(" ", 1)[0].endswith(f"/{name}")]  # fmt: skip
+    (number,) = [
+        number for number, words in known.items() if words.split(" ", 1)[0].endswith(f"/{name}")
+    ]
     os.kill(number, signal.SIGKILL)
     return known
 

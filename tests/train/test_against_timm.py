@@ -30,12 +30,16 @@ from train.state import begin, resolved
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Architecture(
-    stem=8, head=32, resolution=16, classes=3,
+    stem=8,
+    head=32,
+    resolution=16,
+    classes=3,
     stages=(
-        Stage("mbconv", 1, 3, 1, 1, 8), Stage("mbconv", 2, 3, 2, 4, 16),
+        Stage("mbconv", 1, 3, 1, 1, 8),
+        Stage("mbconv", 2, 3, 2, 4, 16),
         Stage("fused", 1, 3, 1, 4, 16, se=0.0),
     ),
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -69,9 +73,18 @@ def test_logits_that_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("kind", ["rmsprop", "sgd"])
 def test_steps_of_both_loops_give_equal_weights(kind: str) -> None:
     recipe = dataclasses.replace(
-        efficientnet(), batch=8, dropout=0.0, drop_path=0.0, policy="none", crop="pad",
-        optimizer=kind, lr=0.05, lr_batch=0, weight_decay=0.1, ema_decay=0.0,
-    )  # fmt: skip
+        efficientnet(),
+        batch=8,
+        dropout=0.0,
+        drop_path=0.0,
+        policy="none",
+        crop="pad",
+        optimizer=kind,
+        lr=0.05,
+        lr_batch=0,
+        weight_decay=0.1,
+        ema_decay=0.0,
+    )
     ours, theirs = _after_steps(recipe)
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
@@ -104,9 +117,18 @@ def test_bench_tells_what_it_promises(
 ) -> None:
     out = tmp_path / "bench.json"
     bench_training.bench(
-        ["--quick", "--cases", "proxy-32", "--network", str(network_file),
-         "--memory-runs", "0", "--out", str(out)]
-    )  # fmt: skip
+        [
+            "--quick",
+            "--cases",
+            "proxy-32",
+            "--network",
+            str(network_file),
+            "--memory-runs",
+            "0",
+            "--out",
+            str(out),
+        ]
+    )
     result = json.loads(out.read_text())
     assert json.loads(capsys.readouterr().out) == result
     assert result["settings"]["quick"]
@@ -121,17 +143,22 @@ def test_bench_tells_what_it_promises(
         assert set(case["parts"][side]) == {"data", "forward", "backward", "optimizer", "average"}
         assert min(case["parts"][side].values()) > 0
     assert {row["setting"] for row in case["settings"]} == {
-        "channels_last float32", "default float32"
-    }  # fmt: skip
+        "channels_last float32",
+        "default float32",
+    }
 
 
 def test_peak_memory_is_reported_by_a_process_of_its_own(network_file: Path) -> None:
     child = json.dumps({"case": "proxy-32", "setting": {"side": "ours"}})
     texts = ["--network", str(network_file), "--batch", "64", "--child", child]
     reported = subprocess.run(
-        [sys.executable, "-m", "experiments.bench_training", *texts], cwd=ROOT,
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "experiments.bench_training", *texts],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     assert 0 < float(reported.stdout) < 500
 
 
@@ -157,10 +184,24 @@ def test_same_learning_goes_on_where_it_stopped(
 ) -> None:
     (tmp_path / "data").mkdir()
     texts = [
-        "--data", _cifar_like(tmp_path / "data"), "--network", str(network_file),
-        "--epochs", "4", "--batch", "8", "--images", "24", "--seeds", "0", "1",
-        "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out.json"),
-    ]  # fmt: skip
+        "--data",
+        _cifar_like(tmp_path / "data"),
+        "--network",
+        str(network_file),
+        "--epochs",
+        "4",
+        "--batch",
+        "8",
+        "--images",
+        "24",
+        "--seeds",
+        "0",
+        "1",
+        "--work",
+        str(tmp_path / "work"),
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
     (tmp_path / "work").mkdir()
     same_learning.compare([*texts, "--only", "timm", "1"])
     kept = (tmp_path / "work" / "timm-1.json").read_text()

@@ -54,10 +54,13 @@ def begin(place: Path, *more: str, **environment: str) -> subprocess.Popen[str]:
     (place / "toy_arms.py").write_text(TOY)
     texts = ["--work", str(place / "work"), "--out", str(place / "out.json"), *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "toy_arms", *texts], text=True, stderr=subprocess.PIPE, cwd=place,
+        [sys.executable, "-m", "toy_arms", *texts],
+        text=True,
+        stderr=subprocess.PIPE,
+        cwd=place,
         env={**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{ROOT}", **environment},
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 def called(place: Path, *more: str, **environment: str) -> tuple[int, list[str]]:
@@ -97,15 +100,18 @@ def test_a_failed_arm_is_a_line_and_the_rest_is_resumed(tmp_path: Path) -> None:
     code, lines = called(tmp_path, *told, BROKEN="bb")
     assert code == 1
     assert lines == [
-        "4 of 4 arms are to be run", "a, seed 0: finished",
+        "4 of 4 arms are to be run",
+        "a, seed 0: finished",
         "toy_arms: arm bb of seed 0 failed: ValueError: too hot",
-    ]  # fmt: skip
+    ]
     part = result(tmp_path)
     assert part["partial"]
     assert part["scores"] == [1]
     assert part["settings"] == {
-        "lr": 1.0, "data": "imagefolder:sets/birds", "norm_statistics": NORM_STATISTICS,
-    }  # fmt: skip
+        "lr": 1.0,
+        "data": "imagefolder:sets/birds",
+        "norm_statistics": NORM_STATISTICS,
+    }
 
     told[1] = "4"
     assert called(tmp_path, *told)[0] == 0
@@ -113,8 +119,12 @@ def test_a_failed_arm_is_a_line_and_the_rest_is_resumed(tmp_path: Path) -> None:
     assert not whole["partial"]
     assert whole["scores"] == [1, 2, 2, 3]
     assert sorted(arm[:2] for arm in begun(tmp_path)) == [
-        ["a", "0"], ["a", "1"], ["bb", "0"], ["bb", "0"], ["bb", "1"]
-    ]  # fmt: skip
+        ["a", "0"],
+        ["a", "1"],
+        ["bb", "0"],
+        ["bb", "0"],
+        ["bb", "1"],
+    ]
 
     other = tmp_path / "sets" / "fish"
     other.mkdir()

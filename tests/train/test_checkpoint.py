@@ -28,8 +28,16 @@ from train.optimizer import optimizer
 def weights() -> Weights:
     torch.manual_seed(0)
     tensors = build(toys.NETWORK).state_dict()
-    return Weights(tensors, toys.NETWORK, toys.CLASSES, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0), 16, 0.9,
-                   {"data": "toys"})  # fmt: skip
+    return Weights(
+        tensors,
+        toys.NETWORK,
+        toys.CLASSES,
+        (0.1, 0.2, 0.3),
+        (1.0, 1.0, 1.0),
+        16,
+        0.9,
+        {"data": "toys"},
+    )
 
 
 def test_weights_survive_and_others_can_read_them(tmp_path: Path) -> None:
@@ -59,8 +67,11 @@ def test_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
     write_weights(path, weights())
     with pytest.raises(ValueError, match="not a vision-baseline-search training state file"):
         read_state(path)
-    save_file({"a": torch.zeros(3)}, str(path),
-              {"format": "vision-baseline-search weights 1", "content": "[]"})  # fmt: skip
+    save_file(
+        {"a": torch.zeros(3)},
+        str(path),
+        {"format": "vision-baseline-search weights 1", "content": "[]"},
+    )
     with pytest.raises(ValueError, match="its description is damaged"):
         read_weights(path)
     with pytest.raises(ValueError, match=r"cannot be read|truncated"):

@@ -23,9 +23,12 @@ def run(folder: Path, processes: int, *arguments: str) -> str:
         start += ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
     done = subprocess.run(
         [*start, "tests.train.two_processes", str(folder), *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=150,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=150,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -98,9 +98,15 @@ def test_timm_can_express_every_published_network_but_resnet(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["efficientnet_b0", "tf_efficientnetv2_b0", "tf_efficientnet_lite0", "mobilenetv2_100",
-     "mnasnet_a1", "mobilenet_v1"],
-)  # fmt: skip
+    [
+        "efficientnet_b0",
+        "tf_efficientnetv2_b0",
+        "tf_efficientnet_lite0",
+        "mobilenetv2_100",
+        "mnasnet_a1",
+        "mobilenet_v1",
+    ],
+)
 def test_timm_rebuilds_published_networks(name):
     assert rebuilt_difference(dataclasses.replace(zoo(name), resolution=65)) < 1e-4
 
@@ -149,9 +155,16 @@ def test_what_timm_can_express_of_any_networks_it_computes():
         {"stages": (Stage("dwsep", 2, 7, 1, 1, 12, 0.3, "none"),), "padding": "symmetric"},
         {"stages": (Stage("mbconv", 2, 3, 1, 1, 8, 0.0, "project"),), "activation": "relu6"},
     ],
-    ids=["se-rounding", "odd-channels", "past-stride-32", "no-skip-no-head", "stem-stride-1",
-         "dwsep", "nothing-to-project"],
-)  # fmt: skip
+    ids=[
+        "se-rounding",
+        "odd-channels",
+        "past-stride-32",
+        "no-skip-no-head",
+        "stem-stride-1",
+        "dwsep",
+        "nothing-to-project",
+    ],
+)
 def test_timm_rebuilds_what_its_defaults_would_change(changes):
     assert rebuilt_difference(dataclasses.replace(PLAIN, **changes)) < 1e-4
 
@@ -203,13 +216,17 @@ def test_the_timm_folder_is_loaded_without_this_project(tmp_path, capsys):
     torch.save(images, file)
     subprocess.run(
         [sys.executable, "-I", "-c", check, str(run / "timm" / "load.py"), str(file)],
-        check=True, cwd=tmp_path, capture_output=True,
-    )  # fmt: skip
+        check=True,
+        cwd=tmp_path,
+        capture_output=True,
+    )
     answer = torch.load(file, weights_only=True)
     torch.testing.assert_close(answer, logits(run, images), rtol=1e-4, atol=1e-4)
     assert {path.name for path in (run / "timm").iterdir()} == {
-        "load.py", "model.safetensors", "timm.json",
-    }  # fmt: skip
+        "load.py",
+        "model.safetensors",
+        "timm.json",
+    }
 
 
 @pytest.mark.skipif(not ONNX, reason="needs the extra onnx")
@@ -262,8 +279,11 @@ def test_safetensors_hold_timms_names_and_a_json_beside(tmp_path):
     notes = json.loads((run / "network.json").read_text())
     assert Architecture.from_dict(notes["architecture"]) == SMALL
     assert notes["preprocessing"] == {
-        "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.25], "resolution": 33, "crop_share": 0.9,
-    }  # fmt: skip
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.3, 0.25],
+        "resolution": 33,
+        "crop_share": 0.9,
+    }
 
 
 def test_an_exported_file_has_one_owner(tmp_path, capsys):

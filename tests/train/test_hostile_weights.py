@@ -21,9 +21,12 @@ from train.initial import initialise
 from train.pseudo_labels import load_teacher
 
 PLAIN = Architecture(
-    stem=4, stages=(Stage("mbconv", layers=1, kernel=3, stride=1, expand=2, channels=4),), head=8,
-    resolution=16, classes=3,
-)  # fmt: skip
+    stem=4,
+    stages=(Stage("mbconv", layers=1, kernel=3, stride=1, expand=2, channels=4),),
+    head=8,
+    resolution=16,
+    classes=3,
+)
 KERNEL = "blocks.0.0.conv_dw.weight"
 
 Change = Callable[[dict[str, Any], dict[str, torch.Tensor]], Any]
@@ -95,7 +98,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "eight bits": (weight(lambda value: value.to(torch.float8_e4m3fn)), "holds float8_e4m3fn"),
     "not a number": (weight(lambda value: value * float("nan")), "not finite"),
     "infinite": (weight(lambda value: value / 0), "not finite"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("change", "message"), HOSTILE.values(), ids=HOSTILE)
@@ -116,10 +119,14 @@ def test_hostile_weights_are_refused_by_name(
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [('{"mean": [1, 1, 1], "mean": [0, 0, 0]}', "the key 'mean' is there twice"),
-     ('{"mean": [1e999, 1, 1]}', "1e999 is too large"), ("[" * 100_000, "nested too deeply"),
-     ("[]", "its description is damaged"), ("{", "its description is damaged")],
-)  # fmt: skip
+    [
+        ('{"mean": [1, 1, 1], "mean": [0, 0, 0]}', "the key 'mean' is there twice"),
+        ('{"mean": [1e999, 1, 1]}', "1e999 is too large"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", "its description is damaged"),
+        ("{", "its description is damaged"),
+    ],
+)
 def test_hostile_descriptions(text: str, message: str, tmp_path: Path) -> None:
     run = a_run(tmp_path / "run", text=text)
     with pytest.raises(ValueError, match=message):

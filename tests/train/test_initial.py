@@ -42,9 +42,15 @@ def same_function(network: nn.Module, run: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    "source", ["{run}", "{run}/best.safetensors", "{run}/network.safetensors", "{run}/timm",
-               "{run}/timm/model.safetensors"],
-)  # fmt: skip
+    "source",
+    [
+        "{run}",
+        "{run}/best.safetensors",
+        "{run}/network.safetensors",
+        "{run}/timm",
+        "{run}/timm/model.safetensors",
+    ],
+)
 def test_runs_and_exports_are_taken_whole_with_their_preprocessing(source, tmp_path):
     run = a_run(tmp_path / "run")
     exported(run, "safetensors")

@@ -19,9 +19,17 @@ from vbs.units import clock
 
 
 def make_row(epoch: int, **others: Any) -> dict[str, Any]:
-    row = {"epoch": epoch, "step": 100 * epoch, "seconds": 60.0 * epoch, "lr": 1e-7 / epoch,
-           "resolution": 24, "train_loss": 2 / epoch, "val_top1": 50.0 + epoch, "ema_top1": None,
-           "images_per_second": 12345.6}  # fmt: skip
+    row = {
+        "epoch": epoch,
+        "step": 100 * epoch,
+        "seconds": 60.0 * epoch,
+        "lr": 1e-7 / epoch,
+        "resolution": 24,
+        "train_loss": 2 / epoch,
+        "val_top1": 50.0 + epoch,
+        "ema_top1": None,
+        "images_per_second": 12345.6,
+    }
     return {**row, **others}
 
 
@@ -38,8 +46,11 @@ def test_curves_read_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_curves_tell_no_number_from_not_measured_and_keep_further_columns(tmp_path: Path) -> None:
-    history = [make_row(1, train_loss=math.nan, val_loss=None), make_row(2, train_loss=math.inf),
-               make_row(3, loss_scale=1024)]  # fmt: skip
+    history = [
+        make_row(1, train_loss=math.nan, val_loss=None),
+        make_row(2, train_loss=math.inf),
+        make_row(3, loss_scale=1024),
+    ]
     write_curves_csv(tmp_path, history)
     with (tmp_path / "curves.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -227,14 +238,22 @@ def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 def test_on_a_terminal_a_bar_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = open_terminal(monkeypatch)
-    with Progress(350, 109375, history=[make_row(11, ema_top1=76.5, val_top1=math.nan)],
-                  images_per_step=4096) as progress:  # fmt: skip
+    with Progress(
+        350, 109375, history=[make_row(11, ema_top1=76.5, val_top1=math.nan)], images_per_step=4096
+    ) as progress:
         progress._next = 0
         progress.step(1150, 1.25)
         progress.epoch(make_row(12, step=1200))
     text = terminal.getvalue()
-    for part in ("epoch 12/350 step 1,100", "step 1,150", "loss 1.250", "images/s", "left",
-                 "best 76.5%", "epoch 13/350 step 1,200"):  # fmt: skip
+    for part in (
+        "epoch 12/350 step 1,100",
+        "step 1,150",
+        "loss 1.250",
+        "images/s",
+        "left",
+        "best 76.5%",
+        "epoch 13/350 step 1,200",
+    ):
         assert part in text, part
 
 
@@ -281,8 +300,16 @@ def test_an_error_ends_the_bar_and_goes_its_way(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0:00"), (59.6, "1:00"), (754, "12:34"), (3723, "1:02:03"), (93784, "1 d 2:03:04"),
-     (-1, "0:00"), (math.nan, "?"), (math.inf, "?")],
-)  # fmt: skip
+    [
+        (0, "0:00"),
+        (59.6, "1:00"),
+        (754, "12:34"),
+        (3723, "1:02:03"),
+        (93784, "1 d 2:03:04"),
+        (-1, "0:00"),
+        (math.nan, "?"),
+        (math.inf, "?"),
+    ],
+)
 def test_a_clock_shows_seconds_as_people_read_them(seconds: float, text: str) -> None:
     assert clock(seconds) == text

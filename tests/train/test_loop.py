@@ -82,9 +82,12 @@ def test_a_run_killed_at_five_random_moments_ends_with_the_same_bits(tmp_path: P
         folder.mkdir()
         done = subprocess.run(
             [sys.executable, "-m", "tests.train.killed_run", str(folder), "7", str(kills)],
-            cwd=ROOT, capture_output=True, text=True, timeout=120,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         finals.append((folder, done.stdout))
     assert finals[1][1].count("killed") == 5, finals[1][1]
@@ -153,8 +156,15 @@ def test_without_a_minival_the_last_moving_average_is_the_result() -> None:
 def test_accumulated_steps_equal_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     # batch norms see one part of a step at a time, so they are left out
     monkeypatch.setattr(state, "build", without_norms)
-    plain = ("mixup=0", "drop_path=0", "dropout=0", "epochs=1", "ema_decay=0", "optimizer=sgd",
-             "lr=0.01")  # fmt: skip
+    plain = (
+        "mixup=0",
+        "drop_path=0",
+        "dropout=0",
+        "epochs=1",
+        "ema_decay=0",
+        "optimizer=sgd",
+        "lr=0.01",
+    )
     whole, parts = (
         train(toys.NETWORK, toys.data(), toys.recipe(*plain, *more), device="cpu").network
         for more in ((), ("device_batch=4",))
@@ -207,9 +217,13 @@ def test_progressive_learning_changes_images_and_dropout(monkeypatch) -> None:
 
     monkeypatch.setattr(Network, "forward", watched)
     recipe = toys.recipe(
-        "stages=2", "min_resolution=8", "resolution=16", "min_dropout=0.05", "policy=randaugment",
+        "stages=2",
+        "min_resolution=8",
+        "resolution=16",
+        "min_dropout=0.05",
+        "policy=randaugment",
         "min_magnitude=2",
-    )  # fmt: skip
+    )
     rows = train(toys.NETWORK, toys.data(), recipe, device="cpu").history
     assert seen == [(8, 0.05), (16, 0.2)]
     assert [row["resolution"] for row in rows] == [8, 16]
@@ -237,11 +251,22 @@ def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, architecture, changes, words) -> None:
-    train(toys.NETWORK, toys.data(), toys.recipe("lr=0.003"), checkpoint=tmp_path,
-          report=Kept(3), device="cpu")  # fmt: skip
+    train(
+        toys.NETWORK,
+        toys.data(),
+        toys.recipe("lr=0.003"),
+        checkpoint=tmp_path,
+        report=Kept(3),
+        device="cpu",
+    )
     with pytest.raises(ValueError, match=r"last\.safetensors") as error:
-        train(architecture, toys.data(), toys.recipe("lr=0.003", *changes), checkpoint=tmp_path,
-              device="cpu")  # fmt: skip
+        train(
+            architecture,
+            toys.data(),
+            toys.recipe("lr=0.003", *changes),
+            checkpoint=tmp_path,
+            device="cpu",
+        )
     assert words in str(error.value)
 
 

@@ -61,9 +61,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(made: Path, out: Path, *more: str) -> list[str]:
     return [
-        "--teacher", str(made / "teacher"), "--student", str(made / "net.json"), "--unlabelled",
-        str(made / "pool"), *SMALL, "--device", "cpu", "--out", str(out), *more,
-    ]  # fmt: skip
+        "--teacher",
+        str(made / "teacher"),
+        "--student",
+        str(made / "net.json"),
+        "--unlabelled",
+        str(made / "pool"),
+        *SMALL,
+        "--device",
+        "cpu",
+        "--out",
+        str(out),
+        *more,
+    ]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -157,9 +167,12 @@ def test_a_killed_run_goes_on_from_any_step(
 
 
 def test_a_training_that_was_interrupted_goes_on(
-    made: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    made: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     out = tmp_path / "out"
     asked = []
 
@@ -336,10 +349,12 @@ def test_a_run_of_version_0_1_is_resumed(whole: Path, tmp_path: Path) -> None:
     for name in ("device", "loaders", "data_root"):
         del settings[name]
     settings |= {
-        "recipe": None, "student_recipe": student["recipe"], "found": record.pop("found"),
+        "recipe": None,
+        "student_recipe": student["recipe"],
+        "found": record.pop("found"),
         "student_architecture": student["architecture"],
         "norm_statistics": record.pop("norm_statistics"),
-    }  # fmt: skip
+    }
     (out / "noisy_student.json").write_text(json.dumps({**record, "status": "running"}))
     assert main(["--resume", "--out", str(out), "--device", "cpu"]) == 0
     again = json.loads((out / "noisy_student.json").read_text())

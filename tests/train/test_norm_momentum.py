@@ -82,9 +82,17 @@ def test_a_short_training_is_evaluated_with_the_statistics_of_its_weights(
     epochs: int, ema: float
 ) -> None:
     recipe = toys.recipe(
-        f"epochs={epochs}", "mixup=0", "dropout=0.3", "drop_path=0.3", "crop=none", "flip=false",
-        f"ema_decay={ema}", "lr=0.3", "warmup_epochs=0", "schedule=constant",
-    )  # fmt: skip
+        f"epochs={epochs}",
+        "mixup=0",
+        "dropout=0.3",
+        "drop_path=0.3",
+        "crop=none",
+        "flip=false",
+        f"ema_decay={ema}",
+        "lr=0.3",
+        "warmup_epochs=0",
+        "schedule=constant",
+    )
     result = train(SLOW, toys.data(minival=0), recipe, device="cpu")
     assert result.network is not None
     early = 6 * epochs < EARLY
@@ -111,10 +119,14 @@ def test_the_trainings_momentum_does_not_change_what_is_learned() -> None:
     """Statistics are not used in training: weights are those of any other momentum."""
     recipe = toys.recipe("ema_decay=0")
     results = [
-        train(dataclasses.replace(toys.NETWORK, bn_momentum=own), toys.data(minival=0), recipe,
-              device="cpu").network
+        train(
+            dataclasses.replace(toys.NETWORK, bn_momentum=own),
+            toys.data(minival=0),
+            recipe,
+            device="cpu",
+        ).network
         for own in (0.01, 1.0)
-    ]  # fmt: skip
+    ]
     first, second = (dict(network.named_parameters()) for network in results)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
@@ -136,8 +148,15 @@ def test_a_training_of_slow_statistics_resumes_exactly(tmp_path: Path, given: bo
     initial = build(SLOW) if given else None
     recipe = toys.recipe("epochs=3", "device_batch=8")
     plain = train(SLOW, toys.data(), recipe, device="cpu", initial=initial)
-    train(SLOW, toys.data(), recipe, checkpoint=tmp_path, report=StopAt(8), device="cpu",
-          initial=initial)  # fmt: skip
+    train(
+        SLOW,
+        toys.data(),
+        recipe,
+        checkpoint=tmp_path,
+        report=StopAt(8),
+        device="cpu",
+        initial=initial,
+    )
     # train.run gives no weights to a run that it resumes
     resumed = train(SLOW, toys.data(), recipe, checkpoint=tmp_path, device="cpu")
     assert plain.network is not None

@@ -46,11 +46,21 @@ def inked(path: Path) -> float:
 
 def rows(count: int, **others: Any) -> list[dict[str, Any]]:
     return [
-        {"epoch": epoch, "step": 9 * epoch, "seconds": 7.0 * epoch, "train_loss": 3 / epoch,
-         "val_loss": 2 / epoch, "val_top1": 90 - 50 / epoch, "ema_loss": 2 / epoch,
-         "ema_top1": 91 - 60 / epoch, "lr": 0.1, "resolution": 128, **others}
+        {
+            "epoch": epoch,
+            "step": 9 * epoch,
+            "seconds": 7.0 * epoch,
+            "train_loss": 3 / epoch,
+            "val_loss": 2 / epoch,
+            "val_top1": 90 - 50 / epoch,
+            "ema_loss": 2 / epoch,
+            "ema_top1": 91 - 60 / epoch,
+            "lr": 0.1,
+            "resolution": 128,
+            **others,
+        }
         for epoch in range(1, count + 1)
-    ]  # fmt: skip
+    ]
 
 
 HISTORIES: dict[str, list[dict[str, Any]]] = {
@@ -62,13 +72,20 @@ HISTORIES: dict[str, list[dict[str, Any]]] = {
     "training only": [{"epoch": 1, "train_loss": 2.0}, {"epoch": 2, "train_loss": 1.0}],
     "progressive": [*rows(3), *({**row, "resolution": 192} for row in rows(6)[3:])],
     "diverged": [*rows(3), *({**row, "train_loss": math.nan} for row in rows(6)[3:])],
-    "diverged at once": rows(2, train_loss=math.nan, val_loss=math.inf, val_top1=math.nan,
-                             ema_loss=math.nan, ema_top1=math.nan, lr=math.nan),
+    "diverged at once": rows(
+        2,
+        train_loss=math.nan,
+        val_loss=math.inf,
+        val_top1=math.nan,
+        ema_loss=math.nan,
+        ema_top1=math.nan,
+        lr=math.nan,
+    ),
     "losses of zero": rows(4, train_loss=0.0, val_loss=0.0, ema_loss=0.0, lr=0.0),
     "huge losses": rows(4, val_loss=1e30),
     "empty rows": [{}, {}],
     "validated now and then": [*rows(1), {"epoch": 2, "train_loss": 1.0}, *rows(3)[2:]],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HISTORIES)
@@ -147,8 +164,9 @@ def test_the_most_confused_pairs_come_first_and_equals_in_order() -> None:
     assert counts[2, 2] == 99  # the caller's array is as it was
 
 
-@pytest.mark.parametrize(("count", "expected"), [(1, (252, 312)), (9, (1848, 600)),
-                                                 (45, (1848, 1464))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, (252, 312)), (9, (1848, 600)), (45, (1848, 1464))]
+)
 def test_a_contact_sheet_grows_to_forty_pictures_of_any_size(
     count: int, expected: tuple[int, int], tmp_path: Path
 ) -> None:
@@ -168,8 +186,10 @@ def test_small_pictures_keep_their_pixels(tmp_path: Path) -> None:
         colours = image.convert("RGB").getcolors(1 << 20)
     assert colours is not None
     assert {colour for number, colour in colours if number > 300} == {
-        (255, 255, 255), (255, 0, 0), (0, 0, 0)
-    }  # fmt: skip
+        (255, 255, 255),
+        (255, 0, 0),
+        (0, 0, 0),
+    }
 
 
 def test_no_mistakes_are_a_friendly_picture(tmp_path: Path) -> None:
@@ -227,9 +247,13 @@ def test_outputs_that_are_no_numbers_are_the_last_mistakes() -> None:
 
 @pytest.mark.parametrize(
     ("outputs", "targets", "count"),
-    [(np.zeros(3), np.zeros(3), 1), (np.zeros((3, 2)), np.zeros(2), 1),
-     (np.zeros((3, 2)), np.zeros((3, 2)), 1), (np.zeros((3, 2)), np.zeros(3), -1)],
-)  # fmt: skip
+    [
+        (np.zeros(3), np.zeros(3), 1),
+        (np.zeros((3, 2)), np.zeros(2), 1),
+        (np.zeros((3, 2)), np.zeros((3, 2)), 1),
+        (np.zeros((3, 2)), np.zeros(3), -1),
+    ],
+)
 def test_outputs_that_do_not_fit_are_refused(
     outputs: np.ndarray, targets: np.ndarray, count: int
 ) -> None:

@@ -83,18 +83,29 @@ def _environment(folder: Path, fakes: dict[str, str], **more: str) -> dict[str, 
     number = next(number for number in range(10_000) if _is_free(address, 20_000 + number))
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
-        "PATH": f"{place}:{os.environ['PATH']}", "REAL": sys.executable,
-        "TRACE": str(folder / "trace"), "ADDRESS": address, "PORT": str(20_000 + number),
-        "SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "one,two", "SLURM_CPUS_PER_TASK": "8",
-        "SLURM_GPUS_ON_NODE": "2", "SLURM_SUBMIT_DIR": str(folder), "PYTHON": "python", **more,
-    }  # fmt: skip
+        "PATH": f"{place}:{os.environ['PATH']}",
+        "REAL": sys.executable,
+        "TRACE": str(folder / "trace"),
+        "ADDRESS": address,
+        "PORT": str(20_000 + number),
+        "SLURM_JOB_ID": str(number),
+        "SLURM_JOB_NODELIST": "one,two",
+        "SLURM_CPUS_PER_TASK": "8",
+        "SLURM_GPUS_ON_NODE": "2",
+        "SLURM_SUBMIT_DIR": str(folder),
+        "PYTHON": "python",
+        **more,
+    }
 
 
 def _started(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", str(CLUSTER / "slurm.sh"), *words], env=environment, timeout=150,
-        capture_output=True, text=True,
-    )  # fmt: skip
+        ["bash", str(CLUSTER / "slurm.sh"), *words],
+        env=environment,
+        timeout=150,
+        capture_output=True,
+        text=True,
+    )
 
 
 def test_the_slurm_script_wants_a_folder_for_results(tmp_path: Path) -> None:
@@ -169,14 +180,24 @@ def test_the_slurm_script_starts_a_cluster_whatever_token_lies_in_home(
     (tmp_path / "home" / ".ray" / "auth_token").write_text("stale")
     (tmp_path / "driver.py").write_text(DRIVER)
     environment = _environment(
-        tmp_path, REAL, HOME=str(tmp_path / "home"), RAY_AUTH_MODE=mode, SLURM_GPUS_ON_NODE="0",
-        SLURM_CPUS_PER_TASK="1", DRIVER=str(tmp_path / "driver.py"), PYTHONPATH=str(ROOT),
+        tmp_path,
+        REAL,
+        HOME=str(tmp_path / "home"),
+        RAY_AUTH_MODE=mode,
+        SLURM_GPUS_ON_NODE="0",
+        SLURM_CPUS_PER_TASK="1",
+        DRIVER=str(tmp_path / "driver.py"),
+        PYTHONPATH=str(ROOT),
         RAYS=f"/tmp/vbs-{os.getpid()}{mode[0]}",
-    )  # fmt: skip
+    )
     job = subprocess.Popen(
-        ["bash", str(CLUSTER / "slurm.sh"), "--out", "runs/a"], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
+        ["bash", str(CLUSTER / "slurm.sh"), "--out", "runs/a"],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         # the nodes live on: Slurm would end them with the job
         assert job.wait(timeout=150) == 0, job.stderr and os.read(job.stderr.fileno(), 5000)

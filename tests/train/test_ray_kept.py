@@ -36,34 +36,64 @@ def test_another_run_in_the_same_place_is_refused(tmp_path, capsys) -> None:
 def settings_of_0_1() -> dict:
     """The settings in run.json of version 0.1."""
     network = json.loads(toys.NETWORK.to_json())
-    trial = {"name": f"{toys.NETWORK.key}-s0", "network": "toy", "architecture": network,
-             "recipe": toys.recipe().to_dict()}  # fmt: skip
-    how = dict.fromkeys(("address", "gpus_per_trial", "cpus_per_trial", "loaders",
-                         "max_concurrent", "retries"))  # fmt: skip
+    trial = {
+        "name": f"{toys.NETWORK.key}-s0",
+        "network": "toy",
+        "architecture": network,
+        "recipe": toys.recipe().to_dict(),
+    }
+    how = dict.fromkeys(
+        ("address", "gpus_per_trial", "cpus_per_trial", "loaders", "max_concurrent", "retries")
+    )
     return {
-        "data": "cifar10", "data_root": None, "minival": 0.1, "split_seed": 0, "workers": 1,
-        "scheduler": "fifo", "grace": 1, "factor": 4.0, "asked": "", "data_settings": {},
-        "trials": [trial], "how": how, "norm_statistics": NORM_STATISTICS,
-    }  # fmt: skip
+        "data": "cifar10",
+        "data_root": None,
+        "minival": 0.1,
+        "split_seed": 0,
+        "workers": 1,
+        "scheduler": "fifo",
+        "grace": 1,
+        "factor": 4.0,
+        "asked": "",
+        "data_settings": {},
+        "trials": [trial],
+        "how": how,
+        "norm_statistics": NORM_STATISTICS,
+    }
 
 
 def plan_in(place, scheduler: str = "asha") -> Plan:
     """A plan in the run.json of a folder."""
     (place / "net.json").write_text(toys.NETWORK.to_json())
     config = TuneConfig(
-        architectures=(str(place / "net.json"),), data="cifar10", scheduler=scheduler, workers=2,
-        seeds=2, changes=("epochs=4",),
-    )  # fmt: skip
+        architectures=(str(place / "net.json"),),
+        data="cifar10",
+        scheduler=scheduler,
+        workers=2,
+        seeds=2,
+        changes=("epochs=4",),
+    )
     plan = new_plan(config)
-    trials = [{**trial, "name": f"{toys.NETWORK.key}-s{number}"}
-              for number, trial in enumerate(plan.trials)]  # fmt: skip
+    trials = [
+        {**trial, "name": f"{toys.NETWORK.key}-s{number}"}
+        for number, trial in enumerate(plan.trials)
+    ]
     plan = dataclasses.replace(plan, trials=trials, data_settings={})
     write_plan(Store(str(place)), plan, status="interrupted")
     return plan
 
 
-@pytest.mark.parametrize("option", ["--set=epochs=9", "--recipe=scratch", "--scheduler=fifo",
-                                    "--seeds=3", "--grace=2", "--architectures=x"])  # fmt: skip
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--set=epochs=9",
+        "--recipe=scratch",
+        "--scheduler=fifo",
+        "--seeds=3",
+        "--grace=2",
+        "--architectures=x",
+    ],
+)
 @pytest.mark.parametrize("version", ["0.1", "now"])
 def test_a_run_that_goes_on_is_not_asked_for_something_else(
     tmp_path, capsys, option, version
@@ -96,8 +126,14 @@ def test_what_is_not_given_again_is_as_it_was(tmp_path) -> None:
 
 
 def test_what_version_0_1_recorded_is_resumed_as_it_was(tmp_path) -> None:
-    how = {"address": "10.0.0.1:6379", "gpus_per_trial": 2, "cpus_per_trial": None, "loaders": 3,
-           "max_concurrent": 7, "retries": 0}  # fmt: skip
+    how = {
+        "address": "10.0.0.1:6379",
+        "gpus_per_trial": 2,
+        "cpus_per_trial": None,
+        "loaders": 3,
+        "max_concurrent": 7,
+        "retries": 0,
+    }
     settings = {**settings_of_0_1(), "scheduler": "asha", "grace": 2, "workers": 2, "how": how}
     plan = resumed_plan("out", {"settings": settings}, None, {"retries": 5})
     config = plan.config

@@ -23,14 +23,23 @@ LOST = "train.ray_tune: Ray has ended on this machine: one of its processes cras
 def started(folder: Path) -> subprocess.Popen[str]:
     """Two trials one after the other, the second of which has begun."""
     words = [
-        "--architectures", str(networks(folder, 2)), "--data",
-        f"imagefolder:{images(folder / 'images', count=16)}", *QUICK, "--set", "epochs=40",
-        "--out", str(folder / "out"),
-    ]  # fmt: skip
+        "--architectures",
+        str(networks(folder, 2)),
+        "--data",
+        f"imagefolder:{images(folder / 'images', count=16)}",
+        *QUICK,
+        "--set",
+        "epochs=40",
+        "--out",
+        str(folder / "out"),
+    ]
     tuner = subprocess.Popen(
-        [*COMMAND, *words], env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [*COMMAND, *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
     def begun() -> bool:
         assert tuner.poll() is None, tuner.communicate()
@@ -66,9 +75,12 @@ def test_trainings_that_end_before_their_time_are_resumed(tmp_path: Path, how: s
     assert all_end(known, 60.0)
     before = {trial.name: curve(trial)["rows"] for trial in trials(out)}
     resumed = subprocess.run(
-        [*COMMAND, "--resume", "--out", str(out)], env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        [*COMMAND, "--resume", "--out", str(out)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert resumed.returncode == 0, resumed.stderr
     assert "2 finished" in resumed.stdout
     for trial in trials(out):
@@ -84,14 +96,23 @@ def test_a_full_disk_fails_no_network_and_its_trials_are_trained_later(tmp_path:
     full, out = tmp_path / "full", tmp_path / "out"
     full.touch()
     environment = {
-        **os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path / "site"), str(ROOT))),
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(tmp_path / "site"), str(ROOT))),
         "FULL": str(full),
-    }  # fmt: skip
+    }
     words = [
-        "--architectures", str(networks(tmp_path, 2)), "--data",
-        f"imagefolder:{images(tmp_path / 'images', count=16)}", *QUICK, "--set", "epochs=2",
-        "--retries", "1", "--out", str(out),
-    ]  # fmt: skip
+        "--architectures",
+        str(networks(tmp_path, 2)),
+        "--data",
+        f"imagefolder:{images(tmp_path / 'images', count=16)}",
+        *QUICK,
+        "--set",
+        "epochs=2",
+        "--retries",
+        "1",
+        "--out",
+        str(out),
+    ]
 
     def tune(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -147,8 +147,10 @@ def test_a_job_that_meets_a_full_disk_is_tried_again_with_a_bound(
 def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) -> None:
     with Pool(ray_jobs.make, slots=1, address=cluster.address, timeout=0.5) as pool:
         pool.ready(PATIENCE)
-        done = until_over(pool, {1: ("count", 1000, 0.05), 2: ("sleep", 3600),
-                                 3: ("count", 2), 4: ("die_late", 0.7)})  # fmt: skip
+        done = until_over(
+            pool,
+            {1: ("count", 1000, 0.05), 2: ("sleep", 3600), 3: ("count", 2), 4: ("die_late", 0.7)},
+        )
     assert done[1][1] == done[2][1] == done[4][1] == "timed out after 0.5 s"
     assert 0 < len(done[1][0]) < 1000
     assert done[3] == ([0, 1], "")
@@ -208,9 +210,13 @@ sys.stdin.read()
 @pytest.mark.slow
 def test_a_pool_of_its_own_listens_on_loopback_and_dies_with_its_driver() -> None:
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
-    )  # fmt: skip
+        [sys.executable, "-c", DRIVER],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+    )
     try:
         assert driver.stdout is not None
         *processes, address = driver.stdout.readline().split()

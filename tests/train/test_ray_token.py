@@ -28,9 +28,12 @@ def alone(script: str, *words: str, **changes: str | None) -> str:
     settings = {**os.environ, "PYTHONPATH": str(ROOT), **names, **changes}
     environment = {name: value for name, value in settings.items() if value is not None}
     done = subprocess.run(
-        [sys.executable, "-c", script, *words], env=environment, capture_output=True, text=True,
+        [sys.executable, "-c", script, *words],
+        env=environment,
+        capture_output=True,
+        text=True,
         timeout=120,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
@@ -121,7 +124,7 @@ def forever(line: socket.socket) -> None:
         (lambda line: line.sendall(SETTINGS + b"\x00\x00\x00\x07\x00" + bytes(4)), "is not the h"),
         (lambda line: None, "cannot be reached ("),
     ],
-)  # fmt: skip
+)
 def test_whatever_answers_at_an_address_is_one_line_in_time(
     monkeypatch, capsys, answer: Callable[[Any], Any], complaint: str
 ) -> None:
@@ -194,8 +197,10 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     folder = tmp_path_factory.mktemp("heads")
     (folder / "token").write_text("of-the-cluster\n")
     settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
-    with real_head(Path(f"/tmp/vbs-{os.getpid()}a"), RAY_AUTH_MODE="disabled") as free, \
-            real_head(Path(f"/tmp/vbs-{os.getpid()}b"), **settings) as closed:  # fmt: skip
+    with (
+        real_head(Path(f"/tmp/vbs-{os.getpid()}a"), RAY_AUTH_MODE="disabled") as free,
+        real_head(Path(f"/tmp/vbs-{os.getpid()}b"), **settings) as closed,
+    ):
         yield {"free": free, "closed": closed, "file": str(folder / "token")}
 
 
@@ -233,9 +238,12 @@ def test_a_machine_without_loopback_is_refused_in_one_line() -> None:
     if subprocess.run([*unshare, "true"], capture_output=True).returncode:
         pytest.skip("network namespaces are not allowed here")
     done = subprocess.run(
-        [*unshare, sys.executable, "-c", WITHOUT_LOOPBACK], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60,
-    )  # fmt: skip
+        [*unshare, sys.executable, "-c", WITHOUT_LOOPBACK],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
     assert done.stderr == ""
     assert done.stdout == (
         "this machine cannot connect to itself at 127.0.0.1 (Network is unreachable); turn its "

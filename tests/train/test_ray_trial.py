@@ -24,13 +24,27 @@ TIMES = ("images_per_second", "memory_mb", "seconds")
 
 
 def share(out: str) -> Share:
-    return Share(data=None, out=out, settings={"data": "toys"}, cpus=1, gpus=0, processes=1,
-                 loaders=0, cuda=False, retries=0, scratch="")  # fmt: skip
+    return Share(
+        data=None,
+        out=out,
+        settings={"data": "toys"},
+        cpus=1,
+        gpus=0,
+        processes=1,
+        loaders=0,
+        cuda=False,
+        retries=0,
+        scratch="",
+    )
 
 
 def trial(*changes: str, network: Architecture = toys.NETWORK) -> dict[str, Any]:
-    return {"name": "a", "network": "toy", "recipe": toys.recipe(*changes).to_dict(),
-            "architecture": json.loads(network.to_json())}  # fmt: skip
+    return {
+        "name": "a",
+        "network": "toy",
+        "recipe": toys.recipe(*changes).to_dict(),
+        "architecture": json.loads(network.to_json()),
+    }
 
 
 def several(out: str, what: dict[str, Any], tell: Any, *, first: bool = True) -> None:
@@ -63,16 +77,25 @@ def test_a_trial_that_was_cut_off_goes_on_from_what_is_on_disk(tmp_path: Path, k
     assert [row["epoch"] for row in heard] == [1, 2, 3]
     assert [row["epoch"] for row in later] == [1, 2, 3]  # the first is known, and said again
     rows = [
-        [{name: value for name, value in row.items() if name not in TIMES}
-         for row in curve(folder)["rows"]] for folder in (one, other)
-    ]  # fmt: skip
+        [
+            {name: value for name, value in row.items() if name not in TIMES}
+            for row in curve(folder)["rows"]
+        ]
+        for folder in (one, other)
+    ]
     assert rows[0] == rows[1]
     assert [where["after_epoch"] for where in curve(other)["where"]] == [0, 1]
     assert record(other)["status"] == "finished"
     assert record(other)["outcome"]["test"] == record(one)["outcome"]["test"]
     names = {path.name for path in other.iterdir()}
-    assert names == {"best.safetensors", "last.safetensors", "curve.json", "curves.csv",
-                     "run.json", "tensorboard"}  # fmt: skip
+    assert names == {
+        "best.safetensors",
+        "last.safetensors",
+        "curve.json",
+        "curves.csv",
+        "run.json",
+        "tensorboard",
+    }
 
 
 @pytest.mark.parametrize(

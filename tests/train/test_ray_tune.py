@@ -29,7 +29,7 @@ from tests.train.ray_clusters import (
     record,
     trials,
     until,
-)  # fmt: skip
+)
 from train.checkpoint import read_state
 from train.cluster import connect as ray_connect
 
@@ -56,8 +56,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def command(place: Path, count: int, data: str, cluster: Any, *more: str) -> list[str]:
-    return ["--architectures", str(networks(place, count)), "--data", data, *QUICK,
-            "--address", cluster.address, *more]  # fmt: skip
+    return [
+        "--architectures",
+        str(networks(place, count)),
+        "--data",
+        data,
+        *QUICK,
+        "--address",
+        cluster.address,
+        *more,
+    ]
 
 
 def other_worker(cluster: Any, first: int) -> int:
@@ -78,8 +86,18 @@ def other_worker(cluster: Any, first: int) -> int:
 
 
 def test_a_failed_trial_is_never_called_completed(cluster, data, tmp_path, capfd) -> None:
-    words = command(tmp_path, 1, data, cluster, "--out", str(tmp_path / "out"),
-                    "--set", "lr=1000", "--set", "optimizer=sgd")  # fmt: skip
+    words = command(
+        tmp_path,
+        1,
+        data,
+        cluster,
+        "--out",
+        str(tmp_path / "out"),
+        "--set",
+        "lr=1000",
+        "--set",
+        "optimizer=sgd",
+    )
     assert run(words) == 1
     shown = capfd.readouterr()
     assert "completed" not in shown.out + shown.err
@@ -99,8 +117,20 @@ def test_two_workers_train_one_network_together_and_go_on_when_one_is_lost(
 
     with ThreadPoolExecutor(1) as thread:
         losing = thread.submit(lose_one)
-        words = command(tmp_path, 1, data, cluster, "--out", str(out), "--processes-per-trial", "2",
-                        "--gpus-per-trial", "2", "--set", "epochs=20")  # fmt: skip
+        words = command(
+            tmp_path,
+            1,
+            data,
+            cluster,
+            "--out",
+            str(out),
+            "--processes-per-trial",
+            "2",
+            "--gpus-per-trial",
+            "2",
+            "--set",
+            "epochs=20",
+        )
         code = run(words)
     losing.result()
     assert code == 0
@@ -132,20 +162,35 @@ def test_two_trials_share_a_gpu_and_those_of_a_lost_node_go_on_elsewhere(
         (node,) = [node for node in cluster.list_all_nodes() if node.node_id == lost]
         cluster.remove_node(node, allow_graceful=False)
         over = [t.name for t in trials(out) if (t / "run.json").exists()]
-        seen.update(lost=lost, over=[name for name in over if len(curve(out / "trials" / name)
-                                                                  ["where"]) == 1])  # fmt: skip
+        seen.update(
+            lost=lost,
+            over=[name for name in over if len(curve(out / "trials" / name)["where"]) == 1],
+        )
 
     with ThreadPoolExecutor(1) as thread:
         losing = thread.submit(lose_a_node)
-        words = command(tmp_path, 3, data, cluster, "--out", str(out), "--gpus-per-trial", "0.5",
-                        "--cpus-per-trial", "0.5", "--set", f"epochs={epochs}")  # fmt: skip
+        words = command(
+            tmp_path,
+            3,
+            data,
+            cluster,
+            "--out",
+            str(out),
+            "--gpus-per-trial",
+            "0.5",
+            "--cpus-per-trial",
+            "0.5",
+            "--set",
+            f"epochs={epochs}",
+        )
         code = run(words)
     losing.result()
     cluster.add_node(num_cpus=2, num_gpus=1)
     assert code == 0
     lost, over = seen.pop("lost"), seen.pop("over")
-    places = Counter((known["where"][0]["node_id"], *known["where"][0]["gpus"])
-                     for known in seen.values())  # fmt: skip
+    places = Counter(
+        (known["where"][0]["node_id"], *known["where"][0]["gpus"]) for known in seen.values()
+    )
     assert max(places.values()) == 2  # three trials at once on two GPUs
     moves = 0
     for trial in trials(out):
@@ -168,13 +213,30 @@ def test_two_trials_share_a_gpu_and_those_of_a_lost_node_go_on_elsewhere(
 def test_a_killed_driver_loses_nothing(cluster, data, tmp_path, monkeypatch, capsys) -> None:
     out = tmp_path / "out"
     words = command(
-        tmp_path, 5, data, cluster, "--out", f"file://{out}", "--scheduler", "asha", "--factor",
-        "2", "--workers", "2", "--set", "epochs=40", "--grace", "1",
-    )  # fmt: skip
+        tmp_path,
+        5,
+        data,
+        cluster,
+        "--out",
+        f"file://{out}",
+        "--scheduler",
+        "asha",
+        "--factor",
+        "2",
+        "--workers",
+        "2",
+        "--set",
+        "epochs=40",
+        "--grace",
+        "1",
+    )
     driver = subprocess.Popen(
-        [sys.executable, "-m", "train.ray_tune", *words], cwd=ROOT, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "train.ray_tune", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        text=True,
+    )
 
     def over() -> list[Path]:
         return [trial for trial in trials(out) if (trial / "run.json").exists()]
@@ -238,8 +300,10 @@ def test_rungs_from_recorded_curves_decide_as_if_nothing_had_happened(seed: int)
     from train.ray_tune.asha import Asha
 
     rng = np.random.default_rng(seed)
-    results = [(int(trial), float(top1)) for trial, top1 in
-               zip(rng.integers(12, size=90), rng.random(90) * 100, strict=True)]  # fmt: skip
+    results = [
+        (int(trial), float(top1))
+        for trial, top1 in zip(rng.integers(12, size=90), rng.random(90) * 100, strict=True)
+    ]
 
     def asha(curves: dict[str, Any], trials: list[Trial]) -> Asha:
         made = Asha(9, grace=1, factor=3, curves=curves)
@@ -317,8 +381,10 @@ def test_mistakes_are_answered_in_one_line(
         closed.bind(("127.0.0.1", 0))
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        names = {"CLOSED": f"127.0.0.1:{closed.getsockname()[1]}",
-                 "SILENT": f"127.0.0.1:{silent.getsockname()[1]}"}  # fmt: skip
+        names = {
+            "CLOSED": f"127.0.0.1:{closed.getsockname()[1]}",
+            "SILENT": f"127.0.0.1:{silent.getsockname()[1]}",
+        }
         if "ONE" in changes:
             names["ONE"] = f"imagefolder:{images(tmp_path / 'one', classes=('red',))}"
         words = command(tmp_path, 1, data, cluster, "--out", str(tmp_path / "out"))

@@ -18,8 +18,11 @@ def test_efficientnet_is_as_published() -> None:
     assert preset("efficientnet", network="tf_efficientnet_b7").dropout == 0.5
     recipe = preset("efficientnet", network="efficientnet_b7")
     assert (recipe.epochs, recipe.batch, recipe.ema_decay, recipe.weight_decay) == (
-        350, 4096, 0.9999, 1e-5,
-    )  # fmt: skip
+        350,
+        4096,
+        0.9999,
+        1e-5,
+    )
     assert peak_lr(recipe) == pytest.approx(0.256)
     assert (recipe.policy, recipe.dropout, recipe.drop_path) == ("autoaugment", 0.5, 0.2)
     assert (recipe.rms_decay, recipe.momentum, recipe.eps) == (0.9, 0.9, 1e-3)

@@ -105,9 +105,15 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
     told = capsys.readouterr()
     files = {path.name for path in out.iterdir()}
     assert files >= {
-        "run.json", "best.safetensors", "last.safetensors", "curves.csv", "curves.png",
-        "confusion.png", "mistakes.png", "tensorboard",
-    }  # fmt: skip
+        "run.json",
+        "best.safetensors",
+        "last.safetensors",
+        "curves.csv",
+        "curves.png",
+        "confusion.png",
+        "mistakes.png",
+        "tensorboard",
+    }
     record = json.loads((out / "run.json").read_text())
     assert record["status"] == "finished"
     assert record["training"]["recipe"]["epochs"] == 2
@@ -197,9 +203,13 @@ def test_an_interrupted_run_goes_on(network, images, tmp_path) -> None:
     words = arguments(network, images, out, "--set", "epochs=4000", "--set", "warmup_epochs=1")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "train.run", *words], cwd=ROOT, env=environment,
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "train.run", *words],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 60
     while not (out / "curves.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -256,20 +266,31 @@ def test_a_run_of_version_0_1_is_resumed(network, images, tmp_path, capsys) -> N
     record = json.loads((out / "run.json").read_text())
     training = record.pop("training")
     data = f"imagefolder:{images}"
-    record["status"], record["settings"] = "interrupted", {
-        "network": str(network), "data": data, "init": None,
-        "architecture": training["architecture"], "recipe": training["recipe"],
-        "own_colours": False, "own_epochs": True, "device": "cpu", "data_root": None,
-        "data_settings": training["data_settings"], "processes": 1,
-        "arguments": [str(network), "--data", data, "--set", "epochs=2", "--set", "batch=8"],
-    }  # fmt: skip
+    record["status"], record["settings"] = (
+        "interrupted",
+        {
+            "network": str(network),
+            "data": data,
+            "init": None,
+            "architecture": training["architecture"],
+            "recipe": training["recipe"],
+            "own_colours": False,
+            "own_epochs": True,
+            "device": "cpu",
+            "data_root": None,
+            "data_settings": training["data_settings"],
+            "processes": 1,
+            "arguments": [str(network), "--data", data, "--set", "epochs=2", "--set", "batch=8"],
+        },
+    )
     (out / "run.json").write_text(json.dumps(record))
     assert run(["--resume", "--out", str(out), "--set", "epochs=3"]) == 2
     assert "--set: " in capsys.readouterr().err
     assert run(["--resume", "--out", str(out), "--loaders", "0"]) == 0
     assert json.loads((out / "run.json").read_text())["settings"]["changes"] == [
-        "epochs=2", "batch=8"
-    ]  # fmt: skip
+        "epochs=2",
+        "batch=8",
+    ]
     del record["settings"]["arguments"]
     (out / "run.json").write_text(json.dumps(record))
     assert run(["--resume", "--out", str(out)]) == 2
@@ -287,9 +308,12 @@ def test_a_training_runs_from_python_and_workers_is_now_loaders(
     network, images, tmp_path, capsys
 ) -> None:
     config = TrainConfig(
-        network=str(network), data=f"imagefolder:{images}", changes=("epochs=1", "batch=8"),
-        device="cpu", loaders=0,
-    )  # fmt: skip
+        network=str(network),
+        data=f"imagefolder:{images}",
+        changes=("epochs=1", "batch=8"),
+        device="cpu",
+        loaders=0,
+    )
     result = run_training(config, out=tmp_path / "run")
     assert (result.status, result.exit_code, len(result.outcome.history)) == ("finished", 0, 1)
     assert result.config == config

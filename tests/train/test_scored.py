@@ -19,9 +19,11 @@ IMAGES = {"minival": 72, "test": 180, "chance": 100 / 12}
 def trial_row(number: int, top1: float, *, status: str = "finished") -> dict[str, Any]:
     """A row of the results of train.ray_tune, of a network of its own."""
     trial = {
-        "name": f"{number:012x}-s0", "network": "net.json", "recipe": {"seed": 0},
+        "name": f"{number:012x}-s0",
+        "network": "net.json",
+        "recipe": {"seed": 0},
         "architecture": json.loads(small().to_json()),
-    }  # fmt: skip
+    }
     curve = [{"val_top1": top1, "ema_top1": None, "seconds": 1.0}]
     ended = {"status": status, "outcome": {"test": {"top1": top1}}}
     return outcome(trial, curve, ended, IMAGES)

@@ -13,9 +13,12 @@ from train.recipe import Recipe, change, preset
 
 CLASSES = ("red", "green", "blue")
 NETWORK = Architecture(
-    stem=8, head=16, resolution=16, classes=len(CLASSES),
+    stem=8,
+    head=16,
+    resolution=16,
+    classes=len(CLASSES),
     stages=(Stage("mbconv", 2, 3, 1, 2, 8), Stage("fused", 1, 3, 2, 2, 8, se=0.0)),
-)  # fmt: skip
+)
 
 
 def split(count: int, *, seed: int, noise: int = 120) -> MemorySplit:
@@ -29,15 +32,28 @@ def split(count: int, *, seed: int, noise: int = 120) -> MemorySplit:
 
 def data(*, train: int = 96, minival: int = 30, test: int = 30) -> Data:
     return Data(
-        "toys", CLASSES, split(train, seed=1), split(minival, seed=2) if minival else None,
-        split(test, seed=3), {"source": "toys", "digests": {"train": "1"}}, (),
-    )  # fmt: skip
+        "toys",
+        CLASSES,
+        split(train, seed=1),
+        split(minival, seed=2) if minival else None,
+        split(test, seed=3),
+        {"source": "toys", "digests": {"train": "1"}},
+        (),
+    )
 
 
 def recipe(*changes: str) -> Recipe:
     """A short recipe with everything random switched on."""
-    busy = ["epochs=2", "batch=16", "resolution=16", "warmup_epochs=0.5", "dropout=0.2",
-            "drop_path=0.2", "ema_decay=0.9", "mixup=0.2"]  # fmt: skip
+    busy = [
+        "epochs=2",
+        "batch=16",
+        "resolution=16",
+        "warmup_epochs=0.5",
+        "dropout=0.2",
+        "drop_path=0.2",
+        "ema_decay=0.9",
+        "mixup=0.2",
+    ]
     return change(preset("proxy"), [*busy, *changes])
 
 

@@ -154,9 +154,13 @@ def node_resources() -> list[dict[str, float]]:
 
 
 def check_fits(
-    cpus: float, gpus: float, *, what: str = "trial", count: int = 1,
+    cpus: float,
+    gpus: float,
+    *,
+    what: str = "trial",
+    count: int = 1,
     nodes: Sequence[Mapping[str, float]] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """ValueError unless some node has the CPUs and GPUs, and all nodes have `count` times that.
 
     nodes  as `node_resources`, which is called where they are not given.

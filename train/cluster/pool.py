@@ -81,9 +81,16 @@ class Pool:
     """
 
     def __init__(
-        self, make: Callable[[], Job], *, slots: int, cpus: float = 1.0, gpus: float = 0.0,
-        address: str | None = None, timeout: float | None = None, retries: int = 1,
-    ) -> None:  # fmt: skip
+        self,
+        make: Callable[[], Job],
+        *,
+        slots: int,
+        cpus: float = 1.0,
+        gpus: float = 0.0,
+        address: str | None = None,
+        timeout: float | None = None,
+        retries: int = 1,
+    ) -> None:
         if slots < 1:
             raise ValueError(f"slots: {slots} is not allowed; use at least 1")
         if timeout is not None and not timeout > 0:

@@ -130,9 +130,13 @@ def _frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
 
 def _fields(authority: str, token: str | None) -> bytes:
     fields = {
-        ":method": "POST", ":scheme": "http", ":path": METHOD, ":authority": authority,
-        "te": "trailers", "content-type": "application/grpc",
-    }  # fmt: skip
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": METHOD,
+        ":authority": authority,
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
     if token is not None:
         fields["authorization"] = f"Bearer {token}"
     # literals without indexing, RFC 7541, section 6.2.2

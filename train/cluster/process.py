@@ -53,9 +53,13 @@ class RayProcess:
     """
 
     def __init__(
-        self, factory: Callable[..., Any], *arguments: Any, address: str | None,
-        limit: float | None = None, **options: Any,
-    ) -> None:  # fmt: skip
+        self,
+        factory: Callable[..., Any],
+        *arguments: Any,
+        address: str | None,
+        limit: float | None = None,
+        **options: Any,
+    ) -> None:
         self._address = None if address == "local" else address
         if self._address is not None:
             probe(self._address)  # without waiting for a process
@@ -64,9 +68,12 @@ class RayProcess:
         with theirs:
             number = theirs.fileno()
             self._child = subprocess.Popen(
-                [sys.executable, "-c", START.format(sys.path, number)], pass_fds=(number,),
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=child_environment(),
-            )  # fmt: skip
+                [sys.executable, "-c", START.format(sys.path, number)],
+                pass_fds=(number,),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=child_environment(),
+            )
         try:
             self._send((_this_program(), factory, arguments, {**options, "address": address}))
             limit = CONNECTED if limit is None else limit
@@ -154,8 +161,10 @@ class RayProcess:
             probe(self._address)
         except ValueError:
             return f"the head of the Ray cluster at {self._address} was lost"
-        return f"this machine is no longer a node of the Ray cluster at {self._address}: its " \
-               "processes of Ray crashed or were killed"  # fmt: skip
+        return (
+            f"this machine is no longer a node of the Ray cluster at {self._address}: its "
+            "processes of Ray crashed or were killed"
+        )
 
 
 def _this_program() -> tuple[str, str | None]:
@@ -211,9 +220,11 @@ def _mute_ray() -> None:
     """Python's stderr stays; what Ray's C++ writes to file 2 is dropped: it has logs."""
     copy = os.dup(2)
     sys.stderr = io.TextIOWrapper(
-        os.fdopen(copy, "wb", buffering=0), encoding=sys.stderr.encoding,
-        errors="backslashreplace", write_through=True,
-    )  # fmt: skip
+        os.fdopen(copy, "wb", buffering=0),
+        encoding=sys.stderr.encoding,
+        errors="backslashreplace",
+        write_through=True,
+    )
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
@@ -244,8 +255,11 @@ def _node_processes() -> list[int]:
     import ray
 
     node = ray._private.worker._global_node
-    own = [each.process.pid for name in ("raylet", "gcs_server")
-           for each in node.all_processes.get(name, [])]  # fmt: skip
+    own = [
+        each.process.pid
+        for name in ("raylet", "gcs_server")
+        for each in node.all_processes.get(name, [])
+    ]
     if own:
         return own
     with contextlib.suppress(OSError, AttributeError), socket.socket(socket.AF_UNIX) as line:

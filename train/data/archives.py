@@ -22,9 +22,11 @@ Value = TypeVar("Value")
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # of a member: signature, ..., lengths of name and extra
 ENCRYPTED = 0x1
 _KINDS = {
-    zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflate", zipfile.ZIP_BZIP2: "bzip2",
+    zipfile.ZIP_STORED: "stored",
+    zipfile.ZIP_DEFLATED: "deflate",
+    zipfile.ZIP_BZIP2: "bzip2",
     zipfile.ZIP_LZMA: "lzma",
-}  # fmt: skip
+}
 
 
 class PerProcess(Generic[Value]):
@@ -118,8 +120,11 @@ def _decompressed(kind: int, data: bytes, most: int) -> bytes:
     length = struct.unpack_from("<H", data, 2)[0]
     packed, dictionary = struct.unpack_from("<BI", data, 4)
     options = {
-        "id": lzma.FILTER_LZMA1, "dict_size": dictionary,
-        "lc": packed % 9, "lp": packed // 9 % 5, "pb": packed // 45,
-    }  # fmt: skip
+        "id": lzma.FILTER_LZMA1,
+        "dict_size": dictionary,
+        "lc": packed % 9,
+        "lp": packed // 9 % 5,
+        "pb": packed // 45,
+    }
     reader = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[options])
     return reader.decompress(data[4 + length :], most)

@@ -46,8 +46,11 @@ def choose(path: Path, source: Source, *, labelled: bool = True) -> Columns:
     schema = opened(path).schema_arrow
     features = _features(schema.metadata)
     images = [field.name for field in schema if _is_image(field.type)]
-    labels = [field.name for field in schema if _is_label(field.type)
-              and not field.name.startswith("__index_level_")]  # fmt: skip
+    labels = [
+        field.name
+        for field in schema
+        if _is_label(field.type) and not field.name.startswith("__index_level_")
+    ]
     image = _one("image", images, _of_kind(features, images, "Image"), IMAGES, schema, path, source)
     label = None
     if labelled:
@@ -56,15 +59,25 @@ def choose(path: Path, source: Source, *, labelled: bool = True) -> Columns:
     names = class_names(schema, label) if label is not None else None
     others = [name for name in images if name != image]
     # numbers and text of a row that are no classes are no alternatives
-    others += [name for name in labels if labelled and name != label and (
-        name in LABELS or name in _of_kind(features, labels, "ClassLabel"))]  # fmt: skip
+    others += [
+        name
+        for name in labels
+        if labelled
+        and name != label
+        and (name in LABELS or name in _of_kind(features, labels, "ClassLabel"))
+    ]
     return Columns(image, label, names, tuple(others))
 
 
 def _one(
-    kind: str, fitting: Sequence[str], marked: Sequence[str], usual: Sequence[str],
-    schema: Any, path: Path, source: Source,
-) -> str:  # fmt: skip
+    kind: str,
+    fitting: Sequence[str],
+    marked: Sequence[str],
+    usual: Sequence[str],
+    schema: Any,
+    path: Path,
+    source: Source,
+) -> str:
     """The column of a kind.
 
     fitting  columns of a type that it may have; marked  those that the features call so.
@@ -95,8 +108,11 @@ def _one(
             f"data: {shortened(path)} has several columns that may be the {kind}: "
             f"{_listed(known)}; say which, e.g. {first}"
         )
-    what = "bytes, or structs with a field bytes" if kind == "image" else (
-        "integers, text, booleans or categories")  # fmt: skip
+    what = (
+        "bytes, or structs with a field bytes"
+        if kind == "image"
+        else ("integers, text, booleans or categories")
+    )
     held = _listed([f"{field.name} ({field.type})" for field in schema])
     raise ValueError(
         f"data: {shortened(path)} has no {kind} column, which is of {what}, among {held}"
@@ -125,15 +141,21 @@ def _is_label(kind: Any) -> bool:
         return _is_label(kind.value_type)
     views = getattr(types, "is_string_view", None)
     return (
-        types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind)
-        or types.is_large_string(kind) or bool(views and views(kind))
-    )  # fmt: skip
+        types.is_integer(kind)
+        or types.is_boolean(kind)
+        or types.is_string(kind)
+        or types.is_large_string(kind)
+        or bool(views and views(kind))
+    )
 
 
 def _of_kind(features: dict[str, Any], names: Sequence[str], kind: str) -> list[str]:
     found = {name: features.get(name) for name in names}
-    return [name for name, feature in found.items()
-            if isinstance(feature, dict) and feature.get("_type") == kind]  # fmt: skip
+    return [
+        name
+        for name, feature in found.items()
+        if isinstance(feature, dict) and feature.get("_type") == kind
+    ]
 
 
 def class_names(schema: Any, column: str) -> list[str] | None:

@@ -15,10 +15,14 @@ from PIL import Image
 
 TAG = 0x0112
 TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 SIDEWAYS = (5, 6, 7, 8)  # width and height change places
 TIFF_HEADS = {b"II*\0": "<", b"MM\0*": ">"}  # and the order of bytes that they mean
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # TIFF's types
@@ -100,11 +104,27 @@ def plain_jpeg(file: BinaryIO) -> tuple[bytes, int] | None:
 
 
 # what Pillow and libtiff need of a TIFF file: its pixels, their range, and how they are turned
-_PIXEL_TAGS = frozenset((
-    *range(254, 260), 262, 266, 273, 274, *range(277, 282), 284, 292, 293, 317, 320,
-    *range(322, 326),
-    332, *range(338, 342), 347, *range(512, 522), *range(529, 533),
-))  # fmt: skip
+_PIXEL_TAGS = frozenset(
+    (
+        *range(254, 260),
+        262,
+        266,
+        273,
+        274,
+        *range(277, 282),
+        284,
+        292,
+        293,
+        317,
+        320,
+        *range(322, 326),
+        332,
+        *range(338, 342),
+        347,
+        *range(512, 522),
+        *range(529, 533),
+    )
+)
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 

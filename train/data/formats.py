@@ -5,32 +5,84 @@ from __future__ import annotations
 # Pillow reads a phone's MPO files as the JPEG files that they begin with; EPS would run a program
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 EXTENSIONS = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff",
-    ".ppm", ".pgm",
-)  # fmt: skip
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".mpo",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+)
 # images that are not read: a folder of them is not silently taken for an empty one
 OTHER_EXTENSIONS = (
-    ".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".psd", ".eps", ".dng", ".cr2", ".cr3",
-    ".nef", ".arw", ".raf", ".orf", ".rw2", ".exr", ".hdr", ".dcm", ".npy", ".tga", ".ico",
-)  # fmt: skip
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jp2",
+    ".jxl",
+    ".svg",
+    ".psd",
+    ".eps",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+    ".raf",
+    ".orf",
+    ".rw2",
+    ".exr",
+    ".hdr",
+    ".dcm",
+    ".npy",
+    ".tga",
+    ".ico",
+)
 
 _STARTS = (
     (b"version https://git-lfs", "a Git LFS pointer; run git lfs pull"),
-    (b"%PDF", "a PDF document"), (b"%!PS", "a PostScript file"),
-    (b"PK\x03\x04", "a zip archive"), (b"\x1f\x8b", "a gzip file"), (b"Rar!", "a RAR archive"),
-    (b"8BPS", "a Photoshop file"), (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image"),
-    (b"\xff\x0a", "a JPEG XL image"), (b"\x00\x00\x00\x0cJXL", "a JPEG XL image"),
-    (b"v/1\x01", "an OpenEXR image"), (b"\x93NUMPY", "a NumPy array"),
-    (b"\x89HDF", "an HDF5 file"), (b"SQLite format", "an SQLite database"),
-    (b"\x00\x05\x16\x07", "a macOS resource file (AppleDouble)"), (b"RIFF", "a RIFF file"),
-)  # fmt: skip
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript file"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"Rar!", "a RAR archive"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\x00\x00\x00\x0cjP", "a JPEG 2000 image"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"\x00\x00\x00\x0cJXL", "a JPEG XL image"),
+    (b"v/1\x01", "an OpenEXR image"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"SQLite format", "an SQLite database"),
+    (b"\x00\x05\x16\x07", "a macOS resource file (AppleDouble)"),
+    (b"RIFF", "a RIFF file"),
+)
 _BRANDS = {
-    "avif": "an AVIF image", "heic": "a HEIC photograph", "heix": "a HEIC photograph",
-    "mif1": "a HEIF image", "msf1": "a HEIF image", "crx": "a raw photograph (CR3)",
-}  # fmt: skip
+    "avif": "an AVIF image",
+    "heic": "a HEIC photograph",
+    "heix": "a HEIC photograph",
+    "mif1": "a HEIF image",
+    "msf1": "a HEIF image",
+    "crx": "a raw photograph (CR3)",
+}
 _SIGNATURES = (
-    b"\xff\xd8\xff", b"\x89PNG", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"P5", b"P6", b"P2", b"P3",
-)  # fmt: skip
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"BM",
+    b"GIF8",
+    b"II*\0",
+    b"MM\0*",
+    b"P5",
+    b"P6",
+    b"P2",
+    b"P3",
+)
 
 
 def what_it_is(head: bytes) -> str:

@@ -158,20 +158,24 @@ def _hints(
     train = set().union(*(inside[name] for name in training))
     if len(training) != 1 or len(train) < 2 or len({**found, **exact}) < 2:
         return {}
-    agree = {split: names for split, names in found.items()
-             if all(inside[name] <= train for name in names)}  # fmt: skip
+    agree = {
+        split: names
+        for split, names in found.items()
+        if all(inside[name] <= train for name in names)
+    }
     return agree if exact or len(agree) > 1 else {}
 
 
-def _splits(
-    tree: Tree, top: Path, found: Mapping[str, Sequence[str]], source: Source
-) -> Layout:  # fmt: skip
+def _splits(tree: Tree, top: Path, found: Mapping[str, Sequence[str]], source: Source) -> Layout:
     places: dict[str, Mapping[str, Path]] = {}
     used = set()
     for split in SPLITS:
         # images in no class folder have no labels, so that such a folder is not used
-        names = [name for name in found.get(split, ())
-                 if split == "train" or not _flat(tree, (*top, name))]  # fmt: skip
+        names = [
+            name
+            for name in found.get(split, ())
+            if split == "train" or not _flat(tree, (*top, name))
+        ]
         if len(names) > 1:
             first = source.changed(**{split: names[0]})
             raise ValueError(
@@ -201,9 +205,12 @@ def _below_classes(tree: Tree, top: Path, filled: set[str]) -> Layout | None:
         found = by_split(tree.filled(place))
         names = [each for some in found.values() for each in some]
         twice = any(len(some) > 1 for some in found.values())
-        if tree.direct[place] or "train" not in found or twice or len(names) < len(
-            tree.filled(place)
-        ):  # fmt: skip
+        if (
+            tree.direct[place]
+            or "train" not in found
+            or twice
+            or len(names) < len(tree.filled(place))
+        ):
             return None
         for split, (each,) in found.items():
             places.setdefault(split, {})[name] = (*place, each)

@@ -63,9 +63,11 @@ def everything(source: Source) -> ParquetStore:
 
 def _files(folder: str) -> tuple[Path, list[Path]]:
     for place, pattern in (
-        (Path(folder), "*.parquet"), (Path(folder, "data"), "*.parquet"),
-        (Path(folder, "data"), "*/*.parquet"), (Path(folder), "*/*.parquet"),
-    ):  # fmt: skip
+        (Path(folder), "*.parquet"),
+        (Path(folder, "data"), "*.parquet"),
+        (Path(folder, "data"), "*/*.parquet"),
+        (Path(folder), "*/*.parquet"),
+    ):
         if files := sorted(place.glob(pattern)):
             return place, files
     raise ValueError(

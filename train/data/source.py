@@ -16,9 +16,11 @@ from vbs.text import quoted, shortened
 FOLDER, ARCHIVE, PARQUET, NAMED = "imagefolder", "zip", "parquet", "named"
 _SPLITS = ("train", "val", "test", "splits")
 OPTIONS = {
-    FOLDER: (*_SPLITS, "corrupt_limit"), ARCHIVE: (*_SPLITS, "corrupt_limit"),
-    PARQUET: ("image", "label", "corrupt_limit"), NAMED: ("corrupt_limit",),
-}  # fmt: skip
+    FOLDER: (*_SPLITS, "corrupt_limit"),
+    ARCHIVE: (*_SPLITS, "corrupt_limit"),
+    PARQUET: ("image", "label", "corrupt_limit"),
+    NAMED: ("corrupt_limit",),
+}
 
 
 @dataclass(frozen=True)

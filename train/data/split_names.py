@@ -15,10 +15,19 @@ import re
 from collections.abc import Iterable
 
 WORDS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-    "dev": "val", "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
-    "holdout": "test", "heldout": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "holdout": "test",
+    "heldout": "test",
+}
 _FILLING = (
     "set|sets|data|dataset|image|images|img|imgs|photo|photos|picture|pictures|pic|pics|split|"
     "folder|seg"

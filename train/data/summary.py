@@ -50,9 +50,14 @@ def survey(text: str, *, minival: float, seed: int = 0, root: str | Path | None 
         count -= len(held)
     digests = {name: each.digest() for name, each in found.listings().items() if each}
     return Survey(
-        found.classes, count, len(held), _side(found.train.images, found.train.rows), digests,
-        guessing(held, len(found.classes)), found.notes,
-    )  # fmt: skip
+        found.classes,
+        count,
+        len(held),
+        _side(found.train.images, found.train.rows),
+        digests,
+        guessing(held, len(found.classes)),
+        found.notes,
+    )
 
 
 def _side(images: Store | Tensor, rows: np.ndarray) -> int | None:

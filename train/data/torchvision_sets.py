@@ -40,8 +40,10 @@ def find(name: str, *, root: str | Path | None, download: bool) -> Found:
     kind, content = SETS[name]
     folder = data_root(root)
     if name == "imagenet":
-        splits = [_made(kind, folder, content, root=folder / "imagenet", split=split)
-                  for split in ("train", "val")]  # fmt: skip
+        splits = [
+            _made(kind, folder, content, root=folder / "imagenet", split=split)
+            for split in ("train", "val")
+        ]
         classes = tuple(names[0] for names in splits[0].classes)
         train, test = (_files(split) for split in splits)
         return Found(classes, train, None, test, "train as given; test: val as given")

@@ -72,11 +72,15 @@ def timm_description(
         "pretrained_cfg": {
             "num_classes": architecture.classes,
             "input_size": [architecture.in_channels, side, side],
-            "mean": list(mean), "std": list(std), "crop_pct": crop_share,
-            "interpolation": "bilinear", "first_conv": "conv_stem", "classifier": "classifier",
+            "mean": list(mean),
+            "std": list(std),
+            "crop_pct": crop_share,
+            "interpolation": "bilinear",
+            "first_conv": "conv_stem",
+            "classifier": "classifier",
         },
         "classes": list(classes),
-    }  # fmt: skip
+    }
 
 
 def _keywords(architecture: Architecture) -> dict[str, Any]:

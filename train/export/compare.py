@@ -102,9 +102,12 @@ def _test_images(weights: Weights, folder: Path) -> tuple[Tensor, str]:
 
     known = parse_json((folder / "run.json").read_bytes())
     data = load(
-        known["settings"]["data"], minival=0.0, seed=training_of(known)["recipe"]["seed"],
-        channels=weights.architecture.in_channels, download=False,
-    )  # fmt: skip
+        known["settings"]["data"],
+        minival=0.0,
+        seed=training_of(known)["recipe"]["seed"],
+        channels=weights.architecture.in_channels,
+        download=False,
+    )
     split = data.test or data.train
     how = Preparation(**_prepared(weights))
     step = Step(np.arange(COUNT), slice(0, COUNT), 0)
@@ -113,8 +116,12 @@ def _test_images(weights: Weights, folder: Path) -> tuple[Tensor, str]:
 
 
 def _prepared(weights: Weights) -> dict[str, Any]:
-    return {"size": weights.resolution, "crop_share": weights.crop_share,
-            "mean": weights.mean, "std": weights.std}  # fmt: skip
+    return {
+        "size": weights.resolution,
+        "crop_share": weights.crop_share,
+        "mean": weights.mean,
+        "std": weights.std,
+    }
 
 
 def _smooth_images(weights: Weights) -> Tensor:

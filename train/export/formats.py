@@ -47,10 +47,12 @@ def _describe(weights: Weights) -> dict[str, Any]:
         "architecture": json.loads(weights.architecture.to_json()),
         "classes": list(weights.classes),
         "preprocessing": {
-            "mean": list(weights.mean), "std": list(weights.std),
-            "resolution": weights.resolution, "crop_share": weights.crop_share,
+            "mean": list(weights.mean),
+            "std": list(weights.std),
+            "resolution": weights.resolution,
+            "crop_share": weights.crop_share,
         },
-    }  # fmt: skip
+    }
 
 
 def _save(path: Path, network: Network) -> None:
@@ -60,9 +62,13 @@ def _save(path: Path, network: Network) -> None:
 
 def _write_timm(folder: Path, weights: Weights, network: Network) -> None:
     description = timm_description(
-        weights.architecture, classes=weights.classes, mean=weights.mean, std=weights.std,
-        resolution=weights.resolution, crop_share=weights.crop_share,
-    )  # fmt: skip
+        weights.architecture,
+        classes=weights.classes,
+        mean=weights.mean,
+        std=weights.std,
+        resolution=weights.resolution,
+        crop_share=weights.crop_share,
+    )
     folder.mkdir()
     _save(folder / "model.safetensors", network)
     write_json(folder / "timm.json", {**description, **_describe(weights)})
@@ -91,11 +97,15 @@ def _write_onnx(path: Path, weights: Weights, network: Network) -> None:
     if not hasattr(torch.onnx, "ONNXProgram") or not hasattr(torch.export.Dim, "DYNAMIC"):
         raise ValueError(f"torch {torch.__version__} is too old for onnx; use 2.6 or newer")
     program = torch.onnx.export(
-        network, (torch.zeros(image_shape(weights, 2)),),
-        dynamo=True, verbose=False, opset_version=OPSET,
-        input_names=["images"], output_names=["logits"],
+        network,
+        (torch.zeros(image_shape(weights, 2)),),
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=["logits"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
-    )  # fmt: skip
+    )
     for node in program.model.graph:
         node.metadata_props.clear()  # paths of this machine's files
     for name, value in _describe(weights).items():
@@ -134,15 +144,24 @@ def image_shape(weights: Weights, batch: int) -> tuple[int, int, int, int]:
 FORMATS = {
     "timm": Format("timm", _write_timm, _read_timm, ""),
     "onnx": Format(
-        "network.onnx", _write_onnx, _read_onnx, "import numpy, onnxruntime; "
+        "network.onnx",
+        _write_onnx,
+        _read_onnx,
+        "import numpy, onnxruntime; "
         "session = onnxruntime.InferenceSession({path}); "
         'print(session.run(["logits"], {{"images": numpy.zeros({shape}, "float32")}}))',
         ("onnx", "onnxscript", "onnxruntime"),
     ),
-    "safetensors": Format("network.safetensors", _write_safetensors, _read_safetensors,
-        "from safetensors.torch import load_file; print(*load_file({path}))"),
+    "safetensors": Format(
+        "network.safetensors",
+        _write_safetensors,
+        _read_safetensors,
+        "from safetensors.torch import load_file; print(*load_file({path}))",
+    ),
     "torchscript": Format(
-        "network.pt", _write_torchscript, _read_torchscript,
+        "network.pt",
+        _write_torchscript,
+        _read_torchscript,
         "import torch; print(torch.jit.load({path})(torch.zeros({shape})))",
     ),
-}  # fmt: skip
+}

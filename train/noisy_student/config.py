@@ -36,26 +36,35 @@ class NoisyStudentConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions)
     )
     unlabelled: str | None = option(None, metavar="DIR", later=True, help="images without labels")
     data: str | None = option(
-        None, metavar="DATA", parse=data_text, later=True,
+        None,
+        metavar="DATA",
+        parse=data_text,
+        later=True,
         help="labelled images (default: the teacher's)",
-    )  # fmt: skip
+    )
     rounds: int = option(
         1, metavar="N", limits=(1, 1000), help="students, each the next one's teacher (default 1)"
     )
     ratio: float = option(
-        1.0, metavar="X", limits=(0.0, 1e3),
+        1.0,
+        metavar="X",
+        limits=(0.0, 1e3),
         help="unlabelled images for each labelled one in a batch (default 1; the paper's 3 for "
         "larger networks)",
-    )  # fmt: skip
+    )
     confidence: float = option(
-        0.3, metavar="P", limits=(0.0, 1.0),
+        0.3,
+        metavar="P",
+        limits=(0.0, 1.0),
         help="least probability of a pseudo-label's class (default 0.3)",
-    )  # fmt: skip
+    )
     per_class: int | None = option(
-        None, metavar="N", limits=(1, 10**9),
+        None,
+        metavar="N",
+        limits=(1, 10**9),
         help="images of each class, the most confident, repeated where there are fewer (default: "
         "unlabelled images / classes)",
-    )  # fmt: skip
+    )
 
     def check(self) -> None:
         for name, shown, metavar in (

@@ -44,8 +44,9 @@ def load_images(
     unlabelled, root = config.unlabelled, config.data_root
     assert unlabelled is not None  # see NoisyStudentConfig.check
     theirs, channels = (
-        record.training_of(known)["data_settings"], teacher.weights.architecture.in_channels
-    )  # fmt: skip
+        record.training_of(known)["data_settings"],
+        teacher.weights.architecture.in_channels,
+    )
     text = config.data or known["settings"]["data"]
     _refuse_the_same(unlabelled, text)
     data = load(text, minival=theirs["minival"], seed=theirs["seed"], channels=channels, root=root)
@@ -99,9 +100,10 @@ def _shared(
     minival = splits["val"] or splits["train"]
     scored = {"minival": minival if held_out else None, "test": splits["test"]}
     return [
-        name for name, other in scored.items()
+        name
+        for name, other in scored.items()
         if other is not None and not taken.isdisjoint(_files(other))
-    ]  # fmt: skip
+    ]
 
 
 def _files(listing: Listing) -> set[str]:

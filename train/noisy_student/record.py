@@ -96,9 +96,14 @@ def _in_this_format(content: dict[str, Any]) -> dict[str, Any]:
         for name, value in settings.items()
         if name not in known or value is not None or known[name].optional
     }
-    student = {"architecture": settings["student_architecture"],
-               "recipe": settings["student_recipe"]}  # fmt: skip
+    student = {
+        "architecture": settings["student_architecture"],
+        "recipe": settings["student_recipe"],
+    }
     return {
-        **content, "settings": plain, "student": student, "found": settings.get("found", {}),
+        **content,
+        "settings": plain,
+        "student": student,
+        "found": settings.get("found", {}),
         "norm_statistics": settings.get("norm_statistics"),
-    }  # fmt: skip
+    }

@@ -39,6 +39,7 @@ def show_result(result: NoisyStudentResult) -> None:
     again = ["--teacher", last, "--student", config.network, "--unlabelled", config.unlabelled]
     commands = (["train.export", last, "--to", "timm"], ["train.noisy_student", *again])
     print_results(
-        result.folder, [RECORD, *students],
+        result.folder,
+        [RECORD, *students],
         [shell_command([sys.executable, "-m", *words]) for words in commands],
-    )  # fmt: skip
+    )

@@ -95,10 +95,11 @@ class _Rounds:
         config, count = self._config, len(self._images.unlabelled)
         path = self.folder(number) / LABELS
         about = {
-            "teacher_digest": teacher.digest, "confidence": config.confidence,
+            "teacher_digest": teacher.digest,
+            "confidence": config.confidence,
             "unlabelled_images": self._whole.found["unlabelled images"],
             "per_class": config.per_class,
-        }  # fmt: skip
+        }
         if path.exists():
             labels = read_labels(path)
             if {name: labels.about.get(name) for name in about} != about:
@@ -140,21 +141,36 @@ class _Rounds:
     def _training(self, number: int, teacher: str, data: Mapping[str, Any]) -> Training:
         """A student's training as train.run has it, with the round that it belongs to."""
         config, recipe = self._config, self._whole.recipe
-        names = ("network", "recipe", "variant", "resolution", "width", "depth", "small_images",
-                 "device", "loaders", "data_root")  # fmt: skip
+        names = (
+            "network",
+            "recipe",
+            "variant",
+            "resolution",
+            "width",
+            "depth",
+            "small_images",
+            "device",
+            "loaders",
+            "data_root",
+        )
         noise = [f"{name}={getattr(recipe, name)}" for name in ("policy", "dropout", "drop_path")]
         like = TrainConfig(
-            data=self._images.source, changes=(*noise, *config.changes),
+            data=self._images.source,
+            changes=(*noise, *config.changes),
             **{name: getattr(config, name) for name in names},
-        )  # fmt: skip
+        )
         labelled = ("unlabelled", "ratio", "confidence", "per_class")
         return Training(
-            like, self._whole.architecture, recipe, data,
+            like,
+            self._whole.architecture,
+            recipe,
+            data,
             noisy_student={
-                "round": number, "teacher": teacher,
+                "round": number,
+                "teacher": teacher,
                 **{name: getattr(config, name) for name in labelled},
             },
-        )  # fmt: skip
+        )
 
 
 def _kept(labels: PseudoLabels, classes: tuple[str, ...]) -> list[str]:
@@ -192,6 +208,7 @@ def _scores(known: Mapping[str, Any]) -> dict[str, Any]:
     outcome = known["outcome"]
     test, images = outcome.get("test") or {}, outcome.get("images") or {}
     return {
-        "minival": (outcome.get("chosen") or {}).get("top1"), "test": test.get("top1"),
+        "minival": (outcome.get("chosen") or {}).get("top1"),
+        "test": test.get("top1"),
         "images": {name: images.get(name) for name in ("minival", "test")},
-    }  # fmt: skip
+    }

@@ -30,9 +30,12 @@ DROPOUT = DROP_PATH = 0.2  # at least; the paper's survival probability is 0.8
 
 
 def run_noisy_student(
-    config: NoisyStudentConfig | None = None, *, out: str | Path | None = None,
-    resume: bool = False, changes: Mapping[str, Any] | None = None,
-) -> NoisyStudentResult:  # fmt: skip
+    config: NoisyStudentConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> NoisyStudentResult:
     """Train students in rounds, as `python -m train.noisy_student` does.
 
     out      folder of the results; default: a new runs/noisy-student-N.
@@ -67,9 +70,12 @@ def _new(config: NoisyStudentConfig) -> SelfTraining:
 def noisy(recipe: Recipe) -> Recipe:
     """The recipe with the three kinds of noise that make a student better than its teacher."""
     return replace(
-        recipe, name=f"noisy-{recipe.name}", policy="randaugment",
-        dropout=max(DROPOUT, recipe.dropout), drop_path=max(DROP_PATH, recipe.drop_path),
-    )  # fmt: skip
+        recipe,
+        name=f"noisy-{recipe.name}",
+        policy="randaugment",
+        dropout=max(DROPOUT, recipe.dropout),
+        drop_path=max(DROP_PATH, recipe.drop_path),
+    )
 
 
 def _prepared(whole: SelfTraining, out: str | None, *, resume: bool) -> NoisyStudentResult:
@@ -88,9 +94,12 @@ def _prepared(whole: SelfTraining, out: str | None, *, resume: bool) -> NoisyStu
     images, whole = load_images(whole, known, teacher)
     whole = _fitted(whole, known, teacher, images)
     with results_folder(
-        out, kind="noisy-student", files=(RECORD, "round-1"), command="train.noisy_student",
+        out,
+        kind="noisy-student",
+        files=(RECORD, "round-1"),
+        command="train.noisy_student",
         resume=resume,
-    ) as folder:  # fmt: skip
+    ) as folder:
         whole.write(folder, [], status="running")
         try:
             return run_rounds(whole, folder, images, known, teacher)

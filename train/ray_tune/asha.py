@@ -20,14 +20,23 @@ class Asha(ASHAScheduler):
     """
 
     def __init__(
-        self, epochs: int, *, grace: int, factor: float,
+        self,
+        epochs: int,
+        *,
+        grace: int,
+        factor: float,
         curves: Mapping[str, Sequence[Mapping[str, Any]]],
-    ) -> None:  # fmt: skip
+    ) -> None:
         check_factor(factor)
         super().__init__(
-            time_attr="epoch", metric="top1", mode="max", max_t=epochs, grace_period=grace,
-            reduction_factor=factor, stop_last_trials=False,
-        )  # fmt: skip
+            time_attr="epoch",
+            metric="top1",
+            mode="max",
+            max_t=epochs,
+            grace_period=grace,
+            reduction_factor=factor,
+            stop_last_trials=False,
+        )
         self._epochs = epochs
         # by trial: the last row that was reported, and the rungs that it reached
         self._last: dict[str, tuple[float, list[dict[str, float]]]] = {}

@@ -30,10 +30,12 @@ def doubt_among(tops: Mapping[str, float], images: Mapping[str, Any]) -> Doubt |
     """
     networks, chance = by_network(tops), images.get("chance")
     return doubt_of(
-        [sum(values) / len(values) for values in networks], images=minival_images(images),
+        [sum(values) / len(values) for values in networks],
+        images=minival_images(images),
         chance=chance if isinstance(chance, float) else math.nan,
-        deviation=pooled_deviation(networks), trainings=min(map(len, networks), default=1),
-    )  # fmt: skip
+        deviation=pooled_deviation(networks),
+        trainings=min(map(len, networks), default=1),
+    )
 
 
 def minival_images(images: Mapping[str, Any]) -> int:

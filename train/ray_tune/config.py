@@ -27,51 +27,75 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
         (), metavar="FILE", parse=network_text, many=True, help="what to train"
     )
     seeds: int | None = option(
-        None, metavar="N", limits=(1, 10_000),
+        None,
+        metavar="N",
+        limits=(1, 10_000),
         help="train each network N times, by the recipe's seed and those after it (default 1)",
-    )  # fmt: skip
+    )
     seed_list: tuple[int, ...] = option(
-        (), metavar="N", limits=(0, 2**31 - 1), many=True,
+        (),
+        metavar="N",
+        limits=(0, 2**31 - 1),
+        many=True,
         help="train each network once with each of these seeds",
-    )  # fmt: skip
+    )
     scheduler: str = option(
-        "fifo", metavar="asha|fifo", choices=SCHEDULERS,
+        "fifo",
+        metavar="asha|fifo",
+        choices=SCHEDULERS,
         help="asha stops the worse early, fifo (default) none",
-    )  # fmt: skip
+    )
     grace: int | None = option(
-        None, metavar="N", limits=(1, 10**6),
+        None,
+        metavar="N",
+        limits=(1, 10**6),
         help="asha's first epoch (default: 1/4, >= 100 steps)",
-    )  # fmt: skip
+    )
     factor: float | None = option(
-        None, metavar="X", limits=FACTORS,
+        None,
+        metavar="X",
+        limits=FACTORS,
         help=f"of asha: one of so many continues at each rung (default {FACTOR:g})",
-    )  # fmt: skip
+    )
     processes_per_trial: int = option(
-        1, metavar="N", limits=(1, 100_000), old=("--workers-per-trial",),
+        1,
+        metavar="N",
+        limits=(1, 100_000),
+        old=("--workers-per-trial",),
         help="processes that train one network together (default 1)",
-    )  # fmt: skip
+    )
     gpus_per_trial: float | None = option(
-        None, metavar="X", limits=(0.0, 1e6), later=True,
+        None,
+        metavar="X",
+        limits=(0.0, 1e6),
+        later=True,
         help="0.5: two trials share a GPU; 4: with 4 processes (default: 1 for each process where "
         "a node has a GPU, else 0)",
-    )  # fmt: skip
+    )
     cpus_per_trial: float | None = option(
         None, metavar="X", limits=(0.1, 1e6), later=True, help="default: 1 for each process"
     )
     loaders: int | None = option(
-        None, metavar="N", limits=(0, 100_000), later=True,
+        None,
+        metavar="N",
+        limits=(0, 100_000),
+        later=True,
         help="processes of each that decode streamed images (default: by its CPUs)",
-    )  # fmt: skip
+    )
     workers: int | None = option(
-        None, metavar="N", later=True, old=("--max-concurrent",),
+        None,
+        metavar="N",
+        later=True,
+        old=("--max-concurrent",),
         help=f"trials at once (default: all that fit; of several processes at most {WAITING}, or "
         "what fits at first)",
-    )  # fmt: skip
+    )
     retries: int | None = option(
-        None, metavar="N", later=True,
-        help="times a trial is resumed after its node or process was lost "
-        f"(default {RETRIES})",
-    )  # fmt: skip
+        None,
+        metavar="N",
+        later=True,
+        help=f"times a trial is resumed after its node or process was lost (default {RETRIES})",
+    )
     address: str | None = option(
         None, metavar="HOST:PORT", later=True, help="a Ray cluster, auto, or local (default)"
     )

@@ -60,18 +60,24 @@ def new_plan(config: TuneConfig) -> Plan:
         recipe = _recipe(config, label)
         for seed in config.seeds_from(recipe.seed):
             one = replace(recipe, seed=seed)
-            trials.append({
-                "network": label, "architecture": json.loads(architecture.to_json()),
-                "recipe": one.to_dict(),
-            })  # fmt: skip
+            trials.append(
+                {
+                    "network": label,
+                    "architecture": json.loads(architecture.to_json()),
+                    "recipe": one.to_dict(),
+                }
+            )
     channels = {trial["architecture"]["in_channels"] for trial in trials}
     if len(channels) > 1:
         raise ValueError("architectures: some take colour images and some grey; train them apart")
     plan = Plan(
-        config, trials, base.minival, base.seed,
+        config,
+        trials,
+        base.minival,
+        base.seed,
         digest=hashlib.sha256(json.dumps(trials).encode()).hexdigest()[:16],
         own_epochs=names_epochs(config.changes),
-    )  # fmt: skip
+    )
     if plan.own_epochs:
         _check_grace(plan)
     return plan
@@ -127,9 +133,12 @@ def with_data(plan: Plan, *, resumed: bool) -> tuple[Plan, Data]:
     config = plan.config
     assert config.data is not None  # see TuneConfig.check
     data = load(
-        config.data, minival=plan.minival, seed=plan.split_seed,
-        channels=plan.trials[0]["architecture"]["in_channels"], root=config.data_root,
-    )  # fmt: skip
+        config.data,
+        minival=plan.minival,
+        seed=plan.split_seed,
+        channels=plan.trials[0]["architecture"]["in_channels"],
+        root=config.data_root,
+    )
     print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {data.name} has {len(data.classes)} class; use two or more")
@@ -164,10 +173,15 @@ def _fitted_trials(plan: Plan, data: Data) -> list[Trial]:
         if recipe.batch % processes:
             raise ValueError(f"batch: {recipe.batch} cannot be shared among {processes} processes")
         name = f"{architecture.key}-s{recipe.seed}"
-        whole.setdefault(name, {  # the same network twice is one trial
-            "name": name, "network": trial["network"], "recipe": recipe.to_dict(),
-            "architecture": json.loads(architecture.to_json()),
-        })  # fmt: skip
+        whole.setdefault(
+            name,
+            {  # the same network twice is one trial
+                "name": name,
+                "network": trial["network"],
+                "recipe": recipe.to_dict(),
+                "architecture": json.loads(architecture.to_json()),
+            },
+        )
     return list(whole.values())
 
 

@@ -49,9 +49,12 @@ class Progress:
     """
 
     def __init__(
-        self, trials: Sequence[Mapping[str, Any]], *, steps: Any = None,
+        self,
+        trials: Sequence[Mapping[str, Any]],
+        *,
+        steps: Any = None,
         images: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._images, self._warned = images or {}, set[str]()
         self.lines = {trial["name"]: Line(trial["name"], trial["network"]) for trial in trials}
         self._epochs = {trial["name"]: int(trial["recipe"]["epochs"]) for trial in trials}
@@ -67,8 +70,9 @@ class Progress:
         if console.is_terminal and not console.is_dumb_terminal:
             from rich.live import Live
 
-            self._live = Live(console=console, refresh_per_second=4, transient=True,
-                              get_renderable=self._table)  # fmt: skip
+            self._live = Live(
+                console=console, refresh_per_second=4, transient=True, get_renderable=self._table
+            )
             self._live.start()
         self._pulse = Pulse(self._look, every=LOOK if self._live is not None else EVERY)
         self._pulse.__enter__()
@@ -172,11 +176,13 @@ class Progress:
         lines = [line for line in self.lines.values() if line.status == "running"][:room]
         for line in lines:
             table.add_row(
-                line.name, called(line.network),
-                f"{line.epoch:.1f}/{self._epochs[line.name]}", percent(line.top1),
+                line.name,
+                called(line.network),
+                f"{line.epoch:.1f}/{self._epochs[line.name]}",
+                percent(line.top1),
                 percent(line.best),
                 "" if math.isnan(line.speed) else f"{line.speed:,.0f}",
-            )  # fmt: skip
+            )
         return Group(Text(printable(self._summary())), table)
 
 

@@ -20,18 +20,33 @@ from vbs.config_file import changed, recorded_values
 HOW = ("address", "gpus_per_trial", "cpus_per_trial", "loaders", "workers", "retries")
 NUMBER = int | float
 KINDS: dict[str, Any] = {
-    "minival": NUMBER, "split_seed": int, "trials": list, "digest": str, "own_epochs": bool,
-    "data_settings": dict, "images": dict,
-}  # fmt: skip
+    "minival": NUMBER,
+    "split_seed": int,
+    "trials": list,
+    "digest": str,
+    "own_epochs": bool,
+    "data_settings": dict,
+    "images": dict,
+}
 # of version 0.1, which kept everything among the settings
 OLD_KINDS: dict[str, Any] = {
-    "data": str, "data_root": str | None, "workers": int, "scheduler": str, "grace": int,
-    "factor": NUMBER, "asked": str, "how": dict,
-}  # fmt: skip
+    "data": str,
+    "data_root": str | None,
+    "workers": int,
+    "scheduler": str,
+    "grace": int,
+    "factor": NUMBER,
+    "asked": str,
+    "how": dict,
+}
 OLD_HOW: dict[str, Any] = {
-    "address": str | None, "gpus_per_trial": NUMBER | None, "cpus_per_trial": NUMBER | None,
-    "loaders": int | None, "max_concurrent": int | None, "retries": int | None,
-}  # fmt: skip
+    "address": str | None,
+    "gpus_per_trial": NUMBER | None,
+    "cpus_per_trial": NUMBER | None,
+    "loaders": int | None,
+    "max_concurrent": int | None,
+    "retries": int | None,
+}
 NAME = re.compile(r"[0-9a-f]{12}-s\d+")  # a folder's: nothing that leads out of the store
 
 
@@ -125,12 +140,15 @@ def _config_of_0_1(settings: Mapping[str, Any]) -> TuneConfig:
     asha, how = settings["scheduler"] == "asha", settings["how"]
     renamed = {"workers": "max_concurrent"}
     return TuneConfig(
-        data=settings["data"], data_root=settings["data_root"],
+        data=settings["data"],
+        data_root=settings["data_root"],
         architectures=tuple(dict.fromkeys(trial["network"] for trial in settings["trials"])),
-        scheduler=settings["scheduler"], processes_per_trial=settings["workers"],
-        grace=settings["grace"] if asha else None, factor=settings["factor"] if asha else None,
+        scheduler=settings["scheduler"],
+        processes_per_trial=settings["workers"],
+        grace=settings["grace"] if asha else None,
+        factor=settings["factor"] if asha else None,
         **{name: how[renamed.get(name, name)] for name in HOW},
-    )  # fmt: skip
+    )
 
 
 def _check_trials(trials: list[Any]) -> None:

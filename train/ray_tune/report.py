@@ -21,36 +21,58 @@ from vbs.text import csv_cell, next_steps, shell_command, shell_word
 from vbs.units import clock, short
 
 COLUMNS = (
-    "name", "network", "seed", "status", "epochs", "minival_top1", "test_top1", "seconds",
-    "flops", "params", "reason", "folder", "minival_error", "test_error",
-)  # fmt: skip
+    "name",
+    "network",
+    "seed",
+    "status",
+    "epochs",
+    "minival_top1",
+    "test_top1",
+    "seconds",
+    "flops",
+    "params",
+    "reason",
+    "folder",
+    "minival_error",
+    "test_error",
+)
 
 
 def outcome(
-    trial: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ended: Mapping[str, Any] | None,
+    trial: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    ended: Mapping[str, Any] | None,
     images: Mapping[str, Any],
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """A trial's row of the results, from its learning curve and its run.json (None: absent).
 
     images  how many images its accuracies were read on, see `train.scored.scored_images`: the
             errors are binomial, what another seed would change comes on top.
     """
-    tops = [row[name] for row in rows for name in ("val_top1", "ema_top1")
-            if row.get(name) is not None]  # fmt: skip
+    tops = [
+        row[name] for row in rows for name in ("val_top1", "ema_top1") if row.get(name) is not None
+    ]
     result = (ended or {}).get("outcome", {})
     costs = cost(Architecture.from_dict(trial["architecture"]))
     status = ended["status"] if ended else "running" if rows else "waiting"
     top1 = {"minival": max(tops, default=None), "test": (result.get("test") or {}).get("top1")}
     errors = {name: error_of(value, images.get(name)) for name, value in top1.items()}
     return {
-        "name": trial["name"], "network": trial["network"], "seed": trial["recipe"]["seed"],
-        "status": status, "epochs": len(rows), "minival_top1": top1["minival"],
+        "name": trial["name"],
+        "network": trial["network"],
+        "seed": trial["recipe"]["seed"],
+        "status": status,
+        "epochs": len(rows),
+        "minival_top1": top1["minival"],
         "test_top1": top1["test"],
-        "seconds": rows[-1]["seconds"] if rows else 0.0, "flops": costs.flops,
-        "params": costs.params, "reason": result.get("failed") or "",
+        "seconds": rows[-1]["seconds"] if rows else 0.0,
+        "flops": costs.flops,
+        "params": costs.params,
+        "reason": result.get("failed") or "",
         "folder": f"trials/{trial['name']}",
-        "minival_error": errors["minival"], "test_error": errors["test"],
-    }  # fmt: skip
+        "minival_error": errors["minival"],
+        "test_error": errors["test"],
+    }
 
 
 def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -91,16 +113,30 @@ def print_table(
     """The final table on stdout, and what to do next as commands that can be pasted."""
     console = Console(piped_width=200)
     table = Table(box=None, pad_edge=False)
-    for name in ("trial", "network", "status", "epochs", "minival", "test", "FLOPs", "params",
-                 "training"):  # fmt: skip
+    for name in (
+        "trial",
+        "network",
+        "status",
+        "epochs",
+        "minival",
+        "test",
+        "FLOPs",
+        "params",
+        "training",
+    ):
         left = name in ("trial", "network", "status")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
     for row in rows[:40]:
         table.add_row(
-            row["name"], called(row["network"]), row["status"], str(row["epochs"]),
+            row["name"],
+            called(row["network"]),
+            row["status"],
+            str(row["epochs"]),
             *(with_error(row[f"{name}_top1"], images.get(name)) for name in ("minival", "test")),
-            short(row["flops"]), f"{row['params']:,}", clock(row["seconds"]),
-        )  # fmt: skip
+            short(row["flops"]),
+            f"{row['params']:,}",
+            clock(row["seconds"]),
+        )
     console.print(table)
     if len(rows) > 40:
         console.print(f"and {len(rows) - 40} more in results.csv")

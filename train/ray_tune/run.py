@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 
 def run_tune(
-    config: TuneConfig | None = None, *, out: str | Path | None = None, resume: bool = False,
+    config: TuneConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
     changes: Mapping[str, Any] | None = None,
-) -> TuneResult:  # fmt: skip
+) -> TuneResult:
     """Train many networks, as `python -m train.ray_tune` does.
 
     out      folder or URL of the results; default: a new runs/tune-N. Where it holds the same run,

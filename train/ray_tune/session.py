@@ -151,17 +151,23 @@ def _shared(
     processes = config.processes_per_trial
     loaders = config.loaders
     return Share(
-        data=images, out=store.place,
+        data=images,
+        out=store.place,
         settings={
-            "data": config.data, "data_root": config.data_root,
-            "data_settings": plan.data_settings, "processes": processes,
+            "data": config.data,
+            "data_root": config.data_root,
+            "data_settings": plan.data_settings,
+            "processes": processes,
         },
-        cpus=cpus, gpus=gpus, processes=processes,
+        cpus=cpus,
+        gpus=gpus,
+        processes=processes,
         loaders=max(0, int(cpus / processes) - 1) if loaders is None else loaders,
         retries=RETRIES if config.retries is None else config.retries,
-        cuda=processes > 1 and gpus > 0 and real_gpus(gpus / processes), scratch=scratch,
+        cuda=processes > 1 and gpus > 0 and real_gpus(gpus / processes),
+        scratch=scratch,
         steps=steps.start(),
-    )  # fmt: skip
+    )
 
 
 def _resources(plan: Plan) -> tuple[float, float]:

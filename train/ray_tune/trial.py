@@ -36,8 +36,12 @@ COUNTS = ("epoch", "step", "seconds")  # of every row
 MEASURES = ("train_loss", "images_per_second", "val_top1", "ema_top1")  # None where not a number
 # of what gloo and NCCL say when a process at the other end is gone
 PEERS = (
-    "gloo", "nccl", "connection reset by peer", "connection closed by peer", "broken pipe",
-)  # fmt: skip
+    "gloo",
+    "nccl",
+    "connection reset by peer",
+    "connection closed by peer",
+    "broken pipe",
+)
 RECORDED = 10.0  # seconds for the first process to record a failure
 
 
@@ -158,11 +162,13 @@ def _together(trial: Mapping[str, Any], shared: Share) -> None:
             num_workers=shared.processes, use_gpu=shared.gpus > 0, resources_per_worker=resources
         ),
         run_config=RunConfig(
-            name=trial["name"], storage_path=shared.scratch, callbacks=[TuneReportCallback()],
+            name=trial["name"],
+            storage_path=shared.scratch,
+            callbacks=[TuneReportCallback()],
             failure_config=FailureConfig(max_failures=0),  # Tune starts the whole again
         ),
         torch_config=TorchConfig(backend="nccl" if shared.cuda else "gloo"),
-    )  # fmt: skip
+    )
     try:
         trainer.fit()
     except Exception:
@@ -202,11 +208,17 @@ def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProc
             report.send = Sender(shared.steps, trial["name"])
         try:
             with report:
-                result = report.follow(train_by_epochs(
-                    Architecture.from_dict(trial["architecture"]), data,
-                    Recipe.from_dict(trial["recipe"]), checkpoint=folder, report=report,
-                    device=process.device, workers=shared.loaders,
-                ))  # fmt: skip
+                result = report.follow(
+                    train_by_epochs(
+                        Architecture.from_dict(trial["architecture"]),
+                        data,
+                        Recipe.from_dict(trial["recipe"]),
+                        checkpoint=folder,
+                        report=report,
+                        device=process.device,
+                        workers=shared.loaders,
+                    )
+                )
         except Exception as error:
             if isinstance(error, BrokenCheckpoint):
                 store.remove(f"{path}/last.safetensors")  # it is trained again from the start
@@ -227,9 +239,14 @@ def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProc
 
 
 def _failed(
-    store: Store, trial: Mapping[str, Any], shared: Share, rows: Sequence[Row], error: Exception,
-    *, first: bool,
-) -> None:  # fmt: skip
+    store: Store,
+    trial: Mapping[str, Any],
+    shared: Share,
+    rows: Sequence[Row],
+    error: Exception,
+    *,
+    first: bool,
+) -> None:
     """Record an exception; with several processes, raise it on."""
     if first:
         end(store, trial, shared.settings, rows, failed=reason_of(error))
@@ -259,16 +276,29 @@ def _finish(
     store: Store, trial: Mapping[str, Any], shared: Share, result: Result, seconds: float
 ) -> None:
     end(
-        store, trial, shared.settings, result.history, failed=result.failed,
-        chosen=result.chosen, steps=result.steps, seconds=round(result.seconds, 2),
-        wall_seconds=round(seconds, 2), test=result.test._asdict() if result.test else None,
-    )  # fmt: skip
+        store,
+        trial,
+        shared.settings,
+        result.history,
+        failed=result.failed,
+        chosen=result.chosen,
+        steps=result.steps,
+        seconds=round(result.seconds, 2),
+        wall_seconds=round(seconds, 2),
+        test=result.test._asdict() if result.test else None,
+    )
 
 
 def end(
-    store: Store, trial: Mapping[str, Any], settings: Mapping[str, Any], rows: Sequence[Row], *,
-    failed: str = "", status: str = "", **outcome: Any,
-) -> None:  # fmt: skip
+    store: Store,
+    trial: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    rows: Sequence[Row],
+    *,
+    failed: str = "",
+    status: str = "",
+    **outcome: Any,
+) -> None:
     """Record how a trial ended: finished, failed with its reason, stopped early, or lost.
 
     Nothing is recorded where it had ended before: its processes may not know it yet.
@@ -278,9 +308,13 @@ def end(
     if not outcome:
         outcome = {"steps": rows[-1]["step"], "seconds": rows[-1]["seconds"]} if rows else {}
     content = record.described(
-        {**settings, **trial}, status=status or ("failed" if failed else "finished"),
-        failed=failed, epochs=len(rows), last=rows[-1] if rows else None, **outcome,
-    )  # fmt: skip
+        {**settings, **trial},
+        status=status or ("failed" if failed else "finished"),
+        failed=failed,
+        epochs=len(rows),
+        last=rows[-1] if rows else None,
+        **outcome,
+    )
     store.write(f"{folder_of(trial['name'])}/run.json", content)
 
 
@@ -288,9 +322,15 @@ class TrialReporter(Report):
     """Writes each epoch to the store, then reports it to Ray Tune; a context manager."""
 
     def __init__(
-        self, store: Store, name: str, folder: Path, save: Callable[[], None],
-        process: TrialProcess, *, several: bool,
-    ) -> None:  # fmt: skip
+        self,
+        store: Store,
+        name: str,
+        folder: Path,
+        save: Callable[[], None],
+        process: TrialProcess,
+        *,
+        several: bool,
+    ) -> None:
         self._store, self._name, self._folder = store, name, folder
         self._save, self._several = save, several
         self._on_epoch, self._first = process.on_epoch, process.first
@@ -359,10 +399,12 @@ def _place() -> dict[str, Any]:
 
     context = ray.get_runtime_context()
     return {
-        "node": ray.util.get_node_ip_address(), "node_id": context.get_node_id(),
-        "gpus": context.get_accelerator_ids().get("GPU", []), "process": os.getpid(),
+        "node": ray.util.get_node_ip_address(),
+        "node_id": context.get_node_id(),
+        "gpus": context.get_accelerator_ids().get("GPU", []),
+        "process": os.getpid(),
         "began": round(time.time(), 3),
-    }  # fmt: skip
+    }
 
 
 def _device(shared: Share) -> str:

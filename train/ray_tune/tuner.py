@@ -68,8 +68,14 @@ class ProgressCallback(tune.Callback):
             rows = learned(self._store, name)
             # on a full disk it stays without a record, and is trained by --resume all the same
             with contextlib.suppress(OSError):
-                end(self._store, trial.config["trial"], self._settings, rows, failed=reason,
-                    status=status)  # fmt: skip
+                end(
+                    self._store,
+                    trial.config["trial"],
+                    self._settings,
+                    rows,
+                    failed=reason,
+                    status=status,
+                )
             ended = ending(self._store, name)  # its own, if it came first after all
         if ended is None:
             self._progress.ended(name, status, reason)
@@ -98,9 +104,14 @@ def _why(trial: Any) -> str:
 
 
 def train_all(
-    trials: Sequence[Mapping[str, Any]], shared: Share, progress: Progress, *,
-    asha: Mapping[str, Any] | None, curves: Mapping[str, Sequence[Row]], concurrent: int | None,
-) -> None:  # fmt: skip
+    trials: Sequence[Mapping[str, Any]],
+    shared: Share,
+    progress: Progress,
+    *,
+    asha: Mapping[str, Any] | None,
+    curves: Mapping[str, Sequence[Row]],
+    concurrent: int | None,
+) -> None:
     """Train them all; returns when each is ended.
 
     asha    `epochs`, `grace` and `factor`; None for no early stopping.
@@ -117,22 +128,30 @@ def train_all(
     scheduler = None if asha is None else Asha(**asha, curves=known)
     watch = ProgressCallback(Store(shared.out), progress, shared.settings, stops=asha is not None)
     several = shared.processes > 1  # then Ray Train asks for what the processes need
-    needs = {"node:__internal_head__": 0.001} if several else {
-        "cpu": shared.cpus, "gpu": shared.gpus,
-    }  # fmt: skip
+    needs = (
+        {"node:__internal_head__": 0.001}
+        if several
+        else {
+            "cpu": shared.cpus,
+            "gpu": shared.gpus,
+        }
+    )
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(run_trial, shared=shared), needs),
         param_space={"trial": tune.grid_search([dict(trial) for trial in order])},
         tune_config=tune.TuneConfig(
-            scheduler=scheduler, max_concurrent_trials=concurrent,
+            scheduler=scheduler,
+            max_concurrent_trials=concurrent,
             reuse_actors=True,  # another trial in the same process spares it 5 s of imports
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=shared.scratch, verbose=0,
+            name="tune",
+            storage_path=shared.scratch,
+            verbose=0,
             failure_config=tune.FailureConfig(max_failures=shared.retries),
             callbacks=[watch, Silent()],
         ),
-    )  # fmt: skip
+    )
     try:
         with environment(QUIET), signals.caught():
             tuner.fit()

@@ -18,16 +18,23 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
     title = "training"
     # what version 0.1 kept among the settings, see `train.run.record`
     recorded = (
-        "architecture", "own_colours", "own_epochs", "arguments", "processes", "data_settings",
-        "initial", "noisy_student",
-    )  # fmt: skip
+        "architecture",
+        "own_colours",
+        "own_epochs",
+        "arguments",
+        "processes",
+        "data_settings",
+        "initial",
+        "noisy_student",
+    )
 
     network: str | None = option(None, parse=network_text, help="what to train")
     init: str | None = option(
-        None, metavar="SOURCE",
+        None,
+        metavar="SOURCE",
         help="begin with the weights of a run's folder, a .safetensors file, timm:NAME, or "
         "package:efficientnet_lite0",
-    )  # fmt: skip
+    )
 
     def check(self) -> None:
         for name in ("network", "data"):

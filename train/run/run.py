@@ -29,9 +29,12 @@ LAST = "last.safetensors"  # the checkpoint that a run is resumed from
 
 
 def run_training(
-    config: TrainConfig | None = None, *, out: str | Path | None = None, resume: bool = False,
+    config: TrainConfig | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
     changes: Mapping[str, Any] | None = None,
-) -> TrainResult | int:  # fmt: skip
+) -> TrainResult | int:
     """Train a network, and write the results into a folder, as `python -m train.run` does.
 
     out      the folder; default: a new runs/train-N.
@@ -106,9 +109,13 @@ def _with_data(
     config, architecture, recipe = training.config, training.architecture, training.recipe
     assert config.data is not None  # see TrainConfig.check
     data = load(
-        config.data, minival=recipe.minival, seed=recipe.seed,
-        channels=architecture.in_channels, root=config.data_root, download=here.first,
-    )  # fmt: skip
+        config.data,
+        minival=recipe.minival,
+        seed=recipe.seed,
+        channels=architecture.in_channels,
+        root=config.data_root,
+        download=here.first,
+    )
     if resumed:
         check_same(training.data_settings, data)
     check_batch(recipe, data)

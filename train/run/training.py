@@ -37,9 +37,15 @@ def train_in_folder(
     watch = LoadWatch()
     with Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.came) as report:
         outcome = train(
-            architecture, data, recipe, checkpoint=folder, report=report, device=config.device,
-            workers=loaders_of(config), initial=initial,
-        )  # fmt: skip
+            architecture,
+            data,
+            recipe,
+            checkpoint=folder,
+            report=report,
+            device=config.device,
+            workers=loaders_of(config),
+            initial=initial,
+        )
     result = TrainResult(
         folder, training, outcome, scored_images(data), watch.load(), main=here.first
     )
@@ -55,14 +61,20 @@ def _write(result: TrainResult, data: Data) -> None:
     """How a run ended, in run.json."""
     outcome, waited = result.outcome, result.load.waited
     result.training.write(
-        result.folder, status=result.status, failed=outcome.failed, chosen=outcome.chosen,
-        steps=outcome.steps, epochs=len(outcome.history), seconds=round(outcome.seconds, 2),
+        result.folder,
+        status=result.status,
+        failed=outcome.failed,
+        chosen=outcome.chosen,
+        steps=outcome.steps,
+        epochs=len(outcome.history),
+        seconds=round(outcome.seconds, 2),
         # of this start, over all threads: how far the seconds are other programs' fault
         waited_seconds=None if waited is None else round(waited, 2),
         test=outcome.test._asdict() if outcome.test else None,
-        last=outcome.history[-1] if outcome.history else None, skipped=_skipped(data),
+        last=outcome.history[-1] if outcome.history else None,
+        skipped=_skipped(data),
         images=result.images,
-    )  # fmt: skip
+    )
 
 
 def _skipped(data: Data) -> list[str]:

@@ -15,9 +15,10 @@ class DoctorConfig(Config):
     title = "doctor"
 
     storage: str | None = option(
-        None, metavar="URL",
+        None,
+        metavar="URL",
         help="a database to connect to, e.g. postgresql://USER@HOST/NAME; it is not changed",
-    )  # fmt: skip
+    )
 
 
 COMMAND = Command(

@@ -20,15 +20,28 @@ from vbs.processes import available_cpus
 from vbs.text import printable, shortened
 from vbs.version import VERSION
 
-REQUIRED = ("numpy", "pandas", "pyarrow", "torch", "torchvision", "timm", "optuna", "sqlalchemy",
-            "ray", "fvcore", "matplotlib", "rich")  # fmt: skip
+REQUIRED = (
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "torch",
+    "torchvision",
+    "timm",
+    "optuna",
+    "sqlalchemy",
+    "ray",
+    "fvcore",
+    "matplotlib",
+    "rich",
+)
 # package -> the extra that brings it, and what needs it
 OPTIONAL = {
-    "onnx": ("onnx", "export to ONNX"), "onnxruntime": ("onnx", "check of exported networks"),
+    "onnx": ("onnx", "export to ONNX"),
+    "onnxruntime": ("onnx", "check of exported networks"),
     "psycopg": ("postgresql", "searches with a PostgreSQL database"),
     "optuna-dashboard": ("dashboard", "a page for running searches"),
     "tensorboard": ("tensorboard", "curves in TensorBoard"),
-}  # fmt: skip
+}
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "lustre", "fuse", "9p")
 GIB = 2**30
 FEW_FILES = 4096  # open files below which Ray and loader processes may run out of them
@@ -56,10 +69,14 @@ def examine(config: DoctorConfig) -> Examination:
     """Look at packages, devices, Ray, a database, the display, and caches; nothing is changed."""
     found = Examination({}, [], [])
     sections: dict[str, Callable[[Examination], Iterable[str]]] = {
-        "versions": _versions, "machine": _machine, "GPUs": _gpus, "Ray": _ray,
-        "database": lambda seen: _database(config.storage, seen), "display": _display,
+        "versions": _versions,
+        "machine": _machine,
+        "GPUs": _gpus,
+        "Ray": _ray,
+        "database": lambda seen: _database(config.storage, seen),
+        "display": _display,
         "folders": _folders,
-    }  # fmt: skip
+    }
     for name, section in sections.items():
         try:
             found.facts[name] = [printable(line) for line in section(found)]

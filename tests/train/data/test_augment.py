@@ -109,10 +109,14 @@ def test_preparation_is_torchvisions_resize_and_centre_crop(shape: tuple[int, in
     how = Preparation(size=28, crop_share=0.875)
     output = augmented(pixels, how, np.arange(3))
     if shape != (2, 300):  # which is first cut, not to become 32 x 4800
-        expected = v2.Compose([
-            v2.Resize(32), v2.CenterCrop(28), v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(how.mean, how.std),
-        ])(pixels)  # fmt: skip
+        expected = v2.Compose(
+            [
+                v2.Resize(32),
+                v2.CenterCrop(28),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(how.mean, how.std),
+            ]
+        )(pixels)
         torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-5)
     assert output.shape == (3, 3, 28, 28)
 
@@ -132,9 +136,15 @@ def test_a_magnitude_of_ten_is_torchvisions_top(name: str, papers: int, torchvis
 
 @pytest.mark.parametrize(
     ("name", "strength"),
-    [("ShearX", 0.75), ("Rotate", 75), ("Color", 2.25), ("TranslateX", 150 / 331 * 64),
-     ("Posterize", 4), ("Solarize", 0)],
-)  # fmt: skip
+    [
+        ("ShearX", 0.75),
+        ("Rotate", 75),
+        ("Color", 2.25),
+        ("TranslateX", 150 / 331 * 64),
+        ("Posterize", 4),
+        ("Solarize", 0),
+    ],
+)
 def test_magnitudes_above_ten_go_on_or_stop(name: str, strength: float) -> None:
     from train.data.augment import _RandAugment
 
@@ -145,10 +155,15 @@ def test_magnitudes_above_ten_go_on_or_stop(name: str, strength: float) -> None:
 
 def test_fractions_of_a_magnitude_count() -> None:
     outputs = [
-        augmented(images(), Augmentation(size=32, crop="none", flip=False, policy="randaugment",
-                                         magnitude=magnitude), np.arange(24))
+        augmented(
+            images(),
+            Augmentation(
+                size=32, crop="none", flip=False, policy="randaugment", magnitude=magnitude
+            ),
+            np.arange(24),
+        )
         for magnitude in (9.0, 9.5, 10.0)
-    ]  # fmt: skip
+    ]
     assert not torch.equal(outputs[0], outputs[1])
     assert not torch.equal(outputs[1], outputs[2])
 
@@ -214,12 +229,24 @@ def test_both_kinds_of_mixing_take_turns() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "right"),
-    [("size", 0, "at least 1"), ("size", 32.0, "integer"), ("crop", "random", "resized"),
-     ("crop_area", 0, "above 0"), ("crop_area", 1.5, "to 1"), ("flip", 1, "True or False"),
-     ("policy", "trivial", "randaugment"), ("magnitude", 31, "to 30"), ("magnitude", None, "30"),
-     ("layers", -1, "at least 0"), ("erasing", float("nan"), "to 1"), ("group", 0, "at least 1"),
-     ("mean", (0.5,), "three"), ("std", (0.1, 0.0, 0.1), "above 0"), ("std", [1, 1, 1], "tuple")],
-)  # fmt: skip
+    [
+        ("size", 0, "at least 1"),
+        ("size", 32.0, "integer"),
+        ("crop", "random", "resized"),
+        ("crop_area", 0, "above 0"),
+        ("crop_area", 1.5, "to 1"),
+        ("flip", 1, "True or False"),
+        ("policy", "trivial", "randaugment"),
+        ("magnitude", 31, "to 30"),
+        ("magnitude", None, "30"),
+        ("layers", -1, "at least 0"),
+        ("erasing", float("nan"), "to 1"),
+        ("group", 0, "at least 1"),
+        ("mean", (0.5,), "three"),
+        ("std", (0.1, 0.0, 0.1), "above 0"),
+        ("std", [1, 1, 1], "tuple"),
+    ],
+)
 def test_a_wrong_field_is_named_with_its_value(field: str, value: Any, right: str) -> None:
     with pytest.raises(ValueError, match=field) as caught:
         Augmentation(**{"size": 32, field: value})

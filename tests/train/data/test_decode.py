@@ -76,19 +76,50 @@ def tiff(extra: tuple[int, int, int, bytes]) -> bytes:
     """A grey TIFF of 4 x 6 pixels, to be turned, with one more tag."""
     pixels = PIXELS[:, :, 0].tobytes()
     entries = [
-        (256, 4, 1, 6), (257, 4, 1, 4), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1),
-        (273, 4, 1, 0), (ORIENTATION, 3, 1, 6), (277, 3, 1, 1), (278, 4, 1, 4), (279, 4, 1, 24),
-    ]  # fmt: skip
+        (256, 4, 1, 6),
+        (257, 4, 1, 4),
+        (258, 3, 1, 8),
+        (259, 3, 1, 1),
+        (262, 3, 1, 1),
+        (273, 4, 1, 0),
+        (ORIENTATION, 3, 1, 6),
+        (277, 3, 1, 1),
+        (278, 4, 1, 4),
+        (279, 4, 1, 24),
+    ]
     offset = 8 + 2 + 12 * (len(entries) + 1) + 4
-    packed = [(tag, kind, count, struct.pack("<I", offset if tag == 273 else value))
-              for tag, kind, count, value in entries]  # fmt: skip
+    packed = [
+        (tag, kind, count, struct.pack("<I", offset if tag == 273 else value))
+        for tag, kind, count, value in entries
+    ]
     return exif([*packed, extra])[len(b"Exif\0\0") :] + pixels
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_no_odd_tag_makes_a_sound_tiff_unreadable() -> None:
-    needed = {254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323,
-              324, 325, 338, 339}  # fmt: skip
+    needed = {
+        254,
+        255,
+        256,
+        257,
+        258,
+        259,
+        262,
+        266,
+        273,
+        277,
+        278,
+        279,
+        284,
+        317,
+        320,
+        322,
+        323,
+        324,
+        325,
+        338,
+        339,
+    }
     for tag in sorted({*TAGS, 280, 281, 340, 341, 700} - needed):
         for type_of in range(14):
             for count, value in odd_values():
@@ -117,14 +148,23 @@ def test_photographs_of_phones_in_mpo_files_are_read() -> None:
 
 
 WRONG = {
-    "is empty": b"", "holds zeros": b"\0" * 99, "a web page": b"\n<!DOCTYPE html><html>",
-    "Git LFS": b"version https://git-lfs.github.com/spec/v1\n", "PDF": b"%PDF-1.4",
-    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0", "AVIF": b"\0\0\0\x18ftypavif", "text": b"hello \xc3\xa4",
-    "video": b"\0\0\0\x18ftypisom", "zip": b"PK\x03\x04aa", "NumPy": b"\x93NUMPY\x01",
-    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n", "SVG": b"<svg xmlns=", "JPEG 2000":
-    b"\0\0\0\x0cjP  ", "known format": bytes(range(1, 255)),
+    "is empty": b"",
+    "holds zeros": b"\0" * 99,
+    "a web page": b"\n<!DOCTYPE html><html>",
+    "Git LFS": b"version https://git-lfs.github.com/spec/v1\n",
+    "PDF": b"%PDF-1.4",
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0",
+    "AVIF": b"\0\0\0\x18ftypavif",
+    "text": b"hello \xc3\xa4",
+    "video": b"\0\0\0\x18ftypisom",
+    "zip": b"PK\x03\x04aa",
+    "NumPy": b"\x93NUMPY\x01",
+    "PostScript": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    "SVG": b"<svg xmlns=",
+    "JPEG 2000": b"\0\0\0\x0cjP  ",
+    "known format": bytes(range(1, 255)),
     "runcated": saved(Image.fromarray(PIXELS), "JPEG")[:100],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", list(WRONG))

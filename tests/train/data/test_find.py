@@ -70,8 +70,11 @@ def test_class_folders_alone_are_split_by_seed(tmp_path: Path) -> None:
     assert torch.bincount(data.minival.targets).tolist() == [2, 3]
     assert torch.equal(all_of(data.test)[0], all_of(again.test)[0])
     assert not torch.equal(all_of(data.test)[0], all_of(other.test)[0])
-    seen = {picture.tobytes() for split in (data.train, data.minival, data.test)
-            for picture in (split.picture(index) for index in range(len(split)))}  # fmt: skip
+    seen = {
+        picture.tobytes()
+        for split in (data.train, data.minival, data.test)
+        for picture in (split.picture(index) for index in range(len(split)))
+    }
     assert len(seen) == 60
 
 
@@ -89,9 +92,12 @@ def parquet_of(place: Path, name: str, labels: list[Any], names: list[str] | Non
 
 @pytest.mark.parametrize(
     ("labels", "names", "classes"),
-    [([1, 0, 1, 0, 1, 0], ["cat", "dog"], ("cat", "dog")), ([7, 3, 7, 3, 7, 3], None, ("3", "7")),
-     (["b", "a", "b", "a", "b", "a"], None, ("a", "b"))],
-)  # fmt: skip
+    [
+        ([1, 0, 1, 0, 1, 0], ["cat", "dog"], ("cat", "dog")),
+        ([7, 3, 7, 3, 7, 3], None, ("3", "7")),
+        (["b", "a", "b", "a", "b", "a"], None, ("a", "b")),
+    ],
+)
 def test_parquet_files_are_read_with_their_classes(
     tmp_path: Path, labels: list[Any], names: list[str] | None, classes: tuple[str, ...]
 ) -> None:
@@ -125,9 +131,10 @@ def test_cifar_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torchvision.datasets.CIFAR10, "_check_integrity", lambda self: True)
         patch.setattr(
-            torchvision.datasets.CIFAR10, "meta",
+            torchvision.datasets.CIFAR10,
+            "meta",
             {"filename": "batches.meta", "key": "label_names", "md5": None},
-        )  # fmt: skip
+        )
         data = load("cifar10", root=tmp_path, minival=0.2)
         grey = load("cifar10", root=tmp_path, minival=0, channels=1)
         oracle = torchvision.datasets.CIFAR10(str(tmp_path))
@@ -189,14 +196,17 @@ def test_a_named_set_that_is_not_there_says_where_to_put_it(
 
 @pytest.mark.parametrize(
     ("counts", "message"),
-    [({"train/a": 3, "val/a": 2}, "holds 1 class folder;"),
-     ({"train/a": 3, "train/b": 0, "val/a": 2}, "b holds no images"),
-     ({"train/a": 3, "train/b": 3, "val/c": 2}, "class 'c'"),
-     ({"train/a": 3, "train/b": 3, "val/a": 0}, "val holds no images"),
-     ({"val/a": 3, "test/a": 3}, "no train"),
-     ({"train/a": 3, "train/b": 3, "val/a": 1, "valid/a": 1}, "split twice"),
-     ({"a": 1, "b": 1}, "too few"), ({}, "0 class folders")],
-)  # fmt: skip
+    [
+        ({"train/a": 3, "val/a": 2}, "holds 1 class folder;"),
+        ({"train/a": 3, "train/b": 0, "val/a": 2}, "b holds no images"),
+        ({"train/a": 3, "train/b": 3, "val/c": 2}, "class 'c'"),
+        ({"train/a": 3, "train/b": 3, "val/a": 0}, "val holds no images"),
+        ({"val/a": 3, "test/a": 3}, "no train"),
+        ({"train/a": 3, "train/b": 3, "val/a": 1, "valid/a": 1}, "split twice"),
+        ({"a": 1, "b": 1}, "too few"),
+        ({}, "0 class folders"),
+    ],
+)
 def test_a_folder_that_cannot_be_trained_on_is_refused(
     tmp_path: Path, counts: dict[str, int], message: str
 ) -> None:
@@ -212,12 +222,18 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(
 
 @pytest.mark.parametrize(
     ("text", "options", "message"),
-    [("mnist", {}, "'mnist' is not known"), ("imagefolder:", {}, "not known"),
-     ("imagefolder:/not/there", {}, "/not/there is not a folder"),
-     ("/not/there.zip", {}, "there.zip cannot be read"), ("parquet:/not/there", {}, "no parquet"),
-     ("cifar10", {"minival": 1.0}, "minival: 1.0"), ("cifar10", {"seed": -1}, "seed: -1"),
-     ("cifar10", {"channels": 4}, "channels: 4"), ("cifar10", {"corrupt_limit": 2}, "corrupt")],
-)  # fmt: skip
+    [
+        ("mnist", {}, "'mnist' is not known"),
+        ("imagefolder:", {}, "not known"),
+        ("imagefolder:/not/there", {}, "/not/there is not a folder"),
+        ("/not/there.zip", {}, "there.zip cannot be read"),
+        ("parquet:/not/there", {}, "no parquet"),
+        ("cifar10", {"minival": 1.0}, "minival: 1.0"),
+        ("cifar10", {"seed": -1}, "seed: -1"),
+        ("cifar10", {"channels": 4}, "channels: 4"),
+        ("cifar10", {"corrupt_limit": 2}, "corrupt"),
+    ],
+)
 def test_what_cannot_be_loaded_is_refused(text: str, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(text, **options)

@@ -28,16 +28,46 @@ def names_of(listing: Any) -> set[str]:
 
 @pytest.mark.parametrize(
     ("name", "split"),
-    [("train", "train"), ("Training", "train"), ("TRAIN", "train"), ("train2017", "train"),
-     ("training_set", "train"), ("trainset", "train"), ("train_images", "train"),
-     ("seg_train", "train"), ("Train-Data", "train"), ("images.train", "train"), ("val", "val"),
-     ("valid", "val"), ("Validation", "val"), ("val2017", "val"), ("dev", "val"), ("devset", "val"),
-     ("test", "test"), ("Testing", "test"), ("TestImages", "test"), ("test_set", "test"),
-     ("eval", "test"), ("evaluation", "test"), ("holdout", "test"), ("hold-out", "test"),
-     ("trainer", None), ("steam_train", None), ("testarossa", None), ("contest", None),
-     ("values", None), ("device", None), ("medieval", None), ("attest", None), ("set", None),
-     ("train_test", None), ("cat", None), ("2017", None), ("", None)],
-)  # fmt: skip
+    [
+        ("train", "train"),
+        ("Training", "train"),
+        ("TRAIN", "train"),
+        ("train2017", "train"),
+        ("training_set", "train"),
+        ("trainset", "train"),
+        ("train_images", "train"),
+        ("seg_train", "train"),
+        ("Train-Data", "train"),
+        ("images.train", "train"),
+        ("val", "val"),
+        ("valid", "val"),
+        ("Validation", "val"),
+        ("val2017", "val"),
+        ("dev", "val"),
+        ("devset", "val"),
+        ("test", "test"),
+        ("Testing", "test"),
+        ("TestImages", "test"),
+        ("test_set", "test"),
+        ("eval", "test"),
+        ("evaluation", "test"),
+        ("holdout", "test"),
+        ("hold-out", "test"),
+        ("trainer", None),
+        ("steam_train", None),
+        ("testarossa", None),
+        ("contest", None),
+        ("values", None),
+        ("device", None),
+        ("medieval", None),
+        ("attest", None),
+        ("set", None),
+        ("train_test", None),
+        ("cat", None),
+        ("2017", None),
+        ("", None),
+    ],
+)
 def test_names_of_splits_are_known_in_every_spelling(name: str, split: str | None) -> None:
     assert split_of(name) == split
 
@@ -45,15 +75,25 @@ def test_names_of_splits_are_known_in_every_spelling(name: str, split: str | Non
 def test_eval_beside_test_is_the_validation() -> None:
     assert by_split(["train", "eval"]) == {"train": ["train"], "test": ["eval"]}
     assert by_split(["train", "eval", "test"]) == {
-        "train": ["train"], "val": ["eval"], "test": ["test"]
-    }  # fmt: skip
+        "train": ["train"],
+        "val": ["eval"],
+        "test": ["test"],
+    }
 
 
 PAIRS = [
-    ("train", "testing"), ("training", "testing"), ("Training", "Testing"), ("train", "eval"),
-    ("train", "dev"), ("train2017", "val2017"), ("training_set", "test_set"), ("train", "valid"),
-    ("TRAIN", "HoldOut"), ("my_train", "my_test"), ("asl_alphabet_train", "asl_alphabet_test"),
-]  # fmt: skip
+    ("train", "testing"),
+    ("training", "testing"),
+    ("Training", "Testing"),
+    ("train", "eval"),
+    ("train", "dev"),
+    ("train2017", "val2017"),
+    ("training_set", "test_set"),
+    ("train", "valid"),
+    ("TRAIN", "HoldOut"),
+    ("my_train", "my_test"),
+    ("asl_alphabet_train", "asl_alphabet_test"),
+]
 
 
 @pytest.mark.parametrize(("train", "test"), PAIRS)
@@ -112,9 +152,14 @@ def test_folders_doubled_by_an_archive_are_entered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "classes", [("bus", "car", "train"), ("bus", "car", "test"), ("car", "train"),
-                ("bus", "car", "test", "train")],
-)  # fmt: skip
+    "classes",
+    [
+        ("bus", "car", "train"),
+        ("bus", "car", "test"),
+        ("car", "train"),
+        ("bus", "car", "test", "train"),
+    ],
+)
 def test_a_class_called_train_beside_others_is_a_class(
     tmp_path: Path, classes: tuple[str, ...]
 ) -> None:
@@ -167,12 +212,14 @@ def test_a_command_names_what_it_does_not_use(
 
 @pytest.mark.parametrize(
     ("counts", "names"),
-    [({"train/steam": 3, "train/diesel": 3, "bus": 4, "car": 4}, ["is a split", "train=train"]),
-     ({"train": 4, "test": 4}, ["are splits", "one folder for each class"]),
-     ({"train": 4, "test": 4, "extra": 4}, ["are splits"]),
-     ({"trainval/a": 4, "trainval/b": 4, "test/a": 4, "test/b": 4}, ["train=trainval"]),
-     ({"train": 4, "test/a": 4, "test/b": 4}, ["train"])],
-)  # fmt: skip
+    [
+        ({"train/steam": 3, "train/diesel": 3, "bus": 4, "car": 4}, ["is a split", "train=train"]),
+        ({"train": 4, "test": 4}, ["are splits", "one folder for each class"]),
+        ({"train": 4, "test": 4, "extra": 4}, ["are splits"]),
+        ({"trainval/a": 4, "trainval/b": 4, "test/a": 4, "test/b": 4}, ["train=trainval"]),
+        ({"train": 4, "test/a": 4, "test/b": 4}, ["train"]),
+    ],
+)
 def test_what_may_be_read_in_two_ways_is_refused_with_both(
     tmp_path: Path, counts: dict[str, int], names: list[str]
 ) -> None:
@@ -190,9 +237,13 @@ def test_what_may_be_read_in_two_ways_is_refused_with_both(
 
 @pytest.mark.parametrize(
     "counts",
-    [{"a/train": 3, "a/test": 2, "b": 4}, {"a/x/test": 3, "b": 4}, {"a/test": 3, "b/train": 4},
-     {"train/a/test": 2, "train/a": 2, "train/b": 3, "val/a": 2}],
-)  # fmt: skip
+    [
+        {"a/train": 3, "a/test": 2, "b": 4},
+        {"a/x/test": 3, "b": 4},
+        {"a/test": 3, "b/train": 4},
+        {"train/a/test": 2, "train/a": 2, "train/b": 3, "val/a": 2},
+    ],
+)
 def test_a_split_that_some_classes_hold_is_refused(tmp_path: Path, counts: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="may be the test split of the class") as caught:
         found_in(folder_of(tmp_path, counts))
@@ -233,9 +284,11 @@ def test_a_text_of_data_keeps_its_options_in_every_folder(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("counts", "message"),
-    [({"a": 2, "b": 2}, "needs 3 images of a class or more, and there are 2 of 'a', 2 of 'b'"),
-     ({f"{n:02}": 1 for n in range(9)}, "1 of '04' and 4 more classes; add images")],
-)  # fmt: skip
+    [
+        ({"a": 2, "b": 2}, "needs 3 images of a class or more, and there are 2 of 'a', 2 of 'b'"),
+        ({f"{n:02}": 1 for n in range(9)}, "1 of '04' and 4 more classes; add images"),
+    ],
+)
 def test_too_few_images_are_counted_by_class(
     tmp_path: Path, counts: dict[str, int], message: str
 ) -> None:

@@ -51,9 +51,13 @@ def test_memory_stream_workers_and_parts_make_the_same_step(
     state = torch.get_rng_state()
     expected = list(memory.batches(steps, how))
     others = [
-        (steps, stream, 0), (steps, stream, 2), (parts, memory, 0), (parts, stream, 0),
-        (steps[1:], memory, 0), (steps[1:], stream, 1),
-    ]  # fmt: skip
+        (steps, stream, 0),
+        (steps, stream, 2),
+        (parts, memory, 0),
+        (parts, stream, 0),
+        (steps[1:], memory, 0),
+        (steps[1:], stream, 1),
+    ]
     for some, split, workers in others:
         got = list(split.batches(some, how, workers=workers))
         wanted = expected[1:] if len(some) == len(steps) - 1 else expected
@@ -150,12 +154,17 @@ def test_modes_of_images_become_rgb() -> None:
     palette = Image.new("P", (5, 4), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
     cases = [
-        (saved(grey), (77, 77, 77)), (saved(clear), (255, 255, 255)), (saved(deep), (77, 77, 77)),
-        (saved(palette), (10, 20, 30)), (saved(palette, transparency=1), (255, 255, 255)),
-        (saved(grey.convert("1")), None), (saved(grey.convert("LA")), (77, 77, 77)),
+        (saved(grey), (77, 77, 77)),
+        (saved(clear), (255, 255, 255)),
+        (saved(deep), (77, 77, 77)),
+        (saved(palette), (10, 20, 30)),
+        (saved(palette, transparency=1), (255, 255, 255)),
+        (saved(grey.convert("1")), None),
+        (saved(grey.convert("LA")), (77, 77, 77)),
         (saved(Image.new("CMYK", (5, 4), (0, 0, 0, 255)), "JPEG"), (0, 0, 0)),
-        (saved(grey, "GIF"), (77, 77, 77)), (saved(deep, "TIFF"), (77, 77, 77)),
-    ]  # fmt: skip
+        (saved(grey, "GIF"), (77, 77, 77)),
+        (saved(deep, "TIFF"), (77, 77, 77)),
+    ]
     for data, colour in cases:
         pixels = decode(data, 3)
         assert pixels.shape == (3, 4, 5)
@@ -175,10 +184,16 @@ def test_photographs_are_turned_as_their_exif_says() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"no image", encoded(0)[:300], encoded(0, kind="JPEG")[:200], encoded(0)[:20],
-     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"],
+    [
+        b"",
+        b"no image",
+        encoded(0)[:300],
+        encoded(0, kind="JPEG")[:200],
+        encoded(0)[:20],
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    ],
     ids=["empty", "text", "cut-png", "cut-jpeg", "cut-header", "postscript"],
-)  # fmt: skip
+)
 def test_damage_is_unreadable_in_one_line(data: bytes) -> None:
     with pytest.raises(Unreadable) as caught:
         decode(data, 3)

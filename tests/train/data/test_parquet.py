@@ -75,15 +75,31 @@ def test_fine_labels_come_before_coarse_ones(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("columns", "features", "message"),
-    [({"image": IMAGES, "sex": ZEROS_AND_ONES, "age": ZEROS_AND_ONES}, None, "the label: sex, age"),
-     ({"image": IMAGES, "hair": ZEROS_AND_ONES, "eyes": ZEROS_AND_ONES},
-      {"hair": names("a", "b"), "eyes": names("c", "d")}, "the label: hair, eyes"),
-     ({"image": IMAGES, "breed": ZEROS_AND_ONES, "target": ZEROS_AND_ONES},
-      {"breed": names("a", "b")}, "the label: breed, target"),
-     ({"left": IMAGES, "right": IMAGES, "label": ZEROS_AND_ONES}, None, "the image: left, right"),
-     ({"image": IMAGES, "label": [0.5] * COUNT}, None, r"no label column.*label \(double\)"),
-     ({"image": ["path"] * COUNT, "label": ZEROS_AND_ONES}, None, "no image column")],
-)  # fmt: skip
+    [
+        (
+            {"image": IMAGES, "sex": ZEROS_AND_ONES, "age": ZEROS_AND_ONES},
+            None,
+            "the label: sex, age",
+        ),
+        (
+            {"image": IMAGES, "hair": ZEROS_AND_ONES, "eyes": ZEROS_AND_ONES},
+            {"hair": names("a", "b"), "eyes": names("c", "d")},
+            "the label: hair, eyes",
+        ),
+        (
+            {"image": IMAGES, "breed": ZEROS_AND_ONES, "target": ZEROS_AND_ONES},
+            {"breed": names("a", "b")},
+            "the label: breed, target",
+        ),
+        (
+            {"left": IMAGES, "right": IMAGES, "label": ZEROS_AND_ONES},
+            None,
+            "the image: left, right",
+        ),
+        ({"image": IMAGES, "label": [0.5] * COUNT}, None, r"no label column.*label \(double\)"),
+        ({"image": ["path"] * COUNT, "label": ZEROS_AND_ONES}, None, "no image column"),
+    ],
+)
 def test_columns_that_are_not_plain_are_refused_with_what_to_say(
     tmp_path: Path, columns: dict[str, Any], features: dict[str, Any] | None, message: str
 ) -> None:
@@ -196,10 +212,15 @@ def test_classes_of_splits_in_another_order_are_matched_by_name(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "files",
-    [("train.parquet", "testing.parquet"), ("training.parquet", "dev.parquet"),
-     ("data/Train-0.parquet", "data/eval-0.parquet"), ("birds_train.parquet", "birds_test.parquet"),
-     ("train/0000.parquet", "test/0000.parquet"), ("data/train/0.parquet", "data/valid/0.parquet")],
-)  # fmt: skip
+    [
+        ("train.parquet", "testing.parquet"),
+        ("training.parquet", "dev.parquet"),
+        ("data/Train-0.parquet", "data/eval-0.parquet"),
+        ("birds_train.parquet", "birds_test.parquet"),
+        ("train/0000.parquet", "test/0000.parquet"),
+        ("data/train/0.parquet", "data/valid/0.parquet"),
+    ],
+)
 def test_files_are_splits_in_every_spelling(tmp_path: Path, files: tuple[str, str]) -> None:
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
