@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.search.config import COMMAND, SearchConfig
 from tests.commands import (
     block_times,
     family,
@@ -20,7 +21,8 @@ from tests.commands import (
     training_aware,
 )
 from tests.commands import train_run as train
-from vbs.command import Parser
+from vbs.config import partial
+from vbs.options import read_request
 
 NOWHERE = ["--data", "imagefolder:/nowhere"]
 NET = "efficientnet_b0"
@@ -182,6 +184,5 @@ def test_impossible_numbers_of_a_resumed_search(
 
 @pytest.mark.parametrize("value", ["-7e-2", "-.07", "-7E-2", "-0.07"])
 def test_negative_numbers_have_any_form(value: str) -> None:
-    parser = Parser()
-    parser.add_argument("--exponent", type=float)
-    assert parser.parse_args(["--exponent", value]).exponent == -0.07
+    values = read_request(COMMAND, ["--exponent", value]).values
+    assert partial(SearchConfig, values) == {"exponent": -0.07}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import importlib
-import math
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from vbs import signals
 from vbs.children import end_with_parent
@@ -35,91 +32,6 @@ OF_A_PATH = frozenset(
         errno.ELOOP,
     )
 )
-
-
-# what an option of that name may be, in every command; those without a lower limit have one that
-# depends on the command
-SCALES, SIDES, MANY = (1e-3, 1e3), (1, 100_000), (-math.inf, 100_000)
-LIMITS: dict[str, tuple[float, float]] = {
-    "width": SCALES,
-    "depth": SCALES,
-    "proxy_width": SCALES,
-    "resolution": SIDES,
-    "proxy_resolution": SIDES,
-    "max_resolution": SIDES,
-    "round_resolution": SIDES,
-    "classes": (1, 1_000_000),
-    "cpus": (0, 1e6),
-    "gpus": (0, 1e6),
-    "cpus_per_trial": (0, 1e6),
-    "gpus_per_trial": (0, 1e6),
-    "workers": MANY,
-    "workers_per_trial": MANY,
-    "loaders": MANY,
-    "max_concurrent": MANY,
-    "nodes": MANY,
-    "retries": MANY,
-    "batch": (1, 1_000_000),
-    "measure_batch": (1, 1_000_000),
-    "threads": (1, 1024),
-    "measure_threads": (1, 1024),
-    "ratio": (-math.inf, 1e3),
-}
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports an invalid command line in one line, as every other mistake: raises ValueError."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # argparse takes what looks like a negative number for a value; its own has no exponent
-        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.I)
-        # argparse looks the types of options up here first
-        self.register("type", float, _finite)
-        self.register("type", int, _whole)
-
-    def parse_known_args(self, *args: Any, **kwargs: Any) -> Any:
-        """As argparse has it; ValueError where a number is outside of LIMITS."""
-        found, rest = super().parse_known_args(*args, **kwargs)
-        for action in self._actions:
-            value = getattr(found, action.dest, None)
-            if action.dest in LIMITS and isinstance(value, int | float):
-                _check_limits([action.dest, *action.option_strings][-1], value, action.dest)
-        return found, rest
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
-def _check_limits(name: str, value: float, dest: str) -> None:
-    low, high = LIMITS[dest]
-    if not low <= value <= high:
-        least, most = (f"{end:,}" if isinstance(end, int) else f"{end:g}" for end in (low, high))
-        allowed = f"from {least} to {most}" if low > -math.inf else f"up to {most}"
-        raise ValueError(f"{name}: {value} is not allowed; use a number {allowed}")
-
-
-def _finite(text: str) -> float:
-    """The number of an option; NaN and infinity are none that an option could mean."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{shortened(repr(text), 40)} is not a finite number")
-    return value
-
-
-def _whole(text: str) -> int:
-    """The whole number of an option, within what 64 bits hold."""
-    shown = shortened(repr(text), 40)
-    try:
-        value = int(text)
-    except ValueError:  # of more than 4,300 digits, too
-        raise argparse.ArgumentTypeError(f"{shown} is not a whole number") from None
-    if not -(2**63) <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"{shown} is too large")
-    return value
 
 
 def run_command(
