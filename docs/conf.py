@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_ext")]
 
-from nas.version import VERSION  # noqa: E402
+from vbs.version import VERSION  # noqa: E402
 
 project = "vision-baseline-search"
 author = "the vision-baseline-search authors"

@@ -197,7 +197,6 @@ def test_a_comparison_of_fidelities_stops_by_it_and_keeps_the_checkpoint(tmp_pat
         NETWORKS[0],
         0,
         "cpu",
-        0,
         tmp_path,
         tmp_path / "unfinished",
     )
@@ -208,5 +207,5 @@ def test_a_comparison_of_fidelities_stops_by_it_and_keeps_the_checkpoint(tmp_pat
 
     monkeypatch.setattr(Work, "proxy", full)
     with pytest.raises(InfrastructureError, match=r"/full/last\.safetensors: No space"):
-        list(run_all({Job(0, 0, 0): work}, processes=1))
+        list(run_all({Job(0, 0, 0): work}, None))
     assert work.folder.is_dir()

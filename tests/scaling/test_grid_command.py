@@ -262,7 +262,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown"),
         (["--resume"], "resume: which grid? give its folder as --out DIR"),
         (["--resume", "--out", "nowhere"], "resume: nowhere holds no grid"),
-        (["--recipe", "prox"], "recipe: 'prox' is unknown"),
+        (["--recipe", "prox"], "--recipe: 'prox' is unknown; did you mean proxy?"),
         (["--set", "foo=1"], "--set foo=1: a recipe has no field"),
         (["--fidelity", "rubbish"], "fidelity: 'rubbish' is not understood"),
         (["--device", "gpu"], "device: 'gpu' is unknown; use auto, cpu, cuda or cuda:N"),

@@ -203,7 +203,7 @@ def test_same_learning_goes_on_where_it_stopped(
         str(tmp_path / "out.json"),
     ]
     (tmp_path / "work").mkdir()
-    same_learning.compare([*texts, "--only", "timm", "1"])
+    same_learning.one_run(same_learning._arguments(texts), "timm", 1)
     kept = (tmp_path / "work" / "timm-1.json").read_text()
     same_learning.compare(texts)
     result = json.loads((tmp_path / "out.json").read_text())
