@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from nas.evaluators.base import Evaluator
 from nas.objective import Objective
 from nas.strategies.base import Strategy
 from search_spaces.space import SearchSpace
-from vbs.plugins import call_with, is_reference, load_object
+from vbs.plugins import blamed, call_with, is_reference, load_object
 from vbs.text import one_of, quoted, shortened
+
+if TYPE_CHECKING:
+    from nas.history import History
 
 
 class Entry(NamedTuple):
@@ -153,7 +158,45 @@ def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
             f"strategy: {shortened(name)} has no method propose and number generation, see "
             "nas.strategies.base.Strategy"
         )
-    return found
+    return OwnStrategy(name, found)
+
+
+class OwnStrategy:
+    """A strategy of the user's own, whose mistakes are errors of one line that name it."""
+
+    def __init__(self, name: str, own: Any) -> None:
+        self.name, self._own = name, own
+        self.generation = _whole(name, "generation", own.generation)
+        self.budget = _whole(name, "budget", getattr(own, "budget", PLUGIN_BUDGET))
+
+    def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
+        """What it proposes, int8 [n, decisions]; ValueError for what are no genotypes."""
+        with blamed("strategy", self.name):
+            found = np.asarray(self._own.propose(history, count, rng))
+        options = history.space.option_counts
+        if not found.size:
+            return np.empty((0, len(options)), np.int8)
+        if (
+            found.ndim != 2
+            or found.shape[1] != len(options)
+            or not np.issubdtype(found.dtype, np.integer)
+            or found.min() < 0
+            or (found >= options).any()
+        ):
+            raise ValueError(
+                f"strategy: {shortened(self.name)} proposed {found.dtype} {list(found.shape)}; "
+                f"return option indices, an integer array [n, {len(options)}]"
+            )
+        return found.astype(np.int8)
+
+
+def _whole(name: str, what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"strategy: {shortened(name)} has the {what} {quoted(value, 40)}; use a whole number "
+            "from 1"
+        )
+    return value
 
 
 def budget_of(name: str, strategy: Strategy) -> int:

@@ -15,13 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from nas.search.config import TARGETS, SearchConfig
 from nas.search.result import SearchResult
+from vbs.config_file import stored_values
+from vbs.text import quoted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HISTORY = "history.parquet"
 NEEDED = ("reward", "fidelity", "error")
+# options that say what is maximised
+REWARDED = (*TARGETS, "reward", "exponent", "also")
 
 
 class Interval(NamedTuple):
@@ -125,16 +130,42 @@ def compare_searches(
 
     Raises ValueError for a group without searches, and where a search has no history.
     """
+    if not isinstance(searches, Mapping):
+        raise TypeError('searches: give a mapping of groups, such as {"evolution": [...]}')
     if not searches:
         raise ValueError("searches: there is no group of searches to compare")
     for name, group in searches.items():
         if isinstance(group, str | Path | SearchResult) or not len(group):
             raise ValueError(f"searches: {name!r} needs a list of searches")
+    _check_comparable([search for group in searches.values() for search in group])
     found = {name: [_curve(search) for search in group] for name, group in searches.items()}
     shortest = min(len(curve) for group in found.values() for curve in group)
     return SearchComparison(
         {name: np.array([curve[:shortest] for curve in group]) for name, group in found.items()}
     )
+
+
+def _check_comparable(searches: Sequence[SearchResult | str | Path]) -> None:
+    """ValueError where two searches maximise different rewards."""
+    known: dict[tuple[Any, ...], str] = {}
+    for search in searches:
+        if isinstance(search, SearchResult):
+            config, place = search.config, str(search.folder)
+        elif isinstance(search, str | Path):
+            record, place = Path(search) / "search.json", str(search)
+            if not record.is_file():
+                continue  # a history alone
+            values = stored_values(SearchConfig, record, what="search")
+            config = SearchConfig(**values)
+        else:
+            raise TypeError(f"searches: {quoted(search, 60)} is not a result or a folder")
+        reward = tuple(getattr(config, name) for name in REWARDED)
+        known.setdefault(reward, place)
+    if len(known) > 1:
+        first, second = list(known.values())[:2]
+        raise ValueError(
+            f"searches: {first} and {second} maximise different rewards, which cannot be compared"
+        )
 
 
 def _curve(search: SearchResult | str | Path) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from search_spaces.catalog import one_of
 from search_spaces.cost import MEASURED, Cost, Costs
-from vbs.plugins import is_reference, load_object, reference_to
+from vbs.plugins import blamed, is_reference, load_object, reference_to
 from vbs.text import quoted, shortened
 
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
@@ -179,14 +179,20 @@ class Objective:
     def _own_reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
         """By the user's function; it may leave NaN out of account."""
         by_name = {name: costs.get(name) for name in (*Cost._fields, *costs.extra)}
-        found = plugin_reward(self.reward_name)(accuracy, by_name)
-        rewards = np.array(found, np.float64)
+        function = plugin_reward(self.reward_name)
+        with blamed("reward", self.reward_name):
+            rewards = np.array(function(accuracy.copy(), by_name), np.float64)
         if rewards.shape != accuracy.shape:
             raise ValueError(
                 f"reward: {shortened(self.reward_name)} returned shape {rewards.shape} for "
                 f"{len(accuracy)} accuracies; return one number for each"
             )
         rewards[np.isnan(accuracy)] = np.nan
+        if not np.isfinite(rewards[np.isfinite(accuracy)]).all():
+            raise ValueError(
+                f"reward: {shortened(self.reward_name)} returned a number that is not finite for "
+                "an accuracy that is"
+            )
         return rewards
 
     def violation(self, costs: Costs) -> np.ndarray:

@@ -157,9 +157,14 @@ def test_mistakes_in_python_name_the_field() -> None:
         ("target: [", "it is not YAML"),
         ("- 4", "does not hold options"),
         ("3", "does not hold"),
-        ("target: 4M\ntarget: 5M", "a key is there twice"),
+        ("target: 4M\ntarget: 5M", "the key 'target' is there twice"),
         ("a: &x 1\nb: *x", "uses a YAML alias"),
-        ("target: !!python/object/apply:os.system [ls]", "it is not YAML"),
+        ("target: !!python/object/apply:os.system [ls]", "it uses the YAML tag"),
+        ('seed: !!int ""', "it uses the YAML tag"),
+        ("small: !!bool x", "it uses the YAML tag"),
+        ("seed: !!timestamp x", "it uses the YAML tag"),
+        ("<<: {seed: 3}", "a key is not a text"),
+        ("? [a]\n: 1", "a key is not a text"),
         ("[" * 5000, "it is nested too deeply"),
         ("target: \x00", "it is not YAML"),
         ("x" * 2_000_000, "it is larger than"),
@@ -176,21 +181,25 @@ def test_hostile_files_are_one_line(text: str, complaint: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("sed: 1", "option: 'sed' is unknown; did you mean seed"),
+        ("sed: 1", "--config: toy.yml: option: 'sed' is unknown; did you mean seed"),
         ("seed: x", "--seed: 'x' is not a whole number"),
         ("seed: [1]", "--seed: "),
         ("seed: null", "--seed: "),
         ("changes: {a: 1}", "--set: "),
-        ("set: [1]", "--set: 1 is not a text"),
+        ("timeout: 20", "--timeout: '20' is not a time"),
+        ("seed: 1:30", "--seed: '1:30' is not a whole number"),
+        ("seed: 0x10", "--seed: '0x10' is not a whole number"),
         ("small: 'yes'", "--small: 'yes' is not true"),
         ("set: [a]\nchanges: [b]", "--set: it is given twice"),
     ],
 )
-def test_what_a_file_gets_wrong_is_named(text: str, complaint: str, tmp_path: Path) -> None:
-    file = tmp_path / "toy.yml"
-    file.write_text(f"target: 4M\n{text}\n")
+def test_what_a_file_gets_wrong_is_named(
+    text: str, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("toy.yml").write_text(f"target: 4M\n{text}\n")
     with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
-        execute(COMMAND, ["--config", str(file)])
+        execute(COMMAND, ["--config", "toy.yml"])
     assert str(error.value).startswith(complaint)
 
 
@@ -227,6 +236,21 @@ def test_earlier_spellings_work_with_a_warning(capsys: pytest.CaptureFixture[str
         assert capsys.readouterr().err.startswith("warning: --max-many is now --many")
     read_request(COMMAND, ["--target", "1M", "--set", "--max-many"][:2])
     assert not capsys.readouterr().err
+
+
+def test_an_earlier_spelling_beside_the_new_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--max-many: it is given twice, as --many too"):
+        read_request(COMMAND, ["--target", "1M", "--max-many", "5", "--many=6"])
+    file = tmp_path / "toy.yaml"
+    file.write_text("target: 1M\nmax-many: 5\n")
+    assert from_values(Toy, read_request(COMMAND, ["--config", str(file)]).values).many == 5
+
+
+def test_numbers_of_yaml_are_read_as_on_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "toy.yaml"
+    file.write_text("target: 4e6\nseed: 010\ntimeout: 1.5h\nmembers: [1, 2]\n")
+    config = from_values(Toy, read_request(COMMAND, ["--config", str(file)]).values)
+    assert config == Toy(target=4e6, seed=10, timeout=5400, members=(1, 2))
 
 
 def test_a_run_gets_its_config_folder_and_switches() -> None:

@@ -459,3 +459,84 @@ def test_reading_a_reference_imports_nothing() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment())
+
+
+BROKEN = """
+import numpy as np
+
+class Raises:
+    generation = 2
+    def propose(self, history, count, rng):
+        return 1 / 0
+
+class Nothing(Raises):
+    def propose(self, history, count, rng):
+        return None
+
+class Wide(Raises):
+    def propose(self, history, count, rng):
+        return np.zeros((count, 3), int)
+
+class Beyond(Raises):
+    def propose(self, history, count, rng):
+        return np.full((count, len(history.space.choices)), 99)
+
+class Two(Raises):
+    generation = "two"
+
+class Unmade(Raises):
+    def __init__(self):
+        raise RuntimeError("not today")
+
+def ends(accuracy, costs):
+    raise SystemExit(0)
+
+def text(accuracy, costs):
+    return ["x"] * len(accuracy)
+
+def nothing(accuracy, costs):
+    return accuracy * float("nan")
+
+def one(accuracy):
+    return accuracy
+
+def bad_space():
+    raise RuntimeError("no space of mine")
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--strategy", "broken.py:Raises"], "ZeroDivisionError: division by zero (broken.py:7)"),
+        (["--strategy", "broken.py:Nothing"], "return option indices, an integer array"),
+        (["--strategy", "broken.py:Wide"], "return option indices, an integer array"),
+        (["--strategy", "broken.py:Beyond"], "return option indices, an integer array"),
+        (["--strategy", "broken.py:Two"], "has the generation 'two'; use a whole number from 1"),
+        (["--strategy", "broken.py:Unmade"], "RuntimeError: not today (broken.py:26)"),
+        (["--strategy", "broken.py:ends"], "strategy: ends failed: SystemExit"),
+        (["--strategy", "builtins:int"], "strategy: "),
+        (["--strategy", "os:system"], "strategy: "),
+        (["--reward", "broken.py:ends"], "failed: SystemExit"),
+        (["--reward", "broken.py:text"], "failed: ValueError: could not convert"),
+        (["--reward", "broken.py:nothing"], "returned a number that is not finite"),
+        (["--reward", "broken.py:one"], "failed: TypeError"),
+        (["--space", "broken.py:bad_space"], "space: bad_space failed: RuntimeError: no space"),
+        (["--strategy", "empty.py:X"], "defines nothing"),
+    ],
+)
+def test_mistakes_of_own_code_are_one_line(
+    words: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken.py").write_text(BROKEN)
+    Path("empty.py").write_text("")
+    code = search(["--target-flops", "400M", "--budget", "20", "--out", "out", *words])
+    lines = [line for line in capsys.readouterr().err.splitlines() if "evaluated," not in line]
+    assert code in (1, 2)
+    assert len(lines) == 1, lines
+    assert complaint in lines[0]

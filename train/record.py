@@ -67,7 +67,8 @@ def read_run(folder: Path) -> dict[str, Any]:
 def training_of(known: Mapping[str, Any]) -> dict[str, Any]:
     """Network, recipe and images of a run in full, from its run.json; version 0.1 and trials have
     them among the settings."""
-    return known.get("training") or known["settings"]
+    training = known.get("training")
+    return training if isinstance(training, dict) else known["settings"]
 
 
 def finite(value: Any) -> Any:

@@ -7,14 +7,16 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from vbs import signals
 from vbs.children import end_with_parent
 from vbs.console import open_missing_streams, print_err
 from vbs.failures import Failure, is_infrastructure, is_out_of_memory, reason_of
-from vbs.options import Command, execute
 from vbs.text import shortened
+
+if TYPE_CHECKING:
+    from vbs.options import Command
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
 LONGEST = 2000  # characters of an error message; files may hold keys and names of any length
@@ -105,6 +107,8 @@ def run_program(
         signals.raise_postponed()
         if function:
             return getattr(imported, function)() or 0
+        from vbs.options import execute
+
         told.append(imported.COMMAND.interrupted)
         return execute(imported.COMMAND, argv, called=called)
 
@@ -116,6 +120,8 @@ def run_program(
 def command_line(program: str, argv: Sequence[str] | None = None) -> int:
     """Run a command that is defined in <program>.config for the words of a command line; its exit
     code."""
+    from vbs.options import execute
+
     command: Command = importlib.import_module(f"{program}.config").COMMAND
     return run_command(program, lambda: execute(command, argv), interrupted=command.interrupted)
 

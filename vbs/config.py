@@ -288,6 +288,11 @@ def named(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
     """Values by the names of fields: a file may have them as on the command line."""
     known = options(config)
     fields = {each.flag.replace("-", "_"): name for name, each in known.items() if each.flag}
+    fields |= {
+        old.removeprefix("--").replace("-", "_"): name
+        for name, each in known.items()
+        for old in each.old
+    }
     found = {}
     for given, value in values.items():
         name = str(given).replace("-", "_")

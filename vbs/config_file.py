@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from vbs.config import C, Config, ConfigError, check_code, options, partial
 from vbs.json_text import parse_json
@@ -18,6 +18,8 @@ LARGEST = 1 << 20  # bytes of a config file
 def read_values(path: str) -> dict[str, Any]:
     """The options in a YAML or JSON file: a mapping of names to values, or a record with
     "settings". ValueError, with the path, for anything else."""
+    if not path:
+        raise ValueError("--config: the path is empty")
     place = Path(path).expanduser()
     try:
         with place.open("rb") as file:
@@ -38,22 +40,39 @@ def read_values(path: str) -> dict[str, Any]:
 
 
 def _parse_yaml(content: bytes) -> Any:
-    """The plain data of a YAML text; ValueError, in one line, for what is none."""
+    """The mappings, lists and texts of a YAML text, with true, false and null; ValueError, in one
+    line, for what is none.
+
+    Numbers stay texts, which the options read as they do those of a command line: YAML would make
+    64 of 0100 and 90 of 1:30, and a time of 20 would lose that it has no unit.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses equal keys and aliases: both hide what a file says."""
+        """Refuses tags, aliases, merges and equal keys: they hide what a file says."""
+
+        yaml_implicit_resolvers: ClassVar = {
+            first: [each for each in known if each[0].rpartition(":")[2] in ("bool", "null")]
+            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
 
         def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            if isinstance(event, yaml.AliasEvent):
                 raise ValueError("it uses a YAML alias")
+            if getattr(event, "tag", None) is not None:
+                raise ValueError(f"it uses the YAML tag {quoted(event.tag)}")
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            found = super().construct_mapping(node, deep=deep)
-            if len(found) < len(node.value):
-                raise ValueError("a key is there twice")
-            return found
+            seen = set()
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                    raise ValueError("a key is not a text")
+                if key.value in seen:
+                    raise ValueError(f"the key {quoted(key.value)} is there twice")
+                seen.add(key.value)
+            return super().construct_mapping(node, deep=deep)
 
     try:
         return yaml.load(content, Loader)
@@ -64,6 +83,22 @@ def _parse_yaml(content: bytes) -> Any:
         raise ValueError(f"it is not YAML: {shortened(problem)}{where}") from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def check_call(
+    kind: type[Config], config: Config | None, *, resume: bool, changes: Mapping[str, Any] | None
+) -> None:
+    """Raise ValueError or TypeError where a run is not described by its arguments: a new one by a
+    config, a resumed one by what changes."""
+    if resume and config is not None:
+        raise ValueError("config: a resumed run has its own; give what changes as changes={...}")
+    if not resume and changes is not None:
+        raise ValueError("changes: they are for a run that is resumed; change the config instead")
+    if changes is not None and not isinstance(changes, Mapping):
+        raise TypeError(f"changes: {quoted(changes)} is not a mapping of options to values")
+    if not resume and not isinstance(config, kind):
+        given = "is missing" if config is None else f"{quoted(config, 60)} is not one"
+        raise TypeError(f"config: a {kind.__name__} is needed; it {given}")
 
 
 def resumed(
@@ -97,6 +132,7 @@ def changed(
     same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
 ) -> C:
     """The same, of the stored values; `record` is the name of their file."""
+    changes = partial(config, changes)
     check_code(config, stored, changes, source=record)
     stored, known = dict(stored), options(config)
     for name, value in changes.items():

@@ -31,7 +31,7 @@ from vbs.config import (
 )
 from vbs.config_file import read_values
 from vbs.console import print_err
-from vbs.text import one_of
+from vbs.text import one_of, shortened
 from vbs.units import parse_quantity, parse_seconds, quantity_text, seconds_text
 
 # by what reads a value: what writes it
@@ -176,9 +176,19 @@ def read_request(
     out = None if "out" in options(command.config) else known.pop("out", None)
     resume, file = known.pop("resume", False), known.pop("config", None)
     switches = {name: known.pop(name) for name in command.switches if name in known}
-    values = {} if file is None else named(command.config, read_values(file))
+    values = {} if file is None else _named_in(file, command.config, read_values(file))
     check_code(command.config, values, known, source=str(file))
     return Request({**values, **known}, out, resume, switches)
+
+
+def _named_in(file: str, config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a file by the names of fields; a name that is no option is an error of the file."""
+    try:
+        return named(config, values)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"--config: {shortened(file)}: {error}") from None
 
 
 def _renamed(config: type[Config], words: list[str]) -> list[str]:
@@ -190,6 +200,8 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
             return [*found, *words[position:]]
         name, mark, value = word.partition("=")
         if name in now:
+            if any(each.partition("=")[0] == now[name] for each in words):
+                raise ValueError(f"{name}: it is given twice, as {now[name]} too")
             print_err(f"warning: {name} is now {now[name]}; the old name works for one version")
         found.append(f"{now.get(name, name)}{mark}{value}")
     return found

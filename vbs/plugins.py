@@ -8,18 +8,20 @@ machines need the same file at the same path, or an installed package.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+import traceback
+from collections.abc import Callable, Collection, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vbs.failures import reason_of
+from vbs.failures import is_infrastructure, is_out_of_memory, reason_of
 from vbs.text import one_of, quoted, shortened
 
 T = TypeVar("T")
@@ -96,6 +98,8 @@ def load_object(text: str, *, what: str = "plugin") -> Any:
         )
     if not hasattr(module, name):
         own = [each for each in vars(module) if not each.startswith("_")]
+        if not own:
+            raise ValueError(f"{what}: {shown} defines nothing, so no {name!r}")
         try:
             one_of(what, name, own)
         except ValueError as error:
@@ -115,7 +119,9 @@ def _imported(module: str, shown: str, what: str) -> Any:
                 "path/to/file.py:Name"
             ) from None
         raise ValueError(f"{what}: importing {shown} failed: {reason_of(error)}") from error
-    except (Exception, SystemExit) as error:  # whatever the user's module raises
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # whatever the user's module raises
         raise ValueError(f"{what}: importing {shown} failed: {reason_of(error)}") from error
 
 
@@ -125,7 +131,10 @@ def call_with(factory: Callable[..., T], *, what: str, **offered: Any) -> T:
     They are passed in their order for its required parameters, whatever these are called, and by
     name for optional ones. ValueError where it requires others.
     """
-    signature = inspect.signature(factory)
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:
+        raise ValueError(f"{what}: {quoted(factory, 60)} cannot be called with arguments") from None
     parameters = list(signature.parameters.values())
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [each for each in parameters if each.default is each.empty and each.kind in kinds]
@@ -140,7 +149,24 @@ def call_with(factory: Callable[..., T], *, what: str, **offered: Any) -> T:
     except TypeError as error:
         known = " and ".join(offered) or "no arguments"
         raise ValueError(f"{what}: {factory.__name__} is called with {known}; {error}") from None
-    return factory(*call.args, **call.kwargs)
+    with blamed(what, getattr(factory, "__name__", "it")):
+        return factory(*call.args, **call.kwargs)
+
+
+@contextlib.contextmanager
+def blamed(what: str, name: str) -> Iterator[None]:
+    """Report what the user's own code raises inside as a ValueError of one line: the option, the
+    name of the code, the reason, and the line of the file."""
+    try:
+        yield
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        if is_out_of_memory(error) or is_infrastructure(error):
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        raise ValueError(f"{what}: {shortened(name)} failed: {reason_of(error)}{where}") from error
 
 
 def reference_to(function: Callable[..., Any], *, what: str) -> str:

@@ -23,6 +23,7 @@ from nas.storage.cache import Cache, default_folder
 from train.cluster.jobs import Place
 from train.parser import check_device
 from train.recipe import change, check_random_start, preset
+from vbs.config_file import check_call
 from vbs.folder import results_folder, resumed_folder
 from vbs.signals import Interrupted
 
@@ -44,6 +45,7 @@ def run_fidelity(
     the machine or the cluster failed, and KeyboardInterrupt after Ctrl-C.
     """
     started, place = time.monotonic(), None if out is None else str(out)
+    check_call(FidelityConfig, config, resume=resume, changes=changes)
     with resumed_folder(place, resume=resume, command="nas.fidelity"):
         if resume:
             if not place:
@@ -52,7 +54,7 @@ def run_fidelity(
             comparison = prepare(earlier.config, earlier.recipe)
             earlier.check_same(comparison)
         else:
-            assert config is not None, "a new comparison needs a config"
+            assert config is not None  # see check_call
             recipe = change(preset(config.recipe), config.changes)
             check_random_start(recipe, "nas.fidelity")
             comparison = prepare(config, recipe)

@@ -21,6 +21,7 @@ from nas.strategies.base import Strategy, admitted, fresh
 from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
+from vbs.text import quoted
 from vbs.units import short_seconds
 
 PATIENCE = 10  # proposals in a row without anything new: the space counts as searched
@@ -100,9 +101,14 @@ def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> 
             rows = [answers(evaluator, space, genotype[None]) for genotype in genotypes]
             return joined(rows)
         return failed(reason_of(error))
+    if not isinstance(evaluations, Evaluations):
+        raise ValueError(
+            f"evaluator: {type(evaluator).__name__} returned {quoted(evaluations, 60)}; return "
+            "nas.evaluators.base.Evaluations"
+        )
     if len(evaluations) != len(genotypes):
         raise ValueError(
-            f"evaluator: {evaluator.name!r} gave {len(evaluations)} answers "
+            f"evaluator: {type(evaluator).__name__} gave {len(evaluations)} answers "
             f"to {len(genotypes)} genotypes"
         )
     if evaluations.images is None and evaluator.scored_on:

@@ -19,6 +19,7 @@ from nas.search.record import Earlier
 from nas.search.result import SearchResult
 from nas.search.session import Session, run_session
 from search_spaces.catalog import space
+from vbs.config_file import check_call
 from vbs.folder import resumed_folder
 
 SLOW_BUDGET = 64  # networks, by an evaluator that takes its time
@@ -44,6 +45,7 @@ def run_search(
     the cluster failed before anything was evaluated.
     """
     started, place = time.perf_counter(), None if out is None else str(out)
+    check_call(SearchConfig, config, resume=resume, changes=changes)
     with resumed_folder(place, resume=resume, command="nas.search"):
         earlier = None
         if resume:
@@ -51,7 +53,7 @@ def run_search(
                 raise ValueError("resume: which search? give its folder as --out DIR")
             earlier = record.read_earlier(Path(place), changes or {})
             config = earlier.config
-        assert config is not None, "a new search needs a config"
+        assert config is not None  # see check_call
         if catalog.evaluator_entry(config.evaluator).images:
             from nas.search.job import run_job
 

@@ -25,7 +25,7 @@ from scaling.options import DATA
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.loading import load
-from vbs.config_file import resumed
+from vbs.config_file import check_call, resumed
 from vbs.console import print_err, print_out
 from vbs.folder import results_folder, resumed_folder
 from vbs.units import short
@@ -59,12 +59,13 @@ def run_grid(
     place = None if out is None else str(out)
     if retry_failed and not resume:
         raise ValueError("--retry-failed: goes with --resume --out DIR")
+    check_call(GridConfig, config, resume=resume, changes=changes)
     with resumed_folder(place, resume=resume, command="scaling.grid"):
         if resume:
             if not place:
                 raise ValueError("resume: which grid? give its folder as --out DIR")
             config = resumed(GridConfig, changes or {}, Path(place, RECORD), what="grid")
-        assert config is not None, "a new grid needs a config"
+        assert config is not None  # see check_call
         if dry_run:
             return _listed(config)
         return _prepared(config, place, resume=resume, retry_failed=retry_failed)

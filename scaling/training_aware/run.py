@@ -31,7 +31,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs import signals
 from vbs.config import code_values
-from vbs.config_file import resumed
+from vbs.config_file import check_call, resumed
 from vbs.console import print_err
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, resumed_folder, write_json
@@ -80,12 +80,13 @@ def run_training_aware(
     Raises ValueError for options that do not go together, and KeyboardInterrupt after Ctrl-C.
     """
     place = None if out is None else str(out)
+    check_call(TrainingAwareConfig, config, resume=resume, changes=changes)
     with resumed_folder(place, resume=resume, command="scaling.training_aware"):
         if resume:
             if not place:
                 raise ValueError("resume: which run? give its folder as --out DIR")
             config = resumed(TrainingAwareConfig, changes or {}, Path(place, RECORD), what="run")
-        assert config is not None, "a new run needs a config"
+        assert config is not None  # see check_call
         return _prepared(config, place, resume=resume)
 
 

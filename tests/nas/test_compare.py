@@ -84,3 +84,29 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     (tmp_path / "history.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="cannot be read"):
         compare_searches({"a": [tmp_path]})
+
+
+def test_searches_of_other_rewards_are_not_compared(
+    results: dict[str, list[SearchResult]], tmp_path: Path
+) -> None:
+    other = run_search(SearchConfig(target_flops=300e6, budget=200), out=tmp_path / "other")
+    for each in (other, other.folder):
+        with pytest.raises(ValueError, match="maximise different rewards"):
+            compare_searches({"a": results["random"], "b": [each]})
+
+
+def test_what_describes_no_run_is_refused(
+    results: dict[str, list[SearchResult]], tmp_path: Path
+) -> None:
+    done, config = results["random"][0].folder, SearchConfig(target_flops=300e6)
+    with pytest.raises(ValueError, match="a resumed run has its own"):
+        run_search(config, out=done, resume=True)
+    with pytest.raises(ValueError, match="they are for a run that is resumed"):
+        run_search(config, out=tmp_path / "new", changes={"budget": 3})
+    with pytest.raises(ValueError, match="'bugdet' is unknown; did you mean budget"):
+        run_search(out=done, resume=True, changes={"bugdet": 3})
+    with pytest.raises(TypeError, match="a SearchConfig is needed; it is missing"):
+        run_search(out=tmp_path / "new")
+    with pytest.raises(TypeError, match="a SearchConfig is needed"):
+        run_search({"target_flops": "400M"})  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

@@ -16,6 +16,7 @@ from train.noisy_student.config import RECORD, NoisyStudentConfig
 from train.noisy_student.record import SelfTraining, read_self_training
 from train.recipe import Recipe, change, check_random_start, preset
 from train.resolve import architecture_of
+from vbs.config_file import check_call
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
 from vbs.signals import Interrupted
@@ -48,13 +49,14 @@ def run_noisy_student(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("torchrun: not supported; train.noisy_student runs in one process")
     place = None if out is None else str(out)
+    check_call(NoisyStudentConfig, config, resume=resume, changes=changes)
     with resumed_folder(place, resume=resume, command="train.noisy_student"):
         if resume:
             if not place:
                 raise ValueError("resume: which run? give its folder as --out DIR")
             whole = read_self_training(Path(place), changes or {})
         else:
-            assert config is not None, "a new run needs a config"
+            assert config is not None  # see check_call
             whole = _new(config)
         return _prepared(whole, place, resume=resume)
 

@@ -15,6 +15,7 @@ from train.ray_tune.plan import Plan, new_plan
 from train.ray_tune.record import resumed_plan, write_plan
 from train.ray_tune.session import Call, left, session
 from train.ray_tune.store import Store, opened
+from vbs.config_file import check_call
 from vbs.folder import results_folder
 from vbs.temporary import temporary_folder
 
@@ -41,12 +42,12 @@ def run_tune(
     Raises ValueError for options that do not go together, and where `out` holds another run or is
     used by another process.
     """
+    check_call(TuneConfig, config, resume=resume, changes=changes)
     place, given = None if out is None else str(out), changes or {}
     if place == "":
         raise ValueError("out: the name of the folder is empty")
     if resume and place is None:
         raise ValueError("resume: which run? give its place as --out")
-    assert resume or config is not None, "a new run needs a config"
     requested = None if config is None or resume else new_plan(config)
     address = given.get("address") if requested is None else requested.config.address
     if address not in (None, "local"):

@@ -65,7 +65,7 @@ def read_training(folder: Path, changes: Mapping[str, Any]) -> Training:
         )
     stored = _stored(known, folder)
     config = changed(TrainConfig, stored, changes, RECORD, what="run")
-    if known["status"] == "finished":
+    if known.get("status") == "finished":
         raise ValueError(f"resume: the run in {folder} is finished")
     try:
         return Training(

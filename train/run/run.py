@@ -15,6 +15,7 @@ from train.recipe import Recipe, check_start
 from train.resolve import architecture_of, recipe_of
 from train.run.config import TrainConfig
 from train.run.record import Training, check_same, read_training
+from vbs.config_file import check_call
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
 from vbs.signals import Interrupted
@@ -49,13 +50,14 @@ def run_training(
     """
     place = None if out is None else str(out)
     first = os.environ.get("RANK", "0") == "0"
+    check_call(TrainConfig, config, resume=resume, changes=changes)
     with resumed_folder(place, resume=resume and first, command="train.run"):
         if resume:
             if not place:
                 raise ValueError("resume: which run? give its folder as --out DIR")
             training = read_training(Path(place), changes or {})
         else:
-            assert config is not None, "a new run needs a config"
+            assert config is not None  # see check_call
             training = _new(config)
         # these import torch: a mistake above is reported at once
         from train.distributed import world
