@@ -22,7 +22,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar
 
 from vbs.plugins import catalog_name, is_reference
-from vbs.text import one_of, quoted, shortened
+from vbs.text import one_of, quoted, shell_word, shortened
 
 # limits of the options with these names, in every command
 SCALES, SIDES, MANY = (1e-3, 1e3), (1, 100_000), (1, 100_000)
@@ -330,11 +330,10 @@ def check_code(
     """ConfigError where values from a file name code, and the user has not named it again."""
     for name, value in named_code(config, stored).items():
         if name not in given:
-            text = shortened(value)
             raise ConfigError(
                 name,
-                f"{source} names code, {text}; it runs if you give it again: "
-                f"{flag(name, config)} {text}",
+                f"{source} names code, {shortened(value)}; it runs if you give it again: "
+                f"{flag(name, config)} {shell_word(value)}",
             )
 
 
