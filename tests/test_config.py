@@ -138,7 +138,7 @@ def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
 
 
 def test_a_missing_option_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^--target: it is missing; e\.g\. 400M"):
+    with pytest.raises(ValueError, match=r"^--target is missing; e\.g\. 400M"):
         execute(COMMAND, [])
 
 

@@ -275,7 +275,7 @@ def from_values(config: type[C], values: Mapping[str, Any]) -> C:
     for each in dataclasses.fields(config):
         if each.default is dataclasses.MISSING and each.name not in found:
             known = options(config)[each.name]
-            raise ConfigError(each.name, f"it is missing; {known.help}")
+            raise ValueError(f"{flag(each.name, config)} is missing; {known.help}")
     return config(**found)
 
 

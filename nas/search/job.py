@@ -45,9 +45,9 @@ BUDGET = 64  # networks, where the user names no number
 def plan_of(config: SearchConfig, measuring: Measuring) -> Plan:
     """The loop's plan."""
     assert config.budget is not None
-    dear = measuring.kind.trains
+    trains = measuring.kind.trains
     asha = None
-    if dear and config.scheduler == "asha":
+    if trains and config.scheduler == "asha":
         per_epoch = steps_per_epoch(
             measuring.recipe, used_images(measuring.fidelity, measuring.data.train)
         )
@@ -57,8 +57,8 @@ def plan_of(config: SearchConfig, measuring: Measuring) -> Plan:
         budget=config.budget,
         seed=config.seed,
         asha=asha,
-        finalists=config.finalists if dear else 0,
-        repeats=config.repeats if dear else 1,
+        finalists=config.finalists if trains else 0,
+        repeats=config.repeats if trains else 1,
         seconds=config.max_time,
         failures=config.max_failures,
         chance=chance_limit(measuring.data.chance, measuring.images),

@@ -86,7 +86,7 @@ def _print_times(job: Job) -> float:
     share = expected_share(plan.asha, measuring.steps)
     first = plan.budget * share * each / workers
     if config.max_time is not None:
-        first = min(first, config.max_time + each)  # what has begun goes on to its end
+        first = min(first, config.max_time + each)  # trainings that have started are finished
     total = first + repeats * each / workers
     stopped = ", as most are stopped early" if share < 1 else ""
     print_err(

@@ -10,7 +10,7 @@ from search_spaces.catalog import SPACES
 from train.options import TIME, DataOptions, data_text
 from train.parser import check_device
 from train.recipe import change, preset
-from vbs.config import ConfigError, option
+from vbs.config import option
 from vbs.options import Command
 from vbs.text import one_of
 from vbs.units import LARGEST, parse_quantity, parse_seconds
@@ -105,9 +105,9 @@ class BaselineConfig(DataOptions):
 
     def check(self) -> None:
         if self.data is None:
-            raise ConfigError("data", "it is missing; name images, such as cifar10")
+            raise ValueError("--data is missing; name images, such as cifar10")
         if self.target_flops is None:
-            raise ConfigError("target_flops", "it is missing; give a size, such as 4M")
+            raise ValueError("--target-flops is missing; give a size, such as 4M")
         one_of("space", self.space, SPACES)
         phis_of([self.phi])
         check_family_growth(self.growth)

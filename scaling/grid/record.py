@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Record:
-    """grid.json, written anew as trainings end."""
+    """grid.json, written again after every training."""
 
     def __init__(
         self,
