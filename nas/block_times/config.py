@@ -11,7 +11,7 @@ from vbs.config import Config, option
 from vbs.options import Command
 from vbs.units import LONGEST, parse_seconds
 
-BATCH = {"latency": 1, "step_time": 32}  # images at a time, unless told
+BATCH = {"latency": 1, "step_time": 32}  # images at a time, by default
 SECONDS = 60.0  # of measuring
 
 

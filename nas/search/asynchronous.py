@@ -1,12 +1,12 @@
-"""The loop for evaluations that take their time: nobody waits for anybody.
+"""The asynchronous search loop, for expensive evaluations on many workers.
 
     free worker? -> propose -> claim -> evaluate -> stop early? -> record -> extend the history
 
 The same steps as `nas.search.loop.search`, with workers that answer when they are ready. A
 proposal is a function of the history (what has ended, and what is being evaluated now) and random
 numbers of (seed, evaluations begun so far): with one worker and deterministic evaluations, a
-search that was killed at any moment and goes on from its study is the search that was never
-killed.
+search that is killed at any moment and resumed from its study evaluates the same networks as one
+that is not killed.
 """
 
 from __future__ import annotations

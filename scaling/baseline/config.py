@@ -16,7 +16,7 @@ from vbs.text import one_of
 from vbs.units import LARGEST, parse_quantity, parse_seconds
 
 STEPS = ("search", "finalists", "grid", "family", "train")
-RECORD, PAGE = "baseline.json", "report.html"
+RECORD = "baseline.json"
 RECIPE = "proxy"  # of all trainings
 MOST = 10**9
 

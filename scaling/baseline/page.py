@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from scaling.baseline.networks import FINALISTS, best_record, read_json, trained_members
-from scaling.grid.verdict import noise_told
+from scaling.grid.verdict import noise_line
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -249,7 +249,7 @@ def _grid(folder: Path) -> str:
     outcome = record["outcome"]
     chosen = ", ".join(f"{name} {value:.3f}" for name, value in outcome["chosen"].items())
     surface = outcome.get("surface")
-    hidden = noise_told(surface) if surface else ""
+    hidden = noise_line(surface) if surface else ""
     hidden = f" {hidden[0].upper()}{hidden[1:]}." if hidden else ""
     rows = sorted(
         (row for row in record["candidates"] if row.get("mean") is not None),

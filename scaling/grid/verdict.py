@@ -48,12 +48,12 @@ def verdict(
         lines.append("one axis alone: " + ", ".join(shown))
     if surface is None:
         lines.append(f"fewer than {FEWEST} candidates were trained: no surface was fitted")
-    elif told := noise_told(surface):
-        lines.append(told)
+    elif line := noise_line(surface):
+        lines.append(line)
     return lines
 
 
-def noise_told(surface: Mapping[str, Any]) -> str:
+def noise_line(surface: Mapping[str, Any]) -> str:
     """What hides the optimum of a surface as `chosen` describes it, and what would help; "" where
     nothing does."""
     noise, more = surface["seed_noise"], surface["more_seeds"]

@@ -18,7 +18,7 @@ import pytest
 from scaling.grid import Candidate, GridConfig, candidates, shares, spread
 from scaling.grid.choice import chosen, fitted_surface
 from scaling.grid.record import Record, read
-from scaling.grid.verdict import noise_told, verdict
+from scaling.grid.verdict import noise_line, verdict
 from scaling.trainings import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images
@@ -198,7 +198,7 @@ def test_what_hides_an_optimum_is_told(
         "seed_noise": noise,
         "between_over_noise": between,
     }
-    said = noise_told(surface)
+    said = noise_line(surface)
     assert told in said
     assert bool(said) == bool(told)
 
