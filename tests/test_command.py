@@ -124,6 +124,31 @@ def test_a_signal_is_not_lost_where_python_swallows_exceptions(tmp_path: Path, p
     assert (told.returncode, told.stderr) == (130, "toy: interrupted\n")
 
 
+@pytest.mark.parametrize("place", ["caught", "install", "end_with_parent"])
+def test_a_signal_before_the_command_begins_is_an_interrupt(tmp_path: Path, place: str) -> None:
+    (tmp_path / "toy.py").write_text("def run():\n    pass\n")
+    owner = "command" if place == "end_with_parent" else "signals"
+    program = (
+        "import os, signal\nfrom vbs import command, signals\n"
+        f"own = {owner}.{place}\n"
+        "def interrupted():\n"
+        "    found = own()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return found\n"
+        f"{owner}.{place} = interrupted\n"
+        "command.run_program('toy', 'toy', 'run')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (130, "toy: interrupted\n")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_sigterm_is_handled_from_the_first_second(name: str, data: str, tmp_path: Path) -> None:
     for _ in range(5):  # on a busy machine the imports may be over before this process looks

@@ -99,8 +99,7 @@ def run_program(
     To be called by `__main__` before any other import: signals are handled from here on, and the
     imports of a command may take seconds.
     """
-    signals.install()
-    told = [interrupted or "interrupted"]
+    texts = [interrupted or "interrupted"]
 
     def action() -> int:
         imported = importlib.import_module(module or f"{program}.config")
@@ -109,10 +108,15 @@ def run_program(
             return getattr(imported, function)() or 0
         from vbs.options import execute
 
-        told.append(imported.COMMAND.interrupted)
+        texts.append(imported.COMMAND.interrupted)
         return execute(imported.COMMAND, argv, called=called)
 
-    code = run_command(program, action, interrupted=lambda: told[-1])
+    try:
+        signals.install()
+        code = run_command(program, action, interrupted=lambda: texts[-1])
+    except KeyboardInterrupt:  # just before run_command handles it, or after
+        signals.ignore()
+        code = _report(program, texts[-1], INTERRUPTED)
     signals.ignore()
     sys.exit(code)
 
