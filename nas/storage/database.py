@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sqlite3
 import time
 from collections.abc import Callable
@@ -176,21 +177,29 @@ def _prepare_file(path: Path, shown: str) -> None:
     """Make an sqlite file that can be written, with readers beside the writer; or ValueError."""
     if not path.parent.is_dir():
         raise ValueError(f"storage: {shown}: the folder {path.parent} does not exist")
-    try:
-        connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+    latest = time.monotonic() + BUSY
+    while True:
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(f"PRAGMA user_version={_user_version(connection)}")  # a write
-            connection.execute("COMMIT")
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise ValueError(f"storage: {shown} cannot be used ({error})") from None
+            _write_ahead(path)
+            return
+        except sqlite3.Error as error:
+            # sqlite does not wait where two connections change the journal's mode at once
+            if "database is locked" not in str(error) or time.monotonic() > latest:
+                raise ValueError(f"storage: {shown} cannot be used ({error})") from None
+        time.sleep(random.uniform(0.01, 0.1))
 
 
-def _user_version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+def _write_ahead(path: Path) -> None:
+    """Make the file if there is none, set its journal to write-ahead, and write to it once."""
+    connection = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        connection.execute(f"PRAGMA user_version={version}")
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
 
 
 def _with_tables(url: URL) -> sqlalchemy.Engine:

@@ -10,7 +10,9 @@ import os
 import resource
 import sqlite3
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,23 @@ def test_postgresql_without_its_driver_names_what_to_install(
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(ValueError, match=r"pip install 'vision-baseline-search\[postgresql\]'"):
         opened("postgresql://user:secret@127.0.0.1:1/x")
+
+
+def test_drivers_that_start_together_make_the_file_together(tmp_path: Path) -> None:
+    """sqlite says at once that a file is locked whose journal two connections change."""
+    drivers, files = 8, 30
+    together = threading.Barrier(drivers)
+
+    def prepare(_: int) -> None:
+        for number in range(files):
+            together.wait(60)
+            nas.storage.database._prepare_file(tmp_path / f"{number}.db", "shown")
+
+    with ThreadPoolExecutor(drivers) as pool:
+        list(pool.map(prepare, range(drivers)))
+    for number in range(files):
+        with contextlib.closing(sqlite3.connect(tmp_path / f"{number}.db")) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @pytest.mark.parametrize(
