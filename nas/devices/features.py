@@ -45,7 +45,7 @@ PROXIES = ("FLOPs", "activations", "layers")
 ONE = len(OPERATIONS) + len(COUNTS)  # the column that is 1 for every network
 
 
-def weigh(blocks: Sequence[Block]) -> np.ndarray:
+def weigh(blocks: Sequence[Block]) -> list[float]:
     """The numbers of `OPERATIONS` and `COUNTS` summed over some blocks."""
     out = dict.fromkeys((*OPERATIONS, *COUNTS), 0.0)
     for block in blocks:
@@ -75,7 +75,7 @@ def weigh(blocks: Sequence[Block]) -> np.ndarray:
         )
         out["blocks"] += 1
         out["squeezing blocks"] += bool(block.se_channels)
-    return np.array(list(out.values()))
+    return list(out.values())
 
 
 def column(name: str) -> int:

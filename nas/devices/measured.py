@@ -71,16 +71,26 @@ class MeasuredDevice:
         Raises ValueError for a space or a kind that was not measured, and for genotypes that are
         not an integer array [n, decisions] of option indices.
         """
-        kind = check_kind(self, kind)
+        kind = self._kind(kind)
         self.check(space)
         check_genotypes(space, genotypes)
         log_seconds, spread = self.models[kind].predict(self.choices, genotypes)
         value = np.exp(-log_seconds if kind == "throughput" else log_seconds)
         return value, value * spread
 
+    def _kind(self, kind: str | None) -> str:
+        if kind is not None and kind not in self.models:
+            devices = measured_devices().items()
+            known = [name for name, device in devices if kind in device.models]
+            if known:
+                raise ValueError(
+                    f"device {self.name!r}: {kind} was measured on {', '.join(known)} only"
+                )
+        return check_kind(self, kind)
+
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError unless the device was measured on `space`."""
-        check_space(self, space)
+        check_space(self, space, self.choices)
 
 
 @functools.cache
@@ -123,13 +133,14 @@ def write_measured(path: str | Path, devices: Mapping[str, MeasuredDevice]) -> N
         "source": first.source,
         "models": [[name, kind] for name, kind, _ in models],
     }
-    arrays = {
+    arrays: dict[str, np.ndarray] = {"about": np.array(json.dumps(about))}
+    arrays |= {
         field: np.stack([np.asarray(getattr(model, field)) for _, _, model in models])
         for field in MODEL_FIELDS
     }
 
     def save(unfinished: Path) -> None:
         with unfinished.open("wb") as file:  # given a path, numpy would add an ending to it
-            np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+            np.savez_compressed(file, **arrays)
 
     write_whole(Path(path), save)

@@ -24,9 +24,6 @@ class Device(Protocol):
     def settings(self) -> Mapping[str, Any]: ...
 
     @property
-    def choices(self) -> Mapping[str, tuple]: ...
-
-    @property
     def kinds(self) -> tuple[str, ...]: ...
 
     def predict(
@@ -43,10 +40,12 @@ def check_kind(device: Device, kind: str | None) -> str:
     return one_of(f"kind of device {quoted(device.name)}", kind, device.kinds)
 
 
-def check_space(device: Device, space: SearchSpace) -> None:
-    """Raise ValueError unless the device was measured on `space`."""
-    choices = {name: tuple(options) for name, options in space.choices.items()}
-    same = list(choices.items()) == list(device.choices.items())
+def check_space(
+    device: Device, space: SearchSpace, choices: Mapping[str, tuple] | None = None
+) -> None:
+    """Raise ValueError unless the device was measured on `space`, with `choices` where given."""
+    theirs = {name: tuple(options) for name, options in space.choices.items()}
+    same = choices is None or list(theirs.items()) == list(choices.items())
     if space.name == device.space and same and dict(space.settings) == dict(device.settings):
         return
     other = "" if same or space.name != device.space else " with other choices"

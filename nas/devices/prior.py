@@ -61,7 +61,7 @@ def sources_for(
     space: SearchSpace, devices: Mapping[str, MeasuredDevice]
 ) -> dict[tuple[str, str], StageTimes]:
     """(device, kind) -> model, of all devices that were measured on the space."""
-    found = {}
+    found: dict[tuple[str, str], StageTimes] = {}
     for name, device in devices.items():
         try:
             device.check(space)
