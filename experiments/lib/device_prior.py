@@ -34,7 +34,7 @@ START = {
     "noise": 0.03,
 }
 NETWORKS = 40  # of each device in one draw
-DRAWS = 3
+DRAWS = 2
 ROUNDS = 5  # over all deviations
 FIRST_STEP = 0.7  # in log deviations
 PULL = 0.02  # weight of the squared distance to the start

@@ -7,6 +7,7 @@ Whether there is a floor, where it is and how noisy the measurements are is chos
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +74,9 @@ def solve(
     return Solution(alpha, noise / above, floor, noise, float(evidence))
 
 
-def hypotheses(measured: np.ndarray, noise: float) -> list[tuple[float, float, float]]:
+def hypotheses(
+    measured: np.ndarray, noise: float, factors: Mapping[float, float]
+) -> list[tuple[float, float, float]]:
     """Floors and noises to consider, each with the log of its chance."""
     second = np.sort(measured)[1]
     floors = [(NO_FLOOR, 1 - FLOOR_CHANCE)]
@@ -81,24 +84,24 @@ def hypotheses(measured: np.ndarray, noise: float) -> list[tuple[float, float, f
     return [
         (floor, noise * factor, float(np.log(chance * likely)))
         for floor, chance in floors
-        for factor, likely in NOISES.items()
+        for factor, likely in factors.items()
     ]
 
 
 def infer(scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, noise: float) -> Solution:
     """The solution of the likeliest floor and noise."""
     found = []
-    for floor, spread, chance in hypotheses(measured, noise):
+    for floor, spread, chance in hypotheses(measured, noise, NOISES):
         solution = solve(scaled, mean, measured, floor, spread)
         found.append((solution.evidence + chance, solution))
     return max(found, key=lambda each: each[0])[1]
 
 
 def evidence(scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, noise: float) -> float:
-    """Log marginal likelihood of the measurements over all floors and noises."""
+    """Log marginal likelihood of the measurements over all floors, at that noise."""
     found = [
         solve(scaled, mean, measured, floor, spread).evidence + chance
-        for floor, spread, chance in hypotheses(measured, noise)
+        for floor, spread, chance in hypotheses(measured, noise, {1.0: 1.0})
     ]
     return float(np.logaddexp.reduce(found))
 
