@@ -133,7 +133,7 @@ def write_measured(path: str | Path, devices: Mapping[str, MeasuredDevice]) -> N
         "source": first.source,
         "models": [[name, kind] for name, kind, _ in models],
     }
-    arrays: dict[str, np.ndarray] = {"about": np.array(json.dumps(about))}
+    arrays: dict[str, Any] = {"about": np.array(json.dumps(about))}
     arrays |= {
         field: np.stack([np.asarray(getattr(model, field)) for _, _, model in models])
         for field in MODEL_FIELDS

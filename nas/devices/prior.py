@@ -27,7 +27,8 @@ POOL, TARGETS = 700, 400  # networks to choose from, and to be certain about
 FAST_SHARE = 0.12  # of the networks may lie at a floor, where a time says little ...
 FAST_NOISE = 3.0  # ... so that its variance counts up to this many times
 MEAN_OF_NORMAL = 0.7979  # mean absolute value of a standard normal variable
-GOAL = 0.15  # mean relative error that measurements are enough for
+GOAL = 0.08  # mean relative error that measurements are enough for
+LEAST = 10  # measurements on a space without measured devices, whatever is expected of them
 MOST = 200  # measurements that a design is looked for with
 SPEED_KINDS = ("throughput", "latency")
 
@@ -144,19 +145,22 @@ def design(space: SearchSpace, count: int, rng: np.random.Generator) -> np.ndarr
     """
     if not 1 <= count <= MOST:
         raise ValueError(f"count: {quoted(count)} is not allowed; use a number from 1 to {MOST}")
-    pool = np.unique(space.sample(POOL, rng), axis=0)
+    prior, pool = prior_of(space), np.unique(space.sample(POOL, rng), axis=0)
     if count > len(pool):
         raise ValueError(f"count: the space {quoted(space.name)} has {len(pool)} networks only")
-    return plan(prior_of(space), count, pool, space.sample(TARGETS, rng)).genotypes
+    return plan(prior, count, pool, space.sample(TARGETS, rng)).genotypes
 
 
 @functools.lru_cache(maxsize=4)
 def measurements_needed(space: SearchSpace, error: float = GOAL) -> int:
     """Designed measurements after which the expected mean relative error is at most `error`.
 
-    At most `MOST`, also where that many do not suffice.
+    At least `LEAST` on a space without measured devices, as the prior was learned on another one;
+    at most `MOST`, also where that many do not suffice.
     """
-    rng = np.random.default_rng(0)
+    rng, prior = np.random.default_rng(0), prior_of(space)
     pool = np.unique(space.sample(POOL, rng), axis=0)
-    found = plan(prior_of(space), min(MOST, len(pool)), pool, space.sample(TARGETS, rng)).errors
-    return int(np.argmax(found <= error)) + 1 if (found <= error).any() else len(found)
+    most = min(MOST, len(pool))
+    errors = plan(prior, most, pool, space.sample(TARGETS, rng)).errors
+    enough = int(np.argmax(errors <= error)) + 1 if (errors <= error).any() else most
+    return enough if prior.features.measured else max(enough, min(LEAST, most))

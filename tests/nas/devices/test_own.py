@@ -22,10 +22,10 @@ RESULTS = Path(__file__).resolve().parents[3] / "experiments/results/leave_one_d
 
 
 def phone(genotypes: np.ndarray, noise: float = 0.01) -> np.ndarray:
-    """Seconds on a device nobody measured: memory-bound, with dear squeeze layers."""
+    """Seconds on a device nobody measured: memory-bound, with expensive squeeze layers."""
     costs = SPACE.costs(genotypes)
     squeezes = genotypes[:, 3::4] @ np.array([8, 4, 2, 1, 1, 1, 1])
-    seconds = 2e-3 + costs.flops * 1.5e-11 + costs.activations * 1.2e-9 + squeezes * 4e-4
+    seconds = 2e-3 + costs.flops * 1.5e-11 + costs.activations * 1.2e-9 + squeezes * 1e-4
     return seconds * np.exp(noise * np.random.default_rng(5).standard_normal(len(seconds)))
 
 
@@ -150,7 +150,7 @@ def test_bad_times_are_one_line(ten: np.ndarray) -> None:
         (times[:9], "9 times for 10 networks"),
         (["fast"] * 10, "one number for each network"),
         (times * 1e3, "are these milliseconds"),
-        (times * 1e-5, "times of another unit"),
+        (times * 1e-6, "times of another unit"),
     ]
     for seconds, message in cases:
         with pytest.raises(ValueError, match=message) as caught:
@@ -174,10 +174,11 @@ def test_shuffled_times_are_refused(ten: np.ndarray) -> None:
         shuffled = np.random.default_rng(seed).permutation(phone(ten))
         try:
             fit(SPACE, ten, shuffled, "x")
-        except ValueError as error:
-            assert "no better than by the mean" in str(error)
+        except ValueError:
             refused += 1
     assert refused >= 17
+    with pytest.raises(ValueError, match="no better than by the mean"):
+        fit(SPACE, ten, np.sort(phone(ten))[np.argsort(-phone(ten)).argsort()], "x")
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 61, "\x1b[2J"])
@@ -237,16 +238,16 @@ def test_spaces_without_measured_devices_need_more() -> None:
     """The message says how many, and with as many the fit works."""
     space = space_named("compact", resolution=32, small_images=True)
     needed = measurements_needed(space)
-    assert 5 <= needed <= 60
+    assert 10 <= needed <= 60
+    assert measurements_needed(space, error=0.05) >= needed
     genotypes = design(space, needed, np.random.default_rng(1))
 
     def seconds(genotypes: np.ndarray) -> np.ndarray:
         costs = space.costs(genotypes)
         return 1e-4 + costs.flops * 2e-10 + costs.activations * 3e-9
 
-    if needed > 5:
-        with pytest.raises(ValueError, match=f"measure at least {needed}"):
-            fit(space, genotypes[: needed - 1], seconds(genotypes[: needed - 1]), "board")
+    with pytest.raises(ValueError, match=f"measure at least {needed}"):
+        fit(space, genotypes[: needed - 1], seconds(genotypes[: needed - 1]), "board")
     board = fit(space, genotypes, seconds(genotypes), "board")
     others = space.sample(300, np.random.default_rng(2))
     value, _ = board.predict(space, others, "latency")
