@@ -7,7 +7,7 @@ likelihood by coordinate search, with a weak pull towards the start).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -90,16 +90,22 @@ def learn(
         ]
         return -float(np.mean(found)) + PULL * float(((logs - start) ** 2).sum())
 
-    logs, best, steps = start.copy(), loss(start), np.full(len(start), FIRST_STEP)
+    logs = _coordinate_search(loss, start)
+    return {name: round(float(np.exp(log)), 5) for name, log in zip(names, logs, strict=True)}
+
+
+def _coordinate_search(loss: Callable[[np.ndarray], float], start: np.ndarray) -> np.ndarray:
+    """A local minimum, one coordinate at a time; a step that fails both ways is halved."""
+    place, best, steps = start.copy(), loss(start), np.full(len(start), FIRST_STEP)
     for _ in range(ROUNDS):
-        for place in range(len(logs)):
+        for index in range(len(place)):
             for sign in (1, -1):
-                trial = logs.copy()
-                trial[place] += sign * steps[place]
+                trial = place.copy()
+                trial[index] += sign * steps[index]
                 value = loss(trial)
                 if value < best:
-                    logs, best = trial, value
+                    place, best = trial, value
                     break
             else:
-                steps[place] /= 2
-    return {name: round(float(np.exp(log)), 5) for name, log in zip(names, logs, strict=True)}
+                steps[index] /= 2
+    return place
