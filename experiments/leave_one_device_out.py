@@ -142,6 +142,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         axes.set_title(title((row["device"], row["kind"])), fontsize=10)
         axes.set(xlabel="measurements", ylabel="Kendall's tau", ylim=(0.3, 1.0))
         axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
+        axes.set_xticks([], minor=True)
     figure.axes[0].legend(fontsize=7)
     save_png(figure, path)
 
