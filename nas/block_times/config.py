@@ -13,6 +13,13 @@ from vbs.units import LONGEST, parse_seconds
 
 BATCH = {"latency": 1, "step_time": 32}  # images at a time, by default
 SECONDS = 60.0  # of measuring
+# what runs a forward pass: name -> packages that are not always installed
+RUNTIMES: dict[str, tuple[str, ...]] = {
+    "torch": (),
+    "torch-compile": (),
+    "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("onnx", "onnxscript", "openvino"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +47,12 @@ class TimingOptions(Config):
     )
     recipe: str = option(
         "proxy", catalog=PRESETS, metavar="NAME", help="recipe whose optimizer a step has"
+    )
+    runtime: str = option(
+        "torch",
+        choices=tuple(RUNTIMES),
+        metavar="|".join(RUNTIMES),
+        help="what runs a forward pass (default torch, without compiling)",
     )
 
 

@@ -24,6 +24,7 @@ import torch
 
 from nas.block_times.cover import cover
 from nas.block_times.rounds import TYPICAL, Run, chosen, contention, in_rounds, run
+from nas.block_times.runtimes import Function
 from nas.block_times.table import Times, block_name, decoded
 from nas.block_times.timing import Parts, Setting, Subject, images_for, ready
 from search_spaces.architecture import Architecture, Block
@@ -49,13 +50,14 @@ class Bench:
         self.networks, self.setting = networks, setting
         self._images = images_for(networks[0], setting)
         self._kept: dict[int, Subject] = {}
+        self._compiled: dict[str, Function] = {}
         self._room = KEPT
 
     def subject(self, index: int) -> Subject:
         """The network of that number, ready to run."""
         if index in self._kept:
             return self._kept[index]
-        subject = Subject(self.networks[index], self.setting, self._images)
+        subject = Subject(self.networks[index], self.setting, self._images, self._compiled)
         copies = 3 if self.setting.kind == "step_time" else 1  # gradients and momentum
         size = copies * blocks_cost(self.networks[index].blocks()).params
         if size <= self._room:
