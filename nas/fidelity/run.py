@@ -20,7 +20,7 @@ from nas.fidelity.result import FidelityResult
 from nas.fidelity.trainings import Job, Work, run_all, seconds_per_image
 from nas.slots import Slots, slots
 from nas.storage.cache import Cache, default_folder
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from train.parser import check_device
 from train.recipe import change, check_random_start, preset
 from vbs.config_file import check_call

@@ -24,7 +24,7 @@ from nas.fidelity.trainings import Job, Work, run_all, trained
 from tests.commands import fidelity as main
 from tests.nas.toys import small_space
 from tests.train import toys
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from train.data.summary import survey
 from train.recipe import Recipe
 from vbs.config import from_values
