@@ -50,6 +50,7 @@ from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
 from train.data import UNLABELLED, Data, Split, load
 from train.data.listing import stratified
+from train.execution import Execution
 from train.loop import Report, train
 from train.options import SizeOptions
 from train.pseudo_labels import (
@@ -180,9 +181,8 @@ def run_arm(
         Architecture.from_dict(settings["architecture"]),
         few,
         recipe,
-        checkpoint=place / arm,
+        execution=Execution(checkpoint=place / arm, device=settings["device"]),
         report=Lines(f"seed {seed} {arm}", recipe.epochs),
-        device=settings["device"],
     )
     if result.failed or result.test is None:
         raise ValueError(f"seed {seed}, {arm}: {result.failed or 'the data have no test split'}")
