@@ -18,6 +18,7 @@ from train.data import Step, load
 from train.data.augment import Draws, Preparation, finish, frame
 from train.data.decode import Unreadable, decode
 from train.data.formats import EXTENSIONS
+from train.data.reading import Reading
 from train.export.formats import Function, image_shape
 from train.record import training_of
 from vbs.command import Failure
@@ -105,8 +106,7 @@ def _test_images(weights: Weights, folder: Path) -> tuple[Tensor, str]:
         known["settings"]["data"],
         minival=0.0,
         seed=training_of(known)["recipe"]["seed"],
-        channels=weights.architecture.in_channels,
-        download=False,
+        reading=Reading(channels=weights.architecture.in_channels, download=False),
     )
     split = data.test or data.train
     how = Preparation(**_prepared(weights))

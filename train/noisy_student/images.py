@@ -14,6 +14,7 @@ from train import record
 from train.data import Data, Split, load, load_unlabelled
 from train.data.find import find, find_unlabelled, unlabelled_source
 from train.data.listing import Listing
+from train.data.reading import Reading
 from train.data.source import NAMED, PARQUET
 from train.data.stores import ParquetStore
 from train.noisy_student.record import SelfTraining
@@ -49,7 +50,13 @@ def load_images(
     )
     text = config.data or known["settings"]["data"]
     _refuse_the_same(unlabelled, text)
-    data = load(text, minival=theirs["minival"], seed=theirs["seed"], channels=channels, root=root)
+    data = load(
+        text,
+        minival=theirs["minival"],
+        seed=theirs["seed"],
+        root=root,
+        reading=Reading(channels=channels),
+    )
     print_notes(data.notes)
     if data.classes != teacher.weights.classes:
         raise ValueError(f"data: the classes of {text} are not those of the teacher")
@@ -59,7 +66,7 @@ def load_images(
         )
     own = {k: v for k, v in data.settings.items() if k not in ("source", "split")}
     whole = whole.remembered("labelled images", own)
-    pool = load_unlabelled(unlabelled, channels=channels, root=root)
+    pool = load_unlabelled(unlabelled, root=root, reading=Reading(channels=channels))
     listing = find_unlabelled(unlabelled, root=root, download=False)
     digest = {"n": len(pool), "digest": listing.digest()}
     whole = whole.remembered("unlabelled images", digest)
