@@ -14,7 +14,7 @@ from nas.search.config import COMMAND as SEARCH
 from nas.search.config import SearchConfig
 from scaling.grid.config import COMMAND as GRID
 from vbs.config import Config, ConfigError, flag, from_values, given_values, groups, option
-from vbs.config_file import read_values, resumed
+from vbs.config_file import read_values, resumed, typed
 from vbs.options import Command, execute, parser_of, read_request
 from vbs.units import parse_quantity, parse_seconds
 
@@ -282,3 +282,24 @@ def test_a_config_of_a_search_can_be_changed_as_any_dataclass() -> None:
     assert replace(config, seed=3).seed == 3
     with pytest.raises(ValueError, match="one target"):
         replace(config, target_latency=0.02)
+
+
+@dataclass(frozen=True)
+class Part:
+    share: int | float
+    trials: list[int]
+    whole: bool = False
+    folder: str | None = None
+
+
+def test_a_part_of_a_record_is_read_by_the_types_of_its_fields() -> None:
+    assert typed(Part, {"share": 1, "trials": [2], "folder": None, "other": 3}) == Part(1, [2])
+    for values, message in (
+        ({"share": 1}, "trials is missing"),
+        ({"share": True, "trials": []}, "share: 'True' is of the wrong kind"),
+        ({"share": 1, "trials": "2"}, "trials: '2' is of the wrong kind"),
+        ({"share": 1, "trials": [], "whole": 1}, "whole: '1' is of the wrong kind"),
+        (["share", "trials"], "is no object with fields"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            typed(Part, values)  # type: ignore[arg-type]
