@@ -7,6 +7,7 @@ import json
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, ClassVar, TypeVar
 
 from vbs.config import C, Config, ConfigError, check_code, options, partial
@@ -202,7 +203,8 @@ def typed(kind: type[T], values: Mapping[str, Any]) -> T:
     for each in dataclasses.fields(kind):  # type: ignore[arg-type]
         if each.name in values:
             value, hint = values[each.name], hints[each.name]
-            fits = isinstance(value, typing.get_origin(hint) or hint)
+            parts = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+            fits = isinstance(value, tuple(typing.get_origin(part) or part for part in parts))
             # a bool is an int to Python
             if not fits or isinstance(value, bool) != (hint is bool):
                 raise ValueError(f"{each.name}: {str(value)[:60]!r} is of the wrong kind")

@@ -18,8 +18,10 @@ from train.cluster.connect import (
 )
 from train.cluster.process import RayProcess
 from train.length import described, too_short
+from train.ray_tune import steps
 from train.ray_tune.config import FACTOR, RETRIES, WAITING
 from train.ray_tune.plan import Plan, Trial, with_data
+from train.ray_tune.progress import Progress
 from train.ray_tune.store import Store
 from train.recipe import Recipe
 from vbs.console import print_err
@@ -27,7 +29,6 @@ from vbs.text import shell_word
 
 if TYPE_CHECKING:
     from train.data import Data
-    from train.ray_tune.progress import Progress
     from train.ray_tune.trial import Share
 
 Call = Callable[..., Any]  # (name of a method of `Session`, arguments) -> its result
@@ -105,7 +106,6 @@ def left(store: Store, plan: Plan) -> list[Trial]:
 
 
 def _train_left(plan: Plan, store: Store, shared: Share, left: Sequence[Trial]) -> None:
-    from train.ray_tune.progress import Progress
     from train.ray_tune.trial import learned
     from train.ray_tune.tuner import train_all
 
@@ -144,7 +144,6 @@ def _show_endings(store: Store, plan: Plan, left: Sequence[Trial], progress: Pro
 def _shared(
     plan: Plan, store: Store, images: Any, resources: tuple[float, float], *, scratch: str
 ) -> Share:
-    from train.ray_tune import steps
     from train.ray_tune.trial import Share
 
     config, (gpus, cpus) = plan.config, resources
