@@ -218,7 +218,7 @@ def _compared(
     """
     from scaling.certainty import certainty, scored_by
     from scaling.measured_times import measured
-    from scaling.trainings import Remaining, Trainings, length_of, measuring_of, train_all
+    from scaling.trainings import Trainings, length_of, measuring_of, progress_of, train_all
 
     fresh = replace(
         config,
@@ -238,8 +238,8 @@ def _compared(
         folder=folder / "compare",
         split=FRESH,
     )
-    with Remaining(len(networks) * config.seeds, scored) as remaining:
-        known = train_all(networks, trainings, update=remaining.update)
+    with progress_of(len(networks) * config.seeds, scored) as show:
+        known = train_all(networks, trainings, update=show)
     times = measured(
         list(networks.values()),
         kind="step_time",
