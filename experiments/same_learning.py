@@ -40,15 +40,9 @@ import torch
 from experiments.lib.arguments import Options, experiment_arguments
 from experiments.lib.arms import side_by_side
 from experiments.lib.common import RESULTS, settings_of_machine
-from experiments.lib.timm_loop import (
-    check_twins,
-    per_image,
-    proxy_network,
-    timm_accuracy,
-    timm_loop,
-    timm_twin,
-    training_loader,
-)
+from experiments.lib.timm_data import per_image, timm_accuracy, training_loader
+from experiments.lib.timm_loop import timm_loop
+from experiments.lib.timm_networks import check_twins, proxy_network, timm_twin
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.network import build
@@ -144,7 +138,7 @@ def train_timm(
     loader = training_loader(
         per_image(data.train, recipe, side, training=True), recipe.batch, seed=recipe.seed
     )
-    loop = timm_loop(network, recipe, device, precision=torch.float32)
+    loop = timm_loop(network, recipe, device)
     start, mean_loss = time.perf_counter(), math.nan
     for _ in range(recipe.epochs):
         losses = []

@@ -20,7 +20,8 @@ from scaling.grid.config import (
     RECORD,
     GridConfig,
 )
-from scaling.grid.growth import Candidate, candidates, proxy_base, spread
+from scaling.grid.growth import Candidate, ProxySize, candidates, proxy_base, spread
+from scaling.measured_times import measured, trusted
 from scaling.options import DATA
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
@@ -28,6 +29,7 @@ from search_spaces.loading import load
 from vbs.config_file import check_call, resumed
 from vbs.console import print_err, print_out
 from vbs.folder import results_folder, resumed_folder
+from vbs.processes import available_cpus
 from vbs.units import short
 
 if TYPE_CHECKING:
@@ -155,15 +157,15 @@ def _proxy(config: GridConfig, measuring: Measuring | None) -> Architecture:
         small = side <= SMALL < base.resolution if small is None else small
         classes = len(measuring.data.classes)
         flops = config.proxy_flops or PROXY_FLOPS
-    return proxy_base(
-        base,
+    size = ProxySize(
         classes=classes,
-        width=config.proxy_width,
         resolution=side,
         small_images=bool(small),
+        width=config.proxy_width,
         flops=flops,
         narrowest=None if config.proxy_flops else NARROWEST,
     )
+    return proxy_base(base, size)
 
 
 def rules_of(config: GridConfig, base: Architecture) -> Rules:
@@ -178,17 +180,18 @@ def rules_of(config: GridConfig, base: Architecture) -> Rules:
 def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
     costs = None
     if config.objective != "flops":
-        from scaling.measured_times import measured, trusted
+        from nas.block_times.timing import Setting
+
+        setting = Setting(
+            config.objective,
+            batch=config.measure_batch,
+            device=config.device,
+            threads=available_cpus(),
+            recipe=config.recipe,
+        )
 
         def costs(networks: Sequence[Architecture]) -> list[float]:
-            times = measured(
-                networks,
-                kind=config.objective,
-                batch=config.measure_batch,
-                device=config.device,
-                recipe=config.recipe,
-                say=print_err,
-            )
+            times = measured(networks, setting, say=print_err)
             return trusted(times, remedy="start it again while the machine does nothing else")
 
     return candidates(

@@ -13,6 +13,7 @@ from nas.search.config import SearchConfig
 from nas.search.report import show_result as report_search
 from nas.search.run import run_search
 from nas.storage.passwords import without_password
+from scaling.measured_times import measured
 from scaling.options import DATA
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
 from scaling.training_aware.figure import draw
@@ -216,8 +217,8 @@ def _compared(
     With seeds and held-out images that the search has not seen: it chose the network for what its
     own gave.
     """
+    from nas.block_times.timing import Setting
     from scaling.certainty import certainty, scored_by
-    from scaling.measured_times import measured
     from scaling.trainings import Remaining, Trainings, length_of, measuring_of, train_all
 
     fresh = replace(
@@ -240,15 +241,10 @@ def _compared(
     )
     with Remaining(len(networks) * config.seeds, scored) as remaining:
         known = train_all(networks, trainings, update=remaining.update)
-    times = measured(
-        list(networks.values()),
-        kind="step_time",
-        batch=BATCH,
-        threads=1,
-        device=_device(config),
-        recipe=config.recipe,
-        say=print_err,
+    setting = Setting(
+        "step_time", batch=BATCH, threads=1, device=config.device, recipe=config.recipe
     )
+    times = measured(list(networks.values()), setting, say=print_err)
     rows = _figures(networks, known, times)
     listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
     _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
