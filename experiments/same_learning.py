@@ -58,6 +58,7 @@ from vbs.folder import write_json
 from vbs.lock import owned
 
 SIDES = ("ours", "timm")
+CLASSES = 10  # of the network in records; in trainings it has those of the data
 OTHER_SEEDS = 1000  # added to a seed for timm's initial weights
 
 
@@ -178,12 +179,11 @@ def identity(arguments: Options) -> dict[str, Any]:
     """What outcomes must share to be compared."""
     recipe = recipe_of(arguments, 0).to_dict()
     del recipe["seed"]
-    classes = 10  # the file's own number gives way to the data's
     return {
         "data": Path(arguments.data).name,
         "images": arguments.images,
         "device": arguments.device,
-        "network": json.loads(proxy_network(arguments.network, classes).to_json()),
+        "network": json.loads(proxy_network(arguments.network, CLASSES).to_json()),
         "recipe": recipe,
         "torch": torch.__version__,
         "norm_statistics": NORM_STATISTICS,
@@ -263,7 +263,7 @@ def _arguments(texts: list[str] | None) -> Options:
 
 def _write(arguments: Options, checked: dict[str, Any]) -> dict[str, Any]:
     settings = identity(arguments)
-    architecture = Architecture.from_json(json.dumps(settings["network"]))
+    architecture = proxy_network(arguments.network, CLASSES)
     settings |= {"epochs": arguments.epochs, "seeds": arguments.seeds}
     settings |= {"processes": arguments.processes, "flops": cost(architecture).flops, **checked}
     threads = 1 if arguments.processes > 1 else torch.get_num_threads()
@@ -289,7 +289,7 @@ def compare(texts: list[str] | None = None) -> None:
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
     done = outcomes(arguments)
     waiting = [(side, seed) for side, seed in _wanted(arguments) if seed not in done[side]]
-    checked = check_twins(proxy_network(arguments.network, 10))
+    checked = check_twins(proxy_network(arguments.network, CLASSES))
     if arguments.processes == 1:
         for side, seed in waiting:
             one_run(arguments, side, seed)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.data_space import SMALL, space_for
 from nas.search.config import SearchConfig
 from nas.search.report import show_result as report_search
 from nas.search.run import run_search
@@ -92,7 +93,6 @@ def run_training_aware(
 
 
 def _prepared(config: TrainingAwareConfig, out: str | None, *, resume: bool) -> TrainingAwareResult:
-    from nas.data_space import space_for
     from scaling.trainings import measuring_of, slots
 
     config = replace(config, data=config.data or DATA)
@@ -129,7 +129,7 @@ def _in_folder(
         return TrainingAwareResult(folder, config, exit_code=code)
     signals.raise_noted()
     best = parse_json((folder / "search" / "best.json").read_bytes())
-    small = the_space.settings["small_images"]
+    small = base.resolution <= SMALL  # as `space_for` has it
     networks = {
         FOUND: Architecture.from_dict(best["architecture"]),
         BASE: base,
@@ -181,12 +181,12 @@ def _search(
             return 0
         result = run_search(out=inner, resume=True, changes={**shared, **code_values(config)})
     else:
-        params = cost(reference(the_space)).params
+        base = reference(the_space)
         search = SearchConfig(
             evaluator="proxy",
             space=SPACE,
             width=config.width,
-            resolution=the_space.settings["resolution"],
+            resolution=base.resolution,
             strategy=config.strategy,
             seed=config.seed,
             recipe=config.recipe,
@@ -196,7 +196,7 @@ def _search(
             reward="mnas",
             exponent=config.w,
             over_target="allow",
-            also=(f"params:{params}:{config.v}",),
+            also=(f"params:{cost(base).params}:{config.v}",),
             max_step_time=config.max_step_time or 2 * usual,
             times=(str(folder / TIMES),),
             **shared,

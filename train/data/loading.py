@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ class Data:
     settings: dict[str, Any]
     skipped: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> Mapping[str, str] | None:
+        """Of the files of each split, by name; None where they are not known."""
+        return self.settings.get("digests")
 
 
 def load(
