@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nas.block_times.table import read_times
 from scaling.budget import TOLERANCE, Growth
 from scaling.compound import PUBLISHED, Coefficients
 from scaling.family.config import (
@@ -133,8 +134,6 @@ def read_grid(path: Path) -> tuple[Coefficients, str]:
 
 
 def _tables(paths: Sequence[str]) -> list[Any]:
-    from nas.block_times.table import read_times
-
     return [read_times(Path(path)) for path in paths]
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from scaling.grid.config import GridConfig
 from scaling.grid.growth import AXES, Candidate, shares
+from scaling.surface import Surface, simplex
 from vbs.figure import label, new_figure, save_png
 
 if TYPE_CHECKING:
-    from scaling.surface import Surface
     from scaling.trainings import Result
 
 
@@ -26,8 +26,6 @@ def draw(
     surface: Surface | None,
 ) -> None:
     """Accuracy over the triangle of shares: corners are one axis alone."""
-    from scaling.surface import simplex
-
     figure = new_figure(7.5, 6.4)
     axes = figure.add_subplot()
     rows = [each for each in found if each.name in known and known[each.name].accuracies]

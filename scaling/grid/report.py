@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.evaluators.proxy import used_images
+from nas.lengths import length_lines
 from scaling.certainty import certainty
 from scaling.compound import GREEK, Coefficients
 from scaling.grid.choice import chosen, fitted_surface
@@ -32,8 +34,6 @@ def print_preview(
     config: GridConfig, trainings: Trainings, base: Architecture, found: Sequence[Candidate]
 ) -> None:
     """Print what will be trained, how long that takes, and where results go, on stderr."""
-    from nas.evaluators.proxy import used_images
-    from nas.lengths import length_lines
     from scaling.trainings import expected_seconds
 
     measuring, places, folder = trainings.measuring, trainings.places, trainings.folder

@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.block_times.lookup import times_for
+from nas.block_times.table import Times, read_times
 from nas.data_space import SMALL, space_for
 from nas.search.config import SearchConfig
 from nas.search.report import show_result as report_search
 from nas.search.run import run_search
 from nas.storage.passwords import without_password
+from scaling.certainty import certainty, scored_by
 from scaling.measured_times import measured
 from scaling.options import DATA
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
@@ -42,7 +45,6 @@ from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
     from nas.block_times.rounds import Timing
-    from nas.block_times.table import Times
     from scaling.trainings import Result
     from search_spaces.staged import StagedSpace
 
@@ -140,9 +142,6 @@ def _in_folder(
 
 def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | None) -> Times:
     """The table of step times: the run's own, one of --times, or this machine's."""
-    from nas.block_times.lookup import times_for
-    from nas.block_times.table import read_times
-
     if folder is not None and (folder / TIMES).is_file():
         return read_times(folder / TIMES)
     tables = [path for path in config.times if read_times(Path(path)).kind == "step_time"]
@@ -218,7 +217,6 @@ def _compared(
     own gave.
     """
     from nas.block_times.timing import Setting
-    from scaling.certainty import certainty, scored_by
     from scaling.trainings import Remaining, Trainings, length_of, measuring_of, train_all
 
     fresh = replace(
