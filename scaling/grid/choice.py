@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from scaling.compound import GREEK
 from scaling.grid.config import GridConfig
 from scaling.grid.growth import AXES, Candidate, shares
 from scaling.surface import Surface, fit
-
-if TYPE_CHECKING:
-    from scaling.trainings import Result
+from scaling.training_result import Result
 
 FEWEST = 6  # candidates, controls among them, that a surface is fitted to
 

@@ -18,6 +18,7 @@ from scaling.grid.figure import draw
 from scaling.grid.growth import Candidate
 from scaling.grid.record import Record
 from scaling.grid.verdict import SEEDS, verdict
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs.command import FAILED, python_command
@@ -27,7 +28,7 @@ from vbs.text import shell_word
 from vbs.units import minutes, short
 
 if TYPE_CHECKING:
-    from scaling.trainings import Result, Trainings
+    from scaling.trainings import Trainings
 
 
 def print_preview(

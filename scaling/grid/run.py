@@ -27,6 +27,7 @@ from scaling.grid.record import Record, read
 from scaling.grid.report import GridResult, finished, print_preview, table
 from scaling.measured_times import measured, trusted
 from scaling.options import DATA
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.loading import load
@@ -38,7 +39,7 @@ from vbs.units import short
 
 if TYPE_CHECKING:
     from nas.search.setup import Measuring
-    from scaling.trainings import Result, Trainings
+    from scaling.trainings import Trainings
 
 
 def run_grid(

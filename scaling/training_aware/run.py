@@ -32,6 +32,7 @@ from scaling.training_aware.networks import (
     reference,
 )
 from scaling.training_aware.report import FOUND, MEMBERS, TrainingAwareResult
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs import signals
@@ -45,7 +46,6 @@ from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
     from nas.block_times.rounds import Timing
-    from scaling.trainings import Result
     from search_spaces.staged import StagedSpace
 
 B0 = "EfficientNet-B0"
