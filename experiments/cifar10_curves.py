@@ -49,13 +49,14 @@ def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
     """One learning curve, as plain data."""
     import torch
 
-    from nas.evaluators.proxy import Fidelity, load_proxy
+    from nas.evaluators.proxy import Execution, Fidelity, load_proxy
     from train.recipe import preset
 
     the_space, genotype = compact_space(), genotypes()[int(name)]
     torch.set_num_threads(1)
     fidelity = Fidelity(EPOCHS, SHARE)
-    proxy = load_proxy(data, preset("proxy"), fidelity, device="cpu", clock=time.process_time)
+    execution = Execution("cpu", clock=time.process_time)
+    proxy = load_proxy(data, preset("proxy"), fidelity, execution)
     curve = list(proxy.curve(the_space, genotype, seed=seed))
     costs = the_space.costs(genotype[None])
     return {

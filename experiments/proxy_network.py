@@ -76,7 +76,7 @@ def main() -> None:
     args = parser.parse_args()
     # they import torch
     from experiments.lib.timed_training import TimedTraining
-    from nas.search.loop import search
+    from nas.search.loop import LoopOptions, search
 
     the_space = space("compact", resolution=32, classes=10, small_images=True)
     objective = Objective(PROXY_FLOPS, "feasible", over_target="forbid")
@@ -102,7 +102,5 @@ def main() -> None:
         objective,
         strategy,
         args.budget,
-        seed=args.seed,
-        record=record,
-        workers=args.processes,
+        LoopOptions(seed=args.seed, record=record, workers=args.processes),
     )
