@@ -28,7 +28,7 @@ import numpy as np
 from experiments.lib.arms import Arm, arguments, mean_and_sd, run_all
 from experiments.lib.common import RESULTS
 from experiments.lib.networks import COMPACT_FLOPS, compact_space
-from nas.evaluators.proxy import Fidelity, load_proxy
+from nas.evaluators.proxy import Fidelity, TimedExecution, load_proxy
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
@@ -54,7 +54,8 @@ def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
     the_space, genotype = compact_space(), genotypes()[int(name)]
     torch.set_num_threads(1)
     fidelity = Fidelity(EPOCHS, SHARE)
-    proxy = load_proxy(data, preset("proxy"), fidelity, device="cpu", clock=time.process_time)
+    execution = TimedExecution(device="cpu", clock=time.process_time)
+    proxy = load_proxy(data, preset("proxy"), fidelity, execution)
     curve = list(proxy.curve(the_space, genotype, seed=seed))
     costs = the_space.costs(genotype[None])
     return {

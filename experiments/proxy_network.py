@@ -29,7 +29,7 @@ from experiments.lib.common import settings_of_machine
 from experiments.lib.networks import PROXY_FLOPS, PROXY_RESULT
 from nas.history import History
 from nas.objective import Objective
-from nas.search.loop import search
+from nas.search.loop import LoopOptions, search
 from nas.strategies.evolution import Evolution
 from search_spaces.catalog import space
 from vbs.console import print_out
@@ -101,7 +101,5 @@ def main() -> None:
         objective,
         strategy,
         args.budget,
-        seed=args.seed,
-        record=record,
-        workers=args.processes,
+        LoopOptions(seed=args.seed, record=record, workers=args.processes),
     )

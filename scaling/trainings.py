@@ -27,9 +27,10 @@ from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.preview import training_seconds
 from nas.search.setup import Measuring, load_data, proxy_maker
 from nas.search.workers import OnCluster
-from nas.slots import Slots, slots
+from nas.slots import slots
 from nas.storage.lost import retry_infrastructure
 from nas.storage.study import Study, open_study
+from nas.storage.study_settings import SearchIdentity
 from nas.strategies.base import fresh
 from scaling.certainty import Scored, doubt_about
 from scaling.options import DATA, ComparisonOptions
@@ -37,6 +38,7 @@ from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
+from train.cluster.jobs import Place
 from train.data.summary import survey
 from train.length import enough_epochs
 from train.parser import check_device, print_notes
@@ -136,7 +138,7 @@ class Trainings:
     measuring: Measuring
     seeds: int
     folder: Path
-    places: Slots | None = None
+    places: Place | None = None
     split: int = 0
 
 
@@ -191,19 +193,14 @@ def train_all(
 
 def _workers(space: SearchSpace, trainings: Trainings) -> OnCluster:
     options, measuring = trainings.options, trainings.measuring
-    places = trainings.places or slots(options)
     data = load_data(options, measuring, split=trainings.split)
     return OnCluster(
         proxy_maker(options, measuring, data),
         space,
-        steps=measuring.steps,
-        slots=places.workers,
-        cpus=places.cpus,
-        gpus=places.gpus,
-        address=options.address,
+        measuring.described,
+        trainings.places or slots(options),
         timeout=options.timeout,
         folder=(trainings.folder / "trainings").resolve(),
-        images=measuring.images,
     )
 
 
@@ -235,7 +232,8 @@ def _study(
         "networks": {name: network.key for name, network in networks.items()},
     }
     storage = options.storage or f"sqlite:///{(trainings.folder / 'study.db').resolve()}"
-    return open_study(storage, options.study, space, objective, settings=identity, resume=True)
+    search = SearchIdentity(space, objective, identity)
+    return open_study(storage, options.study, search, resume=True)
 
 
 def results(names: Sequence[str], history: History) -> dict[str, Result]:

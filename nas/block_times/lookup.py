@@ -95,9 +95,9 @@ def measured(
     say: Callable[[str], None] | None = None,
 ) -> Times:
     """Measure a table and keep it in a file; one that cannot be kept is used all the same."""
-    from nas.block_times.measure import measure
+    from nas.block_times.measure import MeasuringPlan, measure
 
-    times = measure(space, setting, seconds=seconds, say=say or _stderr)
+    times = measure(space, setting, MeasuringPlan(seconds=seconds), say=say or _stderr)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         times.write(path)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.data_space import space_for
-from nas.evaluators.proxy import Fidelity, clock_name, fitted, identity
+from nas.evaluators.proxy import DataIdentity, Fidelity, fitted, identity
 from nas.fidelity.config import FidelityConfig
 from nas.fidelity.plan import ladder, longest_of, spread, within, work
-from nas.fidelity.trainings import Job, clock_of
+from nas.fidelity.trainings import Job, execution_on
 from nas.lengths import fidelity_of
 from nas.storage.cache import key_of
 from search_spaces.staged import StagedSpace
@@ -80,17 +80,12 @@ class Comparison:
     def key(self, job: Job, device: str) -> str:
         """Of a training's result in the cache; all devices of a comparison are of one kind."""
         # as `train.data.load` is called by the proxy
-        settings = {
-            "digests": self.data.digests,
-            "minival": self.recipe.minival,
-            "channels": 3,
-            "seed": 0,
-        }
+        data = DataIdentity(self.data.digests, self.recipe.minival)
         fidelity = self.fidelities[job.fidelity]
         network = self.space.decode(self.genotypes[job.network])
         recipe = fitted(self.recipe, fidelity, images=self.data.train)
-        clock = clock_name(clock_of(device), device)
-        return key_of(identity(network, recipe, fidelity, settings, seed=job.seed, clock=clock))
+        clock = execution_on(device).clock_name
+        return key_of(identity(network, recipe, fidelity, data, seed=job.seed, clock=clock))
 
     def folder_name(self, job: Job) -> str:
         """Of a training's folder."""

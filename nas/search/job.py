@@ -25,13 +25,14 @@ from nas.search.result import SearchResult
 from nas.search.session import Session, run_session
 from nas.search.setup import Measuring, evaluator_maker, load_data, prepare, with_scores
 from nas.search.workers import OnCluster
-from nas.slots import Slots, slots
+from nas.slots import slots
 from nas.storage.cache import key_of
 from nas.storage.lost import retry_infrastructure
 from nas.storage.study import Study, open_study
-from nas.storage.study_settings import read_settings
+from nas.storage.study_settings import SearchIdentity, read_settings
 from nas.strategies.base import Strategy, sample_fresh
 from search_spaces.staged import StagedSpace
+from train.cluster.jobs import Place
 from train.length import first_judged, steps_per_epoch
 from train.recipe import NORM_STATISTICS
 from vbs.accuracy import chance_limit
@@ -80,7 +81,7 @@ class Job:
     history: History
     strategy: Strategy
     plan: Plan
-    places: Slots
+    places: Place
     tables: dict[str, Times]
 
 
@@ -162,19 +163,15 @@ def prepared(config: SearchConfig, kept: Path | None) -> Job:
 
 def _loop(job: Job, folder: Path, study: Study, update: Callable[[History], None]) -> str:
     """Search into the history; how it ended."""
-    config, measuring, places = job.config, job.measuring, job.places
+    config, measuring = job.config, job.measuring
     data, kept = load_data(config, measuring), _checkpoints(folder, job)
     workers = OnCluster(
         evaluator_maker(config, measuring, job.space, data),
         job.history.space,
-        steps=measuring.steps,
-        slots=places.workers,
-        cpus=places.cpus,
-        gpus=places.gpus,
-        address=config.address,
+        measuring.described,
+        job.places,
         timeout=config.timeout,
         folder=kept,
-        images=measuring.images,
     )
     try:
         status = search_asynchronously(
@@ -214,17 +211,10 @@ def _study(job: Job, storage: str, *, resume: bool) -> Study:
 
     resume  whether the study must be there already.
     """
-    history = job.history
     if resume:
         read_settings(storage, job.config.study)
-    return open_study(
-        storage,
-        job.config.study,
-        history.space,
-        history.objective,
-        settings=_identity(job),
-        resume=True,
-    )
+    identity = SearchIdentity(job.history.space, job.history.objective, _identity(job))
+    return open_study(storage, job.config.study, identity, resume=True)
 
 
 def _identity(job: Job) -> dict[str, Any]:

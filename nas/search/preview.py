@@ -67,7 +67,7 @@ def _print_times(job: Job) -> float:
     """Print how long the search takes; seconds of one training, NaN where not known."""
     config, measuring, plan = job.config, job.measuring, job.plan
     places = job.places
-    workers = places.workers
+    workers = places.slots
     if config.max_time is not None:
         print_err(f"no new network begins after {minutes(config.max_time)}")
     if config.address is not None:

@@ -14,7 +14,7 @@ from nas.history import History
 from nas.search import record
 from nas.search.aims import Aims, aims, keep_times
 from nas.search.config import SearchConfig
-from nas.search.loop import search
+from nas.search.loop import LoopOptions, search
 from nas.search.record import Earlier
 from nas.search.result import SearchResult
 from nas.search.session import Session, run_session
@@ -94,16 +94,8 @@ def _in_folder(
     session.record(status="running", **so_far)
 
     def loop(update: Callable[[History], None]) -> str:
-        search(
-            the_space,
-            evaluator,
-            objective,
-            strategy,
-            budget,
-            seed=config.seed,
-            record=update,
-            history=history,
-        )
+        options = LoopOptions(seed=config.seed, record=update, history=history)
+        search(the_space, evaluator, objective, strategy, budget, options)
         return "finished" if len(history) >= budget else "exhausted"
 
     return run_session(session, loop)

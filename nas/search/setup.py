@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nas import catalog, data_space
 from nas.evaluators.base import Evaluator
-from nas.evaluators.proxy import Fidelity, Proxy, fitted
+from nas.evaluators.proxy import Fidelity, Proxy, TimedExecution, fitted
 from nas.lengths import fidelity_of
 from nas.search.config import SearchConfig
 from nas.search.doubts import remedies
@@ -151,7 +151,7 @@ def proxy_maker(
         data,
         measuring.recipe,
         measuring.fidelity,
-        device=options.device,
+        TimedExecution(device=options.device),
         cache=_cache(options.cache),
     )
 

@@ -62,8 +62,8 @@ def print_preview(
         )
         if not math.isnan(each):
             lines.append(
-                f"about {each:.0f} s a training, {places.workers} at once: about "
-                f"{minutes(total * each / places.workers)} for all {total}"
+                f"about {each:.0f} s a training, {places.slots} at once: about "
+                f"{minutes(total * each / places.slots)} for all {total}"
             )
     lines.append(f"results go to {shell_word(f'{folder}/')}, every training at once to its study")
     print_err(*lines)
