@@ -9,6 +9,7 @@ from nas.block_times.rounds import Run, Timing, in_rounds, run, timing
 from nas.stopped import BusyMachine
 from search_spaces.architecture import Architecture
 from vbs.failures import is_out_of_memory
+from vbs.text import counted
 
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
@@ -42,7 +43,7 @@ def measured(
                 seconds=seconds * count,
                 limits=ROUNDS,
                 announce=lambda rounds, left: say(
-                    f"times: {rounds} rounds of {count} networks, about {left:.0f} s more"
+                    f"times: {rounds} rounds of {counted(count, 'network')}, about {left:.0f} s more"
                 ),
             )
     except (RuntimeError, MemoryError, OSError) as error:

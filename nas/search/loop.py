@@ -76,7 +76,7 @@ def search(
         if record is not None:
             record(history)
     if not len(history):
-        raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
+        raise ValueError(f"limits: no network was found within {objective.limits_text}")
     return history
 
 

@@ -50,7 +50,7 @@ def print_preview(
     lines = [
         f"base {config.base}, as a proxy of {short(own.flops)} FLOPs at {base.resolution} px",
         f"{len(found) - controls} candidates and {controls} controls, each about "
-        f"{config.growth:g} times its {config.objective}; {config.seeds} seeds each",
+        f"{config.growth:g} times its {config.objective}; {counted(config.seeds, 'seed')} each",
         f"a training: {length}, of {images:,} images by recipe "
         f"{measuring.recipe.name}, scored on {measuring.data.minival:,} held out",
         *([warning] if warning else []),

@@ -42,6 +42,7 @@ from vbs.console import print_err
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, resumed_folder, write_json
 from vbs.json_text import parse_json
+from vbs.text import counted
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ def _compared(
     (folder / "compare").mkdir(exist_ok=True)
     measuring = measuring_of(fresh, split=FRESH)
     length = length_of(measuring)
-    print_err(f"{', '.join(networks)}: {config.seeds} trainings each of {length}")
+    print_err(f"{', '.join(networks)}: {counted(config.seeds, 'training')} each of {length}")
     scored = scored_by(measuring, larger="wider networks (--width)")
     trainings = Trainings(
         options=fresh,
