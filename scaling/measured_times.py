@@ -36,6 +36,7 @@ def measured(
     from nas.block_times.timing import ready
 
     count = len(networks)
+    shown = counted(count, "network")
     try:
         with ready(setting):
             runs, load = in_rounds(
@@ -43,7 +44,7 @@ def measured(
                 seconds=seconds * count,
                 limits=ROUNDS,
                 announce=lambda rounds, left: say(
-                    f"times: {rounds} rounds of {counted(count, 'network')}, about {left:.0f} s more"
+                    f"times: {rounds} rounds of {shown}, about {left:.0f} s more"
                 ),
             )
     except (RuntimeError, MemoryError, OSError) as error:
