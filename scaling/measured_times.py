@@ -24,7 +24,7 @@ def measured(
     setting: Setting,
     *,
     seconds: float = SECONDS,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> list[Timing]:
     """Seconds of each network for one pass of a batch, their spread, and whether they are in doubt.
 
@@ -43,7 +43,7 @@ def measured(
                 [_turn(network, setting) for network in networks],
                 seconds=seconds * count,
                 limits=ROUNDS,
-                announce=lambda rounds, left: say(
+                announce=lambda rounds, left: report(
                     f"times: {rounds} rounds of {shown}, about {left:.0f} s more"
                 ),
             )

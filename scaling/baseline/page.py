@@ -34,7 +34,7 @@ UP = 2  # folders above the page's that a path may climb to stay a path
 
 
 def write_report(folder: Path, *, command: Sequence[str]) -> Path:
-    """The page of the baseline in a folder; of steps that were left out it says so."""
+    """The page of the baseline in a folder; a step that was left out is named as such."""
     known = read_json(folder / "baseline.json") or {}
     network = _network(folder)
     sections = [
@@ -328,7 +328,7 @@ def relative(words: Sequence[str], place: Path) -> list[str]:
     """The words of a command with their absolute paths relative to a folder.
 
     A path that is far from the folder becomes its name: the page may be read on another machine,
-    where folders of this one mean nothing and tell about its user.
+    where folders of this one mean nothing and reveal its user.
     """
 
     def shown(word: str) -> str:

@@ -88,7 +88,7 @@ def plan(config: BaselineConfig, place: str) -> list[str]:
         "together; a finalist is not trained again",
     }
     shown = [f"  {name:10s}{'left out' if name in config.skip else what[name]}" for name in STEPS]
-    return [*shown, f"results go to {place}; each step says what time it takes"]
+    return [*shown, f"results go to {place}; each step reports how long it takes"]
 
 
 def _resolved(config: BaselineConfig) -> BaselineConfig:

@@ -243,7 +243,7 @@ def _compared(
     setting = Setting(
         "step_time", batch=BATCH, threads=1, device=config.device, recipe=config.recipe
     )
-    times = measured(list(networks.values()), setting, say=print_err)
+    times = measured(list(networks.values()), setting, report=print_err)
     rows = _figures(networks, known, times)
     listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
     _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
