@@ -9,8 +9,8 @@ milliseconds each proposal took. Optuna's GP (three seeds) and plain TPE stop at
 beyond, a run takes over ten minutes.
 
 Expected: predictor at 80 evaluations equals the best peer at 300.
-Time: an hour and a half on one core, most of it Optuna's GP and TPE; run it again to continue where it
-stopped.
+Time: an hour and a half on one core, most of it Optuna's GP and TPE; run it again to
+continue where it stopped.
 
     python -m experiments.compare_strategies [--seeds 20] [--processes 2] [--only predictor]
 """

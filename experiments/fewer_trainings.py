@@ -59,11 +59,11 @@ def load(path: Path, settings: Settings) -> list[dict[str, Any]]:
         return []
     content = json.loads(path.read_text())
     known, wanted = content["settings"], json.loads(json.dumps(asdict(settings)))
-    kept = []
+    usable = []
     for part, names in (("async", set(wanted) - {"curves", "rungs"}), ("curves", {"curves"})):
         if all(known.get(name) == wanted[name] for name in names):
-            kept += [run for run in content["runs"] if run["part"] == part]
-    return kept
+            usable += [run for run in content["runs"] if run["part"] == part]
+    return usable
 
 
 def main() -> None:

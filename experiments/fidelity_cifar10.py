@@ -67,11 +67,11 @@ def main() -> int:
     if result.exit_code:
         return result.exit_code
     found = json.loads((args.work / "fidelity.json").read_text())
-    kept = ("space", "target_flops", "resolution", "recipe", "seeds", "longest", "fidelities")
+    names = ("space", "target_flops", "resolution", "recipe", "seeds", "longest", "fidelities")
     write_json(
         args.out,
         {
-            "settings": {name: found["settings"][name] for name in kept},
+            "settings": {name: found["settings"][name] for name in names},
             "processes": args.processes,
             **settings_of_machine(),
             **found["outcome"],

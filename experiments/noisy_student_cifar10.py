@@ -21,8 +21,8 @@ as three processes on two free cores: 12 minutes.
 
     python -m experiments.noisy_student_cifar10 --data parquet:../shared/data/cifar10 --processes 2
 
-A killed run resumes when it is started again. Several may share --work, each with --seeds of its own;
-whichever writes --out puts in all that is there.
+A killed run resumes when it is started again. Several may share --work, each with --seeds of its
+own; whichever writes --out puts in all that is there.
 """
 
 from __future__ import annotations

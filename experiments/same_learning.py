@@ -13,7 +13,7 @@ own. --images sets how many training images there are (stratified, the same ones
 
 Expected: the mean test accuracies of three seeds lie within one (pooled) standard deviation.
 Time: about 10 minutes on 2 cores for 25,000 images, 3 epochs, 3 seeds (0: all images, twice that).
-What has ended is kept in --work, and a second call resumes; until all has ended the result file
+Runs that have ended are in --work, and a second call resumes; until all has ended the result file
 has "complete": false.
 
     python -m experiments.same_learning [--processes 2] [--seeds 0 1 2] [--images 25000]
@@ -97,8 +97,8 @@ def data_of(arguments: Options) -> Data:
         )
     if count == len(data.train):
         return data
-    _, kept = stratified(data.train.targets.numpy(), count / len(data.train), 0)
-    return dataclasses.replace(data, train=data.train.select(kept))
+    _, chosen = stratified(data.train.targets.numpy(), count / len(data.train), 0)
+    return dataclasses.replace(data, train=data.train.select(chosen))
 
 
 @functools.lru_cache(maxsize=1)  # the runs of a process share the images

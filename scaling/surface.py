@@ -4,7 +4,7 @@ A candidate spends shares of its growth on depth, width and resolution, which su
 experiment (Scheffe 1958). The surface is Scheffe's quadratic, y = sum b_i s_i + sum b_ij s_i s_j,
 with one more term for what a candidate costs above or below the growth. Its best place is
 looked for where all shares are at least 0; how well it is known, by a parametric bootstrap: what
-the surface predicts for each candidate, moved by the noise of its seeds and by what the surface misses.
+the surface predicts for each candidate, moved by the noise of its seeds and by the surface's error.
 Where the best place is on the rim of the triangle an interval can only reach inwards, and is too
 narrow.
 """
