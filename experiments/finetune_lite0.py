@@ -74,11 +74,11 @@ def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
         initial=initial,
     )
     assert result.test is not None, result.failed
-    kept = ("epoch", "seconds", "train_loss", "val_top1")
+    columns = ("epoch", "seconds", "train_loss", "val_top1")
     return {
         "test_top1": round(result.test.top1, 2),
         "seconds": round(result.seconds, 1),
-        "curve": [{name: row[name] for name in kept} for row in result.history],
+        "curve": [{name: row[name] for name in columns} for row in result.history],
     }
 
 

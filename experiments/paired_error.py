@@ -8,7 +8,7 @@ images is 2 p (1 - p) (1 - correlation) / n, the part of it that seeds do not sh
 2 p (1 - p) (correlation of seeds - correlation of networks) / n; see `vbs.accuracy`.
 Expected: networks of one space are right on mostly the same images; a network's own seeds agree
 little better. Measured: results/paired_error.json. Time: 8 minutes on one CPU core; the same
-command goes on. Command:
+command resumes. Command:
 
     python -m experiments.paired_error --data parquet:../shared/data/cifar10
 """

@@ -100,11 +100,11 @@ def run(data_folder: Path, name: str, seed: int, folder: Path) -> dict[str, Any]
         network, data, recipe_of(name, seed), execution=Execution(checkpoint=folder, device="cpu")
     )
     assert result.test is not None, result.failed
-    kept = ("epoch", "seconds", "resolution", "magnitude", "train_loss", "val_top1")
+    columns = ("epoch", "seconds", "resolution", "magnitude", "train_loss", "val_top1")
     return {
         "test_top1": result.test.top1,
         "seconds": round(result.seconds, 1),
-        "curve": [{name: row[name] for name in kept} for row in result.history],
+        "curve": [{name: row[name] for name in columns} for row in result.history],
     }
 
 

@@ -2,7 +2,7 @@
 
 This is a search by measurement (`nas.search.asynchronous`) that chooses nothing: its space has one
 decision, which network. So it has all that a search has: every result is in an Optuna study the
-moment it ends, a network that was trained before is not trained again, several drivers may share
+moment it ends, a network that was trained before is not trained again, several processes may share
 the work, failures are rows with their reasons.
 """
 
@@ -130,7 +130,7 @@ class Trainings:
 
     seeds   each network is trained with seeds 0 to seeds - 1.
     folder  of the study, unless the options name a storage, and of unfinished trainings.
-    places  None: what the options ask for, or what fits.
+    places  None: what the options name, or what fits.
     split   seed that draws the minival.
     """
 
@@ -237,7 +237,7 @@ def _study(
 
 
 def results(names: Sequence[str], history: History) -> dict[str, Result]:
-    """What a history says of each network that it knows, by name."""
+    """What a history holds of each network, by name."""
     found: dict[str, Result] = {}
     for index, name in enumerate(names):
         rows = np.flatnonzero(history.genotypes[:, 0] == index)

@@ -15,7 +15,7 @@ from nas.fidelity.remembered import recommended
 from nas.fidelity.result import FidelityResult
 from vbs.command import python_command
 from vbs.console import print_err, print_out, print_results
-from vbs.text import shell_command, shell_word
+from vbs.text import counted, shell_command, shell_word
 from vbs.units import clock, short
 
 
@@ -26,7 +26,7 @@ def show_result(result: FidelityResult) -> None:
     failed = sum(int((~(each.accuracy == each.accuracy)).sum()) for each in judged)
     if failed:
         print_err(
-            f"nas.fidelity: {failed} trainings failed; "
+            f"nas.fidelity: {counted(failed, 'training')} failed; "
             f"{shell_word(result.folder / RECORD)} says why"
         )
     print_out(f"rank correlation with the longest, across seeds ({clock(result.seconds)}):")

@@ -48,7 +48,7 @@ def _step(row: Mapping[str, Any]) -> str:
 
 def show_result(result: TrainingAwareResult) -> None:
     """Print the comparison, what was found, the family, and what to do next."""
-    if not result.networks:  # the search has said why
+    if not result.networks:  # the search has reported why
         return
     rows, known, folder = result.networks, result.known, result.folder
     from vbs.tables import Console, Table

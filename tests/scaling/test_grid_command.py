@@ -184,7 +184,7 @@ def test_a_resume_that_is_refused_leaves_the_record(images: str, tmp_path: Path)
         (0.7, 6, 1.5, "noise hides the optimum (seeds differ by 0.70 points): about 6 more seeds"),
         (0.7, None, 1.2, "all candidates do about as well"),
         (0.7, None, 9.0, "but not as a smooth surface would"),
-        (None, None, None, "one seed does not tell why: use --seeds 3"),
+        (None, None, None, "one seed does not show why: use --seeds 3"),
         (0.7, 0, 9.0, ""),
         (0.0, None, None, "but not as a smooth surface would"),  # all seeds gave the same
     ],

@@ -209,10 +209,18 @@ def test_ctrl_c_between_trainings_leaves_what_is_done(
     assert "resume by: " in capsys.readouterr().err
 
 
+def test_a_finished_run_that_is_resumed_prints_its_result(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = (whole / "noisy_student.json").read_bytes()
+    assert main(["--resume", "--out", str(whole)]) == 0
+    assert "student 2" in capsys.readouterr().out
+    assert (whole / "noisy_student.json").read_bytes() == record
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--resume"], "is finished"),
         (["--resume", "--rounds", "3"], "--rounds: 3 differs from the run's 2"),
         (["--resume", "--student", "mnasnet_a1"], "--student: mnasnet_a1 differs from"),
         (["--resume", "--set", "epochs=9"], '--set: ["epochs=9"] differs from'),

@@ -122,7 +122,7 @@ def test_what_is_not_given_again_is_as_it_was(tmp_path) -> None:
         asked = new_plan(dataclasses.replace(plan.config, **other))
         with pytest.raises(ValueError, match="holds a run with other"):
             resumed_plan(str(tmp_path), known, asked, {})
-    assert from_values(TuneConfig, read_values(str(tmp_path / "run.json"))) == plan.config
+    assert from_values(TuneConfig, read_values(str(tmp_path / "run.json")).values) == plan.config
 
 
 def test_what_version_0_1_recorded_is_resumed_as_it_was(tmp_path) -> None:

@@ -228,8 +228,17 @@ def test_an_interrupted_run_goes_on(network, images, tmp_path) -> None:
 def test_resuming_repeats_nothing(network, images, tmp_path, capsys) -> None:
     out = tmp_path / "run"
     assert run(arguments(network, images, out)) == 0
-    assert run(["--resume", "--out", str(out)]) == 2
-    assert "is finished" in capsys.readouterr().err
+    before = json.loads((out / "run.json").read_text())
+    shown = capsys.readouterr().out
+    assert run(["--resume", "--out", str(out)]) == 0
+    rows = [line for line in shown.splitlines() if line.startswith(("minival", "test"))]
+    assert rows
+    again = capsys.readouterr().out
+    assert all(row in again for row in rows)
+    after = json.loads((out / "run.json").read_text())
+    for record in (before, after):
+        record["outcome"].pop("waited_seconds")
+    assert after == before
     record = json.loads((out / "run.json").read_text())
     record["status"] = "running"  # as if killed while the pictures were drawn
     (out / "run.json").write_text(json.dumps(record))
