@@ -59,7 +59,7 @@ from train.pseudo_labels import (
     balanced,
     load_teacher,
     read_labels,
-    say,
+    teacher_probabilities,
     with_pseudo_labels,
     write_labels,
 )
@@ -187,7 +187,7 @@ def run_arm(
     if result.failed or result.test is None:
         raise ValueError(f"seed {seed}, {arm}: {result.failed or 'the data have no test split'}")
     if labels is not None:
-        said = say(load_teacher(place / arm), pool, device=settings["device"])
+        said = teacher_probabilities(load_teacher(place / arm), pool, device=settings["device"])
         outcome["agreement_with_teacher"] = round(agreement(said, labels.probabilities), 3)
     return outcome | {
         "top1": round(result.test.top1, 3),
@@ -208,7 +208,7 @@ def _labels(folder: Path, teacher: Path, pool: Split, device: str) -> PseudoLabe
         if labels.about["teacher"] != known.digest:
             raise ValueError(f"{path}: of another teacher; remove {folder}/")
         return labels
-    said = say(known, pool, device=device)
+    said = teacher_probabilities(known, pool, device=device)
     labels = PseudoLabels(
         said, balanced(said.numpy(), confidence=CONFIDENCE), {"teacher": known.digest}
     )

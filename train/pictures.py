@@ -176,7 +176,7 @@ def _summary(epochs: np.ndarray, history: Sequence[Row]) -> str:
 def confusion(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
     """Which classes are taken for which: each row in shares of that class's pictures.
 
-    counts   int [classes, classes], rows are the truth, columns what was said
+    counts   int [classes, classes], rows are the truth, columns are the predictions
     classes  their names, in the same order
 
     Up to 20 classes have their percentages written; of more the most confused pairs are listed.
@@ -247,7 +247,7 @@ def _matrix(figure: Any, axes: Any, shares: np.ndarray, names: list[str]) -> Non
 
 
 def confused_pairs(counts: np.ndarray, limit: int) -> list[tuple[int, int]]:
-    """(true, said) of the most frequent confusions; of equals the first in the matrix first.
+    """(true, predicted) of the most frequent confusions; of equals the first in the matrix first.
 
     counts  int [classes, classes], rows are the truth
     """
@@ -255,19 +255,19 @@ def confused_pairs(counts: np.ndarray, limit: int) -> list[tuple[int, int]]:
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
     found = zip(*np.unravel_index(order, wrong.shape), strict=True)
-    return [(int(true), int(said)) for true, said in found if wrong[true, said]]
+    return [(int(true), int(predicted)) for true, predicted in found if wrong[true, predicted]]
 
 
 def _pairs(axes: Any, counts: np.ndarray, total: np.ndarray, names: list[str]) -> None:
     axes.set_axis_off()
-    axes.set_title("most confused: true, said, pictures", loc="left", fontsize=11)
+    axes.set_title("most confused: true, predicted, pictures", loc="left", fontsize=11)
     pairs = confused_pairs(counts, PAIRS)
-    for line, (true, said) in enumerate(pairs):
+    for line, (true, predicted) in enumerate(pairs):
         y = 1 - (line + 0.7) / PAIRS
-        wrong = counts[true, said]
+        wrong = counts[true, predicted]
         style = {"fontsize": 9, "va": "center", "parse_math": False}
         axes.text(0, y, names[true], **style)
-        axes.text(0.4, y, names[said], **style)
+        axes.text(0.4, y, names[predicted], **style)
         share = f"{wrong:,} of {total[true]:,} ({100 * wrong / total[true]:.0f}%)"
         axes.text(1.12, y, share, ha="right", **style)
     if not pairs:
@@ -278,7 +278,7 @@ def mistakes(path: Path, pictures: Sequence[np.ndarray], titles: Sequence[str]) 
     """A contact sheet of the first forty pictures with their titles; a smile where there is none.
 
     pictures  uint8 [height, width, 3] each, of any size
-    titles    of each what to write beneath, such as "true cat, said dog 98%"
+    titles    of each what to write beneath, such as "true cat, predicted dog 98%"
 
     ValueError where the numbers differ or something is no picture.
     """
@@ -372,7 +372,7 @@ def worst(outputs: Any, targets: Any, count: int) -> np.ndarray:
     with np.errstate(all="ignore"):
         probabilities = bool((clean >= 0).all() and (np.abs(clean.sum(1) - 1) < 0.01).all())
         weights = shown / top if probabilities else np.exp(shown - top)
-    # odds against what was said: unlike confidences they do not all round to one
+    # odds against the prediction: unlike confidences they do not all round to one
     np.put_along_axis(weights, shown.argmax(1)[:, None], np.where(np.isfinite(top), 0, np.nan), 1)
     odds = weights.sum(1)
     order = np.argsort(np.where(np.isnan(odds), np.inf, odds), kind="stable")

