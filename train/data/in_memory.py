@@ -15,7 +15,7 @@ from train.data.split import ImageRequest, Split
 
 
 class Pixels:
-    """uint8 images [n, c, h, w], copied once to each device that uses them; shared by selections."""
+    """uint8 images [n, c, h, w], copied once to each device; shared by selections."""
 
     def __init__(self, images: Tensor) -> None:
         assert images.dtype == torch.uint8

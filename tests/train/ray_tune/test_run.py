@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.commands import ray_tune as run
-from tests.train.ray_clusters import (
+from tests.train.ray_tune.clusters import (
     PATIENCE,
     QUICK,
     curve,
@@ -33,7 +33,7 @@ from tests.train.ray_clusters import (
 from train.checkpoint import read_state
 from train.cluster import connect as ray_connect
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

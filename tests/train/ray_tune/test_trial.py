@@ -14,7 +14,7 @@ import torch
 
 from search_spaces.architecture import Architecture
 from tests.train import toys
-from tests.train.ray_clusters import curve, record
+from tests.train.ray_tune.clusters import curve, record
 from train.ray_tune import trial as trials
 from train.ray_tune.store import Store, opened
 from train.ray_tune.trial import Share, TrialProcess, ending, progress_row, work
