@@ -39,7 +39,8 @@ from search_spaces.space import SearchSpace
 from train.data.summary import summarise
 from train.length import enough_epochs
 from train.parser import check_device, print_notes
-from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
+from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.start import check_random_start
 from vbs.accuracy import mean_error
 from vbs.progress import Progress, State
 

@@ -21,7 +21,8 @@ from search_spaces.staged import StagedSpace
 from train.data.summary import DataSummary, summarise
 from train.options import DataOptions, WorkerOptions
 from train.parser import check_device, print_notes
-from train.recipe import Recipe, change, check_random_start, preset
+from train.recipe import Recipe, change, preset
+from train.start import check_random_start
 from vbs.text import one_of
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from tests.train import toys
 from tests.train.ray_tune.clusters import curve, record
 from train.ray_tune import trial as trials
 from train.ray_tune.store import Store, opened
-from train.ray_tune.trial import Share, TrialProcess, ending, progress_row, work
+from train.ray_tune.trial import Share, TrialProcess, work
+from train.ray_tune.trial_record import end, ending, progress_row
 from vbs.failures import InfrastructureError
 
 TIMES = ("images_per_second", "memory_mb", "seconds")
@@ -154,7 +155,7 @@ def test_a_full_disk_that_an_earlier_version_recorded_is_no_ending(
     tmp_path: Path, reason: str
 ) -> None:
     store, what = Store(str(tmp_path)), trial("epochs=1")
-    trials.end(store, what, {}, [], failed=reason)
+    end(store, what, {}, [], failed=reason)
     assert (ending(store, "a") is None) == (reason != "its own")
     run(str(tmp_path), what, lambda row: None)
     expected = "failed" if reason == "its own" else "finished"
@@ -179,13 +180,13 @@ def test_a_trial_that_the_driver_has_stopped_trains_no_further(tmp_path: Path) -
     store = Store(str(tmp_path))
 
     def stop(row: dict) -> None:
-        trials.end(store, trial(), {}, [], status="stopped")
+        end(store, trial(), {}, [], status="stopped")
 
     with pytest.raises(trials.Over):
         several(str(tmp_path), trial("epochs=3"), stop)
     folder = tmp_path / "trials" / "a"
     assert len(curve(folder)["rows"]) == 1
-    trials.end(store, trial(), {}, [], failed="too late")
+    end(store, trial(), {}, [], failed="too late")
     assert record(folder)["status"] == "stopped"
 
 
