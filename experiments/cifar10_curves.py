@@ -28,9 +28,11 @@ import numpy as np
 from experiments.lib.arms import Arm, arguments, mean_and_sd, run_all
 from experiments.lib.common import RESULTS
 from experiments.lib.networks import COMPACT_FLOPS, compact_space
+from nas.evaluators.proxy import Fidelity, load_proxy
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
+from train.recipe import preset
 from vbs.console import print_out
 
 RESULT = RESULTS / "cifar10_curves.json"
@@ -48,9 +50,6 @@ def genotypes() -> np.ndarray:
 def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
     """One learning curve, as plain data."""
     import torch
-
-    from nas.evaluators.proxy import Fidelity, load_proxy
-    from train.recipe import preset
 
     the_space, genotype = compact_space(), genotypes()[int(name)]
     torch.set_num_threads(1)

@@ -35,6 +35,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.scale import for_small_images, scale
+from train.recipe import change, preset
 from vbs.console import print_out
 
 NAME = "cifar10_search"
@@ -109,7 +110,6 @@ def trained(source: str, architecture: Architecture, seed: int, folder: Path) ->
     from train.data import load
     from train.execution import Execution
     from train.loop import train
-    from train.recipe import change, preset
 
     recipe = change(preset("proxy"), [*FINAL, f"seed={seed}"])
     data = load(source, minival=0.0, seed=seed)

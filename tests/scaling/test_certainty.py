@@ -9,7 +9,8 @@ import pytest
 
 from scaling.certainty import Scored, certainty, doubt_about, lead_among, scored_by
 from scaling.surface import fit
-from scaling.trainings import Result, progress_of
+from scaling.training_result import Result
+from scaling.trainings import progress_of
 from tests.scaling.toys import measuring
 
 SCORED = Scored(72, 100 / 12, "what may help: --fidelity epochs=24")

@@ -19,7 +19,7 @@ from scaling.grid import Candidate, GridConfig, candidates, shares, spread
 from scaling.grid.choice import chosen, fitted_surface
 from scaling.grid.record import Record, read
 from scaling.grid.verdict import noise_line, verdict
-from scaling.trainings import Result
+from scaling.training_result import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images
 from tests.commands import grid as run

@@ -126,7 +126,7 @@ class _Rounds:
         config, images = self._config, self._images
         folder = self.folder(number) / "student"
         data = with_pseudo_labels(images.data, images.unlabelled, labels, config.ratio)
-        if _is_finished(folder, data.settings["pseudo_labels"]):
+        if _is_finished(folder, labels.digest()):
             return None
         folder.mkdir(parents=True, exist_ok=True)
         training = self._training(number, str(labels.about["teacher"]), data.settings)
