@@ -148,7 +148,7 @@ def test_a_student_can_be_exported_and_be_a_teacher(whole: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("lost", [("round-1",), ("round-1/student",), ("round-2",)])
-def test_a_killed_run_goes_on_from_any_step(
+def test_a_killed_run_is_resumed_from_any_step(
     whole: Path, tmp_path: Path, lost: tuple[str, ...]
 ) -> None:
     out = tmp_path / "out"
@@ -166,7 +166,7 @@ def test_a_killed_run_goes_on_from_any_step(
     )
 
 
-def test_a_training_that_was_interrupted_goes_on(
+def test_a_training_that_was_interrupted_is_resumed(
     made: Path,
     whole: Path,
     tmp_path: Path,
@@ -189,7 +189,7 @@ def test_a_training_that_was_interrupted_goes_on(
     assert same(out / "round-2/student", whole / "round-2/student")
 
 
-def test_a_training_that_fails_is_told(
+def test_a_training_that_fails_is_reported(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"

@@ -233,7 +233,7 @@ def test_the_worst_mistakes_come_first_and_equals_in_order(kind: str) -> None:
     assert worst(outputs, targets, 0).tolist() == []
 
 
-def test_confidences_that_round_to_one_are_still_told_apart() -> None:
+def test_confidences_that_round_to_one_are_still_distinguished() -> None:
     logits = np.array([[60, 0.0], [90, 0], [50, 0], [800, 0]], np.float32)
     assert worst(logits, np.ones(4, int), 4).tolist() == [3, 1, 0, 2]
 

@@ -84,7 +84,9 @@ def test_items_come_in_order_from_processes_that_are_set_up_once(pool: Pool) -> 
         (("nonsense",), [], "KeyError: 'nonsense'"),
     ],
 )
-def test_a_job_that_fails_says_why_and_the_slot_goes_on(pool: Pool, payload, said, reason) -> None:
+def test_a_job_that_fails_says_why_and_the_slot_is_used_again(
+    pool: Pool, payload, said, reason
+) -> None:
     assert until_over(pool, {1: payload}) == {1: (said, reason)}
     assert until_over(pool, {2: ("count", 1)}) == {2: ([0], "")}
 
@@ -158,7 +160,7 @@ def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) 
 
 
 @pytest.mark.slow
-def test_jobs_of_a_lost_node_go_on_elsewhere(cluster: Any, tmp_path: Path) -> None:
+def test_jobs_of_a_lost_node_are_run_elsewhere(cluster: Any, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, num_gpus=1)
     with Pool(pool_jobs.make, Place(2, 0.5, 0.5, cluster.address)) as pool:
         assert pool.ready(PATIENCE) == 2
@@ -177,7 +179,7 @@ def test_jobs_of_a_lost_node_go_on_elsewhere(cluster: Any, tmp_path: Path) -> No
     assert ended == {1: Ended(""), 2: Ended("")}
 
 
-def test_what_cannot_be_set_up_is_said_at_once(cluster: Any) -> None:
+def test_what_cannot_be_set_up_is_reported_at_once(cluster: Any) -> None:
     with (
         Pool(pool_jobs.broken, Place(1, address=cluster.address)) as pool,
         pytest.raises(PoolLost, match="cannot be set up: OSError: no such data"),

@@ -59,7 +59,9 @@ def run(out: str, what: dict[str, Any], tell: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "URL"])
-def test_a_trial_that_was_cut_off_goes_on_from_what_is_on_disk(tmp_path: Path, kind: str) -> None:
+def test_a_trial_that_was_cut_off_is_resumed_from_what_is_on_disk(
+    tmp_path: Path, kind: str
+) -> None:
     places = [tmp_path / name for name in ("whole", "parts")]
     outs = [str(place) if kind == "folder" else f"file://{place}" for place in places]
     heard: list[dict] = []
@@ -190,7 +192,7 @@ def test_a_trial_that_the_driver_has_stopped_trains_no_further(tmp_path: Path) -
     assert record(folder)["status"] == "stopped"
 
 
-def test_what_is_told_of_an_epoch_counts_the_better_weights() -> None:
+def test_the_row_of_an_epoch_counts_the_better_weights() -> None:
     row = {"epoch": 2, "seconds": 1.0, "train_loss": 0.5, "images_per_second": 9.0}
     assert progress_row(row) == row
     assert progress_row({**row, "val_top1": 40.0, "ema_top1": 50.0, "lr": 1})["top1"] == 50.0
