@@ -39,10 +39,11 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 from train.cluster.jobs import Place
-from train.data.summary import survey
+from train.data.summary import summarise
 from train.length import enough_epochs
 from train.parser import check_device, print_notes
-from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
+from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.start import check_random_start
 from vbs.progress import Progress, State
 
 DECISION = "network"
@@ -88,7 +89,7 @@ def measuring_of(options: ComparisonOptions, *, split: int = 0) -> Measuring:
     if not recipe.minival:
         raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
     source = options.data or DATA
-    data = survey(source, minival=recipe.minival, seed=split, root=options.data_root)
+    data = summarise(source, minival=recipe.minival, seed=split, root=options.data_root)
     print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {source} has one class; there is nothing to learn")

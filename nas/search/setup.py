@@ -18,10 +18,11 @@ from nas.storage.cache import Cache
 from nas.strategies.base import Strategy
 from nas.strategies.predictor import Predictor
 from search_spaces.staged import StagedSpace
-from train.data.summary import Survey, survey
+from train.data.summary import DataSummary, summarise
 from train.options import DataOptions, WorkerOptions
 from train.parser import check_device, print_notes
-from train.recipe import Recipe, change, check_random_start, preset
+from train.recipe import Recipe, change, preset
+from train.start import check_random_start
 from vbs.text import one_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Measuring:
     """What stands behind a search by measurement, worked out from its settings."""
 
     kind: type[Evaluator]
-    data: Survey
+    data: DataSummary
     recipe: Recipe
     fidelity: Fidelity
 
@@ -77,7 +78,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
         check_random_start(recipe, "a search")
     if not recipe.minival:
         raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
-    data = survey(config.data, minival=recipe.minival, root=config.data_root)
+    data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     config.check_sizes()
     name = config.space or "compact"
@@ -105,7 +106,9 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
     return config, Measuring(entry.kind(), data, recipe, fidelity), space
 
 
-def _fidelity(config: SearchConfig, recipe: Recipe, data: Survey, space: StagedSpace) -> Fidelity:
+def _fidelity(
+    config: SearchConfig, recipe: Recipe, data: DataSummary, space: StagedSpace
+) -> Fidelity:
     text = config.fidelity
     if text == "auto":
         from nas.fidelity.remembered import recommended

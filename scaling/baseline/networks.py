@@ -99,11 +99,11 @@ def affordable(
 ) -> list[str]:
     """The members whose trainings fit into the hours together, by their measured step times; one
     that was a finalist costs nothing more."""
-    from train.data.summary import survey
+    from train.data.summary import summarise
 
     assert config.data is not None
     recipe = change(preset("proxy"), config.changes)
-    images = survey(config.data, minival=recipe.minival, root=config.data_root).train
+    images = summarise(config.data, minival=recipe.minival, root=config.data_root).train
     known = _as_finalists(folder)
     if not names_epochs(config.changes):
         recipe = lengthened(recipe, images)

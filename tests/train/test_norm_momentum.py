@@ -184,7 +184,7 @@ def test_a_training_that_an_earlier_version_began_is_not_mixed(tmp_path: Path) -
         train(SLOW, toys.data(), recipe, execution=Execution(checkpoint=tmp_path, device="cpu"))
 
 
-def test_a_long_training_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
+def test_a_long_training_that_an_earlier_version_began_is_resumed(tmp_path: Path) -> None:
     quick = dataclasses.replace(toys.NETWORK, bn_momentum=1.0)
     recipe = toys.recipe("epochs=3")
     train(

@@ -198,7 +198,7 @@ def test_a_folder_with_results_is_not_overwritten(network, images, tmp_path, cap
     assert (tmp_path / "best.safetensors").read_text() == "precious"
 
 
-def test_an_interrupted_run_goes_on(network, images, tmp_path) -> None:
+def test_an_interrupted_run_is_resumed(network, images, tmp_path) -> None:
     out = tmp_path / "run"
     words = arguments(network, images, out, "--set", "epochs=4000", "--set", "warmup_epochs=1")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -248,7 +248,7 @@ def test_resuming_repeats_nothing(network, images, tmp_path, capsys) -> None:
     assert json.loads((out / "run.json").read_text())["outcome"]["steps"] == 10
 
 
-def test_another_size_is_asked_for_by_name(images, tmp_path) -> None:
+def test_another_size_is_given_by_name(images, tmp_path) -> None:
     out = tmp_path / "run"
     words = ["efficientnet_b0", "--data", f"imagefolder:{images}"]
     sizes = ["--width", "0.1", "--depth", "0.3", "--resolution", "32", "--small-images"]

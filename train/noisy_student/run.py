@@ -19,8 +19,9 @@ from train.noisy_student.record import (
     read_teacher_run,
 )
 from train.noisy_student.result import NoisyStudentResult
-from train.recipe import Recipe, change, check_random_start, preset
+from train.recipe import Recipe, change, preset
 from train.resolve import architecture_of
+from train.start import check_random_start
 from vbs.config_file import check_call
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
