@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from nas import catalog
+from nas.block_times.lookup import times_for
+from nas.block_times.table import Times, read_times
 from nas.objective import Objective, plugin_reward
 from nas.search.config import SearchConfig, measured_costs, objective_of
 from nas.search.loop import check_limits
 from nas.strategies.base import Strategy
 from search_spaces.space import SearchSpace
-
-if TYPE_CHECKING:
-    from nas.block_times.table import Times
 
 
 class Aims(NamedTuple):
@@ -59,9 +58,6 @@ def aims(
 
 def _times_of(config: SearchConfig, space: SearchSpace, kind: str, *, kept: Path | None) -> Times:
     """The table of a measured cost: a file of --times, the search's own, or measured here."""
-    from nas.block_times.lookup import times_for
-    from nas.block_times.table import read_times
-
     files = [Path(path) for path in config.times]
     if kept is not None and (kept / times_file(kind)).is_file():
         files.append(kept / times_file(kind))

@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas import catalog
+from nas.evaluators.proxy import Fidelity
+from nas.lengths import text_names_epochs
 from nas.objective import REWARDS, Objective
 from nas.options import SpaceOptions, StudyOptions
 from search_spaces.cost import MEASURED
+from train.length import names_epochs
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
 from train.parser import FACTORS
+from train.recipe import change, preset
 from vbs.config import Config, flag, given_values, option, options
 from vbs.options import Command
 from vbs.text import shortened
@@ -271,11 +275,6 @@ def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:
 
 
 def _same_fidelity(text: str, stored: dict[str, Any]) -> bool:
-    from nas.evaluators.proxy import Fidelity
-    from nas.lengths import text_names_epochs
-    from train.length import names_epochs
-    from train.recipe import change, preset
-
     if text == "auto" or stored["fidelity"] is None:
         return text == "auto"
     recipe = change(preset(stored["recipe"]), stored["changes"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.evaluators.base import Evaluator
+from nas.evaluators.proxy import used_images
 from nas.history import History
 from nas.strategies.observations import accuracy_at
 from vbs.console import print_err
@@ -53,8 +54,6 @@ def remedies(measuring: Measuring, *, larger: str = "larger networks (a higher t
 
     larger  how larger networks are had.
     """
-    from nas.evaluators.proxy import used_images
-
     recipe, fidelity, data = measuring.recipe, measuring.fidelity, measuring.data
     steps = max(1, used_images(fidelity, data.train) // recipe.batch) * fidelity.epochs
     longer = replace(fidelity, epochs=LONGER * fidelity.epochs)

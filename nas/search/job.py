@@ -41,6 +41,19 @@ if TYPE_CHECKING:
     from nas.block_times.table import Times
 
 BUDGET = 64  # networks, where the user names no number
+# options that all drivers of a search have in common, beside those of its space and aims
+SHARED = (
+    "recipe",
+    "changes",
+    "fidelity",
+    "scheduler",
+    "seed",
+    "strategy",
+    "evaluator",
+    "scores",
+    "grace",
+    "factor",
+)
 
 
 def plan_of(config: SearchConfig, measuring: Measuring) -> Plan:
@@ -219,22 +232,10 @@ def _study(job: Job, storage: str, *, resume: bool) -> Study:
 
 def _identity(job: Job) -> dict[str, Any]:
     """What all drivers of a search must agree about, beside its space and aims."""
-    names = (
-        "recipe",
-        "changes",
-        "fidelity",
-        "scheduler",
-        "seed",
-        "strategy",
-        "evaluator",
-        "scores",
-        "grace",
-        "factor",
-    )
     settings = job.config.settings()
     trained = {"norm_statistics": NORM_STATISTICS} if job.measuring.kind.trains else {}
     return {
-        **{name: settings[name] for name in names},
+        **{name: value for name, value in settings.items() if name in SHARED},
         **trained,
         "data": job.measuring.data.digests,
         "times": job.digests.get("times_sha256", {}),

@@ -34,7 +34,7 @@ def print_preview(folder: Path, job: Job, study: str) -> float:
     shown = percent(share)
     limits = ", ".join(_limit(name, largest) for name, largest in objective.all_limits)
     print_err(
-        f"space {space.name}: {space.size:.3g} networks for {space.settings['resolution']} px "
+        f"space {space.name}: {space.size:.3g} networks for {space.resolution} px "
         f"images of {len(data.classes)} classes, {shown} of them within {limits}"
     )
     if measuring.kind.trains:

@@ -13,10 +13,11 @@ from typing import Any
 from nas import history_file
 from nas.evaluators.base import Evaluator
 from nas.history import History
-from nas.search import record
+from nas.search import record, report
 from nas.search.config import SearchConfig
 from nas.search.doubts import Watch
 from nas.search.endings import nothing
+from nas.search.progress import Progress
 from nas.search.result import SearchResult
 from nas.stopped import TooManyFailures
 from vbs import signals
@@ -65,8 +66,6 @@ class Session:
 
 def run_session(session: Session, loop: Loop) -> SearchResult:
     """Run a loop that extends the history, and write what it found."""
-    from nas.search import report
-
     history, evaluator = session.history, session.evaluator
     known = len(history)
     status, reason = _looped(session, loop, Watch(evaluator))
@@ -95,8 +94,6 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
 
 def _write(session: Session, status: str, reason: str, seconds: float) -> None:
     """All files of the results."""
-    from nas.search import report
-
     folder, history, evaluator = session.folder, session.history, session.evaluator
     if len(history):
         history_file.write_history(folder, history)
@@ -114,8 +111,6 @@ def _write(session: Session, status: str, reason: str, seconds: float) -> None:
 
 def _looped(session: Session, loop: Loop, watch: Watch) -> tuple[str, str]:
     """How the loop ended, as in `report.ENDINGS`, and why it failed, or ""."""
-    from nas.search.progress import Progress
-
     saved = time.monotonic()
 
     def on_extension(history: History) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nas import catalog, data_space
 from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy import Execution, Fidelity, Proxy, fitted
+from nas.fidelity.remembered import recommended
 from nas.lengths import fidelity_of
 from nas.search.config import SearchConfig
 from nas.search.doubts import remedies
@@ -72,7 +73,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
         )
     recipe = change(preset(config.recipe), config.changes)
     entry = catalog.evaluator_entry(config.evaluator)
-    assert entry.kind is not None  # such evaluators are made in this process
+    kind: type[Evaluator] = entry.load()
     if entry.trains:
         check_random_start(recipe, "a search")
     if not recipe.minival:
@@ -93,7 +94,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
     check_device(config.device, local=config.address is None)
     names = score_names(config)
     if not entry.trains:
-        return config, Measuring(entry.kind(), data, recipe, Fidelity(1)), space
+        return config, Measuring(kind, data, recipe, Fidelity(1)), space
     fidelity = _fidelity(config, recipe, data, space)
     config = replace(config, fidelity=str(fidelity))
     if names and config.strategy not in (None, "predictor"):
@@ -102,14 +103,12 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
             "leave them out, or use --strategy predictor"
         )
     recipe = fitted(recipe, fidelity, images=data.train)
-    return config, Measuring(entry.kind(), data, recipe, fidelity), space
+    return config, Measuring(kind, data, recipe, fidelity), space
 
 
 def _fidelity(config: SearchConfig, recipe: Recipe, data: Survey, space: StagedSpace) -> Fidelity:
     text = config.fidelity
     if text == "auto":
-        from nas.fidelity.remembered import recommended
-
         known = recommended(data.digests, space, recipe)
         if known is None:
             raise ValueError(
@@ -161,8 +160,8 @@ def _zero_cost(
 ) -> ZeroCost:
     from nas.evaluators.zero_cost import DEFAULT, ZeroCost, first_batch
 
-    size, seed = space.settings["resolution"], config.seed
-    images, targets = first_batch(data, measuring.recipe, size=size, seed=seed)
+    seed = config.seed
+    images, targets = first_batch(data, measuring.recipe, size=space.resolution, seed=seed)
     return ZeroCost(images, targets, scores=score_names(config) or DEFAULT, seed=seed)
 
 

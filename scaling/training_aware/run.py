@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from nas.search.config import SearchConfig
 from nas.search.report import show_result as report_search
 from nas.search.run import run_search
-from nas.storage.passwords import without_password
 from scaling.options import DATA
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
 from scaling.training_aware.figure import draw
@@ -309,7 +308,7 @@ def _record(folder: Path, config: TrainingAwareConfig, status: str, **outcome: A
         {
             "status": status,
             "partial": status != "finished",
-            "settings": without_password(config.settings()),
+            "settings": config.settings(),
             "outcome": outcome,
             "written": time.strftime("%Y-%m-%dT%H:%M:%S"),
             **circumstances(("numpy", "torch", "ray")),
