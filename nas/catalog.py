@@ -55,12 +55,14 @@ class EvaluatorEntry(NamedTuple):
                column of accuracies.
     images     whether it measures on the user's images, by workers; see nas.search.setup.
     trains     whether it trains networks.
+    own        whether it is code of the user's own.
     """
 
     reference: str
     table: bool = False
     images: bool = False
     trains: bool = False
+    own: bool = False
 
     def load(self) -> Any:
         """The class or function."""
@@ -147,7 +149,7 @@ def budget_of(name: str, strategy: Strategy) -> int:
 def evaluator_entry(name: str) -> EvaluatorEntry:
     """What the evaluator of that name needs; nothing is imported. ValueError names the nearest."""
     if is_reference(name, EVALUATORS):
-        return EvaluatorEntry(name)
+        return EvaluatorEntry(name, own=True)
     return EVALUATORS[one_of("evaluator", name, EVALUATORS)]
 
 
@@ -156,7 +158,7 @@ def evaluator(
 ) -> Evaluator:
     """The evaluator of that name, checked against the space; ValueError says what does not fit.
 
-    One that answers in this process; others are made where they work. "package.module:Name" and
+    Those that measure on images are made where they work, not here. "package.module:Name" and
     "path/to/file.py:Name" name an evaluator of your own: a subclass of
     `nas.evaluators.base.Evaluator`, or a function that returns an instance; it gets the space
     where it takes an argument.
@@ -166,7 +168,7 @@ def evaluator(
         raise ValueError(f"table: a file is given, but the evaluator is {name!r}, not 'table'")
     if entry.images:
         raise ValueError(f"evaluator: {name!r} measures on images; it is made by each worker")
-    if is_reference(name, EVALUATORS):
+    if entry.own:
         made = _plugin_evaluator(name, space)
     else:
         offered: dict[str, Any] = {"space": space}

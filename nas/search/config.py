@@ -201,18 +201,33 @@ class SearchConfig(
         self._check_evaluator()
         objective_of(self)
 
+    @property
+    def uses_workers(self) -> bool:
+        """Whether networks are evaluated by worker processes, each recorded in a study."""
+        entry = catalog.evaluator_entry(self.evaluator)
+        wanted = self.workers is not None or self.address is not None
+        return entry.images or (entry.own and wanted)
+
     def _check_evaluator(self) -> None:
         """ValueError where the evaluator does not do what an option asks for."""
         entry = catalog.evaluator_entry(self.evaluator)
-        unused = () if entry.trains else TRAINING if entry.images else MEASURING
+        if entry.own:
+            unused = OF_IMAGES if self.uses_workers else MEASURING
+        else:
+            unused = () if entry.trains else TRAINING if entry.images else MEASURING
         for name in given_values(self):
             if name in ("table", "table_column") and not entry.table:
                 raise ValueError(
                     f"{flag(name)}: evaluator {self.evaluator!r} reads no table; add --evaluator "
                     f"table, or leave {flag(name)} out"
                 )
+            option_name = flag(name, SearchConfig)
+            if name in unused and entry.own and name not in OF_IMAGES:
+                raise ValueError(
+                    f"{option_name}: evaluator {shortened(self.evaluator)} runs in the process of "
+                    f"the search; add --workers N, or leave {option_name} out"
+                )
             if name in unused:
-                option_name = flag(name, SearchConfig)
                 raise ValueError(
                     f"{option_name}: evaluator {self.evaluator!r} trains nothing; add --evaluator "
                     f"proxy, or leave {option_name} out"
@@ -225,6 +240,8 @@ MEASURING = tuple(
     for group in (DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions)
     for name in options(group)
 )
+# those that evaluators of the user's own never use
+OF_IMAGES = (*options(DataOptions), *options(TrainingOptions), "scores", "device", "cache")
 
 
 def objective_of(config: SearchConfig) -> Objective:
