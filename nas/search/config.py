@@ -227,6 +227,11 @@ class SearchConfig(
                     f"{option_name}: evaluator {shortened(self.evaluator)} runs in the process of "
                     f"the search; add --workers N, or leave {option_name} out"
                 )
+            if name in unused and entry.own and self.uses_workers:
+                raise ValueError(
+                    f"{option_name}: evaluator {shortened(self.evaluator)} does not use it; leave "
+                    f"{option_name} out"
+                )
             if name in unused:
                 raise ValueError(
                     f"{option_name}: evaluator {self.evaluator!r} trains nothing; add --evaluator "
