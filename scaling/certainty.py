@@ -25,7 +25,8 @@ class Scored(NamedTuple):
 
 def scored_by(measuring: Measuring, *, larger: str) -> Scored:
     """How these trainings are scored; larger: how larger networks are had, with its option."""
-    return Scored(measuring.images, measuring.data.chance, remedies(measuring, larger=larger))
+    helps = remedies(measuring.recipe, measuring.fidelity, measuring.data, larger=larger)
+    return Scored(measuring.images, measuring.data.chance, helps)
 
 
 def doubt_about(known: Mapping[str, Result], scored: Scored) -> Doubt | None:

@@ -28,7 +28,7 @@ from nas.search.preview import training_seconds
 from nas.search.setup import Measuring, load_data, proxy_maker
 from nas.search.workers import OnCluster
 from nas.slots import slots
-from nas.storage.lost import retry_infrastructure
+from nas.storage.retry import retry_infrastructure
 from nas.storage.study import Study, open_study
 from nas.storage.study_settings import SearchIdentity
 from nas.strategies.base import fresh

@@ -90,6 +90,11 @@ class SearchSpace:
         return np.array([len(options) for options in self.choices.values()])
 
     @property
+    def resolution(self) -> int | None:
+        """Input side of the networks in pixels, of the settings; None where they have none."""
+        return self.settings.get("resolution")
+
+    @property
     def size(self) -> int:
         """Number of distinct networks, exact."""
         return math.prod(

@@ -80,6 +80,11 @@ class StagedSpace(SearchSpace):
             index = int(decision.removeprefix("block").split("_")[0])
             self._stage_columns.setdefault(index, []).append(column)
 
+    @property
+    def resolution(self) -> int:
+        """Input side of the networks in pixels."""
+        return int(self._frame.get("resolution", Architecture.resolution))
+
     def _architecture(self, choices: dict[str, Any]) -> Architecture:
         stages = []
         for index in self._stage_columns:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.block_times.config import BATCH, SECONDS, TimingOptions
+from nas.block_times.options import BATCH, SECONDS, TimingOptions
 from nas.block_times.table import FORMAT, Times, block_names, read_times
 from nas.storage.cache import default_folder
 from search_spaces.space import SearchSpace

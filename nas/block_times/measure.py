@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.block_times.config import SECONDS
 from nas.block_times.cover import cover
+from nas.block_times.options import SECONDS
 from nas.block_times.rounds import TYPICAL, Run, chosen, contention, in_rounds, run
 from nas.block_times.table import Times, block_name, decoded
 from nas.block_times.timing import Parts, Setting, Subject, images_for, ready

@@ -53,7 +53,7 @@ class Comparison:
     @property
     def side(self) -> int:
         """Of the networks' input in pixels, where a fidelity has none of its own."""
-        return self.recipe.resolution or self.space.settings["resolution"]
+        return self.recipe.resolution or self.space.resolution
 
     @property
     def timed(self) -> Recipe:
@@ -131,7 +131,7 @@ def _fidelities(
     config: FidelityConfig, recipe: Recipe, data: DataSummary, space: StagedSpace
 ) -> tuple[Fidelity, ...]:
     """By rising cost, the longest last; ValueError where one of them cannot be."""
-    side = recipe.resolution or space.settings["resolution"]
+    side = recipe.resolution or space.resolution
     longest = longest_of(recipe, images=data.train, named=names_epochs(config.changes))
     if config.longest is not None:
         longest = fidelity_of(

@@ -181,7 +181,7 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
     for name, largest in objective.all_limits:
         low, high = space.cost_range(name)
         if largest < low:
-            side = space.settings.get("resolution")
+            side = space.resolution
             where, hint = "", "allow more"
             if side is not None and name != "params":
                 where, hint = f" at {side} px", "allow more, or lower --resolution"

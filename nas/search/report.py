@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.evaluators.base import Evaluator
 from nas.history import History
-from nas.search import record
+from nas.search import front_figure, record
 from nas.search.config import SearchConfig
 from nas.search.doubts import advised, doubt_about
 from nas.search.result import SearchResult
@@ -64,8 +64,6 @@ def _write_front(path: Path, history: History) -> None:
 
 
 def _draw_front(path: Path, history: History, evaluator: Evaluator) -> None:
-    from nas.search import front_figure  # with matplotlib's imports
-
     front_figure.draw(path, history, evaluator, reference_rows(history, evaluator))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from nas import history_file
 from nas.evaluators.base import Evaluator
 from nas.history import History
-from nas.search import record
+from nas.search import record, report
 from nas.search.config import SearchConfig
 from nas.search.doubts import Watch
 from nas.search.endings import nothing
@@ -67,8 +67,6 @@ class Session:
 
 def run_session(session: Session, loop: Loop) -> SearchResult:
     """Run a loop that extends the history, and write what it found."""
-    from nas.search import report
-
     history, evaluator = session.history, session.evaluator
     known = len(history)
     status, reason = _looped(session, loop, Watch(evaluator))
@@ -97,8 +95,6 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
 
 def _write(session: Session, status: str, reason: str, seconds: float) -> None:
     """All files of the results."""
-    from nas.search import report
-
     folder, history, evaluator = session.folder, session.history, session.evaluator
     if len(history):
         history_file.write_history(folder, history)

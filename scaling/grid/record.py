@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.storage.passwords import without_password
 from scaling.certainty import certainty, scored_by
 from scaling.compound import Factors
 from scaling.grid.choice import chosen
@@ -84,7 +83,7 @@ class Record:
             {
                 "status": status,
                 "partial": status != "finished",
-                "settings": without_password(self.config.settings()),
+                "settings": self.config.settings(),
                 "base": base,
                 "candidates": [self._row(each) for each in self.found],
                 "outcome": outcome,

@@ -15,7 +15,6 @@ from nas.data_space import SMALL, space_for
 from nas.search.config import SearchConfig
 from nas.search.report import show_result as report_search
 from nas.search.run import run_search
-from nas.storage.passwords import without_password
 from scaling.certainty import certainty, scored_by
 from scaling.measured_times import measured
 from scaling.options import DATA
@@ -304,7 +303,7 @@ def _record(folder: Path, config: TrainingAwareConfig, status: str, **outcome: A
         {
             "status": status,
             "partial": status != "finished",
-            "settings": without_password(config.settings()),
+            "settings": config.settings(),
             "outcome": outcome,
             "written": time.strftime("%Y-%m-%dT%H:%M:%S"),
             **circumstances(("numpy", "torch", "ray")),
