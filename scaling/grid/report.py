@@ -26,6 +26,7 @@ from vbs.config import code_values
 from vbs.console import print_err, print_out, print_results
 from vbs.figure import draw_picture
 from vbs.options import option_words
+from vbs.tables import Console, Table
 from vbs.text import counted, shell_command, shell_word
 from vbs.units import minutes, short
 
@@ -75,8 +76,6 @@ def table(
     found: Sequence[Candidate], known: Mapping[str, Result], *, marked: Collection[str] = ()
 ) -> None:
     """The candidates on stdout, the best first where they were trained; marked ones with a *."""
-    from vbs.tables import Console, Table
-
     console = Console(piped_width=150)
     shown = Table(box=None, pad_edge=False, padding=(0, 1))
     for name in (
