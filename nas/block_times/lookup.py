@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.block_times.config import BATCH, RUNTIMES, SECONDS, TimingOptions
+from nas.block_times.options import BATCH, RUNTIMES, SECONDS, TimingOptions
 from nas.block_times.table import FORMAT, Times, block_names, read_times
 from nas.storage.cache import default_folder
 from search_spaces.space import SearchSpace
@@ -116,9 +116,9 @@ def measured(
     say: Callable[[str], None] | None = None,
 ) -> Times:
     """Measure a table and keep it in a file; one that cannot be kept is used all the same."""
-    from nas.block_times.measure import measure
+    from nas.block_times.measure import MeasuringPlan, measure
 
-    times = measure(space, setting, seconds=seconds, say=say or _stderr)
+    times = measure(space, setting, MeasuringPlan(seconds=seconds), say=say or _stderr)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         times.write(path)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.block_times.config import RUNTIMES
+from nas.block_times.options import RUNTIMES
 from nas.block_times.runtimes import MAKERS, Function, inputs_of
 from nas.block_times.table import block_name
 from search_spaces.architecture import Architecture
@@ -45,7 +45,7 @@ class Setting:
     threads    of torch on a CPU.
     precision  "float32", "bfloat16" or "auto" (the trainer's choice for the device).
     recipe     whose optimizer and moving average a training step has.
-    runtime    what runs a forward pass, as in `nas.block_times.config.RUNTIMES`. All but "torch"
+    runtime    what runs a forward pass, as in `nas.block_times.options.RUNTIMES`. All but "torch"
                compute on a CPU, in float32.
     """
 

@@ -172,6 +172,11 @@ class Evaluator:
     remedies: str = ""
     train_images: int = 0
 
+    @property
+    def has_curve(self) -> bool:
+        """Whether it reports learning curves, by which evaluations may be stopped early."""
+        return self.trains or self.steps > 1
+
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError where this space cannot be answered for, saying which can."""
 

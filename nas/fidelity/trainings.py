@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nas.evaluators.base import Answer, Point
-from nas.evaluators.proxy import Fidelity, Proxy, image_seconds, load_proxy
+from nas.evaluators.proxy import Fidelity, Proxy, TimedExecution, image_seconds, load_proxy
 from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
-from train.cluster.jobs import Place, run_jobs
+from train.cluster.jobs import run_jobs
+from train.cluster.place import Place
 from train.recipe import Recipe
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 
@@ -60,21 +61,22 @@ class Work:
             self.data,
             self.recipe,
             self.fidelity,
+            execution_on(self.device),
             root=self.root,
-            device=self.device,
             cache=Cache(self.cache),
-            clock=clock_of(self.device),
         )
 
 
-def clock_of(device: str) -> Callable[[], float]:
-    """What trainings are timed by.
+def execution_on(device: str) -> TimedExecution:
+    """The device of the trainings, and what they are timed by.
 
     On a CPU the processor's time (of all threads together), which other programs and the other
     trainings hardly change, and which does not depend on how many run at once: a comparison that
     goes on with other --workers finds its results. A GPU's work is in no process's time.
     """
-    return time.process_time if device == "cpu" else time.perf_counter
+    return TimedExecution(
+        device=device, clock=time.process_time if device == "cpu" else time.perf_counter
+    )
 
 
 def trained(work: Work) -> Answer:

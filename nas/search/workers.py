@@ -17,6 +17,9 @@ import numpy as np
 from nas.evaluators.base import Answer, Curve, Evaluator, Point
 from nas.stopped import LostCluster
 from search_spaces.space import SearchSpace
+from train.cluster.host import open_pool
+from train.cluster.jobs import Place
+from train.cluster.pool import PoolLost, Yielded
 from vbs.console import print_err
 from vbs.failures import InfrastructureError, infrastructure_error, is_infrastructure, reason_of
 
@@ -149,41 +152,32 @@ PATIENCE = 60.0  # seconds without a worker after which people are told why noth
 class OnCluster:
     """Many evaluations at once, each in a process of its own on a Ray cluster.
 
-    make     called once in each of those processes: the evaluator.
-    slots    evaluations at once, each on so many `cpus` and `gpus`.
-    address  of the cluster: "auto", "host:port"; None starts one on this machine.
-    timeout  seconds after which an evaluation fails; None: never.
-    folder   where evaluations keep what they can go on from, seen by all nodes; or None.
-    images   how many images the evaluator reads an accuracy on; 0: unknown.
+    make       called once in each of those processes: the evaluator.
+    described  an evaluator with the same `steps` and `scored_on`; it evaluates nothing.
+    place      evaluations at once, on how many processors and GPUs each, and of which cluster.
+    timeout    seconds after which an evaluation fails; None: never.
+    folder     where evaluations keep what they can go on from, seen by all nodes; or None.
     """
 
     def __init__(
         self,
         make: Callable[[], Evaluator],
         space: SearchSpace,
+        described: Evaluator,
+        place: Place,
         *,
-        steps: int,
-        slots: int,
-        cpus: float = 1.0,
-        gpus: float = 0.0,
-        address: str | None = None,
         timeout: float | None = None,
         folder: Path | None = None,
-        images: int = 0,
     ) -> None:
-        from train.cluster.host import open_pool
 
-        self._steps, self._images = steps, images
+        self._steps, self._images = described.steps, described.scored_on
         self._points: dict[int, list[Point]] = {}
         self._stopped: set[int] = set()
         self._complains_at = time.monotonic() + PATIENCE
         self._broken: InfrastructureError | None = None
         self._pool = open_pool(
             functools.partial(_evaluations, make, space, folder),
-            slots=slots,
-            cpus=cpus,
-            gpus=gpus,
-            address=address,
+            place,
             timeout=timeout,
         )
 
@@ -205,8 +199,6 @@ class OnCluster:
         LostCluster where the cluster does not answer any more, InfrastructureError where an
         evaluation failed again and again for a reason that its network did not cause.
         """
-        from train.cluster.pool import PoolLost, Yielded
-
         if self._broken is not None:  # after what else came with it was taken in
             raise self._broken
         messages: list[Message] = []

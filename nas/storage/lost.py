@@ -1,6 +1,5 @@
 """Evaluations without a row of the history: interrupted, left behind by a driver that is gone, or
-failed and to be done again. Functions of an open transaction in which the study is locked, but for
-the last one."""
+failed and to be done again. Functions of an open transaction in which the study is locked."""
 
 from __future__ import annotations
 
@@ -9,13 +8,9 @@ from typing import TYPE_CHECKING
 
 from nas.storage.optuna_tables import end_trial, put_attributes, tables
 from nas.storage.trials import LOST, Trial, Trials
-from vbs.console import print_err
-from vbs.failures import recorded_infrastructure
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-    from nas.storage.study import Study
 
 
 def end_lost(connection: Connection, trials: Iterable[Trial], driver: str, reason: str) -> None:
@@ -41,10 +36,3 @@ def failed(trials: Trials, which: Callable[[str], bool]) -> list[Trial]:
         for row in trials.ended
         if row.answer.error and which(row.answer.error)
     ]
-
-
-def retry_infrastructure(study: Study) -> None:
-    """Let evaluations be done again that earlier versions recorded as failures of their networks,
-    though a full disk, for example, had ended them. To be called before the first `sync`."""
-    if count := study.retry_failed(recorded_infrastructure):
-        print_err(f"{count} evaluations are done again: the infrastructure had failed, not they")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
 import weakref
@@ -41,7 +40,7 @@ from nas.storage.optuna_tables import (
     system_attributes,
     tables,
 )
-from nas.storage.study_settings import OBJECTIVE, SPACE, check_settings, described
+from nas.storage.study_settings import SearchIdentity, check_settings
 from nas.storage.trials import (
     ORDER,
     Evaluation,
@@ -71,30 +70,21 @@ class Claim(NamedTuple):
 def open_study(
     storage: str,
     name: str,
-    space: SearchSpace,
-    objective: Objective,
+    search: SearchIdentity,
     *,
-    settings: Mapping[str, Any],
     resume: bool,
     grace: float = GRACE,
 ) -> Study:
     """A study to record a search in, made if it is not there; close it in the end.
 
-    storage   "sqlite:///study.db" (all drivers on one machine) or "postgresql://user@host/name".
-    settings  JSON values under names without spaces; the same for all who work on the study.
-    resume    whether the study may be there already: this driver then joins it.
-    grace     seconds without a sign of life after which a driver elsewhere counts as gone.
+    storage  "sqlite:///study.db" (all drivers on one machine) or "postgresql://user@host/name".
+    resume   whether the study may be there already: this driver then joins it.
+    grace    seconds without a sign of life after which a driver elsewhere counts as gone.
 
-    ValueError in one line where the database cannot be used, where the study is there and not to
-    be resumed, and where it was made with other settings, saying which.
+    Raises ValueError in one line where the database cannot be used, where the study is there and
+    not to be resumed, and where it was made with other settings, naming the setting.
     """
-    choices = {key: [plain(option) for option in all] for key, all in space.choices.items()}
-    wanted = {
-        **settings,
-        SPACE: {"name": space.name, "settings": space.settings, "choices": choices},
-        OBJECTIVE: described(objective),
-    }
-    wanted = json.loads(json.dumps(wanted, default=str))  # as it will be read
+    wanted = search.attributes()
     database = Database(storage)
     try:
         study, made = database.write(lambda c: find_or_make_study(c, name, wanted), durable=True)
@@ -104,7 +94,7 @@ def open_study(
                 "by --resume, or choose another place"
             )
         check_settings(name, database.read(lambda c: study_attributes(c, study)), wanted)
-        return Study(database, study, space, objective, grace=grace)
+        return Study(database, study, search.space, search.objective, grace=grace)
     except (StudyLost, ValueError) as error:
         database.close()
         raise ValueError(str(error)) from None

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from nas.evaluators.table import read_table
-from nas.storage.passwords import without_password
+from nas.options import StudyOptions
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import space
 from search_spaces.cost import cost
@@ -314,4 +314,4 @@ def test_max_params_is_a_hard_limit(tmp_path: Path) -> None:
     ],
 )
 def test_no_password_is_written_down(storage: str | None, shown: str | None) -> None:
-    assert without_password({"storage": storage, "seed": 0}) == {"storage": shown, "seed": 0}
+    assert StudyOptions(storage=storage).settings() == {"storage": shown, "study": "search"}

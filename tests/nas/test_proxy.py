@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nas.evaluators.base import Point
-from nas.evaluators.proxy import Fidelity, Proxy, fitted
+from nas.evaluators.proxy import Execution, Fidelity, Proxy, fitted
 from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.staged import StagedSpace
@@ -21,7 +21,7 @@ from train.data import Data
 from vbs.failures import DataLost, InfrastructureError
 
 TWO = Fidelity(2)
-ONE_THREAD = {"device": "cpu"}
+ON_CPU = Execution("cpu")
 
 
 def toy_space(classes: int = 3) -> StagedSpace:
@@ -38,9 +38,15 @@ def known_data(**changes: Any) -> Data:
     return replace(data, settings=data.settings | loaded, **changes)
 
 
-def proxy(fidelity: Fidelity = TWO, *changes: str, data: Data | None = None, **more: Any) -> Proxy:
+def proxy(
+    fidelity: Fidelity = TWO,
+    *changes: str,
+    data: Data | None = None,
+    execution: Execution = ON_CPU,
+    cache: Cache | None = None,
+) -> Proxy:
     recipe = toys.recipe("resolution=0", *changes)
-    return Proxy(data or toys.data(), recipe, fidelity, **ONE_THREAD, **more)
+    return Proxy(data or toys.data(), recipe, fidelity, execution, cache=cache)
 
 
 def points_of(of: Proxy, **options: Any) -> list[Point]:
@@ -80,7 +86,7 @@ def test_an_evaluation_that_was_left_goes_on_from_its_folder(tmp_path: Path) -> 
 
 
 def test_seconds_are_by_the_clock_that_was_given(tmp_path: Path) -> None:
-    timeless = proxy(clock=lambda: 7.0)
+    timeless = proxy(execution=Execution("cpu", clock=lambda: 7.0))
     assert [point.seconds for point in points_of(timeless, folder=tmp_path)] == [0.0, 0.0]
     resumed = points_of(timeless, folder=tmp_path)  # now by what the checkpoint knows
     assert 0 < resumed[0].seconds < resumed[1].seconds

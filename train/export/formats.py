@@ -15,8 +15,8 @@ from torch import Tensor
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network, build
 from train.checkpoint import Weights
-from train.export.onnx_file import write_onnx
 from train.export.block_strings import timm_description, timm_network, timm_program
+from train.export.onnx_file import write_onnx
 from vbs.folder import write_json
 
 Function = Callable[[Tensor], Tensor]  # images [n, c, side, side] to logits [n, classes]
