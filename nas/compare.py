@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nas.search.config import TARGETS, SearchConfig
+from nas.search.config import SearchConfig
 from nas.search.result import SearchResult
+from nas.search.targets import TARGETS
 from vbs.config_file import stored_values
 from vbs.figure import label, new_figure, save_png
 from vbs.text import quoted

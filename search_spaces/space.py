@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search_spaces.architecture import Architecture
-from search_spaces.cost import MEASURED, Cost, Costs, cost
+from search_spaces.cost import MEASURED, Cost, Costs, cost, is_measured
 from vbs.text import quoted
 
 if TYPE_CHECKING:
@@ -238,12 +238,13 @@ class SearchSpace:
     def measured_by(self, **functions: Callable[[np.ndarray], np.ndarray]) -> Self:
         """The same space whose `costs` carry a measured cost more for each function.
 
-        The names are those of `search_spaces.cost.MEASURED`; a function takes genotypes
-        [n, decisions] and gives the cost of each, above 0, float64 [n]. A name given before is
-        replaced.
+        The names are those of `search_spaces.cost.MEASURED`, with "@device" for a cost on a named
+        device; a function takes genotypes [n, decisions] and gives the cost of each, above 0,
+        float64 [n]. A name given before is replaced. A function may have a method `error` that
+        takes the same and gives standard deviations, see `cost_errors`.
         """
         for name in functions:
-            if name not in MEASURED:
+            if not is_measured(name):
                 known = ", ".join(MEASURED)
                 raise ValueError(f"cost: {name!r} is no measured cost; known are {known}")
         measured = copy.copy(self)
@@ -258,6 +259,14 @@ class SearchSpace:
         compared = copy.copy(self)
         compared.references = {**self.references, **references}
         return compared
+
+    def cost_errors(self, genotypes: np.ndarray) -> dict[str, np.ndarray]:
+        """Standard deviations, float64 [n], of the measured costs that are predicted with one."""
+        return {
+            name: function.error(genotypes)  # type: ignore[attr-defined]
+            for name, function in self._measured.items()
+            if hasattr(function, "error")
+        }
 
     @property
     def cost_names(self) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search_spaces.cost import MEASURED
 from train.recipe import PRESETS
 from vbs.config import Config, option
 
@@ -27,8 +26,8 @@ class TimingOptions(Config):
 
     kind: str = option(
         "latency",
-        choices=tuple(MEASURED),
-        metavar="|".join(MEASURED),
+        choices=tuple(BATCH),
+        metavar="|".join(BATCH),
         help="forward pass, or training step (default latency)",
     )
     batch: int | None = option(

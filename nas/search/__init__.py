@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from vbs.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nas.search.config import SearchConfig, objective_of
+    from nas.search.config import SearchConfig
     from nas.search.loop import (
         PATIENCE,
         LoopOptions,
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from nas.search.result import SearchResult
     from nas.search.run import run_search
+    from nas.search.targets import objective_of
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -29,7 +30,7 @@ __getattr__, __dir__ = lazy_names(
         "check_limits": "nas.search.loop",
         "check_whole": "nas.search.loop",
         "nearest_in_pool": "nas.search.loop",
-        "objective_of": "nas.search.config",
+        "objective_of": "nas.search.targets",
         "run_search": "nas.search.run",
         "search": "nas.search.loop",
     },

@@ -11,8 +11,9 @@ from nas import catalog
 from nas.block_times.lookup import times_for
 from nas.block_times.table import Times, read_times
 from nas.objective import Objective, plugin_reward
-from nas.search.config import SearchConfig, measured_costs, objective_of
+from nas.search.config import SearchConfig
 from nas.search.loop import check_limits
+from nas.search.targets import measured_costs, objective_of
 from nas.strategies.base import Strategy
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace

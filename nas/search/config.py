@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 from nas import catalog
 from nas.evaluators.proxy import Fidelity
 from nas.lengths import text_names_epochs
-from nas.objective import REWARDS, Objective
 from nas.options import SpaceOptions, StudyOptions
-from search_spaces.cost import MEASURED
+from nas.search.targets import ObjectiveOptions, objective_of
 from train.length import names_epochs
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
 from train.parser import FACTORS
@@ -92,7 +90,13 @@ class MeasuringOptions(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(
-    SpaceOptions, DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions
+    ObjectiveOptions,
+    SpaceOptions,
+    DataOptions,
+    TrainingOptions,
+    MeasuringOptions,
+    WorkerOptions,
+    StudyOptions,
 ):
     """A search: what is searched, for which objective, by which evaluator and strategy.
 
@@ -100,64 +104,8 @@ class SearchConfig(
     """
 
     title = "search"
-    recorded = ("table_sha256", "data_sha256", "times_sha256")
+    recorded = ("table_sha256", "data_sha256", "times_sha256", "devices_sha256")
 
-    target_flops: float | None = option(
-        None,
-        limits=SIZE,
-        parse=parse_quantity,
-        metavar="SIZE",
-        help="multiply-adds of one image, e.g. 400M",
-    )
-    target_latency: float | None = option(
-        None,
-        limits=TIME,
-        parse=parse_seconds,
-        metavar="TIME",
-        help="instead: time of one forward pass, e.g. 20ms",
-    )
-    target_step_time: float | None = option(
-        None,
-        limits=TIME,
-        parse=parse_seconds,
-        metavar="TIME",
-        help="instead: time of one training step",
-    )
-    max_flops: float | None = option(
-        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 400M"
-    )
-    max_params: float | None = option(
-        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 6M"
-    )
-    max_latency: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 20ms"
-    )
-    max_step_time: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 80ms"
-    )
-    times: tuple[str, ...] = option(
-        (),
-        metavar="FILE",
-        parse=absolute_path,
-        later=True,
-        help="a table of nas.block_times, also of another machine (repeatable; default: measured "
-        "here when needed)",
-    )
-    over_target: str = option(
-        "forbid",
-        metavar="forbid|allow",
-        help="whether networks above the target may be evaluated and weighed by the reward "
-        "(default forbid)",
-    )
-    reward: str = option("mnas", catalog=REWARDS, help="default mnas: accuracy x (cost/target)^w")
-    exponent: float | None = option(
-        None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
-    )
-    also: tuple[str, ...] = option(
-        (),
-        metavar="COST:REFERENCE:EXPONENT",
-        help="a further factor of the reward, e.g. params:7M:-0.05 (repeatable)",
-    )
     strategy: str | None = option(
         None,
         catalog=catalog.STRATEGIES,
@@ -189,17 +137,9 @@ class SearchConfig(
     )
 
     def check(self) -> None:
-        targets = [name for name in TARGETS if getattr(self, name) is not None]
-        if not targets:
-            raise ValueError("--target-flops is missing; give one like --target-flops 400M")
-        if len(targets) > 1:
-            first, second = targets[:2]
-            raise ValueError(
-                f"{flag(second)}: a search has one target, here {flag(first)}; "
-                f"give the other as {flag(second.replace('target', 'max'))}"
-            )
+        self.check_target()
         self._check_evaluator()
-        objective_of(self)
+        objective_of(self)  # a mistake in it is reported at once
 
     @property
     def uses_workers(self) -> bool:
@@ -239,7 +179,6 @@ class SearchConfig(
                 )
 
 
-TARGETS = ("target_flops", *(f"target_{name}" for name in MEASURED))
 MEASURING = tuple(
     name
     for group in (DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions)
@@ -247,48 +186,6 @@ MEASURING = tuple(
 )
 # those that evaluators of the user's own never use
 OF_IMAGES = (*options(DataOptions), *options(TrainingOptions), "scores", "device", "cache")
-
-
-def objective_of(config: SearchConfig) -> Objective:
-    """The reward and the limits that the options describe."""
-    of = next(
-        name for name in ("flops", *MEASURED) if getattr(config, f"target_{name}") is not None
-    )
-    limits = [
-        (name, float(getattr(config, f"max_{name}")))
-        for name in ("flops", "params", *MEASURED)
-        if getattr(config, f"max_{name}") is not None
-    ]
-    return Objective(
-        getattr(config, f"target_{of}"),
-        config.reward,
-        config.exponent,
-        config.over_target,
-        limits=tuple(limits),
-        of=of,
-        also=tuple(_factor(text) for text in config.also),
-    )
-
-
-def _factor(text: str) -> tuple[str, float, float]:
-    """A further factor of the reward from its text, e.g. params:7M:-0.05."""
-    parts = text.split(":")
-    if len(parts) == 3:
-        name, reference, exponent = parts
-        size = parse_seconds if name in MEASURED else parse_quantity
-        with contextlib.suppress(ValueError):
-            return name, size(reference, what="--also"), float(exponent)
-    raise ValueError(
-        f"--also: {shortened(repr(text), 60)} is not understood; write cost:reference:exponent, "
-        "e.g. params:7M:-0.05"
-    )
-
-
-def measured_costs(objective: Objective) -> list[str]:
-    """The measured costs that the objective needs."""
-    needed = [objective.of, *(name for name, _ in objective.limits)]
-    needed += [name for name, _, _ in objective.also]
-    return [name for name in MEASURED if name in needed]
 
 
 def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:

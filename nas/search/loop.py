@@ -19,11 +19,10 @@ from nas.evaluators.base import Evaluations, Evaluator
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import Strategy, admitted, fresh
-from search_spaces.cost import MEASURED
+from search_spaces.cost import cost_text, is_measured
 from search_spaces.space import SearchSpace
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 from vbs.text import quoted
-from vbs.units import short_seconds
 
 PATIENCE = 10  # proposals in a row without anything new: the space counts as searched
 
@@ -193,4 +192,4 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
 
 
 def _shown(name: str, value: float) -> str:
-    return short_seconds(value) if name in MEASURED else f"{value:,.10g}"
+    return cost_text(name, value) if is_measured(name) else f"{value:,.10g}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 
 from nas.history import History
-from search_spaces.cost import MEASURED
+from search_spaces.cost import cost_text
 from vbs.progress import State
-from vbs.units import short, short_seconds
 
 LOOK = 1.0  # seconds between two looks for the best so far: a long history takes a while
 
@@ -36,6 +35,6 @@ def _best(history: History) -> str:
         return "none succeeded yet"
     of = history.objective.of
     cost = float(history.costs.get(of)[row])
-    shown = short_seconds(cost) if of in MEASURED else f"{short(cost)} FLOPs"
+    shown = cost_text(of, cost) + " FLOPs" * (of == "flops")
     known = history.summary(row)
     return f"best reward {known.reward:.2f} ({known.accuracy:.2f}%, {shown})"

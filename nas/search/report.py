@@ -17,7 +17,7 @@ from nas.search.doubts import advised, doubt_about
 from nas.search.result import SearchResult
 from nas.search.rows import Row, reference_rows, rows
 from nas.strategies.base import feasible_share
-from search_spaces.cost import MEASURED
+from search_spaces.cost import cost_text, is_measured, split_cost
 from train.suggested import recipe_words
 from vbs import signals
 from vbs.command import python_command
@@ -27,7 +27,7 @@ from vbs.figure import draw_picture
 from vbs.folder import write_json, write_whole
 from vbs.tables import Console, Table
 from vbs.text import counted, csv_cell, shell_command, shell_word
-from vbs.units import percent, short, short_seconds
+from vbs.units import percent, short
 
 ENDINGS = {
     "finished": "finished",
@@ -139,8 +139,8 @@ def _cells(
     row: Row | None, names: Sequence[str], evaluator: Evaluator, *, narrow: bool
 ) -> dict[str, str]:
     """Header -> what it says of a network; of none: nothing, for the headers' sake."""
-    columns = ["top-1 %", "measured", "FLOPs", "params", *MEASURED, "reward", "nearest"]
-    columns = [name for name in columns if name not in MEASURED or name in names]
+    headers = {name: _header(name) for name in names if is_measured(name)}
+    columns = ["top-1 %", "measured", "FLOPs", "params", *headers.values(), "reward", "nearest"]
     if evaluator.measured is None:
         columns = [name for name in columns if name not in ("measured", "nearest")]
     if narrow:
@@ -155,12 +155,25 @@ def _cells(
         "measured": "-" if np.isnan(row.measured) else f"{row.measured:.2f}",
         "FLOPs": short(flops) if narrow else f"{flops:,}",
         "params": short(params) if narrow else f"{params:,}",
-        **{name: short_seconds(row.costs[name]) for name in MEASURED if name in row.costs},
+        **{header: _cost_cell(row, name) for name, header in headers.items()},
         "reward": "-" if np.isnan(row.reward) else f"{row.reward:.2f}",
     }
     if evaluator.measured is not None:
         texts["nearest"] = str(evaluator.measured.nearest(row.genotype[None])[0][0])
     return {name: texts[name] for name in columns}
+
+
+def _header(name: str) -> str:
+    """The heading of a measured cost: latency, or the device that it is of."""
+    kind, device = split_cost(name)
+    return {"latency": device, "image_time": f"{device} images/s"}.get(kind, name) or name
+
+
+def _cost_cell(row: Row, name: str) -> str:
+    """A measured cost with its error, where it is predicted with one."""
+    value, error = row.costs[name], row.cost_errors.get(name)
+    share = "" if error is None else f" ± {percent(error / value)}"
+    return cost_text(name, value).removesuffix(" images/s") + share
 
 
 def next_commands(

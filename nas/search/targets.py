@@ -1,0 +1,221 @@
+"""What a search aims at: the group of options, and the objective that they describe."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+from nas.devices import DEVICES, Device, load_device
+from nas.objective import REWARDS, Objective
+from search_spaces.cost import MEASURED, cost_on
+from train.options import TIME, absolute_path
+from vbs.config import Config, flag, option
+from vbs.text import shortened
+from vbs.units import LARGEST, parse_quantity, parse_seconds
+
+SIZE = (0.0, LARGEST)
+LOCAL = ("latency", "step_time")  # costs that are measured on this machine
+
+
+def device_names(text: str, *, what: str = "on") -> str:
+    """The devices that a text like a100,my-phone.json names, files by their absolute paths."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(f"{what}: {shortened(repr(text), 60)} has an empty name")
+    return ",".join(
+        absolute_path(name) if name.endswith(".json") or "/" in name else name for name in names
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions(Config):
+    """What is maximised, and within which limits."""
+
+    title = "objective"
+
+    target_flops: float | None = option(
+        None,
+        limits=SIZE,
+        parse=parse_quantity,
+        metavar="SIZE",
+        help="multiply-adds of one image, e.g. 400M",
+    )
+    target_latency: float | None = option(
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
+        help="instead: time of one forward pass, e.g. 20ms",
+    )
+    target_step_time: float | None = option(
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
+        help="instead: time of one training step",
+    )
+    target_throughput: float | None = option(
+        None,
+        limits=SIZE,
+        parse=parse_quantity,
+        metavar="RATE",
+        help="instead: images/s of the first device of --on, e.g. 12K",
+    )
+    target_train_time: float | None = option(
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
+        help="instead: time of the training that the surrogate predicts, e.g. 30min",
+    )
+    max_flops: float | None = option(
+        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 400M"
+    )
+    max_params: float | None = option(
+        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 6M"
+    )
+    max_latency: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 20ms"
+    )
+    max_step_time: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 80ms"
+    )
+    min_throughput: float | None = option(
+        None,
+        limits=SIZE,
+        parse=parse_quantity,
+        metavar="RATE",
+        help="a further limit, images/s on every device of --on, e.g. 12K",
+    )
+    max_train_time: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 30min"
+    )
+    on: str | None = option(
+        None,
+        parse=device_names,
+        metavar="DEVICES",
+        help="devices whose speed is predicted, e.g. a100,zcu102 or my-phone.json; latencies are "
+        "then theirs (default: this machine, measured)",
+    )
+    times: tuple[str, ...] = option(
+        (),
+        metavar="FILE",
+        parse=absolute_path,
+        later=True,
+        help="a table of nas.block_times, also of another machine (repeatable; default: measured "
+        "here when needed)",
+    )
+    over_target: str = option(
+        "forbid",
+        metavar="forbid|allow",
+        help="whether networks above the target may be evaluated and weighed by the reward "
+        "(default forbid)",
+    )
+    reward: str = option("mnas", catalog=REWARDS, help="default mnas: accuracy x (cost/target)^w")
+    exponent: float | None = option(
+        None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
+    )
+    also: tuple[str, ...] = option(
+        (),
+        metavar="COST:REFERENCE:EXPONENT",
+        help="a further factor of the reward, e.g. params:7M:-0.05 (repeatable)",
+    )
+
+    @property
+    def devices(self) -> list[Device]:
+        """The devices of --on; ValueError where one is unknown or given twice."""
+        names = self.on.split(",") if self.on else []
+        found = [load_device(name) for name in names]
+        for index, device in enumerate(found):
+            if device.name in [other.name for other in found[:index]]:
+                raise ValueError(f"--on: {device.name} is given twice")
+        return found
+
+    def check_target(self) -> None:
+        """ValueError unless there is one target, and devices for what is asked of devices."""
+        targets = [name for name in TARGETS if getattr(self, name) is not None]
+        if not targets:
+            raise ValueError("--target-flops is missing; give one like --target-flops 400M")
+        if len(targets) > 1:
+            first, second = targets[:2]
+            limit = second.replace("target", "min" if second == "target_throughput" else "max")
+            raise ValueError(
+                f"{flag(second)}: a search has one target, here {flag(first)}; "
+                f"give the other as {flag(limit)}"
+            )
+        for name in ("target_throughput", "min_throughput"):
+            if getattr(self, name) is not None and not self.on:
+                raise ValueError(
+                    f"{flag(name)}: --on is missing; name a device, e.g. --on {DEVICES[0]}"
+                )
+
+
+TARGETS = ("target_flops", *(f"target_{name}" for name in (*LOCAL, "throughput", "train_time")))
+
+
+def objective_of(config: ObjectiveOptions) -> Objective:
+    """The reward and the limits that the options describe.
+
+    A target on devices is that of the first device that it is known of, and a limit on the others.
+    """
+    targets = _costs(config, "target")
+    if config.over_target == "forbid":
+        shared = targets[1:]
+    else:
+        shared = []
+    of, target = targets[0]
+    return Objective(
+        target,
+        config.reward,
+        config.exponent,
+        config.over_target,
+        limits=(*shared, *_costs(config, "max")),
+        of=of,
+        also=tuple(_factor(text) for text in config.also),
+    )
+
+
+def _costs(config: ObjectiveOptions, what: str) -> list[tuple[str, float]]:
+    """The costs and their values that the options of targets or of limits name."""
+    found: list[tuple[str, float]] = []
+    for name in ("flops", "params", *LOCAL, "throughput", "train_time"):
+        prefix = "min" if (what, name) == ("max", "throughput") else what
+        value = getattr(config, f"{prefix}_{name}", None)
+        if value is None:
+            continue
+        option_name = flag(f"{prefix}_{name}")
+        if name == "throughput":
+            found += [(cost_on("image_time", each.name), 1 / value) for each in config.devices]
+        elif name == "latency" and config.on:
+            known = [each for each in config.devices if "latency" in each.kinds]
+            if not known:
+                raise ValueError(
+                    f"{option_name}: the latency on {config.on} is not known; use --min-throughput "
+                    "or --target-throughput, or one of "
+                    + ", ".join(each for each in DEVICES if "latency" in load_device(each).kinds)
+                )
+            found += [(cost_on("latency", each.name), float(value)) for each in known]
+        else:
+            found.append((name, float(value)))
+    return found
+
+
+def _factor(text: str) -> tuple[str, float, float]:
+    """A further factor of the reward from its text, e.g. params:7M:-0.05."""
+    parts = text.split(":")
+    if len(parts) == 3:
+        name, reference, exponent = parts
+        size = parse_seconds if name in MEASURED else parse_quantity
+        with contextlib.suppress(ValueError):
+            return name, size(reference, what="--also"), float(exponent)
+    raise ValueError(
+        f"--also: {shortened(repr(text), 60)} is not understood; write cost:reference:exponent, "
+        "e.g. params:7M:-0.05"
+    )
+
+
+def measured_costs(objective: Objective) -> list[str]:
+    """The costs that the objective needs and that are measured on this machine."""
+    needed = [objective.of, *(name for name, _ in objective.limits)]
+    needed += [name for name, _, _ in objective.also]
+    return [name for name in LOCAL if name in needed]
