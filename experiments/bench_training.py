@@ -54,7 +54,9 @@ import torch
 
 from experiments.lib.arguments import HIDDEN, Options, experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from experiments.lib.timm_loop import Case, Setting, Side, check_twins, proxy_network
+from experiments.lib.timm_loop import Setting
+from experiments.lib.timm_networks import check_twins, proxy_network
+from experiments.lib.training_sides import Case, Side
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from train.distributed import pick_device

@@ -39,25 +39,26 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
 import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from experiments.cifar10_curves import RESULT as CURVES
 from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from experiments.lib.replay_jobs import job_of, planned, run, settings_of
+from experiments.lib.replay_jobs import Settings, job_of, planned, run, settings_of
 from experiments.lib.replay_tables import draw, markdown, summary
 from vbs.console import print_err, print_out
 from vbs.figure import draw_picture
 from vbs.folder import write_json
 
 
-def load(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def load(path: Path, settings: Settings) -> list[dict[str, Any]]:
     """Runs already made; those of other curves are made anew."""
     if not path.exists():
         return []
     content = json.loads(path.read_text())
-    known, wanted = content["settings"], json.loads(json.dumps(settings))
+    known, wanted = content["settings"], json.loads(json.dumps(asdict(settings)))
     kept = []
     for part, names in (("async", set(wanted) - {"curves", "rungs"}), ("curves", {"curves"})):
         if all(known.get(name) == wanted[name] for name in names):
@@ -83,10 +84,10 @@ def main() -> None:
     def write() -> dict[str, Any]:
         missing = set(jobs) - {job_of(run) for run in runs}
         result = {
-            "complete": not missing and settings["curves"]["complete"],
-            "settings": settings,
+            "complete": not missing and settings.curves.complete,
+            "settings": asdict(settings),
             **settings_of_machine(),
-            "summary": summary(runs, settings),
+            "summary": summary(runs, settings.curves),
             "runs": runs,
         }
         write_json(args.out, result)

@@ -29,6 +29,7 @@ from experiments.lib.common import settings_of_machine
 from experiments.lib.networks import PROXY_FLOPS, PROXY_RESULT
 from nas.history import History
 from nas.objective import Objective
+from nas.search.loop import LoopOptions, search
 from nas.strategies.evolution import Evolution
 from search_spaces.catalog import space
 from vbs.console import print_out
@@ -74,9 +75,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=PROXY_RESULT)
     args = parser.parse_args()
-    # they import torch
-    from experiments.lib.timed_training import TimedTraining
-    from nas.search.loop import LoopOptions, search
+    from experiments.lib.timed_training import TimedTraining  # which imports torch
 
     the_space = space("compact", resolution=32, classes=10, small_images=True)
     objective = Objective(PROXY_FLOPS, "feasible", over_target="forbid")

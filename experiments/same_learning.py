@@ -40,21 +40,16 @@ import torch
 from experiments.lib.arguments import Options, experiment_arguments
 from experiments.lib.arms import side_by_side
 from experiments.lib.common import RESULTS, settings_of_machine
-from experiments.lib.timm_loop import (
-    check_twins,
-    per_image,
-    proxy_network,
-    timm_accuracy,
-    timm_loop,
-    timm_twin,
-    training_loader,
-)
+from experiments.lib.timm_data import per_image, timm_accuracy, training_loader
+from experiments.lib.timm_loop import timm_loop
+from experiments.lib.timm_networks import check_twins, proxy_network, timm_twin
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.network import build
 from train.data import Data, load
 from train.data.listing import stratified
 from train.distributed import pick_device
+from train.execution import Execution
 from train.loop import train
 from train.optimizer import learning_rate, set_learning_rate
 from train.recipe import NORM_STATISTICS, Recipe
@@ -64,6 +59,7 @@ from vbs.folder import write_json
 from vbs.lock import owned
 
 SIDES = ("ours", "timm")
+CLASSES = 10  # of the network in records; in trainings it has those of the data
 OTHER_SEEDS = 1000  # added to a seed for timm's initial weights
 
 
@@ -121,7 +117,7 @@ def train_ours(
     architecture: Architecture, data: Data, recipe: Recipe, device: torch.device
 ) -> dict[str, Any]:
     """Test accuracy, last loss and seconds of our loop."""
-    result = train(architecture, data, recipe, device=str(device))
+    result = train(architecture, data, recipe, execution=Execution(device=str(device)))
     if result.failed or result.test is None:
         raise ValueError(f"ours, seed {recipe.seed}: {result.failed or 'no test score'}")
     return {
@@ -144,7 +140,7 @@ def train_timm(
     loader = training_loader(
         per_image(data.train, recipe, side, training=True), recipe.batch, seed=recipe.seed
     )
-    loop = timm_loop(network, recipe, device, precision=torch.float32)
+    loop = timm_loop(network, recipe, device)
     start, mean_loss = time.perf_counter(), math.nan
     for _ in range(recipe.epochs):
         losses = []
@@ -184,12 +180,11 @@ def identity(arguments: Options) -> dict[str, Any]:
     """What outcomes must share to be compared."""
     recipe = recipe_of(arguments, 0).to_dict()
     del recipe["seed"]
-    classes = 10  # the file's own number gives way to the data's
     return {
         "data": Path(arguments.data).name,
         "images": arguments.images,
         "device": arguments.device,
-        "network": json.loads(proxy_network(arguments.network, classes).to_json()),
+        "network": json.loads(proxy_network(arguments.network, CLASSES).to_json()),
         "recipe": recipe,
         "torch": torch.__version__,
         "norm_statistics": NORM_STATISTICS,
@@ -269,7 +264,7 @@ def _arguments(texts: list[str] | None) -> Options:
 
 def _write(arguments: Options, checked: dict[str, Any]) -> dict[str, Any]:
     settings = identity(arguments)
-    architecture = Architecture.from_json(json.dumps(settings["network"]))
+    architecture = proxy_network(arguments.network, CLASSES)
     settings |= {"epochs": arguments.epochs, "seeds": arguments.seeds}
     settings |= {"processes": arguments.processes, "flops": cost(architecture).flops, **checked}
     threads = 1 if arguments.processes > 1 else torch.get_num_threads()
@@ -295,7 +290,7 @@ def compare(texts: list[str] | None = None) -> None:
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
     done = outcomes(arguments)
     waiting = [(side, seed) for side, seed in _wanted(arguments) if seed not in done[side]]
-    checked = check_twins(proxy_network(arguments.network, 10))
+    checked = check_twins(proxy_network(arguments.network, CLASSES))
     if arguments.processes == 1:
         for side, seed in waiting:
             one_run(arguments, side, seed)

@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,6 +30,20 @@ ATTEMPTS = 8  # networks whose cost is measured, for one member
 STEPPED = (0.3, 3.0)  # least and most power of FLOPs that a measured cost is taken to rise by
 
 Costs = Callable[[Sequence[Architecture]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What the members of a family really cost.
+
+    step       the member of phi costs step^phi times the base, within `tolerance` of that.
+    costs      of networks, such as measured seconds, that grow instead of FLOPs; see
+               `within_measured`.
+    """
+
+    step: float
+    tolerance: float = TOLERANCE
+    costs: Costs | None = None
 
 
 def real_factors(base: Architecture, member: Architecture) -> Factors:
@@ -251,13 +266,7 @@ def _shapes(
         tuple(layers_of(base, factor, way)) for factor in _around(wanted.depth) for way in ways
     )
     wide = dict.fromkeys(
-        scale(
-            base,
-            width=factor,
-            round_to=rules.round_to,
-            floor=rules.floor,
-            fixed_ends=rules.fixed_ends,
-        )
+        scale(base, width=factor, rounding=rules.rounding, fixed_ends=rules.fixed_ends)
         for factor in _around(wanted.width)
     )
     deep = [(_apart(_real_depth(base, each), wanted.depth, weight=1), each) for each in layers]

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.search.doubts import remedies
+from scaling.training_result import Result
 from vbs.accuracy import Lead, lead_of, pooled_deviation
 from vbs.noise import Doubt, doubt_of
 
 if TYPE_CHECKING:
     from nas.search.setup import Measuring
-    from scaling.trainings import Result
 
 
 class Scored(NamedTuple):

@@ -24,6 +24,7 @@ from nas.evaluators.base import Answer, Evaluator, Point
 from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
+from train.execution import DEFAULT, Execution
 from train.recipe import NORM_STATISTICS, Recipe
 from vbs.console import print_err
 from vbs.load import LoadWatch
@@ -87,29 +88,6 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
-class Execution:
-    """Where trainings run, and what they are timed by.
-
-    device   as in `train.loop.train`.
-    loaders  processes that decode streamed images.
-    clock    seconds; `time.process_time` where other programs take the processor's time.
-    """
-
-    device: str = "auto"
-    loaders: int = 0
-    clock: Callable[[], float] = time.perf_counter
-
-    @property
-    def clock_name(self) -> str:
-        """What the seconds are: "processor" or "wall", and the kind of device. Seconds of different
-        clocks or devices cannot be compared."""
-        from train.distributed import pick_device
-
-        kind = "processor" if self.clock is time.process_time else "wall"
-        return f"{kind} {pick_device(self.device).type}"
-
-
-@dataclass(frozen=True)
 class DataIdentity:
     """Which images a data set has, and how `train.data.load` has loaded them.
 
@@ -138,9 +116,10 @@ class Proxy(Evaluator):
     """Trains every network on `data.train` and scores it on `data.minival`.
 
     recipe     the rest of the training; its epochs, resolution and seed are not used.
-    execution  default: `Execution()`.
+    execution  its checkpoint is not used.
     cache      of what was trained before, by network, data, recipe, fidelity, seed, clock and kind
                of device; or None.
+    clock      seconds; `time.process_time` where other programs take the processor's time.
     """
 
     name = "proxy"
@@ -153,16 +132,17 @@ class Proxy(Evaluator):
         data: Data,
         recipe: Recipe,
         fidelity: Fidelity,
-        execution: Execution | None = None,
+        execution: Execution = DEFAULT,
         *,
         cache: Cache | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if data.minival is None:
             raise ValueError("data: a search needs a minival; use a recipe with minival above 0")
         if len(data.classes) < 2:
             raise ValueError(f"data: {data.name} has one class; there is nothing to learn")
         self.data, self.fidelity, self._cache = data, fidelity, cache
-        self._execution = execution or Execution()
+        self._execution, self._clock = execution, clock
         self.recipe = fitted(recipe, fidelity, images=len(data.train))
         self.steps = fidelity.epochs
         self.scored_on = len(data.minival)
@@ -236,17 +216,14 @@ class Proxy(Evaluator):
 
         recipe = replace(self.recipe, seed=self.recipe.seed + seed)
         data = replace(self.data, train=self._share(), test=None)
-        clock = self._execution.clock
+        clock = self._clock
         watch, spent, began = Watch(), 0.0, clock()
         epochs = train_by_epochs(
             architecture,
             data,
             recipe,
-            checkpoint=folder,
+            execution=replace(self._execution, checkpoint=folder),
             report=watch,
-            device=self._execution.device,
-            workers=self._execution.loaders,
-            test=False,
         )
         while True:
             try:
@@ -275,7 +252,7 @@ class Proxy(Evaluator):
             self.fidelity,
             DataIdentity.of(self.data),
             seed=seed,
-            clock=self._execution.clock_name,
+            clock=clock_name(self._clock, self._execution.device),
         )
 
 
@@ -291,7 +268,7 @@ def identity(
     """Everything that decides an answer, as plain data.
 
     recipe  fitted to the fidelity.
-    clock   see `Execution.clock_name`.
+    clock   see `clock_name`: seconds of different clocks or devices cannot be compared.
     """
     return {
         "network": json.loads(architecture.to_json()),
@@ -302,6 +279,14 @@ def identity(
         "clock": clock,
         "norm_statistics": NORM_STATISTICS,
     }
+
+
+def clock_name(clock: Callable[[], float], device: str) -> str:
+    """What the seconds of an answer are: "processor" or "wall", and the kind of device."""
+    from train.distributed import pick_device
+
+    kind = "processor" if clock is time.process_time else "wall"
+    return f"{kind} {pick_device(device).type}"
 
 
 def used_images(fidelity: Fidelity, images: int) -> int:
@@ -371,7 +356,7 @@ def image_seconds(
     alone = where.type == "cpu" and torch.get_num_threads() == 1
     clock, watch = time.thread_time if alone else time.perf_counter, LoadWatch()
     try:
-        train(architecture, data, short, device=device, report=Watch(), test=False)
+        train(architecture, data, short, execution=Execution(device=device), report=Watch())
     finally:
         torch.set_num_threads(before)
     if (load := watch.load()).crowds(torch.get_num_threads()) and str(load):
@@ -385,21 +370,9 @@ def _once(line: str) -> None:
     print_err(line)
 
 
-def load_proxy(
-    data: str,
-    recipe: Recipe,
-    fidelity: Fidelity,
-    execution: Execution | None = None,
-    *,
-    root: str | None = None,
-    cache: Cache | None = None,
-) -> Proxy:
-    """A proxy on the data that a text names, see `train.data.load`; its root is `root`."""
-    return Proxy(_data(data, recipe.minival, root), recipe, fidelity, execution, cache=cache)
-
-
 @functools.cache
-def _data(text: str, minival: float, root: str | None) -> Data:
+def shared_data(text: str, minival: float, root: str | None = None) -> Data:
+    """The data that a text names, see `train.data.load`; loaded once in a process."""
     from train.data import load
 
     return load(text, minival=minival, root=root, test=False)

@@ -57,7 +57,7 @@ class Judged:
     networks  that it and the longest were measured for; `accuracy` percent [all networks, seeds],
               NaN where a training failed.
     kendall   tau-b with the longest, spearman's rho likewise.
-    seconds   of a training, the median, by `nas.fidelity.trainings.execution_on`.
+    seconds   of a training, the median, by `nas.fidelity.trainings.clock_of`.
     seed_sd   of a seed, in points; spread, the sd between networks, likewise.
     rungs     one for each of its epochs.
     worth     see `RULE`.

@@ -22,7 +22,7 @@ from nas.slots import slots
 from nas.storage.cache import key_of
 from nas.strategies.base import Strategy, sample_fresh
 from search_spaces.space import SearchSpace
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from vbs.accuracy import chance_limit
 
 BUDGET = 64  # networks, where the user names no number

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import catalog, data_space
 from nas.evaluators.base import Evaluator
-from nas.evaluators.proxy import Execution, Fidelity, Proxy, fitted, used_images
+from nas.evaluators.proxy import Fidelity, Proxy, fitted, used_images
 from nas.fidelity.remembered import recommended
 from nas.lengths import fidelity_of
 from nas.search.config import SearchConfig
@@ -21,6 +21,7 @@ from nas.strategies.predictor import Predictor
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from train.data.summary import Survey, survey
+from train.execution import Execution
 from train.length import first_judged, steps_per_epoch
 from train.options import DataOptions, WorkerOptions
 from train.parser import check_device, print_notes
@@ -180,7 +181,7 @@ def proxy_maker(
         data,
         measuring.recipe,
         measuring.fidelity,
-        Execution(options.device),
+        Execution(device=options.device),
         cache=_cache(options.cache),
     )
 

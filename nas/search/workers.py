@@ -18,7 +18,7 @@ from nas.evaluators.base import Answer, Curve, Evaluator, Point
 from nas.stopped import LostCluster
 from search_spaces.space import SearchSpace
 from train.cluster.host import open_pool
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from train.cluster.pool import PoolLost, Yielded
 from vbs.console import print_err
 from vbs.failures import InfrastructureError, infrastructure_error, is_infrastructure, reason_of
@@ -176,10 +176,7 @@ class OnCluster:
         self._broken: InfrastructureError | None = None
         self._pool = open_pool(
             functools.partial(_evaluations, make, space, folder),
-            slots=place.slots,
-            cpus=place.cpus,
-            gpus=place.gpus,
-            address=place.address,
+            place,
             timeout=timeout,
         )
 

@@ -14,6 +14,7 @@ from scaling.compound import Factors
 from scaling.grid.choice import chosen
 from scaling.grid.config import RECORD, GridConfig
 from scaling.grid.growth import Candidate, shares
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs.folder import circumstances, write_json
@@ -22,7 +23,6 @@ from vbs.json_text import parse_json
 if TYPE_CHECKING:
     from nas.search.setup import Measuring
     from scaling.surface import Surface
-    from scaling.trainings import Result
 
 
 class Record:

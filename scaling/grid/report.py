@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.evaluators.proxy import used_images
+from nas.lengths import length_lines
 from scaling.certainty import certainty
 from scaling.compound import GREEK, Coefficients
 from scaling.grid.choice import chosen, fitted_surface
@@ -16,6 +18,7 @@ from scaling.grid.figure import draw
 from scaling.grid.growth import Candidate
 from scaling.grid.record import Record
 from scaling.grid.verdict import SEEDS, verdict
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs.command import FAILED, python_command
@@ -25,15 +28,13 @@ from vbs.text import shell_word
 from vbs.units import minutes, short
 
 if TYPE_CHECKING:
-    from scaling.trainings import Result, Trainings
+    from scaling.trainings import Trainings
 
 
 def print_preview(
     config: GridConfig, trainings: Trainings, base: Architecture, found: Sequence[Candidate]
 ) -> None:
     """Print what will be trained, how long that takes, and where results go, on stderr."""
-    from nas.evaluators.proxy import used_images
-    from nas.lengths import length_lines
     from scaling.trainings import expected_seconds
 
     measuring, places, folder = trainings.measuring, trainings.places, trainings.folder

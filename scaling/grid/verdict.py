@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scaling.compound import GREEK
 from scaling.grid.choice import FEWEST
 from scaling.grid.growth import Candidate
-
-if TYPE_CHECKING:
-    from scaling.trainings import Result
+from scaling.training_result import Result
 
 SEEDS = 3  # where one was too few
 ALIKE = 2.0  # variance between candidates, over that of their seeds, that says nothing

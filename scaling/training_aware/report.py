@@ -6,18 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
 from scaling.training_aware.networks import BASE, BATCH
+from scaling.training_result import Result
 from train.suggested import recipe_words
 from vbs.command import python_command
 from vbs.console import print_results
 from vbs.text import shell_command, shell_word
 from vbs.units import short_seconds
-
-if TYPE_CHECKING:
-    from scaling.trainings import Result
 
 FOUND, MEMBERS = "found", "members"
 

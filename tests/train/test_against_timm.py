@@ -16,8 +16,10 @@ import torch
 from PIL import Image
 
 from experiments import bench_training, same_learning
-from experiments.lib import timm_loop as timm_side
-from experiments.lib.timm_loop import Case, check_twins, proxy_network, timm_loop, timm_twin
+from experiments.lib import timm_networks
+from experiments.lib.timm_loop import timm_loop
+from experiments.lib.timm_networks import check_twins, proxy_network, timm_twin
+from experiments.lib.training_sides import Case
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -65,7 +67,7 @@ def test_networks_that_differ_are_refused() -> None:
 
 def test_logits_that_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     other = dataclasses.replace(SMALL, bn_eps=0.5)
-    monkeypatch.setattr(timm_side, "timm_twin", lambda *_, **__: timm_twin(other))
+    monkeypatch.setattr(timm_networks, "timm_twin", lambda *_, **__: timm_twin(other))
     with pytest.raises(ValueError, match="logits differ"):
         check_twins(SMALL)
 
@@ -99,7 +101,7 @@ def _after_steps(recipe: Recipe) -> tuple[dict[str, torch.Tensor], dict[str, tor
     run.network.train()
     network = timm_twin(SMALL)
     network.load_state_dict(run.network.state_dict())
-    loop = timm_loop(network, recipe, device, precision=torch.float32)
+    loop = timm_loop(network, recipe, device)
     steps = [Step(np.arange(8) + 8 * n, slice(0, 8), n) for n in range(3)]
     batches = list(data.train.batches(steps, Augmentation(size=16, crop="pad")))
     for number, batch in enumerate(batches):
