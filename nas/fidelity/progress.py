@@ -29,7 +29,7 @@ def print_preview(folder: Path, comparison: Comparison, *, processes: int, devic
     print_err(
         f"data {config.data}: {len(data.classes)} classes, {data.train:,} training images, "
         f"{data.minival:,} held out of them",
-        f"space {space.name} at {space.settings['resolution']} px: {count} networks spread over "
+        f"space {space.name} at {space.resolution} px: {count} networks spread over "
         f"{short(flops.min())} to {short(flops.max())} FLOPs{limit}",
         f"recipe {comparison.recipe.name}: {len(fidelities)} fidelities x {count} networks x "
         f"{comparison.seeds} seeds = {total} trainings, {processes} at once on {where}",
