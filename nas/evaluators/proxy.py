@@ -176,7 +176,7 @@ class Proxy(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """Minival accuracy after every epoch; goes on from the checkpoint in `folder`."""
+        """Minival accuracy after every epoch; resumes from the checkpoint in `folder`."""
         architecture = space.decode(genotype)
         key = "" if self._cache is None else key_of(self.identity(architecture, seed))
         known = None if self._cache is None else self._cache.get(key)
@@ -232,7 +232,7 @@ class Proxy(Evaluator):
                 if end.value.failed:
                     raise RuntimeError(end.value.failed) from None
                 return
-            if not watch.begun:  # of a run that goes on: only its row knows what was spent
+            if not watch.begun:  # of a resumed run: only its row knows what was spent
                 spent, began = row["seconds"], clock()
             yield Point(row["epoch"], row["ema_top1"], spent + clock() - began)
 

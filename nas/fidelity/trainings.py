@@ -41,7 +41,7 @@ class Work:
 
     settings  of the space of that name.
     cache     folder of the results.
-    folder    where the training keeps what it can go on from; removed at its end.
+    folder    of the training's checkpoint; removed at its end.
     """
 
     data: str
@@ -73,7 +73,7 @@ def clock_of(device: str) -> Callable[[], float]:
 
     On a CPU the processor's time (of all threads together), which other programs and the other
     trainings hardly change, and which does not depend on how many run at once: a comparison that
-    goes on with other --workers finds its results. A GPU's work is in no process's time.
+    continues with other --workers finds its results. A GPU's work is in no process's time.
     """
     return time.process_time if device == "cpu" else time.perf_counter
 

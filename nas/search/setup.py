@@ -209,7 +209,7 @@ def score_names(config: SearchConfig) -> tuple[str, ...]:
 def with_scores(
     config: SearchConfig, measuring: Measuring, space: SearchSpace, data: Data, strategy: Strategy
 ) -> Strategy:
-    """The strategy, with the cheap scores that it was asked to learn from."""
+    """The strategy, with the cheap scores of --scores that it learns from."""
     if not measuring.kind.trains or config.scores is None:
         return strategy
     assert isinstance(strategy, Predictor)

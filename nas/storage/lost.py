@@ -52,7 +52,7 @@ class LostTrials:
         self.trials.read(connection)
         busy = {trial.driver for trial in self.trials.running.values()}
         drivers = busy | {taker for _, taker in self.trials.lost.values()}
-        others = drivers - {self.driver, ""}  # "": a trial that somebody made by other means
+        others = drivers - {self.driver, ""}  # "": a trial that was made by other means
         return gone_drivers(connection, self.trials.study, others, grace=self.grace)
 
     def waiting(self) -> list[Trial]:

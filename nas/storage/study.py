@@ -1,4 +1,4 @@
-"""The record of a dear search: an Optuna study, written the moment anything happens.
+"""Record of a search with expensive evaluations: an Optuna study, written at every change.
 
 Several drivers, on several machines, may work on one study. A network is claimed under a lock on
 the study before it is evaluated, so that no two drivers evaluate it; what was claimed by a driver
@@ -80,7 +80,7 @@ def open_study(
         study, made = database.write(lambda c: find_or_make_study(c, name, wanted), durable=True)
         if not made and not resume:
             raise ValueError(
-                f"storage: {database.shown} already holds the study {name!r}; go on with it "
+                f"storage: {database.shown} already holds the study {name!r}; resume it "
                 "by --resume, or choose another place"
             )
         check_settings(name, database.read(lambda c: study_attributes(c, study)), wanted)
@@ -116,7 +116,7 @@ class Study:
         self._last_beat = -math.inf
         self.beat()
         self._pulse: Pulse | None = None
-        if database.shared:  # nobody elsewhere can see whether this process is alive
+        if database.shared:  # drivers elsewhere cannot see whether this process is alive
             self._pulse = Pulse(database, study, self.driver, seconds=BEAT)
             weakref.finalize(self, self._pulse.stopped.set)
         self._database.read(self._trials.read)
@@ -148,22 +148,22 @@ class Study:
 
     @property
     def place(self) -> str:
-        """Where the study is kept, without password."""
+        """URL of the study, without password."""
         return self._database.shown
 
     @property
     def started(self) -> int:
-        """Networks claimed so far by anybody; what was lost with its driver will be again."""
+        """Networks that any driver has claimed so far, lost ones included."""
         return sum(seed == 0 for _, seed in [*self._trials.taken, *self._trials.lost])
 
     @property
     def known(self) -> int:
-        """Evaluations that were ever claimed by anybody, those that were lost among them."""
+        """Evaluations that any driver has claimed, lost ones included."""
         return len(self._trials.first)
 
     @property
     def is_exploring(self) -> bool:
-        """Whether anybody evaluates a network for the first time now, or what was lost waits."""
+        """Whether any driver evaluates a network for the first time now, or lost ones wait."""
         running = [trial.evaluation for trial in self._trials.running.values()]
         return any(seed == 0 for _, seed in [*running, *self._trials.lost])
 
@@ -175,9 +175,9 @@ class Study:
         seed: int = 0,
         most: int | None = None,
     ) -> int | None:
-        """The number of a new running trial of a genotype [decisions], if nobody has claimed it.
+        """The number of a new running trial of a genotype [decisions], if no driver has claimed it.
 
-        None where the network was claimed with this seed before, by anybody, and not lost; and
+        None where a driver has claimed the network with this seed before and it is not lost; and
         where `most` networks have been claimed already and it is not one of them. cost is for
         those who read the study.
         """
@@ -223,7 +223,7 @@ class Study:
             raise StudyLost(f"storage: the study was deleted from {self._database.shown}")
 
     def report(self, number: int, point: Point) -> None:
-        """A point of the learning curve of a running trial; a step told again replaces it."""
+        """A point of a running trial's curve; it replaces an earlier one of the same step."""
         curve = self._curves[number]
         curve[point.step] = point
         points = [curve[step] for step in sorted(curve)]
@@ -257,9 +257,9 @@ class Study:
         return True
 
     def sync(self, history: History) -> None:
-        """Append what has ended, by anybody, since the last time, in order of completion.
+        """Append the evaluations of all drivers that have ended since, in order of completion.
 
-        Also tells the history what is being evaluated now. All rows of the history must have
+        Also sets the pending evaluations of the history. All rows of the history must have
         come from here.
         """
         self._database.read(self._trials.read)
@@ -277,7 +277,7 @@ class Study:
     def beat(self) -> None:
         """A sign of life of this driver, every few seconds; called oftener, it does nothing.
 
-        Where drivers elsewhere can use the database, it is also given while nobody calls this: an
+        Where drivers elsewhere can use the database, it is also given between the calls: an
         evaluation in this process may take long.
         """
         now = time.monotonic()
