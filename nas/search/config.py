@@ -14,7 +14,7 @@ from nas.options import SpaceOptions, StudyOptions
 from search_spaces.cost import MEASURED
 from train.length import names_epochs
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
-from train.parser import FACTORS
+from train.parser import FACTOR, FACTORS, SCHEDULERS
 from train.recipe import change, preset
 from vbs.config import Config, flag, given_values, option, options
 from vbs.options import Command
@@ -43,7 +43,7 @@ class MeasuringOptions(Config):
 
     scheduler: str = option(
         "asha",
-        choices=("asha", "fifo"),
+        choices=SCHEDULERS,
         metavar="asha|fifo",
         help="whether networks that lag behind are stopped early (default asha)",
     )
@@ -55,7 +55,7 @@ class MeasuringOptions(Config):
         "steps)",
     )
     factor: float = option(
-        3.0,
+        FACTOR,
         limits=FACTORS,
         metavar="X",
         help="one of X continues at N, N times X, ... epochs (default 3)",
