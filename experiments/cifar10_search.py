@@ -108,11 +108,12 @@ def networks(work: Path) -> dict[str, Architecture]:
 def trained(source: str, architecture: Architecture, seed: int, folder: Path) -> dict[str, Any]:
     """Test accuracy after the recipe."""
     from train.data import load
+    from train.execution import Execution
     from train.loop import train
 
     recipe = change(preset("proxy"), [*FINAL, f"seed={seed}"])
     data = load(source, minival=0.0, seed=seed)
-    result = train(architecture, data, recipe, checkpoint=folder, device="cpu")
+    result = train(architecture, data, recipe, execution=Execution(checkpoint=folder, device="cpu"))
     assert result.test is not None, result.failed
     return {
         "test_top1": round(result.test.top1, 2),

@@ -55,6 +55,7 @@ def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
 
     from search_spaces.network import build
     from train.data import load
+    from train.execution import Execution
     from train.initial import initialise
     from train.loop import train
 
@@ -66,7 +67,11 @@ def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
         initial = build(architecture)
         print_err(initialise(initial, ARMS[name][0]))
     result = train(
-        architecture, data, recipe_of(name, seed), checkpoint=folder, initial=initial, device="cpu"
+        architecture,
+        data,
+        recipe_of(name, seed),
+        execution=Execution(checkpoint=folder, device="cpu"),
+        initial=initial,
     )
     assert result.test is not None, result.failed
     columns = ("epoch", "seconds", "train_loss", "val_top1")

@@ -46,6 +46,7 @@ def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
 
     from train.data import load
     from train.evaluate import predict
+    from train.execution import Execution
     from train.loop import train
     from train.state import preparation, resolved
 
@@ -58,8 +59,8 @@ def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
     recipe = fitted(preset("proxy"), fidelity, images=len(data.train))
     order = np.random.default_rng(0).permutation(len(data.train))
     used = np.sort(order[: used_images(fidelity, len(data.train))])
-    data = replace(data, train=data.train.select(used))
-    result = train(network, data, replace(recipe, seed=seed), device="cpu", test=False)
+    seen = replace(data, train=data.train.select(used), test=None)
+    result = train(network, seen, replace(recipe, seed=seed), execution=Execution(device="cpu"))
     assert result.network is not None
     assert data.test is not None
     how = preparation(resolved(recipe, network))

@@ -89,13 +89,16 @@ def run(data_folder: Path, name: str, seed: int, folder: Path) -> dict[str, Any]
     from dataclasses import replace
 
     from train.data import load
+    from train.execution import Execution
     from train.loop import train
 
     task = TASKS[name.split()[0]]
     kind, colon, file = task["source"].rpartition(":")
     data = load(f"{kind}{colon}{data_folder / file}", minival=0.1, seed=seed)
     network = replace(proxy_network(), resolution=task["resolution"], classes=len(data.classes))
-    result = train(network, data, recipe_of(name, seed), checkpoint=folder, device="cpu")
+    result = train(
+        network, data, recipe_of(name, seed), execution=Execution(checkpoint=folder, device="cpu")
+    )
     assert result.test is not None, result.failed
     columns = ("epoch", "seconds", "resolution", "magnitude", "train_loss", "val_top1")
     return {

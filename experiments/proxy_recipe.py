@@ -57,12 +57,13 @@ def recipe_of(name: str, seed: int) -> Recipe:
 def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train one arm; the seconds are those of training, without loading and evaluations."""
     from train.data import load
+    from train.execution import Execution
     from train.loop import train
 
     recipe = recipe_of(name, seed)
-    data = load(source, minival=recipe.minival, seed=seed)
+    data = load(source, minival=recipe.minival, seed=seed, test=name == FULL)
     result = train(
-        proxy_network(), data, recipe, checkpoint=folder, device="cpu", test=name == FULL
+        proxy_network(), data, recipe, execution=Execution(checkpoint=folder, device="cpu")
     )
     assert not result.failed, result.failed
     outcome = {"seconds": round(result.seconds, 1), "epochs": len(result.history)}

@@ -49,6 +49,7 @@ from search_spaces.network import build
 from train.data import Data, load
 from train.data.listing import stratified
 from train.distributed import pick_device
+from train.execution import Execution
 from train.loop import train
 from train.optimizer import learning_rate, set_learning_rate
 from train.recipe import NORM_STATISTICS, Recipe
@@ -116,7 +117,7 @@ def train_ours(
     architecture: Architecture, data: Data, recipe: Recipe, device: torch.device
 ) -> dict[str, Any]:
     """Test accuracy, last loss and seconds of our loop."""
-    result = train(architecture, data, recipe, device=str(device))
+    result = train(architecture, data, recipe, execution=Execution(device=str(device)))
     if result.failed or result.test is None:
         raise ValueError(f"ours, seed {recipe.seed}: {result.failed or 'no test score'}")
     return {

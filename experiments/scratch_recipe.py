@@ -96,6 +96,7 @@ def run(shared: Path, arm: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train one arm; accuracy of the last weights on the test images."""
     import torch
 
+    from train.execution import Execution
     from train.loop import train
 
     torch.set_num_threads(1)
@@ -103,7 +104,7 @@ def run(shared: Path, arm: str, seed: int, folder: Path) -> dict[str, Any]:
     network = Architecture.from_dict(parse_json(PROXY_RESULT.read_bytes())["best"]["architecture"])
     recipe = recipe_of(name, SETS[of][0], flip=of != "hands", seed=seed)
     data = data_of(shared, of)
-    result = train(network, data, recipe, checkpoint=folder, device="cpu")
+    result = train(network, data, recipe, execution=Execution(checkpoint=folder, device="cpu"))
     assert result.test is not None, result.failed
     return {
         "test_top1": round(result.test.top1, 2),

@@ -266,13 +266,7 @@ def _shapes(
         tuple(layers_of(base, factor, way)) for factor in _around(wanted.depth) for way in ways
     )
     wide = dict.fromkeys(
-        scale(
-            base,
-            width=factor,
-            round_to=rules.round_to,
-            floor=rules.floor,
-            fixed_ends=rules.fixed_ends,
-        )
+        scale(base, width=factor, rounding=rules.rounding, fixed_ends=rules.fixed_ends)
         for factor in _around(wanted.width)
     )
     deep = [(_apart(_real_depth(base, each), wanted.depth, weight=1), each) for each in layers]

@@ -8,11 +8,11 @@ the work, failures are rows with their reasons.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import shutil
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,14 +41,14 @@ from train.data.summary import survey
 from train.length import enough_epochs
 from train.parser import check_device, print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
-from vbs.console import print_err
-from vbs.progress import Pulse, seconds_left, timing
+from vbs.progress import Progress, State
 
 DECISION = "network"
 # a training of the usual fidelity: images of an epoch, of those so many for each class at least,
 # and of all epochs together; 8 epochs of a fifth of CIFAR-10
 IMAGES, OF_A_CLASS, SEEN = 9_000, 90, 72_000
 EPOCHS = (8, 60)  # least and most of it
+LINES = 40  # about as many are printed while they are trained
 
 
 @dataclass(frozen=True)
@@ -258,55 +258,35 @@ def results(names: Sequence[str], history: History) -> dict[str, Result]:
     return found
 
 
-class Remaining:
-    """A context manager that prints on stderr how far the trainings are: at most forty lines for
-    those that end, and one at least every half minute.
+@contextlib.contextmanager
+def progress_of(
+    trainings: int, scored: Scored | None = None
+) -> Iterator[Callable[[Mapping[str, Result]], None]]:
+    """Show how far so many trainings are; gives a function of what is known by now.
 
-    total   trainings in all. `update` is called with what is known, first of all with what was
-            trained before.
+    The first call is about what was trained before.
+
     scored  how they are scored; a doubt about the networks is printed once of each kind.
     """
+    with contextlib.ExitStack() as stack:
+        shown: Progress | None = None
 
-    def __init__(self, total: int, scored: Scored | None = None) -> None:
-        self._scored, self._warned = scored, set[str]()
-        self._total, self._known, self._done, self._printed = total, -1, 0, 0
-        self._best = ""
-        self._began = time.monotonic()
-        self._pulse = Pulse(self._print)
+        def update(found: Mapping[str, Result]) -> None:
+            nonlocal shown
+            state = _state(found, trainings)
+            if shown is None:
+                shown = stack.enter_context(Progress(state, lines=LINES))
+            shown.update(state)
+            doubt = None if scored is None else doubt_about(found, scored)
+            if doubt is not None and scored is not None:
+                shown.warn(doubt.kind, f"{doubt.text}; {scored.remedies}")
 
-    def __enter__(self) -> Remaining:
-        self._pulse.__enter__()
-        return self
+        yield update
 
-    def __exit__(self, *error: Any) -> None:
-        self._pulse.__exit__(*error)
 
-    def update(self, found: Mapping[str, Result]) -> None:
-        """Print how many are trained, where enough have ended since the last line."""
-        self._done = sum(len(one.accuracies) + len(one.errors) for one in found.values())
-        if self._known < 0:
-            self._known = self._printed = self._done
-            if self._done:
-                print_err(f"{self._done:>4} of {self._total} were trained before")
-        means = [one.mean for one in found.values() if one.accuracies]
-        self._best = f", best {max(means):.2f}%" if means else ""
-        self._warn(found)
-        new = self._done - self._printed
-        if new and (new >= self._total // 40 or self._done == self._total):
-            self._print()
-
-    def _warn(self, found: Mapping[str, Result]) -> None:
-        doubt = None if self._scored is None else doubt_about(found, self._scored)
-        if doubt is not None and doubt.kind not in self._warned:
-            assert self._scored is not None
-            self._warned.add(doubt.kind)
-            print_err(f"warning: {doubt.text}; {self._scored.remedies}")
-
-    def _print(self) -> None:
-        self._printed = self._done
-        self._pulse.reported()
-        spent = time.monotonic() - self._began
-        known = max(self._known, 0)
-        left = seconds_left(spent, self._done - known, self._total - known)
-        times = timing(spent, left if self._done < self._total else math.nan)
-        print_err(f"{self._done:>4} of {self._total} trained, {times}{self._best}")
+def _state(found: Mapping[str, Result], trainings: int) -> State:
+    """How many have ended, and the best mean accuracy in percent."""
+    ended = sum(len(one.accuracies) + len(one.errors) for one in found.values())
+    means = [one.mean for one in found.values() if one.accuracies]
+    best = (f"best {max(means):.2f}%",) if means else ()
+    return State(ended, trainings, "trained", notes=best)

@@ -72,16 +72,8 @@ class StagedSpace(SearchSpace):
         frame: Mapping[str, Any],
         only_if: Mapping[str, tuple[str, tuple]] | None = None,
         settings: Mapping[str, Any] | None = None,
-        references: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__(
-            name,
-            choices,
-            self._architecture,
-            only_if=only_if,
-            settings=settings,
-            references=references,
-        )
+        super().__init__(name, choices, self._architecture, only_if=only_if, settings=settings)
         self._stage_of, self._frame = stage_of, dict(frame)
         self._stage_columns: dict[int, list[int]] = {}
         for column, decision in enumerate(self.choices):

@@ -17,8 +17,8 @@ from nas.search.config import COMMAND as SEARCH
 from nas.search.config import SearchConfig
 from scaling.grid.config import COMMAND as GRID
 from vbs.config import Config, ConfigError, flag, from_values, given_values, groups, option
-from vbs.config_file import read_values, resumed
-from vbs.options import Command, execute, parser_of, read_request
+from vbs.config_file import read_values, resumed, typed
+from vbs.options import Command, parser_of, read_request
 from vbs.units import parse_quantity, parse_seconds
 
 
@@ -155,13 +155,13 @@ def test_options_override_a_file(tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
-        execute(COMMAND, words if "--target" in words else ["--target", "4M", *words])
+        COMMAND.execute(words if "--target" in words else ["--target", "4M", *words])
     assert str(error.value).startswith(complaint)
 
 
 def test_a_missing_option_is_named() -> None:
     with pytest.raises(ValueError, match=r"^--target is missing; e\.g\. 400M"):
-        execute(COMMAND, [])
+        COMMAND.execute([])
 
 
 def test_mistakes_in_python_name_the_field() -> None:
@@ -221,7 +221,7 @@ def test_what_a_file_gets_wrong_is_named(
     monkeypatch.chdir(tmp_path)
     Path("toy.yml").write_text(f"target: 4M\n{text}\n")
     with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
-        execute(COMMAND, ["--config", "toy.yml"])
+        COMMAND.execute(["--config", "toy.yml"])
     assert str(error.value).startswith(complaint)
 
 
@@ -277,10 +277,10 @@ def test_numbers_of_yaml_are_read_as_on_the_command_line(tmp_path: Path) -> None
 
 def test_a_run_gets_its_config_folder_and_switches() -> None:
     SEEN.clear()
-    assert execute(COMMAND, ["--target", "4M", "--out", "x", "--dry-run"]) == 0
+    assert COMMAND.execute(["--target", "4M", "--out", "x", "--dry-run"]) == 0
     assert [(Toy(target=4e6), {"out": "x", "dry_run": True})] == SEEN
     SEEN.clear()
-    assert execute(COMMAND, ["--resume", "--out", "x", "--workers", "2"]) == 0
+    assert COMMAND.execute(["--resume", "--out", "x", "--workers", "2"]) == 0
     assert SEEN == [(None, {"out": "x", "resume": True, "changes": {"workers": 2}})]
 
 
@@ -380,7 +380,28 @@ def test_a_record_of_another_command_names_both(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text(json.dumps({"settings": config.settings()}))
         with pytest.raises(ValueError, match=rf"it is a record of {program}, not of toy$"):
-            execute(COMMAND, ["--config", str(path)])
+            COMMAND.execute(["--config", str(path)])
     path.write_text(json.dumps(GRID.config().settings()))  # no record: a file by hand
     with pytest.raises(ValueError, match=r"option: '\w+' is unknown"):
-        execute(COMMAND, ["--config", str(path)])
+        COMMAND.execute(["--config", str(path)])
+
+
+@dataclass(frozen=True)
+class Part:
+    share: int | float
+    trials: list[int]
+    whole: bool = False
+    folder: str | None = None
+
+
+def test_a_part_of_a_record_is_read_by_the_types_of_its_fields() -> None:
+    assert typed(Part, {"share": 1, "trials": [2], "folder": None, "other": 3}) == Part(1, [2])
+    for values, message in (
+        ({"share": 1}, "trials is missing"),
+        ({"share": True, "trials": []}, "share: 'True' is of the wrong kind"),
+        ({"share": 1, "trials": "2"}, "trials: '2' is of the wrong kind"),
+        ({"share": 1, "trials": [], "whole": 1}, "whole: '1' is of the wrong kind"),
+        (["share", "trials"], "is no object with fields"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            typed(Part, values)  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ from tests.commands import (
 from tests.train.files import encoded
 from train.logs import write_curves_csv
 from train.ray_tune import report
-from train.ray_tune.progress import Progress
+from train.ray_tune.progress import Trials
 from vbs.command import run_command
 from vbs.text import csv_cell
 
@@ -320,7 +320,7 @@ def test_a_trial_of_hostile_names_is_a_safe_row(
     report.print_table(str(tmp_path / KEYS[0]), rows, status="finished", images={})
     for key in KEYS:
         trials = [{"name": key, "network": key, "recipe": {"epochs": 1}}]
-        with Progress(trials) as board:
+        with Trials(trials) as board:
             board.began(key)
             board.waits(key, key)
             board.row(key, {"epoch": 1, "top1": 12.0})

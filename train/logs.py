@@ -20,6 +20,7 @@ from typing import Any
 from vbs.console import print_err
 from vbs.folder import write_whole
 from vbs.progress import Pulse, timing
+from vbs.tables import Console
 from vbs.text import csv_cell, printable
 from vbs.units import clock
 
@@ -336,8 +337,6 @@ def _bar() -> Any:
     """A bar that is drawn when told to and by nobody else; None on a terminal that cannot move."""
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
-
-    from vbs.tables import Console
 
     console = Console(stderr=True)
     if console.is_dumb_terminal:

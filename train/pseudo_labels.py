@@ -26,7 +26,7 @@ from train.checkpoint import Weights, load_into, read_weights
 from train.data import Data, Split, blend
 from train.data.augment import Preparation
 from train.distributed import pick_device
-from train.evaluate import predict
+from train.evaluate import PREDICTION, predict
 from train.recipe import Recipe
 from train.state import precision
 from vbs.folder import write_whole
@@ -101,14 +101,8 @@ def say(teacher: Teacher, images: Split, *, device: str = "auto", workers: int =
     )
     network = teacher.network.to(where, memory_format=torch.channels_last)
     recipe = Recipe.from_dict(weights.about["recipe"])
-    found, _ = predict(
-        network,
-        images,
-        preparation,
-        device=where,
-        workers=workers,
-        precision=precision(recipe, where),
-    )
+    inference = replace(PREDICTION, loaders=workers, precision=precision(recipe, where))
+    found, _ = predict(network, images, preparation, device=where, inference=inference)
     if not bool(torch.isfinite(found).all()):
         raise ValueError("teacher: its probabilities are not all numbers; train another one")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from search_spaces.cost import cost
 from train import pictures as draw
 from train.data import Data, Split
 from train.distributed import World, pick_device
-from train.evaluate import confusion_counts, predict
+from train.evaluate import PREDICTION, confusion_counts, predict
 from train.length import described, too_short
 from train.logs import Progress, TensorBoard, write_curves_csv
 from train.loop import Report, Result
@@ -136,8 +137,7 @@ def _predicted_pictures(
         split,
         preparation(recipe),
         device=where,
-        workers=0,
-        precision=precision(recipe, where),
+        inference=replace(PREDICTION, precision=precision(recipe, where)),
     )
     counts = confusion_counts(found, targets)
     draw_picture(folder / "confusion.png", lambda path: draw.confusion(path, counts, data.classes))

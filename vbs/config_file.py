@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from types import UnionType
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from vbs.config import C, Config, ConfigError, check_code, options, partial, value_text
 from vbs.json_text import parse_json
@@ -14,6 +16,7 @@ from vbs.text import quoted, shortened
 
 LARGEST = 1 << 20  # bytes of a config file in YAML, whose reader is slow
 LARGEST_RECORD = 1 << 28  # bytes of one in JSON, as records are
+T = TypeVar("T")
 
 
 class FileValues(NamedTuple):
@@ -197,6 +200,28 @@ def recorded_values(
         raise ValueError(f"resume: {Path(record).name}: {error}") from None
     defaults = {each.name: each.default for each in dataclasses.fields(config)}
     return {name: found.get(name, defaults[name]) for name in options(config)}
+
+
+def typed(kind: type[T], values: Mapping[str, Any]) -> T:
+    """The dataclass made of the values that are named like its fields; others are left out.
+
+    Raises ValueError where one without a default is missing, or has another type than the field.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{str(values)[:60]!r} is no object with fields")
+    hints, found = typing.get_type_hints(kind), {}
+    for each in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if each.name in values:
+            value, hint = values[each.name], hints[each.name]
+            parts = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+            fits = isinstance(value, tuple(typing.get_origin(part) or part for part in parts))
+            # a bool is an int to Python
+            if not fits or isinstance(value, bool) != (hint is bool):
+                raise ValueError(f"{each.name}: {str(value)[:60]!r} is of the wrong kind")
+            found[each.name] = value
+        elif each.default is each.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{each.name} is missing")
+    return kind(**found)
 
 
 def _version_of(content: Mapping[str, Any]) -> str:

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from vbs.command import run_program
 from vbs.console import print_err, print_out
 from vbs.programs import COMMANDS
 from vbs.text import one_of
+from vbs.version import VERSION
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -22,8 +24,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print_out(*help_text().splitlines())
         sys.exit(0)
     if name == "--version":
-        from vbs.version import VERSION
-
         print_out(VERSION)
         sys.exit(0)
     try:
@@ -31,8 +31,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except ValueError as error:
         print_err(f"vbs: {error}")
         sys.exit(2)
-    from vbs.command import run_program
-
     run_program(COMMANDS[name].program, argv=words[1:], called=f"vbs {name}")
 
 

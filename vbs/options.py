@@ -71,6 +71,25 @@ class Command:
     interrupted: str = "interrupted"
     earlier: str = ""
 
+    def execute(self, argv: Sequence[str] | None = None, *, called: str = "") -> int:
+        """Run the command for the words of a command line; its exit code.
+
+        called  how it was called, for its help; default: python -m <program>.
+
+        Raises ValueError, with the option as it is typed, for a user's mistake.
+        """
+        try:
+            request = read_request(self, argv, called=called)
+            result = _call(self, request)
+        except ConfigError as error:
+            name = error.name
+            known = name in options(self.config) and name not in self.positional
+            shown = flag(name, self.config) if known else name
+            raise ValueError(f"{shown}: {error.text}") from None
+        if self.report:
+            load(self.report)(result)
+        return int(getattr(result, "exit_code", result) or 0)
+
 
 class Request(NamedTuple):
     """A command line that was read: values of options, and how the run goes."""
@@ -79,25 +98,6 @@ class Request(NamedTuple):
     out: str | None
     resume: bool
     switches: dict[str, bool]
-
-
-def execute(command: Command, argv: Sequence[str] | None = None, *, called: str = "") -> int:
-    """Run a command for the words of a command line; its exit code.
-
-    called  how it was called, for its help; default: python -m <program>.
-
-    Raises ValueError, with the option as it is typed, for a user's mistake.
-    """
-    try:
-        request = read_request(command, argv, called=called)
-        result = _call(command, request)
-    except ConfigError as error:
-        name = error.name
-        known = name in options(command.config) and name not in command.positional
-        raise ValueError(f"{flag(name, command.config) if known else name}: {error.text}") from None
-    if command.report:
-        load(command.report)(result)
-    return int(getattr(result, "exit_code", result) or 0)
 
 
 def _call(command: Command, request: Request) -> Any:

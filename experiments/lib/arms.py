@@ -24,7 +24,8 @@ import numpy as np
 
 from experiments.lib.arguments import Options, Parser, experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from train.cluster.jobs import Place, run_jobs
+from train.cluster.jobs import run_jobs
+from train.cluster.place import Place
 from train.recipe import NORM_STATISTICS
 from vbs.accuracy import accuracy_error
 from vbs.console import print_err

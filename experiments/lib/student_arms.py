@@ -15,6 +15,7 @@ from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
 from train.data import UNLABELLED, Data, Split
 from train.data.listing import stratified
+from train.execution import Execution
 from train.loop import Report, train
 from train.pseudo_labels import (
     PseudoLabels,
@@ -172,9 +173,8 @@ def run_arm(arm: str, seed: int, place: Path, data: Data, setup: Setup) -> dict[
         setup.architecture,
         few,
         recipe,
-        checkpoint=place / arm,
+        execution=Execution(checkpoint=place / arm, device=setup.device),
         report=Lines(f"seed {seed} {arm}", recipe.epochs),
-        device=setup.device,
     )
     if result.failed or result.test is None:
         raise ValueError(f"seed {seed}, {arm}: {result.failed or 'the data have no test split'}")

@@ -24,6 +24,7 @@ from nas.evaluators.base import Answer, Evaluator, Point
 from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
+from train.execution import Execution
 from train.recipe import NORM_STATISTICS, Recipe
 from vbs.console import print_err
 from vbs.load import LoadWatch
@@ -199,11 +200,8 @@ class Proxy(Evaluator):
             architecture,
             data,
             recipe,
-            checkpoint=folder,
+            execution=Execution(device=self._device, loaders=self._workers, checkpoint=folder),
             report=watch,
-            device=self._device,
-            workers=self._workers,
-            test=False,
         )
         while True:
             try:
@@ -343,7 +341,7 @@ def image_seconds(
     alone = where.type == "cpu" and torch.get_num_threads() == 1
     clock, watch = time.thread_time if alone else time.perf_counter, LoadWatch()
     try:
-        train(architecture, data, short, device=device, report=Watch(), test=False)
+        train(architecture, data, short, execution=Execution(device=device), report=Watch())
     finally:
         torch.set_num_threads(before)
     if (load := watch.load()).crowds(torch.get_num_threads()) and str(load):

@@ -9,7 +9,6 @@ import numpy as np
 from nas.evaluators.proxy import Fidelity
 from train.data.summary import Survey
 from vbs.accuracy import accuracy_error, pooled_deviation
-from vbs.console import print_err
 from vbs.noise import Doubt, doubt_of
 
 HELP = (
@@ -49,7 +48,7 @@ def certainty(
 
 
 class Watch:
-    """Prints a doubt about each fidelity once, as its trainings end; shape [fidelities, networks,
+    """Finds a doubt about each fidelity once, as its trainings end; shape [fidelities, networks,
     seeds]."""
 
     def __init__(
@@ -57,14 +56,15 @@ class Watch:
     ) -> None:
         self._fidelities, self._data = fidelities, data
         self._accuracy = np.full(shape, np.nan)
-        self._printed: set[int] = set()
+        self._found: set[int] = set()
 
-    def update(self, fidelity: int, network: int, seed: int, accuracy: float) -> None:
-        """Take in an accuracy in percent, NaN of a training that failed."""
+    def update(self, fidelity: int, network: int, seed: int, accuracy: float) -> str:
+        """Take in an accuracy in percent, NaN of a training that failed; a new doubt, or ""."""
         self._accuracy[fidelity, network, seed] = accuracy
-        if fidelity in self._printed:
-            return
+        if fidelity in self._found:
+            return ""
         doubt = doubt_about(self._accuracy[fidelity], self._data)
-        if doubt is not None:
-            self._printed.add(fidelity)
-            print_err(f"warning: {self._fidelities[fidelity]}: {doubt.text}; {HELP}")
+        if doubt is None:
+            return ""
+        self._found.add(fidelity)
+        return f"{self._fidelities[fidelity]}: {doubt.text}; {HELP}"

@@ -14,17 +14,18 @@ from nas.evaluators.base import Answer
 from nas.fidelity import record
 from nas.fidelity.comparison import Comparison, prepare
 from nas.fidelity.config import FIGURE, RECORD, FidelityConfig
-from nas.fidelity.progress import Progress, print_preview
+from nas.fidelity.progress import Trainings, print_estimate, print_preview
 from nas.fidelity.report import resume_command
 from nas.fidelity.result import FidelityResult
 from nas.fidelity.trainings import Job, Work, run_all, seconds_per_image
 from nas.slots import Slots, slots
 from nas.storage.cache import Cache, default_folder
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from train.parser import check_device
 from train.recipe import change, check_random_start, preset
 from vbs.config_file import check_call
 from vbs.folder import results_folder, resumed_folder
+from vbs.progress import Progress
 from vbs.signals import Interrupted
 
 
@@ -114,15 +115,16 @@ def _trained(folder: Path, comparison: Comparison, places: Slots, device: str) -
             threads=0 if alone else max(1, int(places.cpus)),
         )
     )
-    progress = Progress(comparison, missing, seconds / min(places.workers, len(missing)))
+    print_estimate(comparison, missing, seconds / min(places.workers, len(missing)))
     works = {job: _work(folder, comparison, job, device) for job in missing}
     place = None if alone else Place(places.workers, places.cpus, places.gpus, address)
-    with progress:
+    trainings = Trainings(comparison, missing)
+    with Progress(trainings.state()) as progress:
         for job, answer in run_all(works, place):
             answers[job] = answer
             if not answer.error and cache.get(keys[job]) is None:  # trained on another machine
                 cache.put(keys[job], answer)
-            progress.update(job, answer)
+            trainings.update(job, answer, progress)
     return answers
 
 

@@ -20,7 +20,8 @@ from nas.evaluators.proxy import Fidelity, Proxy, image_seconds, load_proxy
 from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
-from train.cluster.jobs import Place, run_jobs
+from train.cluster.jobs import run_jobs
+from train.cluster.place import Place
 from train.recipe import Recipe
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 

@@ -172,6 +172,7 @@ class OnCluster:
         images: int = 0,
     ) -> None:
         from train.cluster.host import open_pool
+        from train.cluster.place import Place
 
         self._steps, self._images = steps, images
         self._points: dict[int, list[Point]] = {}
@@ -180,10 +181,7 @@ class OnCluster:
         self._broken: InfrastructureError | None = None
         self._pool = open_pool(
             functools.partial(_evaluations, make, space, folder),
-            slots=slots,
-            cpus=cpus,
-            gpus=gpus,
-            address=address,
+            Place(slots, cpus, gpus, address),
             timeout=timeout,
         )
 

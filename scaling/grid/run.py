@@ -111,15 +111,15 @@ def _trained(
     trainings: Trainings, found: Sequence[Candidate], record: Record, *, retry_failed: bool
 ) -> dict[str, Result]:
     """Train what is missing."""
-    from scaling.trainings import Remaining, train_all
+    from scaling.trainings import progress_of, train_all
 
     networks = {each.name: each.architecture for each in found}
     try:
-        with Remaining(len(found) * trainings.seeds, record.scored) as remaining:
+        with progress_of(len(found) * trainings.seeds, record.scored) as show:
 
             def update(known: dict[str, Result]) -> None:
                 record.write(known, "running")
-                remaining.update(known)
+                show(known)
 
             return train_all(networks, trainings, update=update, retry_failed=retry_failed)
     except BaseException as error:

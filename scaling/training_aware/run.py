@@ -218,7 +218,7 @@ def _compared(
     own gave.
     """
     from nas.block_times.timing import Setting
-    from scaling.trainings import Remaining, Trainings, length_of, measuring_of, train_all
+    from scaling.trainings import Trainings, length_of, measuring_of, progress_of, train_all
 
     fresh = replace(
         config,
@@ -238,10 +238,10 @@ def _compared(
         folder=folder / "compare",
         split=FRESH,
     )
-    with Remaining(len(networks) * config.seeds, scored) as remaining:
-        known = train_all(networks, trainings, update=remaining.update)
+    with progress_of(len(networks) * config.seeds, scored) as show:
+        known = train_all(networks, trainings, update=show)
     setting = Setting(
-        "step_time", batch=BATCH, threads=1, device=config.device, recipe=config.recipe
+        "step_time", batch=BATCH, threads=1, device=_device(config), recipe=config.recipe
     )
     times = measured(list(networks.values()), setting, report=print_err)
     rows = _figures(networks, known, times)

@@ -24,10 +24,11 @@ from nas.fidelity.trainings import Job, Work, run_all, trained
 from tests.commands import fidelity as main
 from tests.nas.toys import small_space
 from tests.train import toys
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from train.data.summary import survey
 from train.recipe import Recipe
 from vbs.config import from_values
+from vbs.progress import Progress
 
 LONG, SHORT = Fidelity(4), Fidelity(2)
 
@@ -70,16 +71,18 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data, out = pictures(tmp_path / "data"), str(tmp_path / "out")
-    told = fidelity_progress.Progress.update
+    update_all = fidelity_progress.Trainings.update
     ended: list[Job] = []
 
-    def update(self: fidelity_progress.Progress, job: Job, answer: Answer) -> None:
+    def update(
+        self: fidelity_progress.Trainings, job: Job, answer: Answer, progress: Progress
+    ) -> None:
         ended.append(job)
-        told(self, job, answer)
+        update_all(self, job, answer, progress)
         if len(ended) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fidelity_progress.Progress, "update", update)
+    monkeypatch.setattr(fidelity_progress.Trainings, "update", update)
     assert main(["--data", data, *QUICK, "--out", out]) == 130
     said = capsys.readouterr().err
     assert "2 fidelities x 4 networks x 2 seeds = 16 trainings" in said
@@ -96,7 +99,7 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
     record = json.loads(Path(out, "fidelity.json").read_text())
     check_record(record, data)
     check_that_a_larger_one_stays(record, data, capsys)
-    monkeypatch.setattr(fidelity_progress.Progress, "update", None)  # nothing is trained
+    monkeypatch.setattr(fidelity_progress.Trainings, "update", None)  # nothing is trained
     result = run_fidelity(from_values(FidelityConfig, record["settings"]))
     assert result.config.settings() == record["settings"]
     found = result.recommended

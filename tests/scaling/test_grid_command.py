@@ -111,7 +111,7 @@ def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_pa
     assert partial["partial"]
     done = called([*command(images, tmp_path)[:3], "--resume", "--out", str(tmp_path / "grid")])
     assert done.returncode == 0, done.stderr
-    assert "of 14 were trained before" in done.stderr
+    assert "of 14 trained before" in done.stderr
     after = finished_trials(study)
     assert before == after[: len(before)] or {*before} <= {*after}
     assert len(after) == 14  # 4 candidates and 3 controls, two seeds each

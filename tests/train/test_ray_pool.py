@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.train import ray_jobs
+from train.cluster.place import Place
 from train.cluster.pool import Ended, Pool, PoolLost, Yielded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pool(cluster: Any) -> Iterator[Pool]:
     """Two slots, each with two threads' worth of a CPU."""
-    with Pool(ray_jobs.make, slots=2, address=cluster.address, timeout=60) as pool:
+    with Pool(ray_jobs.make, Place(2, address=cluster.address), timeout=60) as pool:
         assert pool.ready(PATIENCE) == 2
         yield pool
 
@@ -145,7 +146,7 @@ def test_a_job_that_meets_a_full_disk_is_tried_again_with_a_bound(
 
 
 def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) -> None:
-    with Pool(ray_jobs.make, slots=1, address=cluster.address, timeout=0.5) as pool:
+    with Pool(ray_jobs.make, Place(1, address=cluster.address), timeout=0.5) as pool:
         pool.ready(PATIENCE)
         done = until_over(
             pool,
@@ -159,7 +160,7 @@ def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) 
 @pytest.mark.slow
 def test_jobs_of_a_lost_node_go_on_elsewhere(cluster: Any, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, num_gpus=1)
-    with Pool(ray_jobs.make, slots=2, cpus=0.5, gpus=0.5, address=cluster.address) as pool:
+    with Pool(ray_jobs.make, Place(2, 0.5, 0.5, cluster.address)) as pool:
         assert pool.ready(PATIENCE) == 2
         for number in (1, 2):
             pool.start(number, ("process",))
@@ -178,23 +179,24 @@ def test_jobs_of_a_lost_node_go_on_elsewhere(cluster: Any, tmp_path: Path) -> No
 
 def test_what_cannot_be_set_up_is_said_at_once(cluster: Any) -> None:
     with (
-        Pool(ray_jobs.broken, slots=1, address=cluster.address) as pool,
+        Pool(ray_jobs.broken, Place(1, address=cluster.address)) as pool,
         pytest.raises(PoolLost, match="cannot be set up: OSError: no such data"),
     ):
         pool.ready(PATIENCE)
     with pytest.raises(ValueError, match="a slot wants 8 GPUs, but no node has more than"):
-        Pool(ray_jobs.make, slots=1, gpus=8, address=cluster.address)
+        Pool(ray_jobs.make, Place(1, gpus=8, address=cluster.address))
     with pytest.raises(ValueError, match="slots: 0 is not allowed"):
-        Pool(ray_jobs.make, slots=0, address=cluster.address)
+        Pool(ray_jobs.make, Place(0, address=cluster.address))
     with pytest.raises(ValueError, match="timeout: -1 is not allowed"):
-        Pool(ray_jobs.make, slots=1, timeout=-1, address=cluster.address)
+        Pool(ray_jobs.make, Place(1, address=cluster.address), timeout=-1)
 
 
 DRIVER = """
 import sys
 from tests.train import ray_jobs
+from train.cluster.place import Place
 from train.cluster.pool import Pool
-pool = Pool(ray_jobs.make, slots=2)
+pool = Pool(ray_jobs.make, Place(2))
 pool.ready()
 pool.start(1, ("process",))
 pool.start(2, ("process",))

@@ -129,6 +129,7 @@ def _listed(text: str) -> list[Any] | None:
 def with_data(plan: Plan, *, resumed: bool) -> tuple[Plan, Data]:
     """The images, and the plan with names of trials and all that depends on the images."""
     from train.data import load
+    from train.data.reading import Reading
 
     config = plan.config
     assert config.data is not None  # see TuneConfig.check
@@ -136,8 +137,8 @@ def with_data(plan: Plan, *, resumed: bool) -> tuple[Plan, Data]:
         config.data,
         minival=plan.minival,
         seed=plan.split_seed,
-        channels=plan.trials[0]["architecture"]["in_channels"],
         root=config.data_root,
+        reading=Reading(channels=plan.trials[0]["architecture"]["in_channels"]),
     )
     print_notes(data.notes)
     if len(data.classes) < 2:

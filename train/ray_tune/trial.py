@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.architecture import Architecture
 from train import record
 from train.checkpoint import BrokenCheckpoint
+from train.execution import Execution
 from train.logs import TensorBoard, write_curves_csv
 from train.loop import Report, Result, train_by_epochs
 from train.ray_tune.steps import Sender
@@ -213,10 +214,10 @@ def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProc
                         Architecture.from_dict(trial["architecture"]),
                         data,
                         Recipe.from_dict(trial["recipe"]),
-                        checkpoint=folder,
+                        execution=Execution(
+                            device=process.device, loaders=shared.loaders, checkpoint=folder
+                        ),
                         report=report,
-                        device=process.device,
-                        workers=shared.loaders,
                     )
                 )
         except Exception as error:

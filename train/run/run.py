@@ -106,6 +106,7 @@ def _with_data(
 ) -> tuple[Training, Data, Network | None]:
     """The training fitted to its images, the images, and the network to begin with, if any."""
     from train.data import load
+    from train.data.reading import Reading
     from train.state import resolved
 
     config, architecture, recipe = training.config, training.architecture, training.recipe
@@ -114,9 +115,8 @@ def _with_data(
         config.data,
         minival=recipe.minival,
         seed=recipe.seed,
-        channels=architecture.in_channels,
         root=config.data_root,
-        download=here.first,
+        reading=Reading(channels=architecture.in_channels, download=here.first),
     )
     if resumed:
         check_same(training.data_settings, data)

@@ -26,6 +26,7 @@ from tests.train.files import all_of, encoded, folder_of, zipped
 from train.data import load
 from train.data.archives import Members, PerProcess
 from train.data.decode import Unreadable
+from train.data.reading import Reading
 from train.data.stores import ParquetStore, Store, ZipStore
 
 METHODS = multiprocessing.get_all_start_methods()
@@ -209,7 +210,7 @@ class Client:
 
 def test_forked_loader_processes_free_nothing_of_their_parent(tmp_path: Path) -> None:
     place = folder_of(tmp_path, {"train/a": 9, "train/b": 9, "test/a": 2})
-    split = load(f"imagefolder:{place}", minival=0, memory_limit=0).train
+    split = load(f"imagefolder:{place}", minival=0, reading=Reading(memory_limit=0)).train
 
     def register() -> Callable[[], None]:
         client = Client()

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, TiffTags
 from tests.train.files import folder_of
 from train.data import load, reading
 from train.data.decode import Unreadable, decode, size_of
+from train.data.reading import Reading
 from train.data.summary import survey
 from train.pictures import small
 
@@ -259,7 +260,7 @@ def test_deep_images_of_unknown_range_are_refused_by_name(message: str, tmp_path
             (tmp_path / folder / f"{number}{kind}").write_bytes(data)
     for limit in (2**30, 0):
         with pytest.raises(ValueError, match=message) as caught:
-            load(f"imagefolder:{tmp_path}", minival=0, memory_limit=limit)
+            load(f"imagefolder:{tmp_path}", minival=0, reading=Reading(memory_limit=limit))
         assert "train/a/0" in str(caught.value)
     black = decode(saved(Image.fromarray(TWELVE * 0), "PNG"), 3)
     assert not black.any()
