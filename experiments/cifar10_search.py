@@ -35,6 +35,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.scale import for_small_images, scale
+from train.execution import Execution
 from train.recipe import change, preset
 from vbs.console import print_out
 
@@ -108,7 +109,6 @@ def networks(work: Path) -> dict[str, Architecture]:
 def trained(source: str, architecture: Architecture, seed: int, folder: Path) -> dict[str, Any]:
     """Test accuracy after the recipe."""
     from train.data import load
-    from train.execution import Execution
     from train.loop import train
 
     recipe = change(preset("proxy"), [*FINAL, f"seed={seed}"])

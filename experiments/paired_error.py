@@ -34,6 +34,7 @@ from nas.evaluators.proxy import Fidelity, fitted, used_images
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
+from train.execution import Execution
 from train.recipe import preset
 from vbs.console import print_out
 
@@ -46,7 +47,6 @@ def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
 
     from train.data import load
     from train.evaluate import predict
-    from train.execution import Execution
     from train.loop import train
     from train.state import preparation, resolved
 
