@@ -28,10 +28,11 @@ import numpy as np
 from experiments.lib.arms import Arm, arguments, mean_and_sd, run_all
 from experiments.lib.common import RESULTS
 from experiments.lib.networks import COMPACT_FLOPS, compact_space
-from nas.evaluators.proxy import Fidelity, TimedExecution, load_proxy
+from nas.evaluators.proxy import Fidelity, Proxy, shared_data
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
+from train.execution import Execution
 from train.recipe import preset
 from vbs.console import print_out
 
@@ -54,8 +55,10 @@ def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
     the_space, genotype = compact_space(), genotypes()[int(name)]
     torch.set_num_threads(1)
     fidelity = Fidelity(EPOCHS, SHARE)
-    execution = TimedExecution(device="cpu", clock=time.process_time)
-    proxy = load_proxy(data, preset("proxy"), fidelity, execution)
+    recipe = preset("proxy")
+    images = shared_data(data, recipe.minival)
+    on_cpu = Execution(device="cpu")
+    proxy = Proxy(images, recipe, fidelity, on_cpu, clock=time.process_time)
     curve = list(proxy.curve(the_space, genotype, seed=seed))
     costs = the_space.costs(genotype[None])
     return {

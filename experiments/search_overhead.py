@@ -32,7 +32,7 @@ from nas.search.workers import InProcess, OnCluster, Workers
 from nas.storage.study import open_study
 from nas.storage.study_settings import SearchIdentity
 from search_spaces.catalog import space
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from vbs.console import print_out
 from vbs.folder import write_json
 

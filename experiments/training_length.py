@@ -29,12 +29,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.lib.arms import Arm, arguments, run_all
-from nas.evaluators.proxy import Fidelity, Proxy, TimedExecution
+from nas.evaluators.proxy import Fidelity, Proxy
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
+from train.execution import Execution
 from train.recipe import change, preset
 from vbs.console import print_out
 
@@ -104,8 +105,8 @@ def trained(shared: Path, name: str, network: int, steps: int) -> dict[str, Any]
     data, recipe = images_of(shared, name), change(preset("proxy"), [FLIP])
     per_epoch = len(data.train) // recipe.batch
     epochs = max(1, round(steps / per_epoch))
-    execution = TimedExecution(device="cpu", clock=time.process_time)
-    proxy = Proxy(data, recipe, Fidelity(epochs, resolution=32), execution)
+    fidelity, on_cpu = Fidelity(epochs, resolution=32), Execution(device="cpu")
+    proxy = Proxy(data, recipe, fidelity, on_cpu, clock=time.process_time)
     curve = list(proxy.curve(the_space(len(data.classes)), genotypes()[network]))
     every = max(1, epochs // 6)
     points = [point for point in curve if point.step % every == 0 or point.step == epochs]

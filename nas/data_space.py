@@ -41,7 +41,7 @@ def space_for(
 
 
 def fitting_side(data: Data | DataSummary) -> int:
-    """The input side in pixels that suits a data set, where nobody asks for another."""
+    """The input side in pixels that suits a data set, where no other is given."""
     return min(side_of(data) or USUAL, USUAL)
 
 

@@ -215,10 +215,10 @@ class Objective:
 
     def feasible(self, costs: Costs) -> np.ndarray:
         """Which networks keep every limit, bool [n]."""
-        kept = np.ones(len(costs), bool)
+        feasible = np.ones(len(costs), bool)
         for name, largest in self.all_limits:
-            kept &= costs.get(name) <= largest
-        return kept
+            feasible &= costs.get(name) <= largest
+        return feasible
 
 
 def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:

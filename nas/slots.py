@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from train.cluster.connect import check_fits
 from train.cluster.host import cluster_resources
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from train.options import PlaceOptions
 from vbs.processes import available_cpus
 

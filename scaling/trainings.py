@@ -38,7 +38,7 @@ from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from train.data.summary import summarise
 from train.length import enough_epochs
 from train.parser import check_device, print_notes

@@ -53,16 +53,16 @@ def times_for(
             raise ValueError(f"block times: {path} holds {times.kind}, not {kind}")
         return times
     setting = setting_of(timing)
-    kept = cached_path(space, setting)
-    if kept.is_file():
+    place = cached_path(space, setting)
+    if place.is_file():
         try:
-            times = read_times(kept)
+            times = read_times(place)
         except ValueError as error:
             (say or _stderr)(f"{error}; it is measured again")
         else:
-            (say or _once)(_trust(times, kept))
+            (say or _once)(_trust(times, place))
             return times
-    return measured(space, setting, kept, seconds=SECONDS, say=say)
+    return measured(space, setting, place, seconds=SECONDS, say=say)
 
 
 def setting_of(timing: TimingOptions) -> Setting:

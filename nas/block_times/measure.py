@@ -61,7 +61,7 @@ class MeasuringPlan:
 
 
 class Bench:
-    """Networks to run in turn; what does not fit into memory is built anew each time."""
+    """Networks to run in turn; what does not fit into memory is built again each time."""
 
     def __init__(self, networks: list[Architecture], setting: Setting) -> None:
         self.networks, self.setting = networks, setting
@@ -195,7 +195,7 @@ def _run(
 
     say(
         f"block times: measuring the {setting.kind} of every block, in {covering} networks that "
-        f"hold them all; the first round tells how long it takes"
+        f"hold them all; the first round shows how long it takes"
     )
     runs, load = in_rounds(
         [partial(turn, index) for index in range(len(networks))],

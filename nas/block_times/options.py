@@ -1,4 +1,4 @@
-"""The group of options that says what is timed, and how."""
+"""The group of options of timing."""
 
 from __future__ import annotations
 

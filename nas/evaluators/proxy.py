@@ -24,7 +24,7 @@ from nas.evaluators.base import Answer, Evaluator, Point
 from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
-from train.execution import Execution
+from train.execution import DEFAULT, Execution
 from train.recipe import NORM_STATISTICS, Recipe
 from vbs.console import print_err
 from vbs.load import LoadWatch
@@ -87,25 +87,6 @@ class Fidelity:
         return cls(**found)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimedExecution(Execution):
-    """Where trainings run, and what they are timed by.
-
-    clock  seconds; `time.process_time` where other programs take the processor's time.
-    """
-
-    clock: Callable[[], float] = time.perf_counter
-
-    @property
-    def clock_name(self) -> str:
-        """What the seconds are: "processor" or "wall", and the kind of device. Seconds of different
-        clocks or devices cannot be compared."""
-        from train.distributed import pick_device
-
-        kind = "processor" if self.clock is time.process_time else "wall"
-        return f"{kind} {pick_device(self.device).type}"
-
-
 @dataclass(frozen=True)
 class DataIdentity:
     """Which images a data set has, and how `train.data.load` has loaded them.
@@ -135,9 +116,10 @@ class Proxy(Evaluator):
     """Trains every network on `data.train` and scores it on `data.minival`.
 
     recipe     the rest of the training; its epochs, resolution and seed are not used.
-    execution  default: `TimedExecution()`; its checkpoint is not used.
+    execution  its checkpoint is not used.
     cache      of what was trained before, by network, data, recipe, fidelity, seed, clock and kind
                of device; or None.
+    clock      seconds; `time.process_time` where other programs take the processor's time.
     """
 
     name = "proxy"
@@ -150,16 +132,17 @@ class Proxy(Evaluator):
         data: Data,
         recipe: Recipe,
         fidelity: Fidelity,
-        execution: TimedExecution | None = None,
+        execution: Execution = DEFAULT,
         *,
         cache: Cache | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if data.minival is None:
             raise ValueError("data: a search needs a minival; use a recipe with minival above 0")
         if len(data.classes) < 2:
             raise ValueError(f"data: {data.name} has one class; there is nothing to learn")
         self.data, self.fidelity, self._cache = data, fidelity, cache
-        self._execution = execution or TimedExecution()
+        self._execution, self._clock = execution, clock
         self.recipe = fitted(recipe, fidelity, images=len(data.train))
         self.steps = fidelity.epochs
         self.scored_on = len(data.minival)
@@ -193,7 +176,7 @@ class Proxy(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """Minival accuracy after every epoch; goes on from the checkpoint in `folder`."""
+        """Minival accuracy after every epoch; resumes from the checkpoint in `folder`."""
         architecture = space.decode(genotype)
         key = "" if self._cache is None else key_of(self.identity(architecture, seed))
         known = None if self._cache is None else self._cache.get(key)
@@ -233,7 +216,7 @@ class Proxy(Evaluator):
 
         recipe = replace(self.recipe, seed=self.recipe.seed + seed)
         data = replace(self.data, train=self._share(), test=None)
-        clock = self._execution.clock
+        clock = self._clock
         watch, spent, began = Watch(), 0.0, clock()
         epochs = train_by_epochs(
             architecture,
@@ -249,7 +232,7 @@ class Proxy(Evaluator):
                 if end.value.failed:
                     raise RuntimeError(end.value.failed) from None
                 return
-            if not watch.begun:  # of a run that goes on: only its row knows what was spent
+            if not watch.begun:  # of a resumed run: only its row knows what was spent
                 spent, began = row["seconds"], clock()
             yield Point(row["epoch"], row["ema_top1"], spent + clock() - began)
 
@@ -269,7 +252,7 @@ class Proxy(Evaluator):
             self.fidelity,
             DataIdentity.of(self.data),
             seed=seed,
-            clock=self._execution.clock_name,
+            clock=clock_name(self._clock, self._execution.device),
         )
 
 
@@ -285,7 +268,7 @@ def identity(
     """Everything that decides an answer, as plain data.
 
     recipe  fitted to the fidelity.
-    clock   see `TimedExecution.clock_name`.
+    clock   see `clock_name`: seconds of different clocks or devices cannot be compared.
     """
     return {
         "network": json.loads(architecture.to_json()),
@@ -296,6 +279,14 @@ def identity(
         "clock": clock,
         "norm_statistics": NORM_STATISTICS,
     }
+
+
+def clock_name(clock: Callable[[], float], device: str) -> str:
+    """What the seconds of an answer are: "processor" or "wall", and the kind of device."""
+    from train.distributed import pick_device
+
+    kind = "processor" if clock is time.process_time else "wall"
+    return f"{kind} {pick_device(device).type}"
 
 
 def used_images(fidelity: Fidelity, images: int) -> int:
@@ -379,21 +370,9 @@ def _once(line: str) -> None:
     print_err(line)
 
 
-def load_proxy(
-    data: str,
-    recipe: Recipe,
-    fidelity: Fidelity,
-    execution: TimedExecution | None = None,
-    *,
-    root: str | None = None,
-    cache: Cache | None = None,
-) -> Proxy:
-    """A proxy on the data that a text names, see `train.data.load`; its root is `root`."""
-    return Proxy(_data(data, recipe.minival, root), recipe, fidelity, execution, cache=cache)
-
-
 @functools.cache
-def _data(text: str, minival: float, root: str | None) -> Data:
+def shared_data(text: str, minival: float, root: str | None = None) -> Data:
+    """The data that a text names, see `train.data.load`; loaded once in a process."""
     from train.data import load
 
     return load(text, minival=minival, root=root, test=False)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.data_space import space_for
-from nas.evaluators.proxy import DataIdentity, Fidelity, fitted, identity
+from nas.evaluators.proxy import DataIdentity, Fidelity, clock_name, fitted, identity
 from nas.fidelity.config import FidelityConfig
 from nas.fidelity.plan import ladder, longest_of, spread, within, work
-from nas.fidelity.trainings import Job, execution_on
+from nas.fidelity.trainings import Job, clock_of
 from nas.lengths import fidelity_of
 from nas.storage.cache import key_of
 from search_spaces.staged import StagedSpace
@@ -84,7 +84,7 @@ class Comparison:
         fidelity = self.fidelities[job.fidelity]
         network = self.space.decode(self.genotypes[job.network])
         recipe = fitted(self.recipe, fidelity, images=self.data.train)
-        clock = execution_on(device).clock_name
+        clock = clock_name(clock_of(device), device)
         return key_of(identity(network, recipe, fidelity, data, seed=job.seed, clock=clock))
 
     def folder_name(self, job: Job) -> str:

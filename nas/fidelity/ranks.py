@@ -3,7 +3,7 @@
 Accuracies come as [networks, seeds]. Two trainings are compared across different seeds only, so
 that what they share is the network, not its first weights: the longest training compared with
 itself is then the floor that the noise of a seed sets, and no fidelity can be expected to do
-better. A dozen networks tell little: every correlation comes with the interval that a bootstrap
+better. A dozen networks are few: every correlation comes with the interval that a bootstrap
 over networks gives (Efron 1979; percentiles).
 """
 
@@ -57,7 +57,7 @@ class Judged:
     networks  that it and the longest were measured for; `accuracy` percent [all networks, seeds],
               NaN where a training failed.
     kendall   tau-b with the longest, spearman's rho likewise.
-    seconds   of a training, the median, by `nas.fidelity.trainings.execution_on`.
+    seconds   of a training, the median, by `nas.fidelity.trainings.clock_of`.
     seed_sd   of a seed, in points; spread, the sd between networks, likewise.
     rungs     one for each of its epochs.
     worth     see `RULE`.

@@ -57,8 +57,8 @@ def recommended(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) 
     None where there was no comparison, or nothing was worth using. The limits of the search do not
     count: the comparison should have been made within similar ones.
     """
-    kept = _read(path_of(digests, space, recipe))
-    return None if kept is None else kept.fidelity
+    known = _read(path_of(digests, space, recipe))
+    return None if known is None else known.fidelity
 
 
 def remember(

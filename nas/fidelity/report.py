@@ -71,7 +71,7 @@ def _shown(estimate: Estimate) -> str:
 def _cells(
     judged: Judged, longest: Judged, found: Judged | None, *, narrow: bool
 ) -> dict[str, str]:
-    """Header -> what it says of a fidelity."""
+    """Header -> text of a fidelity's cell."""
     cells = {
         "seconds": f"{judged.seconds:.1f}",
         "cost": f"{judged.seconds / longest.seconds:.2f}",
@@ -121,9 +121,9 @@ def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
     assert config.space is not None
     words = ["nas.fidelity" if found is None else "nas.search", "--data", config.data]
     if found is not None:
-        # by its name where another answer was kept, or none could be
-        kept = recommended(comparison.data.digests, comparison.space, comparison.recipe)
-        text = "auto" if kept == found.fidelity else str(found.fidelity)
+        # by its name where another answer is recorded, or none could be
+        known = recommended(comparison.data.digests, comparison.space, comparison.recipe)
+        text = "auto" if known == found.fidelity else str(found.fidelity)
         words += ["--evaluator", "proxy", "--fidelity", text]
     words += ["--space", config.space]
     if config.resolution is not None:
@@ -140,7 +140,7 @@ def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
     words += ["--recipe", config.recipe]
     for text in config.changes:
         words += ["--set", text]
-    if found is None:  # where not even the longest could tell the networks apart
+    if found is None:  # where not even the longest could rank the networks
         longest = comparison.fidelities[-1]
         words += ["--longest", str(replace(longest, epochs=2 * longest.epochs))]
     return [_command(words)]

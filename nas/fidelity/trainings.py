@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nas.evaluators.base import Answer, Point
-from nas.evaluators.proxy import Fidelity, Proxy, TimedExecution, image_seconds, load_proxy
+from nas.evaluators.proxy import Fidelity, Proxy, image_seconds, shared_data
 from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from train.cluster.jobs import run_jobs
 from train.cluster.place import Place
+from train.execution import Execution
 from train.recipe import Recipe
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 
@@ -40,7 +41,7 @@ class Work:
 
     settings  of the space of that name.
     cache     folder of the results.
-    folder    where the training keeps what it can go on from; removed at its end.
+    folder    of the training's checkpoint; removed at its end.
     """
 
     data: str
@@ -57,26 +58,24 @@ class Work:
 
     def proxy(self) -> Proxy:
         """The evaluator that trains, with the clock of the comparison."""
-        return load_proxy(
-            self.data,
+        return Proxy(
+            shared_data(self.data, self.recipe.minival, self.root),
             self.recipe,
             self.fidelity,
-            execution_on(self.device),
-            root=self.root,
+            Execution(device=self.device),
             cache=Cache(self.cache),
+            clock=clock_of(self.device),
         )
 
 
-def execution_on(device: str) -> TimedExecution:
-    """The device of the trainings, and what they are timed by.
+def clock_of(device: str) -> Callable[[], float]:
+    """What trainings are timed by.
 
     On a CPU the processor's time (of all threads together), which other programs and the other
     trainings hardly change, and which does not depend on how many run at once: a comparison that
-    goes on with other --workers finds its results. A GPU's work is in no process's time.
+    continues with other --workers finds its results. A GPU's work is in no process's time.
     """
-    return TimedExecution(
-        device=device, clock=time.process_time if device == "cpu" else time.perf_counter
-    )
+    return time.process_time if device == "cpu" else time.perf_counter
 
 
 def trained(work: Work) -> Answer:

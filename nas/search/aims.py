@@ -1,4 +1,4 @@
-"""What a search is for: its space with measured costs, its objective and its strategy."""
+"""The space of a search with measured costs, its objective and its strategy."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def named_space(config: SearchConfig) -> tuple[SearchConfig, SearchSpace]:
 
 
 def aims(
-    config: SearchConfig, networks: SearchSpace, *, fallback: str, kept: Path | None = None
+    config: SearchConfig, networks: SearchSpace, *, fallback: str, earlier: Path | None = None
 ) -> Aims:
     """The space with the measured costs that the limits need, the objective, and the strategy.
 
     fallback  name of the strategy where none is given.
-    kept      folder of a search that is resumed, with the tables that it was made with.
+    earlier   folder of a search that is resumed, with the tables that it was made with.
     """
     objective = objective_of(config)
     if objective.own_reward:
@@ -61,18 +61,20 @@ def aims(
     name = config.strategy or fallback
     config = replace(config, exponent=objective.exponent, strategy=name)
     kinds = measured_costs(objective)
-    tables = {kind: _times_of(config, networks, kind, kept=kept) for kind in kinds}
+    tables = {kind: _times_of(config, networks, kind, earlier=earlier) for kind in kinds}
     networks = networks.measured_by(**{kind: times.of(networks) for kind, times in tables.items()})
     check_limits(networks, objective)
     strategy = catalog.strategy(name, networks, objective)
     return Aims(config, networks, objective, strategy, tables)
 
 
-def _times_of(config: SearchConfig, space: SearchSpace, kind: str, *, kept: Path | None) -> Times:
+def _times_of(
+    config: SearchConfig, space: SearchSpace, kind: str, *, earlier: Path | None
+) -> Times:
     """The table of a measured cost: a file of --times, the search's own, or measured here."""
     files = [Path(path) for path in config.times]
-    if kept is not None and (kept / times_file(kind)).is_file():
-        files.append(kept / times_file(kind))
+    if earlier is not None and (earlier / times_file(kind)).is_file():
+        files.append(earlier / times_file(kind))
     path = next((path for path in files if read_times(path).kind == kind), None)
     return times_for(space, kind=kind, path=path, device=config.device, recipe=config.recipe)
 

@@ -12,7 +12,7 @@ from nas.options import SpaceOptions, StudyOptions
 from nas.search.targets import ObjectiveOptions, objective_of
 from train.length import names_epochs
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
-from train.parser import FACTORS
+from train.parser import FACTOR, FACTORS, SCHEDULERS
 from train.recipe import change, preset
 from vbs.config import Config, flag, given_values, option, options
 from vbs.options import Command
@@ -41,7 +41,7 @@ class MeasuringOptions(Config):
 
     scheduler: str = option(
         "asha",
-        choices=("asha", "fifo"),
+        choices=SCHEDULERS,
         metavar="asha|fifo",
         help="whether networks that lag behind are stopped early (default asha)",
     )
@@ -53,7 +53,7 @@ class MeasuringOptions(Config):
         "steps)",
     )
     factor: float = option(
-        3.0,
+        FACTOR,
         limits=FACTORS,
         metavar="X",
         help="one of X continues at N, N times X, ... epochs (default 3)",

@@ -1,4 +1,4 @@
-"""What a search by measurement cannot tell from chance or noise: reported while it runs."""
+"""Warnings while a search runs: accuracies that chance or noise may explain."""
 
 from __future__ import annotations
 

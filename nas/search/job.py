@@ -22,7 +22,7 @@ from nas.slots import slots
 from nas.storage.cache import key_of
 from nas.strategies.base import Strategy, sample_fresh
 from search_spaces.space import SearchSpace
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from vbs.accuracy import chance_limit
 
 BUDGET = 64  # networks, where the user names no number
@@ -69,10 +69,10 @@ class Job:
     tables: dict[str, Times]
 
 
-def prepared(config: SearchConfig, kept: Path | None) -> Job:
+def prepared(config: SearchConfig, earlier: Path | None) -> Job:
     """Everything a search needs, checked.
 
-    kept  the folder of a search that is resumed.
+    earlier  the folder of a search that is resumed.
     """
     measuring: Measuring | OwnEvaluator
     networks: SearchSpace
@@ -83,7 +83,7 @@ def prepared(config: SearchConfig, kept: Path | None) -> Job:
     trains = measuring.described.trains
     images = catalog.evaluator_entry(config.evaluator).images
     aimed = aims(
-        config, networks, fallback="predictor" if trains or images else "evolution", kept=kept
+        config, networks, fallback="predictor" if trains or images else "evolution", earlier=earlier
     )
     config, space, objective, strategy, tables = aimed
     config = replace(config, budget=config.budget or BUDGET)

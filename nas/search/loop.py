@@ -73,7 +73,7 @@ def search(
     stalled = 0
     while len(history) < budget and stalled < PATIENCE:
         rng = np.random.default_rng([options.seed, len(history), stalled])
-        # batches end at multiples of their size, so that a search stopped there goes on exactly
+        # batches end at multiples of their size: a search that stops there continues exactly
         count = min(size - len(history) % size, budget - len(history))
         proposals = strategy.propose(history, count, rng)
         if evaluator.pooled:
@@ -102,9 +102,9 @@ def check_whole(**values: int) -> None:
 
 
 def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-    """What the evaluator says, every failure as a row with its reason.
+    """The evaluations of genotypes, every failure as a row with its reason.
 
-    An exception fails one row only: a batch that raises is asked again row by row.
+    An exception fails one row only: a batch that raises is evaluated again row by row.
     """
     try:
         evaluations = evaluator.evaluate(space, genotypes)

@@ -97,14 +97,14 @@ def _loop(job: Job, folder: Path, study: Study, update: Callable[[History], None
     """Search into the history; how it ended."""
     config, measuring = job.config, job.measuring
     make, strategy = measuring.start(config, job.space, job.strategy)
-    kept = _checkpoints(folder, job)
+    checkpoints = _checkpoints(folder, job)
     workers = OnCluster(
         make,
         job.history.space,
         measuring.described,
         job.places,
         timeout=config.timeout,
-        folder=kept,
+        folder=checkpoints,
     )
     try:
         status = search_asynchronously(
@@ -118,9 +118,9 @@ def _loop(job: Job, folder: Path, study: Study, update: Callable[[History], None
     finally:
         workers.close()
     if config.checkpoints is None:
-        shutil.rmtree(kept, ignore_errors=True)  # what killed ones have left
+        shutil.rmtree(checkpoints, ignore_errors=True)  # of killed trainings
     with contextlib.suppress(OSError):  # other drivers may have trainings there
-        kept.rmdir()
+        checkpoints.rmdir()
     return status
 
 

@@ -107,7 +107,7 @@ def _print_times(job: Job) -> float:
 
 
 def expected_share(asha: Asha | None, steps: int) -> float:
-    """The share of all epochs that are trained where 1 in `factor` goes on from each rung."""
+    """The share of all epochs that are trained where 1 in `factor` continues from each rung."""
     if asha is None:
         return 1.0
     ends = [*asha.rungs, steps]

@@ -138,7 +138,7 @@ def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: flo
 def _cells(
     row: Row | None, names: Sequence[str], evaluator: Evaluator, *, narrow: bool
 ) -> dict[str, str]:
-    """Header -> what it says of a network; of none: nothing, for the headers' sake."""
+    """Header -> text of a network's cell; of None: "", to get the headers."""
     headers = {name: _header(name) for name in names if is_measured(name)}
     columns = ["top-1 %", "measured", "FLOPs", "params", *headers.values(), "reward", "nearest"]
     if evaluator.measured is None:

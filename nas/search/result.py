@@ -48,7 +48,7 @@ class SearchResult:
     config     with everything that was left open, so that it repeats the search.
     evaluator  what is known of the evaluator; it evaluates nothing.
     status     "finished", "exhausted" (nothing new within the limits is left), "out of time",
-               "interrupted" or "failed"; reason says why, "" where there is nothing to say.
+               "interrupted" or "failed"; reason explains it, "" where there is none.
     seconds    that the search took, with those of earlier parts.
     written    whether all files could be written.
     """

@@ -100,13 +100,13 @@ def _in_folder(
     return run_session(session, loop)
 
 
-def _parts(config: SearchConfig, kept: Path | None) -> tuple[Aims, Evaluator, dict[str, Any]]:
+def _parts(config: SearchConfig, earlier: Path | None) -> tuple[Aims, Evaluator, dict[str, Any]]:
     """Everything that the loop needs, and the digests of what it reads.
 
-    kept  the folder of a search that is resumed.
+    earlier  the folder of a search that is resumed.
     """
     config, networks = named_space(config)
-    aimed = aims(config, networks, fallback="evolution", kept=kept)
+    aimed = aims(config, networks, fallback="evolution", earlier=earlier)
     config = aimed.config
     assert config.strategy is not None
     evaluator = catalog.evaluator(

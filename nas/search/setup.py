@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas import catalog, data_space
 from nas.evaluators.base import Evaluator
-from nas.evaluators.proxy import Fidelity, Proxy, TimedExecution, fitted, used_images
+from nas.evaluators.proxy import Fidelity, Proxy, fitted, used_images
 from nas.fidelity.remembered import recommended
 from nas.lengths import fidelity_of
 from nas.search.config import SearchConfig
@@ -21,6 +21,7 @@ from nas.strategies.predictor import Predictor
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from train.data.summary import DataSummary, summarise
+from train.execution import Execution
 from train.length import first_judged, steps_per_epoch
 from train.options import DataOptions, WorkerOptions
 from train.parser import check_device, print_notes
@@ -183,7 +184,7 @@ def proxy_maker(
         data,
         measuring.recipe,
         measuring.fidelity,
-        TimedExecution(device=options.device),
+        Execution(device=options.device),
         cache=_cache(options.cache),
     )
 
@@ -211,7 +212,7 @@ def score_names(config: SearchConfig) -> tuple[str, ...]:
 def with_scores(
     config: SearchConfig, measuring: Measuring, space: SearchSpace, data: Data, strategy: Strategy
 ) -> Strategy:
-    """The strategy, with the cheap scores that it was asked to learn from."""
+    """The strategy, with the cheap scores of --scores that it learns from."""
     if not measuring.kind.trains or config.scores is None:
         return strategy
     assert isinstance(strategy, Predictor)

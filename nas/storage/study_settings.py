@@ -1,4 +1,4 @@
-"""What a study is of: the settings that all who work on it share, as attributes of the study."""
+"""Identity of a study: settings that all its drivers share, as attributes of the study."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPACE, OBJECTIVE = "search space", "search objective"
 
 @dataclass(frozen=True)
 class SearchIdentity:
-    """What all who work on a study agree about.
+    """What all drivers of a study have in common.
 
     settings  JSON values under names without spaces.
     """

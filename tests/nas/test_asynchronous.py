@@ -21,7 +21,7 @@ from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.random_search import Random
 from search_spaces.space import SearchSpace
 from tests.nas.toys import TARGET, Synthetic, b0_space, tiny_space
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 
 STEPS = 9
 LEARNERS = pytest.mark.parametrize("name", ["random", "evolution", "predictor"])

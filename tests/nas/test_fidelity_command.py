@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from nas.evaluators.base import Answer
-from nas.evaluators.proxy import Fidelity, Proxy, TimedExecution
+from nas.evaluators.proxy import Fidelity, Proxy
 from nas.fidelity import FidelityConfig, run_fidelity
 from nas.fidelity import progress as fidelity_progress
 from nas.fidelity.remembered import Extent, recommended, remember
@@ -26,6 +26,7 @@ from tests.nas.toys import small_space
 from tests.train import toys
 from train.cluster.place import Place
 from train.data.summary import summarise
+from train.execution import Execution
 from train.recipe import Recipe
 from vbs.config import from_values
 from vbs.progress import Progress
@@ -204,10 +205,10 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
     ((_, asked),) = works(pictures(tmp_path / "data"), tmp_path, 1)
     network = small_space().decode(asked.genotype)
     mine = asked.proxy()
-    wall = Proxy(mine.data, asked.recipe, SHORT, TimedExecution(device="cpu"))
+    wall = Proxy(mine.data, asked.recipe, SHORT, Execution(device="cpu"))
     named = [each.identity(network, 0)["clock"] for each in (mine, wall)]
     monkeypatch.setattr("train.distributed.pick_device", lambda device: torch.device(device))
-    on_gpu = Proxy(mine.data, asked.recipe, SHORT, TimedExecution(device="cuda:1"))
+    on_gpu = Proxy(mine.data, asked.recipe, SHORT, Execution(device="cuda:1"))
     named.append(on_gpu.identity(network, 0)["clock"])
     assert named == ["processor cpu", "wall cpu", "wall cuda"]
     assert mine.identity(network, 0) == {**wall.identity(network, 0), "clock": "processor cpu"}

@@ -11,7 +11,7 @@ from nas.asha import Asha
 from nas.evaluators.proxy import Fidelity, Proxy
 from nas.search import preview
 from nas.search.setup import Measuring
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 
 
 def test_early_stopping_trains_a_share_of_all_epochs() -> None:

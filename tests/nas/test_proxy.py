@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from nas.evaluators.base import Point
-from nas.evaluators.proxy import Execution, Fidelity, Proxy, fitted
+from nas.evaluators.proxy import Fidelity, Proxy, fitted
 from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.staged import StagedSpace
@@ -18,10 +20,10 @@ from tests.nas.toys import tiny_space
 from tests.train import toys
 from train import loop
 from train.data import Data
+from train.execution import Execution
 from vbs.failures import DataLost, InfrastructureError
 
 TWO = Fidelity(2)
-ON_CPU = Execution("cpu")
 
 
 def toy_space(classes: int = 3) -> StagedSpace:
@@ -42,11 +44,12 @@ def proxy(
     fidelity: Fidelity = TWO,
     *changes: str,
     data: Data | None = None,
-    execution: Execution = ON_CPU,
     cache: Cache | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Proxy:
     recipe = toys.recipe("resolution=0", *changes)
-    return Proxy(data or toys.data(), recipe, fidelity, execution, cache=cache)
+    on_cpu = Execution(device="cpu")
+    return Proxy(data or toys.data(), recipe, fidelity, on_cpu, cache=cache, clock=clock)
 
 
 def points_of(of: Proxy, **options: Any) -> list[Point]:
@@ -86,7 +89,7 @@ def test_an_evaluation_that_was_left_goes_on_from_its_folder(tmp_path: Path) -> 
 
 
 def test_seconds_are_by_the_clock_that_was_given(tmp_path: Path) -> None:
-    timeless = proxy(execution=Execution("cpu", clock=lambda: 7.0))
+    timeless = proxy(clock=lambda: 7.0)
     assert [point.seconds for point in points_of(timeless, folder=tmp_path)] == [0.0, 0.0]
     resumed = points_of(timeless, folder=tmp_path)  # now by what the checkpoint knows
     assert 0 < resumed[0].seconds < resumed[1].seconds

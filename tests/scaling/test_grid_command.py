@@ -23,6 +23,7 @@ from scaling.training_result import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images
 from tests.commands import grid as run
+from tests.commands import with_options
 from tests.scaling.toys import measuring
 from tests.train.files import encoded
 
@@ -44,7 +45,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def command(images: str, place: Path, *more: str) -> list[str]:
-    return [
+    words = [
         sys.executable,
         "-m",
         "scaling.grid",
@@ -70,8 +71,8 @@ def command(images: str, place: Path, *more: str) -> list[str]:
         str(place / "cache"),
         "--out",
         str(place / "grid"),
-        *more,
     ]
+    return with_options(words, *more)
 
 
 def called(words: list[str]) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tests.commands import noisy_student as main
-from tests.commands import train_run
+from tests.commands import train_run, with_options
 from tests.train import toys
 from train import ExportConfig, checkpoint, export_network
 from train.noisy_student import rounds
@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(made: Path, out: Path, *more: str) -> list[str]:
-    return [
+    words = [
         "--teacher",
         str(made / "teacher"),
         "--student",
@@ -72,8 +72,8 @@ def command(made: Path, out: Path, *more: str) -> list[str]:
         "cpu",
         "--out",
         str(out),
-        *more,
     ]
+    return with_options(words, *more)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -253,7 +253,7 @@ def test_mistakes_are_answered_in_one_line(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
 ) -> None:
     out = tmp_path / "out"
-    assert main([*command(made, out), *more]) == 2
+    assert main(command(made, out, *more)) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture
 from train.length import first_judged, lengthened, names_epochs, steps_per_epoch
-from train.parser import print_notes
-from train.ray_tune.config import FACTOR, TuneConfig
+from train.parser import FACTOR, print_notes
+from train.ray_tune.config import TuneConfig
 from train.recipe import Recipe
 from train.resolve import architecture_of, recipe_of, sized
 from train.run.record import check_same

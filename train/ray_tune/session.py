@@ -18,8 +18,9 @@ from train.cluster.connect import (
 )
 from train.cluster.process import RayProcess
 from train.length import described, too_short
+from train.parser import FACTOR
 from train.ray_tune import steps
-from train.ray_tune.config import FACTOR, RETRIES, WAITING
+from train.ray_tune.config import RETRIES, WAITING
 from train.ray_tune.plan import Plan, Trial, with_data
 from train.ray_tune.progress import Trials
 from train.ray_tune.store import Store

@@ -103,7 +103,7 @@ def test_a_resumed_run_cannot_be_changed_to_another(tmp_path, capsys, option, ve
     assert run(["--resume", "--out", str(tmp_path), option]) == 2
     told = capsys.readouterr().err
     assert f"{option.partition('=')[0]}: " in told
-    assert "leave it out, or start a new one with another --out" in told
+    assert "leave it out, or start a new run in another --out" in told
     assert told.count("\n") == 1
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.commands import ray_tune as run
+from tests.commands import with_options
 from tests.train.ray_tune.clusters import (
     PATIENCE,
     QUICK,
@@ -56,7 +57,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def command(place: Path, count: int, data: str, cluster: Any, *more: str) -> list[str]:
-    return [
+    words = [
         "--architectures",
         str(networks(place, count)),
         "--data",
@@ -64,8 +65,8 @@ def command(place: Path, count: int, data: str, cluster: Any, *more: str) -> lis
         *QUICK,
         "--address",
         cluster.address,
-        *more,
     ]
+    return with_options(words, *more)
 
 
 def other_worker(cluster: Any, first: int) -> int:
