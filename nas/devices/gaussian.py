@@ -1,0 +1,113 @@
+"""Gaussian inference with few measurements: a prior on weights, a floor, an evidence.
+
+    log time = softmax(mean + features @ weights, floor) + noise,   weights ~ N(0, deviations^2)
+
+Whether there is a floor, where it is and how noisy the measurements are is chosen by the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+SHARPNESS = 6.0  # of the smooth maximum of time and floor
+NO_FLOOR = -np.inf
+FLOORS = (-0.12, -0.06, -0.02, 0.02, 0.06, 0.12)  # log distance to the second fastest measurement
+FLOOR_CHANCE = 0.2  # that a device has a floor, before anything is measured
+NOISES = {1.0: 0.7, 2.0: 0.2, 4.0: 0.1}  # factor of the prior's noise -> chance
+STEPS = 8  # of Gauss-Newton
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What the measurements say under one floor and noise.
+
+    alpha    weights = deviations^2 * features' alpha, [n].
+    spread   standard deviations of the measurements as seen by the weights, [n].
+    floor, noise  log floor (`NO_FLOOR` without) and standard deviation of a measurement.
+    evidence  log marginal likelihood, up to a constant.
+    """
+
+    alpha: np.ndarray
+    spread: np.ndarray
+    floor: float
+    noise: float
+    evidence: float
+
+
+def bounded(value: np.ndarray, floor: float) -> np.ndarray:
+    """The smooth maximum of log times and a log floor."""
+    if floor == NO_FLOOR:
+        return value
+    return np.logaddexp(SHARPNESS * value, SHARPNESS * floor) / SHARPNESS
+
+
+def share_above(value: np.ndarray, floor: float) -> np.ndarray:
+    """Derivative of `bounded`: 1 far above the floor, 0 far below."""
+    return 1 / (1 + np.exp(np.clip(SHARPNESS * (floor - value), -40, 40)))
+
+
+def solve(
+    scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, floor: float, noise: float
+) -> Solution:
+    """The posterior mode and its evidence (Laplace).
+
+    scaled  features times prior deviations [n, features]; mean, measured log times [n].
+    """
+    kernel = scaled @ scaled.T
+    value = measured.copy()
+    alpha, above = np.zeros(len(mean)), np.ones(len(mean))
+    for _ in range(STEPS if floor != NO_FLOOR else 1):
+        above = np.clip(share_above(value, floor), 0.02, 1)
+        target = value + (measured - bounded(value, floor)) / above
+        alpha = np.linalg.solve(kernel + np.diag((noise / above) ** 2), target - mean)
+        value = value + np.clip(mean + kernel @ alpha - value, -0.5, 0.5)
+    if floor == NO_FLOOR:
+        value = mean + kernel @ alpha
+    missed = measured - bounded(value, floor)
+    precision = (above / noise) ** 2
+    volume = np.linalg.slogdet(np.eye(len(mean)) + precision[:, None] * kernel)[1]
+    evidence = -0.5 * (missed @ missed / noise**2 + (value - mean) @ alpha + volume)
+    evidence -= len(mean) * np.log(noise)
+    return Solution(alpha, noise / above, floor, noise, float(evidence))
+
+
+def hypotheses(
+    measured: np.ndarray, noise: float, factors: Mapping[float, float]
+) -> list[tuple[float, float, float]]:
+    """Floors and noises to consider, each with the log of its chance."""
+    second = np.sort(measured)[1]
+    floors = [(NO_FLOOR, 1 - FLOOR_CHANCE)]
+    floors += [(float(second + away), FLOOR_CHANCE / len(FLOORS)) for away in FLOORS]
+    return [
+        (floor, noise * factor, float(np.log(chance * likely)))
+        for floor, chance in floors
+        for factor, likely in factors.items()
+    ]
+
+
+def infer(scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, noise: float) -> Solution:
+    """The solution of the likeliest floor and noise."""
+    found = []
+    for floor, spread, chance in hypotheses(measured, noise, NOISES):
+        solution = solve(scaled, mean, measured, floor, spread)
+        found.append((solution.evidence + chance, solution))
+    return max(found, key=lambda each: each[0])[1]
+
+
+def evidence(scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, noise: float) -> float:
+    """Log marginal likelihood of the measurements over all floors, at that noise."""
+    found = [
+        solve(scaled, mean, measured, floor, spread).evidence + chance
+        for floor, spread, chance in hypotheses(measured, noise, {1.0: 1.0})
+    ]
+    return float(np.logaddexp.reduce(found))
+
+
+def covariance_factor(scaled: np.ndarray, solution: Solution) -> np.ndarray:
+    """R [features, features] with R R' the posterior covariance of weights / deviations."""
+    precision = (scaled / solution.spread[:, None]).T @ (scaled / solution.spread[:, None])
+    precision[np.diag_indices_from(precision)] += 1.0
+    return np.linalg.inv(np.linalg.cholesky(precision)).T

@@ -1,0 +1,146 @@
+"""The six measured accelerators, and the training time of the same measurements.
+
+Fitted to the 4,623 networks of Accel-NASBench (Ahmad et al., "Accel-NASBench: Sustainable
+Benchmarking for Accelerator-Aware NAS", DAC 2024; Apache-2.0) by `experiments.fit_devices`, whose
+results file says how far to trust each device.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.devices.prediction import check_genotypes, check_kind, check_space
+from nas.devices.stage_times import StageTimes
+from search_spaces.space import SearchSpace
+from vbs.folder import write_whole
+from vbs.text import one_of
+
+FILE = "measured.npz"
+DEVICES: dict[str, str] = {
+    "a100": "NVIDIA A100",
+    "rtx3090": "NVIDIA RTX 3090",
+    "tpuv2": "Google TPUv2",
+    "tpuv3": "Google TPUv3",
+    "zcu102": "Xilinx ZCU102",
+    "vck190": "Xilinx VCK190",
+    "train_time": "training time of the measurements",
+}
+MODEL_FIELDS = ("tables", "plain", "sharpness", "gaps", "shift", "spread")
+
+
+@dataclass(frozen=True)
+class MeasuredDevice:
+    """A device whose speed was measured on thousands of networks.
+
+    name      as `load_device` knows it.
+    title     its name in tables and figures.
+    space     name of the space it answers for.
+    settings  that space's resolution, classes, width and small_images.
+    choices   that space's decisions and options.
+    models    kind of prediction -> model of the log seconds. The kinds are throughput (images/s),
+              latency (seconds of one image) and train_time (seconds of the whole training).
+    source    where the measurements come from, with their licence.
+    """
+
+    name: str
+    title: str
+    space: str
+    settings: Mapping[str, Any]
+    choices: Mapping[str, tuple]
+    models: Mapping[str, StageTimes]
+    source: str
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds that `predict` knows; the first one is the default."""
+        return tuple(self.models)
+
+    def predict(
+        self, space: SearchSpace, genotypes: np.ndarray, kind: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Value and standard deviation of one measurement, images/s or seconds, float64 [n] each.
+
+        Raises ValueError for a space or a kind that was not measured, and for genotypes that are
+        not an integer array [n, decisions] of option indices.
+        """
+        kind = self._kind(kind)
+        self.check(space)
+        check_genotypes(space, genotypes)
+        log_seconds, spread = self.models[kind].predict(self.choices, genotypes)
+        value = np.exp(-log_seconds if kind == "throughput" else log_seconds)
+        return value, value * spread
+
+    def _kind(self, kind: str | None) -> str:
+        if kind is not None and kind not in self.models:
+            devices = measured_devices().items()
+            known = [name for name, device in devices if kind in device.models]
+            if known:
+                raise ValueError(
+                    f"device {self.name!r}: {kind} was measured on {', '.join(known)} only"
+                )
+        return check_kind(self, kind)
+
+    def check(self, space: SearchSpace) -> None:
+        """Raise ValueError unless the device was measured on `space`."""
+        check_space(self, space, self.choices)
+
+
+@functools.cache
+def measured_devices() -> Mapping[str, MeasuredDevice]:
+    """The devices as shipped with this package, by name."""
+    with resources.as_file(resources.files("nas.devices").joinpath(FILE)) as path:
+        return read_measured(path)
+
+
+def measured_device(name: str) -> MeasuredDevice:
+    """The shipped device of that name; ValueError with the nearest names otherwise."""
+    return measured_devices()[one_of("device", name, DEVICES)]
+
+
+def read_measured(path: str | Path) -> dict[str, MeasuredDevice]:
+    """Devices from a file that `write_measured` wrote (.npz without pickled objects)."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    about = json.loads(arrays["about"].item())
+    models: dict[str, dict[str, StageTimes]] = {}
+    for index, (name, kind) in enumerate(about["models"]):
+        fields = {field: arrays[field][index] for field in MODEL_FIELDS}
+        models.setdefault(name, {})[kind] = StageTimes(**fields)
+    choices = {decision: tuple(options) for decision, options in about["choices"].items()}
+    common = {key: about[key] for key in ("space", "settings", "source")}
+    return {
+        name: MeasuredDevice(name, DEVICES[name], choices=choices, models=kinds, **common)
+        for name, kinds in models.items()
+    }
+
+
+def write_measured(path: str | Path, devices: Mapping[str, MeasuredDevice]) -> None:
+    """Write devices of one space atomically; equal devices give equal bytes."""
+    first = next(iter(devices.values()))
+    models = [(name, kind, m) for name, each in devices.items() for kind, m in each.models.items()]
+    about = {
+        "space": first.space,
+        "settings": dict(first.settings),
+        "choices": dict(first.choices),
+        "source": first.source,
+        "models": [[name, kind] for name, kind, _ in models],
+    }
+    arrays: dict[str, Any] = {"about": np.array(json.dumps(about))}
+    arrays |= {
+        field: np.stack([np.asarray(getattr(model, field)) for _, _, model in models])
+        for field in MODEL_FIELDS
+    }
+
+    def save(unfinished: Path) -> None:
+        with unfinished.open("wb") as file:  # given a path, numpy would add an ending to it
+            np.savez_compressed(file, **arrays)
+
+    write_whole(Path(path), save)

@@ -1,0 +1,393 @@
+"""A device of the user's own, from about ten measured networks.
+
+The device file holds the measurements, not the model: reading it fits again, which takes a few
+milliseconds, and a foreign file can hold nothing but networks and their times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.devices.features import CompiledFeatures
+from nas.devices.gaussian import (
+    Solution,
+    bounded,
+    covariance_factor,
+    infer,
+    share_above,
+)
+from nas.devices.measured import measured_devices
+from nas.devices.prediction import check_genotypes, check_kind, check_space
+from nas.devices.prior import (
+    GOAL,
+    POOL,
+    TARGETS,
+    Prior,
+    measurements_needed,
+    plan,
+    prior_of,
+    sources_for,
+)
+from search_spaces.space import SearchSpace
+from vbs.folder import write_json
+from vbs.json_text import parse_json
+from vbs.text import counted, quoted, shortened
+
+FORMAT = "vision-baseline-search device 1"
+FEWEST = 5  # different networks
+LARGEST_FILE = 10_000_000  # bytes
+DIRECTIONS = 6  # of the weights' uncertainty that are kept; the rest counts as the same everywhere
+UNITS = 1_000  # factor from every measured device at which a mistaken unit is likely
+ALIKE = 0.01  # relative range of the times of different networks that tells them apart
+FURTHER = (5, 10, 20, 40)  # measurements more, whose worth is reported
+KEYS = ("format", "name", "space", "settings", "batch", "networks", "seconds")
+SIMPLE = (str, int, float, bool)  # values of settings and options
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """How well each measured network is predicted from the others, and two simpler rules.
+
+    mean_error, median_error  relative.
+    tau        Kendall's tau of predicted and measured times.
+    deviation  root mean square of the log errors.
+    of_mean    the same where the prediction is the mean of the other times.
+    of_flops   the same where the time is proportional to a power of the FLOPs.
+    """
+
+    mean_error: float
+    median_error: float
+    tau: float
+    deviation: float
+    of_mean: float
+    of_flops: float
+
+
+@dataclass(frozen=True)
+class Model:
+    """The fitted log seconds of networks of a space."""
+
+    compiled: CompiledFeatures
+    solution: Solution
+    rest: float
+
+    def predict(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log seconds and the standard deviation of one measurement, float64 [n] each."""
+        mean, out = self.compiled.of(genotypes)
+        value = mean + out[:, 0]
+        variance = (out[:, 1:] ** 2).sum(1) + self.rest
+        slope = 1.0 if self.solution.floor == -np.inf else share_above(value, self.solution.floor)
+        deviation = np.sqrt(variance * slope**2 + self.solution.noise**2)
+        return bounded(value, self.solution.floor), deviation
+
+
+@dataclass(frozen=True)
+class OwnDevice:
+    """A device that was measured on a few networks; predicts as `MeasuredDevice` does.
+
+    name       a word for tables and files.
+    space, settings  name and settings of the space that was measured on.
+    batch      images that the seconds are for.
+    networks   {decision: option} of each measured network.
+    seconds    what each took.
+    leave_one_out  how well it predicts; None for a device that was read from a file.
+    expected   further designed measurements -> expected mean relative error with them; 0: now.
+    """
+
+    name: str
+    space: str
+    settings: Mapping[str, Any]
+    batch: int
+    networks: Sequence[Mapping[str, Any]]
+    seconds: Sequence[float]
+    leave_one_out: LeaveOneOut | None = None
+    expected: Mapping[int, float] = field(default_factory=dict)
+    _models: dict[SearchSpace, Model] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """throughput in images/s; latency in seconds of one batch."""
+        return ("throughput", "latency")
+
+    def predict(
+        self, space: SearchSpace, genotypes: np.ndarray, kind: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Value and standard deviation of one measurement, images/s or seconds, float64 [n] each.
+
+        Raises ValueError for a space that was not measured, an unknown kind, and genotypes that
+        are not an integer array [n, decisions] of option indices.
+        """
+        kind = check_kind(self, kind)
+        self.check(space)
+        check_genotypes(space, genotypes)
+        log_seconds, deviation = self._model(space).predict(genotypes)
+        value = np.exp(-log_seconds) if kind == "throughput" else self.batch * np.exp(log_seconds)
+        return value, value * deviation
+
+    def check(self, space: SearchSpace) -> None:
+        """Raise ValueError unless the device was measured on `space`."""
+        check_space(self, space)
+        if space not in self._models:
+            self._genotypes(space)
+
+    def _genotypes(self, space: SearchSpace) -> np.ndarray:
+        """The measured networks, int8 [n, decisions]; ValueError where one is not in the space."""
+        try:
+            return np.stack([space.encode(network) for network in self.networks])
+        except ValueError as error:
+            raise ValueError(f"device {quoted(self.name)}: {error}") from None
+
+    def _model(self, space: SearchSpace) -> Model:
+        if space not in self._models:
+            log_seconds = np.log(np.array(self.seconds) / self.batch)
+            self._models[space] = fit_model(prior_of(space), self._genotypes(space), log_seconds)
+        return self._models[space]
+
+    def save(self, path: str | Path) -> None:
+        """Write the device file (JSON) atomically."""
+        content = {
+            "format": FORMAT,
+            "name": self.name,
+            "space": self.space,
+            "settings": dict(self.settings),
+            "batch": self.batch,
+            "networks": [dict(network) for network in self.networks],
+            "seconds": list(self.seconds),
+        }
+        write_json(Path(path), content)
+
+
+def fit_model(prior: Prior, genotypes: np.ndarray, log_seconds: np.ndarray) -> Model:
+    """The posterior given measured networks, int8 [n, decisions] and [n], of one image."""
+    offset = log_seconds.mean()
+    mean, scaled = prior.scaled(genotypes)
+    solution = infer(scaled, mean, log_seconds - offset, prior.noise)
+    weights = prior.deviations * (scaled.T @ solution.alpha)
+    weights[-1] += offset
+    # the directions in which typical networks are least certain
+    factor = covariance_factor(scaled, solution)
+    _, typical = prior.scaled(prior.features.space.sample(POOL, np.random.default_rng(0)))
+    _, sizes, directions = np.linalg.svd(typical @ factor, full_matrices=False)
+    kept = factor @ directions[:DIRECTIONS].T
+    rest = float((sizes[DIRECTIONS:] ** 2).sum() / len(typical))
+    outputs = np.concatenate([weights[:, None], prior.deviations[:, None] * kept], axis=1)
+    shifted = replace(solution, floor=solution.floor + offset)
+    return Model(prior.features.compiled(outputs), shifted, rest)
+
+
+def leave_one_out(
+    prior: Prior, genotypes: np.ndarray, log_seconds: np.ndarray, flops: np.ndarray
+) -> LeaveOneOut:
+    """Each measured network predicted from the others."""
+    count = len(log_seconds)
+    mean, scaled = prior.scaled(genotypes)
+    missed, of_mean, of_flops = np.empty(count), np.empty(count), np.empty(count)
+    for index in range(count):
+        others = np.arange(count) != index
+        known = log_seconds[others]
+        found = infer(scaled[others], mean[others], known - known.mean(), prior.noise)
+        value = mean[index] + scaled[index] @ (scaled[others].T @ found.alpha)
+        predicted = float(bounded(value, found.floor)) + known.mean()
+        missed[index] = predicted - log_seconds[index]
+        of_mean[index] = known.mean() - log_seconds[index]
+        of_flops[index] = _from_flops(flops[others], known, flops[index]) - log_seconds[index]
+    errors = np.abs(np.expm1(missed))
+    return LeaveOneOut(
+        float(errors.mean()),
+        float(np.median(errors)),
+        rank_agreement(missed + log_seconds, log_seconds),
+        *(float(np.sqrt((each**2).mean())) for each in (missed, of_mean, of_flops)),
+    )
+
+
+def _from_flops(flops: np.ndarray, log_seconds: np.ndarray, new: float) -> float:
+    """The log seconds at `new` on the straight line through log FLOPs and log seconds."""
+    logs = np.log(flops) - np.log(flops).mean()
+    slope = logs @ log_seconds / max(logs @ logs, 1e-12)
+    return float(log_seconds.mean() + slope * (np.log(new) - np.log(flops).mean()))
+
+
+def rank_agreement(left: np.ndarray, right: np.ndarray) -> float:
+    """Kendall's tau of two number lists, equal pairs counting nothing."""
+    signs = np.sign(left[:, None] - left) * np.sign(right[:, None] - right)
+    return float(signs.sum() / (len(left) * (len(left) - 1)))
+
+
+def fit(
+    space: SearchSpace,
+    genotypes: np.ndarray,
+    seconds: Sequence[float] | np.ndarray,
+    name: str,
+    *,
+    batch: int = 1,
+    any_unit: bool = False,
+) -> OwnDevice:
+    """A device from measured networks.
+
+    genotypes  int8 [n, decisions], best chosen by `nas.devices.design`.
+    seconds    of one run of each network, [n].
+    batch      images in a run.
+    any_unit   accept times that are 1,000 times those of every measured device.
+
+    Raises ValueError for missing, zero, negative and constant times, for times that no property
+    of the networks explains (shuffled rows), for a likely mistake in the unit, for too few
+    different networks, and for a space that is not made of stages.
+    """
+    _check_name(name)
+    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 1_000_000:
+        raise ValueError(f"batch: {quoted(batch)} is not allowed; use a number from 1 to 1,000,000")
+    check_genotypes(space, genotypes)
+    times = _checked_seconds(space, genotypes, seconds)
+    prior = prior_of(space)
+    _check_count(space, prior, genotypes)
+    log_seconds = np.log(times / batch)
+    if not any_unit:
+        _check_unit(space, genotypes, log_seconds)
+    found = leave_one_out(prior, genotypes, log_seconds, space.costs(genotypes).flops)
+    if found.deviation >= found.of_mean:
+        raise ValueError(
+            f"seconds: each network predicted from the others is {found.mean_error:.0%} off, no "
+            "better than by the mean of the times; are rows exchanged, or was the machine busy?"
+        )
+    return OwnDevice(
+        name=name,
+        space=space.name,
+        settings=dict(space.settings),
+        batch=batch,
+        networks=[space.choices_of(genotype) for genotype in genotypes],
+        seconds=times.tolist(),
+        leave_one_out=found,
+        expected=_expected(space, prior, genotypes),
+    )
+
+
+def _expected(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> dict[int, float]:
+    """Expected mean relative error over the space now and after further measurements."""
+    rng = np.random.default_rng(0)
+    pool, targets = np.unique(space.sample(POOL, rng), axis=0), space.sample(TARGETS, rng)
+    most = min(max(FURTHER), len(pool))
+    errors = plan(prior, most, pool, targets, genotypes).errors
+    now = plan(prior, 1, genotypes[-1:], targets, genotypes[:-1]).errors[0]
+    return {0: float(now)} | {k: float(errors[k - 1]) for k in FURTHER if k <= most}
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not name.strip() or len(name) > 60 or not name.isprintable():
+        raise ValueError(
+            f"name: {quoted(name, 60)} is not allowed; use 1 to 60 printable characters"
+        )
+
+
+def _checked_seconds(
+    space: SearchSpace, genotypes: np.ndarray, seconds: Sequence[float] | np.ndarray
+) -> np.ndarray:
+    """The times as float64 [n]."""
+    try:
+        times = np.array([np.nan if each is None else each for each in seconds], np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("seconds: use one number for each network") from None
+    if times.shape != (len(genotypes),):
+        raise ValueError(
+            f"seconds: {counted(len(times), 'time')} for {counted(len(genotypes), 'network')}; "
+            "give one for each"
+        )
+    for row, value in enumerate(times, 1):
+        if not np.isfinite(value):
+            raise ValueError(f"seconds: the time of network {row} is missing")
+        if value <= 0:
+            raise ValueError(f"seconds: network {row} has {value:g}; use seconds above 0")
+    different = len(np.unique(space.canonical(genotypes), axis=0))
+    if different < FEWEST:
+        raise ValueError(
+            f"networks: {counted(len(genotypes), 'network')} of which {different} differ; "
+            f"measure at least {FEWEST} different ones"
+        )
+    if np.ptp(np.log(times)) < ALIKE:
+        raise ValueError(
+            f"seconds: all networks take about {times.mean():.3g} s; something else than the "
+            "network is measured"
+        )
+    return times
+
+
+def _check_count(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> None:
+    """Raise ValueError for too few measurements on a space without measured devices."""
+    if prior.features.measured:
+        return
+    needed = measurements_needed(space)
+    different = len(np.unique(space.canonical(genotypes), axis=0))
+    if different < needed:
+        raise ValueError(
+            f"networks: no device was measured on the space {quoted(space.name)} before, so "
+            f"{counted(different, 'different network')} are too few for an expected error of "
+            f"{GOAL:.0%}; measure at least {needed}"
+        )
+
+
+def _check_unit(space: SearchSpace, genotypes: np.ndarray, log_seconds: np.ndarray) -> None:
+    """Raise ValueError where every measured device is 1,000 times as fast, or as slow."""
+    factors = []
+    for device, kind in sources_for(space, measured_devices()):
+        value, _ = measured_devices()[device].predict(space, genotypes, kind)
+        known = -np.log(value) if kind == "throughput" else np.log(value)
+        factors.append(float(np.median(log_seconds - known)))
+    if factors and (min(factors) > np.log(UNITS) or max(factors) < -np.log(UNITS)):
+        slower = min(factors) > 0
+        factor = np.exp(min(factors) if slower else -max(factors))
+        raise ValueError(
+            f"seconds: an image takes at least {factor:,.0f} times as "
+            f"{'long' if slower else 'short'} as on every measured device; are these "
+            f"{'milliseconds' if slower else 'times of another unit'}? any_unit=True accepts them"
+        )
+
+
+def read_own(path: str | Path) -> OwnDevice:
+    """A device from a file that `OwnDevice.save` wrote; ValueError in one line otherwise."""
+    path = Path(path)
+    shown = shortened(path)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
+        return _device_from(parse_json(path.read_bytes()))
+    except OSError as error:
+        raise ValueError(f"device {shown}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ValueError(f"device {shown}: {shortened(error)}") from None
+
+
+def _device_from(content: Any) -> OwnDevice:
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"it is no device file (format {FORMAT!r})")
+    if set(content) != set(KEYS):
+        wrong = sorted(set(content) ^ set(KEYS))[0]
+        raise ValueError(
+            f"the key {quoted(wrong)} is {'unknown' if wrong in content else 'missing'}"
+        )
+    _check_name(content["name"])
+    settings, networks, seconds = content["settings"], content["networks"], content["seconds"]
+    if not isinstance(content["space"], str) or not _simple(settings):
+        raise ValueError("space and settings must be a text and an object of plain values")
+    if not isinstance(networks, list) or not all(map(_simple, networks)):
+        raise ValueError("networks must be a list of objects {decision: option}")
+    if not isinstance(seconds, list) or len(seconds) != len(networks):
+        raise ValueError("seconds must be a list with one number for each network")
+    numbers = [each for each in seconds if isinstance(each, (int, float)) and each is not True]
+    if len(numbers) < len(seconds) or len(seconds) < FEWEST or min(numbers) <= 0:
+        raise ValueError(f"seconds must be at least {FEWEST} numbers above 0")
+    batch = content["batch"]
+    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 1_000_000:
+        raise ValueError("batch must be a whole number from 1 to 1,000,000")
+    described = {key: content[key] for key in ("name", "space", "settings", "batch", "networks")}
+    return OwnDevice(**described, seconds=[float(each) for each in seconds])
+
+
+def _simple(value: Any) -> bool:
+    """Whether it is an object of plain values."""
+    return isinstance(value, dict) and all(
+        each is None or isinstance(each, SIMPLE) for each in value.values()
+    )

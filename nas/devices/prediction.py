@@ -1,0 +1,82 @@
+"""What every device checks before it predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from search_spaces.space import SearchSpace
+from vbs.text import one_of, quoted
+
+
+class Device(Protocol):
+    """A device that predicts how fast networks of a space are."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def space(self) -> str: ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    @property
+    def kinds(self) -> tuple[str, ...]: ...
+
+    def predict(
+        self, space: SearchSpace, genotypes: np.ndarray, kind: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def check(self, space: SearchSpace) -> None: ...
+
+
+def check_kind(device: Device, kind: str | None) -> str:
+    """The kind to predict, the device's first one for None; ValueError for an unknown one."""
+    if kind is None:
+        return device.kinds[0]
+    return one_of(f"kind of device {quoted(device.name)}", kind, device.kinds)
+
+
+def check_space(
+    device: Device, space: SearchSpace, choices: Mapping[str, tuple] | None = None
+) -> None:
+    """Raise ValueError unless the device was measured on `space`, with `choices` where given."""
+    theirs = {name: tuple(options) for name, options in space.choices.items()}
+    same = choices is None or list(theirs.items()) == list(choices.items())
+    if space.name == device.space and same and dict(space.settings) == dict(device.settings):
+        return
+    other = "" if same or space.name != device.space else " with other choices"
+    raise ValueError(
+        f"device {quoted(device.name)} was measured on the space {quoted(device.space)} "
+        f"({_described(device.settings)}) and cannot answer for {quoted(space.name)}{other} "
+        f"({_described(space.settings)})"
+    )
+
+
+def _described(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "no settings"
+
+
+def check_genotypes(space: SearchSpace, genotypes: np.ndarray) -> None:
+    """Raise ValueError unless `genotypes` is an integer array [n, decisions] of option indices."""
+    counts = space.option_counts
+    if not isinstance(genotypes, np.ndarray) or genotypes.ndim != 2:
+        raise ValueError(f"genotypes: use an integer array [n, {len(counts)}]")
+    if genotypes.shape[1] != len(counts):
+        raise ValueError(
+            f"genotypes: shape {genotypes.shape} is not [n, {len(counts)}], one column for each "
+            f"decision of the space {quoted(space.name)}"
+        )
+    if not np.issubdtype(genotypes.dtype, np.integer):
+        raise ValueError(f"genotypes: {genotypes.dtype} is no integer type of option indices")
+    if len(genotypes):
+        wrong = (genotypes.min(0) < 0) | (genotypes.max(0) >= counts)
+        if wrong.any():
+            column = int(np.argmax(wrong))
+            raise ValueError(
+                f"genotypes: an option of {list(space.choices)[column]!r} is not in "
+                f"0..{counts[column] - 1}"
+            )

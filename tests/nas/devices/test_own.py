@@ -1,0 +1,280 @@
+"""Devices of the user's own: from ten measurements to a device file, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.lib.surrogate_scores import kendall_tau
+from nas.devices import OwnDevice, design, fit, load_device, measurements_needed
+from nas.devices.features import Features, weigh
+from nas.devices.prior import prior_of
+from search_spaces.catalog import space as space_named
+from search_spaces.cost import cost
+from search_spaces.space import SearchSpace
+
+SPACE = space_named("efficientnet")
+RESULTS = Path(__file__).resolve().parents[3] / "experiments/results/leave_one_device_out.json"
+
+
+def phone(genotypes: np.ndarray, noise: float = 0.01) -> np.ndarray:
+    """Seconds on a device nobody measured: memory-bound, with expensive squeeze layers."""
+    costs = SPACE.costs(genotypes)
+    squeezes = genotypes[:, 3::4] @ np.array([8, 4, 2, 1, 1, 1, 1])
+    seconds = 2e-3 + costs.flops * 1.5e-11 + costs.activations * 1.2e-9 + squeezes * 1e-4
+    return seconds * np.exp(noise * np.random.default_rng(5).standard_normal(len(seconds)))
+
+
+@pytest.fixture(scope="module")
+def ten() -> np.ndarray:
+    return design(SPACE, 10, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def device(ten: np.ndarray) -> OwnDevice:
+    return fit(SPACE, ten, phone(ten), "my-phone")
+
+
+def fresh(count: int = 400) -> np.ndarray:
+    return SPACE.sample(count, np.random.default_rng(77))
+
+
+def test_ten_measurements_rank_other_networks(device: OwnDevice) -> None:
+    """Far better than FLOPs; and intervals that hold."""
+    others = fresh()
+    seconds = phone(others, noise=0.0)
+    value, std = device.predict(SPACE, others, "latency")
+    tau = kendall_tau(seconds, value)
+    assert tau > 0.9
+    assert tau > kendall_tau(seconds, SPACE.costs(others).flops.astype(float)) + 0.1
+    assert np.abs(value / seconds - 1).mean() < 0.08
+    assert (np.abs(value - seconds) < 1.96 * std).mean() > 0.8
+
+
+def test_recorded_leave_one_device_out_reaches_the_goals() -> None:
+    """Tau of ten designed measurements; designed beats random; the prior beats costs alone."""
+    rows = json.loads(RESULTS.read_text())["devices"]
+    speeds = [row for row in rows if row["kind"] == "throughput"]
+    assert len(speeds) == 6
+    for row in speeds:
+        found = row["with_prior"]["10"]["designed"]
+        assert found["kendall_tau"] >= row["goal"]
+        assert found["kendall_tau"] > row["costs_only"]["10"]["designed"]["kendall_tau"]
+        assert found["kendall_tau"] > row["flops_tau"]
+        assert found["refused"] == 0.0
+
+    def mean(way: str, name: str) -> float:
+        return float(np.mean([row["with_prior"]["10"][way][name] for row in speeds]))
+
+    assert mean("designed", "mean_error_percent") < 8
+    assert mean("designed", "mean_error_percent") < mean("random", "mean_error_percent")
+    assert mean("designed", "kendall_tau") > mean("random", "kendall_tau")
+
+
+def test_design_is_of_different_networks_and_repeats_with_its_seed(ten: np.ndarray) -> None:
+    assert ten.shape == (10, 28)
+    assert ten.dtype == np.int8
+    assert len(np.unique(ten, axis=0)) == 10
+    assert np.array_equal(ten, design(SPACE, 10, np.random.default_rng(0)))
+    with pytest.raises(ValueError, match="count: 0 is not allowed"):
+        design(SPACE, 0, np.random.default_rng(0))
+
+
+def test_what_further_measurements_would_bring(device: OwnDevice) -> None:
+    errors = [device.expected[count] for count in sorted(device.expected)]
+    assert errors == sorted(errors, reverse=True)
+    assert 0 < errors[-1] < errors[0] < 0.2
+    assert device.leave_one_out is not None
+    assert device.leave_one_out.deviation < device.leave_one_out.of_mean
+    assert device.leave_one_out.mean_error < 0.25
+
+
+def test_throughput_is_of_the_batch(ten: np.ndarray) -> None:
+    one = fit(SPACE, ten, phone(ten), "one")
+    many = fit(SPACE, ten, 8 * phone(ten), "many", batch=8)
+    others = fresh(20)
+    rate, _ = one.predict(SPACE, others)
+    assert many.predict(SPACE, others)[0] == pytest.approx(rate)
+    assert one.predict(SPACE, others, "latency")[0] == pytest.approx(1 / rate)
+    assert many.predict(SPACE, others, "latency")[0] == pytest.approx(8 / rate)
+
+
+def test_a_device_file_predicts_the_same(device: OwnDevice, tmp_path: Path) -> None:
+    file = tmp_path / "my-phone.json"
+    device.save(file)
+    again = load_device(str(file))
+    assert again.name == "my-phone"
+    for kind in again.kinds:
+        before, after = device.predict(SPACE, fresh(), kind), again.predict(SPACE, fresh(), kind)
+        assert np.array_equal(before, after)
+    with pytest.raises(ValueError, match="measured on the space 'efficientnet'"):
+        again.check(space_named("mnasnet"))
+
+
+def test_300_000_networks_a_second(device: OwnDevice) -> None:
+    many = fresh(300_000)
+    device.predict(SPACE, many[:10])
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        device.predict(SPACE, many)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1.0
+
+
+def test_a_device_with_a_floor_is_recognised(ten: np.ndarray) -> None:
+    """Small networks all take as long as the input pipeline needs."""
+    others = fresh()
+    floor = np.quantile(phone(others), 0.35)
+    bounded = fit(SPACE, ten, np.maximum(phone(ten), floor), "bounded")
+    value, _ = bounded.predict(SPACE, others, "latency")
+    assert np.abs(value / np.maximum(phone(others), floor) - 1).mean() < 0.12
+
+
+def test_bad_times_are_one_line(ten: np.ndarray) -> None:
+    times = phone(ten)
+
+    def changed(row: int, value: float | None) -> list:
+        return [value if i == row else each for i, each in enumerate(times)]
+
+    cases: list[tuple[list | np.ndarray, str]] = [
+        (changed(3, None), "the time of network 4 is missing"),
+        (changed(3, float("nan")), "the time of network 4 is missing"),
+        (changed(0, 0.0), "network 1 has 0; use seconds above 0"),
+        (changed(9, -0.1), "network 10 has -0.1"),
+        (np.full(10, 0.02), "all networks take about 0.02 s"),
+        (times[:9], "9 times for 10 networks"),
+        (["fast"] * 10, "one number for each network"),
+        (times * 1e3, "are these milliseconds"),
+        (times * 1e-6, "times of another unit"),
+    ]
+    for seconds, message in cases:
+        with pytest.raises(ValueError, match=message) as caught:
+            fit(SPACE, ten, seconds, "x")
+        assert len(str(caught.value).splitlines()) == 1
+    slow = fit(SPACE, ten, times * 1e3, "slow", any_unit=True)
+    assert slow.predict(SPACE, ten, "latency")[0].mean() == pytest.approx(
+        1e3 * times.mean(), rel=0.3
+    )
+
+
+def test_equal_networks_are_refused(ten: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="10 networks of which 1 differ; measure at least 5"):
+        fit(SPACE, np.repeat(ten[:1], 10, axis=0), phone(ten), "x")
+
+
+def test_shuffled_times_are_refused(ten: np.ndarray) -> None:
+    """Most orders of ten times; some are nearly the right one."""
+    refused = 0
+    for seed in range(20):
+        shuffled = np.random.default_rng(seed).permutation(phone(ten))
+        try:
+            fit(SPACE, ten, shuffled, "x")
+        except ValueError:
+            refused += 1
+    assert refused >= 17
+    with pytest.raises(ValueError, match="no better than by the mean"):
+        fit(SPACE, ten, np.sort(phone(ten))[np.argsort(-phone(ten)).argsort()], "x")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 61, "\x1b[2J"])
+def test_names_must_be_printable(ten: np.ndarray, name: str) -> None:
+    with pytest.raises(ValueError, match="name: ") as caught:
+        fit(SPACE, ten, phone(ten), name)
+    assert str(caught.value).isprintable()
+
+
+def hostile(content: dict, **changes: object) -> str:
+    return json.dumps({**content, **changes})
+
+
+def test_hostile_files_are_one_line(device: OwnDevice, tmp_path: Path) -> None:
+    file = tmp_path / "device.json"
+    device.save(file)
+    good = json.loads(file.read_text())
+    for text in (
+        "",
+        "[]",
+        "{}",
+        "\x00\xff",
+        "[" * 100_000,
+        hostile(good, format="other"),
+        hostile(good, more=1),
+        hostile(good, name="\x1b[31m"),
+        hostile(good, name=3),
+        hostile(good, batch=0),
+        hostile(good, batch=True),
+        hostile(good, space=None),
+        hostile(good, settings=[1]),
+        hostile(good, settings={"resolution": [1]}),
+        hostile(good, networks=good["networks"][:3]),
+        hostile(good, networks=[1] * 10),
+        hostile(good, seconds=[]),
+        hostile(good, seconds=["0.1"] * 10),
+        hostile(good, seconds=[True] * 10),
+        hostile(good, seconds=[-1.0] * 10),
+        hostile(good).replace("0.0", "NaN", 1),
+        hostile(good, seconds=[0.1] * 9).replace("0.1]", "0.1, 1e999]"),
+        json.dumps({key: value for key, value in good.items() if key != "batch"}),
+        file.read_text().replace('"batch"', '"batch": 2, "batch"', 1),
+    ):
+        file.write_text(text)
+        with pytest.raises(ValueError, match="device ") as caught:
+            load_device(str(file))
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 500
+    file.write_text(hostile(good, networks=[{**good["networks"][0], "block0_e": 7}] * 10))
+    with pytest.raises(ValueError, match="block0_e: 7 is not one of"):
+        load_device(str(file)).predict(SPACE, fresh(1))
+    with pytest.raises(ValueError, match="No such file"):
+        load_device(str(tmp_path / "none.json"))
+
+
+def test_spaces_without_measured_devices_need_more() -> None:
+    """The message says how many, and with as many the fit works."""
+    space = space_named("compact", resolution=32, small_images=True)
+    needed = measurements_needed(space)
+    assert 10 <= needed <= 60
+    assert measurements_needed(space, error=0.05) >= needed
+    genotypes = design(space, needed, np.random.default_rng(1))
+
+    def seconds(genotypes: np.ndarray) -> np.ndarray:
+        costs = space.costs(genotypes)
+        return 1e-4 + costs.flops * 2e-10 + costs.activations * 3e-9
+
+    with pytest.raises(ValueError, match=f"measure at least {needed}"):
+        fit(space, genotypes[: needed - 1], seconds(genotypes[: needed - 1]), "board")
+    board = fit(space, genotypes, seconds(genotypes), "board")
+    others = space.sample(300, np.random.default_rng(2))
+    value, _ = board.predict(space, others, "latency")
+    assert kendall_tau(seconds(others), value) > 0.85
+
+
+def test_spaces_without_stages_are_refused() -> None:
+    space = SearchSpace("flat", {"a": (1, 2)}, lambda choices: choices)
+    with pytest.raises(ValueError, match="not made of stages"):
+        design(space, 5, np.random.default_rng(0))
+
+
+def test_sums_equal_the_costs_of_the_networks() -> None:
+    for name in ("efficientnet", "mnasnet", "efficientnetv2"):
+        space = space_named(name)
+        for genotype in space.sample(5, np.random.default_rng(3)):
+            network = space.decode(genotype)
+            assert weigh(list(network.blocks()))[-3:] == list(cost(network))
+            assert Features(space).sums(genotype[None])[0, :17] == pytest.approx(
+                weigh(list(network.blocks()))
+            )
+
+
+def test_compiled_features_equal_the_features() -> None:
+    features = prior_of(SPACE).features
+    mean, values = features.of(fresh(50))
+    weights = np.random.default_rng(0).standard_normal((values.shape[1], 3))
+    again, out = features.compiled(weights).of(fresh(50))
+    assert again == pytest.approx(mean)
+    assert out == pytest.approx(values @ weights)
