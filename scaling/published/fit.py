@@ -61,10 +61,22 @@ class Fitted:
     evidence: float
 
 
-class _Group(NamedTuple):
+class Group(NamedTuple):
+    """Columns [k, p], latent values [k] and known variances [k] of one group."""
+
     columns: np.ndarray
     values: np.ndarray
     known: np.ndarray
+
+
+def grouped(data: Trainings, names: tuple[str, ...]) -> list[Group]:
+    """The trainings by group."""
+    columns = terms(data.logs, latent(data.base_top1), names)
+    values, known = latent(data.top1), data.known_variance()
+    return [
+        Group(columns[rows], values[rows], known[rows])
+        for rows in (np.flatnonzero(data.group == index) for index in np.unique(data.group))
+    ]
 
 
 def fit_growth(
@@ -73,16 +85,11 @@ def fit_growth(
     """The regression on those terms; `start`: logs of deviations [p + 1] of an earlier fit."""
     from scipy.optimize import minimize
 
-    columns = terms(data.logs, latent(data.base_top1), names)
-    values, known = latent(data.top1), data.known_variance()
-    groups = [
-        _Group(columns[rows], values[rows], known[rows])
-        for rows in (np.flatnonzero(data.group == index) for index in np.unique(data.group))
-    ]
+    groups = grouped(data, names)
     if start is None:
         start = np.full(len(names) + 1, np.log(TYPICAL))
     found = minimize(
-        lambda logs: _objective(logs, groups),
+        lambda logs: objective(logs, groups),
         start,
         jac=True,
         method="L-BFGS-B",
@@ -108,7 +115,7 @@ class _White(NamedTuple):
     inverse: np.ndarray
 
 
-def _whitened(logs: np.ndarray, groups: list[_Group]) -> list[_White]:
+def _whitened(logs: np.ndarray, groups: list[Group]) -> list[_White]:
     spread, noise = np.exp(2 * logs[:-1]), np.exp(2 * logs[-1])
     white = []
     for columns, values, known in groups:
@@ -132,7 +139,7 @@ def _common(white: list[_White]) -> tuple[np.ndarray, np.ndarray, float]:
     return weights, np.linalg.inv(precision), float(evidence)
 
 
-def _objective(logs: np.ndarray, groups: list[_Group]) -> tuple[float, np.ndarray]:
+def objective(logs: np.ndarray, groups: list[Group]) -> tuple[float, np.ndarray]:
     """Minus the log of evidence and prior, and its gradient, at logs of deviations [p + 1]."""
     white = _whitened(logs, groups)
     weights, covariance, evidence = _common(white)

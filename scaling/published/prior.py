@@ -1,7 +1,7 @@
 """The published trainings as a prior of the surface over splits (`scaling.surface`).
 
 At one growth the regression is a quadratic in the shares of depth, width and resolution, which is
-Scheffe's quadratic: d = share x log(growth), w and r = share x log(growth) / 2, and a share's square
+Scheffe's quadratic: d = share x log(growth), w and r = share x log(growth) / 2; a share's square
 is the share minus its products with the others. Its slopes are those of a new recipe, so that the
 prior is as wide as recipes differ.
 """
