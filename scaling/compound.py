@@ -215,3 +215,59 @@ def staged_layers(layers: Sequence[int], total: int) -> list[int]:
 def _positive(depth: float) -> None:
     if isinstance(depth, bool) or not isinstance(depth, int | float) or not 0 < depth < math.inf:
         raise ValueError(f"depth: {quoted(depth)} is not allowed; use a positive number")
+
+
+# Dollar, Singh & Girshick 2021, fast compound scaling: shares of depth, width and resolution. Their
+# code rounds layers and multiples of 8 channels to the nearest, and sides to multiples of 4 pixels.
+FAST = (1.0, 8.0, 1.0)
+FAST_RULES = Rules(layers="nearest", floor=0.0, resolution_step=4)
+# Han et al. 2020, TinyNet-A to E: depth, width and resolution over EfficientNet-B0; stem and head
+# keep their channels. Width shrinks first and resolution last.
+TINY = (
+    Factors(1.2, 1.0, 192 / 224),
+    Factors(1.1, 0.75, 188 / 224),
+    Factors(0.85, 0.54, 184 / 224),
+    Factors(0.695, 0.54, 152 / 224),
+    Factors(0.6, 0.51, 106 / 224),
+)
+TINY_RULES = Rules(layers="nearest", fixed_ends=True)
+
+
+def fast(growth: float, *, weights: Sequence[float] = FAST) -> Factors:
+    """The factors that multiply FLOPs by `growth`, with shares of depth, width and resolution.
+
+    With the default shares activations grow about as the square root of FLOPs, which is what
+    training time follows on accelerators; (1, 1, 1) scales all three alike. `FAST_RULES` are their
+    rounding. Source: Dollar, Singh & Girshick 2021, "Fast and accurate model scaling".
+
+    Raises ValueError for a growth that is not positive, and for weights that are negative or all 0.
+    """
+    if isinstance(growth, bool) or not 0 < growth < math.inf:
+        raise ValueError(f"growth: {quoted(growth)} is not allowed; use a number above 0")
+    if len(weights) != 3 or not all(0 <= each < math.inf for each in weights) or not any(weights):
+        raise ValueError(
+            f"weights: {quoted(tuple(weights))} are no shares; use three numbers from 0"
+        )
+    depth, width, side = (each / sum(weights) for each in weights)
+    return Factors(growth**depth, growth ** (width / 2), growth ** (side / 2))
+
+
+def tiny(growth: float) -> Factors:
+    """The factors of TinyNet that multiply FLOPs by `growth`, between those of TinyNet-A to E.
+
+    Logarithms of the factors are interpolated between the published ones, from the network itself.
+    `TINY_RULES` are their rounding. Source: Han et al. 2020, "Model Rubik's cube".
+
+    Raises ValueError for a growth outside those of the published factors.
+    """
+    known = [Factors(), *TINY]
+    lowest = known[-1].growth
+    if isinstance(growth, bool) or not lowest <= growth <= 1:
+        raise ValueError(
+            f"growth: {quoted(growth)} is not allowed; TinyNet shrinks to {lowest:.3f} of the "
+            "FLOPs and does not grow"
+        )
+    at = next(index for index in range(1, len(known)) if known[index].growth <= growth)
+    left, right = known[at - 1], known[at]
+    share = math.log(growth / left.growth) / math.log(right.growth / left.growth)
+    return Factors(*(a ** (1 - share) * b**share for a, b in zip(left, right, strict=True)))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,8 +24,30 @@ CURVED = 8.0  # prior deviation of a curvature, in deviations of the candidates'
 DRAWS = 1000
 STEP = 0.02  # of the shares where the best place is looked for
 INTERVAL = (0.025, 0.975)
+WEIGHTS = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)  # of a prior, that are tried
+MISSED = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the candidates' deviation, tried with them
 KNOWN = 0.5  # an interval of more than that share of all there is hides the optimum
 TIMES = (2, 3, 4, 6, 8, 12, 16)  # as many seeds that are tried in thought
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A normal prior of the surface's first six weights, known but for the surface's height.
+
+    weights    [6], in points; precision [6, 6], which leaves the height free.
+    weight     that the precision is multiplied by: 0 ignores the prior, 1 believes it as it is, and
+               None has it learned from the accuracies (the highest marginal likelihood).
+
+    `scaling.published.surface_prior` makes one of published trainings.
+    """
+
+    weights: np.ndarray
+    precision: np.ndarray
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not 0 <= self.weight <= 1:
+            raise ValueError(f"weight: {self.weight!r} is not allowed; use a number from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -39,7 +61,8 @@ class Surface:
     weights     of `features`.
     f_ratio     variance between candidates over that of their means by noise alone.
     more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
-                does, None where many would not help.
+                 does, None where many would not help.
+    prior_weight of the prior, given or learned; 0 where there is none.
     """
 
     shares: np.ndarray
@@ -50,6 +73,7 @@ class Surface:
     weights: np.ndarray
     f_ratio: float
     more_seeds: int | None
+    prior_weight: float = 0.0
 
     @property
     def hidden(self) -> bool:
@@ -80,20 +104,28 @@ def fit(
     rng: np.random.Generator,
     *,
     images: int = 0,
+    prior: Prior | None = None,
 ) -> Surface:
     """The surface through candidates' shares [n, 3], excess [n] and accuracies by seed.
 
     images  that all accuracies were read on; 0: unknown.
+    prior   of the surface. With it the draws are those of the posterior, and without it of the
+            bootstrap.
 
-    Raises ValueError where fewer than four candidates were trained.
+    Raises ValueError where fewer than four candidates were trained, or two with a prior.
     """
-    if len(shares) < 4:
-        raise ValueError(f"surface: {len(shares)} candidates are too few to fit; train 4 or more")
+    fewest = 4 if prior is None or prior.weight == 0 else 2
+    if len(shares) < fewest:
+        raise ValueError(
+            f"surface: {len(shares)} candidates are too few to fit; train {fewest} or more"
+        )
     means = np.array([float(np.mean(values)) for values in accuracies])
     counts = np.array([len(values) for values in accuracies], np.float64)
     fitting = _Fitting.of(
         features(shares, excess), means, counts, pooled_deviation(accuracies), images
     )
+    if prior is not None:
+        fitting = fitting.believing(prior)
     weights = fitting.weights(means[None])[:, 0]
     places = simplex()
     draws = fitting.draws(weights, 1, rng)
@@ -109,6 +141,7 @@ def fit(
         weights,
         between / known if (known := float(fitting.known().mean())) > 0 else math.nan,
         _more_seeds(fitting, weights, places, rng),
+        fitting.prior_weight,
     )
 
 
@@ -143,6 +176,8 @@ class _Fitting:
     design [n, 7], counts of seeds [n], means [n] in percent, read on so many images.
     noise: deviation of a training, NaN where unknown.
     missed: deviation of candidates from the surface that the noise does not explain.
+    penalty [7] and prior_precision [7, 7]: of the weights, the latter around prior_mean [7], which
+    it holds for but for the height.
     """
 
     design: np.ndarray
@@ -153,6 +188,9 @@ class _Fitting:
     noise: float
     missed: float
     penalty: np.ndarray
+    prior_mean: np.ndarray = field(default_factory=lambda: np.zeros(7))
+    prior_precision: np.ndarray = field(default_factory=lambda: np.zeros((7, 7)))
+    prior_weight: float = 0.0
 
     @classmethod
     def of(
@@ -171,6 +209,40 @@ class _Fitting:
         missed = math.sqrt(max(left - known, (1e-3 * spread) ** 2))
         return cls(design, counts, means, images, float(means.mean()), noise, missed, penalty)
 
+    def believing(self, prior: Prior) -> _Fitting:
+        """With a prior of its own weight, or of the one that makes the means most likely.
+
+        What the surface misses is then fitted with it: few candidates leave nothing over.
+        """
+        if prior.weight == 0:
+            return self
+        mean, precision = np.zeros(7), np.zeros((7, 7))
+        mean[:6], precision[:6, :6] = prior.weights, prior.precision
+        spread = float(self.means.std()) or 1e-9
+        tried = [
+            replace(
+                self,
+                prior_mean=mean,
+                prior_precision=weight * precision,
+                prior_weight=weight,
+                missed=spread * share,
+            )
+            for weight in (WEIGHTS if prior.weight is None else (prior.weight,))
+            for share in MISSED
+        ]
+        return max(tried, key=_Fitting.evidence)
+
+    def evidence(self) -> float:
+        """Log marginal likelihood of the means, but for a constant."""
+        believed = np.diag(self.penalty) + self.prior_precision
+        expected = np.linalg.solve(believed, self.prior_precision @ self.prior_mean)
+        covariance = self.design @ np.linalg.solve(believed, self.design.T)
+        covariance[np.diag_indices(len(self.means))] += self.variance()
+        left = self.means - self.center - self.design @ expected
+        return float(
+            -(left @ np.linalg.solve(covariance, left) + np.linalg.slogdet(covariance)[1]) / 2
+        )
+
     def known(self, times: float = 1.0) -> np.ndarray:
         """Variance of each candidate's mean that seeds and images explain, with `times` as many
         seeds, [n]."""
@@ -183,13 +255,23 @@ class _Fitting:
     def weights(self, means: np.ndarray, times: float = 1.0) -> np.ndarray:
         """Weights [f, k] of k fits to means [k, n]."""
         weighed = self.design / self.variance(times)[:, None]
-        left = weighed.T @ self.design + np.diag(self.penalty)
-        weights = np.linalg.solve(left, weighed.T @ (means - self.center).T)
+        right = weighed.T @ (means - self.center).T
+        right += (self.prior_precision @ self.prior_mean)[:, None]
+        weights = np.linalg.solve(self.precision(times), right)
         weights[:3] += self.center  # the shares sum to 1
         return weights
 
+    def precision(self, times: float = 1.0) -> np.ndarray:
+        """Of the weights after training, [7, 7]."""
+        weighed = self.design / self.variance(times)[:, None]
+        return weighed.T @ self.design + np.diag(self.penalty) + self.prior_precision
+
     def draws(self, weights: np.ndarray, times: float, rng: np.random.Generator) -> np.ndarray:
-        """Weights [f, DRAWS] of fits to what the surface predicts for the candidates, moved."""
+        """Weights [f, DRAWS] of fits to what the surface says of the candidates, moved; with a
+        prior, of the posterior: a fit to moved candidates would lean on the prior each time."""
+        if self.prior_weight > 0:
+            root = np.linalg.cholesky(np.linalg.inv(self.precision(times)))
+            return weights[:, None] + root @ rng.normal(size=(len(weights), DRAWS))
         deviation = np.sqrt(self.variance(times))
         moved = self.design @ weights + rng.normal(size=(DRAWS, len(deviation))) * deviation
         return self.weights(moved, times)
