@@ -171,6 +171,12 @@ class Objective:
         return target + self.limits
 
     @property
+    def cost_names(self) -> set[str]:
+        """The costs that rewards and limits depend on."""
+        limits, also = (name for name, _ in self.limits), (name for name, _, _ in self.also)
+        return {self.of, *limits, *also}
+
+    @property
     def limits_text(self) -> str:
         """Every hard limit, as printed: "flops 400M, latency 20ms"."""
         return ", ".join(f"{name} {cost_text(name, largest)}" for name, largest in self.all_limits)

@@ -263,7 +263,7 @@ class SearchSpace:
     def cost_errors(self, genotypes: np.ndarray) -> dict[str, np.ndarray]:
         """Standard deviations, float64 [n], of the measured costs that are predicted with one."""
         return {
-            name: function.error(genotypes)  # type: ignore[attr-defined]
+            name: function.error(genotypes)
             for name, function in self._measured.items()
             if hasattr(function, "error")
         }

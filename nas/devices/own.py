@@ -6,6 +6,7 @@ milliseconds, and a foreign file can hold nothing but networks and their times.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,7 @@ from vbs.json_text import parse_json
 from vbs.text import counted, quoted, shortened
 
 FORMAT = "vision-baseline-search device 1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # costs are named after devices
 FEWEST = 5  # different networks
 LARGEST_FILE = 10_000_000  # bytes
 DIRECTIONS = 6  # of the weights' uncertainty that are kept; the rest counts as the same everywhere
@@ -218,7 +220,7 @@ def rank_agreement(left: np.ndarray, right: np.ndarray) -> float:
     return float(signs.sum() / (len(left) * (len(left) - 1)))
 
 
-def fit(
+def fit_device(
     space: SearchSpace,
     genotypes: np.ndarray,
     seconds: Sequence[float] | np.ndarray,
@@ -277,9 +279,10 @@ def _expected(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> dict[i
 
 
 def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not name.strip() or len(name) > 60 or not name.isprintable():
+    if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(
-            f"name: {quoted(name, 60)} is not allowed; use 1 to 60 printable characters"
+            f"name: {quoted(name, 60)} is not allowed; use up to 64 letters, digits, '-', '_' and "
+            "'.'"
         )
 
 

@@ -12,6 +12,7 @@ from nas.block_times.lookup import times_for
 from nas.block_times.table import Times, read_times
 from nas.objective import Objective, plugin_reward
 from nas.search.config import SearchConfig
+from nas.search.device_costs import device_costs
 from nas.search.loop import check_limits
 from nas.search.targets import measured_costs, objective_of
 from nas.strategies.base import Strategy
@@ -62,7 +63,9 @@ def aims(
     config = replace(config, exponent=objective.exponent, strategy=name)
     kinds = measured_costs(objective)
     tables = {kind: _times_of(config, networks, kind, earlier=earlier) for kind in kinds}
-    networks = networks.measured_by(**{kind: times.of(networks) for kind, times in tables.items()})
+    local = {kind: times.of(networks) for kind, times in tables.items()}
+    devices = device_costs(config, objective, networks)
+    networks = networks.measured_by(**local, **devices)
     check_limits(networks, objective)
     strategy = catalog.strategy(name, networks, objective)
     return Aims(config, networks, objective, strategy, tables)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.devices import Device
+from nas.devices import Device, load_device
+from nas.objective import Objective
+from nas.search.targets import ObjectiveOptions
 from search_spaces.cost import cost_on
 from search_spaces.space import SearchSpace
 
-if TYPE_CHECKING:
-    pass
-
 # the cost that a kind of prediction gives: its name, and whether it is 1 / value
-COSTS = {"latency": ("latency", False), "throughput": ("image_time", True)}
+COSTS = {
+    "latency": ("latency", False),
+    "throughput": ("image_time", True),
+    "train_time": ("train_time", False),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class DeviceCost:
     @property
     def name(self) -> str:
         """The cost's name: latency@zcu102."""
-        return cost_on(COSTS[self.kind][0], self.device.name)
+        cost, _ = COSTS[self.kind]
+        return cost if self.kind == "train_time" else cost_on(cost, self.device.name)
 
     def __call__(self, genotypes: np.ndarray) -> np.ndarray:
         return self._predicted(genotypes)[0]
@@ -44,3 +47,25 @@ class DeviceCost:
     def _predicted(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values, errors = self.device.predict(self.space, genotypes, kind=self.kind)
         return (1 / values, errors / values**2) if COSTS[self.kind][1] else (values, errors)
+
+
+def device_costs(
+    config: ObjectiveOptions, objective: Objective, space: SearchSpace
+) -> dict[str, DeviceCost]:
+    """The costs on devices that the objective needs, and those that tables show, by their names.
+
+    Tables show the latency on each device of --on, or its throughput where that is what is known.
+    Raises ValueError where a device was not measured on the space.
+    """
+    found = []
+    for device in config.devices:
+        device.check(space)
+        every = [DeviceCost(device, kind, space) for kind in device.kinds]
+        needed = [each for each in every if each.name in objective.cost_names]
+        shown = [each for each in every if each.kind == "latency"] or every[:1]
+        found += needed or shown
+    if "train_time" in objective.cost_names:
+        device = load_device("train_time")
+        device.check(space)
+        found.append(DeviceCost(device, "train_time", space))
+    return {each.name: each for each in found}

@@ -146,7 +146,7 @@ class ObjectiveOptions(Config):
         for name in ("target_throughput", "min_throughput"):
             if getattr(self, name) is not None and not self.on:
                 raise ValueError(
-                    f"{flag(name)}: --on is missing; name a device, e.g. --on {DEVICES[0]}"
+                    f"{flag(name)}: --on is missing; name a device, e.g. --on {next(iter(DEVICES))}"
                 )
 
 
@@ -216,6 +216,4 @@ def _factor(text: str) -> tuple[str, float, float]:
 
 def measured_costs(objective: Objective) -> list[str]:
     """The costs that the objective needs and that are measured on this machine."""
-    needed = [objective.of, *(name for name, _ in objective.limits)]
-    needed += [name for name, _, _ in objective.also]
-    return [name for name in LOCAL if name in needed]
+    return [name for name in LOCAL if name in objective.cost_names]

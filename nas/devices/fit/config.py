@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from nas.devices import DEVICES
+from nas.devices.own import NAME
 from search_spaces.catalog import SPACES
 from train.options import absolute_path
 from vbs.config import Config, option
 from vbs.options import Command
 from vbs.text import shortened
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +35,11 @@ class FitConfig(Config):
             raise ValueError("--name is missing; e.g. --name my-phone")
         if not NAME.fullmatch(self.name):
             raise ValueError(
-                f"--name: {shortened(repr(self.name), 60)} is not allowed; use letters, digits, "
-                "'-', '_' and '.'"
+                f"--name: {shortened(repr(self.name), 60)} is not allowed; use up to 64 letters, "
+                "digits, '-', '_' and '.'"
             )
+        if self.name in DEVICES:
+            raise ValueError(f"--name: {self.name} is a measured device; use another name")
         if self.out is not None and not self.out.endswith(".json"):
             raise ValueError(f"--out: {shortened(repr(self.out), 60)} must end in .json")
 
@@ -49,6 +50,7 @@ COMMAND = Command(
     run="nas.devices.fit.run:fit_kit",
     report="nas.devices.fit.report:show_result",
     positional=("kit",),
+    switches={"any_unit": "accept times 1,000 times as long as on every measured device"},
     description="Fit a device to the measured networks of a kit.",
     interrupted="interrupted; nothing was written",
 )

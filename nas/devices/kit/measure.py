@@ -10,18 +10,20 @@ of other programs; otherwise it is time on the wall.
 
 import argparse
 import csv
+import json
 import os
 import random
-import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+Runner = Callable[[], object]
 WARM_UP, FEWEST = 2, 5  # runs of each network that are not counted, and that are needed
 
 
-def onnxruntime_runner(path, shape, options):
+def onnxruntime_runner(path: Path, shape: list[int], options: argparse.Namespace) -> Runner:
     """A function that runs an ONNX file once, by onnxruntime."""
     import onnxruntime
 
@@ -36,7 +38,7 @@ def onnxruntime_runner(path, shape, options):
     return lambda: session.run(None, images)
 
 
-def openvino_runner(path, shape, options):
+def openvino_runner(path: Path, shape: list[int], options: argparse.Namespace) -> Runner:
     """A function that runs an ONNX file once, by OpenVINO."""
     import openvino
 
@@ -53,20 +55,20 @@ def openvino_runner(path, shape, options):
 RUNNERS = {"onnxruntime": onnxruntime_runner, "openvino": openvino_runner}
 
 
-def batch_shape(folder):
+def batch_shape(folder: Path) -> list[int]:
     """The shape of the images, from kit.json."""
     text = (folder / "kit.json").read_text()
-    return [int(size) for size in re.search(r'"shape": \[([^]]*)\]', text)[1].split(",")]
+    return json.loads(text)["shape"]
 
 
-def measure(paths, shape, options):
+def measure(paths: list[Path], shape: list[int], options: argparse.Namespace) -> list[list[float]]:
     """Seconds of each run of each network: a list for each path."""
     on_cpu = options.device in (None, "CPU", "CPUExecutionProvider")
     clock = time.process_time if options.threads == 1 and on_cpu else time.perf_counter
     runners = [RUNNERS[options.runtime](path, shape, options) for path in paths]
     for run in runners * WARM_UP:
         run()
-    seconds = [[] for _ in paths]
+    seconds: list[list[float]] = [[] for _ in paths]
     order, end = list(range(len(paths))), time.monotonic() + options.seconds
     shuffle = random.Random(0).shuffle
     while time.monotonic() < end or len(seconds[0]) < FEWEST:
@@ -78,7 +80,7 @@ def measure(paths, shape, options):
     return seconds
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the networks of this kit.")
     parser.add_argument("--runtime", choices=sorted(RUNNERS), default="onnxruntime")
     parser.add_argument("--device", help="provider of onnxruntime, or device of OpenVINO")
