@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search_spaces.catalog import one_of
-from search_spaces.cost import MEASURED, Cost, Costs, cost_text, is_measured
+from search_spaces.cost import MEASURED, Cost, Costs, cost_label, cost_text, is_measured
 from vbs.plugins import blamed, is_reference, load_object, reference_to
 from vbs.text import quoted, shortened
 
@@ -179,7 +179,9 @@ class Objective:
     @property
     def limits_text(self) -> str:
         """Every hard limit, as printed: "flops 400M, latency 20ms"."""
-        return ", ".join(f"{name} {cost_text(name, largest)}" for name, largest in self.all_limits)
+        return ", ".join(
+            f"{cost_label(name)} {cost_text(name, largest)}" for name, largest in self.all_limits
+        )
 
     def reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
         """Rewards [n] of accuracies [n] in percent; NaN where the accuracy is NaN."""

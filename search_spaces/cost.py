@@ -88,6 +88,13 @@ def is_measured(name: str) -> bool:
     return kind in MEASURED and bool(device) == bool(at)
 
 
+def cost_label(name: str) -> str:
+    """A cost in words: flops, latency, latency on zcu102, throughput on a100."""
+    kind, device = split_cost(name)
+    kind = {"image_time": "throughput"}.get(kind, kind)
+    return f"{kind} on {device}" if device else kind
+
+
 def cost_text(name: str, value: float) -> str:
     """A cost with its unit, in a few digits: 385.8M, 20.3ms, 12,300 images/s."""
     kind, _ = split_cost(name)

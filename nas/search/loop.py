@@ -19,7 +19,7 @@ from nas.evaluators.base import Evaluations, Evaluator
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import Strategy, admitted, fresh
-from search_spaces.cost import cost_text, is_measured
+from search_spaces.cost import cost_label, cost_text, is_measured, split_cost
 from search_spaces.space import SearchSpace
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 from vbs.text import quoted
@@ -181,13 +181,22 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
         low, high = space.cost_range(name)
         if largest < low:
             side = space.resolution
-            where, hint = "", "allow more"
+            kind, device = split_cost(name)
+            rate = kind == "image_time"  # a limit from below, for people
+            beyond, hint = ("above", "ask for less") if rate else ("below", "allow more")
+            where, label = "", cost_label(name)
             if side is not None and name != "params":
-                where, hint = f" at {side} px", "allow more, or lower --resolution"
+                where = f" at {side} px"
+                hint += "" if device else ", or lower --resolution"
+            ends = (
+                [_shown(name, high), _shown(name, low)]
+                if rate
+                else [_shown(name, low), _shown(name, high)]
+            )
             raise ValueError(
-                f"{name}: a limit of {_shown(name, largest)} is below what space {space.name!r} "
-                f"can do{where}; its {name} range from {_shown(name, low)} to "
-                f"{_shown(name, high)}; {hint}"
+                f"{label}: a limit of {_shown(name, largest)} is {beyond} what space "
+                f"{space.name!r} can do{where}; its {label} range from {ends[0]} to {ends[1]}; "
+                f"{hint}"
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from nas.devices import DEVICES, Device, load_device
 from nas.objective import REWARDS, Objective
-from search_spaces.cost import MEASURED, cost_on
+from search_spaces.cost import MEASURED, cost_on, split_cost
 from train.options import TIME, absolute_path
 from vbs.config import Config, flag, option
 from vbs.text import shortened
@@ -90,6 +90,12 @@ class ObjectiveOptions(Config):
     max_train_time: float | None = option(
         None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 30min"
     )
+    limit: tuple[str, ...] = option(
+        (),
+        metavar="COST@DEVICE:VALUE",
+        help="a further limit on one device, e.g. throughput@a100:12K or latency@zcu102:5ms "
+        "(repeatable)",
+    )
     on: str | None = option(
         None,
         parse=device_names,
@@ -124,7 +130,9 @@ class ObjectiveOptions(Config):
     @property
     def devices(self) -> list[Device]:
         """The devices of --on; ValueError where one is unknown or given twice."""
+        named = [split_cost(text.rpartition(":")[0])[1] for text in self.limit]
         names = self.on.split(",") if self.on else []
+        names += [name for name in dict.fromkeys(named) if name and name not in names]
         found = [load_device(name) for name in names]
         for index, device in enumerate(found):
             if device.name in [other.name for other in found[:index]]:
@@ -164,12 +172,13 @@ def objective_of(config: ObjectiveOptions) -> Objective:
     else:
         shared = []
     of, target = targets[0]
+    limits = [*shared, *_costs(config, "max"), *map(_limit, config.limit)]
     return Objective(
         target,
         config.reward,
         config.exponent,
         config.over_target,
-        limits=(*shared, *_costs(config, "max")),
+        limits=tuple(limits),
         of=of,
         also=tuple(_factor(text) for text in config.also),
     )
@@ -198,6 +207,20 @@ def _costs(config: ObjectiveOptions, what: str) -> list[tuple[str, float]]:
         else:
             found.append((name, float(value)))
     return found
+
+
+def _limit(text: str) -> tuple[str, float]:
+    """A limit on a device from its text, e.g. throughput@a100:12K."""
+    cost, _, value = text.rpartition(":")
+    kind, device = split_cost(cost)
+    if kind not in ("latency", "throughput") or not device:
+        raise ValueError(
+            f"--limit: {shortened(repr(text), 60)} is not understood; write "
+            "latency@DEVICE:TIME or throughput@DEVICE:RATE, e.g. throughput@a100:12K"
+        )
+    if kind == "throughput":
+        return cost_on("image_time", device), 1 / parse_quantity(value, what="--limit")
+    return cost, parse_seconds(value, what="--limit")
 
 
 def _factor(text: str) -> tuple[str, float, float]:
