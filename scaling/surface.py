@@ -26,6 +26,7 @@ STEP = 0.02  # of the shares where the best place is looked for
 INTERVAL = (0.025, 0.975)
 WEIGHTS = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)  # of a prior, that are tried
 MISSED = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the candidates' deviation, tried with them
+SMOOTH = 0.3  # prior deviation of these: a surface that misses all would leave any prior standing
 KNOWN = 0.5  # an interval of more than that share of all there is hides the optimum
 TIMES = (2, 3, 4, 6, 8, 12, 16)  # as many seeds that are tried in thought
 
@@ -219,8 +220,8 @@ class _Fitting:
         mean, precision = np.zeros(7), np.zeros((7, 7))
         mean[:6], precision[:6, :6] = prior.weights, prior.precision
         spread = float(self.means.std()) or 1e-9
-        tried = [
-            replace(
+        tried = {
+            (weight, share): replace(
                 self,
                 prior_mean=mean,
                 prior_precision=weight * precision,
@@ -229,8 +230,9 @@ class _Fitting:
             )
             for weight in (WEIGHTS if prior.weight is None else (prior.weight,))
             for share in MISSED
-        ]
-        return max(tried, key=_Fitting.evidence)
+        }
+        best = max(tried, key=lambda key: tried[key].evidence() - (key[1] / SMOOTH) ** 2 / 2)
+        return tried[best]
 
     def evidence(self) -> float:
         """Log marginal likelihood of the means, but for a constant."""

@@ -136,14 +136,6 @@ def test_options_override_a_file(tmp_path: Path) -> None:
         (["--small", "--dense"], "--dense: does not go with --small"),
         (["--sed", "1"], "option: '--sed' is unknown; did you mean --seed or --set"),
         (["--seed"], "argument --seed: expected one argument"),
-        (["--seed", "1", "--seed", "2"], "--seed: it is given twice"),
-        (["--seed=1", "--kind", "a", "--seed=1"], "--seed: it is given twice"),
-        (["--target=5M"], "--target: it is given twice"),
-        (["--dense", "--no-dense"], "--no-dense: it is given twice"),
-        (["--out", "a", "--out", "b"], "--out: it is given twice"),
-        (["--dry-run", "--dry-run"], "--dry-run: it is given twice"),
-        (["--config", "a", "--config", "b"], "--config: it is given twice"),
-        (["--many", "4", "--max-many", "5"], "--max-many: it is given twice"),
         (["--out", " "], "out: ' ' has a blank name"),
         (["--out", "runs/ /x"], "out: 'runs/ /x' has a blank name"),
         (["--out", ""], "out: the name of the folder is empty"),
@@ -304,6 +296,26 @@ def test_a_config_of_a_search_can_be_changed_as_any_dataclass() -> None:
     assert replace(config, seed=3).seed == 3
     with pytest.raises(ValueError, match="one target"):
         replace(config, target_latency=0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--seed", "1", "--seed", "2"], "--seed"),
+        (["--seed=1", "--kind", "a", "--seed=2"], "--seed"),
+        (["--out", "a", "--out", "b"], "--out"),
+        (["--dense", "--no-dense"], "--no-dense"),
+    ],
+)
+def test_an_option_given_twice_is_warned_of(
+    words: list[str], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = read_request(COMMAND, ["--target", "4M", *words])
+    assert capsys.readouterr().err == f"warning: {name} is given twice; the last one counts\n"
+    last = {"seed": 2, "out": "b", "dense": False}
+    values = {**from_values(Toy, request.values).settings(), "out": request.out}
+    key = name.removeprefix("--no-").removeprefix("--")
+    assert values[key] == last[key]
 
 
 @dataclass(frozen=True)

@@ -290,7 +290,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """As argparse has it; an unknown option names the nearest that there are, and an option
-        that takes one value is given once."""
+        that takes one value and is given twice is warned of."""
         self._check_words(args[0])
         found, rest = self.parse_known_args(*args, **kwargs)
         for word in rest:
@@ -313,7 +313,7 @@ class Parser(argparse.ArgumentParser):
             if action is None or isinstance(action, _LISTS):
                 continue
             if action.dest in given:
-                raise ValueError(f"{name}: it is given twice")
+                print_err(f"warning: {name} is given twice; the last one counts")
             given.add(action.dest)
 
     def error(self, message: str) -> NoReturn:

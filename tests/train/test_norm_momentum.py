@@ -257,10 +257,8 @@ def test_a_compiled_network_is_compiled_at_most_twice() -> None:
 def test_results_of_earlier_versions_are_not_found_in_the_cache(tmp_path: Path) -> None:
     from nas.evaluators import proxy
 
-    settings = dict.fromkeys(("digests", *proxy.LOADED), 0)
-    known = proxy.identity(
-        SLOW, toys.recipe(), proxy.Fidelity(1), settings, seed=0, clock="wall cpu"
-    )
+    images = proxy.DataIdentity({}, 0.1)
+    known = proxy.identity(SLOW, toys.recipe(), proxy.Fidelity(1), images, seed=0, clock="wall cpu")
     assert known["norm_statistics"] == NORM_STATISTICS
 
 

@@ -390,7 +390,8 @@ def test_mistakes_are_answered_in_one_line(
             names["ONE"] = f"imagefolder:{images(tmp_path / 'one', classes=('red',))}"
         words = command(tmp_path, 1, data, cluster, "--out", str(tmp_path / "out"))
         began = time.monotonic()
-        assert run([*words, *(names.get(word, word) for word in changes)]) == 2
+        changed = [names.get(word, word) for word in changes]
+        assert run(with_options(words, *changed)) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert complaint in told.err
