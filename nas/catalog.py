@@ -55,6 +55,7 @@ class EvaluatorEntry(NamedTuple):
                column of accuracies.
     images     whether it measures on the user's images, by workers; see nas.search.setup.
     trains     whether it trains networks.
+    schedules  whether it predicts for several training schedules.
     own        whether it is code of the user's own.
     """
 
@@ -62,6 +63,7 @@ class EvaluatorEntry(NamedTuple):
     table: bool = False
     images: bool = False
     trains: bool = False
+    schedules: bool = False
     own: bool = False
 
     def load(self) -> Any:
@@ -70,7 +72,7 @@ class EvaluatorEntry(NamedTuple):
 
 
 EVALUATORS: dict[str, EvaluatorEntry] = {
-    "surrogate": EvaluatorEntry("nas.evaluators.surrogate:imagenet_evaluator"),
+    "surrogate": EvaluatorEntry("nas.evaluators.surrogate:imagenet_evaluator", schedules=True),
     "table": EvaluatorEntry("nas.evaluators.table:read_table", table=True),
     "proxy": EvaluatorEntry("nas.evaluators.proxy:Proxy", images=True, trains=True),
     "zero-cost": EvaluatorEntry("nas.evaluators.zero_cost:ZeroCost", images=True),
@@ -154,7 +156,12 @@ def evaluator_entry(name: str) -> EvaluatorEntry:
 
 
 def evaluator(
-    name: str, space: SearchSpace, *, table: str | None = None, table_column: str = "accuracy"
+    name: str,
+    space: SearchSpace,
+    *,
+    table: str | None = None,
+    table_column: str = "accuracy",
+    schedule: str = "short",
 ) -> Evaluator:
     """The evaluator of that name, checked against the space; ValueError says what does not fit.
 
@@ -171,7 +178,7 @@ def evaluator(
     if entry.own:
         made = _plugin_evaluator(name, space)
     else:
-        offered: dict[str, Any] = {"space": space}
+        offered: dict[str, Any] = {"space": space, "schedule": schedule}
         if entry.table:
             if table is None:
                 raise ValueError(f"table: the evaluator {name!r} needs a file; give --table FILE")

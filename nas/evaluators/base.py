@@ -177,6 +177,22 @@ class Evaluator:
         """Whether it reports learning curves, by which evaluations may be stopped early."""
         return self.trains or self.steps > 1
 
+    def further(self, space: SearchSpace, genotypes: np.ndarray) -> dict[str, np.ndarray]:
+        """Further numbers of networks for results, name -> float64 [n]: by default none.
+
+        A name with "_std" is the standard deviation of the one without.
+        """
+        return {}
+
+    def predict_own(
+        self, space: SearchSpace, genotypes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and standard deviation of networks' accuracy without the spread of trainings.
+
+        In percent, float64 [n] each; by default None: unknown.
+        """
+        return None
+
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError where this space cannot be answered for, saying which can."""
 

@@ -87,7 +87,7 @@ class Surrogate:
         measurements are thin. Raises ValueError for networks that are not in the space, and for
         genotypes that are not an integer array [n, decisions] of option indices.
         """
-        long = self._long(schedule)
+        long = self.schedule_model(schedule)
         genotypes = self._genotypes(networks)
         if long is None:
             return self.tables.predict(genotypes)
@@ -105,12 +105,12 @@ class Surrogate:
         The deviation leaves out the spread of seeds. It is what the certainty of a ranking
         depends on (`nas.evaluators.ranking`). Arguments and errors are those of `predict`.
         """
-        long = self._long(schedule)
+        long = self.schedule_model(schedule)
         genotypes = self._genotypes(networks)
         short = self.tables.predict_own(genotypes)
         return short if long is None else long.predict(*short, self.tables.logs(genotypes))[0]
 
-    def _long(self, schedule: str) -> LongSchedule | None:
+    def schedule_model(self, schedule: str) -> LongSchedule | None:
         """The model of that schedule; None for the short one."""
         if schedule not in SCHEDULES:
             known = " or ".join(SCHEDULES)
@@ -168,17 +168,24 @@ class Surrogate:
 
 
 class SurrogateEvaluator(Evaluator):
-    """Answers from a surrogate, thousands at once; `accuracy` and `std` are its prediction."""
+    """Answers from a surrogate, thousands at once; `accuracy` and `std` are its prediction.
+
+    schedule  of training, "short" or "long"; see `Surrogate.predict`.
+    """
 
     name = "surrogate"
     cheap = True
     instant = True
-    axis = "predicted ImageNet top-1 (%), short schedule"
 
-    def __init__(self, surrogate: Surrogate) -> None:
-        self.surrogate = surrogate
-        self.unit = f"{surrogate.unit}, not the 77 of its full training"
-        self.measured = surrogate.measured
+    def __init__(self, surrogate: Surrogate, schedule: str = "short") -> None:
+        self.surrogate, self.schedule = surrogate, schedule
+        self.axis = f"predicted ImageNet top-1 (%), {schedule} schedule"
+        long = surrogate.schedule_model(schedule)
+        if long is None:
+            self.unit = f"{surrogate.unit}, not the 77 of its full training"
+            self.measured = surrogate.measured
+        else:  # the measured accuracies are of the short one
+            self.unit = long.unit
 
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError unless the surrogate was fitted on `space`."""
@@ -188,10 +195,24 @@ class SurrogateEvaluator(Evaluator):
         """Predictions for genotypes int8 [n, decisions]; ValueError for another space."""
         self.check(space)
         start = time.perf_counter()
-        accuracy, std = self.surrogate.predict(genotypes)
+        accuracy, std = self.surrogate.predict(genotypes, schedule=self.schedule)
         count = len(accuracy)
         seconds = np.full(count, (time.perf_counter() - start) / max(count, 1))
         return Evaluations(accuracy, std, seconds)
+
+    def further(self, space: SearchSpace, genotypes: np.ndarray) -> dict[str, np.ndarray]:
+        """Top-1 under the schedule that is not searched by, and its deviation, percent [n]."""
+        if self.surrogate.long is None:
+            return {}
+        other = "short" if self.schedule == "long" else "long"
+        accuracy, std = self.surrogate.predict(genotypes, schedule=other)
+        return {f"accuracy_{other}": accuracy, f"accuracy_{other}_std": std}
+
+    def predict_own(
+        self, space: SearchSpace, genotypes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of networks' accuracy over many trainings, percent [n] each."""
+        return self.surrogate.predict_own(genotypes, schedule=self.schedule)
 
 
 @functools.cache
@@ -209,9 +230,9 @@ def load_surrogate(name: str = "imagenet") -> Surrogate:
         return dataclasses.replace(surrogate, long=read_long_schedule(path))
 
 
-def imagenet_evaluator() -> SurrogateEvaluator:
-    """The evaluator of the surrogate of ImageNet."""
-    return SurrogateEvaluator(load_surrogate("imagenet"))
+def imagenet_evaluator(schedule: str = "short") -> SurrogateEvaluator:
+    """The evaluator of the surrogate of ImageNet, for a schedule of `SCHEDULES`."""
+    return SurrogateEvaluator(load_surrogate("imagenet"), schedule)
 
 
 def read_surrogate(path: str | Path) -> Surrogate:

@@ -124,6 +124,13 @@ class SearchConfig(
     table_column: str = option(
         "accuracy", metavar="NAME", help="accuracy column of the table (default accuracy)"
     )
+    schedule: str = option(
+        "short",
+        choices=("short", "long"),
+        metavar="short|long",
+        help="training schedule that the surrogate predicts for: long trains 5.7 times longer "
+        "(default short)",
+    )
     budget: int | None = option(
         None,
         limits=(1, MOST),
@@ -160,6 +167,10 @@ class SearchConfig(
                 raise ValueError(
                     f"{flag(name)}: evaluator {self.evaluator!r} reads no table; add --evaluator "
                     f"table, or leave {flag(name)} out"
+                )
+            if name == "schedule" and not entry.schedules:
+                raise ValueError(
+                    f"--schedule: evaluator {shortened(self.evaluator)} has none; leave it out"
                 )
             option_name = flag(name, SearchConfig)
             if name in unused and entry.own and name not in OF_IMAGES:

@@ -110,7 +110,11 @@ def _parts(config: SearchConfig, earlier: Path | None) -> tuple[Aims, Evaluator,
     config = aimed.config
     assert config.strategy is not None
     evaluator = catalog.evaluator(
-        config.evaluator, aimed.space, table=config.table, table_column=config.table_column
+        config.evaluator,
+        aimed.space,
+        table=config.table,
+        table_column=config.table_column,
+        schedule=config.schedule,
     )
     if config.budget is None:
         budget = catalog.budget_of(config.strategy, aimed.strategy)

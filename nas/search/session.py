@@ -99,7 +99,7 @@ def _write(session: Session, status: str, reason: str, seconds: float) -> None:
     if len(history):
         history_file.write_history(folder, history)
     if history.full.any():
-        report.write(folder, session.config, history)
+        report.write(folder, session.config, history, evaluator)
     session.record(
         status=status,
         reason=reason,
