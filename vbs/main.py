@@ -17,7 +17,7 @@ from vbs.version import VERSION
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command that the first word names, with the others; exit with its code."""
+    """Run the command that the first word or two name, with the others; exit with its code."""
     words = list(sys.argv[1:] if argv is None else argv)
     name = words[0] if words else "--help"
     if name in ("-h", "--help", "help"):
@@ -26,12 +26,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     if name == "--version":
         print_out(VERSION)
         sys.exit(0)
+    if " ".join(words[:2]) in COMMANDS:
+        name = " ".join(words[:2])
     try:
         one_of("command", name, COMMANDS)
     except ValueError as error:
         print_err(f"vbs: {error}")
         sys.exit(2)
-    run_program(COMMANDS[name].program, argv=words[1:], called=f"vbs {name}")
+    rest = words[len(name.split()) :]
+    run_program(COMMANDS[name].program, argv=rest, called=f"vbs {name}")
 
 
 def help_text() -> str:

@@ -17,6 +17,8 @@ COMMANDS: dict[str, Entry] = {
     "show": Entry("search_spaces.show", "print the stages and the cost of a network"),
     "fidelity": Entry("nas.fidelity", "find how short trainings may be that compare networks"),
     "device": Entry("nas.block_times", "measure the blocks of a space on this machine"),
+    "device kit": Entry("nas.devices.kit", "write networks to measure on a device of your own"),
+    "device fit": Entry("nas.devices.fit", "fit a device to the measured networks of a kit"),
     "grid": Entry("scaling.grid", "find alpha, beta and gamma of a baseline"),
     "family": Entry("scaling.family", "grow a baseline to a family of networks"),
     "training-aware": Entry("scaling.training_aware", "search as EfficientNetV2 did, and grow"),
