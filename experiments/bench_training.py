@@ -217,7 +217,7 @@ def memory_of(chosen: dict[str, Any], case: str, arguments: Options) -> dict[str
 
 
 def case_named(name: str, arguments: Options) -> Case:
-    """The case of that name on the device asked for."""
+    """The case of that name on the given device."""
     index, device = CASES.index(name), pick_device(arguments.device).type
     b0 = zoo("efficientnet_b0")
     architecture, timm_name = proxy_network(arguments.network, 10), ""

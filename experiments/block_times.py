@@ -8,7 +8,7 @@ Both on one thread, by its own processor time; each number is the lower quartile
 scaled by the test networks' own median, stand beside as what would be known without a table.
 
 Expected: median error under 7%, Kendall tau at least 0.9, for both.
-Each kind is written when it is done; kinds that are not asked for stay as they are in the file.
+Each kind is written when it is done; other kinds in the file stay as they are.
 Time: 14 minutes on an idle core; several times that beside other work. With half the rounds a
 noisy neighbour is seen: the training step's error was 4.3% then, tau .87.
 

@@ -6,7 +6,7 @@ scored on the minival after each (the moving average of the weights is); the fir
 second seed, for the noise of a seed.
 Seconds are processor time of one thread, which other programs on the machine hardly change.
 Expected: 50 to 70% at the end, and ranks after 3 epochs that mostly last. Measured:
-results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command goes on. Command:
+results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command resumes. Command:
 
     python -m experiments.cifar10_curves --data parquet:../shared/data/cifar10
 """

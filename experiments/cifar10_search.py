@@ -9,7 +9,7 @@ and (2) are chosen on images held out of the training set; the test images are l
 only.
 Expected: the found network ahead of both by more than the deviation between seeds. Measured:
 results/cifar10_search.json and .png (the search's own figure). Time: three quarters of an hour
-for (1), a quarter for (2), half an hour for (3); the same command goes on where it was interrupted.
+for (1), a quarter for (2), half an hour for (3); the same command resumes where it was interrupted.
 Command:
 
     python -m experiments.cifar10_search --data parquet:../shared/data/cifar10
@@ -35,6 +35,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.scale import for_small_images, scale
+from train.execution import Execution
 from train.recipe import change, preset
 from vbs.console import print_out
 
@@ -69,7 +70,7 @@ def narrowed_b0() -> Architecture:
 
 
 def search(args: Any, name: str) -> Path:
-    """The folder of a finished search; begun, or gone on with, if need be."""
+    """The folder of a finished search; it is started or resumed first."""
     folder = args.work / name
     state = folder / "search.json"
     if state.exists() and json.loads(state.read_text())["status"] in ("finished", "out of time"):
@@ -108,7 +109,6 @@ def networks(work: Path) -> dict[str, Architecture]:
 def trained(source: str, architecture: Architecture, seed: int, folder: Path) -> dict[str, Any]:
     """Test accuracy after the recipe."""
     from train.data import load
-    from train.execution import Execution
     from train.loop import train
 
     recipe = change(preset("proxy"), [*FINAL, f"seed={seed}"])
@@ -124,7 +124,7 @@ def trained(source: str, architecture: Architecture, seed: int, folder: Path) ->
 
 
 def searched(work: Path) -> dict[str, Any]:
-    """What the searches' own records say."""
+    """What the searches' own records hold."""
     found = {}
     for name in SEARCHES:
         record = json.loads((work / name / "search.json").read_text())

@@ -20,12 +20,12 @@ seconds until the mean regret over the seeds is that of the full search after ha
 mean seconds until the best network, but for the noise of a training seed, is known in full (a
 search that never finds it pays for training all networks in full on top); seconds for the whole
 pool and the regret left. Expected: the predictor with ASHA needs at most half the seconds. ASHA's
-first rung and factor are those of a search that is not told others; others are in `asha_grid`.
+first rung and factor are a search's defaults; others are in `asha_grid`.
 
 Against Optuna's TPE run the same way (multivariate; its plain form, slow, in (a) with 5 seeds); the
 predictor in (a) with four times the seeds, since its loss is a small difference.
-Measured: results/fewer_trainings.json. Time: 10 minutes on one core; rerun to go on where it
-stopped, or anew what curves that were recorded since then change. Command:
+Measured: results/fewer_trainings.json. Time: 10 minutes on one core; run it again to continue, or
+to repeat what newly recorded curves change. Command:
 
     python -m experiments.fewer_trainings --data ../shared/data [--seeds 20] [--processes 1]
 """
@@ -54,16 +54,16 @@ from vbs.folder import write_json
 
 
 def load(path: Path, settings: Settings) -> list[dict[str, Any]]:
-    """Runs already made; those of other curves are made anew."""
+    """Runs already made; those of other curves are repeated."""
     if not path.exists():
         return []
     content = json.loads(path.read_text())
     known, wanted = content["settings"], json.loads(json.dumps(asdict(settings)))
-    kept = []
+    usable = []
     for part, names in (("async", set(wanted) - {"curves", "rungs"}), ("curves", {"curves"})):
         if all(known.get(name) == wanted[name] for name in names):
-            kept += [run for run in content["runs"] if run["part"] == part]
-    return kept
+            usable += [run for run in content["runs"] if run["part"] == part]
+    return usable
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ as three processes on two free cores: 12 minutes.
 
     python -m experiments.noisy_student_cifar10 --data parquet:../shared/data/cifar10 --processes 2
 
-A killed one goes on when started again. Several may share --work, each with --seeds of its own;
-whichever writes --out puts in all that is there.
+A killed run resumes when it is started again. Several may share --work, each with --seeds of its
+own; whichever writes --out puts in all that is there.
 """
 
 from __future__ import annotations
@@ -180,13 +180,13 @@ def setup_of(arguments: Options) -> Setup:
 
 
 def agreed(work: Path, setup: Setup) -> None:
-    """Note the settings in the work folder; ValueError where it was begun with others."""
+    """Note the settings in the work folder; ValueError where it was started with others."""
     path, settings = work / "settings.json", setup.settings()
     if path.exists():
         known = json.loads(path.read_text())
         for name, value in json.loads(json.dumps(settings)).items():
             if known.get(name) != value:
-                raise ValueError(f"{work} was begun with another {name}; choose another --work")
+                raise ValueError(f"{work} was started with another {name}; choose another --work")
     work.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
 

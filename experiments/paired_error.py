@@ -8,7 +8,7 @@ images is 2 p (1 - p) (1 - correlation) / n, the part of it that seeds do not sh
 2 p (1 - p) (correlation of seeds - correlation of networks) / n; see `vbs.accuracy`.
 Expected: networks of one space are right on mostly the same images; a network's own seeds agree
 little better. Measured: results/paired_error.json. Time: 8 minutes on one CPU core; the same
-command goes on. Command:
+command resumes. Command:
 
     python -m experiments.paired_error --data parquet:../shared/data/cifar10
 """
@@ -34,6 +34,7 @@ from nas.evaluators.proxy import Fidelity, fitted, used_images
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
+from train.execution import Execution
 from train.recipe import preset
 from vbs.console import print_out
 
@@ -46,7 +47,6 @@ def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
 
     from train.data import load
     from train.evaluate import predict
-    from train.execution import Execution
     from train.loop import train
     from train.state import preparation, resolved
 

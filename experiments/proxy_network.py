@@ -4,7 +4,7 @@ What: evolution (a population of 10) in the compact space: four stages at 16, 8,
 MBConv or Fused-MBConv with its own expansion, layers and width, within 4.2M FLOPs at 32 px.
 Each network is trained on CIFAR-10 for 20 seconds of one processor and scored on images held out
 of the training set. Processor time, not epochs: deep networks of thin layers, 5 x 5 depthwise
-kernels and squeeze-and-excitation cost a CPU more than their FLOPs say, and the proxy shall be
+kernels and squeeze-and-excitation cost a CPU more than their FLOPs suggest, and the proxy shall be
 quick. (Two earlier searches, in the spaces efficientnet and efficientnetv2 at half width, ended at
 43% and 45%, where this one begins: networks of their depth learn little in 20 seconds.)
 Measured: results/proxy_network.json. Time: 10 minutes on 2 CPU cores. Command:

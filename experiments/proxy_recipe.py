@@ -22,6 +22,7 @@ from typing import Any
 
 from experiments.lib.arms import Arm, arguments, mean_and_sd, run_all
 from experiments.lib.networks import proxy_network
+from train.execution import Execution
 from train.recipe import Recipe, change, preset
 from vbs.console import print_out
 
@@ -57,7 +58,6 @@ def recipe_of(name: str, seed: int) -> Recipe:
 def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train one arm; the seconds are those of training, without loading and evaluations."""
     from train.data import load
-    from train.execution import Execution
     from train.loop import train
 
     recipe = recipe_of(name, seed)

@@ -9,12 +9,12 @@ and norms), crop of the reflected and padded image, flip; no smoothing, no movin
 Only the loops are compared. Both sides take the learning rate of a step from the same function,
 and timm's network begins with weights that our `build` draws from other seeds: its classifier is
 initialised otherwise on purpose (search_spaces/network.py). Order, crops and flips are each side's
-own. --images says how many training images there are (stratified, the same ones on both sides).
+own. --images sets how many training images there are (stratified, the same ones on both sides).
 
 Expected: the mean test accuracies of three seeds lie within one (pooled) standard deviation.
 Time: about 10 minutes on 2 cores for 25,000 images, 3 epochs, 3 seeds (0: all images, twice that).
-What has ended is kept in --work, and a second call goes on; until all has ended the result file
-says "complete": false.
+Runs that have ended are in --work, and a second call resumes; until all has ended the result file
+has "complete": false.
 
     python -m experiments.same_learning [--processes 2] [--seeds 0 1 2] [--images 25000]
 """
@@ -98,8 +98,8 @@ def data_of(arguments: Options) -> Data:
         )
     if count == len(data.train):
         return data
-    _, kept = stratified(data.train.targets.numpy(), count / len(data.train), 0)
-    return dataclasses.replace(data, train=data.train.select(kept))
+    _, chosen = stratified(data.train.targets.numpy(), count / len(data.train), 0)
+    return dataclasses.replace(data, train=data.train.select(chosen))
 
 
 @functools.lru_cache(maxsize=1)  # the runs of a process share the images
@@ -216,13 +216,13 @@ def _wanted(arguments: Options) -> list[tuple[str, int]]:
 def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> dict[str, Any]:
     """Means, standard deviations and how far apart the means are; None where too few have ended."""
     missing = [f"{side}-{seed}" for seed in seeds for side in SIDES if seed not in found[side]]
-    told: dict[str, Any] = {"complete": not missing, "missing": missing}
+    table: dict[str, Any] = {"complete": not missing, "missing": missing}
     means, variances = [], []
     for side in SIDES:
         scores = [outcome["top1"] for outcome in found[side].values()]
         deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
         mean = float(np.mean(scores)) if scores else None
-        told[side] = {
+        table[side] = {
             "top1_mean": mean,
             "top1_sd": deviation,
             "by_seed": {str(seed): outcome for seed, outcome in found[side].items()},
@@ -230,13 +230,13 @@ def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> di
         if mean is not None and deviation is not None:
             means.append(mean)
             variances.append(deviation**2)
-    told |= {"difference": None, "pooled_sd": None, "difference_in_sd": None, "within": None}
+    table |= {"difference": None, "pooled_sd": None, "difference_in_sd": None, "within": None}
     if len(means) == 2:
         apart, pooled = means[0] - means[1], math.sqrt(sum(variances) / 2)
         in_sd = apart / pooled if pooled else None
-        told |= {"difference": apart, "pooled_sd": pooled, "difference_in_sd": in_sd}
-        told["within"] = abs(apart) <= pooled
-    return told
+        table |= {"difference": apart, "pooled_sd": pooled, "difference_in_sd": in_sd}
+        table["within"] = abs(apart) <= pooled
+    return table
 
 
 def _arguments(texts: list[str] | None) -> Options:

@@ -30,6 +30,7 @@ import numpy as np
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.networks import PROXY_RESULT
 from search_spaces.architecture import Architecture
+from train.execution import Execution
 from train.length import lengthened
 from train.recipe import Recipe, change, preset
 from vbs.console import print_out
@@ -96,7 +97,6 @@ def run(shared: Path, arm: str, seed: int, folder: Path) -> dict[str, Any]:
     """Train one arm; accuracy of the last weights on the test images."""
     import torch
 
-    from train.execution import Execution
     from train.loop import train
 
     torch.set_num_threads(1)

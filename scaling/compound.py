@@ -174,9 +174,9 @@ def layers_of(architecture: Architecture, depth: float, rules: Rules) -> list[in
     own = [stage.layers for stage in architecture.stages]
     if rules.kind == "v2":
         return staged_layers(own, _rounded(depth * sum(own), rules.layers))
-    kept = (0, len(own) - 1) if rules.fixed_ends else ()
+    fixed = (0, len(own) - 1) if rules.fixed_ends else ()
     return [
-        count if index in kept else max(1, _rounded(depth * count, rules.layers))
+        count if index in fixed else max(1, _rounded(depth * count, rules.layers))
         for index, count in enumerate(own)
     ]
 

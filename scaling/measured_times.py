@@ -9,6 +9,7 @@ from nas.block_times.rounds import Run, Timing, in_rounds, run, timing
 from nas.stopped import BusyMachine
 from search_spaces.architecture import Architecture
 from vbs.failures import is_out_of_memory
+from vbs.text import counted
 
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
@@ -23,7 +24,7 @@ def measured(
     setting: Setting,
     *,
     seconds: float = SECONDS,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> list[Timing]:
     """Seconds of each network for one pass of a batch, their spread, and whether they are in doubt.
 
@@ -35,14 +36,15 @@ def measured(
     from nas.block_times.timing import ready
 
     count = len(networks)
+    shown = counted(count, "network")
     try:
         with ready(setting):
             runs, load = in_rounds(
                 [_turn(network, setting) for network in networks],
                 seconds=seconds * count,
                 limits=ROUNDS,
-                announce=lambda rounds, left: say(
-                    f"times: {rounds} rounds of {count} networks, about {left:.0f} s more"
+                announce=lambda rounds, left: report(
+                    f"times: {rounds} rounds of {shown}, about {left:.0f} s more"
                 ),
             )
     except (RuntimeError, MemoryError, OSError) as error:

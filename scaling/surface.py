@@ -2,9 +2,9 @@
 
 A candidate spends shares of its growth on depth, width and resolution, which sum to 1: a mixture
 experiment (Scheffe 1958). The surface is Scheffe's quadratic, y = sum b_i s_i + sum b_ij s_i s_j,
-with one more term for what a candidate costs more or less than was asked for. Its best place is
+with one more term for what a candidate costs above or below the growth. Its best place is
 looked for where all shares are at least 0; how well it is known, by a parametric bootstrap: what
-the surface says of each candidate, moved by the noise of its seeds and by what the surface misses.
+the surface predicts for each candidate, moved by the noise of its seeds and by the surface's error.
 Where the best place is on the rim of the triangle an interval can only reach inwards, and is too
 narrow.
 """
@@ -39,7 +39,7 @@ class Surface:
     weights     of `features`.
     f_ratio     variance between candidates over that of their means by noise alone.
     more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
-                does, None where many would not tell.
+                does, None where many would not help.
     """
 
     shares: np.ndarray
@@ -57,19 +57,19 @@ class Surface:
         return self.more_seeds != 0
 
     def predict(self, shares: np.ndarray) -> np.ndarray:
-        """Accuracy [n] at shares [n, 3], at exactly the growth asked for."""
+        """Accuracy [n] at shares [n, 3], at exactly the given growth."""
         return at_growth(shares) @ self.weights
 
 
 def features(shares: np.ndarray, excess: np.ndarray) -> np.ndarray:
-    """[n, 7] of shares [n, 3] and the logarithm of real growth over that asked for [n]."""
+    """[n, 7] of shares [n, 3] and the logarithm of real growth over the given one [n]."""
     depth, width, side = np.asarray(shares, np.float64).T
     columns = [depth, width, side, depth * width, depth * side, width * side, excess]
     return np.stack(columns, axis=1)
 
 
 def at_growth(shares: np.ndarray) -> np.ndarray:
-    """Features of networks that cost exactly what was asked for."""
+    """Features of networks that have exactly the given growth."""
     return features(shares, np.zeros(len(shares)))
 
 
@@ -189,7 +189,7 @@ class _Fitting:
         return weights
 
     def draws(self, weights: np.ndarray, times: float, rng: np.random.Generator) -> np.ndarray:
-        """Weights [f, DRAWS] of fits to what the surface says of the candidates, moved."""
+        """Weights [f, DRAWS] of fits to what the surface predicts for the candidates, moved."""
         deviation = np.sqrt(self.variance(times))
         moved = self.design @ weights + rng.normal(size=(DRAWS, len(deviation))) * deviation
         return self.weights(moved, times)

@@ -2,7 +2,7 @@
 
 This is a search by measurement (`nas.search.asynchronous`) that chooses nothing: its space has one
 decision, which network. So it has all that a search has: every result is in an Optuna study the
-moment it ends, a network that was trained before is not trained again, several drivers may share
+moment it ends, a network that was trained before is not trained again, several processes may share
 the work, failures are rows with their reasons.
 """
 
@@ -39,10 +39,11 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 from train.cluster.place import Place
-from train.data.summary import survey
+from train.data.summary import summarise
 from train.length import enough_epochs
 from train.parser import check_device, print_notes
-from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
+from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.start import check_random_start
 from vbs.progress import Progress, State
 
 DECISION = "network"
@@ -88,7 +89,7 @@ def measuring_of(options: ComparisonOptions, *, split: int = 0) -> Measuring:
     if not recipe.minival:
         raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
     source = options.data or DATA
-    data = survey(source, minival=recipe.minival, seed=split, root=options.data_root)
+    data = summarise(source, minival=recipe.minival, seed=split, root=options.data_root)
     print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {source} has one class; there is nothing to learn")
@@ -130,7 +131,7 @@ class Trainings:
 
     seeds   each network is trained with seeds 0 to seeds - 1.
     folder  of the study, unless the options name a storage, and of unfinished trainings.
-    places  None: what the options ask for, or what fits.
+    places  None: what the options name, or what fits.
     split   seed that draws the minival.
     """
 
@@ -237,7 +238,7 @@ def _study(
 
 
 def results(names: Sequence[str], history: History) -> dict[str, Result]:
-    """What a history says of each network that it knows, by name."""
+    """What a history holds of each network, by name."""
     found: dict[str, Result] = {}
     for index, name in enumerate(names):
         rows = np.flatnonzero(history.genotypes[:, 0] == index)

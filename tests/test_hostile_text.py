@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scaling.baseline.page import _escaped
+from scaling.baseline.html_parts import escaped
 from search_spaces.catalog import zoo
 from tests.commands import (
     export,
@@ -356,7 +356,7 @@ def test_numbers_are_numbers_and_formulas_are_text(value: Any, cell: str) -> Non
 
 
 def test_pages_show_what_is_markup_or_acts() -> None:
-    assert _escaped("<b>\x1b\u202e&") == "&lt;b&gt;\\x1b\\u202e&amp;"
+    assert escaped("<b>\x1b\u202e&") == "&lt;b&gt;\\x1b\\u202e&amp;"
 
 
 def test_a_message_of_any_length_is_one_bounded_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from nas import catalog
 from nas.objective import Objective
 from nas.search import SearchConfig, run_search
 from search_spaces.catalog import space
-from tests.commands import ROOT, environment, fidelity, search
+from tests.commands import ROOT, baseline, environment, family, fidelity, search
 from tests.commands import images as images_in
 from train.recipe import Recipe, preset
 from vbs.plugins import load_object
@@ -464,6 +464,94 @@ def test_code_that_only_a_file_names_is_not_imported(
     assert search(["--resume", *code, "--budget", "30", "--out", str(out)]) == 0
     assert marker.exists()
     assert search(["--config", str(config), *code, "--out", str(tmp_path / "new")]) == 0
+
+
+def test_a_family_takes_the_recipe_whose_memory_is_estimated(
+    toys: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, marker = tmp_path / "out", tmp_path / "imported"
+    recipe = ["--recipe", f"{toys}:quick"]
+    assert family(["--phi", "0", *recipe, "--out", str(out)]) == 0
+    record = json.loads((out / "family.json").read_text())
+    assert record["settings"]["recipe"] == f"{toys}:quick"
+    marker.unlink()
+    sys.modules.pop(load_object(f"{toys}:quick").__module__)
+    marker.unlink(missing_ok=True)
+    capsys.readouterr()
+    again = ["--config", str(out / "family.json"), "--out", str(tmp_path / "again")]
+    assert family(again) == 2
+    assert f"names code, {toys}:quick; it runs if you give it again" in capsys.readouterr().err
+    assert not marker.exists()
+    assert family([*again, *recipe]) == 0
+    assert marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "complaint"),
+    [
+        (family, ["--recipe", "toys.py:quack"], "toys.py has no 'quack'; did you mean"),
+        (family, ["--recipe", "toys.py:number"], "recipe: "),
+        (family, ["--recipe", "proxi"], "--recipe: 'proxi' is unknown; did you mean proxy"),
+        (baseline, ["--space", "toys.py:tin"], "toys.py has no 'tin'; did you mean tiny"),
+        (baseline, ["--space", "no_such_module:X"], "there is no module 'no_such_module'"),
+        (baseline, ["--space", "compakt"], "--space: 'compakt' is unknown; did you mean compact"),
+    ],
+)
+def test_families_and_baselines_refuse_other_code_in_one_line(
+    command: Callable[[list[str]], int],
+    words: list[str],
+    complaint: str,
+    toys: str,
+    images: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if command is baseline:
+        words = [*words, "--data", images, "--target-flops", "4M", "--set", "batch=8"]
+    assert command([*words, "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert len(error.splitlines()) == 1
+    assert not Path("out/baseline.json").exists()
+    assert not Path("out/family.json").exists()
+
+
+@pytest.mark.slow
+def test_a_baseline_of_a_space_of_the_users_own(
+    toys: str,
+    images: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out, skipped = tmp_path / "out", ["grid", "family", "train"]
+    space_words = ["--space", f"{toys}:tiny"]
+    words = [
+        *("--data", images),
+        *("--target-flops", "4M"),
+        *("--budget", "2"),
+        *("--finalists", "1"),
+        *("--seeds", "1"),
+        *("--fidelity", "epochs=1"),
+        *("--set", "epochs=1"),
+        *("--set", "batch=8"),
+        *("--workers", "2"),
+        *("--device", "cpu"),
+        *(word for step in skipped for word in ("--skip", step)),
+    ]
+    only_searched = [*words, "--skip", "finalists", *space_words, "--out", str(out)]
+    assert baseline(only_searched) == 0, capsys.readouterr().err
+    assert baseline([*words, *space_words, "--out", str(out)]) == 0, capsys.readouterr().err
+    best = json.loads((out / "best.json").read_text())
+    assert len(best["architecture"]["stages"]) == 1
+    capsys.readouterr()
+    recorded = ["--config", str(out / "baseline.json"), "--dry-run"]
+    assert baseline(recorded) == 2
+    assert f"names code, {toys}:tiny; it runs if you give it again" in capsys.readouterr().err
+    assert baseline([*recorded, *space_words]) == 0
 
 
 @pytest.mark.slow

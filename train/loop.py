@@ -1,7 +1,7 @@
 """Training one network: one visible loop, the same on a laptop and on many GPUs.
 
 Nothing random is remembered: the order of an epoch, and the augmentation and dropout of a step,
-are drawn from (seed, epoch) and (seed, step). A run that was killed and goes on from its last
+are drawn from (seed, epoch) and (seed, step). A run that was killed and is resumed from its last
 checkpoint is therefore the same run, bit for bit on a CPU, and a step that is shared among
 devices or accumulated sees the same images as one that is not.
 """
@@ -52,10 +52,10 @@ CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where a look makes
 
 
 class Report:
-    """What a run tells while it lasts; override what is wanted."""
+    """What a run reports while it lasts; override what is wanted."""
 
     def start(self, steps: int, history: Sequence[dict[str, Any]]) -> None:
-        """Before the first step: how many there are in all, and the rows of a run that goes on."""
+        """Before the first step: how many there are in all, and the rows of a resumed run."""
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
         """After every optimizer step; the loss only where it is known without waiting."""
@@ -64,7 +64,7 @@ class Report:
         """After every epoch, its row of the history."""
 
     def stop(self) -> bool:
-        """Whether to save and leave; asked after every step."""
+        """Whether to save and leave; called after every step."""
         return False
 
 
@@ -258,7 +258,7 @@ def _train_epoch(
         run.epoch_seconds += time.perf_counter() - started
         if run.world.first:
             report.step(run.step, steps, known)
-        stop = _asked_to_stop(run, report)
+        stop = _stop_requested(run, report)
         if folder is not None and (stop or time.monotonic() - saved > SAVE_EVERY):
             save(run, folder / "last.safetensors")
             saved = time.monotonic()
@@ -341,7 +341,7 @@ def _checked_loss(run: Run, loss: Tensor, epoch: int) -> float | None:
     return value
 
 
-def _asked_to_stop(run: Run, report: Report) -> bool:
+def _stop_requested(run: Run, report: Report) -> bool:
     if run.world.size == 1:
         return report.stop()
     if run.step % CHECK_EVERY:

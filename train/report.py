@@ -33,13 +33,13 @@ MOST_MISTAKES = 40  # on the contact sheet
 class Reporter(Report):
     """Bar or lines on stderr, curves.csv and tensorboard/ in the folder; a context manager.
 
-    asked  whether the run shall save and stop, e.g. because of Ctrl-C.
+    stopped  whether the run is to save and stop, e.g. because of Ctrl-C.
     """
 
     def __init__(
-        self, folder: Path | None, recipe: Recipe, here: World, asked: Callable[[], bool]
+        self, folder: Path | None, recipe: Recipe, here: World, stopped: Callable[[], bool]
     ) -> None:
-        self._folder, self._recipe, self._here, self._asked = folder, recipe, here, asked
+        self._folder, self._recipe, self._here, self._stopped = folder, recipe, here, stopped
         self._history: list[dict[str, Any]] = []
         self._open = contextlib.ExitStack()
 
@@ -77,7 +77,7 @@ class Reporter(Report):
             write_curves_csv(self._folder, self._history)
 
     def stop(self) -> bool:
-        return self._asked()
+        return self._stopped()
 
 
 def print_preview(
@@ -143,7 +143,7 @@ def _predicted_pictures(
     draw_picture(folder / "confusion.png", lambda path: draw.confusion(path, counts, data.classes))
     chosen = draw.worst(found, targets, MOST_MISTAKES)
     titles = [
-        f"true {printable(data.classes[int(targets[i])])}, said "
+        f"true {printable(data.classes[int(targets[i])])}, predicted "
         f"{printable(data.classes[int(found[i].argmax())])} {100 * float(found[i].max()):.0f}%"
         for i in chosen
     ]

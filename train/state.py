@@ -186,7 +186,7 @@ def save(run: Run, path: Path) -> None:
 
 
 def restore(run: Run, path: Path) -> None:
-    """Go on from what `save` wrote; ValueError where it is of another run."""
+    """Resume from what `save` wrote; ValueError where it is of another run."""
     tensors, counters = files.read_state(path)
     if isinstance(counters.get("recipe"), dict):
         with contextlib.suppress(ValueError, TypeError):  # fields of later versions have defaults
@@ -227,7 +227,7 @@ def _check_norms(run: Run, counters: dict[str, Any], path: Path) -> None:
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    """What must be equal for a run to go on; in the form it has after a trip through JSON."""
+    """What must be equal for a run to be resumed; in the form it has after a trip through JSON."""
     described = {
         "architecture": json.loads(run.architecture.to_json()),
         "recipe": run.recipe.to_dict(),

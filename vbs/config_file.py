@@ -8,38 +8,48 @@ import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from vbs.config import C, Config, ConfigError, check_code, options, partial
+from vbs.config import C, Config, ConfigError, check_code, options, partial, value_text
 from vbs.json_text import parse_json
 from vbs.text import quoted, shortened
 
-LARGEST = 1 << 20  # bytes of a config file
+LARGEST = 1 << 20  # bytes of a config file in YAML, whose reader is slow
+LARGEST_RECORD = 1 << 28  # bytes of one in JSON, as records are
 T = TypeVar("T")
 
 
-def read_values(path: str) -> dict[str, Any]:
+class FileValues(NamedTuple):
+    """The options in a file, and whether it is the record of a run."""
+
+    values: dict[str, Any]
+    is_record: bool
+
+
+def read_values(path: str) -> FileValues:
     """The options in a YAML or JSON file: a mapping of names to values, or a record with
     "settings". ValueError, with the path, for anything else."""
     if not path:
         raise ValueError("--config: the path is empty")
     place = Path(path).expanduser()
+    json_file = place.suffix.lower() == ".json"
+    largest = LARGEST_RECORD if json_file else LARGEST
     try:
         with place.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ValueError(f"it is larger than {LARGEST:,} bytes")
-        json_file = place.suffix.lower() == ".json"
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise ValueError(f"it is larger than {largest:,} bytes")
         values = parse_json(content) if json_file else _parse_yaml(content)
     except OSError as error:
         raise ValueError(f"--config: {path} cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise ValueError(f"--config: {shortened(path)}: {error}") from None
-    if isinstance(values, dict) and isinstance(values.get("settings"), dict):
+    is_record = isinstance(values, dict) and isinstance(values.get("settings"), dict)
+    if is_record:
         values = values["settings"]
     if not isinstance(values, dict):
         raise ValueError(f"--config: {shortened(path)} does not hold options and their values")
-    return values
+    return FileValues(values, is_record)
 
 
 def _parse_yaml(content: bytes) -> Any:
@@ -144,8 +154,8 @@ def changed(
             continue
         raise ConfigError(
             name,
-            f"{_plain(value)} differs from the {what}'s {_plain(before)}; leave it out, or start "
-            "anew in another --out",
+            f"{_shown(config, name, value)} differs from the {what}'s "
+            f"{_shown(config, name, before)}; leave it out, or start a new {what} in another --out",
         )
     later = {name: value for name, value in changes.items() if known[name].later}
     try:
@@ -220,7 +230,11 @@ def _version_of(content: Mapping[str, Any]) -> str:
     return f" ({shortened(version, 20)})" if isinstance(version, str) else ""
 
 
-def _plain(value: Any) -> str:
+def _shown(config: type[Config], name: str, value: Any) -> str:
+    """A value as it is typed; several as a list."""
+    if value is None:
+        return "none"
     if isinstance(value, tuple):
         return shortened(json.dumps(list(value)), 60)
-    return shortened(str(value), 60)
+    text = str(value).lower() if isinstance(value, bool) else value_text(config, name, value)
+    return shortened(text.removesuffix(".0"), 60)

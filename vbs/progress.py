@@ -215,9 +215,9 @@ class Progress:
 
     def _report(self) -> None:
         """A sign of life after a while without a line."""
+        state = None if self._look is None else self._look()  # which may take seconds
         with self._lock:
-            if self._look is not None:
-                self._state = self._look()
+            self._state = self._state if state is None else state
             if self._live is None:
                 self._print_line()
 

@@ -2,7 +2,7 @@
 
 An arm is a name and a seed. Each runs in a process of a pool (`train.cluster.jobs`) with its share
 of the processors, which writes `<arm>-<seed>.json` into a work folder when it is done; an arm that
-was killed resumes from its checkpoint. The result file is written again after every arm, and says
+was killed resumes from its checkpoint. The result file is written again after every arm, with
 `"partial": true` until the last one is in. Ctrl-C and SIGTERM end the arms too. The same command
 resumes, also on another machine: what a partial result file of the same settings holds is not run
 again.

@@ -19,7 +19,7 @@ BUDGETS = {"predictor": 150, "optuna:tpe-multivariate": 120, "optuna:tpe": 100}
 FEWER_SEEDS = {"optuna:tpe": 5}  # twenty seconds for each run
 MORE_SEEDS = {"predictor": 4}  # times as many: twenty leave its loss uncertain by 15 to 26%
 CLUSTERS = (1, 4, 16)  # workers of the searches through recorded curves
-RUNGS = (2, 3.0)  # ASHA's first rung and factor where a search is not told: a quarter of the steps
+RUNGS = (2, 3.0)  # ASHA's first rung and factor where a search names none: a quarter of the steps
 GRID = tuple(itertools.product((1, 2, 3), (2.0, 3.0, 4.0)))
 GRID_WORKERS = 4
 

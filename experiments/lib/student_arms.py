@@ -23,7 +23,7 @@ from train.pseudo_labels import (
     balanced,
     load_teacher,
     read_labels,
-    say,
+    teacher_probabilities,
     with_pseudo_labels,
     write_labels,
 )
@@ -179,7 +179,7 @@ def run_arm(arm: str, seed: int, place: Path, data: Data, setup: Setup) -> dict[
     if result.failed or result.test is None:
         raise ValueError(f"seed {seed}, {arm}: {result.failed or 'the data have no test split'}")
     if labels is not None:
-        distribution = say(load_teacher(place / arm), pool, device=setup.device)
+        distribution = teacher_probabilities(load_teacher(place / arm), pool, device=setup.device)
         outcome["agreement_with_teacher"] = round(agreement(distribution, labels.probabilities), 3)
     return outcome | {
         "top1": round(result.test.top1, 3),
@@ -200,7 +200,7 @@ def _labels(folder: Path, teacher: Path, pool: Split, device: str) -> PseudoLabe
         if labels.about["teacher"] != known.digest:
             raise ValueError(f"{path}: of another teacher; remove {folder}/")
         return labels
-    soft = say(known, pool, device=device)
+    soft = teacher_probabilities(known, pool, device=device)
     labels = PseudoLabels(
         soft,
         balanced(soft.numpy(), confidence=CONFIDENCE),

@@ -22,7 +22,7 @@ from train.recipe import Recipe, change, preset
 from vbs.failures import is_infrastructure, reason_of
 
 WARM = 5  # steps before the clock of a network's speed starts: the first ones allocate
-PROBE = 10  # steps that tell the speed
+PROBE = 10  # steps that the speed is measured on
 
 
 class TimedTraining(Evaluator):

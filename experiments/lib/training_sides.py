@@ -132,7 +132,7 @@ class Side:
         loaders: dict[int, DataLoader] = {}
 
         def fresh(steps: int) -> Batches:
-            if steps not in loaders:  # kept, with its workers
+            if steps not in loaders:  # with its workers, for all epochs
                 loaders[steps] = training_loader(
                     images, recipe.batch, seed=steps, workers=case.workers, steps=steps
                 )

@@ -21,7 +21,7 @@ from train.parser import print_notes
 from train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from train.data.summary import Survey
+    from train.data.summary import DataSummary
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Comparison:
     """
 
     config: FidelityConfig
-    data: Survey
+    data: DataSummary
     space: StagedSpace
     recipe: Recipe
     fidelities: tuple[Fidelity, ...]
@@ -100,10 +100,10 @@ def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
     """
     if not recipe.minival:
         raise ValueError("--set minival: images to choose by are needed; use e.g. 0.1")
-    from train.data.summary import survey  # imports torch: a mistake above is answered at once
+    from train.data.summary import summarise  # imports torch: a mistake above is answered at once
 
     assert config.data is not None  # see FidelityConfig.check
-    data = survey(config.data, minival=recipe.minival, root=config.data_root)
+    data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {config.data} has one class; there is nothing to learn")
@@ -128,7 +128,7 @@ def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
 
 
 def _fidelities(
-    config: FidelityConfig, recipe: Recipe, data: Survey, space: StagedSpace
+    config: FidelityConfig, recipe: Recipe, data: DataSummary, space: StagedSpace
 ) -> tuple[Fidelity, ...]:
     """By rising cost, the longest last; ValueError where one of them cannot be."""
     side = recipe.resolution or space.resolution

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.evaluators.proxy import Fidelity
-from train.data.summary import Survey
+from train.data.summary import DataSummary
 from vbs.accuracy import accuracy_error, pooled_deviation
 from vbs.noise import Doubt, doubt_of
 
@@ -17,7 +17,7 @@ HELP = (
 )
 
 
-def doubt_about(accuracy: np.ndarray, data: Survey) -> Doubt | None:
+def doubt_about(accuracy: np.ndarray, data: DataSummary) -> Doubt | None:
     """The doubt about networks by their accuracies [networks, seeds], NaN where there is none."""
     rows = [row[np.isfinite(row)].tolist() for row in accuracy]
     known = [row for row in rows if row]
@@ -31,7 +31,7 @@ def doubt_about(accuracy: np.ndarray, data: Survey) -> Doubt | None:
 
 
 def certainty(
-    compared: Sequence[tuple[Fidelity, np.ndarray]], data: Survey, *, longest: np.ndarray
+    compared: Sequence[tuple[Fidelity, np.ndarray]], data: DataSummary, *, longest: np.ndarray
 ) -> list[str]:
     """The error of the images and every doubt, in lines; fidelities with their accuracies."""
     mean = float(np.nanmean(longest)) if np.isfinite(longest).any() else 50.0
@@ -52,7 +52,7 @@ class Watch:
     seeds]."""
 
     def __init__(
-        self, fidelities: Sequence[Fidelity], data: Survey, shape: tuple[int, int, int]
+        self, fidelities: Sequence[Fidelity], data: DataSummary, shape: tuple[int, int, int]
     ) -> None:
         self._fidelities, self._data = fidelities, data
         self._accuracy = np.full(shape, np.nan)

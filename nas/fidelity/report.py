@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import rich.box
+
 from nas.fidelity.comparison import Comparison
 from nas.fidelity.config import FIGURE, RECORD
 from nas.fidelity.doubts import certainty
@@ -15,7 +17,8 @@ from nas.fidelity.remembered import recommended
 from nas.fidelity.result import FidelityResult
 from vbs.command import python_command
 from vbs.console import print_err, print_out, print_results
-from vbs.text import shell_command, shell_word
+from vbs.tables import Console, Table
+from vbs.text import counted, shell_command, shell_word
 from vbs.units import clock, short
 
 
@@ -26,7 +29,7 @@ def show_result(result: FidelityResult) -> None:
     failed = sum(int((~(each.accuracy == each.accuracy)).sum()) for each in judged)
     if failed:
         print_err(
-            f"nas.fidelity: {failed} trainings failed; "
+            f"nas.fidelity: {counted(failed, 'training')} failed; "
             f"{shell_word(result.folder / RECORD)} says why"
         )
     print_out(f"rank correlation with the longest, across seeds ({clock(result.seconds)}):")
@@ -49,10 +52,6 @@ def show_result(result: FidelityResult) -> None:
 
 def _print_table(judged: Sequence[Judged], found: Judged | None) -> None:
     """A row for each fidelity."""
-    import rich.box
-
-    from vbs.tables import Console, Table
-
     console = Console(piped_width=130)
     narrow = console.width < 105
     table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)

@@ -22,7 +22,8 @@ from nas.slots import slots
 from nas.storage.cache import Cache, default_folder
 from train.cluster.place import Place
 from train.parser import check_device
-from train.recipe import change, check_random_start, preset
+from train.recipe import change, preset
+from train.start import check_random_start
 from vbs.config_file import check_call
 from vbs.folder import results_folder, resumed_folder
 from vbs.progress import Progress

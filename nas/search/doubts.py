@@ -16,7 +16,7 @@ from vbs.console import print_err
 from vbs.noise import Doubt, doubt_of
 
 if TYPE_CHECKING:
-    from train.data.summary import Survey
+    from train.data.summary import DataSummary
 
 LONGER = 3  # times the epochs, in what is suggested
 
@@ -53,7 +53,7 @@ def advised(doubt: Doubt, evaluator: Evaluator) -> str:
 def remedies(
     recipe: Recipe,
     fidelity: Fidelity,
-    data: Survey,
+    data: DataSummary,
     *,
     larger: str = "larger networks (a higher target)",
 ) -> str:

@@ -92,7 +92,7 @@ def prepared(config: SearchConfig, earlier: Path | None) -> Job:
         digests["data_sha256"] = key_of(measuring.digests)
     history = History(space, objective)
     if not len(sample_fresh(history, 1, np.random.default_rng(0))):
-        raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
+        raise ValueError(f"limits: no network was found within {objective.limits_text}")
     return Job(
         config,
         digests,

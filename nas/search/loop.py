@@ -91,7 +91,7 @@ def search(
         if options.record is not None:
             options.record(history)
     if not len(history):
-        raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
+        raise ValueError(f"limits: no network was found within {objective.limits_text}")
     return history
 
 

@@ -19,7 +19,7 @@ from nas.strategies.base import feasible_share, sample_fresh
 from search_spaces.architecture import Architecture
 from vbs.console import print_err
 from vbs.text import counted, shell_word, shortened
-from vbs.units import minutes, percent, short, short_seconds
+from vbs.units import minutes, percent
 
 
 def print_preview(folder: Path, job: Job, study: str) -> float:
@@ -31,11 +31,10 @@ def print_preview(folder: Path, job: Job, study: str) -> float:
     space, objective = history.space, history.objective
     share = feasible_share(space, objective, np.random.default_rng(0))
     shown = percent(share)
-    limits = ", ".join(_limit(name, largest) for name, largest in objective.all_limits)
     networks = f"{space.size:.3g} networks"
     if isinstance(measuring, Measuring):
         networks += f" for {space.resolution} px images of {len(measuring.data.classes)} classes"
-    print_err(f"space {space.name}: {networks}, {shown} of them within {limits}")
+    print_err(f"space {space.name}: {networks}, {shown} of them within {objective.limits_text}")
     if not isinstance(measuring, Measuring):
         print_err(*_of_own(measuring, plan))
     elif measuring.kind.trains:
@@ -45,7 +44,7 @@ def print_preview(folder: Path, job: Job, study: str) -> float:
             measuring.recipe, measuring.fidelity, images=data.train, judged=_first_rung(plan.asha)
         )
         print_err(
-            f"each of {plan.budget} networks: {length}, of {count:,} images by "
+            f"each of {counted(plan.budget, 'network')}: {length}, of {count:,} images by "
             f"recipe {measuring.recipe.name}, scored on {data.minival:,} held out"
         )
         if warning:
@@ -71,11 +70,6 @@ def _first_rung(asha: Asha | None) -> int:
     return asha.first if asha is not None else 0
 
 
-def _limit(name: str, largest: float) -> str:
-    seconds = name in ("latency", "step_time")
-    return f"{name} {short_seconds(largest) if seconds else short(largest)}"
-
-
 def _print_times(job: Job) -> float:
     """Print how long the search takes; seconds of one training, NaN where not known."""
     config, measuring, plan = job.config, job.measuring, job.plan
@@ -84,16 +78,18 @@ def _print_times(job: Job) -> float:
     if config.max_time is not None:
         print_err(f"no new network begins after {minutes(config.max_time)}")
     if config.address is not None:
-        print_err(f"{workers} networks at once on the cluster at {config.address}")
+        print_err(f"{counted(workers, 'network')} at once on the cluster at {config.address}")
         return math.nan
     if not (isinstance(measuring, Measuring) and measuring.kind.trains):
-        print_err(f"{workers} networks at once")
+        print_err(f"{counted(workers, 'network')} at once")
         return math.nan
     each = expected_seconds(
         measuring, job.history, device=config.device, threads=max(1, int(places.cpus))
     )
     if math.isnan(each):
-        print_err(f"{workers} networks at once; a network of median FLOPs could not be timed")
+        print_err(
+            f"{counted(workers, 'network')} at once; a network of median FLOPs could not be timed"
+        )
         return math.nan
     repeats = plan.finalists * (plan.repeats - 1)
     share = expected_share(plan.asha, measuring.steps)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import rich.box
 
 from nas.evaluators.base import Evaluator
 from nas.history import History
@@ -24,7 +25,8 @@ from vbs.config import code_values, flag
 from vbs.console import print_err, print_results
 from vbs.figure import draw_picture
 from vbs.folder import write_json, write_whole
-from vbs.text import csv_cell, shell_command, shell_word
+from vbs.tables import Console, Table
+from vbs.text import counted, csv_cell, shell_command, shell_word
 from vbs.units import percent, short, short_seconds
 
 ENDINGS = {
@@ -77,10 +79,6 @@ def show_result(result: SearchResult) -> None:
 
 
 def _show(result: SearchResult) -> None:
-    import rich.box
-
-    from vbs.tables import Console, Table
-
     console = Console(piped_width=130)
     narrow = console.width < 100
     folder, history, evaluator = result.folder, result.history, result.evaluator
@@ -120,7 +118,7 @@ def certainty(history: History, evaluator: Evaluator) -> list[str]:
 
 def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:
     """How the search ended, in a sentence."""
-    text = f"{ENDINGS[status]}: {history.networks:,} networks evaluated in {seconds:.1f} s"
+    text = f"{ENDINGS[status]}: {counted(history.networks, 'network')} evaluated in {seconds:.1f} s"
     if repeats := len(history) - history.networks:
         text += f", and the best ones {repeats} time{'s' * (repeats > 1)} again"
     if stopped := int((history.fidelity < 1).sum()):

@@ -20,12 +20,13 @@ from nas.strategies.base import Strategy
 from nas.strategies.predictor import Predictor
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
-from train.data.summary import Survey, survey
+from train.data.summary import DataSummary, summarise
 from train.execution import Execution
 from train.length import first_judged, steps_per_epoch
 from train.options import DataOptions, WorkerOptions
 from train.parser import check_device, print_notes
-from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
+from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.start import check_random_start
 from vbs.text import one_of, shortened
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Measuring:
     """What stands behind a search by measurement, worked out from its settings."""
 
     kind: type[Evaluator]
-    data: Survey
+    data: DataSummary
     recipe: Recipe
     fidelity: Fidelity
 
@@ -109,7 +110,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
         check_random_start(recipe, "a search")
     if not recipe.minival:
         raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
-    data = survey(config.data, minival=recipe.minival, root=config.data_root)
+    data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     config.check_sizes()
     name = config.space or "compact"
@@ -137,7 +138,9 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
     return config, Measuring(kind, data, recipe, fidelity), space
 
 
-def _fidelity(config: SearchConfig, recipe: Recipe, data: Survey, space: StagedSpace) -> Fidelity:
+def _fidelity(
+    config: SearchConfig, recipe: Recipe, data: DataSummary, space: StagedSpace
+) -> Fidelity:
     text = config.fidelity
     if text == "auto":
         known = recommended(data.digests, space, recipe)

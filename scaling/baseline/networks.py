@@ -99,11 +99,11 @@ def affordable(
 ) -> list[str]:
     """The members whose trainings fit into the hours together, by their measured step times; one
     that was a finalist costs nothing more."""
-    from train.data.summary import survey
+    from train.data.summary import summarise
 
     assert config.data is not None
     recipe = change(preset("proxy"), config.changes)
-    images = survey(config.data, minival=recipe.minival, root=config.data_root).train
+    images = summarise(config.data, minival=recipe.minival, root=config.data_root).train
     known = _as_finalists(folder)
     if not names_epochs(config.changes):
         recipe = lengthened(recipe, images)
@@ -124,7 +124,7 @@ def member_key(folder: Path, name: str) -> str:
     return Architecture.from_dict(known["architecture"]).key
 
 
-def begun_with(folder: Path, keys: set[str]) -> list[Path]:
+def started_with(folder: Path, keys: set[str]) -> list[Path]:
     """The folders of trainings in a baseline's folder that hold any of these networks."""
     found = []
     for path in sorted(folder.glob("train/*/run.json")):
@@ -135,7 +135,7 @@ def begun_with(folder: Path, keys: set[str]) -> list[Path]:
 
 
 def _plan_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a record of train.ray_tune was to train; version 0.1 kept it among the settings."""
+    """What a record of train.ray_tune was to train; version 0.1 wrote it among the settings."""
     found: Mapping[str, Any] = record.get("plan") or record.get("settings", {})
     return found
 

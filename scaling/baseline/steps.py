@@ -20,10 +20,10 @@ from scaling.baseline.networks import (
     BATCH,
     FINALISTS,
     affordable,
-    begun_with,
     best_networks,
     has_ended,
     member_key,
+    started_with,
     trained_members,
     winner,
 )
@@ -239,7 +239,7 @@ def train(chain: Chain) -> None:
         print_err("train: the budget allows no member; use a larger --train-time")
         return
     wanted = {member_key(chain.folder, name) for name in names}
-    for folder in begun_with(chain.folder, wanted):
+    for folder in started_with(chain.folder, wanted):
         _resume_training(chain, folder)
     done = trained_members(chain.folder)
     missing = [name for name in names if name not in done]

@@ -131,7 +131,7 @@ class FamilyConfig(Config):
         """alpha, beta and gamma where they are given.
 
         Raises ValueError where one of them is missing: a published value beside the given ones
-        would make a family that nobody wants.
+        would make a family of neither.
         """
         values = {name: getattr(self, name) for name in GREEK}
         missing = [f"--{name}" for name, value in values.items() if value is None]

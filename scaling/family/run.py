@@ -124,7 +124,7 @@ def read_grid(path: Path) -> tuple[Coefficients, str]:
     try:
         known = parse_json(path.read_bytes())
         if known["status"] != "finished" and "chosen" not in known["outcome"]:
-            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume goes on")
+            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume continues it")
         chosen = known["outcome"]["chosen"]
         found = Coefficients(chosen["alpha"], chosen["beta"], chosen["gamma"])
         return found, str(known["settings"]["base"])

@@ -37,7 +37,7 @@ def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing
         recipe=config.recipe,
     )
     seconds = SECONDS if config.objective == "flops" else LONG
-    return measured(networks, setting, seconds=seconds, say=print_err)
+    return measured(networks, setting, seconds=seconds, report=print_err)
 
 
 def seconds_of(config: FamilyConfig) -> Costs:

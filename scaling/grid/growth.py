@@ -3,7 +3,7 @@
 Candidates are all (alpha, beta, gamma) of a grid whose networks really cost what one step of
 growth may cost, and controls that spend the same on depth, width or resolution alone (Tan & Le
 2019, sections 3.3 and 5.1). Each is trained for a short while with several seeds; a smooth surface
-through the accuracies (`scaling.surface`) tells where the best is, and how well that is known.
+through the accuracies (`scaling.surface`) shows where the best is, and how well that is known.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def candidates(
     """The candidates of the grid, by rising depth, then the controls.
 
     costs  of networks, in any unit; None: FLOPs. Of another, such as seconds, few networks are
-           asked about: some, as far apart as can be, tell how it grows, and then at most `TIMED`
+           measured: some, as far apart as possible, to fit how it grows, and then at most `TIMED`
            that should meet the growth.
 
     Layers are rounded up, as published, and to the nearest too: rounding up alone leaves a hole
@@ -200,7 +200,7 @@ def _ratios(
         return flops
     low, high = (share * growth for share in BAND)
     near = [network for network in networks if low <= flops[network] <= high]
-    if not near:  # the nearest will tell how far off it is
+    if not near:  # the message names the nearest
         near = sorted(networks, key=lambda network: abs(flops[network] / growth - 1))[:1]
     if not near:
         return {}
@@ -225,10 +225,10 @@ def _ratios(
 def _over_base(
     base: Architecture, networks: Iterable[Architecture], costs: Costs
 ) -> dict[Architecture, float]:
-    """Costs over the base's, all asked for together."""
-    asked = list(dict.fromkeys(networks))
-    own, *others = costs([base, *asked])
-    return {network: value / own for network, value in zip(asked, others, strict=True)}
+    """Costs over the base's, all measured together."""
+    distinct = list(dict.fromkeys(networks))
+    own, *others = costs([base, *distinct])
+    return {network: value / own for network, value in zip(distinct, others, strict=True)}
 
 
 def _expected(

@@ -128,7 +128,7 @@ def _trained(
 
 
 def _report_few(config: GridConfig, found: Sequence[Candidate]) -> None:
-    """Print where the grid holds fewer candidates than were asked for."""
+    """Print where the grid holds fewer candidates than --candidates."""
     free = sum(not each.is_control for each in found)
     if free < config.candidates:
         print_err(
@@ -188,7 +188,7 @@ def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
         )
 
         def costs(networks: Sequence[Architecture]) -> list[float]:
-            times = measured(networks, setting, say=print_err)
+            times = measured(networks, setting, report=print_err)
             return trusted(times, remedy="start it again while the machine does nothing else")
 
     return candidates(
@@ -229,6 +229,6 @@ def _listed(config: GridConfig) -> int:
         "",
         f"{len(found) - controls} candidates and {controls} controls, in "
         f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*), "
-        "--candidates says how many; nothing was trained",
+        "--candidates sets how many; nothing was trained",
     )
     return 0

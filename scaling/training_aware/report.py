@@ -14,6 +14,7 @@ from scaling.training_result import Result
 from train.suggested import recipe_words
 from vbs.command import python_command
 from vbs.console import print_results
+from vbs.tables import Console, Table
 from vbs.text import shell_command, shell_word
 from vbs.units import short_seconds
 
@@ -48,11 +49,9 @@ def _step(row: Mapping[str, Any]) -> str:
 
 def show_result(result: TrainingAwareResult) -> None:
     """Print the comparison, what was found, the family, and what to do next."""
-    if not result.networks:  # the search has said why
+    if not result.networks:  # the search has reported why
         return
     rows, known, folder = result.networks, result.known, result.folder
-    from vbs.tables import Console, Table
-
     console = Console(piped_width=130)
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for name in (

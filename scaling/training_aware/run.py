@@ -41,6 +41,7 @@ from vbs.console import print_err
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, resumed_folder, write_json
 from vbs.json_text import parse_json
+from vbs.text import counted
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def _compared(
     (folder / "compare").mkdir(exist_ok=True)
     measuring = measuring_of(fresh, split=FRESH)
     length = length_of(measuring)
-    print_err(f"{', '.join(networks)}: {config.seeds} trainings each of {length}")
+    print_err(f"{', '.join(networks)}: {counted(config.seeds, 'training')} each of {length}")
     scored = scored_by(measuring, larger="wider networks (--width)")
     trainings = Trainings(
         options=fresh,
@@ -241,7 +242,7 @@ def _compared(
     setting = Setting(
         "step_time", batch=BATCH, threads=1, device=_device(config), recipe=config.recipe
     )
-    times = measured(list(networks.values()), setting, say=print_err)
+    times = measured(list(networks.values()), setting, report=print_err)
     rows = _figures(networks, known, times)
     listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
     _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)

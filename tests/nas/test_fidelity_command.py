@@ -25,7 +25,7 @@ from tests.commands import fidelity as main
 from tests.nas.toys import small_space
 from tests.train import toys
 from train.cluster.place import Place
-from train.data.summary import survey
+from train.data.summary import summarise
 from train.execution import Execution
 from train.recipe import Recipe
 from vbs.config import from_values
@@ -121,7 +121,7 @@ def check_that_a_larger_one_stays(
 ) -> None:
     """The same again trains nothing, and does not replace what more networks have shown."""
     recipe = Recipe.from_dict(record["recipe"])
-    digests = survey(data, minival=recipe.minival).digests
+    digests = summarise(data, minival=recipe.minival).digests
     asked = (digests, small_space(), recipe)
     remember(Fidelity(7), *asked, extent=Extent(9, 2, LONG), details={})
     assert main(["--config", "out/fidelity.json"]) == 0
@@ -143,7 +143,7 @@ def check_record(record: dict[str, Any], data: str) -> None:
     assert len(outcome["networks"]) == 4
     assert [len(curve) for curve in outcome["fidelities"][1]["curves"][0]] == [2, 2]
     recipe = Recipe.from_dict(record["recipe"])
-    digests = survey(data, minival=recipe.minival).digests
+    digests = summarise(data, minival=recipe.minival).digests
     found = recommended(digests, small_space(), recipe)
     assert (None if found is None else str(found)) == outcome["recommended"]
 

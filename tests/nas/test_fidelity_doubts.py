@@ -6,9 +6,9 @@ import numpy as np
 
 from nas.evaluators.proxy import Fidelity
 from nas.fidelity.doubts import Watch, certainty
-from train.data.summary import Survey
+from train.data.summary import DataSummary
 
-DATA = Survey(tuple("abcdefghijkl"), 648, 72, 32, {}, 100 / 12)
+DATA = DataSummary(tuple("abcdefghijkl"), 648, 72, 32, {}, 100 / 12)
 SHORT, LONG = Fidelity(2), Fidelity(20)
 APART = np.linspace(20, 80, 8)[:, None] + np.array([[-1.0, 1.0]])
 

@@ -114,7 +114,7 @@ def _after_steps(recipe: Recipe) -> tuple[dict[str, torch.Tensor], dict[str, tor
     return run.network.state_dict(), network.state_dict()
 
 
-def test_bench_tells_what_it_promises(
+def test_bench_prints_what_it_promises(
     network_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench.json"
@@ -181,7 +181,7 @@ def _cifar_like(folder: Path) -> str:
     return f"parquet:{folder}"
 
 
-def test_same_learning_goes_on_where_it_stopped(
+def test_same_learning_is_resumed_where_it_stopped(
     network_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data").mkdir()
@@ -237,7 +237,7 @@ def test_summary_of_a_part_says_so() -> None:
     assert told["difference_in_sd"] == pytest.approx(-1 / np.sqrt(8))
 
 
-def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rounds: 1"):
         bench_training.bench(["--rounds", "1"])
     with pytest.raises(ValueError, match="seeds: -1"):

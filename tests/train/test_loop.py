@@ -47,7 +47,7 @@ def weights_of(network: torch.nn.Module) -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in network.state_dict().values()])
 
 
-def test_it_learns_and_tells() -> None:
+def test_it_learns_and_reports() -> None:
     report = Kept()
     before = torch.get_rng_state()
     result = train(
@@ -112,7 +112,7 @@ def test_a_run_killed_at_five_random_moments_ends_with_the_same_bits(tmp_path: P
 
 
 @pytest.mark.parametrize("stop_at", [1, 6, 9])
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path: Path, stop_at: int) -> None:
+def test_a_stopped_run_saves_and_is_resumed(tmp_path: Path, stop_at: int) -> None:
     arguments = (toys.NETWORK, toys.data(), toys.recipe())
     stopped = train(
         *arguments, execution=Execution(checkpoint=tmp_path, device="cpu"), report=Kept(stop_at)

@@ -184,7 +184,7 @@ def test_a_training_that_an_earlier_version_began_is_not_mixed(tmp_path: Path) -
         train(SLOW, toys.data(), recipe, execution=Execution(checkpoint=tmp_path, device="cpu"))
 
 
-def test_a_long_training_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
+def test_a_long_training_that_an_earlier_version_began_is_resumed(tmp_path: Path) -> None:
     quick = dataclasses.replace(toys.NETWORK, bn_momentum=1.0)
     recipe = toys.recipe("epochs=3")
     train(
@@ -257,10 +257,8 @@ def test_a_compiled_network_is_compiled_at_most_twice() -> None:
 def test_results_of_earlier_versions_are_not_found_in_the_cache(tmp_path: Path) -> None:
     from nas.evaluators import proxy
 
-    settings = dict.fromkeys(("digests", *proxy.LOADED), 0)
-    known = proxy.identity(
-        SLOW, toys.recipe(), proxy.Fidelity(1), settings, seed=0, clock="wall cpu"
-    )
+    images = proxy.DataIdentity({}, 0.1)
+    known = proxy.identity(SLOW, toys.recipe(), proxy.Fidelity(1), images, seed=0, clock="wall cpu")
     assert known["norm_statistics"] == NORM_STATISTICS
 
 

@@ -20,7 +20,7 @@ from train.data.split import Split
 class Data:
     """A data set to train on.
 
-    minival   held out of the training images, to choose by; None where not asked for.
+    minival   held out of the training images, to choose by; None where not requested.
     settings  plain data for records: where from, how split, how many, digests.
     skipped   names of the files that could not be read.
     notes     what of the source is not used, and what was chosen, in lines for people.

@@ -27,12 +27,14 @@ class SelfTraining:
 
     architecture, recipe  of the student.
     found                 digests of the teacher and the images, by what they are of.
+    networks              of a run that is finished, its rows; None of any other.
     """
 
     config: NoisyStudentConfig
     architecture: Architecture
     recipe: Recipe
     found: Mapping[str, Any] = field(default_factory=dict)
+    networks: Sequence[Row] | None = None
 
     def remembered(self, name: str, value: Any) -> SelfTraining:
         """With a digest of what was found; ValueError where another one is recorded."""
@@ -76,11 +78,15 @@ def read_self_training(folder: Path, changes: Mapping[str, Any]) -> SelfTraining
         raise ValueError(f"{path} is not the record of train.noisy_student") from None
     stored = recorded_values(NoisyStudentConfig, content, str(path))
     config = changed(NoisyStudentConfig, stored, changes, RECORD, what="run")
+    networks = None
     if status == "finished":
-        raise ValueError(f"resume: the run in {folder} is finished")
-    check_version(content, str(folder))
+        networks = content.get("outcome", {}).get("networks", [])
+        if not all("images" in row for row in networks):
+            raise ValueError(f"resume: {folder} is finished, and was written by another version")
+    else:
+        check_version(content, str(folder))
     return SelfTraining(
-        config, Architecture.from_dict(architecture), Recipe.from_dict(recipe), found
+        config, Architecture.from_dict(architecture), Recipe.from_dict(recipe), found, networks
     )
 
 

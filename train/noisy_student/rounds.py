@@ -23,7 +23,7 @@ from train.pseudo_labels import (
     balanced,
     load_teacher,
     read_labels,
-    say,
+    teacher_probabilities,
     with_pseudo_labels,
     write_labels,
 )
@@ -90,8 +90,8 @@ class _Rounds:
     def predict(self, teacher: Teacher) -> Any:
         """Probabilities [n, classes] of the unlabelled images."""
         config = self._config
-        return say(
-            teacher, self._images.unlabelled, device=config.device, workers=loaders_of(config)
+        return teacher_probabilities(
+            teacher, self._images.unlabelled, device=config.device, loaders=loaders_of(config)
         )
 
     def labels(self, number: int, run: str, teacher: Teacher) -> PseudoLabels:
@@ -126,7 +126,7 @@ class _Rounds:
         config, images = self._config, self._images
         folder = self.folder(number) / "student"
         data = with_pseudo_labels(images.data, images.unlabelled, labels, config.ratio)
-        if _is_finished(folder, data.settings["pseudo_labels"]):
+        if _is_finished(folder, labels.digest()):
             return None
         folder.mkdir(parents=True, exist_ok=True)
         training = self._training(number, str(labels.about["teacher"]), data.settings)

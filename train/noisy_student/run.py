@@ -18,8 +18,10 @@ from train.noisy_student.record import (
     read_self_training,
     read_teacher_run,
 )
-from train.recipe import Recipe, change, check_random_start, preset
+from train.noisy_student.result import NoisyStudentResult
+from train.recipe import Recipe, change, preset
 from train.resolve import architecture_of
+from train.start import check_random_start
 from vbs.config_file import check_call
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
@@ -28,7 +30,6 @@ from vbs.text import shell_command
 
 if TYPE_CHECKING:
     from train.noisy_student.images import Images
-    from train.noisy_student.result import NoisyStudentResult
     from train.pseudo_labels import Teacher
 
 DROPOUT = DROP_PATH = 0.2  # at least; the paper's survival probability is 0.8
@@ -59,6 +60,8 @@ def run_noisy_student(
             if not place:
                 raise ValueError("resume: which run? give its folder as --out DIR")
             whole = read_self_training(Path(place), changes or {})
+            if whole.networks is not None:
+                return NoisyStudentResult(Path(place), whole.config, whole.networks, "finished", "")
         else:
             assert config is not None  # see check_call
             whole = _new(config)

@@ -13,10 +13,11 @@ from search_spaces.architecture import Architecture
 from train.length import first_judged, lengthened, names_epochs, steps_per_epoch
 from train.parser import FACTOR, print_notes
 from train.ray_tune.config import TuneConfig
-from train.recipe import Recipe, check_random_start
+from train.recipe import Recipe
 from train.resolve import architecture_of, recipe_of, sized
 from train.run.record import check_same
 from train.scored import scored_images
+from train.start import check_random_start
 from vbs.json_text import parse_json
 
 if TYPE_CHECKING:

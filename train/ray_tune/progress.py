@@ -95,7 +95,7 @@ class Trials:
         self.lines[name].status = "running"
 
     def row(self, name: str, row: Mapping[str, Any]) -> None:
-        """An epoch of a trial is over; see `train.ray_tune.trial.progress_row`."""
+        """An epoch of a trial is over; see `train.ray_tune.trial_record.progress_row`."""
         self._learn(name, row)
         self._progress.update(self._state())
 

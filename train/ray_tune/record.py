@@ -49,7 +49,7 @@ class _Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class _Settings01:
-    """The settings of version 0.1, which kept everything among them.
+    """The settings of version 0.1, which held everything.
 
     workers  processes of a trial.
     asked    the digest of the request.

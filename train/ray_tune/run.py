@@ -17,6 +17,7 @@ from train.ray_tune.report import outcome, ranked, write_csv
 from train.ray_tune.result import TuneResult
 from train.ray_tune.session import Call, left, session
 from train.ray_tune.store import Store, opened
+from train.ray_tune.trial_record import ending, folder_of, learned
 from vbs.config_file import check_call
 from vbs.folder import results_folder
 from vbs.temporary import temporary_folder
@@ -92,8 +93,6 @@ def _train(plan: Plan, store: Store, call: Call) -> TuneResult:
 
 def _ended(store: Store, plan: Plan, status: str, reason: str = "") -> TuneResult:
     """Write the results."""
-    from train.ray_tune.trial import ending, folder_of, learned
-
     rows = []
     for trial in plan.trials:
         name = trial["name"]

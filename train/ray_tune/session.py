@@ -24,6 +24,7 @@ from train.ray_tune.config import RETRIES, WAITING
 from train.ray_tune.plan import Plan, Trial, with_data
 from train.ray_tune.progress import Trials
 from train.ray_tune.store import Store
+from train.ray_tune.trial_record import ending, learned, progress_row
 from train.recipe import Recipe
 from vbs.console import print_err
 from vbs.text import shell_word
@@ -101,13 +102,10 @@ class Session:
 
 def left(store: Store, plan: Plan) -> list[Trial]:
     """The trials that are not over; those that were only lost are not."""
-    from train.ray_tune.trial import ending
-
     return [trial for trial in plan.trials if ending(store, trial["name"]) is None]
 
 
 def _train_left(plan: Plan, store: Store, shared: Share, left: Sequence[Trial]) -> None:
-    from train.ray_tune.trial import learned, progress_row
     from train.ray_tune.tuner import train_all
 
     config = plan.config
@@ -139,8 +137,6 @@ def capacity(shared: Share) -> int:
 
 def _endings(store: Store, plan: Plan, left: Sequence[Trial]) -> dict[str, str]:
     """The status of the trials that were over before, by name."""
-    from train.ray_tune.trial import ending
-
     names = {trial["name"] for trial in plan.trials} - {trial["name"] for trial in left}
     found = {name: ending(store, name) for name in names}
     return {name: ended["status"] for name, ended in found.items() if ended}

@@ -20,7 +20,8 @@ from train.cluster.token import environment
 from train.ray_tune.asha import Asha
 from train.ray_tune.progress import Trials
 from train.ray_tune.store import Store
-from train.ray_tune.trial import Row, Share, end, ending, learned, progress_row, run_trial
+from train.ray_tune.trial import Share, run_trial
+from train.ray_tune.trial_record import Row, end, ending, learned, progress_row
 from vbs import signals
 
 FIELDS = ("epoch", "top1", "seconds", "train_loss", "images_per_second")

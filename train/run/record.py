@@ -65,8 +65,6 @@ def read_training(folder: Path, changes: Mapping[str, Any]) -> Training:
         )
     stored = _stored(run, folder)
     config = changed(TrainConfig, stored, changes, RECORD, what="run")
-    if run.status == "finished":
-        raise ValueError(f"resume: the run in {folder} is finished")
     try:
         return Training(
             config,

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from train import record
 from train.length import lengthened, names_epochs
-from train.recipe import Recipe, check_start
+from train.recipe import Recipe
 from train.resolve import architecture_of, recipe_of
 from train.run.config import TrainConfig
 from train.run.record import Training, check_same, read_training
+from train.start import check_start
 from vbs.config_file import check_call
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder

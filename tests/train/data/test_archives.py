@@ -133,12 +133,13 @@ def test_loader_processes_read_archives_however_they_are_started(
 import multiprocessing, torch
 from tests.train.files import all_of
 from train.data import load
+from train.data.reading import Reading
 
 if __name__ == "__main__":
     multiprocessing.set_start_method({method!r})
     wanted = torch.load({str(tmp_path / "wanted.pt")!r})
     for text in ({str(archive)!r}, {"parquet:" + str(tmp_path / "rows")!r}):
-        split = load(text, minival=0, memory_limit=0).train
+        split = load(text, minival=0, reading=Reading(memory_limit=0)).train
         for workers in (0, 1):
             assert torch.equal(all_of(split, workers=workers)[0], wanted), (text, workers)
 """

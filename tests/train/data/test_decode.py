@@ -21,7 +21,7 @@ from tests.train.files import folder_of
 from train.data import load, reading
 from train.data.decode import Unreadable, decode, size_of
 from train.data.reading import Reading
-from train.data.summary import survey
+from train.data.summary import summarise
 from train.pictures import small
 
 RNG = np.random.default_rng(0)
@@ -278,7 +278,7 @@ def test_no_image_is_decoded_to_see_its_size(
 
     monkeypatch.setattr("train.data.decode.decode", refuse)
     monkeypatch.setattr(reading, "decode", refuse)
-    assert survey(f"imagefolder:{place}", minival=0.1).side is None
+    assert summarise(f"imagefolder:{place}", minival=0.1).side is None
 
 
 def test_large_images_among_small_ones_are_not_held(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_a_command_names_what_it_does_not_use(
         "--width",
         ".1",
     ]
-    few = ["--set", "epochs=1", "--set", "batch=4", "--set", "warmup_epochs=0", "--width", ".1"]
+    few = ["--set", "epochs=1", "--set", "batch=4", "--set", "warmup_epochs=0"]
     assert run([*words, *few, "--set", "minival=0.2"]) == 0
     error = capsys.readouterr().err
     assert "not used: folders sp" in error
