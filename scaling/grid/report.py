@@ -16,6 +16,7 @@ from scaling.grid.choice import chosen, fitted_surface
 from scaling.grid.config import FIGURE, RECORD, GridConfig
 from scaling.grid.figure import draw
 from scaling.grid.growth import Candidate
+from scaling.grid.published import PublishedGrid, show_published
 from scaling.grid.record import Record
 from scaling.grid.verdict import SEEDS, verdict
 from scaling.training_result import Result
@@ -166,9 +167,12 @@ def finished(record: Record, known: Mapping[str, Result]) -> GridResult:
     return GridResult(folder, config, found, known, outcome, certainty(known, record.scored))
 
 
-def show_result(result: GridResult | int) -> None:
+def show_result(result: GridResult | PublishedGrid | int) -> None:
     """Print the table, the choice in words, and what to do next; nothing after a dry run."""
     if isinstance(result, int):
+        return
+    if isinstance(result, PublishedGrid):
+        show_published(result)
         return
     folder, found, known = result.folder, result.candidates, result.known
     table(found, known)

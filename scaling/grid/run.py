@@ -23,19 +23,28 @@ from scaling.grid.config import (
     GridConfig,
 )
 from scaling.grid.growth import Candidate, ProxySize, candidates, proxy_base, spread
+from scaling.grid.published import PublishedGrid, predicted_grid
 from scaling.grid.record import Record, read
 from scaling.grid.report import GridResult, finished, print_preview, table
 from scaling.measured_times import measured, trusted
-from scaling.options import DATA
+from scaling.options import DATA, ComparisonOptions
 from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.loading import load
+from vbs.config import flag, given_values, options
 from vbs.config_file import check_call, resumed
 from vbs.console import print_err, print_out
 from vbs.folder import results_folder, resumed_folder
 from vbs.processes import available_cpus
 from vbs.units import short
+
+# options that a grid without trainings does not use; the device takes times
+TRAINED = {
+    *(set(options(ComparisonOptions)) - {"data", "device", "recipe"}),
+    *("seeds", "candidates", "small_images", "study"),
+    *("proxy_width", "proxy_resolution", "proxy_flops"),
+}
 
 if TYPE_CHECKING:
     from nas.search.setup import Measuring
@@ -50,8 +59,11 @@ def run_grid(
     changes: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     retry_failed: bool = False,
-) -> GridResult | int:
-    """Train the candidates of a grid and choose, as `python -m scaling.grid` does.
+) -> GridResult | PublishedGrid | int:
+    """Find how a baseline should grow, as `python -m scaling.grid` does.
+
+    With `config.data`, the candidates are trained on those images. Without it, their gains are
+    predicted from published trainings.
 
     out           folder of the results; default: a new runs/grid-N.
     resume        whether to resume the grid in `out`; its config is read from there.
@@ -73,7 +85,24 @@ def run_grid(
         assert config is not None  # see check_call
         if dry_run:
             return _listed(config)
+        if config.data is None and not resume:
+            return _predicted(config, place)
+        if config.data is None:
+            raise ValueError(f"resume: the grid in {place} was predicted; nothing was trained")
         return _prepared(config, place, resume=resume, retry_failed=retry_failed)
+
+
+def _predicted(config: GridConfig, out: str | None) -> PublishedGrid:
+    """The candidates of the base as it is, with their gains from published trainings."""
+    base = load(config.base)
+    unused = [name for name in given_values(config) if name in TRAINED]
+    if unused:
+        name = flag(unused[0], GridConfig)
+        raise ValueError(
+            f"{name}: without --data nothing is trained; add --data, e.g. --data {DATA}, or leave "
+            f"{name} out"
+        )
+    return predicted_grid(config, base, _candidates(config, base), out)
 
 
 def _prepared(
@@ -83,7 +112,6 @@ def _prepared(
 
     if not resume:
         load(config.base)  # a mistake in it is reported before images are fetched
-    config = replace(config, data=config.data or DATA)
     measuring = measuring_of(config)
     config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
     free_resolution(measuring)
