@@ -10,6 +10,7 @@ from typing import Any
 
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
 from scaling.training_aware.networks import BASE, BATCH
+from scaling.training_aware.predicted import PredictedAware, show_predicted
 from scaling.training_result import Result
 from train.suggested import recipe_words
 from vbs.command import python_command
@@ -47,8 +48,11 @@ def _step(row: Mapping[str, Any]) -> str:
     return f"{seconds} ± {half}{'!' if row['step_doubt'] else ''}"
 
 
-def show_result(result: TrainingAwareResult) -> None:
+def show_result(result: TrainingAwareResult | PredictedAware) -> None:
     """Print the comparison, what was found, the family, and what to do next."""
+    if isinstance(result, PredictedAware):
+        show_predicted(result)
+        return
     if not result.networks:  # the search has reported why
         return
     rows, known, folder = result.networks, result.known, result.folder

@@ -18,7 +18,7 @@ from nas.search.run import run_search
 from scaling.certainty import certainty, scored_by
 from scaling.measured_times import measured
 from scaling.options import DATA
-from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
+from scaling.training_aware.config import BUDGET, FIGURE, RECORD, TrainingAwareConfig
 from scaling.training_aware.figure import draw
 from scaling.training_aware.networks import (
     BASE,
@@ -30,12 +30,13 @@ from scaling.training_aware.networks import (
     ops_of_stages,
     reference,
 )
+from scaling.training_aware.predicted import PredictedAware, predicted_search
 from scaling.training_aware.report import FOUND, MEMBERS, TrainingAwareResult
 from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs import signals
-from vbs.config import code_values
+from vbs.config import code_values, flag, given_values
 from vbs.config_file import check_call, resumed
 from vbs.console import print_err
 from vbs.figure import draw_picture
@@ -68,14 +69,20 @@ SHARED = (
 )
 
 
+# those that a search without trainings uses
+PREDICTED = ("on", "budget", "strategy", "seed", "w", "v")
+
+
 def run_training_aware(
     config: TrainingAwareConfig | None = None,
     *,
     out: str | Path | None = None,
     resume: bool = False,
     changes: Mapping[str, Any] | None = None,
-) -> TrainingAwareResult:
+) -> TrainingAwareResult | PredictedAware:
     """Search by V2's reward, compare what was found with V2-base and B0, and grow the family.
+
+    Without `config.data`, accuracy and training time are predicted, and nothing is trained.
 
     out      folder of the results; default: a new runs/aware-N.
     resume   whether to resume what is in `out`; its config is read from there.
@@ -91,13 +98,35 @@ def run_training_aware(
                 raise ValueError("resume: which run? give its folder as --out DIR")
             config = resumed(TrainingAwareConfig, changes or {}, Path(place, RECORD), what="run")
         assert config is not None  # see check_call
+        if config.data is None:
+            if resume:
+                raise ValueError(f"resume: the search in {place} is whole; nothing was trained")
+            _check_untrained(config)
+            return predicted_search(config, place)
+        if config.on is not None:
+            raise ValueError("--on: leave it out where --data trains the networks")
+        config = replace(
+            config,
+            budget=config.budget or BUDGET,
+            strategy=config.strategy or "predictor",
+        )
         return _prepared(config, place, resume=resume)
+
+
+def _check_untrained(config: TrainingAwareConfig) -> None:
+    """ValueError for an option that a search without trainings does not use."""
+    unused = [name for name in given_values(config) if name not in PREDICTED]
+    if unused:
+        name = flag(unused[0], TrainingAwareConfig)
+        raise ValueError(
+            f"{name}: without --data nothing is trained; add --data, e.g. --data {DATA}, or leave "
+            f"{name} out"
+        )
 
 
 def _prepared(config: TrainingAwareConfig, out: str | None, *, resume: bool) -> TrainingAwareResult:
     from scaling.trainings import measuring_of, slots
 
-    config = replace(config, data=config.data or DATA)
     measuring = measuring_of(config)
     config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
     the_space = space_for(measuring.data, SPACE, resolution=config.resolution, width=config.width)
