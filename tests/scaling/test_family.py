@@ -160,7 +160,9 @@ def test_the_choice_of_an_unfinished_grid_is_told(
     known = {"status": "interrupted", "settings": {"base": "mobilenet_v2"}, "outcome": {}}
     (tmp_path / "grid.json").write_text(json.dumps(known))
     assert run(["--coefficients", str(tmp_path / "grid.json"), "--out", str(tmp_path / "x")]) == 2
-    assert "(the grid is interrupted; scaling.grid --resume continues it)" in capsys.readouterr().err
+    assert (
+        "(the grid is interrupted; scaling.grid --resume continues it)" in capsys.readouterr().err
+    )
 
 
 def test_times_are_predicted_where_a_table_has_the_blocks(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_run_that_goes_on_is_not_asked_for_something_else(
     assert run(["--resume", "--out", str(tmp_path), option]) == 2
     told = capsys.readouterr().err
     assert f"{option.partition('=')[0]}: " in told
-    assert "leave it out, or start anew in another --out" in told
+    assert "leave it out, or start a new" in told
     assert told.count("\n") == 1
 
 
