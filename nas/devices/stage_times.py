@@ -123,7 +123,7 @@ def _spread(missed: np.ndarray) -> float:
     Residuals have heavy tails, so no deviation gives both exactly: this one lies between the two.
     """
     inner, outer = np.quantile(missed, [0.68, 0.95]) / (NORMAL_68, NORMAL_95)
-    return float(inner ** (2 / 3) * outer ** (1 / 3))
+    return float(inner**0.8 * outer**0.2)
 
 
 class _Design:
