@@ -20,14 +20,14 @@ from nas.search.loop import LoopOptions, search
 from nas.search.record import best_record
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
 from search_spaces.catalog import space as make_space
-from search_spaces.cost import cost_label, cost_text
+from search_spaces.cost import MEASURED, cost_label, cost_text, split_cost
 from search_spaces.space import SearchSpace
 from vbs.command import python_command
 from vbs.console import print_out, print_results
 from vbs.figure import draw_picture, label, new_figure, save_png
 from vbs.folder import circumstances, results_folder, write_json
 from vbs.tables import Console, Table
-from vbs.text import shell_word
+from vbs.text import shell_word, shortened
 from vbs.units import percent
 
 SPACE, B0 = "efficientnet", "EfficientNet-B0"
@@ -133,10 +133,14 @@ def predicted_search(config: TrainingAwareConfig, out: str | None) -> PredictedA
 def _space(config: TrainingAwareConfig) -> tuple[SearchSpace, str]:
     """The space with the time that the reward weighs, and the name of that cost."""
     space = make_space(SPACE)
+    if config.on and "," in config.on:
+        raise ValueError(f"--on: give one device, not {shortened(config.on, 60)}")
     device = load_device(config.on or "train_time")
     kind = "throughput" if config.on else "train_time"
     if kind not in device.kinds:
-        raise ValueError(f"--on: {device.name} has no throughput; use a device such as a100")
+        raise ValueError(
+            f"--on: {device.name} has no throughput; leave --on out, or use a device such as a100"
+        )
     device.check(space)
     spent = DeviceCost(device, kind, space)
     return space.measured_by(**{spent.name: spent}), spent.name
@@ -231,9 +235,11 @@ def _draw(path: Path, result: PredictedAware) -> None:
 def show_predicted(result: PredictedAware) -> None:
     """Print what each term of the reward chooses, and what to do next."""
     config, rows, b0 = result.config, result.rows, result.rows[B0]
+    kind, device = split_cost(result.cost_name)
     print_out(
         f"reward A x S^{config.w:g} x P^{config.v:g}: A predicted accuracy, S "
-        f"{cost_label(result.cost_name)}, P params; S at most {LIMIT:g} times {B0}'s",
+        f"{MEASURED[kind]}{f', {device}' * bool(device)}, P params; S at most {LIMIT:g} times "
+        f"{B0}'s",
         "",
     )
     table = Table(box=None, pad_edge=False, padding=(0, 1))
@@ -255,7 +261,9 @@ def show_predicted(result: PredictedAware) -> None:
     saved = 1 - fastest.seconds / b0.seconds
     print_out(
         "",
-        f"the same predicted accuracy as {B0} in {saved:.0%} less time.",
+        f"the same predicted accuracy as {B0} in {saved:.0%} less time."
+        if saved > 0
+        else f"no faster network of the predicted accuracy of {B0} was found.",
         "top-1: ImageNet, short training schedule (EfficientNet-B0: about 66); long: one 5.7 times "
         "longer. Both are predicted; --data DATA trains networks with Fused-MBConv on your images.",
     )
