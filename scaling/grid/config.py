@@ -49,6 +49,14 @@ class GridConfig(ComparisonOptions):
     seeds: int = option(
         3, metavar="N", limits=(1, 100), later=True, help="trainings of each candidate (default 3)"
     )
+    prior_weight: float | None = option(
+        None,
+        metavar="X",
+        limits=(0, 1),
+        later=True,
+        help="weight of published trainings as prior of the surface, from 0 (none) to 1 (default: "
+        "learned from the accuracies)",
+    )
     objective: str = option(
         "flops",
         metavar="flops|latency|step_time",
