@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas.block_times.options import RUNTIMES
 from scaling.compound import ROUNDINGS
 from scaling.grid.growth import MOST, check_growth
 from scaling.options import ComparisonOptions, check_rounding, network_text
@@ -64,6 +65,12 @@ class GridConfig(ComparisonOptions):
         help="what grows by --growth: FLOPs (default), or seconds measured on this machine",
     )
     measure_batch: int = option(32, metavar="N", help="batch of these seconds (default 32)")
+    runtime: str = option(
+        "torch",
+        choices=tuple(RUNTIMES),
+        metavar="|".join(RUNTIMES),
+        help="what runs the forward passes whose latency is measured (default torch)",
+    )
     rules: str = option(
         "compound", metavar="compound|v2", help="how factors become layers (default compound)"
     )
