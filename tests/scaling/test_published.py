@@ -298,7 +298,8 @@ def test_the_file_is_small_and_says_where_its_numbers_come_from(tmp_path: Path) 
 
 
 def test_the_shipped_models_are_the_fit(shared_data: Path) -> None:
-    from experiments.fit_published_scaling import NAMES, read_table
+    from experiments.fit_published_scaling import NAMES
+    from experiments.lib.published_table import read_table
     from scaling.published.fit import fit_growth
 
     table = read_table(shared_data.parent / "reference" / "published_scaling.csv")
@@ -310,7 +311,7 @@ def test_the_shipped_models_are_the_fit(shared_data: Path) -> None:
 
 def test_the_gradient_of_the_evidence(shared_data: Path) -> None:
     """Against differences."""
-    from experiments.fit_published_scaling import read_table
+    from experiments.lib.published_table import read_table
     from scaling.published.fit import grouped, objective
     from scaling.published.model import SQUARES
 
