@@ -11,6 +11,7 @@ from search_spaces.catalog import one_of
 from search_spaces.cost import MEASURED, Cost, Costs
 from vbs.plugins import blamed, is_reference, load_object, reference_to
 from vbs.text import quoted, shortened
+from vbs.units import short, short_seconds
 
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 # of the user's own: (accuracy [n] in percent, {cost name: [n]}) -> [n]
@@ -164,6 +165,14 @@ class Objective:
         target = ((self.of, float(self.target)),) if self.over_target == "forbid" else ()
         return target + self.limits
 
+    @property
+    def limits_text(self) -> str:
+        """Every hard limit, as printed: "flops 400M, latency 20ms"."""
+        return ", ".join(
+            f"{name} {short_seconds(largest) if name in MEASURED else short(largest)}"
+            for name, largest in self.all_limits
+        )
+
     def reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
         """Rewards [n] of accuracies [n] in percent; NaN where the accuracy is NaN."""
         assert self.exponent is not None  # set by `_check`
@@ -204,10 +213,10 @@ class Objective:
 
     def feasible(self, costs: Costs) -> np.ndarray:
         """Which networks keep every limit, bool [n]."""
-        kept = np.ones(len(costs), bool)
+        feasible = np.ones(len(costs), bool)
         for name, largest in self.all_limits:
-            kept &= costs.get(name) <= largest
-        return kept
+            feasible &= costs.get(name) <= largest
+        return feasible
 
 
 def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from search_spaces.architecture import Architecture
-from search_spaces.scale import round_channels, scale
+from search_spaces.scale import Rounding, scale
 from vbs.text import quoted
 
 __all__ = [
@@ -122,7 +122,12 @@ class Rules:
             raise ValueError(
                 f"resolution_step: {quoted(self.resolution_step)} is not a number of pixels"
             )
-        round_channels(8, 2.0, round_to=self.round_to, floor=self.floor)
+        Rounding(round_to=self.round_to, floor=self.floor)  # raises for impossible ones
+
+    @property
+    def rounding(self) -> Rounding:
+        """How channels are rounded."""
+        return Rounding(round_to=self.round_to, floor=self.floor)
 
     def side(self, resolution: int, factor: float) -> int:
         """The input side in pixels, `factor` times `resolution` within the rules.
@@ -157,11 +162,7 @@ def grown(architecture: Architecture, factors: Factors, rules: Rules | None = No
     rules = rules or Rules()
     side = rules.side(architecture.resolution, factors.resolution)
     wide = scale(
-        architecture,
-        width=factors.width,
-        round_to=rules.round_to,
-        floor=rules.floor,
-        fixed_ends=rules.fixed_ends,
+        architecture, width=factors.width, rounding=rules.rounding, fixed_ends=rules.fixed_ends
     )
     deep = with_layers(wide, layers_of(architecture, factors.depth, rules))
     return dataclasses.replace(deep, resolution=side)
@@ -173,9 +174,9 @@ def layers_of(architecture: Architecture, depth: float, rules: Rules) -> list[in
     own = [stage.layers for stage in architecture.stages]
     if rules.kind == "v2":
         return staged_layers(own, _rounded(depth * sum(own), rules.layers))
-    kept = (0, len(own) - 1) if rules.fixed_ends else ()
+    fixed = (0, len(own) - 1) if rules.fixed_ends else ()
     return [
-        count if index in kept else max(1, _rounded(depth * count, rules.layers))
+        count if index in fixed else max(1, _rounded(depth * count, rules.layers))
         for index, count in enumerate(own)
     ]
 

@@ -2,9 +2,9 @@
 
 A candidate spends shares of its growth on depth, width and resolution, which sum to 1: a mixture
 experiment (Scheffe 1958). The surface is Scheffe's quadratic, y = sum b_i s_i + sum b_ij s_i s_j,
-with one more term for what a candidate costs more or less than was asked for. Its best place is
+with one more term for what a candidate costs above or below the growth. Its best place is
 looked for where all shares are at least 0; how well it is known, by a parametric bootstrap: what
-the surface says of each candidate, moved by the noise of its seeds and by what the surface misses.
+the surface predicts for each candidate, moved by the noise of its seeds and by the surface's error.
 Where the best place is on the rim of the triangle an interval can only reach inwards, and is too
 narrow.
 """
@@ -55,15 +55,19 @@ class Prior:
 class Surface:
     """What was fitted, and where its best place is.
 
-    shares      [3] of the best place; intervals [3, 2] that hold it with 95%.
-    accuracy    of the surface there, percent; error: its standard error.
-    noise       deviation between seeds of one candidate, points, NaN where each has one seed.
-                Candidates are weighed by it and by the images (`vbs.accuracy.paired_variance`).
-    weights     of `features`.
-    f_ratio     variance between candidates over that of their means by noise alone.
-    more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
-                does, None where many would not tell.
-    prior_weight  of the prior, given or learned; 0 where there is none.
+        shares      [3] of the best place; intervals [3, 2] that hold it with 95%.
+        accuracy    of the surface there, percent; error: its standard error.
+        noise       deviation between seeds of one candidate, points, NaN where each has one seed.
+                    Candidates are weighed by it and by the images (`vbs.accuracy.paired_variance`).
+        weights     of `features`.
+        f_ratio     variance between candidates over that of their means by noise alone.
+        more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
+    <<<<<<< HEAD
+                    does, None where many would not tell.
+        prior_weight  of the prior, given or learned; 0 where there is none.
+    =======
+                    does, None where many would not help.
+    >>>>>>> main
     """
 
     shares: np.ndarray
@@ -82,19 +86,19 @@ class Surface:
         return self.more_seeds != 0
 
     def predict(self, shares: np.ndarray) -> np.ndarray:
-        """Accuracy [n] at shares [n, 3], at exactly the growth asked for."""
+        """Accuracy [n] at shares [n, 3], at exactly the given growth."""
         return at_growth(shares) @ self.weights
 
 
 def features(shares: np.ndarray, excess: np.ndarray) -> np.ndarray:
-    """[n, 7] of shares [n, 3] and the logarithm of real growth over that asked for [n]."""
+    """[n, 7] of shares [n, 3] and the logarithm of real growth over the given one [n]."""
     depth, width, side = np.asarray(shares, np.float64).T
     columns = [depth, width, side, depth * width, depth * side, width * side, excess]
     return np.stack(columns, axis=1)
 
 
 def at_growth(shares: np.ndarray) -> np.ndarray:
-    """Features of networks that cost exactly what was asked for."""
+    """Features of networks that have exactly the given growth."""
     return features(shares, np.zeros(len(shares)))
 
 
@@ -269,8 +273,11 @@ class _Fitting:
         return weighed.T @ self.design + np.diag(self.penalty) + self.prior_precision
 
     def draws(self, weights: np.ndarray, times: float, rng: np.random.Generator) -> np.ndarray:
-        """Weights [f, DRAWS] of fits to what the surface says of the candidates, moved; with a
-        prior, of the posterior: a fit to moved candidates would lean on the prior each time."""
+        """Weights [f, DRAWS] of fits to what the surface predicts for the candidates, moved.
+
+        With a prior they are draws of the posterior: each fit to moved candidates would lean on
+        the prior again.
+        """
         if self.prior_weight > 0:
             root = np.linalg.cholesky(np.linalg.inv(self.precision(times)))
             return weights[:, None] + root @ rng.normal(size=(len(weights), DRAWS))

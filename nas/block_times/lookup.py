@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.block_times.config import BATCH, SECONDS, TimingOptions
+from nas.block_times.options import BATCH, SECONDS, TimingOptions
 from nas.block_times.table import FORMAT, Times, block_names, read_times
 from nas.storage.cache import default_folder
 from search_spaces.space import SearchSpace
@@ -52,16 +52,16 @@ def times_for(
             raise ValueError(f"block times: {path} holds {times.kind}, not {kind}")
         return times
     setting = setting_of(timing)
-    kept = cached_path(space, setting)
-    if kept.is_file():
+    place = cached_path(space, setting)
+    if place.is_file():
         try:
-            times = read_times(kept)
+            times = read_times(place)
         except ValueError as error:
             (say or _stderr)(f"{error}; it is measured again")
         else:
-            (say or _once)(_trust(times, kept))
+            (say or _once)(_trust(times, place))
             return times
-    return measured(space, setting, kept, seconds=SECONDS, say=say)
+    return measured(space, setting, place, seconds=SECONDS, say=say)
 
 
 def setting_of(timing: TimingOptions) -> Setting:
@@ -95,9 +95,9 @@ def measured(
     say: Callable[[str], None] | None = None,
 ) -> Times:
     """Measure a table and keep it in a file; one that cannot be kept is used all the same."""
-    from nas.block_times.measure import measure
+    from nas.block_times.measure import MeasuringPlan, measure
 
-    times = measure(space, setting, seconds=seconds, say=say or _stderr)
+    times = measure(space, setting, MeasuringPlan(seconds=seconds), say=say or _stderr)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         times.write(path)

@@ -88,8 +88,8 @@ class Times:
         """The function genotypes [n, decisions] -> seconds float64 [n], for `space.measured_by`.
 
         By look-ups where the space is made of stages: 100,000 networks take milliseconds. There
-        ValueError tells at once where the table lacks a block that the space can make; elsewhere
-        it tells when such a network comes.
+        Raises ValueError at once where the table lacks a block that the space can make; elsewhere
+        it is raised when such a network comes.
         """
         if not isinstance(space, StagedSpace):
             return lambda genotypes: np.array(

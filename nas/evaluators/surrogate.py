@@ -209,6 +209,11 @@ def load_surrogate(name: str = "imagenet") -> Surrogate:
         return dataclasses.replace(surrogate, long=read_long_schedule(path))
 
 
+def imagenet_evaluator() -> SurrogateEvaluator:
+    """The evaluator of the surrogate of ImageNet."""
+    return SurrogateEvaluator(load_surrogate("imagenet"))
+
+
 def read_surrogate(path: str | Path) -> Surrogate:
     """A surrogate from a file that `write_surrogate` wrote (.npz without pickled objects)."""
     with np.load(path, allow_pickle=False) as file:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nas.search.config import SearchConfig, objective_of
     from nas.search.loop import (
         PATIENCE,
+        LoopOptions,
         answers,
         check_limits,
         check_whole,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "LoopOptions": "nas.search.loop",
         "PATIENCE": "nas.search.loop",
         "SearchConfig": "nas.search.config",
         "SearchResult": "nas.search.result",

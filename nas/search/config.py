@@ -7,11 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas import catalog
+from nas.evaluators.proxy import Fidelity
+from nas.lengths import text_names_epochs
 from nas.objective import REWARDS, Objective
 from nas.options import SpaceOptions, StudyOptions
 from search_spaces.cost import MEASURED
+from train.length import names_epochs
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
-from train.parser import FACTORS
+from train.parser import FACTOR, FACTORS, SCHEDULERS
+from train.recipe import change, preset
 from vbs.config import Config, flag, given_values, option, options
 from vbs.options import Command
 from vbs.text import shortened
@@ -39,7 +43,7 @@ class MeasuringOptions(Config):
 
     scheduler: str = option(
         "asha",
-        choices=("asha", "fifo"),
+        choices=SCHEDULERS,
         metavar="asha|fifo",
         help="whether networks that lag behind are stopped early (default asha)",
     )
@@ -51,7 +55,7 @@ class MeasuringOptions(Config):
         "steps)",
     )
     factor: float = option(
-        3.0,
+        FACTOR,
         limits=FACTORS,
         metavar="X",
         help="one of X continues at N, N times X, ... epochs (default 3)",
@@ -197,18 +201,38 @@ class SearchConfig(
         self._check_evaluator()
         objective_of(self)
 
+    @property
+    def uses_workers(self) -> bool:
+        """Whether networks are evaluated by worker processes, each recorded in a study."""
+        entry = catalog.evaluator_entry(self.evaluator)
+        wanted = self.workers is not None or self.address is not None
+        return entry.images or (entry.own and wanted)
+
     def _check_evaluator(self) -> None:
         """ValueError where the evaluator does not do what an option asks for."""
         entry = catalog.evaluator_entry(self.evaluator)
-        unused = () if entry.trains else TRAINING if entry.images else MEASURING
+        if entry.own:
+            unused = OF_IMAGES if self.uses_workers else MEASURING
+        else:
+            unused = () if entry.trains else TRAINING if entry.images else MEASURING
         for name in given_values(self):
             if name in ("table", "table_column") and not entry.table:
                 raise ValueError(
                     f"{flag(name)}: evaluator {self.evaluator!r} reads no table; add --evaluator "
                     f"table, or leave {flag(name)} out"
                 )
+            option_name = flag(name, SearchConfig)
+            if name in unused and entry.own and name not in OF_IMAGES:
+                raise ValueError(
+                    f"{option_name}: evaluator {shortened(self.evaluator)} runs in the process of "
+                    f"the search; add --workers N, or leave {option_name} out"
+                )
+            if name in unused and entry.own and self.uses_workers:
+                raise ValueError(
+                    f"{option_name}: evaluator {shortened(self.evaluator)} does not use it; leave "
+                    f"{option_name} out"
+                )
             if name in unused:
-                option_name = flag(name, SearchConfig)
                 raise ValueError(
                     f"{option_name}: evaluator {self.evaluator!r} trains nothing; add --evaluator "
                     f"proxy, or leave {option_name} out"
@@ -221,6 +245,8 @@ MEASURING = tuple(
     for group in (DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions)
     for name in options(group)
 )
+# those that evaluators of the user's own never use
+OF_IMAGES = (*options(DataOptions), *options(TrainingOptions), "scores", "device", "cache")
 
 
 def objective_of(config: SearchConfig) -> Objective:
@@ -271,11 +297,6 @@ def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:
 
 
 def _same_fidelity(text: str, stored: dict[str, Any]) -> bool:
-    from nas.evaluators.proxy import Fidelity
-    from nas.lengths import text_names_epochs
-    from train.length import names_epochs
-    from train.recipe import change, preset
-
     if text == "auto" or stored["fidelity"] is None:
         return text == "auto"
     recipe = change(preset(stored["recipe"]), stored["changes"])

@@ -13,6 +13,7 @@ from nas.history import History
 from nas.objective import pareto_front
 from search_spaces.cost import MEASURED, Costs
 from vbs.figure import label, new_figure, save_png
+from vbs.text import counted
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def draw(
     axes.axvline(target * axis.scale, c="0.3", ls=":", lw=1, label=f"target {shown}")
     axes.set_xlabel(axis.label)
     axes.set_ylabel(label(evaluator.axis))
-    axes.set_title(f"{history.networks:,} networks of space {label(history.space.name)}")
+    axes.set_title(f"{counted(history.networks, 'network')} of space {label(history.space.name)}")
     # outside: inside it would lie on points
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     axes.grid(alpha=0.25)

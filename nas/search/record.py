@@ -14,7 +14,6 @@ import numpy as np
 from nas.history import History
 from nas.search.config import SearchConfig, same_value
 from nas.storage.cache import network_key, plain
-from nas.storage.passwords import without_password
 from search_spaces.architecture import Architecture
 from vbs import folder as folders
 from vbs.config_file import resumed
@@ -83,7 +82,7 @@ def write_search(
     """search.json: everything needed to run the search again, and how it ended."""
     content = {
         "status": status,
-        "settings": without_password(config.settings()),
+        "settings": config.settings(),
         "digests": dict(digests),
         "outcome": outcome,
         **circumstances(("numpy", "pyarrow", "optuna", "torch")),

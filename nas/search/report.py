@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import rich.box
 
 from nas.evaluators.base import Evaluator
 from nas.history import History
-from nas.search import record
+from nas.search import front_figure, record
 from nas.search.config import SearchConfig
 from nas.search.doubts import advised, doubt_about
 from nas.search.result import SearchResult
@@ -24,7 +25,8 @@ from vbs.config import code_values, flag
 from vbs.console import print_err, print_results
 from vbs.figure import draw_picture
 from vbs.folder import write_json, write_whole
-from vbs.text import csv_cell, shell_command, shell_word
+from vbs.tables import Console, Table
+from vbs.text import counted, csv_cell, shell_command, shell_word
 from vbs.units import percent, short, short_seconds
 
 ENDINGS = {
@@ -64,8 +66,6 @@ def _write_front(path: Path, history: History) -> None:
 
 
 def _draw_front(path: Path, history: History, evaluator: Evaluator) -> None:
-    from nas.search import front_figure  # with matplotlib's imports
-
     front_figure.draw(path, history, evaluator, reference_rows(history, evaluator))
 
 
@@ -79,10 +79,6 @@ def show_result(result: SearchResult) -> None:
 
 
 def _show(result: SearchResult) -> None:
-    import rich.box
-
-    from vbs.tables import Console, Table
-
     console = Console(piped_width=130)
     narrow = console.width < 100
     folder, history, evaluator = result.folder, result.history, result.evaluator
@@ -122,7 +118,7 @@ def certainty(history: History, evaluator: Evaluator) -> list[str]:
 
 def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:
     """How the search ended, in a sentence."""
-    text = f"{ENDINGS[status]}: {history.networks:,} networks evaluated in {seconds:.1f} s"
+    text = f"{ENDINGS[status]}: {counted(history.networks, 'network')} evaluated in {seconds:.1f} s"
     if repeats := len(history) - history.networks:
         text += f", and the best ones {repeats} time{'s' * (repeats > 1)} again"
     if stopped := int((history.fidelity < 1).sum()):
@@ -142,7 +138,7 @@ def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: flo
 def _cells(
     row: Row | None, names: Sequence[str], evaluator: Evaluator, *, narrow: bool
 ) -> dict[str, str]:
-    """Header -> what it says of a network; of none: nothing, for the headers' sake."""
+    """Header -> text of a network's cell; of None: "", to get the headers."""
     columns = ["top-1 %", "measured", "FLOPs", "params", *MEASURED, "reward", "nearest"]
     columns = [name for name in columns if name not in MEASURED or name in names]
     if evaluator.measured is None:

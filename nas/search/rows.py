@@ -77,7 +77,7 @@ def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> 
 
 
 def _row(name: str, genotype: np.ndarray, history: History, evaluator: Evaluator) -> Row:
-    """A network that the evaluator is asked about, where that costs nothing."""
+    """A network that the evaluator evaluates for the report, where that costs nothing."""
     costs = history.space.costs(genotype[None])
     accuracy = std = np.nan
     if evaluator.instant:

@@ -67,8 +67,7 @@ class FamilyConfig(Config):
     )
     recipe: str = option(
         "efficientnet",
-        choices=tuple(PRESETS),
-        metavar="NAME",
+        catalog=PRESETS,
         help="of the training whose memory is estimated (default efficientnet)",
     )
     batch: int = option(32, metavar="N", help="of that training, on one device (default 32)")
@@ -132,7 +131,7 @@ class FamilyConfig(Config):
         """alpha, beta and gamma where they are given.
 
         Raises ValueError where one of them is missing: a published value beside the given ones
-        would make a family that nobody wants.
+        would make a family of neither.
         """
         values = {name: getattr(self, name) for name in GREEK}
         missing = [f"--{name}" for name, value in values.items() if value is None]
@@ -204,5 +203,6 @@ NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best
 nas.search. FACTORS is published (those of EfficientNet-B0 to B8 and L2, the default), or the
 grid.json of scaling.grid. With --growth 2 every member really costs 2^phi times the base. The
 folder gets family.json (all figures), family.png, and members/NAME.json, which train.run,
-train.ray_tune and search_spaces.show take.""",
+train.ray_tune and search_spaces.show take. --recipe also takes code of your own, as
+package.module:Name or path/to/file.py:Name.""",
 )

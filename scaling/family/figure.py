@@ -37,7 +37,7 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
         wanted = [row["factors"][axis] for row in rows]
         right.plot(phis, real, "o-", c=colour, label=axis)
         right.plot(phis, wanted, "x--", c=colour, alpha=0.5)
-    right.set(xlabel="phi", ylabel="times the base", title="Real factors (dashed: asked for)")
+    right.set(xlabel="phi", ylabel="times the base", title="Real factors (dashed: wanted)")
     left.margins(x=0.12, y=0.1)  # the words beside the first point, and above the last
     for panel, place in ((left, "lower right"), (right, "upper left")):
         panel.grid(alpha=0.3)

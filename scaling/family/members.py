@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from scaling.budget import TOLERANCE, Costs, real_factors, within_budget, within_measured
+from scaling.budget import Growth, real_factors, within_budget, within_measured
 from scaling.compound import Coefficients, Factors, Rules, grown
 from search_spaces.architecture import Architecture
 from search_spaces.cost import Cost, cost
@@ -48,23 +47,20 @@ def family(
     phis: Sequence[float],
     *,
     coefficients: Coefficients | None = None,
-    growth: float | None = None,
+    growth: Growth | float | None = None,
     rules: Rules | None = None,
-    tolerance: float = TOLERANCE,
-    costs: Costs | None = None,
 ) -> list[Member]:
     """The members for each phi.
 
     coefficients  alpha, beta, gamma; None: the published factors, for phi 0 (B0) to 8 (B8) and 9
                   (L2), the resolution as a share of B0's 224 px.
-    growth        each phi's real FLOPs are the base's times growth^phi, within `tolerance`; None:
+    growth        what each member really costs; a number is the step of a growth of FLOPs. None:
                   whatever the rounded factors cost.
-    costs         of networks, such as measured seconds, that grow instead of FLOPs; see
-                  `scaling.budget.within_measured`.
 
     Raises ValueError for an impossible phi, growth or size, and where no rounding meets a growth.
     """
     rules = rules or Rules()
+    growth = Growth(growth) if isinstance(growth, int | float) else growth
     own = cost(base)
     members = []
     for phi in phis:
@@ -72,12 +68,8 @@ def family(
         if growth is None:
             network = grown(base, factors, rules)
         else:
-            given: dict[str, Any] = {"rules": rules, "tolerance": tolerance}
             try:
-                if costs is None:
-                    network = within_budget(base, factors, growth**phi, **given)
-                else:
-                    network = within_measured(base, factors, growth**phi, costs, **given)
+                network = _of_cost(base, phi, factors, growth, rules)
             except ValueError as error:
                 raise ValueError(f"phi {phi:g}: {error}") from None
         members.append(
@@ -92,6 +84,16 @@ def family(
             )
         )
     return members
+
+
+def _of_cost(
+    base: Architecture, phi: float, factors: Factors, growth: Growth, rules: Rules
+) -> Architecture:
+    """The member of a phi that really costs what the growth says."""
+    times, tolerance, costs = growth.step**phi, growth.tolerance, growth.costs
+    if costs is None:
+        return within_budget(base, factors, times, rules=rules, tolerance=tolerance)
+    return within_measured(base, factors, times, costs, rules=rules, tolerance=tolerance)
 
 
 def factors_of(phi: float, coefficients: Coefficients | None) -> Factors:

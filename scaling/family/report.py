@@ -14,6 +14,7 @@ from scaling.family.times import first_doubt, remedy, shown_time
 from search_spaces.architecture import Architecture
 from vbs.command import python_command
 from vbs.console import print_results
+from vbs.tables import Console, Table
 from vbs.text import shell_command, shell_word
 from vbs.units import short
 
@@ -38,8 +39,6 @@ class FamilyResult:
 
 def show_result(result: FamilyResult) -> None:
     """Print the table of the members, and what to do next."""
-    from vbs.tables import Console, Table
-
     config, coefficients, rows = result.config, result.coefficients, result.rows
     console = Console(piped_width=150)
     how = "published factors" if coefficients is None else f"(alpha, beta, gamma) = {coefficients}"

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scaling.budget import TOLERANCE
+from nas.block_times.table import read_times
+from scaling.budget import TOLERANCE, Growth
 from scaling.compound import PUBLISHED, Coefficients
 from scaling.family.config import (
     FIGURE,
@@ -48,17 +49,14 @@ def grow_family(
     """
     config, coefficients = _resolved(config or FamilyConfig())
     assert config.base is not None
-    assert config.tolerance is not None
     base = load(config.base)
     tables = _tables(config.times)
     members = family(
         base,
         phis_of(config.phi),
         coefficients=coefficients,
-        growth=config.growth,
+        growth=_growth(config),
         rules=rules_of(config),
-        tolerance=config.tolerance,
-        costs=None if config.objective == "flops" else seconds_of(config),
     )
     recipe = preset(config.recipe)
     rows = [_row(member, config, recipe, tables) for member in members]
@@ -72,6 +70,15 @@ def grow_family(
         result = FamilyResult(folder, config, base, coefficients, members, rows)
         _write(result)
         return result
+
+
+def _growth(config: FamilyConfig) -> Growth | None:
+    """What the members really cost, of a config without open choices."""
+    if config.growth is None:
+        return None
+    assert config.tolerance is not None
+    costs = None if config.objective == "flops" else seconds_of(config)
+    return Growth(config.growth, config.tolerance, costs)
 
 
 def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
@@ -117,7 +124,7 @@ def read_grid(path: Path) -> tuple[Coefficients, str]:
     try:
         known = parse_json(path.read_bytes())
         if known["status"] != "finished" and "chosen" not in known["outcome"]:
-            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume goes on")
+            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume continues it")
         chosen = known["outcome"]["chosen"]
         found = Coefficients(chosen["alpha"], chosen["beta"], chosen["gamma"])
         return found, str(known["settings"]["base"])
@@ -127,8 +134,6 @@ def read_grid(path: Path) -> tuple[Coefficients, str]:
 
 
 def _tables(paths: Sequence[str]) -> list[Any]:
-    from nas.block_times.table import read_times
-
     return [read_times(Path(path)) for path in paths]
 
 

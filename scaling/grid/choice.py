@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from scaling.compound import GREEK
 from scaling.grid.config import GridConfig
 from scaling.grid.growth import AXES, Candidate, shares
-
-if TYPE_CHECKING:
-    from scaling.surface import Surface
-    from scaling.trainings import Result
+from scaling.surface import Surface, fit
+from scaling.training_result import Result
 
 FEWEST = 6  # candidates, controls among them, that a surface is fitted to
 
@@ -23,8 +21,6 @@ def fitted_surface(
     config: GridConfig, found: Sequence[Candidate], known: Mapping[str, Result]
 ) -> Surface | None:
     """The surface through what was trained; None where that is too little."""
-    from scaling.surface import fit
-
     rows = [each for each in found if each.name in known and known[each.name].accuracies]
     if len(rows) < FEWEST:
         return None

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from scaling.grid.config import GridConfig
 from scaling.grid.growth import AXES, Candidate, shares
+from scaling.surface import Surface, simplex
+from scaling.training_result import Result
 from vbs.figure import label, new_figure, save_png
-
-if TYPE_CHECKING:
-    from scaling.surface import Surface
-    from scaling.trainings import Result
 
 
 def draw(
@@ -26,8 +24,6 @@ def draw(
     surface: Surface | None,
 ) -> None:
     """Accuracy over the triangle of shares: corners are one axis alone."""
-    from scaling.surface import simplex
-
     figure = new_figure(7.5, 6.4)
     axes = figure.add_subplot()
     rows = [each for each in found if each.name in known and known[each.name].accuracies]

@@ -16,6 +16,7 @@ from scaling.baseline import BaselineConfig
 from scaling.baseline.chain import Chain, Step
 from scaling.baseline.networks import trained_members
 from scaling.baseline.page import relative
+from tests.commands import with_options
 from tests.train.files import encoded
 from vbs.config import from_values
 from vbs.failures import Failure
@@ -69,8 +70,8 @@ def chain(*words: str, place: Path) -> subprocess.CompletedProcess[str]:
         "warmup_epochs=0.5",
         "--out",
         f"{place}/out",
-        *words,
     ]
+    command = with_options(command, *words)
     return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
 
 

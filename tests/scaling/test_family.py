@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nas.block_times.rounds import Timing
+from nas.block_times.timing import Setting
 from scaling import FamilyConfig, grow_family
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import family, published_top1
@@ -159,7 +160,9 @@ def test_the_choice_of_an_unfinished_grid_is_told(
     known = {"status": "interrupted", "settings": {"base": "mobilenet_v2"}, "outcome": {}}
     (tmp_path / "grid.json").write_text(json.dumps(known))
     assert run(["--coefficients", str(tmp_path / "grid.json"), "--out", str(tmp_path / "x")]) == 2
-    assert "(the grid is interrupted; scaling.grid --resume goes on)" in capsys.readouterr().err
+    assert (
+        "(the grid is interrupted; scaling.grid --resume continues it)" in capsys.readouterr().err
+    )
 
 
 def test_times_are_predicted_where_a_table_has_the_blocks(tmp_path: Path) -> None:
@@ -191,11 +194,11 @@ def test_times_are_measured(tmp_path: Path) -> None:
 def test_a_family_grows_in_measured_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(networks: list[Architecture], **how: Any) -> list[Timing]:
-        assert (how["kind"], how["batch"]) == ("latency", 8)
+    def measured(networks: list[Architecture], setting: Setting, **_: Any) -> list[Timing]:
+        assert (setting.kind, setting.batch) == ("latency", 8)
         return [Timing(1e-9 * cost(network).flops ** 0.9, 0.0, "") for network in networks]
 
-    monkeypatch.setattr("scaling.measured_times.measured", measured)
+    monkeypatch.setattr("scaling.family.times.measured", measured)
     out = tmp_path / "family"
     grow = ["--growth", "2", "--objective", "latency", "--measure-batch", "8"]
     assert run([*grow, "--phi", "0..2", "--out", str(out)]) == 0
