@@ -403,12 +403,14 @@ def _draw_triangle(figure: Any, axes: Any, base_top1: float) -> None:
     )
     figure.colorbar(points, ax=axes, label="points below the best")
     for text, place in (
-        ("depth", (0, -0.06)),
-        ("width", (0.9, -0.06)),
-        ("resolution", (0.42, 0.9)),
+        ("depth", (-0.02, -0.07)),
+        ("width", (0.92, -0.07)),
+        ("resolution", (0.4, 0.9)),
     ):
         axes.annotate(text, place)
-    axes.set(title="Splits of 2x FLOPs", xticks=[], yticks=[])
+    axes.set(
+        title="Splits of 2x FLOPs", xticks=[], yticks=[], xlim=(-0.08, 1.08), ylim=(-0.12, 1.0)
+    )
     axes.legend(loc="upper left", fontsize=7)
 
 
