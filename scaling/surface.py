@@ -55,7 +55,6 @@ class Prior:
 class Surface:
     """What was fitted, and where its best place is.
 
-<<<<<<< HEAD
     shares      [3] of the best place; intervals [3, 2] that hold it with 95%.
     accuracy    of the surface there, percent; error: its standard error.
     noise       deviation between seeds of one candidate, points, NaN where each has one seed.
@@ -65,21 +64,6 @@ class Surface:
     more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
                  does, None where many would not help.
     prior_weight  of the prior, given or learned; 0 where there is none.
-=======
-        shares      [3] of the best place; intervals [3, 2] that hold it with 95%.
-        accuracy    of the surface there, percent; error: its standard error.
-        noise       deviation between seeds of one candidate, points, NaN where each has one seed.
-                    Candidates are weighed by it and by the images (`vbs.accuracy.paired_variance`).
-        weights     of `features`.
-        f_ratio     variance between candidates over that of their means by noise alone.
-        more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
-    <<<<<<< HEAD
-                    does, None where many would not tell.
-        prior_weight  of the prior, given or learned; 0 where there is none.
-    =======
-                    does, None where many would not help.
-    >>>>>>> main
->>>>>>> h_grow
     """
 
     shares: np.ndarray
@@ -285,16 +269,11 @@ class _Fitting:
         return weighed.T @ self.design + np.diag(self.penalty) + self.prior_precision
 
     def draws(self, weights: np.ndarray, times: float, rng: np.random.Generator) -> np.ndarray:
-<<<<<<< HEAD
-        """Weights [f, DRAWS] of fits to what the surface says of the candidates, moved; with a
-        prior, of the posterior: a fit to moved candidates would lean on the prior each time."""
-=======
         """Weights [f, DRAWS] of fits to what the surface predicts for the candidates, moved.
 
         With a prior they are draws of the posterior: each fit to moved candidates would lean on
         the prior again.
         """
->>>>>>> h_grow
         if self.prior_weight > 0:
             root = np.linalg.cholesky(np.linalg.inv(self.precision(times)))
             return weights[:, None] + root @ rng.normal(size=(len(weights), DRAWS))
