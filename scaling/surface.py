@@ -55,19 +55,15 @@ class Prior:
 class Surface:
     """What was fitted, and where its best place is.
 
-        shares      [3] of the best place; intervals [3, 2] that hold it with 95%.
-        accuracy    of the surface there, percent; error: its standard error.
-        noise       deviation between seeds of one candidate, points, NaN where each has one seed.
-                    Candidates are weighed by it and by the images (`vbs.accuracy.paired_variance`).
-        weights     of `features`.
-        f_ratio     variance between candidates over that of their means by noise alone.
-        more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
-    <<<<<<< HEAD
-                    does, None where many would not tell.
-        prior_weight  of the prior, given or learned; 0 where there is none.
-    =======
-                    does, None where many would not help.
-    >>>>>>> main
+    shares      [3] of the best place; intervals [3, 2] that hold it with 95%.
+    accuracy    of the surface there, percent; error: its standard error.
+    noise       deviation between seeds of one candidate, points, NaN where each has one seed.
+                Candidates are weighed by it and by the images (`vbs.accuracy.paired_variance`).
+    weights     of `features`.
+    f_ratio     variance between candidates over that of their means by noise alone.
+    more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
+                does, None where many would not help.
+    prior_weight  of the prior, given or learned; 0 where there is none.
     """
 
     shares: np.ndarray
