@@ -62,7 +62,7 @@ class Surface:
     weights     of `features`.
     f_ratio     variance between candidates over that of their means by noise alone.
     more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
-                 does, None where many would not help.
+                does, None where many would not help.
     prior_weight  of the prior, given or learned; 0 where there is none.
     """
 
