@@ -12,7 +12,7 @@ from nas.block_times.lookup import times_for
 from nas.block_times.table import Times, read_times
 from nas.objective import Objective, plugin_reward
 from nas.search.config import SearchConfig
-from nas.search.device_costs import device_costs
+from nas.search.device_costs import device_costs, device_digests
 from nas.search.loop import check_limits
 from nas.search.targets import measured_costs, objective_of
 from nas.strategies.base import Strategy
@@ -35,9 +35,12 @@ class Aims(NamedTuple):
 
     @property
     def digests(self) -> dict[str, dict[str, str]]:
-        """Digests of the tables, by which a resumed search knows them."""
-        found = {kind: times.digest for kind, times in self.tables.items()}
-        return {"times_sha256": found} if found else {}
+        """Digests of the tables and of devices of one's own, by which a resumed search knows
+        them."""
+        tables = {kind: times.digest for kind, times in self.tables.items()}
+        devices = device_digests(self.config)
+        found = {"times_sha256": tables, "devices_sha256": devices}
+        return {name: each for name, each in found.items() if each}
 
 
 def named_space(config: SearchConfig) -> tuple[SearchConfig, SearchSpace]:

@@ -50,7 +50,10 @@ COMMAND = Command(
     run="nas.devices.fit.run:fit_kit",
     report="nas.devices.fit.report:show_result",
     positional=("kit",),
-    switches={"any_unit": "accept times 1,000 times as long as on every measured device"},
+    switches={
+        "any_unit": "accept times that look as if they were in another unit",
+        "skip_missing": "leave out networks without a time",
+    },
     description="Fit a device to the measured networks of a kit.",
     interrupted="interrupted; nothing was written",
 )
