@@ -122,6 +122,7 @@ def draw(path: Path, found: dict[Key, tuple[np.ndarray, ...]]) -> None:
     ):
         scale, unit = (1.0, "s") if key[1] == "train_time" else (1e3, "ms an image")
         axes.loglog(np.exp(mean) * scale, np.exp(measured) * scale, ".", markersize=2, alpha=0.4)
+        axes.minorticks_off()
         ends = np.exp([measured.min(), measured.max()]) * scale
         axes.loglog(ends, ends, "k-", linewidth=0.8)
         numbers = scores(measured, mean, spread)

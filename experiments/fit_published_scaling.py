@@ -31,9 +31,16 @@ import numpy as np
 from experiments.fit_imagenet_surrogate import ROOT, SHARED
 from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, run_experiment, settings_of_machine
+from experiments.lib.published_table import (
+    PAIR_FLOPS,
+    PAIR_TOP1,
+    Table,
+    equal_flops,
+    read_table,
+)
 from experiments.lib.surrogate_scores import NORMAL_68, NORMAL_95
 from scaling.published.fit import Fitted, Trainings, fit_growth
-from scaling.published.forecast import forecast_by
+from scaling.published.forecasts import forecast_by
 from scaling.published.model import (
     AXES,
     CEILING,
@@ -57,9 +64,6 @@ from vbs.folder import write_json
 
 NAMES = {"squares": SQUARES, "interactions": INTERACTIONS}
 LINEAR = ("d", "w", "r")
-TWINS = {"efficientnet_b0/en-base-mm": "efficientnet_b0/en-base"}  # one training, read twice
-PAIR_FLOPS = 0.10  # of FLOPs that two networks may differ by to count as equal
-PAIR_TOP1 = 0.2  # points that they must differ by
 B_SERIES = ("efficientnet_b0/", "efficientnet_lite0/")  # groups with B networks, Lite among them
 CEILINGS = (100.0, 95.0, 92.0, 90.0)
 # timm 1.0.31, results-imagenet.csv, tf_efficientnetv2_b0..b3.in1k at 224, 240, 260 and 300 px; not
@@ -72,77 +76,6 @@ GOALS = {
     "b1_to_b7_within": 1.0,
     "b4_forecast_within": 1.0,
 }
-
-
-class Table(NamedTuple):
-    """The published trainings and what the regression does not see.
-
-    trainings; names of groups, by index; fold: groups that are held out together, int [n].
-    base: name of the base network [n]; flops [n], by the formula where a group lacks them.
-    sources: of each group.
-    """
-
-    trainings: Trainings
-    groups: list[str]
-    fold: np.ndarray
-    base: np.ndarray
-    flops: np.ndarray
-    sources: list[dict[str, Any]]
-
-    @property
-    def scored(self) -> np.ndarray:
-        """Rows that are not their group's base nor equal to it, bool [n]."""
-        return np.abs(self.trainings.logs).sum(1) > 0
-
-    def of(self, group: str) -> np.ndarray:
-        """Row indices of a group, the base first."""
-        rows = np.flatnonzero(self.trainings.group == self.groups.index(group))
-        return rows[np.argsort(~self.trainings.first[rows], kind="stable")]
-
-
-def read_table(path: Path) -> Table:
-    """The published trainings; ValueError where the file is absent or a group has no base."""
-    if not path.is_file():
-        raise ValueError(f"trainings: {path} does not exist; --trainings names the place")
-    import pandas
-
-    table = pandas.read_csv(path)
-    real = table.note.str.extract(r"effdepth=([\d.]+)")[0].astype(float)
-    table["depth"] = real.fillna(table.depth)
-    table["group"] = table.base + "/" + table.recipe
-    groups = list(dict.fromkeys(table.group))
-    first = np.zeros(len(table), bool)
-    side, top1 = np.empty(len(table)), np.empty(len(table))
-    flops = table.flops_m.to_numpy(float, copy=True)
-    sources = []
-    for name in groups:
-        rows = np.flatnonzero(table.group == name)
-        plain = rows[(table.depth.iloc[rows] == 1) & (table.width.iloc[rows] == 1)]
-        sides = table.resolution.iloc[plain]
-        own = 224 if (sides == 224).any() else sides.min()
-        bases = plain[sides == own]
-        if not len(bases):
-            raise ValueError(f"trainings: the group {name} has no base")
-        first[bases[0]] = True
-        side[rows], top1[rows] = own, table.top1.iloc[bases[0]]
-        if np.isnan(flops[rows]).any():
-            part = table.iloc[rows]
-            flops[rows] = part.depth * part.width**2 * (part.resolution / own) ** 2
-        text = "; ".join(dict.fromkeys(table.source.iloc[rows]))
-        base, recipe = name.split("/")
-        sources.append({"base": base, "recipe": recipe, "trainings": len(rows), "source": text})
-    index = table.group.map(groups.index).to_numpy()
-    trainings = Trainings(
-        group=index,
-        first=first,
-        logs=np.log(np.stack([table.depth, table.width, table.resolution / side], axis=1)),
-        top1=table.top1.to_numpy(),
-        base_top1=top1,
-        digitised=(table.digitised == "yes").to_numpy(),
-        inferred=table.note.str.contains("width NOT printed").to_numpy(),
-    )
-    twin = [groups.index(TWINS.get(name, name)) for name in groups]
-    return Table(trainings, groups, np.array(twin)[index], table.base.to_numpy(), flops, sources)
 
 
 class Held(NamedTuple):
@@ -188,18 +121,6 @@ def held_out(
         chosen = [each[place] for each in models.values()]
         points[rows], std[rows] = predicted(chosen, data.logs[rows], data.base_top1[rows])
     return Held(points, std)
-
-
-def equal_flops(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows of one group at equal FLOPs whose top-1 differ, int [k] each."""
-    data, left, right = table.trainings, [], []
-    for index in range(len(table.groups)):
-        for a, b in itertools.combinations(np.flatnonzero(data.group == index), 2):
-            close = abs(np.log(table.flops[a] / table.flops[b])) <= np.log1p(PAIR_FLOPS)
-            if close and abs(data.top1[a] - data.top1[b]) >= PAIR_TOP1:
-                left.append(a)
-                right.append(b)
-    return np.array(left), np.array(right)
 
 
 def scores(table: Table, held: Held) -> dict[str, Any]:
@@ -466,24 +387,31 @@ def draw(path: Path, table: Table, held: Held, base_top1: float) -> None:
         xscale="log",
     )
     middle.legend()
-    found2 = best_split(2.0, base_top1=base_top1)
-    loss = found2.expected.max() - found2.expected
-    x = found2.places[:, 1] + found2.places[:, 2] / 2
-    points = right.scatter(x, found2.places[:, 2] * 0.866, c=loss, s=12, cmap="viridis_r")
-    tied = found2.ties
-    right.plot(
-        x[tied], found2.places[tied, 2] * 0.866, "r.", markersize=1.5, label="within 0.3 points"
-    )
-    figure.colorbar(points, ax=right, label="points below the best")
-    for text, place in (
-        ("depth", (0, -0.06)),
-        ("width", (0.9, -0.06)),
-        ("resolution", (0.42, 0.9)),
-    ):
-        right.annotate(text, place)
-    right.set(title="Splits of 2x FLOPs", xticks=[], yticks=[])
-    right.legend(loc="upper left", fontsize=7)
+    _draw_triangle(figure, right, base_top1)
     save_png(figure, path)
+
+
+def _draw_triangle(figure: Any, axes: Any, base_top1: float) -> None:
+    """What each split of 2x FLOPs loses to the best."""
+    found = best_split(2.0, base_top1=base_top1)
+    loss = found.expected.max() - found.expected
+    x = found.places[:, 1] + found.places[:, 2] / 2
+    points = axes.scatter(x, found.places[:, 2] * 0.866, c=loss, s=12, cmap="viridis_r")
+    tied = found.ties
+    axes.plot(
+        x[tied], found.places[tied, 2] * 0.866, "r.", markersize=1.5, label="within 0.3 points"
+    )
+    figure.colorbar(points, ax=axes, label="points below the best")
+    for text, place in (
+        ("depth", (-0.02, -0.07)),
+        ("width", (0.92, -0.07)),
+        ("resolution", (0.4, 0.9)),
+    ):
+        axes.annotate(text, place)
+    axes.set(
+        title="Splits of 2x FLOPs", xticks=[], yticks=[], xlim=(-0.08, 1.08), ylim=(-0.12, 1.0)
+    )
+    axes.legend(loc="upper left", fontsize=7)
 
 
 def report(table: Table, out: Path, timm: Path, picture: Path) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def _affordable(base: Architecture, factors: Factors, growth: float, rules: Rule
 
     What a cap takes from the resolution goes to depth and width, in their proportion.
     """
-    if factors.growth > 1:
+    if (factors.growth - 1) * (growth - 1) > 0:
         power = math.log(growth) / math.log(factors.growth)
         wanted = Factors(*(factor**power for factor in factors))
     else:  # no direction is given

@@ -285,8 +285,10 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # argparse takes what looks like a negative number for a value; its own has no exponent
-        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.I)
+        # argparse takes what looks like a negative number for a value; its own has no exponent, and
+        # no range or list such as -2..4
+        number = r"-?(\d+(\.\d+|\.(?!\.))?|\.\d+)(e[-+]?\d+)?"
+        self._negative_number_matcher = re.compile(rf"(?=-){number}((\.\.|,){number})*$", re.I)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """As argparse has it; an unknown option names the nearest that there are, and an option

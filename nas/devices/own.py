@@ -42,7 +42,7 @@ from vbs.json_text import parse_json
 from vbs.text import counted, quoted, shortened
 
 FORMAT = "vision-baseline-search device 1"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # costs are named after devices
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # costs are named after devices
 FEWEST = 5  # different networks
 LARGEST_FILE = 10_000_000  # bytes
 DIRECTIONS = 6  # of the weights' uncertainty that are kept; the rest counts as the same everywhere
@@ -293,7 +293,7 @@ def _expected(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> dict[i
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(
-            f"name: {quoted(name, 60)} is not allowed; use up to 64 letters, digits, '-', '_' and "
+            f"name: {quoted(name, 60)} is not allowed; use up to 60 letters, digits, '-', '_' and "
             "'.'"
         )
 

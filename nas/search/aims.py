@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nas import catalog
 from nas.block_times.lookup import times_for
@@ -82,7 +82,10 @@ def _times_of(
     if earlier is not None and (earlier / times_file(kind)).is_file():
         files.append(earlier / times_file(kind))
     path = next((path for path in files if read_times(path).kind == kind), None)
-    return times_for(space, kind=kind, path=path, device=config.device, recipe=config.recipe)
+    how: dict[str, Any] = {"threads": config.threads}
+    if kind == "latency":
+        how |= {"runtime": config.runtime, "batch": config.latency_batch}
+    return times_for(space, kind=kind, path=path, device=config.device, recipe=config.recipe, **how)
 
 
 def times_file(kind: str) -> str:

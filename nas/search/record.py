@@ -128,6 +128,6 @@ def best_record(history: History, row: int, evaluator: Evaluator) -> dict[str, A
         "accuracy": round(summary.accuracy, 6),
         "accuracy_std": None if np.isnan(summary.std) else round(summary.std, 6),
         "reward": round(summary.reward, 6),
-        **{name: float(f"{float(values[0]):.6g}") for name, values in more.items()},
         "evaluations": summary.evaluations,
+        **{name: float(f"{float(values[0]):.6g}") for name, values in more.items()},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nas.block_times.options import RUNTIMES
 from nas.devices import DEVICES, Device, load_device
 from nas.devices.measured import measured_device
 from nas.objective import REWARDS, Objective
@@ -111,6 +112,19 @@ class ObjectiveOptions(Config):
         later=True,
         help="a table of nas.block_times, also of another machine (repeatable; default: measured "
         "here when needed)",
+    )
+    runtime: str = option(
+        "torch",
+        choices=tuple(RUNTIMES),
+        metavar="|".join(RUNTIMES),
+        help="what runs a forward pass whose latency is measured here (default torch, without "
+        "compiling)",
+    )
+    latency_batch: int = option(
+        1, limits=(1, 2**16), metavar="N", help="images of such a forward pass (default 1)"
+    )
+    threads: int = option(
+        1, limits=(1, 1024), metavar="N", help="threads of a CPU in what is measured (default 1)"
     )
     over_target: str = option(
         "forbid",

@@ -16,11 +16,11 @@ from scaling.family.config import (
     MEMBERS,
     RECORD,
     FamilyConfig,
-    phis_of,
     rules_of,
 )
 from scaling.family.figure import draw
-from scaling.family.members import Member, family
+from scaling.family.members import Member, family, fast_factors, tiny_factors
+from scaling.family.predicted import known_members, notes, predictions
 from scaling.family.report import FamilyResult
 from scaling.family.times import measure, seconds_of
 from scaling.memory import training_memory
@@ -34,6 +34,7 @@ from vbs.folder import circumstances, results_folder, write_json
 from vbs.json_text import parse_json
 
 SECONDS_TOLERANCE = 0.05
+OWN_FACTORS = {"fast": fast_factors, "tinynet": tiny_factors}  # of a phi, by rules
 
 
 def grow_family(
@@ -51,15 +52,23 @@ def grow_family(
     assert config.base is not None
     base = load(config.base)
     tables = _tables(config.times)
-    members = family(
+    phis, given = config.phis(), known_members(config)
+    every = family(
         base,
-        phis_of(config.phi),
+        list(dict.fromkeys([*phis, *given])),
         coefficients=coefficients,
+        factors=OWN_FACTORS.get(config.rules),
         growth=_growth(config),
         rules=rules_of(config),
     )
+    members = every[: len(phis)]
+    trained = {each: given[each.phi] for each in every if each.phi in given}
+    found = predictions(base, members, trained, config)
     recipe = preset(config.recipe)
-    rows = [_row(member, config, recipe, tables) for member in members]
+    rows = [
+        {**_row(member, config, recipe, tables), **top1.as_row()}
+        for member, top1 in zip(members, found.top1, strict=True)
+    ]
     _check_memory(rows, config)
     if config.measure:
         measure(base, members, rows, config)
@@ -67,7 +76,8 @@ def grow_family(
     with results_folder(
         place, kind="family", files=(RECORD, FIGURE), command="scaling.family", resume=None
     ) as folder:
-        result = FamilyResult(folder, config, base, coefficients, members, rows)
+        told = notes(rows, found.basis)
+        result = FamilyResult(folder, config, base, coefficients, members, rows, told)
         _write(result)
         return result
 
@@ -92,7 +102,8 @@ def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
             print_err(f"--base: these coefficients are of a grid of {grown}, not of {base}")
     base = base or "efficientnet_b0"
     load(base)  # a mistake in it is reported first
-    if config.growth is not None and coefficients is None:
+    own = config.rules in OWN_FACTORS
+    if config.growth is not None and coefficients is None and not own:
         coefficients = PUBLISHED
     seconds = config.objective != "flops"
     measured = config.objective if seconds else config.measure
@@ -100,10 +111,12 @@ def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
     resolved = replace(
         config,
         base=network_text(base),
-        coefficients="published" if coefficients is None else None,
+        coefficients="published" if coefficients is None and not own else None,
         alpha=numbers.get("alpha"),
         beta=numbers.get("beta"),
         gamma=numbers.get("gamma"),
+        phi=tuple(f"{phi:g}" for phi in config.phis()) if config.phi is None else config.phi,
+        round_resolution=config.round_resolution or (4 if config.rules == "fast" else 1),
         tolerance=config.tolerance or (SECONDS_TOLERANCE if seconds else TOLERANCE),
         times=tuple(map(network_text, config.times)),
         measure=measured,
@@ -193,7 +206,9 @@ def _write(result: FamilyResult) -> None:
         folder / RECORD,
         {
             "settings": result.config.settings(),
-            "coefficients": "published" if coefficients is None else coefficients.__dict__,
+            "coefficients": result.config.coefficients
+            if coefficients is None
+            else coefficients.__dict__,
             "base": json.loads(result.base.to_json()),
             "members": list(result.rows),
             **circumstances(("numpy",)),

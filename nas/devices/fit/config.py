@@ -35,7 +35,7 @@ class FitConfig(Config):
             raise ValueError("--name is missing; e.g. --name my-phone")
         if not NAME.fullmatch(self.name):
             raise ValueError(
-                f"--name: {shortened(repr(self.name), 60)} is not allowed; use up to 64 letters, "
+                f"--name: {shortened(repr(self.name), 60)} is not allowed; use up to 60 letters, "
                 "digits, '-', '_' and '.'"
             )
         if self.name in DEVICES:
