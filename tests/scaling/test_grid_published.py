@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,17 @@ def predicted(**options: object) -> PublishedGrid:
     return result
 
 
-def test_candidates_have_their_gains_at_their_real_costs() -> None:
-    result = predicted()
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> PublishedGrid:
+    """The grid of EfficientNet-B0."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("plain"))
+        result = predicted()
+        return replace(result, folder=result.folder.absolute())
+
+
+def test_candidates_have_their_gains_at_their_real_costs(plain: PublishedGrid) -> None:
+    result = plain
     base = zoo("efficientnet_b0")
     assert result.base == base
     assert result.base_top1.percent == 77.1
@@ -50,9 +60,9 @@ def test_candidates_have_their_gains_at_their_real_costs() -> None:
     assert result.ties[result.gains.argmax()]
 
 
-def test_published_coefficients_tie_with_the_optimum() -> None:
+def test_published_coefficients_tie_with_the_optimum(plain: PublishedGrid) -> None:
     """Those of EfficientNet-B0: (1.2, 1.1, 1.15)."""
-    optimum = predicted().optimum
+    optimum = plain.optimum
     assert optimum.losses["published (1.2, 1.1, 1.15)"] < 0.3
     for (low, high), value in zip(optimum.intervals, optimum.coefficients, strict=True):
         assert low <= value <= high
@@ -68,8 +78,8 @@ def test_the_report_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in printed
 
 
-def test_the_folder_is_that_of_a_grid() -> None:
-    result = predicted()
+def test_the_folder_is_that_of_a_grid(plain: PublishedGrid) -> None:
+    result = plain
     record = json.loads((result.folder / "grid.json").read_text())
     assert record["status"] == "finished"
     assert len(record["candidates"]) == len(result.candidates)
@@ -83,19 +93,17 @@ def test_the_folder_is_that_of_a_grid() -> None:
     assert texts[0] == texts[1]
 
 
-def test_a_family_takes_its_coefficients(capsys: pytest.CaptureFixture[str]) -> None:
-    result = predicted()
-    words = ["--base", "efficientnet_b0", "--coefficients", str(result.folder / "grid.json")]
+def test_a_family_takes_its_coefficients(plain: PublishedGrid) -> None:
+    words = ["--base", "efficientnet_b0", "--coefficients", str(plain.folder / "grid.json")]
     assert family([*words, "--phi", "0..1", "--out", "family"]) == 0
     assert Path("family/members").is_dir()
 
 
-def test_the_base_may_be_any_network_with_a_known_accuracy() -> None:
-    for base in ("mobilenet_v2", "resnet50"):
-        assert predicted(base=base, step=0.25).gains.max() > 1
+def test_the_base_may_be_any_network_with_a_known_accuracy(plain: PublishedGrid) -> None:
+    assert predicted(base="mobilenet_v2", step=0.25).gains.max() > 1
     Path("net.json").write_text(zoo("efficientnet_b0").to_json())
     given = predicted(base="net.json", base_top1=77.1)
-    assert given.gains == pytest.approx(predicted().gains)
+    assert given.gains == pytest.approx(plain.gains)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +149,8 @@ def test_mistakes_are_one_line(
     assert Path("full", "grid.json").read_text() == "mine"
 
 
-def test_a_predicted_grid_does_not_resume(capsys: pytest.CaptureFixture[str]) -> None:
-    predicted()
-    assert grid(["--resume", "--out", "runs/grid-1"]) == 2
-    assert "the grid in runs/grid-1 was predicted" in capsys.readouterr().err
+def test_a_predicted_grid_does_not_resume(
+    plain: PublishedGrid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert grid(["--resume", "--out", str(plain.folder)]) == 2
+    assert "was predicted; nothing was trained" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,17 @@ def predicted(**options: object) -> PredictedAware:
     return result
 
 
-def test_every_term_buys_what_it_says() -> None:
-    rows = predicted().rows
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> PredictedAware:
+    """The search of the default reward."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("plain"))
+        result = predicted()
+        return replace(result, folder=result.folder.absolute())
+
+
+def test_every_term_buys_what_it_says(plain: PredictedAware) -> None:
+    rows = plain.rows
     assert next(iter(rows)) == B0
     assert rows["A"].accuracy == max(row.accuracy for row in rows.values())
     assert rows["A x P^v"].params < rows["A"].params
@@ -47,8 +57,8 @@ def test_every_term_buys_what_it_says() -> None:
         assert row.long > row.accuracy
 
 
-def test_b0_has_its_predictions() -> None:
-    row = predicted().rows[B0]
+def test_b0_has_its_predictions(plain: PredictedAware) -> None:
+    row = plain.rows[B0]
     genotype = SPACE.encode(SPACE.references[B0])[None]
     accuracy, std = load_surrogate("imagenet").predict(genotype)
     seconds, error = load_device("train_time").predict(SPACE, genotype)
@@ -69,8 +79,8 @@ def test_the_time_may_be_that_of_a_device(capsys: pytest.CaptureFixture[str]) ->
     assert f"{throughput[0]:,.0f} images/s" in printed
 
 
-def test_the_folder_is_that_of_a_training_aware_search() -> None:
-    result = predicted()
+def test_the_folder_is_that_of_a_training_aware_search(plain: PredictedAware) -> None:
+    result = plain
     record = json.loads((result.folder / "training_aware.json").read_text())
     assert record["status"] == "finished"
     assert list(record["outcome"]["networks"]) == list(result.rows)
@@ -81,8 +91,8 @@ def test_the_folder_is_that_of_a_training_aware_search() -> None:
     assert (result.folder / "training_aware.png").stat().st_size > 1_000
 
 
-def test_same_seed_same_result() -> None:
-    first, again, other = predicted(), predicted(), predicted(seed=1)
+def test_same_seed_same_result(plain: PredictedAware) -> None:
+    first, again, other = plain, predicted(), predicted(seed=1)
     bests = [(each.folder / BEST).read_bytes() for each in (first, again, other)]
     assert bests[0] == bests[1] != bests[2]
     assert np.array_equal(first.history.genotypes, again.history.genotypes)
@@ -129,7 +139,8 @@ def test_mistakes_are_one_line(
     assert Path("full", "training_aware.json").read_text() == "mine"
 
 
-def test_a_finished_search_does_not_resume(capsys: pytest.CaptureFixture[str]) -> None:
-    predicted()
-    assert training_aware(["--resume", "--out", "runs/aware-1"]) == 2
+def test_a_finished_search_does_not_resume(
+    plain: PredictedAware, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert training_aware(["--resume", "--out", str(plain.folder)]) == 2
     assert "is whole; nothing was trained" in capsys.readouterr().err
