@@ -73,15 +73,26 @@ class PublishedGrid:
         return 0
 
 
+def base_accuracy(config: GridConfig) -> KnownTop1:
+    """The top-1 of the base; ValueError where it is not known or outside the published range."""
+    top1 = known_top1(config.base, config.base_top1)
+    check_range(np.ones((1, 3)), base_top1=top1.percent)
+    return top1
+
+
 def predicted_grid(
-    config: GridConfig, base: Architecture, found: Sequence[Candidate], out: str | None
+    config: GridConfig,
+    base: Architecture,
+    top1: KnownTop1,
+    found: Sequence[Candidate],
+    out: str | None,
 ) -> PublishedGrid:
     """Predict the gain of every candidate, and write the record and the figure.
 
-    Raises ValueError where the top-1 of the base is not known, and where the base or a candidate
-    is outside the range of the published trainings.
+    top1  of the base, see `base_accuracy`.
+
+    Raises ValueError where a candidate is outside the range of the published trainings.
     """
-    top1 = known_top1(config.base, config.base_top1)
     factors = np.array([factors_between(base, each.architecture) for each in found])
     check_range(factors, base_top1=top1.percent)
     gains, errors = predicted_gain(factors, base_top1=top1.percent)

@@ -23,7 +23,7 @@ from scaling.grid.config import (
     GridConfig,
 )
 from scaling.grid.growth import Candidate, ProxySize, candidates, proxy_base, spread
-from scaling.grid.published import PublishedGrid, predicted_grid
+from scaling.grid.published import PublishedGrid, base_accuracy, predicted_grid
 from scaling.grid.record import Record, read
 from scaling.grid.report import GridResult, finished, print_preview, table
 from scaling.measured_times import measured, trusted
@@ -102,7 +102,8 @@ def _predicted(config: GridConfig, out: str | None) -> PublishedGrid:
             f"{name}: without --data nothing is trained; add --data, e.g. --data {DATA}, or leave "
             f"{name} out"
         )
-    return predicted_grid(config, base, _candidates(config, base), out)
+    top1 = base_accuracy(config)  # before candidates are made, which takes long for large bases
+    return predicted_grid(config, base, top1, _candidates(config, base), out)
 
 
 def _prepared(
