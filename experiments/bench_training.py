@@ -54,7 +54,9 @@ import torch
 
 from experiments.lib.arguments import HIDDEN, Options, experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from experiments.lib.timm_loop import Case, Setting, Side, check_twins, proxy_network
+from experiments.lib.timm_loop import Setting
+from experiments.lib.timm_networks import check_twins, proxy_network
+from experiments.lib.training_sides import Case, Side
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from train.distributed import pick_device
@@ -215,7 +217,7 @@ def memory_of(chosen: dict[str, Any], case: str, arguments: Options) -> dict[str
 
 
 def case_named(name: str, arguments: Options) -> Case:
-    """The case of that name on the device asked for."""
+    """The case of that name on the given device."""
     index, device = CASES.index(name), pick_device(arguments.device).type
     b0 = zoo("efficientnet_b0")
     architecture, timm_name = proxy_network(arguments.network, 10), ""

@@ -8,7 +8,7 @@ Both on one thread, by its own processor time; each number is the lower quartile
 scaled by the test networks' own median, stand beside as what would be known without a table.
 
 Expected: median error under 7%, Kendall tau at least 0.9, for both.
-Each kind is written when it is done; kinds that are not asked for stay as they are in the file.
+Each kind is written when it is done; other kinds in the file stay as they are.
 Time: 14 minutes on an idle core; several times that beside other work. With half the rounds a
 noisy neighbour is seen: the training step's error was 4.3% then, tau .87.
 
@@ -33,7 +33,7 @@ import numpy as np
 
 from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from nas.block_times.measure import drawn, errors, measure
+from nas.block_times.measure import MeasuringPlan, drawn, errors, measure
 from nas.block_times.timing import Setting
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
@@ -53,15 +53,8 @@ def one_case(kind: str, rounds: int, seed: int) -> dict[str, Any]:
     """A table and how well it predicts."""
     form, setting = CASES[kind]
     the_space: SearchSpace = space("efficientnet", **form)
-    times = measure(
-        the_space,
-        setting,
-        rounds=rounds,
-        calibration=CALIBRATION,
-        tests=TESTS,
-        seed=seed,
-        say=lambda line: print_err(line),
-    )
+    plan = MeasuringPlan(rounds=rounds, calibration=CALIBRATION, tests=TESTS, seed=seed)
+    times = measure(the_space, setting, plan, say=lambda line: print_err(line))
     measured, flops = np.array(times.checked["measured"]), _flops(the_space, seed)
     by_flops = errors(measured, flops * np.median(measured / flops))
     spread = [pair[1] / pair[0] for pair in times.blocks.values()]

@@ -6,7 +6,7 @@ scored on the minival after each (the moving average of the weights is); the fir
 second seed, for the noise of a seed.
 Seconds are processor time of one thread, which other programs on the machine hardly change.
 Expected: 50 to 70% at the end, and ranks after 3 epochs that mostly last. Measured:
-results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command goes on. Command:
+results/cifar10_curves.json. Time: an hour on 2 CPU cores; the same command resumes. Command:
 
     python -m experiments.cifar10_curves --data parquet:../shared/data/cifar10
 """
@@ -28,9 +28,12 @@ import numpy as np
 from experiments.lib.arms import Arm, arguments, mean_and_sd, run_all
 from experiments.lib.common import RESULTS
 from experiments.lib.networks import COMPACT_FLOPS, compact_space
+from nas.evaluators.proxy import Fidelity, Proxy, shared_data
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
+from train.execution import Execution
+from train.recipe import preset
 from vbs.console import print_out
 
 RESULT = RESULTS / "cifar10_curves.json"
@@ -49,13 +52,13 @@ def recorded(name: str, seed: int, data: str) -> dict[str, Any]:
     """One learning curve, as plain data."""
     import torch
 
-    from nas.evaluators.proxy import Fidelity, load_proxy
-    from train.recipe import preset
-
     the_space, genotype = compact_space(), genotypes()[int(name)]
     torch.set_num_threads(1)
     fidelity = Fidelity(EPOCHS, SHARE)
-    proxy = load_proxy(data, preset("proxy"), fidelity, device="cpu", clock=time.process_time)
+    recipe = preset("proxy")
+    images = shared_data(data, recipe.minival)
+    on_cpu = Execution(device="cpu")
+    proxy = Proxy(images, recipe, fidelity, on_cpu, clock=time.process_time)
     curve = list(proxy.curve(the_space, genotype, seed=seed))
     costs = the_space.costs(genotype[None])
     return {

@@ -9,7 +9,7 @@ and (2) are chosen on images held out of the training set; the test images are l
 only.
 Expected: the found network ahead of both by more than the deviation between seeds. Measured:
 results/cifar10_search.json and .png (the search's own figure). Time: three quarters of an hour
-for (1), a quarter for (2), half an hour for (3); the same command goes on where it was interrupted.
+for (1), a quarter for (2), half an hour for (3); the same command resumes where it was interrupted.
 Command:
 
     python -m experiments.cifar10_search --data parquet:../shared/data/cifar10
@@ -35,6 +35,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.scale import for_small_images, scale
+from train.execution import Execution
+from train.recipe import change, preset
 from vbs.console import print_out
 
 NAME = "cifar10_search"
@@ -68,7 +70,7 @@ def narrowed_b0() -> Architecture:
 
 
 def search(args: Any, name: str) -> Path:
-    """The folder of a finished search; begun, or gone on with, if need be."""
+    """The folder of a finished search; it is started or resumed first."""
     folder = args.work / name
     state = folder / "search.json"
     if state.exists() and json.loads(state.read_text())["status"] in ("finished", "out of time"):
@@ -108,11 +110,10 @@ def trained(source: str, architecture: Architecture, seed: int, folder: Path) ->
     """Test accuracy after the recipe."""
     from train.data import load
     from train.loop import train
-    from train.recipe import change, preset
 
     recipe = change(preset("proxy"), [*FINAL, f"seed={seed}"])
     data = load(source, minival=0.0, seed=seed)
-    result = train(architecture, data, recipe, checkpoint=folder, device="cpu")
+    result = train(architecture, data, recipe, execution=Execution(checkpoint=folder, device="cpu"))
     assert result.test is not None, result.failed
     return {
         "test_top1": round(result.test.top1, 2),
@@ -123,7 +124,7 @@ def trained(source: str, architecture: Architecture, seed: int, folder: Path) ->
 
 
 def searched(work: Path) -> dict[str, Any]:
-    """What the searches' own records say."""
+    """What the searches' own records hold."""
     found = {}
     for name in SEARCHES:
         record = json.loads((work / name / "search.json").read_text())

@@ -9,8 +9,8 @@ milliseconds each proposal took. Optuna's GP (three seeds) and plain TPE stop at
 beyond, a run takes over ten minutes.
 
 Expected: predictor at 80 evaluations equals the best peer at 300.
-Time: an hour and a half on one core, most of it Optuna's GP and TPE; rerun to go on where it
-stopped.
+Time: an hour and a half on one core, most of it Optuna's GP and TPE; run it again to
+continue where it stopped.
 
     python -m experiments.compare_strategies [--seeds 20] [--processes 2] [--only predictor]
 """
@@ -91,7 +91,7 @@ def load(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     content = json.loads(path.read_text())
     if not isinstance(content, dict) or content.get("settings") != settings:
-        raise ValueError(f"{path} was made with other settings; move it away to start anew")
+        raise ValueError(f"{path} was made with other settings; move it away to start again")
     return content["runs"]
 
 

@@ -20,12 +20,12 @@ seconds until the mean regret over the seeds is that of the full search after ha
 mean seconds until the best network, but for the noise of a training seed, is known in full (a
 search that never finds it pays for training all networks in full on top); seconds for the whole
 pool and the regret left. Expected: the predictor with ASHA needs at most half the seconds. ASHA's
-first rung and factor are those of a search that is not told others; others are in `asha_grid`.
+first rung and factor are a search's defaults; others are in `asha_grid`.
 
 Against Optuna's TPE run the same way (multivariate; its plain form, slow, in (a) with 5 seeds); the
 predictor in (a) with four times the seeds, since its loss is a small difference.
-Measured: results/fewer_trainings.json. Time: 10 minutes on one core; rerun to go on where it
-stopped, or anew what curves that were recorded since then change. Command:
+Measured: results/fewer_trainings.json. Time: 10 minutes on one core; run it again to continue, or
+to repeat what newly recorded curves change. Command:
 
     python -m experiments.fewer_trainings --data ../shared/data [--seeds 20] [--processes 1]
 """
@@ -39,30 +39,31 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
 import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from experiments.cifar10_curves import RESULT as CURVES
 from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from experiments.lib.replay_jobs import job_of, planned, run, settings_of
+from experiments.lib.replay_jobs import Settings, job_of, planned, run, settings_of
 from experiments.lib.replay_tables import draw, markdown, summary
 from vbs.console import print_err, print_out
 from vbs.figure import draw_picture
 from vbs.folder import write_json
 
 
-def load(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Runs already made; those of other curves are made anew."""
+def load(path: Path, settings: Settings) -> list[dict[str, Any]]:
+    """Runs already made; those of other curves are repeated."""
     if not path.exists():
         return []
     content = json.loads(path.read_text())
-    known, wanted = content["settings"], json.loads(json.dumps(settings))
-    kept = []
+    known, wanted = content["settings"], json.loads(json.dumps(asdict(settings)))
+    usable = []
     for part, names in (("async", set(wanted) - {"curves", "rungs"}), ("curves", {"curves"})):
         if all(known.get(name) == wanted[name] for name in names):
-            kept += [run for run in content["runs"] if run["part"] == part]
-    return kept
+            usable += [run for run in content["runs"] if run["part"] == part]
+    return usable
 
 
 def main() -> None:
@@ -83,10 +84,10 @@ def main() -> None:
     def write() -> dict[str, Any]:
         missing = set(jobs) - {job_of(run) for run in runs}
         result = {
-            "complete": not missing and settings["curves"]["complete"],
-            "settings": settings,
+            "complete": not missing and settings.curves.complete,
+            "settings": asdict(settings),
             **settings_of_machine(),
-            "summary": summary(runs, settings),
+            "summary": summary(runs, settings.curves),
             "runs": runs,
         }
         write_json(args.out, result)

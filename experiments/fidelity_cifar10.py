@@ -9,7 +9,7 @@ interval, the noise of a seed, the learning curves and the answer that a search 
 Expected: a floor that the noise of a seed sets well below 1, since the networks differ by a few
 points only, and some cheap fidelity not far below that floor. Measured:
 results/fidelity_cifar10.json, results/fidelity_cifar10.png. Time: an hour of processor time, half
-an hour on 2 CPU cores; the same command goes on. Command:
+an hour on 2 CPU cores; the same command resumes. Command:
 
     python -m experiments.fidelity_cifar10 --data parquet:../shared/data/cifar10
 """
@@ -67,11 +67,11 @@ def main() -> int:
     if result.exit_code:
         return result.exit_code
     found = json.loads((args.work / "fidelity.json").read_text())
-    kept = ("space", "target_flops", "resolution", "recipe", "seeds", "longest", "fidelities")
+    names = ("space", "target_flops", "resolution", "recipe", "seeds", "longest", "fidelities")
     write_json(
         args.out,
         {
-            "settings": {name: found["settings"][name] for name in kept},
+            "settings": {name: found["settings"][name] for name in names},
             "processes": args.processes,
             **settings_of_machine(),
             **found["outcome"],

@@ -21,6 +21,7 @@ from typing import Any
 
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from search_spaces.catalog import zoo
+from train.execution import Execution
 from train.recipe import Recipe, change, preset
 from vbs.console import print_err, print_out
 from vbs.figure import draw_picture, new_figure, save_png
@@ -66,14 +67,18 @@ def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
         initial = build(architecture)
         print_err(initialise(initial, ARMS[name][0]))
     result = train(
-        architecture, data, recipe_of(name, seed), checkpoint=folder, initial=initial, device="cpu"
+        architecture,
+        data,
+        recipe_of(name, seed),
+        execution=Execution(checkpoint=folder, device="cpu"),
+        initial=initial,
     )
     assert result.test is not None, result.failed
-    kept = ("epoch", "seconds", "train_loss", "val_top1")
+    columns = ("epoch", "seconds", "train_loss", "val_top1")
     return {
         "test_top1": round(result.test.top1, 2),
         "seconds": round(result.seconds, 1),
-        "curve": [{name: row[name] for name in kept} for row in result.history],
+        "curve": [{name: row[name] for name in columns} for row in result.history],
     }
 
 

@@ -1,4 +1,4 @@
-"""Fit the ImageNet surrogate that ships with `nas`, and say how far to trust it.
+"""Fit the ImageNet surrogate that ships with `nas`, and measure how far to trust it.
 
 What: 4,623 networks of the `efficientnet` space, each trained once on ImageNet with one short
 schedule (Accel-NASBench: Ahmad et al., DAC 2024, Apache-2.0,
@@ -262,7 +262,7 @@ def draw(path: Path, data: Measurements, held: Predicted, high: Predicted) -> No
 
 
 def report(space: SearchSpace, data: Measurements, args: Options, start: float) -> dict[str, Any]:
-    """Fit, write the model, and everything the results file says; draws the figure."""
+    """Fit, write the model, and everything in the results file; draws the figure."""
     surrogate, tabulation = fit_surrogate(space, data)
     write_surrogate(args.out, surrogate)
     surrogate = read_surrogate(args.out)

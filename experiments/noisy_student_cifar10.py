@@ -21,8 +21,8 @@ as three processes on two free cores: 12 minutes.
 
     python -m experiments.noisy_student_cifar10 --data parquet:../shared/data/cifar10 --processes 2
 
-A killed one goes on when started again. Several may share --work, each with --seeds of its own;
-whichever writes --out puts in all that is there.
+A killed run resumes when it is started again. Several may share --work, each with --seeds of its
+own; whichever writes --out puts in all that is there.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ if __name__ == "__main__":  # before the imports below, which take a while
     run_experiment("experiments.noisy_student_cifar10")
 
 import functools
-import hashlib
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,196 +44,21 @@ import numpy as np
 from experiments.lib.arguments import Options, experiment_arguments
 from experiments.lib.arms import side_by_side
 from experiments.lib.common import RESULTS, settings_of_machine
-from search_spaces.architecture import Architecture, Stage
-from search_spaces.cost import cost
-from train.data import UNLABELLED, Data, Split, load
-from train.data.listing import stratified
-from train.loop import Report, train
+from experiments.lib.student_arms import ARMS, NETWORK, Setup, run_arm
+from train.data import load
 from train.options import SizeOptions
-from train.pseudo_labels import (
-    PseudoLabels,
-    agreement,
-    balanced,
-    load_teacher,
-    read_labels,
-    say,
-    with_pseudo_labels,
-    write_labels,
-)
-from train.recipe import Recipe, preset
 from train.resolve import architecture_of
 from vbs.console import print_err, print_out
 from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json
 from vbs.lock import owned
 
-ARMS = ("teacher", "longer", "student", "student-2")
-TEACHER_OF = {"student": "teacher", "student-2": "student"}
-SHARE = 0.1  # of the training images that keep their labels
-CONFIDENCE = 0.3
-
-# Dense 3x3 convolutions: on a CPU 2,350 images/s of training for each core, where an EfficientNet
-# of as many FLOPs, all depthwise, reaches 360.
-NETWORK = Architecture(
-    stem=24,
-    head=128,
-    resolution=32,
-    classes=10,
-    stages=(
-        Stage("fused", 1, 3, 1, 1, 24, se=0.0),
-        Stage("fused", 1, 3, 2, 1, 48, se=0.0),
-        Stage("fused", 2, 3, 2, 1, 96, se=0.0),
-    ),
-)
-
-
-def recipes(epochs: int, ratio: float, seed: int) -> dict[str, Recipe]:
-    """The recipe of every arm; an epoch is always one pass over the labelled images."""
-    base = replace(
-        preset("proxy"),
-        name="noisy-student-cifar10",
-        epochs=epochs,
-        batch=64,
-        optimizer="sgd",
-        lr=0.1,
-        lr_batch=64,
-        momentum=0.9,
-        weight_decay=5e-4,
-        schedule="linear",
-        warmup_epochs=epochs / 12,
-        clip_norm=0.0,
-        ema_decay=0.0,
-        label_smoothing=0.0,
-        dropout=0.0,
-        drop_path=0.0,
-        crop="pad",
-        flip=True,
-        policy="none",
-        erasing=0.0,
-        mixup=0.0,
-        cutmix=0.0,
-        eval_crop=1.0,
-        minival=0.0,
-        seed=seed,
-    )
-    passes = max(1, round(4 * epochs / (1 + ratio)))
-    # groups of eight: a draw for every single image would take as long as the training
-    student = replace(
-        base,
-        epochs=passes,
-        warmup_epochs=passes / 12,
-        policy="randaugment",
-        magnitude=3.0,
-        layers=1,
-        group=8,
-        dropout=0.1,
-        drop_path=0.05,
-    )
-    longer = replace(base, epochs=2 * epochs, warmup_epochs=epochs / 6)
-    return {"teacher": base, "longer": longer, "student": student, "student-2": student}
-
-
-def split_labels(data: Data, seed: int) -> tuple[Data, Split, np.ndarray]:
-    """The labelled tenth as a data set, the other images without labels, and their true labels."""
-    targets = data.train.targets.numpy()
-    rest, labelled = stratified(targets, SHARE, seed)
-    truth = targets[rest]
-    pool = data.train.select(rest)
-    pool = pool.with_targets(pool.targets.new_full((len(rest),), UNLABELLED))
-    digest = hashlib.sha256(labelled.tobytes()).hexdigest()[:16]
-    settings = {**data.settings, "labelled": digest, "labelled_images": len(labelled)}
-    few = replace(data, train=data.train.select(labelled), minival=None, settings=settings)
-    return few, pool, truth
-
-
-class Lines(Report):
-    """A line on stderr for every few epochs."""
-
-    def __init__(self, name: str, epochs: int) -> None:
-        self._name, self._epochs = name, epochs
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        if row["epoch"] % max(1, self._epochs // 4) == 0:
-            print_err(
-                f"{self._name}: epoch {row['epoch']} of {self._epochs}, loss "
-                f"{row['train_loss']:.3f}, {row['images_per_second']:.0f} images/s"
-            )
-
-
-def run_arm(
-    arm: str, seed: int, place: Path, data: Data, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """Train and measure one arm in `place`/<arm>, after the arm that teaches it."""
-    few, pool, truth = split_labels(data, seed)
-    recipe = recipes(settings["epochs"], settings["ratio"], seed)[arm]
-    outcome: dict[str, Any] = {"arm": arm, "seed": seed}
-    labels = None
-    if arm in TEACHER_OF:
-        labels = _labels(place / arm, place / TEACHER_OF[arm], pool, settings["device"])
-        outcome["pseudo_labels"] = _quality(labels, truth)
-        few = with_pseudo_labels(few, pool, labels, settings["ratio"])
-    started = time.monotonic()
-    (place / arm).mkdir(parents=True, exist_ok=True)
-    result = train(
-        Architecture.from_dict(settings["architecture"]),
-        few,
-        recipe,
-        checkpoint=place / arm,
-        report=Lines(f"seed {seed} {arm}", recipe.epochs),
-        device=settings["device"],
-    )
-    if result.failed or result.test is None:
-        raise ValueError(f"seed {seed}, {arm}: {result.failed or 'the data have no test split'}")
-    if labels is not None:
-        said = say(load_teacher(place / arm), pool, device=settings["device"])
-        outcome["agreement_with_teacher"] = round(agreement(said, labels.probabilities), 3)
-    return outcome | {
-        "top1": round(result.test.top1, 3),
-        "loss": round(result.test.loss, 4),
-        "images": result.steps * recipe.batch,
-        "epochs": recipe.epochs,
-        "train_loss": round(result.history[-1]["train_loss"], 4),
-        "seconds_of_training": round(result.seconds, 1),
-        "seconds": round(time.monotonic() - started, 1),  # of the last start, if it was killed
-    }
-
-
-def _labels(folder: Path, teacher: Path, pool: Split, device: str) -> PseudoLabels:
-    """The pseudo-labels of an arm, from its folder or made now."""
-    path, known = folder / "pseudo_labels.safetensors", load_teacher(teacher)
-    if path.exists():
-        labels = read_labels(path)
-        if labels.about["teacher"] != known.digest:
-            raise ValueError(f"{path}: of another teacher; remove {folder}/")
-        return labels
-    said = say(known, pool, device=device)
-    labels = PseudoLabels(
-        said, balanced(said.numpy(), confidence=CONFIDENCE), {"teacher": known.digest}
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_labels(path, labels)
-    return labels
-
-
-def _quality(labels: PseudoLabels, truth: np.ndarray) -> dict[str, Any]:
-    """How many pseudo-labels are kept, and how many percent are right; true labels are known."""
-    right = labels.probabilities.argmax(1).numpy() == truth
-    kept = np.unique(labels.chosen.indices)
-    return {
-        "accuracy_of_all": round(100 * float(right.mean()), 3),
-        "accuracy_of_kept": round(100 * float(right[kept].mean()), 3),
-        "confident": int(labels.chosen.confident.sum()),
-        "kept": len(kept),
-        "kept_of_class": labels.chosen.distinct.tolist(),
-        "per_class": labels.chosen.per_class,
-    }
-
 
 def run_seed(
     seed: int,
     arms: list[str],
     work: Path,
-    settings: dict[str, Any],
+    setup: Setup,
     data_text: str,
     finished: Callable[[], None] | None = None,
 ) -> None:
@@ -251,14 +74,14 @@ def run_seed(
     with owned(place, "experiments.noisy_student_cifar10"):
         data = load(data_text, minival=0.0)
         known = place / "data.json"
-        digests = data.settings["digests"]
+        digests = data.digests
         if known.exists() and json.loads(known.read_text()) != digests:
             raise ValueError(
                 f"data: {data_text} is not what {place} was made with; use another --work"
             )
         write_json(known, digests)
         for arm in todo:
-            outcome = run_arm(arm, seed, place, data, settings)
+            outcome = run_arm(arm, seed, place, data, setup)
             write_json(place / f"{arm}.json", outcome)
             print_err(f"seed {seed} {arm}: {outcome['top1']:.2f}%")
             if finished is not None:
@@ -309,8 +132,8 @@ def draw(path: Path, runs: list[dict[str, Any]]) -> None:
     for place, arm in enumerate(arms):
         mean, std = table[arm]["top1"]["mean"], table[arm]["top1"]["std"]
         axes.hlines(mean, place - 0.25, place + 0.25, color="black", lw=2)
-        said = f"{mean:.2f}" + (f" ± {std:.2f}" if std is not None else "")
-        axes.annotate(said, (place, mean), (0, -14), textcoords="offset points", ha="center")
+        text = f"{mean:.2f}" + (f" ± {std:.2f}" if std is not None else "")
+        axes.annotate(text, (place, mean), (0, -14), textcoords="offset points", ha="center")
     axes.set_xticks(range(len(arms)), arms)
     axes.margins(x=0.15, y=0.2)
     axes.set_ylabel("test top-1, %")
@@ -319,7 +142,7 @@ def draw(path: Path, runs: list[dict[str, Any]]) -> None:
     save_png(figure, path)
 
 
-def write(arguments: Options, settings: dict[str, Any]) -> None:
+def write(arguments: Options, setup: Setup) -> None:
     """The result file, marked as partial while an arm of any seed is missing, and its figure."""
     runs, out = gather(arguments.work), arguments.out
     seeds = {*arguments.seeds, *(run["seed"] for run in runs)}
@@ -330,7 +153,7 @@ def write(arguments: Options, settings: dict[str, Any]) -> None:
         out,
         {
             "partial": bool(missing),
-            "settings": settings,
+            "settings": setup.settings(),
             **settings_of_machine(),
             "seeds": sorted({run["seed"] for run in runs}),
             "summary": summary(runs),
@@ -341,8 +164,8 @@ def write(arguments: Options, settings: dict[str, Any]) -> None:
         draw_picture(out.with_suffix(".png"), lambda path: draw(path, runs))
 
 
-def settings_of(arguments: Options) -> dict[str, Any]:
-    """Everything that decides the outcomes but the seed; ValueError for numbers not allowed."""
+def setup_of(arguments: Options) -> Setup:
+    """What all arms have in common; ValueError for numbers that are not allowed."""
     if arguments.epochs < 1 or not 0 < arguments.ratio < 100:
         raise ValueError("--epochs and --ratio: use epochs of at least 1, a ratio from 0 to 100")
     size = SizeOptions(
@@ -353,38 +176,24 @@ def settings_of(arguments: Options) -> dict[str, Any]:
     )
     architecture = architecture_of(arguments.network, size) if arguments.network else NETWORK
     architecture = replace(architecture, classes=10)
-    own = recipes(arguments.epochs, arguments.ratio, 0)
-    return {
-        "data": "cifar10",
-        "labelled_share": SHARE,
-        "minival": 0,
-        "epochs": arguments.epochs,
-        "ratio": arguments.ratio,
-        "confidence": CONFIDENCE,
-        "per_class": "unlabelled / classes",
-        "architecture": json.loads(architecture.to_json()),
-        "flops": cost(architecture).flops,
-        "params": cost(architecture).params,
-        "device": arguments.device,
-        "recipes": {arm: recipe.to_dict() for arm, recipe in own.items()},
-    }
+    return Setup(arguments.epochs, arguments.ratio, architecture, arguments.device)
 
 
-def agreed(work: Path, settings: dict[str, Any]) -> None:
-    """Note the settings in the work folder; ValueError where it was begun with others."""
-    path = work / "settings.json"
+def agreed(work: Path, setup: Setup) -> None:
+    """Note the settings in the work folder; ValueError where it was started with others."""
+    path, settings = work / "settings.json", setup.settings()
     if path.exists():
         known = json.loads(path.read_text())
         for name, value in json.loads(json.dumps(settings)).items():
             if known.get(name) != value:
-                raise ValueError(f"{work} was begun with another {name}; choose another --work")
+                raise ValueError(f"{work} was started with another {name}; choose another --work")
     work.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
 
 
-def _one_seed(arguments: Options, settings: dict[str, Any], seed: int) -> None:
+def _one_seed(arguments: Options, setup: Setup, seed: int) -> None:
     """All arms of a seed, in a process of its own."""
-    run_seed(seed, arguments.arms, arguments.work, settings, arguments.data)
+    run_seed(seed, arguments.arms, arguments.work, setup, arguments.data)
 
 
 def _arguments() -> Options:
@@ -413,18 +222,18 @@ def _arguments() -> Options:
 def main() -> None:
     """Run what is missing, write the results after every seed, print the table."""
     arguments = _arguments()
-    settings = settings_of(arguments)
-    agreed(arguments.work, settings)
+    setup = setup_of(arguments)
+    agreed(arguments.work, setup)
 
     def finished() -> None:
-        write(arguments, settings)
+        write(arguments, setup)
 
     if arguments.processes > 1:
-        run = functools.partial(_one_seed, arguments, settings)
+        run = functools.partial(_one_seed, arguments, setup)
         for _ in side_by_side(run, arguments.seeds, arguments.processes):
             finished()
     else:
         for seed in arguments.seeds:
-            run_seed(seed, arguments.arms, arguments.work, settings, arguments.data, finished)
+            run_seed(seed, arguments.arms, arguments.work, setup, arguments.data, finished)
         finished()
     print_out(*json.dumps(summary(gather(arguments.work)), indent=1).splitlines())

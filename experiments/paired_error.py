@@ -8,7 +8,7 @@ images is 2 p (1 - p) (1 - correlation) / n, the part of it that seeds do not sh
 2 p (1 - p) (correlation of seeds - correlation of networks) / n; see `vbs.accuracy`.
 Expected: networks of one space are right on mostly the same images; a network's own seeds agree
 little better. Measured: results/paired_error.json. Time: 8 minutes on one CPU core; the same
-command goes on. Command:
+command resumes. Command:
 
     python -m experiments.paired_error --data parquet:../shared/data/cifar10
 """
@@ -30,9 +30,12 @@ import numpy as np
 
 from experiments.lib.arms import Arm, arguments, each_seed, run_all
 from experiments.lib.networks import COMPACT_FLOPS, compact_space
+from nas.evaluators.proxy import Fidelity, fitted, used_images
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import sample_fresh
+from train.execution import Execution
+from train.recipe import preset
 from vbs.console import print_out
 
 NETWORKS, EPOCHS, SHARE = 5, 5, 0.1
@@ -42,11 +45,9 @@ def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
     """Which test images one training gets right, as a text of 0 and 1."""
     import torch
 
-    from nas.evaluators.proxy import Fidelity, fitted, used_images
     from train.data import load
     from train.evaluate import predict
     from train.loop import train
-    from train.recipe import preset
     from train.state import preparation, resolved
 
     torch.set_num_threads(1)
@@ -58,8 +59,8 @@ def right(name: str, seed: int, data_text: str) -> dict[str, Any]:
     recipe = fitted(preset("proxy"), fidelity, images=len(data.train))
     order = np.random.default_rng(0).permutation(len(data.train))
     used = np.sort(order[: used_images(fidelity, len(data.train))])
-    data = replace(data, train=data.train.select(used))
-    result = train(network, data, replace(recipe, seed=seed), device="cpu", test=False)
+    seen = replace(data, train=data.train.select(used), test=None)
+    result = train(network, seen, replace(recipe, seed=seed), execution=Execution(device="cpu"))
     assert result.network is not None
     assert data.test is not None
     how = preparation(resolved(recipe, network))

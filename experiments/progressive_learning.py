@@ -21,6 +21,7 @@ from typing import Any
 
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.networks import proxy_network
+from train.execution import Execution
 from train.recipe import Recipe, change, preset
 from vbs.console import print_out
 from vbs.figure import draw_picture, new_figure, save_png
@@ -95,13 +96,15 @@ def run(data_folder: Path, name: str, seed: int, folder: Path) -> dict[str, Any]
     kind, colon, file = task["source"].rpartition(":")
     data = load(f"{kind}{colon}{data_folder / file}", minival=0.1, seed=seed)
     network = replace(proxy_network(), resolution=task["resolution"], classes=len(data.classes))
-    result = train(network, data, recipe_of(name, seed), checkpoint=folder, device="cpu")
+    result = train(
+        network, data, recipe_of(name, seed), execution=Execution(checkpoint=folder, device="cpu")
+    )
     assert result.test is not None, result.failed
-    kept = ("epoch", "seconds", "resolution", "magnitude", "train_loss", "val_top1")
+    columns = ("epoch", "seconds", "resolution", "magnitude", "train_loss", "val_top1")
     return {
         "test_top1": result.test.top1,
         "seconds": round(result.seconds, 1),
-        "curve": [{name: row[name] for name in kept} for row in result.history],
+        "curve": [{name: row[name] for name in columns} for row in result.history],
     }
 
 

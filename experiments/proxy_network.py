@@ -4,7 +4,7 @@ What: evolution (a population of 10) in the compact space: four stages at 16, 8,
 MBConv or Fused-MBConv with its own expansion, layers and width, within 4.2M FLOPs at 32 px.
 Each network is trained on CIFAR-10 for 20 seconds of one processor and scored on images held out
 of the training set. Processor time, not epochs: deep networks of thin layers, 5 x 5 depthwise
-kernels and squeeze-and-excitation cost a CPU more than their FLOPs say, and the proxy shall be
+kernels and squeeze-and-excitation cost a CPU more than their FLOPs suggest, and the proxy shall be
 quick. (Two earlier searches, in the spaces efficientnet and efficientnetv2 at half width, ended at
 43% and 45%, where this one begins: networks of their depth learn little in 20 seconds.)
 Measured: results/proxy_network.json. Time: 10 minutes on 2 CPU cores. Command:
@@ -29,6 +29,7 @@ from experiments.lib.common import settings_of_machine
 from experiments.lib.networks import PROXY_FLOPS, PROXY_RESULT
 from nas.history import History
 from nas.objective import Objective
+from nas.search.loop import LoopOptions, search
 from nas.strategies.evolution import Evolution
 from search_spaces.catalog import space
 from vbs.console import print_out
@@ -74,9 +75,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=PROXY_RESULT)
     args = parser.parse_args()
-    # they import torch
-    from experiments.lib.timed_training import TimedTraining
-    from nas.search.loop import search
+    from experiments.lib.timed_training import TimedTraining  # which imports torch
 
     the_space = space("compact", resolution=32, classes=10, small_images=True)
     objective = Objective(PROXY_FLOPS, "feasible", over_target="forbid")
@@ -102,7 +101,5 @@ def main() -> None:
         objective,
         strategy,
         args.budget,
-        seed=args.seed,
-        record=record,
-        workers=args.processes,
+        LoopOptions(seed=args.seed, record=record, workers=args.processes),
     )

@@ -22,6 +22,7 @@ from typing import Any
 
 from experiments.lib.arms import Arm, arguments, mean_and_sd, run_all
 from experiments.lib.networks import proxy_network
+from train.execution import Execution
 from train.recipe import Recipe, change, preset
 from vbs.console import print_out
 
@@ -60,9 +61,9 @@ def run(source: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
     from train.loop import train
 
     recipe = recipe_of(name, seed)
-    data = load(source, minival=recipe.minival, seed=seed)
+    data = load(source, minival=recipe.minival, seed=seed, test=name == FULL)
     result = train(
-        proxy_network(), data, recipe, checkpoint=folder, device="cpu", test=name == FULL
+        proxy_network(), data, recipe, execution=Execution(checkpoint=folder, device="cpu")
     )
     assert not result.failed, result.failed
     outcome = {"seconds": round(result.seconds, 1), "epochs": len(result.history)}

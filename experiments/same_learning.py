@@ -9,12 +9,12 @@ and norms), crop of the reflected and padded image, flip; no smoothing, no movin
 Only the loops are compared. Both sides take the learning rate of a step from the same function,
 and timm's network begins with weights that our `build` draws from other seeds: its classifier is
 initialised otherwise on purpose (search_spaces/network.py). Order, crops and flips are each side's
-own. --images says how many training images there are (stratified, the same ones on both sides).
+own. --images sets how many training images there are (stratified, the same ones on both sides).
 
 Expected: the mean test accuracies of three seeds lie within one (pooled) standard deviation.
 Time: about 10 minutes on 2 cores for 25,000 images, 3 epochs, 3 seeds (0: all images, twice that).
-What has ended is kept in --work, and a second call goes on; until all has ended the result file
-says "complete": false.
+Runs that have ended are in --work, and a second call resumes; until all has ended the result file
+has "complete": false.
 
     python -m experiments.same_learning [--processes 2] [--seeds 0 1 2] [--images 25000]
 """
@@ -40,21 +40,16 @@ import torch
 from experiments.lib.arguments import Options, experiment_arguments
 from experiments.lib.arms import side_by_side
 from experiments.lib.common import RESULTS, settings_of_machine
-from experiments.lib.timm_loop import (
-    check_twins,
-    per_image,
-    proxy_network,
-    timm_accuracy,
-    timm_loop,
-    timm_twin,
-    training_loader,
-)
+from experiments.lib.timm_data import per_image, timm_accuracy, training_loader
+from experiments.lib.timm_loop import timm_loop
+from experiments.lib.timm_networks import check_twins, proxy_network, timm_twin
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.network import build
 from train.data import Data, load
 from train.data.listing import stratified
 from train.distributed import pick_device
+from train.execution import Execution
 from train.loop import train
 from train.optimizer import learning_rate, set_learning_rate
 from train.recipe import NORM_STATISTICS, Recipe
@@ -64,6 +59,7 @@ from vbs.folder import write_json
 from vbs.lock import owned
 
 SIDES = ("ours", "timm")
+CLASSES = 10  # of the network in records; in trainings it has those of the data
 OTHER_SEEDS = 1000  # added to a seed for timm's initial weights
 
 
@@ -102,8 +98,8 @@ def data_of(arguments: Options) -> Data:
         )
     if count == len(data.train):
         return data
-    _, kept = stratified(data.train.targets.numpy(), count / len(data.train), 0)
-    return dataclasses.replace(data, train=data.train.select(kept))
+    _, chosen = stratified(data.train.targets.numpy(), count / len(data.train), 0)
+    return dataclasses.replace(data, train=data.train.select(chosen))
 
 
 @functools.lru_cache(maxsize=1)  # the runs of a process share the images
@@ -121,7 +117,7 @@ def train_ours(
     architecture: Architecture, data: Data, recipe: Recipe, device: torch.device
 ) -> dict[str, Any]:
     """Test accuracy, last loss and seconds of our loop."""
-    result = train(architecture, data, recipe, device=str(device))
+    result = train(architecture, data, recipe, execution=Execution(device=str(device)))
     if result.failed or result.test is None:
         raise ValueError(f"ours, seed {recipe.seed}: {result.failed or 'no test score'}")
     return {
@@ -144,7 +140,7 @@ def train_timm(
     loader = training_loader(
         per_image(data.train, recipe, side, training=True), recipe.batch, seed=recipe.seed
     )
-    loop = timm_loop(network, recipe, device, precision=torch.float32)
+    loop = timm_loop(network, recipe, device)
     start, mean_loss = time.perf_counter(), math.nan
     for _ in range(recipe.epochs):
         losses = []
@@ -184,12 +180,11 @@ def identity(arguments: Options) -> dict[str, Any]:
     """What outcomes must share to be compared."""
     recipe = recipe_of(arguments, 0).to_dict()
     del recipe["seed"]
-    classes = 10  # the file's own number gives way to the data's
     return {
         "data": Path(arguments.data).name,
         "images": arguments.images,
         "device": arguments.device,
-        "network": json.loads(proxy_network(arguments.network, classes).to_json()),
+        "network": json.loads(proxy_network(arguments.network, CLASSES).to_json()),
         "recipe": recipe,
         "torch": torch.__version__,
         "norm_statistics": NORM_STATISTICS,
@@ -221,13 +216,13 @@ def _wanted(arguments: Options) -> list[tuple[str, int]]:
 def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> dict[str, Any]:
     """Means, standard deviations and how far apart the means are; None where too few have ended."""
     missing = [f"{side}-{seed}" for seed in seeds for side in SIDES if seed not in found[side]]
-    told: dict[str, Any] = {"complete": not missing, "missing": missing}
+    table: dict[str, Any] = {"complete": not missing, "missing": missing}
     means, variances = [], []
     for side in SIDES:
         scores = [outcome["top1"] for outcome in found[side].values()]
         deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else None
         mean = float(np.mean(scores)) if scores else None
-        told[side] = {
+        table[side] = {
             "top1_mean": mean,
             "top1_sd": deviation,
             "by_seed": {str(seed): outcome for seed, outcome in found[side].items()},
@@ -235,13 +230,13 @@ def summary(found: dict[str, dict[int, dict[str, Any]]], seeds: list[int]) -> di
         if mean is not None and deviation is not None:
             means.append(mean)
             variances.append(deviation**2)
-    told |= {"difference": None, "pooled_sd": None, "difference_in_sd": None, "within": None}
+    table |= {"difference": None, "pooled_sd": None, "difference_in_sd": None, "within": None}
     if len(means) == 2:
         apart, pooled = means[0] - means[1], math.sqrt(sum(variances) / 2)
         in_sd = apart / pooled if pooled else None
-        told |= {"difference": apart, "pooled_sd": pooled, "difference_in_sd": in_sd}
-        told["within"] = abs(apart) <= pooled
-    return told
+        table |= {"difference": apart, "pooled_sd": pooled, "difference_in_sd": in_sd}
+        table["within"] = abs(apart) <= pooled
+    return table
 
 
 def _arguments(texts: list[str] | None) -> Options:
@@ -269,7 +264,7 @@ def _arguments(texts: list[str] | None) -> Options:
 
 def _write(arguments: Options, checked: dict[str, Any]) -> dict[str, Any]:
     settings = identity(arguments)
-    architecture = Architecture.from_json(json.dumps(settings["network"]))
+    architecture = proxy_network(arguments.network, CLASSES)
     settings |= {"epochs": arguments.epochs, "seeds": arguments.seeds}
     settings |= {"processes": arguments.processes, "flops": cost(architecture).flops, **checked}
     threads = 1 if arguments.processes > 1 else torch.get_num_threads()
@@ -295,7 +290,7 @@ def compare(texts: list[str] | None = None) -> None:
     Path(arguments.work).mkdir(parents=True, exist_ok=True)
     done = outcomes(arguments)
     waiting = [(side, seed) for side, seed in _wanted(arguments) if seed not in done[side]]
-    checked = check_twins(proxy_network(arguments.network, 10))
+    checked = check_twins(proxy_network(arguments.network, CLASSES))
     if arguments.processes == 1:
         for side, seed in waiting:
             one_run(arguments, side, seed)

@@ -3,14 +3,14 @@
 What: `scaling.grid` on CIFAR-10 for three baselines, each as a proxy of at most 3M FLOPs at 32 px:
 the network found by `experiments.cifar10_search`, EfficientNet-B0 and MobileNetV2. Candidates of
 the grid that really cost twice as much, as far apart as can be, and three controls that spend the
-same on depth, width or resolution alone; 3 seeds each, 6 where those did not tell; scored on
+same on depth, width or resolution alone; 3 seeds each, 6 where those were too few; scored on
 images held out of the training set. The best candidate is the best of several noisy ones: what
 compares with a control without favour is the mean of all compound candidates, or, with 6 seeds,
 the candidate that is best by the first 3 as the others see it.
 Expected: the best compound candidates ahead of all three controls; an optimum that noise does not
 hide entirely. Measured: results/scaling_cifar10.json, and a triangle for each base: no candidate is
 clearly ahead of the best axis, which is width for two of them and resolution for the third. Time:
-30 to 70 minutes for each base on 2 CPU cores; the same command goes on. Command:
+30 to 70 minutes for each base on 2 CPU cores; the same command resumes. Command:
 
     python -m experiments.scaling_cifar10 --data parquet:../shared/data/cifar10
 """
@@ -59,7 +59,7 @@ def found_network(work: Path) -> Path:
 
 
 def grid(base: str, work: Path, args: Any) -> dict[str, Any]:
-    """The record of a base's grid; begun, or gone on with, if need be."""
+    """The record of a base's grid; it is started or resumed first."""
     network, seeds = str(found_network(work)) if base == "found" else base, BASES[base]
     folder = work / Path(network).stem  # another network found is another grid
     record = folder / RECORD
@@ -88,12 +88,12 @@ def compared(record: dict[str, Any]) -> dict[str, Any]:
     controls = {name: rows[name] for name in ("depth", "width", "resolution") if name in rows}
     compound = [row for name, row in rows.items() if name not in controls]
     best = max(compound, key=lambda row: row["mean"])
-    kept = ("growth", "mean", "standard_error", "flops", "params")
+    names = ("growth", "mean", "standard_error", "flops", "params")
     return {
-        "best_compound": {"name": best["name"], **{name: best[name] for name in kept}},
+        "best_compound": {"name": best["name"], **{name: best[name] for name in names}},
         **afresh(compound, record["settings"]["seeds"]),
         "mean_of_compound": round(sum(row["mean"] for row in compound) / len(compound), 3),
-        **{f"{name}_alone": {key: row[key] for key in kept} for name, row in controls.items()},
+        **{f"{name}_alone": {key: row[key] for key in names} for name, row in controls.items()},
         "outcome": record["outcome"],
     }
 

@@ -30,6 +30,7 @@ import numpy as np
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.networks import PROXY_RESULT
 from search_spaces.architecture import Architecture
+from train.execution import Execution
 from train.length import lengthened
 from train.recipe import Recipe, change, preset
 from vbs.console import print_out
@@ -103,7 +104,7 @@ def run(shared: Path, arm: str, seed: int, folder: Path) -> dict[str, Any]:
     network = Architecture.from_dict(parse_json(PROXY_RESULT.read_bytes())["best"]["architecture"])
     recipe = recipe_of(name, SETS[of][0], flip=of != "hands", seed=seed)
     data = data_of(shared, of)
-    result = train(network, data, recipe, checkpoint=folder, device="cpu")
+    result = train(network, data, recipe, execution=Execution(checkpoint=folder, device="cpu"))
     assert result.test is not None, result.failed
     return {
         "test_top1": round(result.test.top1, 2),

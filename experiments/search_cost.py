@@ -38,7 +38,7 @@ from nas import catalog
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import Objective
-from nas.search.loop import search
+from nas.search.loop import LoopOptions, search
 from search_spaces.catalog import space
 from vbs.console import print_err, print_out
 from vbs.folder import write_json
@@ -72,7 +72,7 @@ def one_search(evaluator: Evaluator, objective: Objective, seed: int, budget: in
     """A search as the command line makes it."""
     the_space = space("efficientnet")
     strategy = catalog.strategy("evolution", the_space, objective)
-    return search(the_space, evaluator, objective, strategy, budget, seed=seed)
+    return search(the_space, evaluator, objective, strategy, budget, LoopOptions(seed=seed))
 
 
 def regret(evaluator: Evaluator) -> dict[str, Any]:

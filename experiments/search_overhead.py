@@ -30,7 +30,9 @@ from nas.objective import Objective
 from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.workers import InProcess, OnCluster, Workers
 from nas.storage.study import open_study
+from nas.storage.study_settings import SearchIdentity
 from search_spaces.catalog import space
+from train.cluster.place import Place
 from vbs.console import print_out
 from vbs.folder import write_json
 
@@ -45,7 +47,9 @@ def timed_search(workers: Workers, strategy: str, budget: int, folder: Path) -> 
     history = History(the_space, objective)
     chosen = catalog.strategy(strategy, the_space, objective)
     storage = f"sqlite:///{folder / 'study.db'}"
-    with open_study(storage, "overhead", the_space, objective, settings={}, resume=False) as study:
+    with open_study(
+        storage, "overhead", SearchIdentity(the_space, objective), resume=False
+    ) as study:
         wall, processor = time.perf_counter(), time.process_time()
         search_asynchronously(history, chosen, workers, Plan(budget), study=study)
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
@@ -55,7 +59,7 @@ def timed_search(workers: Workers, strategy: str, budget: int, folder: Path) -> 
 
 def waiting() -> dict[str, Any]:
     """(a): evaluations that sleep, on processes that are up."""
-    workers = OnCluster(Sleeping, space("efficientnet"), steps=1, slots=SLOTS)
+    workers = OnCluster(Sleeping, space("efficientnet"), Sleeping(), Place(SLOTS))
     try:
         started = time.perf_counter()
         while workers.capacity < SLOTS:

@@ -6,7 +6,7 @@ and EfficientNet-B0 at the same size, trained alike with 3 seeds, their training
 run.
 Expected: a found network as accurate as the B0-like one in measurably less time for a step; on a
 CPU the ops may differ from a TPU's. Measured: results/training_aware_cifar10.json and .png. Time:
-an hour on 2 CPU cores; the same command goes on. Command:
+an hour on 2 CPU cores; the same command resumes. Command:
 
     python -m experiments.training_aware_cifar10 --data parquet:../shared/data/cifar10
 """
@@ -36,7 +36,7 @@ SETTINGS = {"budget": 60, "max_time": "25min", "fidelity": "epochs=6,share=0.15"
 
 
 def main() -> None:
-    """Search, or go on with it; the result and its figure to where results are kept."""
+    """Search, or resume the search, and copy the result and its figure to the results."""
     parser = experiment_arguments(__doc__)
     parser.add_argument("--data", required=True)
     parser.add_argument("--processes", type=int, default=2, help="trainings at once (default 2)")

@@ -1,4 +1,4 @@
-"""How many optimizer steps must a training have before its accuracy says anything of the network?
+"""How many optimizer steps must a training have before its accuracy ranks the network?
 
 What: 4 random networks of the compact space (at most 1M FLOPs at 32 px) are trained by the recipe
 `proxy` for 50, 100 and 300 steps on three small data sets: 648 photographs of hands (10 classes),
@@ -35,6 +35,7 @@ from nas.objective import Objective
 from nas.strategies.base import sample_fresh
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
+from train.execution import Execution
 from train.recipe import change, preset
 from vbs.console import print_out
 
@@ -104,16 +105,15 @@ def trained(shared: Path, name: str, network: int, steps: int) -> dict[str, Any]
     data, recipe = images_of(shared, name), change(preset("proxy"), [FLIP])
     per_epoch = len(data.train) // recipe.batch
     epochs = max(1, round(steps / per_epoch))
-    proxy = Proxy(
-        data, recipe, Fidelity(epochs, resolution=32), device="cpu", clock=time.process_time
-    )
+    fidelity, on_cpu = Fidelity(epochs, resolution=32), Execution(device="cpu")
+    proxy = Proxy(data, recipe, fidelity, on_cpu, clock=time.process_time)
     curve = list(proxy.curve(the_space(len(data.classes)), genotypes()[network]))
     every = max(1, epochs // 6)
-    kept = [point for point in curve if point.step % every == 0 or point.step == epochs]
+    points = [point for point in curve if point.step % every == 0 or point.step == epochs]
     return {
         "steps": epochs * per_epoch,
         "seconds": round(curve[-1].seconds, 1),
-        "curve": [[point.step * per_epoch, round(point.accuracy, 2)] for point in kept],
+        "curve": [[point.step * per_epoch, round(point.accuracy, 2)] for point in points],
     }
 
 

@@ -1,7 +1,9 @@
 """Asynchronous successive halving: evaluations that lag behind the others are stopped early.
 
 Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), in the form that
-stops instead of pausing (as Ray Tune's scheduler does): nobody waits for anybody.
+stops evaluations instead of pausing them, so that none waits for the others. Searches use this
+implementation; `train.ray_tune` uses Ray's own ASHAScheduler, which works with Ray Tune's trials
+only.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from train.parser import check_factor
 class Asha:
     """Stops what is not among the best `1 / factor` that have reached the same rung so far.
 
-    A rung is a number of steps: `first`, first * factor, ... below the full number. There is no
-    memory but what was recorded: rungs are rebuilt by recording old curves again.
+    A rung is a number of steps: `first`, first * factor, ... below the full number. The state is
+    what was recorded: rungs are rebuilt by recording old curves again.
 
     Nothing is stopped at a rung where even the best `1 / factor` do not all have an accuracy above
     chance: the order of guesses is noise.

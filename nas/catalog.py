@@ -1,10 +1,8 @@
-"""The only registry of strategies and evaluators, by name; nothing heavy is imported before use."""
+"""The only registry of strategies and evaluators, by name; they are imported when they are used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,130 +11,71 @@ from nas.evaluators.base import Evaluator
 from nas.objective import Objective
 from nas.strategies.base import Strategy
 from search_spaces.space import SearchSpace
-from vbs.plugins import blamed, call_with, is_reference, load_object
+from vbs.plugins import blamed, call_with, called, is_reference, load_object
 from vbs.text import one_of, quoted, shortened
 
 if TYPE_CHECKING:
     from nas.history import History
 
 
-class Entry(NamedTuple):
-    """How a strategy is made, and the budget it gets where evaluations cost nothing."""
+class StrategyEntry(NamedTuple):
+    """How a strategy is made.
 
-    make: Callable[[SearchSpace, Objective], Strategy]
+    reference  names its class, as `vbs.plugins.load_object` reads it.
+    budget     of searches whose evaluations cost nothing.
+    arguments  of the class, beside the space and the objective where it takes these.
+    """
+
+    reference: str
     budget: int
+    arguments: Mapping[str, Any] = {}
 
 
-def _random(space: SearchSpace, objective: Objective) -> Strategy:
-    from nas.strategies.random_search import Random
-
-    return Random()
-
-
-def _local(space: SearchSpace, objective: Objective) -> Strategy:
-    from nas.strategies.local_search import LocalSearch
-
-    return LocalSearch()
-
-
-def _evolution(space: SearchSpace, objective: Objective) -> Strategy:
-    from nas.strategies.evolution import Evolution
-
-    return Evolution()
-
-
-def _nsga2(space: SearchSpace, objective: Objective) -> Strategy:
-    from nas.strategies.nsga2 import Nsga2
-
-    return Nsga2()
-
-
-def _controller(space: SearchSpace, objective: Objective) -> Strategy:
-    from nas.strategies.controller import Controller
-
-    return Controller()
-
-
-def _predictor(space: SearchSpace, objective: Objective) -> Strategy:
-    from nas.strategies.predictor import Predictor
-
-    return Predictor(space, objective)
-
-
-def _optuna(sampler: str) -> Callable[[SearchSpace, Objective], Strategy]:
-    def make(space: SearchSpace, objective: Objective) -> Strategy:
-        from nas.strategies.optuna_sampler import OptunaSampler
-
-        return OptunaSampler(sampler)
-
-    return make
-
-
-STRATEGIES: dict[str, Entry] = {
-    "random": Entry(_random, 400_000),
-    "local": Entry(_local, 100_000),
-    "evolution": Entry(_evolution, 400_000),
-    "nsga2": Entry(_nsga2, 100_000),
-    "controller": Entry(_controller, 8_000),  # what the paper sampled
-    "predictor": Entry(_predictor, 1_000),
+OPTUNA = "nas.strategies.optuna_sampler:OptunaSampler"
+STRATEGIES: dict[str, StrategyEntry] = {
+    "random": StrategyEntry("nas.strategies.random_search:Random", 400_000),
+    "local": StrategyEntry("nas.strategies.local_search:LocalSearch", 100_000),
+    "evolution": StrategyEntry("nas.strategies.evolution:Evolution", 400_000),
+    "nsga2": StrategyEntry("nas.strategies.nsga2:Nsga2", 100_000),
+    "controller": StrategyEntry("nas.strategies.controller:Controller", 8_000),  # as in the paper
+    "predictor": StrategyEntry("nas.strategies.predictor:Predictor", 1_000),
     # Optuna's samplers take longer with every trial; the budgets are some minutes of one core
-    "optuna:tpe": Entry(_optuna("tpe"), 300),
-    "optuna:tpe-multivariate": Entry(_optuna("tpe-multivariate"), 1_000),
-    "optuna:gp": Entry(_optuna("gp"), 100),
-    "optuna:nsga2": Entry(_optuna("nsga2"), 1_000),
+    "optuna:tpe": StrategyEntry(OPTUNA, 300, {"sampler": "tpe"}),
+    "optuna:tpe-multivariate": StrategyEntry(OPTUNA, 1_000, {"sampler": "tpe-multivariate"}),
+    "optuna:gp": StrategyEntry(OPTUNA, 100, {"sampler": "gp"}),
+    "optuna:nsga2": StrategyEntry(OPTUNA, 1_000, {"sampler": "nsga2"}),
 }
 
 
-@dataclass(frozen=True)
-class EvaluatorEntry:
+class EvaluatorEntry(NamedTuple):
     """What an evaluator needs, and how it is made.
 
-    make    one that answers in the process of the search: from the space, the file of a table and
-            its column of accuracies. None for one that is made in each worker.
-    kind    returns the class of one that is made in each worker.
-    table   whether it reads a table of measured networks.
-    images  whether it measures on the user's images, by workers; see nas.search.setup.
-    trains  whether it trains networks.
+    reference  names its class or what returns an instance, as `vbs.plugins.load_object` reads it.
+    table      whether it reads a table of measured networks: it gets the file, the space and the
+               column of accuracies.
+    images     whether it measures on the user's images, by workers; see nas.search.setup.
+    trains     whether it trains networks.
+    schedules  whether it predicts for several training schedules.
+    own        whether it is code of the user's own.
     """
 
-    make: Callable[[SearchSpace, str | None, str], Evaluator] | None = None
-    kind: Callable[[], type[Evaluator]] | None = None
+    reference: str
     table: bool = False
     images: bool = False
     trains: bool = False
+    schedules: bool = False
+    own: bool = False
 
-
-def _surrogate(space: SearchSpace, table: str | None, column: str) -> Evaluator:
-    from nas.evaluators.surrogate import SurrogateEvaluator, load_surrogate
-
-    return SurrogateEvaluator(load_surrogate("imagenet"))
-
-
-def _table(space: SearchSpace, table: str | None, column: str) -> Evaluator:
-    from nas.evaluators.table import read_table
-
-    if table is None:
-        raise ValueError("table: the evaluator 'table' needs a file; give --table FILE")
-    return read_table(table, space, column=column)
-
-
-def _proxy() -> type[Evaluator]:
-    from nas.evaluators.proxy import Proxy
-
-    return Proxy
-
-
-def _zero_cost() -> type[Evaluator]:
-    from nas.evaluators.zero_cost import ZeroCost
-
-    return ZeroCost
+    def load(self) -> Any:
+        """The class or function."""
+        return load_object(self.reference, what="evaluator")
 
 
 EVALUATORS: dict[str, EvaluatorEntry] = {
-    "surrogate": EvaluatorEntry(make=_surrogate),
-    "table": EvaluatorEntry(make=_table, table=True),
-    "proxy": EvaluatorEntry(kind=_proxy, images=True, trains=True),
-    "zero-cost": EvaluatorEntry(kind=_zero_cost, images=True),
+    "surrogate": EvaluatorEntry("nas.evaluators.surrogate:imagenet_evaluator", schedules=True),
+    "table": EvaluatorEntry("nas.evaluators.table:read_table", table=True),
+    "proxy": EvaluatorEntry("nas.evaluators.proxy:Proxy", images=True, trains=True),
+    "zero-cost": EvaluatorEntry("nas.evaluators.zero_cost:ZeroCost", images=True),
 }
 PLUGIN_BUDGET = 1_000  # of a strategy of the user's own, unless it has a `budget`
 
@@ -149,7 +88,11 @@ def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
     the space and the objective where it takes arguments.
     """
     if not is_reference(name, STRATEGIES):
-        return STRATEGIES[one_of("strategy", name, STRATEGIES)].make(space, objective)
+        entry = STRATEGIES[one_of("strategy", name, STRATEGIES)]
+        offered = {**entry.arguments, "space": space, "objective": objective}
+        make = load_object(entry.reference, what="strategy")
+        made: Strategy = called(make, what="strategy", **offered)
+        return made
     found = load_object(name, what="strategy")
     if isinstance(found, type) or not hasattr(found, "propose"):
         found = _made(found, name, what="strategy", space=space, objective=objective)
@@ -208,16 +151,21 @@ def budget_of(name: str, strategy: Strategy) -> int:
 def evaluator_entry(name: str) -> EvaluatorEntry:
     """What the evaluator of that name needs; nothing is imported. ValueError names the nearest."""
     if is_reference(name, EVALUATORS):
-        return EvaluatorEntry(make=partial(_plugin_evaluator, name))
+        return EvaluatorEntry(name, own=True)
     return EVALUATORS[one_of("evaluator", name, EVALUATORS)]
 
 
 def evaluator(
-    name: str, space: SearchSpace, *, table: str | None = None, table_column: str = "accuracy"
+    name: str,
+    space: SearchSpace,
+    *,
+    table: str | None = None,
+    table_column: str = "accuracy",
+    schedule: str = "short",
 ) -> Evaluator:
     """The evaluator of that name, checked against the space; ValueError says what does not fit.
 
-    One that answers in this process; others are made where they work. "package.module:Name" and
+    Those that measure on images are made where they work, not here. "package.module:Name" and
     "path/to/file.py:Name" name an evaluator of your own: a subclass of
     `nas.evaluators.base.Evaluator`, or a function that returns an instance; it gets the space
     where it takes an argument.
@@ -225,14 +173,22 @@ def evaluator(
     entry = evaluator_entry(name)
     if table is not None and not entry.table:
         raise ValueError(f"table: a file is given, but the evaluator is {name!r}, not 'table'")
-    if entry.make is None:
+    if entry.images:
         raise ValueError(f"evaluator: {name!r} measures on images; it is made by each worker")
-    made = entry.make(space, table, table_column)
+    if entry.own:
+        made = _plugin_evaluator(name, space)
+    else:
+        offered: dict[str, Any] = {"space": space, "schedule": schedule}
+        if entry.table:
+            if table is None:
+                raise ValueError(f"table: the evaluator {name!r} needs a file; give --table FILE")
+            offered = {"path": table, "space": space, "column": table_column}
+        made = called(entry.load(), what="evaluator", **offered)
     made.check(space)
     return made
 
 
-def _plugin_evaluator(name: str, space: SearchSpace, table: str | None, column: str) -> Evaluator:
+def _plugin_evaluator(name: str, space: SearchSpace) -> Evaluator:
     found = load_object(name, what="evaluator")
     made = (
         found if isinstance(found, Evaluator) else _made(found, name, what="evaluator", space=space)

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nas.search.config import TARGETS, SearchConfig
+from nas.search.config import SearchConfig
 from nas.search.result import SearchResult
+from nas.search.targets import TARGETS
 from vbs.config_file import stored_values
+from vbs.figure import label, new_figure, save_png
 from vbs.text import quoted
 
 if TYPE_CHECKING:
@@ -100,8 +102,6 @@ class SearchComparison:
     def plot(self, path: str | Path | None = None) -> Any:
         """Mean best reward over evaluations with 95% bands, as a matplotlib figure; saved where a
         path is given."""
-        from vbs.figure import label, new_figure, save_png
-
         figure = new_figure(7, 4.5)
         axes = figure.add_subplot()
         steps = np.unique(np.geomspace(1, self.evaluations, 200).astype(int))

@@ -9,14 +9,14 @@ from search_spaces.staged import StagedSpace
 
 if TYPE_CHECKING:
     from train.data import Data
-    from train.data.summary import Survey
+    from train.data.summary import DataSummary
 
 SMALL = 64  # px up to which networks have the small-image form
 USUAL = 224  # px where the images have several sizes, and the most that is taken unasked
 
 
 def space_for(
-    data: Data | Survey,
+    data: Data | DataSummary,
     name: str,
     *,
     resolution: int | None = None,
@@ -40,17 +40,17 @@ def space_for(
     return space(name, resolution=resolution, classes=known, width=width, small_images=small_images)
 
 
-def fitting_side(data: Data | Survey) -> int:
-    """The input side in pixels that suits a data set, where nobody asks for another."""
+def fitting_side(data: Data | DataSummary) -> int:
+    """The input side in pixels that suits a data set, where no other is given."""
     return min(side_of(data) or USUAL, USUAL)
 
 
-def side_of(data: Data | Survey) -> int | None:
+def side_of(data: Data | DataSummary) -> int | None:
     """The longer side in pixels that the images share; None where they differ, or are streamed."""
     from train.data.in_memory import MemorySplit
-    from train.data.summary import Survey
+    from train.data.summary import DataSummary
 
-    if isinstance(data, Survey):
+    if isinstance(data, DataSummary):
         return data.side
     if isinstance(data.train, MemorySplit):
         return max(data.train.pixels.images.shape[-2:])

@@ -108,7 +108,7 @@ class History:
         self._expect()
 
     def _expect(self) -> None:
-        """What evaluations that were stopped would have come to, and their rewards, anew.
+        """Estimate again what stopped evaluations would have come to, and their rewards.
 
         Each by what full evaluations gained on average between that step and their end. Those that
         were stopped were worse, and may have gained less: a friendly estimate, the same for all
@@ -148,7 +148,7 @@ class History:
 
     @property
     def pending(self) -> np.ndarray:
-        """Genotypes that are being evaluated now, by whoever, int8 [p, decisions]."""
+        """Genotypes that are being evaluated now, by any driver, int8 [p, decisions]."""
         return self._pending
 
     @pending.setter

@@ -11,7 +11,7 @@ from nas.evaluators.base import Evaluations
 from nas.history import History
 from nas.objective import Objective
 from nas.storage.cache import network_key
-from search_spaces.cost import MEASURED
+from search_spaces.cost import MEASURED, is_measured, split_cost
 from search_spaces.space import SearchSpace
 from vbs.folder import write_whole
 
@@ -82,6 +82,9 @@ def history_table(history: History) -> pyarrow.Table:
 
 
 def _meaning(name: str) -> str:
+    if is_measured(name):
+        kind, device = split_cost(name)
+        return f"{MEANING[kind]}{f', on {device}' * bool(device)}"
     return MEANING.get(name, "a decision of the space, see search_spaces.show")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search_spaces.catalog import one_of
-from search_spaces.cost import MEASURED, Cost, Costs
+from search_spaces.cost import MEASURED, Cost, Costs, cost_label, cost_text, is_measured
 from vbs.plugins import blamed, is_reference, load_object, reference_to
 from vbs.text import quoted, shortened
 
@@ -46,6 +46,12 @@ REWARDS: dict[str, tuple[Reward, float]] = {
 }
 
 
+def _check_cost(what: str, name: str) -> None:
+    """ValueError where there is no cost of that name."""
+    if not is_measured(name):
+        one_of(what, name, (*Cost._fields, *MEASURED))
+
+
 def plugin_reward(name: str) -> PluginReward:
     """The function that a text like file.py:name names; ValueError where there is none."""
     function = load_object(name, what="reward")
@@ -67,7 +73,8 @@ class Objective:
                  weighs them ("feasible" has nothing to weigh with, so it cannot allow them).
     limits       further ((cost name, largest value), ...), e.g. (("params", 6e6),).
     of           name of the cost that the target is about: FLOPs (multiply-adds), or any other of
-                 `Cost` or of `search_spaces.cost.MEASURED` (seconds).
+                 `Cost` or of `search_spaces.cost.MEASURED` (seconds), such as "latency", or
+                 "latency@zcu102" on a device.
     also         further factors of the accuracy in the reward, ((cost name, reference, exponent),
                  ...), each (cost / reference)^exponent: P^v of V2 is ("params", 7e6, -0.05).
 
@@ -112,8 +119,7 @@ class Objective:
 
     def _check(self) -> None:
         """Fill in the exponent; ValueError for values that are not allowed."""
-        known = (*Cost._fields, *MEASURED)
-        one_of("target", self.of, known)
+        _check_cost("target", self.of)
         if not np.isfinite(self.target) or self.target <= 0:
             raise ValueError(f"target_{self.of}: {quoted(self.target)} is not a number above 0")
         if self.own_reward:
@@ -132,11 +138,11 @@ class Objective:
         if self.reward_name == "feasible" and self.over_target == "allow":
             raise ValueError("over_target: 'allow' leaves the reward 'feasible' without a limit")
         for name, largest in self.limits:
-            one_of("limit", name, known)
+            _check_cost("limit", name)
             if not np.isfinite(largest) or largest <= 0:
                 raise ValueError(f"limits: {name} {quoted(largest)} is not a number above 0")
         for name, reference, exponent in self.also:
-            one_of("also", name, known)
+            _check_cost("also", name)
             if not np.isfinite(reference) or reference <= 0:
                 raise ValueError(f"also: {name} over {quoted(reference)} is not a number above 0")
             if not -10 <= exponent <= 0:
@@ -163,6 +169,19 @@ class Objective:
         """Every hard limit, the target among them unless it may be exceeded."""
         target = ((self.of, float(self.target)),) if self.over_target == "forbid" else ()
         return target + self.limits
+
+    @property
+    def cost_names(self) -> set[str]:
+        """The costs that rewards and limits depend on."""
+        limits, also = (name for name, _ in self.limits), (name for name, _, _ in self.also)
+        return {self.of, *limits, *also}
+
+    @property
+    def limits_text(self) -> str:
+        """Every hard limit, as printed: "flops 400M, latency 20ms"."""
+        return ", ".join(
+            f"{cost_label(name)} {cost_text(name, largest)}" for name, largest in self.all_limits
+        )
 
     def reward(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
         """Rewards [n] of accuracies [n] in percent; NaN where the accuracy is NaN."""
@@ -204,10 +223,10 @@ class Objective:
 
     def feasible(self, costs: Costs) -> np.ndarray:
         """Which networks keep every limit, bool [n]."""
-        kept = np.ones(len(costs), bool)
+        feasible = np.ones(len(costs), bool)
         for name, largest in self.all_limits:
-            kept &= costs.get(name) <= largest
-        return kept
+            feasible &= costs.get(name) <= largest
+        return feasible
 
 
 def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:

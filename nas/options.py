@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.storage.passwords import escaped_url
+from nas.storage.passwords import escaped_url, without_password
 from search_spaces.catalog import SIZES, SPACES, size_options
 from search_spaces.space import SearchSpace
 from vbs.config import Config, flag, given_values, option
@@ -62,7 +62,8 @@ class SpaceOptions(Config):
 
     def resolved(self, name: str, space: SearchSpace) -> Self:
         """The options with those of a space that was made by that name."""
-        known = {size: space.settings[size] for size in size_options(name)}
+        own = size_options(name)
+        known = {size: value for size, value in space.settings.items() if size in own}
         return replace(self, space=name, **known)
 
 
@@ -86,3 +87,10 @@ class StudyOptions(Config):
         later=True,
         help="name of the study in the database; drivers that give the same one share it",
     )
+
+    def settings(self) -> dict[str, Any]:
+        """The values as plain data, as a record keeps them: without the password."""
+        settings = super().settings()
+        if self.storage is not None:
+            settings["storage"] = without_password(self.storage)
+        return settings

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from train.cluster.connect import check_fits
+from train.cluster.host import cluster_resources
+from train.cluster.place import Place
 from train.options import PlaceOptions
 from vbs.processes import available_cpus
 
 
-class Slots(NamedTuple):
-    """How many evaluations run at once, and on how many processors and GPUs each."""
-
-    workers: int
-    cpus: float
-    gpus: float
-
-
-def slots(options: PlaceOptions, *, trains: bool = True) -> Slots:
+def slots(options: PlaceOptions, *, trains: bool = True) -> Place:
     """What the options ask for, and what fits where they leave it open.
 
     trains  whether evaluations train; scores without training are computed on processors.
@@ -34,8 +27,6 @@ def slots(options: PlaceOptions, *, trains: bool = True) -> Slots:
         gpus = 1.0 if options.device != "cpu" and trains else 0.0
         gpus = min(gpus, has["gpus"])
     if address is not None:
-        from train.cluster.connect import check_fits
-
         check_fits(cpus, gpus, what="training", nodes=nodes)
     elif gpus > has["gpus"]:
         raise ValueError(
@@ -49,14 +40,12 @@ def slots(options: PlaceOptions, *, trains: bool = True) -> Slots:
             f"--workers: {workers} trainings on {gpus:g} GPUs each do not fit at once here; "
             f"use at most {most}"
         )
-    return Slots(workers, cpus, gpus)
+    return Place(workers, cpus, gpus, address)
 
 
 def _nodes(address: str | None) -> list[dict[str, float]]:
     """Processors ("CPU") and GPUs ("GPU") of each node of the cluster, or of this machine."""
     if address is not None:
-        from train.cluster.host import cluster_resources
-
         return cluster_resources(address)
     import torch
 

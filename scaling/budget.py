@@ -1,8 +1,8 @@
-"""Members of a family whose real cost is what was asked for.
+"""Members of a family with a given real cost.
 
 The formula's growth is not what a network really costs: layers are whole numbers, so that depth is
 a staircase, and channels come in eights. From (1.2, 1.1, 1.15), 1.92 by the formula, B0 really
-grows by 2.57. Here the roundings are chosen: among the networks that cost what is asked for within
+grows by 2.57. Here the roundings are chosen: among the networks that have the given cost within
 a tolerance, the one whose real depth, width and resolution are nearest to the factors' own.
 """
 
@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,14 +22,28 @@ from search_spaces.cost import blocks_cost, cost
 from search_spaces.scale import scale
 
 TOLERANCE = 0.03
-REACH = 0.35  # depth and width are looked for within exp(+-REACH) of what was asked
+REACH = 0.35  # depth and width are searched within exp(+-REACH) of the given factors
 STEPS = 71  # of the search along depth and along width
 MOST = 400  # shapes that are looked at for a member, the nearest first
-CLOSE = 0.01  # to the FLOPs asked for, where a member's cost is then measured
+CLOSE = 0.01  # to the wanted FLOPs, where a member's cost is then measured
 ATTEMPTS = 8  # networks whose cost is measured, for one member
 STEPPED = (0.3, 3.0)  # least and most power of FLOPs that a measured cost is taken to rise by
 
 Costs = Callable[[Sequence[Architecture]], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What the members of a family really cost.
+
+    step       the member of phi costs step^phi times the base, within `tolerance` of that.
+    costs      of networks, such as measured seconds, that grow instead of FLOPs; see
+               `within_measured`.
+    """
+
+    step: float
+    tolerance: float = TOLERANCE
+    costs: Costs | None = None
 
 
 def real_factors(base: Architecture, member: Architecture) -> Factors:
@@ -155,7 +170,7 @@ def within_measured(
 ) -> Architecture:
     """The member whose measured cost is `growth` times the base's, within `tolerance` of that.
 
-    costs  of networks, in any unit, such as seconds; asked for the base and a member at a time.
+    costs  of networks, in any unit, such as seconds; called with the base and one member at a time.
 
     The FLOPs that a member is given are corrected by what the last ones cost (`_next`), until that
     leads to a member that was measured before. ValueError where none of `ATTEMPTS` members meets
@@ -164,9 +179,9 @@ def within_measured(
     rules = rules or Rules()
     if growth == 1 and (rules.largest is None or base.resolution <= rules.largest):
         return base
-    asked, own, seen = growth, cost(base).flops, {base: 1.0}
+    flops_growth, own, seen = growth, cost(base).flops, {base: 1.0}
     while len(seen) <= ATTEMPTS:
-        network = _close(base, factors, asked, rules)
+        network = _close(base, factors, flops_growth, rules)
         if network in seen:
             break
         of_base, of_member = costs([base, network])
@@ -174,7 +189,7 @@ def within_measured(
         if abs(seen[network] / growth - 1) <= tolerance:
             return network
         known = [(cost(each).flops / own, ratio) for each, ratio in seen.items()]
-        asked = _next(known, growth)
+        flops_growth = _next(known, growth)
     nearest = min(
         (ratio for each, ratio in seen.items() if each != base),
         key=lambda ratio: abs(math.log(ratio / growth)),
@@ -222,7 +237,7 @@ def _affordable(base: Architecture, factors: Factors, growth: float, rules: Rule
 
     What a cap takes from the resolution goes to depth and width, in their proportion.
     """
-    if factors.growth > 1:
+    if (factors.growth - 1) * (growth - 1) > 0:
         power = math.log(growth) / math.log(factors.growth)
         wanted = Factors(*(factor**power for factor in factors))
     else:  # no direction is given
@@ -251,13 +266,7 @@ def _shapes(
         tuple(layers_of(base, factor, way)) for factor in _around(wanted.depth) for way in ways
     )
     wide = dict.fromkeys(
-        scale(
-            base,
-            width=factor,
-            round_to=rules.round_to,
-            floor=rules.floor,
-            fixed_ends=rules.fixed_ends,
-        )
+        scale(base, width=factor, rounding=rules.rounding, fixed_ends=rules.fixed_ends)
         for factor in _around(wanted.width)
     )
     deep = [(_apart(_real_depth(base, each), wanted.depth, weight=1), each) for each in layers]

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.search.doubts import remedies
+from scaling.training_result import Result
 from vbs.accuracy import Lead, lead_of, pooled_deviation
 from vbs.noise import Doubt, doubt_of
 
 if TYPE_CHECKING:
     from nas.search.setup import Measuring
-    from scaling.trainings import Result
 
 
 class Scored(NamedTuple):
@@ -25,7 +25,8 @@ class Scored(NamedTuple):
 
 def scored_by(measuring: Measuring, *, larger: str) -> Scored:
     """How these trainings are scored; larger: how larger networks are had, with its option."""
-    return Scored(measuring.images, measuring.data.chance, remedies(measuring, larger=larger))
+    helps = remedies(measuring.recipe, measuring.fidelity, measuring.data, larger=larger)
+    return Scored(measuring.images, measuring.data.chance, helps)
 
 
 def doubt_about(known: Mapping[str, Result], scored: Scored) -> Doubt | None:

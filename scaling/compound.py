@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from search_spaces.architecture import Architecture
-from search_spaces.scale import round_channels, scale
+from search_spaces.scale import Rounding, scale
 from vbs.text import quoted
 
 __all__ = [
@@ -122,7 +122,12 @@ class Rules:
             raise ValueError(
                 f"resolution_step: {quoted(self.resolution_step)} is not a number of pixels"
             )
-        round_channels(8, 2.0, round_to=self.round_to, floor=self.floor)
+        Rounding(round_to=self.round_to, floor=self.floor)  # raises for impossible ones
+
+    @property
+    def rounding(self) -> Rounding:
+        """How channels are rounded."""
+        return Rounding(round_to=self.round_to, floor=self.floor)
 
     def side(self, resolution: int, factor: float) -> int:
         """The input side in pixels, `factor` times `resolution` within the rules.
@@ -157,11 +162,7 @@ def grown(architecture: Architecture, factors: Factors, rules: Rules | None = No
     rules = rules or Rules()
     side = rules.side(architecture.resolution, factors.resolution)
     wide = scale(
-        architecture,
-        width=factors.width,
-        round_to=rules.round_to,
-        floor=rules.floor,
-        fixed_ends=rules.fixed_ends,
+        architecture, width=factors.width, rounding=rules.rounding, fixed_ends=rules.fixed_ends
     )
     deep = with_layers(wide, layers_of(architecture, factors.depth, rules))
     return dataclasses.replace(deep, resolution=side)
@@ -173,9 +174,9 @@ def layers_of(architecture: Architecture, depth: float, rules: Rules) -> list[in
     own = [stage.layers for stage in architecture.stages]
     if rules.kind == "v2":
         return staged_layers(own, _rounded(depth * sum(own), rules.layers))
-    kept = (0, len(own) - 1) if rules.fixed_ends else ()
+    fixed = (0, len(own) - 1) if rules.fixed_ends else ()
     return [
-        count if index in kept else max(1, _rounded(depth * count, rules.layers))
+        count if index in fixed else max(1, _rounded(depth * count, rules.layers))
         for index, count in enumerate(own)
     ]
 
@@ -214,3 +215,59 @@ def staged_layers(layers: Sequence[int], total: int) -> list[int]:
 def _positive(depth: float) -> None:
     if isinstance(depth, bool) or not isinstance(depth, int | float) or not 0 < depth < math.inf:
         raise ValueError(f"depth: {quoted(depth)} is not allowed; use a positive number")
+
+
+# Dollar, Singh & Girshick 2021, fast compound scaling: shares of depth, width and resolution. Their
+# code rounds layers and multiples of 8 channels to the nearest, and sides to multiples of 4 pixels.
+FAST = (1.0, 8.0, 1.0)
+FAST_RULES = Rules(layers="nearest", floor=0.0, resolution_step=4)
+# Han et al. 2020, TinyNet-A to E: depth, width and resolution over EfficientNet-B0; stem and head
+# keep their channels. Width shrinks first and resolution last.
+TINY = (
+    Factors(1.2, 1.0, 192 / 224),
+    Factors(1.1, 0.75, 188 / 224),
+    Factors(0.85, 0.54, 184 / 224),
+    Factors(0.695, 0.54, 152 / 224),
+    Factors(0.6, 0.51, 106 / 224),
+)
+TINY_RULES = Rules(layers="nearest", fixed_ends=True)
+
+
+def fast(growth: float, *, weights: Sequence[float] = FAST) -> Factors:
+    """The factors that multiply FLOPs by `growth`, with shares of depth, width and resolution.
+
+    With the default shares activations grow about as the square root of FLOPs, which is what
+    training time follows on accelerators; (1, 1, 1) scales all three alike. `FAST_RULES` are their
+    rounding. Source: Dollar, Singh & Girshick 2021, "Fast and accurate model scaling".
+
+    Raises ValueError for a growth that is not positive, and for weights that are negative or all 0.
+    """
+    if isinstance(growth, bool) or not 0 < growth < math.inf:
+        raise ValueError(f"growth: {quoted(growth)} is not allowed; use a number above 0")
+    if len(weights) != 3 or not all(0 <= each < math.inf for each in weights) or not any(weights):
+        raise ValueError(
+            f"weights: {quoted(tuple(weights))} are no shares; use three numbers from 0"
+        )
+    depth, width, side = (each / sum(weights) for each in weights)
+    return Factors(growth**depth, growth ** (width / 2), growth ** (side / 2))
+
+
+def tiny(growth: float) -> Factors:
+    """The factors of TinyNet that multiply FLOPs by `growth`, between those of TinyNet-A to E.
+
+    Logarithms of the factors are interpolated between the published ones, from the network itself.
+    `TINY_RULES` are their rounding. Source: Han et al. 2020, "Model Rubik's cube".
+
+    Raises ValueError for a growth outside those of the published factors.
+    """
+    known = [Factors(), *TINY]
+    lowest = known[-1].growth
+    if isinstance(growth, bool) or not lowest <= growth <= 1:
+        raise ValueError(
+            f"growth: {quoted(growth)} is not allowed; TinyNet shrinks to {lowest:.3f} of the "
+            "FLOPs and does not grow"
+        )
+    at = next(index for index in range(1, len(known)) if known[index].growth <= growth)
+    left, right = known[at - 1], known[at]
+    share = math.log(growth / left.growth) / math.log(right.growth / left.growth)
+    return Factors(*(a ** (1 - share) * b**share for a, b in zip(left, right, strict=True)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from nas.block_times.rounds import Run, Timing, in_rounds, run, timing
 from nas.stopped import BusyMachine
 from search_spaces.architecture import Architecture
 from vbs.failures import is_out_of_memory
-from vbs.processes import available_cpus
+from vbs.text import counted
 
 if TYPE_CHECKING:
-    from nas.block_times.rounds import Run, Timing
     from nas.block_times.timing import Setting
 
 ROUNDS = (5, 100)  # least and most, whatever they take
@@ -21,45 +21,37 @@ LONG = 10.0  # the same, where a decision hangs on a few percent
 
 def measured(
     networks: Sequence[Architecture],
+    setting: Setting,
     *,
-    kind: str,
-    batch: int = 1,
-    device: str = "auto",
-    threads: int | None = None,
-    recipe: str = "proxy",
     seconds: float = SECONDS,
-    say: Callable[[str], None] = print,
+    report: Callable[[str], None] = print,
 ) -> list[Timing]:
     """Seconds of each network for one pass of a batch, their spread, and whether they are in doubt.
 
-    kind     "latency" or "step_time", see `nas.block_times.timing`.
-    threads  of torch on a CPU; None: all processors that are available.
     seconds  of measuring for each network, about; up to three times as many on a busy machine.
 
     All networks are run in turn, in rounds (`nas.block_times.rounds`). Raises ValueError where
     memory runs out.
     """
-    from nas.block_times.rounds import in_rounds, timing
-    from nas.block_times.timing import Setting, ready
+    from nas.block_times.timing import ready
 
-    threads = threads or available_cpus()
-    setting = Setting(kind, batch=batch, device=device, threads=threads, recipe=recipe)
     count = len(networks)
+    shown = counted(count, "network")
     try:
         with ready(setting):
             runs, load = in_rounds(
                 [_turn(network, setting) for network in networks],
                 seconds=seconds * count,
                 limits=ROUNDS,
-                announce=lambda rounds, left: say(
-                    f"times: {rounds} rounds of {count} networks, about {left:.0f} s more"
+                announce=lambda rounds, left: report(
+                    f"times: {rounds} rounds of {shown}, about {left:.0f} s more"
                 ),
             )
     except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
         raise ValueError(
-            f"times: memory ran out with a batch of {batch}; use a smaller one"
+            f"times: memory ran out with a batch of {setting.batch}; use a smaller one"
         ) from None
     return [timing(found, load) for found in runs]
 
@@ -77,7 +69,6 @@ def trusted(times: Sequence[Timing], *, remedy: str) -> list[float]:
 
 def _turn(network: Architecture, setting: Setting) -> Callable[[], list[Run]]:
     """Two runs behind one that warms up. The network is built for each turn: it may be large."""
-    from nas.block_times.rounds import run
     from nas.block_times.timing import Subject, images_for
 
     def turn() -> list[Run]:

@@ -3,7 +3,7 @@
 Tensors that autograd keeps for the backward pass are counted one by one, as the modules of
 `search_spaces.network` make them; on top come the weights, their gradients, what the optimizer and
 a moving average of the weights hold. Not counted: the library's workspaces, and memory that the
-allocator holds but nobody uses, which on a GPU add some 5 to 25%.
+allocator holds without using it, which on a GPU add some 5 to 25%.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def training_memory(
 ) -> Memory:
     """What a training step of `batch` images holds at its largest, in bytes.
 
-    optimizer  a name of `SLOTS`. average: whether a moving average of the weights is kept.
+    optimizer  a name of `SLOTS`. average: whether a moving average of the weights is computed.
     precision  of activations, "float32" or "bfloat16"; weights are float32.
     recompute  whether batch norm and SiLU keep one tensor instead of two, as they do on a CPU
                (`search_spaces.norm_act`).

@@ -2,9 +2,9 @@
 
 A candidate spends shares of its growth on depth, width and resolution, which sum to 1: a mixture
 experiment (Scheffe 1958). The surface is Scheffe's quadratic, y = sum b_i s_i + sum b_ij s_i s_j,
-with one more term for what a candidate costs more or less than was asked for. Its best place is
+with one more term for what a candidate costs above or below the growth. Its best place is
 looked for where all shares are at least 0; how well it is known, by a parametric bootstrap: what
-the surface says of each candidate, moved by the noise of its seeds and by what the surface misses.
+the surface predicts for each candidate, moved by the noise of its seeds and by the surface's error.
 Where the best place is on the rim of the triangle an interval can only reach inwards, and is too
 narrow.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,8 +24,31 @@ CURVED = 8.0  # prior deviation of a curvature, in deviations of the candidates'
 DRAWS = 1000
 STEP = 0.02  # of the shares where the best place is looked for
 INTERVAL = (0.025, 0.975)
+WEIGHTS = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)  # of a prior, that are tried
+MISSED = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the candidates' deviation, tried with them
+SMOOTH = 0.3  # prior deviation of these: a surface that misses all would leave any prior standing
 KNOWN = 0.5  # an interval of more than that share of all there is hides the optimum
 TIMES = (2, 3, 4, 6, 8, 12, 16)  # as many seeds that are tried in thought
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A normal prior of the surface's first six weights, known but for the surface's height.
+
+    weights    [6], in points; precision [6, 6], which leaves the height free.
+    weight     that the precision is multiplied by: 0 ignores the prior, 1 believes it as it is, and
+               None has it learned from the accuracies (the highest marginal likelihood).
+
+    `scaling.published.surface_prior` makes one of published trainings.
+    """
+
+    weights: np.ndarray
+    precision: np.ndarray
+    weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not 0 <= self.weight <= 1:
+            raise ValueError(f"weight: {self.weight!r} is not allowed; use a number from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -39,7 +62,8 @@ class Surface:
     weights     of `features`.
     f_ratio     variance between candidates over that of their means by noise alone.
     more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
-                does, None where many would not tell.
+                does, None where many would not help.
+    prior_weight  of the prior, given or learned; 0 where there is none.
     """
 
     shares: np.ndarray
@@ -50,6 +74,7 @@ class Surface:
     weights: np.ndarray
     f_ratio: float
     more_seeds: int | None
+    prior_weight: float = 0.0
 
     @property
     def hidden(self) -> bool:
@@ -57,19 +82,19 @@ class Surface:
         return self.more_seeds != 0
 
     def predict(self, shares: np.ndarray) -> np.ndarray:
-        """Accuracy [n] at shares [n, 3], at exactly the growth asked for."""
+        """Accuracy [n] at shares [n, 3], at exactly the given growth."""
         return at_growth(shares) @ self.weights
 
 
 def features(shares: np.ndarray, excess: np.ndarray) -> np.ndarray:
-    """[n, 7] of shares [n, 3] and the logarithm of real growth over that asked for [n]."""
+    """[n, 7] of shares [n, 3] and the logarithm of real growth over the given one [n]."""
     depth, width, side = np.asarray(shares, np.float64).T
     columns = [depth, width, side, depth * width, depth * side, width * side, excess]
     return np.stack(columns, axis=1)
 
 
 def at_growth(shares: np.ndarray) -> np.ndarray:
-    """Features of networks that cost exactly what was asked for."""
+    """Features of networks that have exactly the given growth."""
     return features(shares, np.zeros(len(shares)))
 
 
@@ -80,20 +105,28 @@ def fit(
     rng: np.random.Generator,
     *,
     images: int = 0,
+    prior: Prior | None = None,
 ) -> Surface:
     """The surface through candidates' shares [n, 3], excess [n] and accuracies by seed.
 
     images  that all accuracies were read on; 0: unknown.
+    prior   of the surface. With it the draws are those of the posterior, and without it of the
+            bootstrap.
 
-    Raises ValueError where fewer than four candidates were trained.
+    Raises ValueError where fewer than four candidates were trained, or two with a prior.
     """
-    if len(shares) < 4:
-        raise ValueError(f"surface: {len(shares)} candidates are too few to fit; train 4 or more")
+    fewest = 4 if prior is None or prior.weight == 0 else 2
+    if len(shares) < fewest:
+        raise ValueError(
+            f"surface: {len(shares)} candidates are too few to fit; train {fewest} or more"
+        )
     means = np.array([float(np.mean(values)) for values in accuracies])
     counts = np.array([len(values) for values in accuracies], np.float64)
     fitting = _Fitting.of(
         features(shares, excess), means, counts, pooled_deviation(accuracies), images
     )
+    if prior is not None:
+        fitting = fitting.believing(prior)
     weights = fitting.weights(means[None])[:, 0]
     places = simplex()
     draws = fitting.draws(weights, 1, rng)
@@ -109,6 +142,7 @@ def fit(
         weights,
         between / known if (known := float(fitting.known().mean())) > 0 else math.nan,
         _more_seeds(fitting, weights, places, rng),
+        fitting.prior_weight,
     )
 
 
@@ -143,6 +177,8 @@ class _Fitting:
     design [n, 7], counts of seeds [n], means [n] in percent, read on so many images.
     noise: deviation of a training, NaN where unknown.
     missed: deviation of candidates from the surface that the noise does not explain.
+    penalty [7] and prior_precision [7, 7]: of the weights, the latter around prior_mean [7], which
+    it holds for but for the height.
     """
 
     design: np.ndarray
@@ -153,6 +189,9 @@ class _Fitting:
     noise: float
     missed: float
     penalty: np.ndarray
+    prior_mean: np.ndarray = field(default_factory=lambda: np.zeros(7))
+    prior_precision: np.ndarray = field(default_factory=lambda: np.zeros((7, 7)))
+    prior_weight: float = 0.0
 
     @classmethod
     def of(
@@ -171,6 +210,41 @@ class _Fitting:
         missed = math.sqrt(max(left - known, (1e-3 * spread) ** 2))
         return cls(design, counts, means, images, float(means.mean()), noise, missed, penalty)
 
+    def believing(self, prior: Prior) -> _Fitting:
+        """With a prior of its own weight, or of the one that makes the means most likely.
+
+        What the surface misses is then fitted with it: few candidates leave nothing over.
+        """
+        if prior.weight == 0:
+            return self
+        mean, precision = np.zeros(7), np.zeros((7, 7))
+        mean[:6], precision[:6, :6] = prior.weights, prior.precision
+        spread = float(self.means.std()) or 1e-9
+        tried = {
+            (weight, share): replace(
+                self,
+                prior_mean=mean,
+                prior_precision=weight * precision,
+                prior_weight=weight,
+                missed=spread * share,
+            )
+            for weight in (WEIGHTS if prior.weight is None else (prior.weight,))
+            for share in MISSED
+        }
+        best = max(tried, key=lambda key: tried[key].evidence() - (key[1] / SMOOTH) ** 2 / 2)
+        return tried[best]
+
+    def evidence(self) -> float:
+        """Log marginal likelihood of the means, but for a constant."""
+        believed = np.diag(self.penalty) + self.prior_precision
+        expected = np.linalg.solve(believed, self.prior_precision @ self.prior_mean)
+        covariance = self.design @ np.linalg.solve(believed, self.design.T)
+        covariance[np.diag_indices(len(self.means))] += self.variance()
+        left = self.means - self.center - self.design @ expected
+        return float(
+            -(left @ np.linalg.solve(covariance, left) + np.linalg.slogdet(covariance)[1]) / 2
+        )
+
     def known(self, times: float = 1.0) -> np.ndarray:
         """Variance of each candidate's mean that seeds and images explain, with `times` as many
         seeds, [n]."""
@@ -183,13 +257,26 @@ class _Fitting:
     def weights(self, means: np.ndarray, times: float = 1.0) -> np.ndarray:
         """Weights [f, k] of k fits to means [k, n]."""
         weighed = self.design / self.variance(times)[:, None]
-        left = weighed.T @ self.design + np.diag(self.penalty)
-        weights = np.linalg.solve(left, weighed.T @ (means - self.center).T)
+        right = weighed.T @ (means - self.center).T
+        right += (self.prior_precision @ self.prior_mean)[:, None]
+        weights = np.linalg.solve(self.precision(times), right)
         weights[:3] += self.center  # the shares sum to 1
         return weights
 
+    def precision(self, times: float = 1.0) -> np.ndarray:
+        """Of the weights after training, [7, 7]."""
+        weighed = self.design / self.variance(times)[:, None]
+        return weighed.T @ self.design + np.diag(self.penalty) + self.prior_precision
+
     def draws(self, weights: np.ndarray, times: float, rng: np.random.Generator) -> np.ndarray:
-        """Weights [f, DRAWS] of fits to what the surface says of the candidates, moved."""
+        """Weights [f, DRAWS] of fits to what the surface predicts for the candidates, moved.
+
+        With a prior they are draws of the posterior: each fit to moved candidates would lean on
+        the prior again.
+        """
+        if self.prior_weight > 0:
+            root = np.linalg.cholesky(np.linalg.inv(self.precision(times)))
+            return weights[:, None] + root @ rng.normal(size=(len(weights), DRAWS))
         deviation = np.sqrt(self.variance(times))
         moved = self.design @ weights + rng.normal(size=(DRAWS, len(deviation))) * deviation
         return self.weights(moved, times)

@@ -2,17 +2,17 @@
 
 This is a search by measurement (`nas.search.asynchronous`) that chooses nothing: its space has one
 decision, which network. So it has all that a search has: every result is in an Optuna study the
-moment it ends, a network that was trained before is not trained again, several drivers may share
+moment it ends, a network that was trained before is not trained again, several processes may share
 the work, failures are rows with their reasons.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import shutil
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,28 +27,31 @@ from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.preview import training_seconds
 from nas.search.setup import Measuring, load_data, proxy_maker
 from nas.search.workers import OnCluster
-from nas.slots import Slots, slots
-from nas.storage.lost import retry_infrastructure
+from nas.slots import slots
+from nas.storage.retry import retry_infrastructure
 from nas.storage.study import Study, open_study
+from nas.storage.study_settings import SearchIdentity
 from nas.strategies.base import fresh
 from scaling.certainty import Scored, doubt_about
 from scaling.options import DATA, ComparisonOptions
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
-from train.data.summary import survey
+from train.cluster.place import Place
+from train.data.summary import summarise
 from train.length import enough_epochs
 from train.parser import check_device, print_notes
-from train.recipe import NORM_STATISTICS, Recipe, change, check_random_start, preset
-from vbs.accuracy import mean_error
-from vbs.console import print_err
-from vbs.progress import Pulse, seconds_left, timing
+from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.start import check_random_start
+from vbs.progress import Progress, State
 
 DECISION = "network"
 # a training of the usual fidelity: images of an epoch, of those so many for each class at least,
 # and of all epochs together; 8 epochs of a fifth of CIFAR-10
 IMAGES, OF_A_CLASS, SEEN = 9_000, 90, 72_000
 EPOCHS = (8, 60)  # least and most of it
+LINES = 40  # about as many are printed while they are trained
 
 
 @dataclass(frozen=True)
@@ -61,45 +64,6 @@ class InOrder:
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
         """The next ones, int8 [k, 1]."""
         return fresh(np.arange(self.count, dtype=np.int8)[:, None], history)[:count]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What is known of one network.
-
-    accuracies  minival accuracy in percent, by seed.
-    seconds     mean of a training. errors: reasons of those that failed, by seed.
-    images      that the accuracies were read on, the same for all networks; 0: unknown.
-    """
-
-    accuracies: Mapping[int, float]
-    seconds: float
-    errors: Mapping[int, str]
-    images: int = 0
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy over the seeds; NaN where there is none."""
-        values = list(self.accuracies.values())
-        return float(np.mean(values)) if values else math.nan
-
-    @property
-    def error(self) -> float:
-        """Error of the mean accuracy in points, of the seeds and of the images
-        (`vbs.accuracy.mean_error`); NaN where nothing is known. Networks that are compared on the
-        same images are known better against each other."""
-        return mean_error(list(self.accuracies.values()), self.images)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, seeds as text."""
-        return {
-            "accuracies": {str(seed): round(x, 3) for seed, x in self.accuracies.items()},
-            "mean": None if math.isnan(self.mean) else round(self.mean, 3),
-            "standard_error": None if math.isnan(self.error) else round(self.error, 3),
-            "seconds": None if math.isnan(self.seconds) else round(self.seconds, 1),
-            "errors": {str(seed): reason for seed, reason in self.errors.items()},
-            "images": self.images,
-        }
 
 
 def usual_fidelity(recipe: Recipe, images: int, classes: int) -> Fidelity:
@@ -125,7 +89,7 @@ def measuring_of(options: ComparisonOptions, *, split: int = 0) -> Measuring:
     if not recipe.minival:
         raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
     source = options.data or DATA
-    data = survey(source, minival=recipe.minival, seed=split, root=options.data_root)
+    data = summarise(source, minival=recipe.minival, seed=split, root=options.data_root)
     print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {source} has one class; there is nothing to learn")
@@ -167,7 +131,7 @@ class Trainings:
 
     seeds   each network is trained with seeds 0 to seeds - 1.
     folder  of the study, unless the options name a storage, and of unfinished trainings.
-    places  None: what the options ask for, or what fits.
+    places  None: what the options name, or what fits.
     split   seed that draws the minival.
     """
 
@@ -175,7 +139,7 @@ class Trainings:
     measuring: Measuring
     seeds: int
     folder: Path
-    places: Slots | None = None
+    places: Place | None = None
     split: int = 0
 
 
@@ -230,19 +194,14 @@ def train_all(
 
 def _workers(space: SearchSpace, trainings: Trainings) -> OnCluster:
     options, measuring = trainings.options, trainings.measuring
-    places = trainings.places or slots(options)
     data = load_data(options, measuring, split=trainings.split)
     return OnCluster(
         proxy_maker(options, measuring, data),
         space,
-        steps=measuring.steps,
-        slots=places.workers,
-        cpus=places.cpus,
-        gpus=places.gpus,
-        address=options.address,
+        measuring.described,
+        trainings.places or slots(options),
         timeout=options.timeout,
         folder=(trainings.folder / "trainings").resolve(),
-        images=measuring.images,
     )
 
 
@@ -274,11 +233,12 @@ def _study(
         "networks": {name: network.key for name, network in networks.items()},
     }
     storage = options.storage or f"sqlite:///{(trainings.folder / 'study.db').resolve()}"
-    return open_study(storage, options.study, space, objective, settings=identity, resume=True)
+    search = SearchIdentity(space, objective, identity)
+    return open_study(storage, options.study, search, resume=True)
 
 
 def results(names: Sequence[str], history: History) -> dict[str, Result]:
-    """What a history says of each network that it knows, by name."""
+    """What a history holds of each network, by name."""
     found: dict[str, Result] = {}
     for index, name in enumerate(names):
         rows = np.flatnonzero(history.genotypes[:, 0] == index)
@@ -297,55 +257,35 @@ def results(names: Sequence[str], history: History) -> dict[str, Result]:
     return found
 
 
-class Remaining:
-    """A context manager that prints on stderr how far the trainings are: at most forty lines for
-    those that end, and one at least every half minute.
+@contextlib.contextmanager
+def progress_of(
+    trainings: int, scored: Scored | None = None
+) -> Iterator[Callable[[Mapping[str, Result]], None]]:
+    """Show how far so many trainings are; gives a function of what is known by now.
 
-    total   trainings in all. `update` is called with what is known, first of all with what was
-            trained before.
+    The first call is about what was trained before.
+
     scored  how they are scored; a doubt about the networks is printed once of each kind.
     """
+    with contextlib.ExitStack() as stack:
+        shown: Progress | None = None
 
-    def __init__(self, total: int, scored: Scored | None = None) -> None:
-        self._scored, self._warned = scored, set[str]()
-        self._total, self._known, self._done, self._printed = total, -1, 0, 0
-        self._best = ""
-        self._began = time.monotonic()
-        self._pulse = Pulse(self._print)
+        def update(found: Mapping[str, Result]) -> None:
+            nonlocal shown
+            state = _state(found, trainings)
+            if shown is None:
+                shown = stack.enter_context(Progress(state, lines=LINES))
+            shown.update(state)
+            doubt = None if scored is None else doubt_about(found, scored)
+            if doubt is not None and scored is not None:
+                shown.warn(doubt.kind, f"{doubt.text}; {scored.remedies}")
 
-    def __enter__(self) -> Remaining:
-        self._pulse.__enter__()
-        return self
+        yield update
 
-    def __exit__(self, *error: Any) -> None:
-        self._pulse.__exit__(*error)
 
-    def update(self, found: Mapping[str, Result]) -> None:
-        """Print how many are trained, where enough have ended since the last line."""
-        self._done = sum(len(one.accuracies) + len(one.errors) for one in found.values())
-        if self._known < 0:
-            self._known = self._printed = self._done
-            if self._done:
-                print_err(f"{self._done:>4} of {self._total} were trained before")
-        means = [one.mean for one in found.values() if one.accuracies]
-        self._best = f", best {max(means):.2f}%" if means else ""
-        self._warn(found)
-        new = self._done - self._printed
-        if new and (new >= self._total // 40 or self._done == self._total):
-            self._print()
-
-    def _warn(self, found: Mapping[str, Result]) -> None:
-        doubt = None if self._scored is None else doubt_about(found, self._scored)
-        if doubt is not None and doubt.kind not in self._warned:
-            assert self._scored is not None
-            self._warned.add(doubt.kind)
-            print_err(f"warning: {doubt.text}; {self._scored.remedies}")
-
-    def _print(self) -> None:
-        self._printed = self._done
-        self._pulse.reported()
-        spent = time.monotonic() - self._began
-        known = max(self._known, 0)
-        left = seconds_left(spent, self._done - known, self._total - known)
-        times = timing(spent, left if self._done < self._total else math.nan)
-        print_err(f"{self._done:>4} of {self._total} trained, {times}{self._best}")
+def _state(found: Mapping[str, Result], trainings: int) -> State:
+    """How many have ended, and the best mean accuracy in percent."""
+    ended = sum(len(one.accuracies) + len(one.errors) for one in found.values())
+    means = [one.mean for one in found.values() if one.accuracies]
+    best = (f"best {max(means):.2f}%",) if means else ()
+    return State(ended, trainings, "trained", notes=best)

@@ -3,7 +3,8 @@
 FLOPs are multiply-adds of convolutions and linear layers for one image at the architecture's own
 resolution; params count every trainable number (buffers excluded); activations are the output
 elements of convolutions and linear layers. All three equal fvcore's trace and `numel()`.
-Beside these exact costs stand measured ones, in seconds on some machine (`MEASURED`).
+Beside these exact costs stand measured ones, in seconds (`MEASURED`): of this machine by the name
+alone, such as "latency", and of a named device as "latency@zcu102".
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import NamedTuple
 import numpy as np
 
 from search_spaces.architecture import Architecture, Block
+from vbs.units import short, short_seconds
 
 # costs that a space can carry beside the exact ones, see `SearchSpace.measured_by`
 MEASURED: dict[str, str] = {
     "latency": "seconds of one forward pass of a batch",
     "step_time": "seconds of one training step: forward, backward and update",
+    "image_time": "seconds for each image at the highest throughput",
+    "train_time": "seconds of one training",
 }
 
 
@@ -62,7 +66,41 @@ class Costs:
 
 def _how(name: str) -> str:
     """What to do about a measured cost that was not measured."""
-    return f" (a space has {name} after space.measured_by({name}=...))" if name in MEASURED else ""
+    if not is_measured(name):
+        return ""
+    return f" (a space has {name} after space.measured_by(**{{{name!r}: function}}))"
+
+
+def cost_on(kind: str, device: str) -> str:
+    """The name of a measured cost on a device: latency@zcu102."""
+    return f"{kind}@{device}"
+
+
+def split_cost(name: str) -> tuple[str, str]:
+    """The kind of a cost and the device that it is of, "" for none."""
+    kind, _, device = name.partition("@")
+    return kind, device
+
+
+def is_measured(name: str) -> bool:
+    """Whether a cost of that name is measured: one of `MEASURED`, on a device or not."""
+    kind, at, device = name.partition("@")
+    return kind in MEASURED and bool(device) == bool(at)
+
+
+def cost_label(name: str) -> str:
+    """A cost in words: flops, latency, latency on zcu102, throughput on a100."""
+    kind, device = split_cost(name)
+    kind = {"image_time": "throughput"}.get(kind, kind)
+    return f"{kind} on {device}" if device else kind
+
+
+def cost_text(name: str, value: float) -> str:
+    """A cost with its unit, in a few digits: 385.8M, 20.3ms, 12,300 images/s."""
+    kind, _ = split_cost(name)
+    if kind == "image_time":
+        return f"{1 / value:,.4g} images/s" if value > 1e-3 else f"{1 / value:,.0f} images/s"
+    return short_seconds(value) if kind in MEASURED else short(value)
 
 
 class Layer(NamedTuple):

@@ -59,5 +59,4 @@ def efficientnet(
         stage_of,
         frame=frame,
         settings=settings,
-        references={"EfficientNet-B0": B0},
-    )
+    ).with_references({"EfficientNet-B0": B0})

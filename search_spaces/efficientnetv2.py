@@ -66,5 +66,4 @@ def efficientnetv2(
         stage_of,
         frame=frame,
         settings=settings,
-        references={"EfficientNetV2-base": BASE},
-    )
+    ).with_references({"EfficientNetV2-base": BASE})

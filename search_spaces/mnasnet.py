@@ -64,5 +64,4 @@ def mnasnet(
         frame=frame,
         only_if=only_if,
         settings=settings,
-        references={"MobileNetV2 (ReLU)": MOBILENET_V2},
-    )
+    ).with_references({"MobileNetV2 (ReLU)": MOBILENET_V2})

@@ -34,28 +34,17 @@ def norm_act(norm: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
     if not lean:
         return activation(norm(x))
     norm.num_batches_tracked.add_(1)
-    return _NormSiLU.apply(
-        x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps
-    )
+    return _NormSiLU.apply(x, norm.weight, norm.bias, norm)
 
 
 class _NormSiLU(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        mean: Tensor,
-        var: Tensor,
-        momentum: float,
-        eps: float,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d) -> Tensor:
         normed, batch_mean, inverse_std = torch.native_batch_norm(
-            x, weight, bias, mean, var, True, momentum, eps
+            x, weight, bias, norm.running_mean, norm.running_var, True, norm.momentum, norm.eps
         )
         ctx.save_for_backward(x, weight, bias, batch_mean, inverse_std)
-        ctx.eps = eps
+        ctx.eps = norm.eps
         return torch.ops.aten.silu_(normed)
 
     @staticmethod
@@ -69,4 +58,4 @@ class _NormSiLU(torch.autograd.Function):
         grads = torch.ops.aten.native_batch_norm_backward(
             inner, x, weight, None, None, mean, inverse_std, True, ctx.eps, [True, True, True]
         )
-        return (*grads, None, None, None, None)
+        return (*grads, None)

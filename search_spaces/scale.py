@@ -9,11 +9,37 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from search_spaces.architecture import Architecture, Stage
 from vbs.text import quoted
 
 MOST = 1_000_000  # times; nothing that an architecture counts may be larger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """How scaled channels become whole numbers.
+
+    round_to  channels are a multiple of so many.
+    floor     share of the exact number that rounding must leave, 0 to 1; where rounding down
+              would leave less, the next multiple is taken.
+
+    Raises ValueError for a `round_to` below 1 or a `floor` outside [0, 1].
+    """
+
+    round_to: int = 8
+    floor: float = 0.9
+
+    def __post_init__(self) -> None:
+        step, floor = self.round_to, self.floor
+        if isinstance(step, bool) or not isinstance(step, int) or step < 1:
+            raise ValueError(f"round_to: {quoted(step)} is not allowed; use a whole number from 1")
+        if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
+            raise ValueError(f"floor: {quoted(floor)} is not allowed; use a number from 0 to 1")
+
+
+PUBLISHED = Rounding()  # of EfficientNet and MobileNet
 
 
 def scale(
@@ -22,39 +48,39 @@ def scale(
     depth: float = 1.0,
     width: float = 1.0,
     resolution: float = 1.0,
-    round_to: int = 8,
-    floor: float = 0.9,
+    rounding: Rounding = PUBLISHED,
     fixed_ends: bool = False,
 ) -> Architecture:
     """The architecture with its layers, channels and input side multiplied.
 
     depth       layers of every stage become ceil(depth * layers), as published: in floating
                 point, so that 1.1 * 10 gives 12.
-    width       channels of stem, stages and head; see `round_channels` for `round_to` and
-                `floor`. A bottleneck's inner channels are rounded, and its output follows.
+    width       channels of stem, stages and head, rounded by `rounding`. A bottleneck's inner
+                channels are rounded, and its output follows.
     resolution  input side, rounded to the nearest pixel (for an exact side give side / old side,
                 or `dataclasses.replace` it).
     fixed_ends  keeps stem, head, and the layers of the first and the last stage (EfficientNet-
                 Lite; MobileNetV2 in timm's "d" variants).
 
-    EfficientNetV2-B1 to B3 need floor=0. Raises ValueError naming the factor and its value.
+    EfficientNetV2-B1 to B3 need Rounding(floor=0.0). Raises ValueError naming the factor and its
+    value.
     """
     _positive("depth", depth)
     _positive("resolution", resolution)
     _positive("width", width)
     ends = 1.0 if fixed_ends else width
-    channels = stem = round_channels(architecture.stem, ends, round_to=round_to, floor=floor)
+    channels = stem = round_channels(architecture.stem, ends, rounding)
     stages = []
     last = len(architecture.stages) - 1
     for index, stage in enumerate(architecture.stages):
         keep = fixed_ends and index in (0, last)
         layers = stage.layers if keep else math.ceil(depth * stage.layers)
         if stage.op != "identity":  # which passes on whatever the stage before it has become
-            channels = _scaled_channels(stage, width, round_to=round_to, floor=floor)
+            channels = _scaled_channels(stage, width, rounding)
         stages.append(dataclasses.replace(stage, layers=layers, channels=channels))
     head = architecture.head
     if head:
-        head = round_channels(head, ends, round_to=round_to, floor=floor)
+        head = round_channels(head, ends, rounding)
     side = math.floor(architecture.resolution * resolution + 0.5)
     return dataclasses.replace(
         architecture, stem=stem, stages=tuple(stages), head=head, resolution=side
@@ -82,28 +108,23 @@ def relaxed(strides: Sequence[int]) -> tuple[int, ...]:
     return tuple(1 if index in strided[:1] + strided[-1:] else s for index, s in enumerate(strides))
 
 
-def round_channels(channels: int, width: float, *, round_to: int = 8, floor: float = 0.9) -> int:
-    """`channels * width` as the nearest multiple of `round_to`, at least one such multiple.
+def round_channels(channels: int, width: float, rounding: Rounding = PUBLISHED) -> int:
+    """`channels * width` as the nearest allowed multiple, at least one such multiple.
 
-    Where rounding down would leave less than `floor` of the exact product, the next multiple is
-    taken instead. A width of 1 changes nothing. Raises ValueError for a width that is not a
-    positive finite number, a `round_to` below 1 or a `floor` outside [0, 1].
+    A width of 1 changes nothing. Raises ValueError for a width that is not a positive finite
+    number.
     """
     _positive("width", width)
-    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
-        raise ValueError(f"round_to: {quoted(round_to)} is not allowed; use a whole number from 1")
-    if isinstance(floor, bool) or not isinstance(floor, int | float) or not 0 <= floor <= 1:
-        raise ValueError(f"floor: {quoted(floor)} is not allowed; use a number from 0 to 1")
     if width == 1:
         return channels
-    exact = channels * width
-    rounded = max(round_to, int(exact + round_to / 2) // round_to * round_to)
-    return rounded + round_to if rounded < floor * exact else rounded
+    exact, step = channels * width, rounding.round_to
+    rounded = max(step, int(exact + step / 2) // step * step)
+    return rounded + step if rounded < rounding.floor * exact else rounded
 
 
-def _scaled_channels(stage: Stage, width: float, *, round_to: int, floor: float) -> int:
+def _scaled_channels(stage: Stage, width: float, rounding: Rounding) -> int:
     inner = stage.expand if stage.op == "bottleneck" else 1
-    return inner * round_channels(stage.channels // inner, width, round_to=round_to, floor=floor)
+    return inner * round_channels(stage.channels // inner, width, rounding)
 
 
 def _positive(name: str, value: object) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search_spaces.architecture import Architecture
-from search_spaces.cost import MEASURED, Cost, Costs, cost
+from search_spaces.cost import MEASURED, Cost, Costs, cost, is_measured
 from vbs.text import quoted
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class SearchSpace:
               the decision has no effect, and genotypes carry its first option there, so that
               every network has one genotype only.
     settings  what else defines the space (resolution, ...), written into results.
-    references  name -> {decision: option} of published networks to compare results with.
+
+    Published networks to compare results with are added by `with_references`.
     """
 
     def __init__(
@@ -54,12 +55,11 @@ class SearchSpace:
         cost: Callable[[Any], Cost] = cost,
         only_if: Mapping[str, tuple[str, tuple]] | None = None,
         settings: Mapping[str, Any] | None = None,
-        references: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.name = name
         self.choices = {decision: _options(options) for decision, options in choices.items()}
         self.settings = dict(settings or {})
-        self.references = dict(references or {})
+        self.references: dict[str, Mapping[str, Any]] = {}
         self._decode, self._cost = decode, cost
         self._measured: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
         self._only_if = dict(only_if or {})
@@ -88,6 +88,11 @@ class SearchSpace:
     def option_counts(self) -> np.ndarray:
         """Number of options of each decision, int64 [decisions]."""
         return np.array([len(options) for options in self.choices.values()])
+
+    @property
+    def resolution(self) -> int | None:
+        """Input side of the networks in pixels, of the settings; None where they have none."""
+        return self.settings.get("resolution")
 
     @property
     def size(self) -> int:
@@ -233,17 +238,35 @@ class SearchSpace:
     def measured_by(self, **functions: Callable[[np.ndarray], np.ndarray]) -> Self:
         """The same space whose `costs` carry a measured cost more for each function.
 
-        The names are those of `search_spaces.cost.MEASURED`; a function takes genotypes
-        [n, decisions] and gives the cost of each, above 0, float64 [n]. A name given before is
-        replaced.
+        The names are those of `search_spaces.cost.MEASURED`, with "@device" for a cost on a named
+        device; a function takes genotypes [n, decisions] and gives the cost of each, above 0,
+        float64 [n]. A name given before is replaced. A function may have a method `error` that
+        takes the same and gives standard deviations, see `cost_errors`.
         """
         for name in functions:
-            if name not in MEASURED:
+            if not is_measured(name):
                 known = ", ".join(MEASURED)
                 raise ValueError(f"cost: {name!r} is no measured cost; known are {known}")
         measured = copy.copy(self)
         measured._measured = {**self._measured, **functions}
         return measured
+
+    def with_references(self, references: Mapping[str, Mapping[str, Any]]) -> Self:
+        """The same space with published networks to compare results with.
+
+        references  name -> {decision: option}.
+        """
+        compared = copy.copy(self)
+        compared.references = {**self.references, **references}
+        return compared
+
+    def cost_errors(self, genotypes: np.ndarray) -> dict[str, np.ndarray]:
+        """Standard deviations, float64 [n], of the measured costs that are predicted with one."""
+        return {
+            name: function.error(genotypes)
+            for name, function in self._measured.items()
+            if hasattr(function, "error")
+        }
 
     @property
     def cost_names(self) -> tuple[str, ...]:

@@ -72,21 +72,18 @@ class StagedSpace(SearchSpace):
         frame: Mapping[str, Any],
         only_if: Mapping[str, tuple[str, tuple]] | None = None,
         settings: Mapping[str, Any] | None = None,
-        references: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        super().__init__(
-            name,
-            choices,
-            self._architecture,
-            only_if=only_if,
-            settings=settings,
-            references=references,
-        )
+        super().__init__(name, choices, self._architecture, only_if=only_if, settings=settings)
         self._stage_of, self._frame = stage_of, dict(frame)
         self._stage_columns: dict[int, list[int]] = {}
         for column, decision in enumerate(self.choices):
             index = int(decision.removeprefix("block").split("_")[0])
             self._stage_columns.setdefault(index, []).append(column)
+
+    @property
+    def resolution(self) -> int:
+        """Input side of the networks in pixels."""
+        return int(self._frame.get("resolution", Architecture.resolution))
 
     def _architecture(self, choices: dict[str, Any]) -> Architecture:
         stages = []

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from search_spaces.architecture import Architecture, Stage
-from search_spaces.scale import scale
+from search_spaces.scale import Rounding, scale
 
 # one line a stage: op, kernel, stride, expand, channels, layers, se, skip
 _MOBILENET_V1 = """
@@ -177,7 +177,7 @@ def _efficientnetv2(size: str) -> Architecture:
         stem, rows, resolution = _V2_SIZES[size]
         return _network(rows, stem=stem, resolution=resolution)
     width, depth, resolution = _V2_BASE_SIZES[size]
-    grown = scale(_network(_V2_BASE), width=width, depth=depth, floor=0.0)
+    grown = scale(_network(_V2_BASE), width=width, depth=depth, rounding=Rounding(floor=0.0))
     return dataclasses.replace(grown, resolution=resolution)
 
 

@@ -184,3 +184,17 @@ def wait_for(condition: Callable[[], object], seconds: float) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def with_options(words: list[str], *more: str) -> list[str]:
+    """The words with further options, which replace those with the same name; --set and --skip are
+    added."""
+    given = {word for word in more if word.startswith("--")} - {"--set", "--skip"}
+    found: list[str] = []
+    replaced = False
+    for word in words:
+        if word.startswith("--"):
+            replaced = word in given
+        if not replaced:
+            found.append(word)
+    return [*found, *more]

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nas.search.config import COMMAND as SEARCH
 from nas.search.config import SearchConfig
 from scaling.grid.config import COMMAND as GRID
 from vbs.config import Config, ConfigError, flag, from_values, given_values, groups, option
-from vbs.config_file import read_values, resumed
-from vbs.options import Command, execute, parser_of, read_request
+from vbs.config_file import read_values, resumed, typed
+from vbs.options import Command, parser_of, read_request
 from vbs.units import parse_quantity, parse_seconds
 
 
@@ -104,6 +107,12 @@ def test_a_command_line_a_file_and_python_mean_the_same(tmp_path: Path) -> None:
         python.seed = 8  # type: ignore[misc]
 
 
+def test_lists_may_be_given_in_parts() -> None:
+    words = ["--target", "4M", "--members", "1", "2", "--set", "a=1", "--members", "3"]
+    config = from_values(Toy, read_request(COMMAND, [*words, "--set", "b=--seed"]).values)
+    assert (config.members, config.changes) == ((1, 2, 3), ("a=1", "b=--seed"))
+
+
 def test_options_override_a_file(tmp_path: Path) -> None:
     file = tmp_path / "toy.json"
     file.write_text(json.dumps({"status": "finished", "settings": {"target": 4e6, "seed": 7}}))
@@ -127,19 +136,24 @@ def test_options_override_a_file(tmp_path: Path) -> None:
         (["--small", "--dense"], "--dense: does not go with --small"),
         (["--sed", "1"], "option: '--sed' is unknown; did you mean --seed or --set"),
         (["--seed"], "argument --seed: expected one argument"),
+        (["--out", " "], "out: ' ' has a blank name"),
+        (["--out", "runs/ /x"], "out: 'runs/ /x' has a blank name"),
+        (["--out", ""], "out: the name of the folder is empty"),
+        (["-h7"], "unrecognized arguments: -h7"),
+        (["-help"], "unrecognized arguments: -help"),
         (["7"], "unrecognized arguments: 7"),
         (["--config", "no.yaml"], "--config: no.yaml cannot be read (No such file"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
-        execute(COMMAND, ["--target", "4M", *words])
+        COMMAND.execute(words if "--target" in words else ["--target", "4M", *words])
     assert str(error.value).startswith(complaint)
 
 
 def test_a_missing_option_is_named() -> None:
     with pytest.raises(ValueError, match=r"^--target is missing; e\.g\. 400M"):
-        execute(COMMAND, [])
+        COMMAND.execute([])
 
 
 def test_mistakes_in_python_name_the_field() -> None:
@@ -199,7 +213,7 @@ def test_what_a_file_gets_wrong_is_named(
     monkeypatch.chdir(tmp_path)
     Path("toy.yml").write_text(f"target: 4M\n{text}\n")
     with pytest.raises(ValueError, match=r"^[^\n]*$") as error:
-        execute(COMMAND, ["--config", "toy.yml"])
+        COMMAND.execute(["--config", "toy.yml"])
     assert str(error.value).startswith(complaint)
 
 
@@ -255,10 +269,10 @@ def test_numbers_of_yaml_are_read_as_on_the_command_line(tmp_path: Path) -> None
 
 def test_a_run_gets_its_config_folder_and_switches() -> None:
     SEEN.clear()
-    assert execute(COMMAND, ["--target", "4M", "--out", "x", "--dry-run"]) == 0
+    assert COMMAND.execute(["--target", "4M", "--out", "x", "--dry-run"]) == 0
     assert [(Toy(target=4e6), {"out": "x", "dry_run": True})] == SEEN
     SEEN.clear()
-    assert execute(COMMAND, ["--resume", "--out", "x", "--workers", "2"]) == 0
+    assert COMMAND.execute(["--resume", "--out", "x", "--workers", "2"]) == 0
     assert SEEN == [(None, {"out": "x", "resume": True, "changes": {"workers": 2}})]
 
 
@@ -282,3 +296,124 @@ def test_a_config_of_a_search_can_be_changed_as_any_dataclass() -> None:
     assert replace(config, seed=3).seed == 3
     with pytest.raises(ValueError, match="one target"):
         replace(config, target_latency=0.02)
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["--seed", "1", "--seed", "2"], "--seed"),
+        (["--seed=1", "--kind", "a", "--seed=2"], "--seed"),
+        (["--out", "a", "--out", "b"], "--out"),
+        (["--dense", "--no-dense"], "--no-dense"),
+    ],
+)
+def test_an_option_given_twice_is_warned_of(
+    words: list[str], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = read_request(COMMAND, ["--target", "4M", *words])
+    assert capsys.readouterr().err == f"warning: {name} is given twice; the last one counts\n"
+    last = {"seed": 2, "out": "b", "dense": False}
+    values = {**from_values(Toy, request.values).settings(), "out": request.out}
+    key = name.removeprefix("--no-").removeprefix("--")
+    assert values[key] == last[key]
+
+
+@dataclass(frozen=True)
+class Part:
+    share: int | float
+    trials: list[int]
+    whole: bool = False
+    folder: str | None = None
+
+
+def test_a_part_of_a_record_is_read_by_the_types_of_its_fields() -> None:
+    assert typed(Part, {"share": 1, "trials": [2], "folder": None, "other": 3}) == Part(1, [2])
+    for values, message in (
+        ({"share": 1}, "trials is missing"),
+        ({"share": True, "trials": []}, "share: 'True' is of the wrong kind"),
+        ({"share": 1, "trials": "2"}, "trials: '2' is of the wrong kind"),
+        ({"share": 1, "trials": [], "whole": 1}, "whole: '1' is of the wrong kind"),
+        (["share", "trials"], "is no object with fields"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            typed(Part, values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers(Config):
+    place: str | None = option(None, metavar="DIR")
+    time: float | None = option(None, parse=parse_seconds)
+    ratio: float = option(1.0)
+    count: int = option(1)
+    seeds: tuple[int, ...] = option(())
+    small: bool = option(False)
+
+
+def test_paths_and_numbers_of_numpy_are_accepted_in_python(tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "place": tmp_path,
+        "time": np.float32(0.5),
+        "ratio": np.int16(2),
+        "count": np.int64(3),
+        "seeds": np.arange(2),
+        "small": np.bool_(True),
+    }
+    config = Numbers(**given)
+    assert config == Numbers(
+        place=str(tmp_path), time=0.5, ratio=2.0, count=3, seeds=(0, 1), small=True
+    )
+    assert json.loads(json.dumps(config.settings()))["count"] == 3
+    assert {type(value) for value in config.settings().values()} == {str, float, int, list, bool}
+    assert Numbers(seeds=[np.int8(4)]).seeds == (4,)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"count: 1\.5 is not a whole number"):
+        Numbers(count=np.float64(1.5))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="place: the path is empty"):
+        Numbers(place=" ")
+
+
+def test_a_name_that_is_no_option_names_the_nearest() -> None:
+    with pytest.raises(TypeError, match=r"SearchConfig: option: 'bugdet' is unknown; .* budget"):
+        SearchConfig(target_flops="4M", bugdet=3)  # type: ignore[call-arg, arg-type]
+    with pytest.raises(TypeError, match="did you mean seed"):
+        replace(Toy(target=1), sed=3)  # type: ignore[call-arg]
+    assert pickle.loads(pickle.dumps(Toy(target=1))) == copy.copy(Toy(target=1))
+
+
+@pytest.mark.parametrize(
+    ("stored", "changes", "message"),
+    [
+        ({"target": 4e8}, {"target": 3e8}, "target: 300M differs from the toy's 400M; leave it"),
+        ({"many": 3}, {"many": 1_000_000}, "many: 1000000 differs from the toy's 3"),
+        ({"small": True}, {"small": False}, "small: false differs from the toy's true"),
+        ({}, {"dense": True}, "dense: true differs from the toy's none"),
+        ({}, {"changes": ["a=1"]}, r'changes: \["a=1"\] differs from the toy\'s \[\]'),
+    ],
+)
+def test_values_that_differ_are_shown_as_they_are_typed(
+    stored: dict[str, Any], changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = record_of(Toy(**{"target": 1.0, **stored}), tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        resumed(Toy, changes, path, what="toy")
+
+
+def test_records_are_larger_than_other_files_may_be(tmp_path: Path) -> None:
+    rows = ["x" * 1000] * 2000
+    record = record_of(Toy(target=4e6), tmp_path, rows=rows)
+    assert record.stat().st_size > 1 << 20
+    request = read_request(COMMAND, ["--config", str(record)])
+    assert from_values(Toy, request.values) == Toy(target=4e6)
+
+
+def test_a_record_of_another_command_names_both(tmp_path: Path) -> None:
+    for name, config, program in (
+        ("search.json", SearchConfig(target_flops=4e6), "nas.search"),
+        ("grid.json", GRID.config(), "scaling.grid"),
+    ):
+        path = tmp_path / name
+        path.write_text(json.dumps({"settings": config.settings()}))
+        with pytest.raises(ValueError, match=rf"it is a record of {program}, not of toy$"):
+            COMMAND.execute(["--config", str(path)])
+    path.write_text(json.dumps(GRID.config().settings()))  # no record: a file by hand
+    with pytest.raises(ValueError, match=r"option: '\w+' is unknown"):
+        COMMAND.execute(["--config", str(path)])

@@ -29,8 +29,8 @@ from tests.pages import (
     written_commands,
 )
 from vbs.config import from_values
-from vbs.main import COMMANDS
 from vbs.options import read_request
+from vbs.programs import COMMANDS
 
 RESULTS = ROOT / "experiments" / "results"
 LANGUAGES = {"python", "sh", "console", "text", "yaml"}

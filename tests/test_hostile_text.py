@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scaling.baseline.page import _escaped
+from scaling.baseline.html_parts import escaped
 from search_spaces.catalog import zoo
 from tests.commands import (
     export,
@@ -28,7 +28,7 @@ from tests.commands import (
 from tests.train.files import encoded
 from train.logs import write_curves_csv
 from train.ray_tune import report
-from train.ray_tune.progress import Progress
+from train.ray_tune.progress import Trials
 from vbs.command import run_command
 from vbs.text import csv_cell
 
@@ -320,7 +320,7 @@ def test_a_trial_of_hostile_names_is_a_safe_row(
     report.print_table(str(tmp_path / KEYS[0]), rows, status="finished", images={})
     for key in KEYS:
         trials = [{"name": key, "network": key, "recipe": {"epochs": 1}}]
-        with Progress(trials) as board:
+        with Trials(trials) as board:
             board.began(key)
             board.waits(key, key)
             board.row(key, {"epoch": 1, "top1": 12.0})
@@ -356,7 +356,7 @@ def test_numbers_are_numbers_and_formulas_are_text(value: Any, cell: str) -> Non
 
 
 def test_pages_show_what_is_markup_or_acts() -> None:
-    assert _escaped("<b>\x1b\u202e&") == "&lt;b&gt;\\x1b\\u202e&amp;"
+    assert escaped("<b>\x1b\u202e&") == "&lt;b&gt;\\x1b\\u202e&amp;"
 
 
 def test_a_message_of_any_length_is_one_bounded_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from scaling.family import figure as family_figure
 from scaling.grid import GridConfig, candidates, shares, spread
 from scaling.grid import figure as grid_figure
 from scaling.grid.choice import fitted_surface
-from scaling.trainings import Result
+from scaling.training_result import Result
 from search_spaces.catalog import zoo
 from tests.commands import family
 from tests.nas.toys import Synthetic, small_space

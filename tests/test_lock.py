@@ -135,7 +135,7 @@ class Times:
         return 1.0, 0.0
 
 
-# train.ray_tune reads its record first, see tests/train/test_ray_kept.py
+# train.ray_tune reads its record first, see tests/train/ray_tune/test_record.py
 @pytest.mark.parametrize("name", [name for name in RESUMED if name != "train.ray_tune"])
 def test_a_resumed_run_is_refused_where_a_living_process_works(
     name: str, living: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -15,7 +15,8 @@ from tests.commands import ROOT
 from vbs.command import command_line
 from vbs.doctor.config import DoctorConfig
 from vbs.doctor.run import OPTIONAL, examine
-from vbs.main import COMMANDS, help_text
+from vbs.main import help_text
+from vbs.programs import COMMANDS
 
 
 def vbs(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:

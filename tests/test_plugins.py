@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,18 +19,19 @@ from nas import catalog
 from nas.objective import Objective
 from nas.search import SearchConfig, run_search
 from search_spaces.catalog import space
-from tests.commands import ROOT, environment, fidelity, search
+from tests.commands import ROOT, baseline, environment, family, fidelity, search
 from tests.commands import images as images_in
 from train.recipe import Recipe, preset
 from vbs.plugins import load_object
 
 SOURCE = '''
 """A toy of everything that can be added."""
+import time
 from pathlib import Path
 
 import numpy as np
 
-from nas.evaluators.base import Evaluations, Evaluator
+from nas.evaluators.base import Evaluations, Evaluator, Point
 from nas.strategies.base import sample_fresh
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.space import SearchSpace
@@ -64,6 +66,25 @@ class Wide(Evaluator):
         assert genotypes.shape[1] == self.decisions
         accuracy = 50.0 + genotypes.sum(1)
         return Evaluations(accuracy, np.zeros(len(accuracy)), np.zeros(len(accuracy)))
+
+
+class Learns(Evaluator):
+    """Reports a learning curve; fails on networks of one layer and 8 channels."""
+
+    name, steps = "learns", 9
+
+    def curve(self, space, genotype, *, seed=0, folder=None):
+        if not genotype.any():
+            raise RuntimeError("too small to learn")
+        for step in range(1, 10):
+            time.sleep(0.05)
+            yield Point(step, float(5 * step + genotype.sum()), 0.01 * step)
+
+
+class Stepless(Wide):
+    """Claims a curve that it does not define."""
+
+    steps = 3
 
 
 class Slow(Wide):
@@ -445,11 +466,152 @@ def test_code_that_only_a_file_names_is_not_imported(
     assert search(["--config", str(config), *code, "--out", str(tmp_path / "new")]) == 0
 
 
+def test_a_family_takes_the_recipe_whose_memory_is_estimated(
+    toys: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, marker = tmp_path / "out", tmp_path / "imported"
+    recipe = ["--recipe", f"{toys}:quick"]
+    assert family(["--phi", "0", *recipe, "--out", str(out)]) == 0
+    record = json.loads((out / "family.json").read_text())
+    assert record["settings"]["recipe"] == f"{toys}:quick"
+    marker.unlink()
+    sys.modules.pop(load_object(f"{toys}:quick").__module__)
+    marker.unlink(missing_ok=True)
+    capsys.readouterr()
+    again = ["--config", str(out / "family.json"), "--out", str(tmp_path / "again")]
+    assert family(again) == 2
+    assert f"names code, {toys}:quick; it runs if you give it again" in capsys.readouterr().err
+    assert not marker.exists()
+    assert family([*again, *recipe]) == 0
+    assert marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "complaint"),
+    [
+        (family, ["--recipe", "toys.py:quack"], "toys.py has no 'quack'; did you mean"),
+        (family, ["--recipe", "toys.py:number"], "recipe: "),
+        (family, ["--recipe", "proxi"], "--recipe: 'proxi' is unknown; did you mean proxy"),
+        (baseline, ["--space", "toys.py:tin"], "toys.py has no 'tin'; did you mean tiny"),
+        (baseline, ["--space", "no_such_module:X"], "there is no module 'no_such_module'"),
+        (baseline, ["--space", "compakt"], "--space: 'compakt' is unknown; did you mean compact"),
+    ],
+)
+def test_families_and_baselines_refuse_other_code_in_one_line(
+    command: Callable[[list[str]], int],
+    words: list[str],
+    complaint: str,
+    toys: str,
+    images: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if command is baseline:
+        words = [*words, "--data", images, "--target-flops", "4M", "--set", "batch=8"]
+    assert command([*words, "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert len(error.splitlines()) == 1
+    assert not Path("out/baseline.json").exists()
+    assert not Path("out/family.json").exists()
+
+
+@pytest.mark.slow
+def test_a_baseline_of_a_space_of_the_users_own(
+    toys: str,
+    images: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out, skipped = tmp_path / "out", ["grid", "family", "train"]
+    space_words = ["--space", f"{toys}:tiny"]
+    words = [
+        *("--data", images),
+        *("--target-flops", "4M"),
+        *("--budget", "2"),
+        *("--finalists", "1"),
+        *("--seeds", "1"),
+        *("--fidelity", "epochs=1"),
+        *("--set", "epochs=1"),
+        *("--set", "batch=8"),
+        *("--workers", "2"),
+        *("--device", "cpu"),
+        *(word for step in skipped for word in ("--skip", step)),
+    ]
+    only_searched = [*words, "--skip", "finalists", *space_words, "--out", str(out)]
+    assert baseline(only_searched) == 0, capsys.readouterr().err
+    assert baseline([*words, *space_words, "--out", str(out)]) == 0, capsys.readouterr().err
+    best = json.loads((out / "best.json").read_text())
+    assert len(best["architecture"]["stages"]) == 1
+    capsys.readouterr()
+    recorded = ["--config", str(out / "baseline.json"), "--dry-run"]
+    assert baseline(recorded) == 2
+    assert f"names code, {toys}:tiny; it runs if you give it again" in capsys.readouterr().err
+    assert baseline([*recorded, *space_words]) == 0
+
+
+@pytest.mark.slow
+def test_an_own_evaluator_runs_on_workers_and_is_stopped_early(toys: str, tmp_path: Path) -> None:
+    out, code = tmp_path / "out", {"evaluator": f"{toys}:Learns", "space": f"{toys}:tiny"}
+    sizes = {"resolution": 16, "classes": 2}
+    places = {"workers": 2, "cpus": 0.5}
+    config = SearchConfig(target_flops="4M", strategy="random", budget=6, **sizes, **places, **code)
+    assert len(run_search(config, out=out).history) == 6
+    result = run_search(out=out, resume=True, changes={"budget": 12, **code})
+    history = result.history
+    assert (result.status, len(history)) == ("finished", 12)  # all networks of the space
+    (failed,) = np.flatnonzero(history.error != "")
+    assert "too small to learn" in history.error[failed]
+    assert not history.genotypes[failed].any()
+    assert (history.fidelity < 1).any()
+    assert {len(curve) for curve in history.curves[history.full]} == {9}
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "more", "message"),
+    [
+        ("Slow", ["--grace", "2"], "--grace: evaluator .* reports no learning curve"),
+        ("Slow", ["--factor", "2"], "--factor: evaluator .* reports no learning curve"),
+        ("Learns", ["--finalists", "1"], "--finalists: evaluator .* trains nothing"),
+        ("Learns", ["--device", "cpu"], "--device: evaluator .* does not use it"),
+        ("Learns", ["--fidelity", "epochs=2"], "--fidelity: evaluator .* does not use it"),
+        ("Stepless", [], "has 3 steps, but no method `curve`"),
+    ],
+)
+def test_what_an_own_evaluator_on_workers_cannot_do(
+    evaluator: str, more: list[str], message: str, toys: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"{toys}:{evaluator}"
+    given = ["--target-flops", "4M", "--space", f"{toys}:fixed", "--evaluator", text]
+    assert search([*given, "--workers", "2", *more]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line), line
+
+
+def test_an_own_evaluator_without_workers_says_what_needs_them(
+    toys: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert search([*words(toys), "--timeout", "9s", "--out", out]) == 2
+    assert "--timeout: evaluator" in (error := capsys.readouterr().err)
+    assert "add --workers N" in error
+    assert search([*words(toys), "--out", out]) == 0
+    capsys.readouterr()
+    assert search(["--resume", *words(toys), "--workers", "2", "--out", out]) == 2
+    assert "has no workers; leave --workers out" in capsys.readouterr().err
+
+
 def test_what_evaluators_say_they_need_is_what_they_do() -> None:
     for name, entry in catalog.EVALUATORS.items():
-        assert entry.images == (entry.kind is not None) == (entry.make is None)
-        if entry.kind is not None:
-            assert (entry.kind().name, entry.kind().trains) == (name, entry.trains)
+        made = entry.load()
+        assert callable(made)
+        assert isinstance(made, type) == entry.images
+        if entry.images:
+            assert (made.name, made.trains) == (name, entry.trains)
 
 
 def test_reading_a_reference_imports_nothing() -> None:

@@ -18,7 +18,8 @@ from tests.commands import (
     training_aware,
 )
 from tests.train.files import folder_of
-from train.recipe import PRESETS, needs_weights, preset
+from train.recipe import PRESETS, preset
+from train.start import needs_weights
 
 Command = Callable[[list[str]], int]
 COMMANDS: dict[str, tuple[Command, list[str]]] = {

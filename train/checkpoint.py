@@ -2,7 +2,7 @@
 
 Two kinds of file. *Weights* (`best.safetensors`, exports) hold one network's tensors and what is
 needed to use it: the architecture, the classes, how images are prepared. A *state*
-(`last.safetensors`) holds everything a run needs to go on bit for bit: weights, their moving
+(`last.safetensors`) holds everything to resume a run bit for bit: weights, their moving
 average, the optimizer's memory and the counters. Both appear whole or not at all.
 """
 
@@ -115,7 +115,7 @@ def _described(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Weig
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
-    """Everything a run needs to go on; `counters` is plain data."""
+    """Everything to resume a run from; `counters` is plain data."""
     _write(path, tensors, STATE, counters)
 
 

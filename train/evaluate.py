@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,28 +25,44 @@ class Score(NamedTuple):
     top5: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """How images go through a network.
+
+    batch      images at a time, in each process.
+    loaders    processes that decode streamed images; 0: this one.
+    precision  of convolutions and products.
+    """
+
+    batch: int = 256
+    loaders: int = 0
+    precision: torch.dtype = torch.float32
+
+
+DEFAULT = Inference()
+PREDICTION = Inference(batch=64)  # whose output is kept
+
+
 def evaluate(
     network: nn.Module,
     split: Split,
     preparation: Preparation,
     *,
     world: World,
-    batch: int = 256,
-    workers: int = 0,
-    precision: torch.dtype = torch.float32,
+    inference: Inference = DEFAULT,
 ) -> Score:
     """Score on all images of the split, shared among the processes of the world.
 
-    Where memory runs out, so many images are tried as `batch` halved again and again.
+    Where memory runs out, the batch is halved again and again.
     """
     while True:
         try:
-            return _score(network, split, preparation, world, batch, workers, precision)
+            return _score(network, split, preparation, world, inference)
         except (RuntimeError, MemoryError, OSError) as error:
             # processes that share an evaluation must agree on its batches
-            if not is_out_of_memory(error) or batch == 1 or world.size > 1:
+            if not is_out_of_memory(error) or inference.batch == 1 or world.size > 1:
                 raise
-        batch //= 2
+        inference = replace(inference, batch=inference.batch // 2)
 
 
 def _score(
@@ -53,17 +70,15 @@ def _score(
     split: Split,
     preparation: Preparation,
     world: World,
-    batch: int,
-    workers: int,
-    precision: torch.dtype,
+    inference: Inference,
 ) -> Score:
     steps = [
         Step(step.indices, slice(world.rank, None, world.size), step.seed)
-        for step in evaluation_steps(len(split), batch * world.size)
+        for step in evaluation_steps(len(split), inference.batch * world.size)
     ]
     sums = torch.zeros(4, dtype=torch.float64)
-    with _evaluating(network), autocast(world.device, precision):
-        batches = split.batches(steps, preparation, device=world.device, workers=workers)
+    with _evaluating(network), autocast(world.device, inference.precision):
+        batches = split.batches(steps, preparation, device=world.device, workers=inference.loaders)
         for images, targets in batches:
             if len(images):
                 sums += _sums(network(images).float(), targets).cpu()
@@ -77,18 +92,17 @@ def predict(
     preparation: Preparation,
     *,
     device: torch.device,
-    batch: int = 64,
-    workers: int = 0,
-    precision: torch.dtype = torch.float32,
+    inference: Inference = PREDICTION,
 ) -> tuple[Tensor, Tensor]:
     """Probabilities float32 [n, classes] of all images in order, and their targets, on the CPU.
 
     The targets are those of the images that were used: an unreadable one is replaced by another.
     """
     found, wanted = [], []
-    with _evaluating(network), autocast(device, precision):
-        steps = evaluation_steps(len(split), batch)
-        for images, targets in split.batches(steps, preparation, device=device, workers=workers):
+    with _evaluating(network), autocast(device, inference.precision):
+        steps = evaluation_steps(len(split), inference.batch)
+        batches = split.batches(steps, preparation, device=device, workers=inference.loaders)
+        for images, targets in batches:
             found.append(network(images).float().softmax(1).cpu())
             wanted.append(targets.cpu())
     return torch.cat(found), torch.cat(wanted)

@@ -2,7 +2,7 @@
 
 Everything must fit by name and shape except the classifier, which stays fresh where the classes are
 others in number. Weights are read from safetensors; a pickle is opened nowhere but where the
-package that brings it is asked for by name, and then as weights only.
+package that brings it is requested by name, and then as weights only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FREE = ("resolution", "classes", "bn_momentum")
 class Initial:
     """What a network was given.
 
-    source     as it was asked for.
+    source     as it was requested.
     loaded     number of tensors taken over.
     fresh      names of those that were not there, or of other classes.
     mean, std  of the source's input channels, in units of [0, 1] images; None where unknown.
@@ -227,7 +227,7 @@ def _beside(path: Path) -> tuple[Architecture | None, Three | None, Three | None
             known = Architecture.from_dict(fields) if isinstance(fields, dict) else None
             return known, mean, std
         except (OSError, KeyError, TypeError, AttributeError, ValueError):
-            continue  # it is not ours, and nobody asked for it
+            continue  # no weight of the network
     return None, None, None
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from vbs.console import print_err
 from vbs.folder import write_whole
 from vbs.progress import Pulse, timing
+from vbs.tables import Console
 from vbs.text import csv_cell, printable
 from vbs.units import clock
 
@@ -93,12 +94,12 @@ def _text(value: Number) -> str:
 class TensorBoard:
     """A context manager that adds rows to the event files of a folder, for TensorBoard to show.
 
-    folder      made if need be; a run that goes on writes into the folder of its first part
-    resumed_at  step of the checkpoint a run goes on from: earlier points after it are hidden
+    folder      made if need be; a resumed run writes into the folder of its first part
+    resumed_at  step of the checkpoint that is resumed: earlier points after it are hidden
     main        False in all but one process of a distributed run: nothing is written
 
-    Trouble (no tensorboardX, a full disk) is told once on stderr and never raised: curves are not
-    worth a training run. tensorboardX comes with Ray; torch.utils.tensorboard would need all of
+    Trouble (no tensorboardX, a full disk) is reported once on stderr and never raised: curves are
+    not worth a training run. tensorboardX comes with Ray; torch.utils.tensorboard would need all of
     TensorBoard, a web server with gRPC, where networks are trained. Of tensorboardX only the file
     is used: its SummaryWriter writes from a thread, which dies on a full disk, and then the
     eleventh point waits for it for ever. A row an epoch needs no thread.
@@ -179,7 +180,7 @@ class Progress:
     least every half minute.
 
     epochs, steps    of the whole training
-    history          rows of the part that was done before, where a run goes on
+    history          rows of the part that was done before, of a resumed run
     images_per_step  of all processes together; without it the speed is that of the last row
     main             False in all but one process of a distributed run: nothing is written
     """
@@ -237,7 +238,7 @@ class Progress:
 
     def step(self, step: int, loss: float | None = None) -> None:
         """After every optimizer step; `loss` only now and then, reading it waits for the GPU."""
-        if self._first:  # a run may go on within an epoch: its history does not know the step
+        if self._first:  # a run may be resumed within an epoch: its history does not know the step
             self._first = False
             self._marks = [(self._started, step - 1)] * 2
         self._step = step
@@ -333,11 +334,9 @@ class Progress:
 
 
 def _bar() -> Any:
-    """A bar that is drawn when told to and by nobody else; None on a terminal that cannot move."""
+    """A bar that is drawn only when it is updated; None on a terminal that cannot move."""
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
-
-    from vbs.tables import Console
 
     console = Console(stderr=True)
     if console.is_dumb_terminal:

@@ -1,7 +1,7 @@
 """Training one network: one visible loop, the same on a laptop and on many GPUs.
 
 Nothing random is remembered: the order of an epoch, and the augmentation and dropout of a step,
-are drawn from (seed, epoch) and (seed, step). A run that was killed and goes on from its last
+are drawn from (seed, epoch) and (seed, step). A run that was killed and is resumed from its last
 checkpoint is therefore the same run, bit for bit on a CPU, and a step that is shared among
 devices or accumulated sees the same images as one that is not.
 """
@@ -26,7 +26,8 @@ from train.checkpoint import BrokenCheckpoint
 from train.data import Data, Split
 from train.data.augment import mix
 from train.distributed import World, world
-from train.evaluate import Score, autocast, evaluate
+from train.evaluate import Inference, Score, autocast, evaluate
+from train.execution import DEFAULT, Execution
 from train.failures import Stopped, calmer, is_sound, out_of_memory
 from train.memory_use import keep_freed_memory, peak_megabytes
 from train.optimizer import learning_rate, set_learning_rate
@@ -51,10 +52,10 @@ CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where a look makes
 
 
 class Report:
-    """What a run tells while it lasts; override what is wanted."""
+    """What a run reports while it lasts; override what is wanted."""
 
     def start(self, steps: int, history: Sequence[dict[str, Any]]) -> None:
-        """Before the first step: how many there are in all, and the rows of a run that goes on."""
+        """Before the first step: how many there are in all, and the rows of a resumed run."""
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
         """After every optimizer step; the loss only where it is known without waiting."""
@@ -63,7 +64,7 @@ class Report:
         """After every epoch, its row of the history."""
 
     def stop(self) -> bool:
-        """Whether to save and leave; asked after every step."""
+        """Whether to save and leave; called after every step."""
         return False
 
 
@@ -76,7 +77,7 @@ class Result:
     history   a row for each epoch: losses, accuracies (percent), seconds of training so far
               (evaluations not counted), images a second.
     chosen    epoch, "raw" or "ema", and the minival score of the chosen weights.
-    test      its score on the test split, None where it was not asked for.
+    test      its score on the test split, None without such a split.
     failed    why the run ended early; "" if it did not.
     """
 
@@ -94,34 +95,22 @@ def train(
     data: Data,
     recipe: Recipe,
     *,
-    checkpoint: Path | None = None,
-    report: Report | None = None,
-    device: str = "auto",
-    workers: int = 0,
+    execution: Execution = DEFAULT,
     initial: Network | None = None,
-    test: bool = True,
+    report: Report | None = None,
 ) -> Result:
     """Train a network on `data.train` by the recipe; the process's random state is untouched.
 
-    checkpoint  folder of `last.safetensors` and `best.safetensors`; a run found there goes on.
-    initial     a network of the architecture whose weights to begin with (it is not changed).
-    workers     processes that decode and augment streamed images.
-    test        whether the chosen weights are scored on the test split, once, at the end.
+    The chosen weights are scored on `data.test` at the end, where there is one.
+
+    initial  a network of the architecture whose weights to begin with (it is not changed).
 
     Under torchrun every process calls this; the first writes. Raises ValueError where
-    architecture, data, recipe and checkpoint do not belong together; what goes wrong in the run
-    itself (no memory, a loss that is no number) is told by `Result.failed`.
+    architecture, data, recipe and checkpoint do not belong together. What goes wrong in the run
+    itself (no memory, a loss that is no number) is reported by `Result.failed`.
     """
     epochs = train_by_epochs(
-        architecture,
-        data,
-        recipe,
-        checkpoint=checkpoint,
-        report=report,
-        device=device,
-        workers=workers,
-        initial=initial,
-        test=test,
+        architecture, data, recipe, execution=execution, initial=initial, report=report
     )
     while True:
         try:
@@ -135,18 +124,16 @@ def train_by_epochs(
     data: Data,
     recipe: Recipe,
     *,
-    checkpoint: Path | None = None,
-    report: Report | None = None,
-    device: str = "auto",
-    workers: int = 0,
+    execution: Execution = DEFAULT,
     initial: Network | None = None,
-    test: bool = True,
+    report: Report | None = None,
 ) -> Generator[dict[str, Any], None, Result]:
     """As `train`, but pausing after every epoch with its row of the history.
 
-    A run that goes on begins with the rows it had. Whoever asks may stop asking: everything up to
-    the last row is in the checkpoint. Until the end, torch's random state is the run's.
+    A resumed run begins with the rows it had. The caller may leave the generator at any row: up to
+    there, everything is in the checkpoint. Until the end, torch's random state is the run's.
     """
+    checkpoint = execution.checkpoint
     recipe = resolved(recipe, architecture)
     if architecture.classes != len(data.classes):
         raise ValueError(
@@ -154,11 +141,11 @@ def train_by_epochs(
         )
     if checkpoint is not None:
         checkpoint.mkdir(parents=True, exist_ok=True)
-    with world(device) as here, torch.random.fork_rng(_forked(here)):
+    with world(execution.device) as here, torch.random.fork_rng(_forked(here)):
         share_of(recipe, here)
         if here.device.type == "cpu":
             keep_freed_memory()
-        run = begin(architecture, data, recipe, here, workers, initial)
+        run = begin(architecture, data, recipe, here, execution.loaders, initial)
         if checkpoint is not None and (checkpoint / "last.safetensors").exists():
             try:
                 restore(run, checkpoint / "last.safetensors")
@@ -167,7 +154,7 @@ def train_by_epochs(
         yield from list(run.history)
         failed = yield from _failure(run, checkpoint, report or Report())
         test_score = None
-        if not failed and test and data.test is not None:
+        if not failed and data.test is not None:
             failed, test_score = _tested(run, data.test)
         return Result(
             run.network if run.step else None,
@@ -255,7 +242,7 @@ def _train_epoch(
         parts(run, order[done:]),
         augmentation(run.recipe, now),
         device=run.world.device,
-        workers=run.workers,
+        workers=run.loaders,
     )
     saved = time.monotonic()
     begun = first_epoch(run.recipe, epoch) * len(order)
@@ -271,7 +258,7 @@ def _train_epoch(
         run.epoch_seconds += time.perf_counter() - started
         if run.world.first:
             report.step(run.step, steps, known)
-        stop = _asked_to_stop(run, report)
+        stop = _stop_requested(run, report)
         if folder is not None and (stop or time.monotonic() - saved > SAVE_EVERY):
             save(run, folder / "last.safetensors")
             saved = time.monotonic()
@@ -354,7 +341,7 @@ def _checked_loss(run: Run, loss: Tensor, epoch: int) -> float | None:
     return value
 
 
-def _asked_to_stop(run: Run, report: Report) -> bool:
+def _stop_requested(run: Run, report: Report) -> bool:
     if run.world.size == 1:
         return report.stop()
     if run.step % CHECK_EVERY:
@@ -400,14 +387,8 @@ def _row(run: Run, epoch: int, now: Phase, per_epoch: int) -> dict[str, Any]:
 
 
 def _scored(run: Run, network: nn.Module, split: Split) -> Score:
-    return evaluate(
-        network,
-        split,
-        run.preparation,
-        world=run.world,
-        workers=run.workers,
-        precision=run.precision,
-    )
+    inference = Inference(loaders=run.loaders, precision=run.precision)
+    return evaluate(network, split, run.preparation, world=run.world, inference=inference)
 
 
 def _named(prefix: str, score: Score) -> dict[str, float]:

@@ -9,7 +9,9 @@ from train.data.source import parse
 from vbs.console import print_err
 from vbs.text import printable
 
-FACTORS = (1.01, 1000.0)  # of successive halving; next to 1 there would be a rung for each step
+SCHEDULERS = ("asha", "fifo")
+FACTOR = 3.0  # of successive halving, where none is given
+FACTORS = (1.01, 1000.0)  # that are allowed; next to 1 there would be a rung for each step
 
 
 def check_factor(factor: float, *, what: str = "factor") -> None:

@@ -26,7 +26,7 @@ from train.checkpoint import Weights, load_into, read_weights
 from train.data import Data, Split, blend
 from train.data.augment import Preparation
 from train.distributed import pick_device
-from train.evaluate import predict
+from train.evaluate import PREDICTION, predict
 from train.recipe import Recipe
 from train.state import precision
 from vbs.folder import write_whole
@@ -90,7 +90,9 @@ def load_teacher(run: Path) -> Teacher:
     return Teacher(network, weights, hashlib.sha256(path.read_bytes()).hexdigest()[:16])
 
 
-def say(teacher: Teacher, images: Split, *, device: str = "auto", workers: int = 0) -> Tensor:
+def teacher_probabilities(
+    teacher: Teacher, images: Split, *, device: str = "auto", loaders: int = 0
+) -> Tensor:
     """Probabilities float32 [n, classes] of a teacher without noise, prepared as it was evaluated.
 
     No dropout, no stochastic depth, no augmentation. Raises ValueError where they are not finite.
@@ -101,14 +103,8 @@ def say(teacher: Teacher, images: Split, *, device: str = "auto", workers: int =
     )
     network = teacher.network.to(where, memory_format=torch.channels_last)
     recipe = Recipe.from_dict(weights.about["recipe"])
-    found, _ = predict(
-        network,
-        images,
-        preparation,
-        device=where,
-        workers=workers,
-        precision=precision(recipe, where),
-    )
+    inference = replace(PREDICTION, loaders=loaders, precision=precision(recipe, where))
+    found, _ = predict(network, images, preparation, device=where, inference=inference)
     if not bool(torch.isfinite(found).all()):
         raise ValueError("teacher: its probabilities are not all numbers; train another one")
     return found
@@ -158,7 +154,7 @@ def balanced(
 def with_pseudo_labels(data: Data, unlabelled: Split, labels: PseudoLabels, ratio: float) -> Data:
     """The data set with the chosen images added to its training images, `ratio` for each of those.
 
-    Its settings name the labels by their digest: a run does not go on with others.
+    Its settings name the labels by their digest: a run is not resumed with others.
     """
     indices = labels.chosen.indices
     extra = unlabelled.select(indices).with_targets(labels.probabilities[torch.from_numpy(indices)])

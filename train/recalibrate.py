@@ -45,7 +45,7 @@ def recalibrate(run: Run, network: nn.Module, now: Phase) -> None:
         if not isinstance(module, _BatchNorm) and not list(module.children()):
             module.eval()  # dropout and stochastic depth
     batches = run.data.train.batches(
-        _steps(run), augmentation(run.recipe, now), device=run.world.device, workers=run.workers
+        _steps(run), augmentation(run.recipe, now), device=run.world.device, workers=run.loaders
     )
     with torch.no_grad(), autocast(run.world.device, run.precision):
         for number, (images, _) in enumerate(batches):

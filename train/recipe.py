@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.catalog import one_of
+from train.published import DROPOUT, V2_ENDS, published
 from train.recipe_fields import checked_field, describe_field, read_field
 from vbs.plugins import call_with, is_reference, load_object
 from vbs.text import quoted, shortened
@@ -21,8 +22,6 @@ from vbs.text import quoted, shortened
 # How batch-norm statistics are found (train/norm_momentum.py, train/recalibrate.py). It is stored
 # with results and unfinished trainings, as short trainings by another rule read other accuracies.
 NORM_STATISTICS = "momentum by batches, measured again before step 100"
-
-PRETRAINED = ("finetune", "linear-probe")  # recipes for pretrained weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -195,35 +194,6 @@ def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
         raise ValueError(f"--set {error}") from None
 
 
-def needs_weights(recipe: Recipe) -> bool:
-    """Whether the recipe is of use only for pretrained weights."""
-    return recipe.name in PRETRAINED or recipe.train == "classifier"
-
-
-def check_random_start(recipe: Recipe, program: str) -> None:
-    """ValueError where the recipe needs weights, which the trainings of a program never have."""
-    if needs_weights(recipe):
-        raise ValueError(
-            f"{_asked_by(recipe)}: needs pretrained weights, but {program} starts every network "
-            "from random weights; use --recipe scratch (small data sets) or proxy, or train one "
-            "network by train.run NETWORK --recipe finetune --init WEIGHTS"
-        )
-
-
-def check_start(recipe: Recipe, init: str | None) -> None:
-    """ValueError where the recipe needs weights and `init` names none."""
-    if needs_weights(recipe) and not init:
-        raise ValueError(
-            f"--init is missing: {_asked_by(recipe)} needs pretrained weights; add --init RUN, "
-            "--init FILE.safetensors, --init timm:NAME or --init package:efficientnet_lite0, or "
-            "use --recipe scratch (small data sets) or proxy"
-        )
-
-
-def _asked_by(recipe: Recipe) -> str:
-    return "--set train=classifier" if recipe.name not in PRETRAINED else f"--recipe {recipe.name}"
-
-
 def check_version(settings: Mapping[str, Any], place: str) -> None:
     """ValueError where trainings of an earlier version would be ranked with new ones.
 
@@ -268,7 +238,7 @@ def efficientnet(*, network: str = "", variant: str = "paper") -> Recipe:
         batch=4096,
         ema_decay=0.9999,
         policy="autoaugment",
-        dropout=DROPOUT.get(_published(network), 0.2),
+        dropout=DROPOUT.get(published(network), 0.2),
     )
 
 
@@ -280,7 +250,7 @@ def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
     """
     one_of("variant", variant, ("paper", "google"))
     own = V2_ENDS["efficientnetv2_s"]._replace(resolution=0, eval_resolution=0)
-    ends = V2_ENDS.get(_published(network), own)
+    ends = V2_ENDS.get(published(network), own)
     google = variant == "google"
     return Recipe(
         name=f"efficientnetv2-{variant}",
@@ -370,7 +340,7 @@ def finetune(*, network: str = "", variant: str = "paper") -> Recipe:
         crop_area=0.5,
         eval_crop=1.0,
         drop_path=0.0,
-        dropout=DROPOUT.get(_published(network), 0.2),
+        dropout=DROPOUT.get(published(network), 0.2),
     )
 
 
@@ -406,48 +376,6 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "finetune": finetune,
     "linear-probe": linear_probe,
 }
-
-
-class V2Ends(typing.NamedTuple):
-    """Where training ends and at which size it is evaluated, in the paper and in Google's code."""
-
-    resolution: int
-    eval_resolution: int
-    magnitude: float
-    mixup: float
-    dropout: float
-    google_magnitude: float
-    google_dropout: float
-
-
-V2_ENDS = {
-    "efficientnetv2_b0": V2Ends(192, 224, 15, 0.0, 0.3, 10, 0.2),
-    "efficientnetv2_b1": V2Ends(192, 240, 15, 0.0, 0.3, 10, 0.2),
-    "efficientnetv2_b2": V2Ends(208, 260, 15, 0.0, 0.3, 10, 0.2),
-    "efficientnetv2_b3": V2Ends(240, 300, 15, 0.0, 0.3, 10, 0.2),
-    "efficientnetv2_s": V2Ends(300, 384, 15, 0.0, 0.3, 10, 0.2),
-    "efficientnetv2_m": V2Ends(380, 480, 20, 0.2, 0.4, 15, 0.3),
-    "efficientnetv2_l": V2Ends(380, 480, 25, 0.5, 0.5, 20, 0.4),
-    "efficientnetv2_xl": V2Ends(380, 512, 25, 0.5, 0.5, 20, 0.4),
-}
-
-DROPOUT = {
-    "efficientnet_b0": 0.2,
-    "efficientnet_b1": 0.2,
-    "efficientnet_b2": 0.3,
-    "efficientnet_b3": 0.3,
-    "efficientnet_b4": 0.4,
-    "efficientnet_b5": 0.4,
-    "efficientnet_b6": 0.5,
-    "efficientnet_b7": 0.5,
-    "efficientnet_b8": 0.5,
-    "efficientnet_l2": 0.5,
-}
-
-
-def _published(network: str) -> str:
-    """The paper's network behind a zoo name: timm's "tf_" ones differ in padding only."""
-    return network.removeprefix("tf_")
 
 
 def _fields() -> str:

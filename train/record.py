@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +51,45 @@ def described(settings: Mapping[str, Any], *, status: str, **outcome: Any) -> di
     }
 
 
-def read_run(folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunRecord:
+    """The run.json of a training or of a trial.
+
+    status    such as "finished".
+    data      what --data named, "" where it is not recorded.
+    training  network, recipe and images in full; version 0.1 and trials have them among the
+              settings.
+    outcome   how it ended.
+    content   the whole file.
+    """
+
+    status: str
+    data: str
+    training: Mapping[str, Any]
+    outcome: Mapping[str, Any]
+    content: Mapping[str, Any]
+
+
+def read_run(folder: Path) -> RunRecord:
     """run.json of a folder; ValueError where there is none or it is damaged."""
     path = folder / "run.json"
     if not path.is_file():
         raise ValueError(f"{folder} holds no training run (there is no run.json in it)")
     try:
         content = parse_json(path.read_bytes())
-        if not isinstance(content["settings"], dict) or not isinstance(content["outcome"], dict):
+        settings, outcome = content["settings"], content["outcome"]
+        if not isinstance(settings, dict) or not isinstance(outcome, dict):
             raise TypeError
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is not the record of a training run") from None
-    return content
-
-
-def training_of(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Network, recipe and images of a run in full, from its run.json; version 0.1 and trials have
-    them among the settings."""
-    training = known.get("training")
-    return training if isinstance(training, dict) else known["settings"]
+    training = content.get("training")
+    return RunRecord(
+        str(content.get("status")),
+        str(settings.get("data") or ""),
+        training if isinstance(training, dict) else settings,
+        outcome,
+        content,
+    )
 
 
 def finite(value: Any) -> Any:

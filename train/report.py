@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from search_spaces.cost import cost
 from train import pictures as draw
 from train.data import Data, Split
 from train.distributed import World, pick_device
-from train.evaluate import confusion_counts, predict
+from train.evaluate import PREDICTION, confusion_counts, predict
 from train.length import described, too_short
 from train.logs import Progress, TensorBoard, write_curves_csv
 from train.loop import Report, Result
@@ -32,13 +33,13 @@ MOST_MISTAKES = 40  # on the contact sheet
 class Reporter(Report):
     """Bar or lines on stderr, curves.csv and tensorboard/ in the folder; a context manager.
 
-    asked  whether the run shall save and stop, e.g. because of Ctrl-C.
+    stopped  whether the run is to save and stop, e.g. because of Ctrl-C.
     """
 
     def __init__(
-        self, folder: Path | None, recipe: Recipe, here: World, asked: Callable[[], bool]
+        self, folder: Path | None, recipe: Recipe, here: World, stopped: Callable[[], bool]
     ) -> None:
-        self._folder, self._recipe, self._here, self._asked = folder, recipe, here, asked
+        self._folder, self._recipe, self._here, self._stopped = folder, recipe, here, stopped
         self._history: list[dict[str, Any]] = []
         self._open = contextlib.ExitStack()
 
@@ -76,7 +77,7 @@ class Reporter(Report):
             write_curves_csv(self._folder, self._history)
 
     def stop(self) -> bool:
-        return self._asked()
+        return self._stopped()
 
 
 def print_preview(
@@ -136,14 +137,13 @@ def _predicted_pictures(
         split,
         preparation(recipe),
         device=where,
-        workers=0,
-        precision=precision(recipe, where),
+        inference=replace(PREDICTION, precision=precision(recipe, where)),
     )
     counts = confusion_counts(found, targets)
     draw_picture(folder / "confusion.png", lambda path: draw.confusion(path, counts, data.classes))
     chosen = draw.worst(found, targets, MOST_MISTAKES)
     titles = [
-        f"true {printable(data.classes[int(targets[i])])}, said "
+        f"true {printable(data.classes[int(targets[i])])}, predicted "
         f"{printable(data.classes[int(found[i].argmax())])} {100 * float(found[i].max()):.0f}%"
         for i in chosen
     ]

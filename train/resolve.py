@@ -29,12 +29,12 @@ def recipe_of(options: RecipeOptions, network: str, *, resolution: int | None = 
 
 
 def architecture_of(network: str, size: SizeOptions) -> Architecture:
-    """The network of a zoo name or a JSON file, in the size asked for; ValueError for others."""
+    """The network of a zoo name or a JSON file, in the requested size; ValueError for others."""
     return sized(load(network), size)
 
 
 def sized(architecture: Architecture, size: SizeOptions) -> Architecture:
-    """The architecture with its width, depth, strides and resolution changed as asked for."""
+    """The architecture with its width, depth, strides and resolution changed as requested."""
     depth, width = size.depth, size.width
     architecture = scale(
         architecture,

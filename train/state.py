@@ -27,6 +27,7 @@ from vbs.text import quoted
 class Run:
     """Everything that changes while a run lasts, and what it is made from.
 
+    loaders        processes that decode streamed images.
     norms          averages the batch-norm statistics.
     pretrained     whether the run began with weights that were given.
     epoch_loss     sum of the losses of the epoch's steps so far, on the device.
@@ -38,7 +39,7 @@ class Run:
     data: Data
     recipe: Recipe
     world: World
-    workers: int
+    loaders: int
     network: Network
     average: MovingAverage | None
     optimizer: torch.optim.Optimizer
@@ -104,7 +105,7 @@ def begin(
     data: Data,
     recipe: Recipe,
     here: World,
-    workers: int,
+    loaders: int,
     initial: Network | None,
 ) -> Run:
     """The run before its first step; equal arguments give equal weights."""
@@ -119,7 +120,7 @@ def begin(
     average = MovingAverage(network, recipe.ema_decay) if recipe.ema_decay else None
     made, pretrained = optimizer(recipe, network), initial is not None
     norms = NormStatistics(network, near=pretrained)
-    return Run(architecture, data, recipe, here, workers, network, average, made, norms, pretrained)
+    return Run(architecture, data, recipe, here, loaders, network, average, made, norms, pretrained)
 
 
 def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
@@ -185,7 +186,7 @@ def save(run: Run, path: Path) -> None:
 
 
 def restore(run: Run, path: Path) -> None:
-    """Go on from what `save` wrote; ValueError where it is of another run."""
+    """Resume from what `save` wrote; ValueError where it is of another run."""
     tensors, counters = files.read_state(path)
     if isinstance(counters.get("recipe"), dict):
         with contextlib.suppress(ValueError, TypeError):  # fields of later versions have defaults
@@ -226,7 +227,7 @@ def _check_norms(run: Run, counters: dict[str, Any], path: Path) -> None:
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    """What must be equal for a run to go on; in the form it has after a trip through JSON."""
+    """What must be equal for a run to be resumed; in the form it has after a trip through JSON."""
     described = {
         "architecture": json.loads(run.architecture.to_json()),
         "recipe": run.recipe.to_dict(),

@@ -1,6 +1,6 @@
 """What is random in a training step, as a function of the seed and the step's number.
 
-Nothing is remembered, so that a run that goes on, or is shared among devices, is the same run.
+Nothing is remembered, so that a run that is resumed, or shared among devices, is the same run.
 """
 
 from __future__ import annotations

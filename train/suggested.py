@@ -17,22 +17,22 @@ def recipe_words(
     """Options of train.run and train.ray_tune, such as ["--recipe", "proxy", "--set", "epochs=90"].
 
     The short recipe `proxy` is lengthened to STEPS steps where its own epochs give fewer, and
-    replaced by the published recipe `large` for LARGE sets. Another recipe is kept.
+    replaced by the published recipe `large` for LARGE sets. Another recipe stays as it is.
 
     images   training images.
-    changes  of the recipe, "FIELD=VALUE", kept unless they say how long trainings of a search are.
+    changes  of the recipe, "FIELD=VALUE", without those of the length of a search's trainings.
     """
-    kept = [text for text in changes if text.partition("=")[0] not in ("epochs", "batch")]
+    others = [text for text in changes if text.partition("=")[0] not in ("epochs", "batch")]
     if recipe != "proxy":
         return _words(recipe, changes)
     if images >= LARGE:
-        return _words(large, kept)
+        return _words(large, others)
     usual = preset("proxy")
     if usual.epochs * (images // usual.batch) >= STEPS:
-        return _words("proxy", kept)
+        return _words("proxy", others)
     batch = min(BATCH, max(1, images))
     epochs = math.ceil(STEPS / max(1, images // batch))
-    return _words("proxy", [*kept, f"batch={batch}", f"epochs={epochs}"])
+    return _words("proxy", [*others, f"batch={batch}", f"epochs={epochs}"])
 
 
 def _words(recipe: str, changes: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ def end_with_parent() -> None:
 
     It gets SIGTERM, and leaves by itself where that has not ended it within GRACE. The kernel
     sends the signal as soon as the thread that started this process ends; a parent that ended
-    before it was asked to is found by its number.
+    before that is found by its number.
     """
     text = os.environ.pop(PARENT, None)  # processes that this one starts have another parent
     if text is None or not text.isdigit():

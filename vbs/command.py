@@ -106,10 +106,8 @@ def run_program(
         signals.raise_postponed()
         if function:
             return getattr(imported, function)() or 0
-        from vbs.options import execute
-
         texts.append(imported.COMMAND.interrupted)
-        return execute(imported.COMMAND, argv, called=called)
+        return imported.COMMAND.execute(argv, called=called)
 
     try:
         signals.install()
@@ -124,10 +122,8 @@ def run_program(
 def command_line(program: str, argv: Sequence[str] | None = None) -> int:
     """Run a command that is defined in <program>.config for the words of a command line; its exit
     code."""
-    from vbs.options import execute
-
     command: Command = importlib.import_module(f"{program}.config").COMMAND
-    return run_command(program, lambda: execute(command, argv), interrupted=command.interrupted)
+    return run_command(program, lambda: command.execute(argv), interrupted=command.interrupted)
 
 
 def os_error_text(error: OSError) -> str:

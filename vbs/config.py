@@ -15,14 +15,19 @@ import dataclasses
 import functools
 import inspect
 import math
+import os
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from vbs.plugins import catalog_name, is_reference
 from vbs.text import one_of, quoted, shell_word, shortened
+from vbs.units import parse_quantity, parse_seconds, quantity_text, seconds_text
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # limits of the options with these names, in every command
 SCALES, SIDES, MANY = (1e-3, 1e3), (1, 100_000), (1, 100_000)
@@ -46,7 +51,13 @@ LIMITS: dict[str, tuple[float, float]] = {
     "threads": (1, 1024),
     "measure_threads": (1, 1024),
 }
+PATHS = ("DIR", "FILE", "PATH")  # metavars of options that name one
 WHOLE = 2**63  # whole numbers are below it
+# by what reads a value: what writes it
+TEXTS: dict[Any, Callable[[Any], str]] = {
+    parse_quantity: quantity_text,
+    parse_seconds: seconds_text,
+}
 
 
 class ConfigError(ValueError):
@@ -114,6 +125,16 @@ class Config:
     title: ClassVar[str] = "options"  # of the group of options that a class adds
     # digests of what a run read, which earlier versions kept among its settings
     recorded: ClassVar[tuple[str, ...]] = ()
+
+    def __new__(cls, *_: Any, **values: Any) -> Self:
+        """A TypeError for a name that is no option says which is near."""
+        known = [each.name for each in dataclasses.fields(cls) if each.init]
+        for name in values:
+            try:
+                one_of("option", name, known)
+            except ValueError as error:
+                raise TypeError(f"{cls.__name__}: {error}") from None
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for name in options(type(self)):
@@ -199,6 +220,7 @@ def flag(name: str, config: type[Config] | None = None) -> str:
 def converted(config: type[Config], name: str, value: Any) -> Any:
     """The value of a field as its annotation has it; ConfigError where it cannot be one."""
     kind, known = kinds(config)[name], options(config)[name]
+    value = _plain(value)
     if value is None and kind.optional:
         return None
     if kind.many:
@@ -220,8 +242,16 @@ def _checked(name: str, base: type, known: Option, value: Any) -> Any:
         raise ConfigError(name, str(error).removeprefix(f"{name}: ")) from None
 
 
+def _plain(value: Any) -> Any:
+    """A path, or a number or an array of NumPy, as Python's own text, number or list."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.tolist() if type(value).__module__ == "numpy" else value
+
+
 def _typed(name: str, base: type, known: Option, value: Any) -> Any:
     """The value by its type, of whatever source."""
+    value = _plain(value)
     if isinstance(value, str) and known.parse is not None:
         try:
             value = known.parse(value, what=name)
@@ -234,6 +264,8 @@ def _typed(name: str, base: type, known: Option, value: Any) -> Any:
     if base is str:
         if not isinstance(value, str):
             raise ConfigError(name, f"{quoted(value)} is not a text")
+        if known.metavar in PATHS and not value.strip():
+            raise ConfigError(name, "the path is empty")
         return value
     return number(name, base, value)
 
@@ -267,6 +299,11 @@ def _range(low: float, high: float) -> str:
     if high >= 10**9:
         return f"{least} or more"
     return f"a number from {least} to {most}" if low > -math.inf else f"a number up to {most}"
+
+
+def value_text(config: type[Config], name: str, value: Any) -> str:
+    """One value of an option as it is typed: 400M, 20ms."""
+    return TEXTS.get(options(config)[name].parse, str)(value)
 
 
 def from_values(config: type[C], values: Mapping[str, Any]) -> C:

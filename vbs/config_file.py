@@ -4,39 +4,52 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from types import UnionType
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from vbs.config import C, Config, ConfigError, check_code, options, partial
+from vbs.config import C, Config, ConfigError, check_code, options, partial, value_text
 from vbs.json_text import parse_json
 from vbs.text import quoted, shortened
 
-LARGEST = 1 << 20  # bytes of a config file
+LARGEST = 1 << 20  # bytes of a config file in YAML, whose reader is slow
+LARGEST_RECORD = 1 << 28  # bytes of one in JSON, as records are
+T = TypeVar("T")
 
 
-def read_values(path: str) -> dict[str, Any]:
+class FileValues(NamedTuple):
+    """The options in a file, and whether it is the record of a run."""
+
+    values: dict[str, Any]
+    is_record: bool
+
+
+def read_values(path: str) -> FileValues:
     """The options in a YAML or JSON file: a mapping of names to values, or a record with
     "settings". ValueError, with the path, for anything else."""
     if not path:
         raise ValueError("--config: the path is empty")
     place = Path(path).expanduser()
+    json_file = place.suffix.lower() == ".json"
+    largest = LARGEST_RECORD if json_file else LARGEST
     try:
         with place.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise ValueError(f"it is larger than {LARGEST:,} bytes")
-        json_file = place.suffix.lower() == ".json"
+            content = file.read(largest + 1)
+        if len(content) > largest:
+            raise ValueError(f"it is larger than {largest:,} bytes")
         values = parse_json(content) if json_file else _parse_yaml(content)
     except OSError as error:
         raise ValueError(f"--config: {path} cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise ValueError(f"--config: {shortened(path)}: {error}") from None
-    if isinstance(values, dict) and isinstance(values.get("settings"), dict):
+    is_record = isinstance(values, dict) and isinstance(values.get("settings"), dict)
+    if is_record:
         values = values["settings"]
     if not isinstance(values, dict):
         raise ValueError(f"--config: {shortened(path)} does not hold options and their values")
-    return values
+    return FileValues(values, is_record)
 
 
 def _parse_yaml(content: bytes) -> Any:
@@ -141,8 +154,8 @@ def changed(
             continue
         raise ConfigError(
             name,
-            f"{_plain(value)} differs from the {what}'s {_plain(before)}; leave it out, or start "
-            "anew in another --out",
+            f"{_shown(config, name, value)} differs from the {what}'s "
+            f"{_shown(config, name, before)}; leave it out, or start a new {what} in another --out",
         )
     later = {name: value for name, value in changes.items() if known[name].later}
     try:
@@ -189,13 +202,39 @@ def recorded_values(
     return {name: found.get(name, defaults[name]) for name in options(config)}
 
 
+def typed(kind: type[T], values: Mapping[str, Any]) -> T:
+    """The dataclass made of the values that are named like its fields; others are left out.
+
+    Raises ValueError where one without a default is missing, or has another type than the field.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{str(values)[:60]!r} is no object with fields")
+    hints, found = typing.get_type_hints(kind), {}
+    for each in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if each.name in values:
+            value, hint = values[each.name], hints[each.name]
+            parts = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+            fits = isinstance(value, tuple(typing.get_origin(part) or part for part in parts))
+            # a bool is an int to Python
+            if not fits or isinstance(value, bool) != (hint is bool):
+                raise ValueError(f"{each.name}: {str(value)[:60]!r} is of the wrong kind")
+            found[each.name] = value
+        elif each.default is each.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{each.name} is missing")
+    return kind(**found)
+
+
 def _version_of(content: Mapping[str, Any]) -> str:
     versions = content.get("versions")
     version = versions.get("vision-baseline-search") if isinstance(versions, dict) else None
     return f" ({shortened(version, 20)})" if isinstance(version, str) else ""
 
 
-def _plain(value: Any) -> str:
+def _shown(config: type[Config], name: str, value: Any) -> str:
+    """A value as it is typed; several as a list."""
+    if value is None:
+        return "none"
     if isinstance(value, tuple):
         return shortened(json.dumps(list(value)), 60)
-    return shortened(str(value), 60)
+    text = str(value).lower() if isinstance(value, bool) else value_text(config, name, value)
+    return shortened(text.removesuffix(".0"), 60)

@@ -16,7 +16,7 @@ from vbs import signals
 from vbs.failures import InfrastructureError
 from vbs.lock import owned
 from vbs.processes import available_cpus
-from vbs.text import shell_word
+from vbs.text import quoted, shell_word
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -61,8 +61,8 @@ def results_folder(
         with _resumable(Path(out, files[0])):
             yield Path(out)
         return
-    if out == "":
-        raise ValueError("out: the name of the folder is empty")
+    if out is not None:
+        check_name(out)
     folder = _numbered_folder(kind) if out is None else Path(out)
     with contextlib.ExitStack() as stack:
         try:
@@ -78,6 +78,14 @@ def results_folder(
             raise ValueError(f"out: {folder} already holds {held}; {how}choose another --out")
         stack.enter_context(_resumable(folder / files[0]))
         yield folder
+
+
+def check_name(out: str) -> None:
+    """ValueError for a folder of results whose name is empty or blank."""
+    if not out:
+        raise ValueError("out: the name of the folder is empty")
+    if not all(part.strip() for part in Path(out).parts):
+        raise ValueError(f"out: {quoted(out)} has a blank name; give the folder another one")
 
 
 @contextlib.contextmanager

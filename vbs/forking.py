@@ -47,6 +47,6 @@ class _Context(context.ForkContext):
 
 
 def loader_context() -> context.BaseContext:
-    """How processes that read images are started: as is usual here, forks as said above."""
+    """How processes that read images are started: as is usual here, forks as described above."""
     method = multiprocessing.get_start_method()
     return _Context() if method == "fork" else multiprocessing.get_context(method)

@@ -10,13 +10,13 @@ import numpy as np
 
 from vbs.accuracy import chance_limit, paired_variance
 
-FEWEST = 6  # networks before anything is said
+FEWEST = 6  # networks before there is a doubt
 MANY = 1 / 3  # of the networks at chance is worth a warning
 REAL = 0.5  # share of the variance between networks that should be more than noise
 
 
 class Doubt(NamedTuple):
-    """Why networks cannot be told apart: kind "chance" or "noise", and a sentence."""
+    """Why networks cannot be distinguished: kind "chance" or "noise", and a sentence."""
 
     kind: str
     text: str
@@ -33,10 +33,10 @@ def doubt_of(
 ) -> Doubt | None:
     """The doubt about networks with these accuracies, in percent; None where there is none.
 
-    They are scored on the same images. At chance is what cannot be told from guessing: no more than
-    two binomial errors above `chance`. Within noise are networks whose variance is less than twice
-    that of a single network's paired error: then less than half of it is real, and more than half
-    of what a choice goes by is luck.
+    They are scored on the same images. At chance is what cannot be distinguished from guessing: no
+    more than two binomial errors above `chance`. Within noise are networks whose variance is less
+    than twice that of a single network's paired error: then less than half of it is real, and more
+    than half of what a choice goes by is luck.
 
     images     that each accuracy was read on; 0: unknown.
     chance     what guessing gets, see `vbs.accuracy.guessing`; NaN: unknown.

@@ -10,7 +10,7 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -28,17 +28,13 @@ from vbs.config import (
     named,
     options,
     partial,
+    value_text,
 )
-from vbs.config_file import read_values
+from vbs.config_file import FileValues, read_values
 from vbs.console import print_err
+from vbs.folder import check_name
+from vbs.programs import COMMANDS
 from vbs.text import one_of, shortened
-from vbs.units import parse_quantity, parse_seconds, quantity_text, seconds_text
-
-# by what reads a value: what writes it
-TEXTS: dict[Any, Callable[[Any], str]] = {
-    parse_quantity: quantity_text,
-    parse_seconds: seconds_text,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +71,25 @@ class Command:
     interrupted: str = "interrupted"
     earlier: str = ""
 
+    def execute(self, argv: Sequence[str] | None = None, *, called: str = "") -> int:
+        """Run the command for the words of a command line; its exit code.
+
+        called  how it was called, for its help; default: python -m <program>.
+
+        Raises ValueError, with the option as it is typed, for a user's mistake.
+        """
+        try:
+            request = read_request(self, argv, called=called)
+            result = _call(self, request)
+        except ConfigError as error:
+            name = error.name
+            known = name in options(self.config) and name not in self.positional
+            shown = flag(name, self.config) if known else name
+            raise ValueError(f"{shown}: {error.text}") from None
+        if self.report:
+            load(self.report)(result)
+        return int(getattr(result, "exit_code", result) or 0)
+
 
 class Request(NamedTuple):
     """A command line that was read: values of options, and how the run goes."""
@@ -83,25 +98,6 @@ class Request(NamedTuple):
     out: str | None
     resume: bool
     switches: dict[str, bool]
-
-
-def execute(command: Command, argv: Sequence[str] | None = None, *, called: str = "") -> int:
-    """Run a command for the words of a command line; its exit code.
-
-    called  how it was called, for its help; default: python -m <program>.
-
-    Raises ValueError, with the option as it is typed, for a user's mistake.
-    """
-    try:
-        request = read_request(command, argv, called=called)
-        result = _call(command, request)
-    except ConfigError as error:
-        name = error.name
-        known = name in options(command.config) and name not in command.positional
-        raise ValueError(f"{flag(name, command.config) if known else name}: {error.text}") from None
-    if command.report:
-        load(command.report)(result)
-    return int(getattr(result, "exit_code", result) or 0)
 
 
 def _call(command: Command, request: Request) -> Any:
@@ -151,8 +147,8 @@ def _texts(config: type[Config], name: str, value: Any) -> list[str]:
     """The values of an option as they are typed."""
     if value is None:
         return []
-    shown = TEXTS.get(options(config)[name].parse, str)
-    return [shown(each) for each in (value if kinds(config)[name].many else (value,))]
+    values = value if kinds(config)[name].many else (value,)
+    return [value_text(config, name, each) for each in values]
 
 
 def load(place: str) -> Any:
@@ -174,21 +170,37 @@ def read_request(
     known = vars(parser.parse_args(_renamed(command.config, words)))
     known = {name: value for name, value in known.items() if value is not None}
     out = None if "out" in options(command.config) else known.pop("out", None)
+    if out is not None:
+        check_name(out)
     resume, file = known.pop("resume", False), known.pop("config", None)
     switches = {name: known.pop(name) for name in command.switches if name in known}
-    values = {} if file is None else _named_in(file, command.config, read_values(file))
+    values = {} if file is None else _named_in(file, command, read_values(file))
     check_code(command.config, values, known, source=str(file))
     return Request({**values, **known}, out, resume, switches)
 
 
-def _named_in(file: str, config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+def _named_in(file: str, command: Command, found: FileValues) -> dict[str, Any]:
     """Values of a file by the names of fields; a name that is no option is an error of the file."""
     try:
-        return named(config, values)
+        return named(command.config, found.values)
     except ConfigError:
         raise
     except ValueError as error:
+        other = _writer(Path(file).name, found.values) if found.is_record else ""
+        if other:
+            why = f"it is a record of {other}, not of {command.program}"
+            raise ValueError(f"--config: {shortened(file)}: {why}") from None
         raise ValueError(f"--config: {shortened(file)}: {error}") from None
+
+
+def _writer(name: str, values: Mapping[str, Any]) -> str:
+    """The program whose records have this name and these settings; "" for none."""
+    for entry in COMMANDS.values():
+        command = load(f"{entry.program}.config:COMMAND")
+        known = {*options(command.config), *command.config.recorded}
+        if command.record == name and {*values} <= known:
+            return entry.program
+    return ""
 
 
 def _renamed(config: type[Config], words: list[str]) -> list[str]:
@@ -260,8 +272,12 @@ def _add(group: Any, command: Command, name: str) -> None:
     else:
         words["metavar"] = metavar
         if kind.many:
-            words |= {"nargs": "+"} if known.many else {"action": "append"}
+            several = {"nargs": "+", "action": "extend"}
+            words |= several if known.many else {"action": "append"}
     group.add_argument(flag(name, command.config), **words)
+
+
+_LISTS = (argparse._AppendAction, argparse._ExtendAction)  # what takes an option several times
 
 
 class Parser(argparse.ArgumentParser):
@@ -269,11 +285,15 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # argparse takes what looks like a negative number for a value; its own has no exponent
-        self._negative_number_matcher = re.compile(r"-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$", re.I)
+        # argparse takes what looks like a negative number for a value; its own has no exponent, and
+        # no range or list such as -2..4
+        number = r"-?(\d+(\.\d+|\.(?!\.))?|\.\d+)(e[-+]?\d+)?"
+        self._negative_number_matcher = re.compile(rf"(?=-){number}((\.\.|,){number})*$", re.I)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
-        """As argparse has it; an unknown option names the nearest that there are."""
+        """As argparse has it; an unknown option names the nearest that there are, and an option
+        that takes one value and is given twice is warned of."""
+        self._check_words(args[0])
         found, rest = self.parse_known_args(*args, **kwargs)
         for word in rest:
             if word.startswith("--"):
@@ -282,6 +302,21 @@ class Parser(argparse.ArgumentParser):
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return found
+
+    def _check_words(self, words: Sequence[str]) -> None:
+        given: set[str] = set()
+        for word in words:
+            name = word.partition("=")[0]
+            if word == "--" or name in ("-h", "--help"):
+                return
+            if re.match("-h.", word):  # argparse prints the help for -h7, too
+                self.error(f"unrecognized arguments: {word}")
+            action = self._option_string_actions.get(name)
+            if action is None or isinstance(action, _LISTS):
+                continue
+            if action.dest in given:
+                print_err(f"warning: {name} is given twice; the last one counts")
+            given.add(action.dest)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)

@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,11 +126,25 @@ def _imported(module: str, shown: str, what: str) -> Any:
 
 
 def call_with(factory: Callable[..., T], *, what: str, **offered: Any) -> T:
+    """The result of `called`; what the user's own code raises is a ValueError of one line."""
+    call = _bound(factory, offered, what)
+    with blamed(what, getattr(factory, "__name__", "it")):
+        return factory(*call.args, **call.kwargs)
+
+
+def called(factory: Callable[..., T], *, what: str, **offered: Any) -> T:
     """The result of a class or function that takes all, some or none of the offered arguments.
 
     They are passed in their order for its required parameters, whatever these are called, and by
     name for optional ones. ValueError where it requires others.
     """
+    call = _bound(factory, offered, what)
+    return factory(*call.args, **call.kwargs)
+
+
+def _bound(
+    factory: Callable[..., Any], offered: Mapping[str, Any], what: str
+) -> inspect.BoundArguments:
     try:
         signature = inspect.signature(factory)
     except ValueError:
@@ -145,12 +159,10 @@ def call_with(factory: Callable[..., T], *, what: str, **offered: Any) -> T:
         if each not in required and each.name in offered and each.name not in names
     }
     try:
-        call = signature.bind(*(offered[name] for name in names), **optional)
+        return signature.bind(*(offered[name] for name in names), **optional)
     except TypeError as error:
         known = " and ".join(offered) or "no arguments"
         raise ValueError(f"{what}: {factory.__name__} is called with {known}; {error}") from None
-    with blamed(what, getattr(factory, "__name__", "it")):
-        return factory(*call.args, **call.kwargs)
 
 
 @contextlib.contextmanager

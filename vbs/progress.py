@@ -1,16 +1,30 @@
-"""How far work is, for people who wait: elapsed and left time, and a line every half minute."""
+"""How far work is: a bar and a table on a terminal, lines elsewhere, with elapsed and left time.
+
+with Progress(State(0, 8, "trained")) as progress:
+    for count in range(1, 9):
+        train()
+        progress.update(State(count, 8, "trained", notes=("best 61.20%",)))
+"""
 
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import TracebackType
+from typing import Any
 
+from vbs.console import print_err
+from vbs.tables import Console, Table
+from vbs.text import printable
 from vbs.units import clock
 
 EVERY = 30.0  # seconds after which a pipe gets a line though nothing has ended
+LOOK = 2.0  # seconds between two looks for a newer state, on a terminal
+LINES = 10  # most lines for the states of a run, where there is no terminal
 
 
 def timing(elapsed: float, left: float = math.nan) -> str:
@@ -65,3 +79,176 @@ class Pulse:
             if time.monotonic() - self._last >= self._every:
                 self.reported()
                 self._report()
+
+
+@dataclass(frozen=True)
+class State:
+    """How far work is.
+
+    count, of  what has ended, and what there is in all.
+    unit       what it is: "trained".
+    share      of the work that is done, 0 to 1, where single ones differ in length or are known
+               from within; None: count / of.
+    notes      parts of a line that follow the times, such as the best so far.
+    rows       cells of the table that a terminal shows, of what is under way.
+    """
+
+    count: int
+    of: int
+    unit: str
+    share: float | None = None
+    notes: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def done(self) -> float:
+        """The share of the work that is done, 0 to 1."""
+        return self.count / max(1, self.of) if self.share is None else self.share
+
+    def __str__(self) -> str:
+        total = f"{self.of:,}"
+        text = f"{self.count:>{len(total)},} of {total} {self.unit}"
+        return text if self.share is None else f"{int(100 * self.share):>3}%, {text}"
+
+
+class Progress:
+    """A context manager that shows on stderr how far work is.
+
+    On a terminal: a bar, and a table of what is under way. Elsewhere: a line when `update` finds
+    that enough more is done, and one at least every half minute. A resumed run begins with a line
+    about what was done before. The time left is known from the first work of this run on, at its
+    mean speed.
+
+    state    what was done before.
+    lines    about how many lines updates print, where there is no terminal.
+    columns  header of the table -> "left" or "right".
+    look     returns the newest state; called from a thread, now and then, where states change
+             between updates.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        *,
+        lines: int = LINES,
+        columns: Mapping[str, Any] | None = None,
+        look: Callable[[], State] | None = None,
+    ) -> None:
+        self._state, self._before, self._printed = state, state, state
+        self._lines, self._columns, self._look = lines, columns or {}, look
+        self._began = time.monotonic()
+        self._warned: set[str] = set()
+        self._lock = threading.RLock()
+        self._live: Any = None
+        self._pulse = Pulse(self._report)
+
+    def __enter__(self) -> Progress:
+        if self._before.count:
+            print_err(f"{self._before} before")
+        console = Console(stderr=True)
+        if console.is_terminal and not console.is_dumb_terminal:
+            from rich.live import Live
+
+            self._live = Live(
+                console=console,
+                refresh_per_second=4,
+                transient=True,
+                get_renderable=self._picture,
+                # what is printed on stdout must reach the file that stdout may lead to
+                redirect_stdout=sys.stdout.isatty(),
+            )
+            self._live.start()
+            self._pulse = Pulse(self._report, every=LOOK)
+        self._began = time.monotonic()
+        self._pulse.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pulse.__exit__(kind, error, trace)
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def update(self, state: State, note: str = "") -> None:
+        """Show a state.
+
+        note  what has just ended, in words; it always gets a line.
+        """
+        with self._lock:
+            self._state = state
+            if note:
+                self._print_line(f": {note}")
+            elif self._live is None and self._step(state) > self._step(self._printed):
+                self._print_line()
+
+    def complete(self) -> None:
+        """Show that no more is to come, also where that is less than was planned."""
+        with self._lock:
+            count, ended = self._state.count, self._state
+            self._state = replace(ended, of=count, share=None if ended.share is None else 1.0)
+            if self._live is None and count != self._printed.count:
+                self._print_line()
+
+    def print(self, *lines: str) -> None:
+        """Print lines above the bar."""
+        if self._live is None:
+            print_err(*lines)
+        else:
+            self._live.console.print(*lines, soft_wrap=True)
+
+    def warn(self, kind: str, text: str) -> None:
+        """Print a warning, once of each kind."""
+        if kind not in self._warned:
+            self._warned.add(kind)
+            self.print(f"warning: {text}")
+
+    def _step(self, state: State) -> int:
+        """How many of the lines a state is worth."""
+        if state.share is None:
+            return self._lines * state.count // max(1, state.of)
+        return int(self._lines * state.share)
+
+    def _report(self) -> None:
+        """A sign of life after a while without a line."""
+        state = None if self._look is None else self._look()  # which may take seconds
+        with self._lock:
+            self._state = self._state if state is None else state
+            if self._live is None:
+                self._print_line()
+
+    def _print_line(self, end: str = "") -> None:
+        self._printed = self._state
+        self._pulse.reported()
+        self.print(f"{self._line()}{end}")
+
+    def _line(self) -> str:
+        state, before = self._state, self._before.done
+        spent = time.monotonic() - self._began
+        left = seconds_left(spent, state.done - before, 1 - before)
+        return ", ".join(
+            [str(state), timing(spent, left if state.done < 1 else math.nan), *state.notes]
+        )
+
+    def _picture(self) -> Any:
+        """What a terminal shows."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        with self._lock:
+            state, line = self._state, self._line()
+        parts: list[Any] = [Text(printable(line)), ProgressBar(1.0, min(1.0, state.done))]
+        if self._columns:
+            table = Table(box=None, pad_edge=False)
+            for name, justify in self._columns.items():
+                table.add_column(name, justify=justify)
+            room = max(3, Console(stderr=True).size.height - 5)
+            for row in state.rows[:room]:
+                table.add_row(*row)
+            parts.append(table)
+        return Group(*parts)

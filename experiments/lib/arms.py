@@ -2,7 +2,7 @@
 
 An arm is a name and a seed. Each runs in a process of a pool (`train.cluster.jobs`) with its share
 of the processors, which writes `<arm>-<seed>.json` into a work folder when it is done; an arm that
-was killed resumes from its checkpoint. The result file is written again after every arm, and says
+was killed resumes from its checkpoint. The result file is written again after every arm, with
 `"partial": true` until the last one is in. Ctrl-C and SIGTERM end the arms too. The same command
 resumes, also on another machine: what a partial result file of the same settings holds is not run
 again.
@@ -24,7 +24,8 @@ import numpy as np
 
 from experiments.lib.arguments import Options, Parser, experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from train.cluster.jobs import Place, run_jobs
+from train.cluster.jobs import run_jobs
+from train.cluster.place import Place
 from train.recipe import NORM_STATISTICS
 from vbs.accuracy import accuracy_error
 from vbs.console import print_err
@@ -191,9 +192,9 @@ def _check_same(path: Path, settings: dict[str, Any]) -> None:
     settings = json.loads(json.dumps(settings))
     if path.exists():
         known = json.loads(path.read_text())
-        if "data" in settings:
-            known.setdefault("data", settings["data"])  # not noted by earlier versions
-        other = [name for name in {**known, **settings} if known.get(name) != settings.get(name)]
+        unnoted = {"data"} - known.keys()  # by earlier versions
+        names = [name for name in {**known, **settings} if name not in unnoted]
+        other = [name for name in names if known.get(name) != settings.get(name)]
         if other:
             raise ValueError(
                 f"{path.parent} holds arms of other settings ({', '.join(other)}); "

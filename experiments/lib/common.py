@@ -1,4 +1,4 @@
-"""What every experiment's result file says about where it was made."""
+"""The machine and the versions that every experiment's result file names."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_experiment(module: str, function: str = "main") -> NoReturn:
 
 
 def processor() -> str:
-    """The processor's name, as the system tells it."""
+    """The processor's name, as the system reports it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

@@ -23,7 +23,7 @@ from search_spaces.space import SearchSpace
 
 OUTLIER = 6_000.0  # seconds; longer measurements waited for something else
 RIDGE = 1.0  # on standardised features; the R2 changes in the third digit between 0.1 and 10
-HELD_OUT = 0.2  # share of the measurements that tells R2 and residuals
+HELD_OUT = 0.2  # share of the measurements for R2 and residuals
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ def fit_durations(measurements: Path) -> Durations:
     the_space = space("efficientnet")
     table = pandas.read_parquet(measurements, columns=[*the_space.choices, "train_time"])
     seconds = table["train_time"].to_numpy()
-    kept = seconds <= OUTLIER
+    usual = seconds <= OUTLIER
     columns = [
-        [options.index(value) for value in table[name][kept]]
+        [options.index(value) for value in table[name][usual]]
         for name, options in the_space.choices.items()
     ]
-    genotypes, logs = np.array(columns, np.int8).T, np.log(seconds[kept])
+    genotypes, logs = np.array(columns, np.int8).T, np.log(seconds[usual])
     basis = make_basis(the_space)
     raw = basis.features(basis.describe(genotypes, the_space.costs(genotypes)))
     center, spread = raw.mean(0), raw.std(0) + 1e-9
@@ -77,7 +77,7 @@ def fit_durations(measurements: Path) -> Durations:
     weights = np.linalg.solve(design[used].T @ design[used] + penalty, design[used].T @ logs[used])
     residuals = logs[held] - design[held] @ weights
     r2 = 1 - float((residuals**2).mean() / logs[held].var())
-    return Durations(the_space, basis, center, spread, weights, residuals, r2, int((~kept).sum()))
+    return Durations(the_space, basis, center, spread, weights, residuals, r2, int((~usual).sum()))
 
 
 def run(name: str, seed: int, *, workers: int, budget: int, durations: Durations) -> dict[str, Any]:

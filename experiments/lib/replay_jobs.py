@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ BUDGETS = {"predictor": 150, "optuna:tpe-multivariate": 120, "optuna:tpe": 100}
 FEWER_SEEDS = {"optuna:tpe": 5}  # twenty seconds for each run
 MORE_SEEDS = {"predictor": 4}  # times as many: twenty leave its loss uncertain by 15 to 26%
 CLUSTERS = (1, 4, 16)  # workers of the searches through recorded curves
-RUNGS = (2, 3.0)  # ASHA's first rung and factor where a search is not told: a quarter of the steps
+RUNGS = (2, 3.0)  # ASHA's first rung and factor where a search names none: a quarter of the steps
 GRID = tuple(itertools.product((1, 2, 3), (2.0, 3.0, 4.0)))
 GRID_WORKERS = 4
 
@@ -79,27 +81,66 @@ def job_of(run: dict[str, Any]) -> Job:
     return run["part"], run["strategy"], run["workers"], run["seed"], rungs
 
 
-def settings_of(data: Path, curves_file: Path) -> dict[str, Any]:
-    """What all runs have in common."""
+@dataclass(frozen=True)
+class TrainTime:
+    """How well the regression of training times predicts, as records have it."""
+
+    r2_held_out: float
+    outliers_dropped: int
+    residual_sd_log: float
+
+
+@dataclass(frozen=True)
+class RecordedCurves:
+    """The learning curves that are replayed, in figures.
+
+    seed_noise_sd  points of accuracy; None where it is unknown.
+    best           accuracy in percent after all epochs.
+    seconds        of training all networks in full.
+    """
+
+    networks: int
+    steps: int
+    complete: bool
+    seed_noise_sd: float | None
+    best: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs have in common; its fields are the names in the result file."""
+
+    target_flops: float
+    noise: float
+    oracle: str
+    budgets: Mapping[str, int]
+    rungs: Sequence[float]
+    train_time: TrainTime
+    curves: RecordedCurves
+
+
+def settings_of(data: Path, curves_file: Path) -> Settings:
+    """What all runs have in common, with these measurements and curves."""
     durations = _durations(data / "imagenet_measurements" / "train.parquet")
     curves = replay_curves.read_curves(curves_file)
-    return {
-        "target_flops": REFERENCE[1],
-        "noise": NOISE,
-        "oracle": oracle_digest(),
-        "budgets": BUDGETS,
-        "rungs": list(RUNGS),
-        "train_time": {
-            "r2_held_out": round(durations.r2, 3),
-            "outliers_dropped": durations.dropped,
-            "residual_sd_log": round(float(durations.residuals.std()), 3),
-        },
-        "curves": {
-            "networks": len(curves.genotypes),
-            "steps": curves.steps,
-            "complete": curves.complete,
-            "seed_noise_sd": None if math.isnan(curves.noise) else curves.noise,
-            "best": float(curves.accuracy[:, -1].max()),
-            "seconds": round(float(curves.seconds[:, -1].sum()), 1),
-        },
-    }
+    return Settings(
+        target_flops=REFERENCE[1],
+        noise=NOISE,
+        oracle=oracle_digest(),
+        budgets=BUDGETS,
+        rungs=list(RUNGS),
+        train_time=TrainTime(
+            r2_held_out=round(durations.r2, 3),
+            outliers_dropped=durations.dropped,
+            residual_sd_log=round(float(durations.residuals.std()), 3),
+        ),
+        curves=RecordedCurves(
+            networks=len(curves.genotypes),
+            steps=curves.steps,
+            complete=curves.complete,
+            seed_noise_sd=None if math.isnan(curves.noise) else curves.noise,
+            best=float(curves.accuracy[:, -1].max()),
+            seconds=round(float(curves.seconds[:, -1].sum()), 1),
+        ),
+    )

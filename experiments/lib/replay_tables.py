@@ -16,7 +16,15 @@ from experiments.lib.replay_curves import (
     seconds_to_each,
     seconds_to_mean,
 )
-from experiments.lib.replay_jobs import BUDGETS, CLUSTERS, GRID, GRID_WORKERS, RUNGS, WORKERS
+from experiments.lib.replay_jobs import (
+    BUDGETS,
+    CLUSTERS,
+    GRID,
+    GRID_WORKERS,
+    RUNGS,
+    WORKERS,
+    RecordedCurves,
+)
 from vbs.figure import new_figure, save_png
 
 Run = dict[str, Any]
@@ -24,12 +32,12 @@ REACHED = (50, 80, 100)  # evaluations of the one-at-a-time predictor
 RESAMPLED = 300  # bootstrap draws of the seeds, for the standard errors
 
 
-def summary(runs: list[Run], settings: dict[str, Any]) -> dict[str, Any]:
+def summary(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
     """All figures that the tables show; nothing for what has not been run by every seed."""
     return {
         "asynchronous": asynchronous(runs),
-        "curves": stopped_early(runs, settings["curves"]),
-        "asha_grid": grid(runs, settings["curves"]),
+        "curves": stopped_early(runs, curves),
+        "asha_grid": grid(runs, curves),
     }
 
 
@@ -97,7 +105,7 @@ def evaluations_needed(
     return round(needed, 1), round(float(np.std(draws)), 3)
 
 
-def stopped_early(runs: list[Run], curves: dict[str, Any]) -> dict[str, Any]:
+def stopped_early(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
     """By strategy, workers and ASHA: the three costs, and their ratio to the search without."""
     table: dict[str, Any] = {}
     for name in SEARCHES:
@@ -113,12 +121,12 @@ def stopped_early(runs: list[Run], curves: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
-def costs(arm: list[Run], full: list[Run], curves: dict[str, Any]) -> dict[str, Any]:
+def costs(arm: list[Run], full: list[Run], curves: RecordedCurves) -> dict[str, Any]:
     """Training seconds of an arm for the same result, and against the searches without ASHA."""
-    half = float(np.mean([seconds_known(run, curves["networks"] // 2) for run in full]))
+    half = float(np.mean([seconds_known(run, curves.networks // 2) for run in full]))
     regret = float(regret_at(full, np.array([half]))[0])
-    within = curves["seed_noise_sd"] or 0.0
-    found = seconds_to_each(arm, within, curves["seconds"])
+    within = curves.seed_noise_sd or 0.0
+    found = seconds_to_each(arm, within, curves.seconds)
     whole = float(np.mean([run["total"] for run in arm]))
     row = {
         "seeds": len(arm),
@@ -132,7 +140,7 @@ def costs(arm: list[Run], full: list[Run], curves: dict[str, Any]) -> dict[str, 
     }
     same = seconds_to_mean(full, regret)
     row["share_to_regret_of_half"] = finite(seconds_to_mean(arm, regret) / same, 3)
-    best = seconds_to_each(full, within, curves["seconds"]).mean()
+    best = seconds_to_each(full, within, curves.seconds).mean()
     row["share_to_best"] = round(float(found.mean() / best), 3)
     row["share_whole_pool"] = round(whole / float(np.mean([run["total"] for run in full])), 3)
     return row
@@ -143,7 +151,7 @@ def finite(value: float, digits: int = 1) -> float | None:
     return None if math.isinf(value) else round(value, digits)
 
 
-def grid(runs: list[Run], curves: dict[str, Any]) -> dict[str, Any]:
+def grid(runs: list[Run], curves: RecordedCurves) -> dict[str, Any]:
     """The predictor's costs under every first rung and factor that was tried."""
     full = own(runs, "curves", "predictor", GRID_WORKERS)
     table = {}

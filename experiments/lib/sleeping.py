@@ -11,7 +11,7 @@ from search_spaces.space import SearchSpace
 
 
 class Sleeping(Evaluator):
-    """Takes its time and answers with what costs nothing to find out."""
+    """Sleeps, and returns a score that takes no time to compute."""
 
     name = "sleeping"
 

@@ -13,7 +13,7 @@ from nas.evaluators.base import Evaluations, Evaluator
 from nas.evaluators.surrogate import Surrogate, load_surrogate
 from nas.history import History
 from nas.objective import Objective, pareto_front
-from nas.search.loop import search
+from nas.search.loop import LoopOptions, search
 from nas.strategies.base import Strategy
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
@@ -97,8 +97,7 @@ def run(name: str, seed: int) -> dict[str, Any]:
         objective,
         strategy,
         longest,
-        seed=seed,
-        workers=together,
+        LoopOptions(seed=seed, workers=together),
     )
     truth, _ = surrogate.predict(history.genotypes)
     budgets = [budget for budget in BUDGETS if budget <= longest]

@@ -147,8 +147,8 @@ def boosted_trees(space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarra
         return model.fit(inputs(genotypes[rows]), accuracy[rows])
 
     order = np.random.default_rng(0).permutation(len(genotypes))
-    held, kept = np.array_split(order, [len(order) // 5])
-    missed = accuracy[held] - boost(kept).predict(inputs(genotypes[held]))
+    held, rest = np.array_split(order, [len(order) // 5])
+    missed = accuracy[held] - boost(rest).predict(inputs(genotypes[held]))
     model, deviation = boost(order), missed.std()
 
     def predict(genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

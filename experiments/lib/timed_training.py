@@ -16,12 +16,13 @@ from nas.evaluators.base import Evaluations, Evaluator
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from train.data import Data, load
+from train.execution import Execution
 from train.loop import Report, train
 from train.recipe import Recipe, change, preset
 from vbs.failures import is_infrastructure, reason_of
 
 WARM = 5  # steps before the clock of a network's speed starts: the first ones allocate
-PROBE = 10  # steps that tell the speed
+PROBE = 10  # steps that the speed is measured on
 
 
 class TimedTraining(Evaluator):
@@ -78,7 +79,9 @@ def _trained(architecture: Architecture, images: Data, seconds: float) -> tuple[
     rng = np.random.default_rng(0)
     passes = [rng.permutation(len(images.train)) for _ in range(count // len(images.train) + 1)]
     seen = images.train.select(np.concatenate(passes)[:count])
-    result = train(architecture, replace(images, train=seen), recipe, device="cpu", test=False)
+    result = train(
+        architecture, replace(images, train=seen), recipe, execution=Execution(device="cpu")
+    )
     return result.chosen.get("top1", float("nan")), result.failed
 
 
@@ -96,7 +99,7 @@ def _step_seconds(architecture: Architecture, images: Data, recipe: Recipe) -> t
     """Processor seconds of a training step of a warm network, and why it failed, or ""."""
     some = images.train.select(np.arange((WARM + PROBE) * recipe.batch) % len(images.train))
     clock, probe = _Clock(), replace(images, train=some, minival=None)
-    short = train(architecture, probe, recipe, report=clock, device="cpu", test=False)
+    short = train(architecture, probe, recipe, execution=Execution(device="cpu"), report=clock)
     if short.failed:
         return float("nan"), short.failed
     return (clock.times[-1] - clock.times[WARM - 1]) / PROBE, ""
@@ -104,4 +107,4 @@ def _step_seconds(architecture: Architecture, images: Data, recipe: Recipe) -> t
 
 @functools.cache
 def _data(text: str) -> Data:
-    return load(text, minival=0.1, seed=0)
+    return load(text, minival=0.1, seed=0, test=False)

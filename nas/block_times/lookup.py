@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.block_times.config import BATCH, SECONDS, TimingOptions
+from nas.block_times.options import BATCH, RUNTIMES, SECONDS, TimingOptions
 from nas.block_times.table import FORMAT, Times, block_names, read_times
 from nas.storage.cache import default_folder
 from search_spaces.space import SearchSpace
@@ -52,16 +53,16 @@ def times_for(
             raise ValueError(f"block times: {path} holds {times.kind}, not {kind}")
         return times
     setting = setting_of(timing)
-    kept = cached_path(space, setting)
-    if kept.is_file():
+    place = cached_path(space, setting)
+    if place.is_file():
         try:
-            times = read_times(kept)
+            times = read_times(place)
         except ValueError as error:
             (say or _stderr)(f"{error}; it is measured again")
         else:
-            (say or _once)(_trust(times, kept))
+            (say or _once)(_trust(times, place))
             return times
-    return measured(space, setting, kept, seconds=SECONDS, say=say)
+    return measured(space, setting, place, seconds=SECONDS, say=say)
 
 
 def setting_of(timing: TimingOptions) -> Setting:
@@ -70,20 +71,40 @@ def setting_of(timing: TimingOptions) -> Setting:
 
     batch = BATCH[timing.kind] if timing.batch is None else timing.batch
     return Setting(
-        timing.kind, batch, timing.device, timing.threads, timing.precision, timing.recipe
+        timing.kind,
+        batch,
+        timing.device,
+        timing.threads,
+        timing.precision,
+        timing.recipe,
+        timing.runtime,
     )
 
 
 def cached_path(space: SearchSpace, setting: Setting) -> Path:
     """Where the table of this machine for these settings and the blocks of this space is kept."""
-    import torch
-
     from nas.block_times.measure import machine
 
     names = block_names(space)
-    known_by = [FORMAT, machine(setting), torch.__version__, asdict(setting), names]
+    known_by = [FORMAT, machine(setting), _versions(setting), _identity(setting), names]
     digest = hashlib.sha256(json.dumps(known_by, sort_keys=True).encode()).hexdigest()
     return default_folder().parent / "times" / f"{setting.kind}-{digest[:16]}.json"
+
+
+def _versions(setting: Setting) -> str:
+    """The versions that decide the times."""
+    import torch
+
+    packages = RUNTIMES[setting.runtime]
+    return " ".join([torch.__version__, *map(importlib.metadata.version, packages)])
+
+
+def _identity(setting: Setting) -> dict[str, Any]:
+    """The setting, as it was before there were runtimes where it is that of torch."""
+    fields = asdict(setting)
+    if setting.runtime == "torch":
+        del fields["runtime"]
+    return fields
 
 
 def measured(
@@ -95,9 +116,9 @@ def measured(
     say: Callable[[str], None] | None = None,
 ) -> Times:
     """Measure a table and keep it in a file; one that cannot be kept is used all the same."""
-    from nas.block_times.measure import measure
+    from nas.block_times.measure import MeasuringPlan, measure
 
-    times = measure(space, setting, seconds=seconds, say=say or _stderr)
+    times = measure(space, setting, MeasuringPlan(seconds=seconds), say=say or _stderr)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         times.write(path)

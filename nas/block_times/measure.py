@@ -14,7 +14,7 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ import numpy as np
 import torch
 
 from nas.block_times.cover import cover
+from nas.block_times.options import SECONDS
 from nas.block_times.rounds import TYPICAL, Run, chosen, contention, in_rounds, run
+from nas.block_times.runtimes import Function
 from nas.block_times.table import Times, block_name, decoded
 from nas.block_times.timing import Parts, Setting, Subject, images_for, ready
 from search_spaces.architecture import Architecture, Block
@@ -33,29 +35,46 @@ from vbs.failures import is_out_of_memory
 from vbs.folder import circumstances
 from vbs.load import Load
 
-SECONDS = 60.0  # of measuring, where that gives rounds enough
 ROUNDS = (3, 40)  # least and most of them, whatever they take
 PASSES = {"latency": 2, "step_time": 1}  # timed, behind one that warms up, in a network's turn
-CALIBRATION, TESTS = 8, 12  # whole networks
 KEPT = 3 * 10**8  # numbers in memory between rounds, 1.2 GB
 
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasuringPlan:
+    """How long a table is measured, and on which whole networks it is fitted and tested.
+
+    seconds      of measuring, about; more for large spaces.
+    rounds       how often every network is run, instead of as often as the seconds allow.
+    calibration  whole networks to fit the line on.
+    tests        whole networks to test it on; `Times.checked` holds how well it predicts them.
+    seed         draws the networks, and the order in which they run.
+    """
+
+    seconds: float = SECONDS
+    rounds: int | None = None
+    calibration: int = 8
+    tests: int = 12
+    seed: int = 0
+
+
 class Bench:
-    """Networks to run in turn; what does not fit into memory is built anew each time."""
+    """Networks to run in turn; what does not fit into memory is built again each time."""
 
     def __init__(self, networks: list[Architecture], setting: Setting) -> None:
         self.networks, self.setting = networks, setting
         self._images = images_for(networks[0], setting)
         self._kept: dict[int, Subject] = {}
+        self._compiled: dict[str, Function] = {}
         self._room = KEPT
 
     def subject(self, index: int) -> Subject:
         """The network of that number, ready to run."""
         if index in self._kept:
             return self._kept[index]
-        subject = Subject(self.networks[index], self.setting, self._images)
+        subject = Subject(self.networks[index], self.setting, self._images, self._compiled)
         copies = 3 if self.setting.kind == "step_time" else 1  # gradients and momentum
         size = copies * blocks_cost(self.networks[index].blocks()).params
         if size <= self._room:
@@ -67,25 +86,19 @@ class Bench:
 def measure(
     space: SearchSpace,
     setting: Setting,
+    plan: MeasuringPlan | None = None,
     *,
-    seconds: float = SECONDS,
-    rounds: int | None = None,
-    calibration: int = CALIBRATION,
-    tests: int = TESTS,
-    seed: int = 0,
     say: Say = print,
 ) -> Times:
-    """The table of every block of the space; takes about `seconds`, more for large spaces.
+    """The table of every block of the space.
 
-    rounds              how often every network is run, instead of as often as the seconds allow.
-    calibration, tests  whole networks, drawn by the seed, to fit the line on and to test it on;
-                        `Times.checked` holds how well the latter were predicted.
-    say                 gets a line on what is done and how long it takes.
+    plan  default: `MeasuringPlan()`, about a minute.
+    say   gets a line on what is done and how long it takes.
 
     ValueError where the space's networks are no Architectures or do not fit into memory.
     """
-    covering, wholes = drawn(space, calibration + tests, seed)
-    rng = np.random.default_rng((seed, 1))
+    plan = plan or MeasuringPlan()
+    covering, wholes = drawn(space, plan.calibration + plan.tests, plan.seed)
     networks = [decoded(space, genotype) for genotype in (*covering, *wholes)]
     for network in networks:
         if network.resolution != networks[0].resolution:
@@ -93,9 +106,7 @@ def measure(
     started = time.perf_counter()
     try:
         with ready(setting):
-            parts, whole, load = _run(
-                networks, len(covering), setting, seconds=seconds, rounds=rounds, rng=rng, say=say
-            )
+            parts, whole, load = _run(networks, len(covering), setting, plan, say)
     except (RuntimeError, MemoryError, OSError) as error:
         if not is_out_of_memory(error):
             raise
@@ -106,7 +117,7 @@ def measure(
         networks,
         [chosen(found) for found in parts],
         np.array([np.quantile(chosen(found), TYPICAL) for found in whole]),
-        calibration,
+        plan.calibration,
         setting,
     )
     doubts = [contention(found, load) for found in (*parts, *whole)]
@@ -169,10 +180,7 @@ def _run(
     networks: list[Architecture],
     covering: int,
     setting: Setting,
-    *,
-    seconds: float,
-    rounds: int | None,
-    rng: np.random.Generator,
+    plan: MeasuringPlan,
     say: Say,
 ) -> tuple[list[list[Run]], list[list[Run]], Load]:
     """The parts of each run of the first `covering` networks, the seconds of the whole others, and
@@ -187,14 +195,14 @@ def _run(
 
     say(
         f"block times: measuring the {setting.kind} of every block, in {covering} networks that "
-        f"hold them all; the first round tells how long it takes"
+        f"hold them all; the first round shows how long it takes"
     )
     runs, load = in_rounds(
         [partial(turn, index) for index in range(len(networks))],
-        seconds=seconds,
+        seconds=plan.seconds,
         limits=ROUNDS,
-        rounds=rounds,
-        rng=rng,
+        rounds=plan.rounds,
+        rng=np.random.default_rng((plan.seed, 1)),
         announce=lambda rounds, left: say(f"block times: {rounds} rounds, about {left:.0f} s more"),
     )
     return runs[:covering], runs[covering:], load

@@ -33,9 +33,9 @@ from typing import Any
 
 import numpy as np
 
+from nas.block_times.options import BATCH
 from search_spaces.architecture import Architecture, Block
 from search_spaces.catalog import one_of
-from search_spaces.cost import MEASURED
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from vbs.folder import write_json
@@ -60,7 +60,7 @@ class Times:
     checked: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        one_of("kind", self.kind, MEASURED)
+        one_of("kind", self.kind, BATCH)
         if not isinstance(self.blocks, Mapping) or not self.blocks:
             raise ValueError("blocks: there is no table of block -> [seconds, spread]")
         pairs = {name: _pair(name, pair) for name, pair in self.blocks.items()}
@@ -88,8 +88,8 @@ class Times:
         """The function genotypes [n, decisions] -> seconds float64 [n], for `space.measured_by`.
 
         By look-ups where the space is made of stages: 100,000 networks take milliseconds. There
-        ValueError tells at once where the table lacks a block that the space can make; elsewhere
-        it tells when such a network comes.
+        Raises ValueError at once where the table lacks a block that the space can make; elsewhere
+        it is raised when such a network comes.
         """
         if not isinstance(space, StagedSpace):
             return lambda genotypes: np.array(

@@ -9,15 +9,20 @@ for all parameters; what of it falls to a block is for `nas.block_times.measure.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.block_times.options import RUNTIMES
+from nas.block_times.runtimes import MAKERS, Function, inputs_of
+from nas.block_times.table import block_name
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network, build
 from search_spaces.norm_act import norm_act
@@ -27,6 +32,7 @@ from train.evaluate import autocast
 from train.memory_use import keep_freed_memory
 from train.optimizer import MovingAverage, optimizer, set_learning_rate
 from train.state import precision
+from vbs.text import one_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class Setting:
     threads    of torch on a CPU.
     precision  "float32", "bfloat16" or "auto" (the trainer's choice for the device).
     recipe     whose optimizer and moving average a training step has.
+    runtime    what runs a forward pass, as in `nas.block_times.options.RUNTIMES`. All but "torch"
+               compute on a CPU, in float32.
     """
 
     kind: str
@@ -47,6 +55,7 @@ class Setting:
     threads: int = 1
     precision: str = "auto"
     recipe: str = "proxy"
+    runtime: str = "torch"
 
     def __post_init__(self) -> None:
         if self.kind not in ("latency", "step_time"):
@@ -60,6 +69,23 @@ class Setting:
         object.__setattr__(self, "device", str(pick_device(self.device)))
         if recipes.preset(self.recipe).train != "all":
             raise ValueError(f"recipe: {self.recipe!r} does not train the whole network")
+        self._check_runtime()
+
+    def _check_runtime(self) -> None:
+        one_of("runtime", self.runtime, RUNTIMES)
+        if self.runtime == "torch":
+            return
+        if self.kind == "step_time":
+            raise ValueError(f"runtime: {self.runtime!r} does not train; use torch for step_time")
+        if self.device != "cpu" or self.precision == "bfloat16":
+            raise ValueError(f"runtime: {self.runtime!r} is timed on a cpu in float32 only")
+        for package in RUNTIMES[self.runtime]:
+            if importlib.util.find_spec(package) is None:
+                extra = "openvino" if self.runtime == "openvino" else "onnx"
+                raise ValueError(
+                    f"runtime: {package} is not installed; "
+                    f"pip install 'vision-baseline-search[{extra}]'"
+                )
 
     @property
     def clock(self) -> str:
@@ -106,10 +132,21 @@ class Parts(NamedTuple):
 
 
 class Subject:
-    """A network on the device, and all that its forward pass or training step needs."""
+    """A network on the device, and all that its forward pass or training step needs.
 
-    def __init__(self, architecture: Architecture, setting: Setting, images: Tensor) -> None:
+    compiled  blocks that are compiled for the runtime, by name and extended here: compiling takes
+              a second for each.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        setting: Setting,
+        images: Tensor,
+        compiled: dict[str, Function] | None = None,
+    ) -> None:
         self.architecture, self.setting, self.images = architecture, setting, images
+        self._compiled = {} if compiled is None else compiled
         self.device = images.device
         recipe = recipes.preset(setting.recipe)
         self._training = setting.kind == "step_time"
@@ -123,6 +160,7 @@ class Subject:
         self.network.train(self._training)
         self.targets = torch.arange(setting.batch, device=self.device) % architecture.classes
         self._segments = segments(self.network)
+        self._inputs = inputs_of(setting.runtime, images)
         self._average = None
         if self._training:
             self._optimizer = optimizer(recipe, self.network)
@@ -134,9 +172,10 @@ class Subject:
         """Seconds of one pass or step of the network as it is."""
         marks = Marks(self.setting)
         if not self._training:
+            run = self._network_function
             with torch.inference_mode(), autocast(self.device, self._precision):
                 marks.mark()
-                self.network(self.images)
+                run(self._inputs)
                 marks.mark()
             return marks.spans()[0]
         marks.mark()
@@ -152,13 +191,37 @@ class Subject:
         marks = Marks(self.setting)
         if self._training:
             return self._step_parts(marks)
+        functions = self._block_functions
         with torch.inference_mode(), autocast(self.device, self._precision):
-            x = self.images
+            x = self._inputs
             marks.mark()
-            for segment in self._segments:
-                x = segment(x)
+            for function in functions:
+                x = function(x)
                 marks.mark()
         return Parts(marks.spans(), 0.0)
+
+    @cached_property
+    def _network_function(self) -> Function:
+        """The whole network, in its runtime."""
+        make = MAKERS[self.setting.runtime]
+        return make(self.network, self.images, self.setting.threads)
+
+    @cached_property
+    def _block_functions(self) -> list[Function]:
+        """Each block, in its runtime."""
+        make, x = MAKERS[self.setting.runtime], self.images
+        functions = []
+        for block, segment in zip(self.architecture.blocks(), self._segments, strict=True):
+            name = block_name(block, self.architecture)
+            if self.setting.runtime == "torch":
+                functions.append(segment)
+                continue
+            if name not in self._compiled:
+                self._compiled[name] = make(segment, x, self.setting.threads)
+            functions.append(self._compiled[name])
+            with torch.no_grad():
+                x = segment(x)
+        return functions
 
     def _step_parts(self, marks: Marks) -> Parts:
         inputs: list[Tensor | None] = []
@@ -212,31 +275,48 @@ def images_for(architecture: Architecture, setting: Setting) -> Tensor:
     return images.to(setting.device).contiguous(memory_format=torch.channels_last)
 
 
-def segments(network: Network) -> list[Callable[[Tensor], Tensor]]:
-    """Functions that are the network when called one after the other.
+class _Stem(nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.conv, self.norm, self.act = network.conv_stem, network.bn1, network.act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_act(self.norm, self.act, self.conv(x))
+
+
+class _Head(nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.conv, self.norm, self.act = network.conv_head, network.bn2, network.act2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_act(self.norm, self.act, self.conv(x)).mean((2, 3))
+
+
+class _Classifier(nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.dropout, self.classifier = network.dropout, network.classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.dropout(x.mean((2, 3)) if x.ndim == 4 else x))
+
+
+def segments(network: Network) -> list[nn.Module]:
+    """Modules that are the network when called one after the other.
 
     One for each of `Architecture.blocks`, in that order; the mean over the image belongs to the
     head, or to the classifier of a network without one.
     """
-
-    def stem(x: Tensor) -> Tensor:
-        return norm_act(network.bn1, network.act, network.conv_stem(x))
-
-    def head(x: Tensor) -> Tensor:
-        return norm_act(network.bn2, network.act2, network.conv_head(x)).mean((2, 3))
-
-    def classifier(x: Tensor) -> Tensor:
-        return network.classifier(network.dropout(x.mean((2, 3)) if x.ndim == 4 else x))
-
-    named: dict[str, Callable[[Tensor], Tensor]] = {
-        "stem": stem,
-        "max_pool": network.pool,
-        "head": head,
-        "classifier": classifier,
+    named: dict[str, Callable[[], nn.Module]] = {
+        "stem": lambda: _Stem(network),
+        "max_pool": lambda: network.pool,
+        "head": lambda: _Head(network),
+        "classifier": lambda: _Classifier(network),
     }
     staged: Iterator[nn.Module] = (block for stage in network.blocks for block in stage)
     return [
-        next(staged) if block.stage >= 0 else named[block.op]
+        next(staged) if block.stage >= 0 else named[block.op]()
         for block in network.architecture.blocks()
     ]
 

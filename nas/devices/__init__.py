@@ -6,7 +6,7 @@
 A device of the user's own takes about ten measurements:
 
     genotypes = design(space, 10, rng)          # the networks to measure
-    device = fit(space, genotypes, seconds, "my-phone")
+    device = fit_device(space, genotypes, seconds, "my-phone")
     device.save("my-phone.json")                # load_device("my-phone.json") reads it
 
 The measured devices answer for the `efficientnet` space. They are fitted to Accel-NASBench (Ahmad
@@ -18,19 +18,20 @@ from typing import TYPE_CHECKING
 from vbs.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nas.devices.loading import load_device
+    from nas.devices.loading import Device, load_device
     from nas.devices.measured import DEVICES, MeasuredDevice
-    from nas.devices.own import OwnDevice, fit
+    from nas.devices.own import OwnDevice, fit_device
     from nas.devices.prior import design, measurements_needed
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "Device": "nas.devices.loading",
         "DEVICES": "nas.devices.measured",
         "MeasuredDevice": "nas.devices.measured",
         "OwnDevice": "nas.devices.own",
         "design": "nas.devices.prior",
-        "fit": "nas.devices.own",
+        "fit_device": "nas.devices.own",
         "load_device": "nas.devices.loading",
         "measurements_needed": "nas.devices.prior",
     },

@@ -7,8 +7,10 @@ from pathlib import Path
 from nas.devices.measured import DEVICES, MeasuredDevice, measured_device
 from nas.devices.own import OwnDevice, read_own
 
+Device = MeasuredDevice | OwnDevice
 
-def load_device(name_or_file: str | Path) -> MeasuredDevice | OwnDevice:
+
+def load_device(name_or_file: str | Path) -> Device:
     """A measured device by its name, or a device of the user's own from its .json file.
 
     Raises ValueError with the nearest names for an unknown device, and in one line for a file

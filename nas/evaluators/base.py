@@ -1,4 +1,4 @@
-"""What every evaluator answers, and the few things it may say about itself."""
+"""The base class of evaluators, and what they return."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Curve = tuple[Point, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """How one dear evaluation ended.
+    """How one expensive evaluation ended.
 
     accuracy  percent; NaN where it failed.
-    std       standard deviation of that number in points, NaN where nobody knows.
+    std       standard deviation of that number in points, NaN where unknown.
     seconds   what it took.
     error     why it failed; "" if it did not.
     curve     the points on the way.
@@ -172,11 +172,32 @@ class Evaluator:
     remedies: str = ""
     train_images: int = 0
 
+    @property
+    def has_curve(self) -> bool:
+        """Whether it reports learning curves, by which evaluations may be stopped early."""
+        return self.trains or self.steps > 1
+
+    def further(self, space: SearchSpace, genotypes: np.ndarray) -> dict[str, np.ndarray]:
+        """Further numbers of networks for results, name -> float64 [n]: by default none.
+
+        A name with "_std" is the standard deviation of the one without.
+        """
+        return {}
+
+    def predict_own(
+        self, space: SearchSpace, genotypes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean and standard deviation of networks' accuracy without the spread of trainings.
+
+        In percent, float64 [n] each; by default None: unknown.
+        """
+        return None
+
     def check(self, space: SearchSpace) -> None:
         """Raise ValueError where this space cannot be answered for, saying which can."""
 
     def get_ready(self, space: SearchSpace) -> None:
-        """Called once where it works, before anything is asked: an error here costs no network."""
+        """Called once where it works, before any evaluation: an error here costs no network."""
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
         """Answers for genotypes int8 [n, decisions]: by default the ends of their curves."""
@@ -204,11 +225,11 @@ class Evaluator:
     ) -> Iterator[Point]:
         """The points of one network's learning curve as they come, genotype int8 [decisions].
 
-        Whoever asks may stop asking between two points. By default one point, from `evaluate`.
+        The caller may stop between two points. By default one point, from `evaluate`.
         A failure is raised; its text is the reason.
 
         seed    of everything random in this evaluation.
-        folder  where to keep what an evaluation that was cut off can go on from, or None.
+        folder  of the checkpoint from which an interrupted evaluation resumes, or None.
         """
         started = time.perf_counter()
         found = self.evaluate(space, genotype[None])

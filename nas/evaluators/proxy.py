@@ -14,7 +14,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from nas.evaluators.base import Answer, Evaluator, Point
 from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
+from train.execution import DEFAULT, Execution
 from train.recipe import NORM_STATISTICS, Recipe
 from vbs.console import print_err
 from vbs.load import LoadWatch
@@ -31,9 +32,6 @@ from vbs.text import quoted
 
 if TYPE_CHECKING:
     from train.data import Data
-
-LOADED = ("minival", "channels", "seed")  # settings of `train.data.load` that change its images
-
 
 # what an image costs to be scored twice (weights and their average), beside being trained on
 EVALUATION = 2 / 3
@@ -89,14 +87,39 @@ class Fidelity:
         return cls(**found)
 
 
+@dataclass(frozen=True)
+class DataIdentity:
+    """Which images a data set has, and how `train.data.load` has loaded them.
+
+    digests  of the listings by split.
+    """
+
+    digests: Mapping[str, str]
+    minival: float
+    channels: int = 3
+    seed: int = 0
+
+    @classmethod
+    def of(cls, data: Data) -> DataIdentity:
+        """That of loaded data; ValueError where its settings do not hold it."""
+        names = {field.name for field in fields(cls)}
+        known = {name: value for name, value in data.settings.items() if name in names}
+        if missing := names - {*known}:
+            raise ValueError(
+                f"data: {data.name} has no {min(missing)!r} in its settings, so its results "
+                "cannot be found again; load it by train.data.load, or use no cache"
+            )
+        return cls(**known)
+
+
 class Proxy(Evaluator):
     """Trains every network on `data.train` and scores it on `data.minival`.
 
-    recipe    the rest of the training; its epochs, resolution and seed are not used.
-    device    as in `train.loop.train`; workers likewise.
-    cache     of what was trained before, by network, data, recipe, fidelity, seed, clock and kind
-              of device; or None.
-    clock     seconds; `time.process_time` where other programs take the processor's time.
+    recipe     the rest of the training; its epochs, resolution and seed are not used.
+    execution  its checkpoint is not used.
+    cache      of what was trained before, by network, data, recipe, fidelity, seed, clock and kind
+               of device; or None.
+    clock      seconds; `time.process_time` where other programs take the processor's time.
     """
 
     name = "proxy"
@@ -109,9 +132,8 @@ class Proxy(Evaluator):
         data: Data,
         recipe: Recipe,
         fidelity: Fidelity,
+        execution: Execution = DEFAULT,
         *,
-        device: str = "auto",
-        workers: int = 0,
         cache: Cache | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -120,7 +142,7 @@ class Proxy(Evaluator):
         if len(data.classes) < 2:
             raise ValueError(f"data: {data.name} has one class; there is nothing to learn")
         self.data, self.fidelity, self._cache = data, fidelity, cache
-        self._device, self._workers, self._clock = device, workers, clock
+        self._execution, self._clock = execution, clock
         self.recipe = fitted(recipe, fidelity, images=len(data.train))
         self.steps = fidelity.epochs
         self.scored_on = len(data.minival)
@@ -154,7 +176,7 @@ class Proxy(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """Minival accuracy after every epoch; goes on from the checkpoint in `folder`."""
+        """Minival accuracy after every epoch; resumes from the checkpoint in `folder`."""
         architecture = space.decode(genotype)
         key = "" if self._cache is None else key_of(self.identity(architecture, seed))
         known = None if self._cache is None else self._cache.get(key)
@@ -194,16 +216,14 @@ class Proxy(Evaluator):
 
         recipe = replace(self.recipe, seed=self.recipe.seed + seed)
         data = replace(self.data, train=self._share(), test=None)
-        watch, spent, began = Watch(), 0.0, self._clock()
+        clock = self._clock
+        watch, spent, began = Watch(), 0.0, clock()
         epochs = train_by_epochs(
             architecture,
             data,
             recipe,
-            checkpoint=folder,
+            execution=replace(self._execution, checkpoint=folder),
             report=watch,
-            device=self._device,
-            workers=self._workers,
-            test=False,
         )
         while True:
             try:
@@ -212,9 +232,9 @@ class Proxy(Evaluator):
                 if end.value.failed:
                     raise RuntimeError(end.value.failed) from None
                 return
-            if not watch.begun:  # of a run that goes on: only its row knows what was spent
-                spent, began = row["seconds"], self._clock()
-            yield Point(row["epoch"], row["ema_top1"], spent + self._clock() - began)
+            if not watch.begun:  # of a resumed run: only its row knows what was spent
+                spent, began = row["seconds"], clock()
+            yield Point(row["epoch"], row["ema_top1"], spent + clock() - began)
 
     def _share(self) -> Any:
         """The images that are trained on: the same for all networks and seeds."""
@@ -226,19 +246,13 @@ class Proxy(Evaluator):
 
     def identity(self, architecture: Architecture, seed: int) -> dict[str, Any]:
         """See `identity`; ValueError where the data do not say which they are."""
-        missing = {"digests", *LOADED} - {*self.data.settings}
-        if missing:
-            raise ValueError(
-                f"data: {self.data.name} has no {min(missing)!r} in its settings, so its results "
-                "cannot be found again; load it by train.data.load, or use no cache"
-            )
         return identity(
             architecture,
             self.recipe,
             self.fidelity,
-            self.data.settings,
+            DataIdentity.of(self.data),
             seed=seed,
-            clock=clock_name(self._clock, self._device),
+            clock=clock_name(self._clock, self._execution.device),
         )
 
 
@@ -246,21 +260,20 @@ def identity(
     architecture: Architecture,
     recipe: Recipe,
     fidelity: Fidelity,
-    settings: Mapping[str, Any],
+    data: DataIdentity,
     *,
     seed: int,
     clock: str,
 ) -> dict[str, Any]:
     """Everything that decides an answer, as plain data.
 
-    recipe    fitted to the fidelity.
-    settings  of the data: its digests, and what it was loaded with (minival, channels, seed).
-    clock     see `clock_name`: seconds of different clocks or devices cannot be compared.
+    recipe  fitted to the fidelity.
+    clock   see `clock_name`: seconds of different clocks or devices cannot be compared.
     """
     return {
         "network": json.loads(architecture.to_json()),
         "recipe": recipe.to_dict(),
-        "data": {name: settings[name] for name in ("digests", *LOADED)},
+        "data": asdict(data),
         "fidelity": asdict(fidelity),
         "seed": seed,
         "clock": clock,
@@ -343,7 +356,7 @@ def image_seconds(
     alone = where.type == "cpu" and torch.get_num_threads() == 1
     clock, watch = time.thread_time if alone else time.perf_counter, LoadWatch()
     try:
-        train(architecture, data, short, device=device, report=Watch(), test=False)
+        train(architecture, data, short, execution=Execution(device=device), report=Watch())
     finally:
         torch.set_num_threads(before)
     if (load := watch.load()).crowds(torch.get_num_threads()) and str(load):
@@ -357,15 +370,9 @@ def _once(line: str) -> None:
     print_err(line)
 
 
-def load_proxy(
-    data: str, recipe: Recipe, fidelity: Fidelity, *, root: str | None = None, **how: Any
-) -> Proxy:
-    """A proxy on the data that a text names (`train.data.load`); `how` as `Proxy` takes it."""
-    return Proxy(_data(data, recipe.minival, root), recipe, fidelity, **how)
-
-
 @functools.cache
-def _data(text: str, minival: float, root: str | None) -> Data:
+def shared_data(text: str, minival: float, root: str | None = None) -> Data:
+    """The data that a text names, see `train.data.load`; loaded once in a process."""
     from train.data import load
 
     return load(text, minival=minival, root=root, test=False)

@@ -66,6 +66,12 @@ class Tables:
         error = self.ceiling * np.exp(-latent / self.scale)
         return self.ceiling - error, np.sqrt(variance + self.noise) * error / self.scale
 
+    def predict_own(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Accuracy in percent and standard deviation of a mean of many trainings, [n] each."""
+        latent, variance = self.latent(genotypes)
+        error = self.ceiling * np.exp(-latent / self.scale)
+        return self.ceiling - error, np.sqrt(variance) * error / self.scale
+
     def latent(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Latent mean and its variance without noise, float64 [n] each."""
         out = np.empty((2, len(genotypes)))
@@ -73,22 +79,37 @@ class Tables:
             out[:, start : start + CHUNK] = self._chunk(genotypes[start : start + CHUNK])
         return out[0], np.exp(out[1])
 
-    def _chunk(self, genotypes: np.ndarray) -> np.ndarray:
+    def logs(self, genotypes: np.ndarray) -> np.ndarray:
+        """Standardised logs of FLOPs, params, activations and layers, float64 [n, 4]."""
+        out = np.empty((len(genotypes), 4))
+        for start in range(0, len(genotypes), CHUNK):
+            out[start : start + CHUNK] = self._logs(self._codes(genotypes[start : start + CHUNK]))
+        return out
+
+    def _codes(self, genotypes: np.ndarray) -> list[np.ndarray]:
+        """For each stage the index [n] of its combination of options."""
         columns = np.ascontiguousarray(genotypes.T).astype(np.intp)
         counts = [len(options) for options in self.choices.values()]
-        width = self.pairs.shape[1]
         codes = []
         for stage in stage_columns(self.choices):
             code = columns[stage[0]]
             for column in stage[1:]:
                 code = code * counts[column] + columns[column]
             codes.append(code)
+        return codes
+
+    def _logs(self, codes: list[np.ndarray]) -> np.ndarray:
         totals = sum(table[code] for table, code in zip(self.totals, codes, strict=True))
+        return (np.log(totals) - self.log_center) / self.log_scale
+
+    def _chunk(self, genotypes: np.ndarray) -> np.ndarray:
+        codes = self._codes(genotypes)
+        width = self.pairs.shape[1]
         gates = sum(
             table[code]
             for table, code in zip(self.gates.reshape(len(codes), width, 8), codes, strict=True)
         )
-        logs = (np.log(totals) - self.log_center) / self.log_scale
+        logs = self._logs(codes)
         out = monomials(logs) @ self.polynomial[1:] + self.polynomial[0]
         out += np.einsum("ni,nio->no", logs, gates.reshape(-1, 4, 2))
         flat = self.pairs.reshape(len(self.pairs), width * width, 2)

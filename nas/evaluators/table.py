@@ -1,4 +1,4 @@
-"""Measurements in a file: a search among networks somebody has already trained."""
+"""Measurements in a file: a search among networks that are trained already."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TableEvaluator(Evaluator):
 
     name = "table"
     unit = "accuracy as the table states it"
-    cheap = False  # a row stands for a training: choose them one by one, as if they were dear
+    cheap = False  # a row stands for a training: choose them one by one, as expensive ones
     pooled = True
     instant = True
 

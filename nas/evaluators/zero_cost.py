@@ -52,7 +52,7 @@ class ZeroCost(Evaluator):
                use, which takes as long as evaluating so many networks.
     seed       of the networks' weights, the same for all, and of the reference.
 
-    Equal arguments and networks give equal answers, in whatever order they are asked for. Raises
+    Equal arguments and networks give equal answers, in whatever order they are evaluated. Raises
     ValueError for images, targets or names that are not allowed.
     """
 

@@ -1,4 +1,4 @@
-"""Scores of networks that nobody trained: one batch of images, seconds on a CPU.
+"""Scores of untrained networks: one batch of images, seconds on a CPU.
 
     scores(build(architecture), images, targets)["naswot"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.data_space import space_for
-from nas.evaluators.proxy import Fidelity, clock_name, fitted, identity
+from nas.evaluators.proxy import DataIdentity, Fidelity, clock_name, fitted, identity
 from nas.fidelity.config import FidelityConfig
 from nas.fidelity.plan import ladder, longest_of, spread, within, work
 from nas.fidelity.trainings import Job, clock_of
@@ -21,7 +21,7 @@ from train.parser import print_notes
 from train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from train.data.summary import Survey
+    from train.data.summary import DataSummary
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Comparison:
     """
 
     config: FidelityConfig
-    data: Survey
+    data: DataSummary
     space: StagedSpace
     recipe: Recipe
     fidelities: tuple[Fidelity, ...]
@@ -53,7 +53,7 @@ class Comparison:
     @property
     def side(self) -> int:
         """Of the networks' input in pixels, where a fidelity has none of its own."""
-        return self.recipe.resolution or self.space.settings["resolution"]
+        return self.recipe.resolution or self.space.resolution
 
     @property
     def timed(self) -> Recipe:
@@ -80,17 +80,12 @@ class Comparison:
     def key(self, job: Job, device: str) -> str:
         """Of a training's result in the cache; all devices of a comparison are of one kind."""
         # as `train.data.load` is called by the proxy
-        settings = {
-            "digests": self.data.digests,
-            "minival": self.recipe.minival,
-            "channels": 3,
-            "seed": 0,
-        }
+        data = DataIdentity(self.data.digests, self.recipe.minival)
         fidelity = self.fidelities[job.fidelity]
         network = self.space.decode(self.genotypes[job.network])
         recipe = fitted(self.recipe, fidelity, images=self.data.train)
         clock = clock_name(clock_of(device), device)
-        return key_of(identity(network, recipe, fidelity, settings, seed=job.seed, clock=clock))
+        return key_of(identity(network, recipe, fidelity, data, seed=job.seed, clock=clock))
 
     def folder_name(self, job: Job) -> str:
         """Of a training's folder."""
@@ -105,10 +100,10 @@ def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
     """
     if not recipe.minival:
         raise ValueError("--set minival: images to choose by are needed; use e.g. 0.1")
-    from train.data.summary import survey  # imports torch: a mistake above is answered at once
+    from train.data.summary import summarise  # imports torch: a mistake above is answered at once
 
     assert config.data is not None  # see FidelityConfig.check
-    data = survey(config.data, minival=recipe.minival, root=config.data_root)
+    data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     if len(data.classes) < 2:
         raise ValueError(f"data: {config.data} has one class; there is nothing to learn")
@@ -133,10 +128,10 @@ def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
 
 
 def _fidelities(
-    config: FidelityConfig, recipe: Recipe, data: Survey, space: StagedSpace
+    config: FidelityConfig, recipe: Recipe, data: DataSummary, space: StagedSpace
 ) -> tuple[Fidelity, ...]:
     """By rising cost, the longest last; ValueError where one of them cannot be."""
-    side = recipe.resolution or space.settings["resolution"]
+    side = recipe.resolution or space.resolution
     longest = longest_of(recipe, images=data.train, named=names_epochs(config.changes))
     if config.longest is not None:
         longest = fidelity_of(

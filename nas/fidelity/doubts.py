@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.evaluators.proxy import Fidelity
-from train.data.summary import Survey
+from train.data.summary import DataSummary
 from vbs.accuracy import accuracy_error, pooled_deviation
-from vbs.console import print_err
 from vbs.noise import Doubt, doubt_of
 
 HELP = (
@@ -18,7 +17,7 @@ HELP = (
 )
 
 
-def doubt_about(accuracy: np.ndarray, data: Survey) -> Doubt | None:
+def doubt_about(accuracy: np.ndarray, data: DataSummary) -> Doubt | None:
     """The doubt about networks by their accuracies [networks, seeds], NaN where there is none."""
     rows = [row[np.isfinite(row)].tolist() for row in accuracy]
     known = [row for row in rows if row]
@@ -32,7 +31,7 @@ def doubt_about(accuracy: np.ndarray, data: Survey) -> Doubt | None:
 
 
 def certainty(
-    compared: Sequence[tuple[Fidelity, np.ndarray]], data: Survey, *, longest: np.ndarray
+    compared: Sequence[tuple[Fidelity, np.ndarray]], data: DataSummary, *, longest: np.ndarray
 ) -> list[str]:
     """The error of the images and every doubt, in lines; fidelities with their accuracies."""
     mean = float(np.nanmean(longest)) if np.isfinite(longest).any() else 50.0
@@ -49,22 +48,23 @@ def certainty(
 
 
 class Watch:
-    """Prints a doubt about each fidelity once, as its trainings end; shape [fidelities, networks,
+    """Finds a doubt about each fidelity once, as its trainings end; shape [fidelities, networks,
     seeds]."""
 
     def __init__(
-        self, fidelities: Sequence[Fidelity], data: Survey, shape: tuple[int, int, int]
+        self, fidelities: Sequence[Fidelity], data: DataSummary, shape: tuple[int, int, int]
     ) -> None:
         self._fidelities, self._data = fidelities, data
         self._accuracy = np.full(shape, np.nan)
-        self._printed: set[int] = set()
+        self._found: set[int] = set()
 
-    def update(self, fidelity: int, network: int, seed: int, accuracy: float) -> None:
-        """Take in an accuracy in percent, NaN of a training that failed."""
+    def update(self, fidelity: int, network: int, seed: int, accuracy: float) -> str:
+        """Take in an accuracy in percent, NaN of a training that failed; a new doubt, or ""."""
         self._accuracy[fidelity, network, seed] = accuracy
-        if fidelity in self._printed:
-            return
+        if fidelity in self._found:
+            return ""
         doubt = doubt_about(self._accuracy[fidelity], self._data)
-        if doubt is not None:
-            self._printed.add(fidelity)
-            print_err(f"warning: {self._fidelities[fidelity]}: {doubt.text}; {HELP}")
+        if doubt is None:
+            return ""
+        self._found.add(fidelity)
+        return f"{self._fidelities[fidelity]}: {doubt.text}; {HELP}"

@@ -88,14 +88,14 @@ def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fid
         (third, longest.share, longest.resolution),
         (longest.epochs, longest.share, smaller),
     ]
-    kept: list[Fidelity] = []
+    chosen: list[Fidelity] = []
     for epochs, share, resolution in tried:
         fidelity = Fidelity(epochs, share, 0 if resolution < LEAST_SIDE else resolution)
         steps = epochs * (used_images(fidelity, images) // batch)
-        new = fidelity not in (longest, *kept) and resolution in (0, fidelity.resolution)
+        new = fidelity not in (longest, *chosen) and resolution in (0, fidelity.resolution)
         if new and steps >= least:
-            kept.append(fidelity)
-    return kept
+            chosen.append(fidelity)
+    return chosen
 
 
 def work(fidelity: Fidelity, *, images: int, held: int, side: int) -> float:

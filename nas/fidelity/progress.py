@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from nas.evaluators.base import Answer
 from nas.evaluators.proxy import fitted
@@ -14,7 +12,7 @@ from nas.fidelity.doubts import Watch
 from nas.fidelity.trainings import Job
 from nas.lengths import length_lines
 from vbs.console import print_err
-from vbs.progress import Pulse, seconds_left, timing
+from vbs.progress import Progress, State
 from vbs.text import shell_word
 from vbs.units import clock, short
 
@@ -31,7 +29,7 @@ def print_preview(folder: Path, comparison: Comparison, *, processes: int, devic
     print_err(
         f"data {config.data}: {len(data.classes)} classes, {data.train:,} training images, "
         f"{data.minival:,} held out of them",
-        f"space {space.name} at {space.settings['resolution']} px: {count} networks spread over "
+        f"space {space.name} at {space.resolution} px: {count} networks spread over "
         f"{short(flops.min())} to {short(flops.max())} FLOPs{limit}",
         f"recipe {comparison.recipe.name}: {len(fidelities)} fidelities x {count} networks x "
         f"{comparison.seeds} seeds = {total} trainings, {processes} at once on {where}",
@@ -48,47 +46,48 @@ def print_preview(folder: Path, comparison: Comparison, *, processes: int, devic
     print_err(f"results go to {shell_word(f'{folder}/')}")
 
 
-class Progress:
-    """A context manager: a line on stderr for every training that ends, and every half minute.
+class Trainings:
+    """Takes in the trainings of a comparison as they end; what the display shows of them.
 
-    missing  trainings that are not known yet; seconds for a training image, with all processes.
+    missing  those that are not known yet.
     """
 
-    def __init__(self, comparison: Comparison, missing: Sequence[Job], seconds: float) -> None:
-        self._comparison, self._count = comparison, len(missing)
-        self._left = sum(map(comparison.work, missing))
-        self._done, self._ended, self._started = 0.0, 0, time.monotonic()
-        all_jobs = len(comparison.jobs())
-        known = f" ({all_jobs - len(missing)} more are known already)"
-        print_err(
-            f"{len(missing)} trainings{known if all_jobs > len(missing) else ''}: "
-            f"about {clock(self._left * seconds)} in all, by a few steps that were timed"
-        )
-        self._pulse = Pulse(lambda: print_err(self._line()))
+    def __init__(self, comparison: Comparison, missing: Sequence[Job]) -> None:
+        self._comparison, jobs = comparison, comparison.jobs()
+        self._ended, self._of = len(jobs) - len(missing), len(jobs)
+        self._work = sum(map(comparison.work, jobs))
+        self._done = self._work - sum(map(comparison.work, missing))
         fidelities, networks = comparison.fidelities, len(comparison.genotypes)
         shape = (len(fidelities), networks, comparison.seeds)
         self._watch = Watch(fidelities, comparison.data, shape)
 
-    def __enter__(self) -> Progress:
-        self._pulse.__enter__()
-        return self
+    def state(self) -> State:
+        """How many are trained, and the share of all work that this is."""
+        share = 1.0 if self._ended == self._of else self._done / self._work
+        return State(self._ended, self._of, "trained", share=share)
 
-    def __exit__(self, *error: Any) -> None:
-        self._pulse.__exit__(*error)
-
-    def update(self, job: Job, answer: Answer) -> None:
-        """Print a line about a training that ended."""
-        work = self._comparison.work(job)
-        self._done, self._left, self._ended = self._done + work, self._left - work, self._ended + 1
-        shown = answer.error or f"{answer.accuracy:.2f}% in {clock(answer.seconds)}"
-        print_err(
-            f"{self._line()}: {self._comparison.fidelities[job.fidelity]}, network {job.network}, "
-            f"seed {job.seed}: {shown}"
+    def update(self, job: Job, answer: Answer, progress: Progress) -> None:
+        """Show a training that ended, and what is doubtful about its fidelity."""
+        self._ended, self._done = self._ended + 1, self._done + self._comparison.work(job)
+        outcome = answer.error or f"{answer.accuracy:.2f}% in {clock(answer.seconds)}"
+        progress.update(
+            self.state(),
+            note=f"{self._comparison.fidelities[job.fidelity]}, network {job.network}, "
+            f"seed {job.seed}: {outcome}",
         )
-        self._watch.update(job.fidelity, job.network, job.seed, answer.accuracy)
-        self._pulse.reported()
+        warning = self._watch.update(job.fidelity, job.network, job.seed, answer.accuracy)
+        if warning:
+            progress.warn(warning, warning)
 
-    def _line(self) -> str:
-        spent = time.monotonic() - self._started
-        left = seconds_left(spent, self._done, self._done + self._left)
-        return f"{self._ended:>4} of {self._count} trained, {timing(spent, left)}"
+
+def print_estimate(comparison: Comparison, missing: Sequence[Job], seconds: float) -> None:
+    """Print on stderr how long the missing trainings take.
+
+    seconds  for a training image, with all processes.
+    """
+    known = len(comparison.jobs()) - len(missing)
+    print_err(
+        f"{len(missing)} trainings{f' ({known} more are known already)' if known else ''}: about "
+        f"{clock(sum(map(comparison.work, missing)) * seconds)} in all, by a few steps that were "
+        "timed"
+    )

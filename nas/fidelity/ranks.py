@@ -3,7 +3,7 @@
 Accuracies come as [networks, seeds]. Two trainings are compared across different seeds only, so
 that what they share is the network, not its first weights: the longest training compared with
 itself is then the floor that the noise of a seed sets, and no fidelity can be expected to do
-better. A dozen networks tell little: every correlation comes with the interval that a bootstrap
+better. A dozen networks are few: every correlation comes with the interval that a bootstrap
 over networks gives (Efron 1979; percentiles).
 """
 

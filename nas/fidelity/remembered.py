@@ -51,14 +51,14 @@ def recommended(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) 
     """What the comparisons on this machine found for equal data, space and recipe: the last one,
     or a larger one before it.
 
-    digests  of the data, as in `train.data.Data.settings` or `train.data.summary.Survey`.
+    digests  of the data, as in `train.data.Data.settings` or `train.data.summary.DataSummary`.
     recipe   before it is fitted to a fidelity; its seed does not matter.
 
     None where there was no comparison, or nothing was worth using. The limits of the search do not
     count: the comparison should have been made within similar ones.
     """
-    kept = _read(path_of(digests, space, recipe))
-    return None if kept is None else kept.fidelity
+    known = _read(path_of(digests, space, recipe))
+    return None if known is None else known.fidelity
 
 
 def remember(

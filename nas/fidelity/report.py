@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import rich.box
+
 from nas.fidelity.comparison import Comparison
 from nas.fidelity.config import FIGURE, RECORD
 from nas.fidelity.doubts import certainty
@@ -15,7 +17,8 @@ from nas.fidelity.remembered import recommended
 from nas.fidelity.result import FidelityResult
 from vbs.command import python_command
 from vbs.console import print_err, print_out, print_results
-from vbs.text import shell_command, shell_word
+from vbs.tables import Console, Table
+from vbs.text import counted, shell_command, shell_word
 from vbs.units import clock, short
 
 
@@ -26,7 +29,7 @@ def show_result(result: FidelityResult) -> None:
     failed = sum(int((~(each.accuracy == each.accuracy)).sum()) for each in judged)
     if failed:
         print_err(
-            f"nas.fidelity: {failed} trainings failed; "
+            f"nas.fidelity: {counted(failed, 'training')} failed; "
             f"{shell_word(result.folder / RECORD)} says why"
         )
     print_out(f"rank correlation with the longest, across seeds ({clock(result.seconds)}):")
@@ -49,10 +52,6 @@ def show_result(result: FidelityResult) -> None:
 
 def _print_table(judged: Sequence[Judged], found: Judged | None) -> None:
     """A row for each fidelity."""
-    import rich.box
-
-    from vbs.tables import Console, Table
-
     console = Console(piped_width=130)
     narrow = console.width < 105
     table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -72,7 +71,7 @@ def _shown(estimate: Estimate) -> str:
 def _cells(
     judged: Judged, longest: Judged, found: Judged | None, *, narrow: bool
 ) -> dict[str, str]:
-    """Header -> what it says of a fidelity."""
+    """Header -> text of a fidelity's cell."""
     cells = {
         "seconds": f"{judged.seconds:.1f}",
         "cost": f"{judged.seconds / longest.seconds:.2f}",
@@ -122,9 +121,9 @@ def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
     assert config.space is not None
     words = ["nas.fidelity" if found is None else "nas.search", "--data", config.data]
     if found is not None:
-        # by its name where another answer was kept, or none could be
-        kept = recommended(comparison.data.digests, comparison.space, comparison.recipe)
-        text = "auto" if kept == found.fidelity else str(found.fidelity)
+        # by its name where another answer is recorded, or none could be
+        known = recommended(comparison.data.digests, comparison.space, comparison.recipe)
+        text = "auto" if known == found.fidelity else str(found.fidelity)
         words += ["--evaluator", "proxy", "--fidelity", text]
     words += ["--space", config.space]
     if config.resolution is not None:
@@ -141,7 +140,7 @@ def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
     words += ["--recipe", config.recipe]
     for text in config.changes:
         words += ["--set", text]
-    if found is None:  # where not even the longest could tell the networks apart
+    if found is None:  # where not even the longest could rank the networks
         longest = comparison.fidelities[-1]
         words += ["--longest", str(replace(longest, epochs=2 * longest.epochs))]
     return [_command(words)]

@@ -14,17 +14,19 @@ from nas.evaluators.base import Answer
 from nas.fidelity import record
 from nas.fidelity.comparison import Comparison, prepare
 from nas.fidelity.config import FIGURE, RECORD, FidelityConfig
-from nas.fidelity.progress import Progress, print_preview
+from nas.fidelity.progress import Trainings, print_estimate, print_preview
 from nas.fidelity.report import resume_command
 from nas.fidelity.result import FidelityResult
 from nas.fidelity.trainings import Job, Work, run_all, seconds_per_image
-from nas.slots import Slots, slots
+from nas.slots import slots
 from nas.storage.cache import Cache, default_folder
-from train.cluster.jobs import Place
+from train.cluster.place import Place
 from train.parser import check_device
-from train.recipe import change, check_random_start, preset
+from train.recipe import change, preset
+from train.start import check_random_start
 from vbs.config_file import check_call
 from vbs.folder import results_folder, resumed_folder
+from vbs.progress import Progress
 from vbs.signals import Interrupted
 
 
@@ -68,29 +70,29 @@ def run_fidelity(
 
 
 def _in_folder(
-    folder: Path, comparison: Comparison, places: Slots, started: float
+    folder: Path, comparison: Comparison, place: Place, started: float
 ) -> FidelityResult:
     record.write(folder, comparison, "running")
-    device = _device(comparison.config, places)
+    device = _device(comparison.config, place)
     try:
-        print_preview(folder, comparison, processes=places.workers, device=device)
-        answers = _trained(folder.resolve(), comparison, places, device)
+        print_preview(folder, comparison, processes=place.slots, device=device)
+        answers = _trained(folder.resolve(), comparison, place, device)
         judged = record.finish(folder, comparison, answers)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; resume by: {resume_command(folder)}") from None
     return FidelityResult(folder, comparison.config, judged, time.monotonic() - started, comparison)
 
 
-def _device(config: FidelityConfig, places: Slots) -> str:
+def _device(config: FidelityConfig, place: Place) -> str:
     """What a training is given: in this process the device of that name, in others theirs."""
-    if places.workers == 1 and config.address is None:
+    if place.slots == 1 and place.address is None:
         from train.distributed import pick_device
 
         return str(pick_device(config.device))
-    return "cuda" if places.gpus else "cpu"
+    return "cuda" if place.gpus else "cpu"
 
 
-def _trained(folder: Path, comparison: Comparison, places: Slots, device: str) -> dict[Job, Answer]:
+def _trained(folder: Path, comparison: Comparison, place: Place, device: str) -> dict[Job, Answer]:
     """The answers of all trainings: what is known already, then what is missing."""
     cache, jobs = Cache(), comparison.jobs()
     keys = {job: comparison.key(job, device) for job in jobs}
@@ -99,30 +101,29 @@ def _trained(folder: Path, comparison: Comparison, places: Slots, device: str) -
     missing = [job for job in jobs if job not in answers]
     if not missing:
         return answers
-    address = comparison.config.address
     # one training at a time in this process keeps the threads that it has
-    alone = places.workers == 1 and address is None
+    alone = place.slots == 1 and place.address is None
     middle = np.linspace(0, len(comparison.genotypes) - 1, 3).astype(int)
     seconds = (
         math.nan
-        if address
+        if place.address
         else seconds_per_image(
             comparison.space,
             comparison.genotypes[middle],
             comparison.timed,
             device=device,
-            threads=0 if alone else max(1, int(places.cpus)),
+            threads=0 if alone else max(1, int(place.cpus)),
         )
     )
-    progress = Progress(comparison, missing, seconds / min(places.workers, len(missing)))
+    print_estimate(comparison, missing, seconds / min(place.slots, len(missing)))
     works = {job: _work(folder, comparison, job, device) for job in missing}
-    place = None if alone else Place(places.workers, places.cpus, places.gpus, address)
-    with progress:
-        for job, answer in run_all(works, place):
+    trainings = Trainings(comparison, missing)
+    with Progress(trainings.state()) as progress:
+        for job, answer in run_all(works, None if alone else place):
             answers[job] = answer
             if not answer.error and cache.get(keys[job]) is None:  # trained on another machine
                 cache.put(keys[job], answer)
-            progress.update(job, answer)
+            trainings.update(job, answer, progress)
     return answers
 
 

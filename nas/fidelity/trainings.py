@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nas.evaluators.base import Answer, Point
-from nas.evaluators.proxy import Fidelity, Proxy, image_seconds, load_proxy
+from nas.evaluators.proxy import Fidelity, Proxy, image_seconds, shared_data
 from nas.storage.cache import Cache
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
-from train.cluster.jobs import Place, run_jobs
+from train.cluster.jobs import run_jobs
+from train.cluster.place import Place
+from train.execution import Execution
 from train.recipe import Recipe
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 
@@ -39,7 +41,7 @@ class Work:
 
     settings  of the space of that name.
     cache     folder of the results.
-    folder    where the training keeps what it can go on from; removed at its end.
+    folder    of the training's checkpoint; removed at its end.
     """
 
     data: str
@@ -56,12 +58,11 @@ class Work:
 
     def proxy(self) -> Proxy:
         """The evaluator that trains, with the clock of the comparison."""
-        return load_proxy(
-            self.data,
+        return Proxy(
+            shared_data(self.data, self.recipe.minival, self.root),
             self.recipe,
             self.fidelity,
-            root=self.root,
-            device=self.device,
+            Execution(device=self.device),
             cache=Cache(self.cache),
             clock=clock_of(self.device),
         )
@@ -72,7 +73,7 @@ def clock_of(device: str) -> Callable[[], float]:
 
     On a CPU the processor's time (of all threads together), which other programs and the other
     trainings hardly change, and which does not depend on how many run at once: a comparison that
-    goes on with other --workers finds its results. A GPU's work is in no process's time.
+    continues with other --workers finds its results. A GPU's work is in no process's time.
     """
     return time.process_time if device == "cpu" else time.perf_counter
 

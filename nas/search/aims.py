@@ -1,21 +1,23 @@
-"""What a search is for: its space with measured costs, its objective and its strategy."""
+"""The space of a search with measured costs, its objective and its strategy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from nas import catalog
+from nas.block_times.lookup import times_for
+from nas.block_times.table import Times, read_times
 from nas.objective import Objective, plugin_reward
-from nas.search.config import SearchConfig, measured_costs, objective_of
+from nas.search.config import SearchConfig
+from nas.search.device_costs import device_costs, device_digests
 from nas.search.loop import check_limits
+from nas.search.targets import measured_costs, objective_of
 from nas.strategies.base import Strategy
+from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
-
-if TYPE_CHECKING:
-    from nas.block_times.table import Times
 
 
 class Aims(NamedTuple):
@@ -33,40 +35,57 @@ class Aims(NamedTuple):
 
     @property
     def digests(self) -> dict[str, dict[str, str]]:
-        """Digests of the tables, by which a resumed search knows them."""
-        found = {kind: times.digest for kind, times in self.tables.items()}
-        return {"times_sha256": found} if found else {}
+        """Digests of the tables and of devices of one's own, by which a resumed search knows
+        them."""
+        tables = {kind: times.digest for kind, times in self.tables.items()}
+        devices = device_digests(self.config)
+        found = {"times_sha256": tables, "devices_sha256": devices}
+        return {name: each for name, each in found.items() if each}
+
+
+def named_space(config: SearchConfig) -> tuple[SearchConfig, SearchSpace]:
+    """The space that a config names, where no images decide its sizes, and the config with it."""
+    config.check_sizes()
+    name = config.space or "efficientnet"
+    networks = space(name, **config.sizes())
+    return config.resolved(name, networks), networks
 
 
 def aims(
-    config: SearchConfig, space: SearchSpace, *, fallback: str, kept: Path | None = None
+    config: SearchConfig, networks: SearchSpace, *, fallback: str, earlier: Path | None = None
 ) -> Aims:
     """The space with the measured costs that the limits need, the objective, and the strategy.
 
     fallback  name of the strategy where none is given.
-    kept      folder of a search that is resumed, with the tables that it was made with.
+    earlier   folder of a search that is resumed, with the tables that it was made with.
     """
     objective = objective_of(config)
     if objective.own_reward:
         plugin_reward(objective.reward_name)  # a mistake is reported before anything is made
     name = config.strategy or fallback
     config = replace(config, exponent=objective.exponent, strategy=name)
-    tables = {kind: _times_of(config, space, kind, kept=kept) for kind in measured_costs(objective)}
-    space = space.measured_by(**{kind: times.of(space) for kind, times in tables.items()})
-    check_limits(space, objective)
-    return Aims(config, space, objective, catalog.strategy(name, space, objective), tables)
+    kinds = measured_costs(objective)
+    tables = {kind: _times_of(config, networks, kind, earlier=earlier) for kind in kinds}
+    local = {kind: times.of(networks) for kind, times in tables.items()}
+    devices = device_costs(config, objective, networks)
+    networks = networks.measured_by(**local, **devices)
+    check_limits(networks, objective)
+    strategy = catalog.strategy(name, networks, objective)
+    return Aims(config, networks, objective, strategy, tables)
 
 
-def _times_of(config: SearchConfig, space: SearchSpace, kind: str, *, kept: Path | None) -> Times:
+def _times_of(
+    config: SearchConfig, space: SearchSpace, kind: str, *, earlier: Path | None
+) -> Times:
     """The table of a measured cost: a file of --times, the search's own, or measured here."""
-    from nas.block_times.lookup import times_for
-    from nas.block_times.table import read_times
-
     files = [Path(path) for path in config.times]
-    if kept is not None and (kept / times_file(kind)).is_file():
-        files.append(kept / times_file(kind))
+    if earlier is not None and (earlier / times_file(kind)).is_file():
+        files.append(earlier / times_file(kind))
     path = next((path for path in files if read_times(path).kind == kind), None)
-    return times_for(space, kind=kind, path=path, device=config.device, recipe=config.recipe)
+    how: dict[str, Any] = {"threads": config.threads}
+    if kind == "latency":
+        how |= {"runtime": config.runtime, "batch": config.latency_batch}
+    return times_for(space, kind=kind, path=path, device=config.device, recipe=config.recipe, **how)
 
 
 def times_file(kind: str) -> str:

@@ -30,9 +30,9 @@ from search_spaces.cost import Costs
 if TYPE_CHECKING:
     from nas.storage.study import Study
 
-LISTEN = 1.0  # seconds that the loop waits for workers before it looks at the study again
+WAIT = 1.0  # seconds that the loop waits for workers before it looks at the study again
 LOST_EVERY = 5.0  # seconds between two looks for what others have left undone
-FEWEST = 8  # evaluations before the share of failures says anything
+FEWEST = 8  # evaluations before the share of failures counts
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def search_asynchronously(
     """Evaluate until the plan is fulfilled; `history` is extended in place.
 
     study   what is known and claimed by all who work on this search; the history is read from it
-            first. None: nobody else does, and nothing outlives this process.
+            first. None: this process works alone, and nothing outlives it.
     record  called with the history whenever it has grown.
 
     Returns "finished", "exhausted" (nothing new within the limits is left) or "out of time".
@@ -108,7 +108,7 @@ class _Driver:
     running: dict[int, Job] = field(default_factory=dict)
     lost: list[tuple[np.ndarray, int]] = field(default_factory=list)  # genotypes and seeds
     begun: int = 0  # evaluations of new networks, where there is no study to count them
-    claimed: set[tuple[int, int]] = field(default_factory=set)  # keys and seeds asked for by us
+    claimed: set[tuple[int, int]] = field(default_factory=set)  # keys and seeds, by this driver
     stalled: int = 0
     old: int = 0  # rows of the history that this run began with
     started: float = field(default_factory=time.monotonic)
@@ -124,19 +124,19 @@ class _Driver:
             self.start_repeats()
             if self.is_done():
                 return self.ending()
-            self.listen()
-            if time.monotonic() - self.looked > LISTEN:
+            self.wait()
+            if time.monotonic() - self.looked > WAIT:
                 self.look_around()
 
     def is_done(self) -> bool:
         if self.running or self.lost or not self.is_complete():
             return False
         if self.out_of_time() and self.is_exploring():
-            return True  # others go on, and see to the finalists
+            return True  # other drivers continue, and evaluate the finalists
         return not len(self.history.pending) and not list(self.repeats_due())
 
     def is_exploring(self) -> bool:
-        """Whether anybody evaluates a network for the first time."""
+        """Whether any driver evaluates a network for the first time."""
         if self.study is not None and self.study.is_exploring:
             return True
         return any(job.seed == 0 for job in self.running.values())
@@ -159,7 +159,7 @@ class _Driver:
         return self.begun if self.study is None else self.study.started
 
     def look_around(self) -> None:
-        """Take in what others have found, and what they have left undone."""
+        """Read what other drivers have found, and what they have left undone."""
         if self.study is None:
             jobs = [job.genotype for job in self.running.values()]
             shape = (len(jobs), len(self.history.space.choices))
@@ -174,10 +174,10 @@ class _Driver:
         self.study.sync(self.history)
         if len(self.history) > known:
             self.rebuild_rungs(known)
-            self.tell()
+            self.on_extension()
 
     def rebuild_rungs(self, known: int) -> None:
-        """Record the learning curves of rows that were not heard from our own workers."""
+        """Record the learning curves of rows that other drivers evaluated."""
         history = self.history
         for row in range(known, len(history)):
             seed = int(history.seed[row])
@@ -185,7 +185,7 @@ class _Driver:
             for point in history.curves[row]:
                 self.record_point(job, point)
 
-    def tell(self) -> None:
+    def on_extension(self) -> None:
         """The history has grown."""
         self.stalled = 0
         if self.record is not None:
@@ -200,7 +200,7 @@ class _Driver:
             )
 
     def start_new(self) -> None:
-        """Give every free worker a network: first what somebody lost, then what is proposed."""
+        """Give every free worker a network: first lost ones, then what is proposed."""
         while (free := self.workers.capacity - len(self.running)) > 0:
             if self.lost:
                 self.begin(*self.lost.pop(0))
@@ -225,7 +225,7 @@ class _Driver:
         return admitted(proposals[:count], self.history)[0]
 
     def begin(self, genotype: np.ndarray, seed: int) -> bool:
-        """Start an evaluation, unless somebody else has it."""
+        """Start an evaluation, unless another driver has it; whether it started."""
         history = self.history
         costs = history.space.costs(genotype[None])
         key = (int(history.space.keys(genotype[None])[0]), seed)
@@ -267,19 +267,19 @@ class _Driver:
                 if (int(keys[row]), seed) not in self.claimed:
                     yield self.history.genotypes[row], seed
 
-    def listen(self) -> None:
-        """Hear the workers; where none has work, wait for one to be up, or for other drivers."""
+    def wait(self) -> None:
+        """Take in messages of the workers; where none has work, wait for workers or drivers."""
         if not self.running:
-            self.workers.wait(LISTEN / 4)
-            time.sleep(LISTEN / 20)
+            self.workers.wait(WAIT / 4)
+            time.sleep(WAIT / 20)
             return
-        for number, said in self.workers.wait(LISTEN):
-            if isinstance(said, Point):
-                self.hear(number, said)
+        for number, message in self.workers.wait(WAIT):
+            if isinstance(message, Point):
+                self.on_point(number, message)
             else:
-                self.end(number, said)
+                self.end(number, message)
 
-    def hear(self, number: int, point: Point) -> None:
+    def on_point(self, number: int, point: Point) -> None:
         """Record a point of a learning curve; stop what lags behind."""
         job = self.running[number]
         if self.study is not None:
@@ -303,7 +303,7 @@ class _Driver:
         return int(self.history.space.keys(job.genotype[None])[0])
 
     def end(self, number: int, answer: Answer) -> None:
-        """Keep an answer."""
+        """Record an answer."""
         job = self.running.pop(number)
         if self.study is not None:
             self.study.finish(number, answer)
@@ -312,4 +312,4 @@ class _Driver:
         answers = Evaluations.of_answers([answer], seeds=[job.seed])
         self.history.extend(job.genotype[None], answers, job.costs)
         self.look_around()
-        self.tell()
+        self.on_extension()

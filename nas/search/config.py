@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 from nas import catalog
-from nas.objective import REWARDS, Objective
+from nas.evaluators.proxy import Fidelity
+from nas.lengths import text_names_epochs
 from nas.options import SpaceOptions, StudyOptions
-from search_spaces.cost import MEASURED
+from nas.search.targets import ObjectiveOptions, objective_of
+from train.length import names_epochs
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
-from train.parser import FACTORS
+from train.parser import FACTOR, FACTORS, SCHEDULERS
+from train.recipe import change, preset
 from vbs.config import Config, flag, given_values, option, options
 from vbs.options import Command
 from vbs.text import shortened
@@ -39,7 +41,7 @@ class MeasuringOptions(Config):
 
     scheduler: str = option(
         "asha",
-        choices=("asha", "fifo"),
+        choices=SCHEDULERS,
         metavar="asha|fifo",
         help="whether networks that lag behind are stopped early (default asha)",
     )
@@ -51,7 +53,7 @@ class MeasuringOptions(Config):
         "steps)",
     )
     factor: float = option(
-        3.0,
+        FACTOR,
         limits=FACTORS,
         metavar="X",
         help="one of X continues at N, N times X, ... epochs (default 3)",
@@ -88,7 +90,13 @@ class MeasuringOptions(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(
-    SpaceOptions, DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions
+    ObjectiveOptions,
+    SpaceOptions,
+    DataOptions,
+    TrainingOptions,
+    MeasuringOptions,
+    WorkerOptions,
+    StudyOptions,
 ):
     """A search: what is searched, for which objective, by which evaluator and strategy.
 
@@ -96,64 +104,8 @@ class SearchConfig(
     """
 
     title = "search"
-    recorded = ("table_sha256", "data_sha256", "times_sha256")
+    recorded = ("table_sha256", "data_sha256", "times_sha256", "devices_sha256")
 
-    target_flops: float | None = option(
-        None,
-        limits=SIZE,
-        parse=parse_quantity,
-        metavar="SIZE",
-        help="multiply-adds of one image, e.g. 400M",
-    )
-    target_latency: float | None = option(
-        None,
-        limits=TIME,
-        parse=parse_seconds,
-        metavar="TIME",
-        help="instead: time of one forward pass, e.g. 20ms",
-    )
-    target_step_time: float | None = option(
-        None,
-        limits=TIME,
-        parse=parse_seconds,
-        metavar="TIME",
-        help="instead: time of one training step",
-    )
-    max_flops: float | None = option(
-        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 400M"
-    )
-    max_params: float | None = option(
-        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 6M"
-    )
-    max_latency: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 20ms"
-    )
-    max_step_time: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 80ms"
-    )
-    times: tuple[str, ...] = option(
-        (),
-        metavar="FILE",
-        parse=absolute_path,
-        later=True,
-        help="a table of nas.block_times, also of another machine (repeatable; default: measured "
-        "here when needed)",
-    )
-    over_target: str = option(
-        "forbid",
-        metavar="forbid|allow",
-        help="whether networks above the target may be evaluated and weighed by the reward "
-        "(default forbid)",
-    )
-    reward: str = option("mnas", catalog=REWARDS, help="default mnas: accuracy x (cost/target)^w")
-    exponent: float | None = option(
-        None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
-    )
-    also: tuple[str, ...] = option(
-        (),
-        metavar="COST:REFERENCE:EXPONENT",
-        help="a further factor of the reward, e.g. params:7M:-0.05 (repeatable)",
-    )
     strategy: str | None = option(
         None,
         catalog=catalog.STRATEGIES,
@@ -172,6 +124,13 @@ class SearchConfig(
     table_column: str = option(
         "accuracy", metavar="NAME", help="accuracy column of the table (default accuracy)"
     )
+    schedule: str = option(
+        "short",
+        choices=("short", "long"),
+        metavar="short|long",
+        help="training schedule that the surrogate predicts for: long trains 5.7 times longer "
+        "(default short)",
+    )
     budget: int | None = option(
         None,
         limits=(1, MOST),
@@ -185,84 +144,59 @@ class SearchConfig(
     )
 
     def check(self) -> None:
-        targets = [name for name in TARGETS if getattr(self, name) is not None]
-        if not targets:
-            raise ValueError("--target-flops is missing; give one like --target-flops 400M")
-        if len(targets) > 1:
-            first, second = targets[:2]
-            raise ValueError(
-                f"{flag(second)}: a search has one target, here {flag(first)}; "
-                f"give the other as {flag(second.replace('target', 'max'))}"
-            )
+        self.check_target()
         self._check_evaluator()
-        objective_of(self)
+        objective_of(self)  # a mistake in it is reported at once
+
+    @property
+    def uses_workers(self) -> bool:
+        """Whether networks are evaluated by worker processes, each recorded in a study."""
+        entry = catalog.evaluator_entry(self.evaluator)
+        wanted = self.workers is not None or self.address is not None
+        return entry.images or (entry.own and wanted)
 
     def _check_evaluator(self) -> None:
         """ValueError where the evaluator does not do what an option asks for."""
         entry = catalog.evaluator_entry(self.evaluator)
-        unused = () if entry.trains else TRAINING if entry.images else MEASURING
+        if entry.own:
+            unused = OF_IMAGES if self.uses_workers else MEASURING
+        else:
+            unused = () if entry.trains else TRAINING if entry.images else MEASURING
         for name in given_values(self):
             if name in ("table", "table_column") and not entry.table:
                 raise ValueError(
                     f"{flag(name)}: evaluator {self.evaluator!r} reads no table; add --evaluator "
                     f"table, or leave {flag(name)} out"
                 )
+            if name == "schedule" and not entry.schedules:
+                raise ValueError(
+                    f"--schedule: evaluator {shortened(self.evaluator)} has none; leave it out"
+                )
+            option_name = flag(name, SearchConfig)
+            if name in unused and entry.own and name not in OF_IMAGES:
+                raise ValueError(
+                    f"{option_name}: evaluator {shortened(self.evaluator)} runs in the process of "
+                    f"the search; add --workers N, or leave {option_name} out"
+                )
+            if name in unused and entry.own and self.uses_workers:
+                raise ValueError(
+                    f"{option_name}: evaluator {shortened(self.evaluator)} does not use it; leave "
+                    f"{option_name} out"
+                )
             if name in unused:
-                option_name = flag(name, SearchConfig)
                 raise ValueError(
                     f"{option_name}: evaluator {self.evaluator!r} trains nothing; add --evaluator "
                     f"proxy, or leave {option_name} out"
                 )
 
 
-TARGETS = ("target_flops", *(f"target_{name}" for name in MEASURED))
 MEASURING = tuple(
     name
     for group in (DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions)
     for name in options(group)
 )
-
-
-def objective_of(config: SearchConfig) -> Objective:
-    """The reward and the limits that the options describe."""
-    of = next(
-        name for name in ("flops", *MEASURED) if getattr(config, f"target_{name}") is not None
-    )
-    limits = [
-        (name, float(getattr(config, f"max_{name}")))
-        for name in ("flops", "params", *MEASURED)
-        if getattr(config, f"max_{name}") is not None
-    ]
-    return Objective(
-        getattr(config, f"target_{of}"),
-        config.reward,
-        config.exponent,
-        config.over_target,
-        limits=tuple(limits),
-        of=of,
-        also=tuple(_factor(text) for text in config.also),
-    )
-
-
-def _factor(text: str) -> tuple[str, float, float]:
-    """A further factor of the reward from its text, e.g. params:7M:-0.05."""
-    parts = text.split(":")
-    if len(parts) == 3:
-        name, reference, exponent = parts
-        size = parse_seconds if name in MEASURED else parse_quantity
-        with contextlib.suppress(ValueError):
-            return name, size(reference, what="--also"), float(exponent)
-    raise ValueError(
-        f"--also: {shortened(repr(text), 60)} is not understood; write cost:reference:exponent, "
-        "e.g. params:7M:-0.05"
-    )
-
-
-def measured_costs(objective: Objective) -> list[str]:
-    """The measured costs that the objective needs."""
-    needed = [objective.of, *(name for name, _ in objective.limits)]
-    needed += [name for name, _, _ in objective.also]
-    return [name for name in MEASURED if name in needed]
+# those that evaluators of the user's own never use
+OF_IMAGES = (*options(DataOptions), *options(TrainingOptions), "scores", "device", "cache")
 
 
 def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:
@@ -271,11 +205,6 @@ def same_value(name: str, value: Any, stored: dict[str, Any]) -> bool:
 
 
 def _same_fidelity(text: str, stored: dict[str, Any]) -> bool:
-    from nas.evaluators.proxy import Fidelity
-    from nas.lengths import text_names_epochs
-    from train.length import names_epochs
-    from train.recipe import change, preset
-
     if text == "auto" or stored["fidelity"] is None:
         return text == "auto"
     recipe = change(preset(stored["recipe"]), stored["changes"])

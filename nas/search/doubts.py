@@ -1,4 +1,4 @@
-"""What a search by measurement cannot tell from chance or noise: reported while it runs."""
+"""Warnings while a search runs: accuracies that chance or noise may explain."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.evaluators.base import Evaluator
+from nas.evaluators.proxy import Fidelity, used_images
 from nas.history import History
 from nas.strategies.observations import accuracy_at
+from train.recipe import Recipe
 from vbs.console import print_err
 from vbs.noise import Doubt, doubt_of
 
 if TYPE_CHECKING:
-    from nas.search.setup import Measuring
+    from train.data.summary import DataSummary
 
 LONGER = 3  # times the epochs, in what is suggested
 
@@ -48,14 +50,17 @@ def advised(doubt: Doubt, evaluator: Evaluator) -> str:
     return f"{doubt.text}" + (f"; {evaluator.remedies}" if evaluator.remedies else "")
 
 
-def remedies(measuring: Measuring, *, larger: str = "larger networks (a higher target)") -> str:
+def remedies(
+    recipe: Recipe,
+    fidelity: Fidelity,
+    data: DataSummary,
+    *,
+    larger: str = "larger networks (a higher target)",
+) -> str:
     """What makes the accuracies of such trainings more certain, with the options to use.
 
     larger  how larger networks are had.
     """
-    from nas.evaluators.proxy import used_images
-
-    recipe, fidelity, data = measuring.recipe, measuring.fidelity, measuring.data
     steps = max(1, used_images(fidelity, data.train) // recipe.batch) * fidelity.epochs
     longer = replace(fidelity, epochs=LONGER * fidelity.epochs)
     parts = [f"longer trainings (--fidelity {longer}; these take {steps:,} optimizer steps)"]

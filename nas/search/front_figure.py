@@ -11,15 +11,19 @@ import numpy as np
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.objective import pareto_front
-from search_spaces.cost import MEASURED, Costs
+from search_spaces.cost import MEASURED, Costs, cost_text, is_measured, split_cost
 from vbs.figure import label, new_figure, save_png
-from vbs.units import short, short_seconds
+from vbs.text import counted
 
 if TYPE_CHECKING:
     from nas.search.rows import Row
 
 SAMPLE = 4000  # points of evaluated networks that are drawn at most
 FAR = 4.0  # times the range of the upper points that the lower ones may take of the axis
+
+
+# of kinds of cost on the axis, instead of milliseconds: unit, and how many make a second
+UNITS = {"image_time": ("microseconds", 1e6), "train_time": ("hours", 1 / 3600)}
 
 
 class Axis(NamedTuple):
@@ -37,8 +41,11 @@ class Axis(NamedTuple):
 def axis_of(history: History) -> Axis:
     """The axis of a search's figure."""
     name = history.objective.of
-    if name in MEASURED:
-        return Axis(name, 1e3, f"{MEASURED[name].replace('seconds', 'milliseconds')}")
+    if is_measured(name):
+        kind, device = split_cost(name)
+        unit, scale = UNITS.get(kind, ("milliseconds", 1e3))
+        where = f", {device}" * bool(device)
+        return Axis(name, scale, label(f"{MEASURED[kind].replace('seconds', unit)}{where}"))
     return Axis(name, 1e-6, "FLOPs: multiply-adds of one image, in millions")
 
 
@@ -83,11 +90,11 @@ def draw(
         zorder=6,
     )
     target = history.objective.target
-    shown = short_seconds(target) if axis.name in MEASURED else short(target)
+    shown = cost_text(axis.name, target)
     axes.axvline(target * axis.scale, c="0.3", ls=":", lw=1, label=f"target {shown}")
     axes.set_xlabel(axis.label)
     axes.set_ylabel(label(evaluator.axis))
-    axes.set_title(f"{history.networks:,} networks of space {label(history.space.name)}")
+    axes.set_title(f"{counted(history.networks, 'network')} of space {label(history.space.name)}")
     # outside: inside it would lie on points
     figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     axes.grid(alpha=0.25)

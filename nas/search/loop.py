@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,13 +19,32 @@ from nas.evaluators.base import Evaluations, Evaluator
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import Strategy, admitted, fresh
-from search_spaces.cost import MEASURED
+from search_spaces.cost import cost_label, cost_text, is_measured, split_cost
 from search_spaces.space import SearchSpace
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 from vbs.text import quoted
-from vbs.units import short_seconds
 
 PATIENCE = 10  # proposals in a row without anything new: the space counts as searched
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOptions:
+    """How a search loop runs.
+
+    seed     of the proposals: the same seed gives the same search.
+    workers  networks that are proposed and evaluated at a time where evaluations are expensive;
+             cheap ones go by the strategy's own generation.
+    record   called with the history after every extension.
+    history  an earlier part of the same search, which continues from there; extended in place.
+    """
+
+    seed: int = 0
+    workers: int = 1
+    record: Callable[[History], None] | None = None
+    history: History | None = None
+
+    def __post_init__(self) -> None:
+        check_whole(workers=self.workers)
 
 
 def search(
@@ -33,33 +53,27 @@ def search(
     objective: Objective,
     strategy: Strategy,
     budget: int,
-    *,
-    seed: int = 0,
-    record: Callable[[History], None] | None = None,
-    workers: int = 1,
-    history: History | None = None,
+    options: LoopOptions | None = None,
 ) -> History:
     """Evaluate up to `budget` distinct feasible networks; the history of all of them.
 
-    workers  networks proposed and handed to the evaluator at a time where evaluations are
-             dear; cheap ones go by the strategy's own generation.
-    record   called with the history after every extension.
-    history  an earlier part of the same search to go on from; extended in place.
+    options  default: `LoopOptions()`.
 
-    Ends early when nothing new within the limits is found. ValueError where the evaluator does
-    not know the space, where nothing in the space keeps the limits, or where `history` belongs
-    to another search.
+    Ends early when nothing new within the limits is found. Raises ValueError where the evaluator
+    does not know the space, where nothing in the space keeps the limits, or where the history of
+    the options belongs to another search.
     """
-    check_whole(budget=budget, workers=workers)
+    options = options or LoopOptions()
+    check_whole(budget=budget)
     evaluator.check(space)
-    history = History(space, objective) if history is None else history
+    history = History(space, objective) if options.history is None else options.history
     if history.space is not space or history.objective != objective:
         raise ValueError("history: it belongs to a search with another space or objective")
-    size = strategy.generation if evaluator.cheap else workers
+    size = strategy.generation if evaluator.cheap else options.workers
     stalled = 0
     while len(history) < budget and stalled < PATIENCE:
-        rng = np.random.default_rng([seed, len(history), stalled])
-        # batches end at multiples of their size, so that a search stopped there goes on exactly
+        rng = np.random.default_rng([options.seed, len(history), stalled])
+        # batches end at multiples of their size: a search that stops there continues exactly
         count = min(size - len(history) % size, budget - len(history))
         proposals = strategy.propose(history, count, rng)
         if evaluator.pooled:
@@ -73,10 +87,10 @@ def search(
             continue
         stalled = 0
         history.extend(proposals, answers(evaluator, space, proposals), costs)
-        if record is not None:
-            record(history)
+        if options.record is not None:
+            options.record(history)
     if not len(history):
-        raise ValueError(f"limits: no network was found that keeps all of {objective.all_limits}")
+        raise ValueError(f"limits: no network was found within {objective.limits_text}")
     return history
 
 
@@ -88,9 +102,9 @@ def check_whole(**values: int) -> None:
 
 
 def answers(evaluator: Evaluator, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-    """What the evaluator says, every failure as a row with its reason.
+    """The evaluations of genotypes, every failure as a row with its reason.
 
-    An exception fails one row only: a batch that raises is asked again row by row.
+    An exception fails one row only: a batch that raises is evaluated again row by row.
     """
     try:
         evaluations = evaluator.evaluate(space, genotypes)
@@ -166,16 +180,25 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
     for name, largest in objective.all_limits:
         low, high = space.cost_range(name)
         if largest < low:
-            side = space.settings.get("resolution")
-            where, hint = "", "allow more"
+            side = space.resolution
+            kind, device = split_cost(name)
+            rate = kind == "image_time"  # a limit from below, for people
+            beyond, hint = ("above", "ask for less") if rate else ("below", "allow more")
+            where, label = "", cost_label(name)
             if side is not None and name != "params":
-                where, hint = f" at {side} px", "allow more, or lower --resolution"
+                where = f" at {side} px"
+                hint += "" if device else ", or lower --resolution"
+            ends = (
+                [_shown(name, high), _shown(name, low)]
+                if rate
+                else [_shown(name, low), _shown(name, high)]
+            )
             raise ValueError(
-                f"{name}: a limit of {_shown(name, largest)} is below what space {space.name!r} "
-                f"can do{where}; its {name} range from {_shown(name, low)} to "
-                f"{_shown(name, high)}; {hint}"
+                f"{label}: a limit of {_shown(name, largest)} is {beyond} what space "
+                f"{space.name!r} can do{where}; its {label} range from {ends[0]} to {ends[1]}; "
+                f"{hint}"
             )
 
 
 def _shown(name: str, value: float) -> str:
-    return short_seconds(value) if name in MEASURED else f"{value:,.10g}"
+    return cost_text(name, value) if is_measured(name) else f"{value:,.10g}"

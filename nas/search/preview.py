@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,15 +11,15 @@ from nas.asha import Asha
 from nas.evaluators.proxy import EVALUATION, image_seconds, used_images
 from nas.history import History
 from nas.lengths import length_lines
+from nas.search.asynchronous import Plan
+from nas.search.job import Job
+from nas.search.own_evaluator import OwnEvaluator
+from nas.search.setup import Measuring
 from nas.strategies.base import feasible_share, sample_fresh
 from search_spaces.architecture import Architecture
 from vbs.console import print_err
-from vbs.text import counted, shell_word
-from vbs.units import minutes, percent, short, short_seconds
-
-if TYPE_CHECKING:
-    from nas.search.job import Job
-    from nas.search.setup import Measuring
+from vbs.text import counted, shell_word, shortened
+from vbs.units import minutes, percent
 
 
 def print_preview(folder: Path, job: Job, study: str) -> float:
@@ -29,21 +28,23 @@ def print_preview(folder: Path, job: Job, study: str) -> float:
     Returns the seconds of one training here; NaN where they are not known.
     """
     measuring, history, plan = job.measuring, job.history, job.plan
-    space, objective, data = history.space, history.objective, measuring.data
+    space, objective = history.space, history.objective
     share = feasible_share(space, objective, np.random.default_rng(0))
     shown = percent(share)
-    limits = ", ".join(_limit(name, largest) for name, largest in objective.all_limits)
-    print_err(
-        f"space {space.name}: {space.size:.3g} networks for {space.settings['resolution']} px "
-        f"images of {len(data.classes)} classes, {shown} of them within {limits}"
-    )
-    if measuring.kind.trains:
+    networks = f"{space.size:.3g} networks"
+    if isinstance(measuring, Measuring):
+        networks += f" for {space.resolution} px images of {len(measuring.data.classes)} classes"
+    print_err(f"space {space.name}: {networks}, {shown} of them within {objective.limits_text}")
+    if not isinstance(measuring, Measuring):
+        print_err(*_of_own(measuring, plan))
+    elif measuring.kind.trains:
+        data = measuring.data
         count = used_images(measuring.fidelity, data.train)
         length, warning = length_lines(
             measuring.recipe, measuring.fidelity, images=data.train, judged=_first_rung(plan.asha)
         )
         print_err(
-            f"each of {plan.budget} networks: {length}, of {count:,} images by "
+            f"each of {counted(plan.budget, 'network')}: {length}, of {count:,} images by "
             f"recipe {measuring.recipe.name}, scored on {data.minival:,} held out"
         )
         if warning:
@@ -53,34 +54,42 @@ def print_preview(folder: Path, job: Job, study: str) -> float:
     return each
 
 
+def _of_own(measuring: OwnEvaluator, plan: Plan) -> list[str]:
+    """What an evaluator of the user's own does."""
+    steps, asha = measuring.steps, plan.asha
+    length = f"{steps} steps" if steps > 1 else "one answer"
+    early = "none is stopped early"
+    if asha is not None and asha.rungs:
+        early = f"they are compared first after {asha.first}"
+    name = shortened(measuring.reference)
+    return [f"each of {plan.budget} networks: {length} of evaluator {name}; {early}"]
+
+
 def _first_rung(asha: Asha | None) -> int:
     """The epoch after which networks are compared first; 0 where none is stopped early."""
     return asha.first if asha is not None else 0
-
-
-def _limit(name: str, largest: float) -> str:
-    seconds = name in ("latency", "step_time")
-    return f"{name} {short_seconds(largest) if seconds else short(largest)}"
 
 
 def _print_times(job: Job) -> float:
     """Print how long the search takes; seconds of one training, NaN where not known."""
     config, measuring, plan = job.config, job.measuring, job.plan
     places = job.places
-    workers = places.workers
+    workers = places.slots
     if config.max_time is not None:
         print_err(f"no new network begins after {minutes(config.max_time)}")
     if config.address is not None:
-        print_err(f"{workers} networks at once on the cluster at {config.address}")
+        print_err(f"{counted(workers, 'network')} at once on the cluster at {config.address}")
         return math.nan
-    if not measuring.kind.trains:
-        print_err(f"{workers} networks at once")
+    if not (isinstance(measuring, Measuring) and measuring.kind.trains):
+        print_err(f"{counted(workers, 'network')} at once")
         return math.nan
     each = expected_seconds(
         measuring, job.history, device=config.device, threads=max(1, int(places.cpus))
     )
     if math.isnan(each):
-        print_err(f"{workers} networks at once; a network of median FLOPs could not be timed")
+        print_err(
+            f"{counted(workers, 'network')} at once; a network of median FLOPs could not be timed"
+        )
         return math.nan
     repeats = plan.finalists * (plan.repeats - 1)
     share = expected_share(plan.asha, measuring.steps)
@@ -98,7 +107,7 @@ def _print_times(job: Job) -> float:
 
 
 def expected_share(asha: Asha | None, steps: int) -> float:
-    """The share of all epochs that are trained where 1 in `factor` goes on from each rung."""
+    """The share of all epochs that are trained where 1 in `factor` continues from each rung."""
     if asha is None:
         return 1.0
     ends = [*asha.rungs, steps]

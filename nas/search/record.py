@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.search.config import SearchConfig, same_value
 from nas.storage.cache import network_key, plain
-from nas.storage.passwords import without_password
 from search_spaces.architecture import Architecture
+from search_spaces.space import SearchSpace
 from vbs import folder as folders
 from vbs.config_file import resumed
 from vbs.folder import circumstances, write_json
@@ -72,6 +73,10 @@ def check_same(earlier: Earlier | None, config: SearchConfig, digests: Mapping[s
             raise ValueError(
                 f"resume: the {kinds[0]} table is not the one of the search; give --times"
             )
+        if name == "devices_sha256":
+            known = earlier.digests[name]
+            changed = [device for device in digest if known.get(device) != digest[device]]
+            raise ValueError(f"resume: the device {changed[0]} is not the one of the search")
         if name == "table_sha256":
             raise ValueError(f"resume: {config.table} is not the table of the search")
         raise ValueError(f"resume: {config.data} does not hold the images of the search")
@@ -83,7 +88,7 @@ def write_search(
     """search.json: everything needed to run the search again, and how it ended."""
     content = {
         "status": status,
-        "settings": without_password(config.settings()),
+        "settings": config.settings(),
         "digests": dict(digests),
         "outcome": outcome,
         **circumstances(("numpy", "pyarrow", "optuna", "torch")),
@@ -99,10 +104,16 @@ def sha256(path: Path) -> str:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
 
 
-def best_record(history: History, row: int) -> dict[str, Any]:
+def further_costs(space: SearchSpace, genotypes: np.ndarray) -> dict[str, np.ndarray]:
+    """Standard deviations of the costs that are predicted, NAME_std -> float64 [n]."""
+    return {f"{name}_std": each for name, each in space.cost_errors(genotypes).items()}
+
+
+def best_record(history: History, row: int, evaluator: Evaluator) -> dict[str, Any]:
     """What best.json says of one evaluated network; the same search gives the same bytes."""
     space, summary = history.space, history.summary(row)
     genotype = history.genotypes[row]
+    more = further_costs(space, genotype[None]) | evaluator.further(space, genotype[None])
     choices, network = space.choices_of(genotype), space.decode(genotype)
     if isinstance(network, Architecture):
         architecture, key = json.loads(network.to_json()), network.key
@@ -118,4 +129,5 @@ def best_record(history: History, row: int) -> dict[str, Any]:
         "accuracy_std": None if np.isnan(summary.std) else round(summary.std, 6),
         "reward": round(summary.reward, 6),
         "evaluations": summary.evaluations,
+        **{name: float(f"{float(values[0]):.6g}") for name, values in more.items()},
     }

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import rich.box
 
 from nas.evaluators.base import Evaluator
+from nas.evaluators.ranking import could_be_best, probability_better
 from nas.history import History
-from nas.search import record
+from nas.search import front_figure, record
 from nas.search.config import SearchConfig
 from nas.search.doubts import advised, doubt_about
 from nas.search.result import SearchResult
 from nas.search.rows import Row, reference_rows, rows
 from nas.strategies.base import feasible_share
-from search_spaces.cost import MEASURED
+from search_spaces.cost import cost_text, is_measured, split_cost
+from search_spaces.space import SearchSpace
 from train.suggested import recipe_words
 from vbs import signals
 from vbs.command import python_command
@@ -24,9 +26,13 @@ from vbs.config import code_values, flag
 from vbs.console import print_err, print_results
 from vbs.figure import draw_picture
 from vbs.folder import write_json, write_whole
-from vbs.text import csv_cell, shell_command, shell_word
-from vbs.units import percent, short, short_seconds
+from vbs.tables import Console, Table
+from vbs.text import counted, csv_cell, shell_command, shell_word
+from vbs.units import percent, short
 
+CONTENDERS, DRAWS = 3_000, 400  # of the rank certainty: networks of highest reward, and draws
+# numbers of `Evaluator.further` that tables show: name -> heading
+OTHERS = {"accuracy_long": "long %", "accuracy_short": "short %"}
 ENDINGS = {
     "finished": "finished",
     "exhausted": "finished early, nothing new within the limits is left",
@@ -36,12 +42,12 @@ ENDINGS = {
 }
 
 
-def write(folder: Path, config: SearchConfig, history: History) -> None:
+def write(folder: Path, config: SearchConfig, history: History, evaluator: Evaluator) -> None:
     """The results of a search that its record does not hold: best.json and pareto.csv."""
     names = ("space", "evaluator", "strategy", "seed")
-    best = record.best_record(history, history.best())
+    best = record.best_record(history, history.best(), evaluator)
     write_json(folder / "best.json", {**best, **{name: getattr(config, name) for name in names}})
-    write_whole(folder / "pareto.csv", lambda path: _write_front(path, history))
+    write_whole(folder / "pareto.csv", lambda path: _write_front(path, history, evaluator))
 
 
 def draw(folder: Path, history: History, evaluator: Evaluator) -> None:
@@ -49,23 +55,27 @@ def draw(folder: Path, history: History, evaluator: Evaluator) -> None:
     draw_picture(folder / "pareto.png", lambda path: _draw_front(path, history, evaluator))
 
 
-def _write_front(path: Path, history: History) -> None:
+def _write_front(path: Path, history: History, evaluator: Evaluator) -> None:
+    front = history.front()
+    genotypes = history.genotypes[front]
+    more = record.further_costs(history.space, genotypes)
+    more |= evaluator.further(history.space, genotypes)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         names = history.space.cost_names
-        header = [*names, "accuracy", "accuracy_std", "reward", *history.space.choices]
+        header = [*names, "accuracy", "accuracy_std", "reward", *more, *history.space.choices]
         writer.writerow(map(csv_cell, header))
-        for row in history.front():
+        for place, row in enumerate(front):
             costs = [history.costs.get(name)[row].item() for name in names]
             numbers = history.summary(row)[:3]
             choices = history.space.choices_of(history.genotypes[row]).values()
-            cells = [*costs, *(f"{number:.6f}" for number in numbers), *choices]
+            texts = [f"{number:.6f}" for number in numbers]
+            texts += [f"{values[place]:.6g}" for values in more.values()]
+            cells = [*costs, *texts, *choices]
             writer.writerow(map(csv_cell, cells))
 
 
 def _draw_front(path: Path, history: History, evaluator: Evaluator) -> None:
-    from nas.search import front_figure  # with matplotlib's imports
-
     front_figure.draw(path, history, evaluator, reference_rows(history, evaluator))
 
 
@@ -79,28 +89,29 @@ def show_result(result: SearchResult) -> None:
 
 
 def _show(result: SearchResult) -> None:
-    import rich.box
-
-    from vbs.tables import Console, Table
-
     console = Console(piped_width=130)
     narrow = console.width < 100
     folder, history, evaluator = result.folder, result.history, result.evaluator
     console.print(_ending(history, evaluator, status=result.status, seconds=result.seconds))
     table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("network", no_wrap=True)
-    for header in _cells(None, history.space.cost_names, evaluator, narrow=narrow):
+    listed = rows(history, evaluator)
+    for header in _cells(listed[0], history.space, evaluator, narrow=narrow):
         table.add_column(header, justify="right", no_wrap=True)
-    for row in rows(history, evaluator):
-        table.add_row(
-            row.name, *_cells(row, history.space.cost_names, evaluator, narrow=narrow).values()
-        )
+    for row in listed:
+        table.add_row(row.name, *_cells(row, history.space, evaluator, narrow=narrow).values())
     console.print(table)
     for line in certainty(history, evaluator):
         console.print(line)
     console.print(f"top-1: {evaluator.unit}.")
+    if "accuracy_long" in evaluator.further(history.space, history.genotypes[:1]):
+        console.print(
+            "long: the same under a schedule 5.7 times longer (EfficientNet-B0: about 72.6)."
+        )
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
+    for line in rank_certainty(history, evaluator):
+        console.print(line)
     steps = next_commands(folder, result.config, result.status, history, evaluator)
     print_results(folder, (*record.FILES, "study.db"), steps)
 
@@ -120,9 +131,38 @@ def certainty(history: History, evaluator: Evaluator) -> list[str]:
     return [*lines, f"warning: {advised(doubt, evaluator)}."] if doubt else lines
 
 
+def rank_certainty(history: History, evaluator: Evaluator) -> list[str]:
+    """How sure a prediction is of which network is the best, in lines; none where unknown."""
+    rows = np.argsort(-np.nan_to_num(history.reward, nan=-np.inf), kind="stable")[:CONTENDERS]
+    known = evaluator.predict_own(history.space, history.genotypes[rows])
+    if known is None or history.objective.own_reward:
+        return []
+    reward, costs = history.objective.reward, history.costs[rows]
+    means = reward(known[0], costs)
+    deviations = np.abs(reward(known[0] + known[1], costs) - means)
+    rng = np.random.default_rng(0)
+    best = could_be_best(means, deviations, rng, draws=DRAWS)
+    many = "at least " * (len(best) > CONTENDERS // 2)
+    lines = [
+        f"rank: {many}{counted(len(best), 'network')} could be the best by reward (95%); "
+        "their predictions differ by less than their errors."
+    ]
+    references = reference_rows(history, evaluator)
+    if references:
+        other = references[0]
+        theirs = evaluator.predict_own(history.space, other.genotype[None])
+        assert theirs is not None
+        above = probability_better(known[0][:1], known[1][:1], theirs[0], theirs[1])[0]
+        lines.append(
+            f"the best by reward is more accurate than {other.name} with a probability of "
+            f"{percent(float(above))}."
+        )
+    return lines
+
+
 def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:
     """How the search ended, in a sentence."""
-    text = f"{ENDINGS[status]}: {history.networks:,} networks evaluated in {seconds:.1f} s"
+    text = f"{ENDINGS[status]}: {counted(history.networks, 'network')} evaluated in {seconds:.1f} s"
     if repeats := len(history) - history.networks:
         text += f", and the best ones {repeats} time{'s' * (repeats > 1)} again"
     if stopped := int((history.fidelity < 1).sum()):
@@ -139,18 +179,19 @@ def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: flo
     return f"{text}; {percent(share)} of {whole} is within the limits"
 
 
-def _cells(
-    row: Row | None, names: Sequence[str], evaluator: Evaluator, *, narrow: bool
-) -> dict[str, str]:
-    """Header -> what it says of a network; of none: nothing, for the headers' sake."""
-    columns = ["top-1 %", "measured", "FLOPs", "params", *MEASURED, "reward", "nearest"]
-    columns = [name for name in columns if name not in MEASURED or name in names]
+def _cells(row: Row, space: SearchSpace, evaluator: Evaluator, *, narrow: bool) -> dict[str, str]:
+    """Header -> text of a network's cell."""
+    headers = {name: _header(name) for name in space.cost_names if is_measured(name)}
+    more = evaluator.further(space, row.genotype[None])
+    further = {OTHERS[name]: name for name in OTHERS if name in more}
+    columns = ["top-1 %", "measured", *further, "FLOPs", "params", *headers.values()]
+    columns += ["reward", "nearest"]
     if evaluator.measured is None:
         columns = [name for name in columns if name not in ("measured", "nearest")]
     if narrow:
-        columns.remove("reward")
-    if row is None:
-        return dict.fromkeys(columns, "")
+        crowded = {"measured"} if headers else set()
+        left_out = {"reward", *further, *crowded}
+        columns = [name for name in columns if name not in left_out]
     known = not np.isnan(row.accuracy)
     spread = "" if np.isnan(row.std) else f" ± {row.std:.2f}"
     flops, params = row.costs["flops"], row.costs["params"]
@@ -159,12 +200,29 @@ def _cells(
         "measured": "-" if np.isnan(row.measured) else f"{row.measured:.2f}",
         "FLOPs": short(flops) if narrow else f"{flops:,}",
         "params": short(params) if narrow else f"{params:,}",
-        **{name: short_seconds(row.costs[name]) for name in MEASURED if name in row.costs},
+        **{header: _cost_cell(row, name) for name, header in headers.items()},
+        **{
+            header: f"{more[name][0]:.2f} ± {more[f'{name}_std'][0]:.2f}"
+            for header, name in further.items()
+        },
         "reward": "-" if np.isnan(row.reward) else f"{row.reward:.2f}",
     }
     if evaluator.measured is not None:
         texts["nearest"] = str(evaluator.measured.nearest(row.genotype[None])[0][0])
     return {name: texts[name] for name in columns}
+
+
+def _header(name: str) -> str:
+    """The heading of a measured cost: latency, or the device that it is of."""
+    kind, device = split_cost(name)
+    return {"latency": device, "image_time": f"{device} images/s"}.get(kind, name) or name
+
+
+def _cost_cell(row: Row, name: str) -> str:
+    """A measured cost with its error, where it is predicted with one."""
+    value, error = row.costs[name], row.cost_errors.get(name)
+    share = "" if error is None else f" ± {percent(error / value)}"
+    return cost_text(name, value).removesuffix(" images/s") + share
 
 
 def next_commands(

@@ -11,7 +11,10 @@ import numpy as np
 
 from nas.evaluators.base import Evaluator
 from nas.history import History
+from nas.history_file import history_table
+from nas.search import front_figure
 from nas.search.config import SearchConfig
+from nas.search.rows import reference_rows
 from search_spaces.architecture import Architecture
 from vbs.command import FAILED, INTERRUPTED
 
@@ -45,7 +48,7 @@ class SearchResult:
     config     with everything that was left open, so that it repeats the search.
     evaluator  what is known of the evaluator; it evaluates nothing.
     status     "finished", "exhausted" (nothing new within the limits is left), "out of time",
-               "interrupted" or "failed"; reason says why, "" where there is nothing to say.
+               "interrupted" or "failed"; reason explains it, "" where there is none.
     seconds    that the search took, with those of earlier parts.
     written    whether all files could be written.
     """
@@ -96,15 +99,10 @@ class SearchResult:
 
     def to_pandas(self) -> pd.DataFrame:
         """Every evaluation as a row, with the columns of history.parquet."""
-        from nas.history_file import history_table
-
         return history_table(self.history).to_pandas()
 
     def plot(self, path: str | Path | None = None) -> Any:
         """The front of accuracy and cost as a matplotlib figure; saved where a path is given."""
-        from nas.search import front_figure
-        from nas.search.rows import reference_rows
-
         references = reference_rows(self.history, self.evaluator)
         place = None if path is None else Path(path)
         return front_figure.draw(place, self.history, self.evaluator, references)

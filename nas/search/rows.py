@@ -12,7 +12,10 @@ from search_spaces.cost import Cost, Costs
 
 
 class Row(NamedTuple):
-    """One network beside the others; accuracies in percent, NaN where unknown."""
+    """One network beside the others; accuracies in percent, NaN where unknown.
+
+    cost_errors  standard deviations of the costs that are predicted with one.
+    """
 
     name: str
     genotype: np.ndarray
@@ -21,6 +24,7 @@ class Row(NamedTuple):
     measured: float
     costs: dict[str, float]
     reward: float
+    cost_errors: dict[str, float]
 
 
 def rows(history: History, evaluator: Evaluator) -> list[Row]:
@@ -77,7 +81,7 @@ def measured_rows(history: History, evaluator: Evaluator, *, count: int = 3) -> 
 
 
 def _row(name: str, genotype: np.ndarray, history: History, evaluator: Evaluator) -> Row:
-    """A network that the evaluator is asked about, where that costs nothing."""
+    """A network that the evaluator evaluates for the report, where that costs nothing."""
     costs = history.space.costs(genotype[None])
     accuracy = std = np.nan
     if evaluator.instant:
@@ -85,7 +89,8 @@ def _row(name: str, genotype: np.ndarray, history: History, evaluator: Evaluator
         accuracy, std = float(answer.accuracy[0]), float(answer.std[0])
     reward = float(history.objective.reward(np.array([accuracy]), costs)[0])
     measured = _measured(genotype, evaluator)
-    return Row(name, genotype, accuracy, std, measured, _first(costs), reward)
+    errors = _errors(genotype, history)
+    return Row(name, genotype, accuracy, std, measured, _first(costs), reward, errors)
 
 
 def _found_row(name: str, row: int, history: History, evaluator: Evaluator) -> Row:
@@ -94,7 +99,16 @@ def _found_row(name: str, row: int, history: History, evaluator: Evaluator) -> R
     summary = history.summary(row)
     measured = _measured(genotype, evaluator)
     costs = _first(history.costs[row : row + 1])
-    return Row(name, genotype, summary.accuracy, summary.std, measured, costs, summary.reward)
+    return Row(
+        name,
+        genotype,
+        summary.accuracy,
+        summary.std,
+        measured,
+        costs,
+        summary.reward,
+        _errors(genotype, history),
+    )
 
 
 def _measured(genotype: np.ndarray, evaluator: Evaluator) -> float:
@@ -103,6 +117,12 @@ def _measured(genotype: np.ndarray, evaluator: Evaluator) -> float:
         return np.nan
     same = (evaluator.measured.genotypes == genotype).all(1)
     return float(evaluator.measured.accuracy[same].mean()) if same.any() else np.nan
+
+
+def _errors(genotype: np.ndarray, history: History) -> dict[str, float]:
+    """Standard deviations of the costs that are predicted with one."""
+    errors = history.space.cost_errors(genotype[None])
+    return {name: float(values[0]) for name, values in errors.items()}
 
 
 def _first(costs: Costs) -> dict[str, float]:

@@ -12,13 +12,12 @@ from nas import catalog, history_file
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.search import record
-from nas.search.aims import Aims, aims, keep_times
+from nas.search.aims import Aims, aims, keep_times, named_space
 from nas.search.config import SearchConfig
-from nas.search.loop import search
+from nas.search.loop import LoopOptions, search
 from nas.search.record import Earlier
 from nas.search.result import SearchResult
 from nas.search.session import Session, run_session
-from search_spaces.catalog import space
 from vbs.config_file import check_call
 from vbs.folder import resumed_folder
 
@@ -54,8 +53,8 @@ def run_search(
             earlier = record.read_earlier(Path(place), changes or {})
             config = earlier.config
         assert config is not None  # see check_call
-        if catalog.evaluator_entry(config.evaluator).images:
-            from nas.search.job import run_job
+        if config.uses_workers:
+            from nas.search.measured import run_job
 
             return run_job(config, place, earlier=earlier, started=started)
         aimed, evaluator, digests = _parts(config, Path(place) if earlier and place else None)
@@ -94,35 +93,28 @@ def _in_folder(
     session.record(status="running", **so_far)
 
     def loop(update: Callable[[History], None]) -> str:
-        search(
-            the_space,
-            evaluator,
-            objective,
-            strategy,
-            budget,
-            seed=config.seed,
-            record=update,
-            history=history,
-        )
+        options = LoopOptions(seed=config.seed, record=update, history=history)
+        search(the_space, evaluator, objective, strategy, budget, options)
         return "finished" if len(history) >= budget else "exhausted"
 
     return run_session(session, loop)
 
 
-def _parts(config: SearchConfig, kept: Path | None) -> tuple[Aims, Evaluator, dict[str, Any]]:
+def _parts(config: SearchConfig, earlier: Path | None) -> tuple[Aims, Evaluator, dict[str, Any]]:
     """Everything that the loop needs, and the digests of what it reads.
 
-    kept  the folder of a search that is resumed.
+    earlier  the folder of a search that is resumed.
     """
-    config.check_sizes()
-    name = config.space or "efficientnet"
-    networks = space(name, **config.sizes())
-    config = config.resolved(name, networks)
-    aimed = aims(config, networks, fallback="evolution", kept=kept)
+    config, networks = named_space(config)
+    aimed = aims(config, networks, fallback="evolution", earlier=earlier)
     config = aimed.config
     assert config.strategy is not None
     evaluator = catalog.evaluator(
-        config.evaluator, aimed.space, table=config.table, table_column=config.table_column
+        config.evaluator,
+        aimed.space,
+        table=config.table,
+        table_column=config.table_column,
+        schedule=config.schedule,
     )
     if config.budget is None:
         budget = catalog.budget_of(config.strategy, aimed.strategy)

@@ -13,14 +13,16 @@ from typing import Any
 from nas import history_file
 from nas.evaluators.base import Evaluator
 from nas.history import History
-from nas.search import record
+from nas.search import record, report
 from nas.search.config import SearchConfig
 from nas.search.doubts import Watch
 from nas.search.endings import nothing
+from nas.search.progress import Shown
 from nas.search.result import SearchResult
 from nas.stopped import TooManyFailures
 from vbs import signals
 from vbs.failures import InfrastructureError, infrastructure_error
+from vbs.progress import Progress
 from vbs.text import shell_word
 
 SAVE_EVERY = 10.0  # seconds between partial results of a search that takes longer
@@ -65,8 +67,6 @@ class Session:
 
 def run_session(session: Session, loop: Loop) -> SearchResult:
     """Run a loop that extends the history, and write what it found."""
-    from nas.search import report
-
     history, evaluator = session.history, session.evaluator
     known = len(history)
     status, reason = _looped(session, loop, Watch(evaluator))
@@ -95,32 +95,35 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
 
 def _write(session: Session, status: str, reason: str, seconds: float) -> None:
     """All files of the results."""
-    from nas.search import report
-
     folder, history, evaluator = session.folder, session.history, session.evaluator
     if len(history):
         history_file.write_history(folder, history)
     if history.full.any():
-        report.write(folder, session.config, history)
+        report.write(folder, session.config, history, evaluator)
     session.record(
         status=status,
         reason=reason,
         evaluated=len(history),
         failed=int((history.error != "").sum()),
         seconds=round(seconds, 2),
-        certainty=report.certainty(history, evaluator) if history.full.any() else [],
+        certainty=_certainty(history, evaluator),
     )
+
+
+def _certainty(history: History, evaluator: Evaluator) -> list[str]:
+    """How sure the choice is, in lines."""
+    if not history.full.any():
+        return []
+    return [*report.certainty(history, evaluator), *report.rank_certainty(history, evaluator)]
 
 
 def _looped(session: Session, loop: Loop, watch: Watch) -> tuple[str, str]:
     """How the loop ended, as in `report.ENDINGS`, and why it failed, or ""."""
-    from nas.search.progress import Progress
-
     saved = time.monotonic()
 
     def on_extension(history: History) -> None:
         nonlocal saved
-        progress.update(history)
+        progress.update(shown(history))
         watch(history)
         if time.monotonic() - saved > SAVE_EVERY:
             with contextlib.suppress(OSError):  # the final write reports a full disk
@@ -130,10 +133,12 @@ def _looped(session: Session, loop: Loop, watch: Watch) -> tuple[str, str]:
                 )
             saved = time.monotonic()
 
-    with Progress(session.total) as progress:
-        progress.start(session.history)
+    shown = Shown(session.total)
+    with Progress(shown(session.history)) as progress:
         try:
-            return loop(on_extension), ""
+            ending = loop(on_extension)
+            progress.complete()
+            return ending, ""
         except KeyboardInterrupt:
             return "interrupted", ""
         except TooManyFailures as error:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas import catalog, data_space
 from nas.evaluators.base import Evaluator
-from nas.evaluators.proxy import Fidelity, Proxy, fitted
+from nas.evaluators.proxy import Fidelity, Proxy, fitted, used_images
+from nas.fidelity.remembered import recommended
 from nas.lengths import fidelity_of
 from nas.search.config import SearchConfig
 from nas.search.doubts import remedies
 from nas.storage.cache import Cache
 from nas.strategies.base import Strategy
 from nas.strategies.predictor import Predictor
+from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
-from train.data.summary import Survey, survey
+from train.data.summary import DataSummary, summarise
+from train.execution import Execution
+from train.length import first_judged, steps_per_epoch
 from train.options import DataOptions, WorkerOptions
 from train.parser import check_device, print_notes
-from train.recipe import Recipe, change, check_random_start, preset
-from vbs.text import one_of
+from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.start import check_random_start
+from vbs.text import one_of, shortened
 
 if TYPE_CHECKING:
     from nas.evaluators.zero_cost import ZeroCost
@@ -34,7 +39,7 @@ class Measuring:
     """What stands behind a search by measurement, worked out from its settings."""
 
     kind: type[Evaluator]
-    data: Survey
+    data: DataSummary
     recipe: Recipe
     fidelity: Fidelity
 
@@ -45,8 +50,10 @@ class Measuring:
         evaluator.name, evaluator.unit = self.kind.name, self.kind.unit
         evaluator.axis, evaluator.steps = self.kind.axis, self.steps
         evaluator.scored_on, evaluator.train_images = self.images, self.data.train
+        evaluator.trains = self.kind.trains
         if self.images:
-            evaluator.chance, evaluator.remedies = self.data.chance, remedies(self)
+            evaluator.chance = self.data.chance
+            evaluator.remedies = remedies(self.recipe, self.fidelity, self.data)
         return evaluator
 
     @property
@@ -58,6 +65,32 @@ class Measuring:
     def steps(self) -> int:
         """Points of a full learning curve."""
         return self.fidelity.epochs if self.kind.trains else 1
+
+    @property
+    def first_rung(self) -> int:
+        """The epoch after which trainings are compared first."""
+        images = used_images(self.fidelity, self.data.train)
+        return first_judged(self.steps, steps_per_epoch(self.recipe, images))
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Of the data."""
+        return self.data.digests
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What all drivers of a search must agree about, beside its options."""
+        trained = {"norm_statistics": NORM_STATISTICS} if self.kind.trains else {}
+        return {**trained, "data": self.digests}
+
+    def start(
+        self, config: SearchConfig, space: SearchSpace, strategy: Strategy
+    ) -> tuple[Callable[[], Evaluator], Strategy]:
+        """What makes the evaluator in each worker's process, and the strategy with the cheap scores
+        that it learns from. Decodes the images."""
+        data = load_data(config, self)
+        make = evaluator_maker(config, self, space, data)
+        return make, with_scores(config, self, space, data, strategy)
 
 
 def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]:
@@ -72,12 +105,12 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
         )
     recipe = change(preset(config.recipe), config.changes)
     entry = catalog.evaluator_entry(config.evaluator)
-    assert entry.kind is not None  # such evaluators are made in this process
+    kind: type[Evaluator] = entry.load()
     if entry.trains:
         check_random_start(recipe, "a search")
     if not recipe.minival:
         raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
-    data = survey(config.data, minival=recipe.minival, root=config.data_root)
+    data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     config.check_sizes()
     name = config.space or "compact"
@@ -93,7 +126,7 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
     check_device(config.device, local=config.address is None)
     names = score_names(config)
     if not entry.trains:
-        return config, Measuring(entry.kind(), data, recipe, Fidelity(1)), space
+        return config, Measuring(kind, data, recipe, Fidelity(1)), space
     fidelity = _fidelity(config, recipe, data, space)
     config = replace(config, fidelity=str(fidelity))
     if names and config.strategy not in (None, "predictor"):
@@ -102,14 +135,14 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
             "leave them out, or use --strategy predictor"
         )
     recipe = fitted(recipe, fidelity, images=data.train)
-    return config, Measuring(entry.kind(), data, recipe, fidelity), space
+    return config, Measuring(kind, data, recipe, fidelity), space
 
 
-def _fidelity(config: SearchConfig, recipe: Recipe, data: Survey, space: StagedSpace) -> Fidelity:
+def _fidelity(
+    config: SearchConfig, recipe: Recipe, data: DataSummary, space: StagedSpace
+) -> Fidelity:
     text = config.fidelity
     if text == "auto":
-        from nas.fidelity.remembered import recommended
-
         known = recommended(data.digests, space, recipe)
         if known is None:
             raise ValueError(
@@ -134,7 +167,7 @@ def load_data(options: DataOptions, measuring: Measuring, *, split: int = 0) -> 
 
 
 def evaluator_maker(
-    config: SearchConfig, measuring: Measuring, space: StagedSpace, data: Data
+    config: SearchConfig, measuring: Measuring, space: SearchSpace, data: Data
 ) -> Callable[[], Evaluator]:
     """What makes the evaluator in each worker's process."""
     if measuring.kind.trains:
@@ -151,17 +184,19 @@ def proxy_maker(
         data,
         measuring.recipe,
         measuring.fidelity,
-        device=options.device,
+        Execution(device=options.device),
         cache=_cache(options.cache),
     )
 
 
 def _zero_cost(
-    config: SearchConfig, measuring: Measuring, space: StagedSpace, data: Data
+    config: SearchConfig, measuring: Measuring, space: SearchSpace, data: Data
 ) -> ZeroCost:
     from nas.evaluators.zero_cost import DEFAULT, ZeroCost, first_batch
 
-    size, seed = space.settings["resolution"], config.seed
+    size, seed = space.resolution, config.seed
+    if size is None:
+        raise ValueError(f"space: {shortened(space.name)} does not decode to Architectures")
     images, targets = first_batch(data, measuring.recipe, size=size, seed=seed)
     return ZeroCost(images, targets, scores=score_names(config) or DEFAULT, seed=seed)
 
@@ -175,9 +210,9 @@ def score_names(config: SearchConfig) -> tuple[str, ...]:
 
 
 def with_scores(
-    config: SearchConfig, measuring: Measuring, space: StagedSpace, data: Data, strategy: Strategy
+    config: SearchConfig, measuring: Measuring, space: SearchSpace, data: Data, strategy: Strategy
 ) -> Strategy:
-    """The strategy, with the cheap scores that it was asked to learn from."""
+    """The strategy, with the cheap scores of --scores that it learns from."""
     if not measuring.kind.trains or config.scores is None:
         return strategy
     assert isinstance(strategy, Predictor)

@@ -1,4 +1,4 @@
-"""Who does the dear evaluations of a search: this process, a Ray cluster, or a simulated one."""
+"""Worker backends for expensive evaluations: this process, a Ray cluster, or a simulated one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ import numpy as np
 from nas.evaluators.base import Answer, Curve, Evaluator, Point
 from nas.stopped import LostCluster
 from search_spaces.space import SearchSpace
+from train.cluster.host import open_pool
+from train.cluster.place import Place
+from train.cluster.pool import PoolLost, Yielded
 from vbs.console import print_err
 from vbs.failures import InfrastructureError, infrastructure_error, is_infrastructure, reason_of
 
@@ -38,7 +41,7 @@ class Workers(Protocol):
         """Begin an evaluation; at most `capacity` at once."""
 
     def wait(self, seconds: float) -> list[Message]:
-        """What was heard, in order: points as they come, then the answer; perhaps nothing."""
+        """New messages in order: points of curves, then the answer; perhaps none."""
 
     def stop(self, number: int) -> None:
         """Let an evaluation go no further: its answer, of the points so far, follows."""
@@ -50,7 +53,7 @@ class Workers(Protocol):
 class InProcess:
     """One evaluation at a time, in this process: what a test or a notebook wants.
 
-    folder  where evaluations keep what they can go on from, each in a folder; or None.
+    folder  of the checkpoints of evaluations, one folder each; or None.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class InProcess:
         self._stopped = self._running is not None and self._running[0] == number
 
     def close(self) -> None:
-        """Nothing is held; an evaluation that is not over can be gone on with."""
+        """Nothing is held; an evaluation that has not ended can be resumed."""
 
 
 def evaluation(
@@ -111,8 +114,8 @@ def evaluation(
 ) -> Generator[Point, None, None]:
     """The points of one evaluation; job is (genotype [decisions], seed).
 
-    Removes what it kept once it has ended or failed, `unwanted` what was not let end; Ctrl-C, and a
-    process that is killed, leave it to whoever goes on.
+    Removes its checkpoint once it has ended or failed; `unwanted` removes that of a stopped one.
+    After Ctrl-C, and where the process is killed, the checkpoint remains for the next run.
     """
     genotype, seed = job
     own = place(folder, space, genotype, seed)
@@ -127,63 +130,53 @@ def evaluation(
 
 
 def unwanted(space: SearchSpace, folder: Path | None, job: tuple[np.ndarray, int]) -> None:
-    """Remove what an evaluation kept that was stopped for good."""
+    """Remove the checkpoint of an evaluation that was stopped for good."""
     _remove(place(folder, space, *job))
 
 
 def place(folder: Path | None, space: SearchSpace, genotype: np.ndarray, seed: int) -> Path | None:
-    """Where an evaluation keeps what it can go on from: known by what is evaluated, so that
-    whoever takes it up later finds it. None where there is no folder."""
+    """The folder of an evaluation's checkpoint, named by what is evaluated, so that another driver
+    finds it. None where there is no folder."""
     return None if folder is None else folder / f"{int(space.keys(genotype[None])[0])}-{seed}"
 
 
 def _remove(folder: Path | None) -> None:
-    """Nobody goes on from there: the weights of short trainings are of no use."""
+    """Remove a checkpoint: the weights of short trainings are of no further use."""
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-PATIENCE = 60.0  # seconds without a worker after which people are told why nothing happens
+PATIENCE = 60.0  # seconds without a worker after which the reason is printed
 
 
 class OnCluster:
     """Many evaluations at once, each in a process of its own on a Ray cluster.
 
-    make     called once in each of those processes: the evaluator.
-    slots    evaluations at once, each on so many `cpus` and `gpus`.
-    address  of the cluster: "auto", "host:port"; None starts one on this machine.
-    timeout  seconds after which an evaluation fails; None: never.
-    folder   where evaluations keep what they can go on from, seen by all nodes; or None.
-    images   how many images the evaluator reads an accuracy on; 0: unknown.
+    make       called once in each of those processes: the evaluator.
+    described  an evaluator with the same `steps` and `scored_on`; it evaluates nothing.
+    place      evaluations at once, on how many processors and GPUs each, and of which cluster.
+    timeout    seconds after which an evaluation fails; None: never.
+    folder     of the checkpoints of evaluations, seen by all nodes; or None.
     """
 
     def __init__(
         self,
         make: Callable[[], Evaluator],
         space: SearchSpace,
+        described: Evaluator,
+        place: Place,
         *,
-        steps: int,
-        slots: int,
-        cpus: float = 1.0,
-        gpus: float = 0.0,
-        address: str | None = None,
         timeout: float | None = None,
         folder: Path | None = None,
-        images: int = 0,
     ) -> None:
-        from train.cluster.host import open_pool
-
-        self._steps, self._images = steps, images
+        self._steps, self._images = described.steps, described.scored_on
         self._points: dict[int, list[Point]] = {}
         self._stopped: set[int] = set()
-        self._complains_at = time.monotonic() + PATIENCE
+        self._warns_at = time.monotonic() + PATIENCE
         self._broken: InfrastructureError | None = None
         self._pool = open_pool(
             functools.partial(_evaluations, make, space, folder),
-            slots=slots,
-            cpus=cpus,
-            gpus=gpus,
-            address=address,
+            place,
             timeout=timeout,
         )
 
@@ -205,8 +198,6 @@ class OnCluster:
         LostCluster where the cluster does not answer any more, InfrastructureError where an
         evaluation failed again and again for a reason that its network did not cause.
         """
-        from train.cluster.pool import PoolLost, Yielded
-
         if self._broken is not None:  # after what else came with it was taken in
             raise self._broken
         messages: list[Message] = []
@@ -214,12 +205,12 @@ class OnCluster:
             items = self._pool.wait(seconds)
         except PoolLost as error:
             raise LostCluster(str(error)) from None
-        self._complain_of_a_full_cluster()
+        self._warn_of_a_full_cluster()
         for number, item in items:
             points = self._points[number]
             if isinstance(item, Yielded):
                 point = Point(*item.value)
-                # an evaluation that lost its machine tells again what it had told
+                # an evaluation that lost its machine reports its first points again
                 points[:] = [known for known in points if known.step < point.step]
                 points.append(point)
                 messages.append((number, point))
@@ -229,12 +220,12 @@ class OnCluster:
                 messages.append((number, self._ended(number, item.reason)))
         return messages
 
-    def _complain_of_a_full_cluster(self) -> None:
-        """Say once why nothing happens, where no process could be set up for a while."""
+    def _warn_of_a_full_cluster(self) -> None:
+        """Print once why nothing happens, where no process could be set up for a while."""
         if self.capacity:
-            self._complains_at = math.inf
-        elif time.monotonic() > self._complains_at:
-            self._complains_at = math.inf
+            self._warns_at = math.inf
+        elif time.monotonic() > self._warns_at:
+            self._warns_at = math.inf
             print_err(
                 f"no worker is up after {PATIENCE:g} s: the cluster has no room for one, or its "
                 "nodes are still coming; waiting"
@@ -273,7 +264,7 @@ def _evaluations(
         try:
             for point in evaluation(evaluator, space, folder, job):
                 yield point.step, point.accuracy, point.seconds
-        except GeneratorExit:  # the pool was told to stop it
+        except GeneratorExit:  # the pool stops it
             unwanted(space, folder, job)
             raise
 
@@ -286,7 +277,7 @@ class Event(NamedTuple):
     time: float
     turn: int
     number: int
-    said: Point | Answer
+    message: Point | Answer
 
 
 class Simulated:
@@ -303,7 +294,7 @@ class Simulated:
         self.now = self._spent = 0.0
         self._events: list[Event] = []
         self._turns = itertools.count()
-        self._said: dict[int, list[Point]] = {}
+        self._reported: dict[int, list[Point]] = {}
         self._began: dict[int, float] = {}
 
     @property
@@ -312,16 +303,16 @@ class Simulated:
         return self._spent + sum(self.now - began for began in self._began.values())
 
     def start(self, number: int, genotype: np.ndarray, *, seed: int = 0) -> None:
-        """Begin now; everything that will be said is known."""
+        """Begin now; all messages to come are known."""
         curve: Curve = tuple(self._curve_of(genotype, seed))
-        self._began[number], self._said[number] = self.now, []
+        self._began[number], self._reported[number] = self.now, []
         for point in curve:
             self._expect(self.now + point.seconds, number, point)
         end = Answer.of_curve(curve)
         self._expect(self.now + end.seconds, number, end)
 
-    def _expect(self, time: float, number: int, said: Point | Answer) -> None:
-        heapq.heappush(self._events, Event(time, next(self._turns), number, said))
+    def _expect(self, time: float, number: int, message: Point | Answer) -> None:
+        heapq.heappush(self._events, Event(time, next(self._turns), number, message))
 
     def wait(self, seconds: float) -> list[Message]:
         """The next thing that happens, whenever that is."""
@@ -330,21 +321,23 @@ class Simulated:
             if event.number not in self._began:  # stopped meanwhile
                 continue
             self.now = event.time
-            if isinstance(event.said, Point):
-                self._said[event.number].append(event.said)
+            if isinstance(event.message, Point):
+                self._reported[event.number].append(event.message)
             else:
                 self._spent += event.time - self._began.pop(event.number)
-            return [(event.number, event.said)]
+            return [(event.number, event.message)]
         return []
 
     def stop(self, number: int) -> None:
-        """End now, at the last point that was said."""
+        """End now, at the last point that was reported."""
         began = self._began.get(number)
         if began is None:
             return
         self._events = [event for event in self._events if event.number != number]
         heapq.heapify(self._events)
-        self._expect(self.now, number, Answer.of_curve(self._said[number], stopped_of=self._steps))
+        self._expect(
+            self.now, number, Answer.of_curve(self._reported[number], stopped_of=self._steps)
+        )
 
     def close(self) -> None:
         """Nothing is held."""

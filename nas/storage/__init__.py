@@ -1,1 +1,1 @@
-"""Where results of dear evaluations are kept: studies in databases, and a cache of files."""
+"""Storage of the results of expensive evaluations: studies in databases, and a cache of files."""

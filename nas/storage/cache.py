@@ -1,9 +1,9 @@
-"""Results of dear evaluations, kept across runs: one small JSON file each, in a shared folder.
+"""Cache of the results of expensive evaluations: one small JSON file each, in a shared folder.
 
 A result is found again by everything that it depends on (network, data, recipe, seed, fidelity):
-the caller puts that into a mapping, `key_of` makes the file's name of it. Files appear whole or
-not at all, so any number of processes and machines may use one folder; a damaged file counts as
-a missing one, and is written anew.
+the caller puts that into a mapping, `key_of` makes the file's name of it. Files are written
+atomically, so any number of processes and machines may use one folder; a damaged file counts as
+a missing one, and is written again.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class Database:
         durable: bool = False,
         patient: bool = True,
     ) -> T:
-        """What `action` says after its transaction was committed, alone among the writers.
+        """What `action` returns after its transaction was committed, alone among the writers.
 
         It is run again where the connection broke, even while it was being committed: it must
         notice its own work. durable: a power cut must not undo it (a kill never does). patient:
@@ -155,7 +155,7 @@ class Database:
         return found.st_dev, found.st_ino
 
     def _check_file(self) -> None:
-        """sqlite goes on writing into a file that was deleted: nobody would find it again."""
+        """sqlite continues to write into a file that was deleted, whose content is lost."""
         try:
             same = self._file_identity() == self._identity
         except FileNotFoundError:
@@ -268,6 +268,8 @@ def _made_by_another(error: BaseException) -> bool:
 def _reason(error: BaseException) -> str:
     """Why a database does not answer, in brackets in one line, without its URL."""
     lines = [line.strip() for line in str(_original(error)).splitlines() if line.strip()]
-    # psycopg tells of every address that it tried, each with a general remark below
-    told = [line for line in lines if not line.startswith(("Multiple connection", "Is the server"))]
-    return f"cannot be used ({(told or [type(error).__name__])[0].lstrip('- ')})"
+    # psycopg reports every address that it tried, each with a general remark below
+    reasons = [
+        line for line in lines if not line.startswith(("Multiple connection", "Is the server"))
+    ]
+    return f"cannot be used ({(reasons or [type(error).__name__])[0].lstrip('- ')})"

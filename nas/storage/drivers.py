@@ -1,4 +1,4 @@
-"""Who drives a search: processes that say who they are, and whether they are still there."""
+"""Drivers of a search: processes with a name and a heartbeat in the study."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BEAT = "beat of driver "  # system attributes of a study: when that driver was there
 
 _numbers = itertools.count(1)
-_left: set[str] = set()  # drivers of this process that are done, even if no database heard of it
+_left: set[str] = set()  # drivers of this process that are done, recorded or not
 
 
 def new_driver() -> str:
@@ -36,7 +36,7 @@ def new_driver() -> str:
 
 
 def leave(driver: str) -> None:
-    """This driver does nothing more, though its process may go on."""
+    """This driver does nothing more, though its process may continue."""
     _left.add(driver)
 
 
@@ -79,7 +79,7 @@ def _keep_beating(
     database: Database, study: int, driver: str, seconds: float, stopped: threading.Event
 ) -> None:
     while not stopped.wait(seconds):
-        with contextlib.suppress(StudyLost):  # whoever uses the study will hear of it
+        with contextlib.suppress(StudyLost):  # the next use of the study reports it
             database.write(lambda c: put_beat(c, study, driver), patient=False)
 
 

@@ -100,7 +100,7 @@ def study_attributes(connection: Connection, study: int) -> dict[str, Any]:
 
 
 def lock_study(connection: Connection, study: int) -> bool:
-    """Be the only one who begins and ends trials of a study, as Optuna does; whether it is there.
+    """Lock a study for beginning and ending trials, as Optuna does; whether it is there.
 
     On sqlite, the transaction has done that already.
     """

@@ -8,8 +8,6 @@ shown in messages and written to files.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 QUERY = re.compile(r"[\w.-]+=[^&]*(&[\w.-]+=[^&]*)*")
@@ -34,14 +32,12 @@ def escaped_url(storage: str) -> str:
     )
 
 
-def without_password(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as they may be written to a file that others can read."""
-    if settings["storage"] is None:
-        return dict(settings)
+def without_password(storage: str) -> str:
+    """The URL as it may be written to a file that others can read."""
     from sqlalchemy.engine import make_url
 
-    url = make_url(escaped_url(settings["storage"]))
+    url = make_url(escaped_url(storage))
     query = {name: value for name, value in url.query.items() if "password" not in name.lower()}
     # not by `set`, which takes None for "as it is"
     bare = url.set(query=query)._replace(password=None)
-    return {**settings, "storage": bare.render_as_string(hide_password=False)}
+    return bare.render_as_string(hide_password=False)

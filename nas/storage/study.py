@@ -1,4 +1,4 @@
-"""The record of a dear search: an Optuna study, written the moment anything happens.
+"""Record of a search with expensive evaluations: an Optuna study, written at every change.
 
 Several drivers, on several machines, may work on one study. A network is claimed under a lock on
 the study before it is evaluated, so that no two drivers evaluate it; what was claimed by a driver
@@ -11,46 +11,35 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from nas.evaluators.base import Answer, Evaluations, Point
 from nas.history import History
-from nas.objective import Objective
-from nas.storage.cache import network_key, plain
+from nas.storage.cache import network_key
 from nas.storage.database import Database, StudyLost
-from nas.storage.drivers import Pulse, forget_drivers, gone_drivers, leave, new_driver, put_beat
-from nas.storage.lost import end_lost, failed, hand_over
+from nas.storage.drivers import Pulse, forget_drivers, leave, new_driver, put_beat
+from nas.storage.lost import LostTrials, end_lost
 from nas.storage.optuna_tables import (
-    count_trials,
-    end_trial,
     find_or_make_study,
-    insert_trial,
     lock_study,
-    put_attributes,
-    put_points,
     state_of,
     study_attributes,
     system_attributes,
-    tables,
 )
-from nas.storage.study_settings import OBJECTIVE, SPACE, check_settings, described
+from nas.storage.study_settings import SearchIdentity, check_settings
+from nas.storage.trial_writer import TrialWriter
 from nas.storage.trials import (
     ORDER,
     Evaluation,
     Trial,
     Trials,
-    answer_attributes,
-    curve_attribute,
 )
-from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -71,40 +60,31 @@ class Claim(NamedTuple):
 def open_study(
     storage: str,
     name: str,
-    space: SearchSpace,
-    objective: Objective,
+    search: SearchIdentity,
     *,
-    settings: Mapping[str, Any],
     resume: bool,
     grace: float = GRACE,
 ) -> Study:
     """A study to record a search in, made if it is not there; close it in the end.
 
-    storage   "sqlite:///study.db" (all drivers on one machine) or "postgresql://user@host/name".
-    settings  JSON values under names without spaces; the same for all who work on the study.
-    resume    whether the study may be there already: this driver then joins it.
-    grace     seconds without a sign of life after which a driver elsewhere counts as gone.
+    storage  "sqlite:///study.db" (all drivers on one machine) or "postgresql://user@host/name".
+    resume   whether the study may be there already: this driver then joins it.
+    grace    seconds without a sign of life after which a driver elsewhere counts as gone.
 
-    ValueError in one line where the database cannot be used, where the study is there and not to
-    be resumed, and where it was made with other settings, saying which.
+    Raises ValueError in one line where the database cannot be used, where the study is there and
+    not to be resumed, and where it was made with other settings, naming the setting.
     """
-    choices = {key: [plain(option) for option in all] for key, all in space.choices.items()}
-    wanted = {
-        **settings,
-        SPACE: {"name": space.name, "settings": space.settings, "choices": choices},
-        OBJECTIVE: described(objective),
-    }
-    wanted = json.loads(json.dumps(wanted, default=str))  # as it will be read
+    wanted = search.attributes()
     database = Database(storage)
     try:
         study, made = database.write(lambda c: find_or_make_study(c, name, wanted), durable=True)
         if not made and not resume:
             raise ValueError(
-                f"storage: {database.shown} already holds the study {name!r}; go on with it "
+                f"storage: {database.shown} already holds the study {name!r}; resume it "
                 "by --resume, or choose another place"
             )
         check_settings(name, database.read(lambda c: study_attributes(c, study)), wanted)
-        return Study(database, study, space, objective, grace=grace)
+        return Study(database, study, search, grace=grace)
     except (StudyLost, ValueError) as error:
         database.close()
         raise ValueError(str(error)) from None
@@ -123,22 +103,20 @@ class Study:
         self,
         database: Database,
         study: int,
-        space: SearchSpace,
-        objective: Objective,
+        search: SearchIdentity,
         *,
         grace: float = GRACE,
     ) -> None:
         self.driver = new_driver()
-        self._database, self._study, self._grace = database, study, grace
-        self._space, self._objective = space, objective
-        self._trials = Trials(study, space)
+        self._database, self._study, self._search = database, study, search
+        self._trials, self._writer = Trials(study, search.space), TrialWriter(study, search)
+        self._lost = LostTrials(self._trials, self.driver, grace)
         self._own: dict[int, Trial] = {}  # running trials of this driver, by number
         self._curves: dict[int, dict[int, Point]] = {}  # what they reported, by step
-        self._handed: set[int] = set()  # lost trials that this driver was told to claim again
         self._last_beat = -math.inf
         self.beat()
         self._pulse: Pulse | None = None
-        if database.shared:  # nobody elsewhere can see whether this process is alive
+        if database.shared:  # drivers elsewhere cannot see whether this process is alive
             self._pulse = Pulse(database, study, self.driver, seconds=BEAT)
             weakref.finalize(self, self._pulse.stopped.set)
         self._database.read(self._trials.read)
@@ -170,22 +148,22 @@ class Study:
 
     @property
     def place(self) -> str:
-        """Where the study is kept, without password."""
+        """URL of the study, without password."""
         return self._database.shown
 
     @property
     def started(self) -> int:
-        """Networks claimed so far by anybody; what was lost with its driver will be again."""
+        """Networks that any driver has claimed so far, lost ones included."""
         return sum(seed == 0 for _, seed in [*self._trials.taken, *self._trials.lost])
 
     @property
     def known(self) -> int:
-        """Evaluations that were ever claimed by anybody, those that were lost among them."""
+        """Evaluations that any driver has claimed, lost ones included."""
         return len(self._trials.first)
 
     @property
     def is_exploring(self) -> bool:
-        """Whether anybody evaluates a network for the first time now, or what was lost waits."""
+        """Whether any driver evaluates a network for the first time now, or lost ones wait."""
         running = [trial.evaluation for trial in self._trials.running.values()]
         return any(seed == 0 for _, seed in [*running, *self._trials.lost])
 
@@ -197,18 +175,18 @@ class Study:
         seed: int = 0,
         most: int | None = None,
     ) -> int | None:
-        """The number of a new running trial of a genotype [decisions], if nobody has claimed it.
+        """The number of a new running trial of a genotype [decisions], if no driver has claimed it.
 
-        None where the network was claimed with this seed before, by anybody, and not lost; and
+        None where a driver has claimed the network with this seed before and it is not lost; and
         where `most` networks have been claimed already and it is not one of them. cost is for
         those who read the study.
         """
         self.beat()
-        canonical = self._space.canonical(np.asarray(genotype, np.int8)[None])[0]
+        canonical = self._search.space.canonical(np.asarray(genotype, np.int8)[None])[0]
         evaluation = (canonical.tobytes(), int(seed))
         about = {
             **cost,
-            "architecture": network_key(self._space, canonical),
+            "architecture": network_key(self._search.space, canonical),
             "seed": int(seed),
             "driver": self.driver,
         }
@@ -238,43 +216,19 @@ class Study:
             return None
         if evaluation in self._trials.first:
             about = {**about, "retry of trial": self._trials.first[evaluation]}
-        indices = np.frombuffer(evaluation[0], np.int8).tolist()
-        params = {
-            name: (index, options)
-            for (name, options), index in zip(self._distributions.items(), indices, strict=True)
-        }
-        return Trial(*insert_trial(connection, self._study, params, about), evaluation, self.driver)
-
-    @cached_property
-    def _distributions(self) -> dict[str, str]:
-        """The options of every decision as Optuna keeps them."""
-        from optuna.distributions import CategoricalDistribution, distribution_to_json
-
-        return {
-            name: distribution_to_json(CategoricalDistribution([plain(o) for o in options]))
-            for name, options in self._space.choices.items()
-        }
+        return self._writer.insert(connection, evaluation, about, self.driver)
 
     def _lock(self, connection: Connection) -> None:
         if not lock_study(connection, self._study):
             raise StudyLost(f"storage: the study was deleted from {self._database.shown}")
 
     def report(self, number: int, point: Point) -> None:
-        """A point of the learning curve of a running trial; a step told again replaces it."""
+        """A point of a running trial's curve; it replaces an earlier one of the same step."""
         curve = self._curves[number]
         curve[point.step] = point
         points = [curve[step] for step in sorted(curve)]
         trial = self._own[number].id
-        self._database.write(lambda c: self._report(c, trial, [point], points))
-
-    def _report(
-        self, connection: Connection, trial: int, new: list[Point], points: list[Point]
-    ) -> None:
-        """New points of a curve, as Optuna shows them; and the whole of it, with seconds."""
-        if state_of(connection, trial) == "RUNNING":
-            put_points(connection, trial, new)
-            curve = {"curve": curve_attribute(points)}
-            put_attributes(connection, tables().system, trial, curve)
+        self._database.write(lambda c: self._writer.report(c, trial, [point], points))
 
     def finish(self, number: int, answer: Answer) -> bool:
         """End a running trial of this driver with its answer; `sync` brings it into the history.
@@ -299,28 +253,13 @@ class Study:
         if found != "RUNNING":
             # ended by us, where the connection broke while that was being committed
             return ORDER in system_attributes(connection, trial.id)
-        told = self._curves[trial.number]
-        new = [point for point in answer.curve if told.get(point.step) != point]
-        put_points(connection, trial.id, new)
-        put_attributes(connection, tables().attributes, trial.id, answer_attributes(answer))
-        inner: dict[str, Any] = {ORDER: count_trials(connection, self._study, ended=True)}
-        if answer.curve:
-            inner["curve"] = curve_attribute(answer.curve)
-        put_attributes(connection, tables().system, trial.id, inner)
-        state = "FAIL" if answer.error else "PRUNED" if answer.fidelity < 1 else "COMPLETE"
-        value = None if answer.error else self._reward(trial, answer)
-        end_trial(connection, trial.id, state, value)
+        self._writer.end(connection, trial, answer, self._curves[trial.number].values())
         return True
 
-    def _reward(self, trial: Trial, answer: Answer) -> float:
-        genotype = np.frombuffer(trial.evaluation[0], np.int8)
-        costs = self._space.costs(genotype[None])
-        return float(self._objective.reward(np.array([answer.accuracy]), costs)[0])
-
     def sync(self, history: History) -> None:
-        """Append what has ended, by anybody, since the last time, in order of completion.
+        """Append the evaluations of all drivers that have ended since, in order of completion.
 
-        Also tells the history what is being evaluated now. All rows of the history must have
+        Also sets the pending evaluations of the history. All rows of the history must have
         come from here.
         """
         self._database.read(self._trials.read)
@@ -330,15 +269,15 @@ class Study:
             evaluations = Evaluations.of_answers(
                 [row.answer for row in rows], seeds=[row.seed for row in rows]
             )
-            history.extend(genotypes, evaluations, self._space.costs(genotypes))
+            history.extend(genotypes, evaluations, self._search.space.costs(genotypes))
         running = [trial.evaluation[0] for trial in self._trials.running.values()]
         pending = np.frombuffer(b"".join(running), np.int8)
-        history.pending = pending.reshape(len(running), len(self._space.choices))
+        history.pending = pending.reshape(len(running), len(self._search.space.choices))
 
     def beat(self) -> None:
         """A sign of life of this driver, every few seconds; called oftener, it does nothing.
 
-        Where drivers elsewhere can use the database, it is also given while nobody calls this: an
+        Where drivers elsewhere can use the database, it is also given between the calls: an
         evaluation in this process may take long.
         """
         now = time.monotonic()
@@ -353,57 +292,30 @@ class Study:
         elsewhere when it gave no sign of life for the grace. Its trials end as failed, with the
         attribute "lost", and are no part of the history.
         """
-        if not self._database.read(self._gone) and not self._to_hand():
+        if not self._database.read(self._lost.gone) and not self._lost.waiting():
             return []
         lost = self._database.write(self._take_over)
-        self._handed.update(trial.id for trial in lost)
+        self._lost.handed.update(trial.id for trial in lost)
         self._database.read(self._trials.read)
         return [
             Claim(np.frombuffer(key, np.int8), seed)
             for key, seed in (trial.evaluation for trial in lost)
         ]
 
+    def _take_over(self, connection: Connection) -> list[Trial]:
+        self._lock(connection)
+        return self._lost.take_over(connection)
+
     def retry_failed(self, which: Callable[[str], bool] = bool) -> int:
         """Let evaluations that failed be done again, as if they were `abandoned`; how many: those
         whose reason `which` accepts. To be called before the first `sync`: they are no part of
         the history then.
         """
-        count = self._database.write(lambda c: self._forget_failures(c, which))
-        self._trials = Trials(self._study, self._space)
+        count = self._database.write(lambda c: self._retry_failed(c, which))
+        self._trials = self._lost.trials = Trials(self._study, self._search.space)
         self._database.read(self._trials.read)
         return count
 
-    def _forget_failures(self, connection: Connection, which: Callable[[str], bool]) -> int:
+    def _retry_failed(self, connection: Connection, which: Callable[[str], bool]) -> int:
         self._lock(connection)
-        self._trials.read(connection)
-        again = failed(self._trials, which)
-        hand_over(connection, again, self.driver)
-        return len(again)
-
-    def _to_hand(self) -> list[Trial]:
-        """What this driver has taken over, and was not told of yet: what had failed, or where the
-        connection broke while that was committed."""
-        return [
-            trial
-            for trial, taker in self._trials.lost.values()
-            if taker == self.driver and trial.id not in self._handed
-        ]
-
-    def _gone(self, connection: Connection) -> set[str]:
-        """Drivers that are gone and have left something undone."""
-        self._trials.read(connection)
-        busy = {trial.driver for trial in self._trials.running.values()}
-        drivers = busy | {taker for _, taker in self._trials.lost.values()}
-        others = drivers - {self.driver, ""}  # "": a trial that somebody made by other means
-        return gone_drivers(connection, self._study, others, grace=self._grace)
-
-    def _take_over(self, connection: Connection) -> list[Trial]:
-        self._lock(connection)
-        gone = self._gone(connection)
-        running = [t for t in self._trials.running.values() if t.driver in gone]
-        end_lost(connection, running, self.driver, "its driver {driver} is gone")
-        waiting = [trial for trial, taker in self._trials.lost.values() if taker in gone]
-        waiting += self._to_hand()
-        hand_over(connection, waiting, self.driver)
-        forget_drivers(connection, self._study, gone)
-        return [*running, *waiting]
+        return self._lost.retry_failed(connection, which)

@@ -1,19 +1,46 @@
-"""What a study is of: the settings that all who work on it share, as attributes of the study."""
+"""Identity of a study: settings that all its drivers share, as attributes of the study."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from nas.objective import Objective
+from nas.storage.cache import plain
 from nas.storage.database import Database, StudyLost
 from nas.storage.optuna_tables import find_study, study_attributes
+from search_spaces.space import SearchSpace
 from vbs.text import quoted
 
 # beside the caller's settings, whose names have no spaces
 SPACE, OBJECTIVE = "search space", "search objective"
+
+
+@dataclass(frozen=True)
+class SearchIdentity:
+    """What all drivers of a study have in common.
+
+    settings  JSON values under names without spaces.
+    """
+
+    space: SearchSpace
+    objective: Objective
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def attributes(self) -> dict[str, Any]:
+        """The user attributes of the study, as they are read back from the database."""
+        space = self.space
+        choices = {key: [plain(option) for option in all] for key, all in space.choices.items()}
+        wanted = {
+            **self.settings,
+            SPACE: {"name": space.name, "settings": space.settings, "choices": choices},
+            OBJECTIVE: described(self.objective),
+        }
+        found: dict[str, Any] = json.loads(json.dumps(wanted, default=str))
+        return found
 
 
 def described(objective: Objective) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class Trials:
                 if name in columns:
                     genotypes[id][columns[name]] = int(value)
             for id in part:
-                # others, such as one that was asked for by hand, are not ours to wait for
+                # others, such as one that was enqueued by hand, are not ours to wait for
                 if "driver" in attributes[id] and id in genotypes and (genotypes[id] >= 0).all():
                     seed, driver = attributes[id].get("seed", 0), str(attributes[id]["driver"])
                     yield Trial(id, numbers[id], (genotypes[id].tobytes(), seed), driver)

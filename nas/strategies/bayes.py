@@ -73,7 +73,7 @@ class Basis:
         described = np.empty((len(genotypes), start + len(self.owner)), np.float32)
         described[:, 0] = 1.0
         totals = (log_totals(costs, self.fields) - self.center) / self.spread
-        described[:, 1:start] = np.nan_to_num(totals)  # an unknown total says nothing
+        described[:, 1:start] = np.nan_to_num(totals)  # an unknown total has no effect
         described[:, start:] = self.codes[np.arange(len(self.owner)), genotypes[:, self.owner]]
         return described
 

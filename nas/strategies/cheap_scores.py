@@ -18,12 +18,12 @@ Scores = Callable[[np.ndarray], np.ndarray]  # genotypes int8 [n, decisions] -> 
 
 EVIDENCE = 3.0  # logarithm of the ratio of marginal likelihoods from which scores join the model
 SHARES = (0.03, 0.1, 0.3, 1.0)  # of a standardised accuracy's variance that they may explain
-FAR = 3.0  # deviations; a score further from the mean says no more than one at this distance
+FAR = 3.0  # deviations; a score further from the mean counts as one at this distance
 
 
 @dataclass(frozen=True)
 class Memorised:
-    """Scores that are asked for each network once."""
+    """Scores that are computed once for each network."""
 
     space: SearchSpace
     scores: Scores
@@ -34,13 +34,13 @@ class Memorised:
         keys = self.space.keys(genotypes).tolist()
         missing = list({key: row for row, key in enumerate(keys) if key not in self._known}.items())
         if missing:
-            asked = np.asarray(self.scores(genotypes[[row for _, row in missing]]), np.float64)
-            if asked.ndim != 2 or len(asked) != len(missing):
+            found = np.asarray(self.scores(genotypes[[row for _, row in missing]]), np.float64)
+            if found.ndim != 2 or len(found) != len(missing):
                 raise ValueError(
-                    f"scores: an array of shape {asked.shape} is not allowed for {len(missing)} "
+                    f"scores: an array of shape {found.shape} is not allowed for {len(missing)} "
                     f"genotypes; use ({len(missing)}, number of scores)"
                 )
-            self._known.update(zip((key for key, _ in missing), asked, strict=True))
+            self._known.update(zip((key for key, _ in missing), found, strict=True))
         return np.array([self._known[key] for key in keys])
 
 
@@ -53,7 +53,7 @@ class Scale:
 
     @classmethod
     def of(cls, scores: np.ndarray) -> Scale:
-        """From scores [n, k]; what is not a number says nothing."""
+        """From scores [n, k]; NaN counts as the mean."""
         finite = np.where(np.isfinite(scores), scores, np.nan)
         known = np.isfinite(finite)
         count = np.maximum(known.sum(0), 1)
@@ -63,8 +63,8 @@ class Scale:
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Features [n, k] of mean 0 whose squares sum to about 1."""
-        told = np.where(np.isfinite(scores), scores, self.center)
-        return np.clip((told - self.center) / self.spread, -FAR, FAR) / np.sqrt(scores.shape[1])
+        known = np.where(np.isfinite(scores), scores, self.center)
+        return np.clip((known - self.center) / self.spread, -FAR, FAR) / np.sqrt(scores.shape[1])
 
 
 def explained_share(covariance: np.ndarray, targets: np.ndarray, features: np.ndarray) -> float:

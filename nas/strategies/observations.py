@@ -16,7 +16,7 @@ SLOPE = 0.5  # expected deviation of the slope (final accuracy against accuracy 
 
 
 class Observations(NamedTuple):
-    """For n evaluations: expected accuracy in percent where each had gone on to the end, and the
+    """For n evaluations: expected accuracy in percent where each had continued to the end, and the
     variance of that expectation in points squared; float64 [n] each.
 
     Of a full evaluation it is the part of the images' binomial error that matters between networks

@@ -27,16 +27,16 @@ SAMPLERS: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
 
 @dataclass(frozen=True)
 class OptunaSampler:
-    """Asks one of `SAMPLERS` for categorical decisions and tells it the rewards.
+    """Proposes the suggestions of one of `SAMPLERS`, which observes the rewards.
 
-    What is being evaluated is a running trial to it: TPE keeps away from those by itself, as
-    this Optuna's `constant_liar` is on. What stopped early is told with the reward that was to
-    be expected at its end.
+    Pending evaluations are running trials: TPE avoids those by itself, as this Optuna's
+    `constant_liar` is on. An evaluation that was stopped early has the reward that was to be
+    expected at its end.
 
-    Limits are passed as Optuna 5 wants them, by `Trial.set_constraint`: an infeasible trial is
-    told its violation and, for samplers that need a value, the lowest reward so far; a network
-    it asks again is told its known reward. Neither costs an evaluation: the sampler is asked
-    anew, and after `patience` times a new network one mutation from its last wish is taken. A
+    Limits are passed as Optuna 5 wants them, by `Trial.set_constraint`: an infeasible trial ends
+    with its violation and, for samplers that need a value, the lowest reward so far; a network
+    that is suggested again ends with its known reward. Neither costs an evaluation: the sampler
+    suggests again, and after `patience` times a network one mutation from the last is taken. A
     sampler has a memory of its own (its generator, fitted kernels), so a resumed search is valid
     but not the same search.
     """
@@ -80,7 +80,7 @@ class _Study:
         }
         self.known = 0
         self.rewards: dict[int, float] = {}  # by genotype key
-        self.open: dict[int, optuna.Trial] = {}  # asked and not yet told, by genotype key
+        self.open: dict[int, optuna.Trial] = {}  # suggested and not yet ended, by genotype key
 
     def learn(self, history: History) -> None:
         """Tell the study the rows it does not know yet."""
@@ -95,7 +95,7 @@ class _Study:
                 self.study.add_trial(trial)
         self.known = len(history)
         pending = set(history.space.keys(history.pending).tolist())
-        for key in [key for key in self.open if key not in pending]:  # nobody will evaluate it
+        for key in [key for key in self.open if key not in pending]:  # no driver will evaluate it
             self.study.tell(self.open.pop(key), state=TrialState.FAIL)
 
     def _tell(self, trial: optuna.Trial, reward: float) -> None:
@@ -106,7 +106,7 @@ class _Study:
             self.study.tell(trial, state=TrialState.FAIL)
 
     def ask(self, history: History) -> np.ndarray:
-        """One genotype [1, decisions] from the sampler; told at once where it is infeasible."""
+        """One genotype [1, decisions]; the trial of an infeasible one ends at once."""
         space = history.space
         trial = self.study.ask(self.distributions)
         options = [trial.params[decision] for decision in self.distributions]
@@ -117,7 +117,7 @@ class _Study:
             finite = history.reward[np.isfinite(history.reward)]
             trial.set_constraint("limits", violation)
             self.study.tell(trial, float(finite.min()) if len(finite) else 0.0)
-        elif key in self.rewards:  # told again what is known, or it would ask the same for ever
+        elif key in self.rewards:  # its known reward, or it would be suggested for ever
             self._tell(trial, self.rewards[key])
         elif key in self.open:
             self.study.tell(trial, state=TrialState.FAIL)

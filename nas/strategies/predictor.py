@@ -61,14 +61,14 @@ class Data(NamedTuple):
 class Predictor:
     """Proposes the optima of posterior samples of a Bayesian quadratic model (`bayes`).
 
-    start        evaluations begun before the model is asked; until then, large networks.
+    start        evaluations begun before the model is used; until then, large networks.
     few          of them that must have ended successfully, at least `RELEARN`.
     temperature  deviations of a sample from the mean are scaled by 0 to this over a batch.
     rows         the model is fitted to that many best networks; more say little about the top.
     learn        its prior variances are learned from that many first ones, then stay.
     elites, children, rounds  of the evolution that maximises each sample.
     pool         the only genotypes to choose from, [m, decisions]; None: all of the space.
-    scores       cheap scores of genotypes, or None. They are asked for all networks of the
+    scores       cheap scores of genotypes, or None. They are computed for all networks of the
                  history, and where these show that they help (`cheap_scores`), for the
                  `shortlist` best of each proposal, which they re-rank.
     """
@@ -131,7 +131,7 @@ class Predictor:
         return draws[np.argsort(-history.space.costs(draws).flops, kind="stable")][:count]
 
     def _prior(self, history: History, early: np.ndarray) -> Prior:
-        """What the `early` rows teach about the size of effects; learned anew as they grow."""
+        """What the `early` rows teach about the size of effects; learned again as they grow."""
         if (memo := self._priors.get(history)) and memo[0] == len(early):
             return memo[1]
         seen = observations(history, early)

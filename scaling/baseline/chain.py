@@ -87,8 +87,8 @@ class Chain:
         )
 
     def settle(self, name: str, base: str) -> None:
-        """See to it that a step's folder is of this network: what was made of another one goes
-        aside, and comes back with it."""
+        """Make sure that a step's folder is of this network: results of another one are moved to
+        a folder of their own, and back when that network is the base again."""
         folder, before = self.folder / name, self.bases.get(name, base)
         if name in self.config.skip:
             return
@@ -108,11 +108,11 @@ class Chain:
         if step.name in self.config.skip or step.is_over():
             return
         folder = step.folder
-        begun = folder.exists() and any(path.name != LOCK for path in folder.iterdir())
+        started = folder.exists() and any(path.name != LOCK for path in folder.iterdir())
         own = folder.relative_to(self.folder).as_posix()
-        if not begun or own not in self.commands:
+        if not started or own not in self.commands:
             self.commands[own] = list(step.words)
-        resumed = begun and bool(step.resumed)
+        resumed = started and bool(step.resumed)
         words = step.resumed if resumed else step.words
         print_err("", f"== {step.name}: {shell_command(['python', '-m', *words])}")
         try:

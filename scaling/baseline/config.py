@@ -12,7 +12,6 @@ from train.parser import check_device
 from train.recipe import change, preset
 from vbs.config import option
 from vbs.options import Command
-from vbs.text import one_of
 from vbs.units import LARGEST, parse_quantity, parse_seconds
 
 STEPS = ("search", "finalists", "grid", "family", "train")
@@ -35,7 +34,7 @@ class BaselineConfig(DataOptions):
         metavar="SIZE",
         help="of the baseline, e.g. 4M",
     )
-    space: str = option("compact", metavar="NAME", help="of the search (default compact)")
+    space: str = option("compact", catalog=SPACES, help="of the search (default compact)")
     resolution: int | None = option(
         None,
         limits=(8, 100_000),
@@ -108,7 +107,6 @@ class BaselineConfig(DataOptions):
             raise ValueError("--data is missing; name images, such as cifar10")
         if self.target_flops is None:
             raise ValueError("--target-flops is missing; give a size, such as 4M")
-        one_of("space", self.space, SPACES)
         phis_of([self.phi])
         check_family_growth(self.growth)
         check_device(self.device, local=False)
@@ -128,7 +126,8 @@ COMMAND = Command(
 DATA is as in train.run. The steps, each as its own command does it: nas.search by training; the
 best few trained again by the whole recipe; scaling.grid of the winner; scaling.family; as many
 members trained as --train-time allows. DIR gets a folder for each, and report.html. The same
-command with the same --out resumes where it was interrupted; --dry-run prints what it would do.""",
+command with the same --out resumes where it was interrupted; --dry-run prints what it would do.
+--space also takes code of your own, as package.module:Name or path/to/file.py:Name.""",
     switches={"dry_run": "print what would be done"},
     interrupted="interrupted; the same command resumes",
 )

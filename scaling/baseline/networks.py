@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from nas.search.config import SearchConfig
 from scaling.baseline.config import BaselineConfig
 from search_spaces.architecture import Architecture
+from search_spaces.catalog import space
+from train.length import lengthened, names_epochs
+from train.recipe import change, preset
 from vbs.accuracy import lead_of, mean_error
-from vbs.config_file import stored_values
+from vbs.config_file import resumed
 from vbs.failures import recorded_infrastructure
 
 BATCH = 32  # of the steps that are timed
@@ -31,24 +35,19 @@ def best_record(folder: Path) -> Any:
     return read_json(folder / "best.json") or read_json(folder / "search" / "best.json")
 
 
-def best_networks(folder: Path, count: int) -> list[Architecture]:
-    """The networks of a search with the best mean reward, at most `count`, best first."""
+def best_networks(folder: Path, config: BaselineConfig) -> list[Architecture]:
+    """The networks of a baseline's search with the best mean reward, best first: as many as there
+    are finalists, or fewer."""
     import pandas
 
-    from nas.search.config import SearchConfig
-    from search_spaces.catalog import space
-
-    settings = stored_values(SearchConfig, folder / "search.json", what="search")
-    the_space = space(
-        settings["space"],
-        **{name: settings[name] for name in ("resolution", "classes", "width", "small_images")},
-    )
+    search = resumed(SearchConfig, {"space": config.space}, folder / "search.json", what="search")
+    the_space = space(config.space, **search.sizes())
     table = pandas.read_parquet(folder / "history.parquet")
     names = list(the_space.choices)
     whole = table[(table["fidelity"] >= 1) & (table["error"] == "")]
     means = whole.groupby(names, observed=True)["reward"].mean().sort_values(ascending=False)
     found = []
-    for key in means.index[:count]:
+    for key in means.index[: config.finalists]:
         options = {
             name: next(option for option in the_space.choices[name] if str(option) == str(value))
             for name, value in zip(names, key, strict=True)
@@ -100,13 +99,11 @@ def affordable(
 ) -> list[str]:
     """The members whose trainings fit into the hours together, by their measured step times; one
     that was a finalist costs nothing more."""
-    from train.data.summary import survey
-    from train.length import lengthened, names_epochs
-    from train.recipe import change, preset
+    from train.data.summary import summarise
 
     assert config.data is not None
     recipe = change(preset("proxy"), config.changes)
-    images = survey(config.data, minival=recipe.minival, root=config.data_root).train
+    images = summarise(config.data, minival=recipe.minival, root=config.data_root).train
     known = _as_finalists(folder)
     if not names_epochs(config.changes):
         recipe = lengthened(recipe, images)
@@ -127,7 +124,7 @@ def member_key(folder: Path, name: str) -> str:
     return Architecture.from_dict(known["architecture"]).key
 
 
-def begun_with(folder: Path, keys: set[str]) -> list[Path]:
+def started_with(folder: Path, keys: set[str]) -> list[Path]:
     """The folders of trainings in a baseline's folder that hold any of these networks."""
     found = []
     for path in sorted(folder.glob("train/*/run.json")):
@@ -138,7 +135,7 @@ def begun_with(folder: Path, keys: set[str]) -> list[Path]:
 
 
 def _plan_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a record of train.ray_tune was to train; version 0.1 kept it among the settings."""
+    """What a record of train.ray_tune was to train; version 0.1 wrote it among the settings."""
     found: Mapping[str, Any] = record.get("plan") or record.get("settings", {})
     return found
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scaling.baseline.html_parts import document, escaped, image, note, picture, pm, section, table
 from scaling.baseline.networks import FINALISTS, best_record, read_json, trained_members
 from scaling.grid.verdict import noise_line
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
-from vbs.figure import attempt, new_figure
+from vbs.figure import new_figure
 from vbs.folder import write_whole
-from vbs.text import printable, shell_command
+from vbs.text import shell_command
 from vbs.units import short, short_seconds
 
 COLOURS = {
@@ -33,36 +31,10 @@ COLOURS = {
 }
 PM = "±: one standard deviation, of the number of images and, where there are several, of seeds."
 UP = 2  # folders above the page's that a path may climb to stay a path
-STYLE = """
-:root { color-scheme: light; --line: #d9dee5; --soft: #5b6472; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f6f7f9; color: #1c2330;
-       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 24px 16px 64px; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 8px 0; }
-h2 { font-size: 1.2rem; margin: 0 0 12px; }
-section { background: #fff; border: 1px solid var(--line); border-radius: 10px;
-          padding: 18px; margin: 18px 0; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; }
-.card { border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; }
-.card b { display: block; font-size: 1.25rem; }
-.card span, p.note, figcaption { color: var(--soft); font-size: .88rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; min-width: 100%; }
-th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--line);
-         white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 0; } img, svg { max-width: 100%; height: auto; display: block; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 18px; }
-.stage { display: flex; align-items: center; gap: 8px; margin: 4px 0; font-size: .82rem; }
-.bar { height: 22px; border-radius: 4px; flex: none; }
-pre { background: #10151f; color: #e6edf3; padding: 12px; border-radius: 8px; overflow-x: auto;
-      font-size: .82rem; white-space: pre-wrap; word-break: break-all; }
-"""
 
 
 def write_report(folder: Path, *, command: Sequence[str]) -> Path:
-    """The page of the baseline in a folder; of steps that were left out it says so."""
+    """The page of the baseline in a folder; a step that was left out is named as such."""
     known = read_json(folder / "baseline.json") or {}
     network = _network(folder)
     sections = [
@@ -76,14 +48,7 @@ def write_report(folder: Path, *, command: Sequence[str]) -> Path:
     ]
     data = str(known.get("settings", {}).get("data", ""))
     title = f"A new baseline for {Path(data).name or data}"
-    page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{_escaped(title)}</title><link rel="icon" href="data:,">'
-        f"<style>{STYLE}</style></head><body><main><h1>{_escaped(title)}</h1>\n"
-        + "\n".join(filter(None, sections))
-        + "\n</main></body></html>\n"
-    )
+    page = document(title, sections)
     path = folder / "report.html"
     write_whole(path, lambda unfinished: unfinished.write_text(page, encoding="utf-8"))
     return path
@@ -94,62 +59,15 @@ def _network(folder: Path) -> Architecture:
     return Architecture.from_dict(best["architecture"])
 
 
-def _escaped(text: object, keep: str = "") -> str:
-    """Any text as HTML that shows it; no character of it acts on the browser or the page."""
-    return html.escape(printable(text, keep=keep))
-
-
-def _section(title: str, *parts: str) -> str:
-    return f"<section><h2>{_escaped(title)}</h2>{''.join(parts)}</section>"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_escaped(text)}</th>" for text in heads)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_escaped(text)}</td>" for text in row) + "</tr>" for row in rows
-    )
-    return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{_escaped(text)}</p>'
-
-
-def _picture(figure: Callable[[], Any], caption: str) -> str:
-    """What a function draws with matplotlib, inside the page as a drawing that stays sharp.
-
-    A drawing that fails is a warning on stderr, and a note in its place.
-    """
-    buffer, text = io.BytesIO(), _escaped(caption)
-    if not attempt(f"report.html: {caption}", lambda: figure().savefig(buffer, format="svg")):
-        return _note(f"Could not be drawn: {caption}")
-    coded = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<figure><img alt="{text}" src="data:image/svg+xml;base64,{coded}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
-
-
-def _image(path: Path, caption: str) -> str:
-    if not path.is_file():
-        return _note(f"Could not be drawn: {caption}")
-    coded = base64.b64encode(path.read_bytes()).decode()
-    text = _escaped(caption)
-    return (
-        f'<figure><img alt="{text}" src="data:image/png;base64,{coded}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
-
-
 def _summary(folder: Path, network: Architecture) -> str:
     spent = cost(network)
     best = best_record(folder)
     accuracy = (
-        _pm(best["accuracy"], best.get("accuracy_std")),
+        pm(best["accuracy"], best.get("accuracy_std")),
         "of the held-out images it was chosen by",
     )
     if best.get("test_accuracy") is not None:
-        accuracy = (_pm(best["test_accuracy"], best.get("test_std")), "of the test images")
+        accuracy = (pm(best["test_accuracy"], best.get("test_std")), "of the test images")
     cards = [
         accuracy,
         (short(spent.flops), "FLOPs (multiply-adds)"),
@@ -158,36 +76,31 @@ def _summary(folder: Path, network: Architecture) -> str:
         (str(sum(stage.layers for stage in network.stages)), "layers in stages"),
     ]
     shown = "".join(
-        f'<div class="card"><b>{_escaped(value)}</b><span>{_escaped(what)}</span></div>'
+        f'<div class="card"><b>{escaped(value)}</b><span>{escaped(what)}</span></div>'
         for value, what in cards
     )
-    notes = [_note(best["certainty"])] if best.get("certainty") else []
-    return _section("The network found", f'<div class="cards">{shown}</div>', *notes, _note(PM))
-
-
-def _pm(accuracy: float, error: float | None) -> str:
-    """An accuracy in percent with its error, where that is known."""
-    return f"{accuracy:.2f}%" + ("" if error is None else f" ± {error:.2f}")
+    notes = [note(best["certainty"])] if best.get("certainty") else []
+    return section("The network found", f'<div class="cards">{shown}</div>', *notes, note(PM))
 
 
 def _search(folder: Path) -> str:
     record = read_json(folder / "search" / "search.json")
     if record is None:
-        return _section("Search", _note("This step was left out."))
+        return section("Search", note("This step was left out."))
     import pandas
 
-    table = pandas.read_parquet(folder / "search" / "history.parquet")
-    full = table[(table["fidelity"] >= 1) & (table["error"] == "")]
-    early = table[(table["fidelity"] < 1) & (table["error"] == "")]
-    failed = int((table["error"] != "").sum())
+    history = pandas.read_parquet(folder / "search" / "history.parquet")
+    full = history[(history["fidelity"] >= 1) & (history["error"] == "")]
+    early = history[(history["fidelity"] < 1) & (history["error"] == "")]
+    failed = int((history["error"] != "").sum())
     outcome = record["outcome"]
     text = (
         f"{len(full)} trainings to the end, {len(early)} stopped early, {failed} failed, in "
         f"{outcome['seconds'] / 60:.0f} minutes."
     )
-    picture = _picture(lambda: _evaluated(early, full), "Every network that was tried.")
-    notes = [_note(line) for line in outcome.get("certainty", ())]
-    return _section("Search", picture, _note(text), *notes)
+    drawn = picture(lambda: _evaluated(early, full), "Every network that was tried.")
+    notes = [note(line) for line in outcome.get("certainty", ())]
+    return section("Search", drawn, note(text), *notes)
 
 
 def _evaluated(early: Any, full: Any) -> Any:
@@ -208,12 +121,12 @@ def _evaluated(early: Any, full: Any) -> Any:
 def _stages(network: Architecture) -> str:
     b0 = zoo("efficientnet_b0")
     columns = "".join(
-        f"<div><b>{_escaped(name)}</b>{_column(each)}</div>"
+        f"<div><b>{escaped(name)}</b>{_column(each)}</div>"
         for name, each in (("found", network), ("EfficientNet-B0", b0))
     )
-    note = _note("A bar is a stage: its width is channels (as a root), its text the blocks in it.")
-    return _section(
-        "Stage by stage, beside EfficientNet-B0", f'<div class="pair">{columns}</div>', note
+    legend = note("A bar is a stage: its width is channels (as a root), its text the blocks in it.")
+    return section(
+        "Stage by stage, beside EfficientNet-B0", f'<div class="pair">{columns}</div>', legend
     )
 
 
@@ -238,14 +151,14 @@ def _bar(colour: str, channels: int, text: str) -> str:
     width = round(min(130.0, 8 + 3.4 * channels**0.5))
     return (
         f'<div class="stage"><div class="bar" style="width:{width}px;background:{colour}">'
-        f"</div><span>{_escaped(text)}</span></div>"
+        f"</div><span>{escaped(text)}</span></div>"
     )
 
 
 def _grid(folder: Path) -> str:
     record = read_json(folder / "grid" / "grid.json")
     if record is None or "chosen" not in record["outcome"]:
-        return _section("How it should grow", _note("This step was left out."))
+        return section("How it should grow", note("This step was left out."))
     outcome = record["outcome"]
     chosen = ", ".join(f"{name} {value:.3f}" for name, value in outcome["chosen"].items())
     surface = outcome.get("surface")
@@ -255,35 +168,35 @@ def _grid(folder: Path) -> str:
         (row for row in record["candidates"] if row.get("mean") is not None),
         key=lambda row: -row["mean"],
     )
-    table = _table(
+    listed = table(
         ("(alpha, beta, gamma)", "cost", "depth", "width", "resolution", "accuracy"),
         [
             (
                 row["name"] if row["name"].startswith("(") else f"{row['name']} alone",
                 f"{row['growth']:.2f}x",
                 *(f"{x:.2f}" for x in row["real_factors"].values()),
-                _pm(row["mean"], row["standard_error"]),
+                pm(row["mean"], row["standard_error"]),
             )
             for row in rows
         ],
     )
-    notes = [_note(line) for line in outcome.get("certainty", ())]
-    return _section(
+    notes = [note(line) for line in outcome.get("certainty", ())]
+    return section(
         "How it should grow",
-        _note(f"Chosen: {chosen}.{hidden}"),
+        note(f"Chosen: {chosen}.{hidden}"),
         *notes,
-        _image(
+        image(
             folder / "grid" / "grid.png",
             "Accuracy over the ways to spend the growth; corners are one axis alone.",
         ),
-        table,
+        listed,
     )
 
 
 def _family(folder: Path) -> str:
     record = read_json(folder / "family" / "family.json")
     if record is None:
-        return _section("The family", _note("This step was left out."))
+        return section("The family", note("This step was left out."))
     trained = trained_members(folder)
     split = (
         "test" if any(row.get("test_top1") is not None for row in trained.values()) else "minival"
@@ -302,7 +215,7 @@ def _family(folder: Path) -> str:
                 f"{member['flops']:,}",
                 short(member["formula_flops"]),
                 "-" if step is None else short_seconds(step),
-                "-" if top1 is None else _pm(top1, row.get(f"{split}_error")),
+                "-" if top1 is None else pm(top1, row.get(f"{split}_error")),
             )
         )
     heads = (
@@ -315,7 +228,7 @@ def _family(folder: Path) -> str:
         "step of 32",
         f"{split} top-1",
     )
-    parts = [_table(heads, rows)]
+    parts = [table(heads, rows)]
     points = [
         (member, trained[member["name"]])
         for member in record["members"]
@@ -323,7 +236,7 @@ def _family(folder: Path) -> str:
     ]
     if points:
         parts.append(_family_figures(points, split))
-    return _section("The family", *parts)
+    return section("The family", *parts)
 
 
 def _family_figures(
@@ -342,7 +255,7 @@ def _family_figures(
         ),
     ]
     pictures = "".join(
-        _picture(figure, f"Accuracy of the members that were trained against {what}.")
+        picture(figure, f"Accuracy of the members that were trained against {what}.")
         for figure, what in zip(drawn, ("FLOPs", "the time of a step"), strict=True)
     )
     return f'<div class="pair">{pictures}</div>'
@@ -381,7 +294,7 @@ def _costs(folder: Path, known: Mapping[str, Any]) -> str:
             )
         )
     heads = ("step", "wall clock", "processor hours", "GPU hours", "measuring", "share")
-    note = (
+    text = (
         "Hours are those of all processors and GPUs of this machine while a step ran; nothing is "
         "known of a cluster's. Measuring: the seconds of all trainings added up, and the timing of "
         "the family; its share is of the trainings that could have run in that time. Results that "
@@ -389,8 +302,8 @@ def _costs(folder: Path, known: Mapping[str, Any]) -> str:
     )
     skipped = known.get("skipped", [])
     if skipped:
-        note += f" Left out: {', '.join(skipped)}."
-    return _section("What it cost", _table(heads, rows), _note(note))
+        text += f" Left out: {', '.join(skipped)}."
+    return section("What it cost", table(heads, rows), note(text))
 
 
 def _measuring_seconds(folder: Path, known: Mapping[str, Any]) -> dict[str, float]:
@@ -415,7 +328,7 @@ def relative(words: Sequence[str], place: Path) -> list[str]:
     """The words of a command with their absolute paths relative to a folder.
 
     A path that is far from the folder becomes its name: the page may be read on another machine,
-    where folders of this one mean nothing and tell about its user.
+    where folders of this one mean nothing and reveal its user.
     """
 
     def shown(word: str) -> str:
@@ -441,6 +354,6 @@ def _commands(folder: Path, known: Mapping[str, Any], command: Sequence[str]) ->
     lines += steps
     versions = known.get("versions", {})
     with_what = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
-    note = _note(f"{known.get('machine', '')}; {with_what}")
-    text = _escaped("\n".join(lines), keep="\n")
-    return _section("To do it again", f"<pre>{text}</pre>", note)
+    machine = note(f"{known.get('machine', '')}; {with_what}")
+    text = escaped("\n".join(lines), keep="\n")
+    return section("To do it again", f"<pre>{text}</pre>", machine)

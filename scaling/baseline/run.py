@@ -17,9 +17,10 @@ from scaling.options import ComparisonOptions
 from scaling.trainings import free_resolution, measuring_of
 from train.parser import check_device
 from vbs.console import print_err
-from vbs.folder import results_folder, status_after
+from vbs.folder import check_name, results_folder, status_after
 from vbs.lock import owned
 from vbs.options import words_of
+from vbs.text import counted
 from vbs.units import quantity_text, seconds_text
 
 
@@ -37,7 +38,10 @@ def run_baseline(
     KeyboardInterrupt after Ctrl-C.
     """
     resolved = _resolved(config)
-    place = None if out is None else Path(out).expanduser().resolve()
+    place = None
+    if out is not None:
+        check_name(str(out))
+        place = Path(out).expanduser().resolve()
     if dry_run:
         if place is not None:
             Chain(place, resolved)  # it refuses a folder of another baseline
@@ -72,9 +76,9 @@ def _folder(place: Path | None) -> Iterator[Path]:
 def plan(config: BaselineConfig, place: str) -> list[str]:
     """What will be done, in a few lines."""
     assert config.target_flops is not None
-    seeds = f"{config.seeds} seed{'s' if config.seeds > 1 else ''}"
+    seeds = counted(config.seeds, "seed")
     what = {
-        "search": f"up to {config.budget} networks of space {config.space} within "
+        "search": f"up to {counted(config.budget, 'network')} of space {config.space} within "
         f"{quantity_text(config.target_flops)} FLOPs, by trainings of {config.fidelity}",
         "finalists": f"the best {config.finalists}, {seeds} each, by the whole recipe",
         "grid": f"{config.candidates} ways to grow and 3 controls, {seeds} each, by trainings of "
@@ -84,7 +88,7 @@ def plan(config: BaselineConfig, place: str) -> list[str]:
         "together; a finalist is not trained again",
     }
     shown = [f"  {name:10s}{'left out' if name in config.skip else what[name]}" for name in STEPS]
-    return [*shown, f"results go to {place}; each step says what time it takes"]
+    return [*shown, f"results go to {place}; each step reports how long it takes"]
 
 
 def _resolved(config: BaselineConfig) -> BaselineConfig:

@@ -20,10 +20,10 @@ from scaling.baseline.networks import (
     BATCH,
     FINALISTS,
     affordable,
-    begun_with,
     best_networks,
     has_ended,
     member_key,
+    started_with,
     trained_members,
     winner,
 )
@@ -40,6 +40,7 @@ from train.ray_tune.config import COMMAND as TUNE
 from train.ray_tune.config import TuneConfig
 from train.ray_tune.report import show_result as show_tune
 from train.ray_tune.run import run_tune
+from vbs.config import code_values
 from vbs.console import print_err
 from vbs.folder import write_json
 from vbs.options import option_words, words_of
@@ -67,7 +68,7 @@ def search_config(config: BaselineConfig) -> SearchConfig:
 def search(chain: Chain) -> None:
     """A network for the target, by training on the data."""
     config, folder = search_config(chain.config), chain.folder / "search"
-    changes = _how(chain.config)
+    changes = {**_how(chain.config), **code_values(chain.config)}
     if config.max_time is not None:
         changes["max_time"] = config.max_time
 
@@ -106,7 +107,7 @@ def finalists(chain: Chain) -> None:
         if not networks.exists():
             if not (chain.folder / "search" / "search.json").exists():
                 raise ValueError("--skip search: there is no earlier search in --out")
-            _write_networks(networks, best_networks(chain.folder / "search", config.finalists))
+            _write_networks(networks, best_networks(chain.folder / "search", config))
     tuned = _tuned(config, [str(networks)], seeds=tuple(range(config.seeds)))
     over = functools.partial(_all_ended, runs)
     chain.run(
@@ -238,7 +239,7 @@ def train(chain: Chain) -> None:
         print_err("train: the budget allows no member; use a larger --train-time")
         return
     wanted = {member_key(chain.folder, name) for name in names}
-    for folder in begun_with(chain.folder, wanted):
+    for folder in started_with(chain.folder, wanted):
         _resume_training(chain, folder)
     done = trained_members(chain.folder)
     missing = [name for name in names if name not in done]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vbs.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from scaling.budget import Growth
     from scaling.family.config import FamilyConfig
     from scaling.family.members import Member, factors_of, family, published_top1
     from scaling.family.report import FamilyResult
@@ -20,6 +21,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "FamilyConfig": "scaling.family.config",
         "FamilyResult": "scaling.family.report",
+        "Growth": "scaling.budget",
         "Member": "scaling.family.members",
         "factors_of": "scaling.family.members",
         "family": "scaling.family.members",

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scaling.compound import GREEK, PUBLISHED, ROUNDINGS, Coefficients, Rules
+from scaling.compound import (
+    FAST_RULES,
+    GREEK,
+    PUBLISHED,
+    ROUNDINGS,
+    TINY_RULES,
+    Coefficients,
+    Rules,
+)
 from scaling.options import check_family_growth, check_rounding
 from train.recipe import PRESETS
 from vbs.config import Config, ConfigError, option
@@ -16,6 +24,9 @@ from vbs.units import LARGEST, parse_quantity
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
 MOST = 64  # members
+LARGEST_PHI = 100
+RULES = ("compound", "v2", "fast", "tinynet")
+OWN_FACTORS = ("fast", "tinynet")  # rules that say how factors grow, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +44,11 @@ class FamilyConfig(Config):
     alpha: float | None = option(None, metavar="X", help="depth is multiplied by X^phi")
     beta: float | None = option(None, metavar="X", help="width is multiplied by X^phi")
     gamma: float | None = option(None, metavar="X", help="resolution is multiplied by X^phi")
-    phi: tuple[str, ...] = option(
-        ("0..7",), many=True, metavar="PHI", help="members: 0..7 (default), 3, 1.5"
+    phi: tuple[str, ...] | None = option(
+        None,
+        many=True,
+        metavar="PHI",
+        help="members: 0..7 (default; -4..0 of tinynet), -2..4, 3, 1.5; below 0 they shrink",
     )
     growth: float | None = option(
         None, metavar="X", help="each member really costs X^phi times the base"
@@ -50,13 +64,18 @@ class FamilyConfig(Config):
     )
     rules: str = option(
         "compound",
-        choices=("compound", "v2"),
-        metavar="compound|v2",
-        help="v2: at most 480 px, and extra layers gradually more in the later stages",
+        choices=RULES,
+        metavar="|".join(RULES),
+        help="v2: at most 480 px, and extra layers gradually more in the later stages; fast: "
+        "mostly width, so that activations grow slowly; tinynet: shrinks width first, resolution "
+        "last",
     )
     max_resolution: int | None = option(None, metavar="PX", help="largest input side")
-    round_resolution: int = option(
-        1, metavar="PX", help="input sides are multiples of PX (default 1)"
+    round_resolution: int | None = option(
+        None,
+        limits=(1, 1024),
+        metavar="PX",
+        help="input sides are multiples of PX (default 1; 4 of --rules fast)",
     )
     round_to: int = option(
         8, metavar="|".join(map(str, ROUNDINGS)), help="channels are multiples of (default 8)"
@@ -67,8 +86,7 @@ class FamilyConfig(Config):
     )
     recipe: str = option(
         "efficientnet",
-        choices=tuple(PRESETS),
-        metavar="NAME",
+        catalog=PRESETS,
         help="of the training whose memory is estimated (default efficientnet)",
     )
     batch: int = option(32, metavar="N", help="of that training, on one device (default 32)")
@@ -77,6 +95,19 @@ class FamilyConfig(Config):
         choices=("float32", "bfloat16"),
         metavar="float32|bfloat16",
         help="of that training (default float32)",
+    )
+    base_top1: float | None = option(
+        None,
+        limits=(1, 95),
+        metavar="X",
+        help="ImageNet top-1 of the base in percent, for predictions (default: as published)",
+    )
+    known: tuple[str, ...] = option(
+        (),
+        many=True,
+        metavar="MEMBER=X",
+        help="top-1 of trained members in percent, b0=77.1 or by phi 0=77.1: the others are "
+        "forecast from them",
     )
     memory: float | None = option(
         None,
@@ -105,6 +136,8 @@ class FamilyConfig(Config):
     device: str = option("auto", metavar="NAME", help="of --measure: auto, cpu, cuda, cuda:N")
 
     def __post_init__(self) -> None:
+        if isinstance(self.phi, int | float) and not isinstance(self.phi, bool):
+            object.__setattr__(self, "phi", (self.phi,))
         if isinstance(self.phi, Sequence) and not isinstance(self.phi, str):
             texts = [each if isinstance(each, str) else f"{each:g}" for each in self.phi]
             object.__setattr__(self, "phi", tuple(texts))
@@ -112,8 +145,16 @@ class FamilyConfig(Config):
 
     def check(self) -> None:
         check_rounding(self.round_to)
+        self.phis()
+        if self.rules in OWN_FACTORS:
+            for name in ("coefficients", *GREEK):
+                if getattr(self, name) is not None:
+                    raise ConfigError(name, f"leave it out; --rules {self.rules} has its own")
         self.given_coefficients()
-        phis_of(self.phi)
+        if self.known and self.base_top1 is not None:
+            raise ConfigError(
+                "base_top1", f"write --known 0={self.base_top1:g} beside the other known members"
+            )
         if self.growth is not None:
             check_family_growth(self.growth)
         seconds = self.objective != "flops"
@@ -128,11 +169,17 @@ class FamilyConfig(Config):
                 "tolerance", f"{self.tolerance:g} is not allowed; use a share from 0 to 1"
             )
 
+    def phis(self) -> list[float]:
+        """The places of the members; ConfigError where they cannot be read."""
+        if self.phi is None:
+            return phis_of(["-4..0" if self.rules == "tinynet" else "0..7"])
+        return phis_of(self.phi)
+
     def given_coefficients(self) -> Coefficients | None:
         """alpha, beta and gamma where they are given.
 
         Raises ValueError where one of them is missing: a published value beside the given ones
-        would make a family that nobody wants.
+        would make a family of neither.
         """
         values = {name: getattr(self, name) for name in GREEK}
         missing = [f"--{name}" for name, value in values.items() if value is None]
@@ -155,10 +202,10 @@ class FamilyConfig(Config):
 
 
 def phis_of(texts: Sequence[str]) -> list[float]:
-    """The places that texts like 0..7, 3 and 1.5 name; ConfigError where one cannot be read."""
+    """The places that texts like -2..4, 3 and 1.5 name; ConfigError where one cannot be read."""
     found: list[float] = []
     for text in (part for word in texts for part in word.split(",") if part):
-        ends = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+        ends = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", text)
         try:
             if ends and int(ends[1]) <= int(ends[2]):
                 first, last = int(ends[1]), int(ends[2])
@@ -170,9 +217,12 @@ def phis_of(texts: Sequence[str]) -> list[float]:
     found = list(dict.fromkeys(found))
     if not found or len(found) > MOST:
         raise ConfigError("phi", f"{len(found)} members are not allowed; use 1 to {MOST}")
-    wrong = [phi for phi in found if not 0 <= phi <= 100]
+    wrong = [phi for phi in found if not abs(phi) <= LARGEST_PHI]
     if wrong:
-        raise ConfigError("phi", f"{wrong[0]:g} is not allowed; use numbers from 0 to 100")
+        raise ConfigError(
+            "phi",
+            f"{wrong[0]:g} is not allowed; use numbers from -{LARGEST_PHI} to {LARGEST_PHI}",
+        )
     return found
 
 
@@ -180,13 +230,17 @@ def rules_of(config: FamilyConfig) -> Rules:
     """How factors are rounded; the published families of V2 and Lite by their own rules."""
     assert config.base is not None
     name = "" if Path(config.base).is_file() else config.base.removeprefix("tf_")
-    return Rules(
-        config.rules,
+    if config.rules in OWN_FACTORS:
+        rules = FAST_RULES if config.rules == "fast" else TINY_RULES
+    else:
+        floor = 0.0 if name.startswith("efficientnetv2_b") else 0.9
+        rules = Rules(config.rules, floor=floor)
+    return replace(
+        rules,
         max_resolution=config.max_resolution,
         round_to=config.round_to,
-        floor=0.0 if name.startswith("efficientnetv2_b") else 0.9,
-        fixed_ends=config.fixed_ends or name.startswith("efficientnet_lite"),
-        resolution_step=config.round_resolution,
+        fixed_ends=config.fixed_ends or rules.fixed_ends or name.startswith("efficientnet_lite"),
+        resolution_step=config.round_resolution or rules.resolution_step,
     )
 
 
@@ -204,5 +258,6 @@ NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best
 nas.search. FACTORS is published (those of EfficientNet-B0 to B8 and L2, the default), or the
 grid.json of scaling.grid. With --growth 2 every member really costs 2^phi times the base. The
 folder gets family.json (all figures), family.png, and members/NAME.json, which train.run,
-train.ray_tune and search_spaces.show take.""",
+train.ray_tune and search_spaces.show take. --recipe also takes code of your own, as
+package.module:Name or path/to/file.py:Name.""",
 )

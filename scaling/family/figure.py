@@ -1,4 +1,4 @@
-"""A family's figure: real cost beside the formula's, and the real factors of each member."""
+"""A family's figure: real cost beside the formula's, real factors, and predicted accuracy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from vbs.figure import label, new_figure, save_png
+from vbs.units import short
 
 
 def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
     """Draw the members of a base of that name."""
-    figure = new_figure(11, 4.5)
-    left, right = figure.subplots(1, 2)
+    predicted = [row for row in rows if row["predicted_top1"] is not None]
+    if predicted:
+        figure = new_figure(16, 4.5)
+        left, right, accuracy = figure.subplots(1, 3)
+        _draw_accuracy(accuracy, predicted)
+    else:
+        figure = new_figure(11, 4.5)
+        left, right = figure.subplots(1, 2)
     phis = [row["phi"] for row in rows]
     left.plot(phis, [row["flops"] for row in rows], "o-", c="tab:blue", label="real")
     left.plot(phis, [row["formula_flops"] for row in rows], "x--", c="0.5", label="by the formula")
@@ -37,9 +44,42 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
         wanted = [row["factors"][axis] for row in rows]
         right.plot(phis, real, "o-", c=colour, label=axis)
         right.plot(phis, wanted, "x--", c=colour, alpha=0.5)
-    right.set(xlabel="phi", ylabel="times the base", title="Real factors (dashed: asked for)")
+    right.set(xlabel="phi", ylabel="times the base", title="Real factors (dashed: wanted)")
     left.margins(x=0.12, y=0.1)  # the words beside the first point, and above the last
     for panel, place in ((left, "lower right"), (right, "upper left")):
         panel.grid(alpha=0.3)
         panel.legend(frameon=False, loc=place)
     save_png(figure, path)
+
+
+def _draw_accuracy(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Predicted top-1 with its 95% interval over FLOPs, and what was published."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    rows = sorted(rows, key=lambda row: row["flops"])
+    found = [row["predicted_top1"] for row in rows]
+    flops, percent = [row["flops"] for row in rows], [each["percent"] for each in found]
+    low, high = zip(*(each["interval_95"] for each in found), strict=True)
+    panel.fill_between(flops, low, high, color="tab:blue", alpha=0.15, label="95% interval")
+    panel.plot(flops, percent, "o-", c="tab:blue", label="predicted")
+    known = [
+        (row["flops"], row["predicted_top1"]["percent"])
+        for row in rows
+        if row["predicted_top1"]["known"]
+    ]
+    if known:
+        panel.plot(*zip(*known, strict=True), "s", c="black", label="known")
+    published = [(row["flops"], row["published_top1"]) for row in rows if row["published_top1"]]
+    if published:
+        panel.plot(*zip(*published, strict=True), "x", c="tab:red", label="published")
+    panel.set(
+        xscale="log",
+        xlabel="FLOPs (multiply-adds of one image)",
+        ylabel="ImageNet top-1 (%)",
+        title="Predicted from published trainings",
+    )
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.xaxis.set_major_formatter(lambda value, _: short(value))
+    panel.grid(alpha=0.3)
+    panel.legend(frameon=False, loc="lower right")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from scaling.budget import TOLERANCE, Costs, real_factors, within_budget, within_measured
-from scaling.compound import Coefficients, Factors, Rules, grown
+from scaling.budget import Growth, real_factors, within_budget, within_measured
+from scaling.compound import PUBLISHED, Coefficients, Factors, Rules, fast, grown, tiny
 from search_spaces.architecture import Architecture
 from search_spaces.cost import Cost, cost
 from search_spaces.zoo import EFFICIENTNET_SIZES, NETWORKS, TOP1
@@ -48,58 +48,66 @@ def family(
     phis: Sequence[float],
     *,
     coefficients: Coefficients | None = None,
-    growth: float | None = None,
+    factors: Callable[[float], Factors] | None = None,
+    growth: Growth | float | None = None,
     rules: Rules | None = None,
-    tolerance: float = TOLERANCE,
-    costs: Costs | None = None,
 ) -> list[Member]:
-    """The members for each phi.
+    """The members for each phi; those below 0 are smaller than the base.
 
     coefficients  alpha, beta, gamma; None: the published factors, for phi 0 (B0) to 8 (B8) and 9
-                  (L2), the resolution as a share of B0's 224 px.
-    growth        each phi's real FLOPs are the base's times growth^phi, within `tolerance`; None:
+                  (L2), the resolution as a share of B0's 224 px, and the published coefficients
+                  for a phi below 0.
+    factors       of a phi, instead: `fast_factors` or `tiny_factors`.
+    growth        what each member really costs; a number is the step of a growth of FLOPs. None:
                   whatever the rounded factors cost.
-    costs         of networks, such as measured seconds, that grow instead of FLOPs; see
-                  `scaling.budget.within_measured`.
 
     Raises ValueError for an impossible phi, growth or size, and where no rounding meets a growth.
     """
     rules = rules or Rules()
+    wanted = factors or functools.partial(factors_of, coefficients=coefficients)
+    growth = Growth(growth) if isinstance(growth, int | float) else growth
     own = cost(base)
     members = []
     for phi in phis:
-        factors = factors_of(phi, coefficients)
-        if growth is None:
-            network = grown(base, factors, rules)
-        else:
-            given: dict[str, Any] = {"rules": rules, "tolerance": tolerance}
-            try:
-                if costs is None:
-                    network = within_budget(base, factors, growth**phi, **given)
-                else:
-                    network = within_measured(base, factors, growth**phi, costs, **given)
-            except ValueError as error:
-                raise ValueError(f"phi {phi:g}: {error}") from None
+        try:
+            given = wanted(phi)
+            if growth is None:
+                network = grown(base, given, rules)
+            else:
+                network = _of_cost(base, phi, given, growth, rules)
+        except ValueError as error:
+            text = str(error)
+            raise ValueError(text if text.startswith("phi") else f"phi {phi:g}: {text}") from None
         members.append(
             Member(
                 name=f"phi{phi:g}",
                 phi=phi,
                 architecture=network,
                 cost=cost(network),
-                factors=factors,
+                factors=given,
                 real=real_factors(base, network),
-                formula=own.flops * factors.growth,
+                formula=own.flops * given.growth,
             )
         )
     return members
 
 
+def _of_cost(
+    base: Architecture, phi: float, factors: Factors, growth: Growth, rules: Rules
+) -> Architecture:
+    """The member of a phi that really costs what the growth says."""
+    times, tolerance, costs = growth.step**phi, growth.tolerance, growth.costs
+    if costs is None:
+        return within_budget(base, factors, times, rules=rules, tolerance=tolerance)
+    return within_measured(base, factors, times, costs, rules=rules, tolerance=tolerance)
+
+
 def factors_of(phi: float, coefficients: Coefficients | None) -> Factors:
     """The factors of a phi; ValueError where the published ones have no such phi."""
     if coefficients is not None:
-        if phi < 0:
-            raise ValueError(f"phi: {phi:g} is not allowed; use a number from 0")
         return coefficients.factors(phi)
+    if phi < 0:
+        return PUBLISHED.factors(phi)  # nobody published smaller members
     sizes = list(PUBLISHED_FACTORS.values())
     if phi not in range(len(sizes)):
         raise ValueError(
@@ -107,6 +115,16 @@ def factors_of(phi: float, coefficients: Coefficients | None) -> Factors:
             "--beta and --gamma"
         )
     return sizes[int(phi)]
+
+
+def fast_factors(phi: float) -> Factors:
+    """The factors of fast compound scaling that multiply FLOPs by 2^phi."""
+    return fast(2.0**phi)
+
+
+def tiny_factors(phi: float) -> Factors:
+    """The factors of TinyNet that multiply FLOPs by 2^phi, for a phi from -4.8 to 0."""
+    return tiny(2.0**phi)
 
 
 def published_top1(architecture: Architecture) -> float | None:

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from scaling.compound import Coefficients
-from scaling.family.config import FIGURE, MEMBERS, RECORD, FamilyConfig
+from scaling.compound import PUBLISHED, Coefficients
+from scaling.family.config import FIGURE, MEMBERS, OWN_FACTORS, RECORD, FamilyConfig
 from scaling.family.members import Member
+from scaling.family.predicted import shown_top1
 from scaling.family.times import first_doubt, remedy, shown_time
 from search_spaces.architecture import Architecture
 from vbs.command import python_command
 from vbs.console import print_results
+from vbs.tables import Console, Table
 from vbs.text import shell_command, shell_word
-from vbs.units import short
+
+TIMES = ("predicted_latency", "predicted_step_time")  # of tables of block times
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class FamilyResult:
     config        with everything that was left open, so that it repeats the family.
     coefficients  None: the published factors.
     rows          figures of each member as plain data, in the order of `members`.
+    notes         what the predicted accuracies rest on, and why members have none.
     """
 
     folder: Path
@@ -33,34 +37,41 @@ class FamilyResult:
     coefficients: Coefficients | None
     members: Sequence[Member]
     rows: Sequence[Mapping[str, Any]]
+    notes: Sequence[str] = ()
     exit_code: ClassVar[int] = 0
 
 
 def show_result(result: FamilyResult) -> None:
     """Print the table of the members, and what to do next."""
-    from vbs.tables import Console, Table
-
     config, coefficients, rows = result.config, result.coefficients, result.rows
     console = Console(piped_width=150)
     how = "published factors" if coefficients is None else f"(alpha, beta, gamma) = {coefficients}"
+    if config.rules in OWN_FACTORS:
+        how = "factors of 2^phi"
+    elif coefficients is None and any(row["phi"] < 0 for row in rows):
+        how += f", below the base {PUBLISHED}^phi"
     grows = {"flops": "real cost"}.get(config.objective, f"measured {config.objective}")
     exact = "" if config.growth is None else f", {grows} {config.growth:g}^phi"
     console.print(f"family of {config.base}: {how}{exact}, rules {config.rules}", "")
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    times = [name for name in rows[0] if name.startswith(("predicted_", "measured_"))]
+    times = [
+        name
+        for name in dict.fromkeys(name for row in rows for name in row)
+        if name in TIMES or name.startswith("measured_")
+    ]
     for name in (
         "member",
         "px",
         "layers",
         "params",
         "FLOPs",
-        "by formula",
         "FLOPs / base",
-        "formula",
+        "by formula",
         "activations",
         f"memory, batch {config.batch}",
         *(time.replace("_", " ", 1) for time in times),
-        "published top-1",
+        "published",
+        "predicted top-1 (95%)",
     ):
         table.add_column(name, justify="left" if name == "member" else "right", no_wrap=True)
 
@@ -73,16 +84,18 @@ def show_result(result: FamilyResult) -> None:
             str(row["layers"]),
             f"{row['params']:,}",
             f"{row['flops']:,}",
-            short(row["formula_flops"]),
             f"{row['flops'] / base_flops:.3f}",
             f"{_growth(row):.3f}",
             f"{row['activations']:,}",
             f"{row['training_memory'] / 1e9:.2f} GB",
             *spent,
             "-" if row["published_top1"] is None else f"{row['published_top1']:.1f}%",
+            shown_top1(row),
         )
 
     console.print(table)
+    if result.notes:
+        console.print("", *result.notes)
     if doubt := first_doubt(rows):
         console.print(f"! not to be trusted: {doubt}; {remedy(config)}")
     files = (RECORD, FIGURE, f"{MEMBERS}/")

@@ -8,18 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scaling.budget import TOLERANCE
+from nas.block_times.table import read_times
+from scaling.budget import TOLERANCE, Growth
 from scaling.compound import PUBLISHED, Coefficients
 from scaling.family.config import (
     FIGURE,
     MEMBERS,
     RECORD,
     FamilyConfig,
-    phis_of,
     rules_of,
 )
 from scaling.family.figure import draw
-from scaling.family.members import Member, family
+from scaling.family.members import Member, family, fast_factors, tiny_factors
+from scaling.family.predicted import known_members, notes, predictions
 from scaling.family.report import FamilyResult
 from scaling.family.times import measure, seconds_of
 from scaling.memory import training_memory
@@ -33,6 +34,7 @@ from vbs.folder import circumstances, results_folder, write_json
 from vbs.json_text import parse_json
 
 SECONDS_TOLERANCE = 0.05
+OWN_FACTORS = {"fast": fast_factors, "tinynet": tiny_factors}  # of a phi, by rules
 
 
 def grow_family(
@@ -48,20 +50,25 @@ def grow_family(
     """
     config, coefficients = _resolved(config or FamilyConfig())
     assert config.base is not None
-    assert config.tolerance is not None
     base = load(config.base)
     tables = _tables(config.times)
-    members = family(
+    phis, given = config.phis(), known_members(config)
+    every = family(
         base,
-        phis_of(config.phi),
+        list(dict.fromkeys([*phis, *given])),
         coefficients=coefficients,
-        growth=config.growth,
+        factors=OWN_FACTORS.get(config.rules),
+        growth=_growth(config),
         rules=rules_of(config),
-        tolerance=config.tolerance,
-        costs=None if config.objective == "flops" else seconds_of(config),
     )
+    members = every[: len(phis)]
+    trained = {each: given[each.phi] for each in every if each.phi in given}
+    found = predictions(base, members, trained, config)
     recipe = preset(config.recipe)
-    rows = [_row(member, config, recipe, tables) for member in members]
+    rows = [
+        {**_row(member, config, recipe, tables), **top1.as_row()}
+        for member, top1 in zip(members, found.top1, strict=True)
+    ]
     _check_memory(rows, config)
     if config.measure:
         measure(base, members, rows, config)
@@ -69,9 +76,19 @@ def grow_family(
     with results_folder(
         place, kind="family", files=(RECORD, FIGURE), command="scaling.family", resume=None
     ) as folder:
-        result = FamilyResult(folder, config, base, coefficients, members, rows)
+        told = notes(rows, found.basis)
+        result = FamilyResult(folder, config, base, coefficients, members, rows, told)
         _write(result)
         return result
+
+
+def _growth(config: FamilyConfig) -> Growth | None:
+    """What the members really cost, of a config without open choices."""
+    if config.growth is None:
+        return None
+    assert config.tolerance is not None
+    costs = None if config.objective == "flops" else seconds_of(config)
+    return Growth(config.growth, config.tolerance, costs)
 
 
 def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
@@ -85,7 +102,8 @@ def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
             print_err(f"--base: these coefficients are of a grid of {grown}, not of {base}")
     base = base or "efficientnet_b0"
     load(base)  # a mistake in it is reported first
-    if config.growth is not None and coefficients is None:
+    own = config.rules in OWN_FACTORS
+    if config.growth is not None and coefficients is None and not own:
         coefficients = PUBLISHED
     seconds = config.objective != "flops"
     measured = config.objective if seconds else config.measure
@@ -93,10 +111,12 @@ def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
     resolved = replace(
         config,
         base=network_text(base),
-        coefficients="published" if coefficients is None else None,
+        coefficients="published" if coefficients is None and not own else None,
         alpha=numbers.get("alpha"),
         beta=numbers.get("beta"),
         gamma=numbers.get("gamma"),
+        phi=tuple(f"{phi:g}" for phi in config.phis()) if config.phi is None else config.phi,
+        round_resolution=config.round_resolution or (4 if config.rules == "fast" else 1),
         tolerance=config.tolerance or (SECONDS_TOLERANCE if seconds else TOLERANCE),
         times=tuple(map(network_text, config.times)),
         measure=measured,
@@ -117,7 +137,7 @@ def read_grid(path: Path) -> tuple[Coefficients, str]:
     try:
         known = parse_json(path.read_bytes())
         if known["status"] != "finished" and "chosen" not in known["outcome"]:
-            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume goes on")
+            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume continues it")
         chosen = known["outcome"]["chosen"]
         found = Coefficients(chosen["alpha"], chosen["beta"], chosen["gamma"])
         return found, str(known["settings"]["base"])
@@ -127,8 +147,6 @@ def read_grid(path: Path) -> tuple[Coefficients, str]:
 
 
 def _tables(paths: Sequence[str]) -> list[Any]:
-    from nas.block_times.table import read_times
-
     return [read_times(Path(path)) for path in paths]
 
 
@@ -188,7 +206,9 @@ def _write(result: FamilyResult) -> None:
         folder / RECORD,
         {
             "settings": result.config.settings(),
-            "coefficients": "published" if coefficients is None else coefficients.__dict__,
+            "coefficients": result.config.coefficients
+            if coefficients is None
+            else coefficients.__dict__,
             "base": json.loads(result.base.to_json()),
             "members": list(result.rows),
             **circumstances(("numpy",)),

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from nas.block_times.rounds import Timing
 from scaling.budget import Costs
 from scaling.family.config import FamilyConfig
 from scaling.family.members import Member
-from scaling.measured_times import trusted
+from scaling.measured_times import LONG, SECONDS, measured, trusted
 from search_spaces.architecture import Architecture
 from vbs.console import print_err
+from vbs.processes import available_cpus
 from vbs.units import short_seconds
-
-if TYPE_CHECKING:
-    from nas.block_times.rounds import Timing
 
 
 def remedy(config: FamilyConfig) -> str:
@@ -26,20 +25,19 @@ def remedy(config: FamilyConfig) -> str:
 def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing]:
     """Times of networks on this machine, as a config without open choices has them; measured at
     length where members are chosen by them."""
-    from scaling.measured_times import LONG, SECONDS, measured
+    from nas.block_times.timing import Setting
 
     assert config.measure is not None
     assert config.measure_batch is not None
-    return measured(
-        networks,
-        kind=config.measure,
+    setting = Setting(
+        config.measure,
         batch=config.measure_batch,
         device=config.device,
-        threads=config.measure_threads,
+        threads=config.measure_threads or available_cpus(),
         recipe=config.recipe,
-        seconds=SECONDS if config.objective == "flops" else LONG,
-        say=print_err,
     )
+    seconds = SECONDS if config.objective == "flops" else LONG
+    return measured(networks, setting, seconds=seconds, report=print_err)
 
 
 def seconds_of(config: FamilyConfig) -> Costs:

@@ -12,7 +12,16 @@ from vbs.lazy import lazy_names
 
 if TYPE_CHECKING:
     from scaling.grid.config import GridConfig
-    from scaling.grid.growth import AXES, Candidate, candidates, grid, proxy_base, shares, spread
+    from scaling.grid.growth import (
+        AXES,
+        Candidate,
+        ProxySize,
+        candidates,
+        grid,
+        proxy_base,
+        shares,
+        spread,
+    )
     from scaling.grid.report import GridResult
     from scaling.grid.run import run_grid
 
@@ -23,6 +32,7 @@ __getattr__, __dir__ = lazy_names(
         "Candidate": "scaling.grid.growth",
         "GridConfig": "scaling.grid.config",
         "GridResult": "scaling.grid.report",
+        "ProxySize": "scaling.grid.growth",
         "candidates": "scaling.grid.growth",
         "grid": "scaling.grid.growth",
         "proxy_base": "scaling.grid.growth",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas.block_times.options import RUNTIMES
 from scaling.compound import ROUNDINGS
 from scaling.grid.growth import MOST, check_growth
 from scaling.options import ComparisonOptions, check_rounding, network_text
@@ -28,6 +29,12 @@ class GridConfig(ComparisonOptions):
     base: str = option(
         "efficientnet_b0", metavar="NETWORK", parse=network_text, help="default efficientnet_b0"
     )
+    base_top1: float | None = option(
+        None,
+        metavar="X",
+        limits=(1, 95),
+        help="ImageNet top-1 of the base in percent, without --data (default: as published)",
+    )
     growth: float = option(2.0, metavar="X", help="cost of one step over the base's (default 2)")
     step: float = option(0.05, metavar="X", help="step of the grid (default 0.05)")
     tolerance: float = option(
@@ -43,6 +50,14 @@ class GridConfig(ComparisonOptions):
     seeds: int = option(
         3, metavar="N", limits=(1, 100), later=True, help="trainings of each candidate (default 3)"
     )
+    prior_weight: float | None = option(
+        None,
+        metavar="X",
+        limits=(0, 1),
+        later=True,
+        help="weight of published trainings as prior of the surface, from 0 (none) to 1 (default: "
+        "learned from the accuracies)",
+    )
     objective: str = option(
         "flops",
         metavar="flops|latency|step_time",
@@ -50,6 +65,12 @@ class GridConfig(ComparisonOptions):
         help="what grows by --growth: FLOPs (default), or seconds measured on this machine",
     )
     measure_batch: int = option(32, metavar="N", help="batch of these seconds (default 32)")
+    runtime: str = option(
+        "torch",
+        choices=tuple(RUNTIMES),
+        metavar="|".join(RUNTIMES),
+        help="what runs the forward passes whose latency is measured (default torch)",
+    )
     rules: str = option(
         "compound", metavar="compound|v2", help="how factors become layers (default compound)"
     )
@@ -80,6 +101,8 @@ class GridConfig(ComparisonOptions):
 
     def check(self) -> None:
         super().check()
+        if self.data is not None and self.base_top1 is not None:
+            raise ValueError("--base-top1: leave it out where --data measures the candidates")
         if self.round_to is not None:
             check_rounding(self.round_to)
         check_growth(self.growth, self.step, self.tolerance)
@@ -97,10 +120,12 @@ COMMAND = Command(
     description="Find alpha, beta and gamma: how a baseline should grow.",
     epilog="""\
 NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
-nas.search. DATA is as in train.run. A proxy of the base, narrow and at the images' own size, stands
-for it: what is learned are ratios. The folder gets grid.json (candidates, accuracies, choice),
-grid.png, and study.db with every training; scaling.family --coefficients DIR/grid.json grows the
-family. --resume --out DIR trains what is missing; with more --seeds it adds those.""",
+nas.search. Without --data, gains are predicted from published ImageNet trainings, in seconds.
+With --data DATA, as in train.run, candidates are trained: a proxy of the base, narrow and at the
+images' own size, stands for it, since what is learned are ratios. The folder gets grid.json
+(candidates, accuracies, choice), grid.png, and study.db with every training; scaling.family
+--coefficients DIR/grid.json grows the family. --resume --out DIR trains what is missing; with more
+--seeds it adds those.""",
     switches={
         "dry_run": "list the candidates and train nothing",
         "retry_failed": "with --resume: train again what failed",

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from scaling.grid.config import GridConfig
 from scaling.grid.growth import AXES, Candidate, shares
+from scaling.surface import Surface, simplex
+from scaling.training_result import Result
 from vbs.figure import label, new_figure, save_png
-
-if TYPE_CHECKING:
-    from scaling.surface import Surface
-    from scaling.trainings import Result
 
 
 def draw(
@@ -26,22 +24,20 @@ def draw(
     surface: Surface | None,
 ) -> None:
     """Accuracy over the triangle of shares: corners are one axis alone."""
-    from scaling.surface import simplex
-
     figure = new_figure(7.5, 6.4)
     axes = figure.add_subplot()
     rows = [each for each in found if each.name in known and known[each.name].accuracies]
     means = np.array([known[each.name].mean for each in rows])
-    points = _flat(np.array([shares(each) for each in rows]))
+    points = flat(np.array([shares(each) for each in rows]))
     low, high = float(means.min()), float(means.max())
     if surface is not None:
         mesh = simplex()
         values = surface.predict(mesh)
-        flat = _flat(mesh)
+        at = flat(mesh)
         low, high = min(low, float(values.min())), max(high, float(values.max()))
-        shown = axes.tricontourf(flat[:, 0], flat[:, 1], values, levels=16, vmin=low, vmax=high)
+        shown = axes.tricontourf(at[:, 0], at[:, 1], values, levels=16, vmin=low, vmax=high)
         figure.colorbar(shown, ax=axes, shrink=0.7, label="minival top-1 (%)")
-        best = _flat(surface.shares[None])[0]
+        best = flat(surface.shares[None])[0]
         axes.plot(
             *best, "*", ms=18, mfc="white", mec="black", zorder=2.5, label="optimum of the surface"
         )
@@ -59,8 +55,8 @@ def draw(
         if each.is_control:  # its accuracy stands beside the corner's name
             axes.plot(*place, "o", ms=13, mfc="none", mec="tab:red", mew=1.6)
         else:
-            _annotate(axes, place, f"{mean:.1f}")
-    _frame(axes, {each.name: mean for each, mean in zip(rows, means, strict=True)})
+            annotate(axes, place, f"{mean:.1f}")
+    frame(axes, {each.name: mean for each, mean in zip(rows, means, strict=True)})
     axes.set(
         aspect="equal",
         title=f"{label(Path(config.base).name)}: how to spend "
@@ -72,11 +68,11 @@ def draw(
     save_png(figure, path)
 
 
-def _annotate(axes: Any, place: np.ndarray, text: str) -> None:
+def annotate(axes: Any, place: np.ndarray, text: str) -> None:
     """Write beside a point, on the side away from the middle of the triangle."""
     from matplotlib.patheffects import withStroke
 
-    away = place - _flat(np.full((1, 3), 1 / 3))[0]
+    away = place - flat(np.full((1, 3), 1 / 3))[0]
     across = away / max(float(np.hypot(*away)), 1e-9) if np.hypot(*away) > 0.05 else (1.0, 1.0)
     axes.annotate(
         text,
@@ -91,9 +87,9 @@ def _annotate(axes: Any, place: np.ndarray, text: str) -> None:
     )
 
 
-def _frame(axes: Any, means: Mapping[str, float]) -> None:
+def frame(axes: Any, means: Mapping[str, float]) -> None:
     """The triangle, what its corners are, and the accuracies of the controls there."""
-    corners = _flat(np.eye(3))
+    corners = flat(np.eye(3))
     axes.plot(*corners[[0, 1, 2, 0]].T, c="black", lw=1)
     axes.set(xlim=(-0.68, 0.68), ylim=(-0.16, 1.0))
     for corner, axis, away in zip(corners, AXES, ((0, -20), (0, -20), (0, 14)), strict=True):
@@ -109,7 +105,7 @@ def _frame(axes: Any, means: Mapping[str, float]) -> None:
         )
 
 
-def _flat(places: np.ndarray) -> np.ndarray:
+def flat(places: np.ndarray) -> np.ndarray:
     """Shares [n, 3] as points [n, 2] of a triangle: depth left, width right, resolution above."""
     depth, width, side = places.T
     return np.stack([width - depth, side * math.sqrt(3)], axis=1) / 2

@@ -3,7 +3,7 @@
 Candidates are all (alpha, beta, gamma) of a grid whose networks really cost what one step of
 growth may cost, and controls that spend the same on depth, width or resolution alone (Tan & Le
 2019, sections 3.3 and 5.1). Each is trained for a short while with several seeds; a smooth surface
-through the accuracies (`scaling.surface`) tells where the best is, and how well that is known.
+through the accuracies (`scaling.surface`) shows where the best is, and how well that is known.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from scaling.budget import Costs, real_factors
 from scaling.compound import Coefficients, Factors, Rules, grown, layers_of, with_layers
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
+from search_spaces.scale import for_small_images, scale
 from vbs.units import short
 
 AXES = ("depth", "width", "resolution")
@@ -76,7 +78,7 @@ def candidates(
     """The candidates of the grid, by rising depth, then the controls.
 
     costs  of networks, in any unit; None: FLOPs. Of another, such as seconds, few networks are
-           asked about: some, as far apart as can be, tell how it grows, and then at most `TIMED`
+           measured: some, as far apart as possible, to fit how it grows, and then at most `TIMED`
            that should meet the growth.
 
     Layers are rounded up, as published, and to the nearest too: rounding up alone leaves a hole
@@ -198,7 +200,7 @@ def _ratios(
         return flops
     low, high = (share * growth for share in BAND)
     near = [network for network in networks if low <= flops[network] <= high]
-    if not near:  # the nearest will tell how far off it is
+    if not near:  # the message names the nearest
         near = sorted(networks, key=lambda network: abs(flops[network] / growth - 1))[:1]
     if not near:
         return {}
@@ -223,10 +225,10 @@ def _ratios(
 def _over_base(
     base: Architecture, networks: Iterable[Architecture], costs: Costs
 ) -> dict[Architecture, float]:
-    """Costs over the base's, all asked for together."""
-    asked = list(dict.fromkeys(networks))
-    own, *others = costs([base, *asked])
-    return {network: value / own for network, value in zip(asked, others, strict=True)}
+    """Costs over the base's, all measured together."""
+    distinct = list(dict.fromkeys(networks))
+    own, *others = costs([base, *distinct])
+    return {network: value / own for network, value in zip(distinct, others, strict=True)}
 
 
 def _expected(
@@ -301,41 +303,46 @@ def _shares(real: Factors) -> tuple[float, float, float]:
     return depth, width, side
 
 
-def proxy_base(
-    base: Architecture,
-    *,
-    classes: int | None = None,
-    width: float | None = None,
-    resolution: int | None = None,
-    small_images: bool = False,
-    flops: float | None = None,
-    narrowest: float | None = None,
-) -> Architecture:
-    """The base made small enough to be trained many times.
+@dataclass(frozen=True, kw_only=True)
+class ProxySize:
+    """The size of a proxy; None is what the base has.
 
-    width       of its channels; None: as wide as `flops` allow, in steps of 0.01.
-    narrowest   width below which it is not narrowed, whatever it costs then; None: as far as the
-                flops need, and a ValueError where they cannot be met.
-    resolution  side of its input in pixels; None: its own.
+    classes       outputs of the classifier.
+    resolution    side of the input in pixels.
     small_images  whether it gets the form for small images (`search_spaces.scale`).
+    width         multiplier of the channels; None: as wide as `flops` allow, in steps of 0.01.
+    narrowest     width below which it is not narrowed, whatever it costs then; None: as far as the
+                  flops need, and a ValueError where they cannot be met.
+    """
+
+    classes: int | None = None
+    resolution: int | None = None
+    small_images: bool = False
+    width: float | None = None
+    flops: float | None = None
+    narrowest: float | None = None
+
+
+def proxy_base(base: Architecture, size: ProxySize) -> Architecture:
+    """The base made small enough to be trained many times.
 
     Raises ValueError where nothing is left of it.
     """
-    from search_spaces.scale import for_small_images, scale
-
-    small = for_small_images(base) if small_images else base
-    side = base.resolution if resolution is None else resolution
-    small = dataclasses.replace(small, resolution=side, classes=classes or base.classes)
-    if width is not None:
-        return scale(small, width=width)
-    if flops is None or cost(small).flops <= flops:
+    small = for_small_images(base) if size.small_images else base
+    side = base.resolution if size.resolution is None else size.resolution
+    small = dataclasses.replace(small, resolution=side, classes=size.classes or base.classes)
+    if size.width is not None:
+        return scale(small, width=size.width)
+    if size.flops is None or cost(small).flops <= size.flops:
         return small
     for hundredth in range(99, 4, -1):
         narrow = scale(small, width=hundredth / 100)
-        if cost(narrow).flops <= flops or (narrowest and hundredth <= 100 * narrowest):
+        if cost(narrow).flops <= size.flops:
+            return narrow
+        if size.narrowest is not None and hundredth <= 100 * size.narrowest:
             return narrow
     raise ValueError(
-        f"proxy: the base cannot be narrowed to {short(flops)} FLOPs at {side} px, where its "
+        f"proxy: the base cannot be narrowed to {short(size.flops)} FLOPs at {side} px, where its "
         f"narrowest form costs {short(cost(narrow).flops)}; use a larger --proxy-flops or a "
         "smaller --proxy-resolution"
     )

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.storage.passwords import without_password
 from scaling.certainty import certainty, scored_by
 from scaling.compound import Factors
 from scaling.grid.choice import chosen
 from scaling.grid.config import RECORD, GridConfig
 from scaling.grid.growth import Candidate, shares
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs.folder import circumstances, write_json
@@ -23,7 +23,6 @@ from vbs.json_text import parse_json
 if TYPE_CHECKING:
     from nas.search.setup import Measuring
     from scaling.surface import Surface
-    from scaling.trainings import Result
 
 
 class Record:
@@ -84,7 +83,7 @@ class Record:
             {
                 "status": status,
                 "partial": status != "finished",
-                "settings": without_password(self.config.settings()),
+                "settings": self.config.settings(),
                 "base": base,
                 "candidates": [self._row(each) for each in self.found],
                 "outcome": outcome,

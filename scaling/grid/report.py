@@ -8,32 +8,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.evaluators.proxy import used_images
+from nas.lengths import length_lines
 from scaling.certainty import certainty
 from scaling.compound import GREEK, Coefficients
 from scaling.grid.choice import chosen, fitted_surface
 from scaling.grid.config import FIGURE, RECORD, GridConfig
 from scaling.grid.figure import draw
 from scaling.grid.growth import Candidate
+from scaling.grid.published import PublishedGrid, show_published
 from scaling.grid.record import Record
 from scaling.grid.verdict import SEEDS, verdict
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs.command import FAILED, python_command
+from vbs.config import code_values
 from vbs.console import print_err, print_out, print_results
 from vbs.figure import draw_picture
-from vbs.text import shell_word
+from vbs.options import option_words
+from vbs.tables import Console, Table
+from vbs.text import counted, shell_command, shell_word
 from vbs.units import minutes, short
 
 if TYPE_CHECKING:
-    from scaling.trainings import Result, Trainings
+    from scaling.trainings import Trainings
 
 
 def print_preview(
     config: GridConfig, trainings: Trainings, base: Architecture, found: Sequence[Candidate]
 ) -> None:
     """Print what will be trained, how long that takes, and where results go, on stderr."""
-    from nas.evaluators.proxy import used_images
-    from nas.lengths import length_lines
     from scaling.trainings import expected_seconds
 
     measuring, places, folder = trainings.measuring, trainings.places, trainings.folder
@@ -47,7 +52,7 @@ def print_preview(
     lines = [
         f"base {config.base}, as a proxy of {short(own.flops)} FLOPs at {base.resolution} px",
         f"{len(found) - controls} candidates and {controls} controls, each about "
-        f"{config.growth:g} times its {config.objective}; {config.seeds} seeds each",
+        f"{config.growth:g} times its {config.objective}; {counted(config.seeds, 'seed')} each",
         f"a training: {length}, of {images:,} images by recipe "
         f"{measuring.recipe.name}, scored on {measuring.data.minival:,} held out",
         *([warning] if warning else []),
@@ -61,8 +66,8 @@ def print_preview(
         )
         if not math.isnan(each):
             lines.append(
-                f"about {each:.0f} s a training, {places.workers} at once: about "
-                f"{minutes(total * each / places.workers)} for all {total}"
+                f"about {each:.0f} s a training, {places.slots} at once: about "
+                f"{minutes(total * each / places.slots)} for all {total}"
             )
     lines.append(f"results go to {shell_word(f'{folder}/')}, every training at once to its study")
     print_err(*lines)
@@ -72,8 +77,6 @@ def table(
     found: Sequence[Candidate], known: Mapping[str, Result], *, marked: Collection[str] = ()
 ) -> None:
     """The candidates on stdout, the best first where they were trained; marked ones with a *."""
-    from vbs.tables import Console, Table
-
     console = Console(piped_width=150)
     shown = Table(box=None, pad_edge=False, padding=(0, 1))
     for name in (
@@ -164,32 +167,41 @@ def finished(record: Record, known: Mapping[str, Result]) -> GridResult:
     return GridResult(folder, config, found, known, outcome, certainty(known, record.scored))
 
 
-def show_result(result: GridResult | int) -> None:
+def show_result(result: GridResult | PublishedGrid | int) -> None:
     """Print the table, the choice in words, and what to do next; nothing after a dry run."""
     if isinstance(result, int):
+        return
+    if isinstance(result, PublishedGrid):
+        show_published(result)
         return
     folder, found, known = result.folder, result.candidates, result.known
     table(found, known)
     if "chosen" not in result.outcome:
-        for line in ("no candidate could be trained", *_failures(folder, known)):
+        for line in ("no candidate could be trained", *_failures(result)):
             print_err(f"scaling.grid: {line}")
         return
     lines = [*verdict(found, known, result.outcome), *result.certainty]
-    print_out("", *lines, *_failures(folder, known))
+    print_out("", *lines, *_failures(result))
     print_results(
         folder, (RECORD, FIGURE, "study.db"), _next(folder, result.config, result.outcome)
     )
 
 
-def _failures(folder: Path, known: Mapping[str, Result]) -> list[str]:
+def _failures(result: GridResult) -> list[str]:
     """What failed, and how to train it again."""
-    errors = [f"{name}: {why}" for name, one in known.items() for why in one.errors.values()]
+    errors = [f"{name}: {why}" for name, one in result.known.items() for why in one.errors.values()]
     if not errors:
         return []
     return [
-        f"{len(errors)} trainings failed, such as {errors[-1]}; --resume --out "
-        f"{shell_word(str(folder))} --retry-failed trains them again"
+        f"{counted(len(errors), 'training')} failed, such as {errors[-1]}; "
+        f"{_resume(result.folder, result.config)} --retry-failed trains them again"
     ]
+
+
+def _resume(folder: Path, config: GridConfig) -> str:
+    """The options that resume the grid; code that its record names is named again."""
+    words = ["--resume", "--out", str(folder), *option_words(GridConfig, code_values(config))]
+    return shell_command(words)
 
 
 def _next(folder: Path, config: GridConfig, outcome: Mapping[str, Any]) -> list[str]:
@@ -211,6 +223,5 @@ def _next(folder: Path, config: GridConfig, outcome: Mapping[str, Any]) -> list[
     if surface is not None and surface["hidden_by_noise"]:
         seeds = SEEDS if surface["seed_noise"] is None else seeds + (surface["more_seeds"] or 0)
     if seeds > config.seeds:
-        again = f"--resume --out {shell_word(str(folder))} --seeds {seeds}"
-        commands.append(f"{python} -m scaling.grid {again}")
+        commands.append(f"{python} -m scaling.grid {_resume(folder, config)} --seeds {seeds}")
     return commands

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.data_space import SMALL, fitting_side
+from nas.storage.database import Database
 from scaling.compound import Rules
 from scaling.grid.config import (
     FIGURE,
@@ -20,21 +22,33 @@ from scaling.grid.config import (
     RECORD,
     GridConfig,
 )
-from scaling.grid.growth import Candidate, candidates, proxy_base, spread
-from scaling.options import DATA
+from scaling.grid.growth import Candidate, ProxySize, candidates, proxy_base, spread
+from scaling.grid.published import PublishedGrid, base_accuracy, predicted_grid
+from scaling.grid.record import Record, read
+from scaling.grid.report import GridResult, finished, print_preview, table
+from scaling.measured_times import measured, trusted
+from scaling.options import DATA, ComparisonOptions
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.loading import load
+from vbs.config import flag, given_values, options
 from vbs.config_file import check_call, resumed
 from vbs.console import print_err, print_out
 from vbs.folder import results_folder, resumed_folder
+from vbs.processes import available_cpus
 from vbs.units import short
+
+# options that a grid without trainings does not use; the device takes times
+TRAINED = {
+    *(set(options(ComparisonOptions)) - {"data", "device", "recipe"}),
+    *("seeds", "candidates", "small_images", "study"),
+    *("proxy_width", "proxy_resolution", "proxy_flops"),
+}
 
 if TYPE_CHECKING:
     from nas.search.setup import Measuring
-    from scaling.grid.record import Record
-    from scaling.grid.report import GridResult
-    from scaling.trainings import Result, Trainings
+    from scaling.trainings import Trainings
 
 
 def run_grid(
@@ -45,8 +59,11 @@ def run_grid(
     changes: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     retry_failed: bool = False,
-) -> GridResult | int:
-    """Train the candidates of a grid and choose, as `python -m scaling.grid` does.
+) -> GridResult | PublishedGrid | int:
+    """Find how a baseline should grow, as `python -m scaling.grid` does.
+
+    With `config.data`, the candidates are trained on those images. Without it, their gains are
+    predicted from published trainings.
 
     out           folder of the results; default: a new runs/grid-N.
     resume        whether to resume the grid in `out`; its config is read from there.
@@ -68,24 +85,39 @@ def run_grid(
         assert config is not None  # see check_call
         if dry_run:
             return _listed(config)
+        if config.data is None and not resume:
+            return _predicted(config, place)
+        if config.data is None:
+            raise ValueError(f"resume: the grid in {place} was predicted; nothing was trained")
         return _prepared(config, place, resume=resume, retry_failed=retry_failed)
+
+
+def _predicted(config: GridConfig, out: str | None) -> PublishedGrid:
+    """The candidates of the base as it is, with their gains from published trainings."""
+    base = load(config.base)
+    unused = [name for name in given_values(config) if name in TRAINED]
+    if unused:
+        name = flag(unused[0], GridConfig)
+        raise ValueError(
+            f"{name}: without --data nothing is trained; add --data, e.g. --data {DATA}, or leave "
+            f"{name} out"
+        )
+    top1 = base_accuracy(config)  # before candidates are made, which takes long for large bases
+    return predicted_grid(config, base, top1, _candidates(config, base), out)
 
 
 def _prepared(
     config: GridConfig, out: str | None, *, resume: bool, retry_failed: bool
 ) -> GridResult:
-    from scaling.grid import record as records
-    from scaling.grid import report
     from scaling.trainings import Trainings, free_resolution, measuring_of, slots
 
     if not resume:
         load(config.base)  # a mistake in it is reported before images are fetched
-    config = replace(config, data=config.data or DATA)
     measuring = measuring_of(config)
     config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
     free_resolution(measuring)
     if resume:
-        base, found = records.read(Path(out or "", RECORD))
+        base, found = read(Path(out or "", RECORD))
     else:
         base = _proxy(config, measuring)
         found = spread(_candidates(config, base), config.candidates)
@@ -95,28 +127,28 @@ def _prepared(
     with results_folder(
         out, kind="grid", files=(RECORD, FIGURE, "study.db"), command="scaling.grid", resume=resume
     ) as folder:
-        record = records.Record(folder, config, base, found, measuring, resumed=resume)
+        record = Record(folder, config, base, found, measuring, resumed=resume)
         trainings = Trainings(
             options=config, measuring=measuring, seeds=config.seeds, folder=folder, places=places
         )
-        report.print_preview(config, trainings, base, found)
+        print_preview(config, trainings, base, found)
         known = _trained(trainings, found, record, retry_failed=retry_failed)
-        return report.finished(record, known)
+        return finished(record, known)
 
 
 def _trained(
     trainings: Trainings, found: Sequence[Candidate], record: Record, *, retry_failed: bool
 ) -> dict[str, Result]:
     """Train what is missing."""
-    from scaling.trainings import Remaining, train_all
+    from scaling.trainings import progress_of, train_all
 
     networks = {each.name: each.architecture for each in found}
     try:
-        with Remaining(len(found) * trainings.seeds, record.scored) as remaining:
+        with progress_of(len(found) * trainings.seeds, record.scored) as show:
 
             def update(known: dict[str, Result]) -> None:
                 record.write(known, "running")
-                remaining.update(known)
+                show(known)
 
             return train_all(networks, trainings, update=update, retry_failed=retry_failed)
     except BaseException as error:
@@ -125,7 +157,7 @@ def _trained(
 
 
 def _report_few(config: GridConfig, found: Sequence[Candidate]) -> None:
-    """Print where the grid holds fewer candidates than were asked for."""
+    """Print where the grid holds fewer candidates than --candidates."""
     free = sum(not each.is_control for each in found)
     if free < config.candidates:
         print_err(
@@ -137,8 +169,6 @@ def _report_few(config: GridConfig, found: Sequence[Candidate]) -> None:
 def _check_storage(storage: str | None) -> None:
     """ValueError where a database cannot be used, before anything is made."""
     if storage is not None:
-        from nas.storage.database import Database
-
         Database(storage).close()
 
 
@@ -148,22 +178,20 @@ def _proxy(config: GridConfig, measuring: Measuring | None) -> Architecture:
     side, small = config.proxy_resolution, config.small_images
     classes = flops = None
     if measuring is not None:
-        from nas.data_space import SMALL, fitting_side
-
         side = side or min(fitting_side(measuring.data), PROXY_SIDE)
         # a base that is for small images already has that form
         small = side <= SMALL < base.resolution if small is None else small
         classes = len(measuring.data.classes)
         flops = config.proxy_flops or PROXY_FLOPS
-    return proxy_base(
-        base,
+    size = ProxySize(
         classes=classes,
-        width=config.proxy_width,
         resolution=side,
         small_images=bool(small),
+        width=config.proxy_width,
         flops=flops,
         narrowest=None if config.proxy_flops else NARROWEST,
     )
+    return proxy_base(base, size)
 
 
 def rules_of(config: GridConfig, base: Architecture) -> Rules:
@@ -178,17 +206,19 @@ def rules_of(config: GridConfig, base: Architecture) -> Rules:
 def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
     costs = None
     if config.objective != "flops":
-        from scaling.measured_times import measured, trusted
+        from nas.block_times.timing import Setting
+
+        setting = Setting(
+            config.objective,
+            batch=config.measure_batch,
+            device=config.device,
+            threads=available_cpus(),
+            recipe=config.recipe,
+            runtime=config.runtime,
+        )
 
         def costs(networks: Sequence[Architecture]) -> list[float]:
-            times = measured(
-                networks,
-                kind=config.objective,
-                batch=config.measure_batch,
-                device=config.device,
-                recipe=config.recipe,
-                say=print_err,
-            )
+            times = measured(networks, setting, report=print_err)
             return trusted(times, remedy="start it again while the machine does nothing else")
 
     return candidates(
@@ -204,8 +234,6 @@ def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
 def _listed(config: GridConfig) -> int:
     """All candidates of the grid as a table: of the proxy where data are given, else of the base
     as it is."""
-    from scaling.grid.report import table
-
     load(config.base)
     measuring = None
     if config.data is not None:
@@ -231,6 +259,6 @@ def _listed(config: GridConfig) -> int:
         "",
         f"{len(found) - controls} candidates and {controls} controls, in "
         f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*), "
-        "--candidates says how many; nothing was trained",
+        "--candidates sets how many; nothing was trained",
     )
     return 0

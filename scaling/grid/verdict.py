@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scaling.compound import GREEK
 from scaling.grid.choice import FEWEST
 from scaling.grid.growth import Candidate
-
-if TYPE_CHECKING:
-    from scaling.trainings import Result
+from scaling.training_result import Result
 
 SEEDS = 3  # where one was too few
-ALIKE = 2.0  # variance between candidates, over that of their seeds, that says nothing
+ALIKE = 2.0  # variance between candidates, over that of their seeds, that shows nothing
 
 
 def verdict(
@@ -31,6 +29,11 @@ def verdict(
         lines.append(
             f"  accuracy there {surface['accuracy']:.2f} ± {surface['standard_error']:.2f}%"
         )
+        if "prior_weight" in surface:
+            lines.append(
+                f"  weight of published trainings as prior: {surface['prior_weight']:.2f} "
+                "(learned; --prior-weight 0 leaves them out)"
+            )
         if surface["at_rim"]:
             lines.append(
                 f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "
@@ -60,13 +63,13 @@ def noise_line(surface: Mapping[str, Any]) -> str:
     if not surface["hidden_by_noise"]:
         return ""
     if noise is None:
-        return f"the optimum is not clear, and one seed does not tell why: use --seeds {SEEDS}"
+        return f"the optimum is not clear, and one seed does not show why: use --seeds {SEEDS}"
     hidden = f"noise hides the optimum (seeds differ by {noise:.2f} points)"
     if more is not None:
-        return f"{hidden}: about {more} more seeds for each candidate would tell"
+        return f"{hidden}: about {more} more seeds for each candidate would show it"
     ratio = surface["between_over_noise"]
     if ratio is not None and ratio < ALIKE:
-        return f"{hidden}: all candidates do about as well, and many more seeds would hardly tell"
+        return f"{hidden}: all candidates do about as well, and many more seeds would hardly help"
     return (
         f"the optimum is not clear: candidates differ by more than their seeds do ({noise:.2f} "
         "points), but not as a smooth surface would; trust the best candidates rather than it"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from nas.catalog import STRATEGIES
 from nas.search.config import whole_quantity
+from nas.search.targets import device_names
 from scaling.options import ComparisonOptions
 from scaling.training_aware.networks import V, W
 from train.options import TIME, absolute_path
@@ -22,19 +23,26 @@ class TrainingAwareConfig(ComparisonOptions):
 
     title = "training-aware search"
 
-    budget: int = option(
-        60,
+    on: str | None = option(
+        None,
+        metavar="DEVICE",
+        parse=device_names,
+        help="without --data: S is the time of an image there, e.g. a100 (default: the training "
+        "time of the measurements)",
+    )
+    budget: int | None = option(
+        None,
         metavar="N",
         limits=(1, 10**9),
         parse=whole_quantity,
         later=True,
-        help="networks to try (default 60; the paper: 1000)",
+        help="networks to try (default 60; 100,000 without --data; the paper: 1000)",
     )
-    strategy: str = option(
-        "predictor",
+    strategy: str | None = option(
+        None,
         catalog=STRATEGIES,
         metavar="NAME",
-        help="random, evolution, controller, predictor (default), ...",
+        help="default predictor; evolution without --data",
     )
     seed: int = option(0, limits=(0, 2**63 - 1), metavar="N", help="of the search (default 0)")
     w: float = option(
@@ -85,6 +93,9 @@ class TrainingAwareConfig(ComparisonOptions):
     )
 
 
+BUDGET = 60  # networks to train, by default
+
+
 COMMAND = Command(
     program="scaling.training_aware",
     config=TrainingAwareConfig,
@@ -93,9 +104,11 @@ COMMAND = Command(
     kind="aware",
     record=RECORD,
     description="Search a network that trains fast, and grow it: the method of EfficientNetV2.",
-    epilog="""DATA is as in train.run. The folder gets search/ (as nas.search writes it), compare/
-(what was found beside V2-base and B0, trained alike), training_aware.json with all figures,
-training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are from V2-base.
---resume --out DIR resumes.""",
+    epilog="""\
+Without --data, accuracy and training time are predicted from published measurements, in seconds.
+With --data DATA, as in train.run, networks are trained. The folder then gets search/ (as nas.search
+writes it), compare/ (what was found beside V2-base and B0, trained alike), training_aware.json with
+all figures, training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are from
+V2-base. --resume --out DIR resumes.""",
     interrupted="interrupted; resume by --resume --out DIR",
 )

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scaling.training_aware.networks import BATCH
+from scaling.training_result import Result
 from vbs.figure import new_figure, save_png
-
-if TYPE_CHECKING:
-    from scaling.trainings import Result
 
 
 def draw(path: Path, rows: Mapping[str, Any], known: Mapping[str, Result]) -> None:

@@ -6,18 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
 from scaling.training_aware.networks import BASE, BATCH
+from scaling.training_aware.predicted import PredictedAware, show_predicted
+from scaling.training_result import Result
 from train.suggested import recipe_words
 from vbs.command import python_command
 from vbs.console import print_results
+from vbs.tables import Console, Table
 from vbs.text import shell_command, shell_word
 from vbs.units import short_seconds
-
-if TYPE_CHECKING:
-    from scaling.trainings import Result
 
 FOUND, MEMBERS = "found", "members"
 
@@ -48,13 +48,14 @@ def _step(row: Mapping[str, Any]) -> str:
     return f"{seconds} ± {half}{'!' if row['step_doubt'] else ''}"
 
 
-def show_result(result: TrainingAwareResult) -> None:
+def show_result(result: TrainingAwareResult | PredictedAware) -> None:
     """Print the comparison, what was found, the family, and what to do next."""
-    if not result.networks:  # the search has said why
+    if isinstance(result, PredictedAware):
+        show_predicted(result)
+        return
+    if not result.networks:  # the search has reported why
         return
     rows, known, folder = result.networks, result.known, result.folder
-    from vbs.tables import Console, Table
-
     console = Console(piped_width=130)
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for name in (

@@ -9,12 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.block_times.lookup import times_for
+from nas.block_times.table import Times, read_times
+from nas.data_space import SMALL, space_for
 from nas.search.config import SearchConfig
 from nas.search.report import show_result as report_search
 from nas.search.run import run_search
-from nas.storage.passwords import without_password
+from scaling.certainty import certainty, scored_by
+from scaling.measured_times import measured
 from scaling.options import DATA
-from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
+from scaling.training_aware.config import BUDGET, FIGURE, RECORD, TrainingAwareConfig
 from scaling.training_aware.figure import draw
 from scaling.training_aware.networks import (
     BASE,
@@ -26,22 +30,23 @@ from scaling.training_aware.networks import (
     ops_of_stages,
     reference,
 )
+from scaling.training_aware.predicted import PredictedAware, predicted_search
 from scaling.training_aware.report import FOUND, MEMBERS, TrainingAwareResult
+from scaling.training_result import Result
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from vbs import signals
-from vbs.config import code_values
+from vbs.config import code_values, flag, given_values
 from vbs.config_file import check_call, resumed
 from vbs.console import print_err
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, resumed_folder, write_json
 from vbs.json_text import parse_json
+from vbs.text import counted
 from vbs.units import short, short_seconds
 
 if TYPE_CHECKING:
     from nas.block_times.rounds import Timing
-    from nas.block_times.table import Times
-    from scaling.trainings import Result
     from search_spaces.staged import StagedSpace
 
 B0 = "EfficientNet-B0"
@@ -64,14 +69,20 @@ SHARED = (
 )
 
 
+# those that a search without trainings uses
+PREDICTED = ("on", "budget", "strategy", "seed", "w", "v")
+
+
 def run_training_aware(
     config: TrainingAwareConfig | None = None,
     *,
     out: str | Path | None = None,
     resume: bool = False,
     changes: Mapping[str, Any] | None = None,
-) -> TrainingAwareResult:
+) -> TrainingAwareResult | PredictedAware:
     """Search by V2's reward, compare what was found with V2-base and B0, and grow the family.
+
+    Without `config.data`, accuracy and training time are predicted, and nothing is trained.
 
     out      folder of the results; default: a new runs/aware-N.
     resume   whether to resume what is in `out`; its config is read from there.
@@ -87,14 +98,35 @@ def run_training_aware(
                 raise ValueError("resume: which run? give its folder as --out DIR")
             config = resumed(TrainingAwareConfig, changes or {}, Path(place, RECORD), what="run")
         assert config is not None  # see check_call
+        if config.data is None:
+            if resume:
+                raise ValueError(f"resume: the search in {place} is whole; nothing was trained")
+            _check_untrained(config)
+            return predicted_search(config, place)
+        if config.on is not None:
+            raise ValueError("--on: leave it out where --data trains the networks")
+        config = replace(
+            config,
+            budget=config.budget or BUDGET,
+            strategy=config.strategy or "predictor",
+        )
         return _prepared(config, place, resume=resume)
 
 
+def _check_untrained(config: TrainingAwareConfig) -> None:
+    """ValueError for an option that a search without trainings does not use."""
+    unused = [name for name in given_values(config) if name not in PREDICTED]
+    if unused:
+        name = flag(unused[0], TrainingAwareConfig)
+        raise ValueError(
+            f"{name}: without --data nothing is trained; add --data, e.g. --data {DATA}, or leave "
+            f"{name} out"
+        )
+
+
 def _prepared(config: TrainingAwareConfig, out: str | None, *, resume: bool) -> TrainingAwareResult:
-    from nas.data_space import space_for
     from scaling.trainings import measuring_of, slots
 
-    config = replace(config, data=config.data or DATA)
     measuring = measuring_of(config)
     config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
     the_space = space_for(measuring.data, SPACE, resolution=config.resolution, width=config.width)
@@ -128,7 +160,7 @@ def _in_folder(
         return TrainingAwareResult(folder, config, exit_code=code)
     signals.raise_noted()
     best = parse_json((folder / "search" / "best.json").read_bytes())
-    small = the_space.settings["small_images"]
+    small = base.resolution <= SMALL  # as `space_for` has it
     networks = {
         FOUND: Architecture.from_dict(best["architecture"]),
         BASE: base,
@@ -139,9 +171,6 @@ def _in_folder(
 
 def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | None) -> Times:
     """The table of step times: the run's own, one of --times, or this machine's."""
-    from nas.block_times.lookup import times_for
-    from nas.block_times.table import read_times
-
     if folder is not None and (folder / TIMES).is_file():
         return read_times(folder / TIMES)
     tables = [path for path in config.times if read_times(Path(path)).kind == "step_time"]
@@ -180,12 +209,12 @@ def _search(
             return 0
         result = run_search(out=inner, resume=True, changes={**shared, **code_values(config)})
     else:
-        params = cost(reference(the_space)).params
+        base = reference(the_space)
         search = SearchConfig(
             evaluator="proxy",
             space=SPACE,
             width=config.width,
-            resolution=the_space.settings["resolution"],
+            resolution=base.resolution,
             strategy=config.strategy,
             seed=config.seed,
             recipe=config.recipe,
@@ -195,7 +224,7 @@ def _search(
             reward="mnas",
             exponent=config.w,
             over_target="allow",
-            also=(f"params:{params}:{config.v}",),
+            also=(f"params:{cost(base).params}:{config.v}",),
             max_step_time=config.max_step_time or 2 * usual,
             times=(str(folder / TIMES),),
             **shared,
@@ -216,9 +245,8 @@ def _compared(
     With seeds and held-out images that the search has not seen: it chose the network for what its
     own gave.
     """
-    from scaling.certainty import certainty, scored_by
-    from scaling.measured_times import measured
-    from scaling.trainings import Remaining, Trainings, length_of, measuring_of, train_all
+    from nas.block_times.timing import Setting
+    from scaling.trainings import Trainings, length_of, measuring_of, progress_of, train_all
 
     fresh = replace(
         config,
@@ -229,7 +257,7 @@ def _compared(
     (folder / "compare").mkdir(exist_ok=True)
     measuring = measuring_of(fresh, split=FRESH)
     length = length_of(measuring)
-    print_err(f"{', '.join(networks)}: {config.seeds} trainings each of {length}")
+    print_err(f"{', '.join(networks)}: {counted(config.seeds, 'training')} each of {length}")
     scored = scored_by(measuring, larger="wider networks (--width)")
     trainings = Trainings(
         options=fresh,
@@ -238,17 +266,12 @@ def _compared(
         folder=folder / "compare",
         split=FRESH,
     )
-    with Remaining(len(networks) * config.seeds, scored) as remaining:
-        known = train_all(networks, trainings, update=remaining.update)
-    times = measured(
-        list(networks.values()),
-        kind="step_time",
-        batch=BATCH,
-        threads=1,
-        device=_device(config),
-        recipe=config.recipe,
-        say=print_err,
+    with progress_of(len(networks) * config.seeds, scored) as show:
+        known = train_all(networks, trainings, update=show)
+    setting = Setting(
+        "step_time", batch=BATCH, threads=1, device=_device(config), recipe=config.recipe
     )
+    times = measured(list(networks.values()), setting, report=print_err)
     rows = _figures(networks, known, times)
     listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
     _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
@@ -309,7 +332,7 @@ def _record(folder: Path, config: TrainingAwareConfig, status: str, **outcome: A
         {
             "status": status,
             "partial": status != "finished",
-            "settings": without_password(config.settings()),
+            "settings": config.settings(),
             "outcome": outcome,
             "written": time.strftime("%Y-%m-%dT%H:%M:%S"),
             **circumstances(("numpy", "torch", "ray")),

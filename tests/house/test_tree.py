@@ -152,13 +152,15 @@ def test_lines_tables_and_figures_are_made_in_one_place(path: Path) -> None:
     own = str(path.relative_to(ROOT))
     if own in ("vbs/console.py", "vbs/tables.py", "vbs/figure.py"):
         return
+    if own == "nas/devices/kit/measure.py":  # a program that runs without this project
+        return
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
             assert name != "print", f"{own}:{node.lineno}: use print_out or print_err"
             assert not name.startswith(("sys.stdout.write", "sys.stderr.write")), f"{own}: {name}"
-            assert not name.endswith(".savefig") or own == "scaling/baseline/page.py"
+            assert not name.endswith(".savefig") or own == "scaling/baseline/html_parts.py"
         if isinstance(node, ast.ImportFrom) and own != "vbs/text.py":
             names = {alias.name for alias in node.names}
             assert node.module not in ("rich.console", "rich.table") or names == {"Group"}, own

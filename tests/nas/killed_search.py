@@ -22,6 +22,7 @@ from nas.objective import Objective
 from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.workers import InProcess
 from nas.storage.study import open_study
+from nas.storage.study_settings import SearchIdentity
 from search_spaces.space import SearchSpace
 from tests.nas.toys import b0_space
 
@@ -58,7 +59,7 @@ def one(storage: str, points: int, delay: float) -> History:
     history = History(space, objective)
     plan = Plan(NETWORKS, seed=3, asha=Asha(STEPS, factor=2), finalists=2, repeats=3)
     strategy = catalog.strategy("predictor", space, objective)
-    with open_study(storage, "killed", space, objective, settings={}, resume=True) as study:
+    with open_study(storage, "killed", SearchIdentity(space, objective), resume=True) as study:
         workers = InProcess(Fatal(points, delay), space)
         search_asynchronously(history, strategy, workers, plan, study=study)
     return history

@@ -11,6 +11,7 @@ from nas.evaluators.base import Point
 from nas.history import History
 from nas.objective import Objective
 from nas.storage.study import Study, open_study
+from nas.storage.study_settings import SearchIdentity
 from search_spaces.space import SearchSpace
 from tests.nas.toys import tiny_space
 
@@ -28,8 +29,9 @@ NETWORKS = every_network(tiny_space())
 
 def opened(url: str, **other: Any) -> Study:
     """The study at an address, made if need be."""
-    wanted = {"settings": {"seed": 0}, "resume": True, **other}
-    return open_study(url, "search", tiny_space(), EASY, **wanted)
+    settings = other.pop("settings", {"seed": 0})
+    search = SearchIdentity(tiny_space(), EASY, settings)
+    return open_study(url, "search", search, **{"resume": True, **other})
 
 
 def history_of(study: Study) -> History:

@@ -17,6 +17,7 @@ import numpy as np
 from nas.evaluators.base import Answer, Point
 from nas.history import History
 from nas.storage.study import Study, open_study
+from nas.storage.study_settings import SearchIdentity
 from tests.nas.studies import EASY, every_network
 from tests.nas.toys import tiny_space
 
@@ -27,7 +28,7 @@ def main(url: str, name: str, log: str, drivers: int, stuck: int = 0) -> None:
     space = tiny_space()
     networks = every_network(space)
     history = History(space, EASY)
-    with open_study(url, name, space, EASY, settings={"seed": 0}, resume=True) as study:
+    with open_study(url, name, SearchIdentity(space, EASY, {"seed": 0}), resume=True) as study:
         write(log, f"ready {study.driver}")
         while Path(log).read_text().count("ready") < drivers:
             time.sleep(SECONDS / 10)

@@ -15,12 +15,13 @@ from nas.evaluators.base import Evaluator, Point
 from nas.history import History
 from nas.objective import Objective
 from nas.search.asynchronous import FEWEST, Plan, TooManyFailures, search_asynchronously
-from nas.search.loop import search
+from nas.search.loop import LoopOptions, search
 from nas.search.workers import InProcess, OnCluster, Simulated, Workers
 from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.random_search import Random
 from search_spaces.space import SearchSpace
 from tests.nas.toys import TARGET, Synthetic, b0_space, tiny_space
+from train.cluster.place import Place
 
 STEPS = 9
 LEARNERS = pytest.mark.parametrize("name", ["random", "evolution", "predictor"])
@@ -128,7 +129,7 @@ def test_the_work_of_unfinished_evaluations_counts_as_spent() -> None:
 def test_one_worker_is_the_loop_that_waits(name: str) -> None:
     history, _ = run(InProcess(Synthetic(), b0_space()), Plan(30, seed=3), name=name)
     strategy = catalog.strategy(name, b0_space(), TARGET)
-    waited = search(b0_space(), Synthetic(), TARGET, strategy, 30, seed=3)
+    waited = search(b0_space(), Synthetic(), TARGET, strategy, 30, LoopOptions(seed=3))
     np.testing.assert_array_equal(history.genotypes, waited.genotypes)
     np.testing.assert_array_equal(history.accuracy, waited.accuracy)
 
@@ -303,9 +304,9 @@ def test_a_cluster_without_room_is_said_once(
         def wait(self, seconds: float) -> list:
             return []
 
-    monkeypatch.setattr("train.cluster.host.open_pool", Pool)
+    monkeypatch.setattr("nas.search.workers.open_pool", Pool)
     monkeypatch.setattr("nas.search.workers.PATIENCE", -1.0)
-    cluster = OnCluster(Curves, tiny_space(), steps=1, slots=2)
+    cluster = OnCluster(Curves, tiny_space(), Curves(), Place(2))
     for _ in range(3):
         cluster.wait(0.0)
     assert capsys.readouterr().err.count("no worker is up") == lines

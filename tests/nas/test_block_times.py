@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 
 from nas.block_times.cover import cover
 from nas.block_times.lookup import times_for
-from nas.block_times.measure import calibrated, errors, kendall_tau, measure, shares
+from nas.block_times.measure import MeasuringPlan, calibrated, errors, kendall_tau, measure, shares
 from nas.block_times.table import Times, block_name, block_names, read_times
 from nas.block_times.timing import Setting, Subject, images_for, segments
 from nas.objective import Objective
@@ -247,9 +247,8 @@ def test_a_step_that_is_cut_has_the_gradients_of_one_that_is_not(
 def test_measuring_fills_the_table(kind: str) -> None:
     the_space, said = tiny(), []
     threads = torch.get_num_threads()
-    times = measure(
-        the_space, Setting(kind, batch=2), rounds=3, calibration=4, tests=3, say=said.append
-    )
+    plan = MeasuringPlan(rounds=3, calibration=4, tests=3)
+    times = measure(the_space, Setting(kind, batch=2), plan, say=said.append)
     assert sorted(times.blocks) == block_names(the_space)
     assert "3 rounds" in said[-1]
     assert torch.get_num_threads() == threads

@@ -28,7 +28,7 @@ def measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settin
     """Measuring takes no time and writes down what it was asked; nothing is kept elsewhere."""
     asked: list[Setting] = []
 
-    def measured(the_space: SearchSpace, setting: Setting, **_: object) -> Times:
+    def measured(the_space: SearchSpace, setting: Setting, *_: object, **__: object) -> Times:
         asked.append(setting)
         settings = {**dataclasses.asdict(setting), "resolution": 224}
         measured_on = np.array([0.01, 0.02, 0.03])

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from nas.evaluators.table import read_table
-from nas.storage.passwords import without_password
+from nas.options import StudyOptions
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import space
 from search_spaces.cost import cost
@@ -33,13 +33,16 @@ FIELDS = (
     "accuracy_std",
     "reward",
     "evaluations",
+    "accuracy_long",
+    "accuracy_long_std",
     "space",
     "evaluator",
     "strategy",
     "seed",
 )
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ["--target-flops", "400M", "--budget", "3000"]
+AIM = ["--target-flops", "400M"]
+QUICK = [*AIM, "--budget", "3000"]
 
 
 def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -169,9 +172,12 @@ MISTAKES = {
     "images": ([*QUICK, "--data", "imagefolder:flowers"], "--data: evaluator 'surrogate' trains"),
     "workers": ([*QUICK, "--workers", "2"], "--workers: evaluator 'surrogate' trains nothing"),
     "flag": ([*QUICK, "--sed", "1"], "option: '--sed' is unknown; did you mean --seed"),
-    "budget": ([*QUICK, "--budget", "0"], "--budget: '0' is not above 0"),
-    "half a budget": ([*QUICK, "--budget", "0.5"], "is not a whole number"),
-    "endless budget": ([*QUICK, "--budget", "1e18"], "is not a whole number up to 1G"),
+    "budget": ([*AIM, "--budget", "0"], "--budget: '0' is not above 0"),
+    "half a budget": ([*AIM, "--budget", "0.5"], "is not a whole number"),
+    "endless budget": (
+        ["--target-flops", "400M", "--budget", "1e18"],
+        "is not a whole number up to 1G",
+    ),
     "negative seed": ([*QUICK, "--seed", "-1"], "--seed: -1 is not allowed"),
     "seed": ([*QUICK, "--seed", "x"], "--seed: 'x' is not a whole number"),
     "surrogate elsewhere": ([*QUICK, "--space", "mnasnet"], "was fitted on the space"),
@@ -314,4 +320,4 @@ def test_max_params_is_a_hard_limit(tmp_path: Path) -> None:
     ],
 )
 def test_no_password_is_written_down(storage: str | None, shown: str | None) -> None:
-    assert without_password({"storage": storage, "seed": 0}) == {"storage": shown, "seed": 0}
+    assert StudyOptions(storage=storage).settings() == {"storage": shown, "study": "search"}

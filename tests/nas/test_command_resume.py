@@ -37,7 +37,7 @@ def test_a_finished_folder_is_not_overwritten(
     assert run([*QUICK, "--out", str(finished)]) == 2
     assert "already holds" in capsys.readouterr().err
     assert run(["--target-flops", "300M", "--resume", "--out", str(finished)]) == 2
-    assert "--target-flops: 300000000.0 differs" in capsys.readouterr().err
+    assert "--target-flops: 300M differs from the search's 400M" in capsys.readouterr().err
     assert before == {path.name: path.read_bytes() for path in finished.iterdir()}
 
 

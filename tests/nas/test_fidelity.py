@@ -21,7 +21,7 @@ from nas.fidelity.remembered import Extent, path_of, recommended, remember
 from nas.storage.cache import default_folder
 from tests.nas.toys import small_space, tiny_space
 from tests.train import toys
-from train.data.summary import Survey
+from train.data.summary import DataSummary
 from train.recipe import preset
 
 LONG, SHORT = Fidelity(4), Fidelity(2)
@@ -173,7 +173,7 @@ def test_fidelities_follow_the_size_of_the_data(
 def test_a_space_fits_its_data(
     side: int | None, options: dict[str, Any], expected: tuple[int, bool]
 ) -> None:
-    data = Survey(("red", "green"), 100, 10, side, FOUND)
+    data = DataSummary(("red", "green"), 100, 10, side, FOUND)
     settings = space_for(data, "compact", classes=2, **options).settings
     assert (settings["resolution"], settings["small_images"]) == expected
     assert settings["classes"] == 2

@@ -24,10 +24,12 @@ from nas.fidelity.trainings import Job, Work, run_all, trained
 from tests.commands import fidelity as main
 from tests.nas.toys import small_space
 from tests.train import toys
-from train.cluster.jobs import Place
-from train.data.summary import survey
+from train.cluster.place import Place
+from train.data.summary import summarise
+from train.execution import Execution
 from train.recipe import Recipe
 from vbs.config import from_values
+from vbs.progress import Progress
 
 LONG, SHORT = Fidelity(4), Fidelity(2)
 
@@ -70,16 +72,18 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
 ) -> None:
     monkeypatch.chdir(tmp_path)
     data, out = pictures(tmp_path / "data"), str(tmp_path / "out")
-    told = fidelity_progress.Progress.update
+    update_all = fidelity_progress.Trainings.update
     ended: list[Job] = []
 
-    def update(self: fidelity_progress.Progress, job: Job, answer: Answer) -> None:
+    def update(
+        self: fidelity_progress.Trainings, job: Job, answer: Answer, progress: Progress
+    ) -> None:
         ended.append(job)
-        told(self, job, answer)
+        update_all(self, job, answer, progress)
         if len(ended) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fidelity_progress.Progress, "update", update)
+    monkeypatch.setattr(fidelity_progress.Trainings, "update", update)
     assert main(["--data", data, *QUICK, "--out", out]) == 130
     said = capsys.readouterr().err
     assert "2 fidelities x 4 networks x 2 seeds = 16 trainings" in said
@@ -96,7 +100,7 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
     record = json.loads(Path(out, "fidelity.json").read_text())
     check_record(record, data)
     check_that_a_larger_one_stays(record, data, capsys)
-    monkeypatch.setattr(fidelity_progress.Progress, "update", None)  # nothing is trained
+    monkeypatch.setattr(fidelity_progress.Trainings, "update", None)  # nothing is trained
     result = run_fidelity(from_values(FidelityConfig, record["settings"]))
     assert result.config.settings() == record["settings"]
     found = result.recommended
@@ -117,7 +121,7 @@ def check_that_a_larger_one_stays(
 ) -> None:
     """The same again trains nothing, and does not replace what more networks have shown."""
     recipe = Recipe.from_dict(record["recipe"])
-    digests = survey(data, minival=recipe.minival).digests
+    digests = summarise(data, minival=recipe.minival).digests
     asked = (digests, small_space(), recipe)
     remember(Fidelity(7), *asked, extent=Extent(9, 2, LONG), details={})
     assert main(["--config", "out/fidelity.json"]) == 0
@@ -139,7 +143,7 @@ def check_record(record: dict[str, Any], data: str) -> None:
     assert len(outcome["networks"]) == 4
     assert [len(curve) for curve in outcome["fidelities"][1]["curves"][0]] == [2, 2]
     recipe = Recipe.from_dict(record["recipe"])
-    digests = survey(data, minival=recipe.minival).digests
+    digests = summarise(data, minival=recipe.minival).digests
     found = recommended(digests, small_space(), recipe)
     assert (None if found is None else str(found)) == outcome["recommended"]
 
@@ -201,10 +205,10 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
     ((_, asked),) = works(pictures(tmp_path / "data"), tmp_path, 1)
     network = small_space().decode(asked.genotype)
     mine = asked.proxy()
-    wall = Proxy(mine.data, asked.recipe, SHORT, device="cpu")
+    wall = Proxy(mine.data, asked.recipe, SHORT, Execution(device="cpu"))
     named = [each.identity(network, 0)["clock"] for each in (mine, wall)]
     monkeypatch.setattr("train.distributed.pick_device", lambda device: torch.device(device))
-    on_gpu = Proxy(mine.data, asked.recipe, SHORT, device="cuda:1")
+    on_gpu = Proxy(mine.data, asked.recipe, SHORT, Execution(device="cuda:1"))
     named.append(on_gpu.identity(network, 0)["clock"])
     assert named == ["processor cpu", "wall cpu", "wall cuda"]
     assert mine.identity(network, 0) == {**wall.identity(network, 0), "clock": "processor cpu"}

@@ -19,6 +19,7 @@ from nas.objective import Objective
 from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.workers import InProcess
 from nas.storage.study import open_study
+from nas.storage.study_settings import SearchIdentity
 from tests.nas.killed_search import NETWORKS, Fatal
 from tests.nas.toys import b0_space
 
@@ -68,11 +69,11 @@ def test_a_search_that_goes_on_with_a_smaller_budget_ends_what_was_lost(tmp_path
     space, objective = b0_space(), Objective(400e6)
     lost, ended = space.sample(2, np.random.default_rng(0))
     storage = f"sqlite:///{tmp_path / 'study.db'}"
-    with open_study(storage, "killed", space, objective, settings={}, resume=True) as study:
+    with open_study(storage, "killed", SearchIdentity(space, objective), resume=True) as study:
         study.finish(study.claim(ended, {}), Answer(50.0))
         study.claim(lost, {})
     history = History(space, objective)
-    with open_study(storage, "killed", space, objective, settings={}, resume=True) as study:
+    with open_study(storage, "killed", SearchIdentity(space, objective), resume=True) as study:
         ending = search_asynchronously(
             history,
             catalog.strategy("random", space, objective),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.train.rays import all_end, kill_one
+from tests.train.cluster.ray_processes import all_end, kill_one
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 150.0

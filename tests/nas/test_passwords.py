@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import make_url
 
-from nas.search.config import SearchConfig
+from nas.options import StudyOptions
 from nas.storage.database import checked_url
 from nas.storage.passwords import escaped_url, without_password
 from tests.commands import search as run
@@ -53,9 +53,9 @@ def test_neither_message_nor_file_shows_a_part_of_it(
     password: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = f"postgresql://me:{password}@127.0.0.1:9/nas"
-    settings = partial(SearchConfig, {"storage": storage})
-    shown = json.dumps(without_password(settings)) + repr(checked_url(storage))
-    assert without_password({"storage": storage})["storage"] == "postgresql://me@127.0.0.1:9/nas"
+    options = StudyOptions(**partial(StudyOptions, {"storage": storage}))
+    shown = json.dumps(options.settings()) + repr(checked_url(storage))
+    assert without_password(storage) == "postgresql://me@127.0.0.1:9/nas"
     words = ["--target-flops", "400M", "--evaluator", "zero-cost", "--budget", "2"]
     out = tmp_path / "out"
     assert run([*words, "--storage", storage, "--study", "s", "--out", str(out)]) != 0

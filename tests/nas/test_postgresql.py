@@ -22,7 +22,7 @@ import nas.storage.study
 from nas.evaluators.base import Answer
 from nas.history import History
 from nas.storage.study import Study, StudyLost, open_study
-from nas.storage.study_settings import read_settings
+from nas.storage.study_settings import SearchIdentity, read_settings
 from tests.nas.postgresql import VARIABLE, Server, programs, server
 from tests.nas.studies import EASY, every_network
 from tests.nas.toys import tiny_space
@@ -69,7 +69,9 @@ def new_name() -> str:
 
 
 def opened(url: str, name: str, *, grace: float = 120.0) -> Study:
-    return open_study(url, name, tiny_space(), EASY, settings={"seed": 0}, resume=True, grace=grace)
+    return open_study(
+        url, name, SearchIdentity(tiny_space(), EASY, {"seed": 0}), resume=True, grace=grace
+    )
 
 
 def driver(url: str, name: str, log: Path, stuck: int = 0) -> subprocess.Popen[bytes]:

@@ -12,7 +12,7 @@ from nas.asha import Asha
 from nas.evaluators.base import Evaluations, Point
 from nas.history import History
 from nas.search.asynchronous import Plan, search_asynchronously
-from nas.search.loop import search
+from nas.search.loop import LoopOptions, search
 from nas.search.workers import Simulated
 from nas.strategies.base import sample_fresh
 from nas.strategies.bayes import fit_prior, make_basis, mean_weights, posterior_weights
@@ -293,7 +293,7 @@ def test_informative_scores_find_better_networks() -> None:
                 TARGET,
                 Predictor(b0_space(), TARGET, scores=scores),
                 36,
-                seed=seed,
+                LoopOptions(seed=seed),
             )
             for seed in range(2)
         ]

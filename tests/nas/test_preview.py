@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from nas.asha import Asha
-from nas.evaluators.proxy import Proxy
+from nas.evaluators.proxy import Fidelity, Proxy
 from nas.search import preview
+from nas.search.setup import Measuring
+from train.cluster.place import Place
 
 
 def test_early_stopping_trains_a_share_of_all_epochs() -> None:
@@ -24,10 +26,10 @@ def told(
     monkeypatch.setattr(preview, "expected_seconds", lambda *args, **options: 60.0)
     search = SimpleNamespace(
         config=SimpleNamespace(**{"max_time": None, "address": None, "device": "cpu", **changed}),
-        measuring=SimpleNamespace(kind=Proxy, steps=9),
+        measuring=Measuring(Proxy, None, None, Fidelity(9)),  # type: ignore[arg-type]
         history=None,
         plan=SimpleNamespace(budget=100, asha=None, finalists=3, repeats=3),
-        places=SimpleNamespace(workers=2, cpus=1.0),
+        places=Place(2),
     )
     preview._print_times(search)  # type: ignore[arg-type]
     return capsys.readouterr().err

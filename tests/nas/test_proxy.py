@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,10 @@ from tests.nas.toys import tiny_space
 from tests.train import toys
 from train import loop
 from train.data import Data
+from train.execution import Execution
 from vbs.failures import DataLost, InfrastructureError
 
 TWO = Fidelity(2)
-ONE_THREAD = {"device": "cpu"}
 
 
 def toy_space(classes: int = 3) -> StagedSpace:
@@ -38,9 +40,16 @@ def known_data(**changes: Any) -> Data:
     return replace(data, settings=data.settings | loaded, **changes)
 
 
-def proxy(fidelity: Fidelity = TWO, *changes: str, data: Data | None = None, **more: Any) -> Proxy:
+def proxy(
+    fidelity: Fidelity = TWO,
+    *changes: str,
+    data: Data | None = None,
+    cache: Cache | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Proxy:
     recipe = toys.recipe("resolution=0", *changes)
-    return Proxy(data or toys.data(), recipe, fidelity, **ONE_THREAD, **more)
+    on_cpu = Execution(device="cpu")
+    return Proxy(data or toys.data(), recipe, fidelity, on_cpu, cache=cache, clock=clock)
 
 
 def points_of(of: Proxy, **options: Any) -> list[Point]:

@@ -116,8 +116,8 @@ def test_rounds_are_added_until_enough_runs_were_quiet(
 @pytest.fixture
 def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "scaling.measured_times.measured",
-        lambda networks, **how: [Timing(0.405, 0.2, DISTURBED) for _ in networks],
+        "scaling.family.times.measured",
+        lambda networks, setting, **how: [Timing(0.405, 0.2, DISTURBED) for _ in networks],
     )
 
 

@@ -9,7 +9,7 @@ from nas.evaluators.base import Evaluations, Evaluator, Measured
 from nas.evaluators.table import TableEvaluator
 from nas.history import History
 from nas.objective import Objective
-from nas.search.loop import search
+from nas.search.loop import LoopOptions, search
 from nas.strategies.evolution import Evolution
 from nas.strategies.random_search import Random
 from search_spaces.cost import Cost
@@ -25,7 +25,7 @@ def test_own_space_and_evaluator_through_the_whole_loop() -> None:
             return Evaluations(accuracy, np.ones(len(networks)), np.ones(len(networks)))
 
     objective = Objective(100e6, "feasible")
-    history = search(tiny_space(), Brightness(), objective, Random(), 24, workers=3)
+    history = search(tiny_space(), Brightness(), objective, Random(), 24, LoopOptions(workers=3))
     best = history.space.decode(history.genotypes[history.best()])
     assert best[:2] == (64, 1)  # the brightest of those with width x depth <= 100
     assert len(history) == 20
@@ -43,7 +43,7 @@ def test_limits_are_asked_before_anything_is_evaluated() -> None:
             return history.space.sample(count, rng)
 
     objective = Objective(300e6, limits=(("params", 3e6),))
-    history = search(b0_space(), Guard(), objective, Reckless(), 50, workers=10)
+    history = search(b0_space(), Guard(), objective, Reckless(), 50, LoopOptions(workers=10))
     assert (history.error == "").all()
 
 
@@ -54,7 +54,9 @@ def test_an_exception_in_the_evaluator_is_a_row_with_its_reason() -> None:
                 raise RuntimeError("CUDA out of memory")
             return super().evaluate(space, genotypes)
 
-    history = search(b0_space(), Crashes(), TARGET, Evolution(population=10), 60, workers=8)
+    history = search(
+        b0_space(), Crashes(), TARGET, Evolution(population=10), 60, LoopOptions(workers=8)
+    )
     failed = history.error != ""
     np.testing.assert_array_equal(failed, history.genotypes[:, 0] == 2)  # not their neighbours
     assert 0 < failed.sum() < 60
@@ -90,28 +92,28 @@ def test_accuracies_that_are_no_numbers_are_failures(
             errors = None if error is None else np.array([error] + [None] * (count - 1), object)
             return Evaluations(values, np.ones(count), np.ones(count), errors)
 
-    history = search(b0_space(), Odd(), TARGET, Random(), 4, workers=4)
+    history = search(b0_space(), Odd(), TARGET, Random(), 4, LoopOptions(workers=4))
     assert history.error.tolist() == [reason, "", "", ""]
     assert history.best() == 3
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"budget": 0}, "budget: 0"),
-        ({"budget": 2.5}, "budget: 2.5"),
-        ({"workers": 0}, "workers: 0"),
-    ],
-)
-def test_impossible_budgets(arguments: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        search(b0_space(), Synthetic(), TARGET, Random(), **{"budget": 5, **arguments})
+@pytest.mark.parametrize("budget", [0, 2.5])
+def test_impossible_budgets(budget: int) -> None:
+    with pytest.raises(ValueError, match=f"budget: {budget}"):
+        search(b0_space(), Synthetic(), TARGET, Random(), budget)
+
+
+def test_impossible_workers() -> None:
+    with pytest.raises(ValueError, match="workers: 0"):
+        LoopOptions(workers=0)
 
 
 def test_a_history_of_another_search_is_refused() -> None:
     history = search(b0_space(), Synthetic(), TARGET, Random(), 3)
     with pytest.raises(ValueError, match="another space or objective"):
-        search(history.space, Synthetic(), Objective(1e9), Random(), 5, history=history)
+        search(
+            history.space, Synthetic(), Objective(1e9), Random(), 5, LoopOptions(history=history)
+        )
 
 
 def test_an_evaluator_that_miscounts_is_refused() -> None:
@@ -120,7 +122,7 @@ def test_an_evaluator_that_miscounts_is_refused() -> None:
             return Evaluations(np.ones(1), np.ones(1), np.ones(1))
 
     with pytest.raises(ValueError, match="gave 1 answers to 2 genotypes"):
-        search(b0_space(), Miscounts(), TARGET, Random(), 4, workers=2)
+        search(b0_space(), Miscounts(), TARGET, Random(), 4, LoopOptions(workers=2))
 
 
 def test_a_pooled_evaluator_is_asked_for_its_own_networks_only() -> None:
@@ -128,7 +130,9 @@ def test_a_pooled_evaluator_is_asked_for_its_own_networks_only() -> None:
     known = the_space.sample(60, np.random.default_rng(0))
     accuracy = Synthetic().evaluate(the_space, known).accuracy
     table = TableEvaluator(the_space, Measured(known, accuracy), np.zeros(60))
-    history = search(the_space, table, TARGET, Evolution(population=10), 1000, workers=4)
+    history = search(
+        the_space, table, TARGET, Evolution(population=10), 1000, LoopOptions(workers=4)
+    )
     feasible = TARGET.feasible(the_space.costs(known))
     assert len(history) == feasible.sum()  # every one of them once, and then it ends
     assert (history.error == "").all()
@@ -143,8 +147,7 @@ def test_record_sees_every_extension() -> None:
         TARGET,
         Random(),
         10,
-        workers=4,
-        record=lambda history: seen.append(len(history)),
+        LoopOptions(workers=4, record=lambda history: seen.append(len(history))),
     )
     assert seen == [4, 8, 10]
 

@@ -10,7 +10,7 @@ import pytest
 from nas import catalog
 from nas.history import History
 from nas.objective import Objective
-from nas.search.loop import search
+from nas.search.loop import LoopOptions, search
 from nas.strategies.base import Strategy, sample_fresh
 from nas.strategies.evolution import Evolution
 from nas.strategies.nsga2 import Nsga2, crowding, front_rank
@@ -42,7 +42,9 @@ def tried(
 ) -> History:
     the_space = b0_space() if the_space is None else the_space
     strategy = make(name, the_space, objective)
-    return search(the_space, Synthetic(), objective, strategy, budget, seed=seed, workers=workers)
+    return search(
+        the_space, Synthetic(), objective, strategy, budget, LoopOptions(seed=seed, workers=workers)
+    )
 
 
 @ALL
@@ -82,7 +84,12 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(name: str) -> None:
     evaluations = Synthetic().evaluate(part.space, part.genotypes)
     copy.extend(part.genotypes.copy(), evaluations, part.costs)
     resumed = search(
-        part.space, Synthetic(), TARGET, make(name, part.space), 98, workers=7, history=copy
+        part.space,
+        Synthetic(),
+        TARGET,
+        make(name, part.space),
+        98,
+        LoopOptions(workers=7, history=copy),
     )
     np.testing.assert_array_equal(resumed.genotypes, whole.genotypes)
 
@@ -113,7 +120,7 @@ def test_failures_are_rows_that_mislead_nobody(name: str) -> None:
             return evaluations
 
     the_space = b0_space()
-    history = search(the_space, Fails(), TARGET, make(name, the_space), 80, workers=8)
+    history = search(the_space, Fails(), TARGET, make(name, the_space), 80, LoopOptions(workers=8))
     assert len(history) == 80
     assert history.genotypes[history.best()][0] != 2
 
@@ -196,7 +203,9 @@ def test_proposals_are_quick() -> None:
     start = time.process_time()
     history = search(the_space, Synthetic(cheap=True), TARGET, Evolution(), 100_000)
     assert (time.process_time() - start) / len(history) < 50e-6
-    history = search(the_space, Synthetic(), TARGET, make("random", the_space), 1000, workers=1000)
+    history = search(
+        the_space, Synthetic(), TARGET, make("random", the_space), 1000, LoopOptions(workers=1000)
+    )
     predictor = catalog.strategy("predictor", the_space, TARGET)
     predictor.propose(history, 8, np.random.default_rng(0))  # learns its prior once
     start = time.process_time()

@@ -18,7 +18,7 @@ from nas.evaluators.base import Answer, Point
 from nas.history import History
 from nas.objective import Objective
 from nas.storage.study import Study, open_study
-from nas.storage.study_settings import read_settings
+from nas.storage.study_settings import SearchIdentity, read_settings
 from search_spaces.space import SearchSpace
 from tests.nas.studies import CURVE, EASY, NETWORKS, claimed, history_of, opened
 from tests.nas.toys import TARGET, b0_space, tiny_space
@@ -50,7 +50,9 @@ def test_a_reader_finds_options_costs_and_results(url: str) -> None:
     space = b0_space()
     genotype = space.sample(1, np.random.default_rng(0))[0]
     objective = Objective(400e6, "mnas", over_target="allow")
-    with open_study(url, "search", space, objective, settings={"seed": 0}, resume=False) as study:
+    with open_study(
+        url, "search", SearchIdentity(space, objective, {"seed": 0}), resume=False
+    ) as study:
         costs = space.costs(genotype[None])
         cost = {"flops": int(costs.flops[0]), "latency": 0.0125}
         number = study.claim(genotype, cost)
@@ -142,7 +144,7 @@ def test_a_decision_without_effect_makes_no_other_network(url: str) -> None:
         lambda choices: tuple(choices),
         only_if={"width": ("kind", ("wide",))},
     )
-    with open_study(url, "search", space, EASY, settings={}, resume=False) as study:
+    with open_study(url, "search", SearchIdentity(space, EASY), resume=False) as study:
         assert study.claim(np.array([0, 0]), {}) == 0
         assert study.claim(np.array([0, 1]), {}) is None
 
@@ -245,13 +247,13 @@ def test_a_search_of_another_space_or_objective_does_not_go_on(url: str) -> None
     opened(url).close()
     space = tiny_space()
     with pytest.raises(ValueError, match=r"another search objective \(target\)"):
-        open_study(url, "search", space, TARGET, settings={"seed": 0}, resume=True)
+        open_study(url, "search", SearchIdentity(space, TARGET, {"seed": 0}), resume=True)
     more = SearchSpace("tiny", {**space.choices, "more": (1, 2)}, tuple)
     with pytest.raises(ValueError, match=r"another search space \(choices\)"):
-        open_study(url, "search", more, EASY, settings={"seed": 0}, resume=True)
+        open_study(url, "search", SearchIdentity(more, EASY, {"seed": 0}), resume=True)
     optuna.create_study(storage=url, study_name="theirs")
     with pytest.raises(ValueError, match="'theirs' there is no search of this program"):
-        open_study(url, "theirs", space, EASY, settings={"seed": 0}, resume=True)
+        open_study(url, "theirs", SearchIdentity(space, EASY, {"seed": 0}), resume=True)
 
 
 def test_settings_are_read_by_name(url: str) -> None:

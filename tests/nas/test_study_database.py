@@ -26,7 +26,7 @@ import nas.storage.database
 from nas.evaluators.base import Answer
 from nas.history import History
 from nas.storage.study import Study, StudyLost, open_study
-from nas.storage.study_settings import read_settings
+from nas.storage.study_settings import SearchIdentity, read_settings
 from tests.nas.studies import CURVE, NETWORKS, claimed, history_of, opened
 from tests.nas.toys import TARGET, b0_space
 
@@ -182,7 +182,7 @@ def test_what_others_put_into_the_study_is_left_alone(study: Study, url: str) ->
 def test_a_trial_costs_the_driver_little_time(url: str) -> None:
     space = b0_space()
     genotypes = np.unique(space.sample(110, np.random.default_rng(0)), axis=0)[:100]
-    with open_study(url, "search", space, TARGET, settings={}, resume=False) as study:
+    with open_study(url, "search", SearchIdentity(space, TARGET), resume=False) as study:
         history = History(space, TARGET)
         before = time.process_time()
         for genotype in genotypes:

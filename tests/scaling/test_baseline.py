@@ -16,6 +16,7 @@ from scaling.baseline import BaselineConfig
 from scaling.baseline.chain import Chain, Step
 from scaling.baseline.networks import trained_members
 from scaling.baseline.page import relative
+from tests.commands import with_options
 from tests.train.files import encoded
 from vbs.config import from_values
 from vbs.failures import Failure
@@ -69,8 +70,8 @@ def chain(*words: str, place: Path) -> subprocess.CompletedProcess[str]:
         "warmup_epochs=0.5",
         "--out",
         f"{place}/out",
-        *words,
     ]
+    command = with_options(command, *words)
     return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT)
 
 
@@ -193,7 +194,7 @@ def test_trainings_that_were_cut_short_go_on_where_they_were(
     assert [*(tmp_path / "out" / "train").iterdir()] == [folder]
     assert cut.is_file()
     assert "train.ray_tune --resume --out" in done.stderr
-    assert "1 finished" in done.stderr  # the other one was over
+    assert "1 of 2 ended before" in done.stderr  # the other one was over
 
 
 @pytest.mark.slow

@@ -9,7 +9,8 @@ import pytest
 
 from scaling.certainty import Scored, certainty, doubt_about, lead_among, scored_by
 from scaling.surface import fit
-from scaling.trainings import Remaining, Result
+from scaling.training_result import Result
+from scaling.trainings import progress_of
 from tests.scaling.toys import measuring
 
 SCORED = Scored(72, 100 / 12, "what may help: --fidelity epochs=24")
@@ -46,9 +47,9 @@ def test_candidates_at_chance_are_reported_once_while_trainings_run(
     capsys: pytest.CaptureFixture,
 ) -> None:
     rows = [[8.3], [9.7], [8.3], [11.1], [8.3], [8.3], [40.0]]
-    with Remaining(7, SCORED) as remaining:
+    with progress_of(7, SCORED) as show:
         for count in range(8):
-            remaining.update(trained(*rows[:count]))
+            show(trained(*rows[:count]))
     said = capsys.readouterr().err
     assert said.count("warning: ") == 1
     assert "6 of 6 networks are at chance (8.3%" in said

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from nas.block_times.rounds import Timing
+from nas.block_times.timing import Setting
 from scaling import FamilyConfig, grow_family
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import family, published_top1
@@ -84,6 +85,8 @@ def test_formula_and_real_cost_stand_side_by_side() -> None:
         (["3"], [3]),
         (["0,1.5", "2"], [0, 1.5, 2]),
         (["0..2", "1..3"], [0, 1, 2, 3]),
+        (["-2..1"], [-2, -1, 0, 1]),
+        (["-3..-2", "-.5"], [-3, -2, -0.5]),
     ],
 )
 def test_phis_are_read(texts: list[str], phis: list[float]) -> None:
@@ -159,7 +162,9 @@ def test_the_choice_of_an_unfinished_grid_is_told(
     known = {"status": "interrupted", "settings": {"base": "mobilenet_v2"}, "outcome": {}}
     (tmp_path / "grid.json").write_text(json.dumps(known))
     assert run(["--coefficients", str(tmp_path / "grid.json"), "--out", str(tmp_path / "x")]) == 2
-    assert "(the grid is interrupted; scaling.grid --resume goes on)" in capsys.readouterr().err
+    assert (
+        "(the grid is interrupted; scaling.grid --resume continues it)" in capsys.readouterr().err
+    )
 
 
 def test_times_are_predicted_where_a_table_has_the_blocks(tmp_path: Path) -> None:
@@ -191,11 +196,11 @@ def test_times_are_measured(tmp_path: Path) -> None:
 def test_a_family_grows_in_measured_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def measured(networks: list[Architecture], **how: Any) -> list[Timing]:
-        assert (how["kind"], how["batch"]) == ("latency", 8)
+    def measured(networks: list[Architecture], setting: Setting, **_: Any) -> list[Timing]:
+        assert (setting.kind, setting.batch) == ("latency", 8)
         return [Timing(1e-9 * cost(network).flops ** 0.9, 0.0, "") for network in networks]
 
-    monkeypatch.setattr("scaling.measured_times.measured", measured)
+    monkeypatch.setattr("scaling.family.times.measured", measured)
     out = tmp_path / "family"
     grow = ["--growth", "2", "--objective", "latency", "--measure-batch", "8"]
     assert run([*grow, "--phi", "0..2", "--out", str(out)]) == 0
@@ -224,7 +229,21 @@ def test_a_family_grows_in_measured_time(
         (["--gamma", "1.3"], "--alpha is missing; alpha, beta and gamma are given together; publ"),
         (["--phi", "x"], "--phi: 'x' is not understood; write 0..7, 3 or 1.5"),
         (["--phi", "7..0"], "--phi: '7..0' is not understood; write 0..7, 3 or 1.5"),
-        (["--phi", "-1"], "--phi: -1 is not allowed"),
+        (["--phi", "-101"], "--phi: -101 is not allowed; use numbers from -100 to 100"),
+        (["--phi", "-1..-3"], "--phi: '-1..-3' is not understood"),
+        (["--rules", "fast", "--alpha", "1.2"], "--alpha: leave it out; --rules fast has its own"),
+        (["--rules", "tinynet", "--phi", "1"], "phi 1: growth: 2.0 is not allowed; TinyNet shr"),
+        (["--known", "b0"], "--known: 'b0' is not understood; write a member and its percent"),
+        (["--known", "b0=177"], "--known: 'b0=177' is not understood"),
+        (["--known", "c0=77"], "--known: 'c0' is no member; write b0 to b8, or a phi such as 0"),
+        (["--known", "b0=77", "0=78"], "--known: phi 0 is given twice"),
+        (
+            ["--known", "b1=79.1", "--growth", "2"],
+            "--known: b1 is a published member, which this family has not; write its phi, such as "
+            "1=77.1",
+        ),
+        (["--known", "1=79", "--base-top1", "77"], "--base-top1: write --known 0=77 beside the"),
+        (["--base-top1", "99"], "--base-top1: 99.0 is not allowed; use a number from 1 to 95"),
         (["--phi", "11"], "phi: 11 is not published; use 0 (B0) to 8 (B8), 9 (L2), or give"),
         (["--phi", "0..99"], "--phi: 65 members are not allowed"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown; did you mean"),
@@ -254,6 +273,121 @@ def test_mistakes_are_one_line(
     assert told.startswith(f"scaling.family: {complaint}")
     assert told.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def members_of(words: list[str], out: Path) -> list[dict[str, Any]]:
+    assert run([*words, "--out", str(out)]) == 0
+    return json.loads((out / "family.json").read_text())["members"]
+
+
+@pytest.mark.parametrize("words", [["--phi", "-2..4"], ["--phi=-2..4"], ["--phi", "-2", "-1..4"]])
+def test_a_family_shrinks_below_its_base(words: list[str], tmp_path: Path) -> None:
+    members = members_of(words, tmp_path / "f")
+    assert [each["phi"] for each in members] == list(range(-2, 5))
+    flops = [each["flops"] for each in members]
+    assert flops == sorted(flops)
+    assert members[2]["flops"] == cost(zoo("efficientnet_b0")).flops
+    assert [each["published_top1"] for each in members[2:]] == [77.1, 79.1, 80.1, 81.6, 82.9]
+    assert members[0]["factors"] == PUBLISHED.factors(-2)._asdict()
+    assert (tmp_path / "f/members/phi-2.json").is_file()
+
+
+def test_exact_budgets_of_shrunk_members(tmp_path: Path) -> None:
+    for words in (
+        ["--phi", "-3..2"],
+        ["--rules", "tinynet"],
+        ["--rules", "fast", "--phi", "-2..1"],
+    ):
+        members = members_of([*words, "--growth", "2"], tmp_path / words[1])
+        base = cost(zoo("efficientnet_b0")).flops
+        for each in members:
+            assert each["flops"] / base == pytest.approx(2 ** each["phi"], rel=0.03)
+            grows = [each["real_factors"][axis] >= 1 for axis in ("width", "resolution")]
+            assert all(grows) == (each["phi"] >= 0)
+
+
+def test_fast_rules_reach_the_published_numbers(tmp_path: Path) -> None:
+    """Dollar et al. 2021 with the rounding of pycls, at 4 and 8 times the FLOPs."""
+    base, *members = members_of(["--rules", "fast", "--phi", "0", "2", "3"], tmp_path / "f")
+    published = [(3.58, 1.98, 2.99), (7.56, 3.19, 5.26)]
+    for member, (flops, activations, params) in zip(members, published, strict=True):
+        assert round(member["flops"] / base["flops"], 2) == flops
+        assert member["activations"] / base["activations"] == pytest.approx(activations, abs=0.0051)
+        assert round(member["params"] / base["params"], 2) == params
+    record = tmp_path / "f" / "family.json"
+    again = members_of(["--config", str(record)], tmp_path / "again")
+    assert [each["flops"] for each in again] == [each["flops"] for each in (base, *members)]
+
+
+def test_tinynet_shrinks_width_first_and_resolution_last(tmp_path: Path) -> None:
+    members = members_of(["--rules", "tinynet"], tmp_path / "f")
+    assert [each["phi"] for each in members] == [-4, -3, -2, -1, 0]
+    for each in members[:-1]:
+        factors = each["factors"]
+        assert factors["width"] < factors["resolution"] <= 1
+    assert members[2]["factors"]["depth"] > members[0]["factors"]["depth"]
+
+
+def test_members_show_their_predicted_top1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = members_of(["--phi", "-2..9"], tmp_path / "f")
+    told = capsys.readouterr().out
+    base = members[2]["predicted_top1"]
+    assert base == {"percent": 77.1, "std": 0, "interval_95": [77.1, 77.1], "known": True}
+    found = [each["predicted_top1"] for each in members[:10]]
+    assert [each["percent"] for each in found] == sorted(each["percent"] for each in found)
+    for each in (*found[:2], *found[3:]):
+        low, high = each["interval_95"]
+        assert (low + high) / 2 == pytest.approx(each["percent"], abs=0.01)
+        assert high - low == pytest.approx(2 * 1.96 * each["std"], abs=0.01)
+    for each in members[3:10]:
+        low, high = each["predicted_top1"]["interval_95"]
+        assert low < each["published_top1"] < high
+    largest = members[-1]
+    assert largest["predicted_top1"] is None
+    assert "resolution: 3.57 times the base is outside" in largest["no_prediction"]
+    assert "no predicted top-1 of phi9: resolution: 3.57 times the base" in told
+    assert re.search(r"78\.6% \(77\.8 to 79\.5\)", told)
+
+
+def test_predictions_start_from_the_given_top1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "base.json"
+    path.write_text(zoo("mobilenet_v2").to_json())
+    words = ["--base", str(path), "--phi", "0..1"]
+    unknown = members_of(words, tmp_path / "unknown")
+    assert [each["predicted_top1"] for each in unknown] == [None, None]
+    assert "give it in percent, e.g. --base-top1 77.1" in capsys.readouterr().out
+    known = members_of([*words, "--base-top1", "72"], tmp_path / "known")
+    assert known[0]["predicted_top1"]["percent"] == 72
+    assert 73 < known[1]["predicted_top1"]["percent"] < 76
+    low = members_of([*words, "--base-top1", "50"], tmp_path / "low")
+    assert "16.2 points below them" in low[1]["no_prediction"]
+
+
+def test_the_next_members_are_forecast_from_trained_ones(tmp_path: Path) -> None:
+    series = {"b0": 77.1, "b1": 79.1, "b2": 80.1, "b3": 81.6}
+    known = [f"{name}={top1}" for name, top1 in series.items()]
+    members = members_of(["--phi", "0..7", "--known", *known], tmp_path / "f")
+    plain = members_of(["--phi", "0..7"], tmp_path / "plain")
+    assert [each["predicted_top1"]["percent"] for each in members[:4]] == [*series.values()]
+    for each, other in zip(members[4:], plain[4:], strict=True):
+        found = each["predicted_top1"]
+        assert found["percent"] == pytest.approx(each["published_top1"], abs=1)
+        assert found["std"] < other["predicted_top1"]["std"]
+    # by phi, members that are not shown count too
+    shown = members_of(["--phi", "4", "--known", "0=77.1,1=79.1,2=80.1,3=81.6"], tmp_path / "four")
+    assert shown[0]["predicted_top1"] == members[4]["predicted_top1"]
+
+
+def test_forecasts_without_the_base(tmp_path: Path) -> None:
+    words = ["--base", "efficientnet_lite0", "--phi", "0..4", "--known", "1=76.7", "2=77.6"]
+    base, first, *_ = members_of(words, tmp_path / "f")
+    assert first["predicted_top1"]["known"]
+    assert not base["predicted_top1"]["known"]
+    assert base["predicted_top1"]["percent"] == pytest.approx(75.1, abs=1)
 
 
 def test_the_command_imports_no_torch() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from scaling.compound import Factors, Rules, grown
-from scaling.grid import AXES, candidates, grid, proxy_base, shares, spread
+from scaling.grid import AXES, ProxySize, candidates, grid, proxy_base, shares, spread
 from scaling.trainings import usual_fidelity
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
@@ -139,21 +139,21 @@ def test_what_cannot_be_is_said(changes: dict[str, Any], complaint: str) -> None
 
 
 def test_a_proxy_is_narrowed_to_its_flops() -> None:
-    small = proxy_base(B0, classes=10, resolution=32, small_images=True, flops=4e6)
+    small = proxy_base(B0, ProxySize(classes=10, resolution=32, small_images=True, flops=4e6))
     assert 3e6 < cost(small).flops <= 4e6
     assert (small.resolution, small.classes) == (32, 10)
     assert [stage.layers for stage in small.stages] == [stage.layers for stage in B0.stages]
     with pytest.raises(ValueError, match=r"proxy: the base cannot be narrowed to 10K FLOPs"):
-        proxy_base(B0, resolution=32, flops=1e4)
+        proxy_base(B0, ProxySize(resolution=32, flops=1e4))
     with pytest.raises(ValueError, match="resolution: vanishes"):
-        proxy_base(B0, resolution=4)
+        proxy_base(B0, ProxySize(resolution=4))
 
 
 def test_a_proxy_is_no_narrower_than_asked_for() -> None:
-    least = proxy_base(B0, resolution=96, flops=3e6, narrowest=0.15)
+    least = proxy_base(B0, ProxySize(resolution=96, flops=3e6, narrowest=0.15))
     assert cost(least).flops > 3e6
-    assert least == proxy_base(B0, resolution=96, width=0.15)
-    small = proxy_base(B0, resolution=32, flops=3e6, narrowest=0.15)
+    assert least == proxy_base(B0, ProxySize(resolution=96, width=0.15))
+    small = proxy_base(B0, ProxySize(resolution=32, flops=3e6, narrowest=0.15))
     assert cost(small).flops <= 3e6
 
 

@@ -19,10 +19,11 @@ from scaling.grid import Candidate, GridConfig, candidates, shares, spread
 from scaling.grid.choice import chosen, fitted_surface
 from scaling.grid.record import Record, read
 from scaling.grid.verdict import noise_line, verdict
-from scaling.trainings import Result
+from scaling.training_result import Result
 from search_spaces.catalog import zoo
 from search_spaces.scale import for_small_images
 from tests.commands import grid as run
+from tests.commands import with_options
 from tests.scaling.toys import measuring
 from tests.train.files import encoded
 
@@ -44,7 +45,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def command(images: str, place: Path, *more: str) -> list[str]:
-    return [
+    words = [
         sys.executable,
         "-m",
         "scaling.grid",
@@ -70,8 +71,8 @@ def command(images: str, place: Path, *more: str) -> list[str]:
         str(place / "cache"),
         "--out",
         str(place / "grid"),
-        *more,
     ]
+    return with_options(words, *more)
 
 
 def called(words: list[str]) -> subprocess.CompletedProcess[str]:
@@ -111,7 +112,7 @@ def test_a_grid_that_was_killed_repeats_no_finished_training(images: str, tmp_pa
     assert partial["partial"]
     done = called([*command(images, tmp_path)[:3], "--resume", "--out", str(tmp_path / "grid")])
     assert done.returncode == 0, done.stderr
-    assert "of 14 were trained before" in done.stderr
+    assert "of 14 trained before" in done.stderr
     after = finished_trials(study)
     assert before == after[: len(before)] or {*before} <= {*after}
     assert len(after) == 14  # 4 candidates and 3 controls, two seeds each
@@ -184,7 +185,7 @@ def test_a_resume_that_is_refused_leaves_the_record(images: str, tmp_path: Path)
         (0.7, 6, 1.5, "noise hides the optimum (seeds differ by 0.70 points): about 6 more seeds"),
         (0.7, None, 1.2, "all candidates do about as well"),
         (0.7, None, 9.0, "but not as a smooth surface would"),
-        (None, None, None, "one seed does not tell why: use --seeds 3"),
+        (None, None, None, "one seed does not show why: use --seeds 3"),
         (0.7, 0, 9.0, ""),
         (0.0, None, None, "but not as a smooth surface would"),  # all seeds gave the same
     ],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import MEASURED, begin, images, wait_for
-from tests.train.rays import all_end, kill_one
+from tests.train.cluster.ray_processes import all_end, kill_one
 
 LOST = "scaling.grid: Ray has ended on this machine: one of its processes crashed or was killed"
 

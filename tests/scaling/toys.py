@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from nas.evaluators.proxy import Fidelity, Proxy
 from nas.search.setup import Measuring
-from train.data.summary import Survey
+from train.data.summary import DataSummary
 from train.recipe import change, preset
 
 
 def measuring() -> Measuring:
     """Trainings of two epochs on 648 images of twelve classes, scored on 72."""
-    data = Survey(tuple("abcdefghijkl"), 648, 72, 32, {}, 100 / 12)
+    data = DataSummary(tuple("abcdefghijkl"), 648, 72, 32, {}, 100 / 12)
     return Measuring(Proxy, data, change(preset("proxy"), ["batch=32"]), Fidelity(2))

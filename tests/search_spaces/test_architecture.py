@@ -47,7 +47,7 @@ def test_whole_numbers_serve_as_ratios_and_lists_as_stages():
     assert architecture.key == Architecture.from_json(architecture.to_json()).key
 
 
-def test_keys_tell_every_field_apart():
+def test_keys_distinguish_every_field():
     base = NETWORKS["efficientnet_b0"]()
     changes = {
         "stem": 24,

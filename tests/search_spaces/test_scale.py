@@ -10,7 +10,7 @@ import torch
 
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.cost import cost
-from search_spaces.scale import round_channels, scale
+from search_spaces.scale import Rounding, round_channels, scale
 from search_spaces.zoo import NETWORKS
 from vbs.text import quoted
 
@@ -70,13 +70,13 @@ def test_rounding_is_timms_at_every_width():
             if width == 1:
                 continue
             assert round_channels(channels, width) == timms(channels, width)
-            lower = round_channels(channels, width, floor=0.0)
+            lower = round_channels(channels, width, Rounding(floor=0.0))
             assert lower == timms(channels, width, round_limit=0.0)
 
 
 def test_floor_zero_rounds_to_the_nearest():
-    assert round_channels(24, 1.5, floor=0.0) == 40  # a tie
-    assert round_channels(11, 1.01, floor=0.0) == 8
+    assert round_channels(24, 1.5, Rounding(floor=0.0)) == 40  # a tie
+    assert round_channels(11, 1.01, Rounding(floor=0.0)) == 8
     assert round_channels(11, 1.01) == 16
 
 
@@ -130,7 +130,7 @@ def test_impossible_factors_are_named(field, value):
 )
 def test_impossible_rounding_is_named(field, value):
     with pytest.raises(ValueError, match=f"^{field}: {value!r} is not allowed"):
-        scale(B0, width=2.0, **{field: value})
+        scale(B0, width=2.0, rounding=Rounding(**{field: value}))
 
 
 def test_a_network_scaled_away_is_refused():

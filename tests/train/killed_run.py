@@ -13,6 +13,7 @@ import torch
 
 from tests.train import toys
 from train import loop
+from train.execution import Execution
 
 
 class Fatal(loop.Report):
@@ -38,7 +39,13 @@ def main() -> None:
         child = os.fork()
         if not child:
             report = Fatal(steps, delay) if kills else None
-            loop.train(toys.NETWORK, data, recipe, checkpoint=folder, report=report, device="cpu")
+            loop.train(
+                toys.NETWORK,
+                data,
+                recipe,
+                execution=Execution(checkpoint=folder, device="cpu"),
+                report=report,
+            )
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):

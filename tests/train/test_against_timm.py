@@ -16,8 +16,10 @@ import torch
 from PIL import Image
 
 from experiments import bench_training, same_learning
-from experiments.lib import timm_loop as timm_side
-from experiments.lib.timm_loop import Case, check_twins, proxy_network, timm_loop, timm_twin
+from experiments.lib import timm_networks
+from experiments.lib.timm_loop import timm_loop
+from experiments.lib.timm_networks import check_twins, proxy_network, timm_twin
+from experiments.lib.training_sides import Case
 from search_spaces.architecture import Architecture, Stage
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -65,7 +67,7 @@ def test_networks_that_differ_are_refused() -> None:
 
 def test_logits_that_differ_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     other = dataclasses.replace(SMALL, bn_eps=0.5)
-    monkeypatch.setattr(timm_side, "timm_twin", lambda *_, **__: timm_twin(other))
+    monkeypatch.setattr(timm_networks, "timm_twin", lambda *_, **__: timm_twin(other))
     with pytest.raises(ValueError, match="logits differ"):
         check_twins(SMALL)
 
@@ -99,7 +101,7 @@ def _after_steps(recipe: Recipe) -> tuple[dict[str, torch.Tensor], dict[str, tor
     run.network.train()
     network = timm_twin(SMALL)
     network.load_state_dict(run.network.state_dict())
-    loop = timm_loop(network, recipe, device, precision=torch.float32)
+    loop = timm_loop(network, recipe, device)
     steps = [Step(np.arange(8) + 8 * n, slice(0, 8), n) for n in range(3)]
     batches = list(data.train.batches(steps, Augmentation(size=16, crop="pad")))
     for number, batch in enumerate(batches):
@@ -112,7 +114,7 @@ def _after_steps(recipe: Recipe) -> tuple[dict[str, torch.Tensor], dict[str, tor
     return run.network.state_dict(), network.state_dict()
 
 
-def test_bench_tells_what_it_promises(
+def test_bench_prints_what_it_promises(
     network_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench.json"
@@ -179,7 +181,7 @@ def _cifar_like(folder: Path) -> str:
     return f"parquet:{folder}"
 
 
-def test_same_learning_goes_on_where_it_stopped(
+def test_same_learning_is_resumed_where_it_stopped(
     network_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data").mkdir()
@@ -235,7 +237,7 @@ def test_summary_of_a_part_says_so() -> None:
     assert told["difference_in_sd"] == pytest.approx(-1 / np.sqrt(8))
 
 
-def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
+def test_mistakes_are_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rounds: 1"):
         bench_training.bench(["--rounds", "1"])
     with pytest.raises(ValueError, match="seeds: -1"):

@@ -101,7 +101,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rmsprop", "sgd", "adamw"])
-def test_an_optimizer_goes_on_as_if_it_had_not_been_stored(tmp_path: Path, name: str) -> None:
+def test_an_optimizer_continues_as_if_it_had_not_been_stored(tmp_path: Path, name: str) -> None:
     def stepped(network: torch.nn.Module, made: torch.optim.Optimizer) -> None:
         for param in network.parameters():
             param.grad = torch.sin(param.detach() * 5)

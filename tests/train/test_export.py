@@ -353,7 +353,7 @@ def test_it_compares_on_the_runs_images_or_on_those_given(tmp_path, capsys):
     ):
         if name == "c":
             settings = {"data": f"imagefolder:{tmp_path / 'data'}", "recipe": {"seed": 3}}
-            (run / "run.json").write_text(json.dumps({"settings": settings}))
+            (run / "run.json").write_text(json.dumps({"settings": settings, "outcome": {}}))
         out = tmp_path / f"{name}.safetensors"
         assert export([*arguments, str(out), *extra]) == 0
         streams = capsys.readouterr()

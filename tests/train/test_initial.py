@@ -125,7 +125,7 @@ def test_a_resnet_of_timms_is_renamed(tmp_path):
     torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
 
 
-def test_conventions_that_shapes_do_not_show_are_told(tmp_path):
+def test_conventions_that_shapes_do_not_show_are_reported(tmp_path):
     run = a_run(tmp_path / "run")
     first, second = PLAIN.stages
     stages = (dataclasses.replace(first, skip="none"), second)

@@ -45,7 +45,7 @@ def test_curves_read_back_as_they_were(tmp_path: Path) -> None:
     assert table["mixup"].isna().all()
 
 
-def test_curves_tell_no_number_from_not_measured_and_keep_further_columns(tmp_path: Path) -> None:
+def test_curves_distinguish_nan_from_not_measured_and_have_further_columns(tmp_path: Path) -> None:
     history = [
         make_row(1, train_loss=math.nan, val_loss=None),
         make_row(2, train_loss=math.inf),
@@ -124,7 +124,7 @@ def test_a_resumed_run_shows_no_step_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["no tensorboardX", "no folder", "full disk", "odd row"])
-def test_trouble_with_tensorboard_is_told_once_and_training_goes_on(
+def test_trouble_with_tensorboard_is_reported_once_and_training_continues(
     trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     folder, row = tmp_path / "tensorboard", make_row(1)
@@ -205,7 +205,7 @@ def test_the_time_left_follows_the_last_epochs(
     assert [line.split(",")[-1].split()[0] for line in lines] == ["0:30", "0:20", "0:40"]
 
 
-def test_a_run_that_goes_on_within_an_epoch_does_not_count_the_steps_done_before(
+def test_a_run_resumed_within_an_epoch_does_not_count_the_steps_done_before(
     capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]

@@ -19,6 +19,7 @@ from tests.train import toys
 from tests.train.two_processes import without_norms
 from train import loop, state, steps
 from train.checkpoint import read_state, read_weights
+from train.execution import Execution
 from train.loop import Report, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,11 +47,15 @@ def weights_of(network: torch.nn.Module) -> torch.Tensor:
     return torch.cat([value.flatten().double() for value in network.state_dict().values()])
 
 
-def test_it_learns_and_tells() -> None:
+def test_it_learns_and_reports() -> None:
     report = Kept()
     before = torch.get_rng_state()
     result = train(
-        toys.NETWORK, toys.data(), toys.recipe("epochs=8", "mixup=0"), report=report, device="cpu"
+        toys.NETWORK,
+        toys.data(),
+        toys.recipe("epochs=8", "mixup=0"),
+        execution=toys.CPU,
+        report=report,
     )
     assert torch.equal(before, torch.get_rng_state()), "the caller's generator was moved"
     assert result.failed == ""
@@ -66,7 +71,12 @@ def test_it_learns_and_tells() -> None:
 
 def test_equal_runs_give_equal_weights_and_seeds_differ() -> None:
     runs = [
-        train(toys.NETWORK, toys.data(), toys.recipe(f"seed={seed}"), device="cpu").network
+        train(
+            toys.NETWORK,
+            toys.data(),
+            toys.recipe(f"seed={seed}"),
+            execution=toys.CPU,
+        ).network
         for seed in (1, 1, 2)
     ]
     first, again, other = (weights_of(network) for network in runs)
@@ -102,13 +112,15 @@ def test_a_run_killed_at_five_random_moments_ends_with_the_same_bits(tmp_path: P
 
 
 @pytest.mark.parametrize("stop_at", [1, 6, 9])
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path: Path, stop_at: int) -> None:
+def test_a_stopped_run_saves_and_is_resumed(tmp_path: Path, stop_at: int) -> None:
     arguments = (toys.NETWORK, toys.data(), toys.recipe())
-    stopped = train(*arguments, checkpoint=tmp_path, report=Kept(stop_at), device="cpu")
+    stopped = train(
+        *arguments, execution=Execution(checkpoint=tmp_path, device="cpu"), report=Kept(stop_at)
+    )
     assert (stopped.failed, stopped.steps) == ("interrupted", stop_at)
     rest = Kept()
-    resumed = train(*arguments, checkpoint=tmp_path, report=rest, device="cpu")
-    whole = train(*arguments, device="cpu")
+    resumed = train(*arguments, execution=Execution(checkpoint=tmp_path, device="cpu"), report=rest)
+    whole = train(*arguments, execution=toys.CPU)
     assert torch.equal(weights_of(resumed.network), weights_of(whole.network))
     for own, other in zip(resumed.history, whole.history, strict=True):
         for name in ("epoch", "step", "train_loss", "val_top1", "ema_loss"):
@@ -123,7 +135,12 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on(tmp_path: Path, stop_at: 
     ],
 )
 def test_what_goes_wrong_in_a_run_is_its_result(changes: list[str], words: str) -> None:
-    result = train(toys.NETWORK, toys.data(), toys.recipe("epochs=9", *changes), device="cpu")
+    result = train(
+        toys.NETWORK,
+        toys.data(),
+        toys.recipe("epochs=9", *changes),
+        execution=toys.CPU,
+    )
     assert words in result.failed
     assert "\n" not in result.failed
     assert result.test is None
@@ -138,17 +155,20 @@ def test_out_of_memory_says_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> N
         return forward(self, images)
 
     monkeypatch.setattr(Network, "forward", narrow)
-    result = train(toys.NETWORK, toys.data(), toys.recipe(), device="cpu")
+    result = train(toys.NETWORK, toys.data(), toys.recipe(), execution=toys.CPU)
     assert "out of memory with 16 images of 16 px" in result.failed
     assert "device_batch=4 would likely fit" in result.failed
     fits = train(
-        toys.NETWORK, toys.data(minival=0), toys.recipe("device_batch=4"), device="cpu", test=False
+        toys.NETWORK,
+        toys.data(minival=0, test=0),
+        toys.recipe("device_batch=4"),
+        execution=toys.CPU,
     )
     assert fits.failed == ""
 
 
 def test_without_a_minival_the_last_moving_average_is_the_result() -> None:
-    result = train(toys.NETWORK, toys.data(minival=0), toys.recipe(), device="cpu")
+    result = train(toys.NETWORK, toys.data(minival=0), toys.recipe(), execution=toys.CPU)
     assert result.chosen == {"epoch": 2, "weights": "ema"}
     assert "val_top1" not in result.history[-1]
 
@@ -166,7 +186,7 @@ def test_accumulated_steps_equal_whole_ones(monkeypatch: pytest.MonkeyPatch) -> 
         "lr=0.01",
     )
     whole, parts = (
-        train(toys.NETWORK, toys.data(), toys.recipe(*plain, *more), device="cpu").network
+        train(toys.NETWORK, toys.data(), toys.recipe(*plain, *more), execution=toys.CPU).network
         for more in ((), ("device_batch=4",))
     )
     torch.testing.assert_close(weights_of(whole), weights_of(parts), rtol=1e-4, atol=1e-6)
@@ -182,7 +202,7 @@ def test_an_evaluation_makes_do_with_the_memory_there_is(monkeypatch, limit: int
         return forward(self, images)
 
     monkeypatch.setattr(Network, "forward", narrow)
-    result = train(toys.NETWORK, toys.data(), toys.recipe(), device="cpu")
+    result = train(toys.NETWORK, toys.data(), toys.recipe(), execution=toys.CPU)
     assert result.failed == ""
     assert result.test is not None
 
@@ -190,7 +210,7 @@ def test_an_evaluation_makes_do_with_the_memory_there_is(monkeypatch, limit: int
 def test_weights_broken_by_the_last_step_are_a_failure(monkeypatch) -> None:
     monkeypatch.setattr(loop, "learning_rate", lambda *_: math.inf)
     recipe = toys.recipe("epochs=1", "batch=96", "mixup=0")  # a single step
-    result = train(toys.NETWORK, toys.data(minival=0), recipe, device="cpu")
+    result = train(toys.NETWORK, toys.data(minival=0), recipe, execution=toys.CPU)
     assert "not a number after epoch 1" in result.failed
     assert result.test is None
 
@@ -199,7 +219,7 @@ def test_a_classifier_alone_can_be_trained() -> None:
     torch.manual_seed(5)
     start = build(toys.NETWORK)
     recipe = toys.recipe("train=classifier", "ema_decay=0")
-    result = train(toys.NETWORK, toys.data(), recipe, initial=start, device="cpu")
+    result = train(toys.NETWORK, toys.data(), recipe, execution=toys.CPU, initial=start)
     for name, value in start.state_dict().items():
         same = torch.equal(value, result.network.state_dict()[name])
         assert same != name.startswith("classifier"), name
@@ -224,7 +244,7 @@ def test_progressive_learning_changes_images_and_dropout(monkeypatch) -> None:
         "policy=randaugment",
         "min_magnitude=2",
     )
-    rows = train(toys.NETWORK, toys.data(), recipe, device="cpu").history
+    rows = train(toys.NETWORK, toys.data(), recipe, execution=toys.CPU).history
     assert seen == [(8, 0.05), (16, 0.2)]
     assert [row["resolution"] for row in rows] == [8, 16]
     assert [row["dropout"] for row in rows] == [0.05, 0.2]
@@ -235,9 +255,9 @@ def test_compiled_training_is_the_same_training(monkeypatch: pytest.MonkeyPatch)
     # inductor takes 40 s here; experiments/bench_training.py runs it
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
     changes = ("epochs=1", "mixup=0", "dropout=0", "drop_path=0", "ema_decay=0", "minival=0")
-    data = toys.data(minival=0, train=16)
+    data = toys.data(minival=0, train=16, test=0)
     one, other = (
-        train(toys.NETWORK, data, toys.recipe(*changes, *more), device="cpu", test=False)
+        train(toys.NETWORK, data, toys.recipe(*changes, *more), execution=toys.CPU)
         for more in ((), ("compile=true",))
     )
     assert one.history[0]["train_loss"] == pytest.approx(other.history[0]["train_loss"], rel=1e-4)
@@ -255,17 +275,15 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, architecture, changes,
         toys.NETWORK,
         toys.data(),
         toys.recipe("lr=0.003"),
-        checkpoint=tmp_path,
+        execution=Execution(checkpoint=tmp_path, device="cpu"),
         report=Kept(3),
-        device="cpu",
     )
     with pytest.raises(ValueError, match=r"last\.safetensors") as error:
         train(
             architecture,
             toys.data(),
             toys.recipe("lr=0.003", *changes),
-            checkpoint=tmp_path,
-            device="cpu",
+            execution=Execution(checkpoint=tmp_path, device="cpu"),
         )
     assert words in str(error.value)
 
@@ -273,9 +291,9 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, architecture, changes,
 def test_wrong_class_counts_and_devices_are_named() -> None:
     other = dataclasses.replace(toys.NETWORK, classes=7)
     with pytest.raises(ValueError, match="classes: the network has 7, toys 3"):
-        train(other, toys.data(), toys.recipe(), device="cpu")
+        train(other, toys.data(), toys.recipe(), execution=toys.CPU)
     with pytest.raises(ValueError, match="device: 'tpu' is unknown"):
-        train(toys.NETWORK, toys.data(), toys.recipe(), device="tpu")
+        train(toys.NETWORK, toys.data(), toys.recipe(), execution=Execution(device="tpu"))
 
 
 def test_steps_share_their_images_without_overlap() -> None:

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from tests.commands import noisy_student as main
-from tests.commands import train_run
+from tests.commands import train_run, with_options
 from tests.train import toys
 from train import ExportConfig, checkpoint, export_network
 from train.noisy_student import rounds
 from train.noisy_student.run import noisy
-from train.pseudo_labels import load_teacher, read_labels, say
+from train.pseudo_labels import load_teacher, read_labels, teacher_probabilities
 from train.recipe import preset
 from train.run.training import Interrupts
 from vbs.lock import owned
@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(made: Path, out: Path, *more: str) -> list[str]:
-    return [
+    words = [
         "--teacher",
         str(made / "teacher"),
         "--student",
@@ -72,8 +72,8 @@ def command(made: Path, out: Path, *more: str) -> list[str]:
         "cpu",
         "--out",
         str(out),
-        *more,
     ]
+    return with_options(words, *more)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -129,7 +129,7 @@ def test_labels_are_those_of_the_teacher_before(made: Path, whole: Path) -> None
     for number, run in ((1, made / "teacher"), (2, whole / "round-1" / "student")):
         labels = read_labels(whole / f"round-{number}" / "pseudo_labels.safetensors")
         teacher = load_teacher(run)
-        assert torch.equal(labels.probabilities, say(teacher, pool, device="cpu"))
+        assert torch.equal(labels.probabilities, teacher_probabilities(teacher, pool, device="cpu"))
         assert labels.about["teacher_digest"] == teacher.digest
         assert labels.about["unlabelled_images"]["n"] == 40
 
@@ -148,7 +148,7 @@ def test_a_student_can_be_exported_and_be_a_teacher(whole: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("lost", [("round-1",), ("round-1/student",), ("round-2",)])
-def test_a_killed_run_goes_on_from_any_step(
+def test_a_killed_run_is_resumed_from_any_step(
     whole: Path, tmp_path: Path, lost: tuple[str, ...]
 ) -> None:
     out = tmp_path / "out"
@@ -166,7 +166,7 @@ def test_a_killed_run_goes_on_from_any_step(
     )
 
 
-def test_a_training_that_was_interrupted_goes_on(
+def test_a_training_that_was_interrupted_is_resumed(
     made: Path,
     whole: Path,
     tmp_path: Path,
@@ -189,7 +189,7 @@ def test_a_training_that_was_interrupted_goes_on(
     assert same(out / "round-2/student", whole / "round-2/student")
 
 
-def test_a_training_that_fails_is_told(
+def test_a_training_that_fails_is_reported(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -204,15 +204,23 @@ def test_ctrl_c_between_trainings_leaves_what_is_done(
     def pressed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rounds, "say", pressed)
+    monkeypatch.setattr(rounds, "teacher_probabilities", pressed)
     assert main(command(made, tmp_path / "out")) == 130
     assert "resume by: " in capsys.readouterr().err
+
+
+def test_a_finished_run_that_is_resumed_prints_its_result(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = (whole / "noisy_student.json").read_bytes()
+    assert main(["--resume", "--out", str(whole)]) == 0
+    assert "student 2" in capsys.readouterr().out
+    assert (whole / "noisy_student.json").read_bytes() == record
 
 
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--resume"], "is finished"),
         (["--resume", "--rounds", "3"], "--rounds: 3 differs from the run's 2"),
         (["--resume", "--student", "mnasnet_a1"], "--student: mnasnet_a1 differs from"),
         (["--resume", "--set", "epochs=9"], '--set: ["epochs=9"] differs from'),
@@ -245,7 +253,7 @@ def test_mistakes_are_answered_in_one_line(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
 ) -> None:
     out = tmp_path / "out"
-    assert main([*command(made, out), *more]) == 2
+    assert main(command(made, out, *more)) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1

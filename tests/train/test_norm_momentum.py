@@ -13,6 +13,7 @@ from search_spaces.network import Network, build
 from tests.train import toys
 from train import loop
 from train.checkpoint import read_state, write_state
+from train.execution import Execution
 from train.loop import Report, train
 from train.norm_momentum import NormStatistics, settled_after
 from train.norm_momentum import norm_momentum as momentum_of
@@ -93,7 +94,7 @@ def test_a_short_training_is_evaluated_with_the_statistics_of_its_weights(
         "warmup_epochs=0",
         "schedule=constant",
     )
-    result = train(SLOW, toys.data(minival=0), recipe, device="cpu")
+    result = train(SLOW, toys.data(minival=0), recipe, execution=toys.CPU)
     assert result.network is not None
     early = 6 * epochs < EARLY
     for own, right in zip(norms(result.network), norms(recalibrated(result.network)), strict=True):
@@ -109,9 +110,9 @@ def test_pretrained_statistics_are_not_measured_again() -> None:
     original = loop.recalibrate
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "recalibrate", lambda *words: (calls.append(1), original(*words)))
-        train(SLOW, toys.data(), toys.recipe(), initial=start, device="cpu")
+        train(SLOW, toys.data(), toys.recipe(), execution=toys.CPU, initial=start)
         assert not calls
-        train(SLOW, toys.data(), toys.recipe(), device="cpu")
+        train(SLOW, toys.data(), toys.recipe(), execution=toys.CPU)
         assert len(calls) == 2 * 2, "the weights and their average after each epoch"
 
 
@@ -123,7 +124,7 @@ def test_the_trainings_momentum_does_not_change_what_is_learned() -> None:
             dataclasses.replace(toys.NETWORK, bn_momentum=own),
             toys.data(minival=0),
             recipe,
-            device="cpu",
+            execution=toys.CPU,
         ).network
         for own in (0.01, 1.0)
     ]
@@ -147,18 +148,19 @@ def test_a_training_of_slow_statistics_resumes_exactly(tmp_path: Path, given: bo
     torch.manual_seed(3)
     initial = build(SLOW) if given else None
     recipe = toys.recipe("epochs=3", "device_batch=8")
-    plain = train(SLOW, toys.data(), recipe, device="cpu", initial=initial)
+    plain = train(SLOW, toys.data(), recipe, execution=toys.CPU, initial=initial)
     train(
         SLOW,
         toys.data(),
         recipe,
-        checkpoint=tmp_path,
+        execution=Execution(checkpoint=tmp_path, device="cpu"),
         report=StopAt(8),
-        device="cpu",
         initial=initial,
     )
     # train.run gives no weights to a run that it resumes
-    resumed = train(SLOW, toys.data(), recipe, checkpoint=tmp_path, device="cpu")
+    resumed = train(
+        SLOW, toys.data(), recipe, execution=Execution(checkpoint=tmp_path, device="cpu")
+    )
     assert plain.network is not None
     assert resumed.network is not None
     for name, value in plain.network.state_dict().items():
@@ -167,31 +169,48 @@ def test_a_training_of_slow_statistics_resumes_exactly(tmp_path: Path, given: bo
 
 def test_a_training_that_an_earlier_version_began_is_not_mixed(tmp_path: Path) -> None:
     recipe = toys.recipe("epochs=3")
-    train(SLOW, toys.data(), recipe, checkpoint=tmp_path, report=StopAt(8), device="cpu")
+    train(
+        SLOW,
+        toys.data(),
+        recipe,
+        execution=Execution(checkpoint=tmp_path, device="cpu"),
+        report=StopAt(8),
+    )
     path = tmp_path / "last.safetensors"
     tensors, counters = read_state(path)
     del counters["norm_statistics"]
     write_state(path, tensors, counters)
     with pytest.raises(ValueError, match=r"first 1,980 batches .* train again in another folder"):
-        train(SLOW, toys.data(), recipe, checkpoint=tmp_path, device="cpu")
+        train(SLOW, toys.data(), recipe, execution=Execution(checkpoint=tmp_path, device="cpu"))
 
 
-def test_a_long_training_that_an_earlier_version_began_goes_on(tmp_path: Path) -> None:
+def test_a_long_training_that_an_earlier_version_began_is_resumed(tmp_path: Path) -> None:
     quick = dataclasses.replace(toys.NETWORK, bn_momentum=1.0)
     recipe = toys.recipe("epochs=3")
-    train(quick, toys.data(), recipe, checkpoint=tmp_path, report=StopAt(12), device="cpu")
+    train(
+        quick,
+        toys.data(),
+        recipe,
+        execution=Execution(checkpoint=tmp_path, device="cpu"),
+        report=StopAt(12),
+    )
     path = tmp_path / "last.safetensors"
     tensors, counters = read_state(path)
     del counters["norm_statistics"], counters["pretrained"]
     write_state(path, tensors, counters)
-    assert train(quick, toys.data(), recipe, checkpoint=tmp_path, device="cpu").steps == 18
+    assert (
+        train(
+            quick, toys.data(), recipe, execution=Execution(checkpoint=tmp_path, device="cpu")
+        ).steps
+        == 18
+    )
 
 
 def test_a_linear_probe_leaves_the_statistics_alone() -> None:
     torch.manual_seed(5)
     start = build(SLOW)
     recipe = toys.recipe("train=classifier", "ema_decay=0")
-    network = train(SLOW, toys.data(), recipe, initial=start, device="cpu").network
+    network = train(SLOW, toys.data(), recipe, execution=toys.CPU, initial=start).network
     assert network is not None
     for own, given in zip(norms(network), norms(start), strict=True):
         assert torch.equal(own.running_mean, given.running_mean)
@@ -210,11 +229,11 @@ def test_a_change_of_the_input_side_begins_the_average_again(monkeypatch) -> Non
     recipe = toys.recipe("epochs=6", "stages=3", "min_resolution=8", "device_batch=8")
     starts = [first_epoch(dataclasses.replace(recipe, resolution=16), epoch) for epoch in range(6)]
     assert starts == [0, 0, 2, 2, 4, 4]
-    train(SLOW, toys.data(), recipe, device="cpu")
+    train(SLOW, toys.data(), recipe, execution=toys.CPU)
     # six steps of two batches an epoch
     assert seen == [(0, False)] * 2 + [(24, True)] * 2 + [(48, True)] * 2
     seen.clear()
-    train(SLOW, toys.data(), toys.recipe(), device="cpu")
+    train(SLOW, toys.data(), toys.recipe(), execution=toys.CPU)
     assert seen == [(0, False)] * 2
 
 
@@ -238,10 +257,8 @@ def test_a_compiled_network_is_compiled_at_most_twice() -> None:
 def test_results_of_earlier_versions_are_not_found_in_the_cache(tmp_path: Path) -> None:
     from nas.evaluators import proxy
 
-    settings = dict.fromkeys(("digests", *proxy.LOADED), 0)
-    known = proxy.identity(
-        SLOW, toys.recipe(), proxy.Fidelity(1), settings, seed=0, clock="wall cpu"
-    )
+    images = proxy.DataIdentity({}, 0.1)
+    known = proxy.identity(SLOW, toys.recipe(), proxy.Fidelity(1), images, seed=0, clock="wall cpu")
     assert known["norm_statistics"] == NORM_STATISTICS
 
 

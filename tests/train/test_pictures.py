@@ -173,7 +173,7 @@ def test_a_contact_sheet_grows_to_forty_pictures_of_any_size(
     rng = np.random.default_rng(0)
     sizes = [(32, 32), (1, 1), (1, 700), (1200, 900), (28, 28)]
     pictures = [rng.integers(0, 256, (*sizes[i % 5], 3), np.uint8) for i in range(count)]
-    mistakes(tmp_path / "m.png", pictures, [f"true cat, said dog {i}%" for i in range(count)])
+    mistakes(tmp_path / "m.png", pictures, [f"true cat, predicted dog {i}%" for i in range(count)])
     # versions of matplotlib round differently
     np.testing.assert_allclose(size(tmp_path / "m.png"), expected, atol=1)
 
@@ -233,7 +233,7 @@ def test_the_worst_mistakes_come_first_and_equals_in_order(kind: str) -> None:
     assert worst(outputs, targets, 0).tolist() == []
 
 
-def test_confidences_that_round_to_one_are_still_told_apart() -> None:
+def test_confidences_that_round_to_one_are_still_distinguished() -> None:
     logits = np.array([[60, 0.0], [90, 0], [50, 0], [800, 0]], np.float32)
     assert worst(logits, np.ones(4, int), 4).tolist() == [3, 1, 0, 2]
 

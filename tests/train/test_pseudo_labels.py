@@ -93,7 +93,7 @@ def test_labels_come_back_from_their_file(tmp_path: Path) -> None:
         read_labels(tmp_path / "labels.safetensors")
 
 
-def test_a_student_sees_soft_labels_in_the_ratio_asked_for() -> None:
+def test_a_student_sees_soft_labels_in_the_given_ratio() -> None:
     data = toys.data(train=30)
     pool = toys.split(6, seed=9).with_targets(torch.full((6,), UNLABELLED))
     chosen = Chosen(np.array([5, 5, 2]), np.array([2, 0, 0]), np.array([2, 0, 0]), 3)

@@ -198,7 +198,7 @@ def test_a_folder_with_results_is_not_overwritten(network, images, tmp_path, cap
     assert (tmp_path / "best.safetensors").read_text() == "precious"
 
 
-def test_an_interrupted_run_goes_on(network, images, tmp_path) -> None:
+def test_an_interrupted_run_is_resumed(network, images, tmp_path) -> None:
     out = tmp_path / "run"
     words = arguments(network, images, out, "--set", "epochs=4000", "--set", "warmup_epochs=1")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -228,8 +228,17 @@ def test_an_interrupted_run_goes_on(network, images, tmp_path) -> None:
 def test_resuming_repeats_nothing(network, images, tmp_path, capsys) -> None:
     out = tmp_path / "run"
     assert run(arguments(network, images, out)) == 0
-    assert run(["--resume", "--out", str(out)]) == 2
-    assert "is finished" in capsys.readouterr().err
+    before = json.loads((out / "run.json").read_text())
+    shown = capsys.readouterr().out
+    assert run(["--resume", "--out", str(out)]) == 0
+    rows = [line for line in shown.splitlines() if line.startswith(("minival", "test"))]
+    assert rows
+    again = capsys.readouterr().out
+    assert all(row in again for row in rows)
+    after = json.loads((out / "run.json").read_text())
+    for record in (before, after):
+        record["outcome"].pop("waited_seconds")
+    assert after == before
     record = json.loads((out / "run.json").read_text())
     record["status"] = "running"  # as if killed while the pictures were drawn
     (out / "run.json").write_text(json.dumps(record))
@@ -239,7 +248,7 @@ def test_resuming_repeats_nothing(network, images, tmp_path, capsys) -> None:
     assert json.loads((out / "run.json").read_text())["outcome"]["steps"] == 10
 
 
-def test_another_size_is_asked_for_by_name(images, tmp_path) -> None:
+def test_another_size_is_given_by_name(images, tmp_path) -> None:
     out = tmp_path / "run"
     words = ["efficientnet_b0", "--data", f"imagefolder:{images}"]
     sizes = ["--width", "0.1", "--depth", "0.3", "--resolution", "32", "--small-images"]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.nas.toys import small
 from train.ray_tune.certainty import certainty
-from train.ray_tune.progress import Progress
+from train.ray_tune.progress import Trials
 from train.ray_tune.report import outcome, print_table
 from train.scored import with_error
 
@@ -57,7 +57,7 @@ def test_trials_at_chance_are_reported() -> None:
 
 def test_trials_at_chance_are_reported_once_while_they_run(capsys: pytest.CaptureFixture) -> None:
     trials = [{"name": f"{n:012x}-s0", "network": "a", "recipe": {"epochs": 1}} for n in range(8)]
-    with Progress(trials, images=IMAGES) as board:
+    with Trials(trials, images=IMAGES) as board:
         for trial in trials:
             board.row(trial["name"], {"epoch": 1, "top1": 8.3})
             board.ended(trial["name"], "finished")

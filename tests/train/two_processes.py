@@ -12,6 +12,7 @@ from torch import nn
 from search_spaces.network import Network
 from tests.train import toys
 from train import state
+from train.execution import Execution
 from train.loop import train
 
 build = state.build
@@ -35,7 +36,9 @@ def main() -> None:
         "mixup=0", "dropout=0", "drop_path=0", "optimizer=sgd", "lr=0.01", *sys.argv[3:]
     )
     folder = Path(sys.argv[1])
-    result = train(toys.NETWORK, toys.data(), recipe, checkpoint=folder, device="cpu")
+    result = train(
+        toys.NETWORK, toys.data(), recipe, execution=Execution(checkpoint=folder, device="cpu")
+    )
     # one write, so that the lines of two processes do not mix
     os.write(1, f"done {result.failed} {result.steps} {result.test}\n".encode())
 

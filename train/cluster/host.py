@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from train.cluster.connect import connect, disconnect, is_connected, node_resources
+from train.cluster.place import Place
 from train.cluster.pool import Job, Pool, PoolLost
 from train.cluster.process import RayLost, RayProcess
 from train.cluster.worker import Item
@@ -41,13 +42,19 @@ class HostedPool:
     """
 
     def __init__(
-        self, make: Callable[[], Job], *, address: str | None = None, **options: Any
+        self,
+        make: Callable[[], Job],
+        place: Place,
+        *,
+        timeout: float | None = None,
+        retries: int = 1,
     ) -> None:
         from ray import cloudpickle
 
         made = functools.partial(_unpickled, cloudpickle.dumps(make))
+        options = {"timeout": timeout, "retries": retries}
         try:
-            self._process = RayProcess(_Served, made, address=address, **options)
+            self._process = RayProcess(_served, made, place, address=place.address, **options)
         except RayLost as error:
             raise PoolLost(str(error)) from None
         self._free, self._requested = 0, False
@@ -95,6 +102,10 @@ class _Served(Pool):
         return self.wait(seconds), self.free
 
 
+def _served(make: Callable[[], Job], place: Place, *, address: str, **limits: Any) -> _Served:
+    return _Served(make, place._replace(address=address), **limits)
+
+
 def _unpickled(make: bytes) -> Job:
     """In a worker's process: the result of the driver's `make`. The process between them need not
     import what that needs."""
@@ -103,12 +114,15 @@ def _unpickled(make: bytes) -> Job:
     return cloudpickle.loads(make)()
 
 
-def open_pool(make: Callable[[], Job], **options: Any) -> AnyPool:
+def open_pool(
+    make: Callable[[], Job], place: Place, *, timeout: float | None = None, retries: int = 1
+) -> AnyPool:
     """A pool whose cluster may be lost without harm to this process; as `Pool` otherwise.
 
     A process that is connected to Ray already, by its own choice, uses that.
     """
-    return Pool(make, **options) if is_connected() else HostedPool(make, **options)
+    pool = Pool if is_connected() else HostedPool
+    return pool(make, place, timeout=timeout, retries=retries)
 
 
 def cluster_resources(address: str) -> list[dict[str, float]]:

@@ -6,24 +6,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from train.cluster.host import open_pool
+from train.cluster.place import Place
 from train.cluster.pool import PoolLost
 from train.cluster.worker import Ended, Job
 from vbs.failures import InfrastructureError
 
 K = TypeVar("K")
 WAIT = 1.0  # seconds of one look at the pool
-
-
-class Place(NamedTuple):
-    """Where jobs run: `slots` at once, each on so many processors and GPUs.
-
-    address  of a Ray cluster, None for this machine.
-    """
-
-    slots: int
-    cpus: float = 1.0
-    gpus: float = 0.0
-    address: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -50,10 +39,7 @@ def run_jobs(
     waiting, running = list(jobs), dict[int, K]()
     values: dict[int, Any] = {}
     numbers = {key: number for number, key in enumerate(waiting)}
-    slots = min(place.slots, len(waiting))
-    pool = open_pool(
-        _Yielding(make), slots=slots, cpus=place.cpus, gpus=place.gpus, address=place.address
-    )
+    pool = open_pool(_Yielding(make), place._replace(slots=min(place.slots, len(waiting))))
     try:
         while waiting or running:
             while waiting and pool.free > 0:

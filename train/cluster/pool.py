@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from train.cluster.connect import MACHINE_LOST, check_fits, connect, death, disconnect
+from train.cluster.place import Place
 from train.cluster.worker import Ended, Item, Job, Worker, Yielded
 from vbs.failures import Failure, reason_of
 from vbs.processes import available_cpus
@@ -66,12 +67,11 @@ class _Inbox:
 
 
 class Pool:
-    """Runs generator jobs on a Ray cluster, `slots` at once, each slot an actor set up once.
+    """Runs generator jobs on a Ray cluster, several at once, each slot an actor set up once.
 
     make     called once in every slot's process; returns the function whose generators are jobs.
              Defined in an importable module, or a closure that can be pickled.
-    cpus     of a slot, also its number of threads; gpus may be a fraction.
-    address  as in `train.cluster.connect.connect`.
+    place    how many jobs run at once, and where.
     timeout  seconds for a job, over which it is ended; None for none.
     retries  times a job is started again after its process died. One that lost its machine, which
              is no fault of its own, is started again up to MOVES times.
@@ -83,31 +83,29 @@ class Pool:
     def __init__(
         self,
         make: Callable[[], Job],
+        place: Place,
         *,
-        slots: int,
-        cpus: float = 1.0,
-        gpus: float = 0.0,
-        address: str | None = None,
         timeout: float | None = None,
         retries: int = 1,
     ) -> None:
-        if slots < 1:
-            raise ValueError(f"slots: {slots} is not allowed; use at least 1")
+        if place.slots < 1:
+            raise ValueError(f"slots: {place.slots} is not allowed; use at least 1")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"timeout: {timeout} is not allowed; use seconds above 0, or none")
         self._timeout, self._retries = timeout, retries
         self._inbox, self._closed = _Inbox(), False
-        here = max(float(available_cpus()), slots * cpus)
-        self._connected = connect(address, cpus=here)
+        here = max(float(available_cpus()), place.slots * place.cpus)
+        self._connected = connect(place.address, cpus=here)
         try:
             import ray
 
-            check_fits(cpus, gpus, what="slot")
-            options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0}
-            actor = ray.remote(Worker).options(**options)
-            made, threads = ray.put(make), max(1, int(cpus))
+            check_fits(place.cpus, place.gpus, what="slot")
+            actor = ray.remote(Worker).options(
+                num_cpus=place.cpus, num_gpus=place.gpus, max_restarts=0
+            )
+            made, threads = ray.put(make), max(1, int(place.cpus))
             self._new = lambda: actor.remote(made, threads)
-            self._slots = [self._started() for _ in range(slots)]
+            self._slots = [self._started() for _ in range(place.slots)]
         except BaseException:
             if self._connected:
                 disconnect()

@@ -49,9 +49,10 @@ class Augmentation:
     magnitude  of RandAugment, 0 to 30, on the scale of the papers: TensorFlow's code divides M by
                10, so 10 shears by 0.3 and rotates by 30 degrees, and EfficientNetV2's 25 by 0.75
                and 75 degrees. (torchvision divides by 30, so its own 9 is 3 here; timm divides by
-               10 and clamps at 10 unless told mmax.) Fractions are meant. Above 10, shear, rotation
-               and the colours go on (colour factors down to 0.1, as in timm); translation (0.45 of
-               the side), posterize (4 bits) and solarize (all) stay: more would erase the picture.
+               10 and clamps at 10 without mmax.) Fractions are meant. Above 10, shear, rotation
+               and the colours continue (colour factors down to 0.1, as in timm); translation (0.45
+               of the side), posterize (4 bits) and solarize (all) stay: more would erase the
+               picture.
     layers     operations that RandAugment applies one after another.
     erasing    probability that a random rectangle takes the mean colour.
     group      consecutive images of a step that share one draw of policy and erasing: 1 is each its
@@ -135,7 +136,7 @@ def _check_colours(how: Augmentation | Preparation) -> None:
 class Draws:
     """The random numbers of some images of a step, by their positions [n] in the whole step.
 
-    A position draws the same, however many follow it and whichever of them are asked for.
+    A position draws the same, however many follow it and whichever of them are requested.
     """
 
     def __init__(self, seed: int, positions: np.ndarray) -> None:

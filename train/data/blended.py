@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from train.data.augment import Augmentation, Draws, Preparation
-from train.data.split import UNLABELLED, Ask, Split
+from train.data.split import UNLABELLED, ImageRequest, Split
 
 
 def blend(labelled: Split, unlabelled: Split, *, ratio: float) -> Split:
@@ -55,26 +55,29 @@ class Blend(Split):
 
     def pictures(
         self,
-        asks: Sequence[Ask],
+        requests: Sequence[ImageRequest],
         how: Augmentation | Preparation,
         *,
         device: torch.device,
         workers: int,
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
         border = len(self.first)
-        masks = [ask.indices < border for ask in asks]
+        masks = [request.indices < border for request in requests]
         sources = []
         for split, own, offset in ((self.first, True, 0), (self.second, False, border)):
             places = [np.flatnonzero(mask == own) for mask in masks]
             some = [
-                Ask(ask.indices[at] - offset, Draws(ask.draws.seed, ask.draws.positions[at]))
-                for ask, at in zip(asks, places, strict=True)
+                ImageRequest(
+                    request.indices[at] - offset,
+                    Draws(request.draws.seed, request.draws.positions[at]),
+                )
+                for request, at in zip(requests, places, strict=True)
             ]
             share = -(-workers // 2)
             images = split.pictures(some, how, device=device, workers=share)
             sources.append((places, images, offset))
-        for number, ask in enumerate(asks):
-            used = np.empty(len(ask.indices), np.int64)
+        for number, request in enumerate(requests):
+            used = np.empty(len(request.indices), np.int64)
             batch: Tensor | None = None
             for places, pictures, offset in sources:
                 images, taken = next(pictures)

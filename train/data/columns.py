@@ -51,11 +51,12 @@ def choose(path: Path, source: Source, *, labelled: bool = True) -> Columns:
         for field in schema
         if _is_label(field.type) and not field.name.startswith("__index_level_")
     ]
-    image = _one("image", images, _of_kind(features, images, "Image"), IMAGES, schema, path, source)
+    pictures = _Candidates("image", images, _of_kind(features, images, "Image"), IMAGES)
+    image = _one(pictures, schema, path, source)
     label = None
     if labelled:
         classes = _of_kind(features, labels, "ClassLabel")
-        label = _one("label", labels, classes, LABELS, schema, path, source)
+        label = _one(_Candidates("label", labels, classes, LABELS), schema, path, source)
     names = class_names(schema, label) if label is not None else None
     others = [name for name in images if name != image]
     # numbers and text of a row that are no classes are no alternatives
@@ -69,28 +70,35 @@ def choose(path: Path, source: Source, *, labelled: bool = True) -> Columns:
     return Columns(image, label, names, tuple(others))
 
 
-def _one(
-    kind: str,
-    fitting: Sequence[str],
-    marked: Sequence[str],
-    usual: Sequence[str],
-    schema: Any,
-    path: Path,
-    source: Source,
-) -> str:
-    """The column of a kind.
+@dataclass(frozen=True)
+class _Candidates:
+    """Columns that may be the image or the label.
 
-    fitting  columns of a type that it may have; marked  those that the features call so.
+    kind     "image" or "label".
+    fitting  columns of a type that it may have.
+    marked   those of them that the features call so.
+    usual    names that such columns usually have, the most usual first.
     """
-    said = source.options.get(kind)
-    if said is not None:
-        if said not in fitting:
-            type_of = f" of type {schema.field(said).type}" if said in schema.names else ""
+
+    kind: str
+    fitting: Sequence[str]
+    marked: Sequence[str]
+    usual: Sequence[str]
+
+
+def _one(candidates: _Candidates, schema: Any, path: Path, source: Source) -> str:
+    """The column of a kind; ValueError where there is none, or more than one."""
+    kind, fitting = candidates.kind, candidates.fitting
+    marked, usual = candidates.marked, candidates.usual
+    given = source.options.get(kind)
+    if given is not None:
+        if given not in fitting:
+            type_of = f" of type {schema.field(given).type}" if given in schema.names else ""
             raise ValueError(
-                f"data: {kind}: {shortened(path)} has no {kind} column {quoted(said)}"
+                f"data: {kind}: {shortened(path)} has no {kind} column {quoted(given)}"
                 f"{type_of}; use one of {_listed(fitting)}"
             )
-        return said
+        return given
     for some in (marked, fitting):
         called = [name for name in usual if name in some]
         other = [name for name in usual if name in fitting and name not in some]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from train.data.augment import Augmentation, Draws, Preparation, frame, one_thread, recolour
-from train.data.split import Ask, Split
+from train.data.split import ImageRequest, Split
 
 
 class Pixels:
-    """uint8 images [n, c, h, w], copied once to each device that asks; shared by selections."""
+    """uint8 images [n, c, h, w], copied once to each device; shared by selections."""
 
     def __init__(self, images: Tensor) -> None:
         assert images.dtype == torch.uint8
@@ -66,7 +66,7 @@ class MemorySplit(Split):
 
     def pictures(
         self,
-        asks: Sequence[Ask],
+        requests: Sequence[ImageRequest],
         how: Augmentation | Preparation,
         *,
         device: torch.device,
@@ -74,12 +74,12 @@ class MemorySplit(Split):
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
         """See `Split.pictures`."""
         images = self.pixels.on(device)
-        for ask in asks:
-            rows = torch.from_numpy(self.rows[ask.indices]).to(device)
+        for request in requests:
+            rows = torch.from_numpy(self.rows[request.indices]).to(device)
             with one_thread():
-                framed = frame(images.index_select(0, rows), how, ask.draws)
-                batch = recolour(framed, how, ask.draws)
-            yield batch, ask.indices
+                framed = frame(images.index_select(0, rows), how, request.draws)
+                batch = recolour(framed, how, request.draws)
+            yield batch, request.indices
 
     def select(self, indices: Any) -> MemorySplit:
         """See `Split.select`."""

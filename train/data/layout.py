@@ -28,7 +28,7 @@ class Layout:
 
     places  for train, and val and test where there are, class -> path of its folder.
     unused  paths of folders that belong to no split.
-    chosen  whether the user said what is what.
+    chosen  whether the user names the splits.
     words   what is special about it, for people; "" for nothing.
     """
 
@@ -86,7 +86,7 @@ class Tree:
 
 
 def layout_of(files: Files, source: Source) -> Layout:
-    """The splits and classes; ValueError where they cannot be told, or not in one way only."""
+    """The splits and classes; ValueError where they cannot be inferred, or not in one way only."""
     tree = Tree(files)
     top, options = tree.top(), source.options
     named = {name: options[name] for name in SPLITS if name in options}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import torch
 
 from train.data.find import find, find_unlabelled, unlabelled_source
 from train.data.listing import Found, held_out
-from train.data.reading import read
-from train.data.source import parse
+from train.data.reading import DEFAULT, Reading, read
+from train.data.source import Source, parse
 from train.data.split import Split
 
 
@@ -19,7 +20,7 @@ from train.data.split import Split
 class Data:
     """A data set to train on.
 
-    minival   held out of the training images, to choose by; None where not asked for.
+    minival   held out of the training images, to choose by; None where not requested.
     settings  plain data for records: where from, how split, how many, digests.
     skipped   names of the files that could not be read.
     notes     what of the source is not used, and what was chosen, in lines for people.
@@ -34,43 +35,38 @@ class Data:
     skipped: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def digests(self) -> Mapping[str, str] | None:
+        """Of the files of each split, by name; None where they are not known."""
+        return self.settings.get("digests")
+
 
 def load(
     text: str,
     *,
     minival: float = 0.1,
     seed: int = 0,
-    channels: int = 3,
     root: str | Path | None = None,
-    download: bool = True,
     test: bool = True,
-    memory_limit: int = 2 * 1024**3,
-    corrupt_limit: float = 0.01,
+    reading: Reading = DEFAULT,
 ) -> Data:
     """The data set that `text` names.
 
-    text           cifar10, cifar100, fashion-mnist, imagenet (torchvision's, kept under `root`);
-                   imagefolder:DIR, parquet:DIR or FILE.zip, see `train.data.find`. Options follow
-                   a question mark, as in imagefolder:DIR?corrupt_limit=0.05, see
-                   `train.data.source`.
-    minival        share of the training images, of each class, that is held out; 0 for none. Where
-                   train, val and test all exist, val is the minival instead.
-    seed           of all splitting: the same seed holds out the same images.
-    channels       3 or 1 (grey).
-    root           folder of named sets; $VBS_DATA or ~/.cache/vision-baseline-search/data.
-    test           whether the test images are wanted; without them, loading is quicker.
-    memory_limit   bytes. Images of one size that fit are kept in memory, others are streamed.
-    corrupt_limit  largest share of unreadable files, where the text has none; they are skipped and
-                   named.
+    text     cifar10, cifar100, fashion-mnist, imagenet (torchvision's, kept under `root`);
+             imagefolder:DIR, parquet:DIR or FILE.zip, see `train.data.find`. Options follow a
+             question mark, as in imagefolder:DIR?corrupt_limit=0.05, see `train.data.source`.
+    minival  share of the training images, of each class, that is held out; 0 for none. Where
+             train, val and test all exist, val is the minival instead.
+    seed     of all splitting: the same seed holds out the same images.
+    root     folder of named sets; $VBS_DATA or ~/.cache/vision-baseline-search/data.
+    test     whether the test images are wanted; without them, loading is quicker.
 
     Raises ValueError, one line, for whatever is wrong with the text, the files or the numbers.
     """
-
-    limit = parse(text).corrupt_limit(corrupt_limit)
-    _check_load(minival, seed, channels)
-    found = find(text, seed=seed, root=root, download=download)
-    wanted = found if test else replace(found, test=None)
-    splits, skipped = _read(wanted, channels, memory_limit, limit, text)
+    reading = _of_source(reading, parse(text))
+    _check_split(minival, seed)
+    found = find(text, seed=seed, root=root, download=reading.download)
+    splits, skipped = _read(found if test else replace(found, test=None), reading, text)
     how = found.how
     train, held = splits["train"], splits.get("val") if minival else None
     if minival and held is None:
@@ -79,7 +75,8 @@ def load(
         how += f"; minival: a share of {minival:g} of each class of train, seed {seed}"
     tested = splits.get("test")
     settings = _settings(text, how, found.classes, train, held, tested)
-    settings |= {"seed": seed, "minival": minival, "channels": channels, "skipped": len(skipped)}
+    settings |= {"seed": seed, "minival": minival}
+    settings |= {"channels": reading.channels, "skipped": len(skipped)}
     settings["digests"] = {
         name: listing.digest() for name, listing in found.listings().items() if listing
     }
@@ -87,53 +84,43 @@ def load(
 
 
 def load_unlabelled(
-    text: str,
-    *,
-    channels: int = 3,
-    root: str | Path | None = None,
-    download: bool = True,
-    memory_limit: int = 2 * 1024**3,
-    corrupt_limit: float = 0.01,
+    text: str, *, root: str | Path | None = None, reading: Reading = DEFAULT
 ) -> Split:
     """Images without labels: every target is UNLABELLED until `with_targets`.
 
     text  a folder (of any depth), a FILE.zip, parquet:DIR (all its files), or a named set, of which
           the training images are taken. The rest as in `load`.
     """
-
     source = unlabelled_source(text)
-    limit = source.corrupt_limit(corrupt_limit)
-    _check_load(0.0, 0, channels)
-    listing = find_unlabelled(text, root=root, download=download)
-    options = {"memory_limit": memory_limit, "limit": limit, "text": str(source)}
-    return read(listing, channels=channels, **options)[0]  # type: ignore[arg-type]
+    reading = _of_source(reading, source)
+    listing = find_unlabelled(text, root=root, download=reading.download)
+    return read(listing, reading, str(source))[0]
 
 
-def _read(
-    found: Found, channels: int, memory_limit: int, limit: float, text: str
-) -> tuple[dict[str, Split], list[str]]:
+def _of_source(reading: Reading, source: Source) -> Reading:
+    """The same with the options that the data's text has."""
+    return replace(reading, corrupt_limit=source.corrupt_limit(reading.corrupt_limit))
+
+
+def _read(found: Found, reading: Reading, text: str) -> tuple[dict[str, Split], list[str]]:
     """The splits that there are, by name, and the files that they go without."""
-
     splits: dict[str, Split] = {}
     skipped: list[str] = []
     for name, listing in found.listings().items():
         if listing is not None:
-            split, bad = read(
-                listing, channels=channels, memory_limit=memory_limit, limit=limit, text=text
-            )
-            memory_limit -= getattr(split, "nbytes", 0)
+            split, bad = read(listing, reading, text)
+            left = reading.memory_limit - getattr(split, "nbytes", 0)
+            reading = replace(reading, memory_limit=left)
             splits[name] = split
             skipped += bad
     return splits, skipped
 
 
-def _check_load(minival: float, seed: int, channels: int) -> None:
+def _check_split(minival: float, seed: int) -> None:
     if not 0 <= minival < 1:
         raise ValueError(f"minival: {minival!r} is not allowed; use a share from 0 to below 1")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed: {seed!r} is not allowed; use an integer of at least 0")
-    if channels not in (1, 3):
-        raise ValueError(f"channels: {channels!r} is not allowed; use 3, or 1 for grey")
 
 
 def _settings(

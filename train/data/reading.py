@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -27,23 +28,48 @@ _THREADS = min(8, available_cpus())
 Value = TypeVar("Value")
 
 
-def read(
-    listing: Listing, *, channels: int, memory_limit: int, limit: float, text: str = ""
-) -> tuple[Split, list[str]]:
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the images of a data set are fetched and read.
+
+    channels       3, or 1 for grey.
+    memory_limit   bytes. Images of one size that fit are kept in memory, others are streamed.
+    corrupt_limit  largest share of unreadable files, which are skipped and named; an option of the
+                   data's text goes before it.
+    download       whether a named set that is not there is downloaded.
+
+    Raises ValueError for other channels.
+    """
+
+    channels: int = 3
+    memory_limit: int = 2 * 1024**3
+    corrupt_limit: float = 0.01
+    download: bool = True
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels: {self.channels!r} is not allowed; use 3, or 1 for grey")
+
+
+DEFAULT = Reading()
+
+
+def read(listing: Listing, reading: Reading, text: str = "") -> tuple[Split, list[str]]:
     """The split of a listing, and the names of the unreadable files that it goes without.
 
-    In memory where all images have one size and fit `memory_limit` bytes, streamed otherwise. The
+    In memory where all images have one size and fit the memory limit, streamed otherwise. The
     sizes that the first few state decide whether that is tried. No more than one image a thread is
-    decoded at once, and none of another size. Raises ValueError where more than the share `limit`
+    decoded at once, and none of another size. Raises ValueError where more than the allowed share
     is unreadable, saying how to allow more where `text` is what --data names.
     """
+    channels, limit = reading.channels, reading.corrupt_limit
     if isinstance(listing.images, Tensor):
         return _from_pixels(listing, channels), []
     store, rows = listing.images, listing.rows
     side = common_side(store, rows, LOOK)
     pixels: Tensor | None = None
     bad: dict[int, str] | None = None
-    if side and len(rows) * channels * side[0] * side[1] <= memory_limit:
+    if side and len(rows) * channels * side[0] * side[1] <= reading.memory_limit:
         pixels, bad = _decoded(store, rows, (channels, *side))
     if bad is None:
         bad = _bad_headers(store, rows)
@@ -58,8 +84,10 @@ def read(
     good = np.setdiff1d(np.arange(len(rows)), list(bad))
     targets = torch.from_numpy(listing.labels[good])
     if pixels is None:
-        options = {"channels": channels, "limit": limit, "text": text}
-        return StreamSplit(store, targets, rows[good], **options), names  # type: ignore[arg-type]
+        streamed = StreamSplit(
+            store, targets, rows[good], channels=channels, limit=limit, text=text
+        )
+        return streamed, names
     return MemorySplit(pixels, targets, None if not bad else good), names
 
 

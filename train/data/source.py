@@ -1,4 +1,4 @@
-"""What --data names: a kind of source, its place, and what is to be said about it.
+"""What --data names: a kind of source, its place, and its options.
 
 imagefolder:DIR   FILE.zip   parquet:DIR   cifar10 ...    and after a question mark, e.g.
 imagefolder:DIR?train=fit&test=check&corrupt_limit=0.05

@@ -32,7 +32,7 @@ class Step(NamedTuple):
     seed: int
 
 
-class Ask(NamedTuple):
+class ImageRequest(NamedTuple):
     """Images to read: their indices in a split [n], ascending positions in the step [n], seed."""
 
     indices: np.ndarray
@@ -81,25 +81,25 @@ class Split:
         """
         device = torch.device(device)
         targets = self.targets.to(device)
-        asks = [_ask(step) for step in steps]
-        pictures = self.pictures(asks, augmentation, device=device, workers=workers)
-        for ask, (images, used) in zip(asks, pictures, strict=True):
+        requests = [_request(step) for step in steps]
+        pictures = self.pictures(requests, augmentation, device=device, workers=workers)
+        for request, (images, used) in zip(requests, pictures, strict=True):
             chosen = targets[torch.from_numpy(used).to(device)]
             with one_thread():
-                batch = finish(images, augmentation, ask.draws)
+                batch = finish(images, augmentation, request.draws)
             yield batch, chosen
 
     def pictures(
         self,
-        asks: Sequence[Ask],
+        requests: Sequence[ImageRequest],
         how: Augmentation | Preparation,
         *,
         device: torch.device,
         workers: int,
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """For each ask uint8 images [n, c, size, size] on the device, and the indices [n] used.
+        """For each request uint8 images [n, c, size, size] on the device, and the indices [n] used.
 
-        These differ from those asked for only where a file turned out to be unreadable.
+        These differ from the requested ones only where a file turned out to be unreadable.
         """
         raise NotImplementedError
 
@@ -131,11 +131,13 @@ class Split:
         raise NotImplementedError
 
 
-def _ask(step: Step) -> Ask:
+def _request(step: Step) -> ImageRequest:
     if step.seed < 0:
         raise ValueError(f"seed: {step.seed} is not allowed; use an integer of at least 0")
     positions = np.arange(len(step.indices))[step.part]
-    return Ask(np.asarray(step.indices, np.int64)[step.part], Draws(int(step.seed), positions))
+    return ImageRequest(
+        np.asarray(step.indices, np.int64)[step.part], Draws(int(step.seed), positions)
+    )
 
 
 def evaluation_steps(n: int, batch: int) -> list[Step]:

@@ -16,7 +16,7 @@ from train.data.augment import Augmentation, Preparation, frame, one_thread, rec
 from train.data.decode import Unreadable, decode
 from train.data.in_memory import to_picture
 from train.data.source import allowing
-from train.data.split import Ask, Split
+from train.data.split import ImageRequest, Split
 from train.data.stores import Store
 from vbs.failures import DataLost
 from vbs.forking import loader_context
@@ -62,20 +62,20 @@ class StreamSplit(Split):
 
     def pictures(
         self,
-        asks: Sequence[Ask],
+        requests: Sequence[ImageRequest],
         how: Augmentation | Preparation,
         *,
         device: torch.device,
         workers: int,
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
         """See `Split.pictures`."""
-        dataset = _Batches(self.store, self.rows, self.channels, asks, how)
+        dataset = _Batches(self.store, self.rows, self.channels, requests, how)
         if workers:
             short_folder_for_sockets()
         loader: DataLoader = DataLoader(
             dataset,
             batch_size=None,
-            sampler=range(len(asks)),
+            sampler=range(len(requests)),
             num_workers=workers,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # its own: the caller's is left alone
@@ -83,14 +83,14 @@ class StreamSplit(Split):
             worker_init_fn=_begin if workers else None,
             multiprocessing_context=loader_context() if workers else None,
         )
-        for ask, (images, used) in zip(asks, _started(loader), strict=True):
-            self._note(ask.indices, used.numpy())
-            self._refuse_too_many(ask.indices, used.numpy())
+        for request, (images, used) in zip(requests, _started(loader), strict=True):
+            self._note(request.indices, used.numpy())
+            self._refuse_too_many(request.indices, used.numpy())
             yield images.to(device, non_blocking=True), used.numpy()
 
-    def _note(self, asked: np.ndarray, used: np.ndarray) -> None:
+    def _note(self, requested: np.ndarray, used: np.ndarray) -> None:
         """Warn of files that are known to be unreadable since now; workers cannot tell of them."""
-        new = {int(row) for row in self.rows[asked[asked != used]]} - self._bad
+        new = {int(row) for row in self.rows[requested[requested != used]]} - self._bad
         self._bad |= new
         for row in sorted(new):
             message = f"{self._described(row)} is unreadable; the next image takes its place"
@@ -105,8 +105,8 @@ class StreamSplit(Split):
             return f"{name} ({error})"
         return name
 
-    def _refuse_too_many(self, asked: np.ndarray, used: np.ndarray) -> None:
-        replaced, lost = bool((asked != used).any()), bool((used < 0).any())
+    def _refuse_too_many(self, requested: np.ndarray, used: np.ndarray) -> None:
+        replaced, lost = bool((requested != used).any()), bool((used < 0).any())
         if lost or (replaced and len(self._bad) > self.limit * len(self.store)):
             names = ", ".join(self._described(row) for row in sorted(self._bad)[:3])
             raise DataLost(
@@ -139,26 +139,26 @@ class _Batches(Dataset):
         store: Store,
         rows: np.ndarray,
         channels: int,
-        asks: Sequence[Ask],
+        requests: Sequence[ImageRequest],
         how: Augmentation | Preparation,
     ) -> None:
         self.store, self.rows, self.channels = store, rows, channels
-        self.asks, self.how = asks, how
+        self.requests, self.how = requests, how
 
     def __len__(self) -> int:
-        return len(self.asks)
+        return len(self.requests)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        ask = self.asks[number]
+        request = self.requests[number]
         size = self.how.size
-        images = torch.empty((len(ask.indices), self.channels, size, size), dtype=torch.uint8)
-        used = np.empty(len(ask.indices), np.int64)
+        images = torch.empty((len(request.indices), self.channels, size, size), dtype=torch.uint8)
+        used = np.empty(len(request.indices), np.int64)
         with one_thread():
-            for place, index in enumerate(ask.indices):
+            for place, index in enumerate(request.indices):
                 image, used[place] = _readable(self.store, self.rows, self.channels, int(index))
-                draws = ask.draws.part(slice(place, place + 1))
+                draws = request.draws.part(slice(place, place + 1))
                 images[place] = frame(image[None], self.how, draws)[0]
-            return recolour(images, self.how, ask.draws), torch.from_numpy(used)
+            return recolour(images, self.how, request.draws), torch.from_numpy(used)
 
 
 def _readable(store: Store, rows: np.ndarray, channels: int, index: int) -> tuple[Tensor, int]:

@@ -18,7 +18,7 @@ LOOK = 16  # images whose sizes are compared
 
 
 @dataclass(frozen=True)
-class Survey:
+class DataSummary:
     """A data set at a glance.
 
     classes         their names.
@@ -38,7 +38,9 @@ class Survey:
     notes: tuple[str, ...] = ()
 
 
-def survey(text: str, *, minival: float, seed: int = 0, root: str | Path | None = None) -> Survey:
+def summarise(
+    text: str, *, minival: float, seed: int = 0, root: str | Path | None = None
+) -> DataSummary:
     """The data set that `text` names, see `train.data.load`; ValueError likewise."""
     found = find(text, seed=seed, root=root, download=True)
     count = len(found.train.rows)
@@ -49,7 +51,7 @@ def survey(text: str, *, minival: float, seed: int = 0, root: str | Path | None 
         held = found.train.labels[held_out(found.train.labels, minival, seed, found.classes)[1]]
         count -= len(held)
     digests = {name: each.digest() for name, each in found.listings().items() if each}
-    return Survey(
+    return DataSummary(
         found.classes,
         count,
         len(held),

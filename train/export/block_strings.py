@@ -161,7 +161,7 @@ def _words(block: Block, skip: str, se: str) -> tuple[str, str]:
     if block.op == "conv":
         if block.se_channels:
             raise _inexpressible("squeeze-and-excitation in a plain convolution", block)
-        # timm's convolution has a shortcut only where asked for, all others unless told not to
+        # timm's convolution has a shortcut only where requested, all others unless switched off
         return "cn", rest + tail + ("" if skip == "none" else "_skip")
     if block.op == "dwsep":
         if block.skip != "none":

@@ -18,10 +18,10 @@ from train.data import Step, load
 from train.data.augment import Draws, Preparation, finish, frame
 from train.data.decode import Unreadable, decode
 from train.data.formats import EXTENSIONS
+from train.data.reading import Reading
 from train.export.formats import Function, image_shape
-from train.record import training_of
+from train.record import read_run
 from vbs.command import Failure
-from vbs.json_text import parse_json
 
 TOLERANCE = 1e-4
 BATCHES = (1, 3)  # neither is the 2 that the exporters see
@@ -98,15 +98,12 @@ def _images_of(weights: Weights, folder: Path) -> Tensor:
 
 def _test_images(weights: Weights, folder: Path) -> tuple[Tensor, str]:
     """Test images of the data set that run.json names; any of five errors where there are none."""
-    from train.data.augment import Preparation
-
-    known = parse_json((folder / "run.json").read_bytes())
+    run = read_run(folder)
     data = load(
-        known["settings"]["data"],
+        run.data,
         minival=0.0,
-        seed=training_of(known)["recipe"]["seed"],
-        channels=weights.architecture.in_channels,
-        download=False,
+        seed=run.training["recipe"]["seed"],
+        reading=Reading(channels=weights.architecture.in_channels, download=False),
     )
     split = data.test or data.train
     how = Preparation(**_prepared(weights))

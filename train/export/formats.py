@@ -16,9 +16,8 @@ from search_spaces.architecture import Architecture
 from search_spaces.network import Network, build
 from train.checkpoint import Weights
 from train.export.block_strings import timm_description, timm_network, timm_program
+from train.export.onnx_file import write_onnx
 from vbs.folder import write_json
-
-OPSET = 18  # the one that torch's exporter is written in, and the lowest it needs not convert to
 
 Function = Callable[[Tensor], Tensor]  # images [n, c, side, side] to logits [n, classes]
 
@@ -94,23 +93,7 @@ def _read_safetensors(path: Path) -> Function:
 
 
 def _write_onnx(path: Path, weights: Weights, network: Network) -> None:
-    if not hasattr(torch.onnx, "ONNXProgram") or not hasattr(torch.export.Dim, "DYNAMIC"):
-        raise ValueError(f"torch {torch.__version__} is too old for onnx; use 2.6 or newer")
-    program = torch.onnx.export(
-        network,
-        (torch.zeros(image_shape(weights, 2)),),
-        dynamo=True,
-        verbose=False,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-    )
-    for node in program.model.graph:
-        node.metadata_props.clear()  # paths of this machine's files
-    for name, value in _describe(weights).items():
-        program.model.metadata_props[name] = json.dumps(value)
-    program.save(str(path), external_data=False)
+    write_onnx(path, network, image_shape(weights, 2), any_batch=True, about=_describe(weights))
 
 
 def _read_onnx(path: Path) -> Function:

@@ -79,7 +79,7 @@ def _verified(
     if not compared.equal:
         raise Mismatch(
             f"the export differs by {compared.difference:.2g} on logits up to "
-            f"{compared.scale:.2g}; nothing was kept of it"
+            f"{compared.scale:.2g}; it was removed"
         )
     return compared
 

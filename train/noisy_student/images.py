@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from train import record
 from train.data import Data, Split, load, load_unlabelled
 from train.data.find import find, find_unlabelled, unlabelled_source
 from train.data.listing import Listing
+from train.data.reading import Reading
 from train.data.source import NAMED, PARQUET
 from train.data.stores import ParquetStore
-from train.noisy_student.record import SelfTraining
+from train.noisy_student.record import SelfTraining, TeacherRun
 from train.parser import print_notes
 from train.pseudo_labels import Teacher
 from vbs.console import print_err
@@ -32,38 +30,35 @@ class Images:
 
 
 def load_images(
-    whole: SelfTraining, known: Mapping[str, Any], teacher: Teacher
+    whole: SelfTraining, run: TeacherRun, teacher: Teacher
 ) -> tuple[Images, SelfTraining]:
     """The images, and the self-training with their digests.
 
-    known  run.json of the teacher.
+    run  the teacher's.
 
     Raises ValueError where they are not what the teacher knows, or not those of before.
     """
     config = whole.config
     unlabelled, root = config.unlabelled, config.data_root
     assert unlabelled is not None  # see NoisyStudentConfig.check
-    theirs, channels = (
-        record.training_of(known)["data_settings"],
-        teacher.weights.architecture.in_channels,
-    )
-    text = config.data or known["settings"]["data"]
+    reading = Reading(channels=teacher.weights.architecture.in_channels)
+    text = config.data or run.data
     _refuse_the_same(unlabelled, text)
-    data = load(text, minival=theirs["minival"], seed=theirs["seed"], channels=channels, root=root)
+    data = load(text, minival=run.minival, seed=run.seed, root=root, reading=reading)
     print_notes(data.notes)
     if data.classes != teacher.weights.classes:
         raise ValueError(f"data: the classes of {text} are not those of the teacher")
-    if data.settings["digests"] != theirs.get("digests"):
+    if data.digests != run.digests:
         print_err(
             "warning: the labelled images are not the teacher's; what it held out may be trained on"
         )
     own = {k: v for k, v in data.settings.items() if k not in ("source", "split")}
     whole = whole.remembered("labelled images", own)
-    pool = load_unlabelled(unlabelled, channels=channels, root=root)
+    pool = load_unlabelled(unlabelled, root=root, reading=reading)
     listing = find_unlabelled(unlabelled, root=root, download=False)
     digest = {"n": len(pool), "digest": listing.digest()}
     whole = whole.remembered("unlabelled images", digest)
-    shared = _shared(whole, listing, text, theirs["seed"], held_out=data.minival is not None)
+    shared = _shared(whole, listing, text, run.seed, held_out=data.minival is not None)
     if shared:
         print_err(
             f"WARNING: --unlabelled holds images of the labelled data's {' and '.join(shared)}: "

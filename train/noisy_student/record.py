@@ -12,9 +12,9 @@ from typing import Any
 from search_spaces.architecture import Architecture
 from train.noisy_student.config import RECORD, NoisyStudentConfig
 from train.recipe import NORM_STATISTICS, Recipe, check_version
-from train.record import PACKAGES
+from train.record import PACKAGES, read_run
 from vbs.config import kinds
-from vbs.config_file import changed, recorded_values
+from vbs.config_file import changed, recorded_values, typed
 from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
 
@@ -27,12 +27,14 @@ class SelfTraining:
 
     architecture, recipe  of the student.
     found                 digests of the teacher and the images, by what they are of.
+    networks              of a run that is finished, its rows; None of any other.
     """
 
     config: NoisyStudentConfig
     architecture: Architecture
     recipe: Recipe
     found: Mapping[str, Any] = field(default_factory=dict)
+    networks: Sequence[Row] | None = None
 
     def remembered(self, name: str, value: Any) -> SelfTraining:
         """With a digest of what was found; ValueError where another one is recorded."""
@@ -76,19 +78,72 @@ def read_self_training(folder: Path, changes: Mapping[str, Any]) -> SelfTraining
         raise ValueError(f"{path} is not the record of train.noisy_student") from None
     stored = recorded_values(NoisyStudentConfig, content, str(path))
     config = changed(NoisyStudentConfig, stored, changes, RECORD, what="run")
+    networks = None
     if status == "finished":
-        raise ValueError(f"resume: the run in {folder} is finished")
-    check_version(content, str(folder))
+        networks = content.get("outcome", {}).get("networks", [])
+        if not all("images" in row for row in networks):
+            raise ValueError(f"resume: {folder} is finished, and was written by another version")
+    else:
+        check_version(content, str(folder))
     return SelfTraining(
-        config, Architecture.from_dict(architecture), Recipe.from_dict(recipe), found
+        config, Architecture.from_dict(architecture), Recipe.from_dict(recipe), found, networks
     )
+
+
+@dataclass(frozen=True)
+class TeacherRun:
+    """What a self-training needs of its teacher's run.
+
+    data     text of its labelled images.
+    minival  share of the training images that it held out.
+    seed     of that split.
+    digests  of the images, by split; None where they are not recorded.
+    outcome  how it ended: its scores.
+    """
+
+    data: str
+    minival: float
+    seed: int
+    digests: Mapping[str, Any] | None
+    outcome: Mapping[str, Any]
+
+
+def read_teacher_run(folder: str) -> TeacherRun:
+    """The teacher's run; ValueError where it is not a finished one."""
+    run = read_run(Path(folder))
+    if run.status != "finished":
+        raise ValueError(f"teacher: the run in {folder} is {run.status}; finish it first")
+    try:
+        split = typed(_Split, run.training.get("data_settings") or {})
+    except ValueError:
+        raise ValueError(f"teacher: run.json of {folder} does not describe its data") from None
+    return TeacherRun(run.data, split.minival, split.seed, split.digests, run.outcome)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """How a run's images were split."""
+
+    minival: int | float
+    seed: int
+    digests: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Settings01:
+    """What version 0.1 kept among its settings beside the options."""
+
+    student_architecture: dict[str, Any]
+    student_recipe: dict[str, Any]
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 def _in_this_format(content: dict[str, Any]) -> dict[str, Any]:
     """The record, also where version 0.1 wrote it, which kept everything among the settings."""
-    settings = content["settings"]
     if "student" in content:
         return content
+    settings = content["settings"]
+    old = typed(_Settings01, settings)
     known = kinds(NoisyStudentConfig)
     # null stood for a default that is written out now
     plain = {
@@ -96,14 +151,10 @@ def _in_this_format(content: dict[str, Any]) -> dict[str, Any]:
         for name, value in settings.items()
         if name not in known or value is not None or known[name].optional
     }
-    student = {
-        "architecture": settings["student_architecture"],
-        "recipe": settings["student_recipe"],
-    }
     return {
         **content,
         "settings": plain,
-        "student": student,
-        "found": settings.get("found", {}),
+        "student": {"architecture": old.student_architecture, "recipe": old.student_recipe},
+        "found": old.found,
         "norm_statistics": settings.get("norm_statistics"),
     }

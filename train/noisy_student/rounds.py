@@ -13,7 +13,7 @@ from typing import Any
 from train import record
 from train.distributed import world
 from train.noisy_student.images import Images
-from train.noisy_student.record import SelfTraining
+from train.noisy_student.record import SelfTraining, TeacherRun
 from train.noisy_student.result import NoisyStudentResult
 from train.options import loaders_of
 from train.pseudo_labels import (
@@ -23,7 +23,7 @@ from train.pseudo_labels import (
     balanced,
     load_teacher,
     read_labels,
-    say,
+    teacher_probabilities,
     with_pseudo_labels,
     write_labels,
 )
@@ -39,14 +39,14 @@ LABELS = "pseudo_labels.safetensors"
 
 
 def run_rounds(
-    whole: SelfTraining, folder: Path, images: Images, known: Mapping[str, Any], teacher: Teacher
+    whole: SelfTraining, folder: Path, images: Images, run: TeacherRun, teacher: Teacher
 ) -> NoisyStudentResult:
     """All rounds from where they stopped.
 
-    known  run.json of the teacher.
+    run  the teacher's.
     """
     config = whole.config
-    rows = [{"name": "teacher", "run": config.teacher, **_scores(known)}]
+    rows = [{"name": "teacher", "run": config.teacher, **_scores(run.outcome)}]
     rounds = _Rounds(whole, folder, images)
     labels = rounds.labels(1, str(config.teacher), teacher)
     for number in range(1, config.rounds + 1):
@@ -56,7 +56,11 @@ def run_rounds(
             whole.write(folder, rows, status=ended.status, failed=ended.reason)
             return NoisyStudentResult(folder, config, rows, ended.status, ended.reason)
         student = load_teacher(place)
-        row = {"name": f"student {number}", "run": str(place), **_scores(record.read_run(place))}
+        row = {
+            "name": f"student {number}",
+            "run": str(place),
+            **_scores(record.read_run(place).outcome),
+        }
         row |= {"kept": labels.chosen.distinct.tolist(), "per_class": labels.chosen.per_class}
         if number < config.rounds:
             following = rounds.labels(number + 1, str(place), student)
@@ -86,8 +90,8 @@ class _Rounds:
     def predict(self, teacher: Teacher) -> Any:
         """Probabilities [n, classes] of the unlabelled images."""
         config = self._config
-        return say(
-            teacher, self._images.unlabelled, device=config.device, workers=loaders_of(config)
+        return teacher_probabilities(
+            teacher, self._images.unlabelled, device=config.device, loaders=loaders_of(config)
         )
 
     def labels(self, number: int, run: str, teacher: Teacher) -> PseudoLabels:
@@ -122,7 +126,7 @@ class _Rounds:
         config, images = self._config, self._images
         folder = self.folder(number) / "student"
         data = with_pseudo_labels(images.data, images.unlabelled, labels, config.ratio)
-        if _is_finished(folder, data.settings["pseudo_labels"]):
+        if _is_finished(folder, labels.digest()):
             return None
         folder.mkdir(parents=True, exist_ok=True)
         training = self._training(number, str(labels.about["teacher"]), data.settings)
@@ -193,19 +197,18 @@ def _is_finished(folder: Path, digest: str) -> bool:
     """Whether the student is trained; ValueError where that was on other pseudo-labels."""
     if not (folder / "run.json").is_file() or not (folder / "best.safetensors").is_file():
         return False
-    known = record.read_run(folder)
-    if known.get("status") != "finished":
+    run = record.read_run(folder)
+    if run.status != "finished":
         return False
-    settings = record.training_of(known).get("data_settings") or {}
-    if settings.get("pseudo_labels") != digest:
+    images = run.training.get("data_settings") or {}
+    if images.get("pseudo_labels") != digest:
         raise ValueError(f"{folder}: was trained on other pseudo-labels; remove it to train again")
     return True
 
 
-def _scores(known: Mapping[str, Any]) -> dict[str, Any]:
+def _scores(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """Minival and test top-1 of a run in percent, None where it has none; and on how many images
     they were read (earlier versions did not record that)."""
-    outcome = known["outcome"]
     test, images = outcome.get("test") or {}, outcome.get("images") or {}
     return {
         "minival": (outcome.get("chosen") or {}).get("top1"),

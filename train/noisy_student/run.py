@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.cost import cost
-from train import record
 from train.length import lengthened, names_epochs
 from train.noisy_student.config import RECORD, NoisyStudentConfig
-from train.noisy_student.record import SelfTraining, read_self_training
-from train.recipe import Recipe, change, check_random_start, preset
+from train.noisy_student.record import (
+    SelfTraining,
+    TeacherRun,
+    read_self_training,
+    read_teacher_run,
+)
+from train.noisy_student.result import NoisyStudentResult
+from train.recipe import Recipe, change, preset
 from train.resolve import architecture_of
+from train.start import check_random_start
 from vbs.config_file import check_call
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
@@ -24,7 +30,6 @@ from vbs.text import shell_command
 
 if TYPE_CHECKING:
     from train.noisy_student.images import Images
-    from train.noisy_student.result import NoisyStudentResult
     from train.pseudo_labels import Teacher
 
 DROPOUT = DROP_PATH = 0.2  # at least; the paper's survival probability is 0.8
@@ -55,6 +60,8 @@ def run_noisy_student(
             if not place:
                 raise ValueError("resume: which run? give its folder as --out DIR")
             whole = read_self_training(Path(place), changes or {})
+            if whole.networks is not None:
+                return NoisyStudentResult(Path(place), whole.config, whole.networks, "finished", "")
         else:
             assert config is not None  # see check_call
             whole = _new(config)
@@ -90,11 +97,11 @@ def _prepared(whole: SelfTraining, out: str | None, *, resume: bool) -> NoisyStu
     config = whole.config
     assert config.teacher is not None  # see NoisyStudentConfig.check
     pick_device(config.device)
-    known = _teacher_run(config.teacher)
+    run = read_teacher_run(config.teacher)
     teacher = load_teacher(Path(config.teacher))
     whole = whole.remembered("teacher's weights", teacher.digest)
-    images, whole = load_images(whole, known, teacher)
-    whole = _fitted(whole, known, teacher, images)
+    images, whole = load_images(whole, run, teacher)
+    whole = _fitted(whole, run, teacher, images)
     with results_folder(
         out,
         kind="noisy-student",
@@ -104,7 +111,7 @@ def _prepared(whole: SelfTraining, out: str | None, *, resume: bool) -> NoisyStu
     ) as folder:
         whole.write(folder, [], status="running")
         try:
-            return run_rounds(whole, folder, images, known, teacher)
+            return run_rounds(whole, folder, images, run, teacher)
         except KeyboardInterrupt:
             raise Interrupted(f"interrupted; resume by: {resume_command(folder)}") from None
 
@@ -115,20 +122,7 @@ def resume_command(folder: Path) -> str:
     return shell_command(words)
 
 
-def _teacher_run(run: str) -> dict[str, Any]:
-    """run.json of the teacher; ValueError where it is not a finished run."""
-    known = record.read_run(Path(run))
-    if known.get("status") != "finished":
-        raise ValueError(f"teacher: the run in {run} is {known.get('status')}; finish it first")
-    data = record.training_of(known).get("data_settings")
-    if not isinstance(data, dict) or not {"seed", "minival"} <= set(data):
-        raise ValueError(f"teacher: run.json of {run} does not describe its data")
-    return known
-
-
-def _fitted(
-    whole: SelfTraining, known: Mapping[str, Any], teacher: Teacher, images: Images
-) -> SelfTraining:
+def _fitted(whole: SelfTraining, run: TeacherRun, teacher: Teacher, images: Images) -> SelfTraining:
     """Complete the student's network and recipe by the data; ValueError where they cannot be."""
     import numpy as np
 
@@ -143,8 +137,7 @@ def _fitted(
             f"{theirs.in_channels}"
         )
     architecture = replace(requested, classes=len(data.classes))
-    minival = record.training_of(known)["data_settings"]["minival"]
-    recipe = resolved(replace(whole.recipe, minival=minival), architecture)
+    recipe = resolved(replace(whole.recipe, minival=run.minival), architecture)
     # refuses a batch that has no share of one kind, before hours are spent on labels
     blended = blend(data.train, data.train, ratio=whole.config.ratio)
     order = blended.order(np.random.default_rng(0), recipe.batch)

@@ -16,7 +16,7 @@ class Asha(ASHAScheduler):
     Rungs are at `grace`, grace * factor, ... epochs. Trials are known by `config["trial"]["name"]`
     and not by Ray's identifiers, which are new in every process.
 
-    curves  for each trial the rows of its epochs before (see `train.ray_tune.trial.progress_row`).
+    curves  for each trial the rows of its epochs before, as `trial_record.progress_row`.
     """
 
     def __init__(

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from train.options import DataOptions, RecipeOptions, SizeOptions, network_text
-from train.parser import FACTORS
+from train.parser import FACTOR, FACTORS, SCHEDULERS
 from vbs.config import ConfigError, option
 from vbs.console import print_err
 from vbs.options import Command
 
 RECORD = "run.json"
-SCHEDULERS = ("asha", "fifo")
-FACTOR, RETRIES = 3.0, 3  # where none is given
+RETRIES = 3  # where no number is given
 WAITING = 32  # trials of several processes that wait for nodes at most, unless --workers says more
 
 

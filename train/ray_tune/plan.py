@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture
 from train.length import first_judged, lengthened, names_epochs, steps_per_epoch
-from train.parser import print_notes
-from train.ray_tune.config import FACTOR, TuneConfig
-from train.recipe import Recipe, check_random_start
+from train.parser import FACTOR, print_notes
+from train.ray_tune.config import TuneConfig
+from train.recipe import Recipe
 from train.resolve import architecture_of, recipe_of, sized
 from train.run.record import check_same
 from train.scored import scored_images
+from train.start import check_random_start
 from vbs.json_text import parse_json
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _listed(text: str) -> list[Any] | None:
 def with_data(plan: Plan, *, resumed: bool) -> tuple[Plan, Data]:
     """The images, and the plan with names of trials and all that depends on the images."""
     from train.data import load
+    from train.data.reading import Reading
 
     config = plan.config
     assert config.data is not None  # see TuneConfig.check
@@ -136,8 +138,8 @@ def with_data(plan: Plan, *, resumed: bool) -> tuple[Plan, Data]:
         config.data,
         minival=plan.minival,
         seed=plan.split_seed,
-        channels=plan.trials[0]["architecture"]["in_channels"],
         root=config.data_root,
+        reading=Reading(channels=plan.trials[0]["architecture"]["in_channels"]),
     )
     print_notes(data.notes)
     if len(data.classes) < 2:

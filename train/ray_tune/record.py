@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from search_spaces.architecture import Architecture
@@ -14,40 +14,67 @@ from train.ray_tune.plan import Plan
 from train.ray_tune.store import Store
 from train.recipe import NORM_STATISTICS, Recipe, check_version
 from vbs.config import ConfigError
-from vbs.config_file import changed, recorded_values
+from vbs.config_file import changed, recorded_values, typed
 
 # options that say how trials run; those not given again are as they were
 HOW = ("address", "gpus_per_trial", "cpus_per_trial", "loaders", "workers", "retries")
-NUMBER = int | float
-KINDS: dict[str, Any] = {
-    "minival": NUMBER,
-    "split_seed": int,
-    "trials": list,
-    "digest": str,
-    "own_epochs": bool,
-    "data_settings": dict,
-    "images": dict,
-}
-# of version 0.1, which kept everything among the settings
-OLD_KINDS: dict[str, Any] = {
-    "data": str,
-    "data_root": str | None,
-    "workers": int,
-    "scheduler": str,
-    "grace": int,
-    "factor": NUMBER,
-    "asked": str,
-    "how": dict,
-}
-OLD_HOW: dict[str, Any] = {
-    "address": str | None,
-    "gpus_per_trial": NUMBER | None,
-    "cpus_per_trial": NUMBER | None,
-    "loaders": int | None,
-    "max_concurrent": int | None,
-    "retries": int | None,
-}
 NAME = re.compile(r"[0-9a-f]{12}-s\d+")  # a folder's: nothing that leads out of the store
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """A plan without its config, as run.json holds it; see `Plan`."""
+
+    minival: int | float
+    split_seed: int
+    trials: list[Any]
+    digest: str
+    own_epochs: bool
+    data_settings: dict[str, Any]
+    images: dict[str, Any]
+
+    def plan(self, config: TuneConfig) -> Plan:
+        return Plan(config, **{each.name: getattr(self, each.name) for each in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """One of its trials."""
+
+    name: str
+    network: str
+    recipe: dict[str, Any]
+    architecture: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings01:
+    """The settings of version 0.1, which held everything.
+
+    workers  processes of a trial.
+    asked    the digest of the request.
+    """
+
+    data: str
+    data_root: str | None
+    workers: int
+    scheduler: str
+    grace: int
+    factor: int | float
+    asked: str
+    how: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _How01:
+    """How version 0.1 ran the trials."""
+
+    address: str | None
+    gpus_per_trial: int | float | None
+    cpus_per_trial: int | float | None
+    loaders: int | None
+    max_concurrent: int | None
+    retries: int | None
 
 
 def write_plan(store: Store, plan: Plan, *, status: str) -> None:
@@ -118,16 +145,15 @@ def read_plan(out: str, known: Mapping[str, Any]) -> Plan:
         raise ValueError(f"out: {out} holds a run of another kind; choose another --out")
     try:
         if old:
-            _check_kinds(settings, OLD_KINDS)
-            _check_kinds(settings["how"], OLD_HOW)
-            parts = {"images": {}, "own_epochs": True, **settings, "digest": settings["asked"]}
-        _check_kinds(parts, KINDS)
-        _check_trials(parts["trials"])
+            before = typed(_Settings01, settings)
+            parts = {"images": {}, "own_epochs": True, **settings, "digest": before.asked}
+        read = typed(_Parts, parts)
+        trials = _read_trials(read.trials)
         if old:
-            config = _config_of_0_1(settings)
+            config = _config_of_0_1(before, trials)
         else:
             config = TuneConfig(**recorded_values(TuneConfig, known, f"{out}/{RECORD}"))
-        plan = Plan(config, **{name: parts[name] for name in KINDS})
+        plan = read.plan(config)
     except ValueError as error:
         text = f"{error.name}: {error.text}" if isinstance(error, ConfigError) else str(error)
         raise ValueError(f"out: {out}/{RECORD} is damaged ({text})") from None
@@ -135,48 +161,44 @@ def read_plan(out: str, known: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def _config_of_0_1(settings: Mapping[str, Any]) -> TuneConfig:
+def _config_of_0_1(old: _Settings01, trials: Sequence[_Trial]) -> TuneConfig:
     """The options as far as version 0.1 recorded them: how a run is continued, not repeated."""
-    asha, how = settings["scheduler"] == "asha", settings["how"]
-    renamed = {"workers": "max_concurrent"}
+    asha, how = old.scheduler == "asha", typed(_How01, old.how)
     return TuneConfig(
-        data=settings["data"],
-        data_root=settings["data_root"],
-        architectures=tuple(dict.fromkeys(trial["network"] for trial in settings["trials"])),
-        scheduler=settings["scheduler"],
-        processes_per_trial=settings["workers"],
-        grace=settings["grace"] if asha else None,
-        factor=settings["factor"] if asha else None,
-        **{name: how[renamed.get(name, name)] for name in HOW},
+        data=old.data,
+        data_root=old.data_root,
+        architectures=tuple(dict.fromkeys(trial.network for trial in trials)),
+        scheduler=old.scheduler,
+        processes_per_trial=old.workers,
+        grace=old.grace if asha else None,
+        factor=old.factor if asha else None,
+        address=how.address,
+        gpus_per_trial=how.gpus_per_trial,
+        cpus_per_trial=how.cpus_per_trial,
+        loaders=how.loaders,
+        workers=how.max_concurrent,
+        retries=how.retries,
     )
 
 
-def _check_trials(trials: list[Any]) -> None:
-    for index, trial in enumerate(trials):
-        _check_trial(index, trial)
-    if len({trial["name"] for trial in trials}) != len(trials):
+def _read_trials(trials: list[Any]) -> list[_Trial]:
+    found = [_read_trial(index, trial) for index, trial in enumerate(trials)]
+    if len({trial.name for trial in found}) != len(found):
         raise ValueError("trials: a name stands there twice")
-    if not trials:
+    if not found:
         raise ValueError("trials: there are none")
+    return found
 
 
-def _check_kinds(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    for name, kind in kinds.items():
-        if name not in values:
-            raise ValueError(f"{name} is missing")
-        value = values[name]
-        if isinstance(value, bool) != (kind is bool) or not isinstance(value, kind):
-            raise ValueError(f"{name}: {str(value)[:60]!r} is of the wrong kind")
-
-
-def _check_trial(index: int, trial: Any) -> None:
+def _read_trial(index: int, trial: Any) -> _Trial:
     if not isinstance(trial, dict):
         raise ValueError(f"trials[{index}] is no object")
     try:
-        _check_kinds(trial, {"name": str, "network": str, "recipe": dict, "architecture": dict})
-        if not NAME.fullmatch(trial["name"]):
-            raise ValueError(f"name: {trial['name'][:60]!r} is no trial's")
-        Architecture.from_dict(trial["architecture"])
-        Recipe.from_dict(trial["recipe"])
+        found = typed(_Trial, trial)
+        if not NAME.fullmatch(found.name):
+            raise ValueError(f"name: {found.name[:60]!r} is no trial's")
+        Architecture.from_dict(found.architecture)
+        Recipe.from_dict(found.recipe)
     except (ValueError, TypeError) as error:
         raise ValueError(f"trials[{index}]: {error}") from None
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from train import record
 from train.cluster.connect import probe
@@ -13,14 +13,14 @@ from train.ray_tune.config import RECORD, TuneConfig
 from train.ray_tune.lease import COMMAND, owned
 from train.ray_tune.plan import Plan, new_plan
 from train.ray_tune.record import resumed_plan, write_plan
+from train.ray_tune.report import outcome, ranked, write_csv
+from train.ray_tune.result import TuneResult
 from train.ray_tune.session import Call, left, session
 from train.ray_tune.store import Store, opened
+from train.ray_tune.trial_record import ending, folder_of, learned
 from vbs.config_file import check_call
 from vbs.folder import results_folder
 from vbs.temporary import temporary_folder
-
-if TYPE_CHECKING:
-    from train.ray_tune.result import TuneResult
 
 
 def run_tune(
@@ -93,10 +93,6 @@ def _train(plan: Plan, store: Store, call: Call) -> TuneResult:
 
 def _ended(store: Store, plan: Plan, status: str, reason: str = "") -> TuneResult:
     """Write the results."""
-    from train.ray_tune.report import outcome, ranked, write_csv
-    from train.ray_tune.result import TuneResult
-    from train.ray_tune.trial import ending, folder_of, learned
-
     rows = []
     for trial in plan.trials:
         name = trial["name"]

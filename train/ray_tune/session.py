@@ -18,16 +18,19 @@ from train.cluster.connect import (
 )
 from train.cluster.process import RayProcess
 from train.length import described, too_short
-from train.ray_tune.config import FACTOR, RETRIES, WAITING
+from train.parser import FACTOR
+from train.ray_tune import steps
+from train.ray_tune.config import RETRIES, WAITING
 from train.ray_tune.plan import Plan, Trial, with_data
+from train.ray_tune.progress import Trials
 from train.ray_tune.store import Store
+from train.ray_tune.trial_record import ending, learned, progress_row
 from train.recipe import Recipe
 from vbs.console import print_err
 from vbs.text import shell_word
 
 if TYPE_CHECKING:
     from train.data import Data
-    from train.ray_tune.progress import Progress
     from train.ray_tune.trial import Share
 
 Call = Callable[..., Any]  # (name of a method of `Session`, arguments) -> its result
@@ -99,14 +102,10 @@ class Session:
 
 def left(store: Store, plan: Plan) -> list[Trial]:
     """The trials that are not over; those that were only lost are not."""
-    from train.ray_tune.trial import ending
-
     return [trial for trial in plan.trials if ending(store, trial["name"]) is None]
 
 
 def _train_left(plan: Plan, store: Store, shared: Share, left: Sequence[Trial]) -> None:
-    from train.ray_tune.progress import Progress
-    from train.ray_tune.trial import learned
     from train.ray_tune.tuner import train_all
 
     config = plan.config
@@ -118,8 +117,14 @@ def _train_left(plan: Plan, store: Store, shared: Share, left: Sequence[Trial]) 
     asha = None
     if config.scheduler == "asha":
         asha = {"epochs": plan.epochs, "grace": config.grace, "factor": config.factor or FACTOR}
-    with Progress(plan.trials, steps=shared.steps, images=plan.images) as progress:
-        _show_endings(store, plan, left, progress)
+    progress = Trials(
+        plan.trials,
+        known=_endings(store, plan, left),
+        curves={name: [progress_row(row) for row in rows] for name, rows in curves.items()},
+        steps=shared.steps,
+        images=plan.images,
+    )
+    with progress:
         train_all(left, shared, progress, asha=asha, curves=curves, concurrent=concurrent)
 
 
@@ -130,21 +135,16 @@ def capacity(shared: Share) -> int:
     return max(1, int(min(most, default=1)))
 
 
-def _show_endings(store: Store, plan: Plan, left: Sequence[Trial], progress: Progress) -> None:
-    """Show the trials that were over before as what they are."""
-    from train.ray_tune.trial import ending
-
-    names = {trial["name"] for trial in left}
-    for trial in plan.trials:
-        if trial["name"] not in names:
-            ended = ending(store, trial["name"])
-            progress.lines[trial["name"]].status = ended["status"] if ended else "waiting"
+def _endings(store: Store, plan: Plan, left: Sequence[Trial]) -> dict[str, str]:
+    """The status of the trials that were over before, by name."""
+    names = {trial["name"] for trial in plan.trials} - {trial["name"] for trial in left}
+    found = {name: ending(store, name) for name in names}
+    return {name: ended["status"] for name, ended in found.items() if ended}
 
 
 def _shared(
     plan: Plan, store: Store, images: Any, resources: tuple[float, float], *, scratch: str
 ) -> Share:
-    from train.ray_tune import steps
     from train.ray_tune.trial import Share
 
     config, (gpus, cpus) = plan.config, resources

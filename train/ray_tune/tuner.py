@@ -18,9 +18,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from train.cluster.connect import LOOK, QUIET, death
 from train.cluster.token import environment
 from train.ray_tune.asha import Asha
-from train.ray_tune.progress import Progress
+from train.ray_tune.progress import Trials
 from train.ray_tune.store import Store
-from train.ray_tune.trial import Row, Share, end, ending, learned, progress_row, run_trial
+from train.ray_tune.trial import Share, run_trial
+from train.ray_tune.trial_record import Row, end, ending, learned, progress_row
 from vbs import signals
 
 FIELDS = ("epoch", "top1", "seconds", "train_loss", "images_per_second")
@@ -30,7 +31,7 @@ class ProgressCallback(tune.Callback):
     """Passes what Tune hears on to the display; records how trials ended that cannot do it."""
 
     def __init__(
-        self, store: Store, progress: Progress, settings: Mapping[str, Any], *, stops: bool
+        self, store: Store, progress: Trials, settings: Mapping[str, Any], *, stops: bool
     ) -> None:
         self._store, self._progress, self._settings = store, progress, settings
         self._stops = stops  # whether the scheduler ends trials early
@@ -106,7 +107,7 @@ def _why(trial: Any) -> str:
 def train_all(
     trials: Sequence[Mapping[str, Any]],
     shared: Share,
-    progress: Progress,
+    progress: Trials,
     *,
     asha: Mapping[str, Any] | None,
     curves: Mapping[str, Sequence[Row]],
@@ -120,9 +121,6 @@ def train_all(
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     known = {name: [progress_row(row) for row in rows] for name, rows in curves.items()}
-    for trial in trials:
-        for row in known.get(trial["name"], []):
-            progress.row(trial["name"], row)
     # those that have begun are resumed first
     order = sorted(trials, key=lambda trial: -len(known.get(trial["name"], [])))
     scheduler = None if asha is None else Asha(**asha, curves=known)

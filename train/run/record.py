@@ -13,7 +13,7 @@ from train import record
 from train.recipe import Recipe
 from train.run.config import COMMAND, RECORD, TrainConfig
 from vbs.config import from_values
-from vbs.config_file import changed, recorded_values
+from vbs.config_file import changed, recorded_values, typed
 from vbs.options import read_request
 
 if TYPE_CHECKING:
@@ -57,16 +57,14 @@ def read_training(folder: Path, changes: Mapping[str, Any]) -> Training:
 
     Raises ValueError where there is none to resume, or it would become another training.
     """
-    known = record.read_run(folder)
-    training = record.training_of(known)
+    run = record.read_run(folder)
+    training = run.training
     if "noisy_student" in training:
         raise ValueError(
             f"resume: {folder} is a student; resume it by train.noisy_student --resume"
         )
-    stored = _stored(known, folder)
+    stored = _stored(run, folder)
     config = changed(TrainConfig, stored, changes, RECORD, what="run")
-    if known.get("status") == "finished":
-        raise ValueError(f"resume: the run in {folder} is finished")
     try:
         return Training(
             config,
@@ -78,17 +76,30 @@ def read_training(folder: Path, changes: Mapping[str, Any]) -> Training:
         raise ValueError(f"resume: run.json lacks {error}") from None
 
 
-def _stored(known: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Settings01:
+    """The settings of version 0.1, which kept the words of its command line.
+
+    data, device, data_root  as a resumed run had changed them.
+    """
+
+    arguments: list[str]
+    recipe: dict[str, Any]
+    data: str
+    device: str
+    data_root: str | None
+
+
+def _stored(run: record.RunRecord, folder: Path) -> dict[str, Any]:
     """The values of the options, by their names."""
-    if "training" in known:
-        return recorded_values(TrainConfig, known, str(folder / RECORD))
-    settings = known["settings"]
-    words = settings.get("arguments")
-    if not isinstance(words, list) or not {"recipe", "data", "device", "data_root"} <= {*settings}:
-        raise ValueError(f"resume: {folder} was written by another version of train.run")
-    # version 0.1 kept the words of its command line
-    given = read_request(COMMAND, words).values
-    places = {name: settings[name] for name in ("data", "device", "data_root")}
+    if "training" in run.content:
+        return recorded_values(TrainConfig, run.content, str(folder / RECORD))
+    try:
+        old = typed(_Settings01, run.training)
+    except ValueError:
+        raise ValueError(f"resume: {folder} was written by another version of train.run") from None
+    given = read_request(COMMAND, old.arguments).values
+    places = {"data": old.data, "device": old.device, "data_root": old.data_root}
     config = from_values(TrainConfig, {**given, **places})
     return {name: getattr(config, name) for name in config.settings()}
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from train import record
 from train.length import lengthened, names_epochs
-from train.recipe import Recipe, check_start
+from train.recipe import Recipe
 from train.resolve import architecture_of, recipe_of
 from train.run.config import TrainConfig
 from train.run.record import Training, check_same, read_training
+from train.start import check_start
 from vbs.config_file import check_call
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
@@ -106,6 +107,7 @@ def _with_data(
 ) -> tuple[Training, Data, Network | None]:
     """The training fitted to its images, the images, and the network to begin with, if any."""
     from train.data import load
+    from train.data.reading import Reading
     from train.state import resolved
 
     config, architecture, recipe = training.config, training.architecture, training.recipe
@@ -114,9 +116,8 @@ def _with_data(
         config.data,
         minival=recipe.minival,
         seed=recipe.seed,
-        channels=architecture.in_channels,
         root=config.data_root,
-        download=here.first,
+        reading=Reading(channels=architecture.in_channels, download=here.first),
     )
     if resumed:
         check_same(training.data_settings, data)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from train.data import Data
 from train.distributed import World
+from train.execution import Execution
 from train.loop import train
 from train.options import loaders_of
 from train.report import Reporter, draw_pictures, print_preview
@@ -40,11 +41,11 @@ def train_in_folder(
             architecture,
             data,
             recipe,
-            checkpoint=folder,
-            report=report,
-            device=config.device,
-            workers=loaders_of(config),
+            execution=Execution(
+                device=config.device, loaders=loaders_of(config), checkpoint=folder
+            ),
             initial=initial,
+            report=report,
         )
     result = TrainResult(
         folder, training, outcome, scored_images(data), watch.load(), main=here.first

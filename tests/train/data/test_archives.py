@@ -26,6 +26,7 @@ from tests.train.files import all_of, encoded, folder_of, zipped
 from train.data import load
 from train.data.archives import Members, PerProcess
 from train.data.decode import Unreadable
+from train.data.reading import Reading
 from train.data.stores import ParquetStore, Store, ZipStore
 
 METHODS = multiprocessing.get_all_start_methods()
@@ -132,12 +133,13 @@ def test_loader_processes_read_archives_however_they_are_started(
 import multiprocessing, torch
 from tests.train.files import all_of
 from train.data import load
+from train.data.reading import Reading
 
 if __name__ == "__main__":
     multiprocessing.set_start_method({method!r})
     wanted = torch.load({str(tmp_path / "wanted.pt")!r})
     for text in ({str(archive)!r}, {"parquet:" + str(tmp_path / "rows")!r}):
-        split = load(text, minival=0, memory_limit=0).train
+        split = load(text, minival=0, reading=Reading(memory_limit=0)).train
         for workers in (0, 1):
             assert torch.equal(all_of(split, workers=workers)[0], wanted), (text, workers)
 """
@@ -209,7 +211,7 @@ class Client:
 
 def test_forked_loader_processes_free_nothing_of_their_parent(tmp_path: Path) -> None:
     place = folder_of(tmp_path, {"train/a": 9, "train/b": 9, "test/a": 2})
-    split = load(f"imagefolder:{place}", minival=0, memory_limit=0).train
+    split = load(f"imagefolder:{place}", minival=0, reading=Reading(memory_limit=0)).train
 
     def register() -> Callable[[], None]:
         client = Client()

@@ -145,7 +145,7 @@ def test_a_magnitude_of_ten_is_torchvisions_top(name: str, papers: int, torchvis
         ("Solarize", 0),
     ],
 )
-def test_magnitudes_above_ten_go_on_or_stop(name: str, strength: float) -> None:
+def test_magnitudes_above_ten_grow_or_stop(name: str, strength: float) -> None:
     from train.data.augment import _RandAugment
 
     space = _RandAugment(2, 25, (0, 0, 0))._AUGMENTATION_SPACE
@@ -183,7 +183,7 @@ def test_a_group_shares_its_draw() -> None:
     assert len({group.numpy().tobytes() for group in output[::8]}) == 4
 
 
-def test_erasing_happens_as_often_as_said_and_leaves_the_mean() -> None:
+def test_erasing_happens_as_often_as_given_and_leaves_the_mean() -> None:
     pixels = torch.full((1000, 3, 16, 16), 255, dtype=torch.uint8)
     how = Augmentation(size=16, crop="none", erasing=0.3)
     output = augmented(pixels, how, np.arange(1000))

@@ -20,7 +20,8 @@ from PIL import Image, ImageOps, TiffTags
 from tests.train.files import folder_of
 from train.data import load, reading
 from train.data.decode import Unreadable, decode, size_of
-from train.data.summary import survey
+from train.data.reading import Reading
+from train.data.summary import summarise
 from train.pictures import small
 
 RNG = np.random.default_rng(0)
@@ -259,7 +260,7 @@ def test_deep_images_of_unknown_range_are_refused_by_name(message: str, tmp_path
             (tmp_path / folder / f"{number}{kind}").write_bytes(data)
     for limit in (2**30, 0):
         with pytest.raises(ValueError, match=message) as caught:
-            load(f"imagefolder:{tmp_path}", minival=0, memory_limit=limit)
+            load(f"imagefolder:{tmp_path}", minival=0, reading=Reading(memory_limit=limit))
         assert "train/a/0" in str(caught.value)
     black = decode(saved(Image.fromarray(TWELVE * 0), "PNG"), 3)
     assert not black.any()
@@ -277,7 +278,7 @@ def test_no_image_is_decoded_to_see_its_size(
 
     monkeypatch.setattr("train.data.decode.decode", refuse)
     monkeypatch.setattr(reading, "decode", refuse)
-    assert survey(f"imagefolder:{place}", minival=0.1).side is None
+    assert summarise(f"imagefolder:{place}", minival=0.1).side is None
 
 
 def test_large_images_among_small_ones_are_not_held(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from train.data import decode as images_module
 from train.data import stores as stores_module
 from train.data.augment import Augmentation
 from train.data.in_memory import MemorySplit
+from train.data.reading import Reading
 from train.data.source import parse
 
 
@@ -49,8 +50,8 @@ def test_an_archive_reads_as_its_folder(tmp_path: Path, memory_limit: int) -> No
     counts = {"train/a": 9, "train/b": 8, "valid/a": 2, "valid/b": 3, "test/a": 4, "test/b": 1}
     place = folder_of(tmp_path / "set", counts)
     archive = zipped(place, tmp_path / "set.zip", "top/inner/")
-    first = load(f"imagefolder:{place}", memory_limit=memory_limit)
-    second = load(str(archive), memory_limit=memory_limit)
+    first = load(f"imagefolder:{place}", reading=Reading(memory_limit=memory_limit))
+    second = load(str(archive), reading=Reading(memory_limit=memory_limit))
     for name, length in (("train", 17), ("minival", 5), ("test", 5)):
         one, other = getattr(first, name), getattr(second, name)
         assert len(one) == len(other) == length
@@ -105,7 +106,7 @@ def test_parquet_files_are_read_with_their_classes(
         parquet_of(tmp_path / "data", f"train-0000{part}-of-00002.parquet", labels, names)
     parquet_of(tmp_path / "data", "validation-00000.parquet", labels[:2], names)
     for limit in (2**30, 0):
-        data = load(f"parquet:{tmp_path}", minival=0, memory_limit=limit)
+        data = load(f"parquet:{tmp_path}", minival=0, reading=Reading(memory_limit=limit))
         assert data.classes == classes
         assert data.train.targets.tolist() == [1, 0, 1, 0, 1, 0] * 2
         assert data.test is not None
@@ -136,7 +137,7 @@ def test_cifar_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
             {"filename": "batches.meta", "key": "label_names", "md5": None},
         )
         data = load("cifar10", root=tmp_path, minival=0.2)
-        grey = load("cifar10", root=tmp_path, minival=0, channels=1)
+        grey = load("cifar10", root=tmp_path, minival=0, reading=Reading(channels=1))
         oracle = torchvision.datasets.CIFAR10(str(tmp_path))
     assert data.classes == tuple(names)
     assert data.minival is not None
@@ -162,7 +163,12 @@ def test_fashion_is_read_as_torchvision_reads_it(tmp_path: Path) -> None:
     write_fashion(tmp_path / "FashionMNIST" / "raw", np.random.default_rng(0))
     oracle = torchvision.datasets.FashionMNIST(str(tmp_path))
     for channels in (1, 3):
-        data = load("fashion-mnist", root=tmp_path, minival=0, channels=channels, download=False)
+        data = load(
+            "fashion-mnist",
+            root=tmp_path,
+            minival=0,
+            reading=Reading(channels=channels, download=False),
+        )
         assert all_of(data.train)[0].shape == (30, channels, 16, 16)
         for index in range(30):
             image, label = oracle[index]
@@ -189,7 +195,7 @@ def test_a_named_set_that_is_not_there_says_where_to_put_it(
 ) -> None:
     monkeypatch.setenv("VBS_DATA", str(tmp_path))
     with pytest.raises(ValueError, match="put there") as caught:
-        load(name, download=False)
+        load(name, reading=Reading(download=False))
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -230,13 +236,17 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(
         ("parquet:/not/there", {}, "no parquet"),
         ("cifar10", {"minival": 1.0}, "minival: 1.0"),
         ("cifar10", {"seed": -1}, "seed: -1"),
-        ("cifar10", {"channels": 4}, "channels: 4"),
-        ("cifar10", {"corrupt_limit": 2}, "corrupt"),
+        ("cifar10", {"reading": Reading(corrupt_limit=2)}, "corrupt"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused(text: str, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load(text, **options)
+
+
+def test_other_numbers_of_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="channels: 4 is not allowed"):
+        Reading(channels=4)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +279,7 @@ def test_members_of_an_archive_are_read_up_to_a_size(
         archive.writestr("a/2.png", b"\0" * 10_000_000)
     for module in (images_module, stores_module):
         monkeypatch.setattr(module, "MAX_BYTES", 100_000)
-    data = load(str(path), minival=0, corrupt_limit=0.5)
+    data = load(str(path), minival=0, reading=Reading(corrupt_limit=0.5))
     assert any("more than 100000 bytes" in name for name in data.skipped)
 
 
@@ -310,7 +320,7 @@ def test_unlabelled_images_come_from_any_folder_or_file(tmp_path: Path) -> None:
 
 
 def test_sign_digits_are_read_from_their_archive(shared_data: Path) -> None:
-    data = load(str(shared_data / "sign_digits.zip"), memory_limit=0)
+    data = load(str(shared_data / "sign_digits.zip"), reading=Reading(memory_limit=0))
     assert data.classes == tuple("0123456789")
     assert data.minival is not None
     assert data.test is not None

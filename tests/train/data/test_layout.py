@@ -13,6 +13,7 @@ from tests.train.files import all_of, encoded, folder_of, zipped
 from train.data import load
 from train.data.find import find
 from train.data.listing import Found
+from train.data.reading import Reading
 from train.data.source import parse
 from train.data.split_names import by_split, split_of
 
@@ -203,7 +204,7 @@ def test_a_command_names_what_it_does_not_use(
         "--width",
         ".1",
     ]
-    few = ["--set", "epochs=1", "--set", "batch=4", "--set", "warmup_epochs=0", "--width", ".1"]
+    few = ["--set", "epochs=1", "--set", "batch=4", "--set", "warmup_epochs=0"]
     assert run([*words, *few, "--set", "minival=0.2"]) == 0
     error = capsys.readouterr().err
     assert "not used: folders sp" in error
@@ -279,7 +280,7 @@ def test_a_text_of_data_keeps_its_options_in_every_folder(tmp_path: Path) -> Non
     odd.mkdir()
     assert parse(f"imagefolder:{odd}").place == str(odd)
     with pytest.raises(ValueError, match="corrupt_limit: '2'"):
-        load("cifar10?corrupt_limit=2", root=tmp_path, download=False)
+        load("cifar10?corrupt_limit=2", root=tmp_path, reading=Reading(download=False))
 
 
 @pytest.mark.parametrize(
@@ -313,12 +314,14 @@ def test_the_share_of_unreadable_files_is_set_as_the_message_says(tmp_path: Path
         (place / f"train/a/00{number}.png").write_bytes(b"no image")
     for memory_limit in (2**30, 0):
         with pytest.raises(ValueError, match=r"not an image but text.*corrupt_limit=0.1") as caught:
-            load(f"imagefolder:{place}", minival=0, memory_limit=memory_limit)
+            load(f"imagefolder:{place}", minival=0, reading=Reading(memory_limit=memory_limit))
         text = str(caught.value).split('--data "')[1].rstrip('"')
-        assert len(load(text, minival=0, memory_limit=memory_limit).skipped) == 2
+        assert len(load(text, minival=0, reading=Reading(memory_limit=memory_limit)).skipped) == 2
     for number in (1, 3, 5):
         (place / f"train/b/00{number}.png").write_bytes(encoded(1)[:300])
-    split = load(f"imagefolder:{place}?corrupt_limit=.1", minival=0, memory_limit=0).train
+    split = load(
+        f"imagefolder:{place}?corrupt_limit=.1", minival=0, reading=Reading(memory_limit=0)
+    ).train
     with (
         pytest.warns(UserWarning, match="truncated"),
         pytest.raises(ValueError, match=r"001\.png \(.*truncated.*corrupt_limit=0\.15"),

@@ -19,6 +19,7 @@ from train.data import decode as images_module
 from train.data.augment import Augmentation, Preparation
 from train.data.decode import Unreadable, decode
 from train.data.in_memory import MemorySplit
+from train.data.reading import Reading
 from train.data.stores import FileStore
 from train.data.streaming import StreamSplit
 
@@ -29,7 +30,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Split, Split]:
     place = folder_of(tmp_path_factory.mktemp("pair"), {"train/a": 30, "train/b": 30, "test/a": 2})
     text = f"imagefolder:{place}"
     memory = load(text, minival=0).train
-    stream = load(text, minival=0, memory_limit=0).train
+    stream = load(text, minival=0, reading=Reading(memory_limit=0)).train
     assert isinstance(memory, MemorySplit)
     assert isinstance(stream, StreamSplit)
     return memory, stream
@@ -214,8 +215,12 @@ def test_unreadable_files_are_skipped_counted_and_named(tmp_path: Path, memory_l
     place = folder_of(tmp_path, {"train/a": 10, "train/b": 10, "val/a": 2, "val/b": 2})
     (place / "train/a/003.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"1 of 20 images.*003\.png"):
-        load(f"imagefolder:{place}", memory_limit=memory_limit)
-    data = load(f"imagefolder:{place}", minival=0, memory_limit=memory_limit, corrupt_limit=0.05)
+        load(f"imagefolder:{place}", reading=Reading(memory_limit=memory_limit))
+    data = load(
+        f"imagefolder:{place}",
+        minival=0,
+        reading=Reading(memory_limit=memory_limit, corrupt_limit=0.05),
+    )
     assert len(data.skipped) == data.settings["skipped"] == 1
     assert "a/003.png" in data.skipped[0]
     assert data.train.targets.tolist() == [0] * 9 + [1] * 10
@@ -229,8 +234,9 @@ def test_damage_met_while_streaming_takes_the_next_image(tmp_path: Path, workers
     for name in ("a/009", "b/004"):
         path = place / "train" / f"{name}.png"
         path.write_bytes(path.read_bytes()[:400])
-    options: dict[str, Any] = {"minival": 0, "memory_limit": 0}
-    split = load(f"imagefolder:{place}", corrupt_limit=0.1, **options).train
+    split = load(
+        f"imagefolder:{place}", minival=0, reading=Reading(memory_limit=0, corrupt_limit=0.1)
+    ).train
     with pytest.warns(UserWarning, match="unreadable") as caught:
         images, targets = all_of(split, workers=workers)
     assert len(caught) == 2
@@ -240,7 +246,9 @@ def test_damage_met_while_streaming_takes_the_next_image(tmp_path: Path, workers
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # each is named once
         assert torch.equal(all_of(split.select(range(20)))[0], images)
-    strict = load(f"imagefolder:{place}", corrupt_limit=0.05, **options).train
+    strict = load(
+        f"imagefolder:{place}", minival=0, reading=Reading(memory_limit=0, corrupt_limit=0.05)
+    ).train
     with pytest.warns(match="unreadable"), pytest.raises(ValueError, match="2 of 20"):
         all_of(strict, workers=workers)
     names = tuple(str(place / "train" / f"{name}.png") for name in ("a/009", "b/004"))
@@ -256,8 +264,8 @@ def test_pictures_are_those_of_batches_whatever_is_damaged(tmp_path: Path) -> No
     place = folder_of(tmp_path, {"train/a": 10, "train/b": 10, "val/a": 2, "val/b": 2})
     for path in (place / "train/a").iterdir():
         path.write_bytes(path.read_bytes()[:400])
-    options: dict[str, Any] = {"minival": 0, "memory_limit": 0, "corrupt_limit": 0}
-    split = load(f"imagefolder:{place}", **options).train
+    reading = Reading(memory_limit=0, corrupt_limit=0)
+    split = load(f"imagefolder:{place}", minival=0, reading=reading).train
     assert split.unreadable == ()
     with pytest.warns(UserWarning, match="unreadable"):
         picture = split.picture(9)

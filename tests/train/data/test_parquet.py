@@ -14,6 +14,7 @@ import pytest
 
 from tests.train.files import all_of, encoded
 from train.data import Data, load, load_unlabelled
+from train.data.reading import Reading
 
 COUNT = 8
 IMAGES = [encoded(index) for index in range(COUNT)]
@@ -161,7 +162,7 @@ def test_labels_of_every_type_are_read(tmp_path: Path, label: str) -> None:
 def test_images_of_every_type_are_read(tmp_path: Path, picture: str) -> None:
     text = write(tmp_path, {"image": PICTURES[picture], "label": ZEROS_AND_ONES})
     for limit in (2**30, 0):
-        split = opened(text, memory_limit=limit).train
+        split = opened(text, reading=Reading(memory_limit=limit)).train
         assert all(np.array_equal(split.picture(row), _picture(row)) for row in range(COUNT))
 
 
@@ -238,6 +239,6 @@ def test_files_are_splits_in_every_spelling(tmp_path: Path, files: tuple[str, st
 def test_rows_without_an_image_are_unreadable(tmp_path: Path) -> None:
     images = [None, *STRUCTS[1:]]
     text = write(tmp_path, {"image": images, "label": ZEROS_AND_ONES})
-    data = opened(text, corrupt_limit=0.2)
+    data = opened(text, reading=Reading(corrupt_limit=0.2))
     assert data.skipped[0].endswith("row 0 (no image in this row)")
     assert all_of(data.train)[0].shape[0] == COUNT - 1

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.train import ray_jobs
+from tests.train.cluster import pool_jobs
+from train.cluster.place import Place
 from train.cluster.pool import Ended, Pool, PoolLost, Yielded
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 90.0  # seconds for anything; the machine may be busy
 
 
@@ -39,7 +40,7 @@ def cluster() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pool(cluster: Any) -> Iterator[Pool]:
     """Two slots, each with two threads' worth of a CPU."""
-    with Pool(ray_jobs.make, slots=2, address=cluster.address, timeout=60) as pool:
+    with Pool(pool_jobs.make, Place(2, address=cluster.address), timeout=60) as pool:
         assert pool.ready(PATIENCE) == 2
         yield pool
 
@@ -83,7 +84,9 @@ def test_items_come_in_order_from_processes_that_are_set_up_once(pool: Pool) -> 
         (("nonsense",), [], "KeyError: 'nonsense'"),
     ],
 )
-def test_a_job_that_fails_says_why_and_the_slot_goes_on(pool: Pool, payload, said, reason) -> None:
+def test_a_job_that_fails_says_why_and_the_slot_is_used_again(
+    pool: Pool, payload, said, reason
+) -> None:
     assert until_over(pool, {1: payload}) == {1: (said, reason)}
     assert until_over(pool, {2: ("count", 1)}) == {2: ([0], "")}
 
@@ -145,7 +148,7 @@ def test_a_job_that_meets_a_full_disk_is_tried_again_with_a_bound(
 
 
 def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) -> None:
-    with Pool(ray_jobs.make, slots=1, address=cluster.address, timeout=0.5) as pool:
+    with Pool(pool_jobs.make, Place(1, address=cluster.address), timeout=0.5) as pool:
         pool.ready(PATIENCE)
         done = until_over(
             pool,
@@ -157,9 +160,9 @@ def test_jobs_over_their_time_are_ended_whether_they_yield_or_not(cluster: Any) 
 
 
 @pytest.mark.slow
-def test_jobs_of_a_lost_node_go_on_elsewhere(cluster: Any, tmp_path: Path) -> None:
+def test_jobs_of_a_lost_node_are_run_elsewhere(cluster: Any, tmp_path: Path) -> None:
     node = cluster.add_node(num_cpus=1, num_gpus=1)
-    with Pool(ray_jobs.make, slots=2, cpus=0.5, gpus=0.5, address=cluster.address) as pool:
+    with Pool(pool_jobs.make, Place(2, 0.5, 0.5, cluster.address)) as pool:
         assert pool.ready(PATIENCE) == 2
         for number in (1, 2):
             pool.start(number, ("process",))
@@ -176,25 +179,26 @@ def test_jobs_of_a_lost_node_go_on_elsewhere(cluster: Any, tmp_path: Path) -> No
     assert ended == {1: Ended(""), 2: Ended("")}
 
 
-def test_what_cannot_be_set_up_is_said_at_once(cluster: Any) -> None:
+def test_what_cannot_be_set_up_is_reported_at_once(cluster: Any) -> None:
     with (
-        Pool(ray_jobs.broken, slots=1, address=cluster.address) as pool,
+        Pool(pool_jobs.broken, Place(1, address=cluster.address)) as pool,
         pytest.raises(PoolLost, match="cannot be set up: OSError: no such data"),
     ):
         pool.ready(PATIENCE)
     with pytest.raises(ValueError, match="a slot wants 8 GPUs, but no node has more than"):
-        Pool(ray_jobs.make, slots=1, gpus=8, address=cluster.address)
+        Pool(pool_jobs.make, Place(1, gpus=8, address=cluster.address))
     with pytest.raises(ValueError, match="slots: 0 is not allowed"):
-        Pool(ray_jobs.make, slots=0, address=cluster.address)
+        Pool(pool_jobs.make, Place(0, address=cluster.address))
     with pytest.raises(ValueError, match="timeout: -1 is not allowed"):
-        Pool(ray_jobs.make, slots=1, timeout=-1, address=cluster.address)
+        Pool(pool_jobs.make, Place(1, address=cluster.address), timeout=-1)
 
 
 DRIVER = """
 import sys
-from tests.train import ray_jobs
+from tests.train.cluster import pool_jobs
+from train.cluster.place import Place
 from train.cluster.pool import Pool
-pool = Pool(ray_jobs.make, slots=2)
+pool = Pool(pool_jobs.make, Place(2))
 pool.ready()
 pool.start(1, ("process",))
 pool.start(2, ("process",))

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from tests.commands import ray_tune as run
-from tests.train.ray_heads import SETTINGS, demanding, false_head, real_head, status
+from tests.train.cluster.heads import SETTINGS, demanding, false_head, real_head, status
 from train.cluster import connect as ray_connect
 from train.cluster.connect import probe
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def alone(script: str, *words: str, **changes: str | None) -> str:
@@ -274,7 +274,7 @@ def test_a_ray_here_starts_with_a_long_tmpdir(tmp_path: Path) -> None:
 
 
 LOADERS = """
-from tests.train.test_ray_token import Zeros
+from tests.train.cluster.test_token import Zeros
 from torch.utils.data import DataLoader
 from vbs.sockets import short_folder_for_sockets
 short_folder_for_sockets()

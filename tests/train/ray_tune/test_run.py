@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from tests.commands import ray_tune as run
-from tests.train.ray_clusters import (
+from tests.commands import with_options
+from tests.train.ray_tune.clusters import (
     PATIENCE,
     QUICK,
     curve,
@@ -33,7 +34,7 @@ from tests.train.ray_clusters import (
 from train.checkpoint import read_state
 from train.cluster import connect as ray_connect
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def command(place: Path, count: int, data: str, cluster: Any, *more: str) -> list[str]:
-    return [
+    words = [
         "--architectures",
         str(networks(place, count)),
         "--data",
@@ -64,8 +65,8 @@ def command(place: Path, count: int, data: str, cluster: Any, *more: str) -> lis
         *QUICK,
         "--address",
         cluster.address,
-        *more,
     ]
+    return with_options(words, *more)
 
 
 def other_worker(cluster: Any, first: int) -> int:
@@ -105,7 +106,7 @@ def test_a_failed_trial_is_never_called_completed(cluster, data, tmp_path, capfd
 
 
 @pytest.mark.slow
-def test_two_workers_train_one_network_together_and_go_on_when_one_is_lost(
+def test_two_processes_train_one_network_together_and_are_resumed_when_one_is_lost(
     cluster, data, tmp_path, capsys
 ) -> None:
     out = tmp_path / "out"
@@ -148,7 +149,7 @@ def test_two_workers_train_one_network_together_and_go_on_when_one_is_lost(
 
 
 @pytest.mark.slow
-def test_two_trials_share_a_gpu_and_those_of_a_lost_node_go_on_elsewhere(
+def test_two_trials_share_a_gpu_and_those_of_a_lost_node_are_resumed_elsewhere(
     cluster, data, tmp_path, capsys
 ) -> None:
     out, epochs, seen = tmp_path / "out", 30, {}
@@ -331,7 +332,7 @@ def test_rungs_from_recorded_curves_decide_as_if_nothing_had_happened(seed: int)
     assert values[0] == values[1]
 
 
-def test_a_last_row_that_was_never_decided_on_is_decided_on_when_it_is_told_again() -> None:
+def test_a_last_row_that_was_never_decided_on_is_decided_on_when_it_is_reported_again() -> None:
     from train.ray_tune.asha import Asha
 
     curves = {f"n{n}": [{"epoch": 1, "top1": 50.0 + n}] for n in range(4)}
@@ -389,7 +390,8 @@ def test_mistakes_are_answered_in_one_line(
             names["ONE"] = f"imagefolder:{images(tmp_path / 'one', classes=('red',))}"
         words = command(tmp_path, 1, data, cluster, "--out", str(tmp_path / "out"))
         began = time.monotonic()
-        assert run([*words, *(names.get(word, word) for word in changes)]) == 2
+        changed = [names.get(word, word) for word in changes]
+        assert run(with_options(words, *changed)) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert complaint in told.err

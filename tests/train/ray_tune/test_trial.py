@@ -14,10 +14,11 @@ import torch
 
 from search_spaces.architecture import Architecture
 from tests.train import toys
-from tests.train.ray_clusters import curve, record
+from tests.train.ray_tune.clusters import curve, record
 from train.ray_tune import trial as trials
 from train.ray_tune.store import Store, opened
-from train.ray_tune.trial import Share, TrialProcess, ending, progress_row, work
+from train.ray_tune.trial import Share, TrialProcess, work
+from train.ray_tune.trial_record import end, ending, progress_row
 from vbs.failures import InfrastructureError
 
 TIMES = ("images_per_second", "memory_mb", "seconds")
@@ -58,7 +59,9 @@ def run(out: str, what: dict[str, Any], tell: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "URL"])
-def test_a_trial_that_was_cut_off_goes_on_from_what_is_on_disk(tmp_path: Path, kind: str) -> None:
+def test_a_trial_that_was_cut_off_is_resumed_from_what_is_on_disk(
+    tmp_path: Path, kind: str
+) -> None:
     places = [tmp_path / name for name in ("whole", "parts")]
     outs = [str(place) if kind == "folder" else f"file://{place}" for place in places]
     heard: list[dict] = []
@@ -154,7 +157,7 @@ def test_a_full_disk_that_an_earlier_version_recorded_is_no_ending(
     tmp_path: Path, reason: str
 ) -> None:
     store, what = Store(str(tmp_path)), trial("epochs=1")
-    trials.end(store, what, {}, [], failed=reason)
+    end(store, what, {}, [], failed=reason)
     assert (ending(store, "a") is None) == (reason != "its own")
     run(str(tmp_path), what, lambda row: None)
     expected = "failed" if reason == "its own" else "finished"
@@ -179,17 +182,17 @@ def test_a_trial_that_the_driver_has_stopped_trains_no_further(tmp_path: Path) -
     store = Store(str(tmp_path))
 
     def stop(row: dict) -> None:
-        trials.end(store, trial(), {}, [], status="stopped")
+        end(store, trial(), {}, [], status="stopped")
 
     with pytest.raises(trials.Over):
         several(str(tmp_path), trial("epochs=3"), stop)
     folder = tmp_path / "trials" / "a"
     assert len(curve(folder)["rows"]) == 1
-    trials.end(store, trial(), {}, [], failed="too late")
+    end(store, trial(), {}, [], failed="too late")
     assert record(folder)["status"] == "stopped"
 
 
-def test_what_is_told_of_an_epoch_counts_the_better_weights() -> None:
+def test_the_row_of_an_epoch_counts_the_better_weights() -> None:
     row = {"epoch": 2, "seconds": 1.0, "train_loss": 0.5, "images_per_second": 9.0}
     assert progress_row(row) == row
     assert progress_row({**row, "val_top1": 40.0, "ema_top1": 50.0, "lr": 1})["top1"] == 50.0

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.commands import FULL_DISK
-from tests.train.ray_clusters import QUICK, curve, images, networks, record, trials, until
-from tests.train.rays import all_end, descendants, kill_one
+from tests.train.cluster.ray_processes import all_end, descendants, kill_one
+from tests.train.ray_tune.clusters import QUICK, curve, images, networks, record, trials, until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-m", "train.ray_tune"]
 LOST = "train.ray_tune: Ray has ended on this machine: one of its processes crashed or was killed"
 

@@ -95,9 +95,7 @@ def plan_in(place, scheduler: str = "asha") -> Plan:
     ],
 )
 @pytest.mark.parametrize("version", ["0.1", "now"])
-def test_a_run_that_goes_on_is_not_asked_for_something_else(
-    tmp_path, capsys, option, version
-) -> None:
+def test_a_resumed_run_cannot_be_changed_to_another(tmp_path, capsys, option, version) -> None:
     plan_in(tmp_path)
     if version == "0.1":
         settings = {**settings_of_0_1(), "scheduler": "asha"}
@@ -105,7 +103,7 @@ def test_a_run_that_goes_on_is_not_asked_for_something_else(
     assert run(["--resume", "--out", str(tmp_path), option]) == 2
     told = capsys.readouterr().err
     assert f"{option.partition('=')[0]}: " in told
-    assert "leave it out, or start anew in another --out" in told
+    assert "leave it out, or start a new run in another --out" in told
     assert told.count("\n") == 1
 
 
@@ -122,7 +120,7 @@ def test_what_is_not_given_again_is_as_it_was(tmp_path) -> None:
         asked = new_plan(dataclasses.replace(plan.config, **other))
         with pytest.raises(ValueError, match="holds a run with other"):
             resumed_plan(str(tmp_path), known, asked, {})
-    assert from_values(TuneConfig, read_values(str(tmp_path / "run.json"))) == plan.config
+    assert from_values(TuneConfig, read_values(str(tmp_path / "run.json")).values) == plan.config
 
 
 def test_what_version_0_1_recorded_is_resumed_as_it_was(tmp_path) -> None:
@@ -177,7 +175,7 @@ def test_earlier_spellings_of_options_are_accepted(capsys) -> None:
         ({"architecture": {"stages": 3}}, "trials[0]: "),
     ],
 )
-def test_a_damaged_record_is_said_in_one_line(tmp_path, capsys, change, words) -> None:
+def test_a_damaged_record_is_reported_in_one_line(tmp_path, capsys, change, words) -> None:
     settings = settings_of_0_1()
     (trial,) = settings["trials"]
     settings["trials"] = [{**trial, **change} if {*change} <= {*trial} else trial]

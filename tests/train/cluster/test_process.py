@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.train import ray_jobs
-from tests.train.rays import all_end, kill_one
+from tests.train.cluster import pool_jobs
+from tests.train.cluster.ray_processes import all_end, kill_one
 from train.cluster import process as ray_process
 from train.cluster.host import HostedPool, open_pool
+from train.cluster.place import Place
 from train.cluster.pool import PoolLost
 from train.cluster.process import RayLost, RayProcess
 from train.cluster.worker import Ended, Yielded
@@ -103,7 +104,7 @@ def _interrupt(number: int, frame: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_a_pool_whose_ray_is_killed_is_lost_soon_and_leaves_nothing(name: str) -> None:
-    pool = open_pool(ray_jobs.make, slots=1)
+    pool = open_pool(pool_jobs.make, Place(1))
     assert isinstance(pool, HostedPool)
     end = time.monotonic() + PATIENCE
     while pool.free < 1:

@@ -1,0 +1,71 @@
+"""timm's networks of our architectures, and whether both are the same network."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from experiments.lib.networks import proxy_network as searched_network
+from search_spaces.architecture import Architecture
+from search_spaces.network import build
+from train.export.block_strings import timm_description, timm_network
+
+
+def proxy_network(path: str | None, classes: int) -> Architecture:
+    """The architecture of a JSON file, or the searched proxy; with so many classes.
+
+    Raises ValueError where the file is no architecture, or timm's builder cannot express it.
+    """
+    if path is None:
+        return dataclasses.replace(searched_network(), classes=classes)
+    try:
+        architecture = Architecture.from_json(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"network: {path}: {error}") from None
+    timm_description(architecture)
+    return dataclasses.replace(architecture, classes=classes)
+
+
+def timm_twin(
+    architecture: Architecture, *, name: str = "", dropout: float = 0.0, drop_path: float = 0.0
+) -> nn.Module:
+    """timm's network of the architecture: by create_model if it has a name there, else rebuilt."""
+    if name:
+        import timm
+
+        return timm.create_model(
+            name, num_classes=architecture.classes, drop_rate=dropout, drop_path_rate=drop_path
+        )
+    description = timm_description(architecture)
+    description["model"] |= {"drop_rate": dropout, "drop_path_rate": drop_path}
+    return timm_network(description)
+
+
+def check_twins(architecture: Architecture, *, name: str = "", side: int = 0) -> dict[str, Any]:
+    """Parameters of both networks and the largest difference of their logits with equal weights.
+
+    In training mode, where batch norms use the batch, and then in evaluation mode. ValueError
+    where the two are not the same network.
+    """
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        ours, theirs = build(architecture), timm_twin(architecture, name=name)
+        side = side or architecture.resolution
+        images = torch.randn(4, architecture.in_channels, side, side)
+    counts = [sum(p.numel() for p in network.parameters()) for network in (ours, theirs)]
+    if counts[0] != counts[1]:
+        raise ValueError(f"timm's network has {counts[1]:,} parameters, ours {counts[0]:,}")
+    theirs.load_state_dict(ours.state_dict())
+    apart = 0.0
+    with torch.no_grad():
+        for mode in (True, False):
+            logits = [network.train(mode)(images) for network in (ours, theirs)]
+            scale_of = float(logits[1].abs().max())
+            apart = max(apart, float((logits[0] - logits[1]).abs().max()) / max(scale_of, 1e-6))
+    if not apart < 1e-3:
+        raise ValueError(f"timm's logits differ from ours by {apart:.2g} of the largest one")
+    return {"parameters": counts[0], "logits_apart": apart}

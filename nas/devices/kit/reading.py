@@ -1,0 +1,191 @@
+"""A kit that was measured, read back: `read_kit`."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.devices.kit.config import RECORD, TIMES, KitConfig
+from nas.devices.kit.run import FORMAT
+from nas.devices.prediction import check_genotypes
+from search_spaces.catalog import space as make_space
+from search_spaces.space import SearchSpace
+from vbs.config import ConfigError, check_code, from_values
+from vbs.json_text import parse_json
+from vbs.text import counted, shortened
+
+LARGEST = 2**20  # bytes of kit.json and of times.csv
+UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6}
+SUFFIXES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6}
+
+
+@dataclass(frozen=True)
+class MeasuredKit:
+    """The networks of a kit and their times on a device.
+
+    genotypes, seconds        of the networks that the device is fitted to, [n, decisions] and [n].
+    check_genotypes, check_seconds  of those that only test the fit.
+    batch                     images of each forward pass.
+    digest                    64 hex digits of the times.
+    """
+
+    space: SearchSpace
+    genotypes: np.ndarray
+    seconds: np.ndarray
+    check_genotypes: np.ndarray
+    check_seconds: np.ndarray
+    batch: int
+    digest: str
+
+
+def read_kit(
+    folder: Path, *, own_space: str | None = None, skip_missing: bool = False
+) -> MeasuredKit:
+    """The networks of a kit with the times that were filled in.
+
+    own_space     name of the space where it is code of the user's own: a file alone imports none.
+    skip_missing  leave out networks without a time.
+
+    Raises ValueError, in one line, where there is no kit, a file is damaged, or a time is missing
+    or not a number above 0.
+    """
+    record = _record(folder)
+    space = _space_of(record, folder, own_space)
+    rows = record["networks"]
+    text = _text(folder / TIMES)
+    times = _times(text, {row["network"] for row in rows}, folder / TIMES)
+    genotypes, seconds, checks = [], [], []
+    for row in rows:
+        if row["network"] in times:
+            genotypes.append(row["genotype"])
+            seconds.append(times[row["network"]])
+            checks.append(row["use"] == "check")
+    if not genotypes:
+        raise ValueError(f"{folder / TIMES}: no time is filled in; see the README of the kit")
+    missing = [row["network"] for row in rows if row["network"] not in times]
+    if missing and not skip_missing:
+        raise ValueError(
+            f"{folder / TIMES}: {counted(len(missing), 'network')} without a time: "
+            f"{shortened(', '.join(missing), 60)}; fill in or --skip-missing"
+        )
+    found, taken, check = np.array(genotypes, np.int8), np.array(seconds), np.array(checks)
+    try:
+        check_genotypes(space, found)
+    except ValueError as error:
+        raise ValueError(f"{folder / RECORD}: {error}") from None
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return MeasuredKit(
+        space,
+        found[~check],
+        taken[~check],
+        found[check],
+        taken[check],
+        record["shape"][0],
+        digest,
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise ValueError(f"{path}: there is no such file; is its folder a kit?")
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"{path}: it is larger than {LARGEST // 2**20} MiB")
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: it is not text in UTF-8") from None
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """kit.json, checked."""
+    path = folder / RECORD
+    try:
+        record = parse_json(_text(path))
+        if record["format"] != FORMAT:
+            raise TypeError
+        batch = record["shape"][0]
+        if not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= 2**16:
+            raise TypeError
+        if not isinstance(record["settings"], dict):
+            raise TypeError
+        for row in record["networks"]:
+            whole = all(type(option) is int and 0 <= option < 128 for option in row["genotype"])
+            if not (whole and isinstance(row["network"], str) and row["use"] in ("fit", "check")):
+                raise TypeError
+    except (KeyError, TypeError, IndexError, AttributeError):
+        raise ValueError(f"{path}: it is not the record of a kit") from None
+    return record
+
+
+def _space_of(record: dict[str, Any], folder: Path, own_space: str | None) -> SearchSpace:
+    """The space of a kit; code of the user's own is not imported for a file alone."""
+    stored = dict(record["settings"])
+    given = [] if own_space is None else ["space"]
+    try:
+        check_code(KitConfig, stored, given, source=RECORD)
+        if own_space is not None:
+            stored["space"] = own_space
+        config = from_values(KitConfig, stored)
+    except ConfigError as error:
+        raise ValueError(f"--{error.name}: {error.text}") from None
+    except ValueError as error:
+        raise ValueError(f"{folder / RECORD}: {error}") from None
+    if config.space is None:
+        raise ValueError(f"{folder / RECORD}: it does not name its space")
+    return make_space(config.space, **config.sizes())
+
+
+def _times(text: str, names: set[str], path: Path) -> dict[str, float]:
+    """Median seconds of each network that has a time."""
+    rows = list(csv.reader(io.StringIO(text)))
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    if len(header) < 2 or header[0] != "network" or header[1] not in UNITS:
+        raise ValueError(
+            f"{path}: the first line must be network,milliseconds (or seconds, microseconds)"
+        )
+    found: dict[str, list[float]] = defaultdict(list)
+    known = {_number_of(name): name for name in names}
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) < 2 or not row[1].strip():
+            continue
+        if len(row) > len(header):
+            raise ValueError(
+                f"{path}, line {number}: {len(row)} cells, not {len(header)}; write times with a "
+                "decimal point"
+            )
+        name = known.get(_number_of(row[0].strip().removesuffix(".onnx")))
+        if name is None:
+            shown = shortened(repr(row[0]), 40)
+            raise ValueError(f"{path}, line {number}: network {shown} is not of this kit")
+        found[name].append(_seconds(row[1].strip(), UNITS[header[1]], f"{path}, line {number}"))
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def _number_of(name: str) -> str:
+    """A network's name without leading zeros, which spreadsheets drop."""
+    return name.lstrip("0")
+
+
+def _seconds(text: str, unit: float, where: str) -> float:
+    match = re.fullmatch(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([a-z\u00b5\u03bc]*)", text)
+    try:
+        if match is None or match[2] not in ("", *SUFFIXES):
+            raise ValueError
+        value = float(match[1]) * (SUFFIXES[match[2]] if match[2] else unit)
+    except ValueError:
+        shown = shortened(repr(text), 40)
+        raise ValueError(f"{where}: {shown} is not a time; write 12.3, 12.3ms or 0.0123s") from None
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{where}: {shortened(repr(text), 40)} is not a time above 0")
+    return value

@@ -1,0 +1,200 @@
+"""Write a kit from its config: `write_kit`."""
+
+from __future__ import annotations
+
+import importlib.util
+import string
+import warnings
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.data_space import SMALL, USUAL
+from nas.devices import design, measurements_needed
+from nas.devices.kit.config import NETWORKS, README, RECORD, SCRIPT, TIMES, KitConfig
+from nas.devices.kit.config import USUAL as USUAL_COUNT
+from nas.devices.prior import prior_of
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import space as make_space
+from search_spaces.cost import cost
+from search_spaces.space import SearchSpace
+from vbs.console import print_err
+from vbs.folder import circumstances, results_folder, write_json, write_whole
+
+FORMAT = "device kit 1"
+CLASSES = 1000  # where none are named
+
+
+@dataclass(frozen=True)
+class KitResult:
+    """A kit that was written.
+
+    folder     that holds it.
+    genotypes  int8 [count + check_networks, decisions]; the last ones only test the fit.
+    config     with everything that was left open.
+    """
+
+    folder: Path
+    space: SearchSpace
+    genotypes: np.ndarray
+    config: KitConfig
+
+    @property
+    def exit_code(self) -> int:
+        """That of the command line."""
+        return 0
+
+
+def write_kit(config: KitConfig | None = None, *, out: str | Path | None = None) -> KitResult:
+    """Choose networks of a space, and write them with a program that measures them.
+
+    out  folder of the kit; default: a new runs/kit-N.
+
+    Raises ValueError for options that do not go together, a space with fewer networks than are
+    asked for, packages that are not installed, and a folder that already holds a kit.
+    """
+    config, space = _resolved(config or KitConfig())
+    genotypes = _chosen(config, space)
+    networks = [space.decode(genotype) for genotype in genotypes]
+    for network in networks:
+        if not isinstance(network, Architecture):
+            raise ValueError(f"--space: networks of {space.name} are no Architectures")
+    _check_packages()
+    place = None if out is None else str(out)
+    files = (RECORD, TIMES, SCRIPT, README, NETWORKS)
+    with results_folder(
+        place, kind="kit", files=files, command="nas.devices.kit", resume=None
+    ) as folder:
+        names = _write_networks(folder, networks, config.batch)
+        script = resources.files("nas.devices.kit").joinpath("measure.py").read_text()
+        write_whole(folder / SCRIPT, lambda path: path.write_text(script))
+        rows = "".join(f"{name},\n" for name in names)
+        write_whole(folder / TIMES, lambda path: path.write_text(f"network,milliseconds\n{rows}"))
+        write_whole(folder / README, lambda path: path.write_text(_readme(config, networks)))
+        write_json(
+            folder / RECORD, _record(config, genotypes, names, networks)
+        )  # last: it is whole
+    return KitResult(folder, space, genotypes, config)
+
+
+def _resolved(config: KitConfig) -> tuple[KitConfig, SearchSpace]:
+    config.check_sizes()
+    name = config.space or "efficientnet"
+    side = config.resolution or USUAL
+    small = side <= SMALL if config.small_images is None else config.small_images
+    space = make_space(
+        name,
+        resolution=side,
+        classes=config.classes or CLASSES,
+        width=config.width,
+        small_images=small,
+    )
+    count = _count(config, space)
+    wanted = count + config.check_networks
+    if space.size < wanted:
+        raise ValueError(f"--count: space {name} has {space.size} networks, not {wanted}")
+    return replace(config, space=name, count=count, **config.resolved(name, space).sizes()), space
+
+
+def _count(config: KitConfig, space: SearchSpace) -> int:
+    """Networks to measure; ValueError for fewer than a device can be fitted to."""
+    if prior_of(space).features.measured:
+        return config.count or USUAL_COUNT
+    needed = measurements_needed(space)
+    if config.count is not None and config.count < needed:
+        raise ValueError(
+            f"--count: no device was measured on space {space.name} before, so {config.count} "
+            f"networks are too few; use at least {needed}"
+        )
+    return config.count or max(needed, USUAL_COUNT)
+
+
+def _chosen(config: KitConfig, space: SearchSpace) -> np.ndarray:
+    """Distinct genotypes: those that tell most of a device, then random ones that test the fit."""
+    assert config.count is not None  # see _resolved
+    rng = np.random.default_rng(config.seed)
+    chosen = design(space, config.count, rng)
+    found = {row.tobytes() for row in chosen}
+    tests: list[np.ndarray] = []
+    for _ in range(100):
+        for row in space.sample(4 * config.check_networks, rng):
+            if len(tests) < config.check_networks and row.tobytes() not in found:
+                found.add(row.tobytes())
+                tests.append(row)
+    if len(tests) < config.check_networks:
+        raise ValueError(f"--check-networks: space {space.name} has too few other networks")
+    return np.concatenate([chosen, np.array(tests, np.int8).reshape(-1, chosen.shape[1])])
+
+
+def _check_packages() -> None:
+    for name in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(f"{name} is not installed; pip install 'vision-baseline-search[onnx]'")
+
+
+def _write_networks(folder: Path, networks: list[Architecture], batch: int) -> list[str]:
+    """Write every network, with random weights, as NN.onnx; their names."""
+    import torch
+
+    from search_spaces.network import build
+    from train.export.onnx_file import write_onnx
+
+    (folder / NETWORKS).mkdir(exist_ok=True)
+    digits = max(2, len(str(len(networks))))
+    names = [f"{number:0{digits}}" for number in range(1, len(networks) + 1)]
+    for name, network in zip(names, networks, strict=True):
+        print_err(f"kit: network {name} of {len(networks)}")
+        with torch.random.fork_rng([]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside torch's exporter
+            torch.manual_seed(0)
+            model = build(network).eval()
+            write_whole(
+                folder / NETWORKS / f"{name}.onnx",
+                lambda path, model=model, network=network: write_onnx(  # type: ignore[misc]
+                    path, model, _shape(network, batch), any_batch=False
+                ),
+            )
+    return names
+
+
+def _shape(network: Architecture, batch: int) -> tuple[int, int, int, int]:
+    return batch, network.in_channels, network.resolution, network.resolution
+
+
+def _record(
+    config: KitConfig, genotypes: np.ndarray, names: list[str], networks: list[Architecture]
+) -> dict[str, Any]:
+    """kit.json: what `nas.devices.fit` reads."""
+    rows = []
+    assert config.count is not None  # see _resolved
+    for index, (name, genotype, network) in enumerate(zip(names, genotypes, networks, strict=True)):
+        spent = cost(network)
+        rows.append(
+            {
+                "network": name,
+                "genotype": genotype.tolist(),
+                "key": network.key,
+                "flops": spent.flops,
+                "params": spent.params,
+                "use": "fit" if index < config.count else "check",
+            }
+        )
+    return {
+        "format": FORMAT,
+        "shape": list(_shape(networks[0], config.batch)),
+        "settings": config.settings(),
+        "networks": rows,
+        **circumstances(("numpy", "torch", "onnx")),
+    }
+
+
+def _readme(config: KitConfig, networks: list[Architecture]) -> str:
+    """README.md of the kit."""
+    shape = _shape(networks[0], config.batch)
+    template = resources.files("nas.devices.kit").joinpath("readme.template.md").read_text()
+    return string.Template(template).substitute(
+        networks=len(networks), space=config.space, shape=list(shape)
+    )

@@ -1,0 +1,66 @@
+"""How certain is a ranking of predicted accuracies?
+
+Predictions with standard deviations are treated as independent normal variables. Errors of similar
+networks are correlated, so differences between them are better known than that: the probabilities
+here err towards one half (`experiments.fit_long_schedule` checks by how much).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+DRAWS = 4000
+REACH = 4.5  # deviations; a network further below the best has no part in the draws
+CHUNK = 4_000_000  # values of draws at a time
+
+
+def probability_better(
+    mean: np.ndarray, std: np.ndarray, other_mean: np.ndarray | float, other_std: np.ndarray | float
+) -> np.ndarray:
+    """Probability [n] that each network is better than the other one.
+
+    mean, std  predicted accuracy and standard deviation [n], those of the others [n] or numbers.
+    """
+    from scipy.special import ndtr
+
+    gap = np.asarray(mean, np.float64) - other_mean
+    spread = np.broadcast_to(np.hypot(std, other_std), gap.shape)
+    certain = np.where(gap > 0, 1.0, np.where(gap < 0, 0.0, 0.5))
+    return np.where(spread > 0, ndtr(gap / np.where(spread > 0, spread, 1.0)), certain)
+
+
+def probability_best(
+    mean: np.ndarray, std: np.ndarray, rng: np.random.Generator, *, draws: int = DRAWS
+) -> np.ndarray:
+    """Probability [n] that each network is the best of all, from `draws` draws."""
+    mean, std = np.asarray(mean, np.float64), np.asarray(std, np.float64)
+    best = np.zeros(len(mean))
+    if not len(mean):
+        return best
+    near = np.flatnonzero(mean + REACH * std >= (mean - REACH * std).max())
+    step = max(1, CHUNK // len(near))
+    for start in range(0, draws, step):
+        count = min(step, draws - start)
+        drawn = mean[near] + std[near] * rng.standard_normal((count, len(near)))
+        best += np.bincount(near[drawn.argmax(1)], minlength=len(mean))
+    return best / draws
+
+
+def could_be_best(
+    mean: np.ndarray,
+    std: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+) -> np.ndarray:
+    """Indices of the smallest set that holds the best network with a probability of `confidence`.
+
+    The most probable network comes first. Raises ValueError for a confidence outside (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: {confidence!r} is not allowed; use a number between 0 and 1")
+    share = probability_best(mean, std, rng, draws=draws)
+    order = np.lexsort((-np.asarray(mean), -share))
+    reached = int(np.searchsorted(np.cumsum(share[order]), confidence - 1e-12)) + 1
+    return order[: min(reached, len(order))]

@@ -1,0 +1,89 @@
+"""Evaluators of the user's own that run in worker processes (`--evaluator file.py:Name`)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas import catalog
+from nas.evaluators.base import Evaluator
+from nas.search.aims import named_space
+from nas.search.config import SearchConfig
+from nas.strategies.base import Strategy
+from search_spaces.space import SearchSpace
+from vbs.config import flag, given_values
+from vbs.text import quoted, shortened
+
+OF_CURVES = ("grace", "factor")
+OF_TRAININGS = ("finalists", "repeats")
+
+
+@dataclass(frozen=True)
+class OwnEvaluator:
+    """An evaluator of the user's own, known by its reference; each worker makes one of its own.
+
+    described  one that is made in the process of the search, which describes the others.
+    """
+
+    reference: str
+    described: Evaluator
+
+    @property
+    def steps(self) -> int:
+        """Points of a full learning curve."""
+        return self.described.steps
+
+    @property
+    def first_rung(self) -> int:
+        """The step after which evaluations are compared first: a quarter of all."""
+        return max(1, self.steps // 4)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Of data: none."""
+        return {}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What all drivers of a search must agree about, beside its options."""
+        return {}
+
+    def start(
+        self, config: SearchConfig, space: SearchSpace, strategy: Strategy
+    ) -> tuple[Callable[[], Evaluator], Strategy]:
+        """What makes the evaluator in each worker's process, and the strategy."""
+        return functools.partial(catalog.evaluator, self.reference, space), strategy
+
+
+def prepare_own(config: SearchConfig) -> tuple[SearchConfig, OwnEvaluator, SearchSpace]:
+    """The evaluator and the space, and the config with what it left open.
+
+    Raises ValueError where an option needs a learning curve, or trainings, that the evaluator does
+    not have.
+    """
+    config, space = named_space(config)
+    made = catalog.evaluator(config.evaluator, space)
+    name, steps = shortened(config.evaluator), made.steps
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(
+            f"evaluator: {name} has the steps {quoted(steps, 40)}; use a whole number from 1"
+        )
+    if steps > 1 and type(made).curve is Evaluator.curve:
+        raise ValueError(
+            f"evaluator: {name} has {steps} steps, but no method `curve`; see "
+            "nas.evaluators.base.Evaluator"
+        )
+    for option in given_values(config):
+        if option in OF_CURVES and steps == 1:
+            raise ValueError(
+                f"{flag(option)}: evaluator {name} reports no learning curve; define `steps` and "
+                f"`curve`, as in nas.evaluators.base.Evaluator, or leave {flag(option)} out"
+            )
+        if option in OF_TRAININGS and not made.trains:
+            raise ValueError(
+                f"{flag(option)}: evaluator {name} trains nothing; set its `trains`, or leave "
+                f"{flag(option)} out"
+            )
+    return config, OwnEvaluator(config.evaluator, made), space

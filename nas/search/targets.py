@@ -1,0 +1,297 @@
+"""What a search aims at: the group of options, and the objective that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nas.block_times.options import RUNTIMES
+from nas.devices import DEVICES, Device, load_device
+from nas.devices.measured import measured_device
+from nas.objective import REWARDS, Objective
+from search_spaces.cost import MEASURED, cost_on, split_cost
+from train.options import TIME, absolute_path
+from vbs.config import Config, flag, option
+from vbs.text import shortened
+from vbs.units import LARGEST, parse_quantity, parse_seconds
+
+SIZE = (0.0, LARGEST)
+LOCAL = ("latency", "step_time")  # costs that are measured on this machine
+
+
+def device_names(text: str, *, what: str = "on") -> str:
+    """The devices that a text like a100,my-phone.json names, files by their absolute paths."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(f"{what}: {shortened(repr(text), 60)} has an empty name")
+    return ",".join(
+        absolute_path(name) if name.endswith(".json") or "/" in name else name for name in names
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions(Config):
+    """What is maximised, and within which limits."""
+
+    title = "objective"
+
+    target_flops: float | None = option(
+        None,
+        limits=SIZE,
+        parse=parse_quantity,
+        metavar="SIZE",
+        help="multiply-adds of one image, e.g. 400M",
+    )
+    target_latency: float | None = option(
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
+        help="instead: time of one forward pass, e.g. 20ms",
+    )
+    target_step_time: float | None = option(
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
+        help="instead: time of one training step",
+    )
+    target_throughput: float | None = option(
+        None,
+        limits=SIZE,
+        parse=parse_quantity,
+        metavar="RATE",
+        help="instead: images/s of the first device of --on, e.g. 12K",
+    )
+    target_train_time: float | None = option(
+        None,
+        limits=TIME,
+        parse=parse_seconds,
+        metavar="TIME",
+        help="instead: time of the training that the surrogate predicts, e.g. 30min",
+    )
+    max_flops: float | None = option(
+        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 400M"
+    )
+    max_params: float | None = option(
+        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 6M"
+    )
+    max_latency: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 20ms"
+    )
+    max_step_time: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 80ms"
+    )
+    min_throughput: float | None = option(
+        None,
+        limits=SIZE,
+        parse=parse_quantity,
+        metavar="RATE",
+        help="a further limit, images/s on every device of --on, e.g. 12K",
+    )
+    max_train_time: float | None = option(
+        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 30min"
+    )
+    limit: tuple[str, ...] = option(
+        (),
+        metavar="COST@DEVICE:VALUE",
+        help="a further limit on one device, e.g. throughput@a100:12K or latency@zcu102:5ms "
+        "(repeatable)",
+    )
+    on: str | None = option(
+        None,
+        parse=device_names,
+        metavar="DEVICES",
+        help="devices whose speed is predicted, e.g. a100,zcu102 or my-phone.json; latencies are "
+        "then theirs (default: this machine, measured)",
+    )
+    times: tuple[str, ...] = option(
+        (),
+        metavar="FILE",
+        parse=absolute_path,
+        later=True,
+        help="a table of nas.block_times, also of another machine (repeatable; default: measured "
+        "here when needed)",
+    )
+    runtime: str = option(
+        "torch",
+        choices=tuple(RUNTIMES),
+        metavar="|".join(RUNTIMES),
+        help="what runs a forward pass whose latency is measured here (default torch, without "
+        "compiling)",
+    )
+    latency_batch: int = option(
+        1, limits=(1, 2**16), metavar="N", help="images of such a forward pass (default 1)"
+    )
+    threads: int = option(
+        1, limits=(1, 1024), metavar="N", help="threads of a CPU in what is measured (default 1)"
+    )
+    over_target: str = option(
+        "forbid",
+        metavar="forbid|allow",
+        help="whether networks above the target may be evaluated and weighed by the reward "
+        "(default forbid)",
+    )
+    reward: str = option("mnas", catalog=REWARDS, help="default mnas: accuracy x (cost/target)^w")
+    exponent: float | None = option(
+        None, limits=(-100, 100), metavar="W", help="w of the reward (default -0.07; hard -1)"
+    )
+    also: tuple[str, ...] = option(
+        (),
+        metavar="COST:REFERENCE:EXPONENT",
+        help="a further factor of the reward, e.g. params:7M:-0.05 (repeatable)",
+    )
+
+    @property
+    def devices(self) -> list[Device]:
+        """The devices of --on; ValueError where one is unknown or given twice."""
+        found: dict[str, Device] = {}
+        for name in self.on.split(",") if self.on else ():
+            device = load_device(name)
+            if device.name in found:
+                raise ValueError(f"--on: {device.name} is given twice")
+            found[device.name] = device
+        for option_name, texts in (("--limit", self.limit), ("--also", self.also)):
+            for text in texts:
+                name = split_cost(text.split(":")[0])[1]
+                if name and name not in found:
+                    found[name] = _measured(name, option_name)
+        return list(found.values())
+
+    def check_target(self) -> None:
+        """ValueError unless there is one target, and devices for what is asked of devices."""
+        targets = [name for name in TARGETS if getattr(self, name) is not None]
+        if not targets:
+            raise ValueError("--target-flops is missing; give one like --target-flops 400M")
+        if len(targets) > 1:
+            first, second = targets[:2]
+            limit = second.replace("target", "min" if second == "target_throughput" else "max")
+            raise ValueError(
+                f"{flag(second)}: a search has one target, here {flag(first)}; "
+                f"give the other as {flag(limit)}"
+            )
+        for name in ("target_throughput", "min_throughput"):
+            if getattr(self, name) is not None and not self.on:
+                raise ValueError(
+                    f"{flag(name)}: --on is missing; name a device, e.g. --on {next(iter(DEVICES))}"
+                )
+
+
+TARGETS = ("target_flops", *(f"target_{name}" for name in (*LOCAL, "throughput", "train_time")))
+
+
+def objective_of(config: ObjectiveOptions) -> Objective:
+    """The reward and the limits that the options describe.
+
+    A target on devices is that of the first device that it is known of, and a limit on the others.
+    """
+    targets = _costs(config, "target")
+    if config.over_target == "forbid":
+        shared = targets[1:]
+    else:
+        shared = []
+    of, target = targets[0]
+    devices = {device.name: device for device in config.devices}
+    limits = [*shared, *_costs(config, "max")]
+    limits += [_limit(text, devices) for text in config.limit]
+    return Objective(
+        target,
+        config.reward,
+        config.exponent,
+        config.over_target,
+        limits=tuple(limits),
+        of=of,
+        also=tuple(_factor(text, devices) for text in config.also),
+    )
+
+
+def _costs(config: ObjectiveOptions, what: str) -> list[tuple[str, float]]:
+    """The costs and their values that the options of targets or of limits name."""
+    found: list[tuple[str, float]] = []
+    for name in ("flops", "params", *LOCAL, "throughput", "train_time"):
+        prefix = "min" if (what, name) == ("max", "throughput") else what
+        value = getattr(config, f"{prefix}_{name}", None)
+        if value is None:
+            continue
+        option_name = flag(f"{prefix}_{name}")
+        if name == "throughput":
+            found += [
+                (cost_on("image_time", each.name), 1 / value)
+                for each in _knowing("throughput", config, option_name)
+            ]
+        elif name == "latency" and config.on:
+            known = _knowing("latency", config, option_name)
+            found += [(cost_on("latency", each.name), float(value)) for each in known]
+        else:
+            found.append((name, float(value)))
+    return found
+
+
+def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Device]:
+    """The devices of --on that the kind of speed is known of; ValueError where it is of none."""
+    names = [load_device(name).name for name in (config.on or "").split(",")]
+    found = [each for each in config.devices if each.name in names and kind in each.kinds]
+    if not found:
+        known = ", ".join(each for each in DEVICES if kind in load_device(each).kinds)
+        other = "; or use --min-throughput or --target-throughput" * (kind == "latency")
+        raise ValueError(
+            f"{option_name}: the {kind} on {', '.join(names)} is not known; it is on {known}{other}"
+        )
+    return found
+
+
+def _measured(name: str, option_name: str) -> Device:
+    """The measured device that an option names; ValueError where there is none."""
+    try:
+        return measured_device(name)
+    except ValueError as error:
+        raise ValueError(f"{option_name}: {error}; --on FILE names one of your own") from None
+
+
+def _limit(text: str, devices: Mapping[str, Device]) -> tuple[str, float]:
+    """A limit on a device from its text, e.g. throughput@a100:12K."""
+    cost, _, value = text.rpartition(":")
+    kind, device = split_cost(cost)
+    if kind not in ("latency", "throughput") or device not in devices:
+        raise ValueError(
+            f"--limit: {shortened(repr(text), 60)} is not understood; write "
+            "latency@DEVICE:TIME or throughput@DEVICE:RATE, e.g. throughput@a100:12K"
+        )
+    return _cost_on(kind, devices[device], value, "--limit")
+
+
+def _cost_on(kind: str, device: Device, value: str, option_name: str) -> tuple[str, float]:
+    """The cost on a device that limits a latency or a throughput, and its value."""
+    if kind not in device.kinds:
+        others = [each for each in ("latency", "throughput") if each in device.kinds]
+        hint = f"; its {others[0]} is" if others else ""
+        raise ValueError(f"{option_name}: the {kind} on {device.name} is not known{hint}")
+    if kind == "throughput":
+        return cost_on("image_time", device.name), 1 / parse_quantity(value, what=option_name)
+    return cost_on(kind, device.name), parse_seconds(value, what=option_name)
+
+
+def _factor(text: str, devices: Mapping[str, Device]) -> tuple[str, float, float]:
+    """A further factor of the reward from its text, e.g. params:7M:-0.05."""
+    name, reference, exponent = (*text.split(":"), "", "", "")[:3]
+    kind, device = split_cost(name)
+    try:
+        if text.count(":") != 2:
+            raise ValueError
+        power = float(exponent)
+        if device not in devices or kind not in ("latency", "throughput"):
+            size = parse_seconds if name in MEASURED else parse_quantity
+            return name, size(reference), power
+    except ValueError:
+        raise ValueError(
+            f"--also: {shortened(repr(text), 60)} is not understood; write "
+            "cost:reference:exponent, e.g. params:7M:-0.05"
+        ) from None
+    name, size_of_one = _cost_on(kind, devices[device], reference, "--also")
+    # a throughput is the reciprocal of the cost
+    return name, size_of_one, -power if kind == "throughput" else power
+
+
+def measured_costs(objective: Objective) -> list[str]:
+    """The costs that the objective needs and that are measured on this machine."""
+    return [name for name in LOCAL if name in objective.cost_names]

@@ -1,0 +1,78 @@
+"""Published ImageNet top-1 of networks, that growth starts from: `known_top1`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from search_spaces.catalog import zoo
+from vbs.json_text import parse_json
+from vbs.text import shortened
+
+EFFICIENTNET = "Tan and Le, EfficientNet, 2019, table 2"
+LITE = "github.com/tensorflow/tpu, efficientnet/lite/README.md"
+V2 = "github.com/google/automl, efficientnetv2/README.md"
+TABLE_3 = "Tan and Le, EfficientNet, 2019, table 3"
+# zoo name -> percent and source
+KNOWN: Mapping[str, tuple[float, str]] = {
+    "mobilenet_v1": (70.6, TABLE_3),
+    "mobilenet_v2": (72.0, TABLE_3),
+    "resnet50": (76.0, TABLE_3),
+    "mnasnet_a1": (75.2, "Tan et al., MnasNet, 2019, table 1"),
+    "efficientnet_b0": (77.1, EFFICIENTNET),
+    "efficientnet_b1": (79.1, EFFICIENTNET),
+    "efficientnet_b2": (80.1, EFFICIENTNET),
+    "efficientnet_b3": (81.6, EFFICIENTNET),
+    "efficientnet_b4": (82.9, EFFICIENTNET),
+    "efficientnet_b5": (83.6, EFFICIENTNET),
+    "efficientnet_b6": (84.0, EFFICIENTNET),
+    "efficientnet_b7": (84.3, EFFICIENTNET),
+    "efficientnet_lite0": (75.1, LITE),
+    "efficientnet_lite1": (76.7, LITE),
+    "efficientnet_lite2": (77.6, LITE),
+    "efficientnet_lite3": (79.8, LITE),
+    "efficientnet_lite4": (81.5, LITE),
+    "efficientnetv2_b0": (78.7, V2),
+    "efficientnetv2_b1": (79.8, V2),
+    "efficientnetv2_b2": (80.5, V2),
+    "efficientnetv2_b3": (82.1, V2),
+    "efficientnetv2_s": (83.9, V2),
+    "efficientnetv2_m": (85.2, V2),
+    "efficientnetv2_l": (85.7, V2),
+}
+
+
+class KnownTop1(NamedTuple):
+    """ImageNet top-1 in percent, and where it comes from in words."""
+
+    percent: float
+    source: str
+
+
+def known_top1(base: str, given: float | None = None) -> KnownTop1:
+    """The top-1 of a base: as given, published for a zoo name, or predicted in a best.json.
+
+    Raises ValueError where it is not known.
+    """
+    if given is not None:
+        return KnownTop1(given, "given")
+    path = Path(base)
+    if not path.is_file():
+        network = zoo(base)
+        same = [name for name in KNOWN if base in (name, f"tf_{name}") or zoo(name) == network]
+        if same:
+            return KnownTop1(*KNOWN[same[0]])
+    else:
+        fields = parse_json(path.read_bytes())
+        for name, source in (
+            ("accuracy_long", "predicted under the longer schedule"),
+            ("accuracy", "as its search has it"),
+        ):
+            value = fields.get(name) if isinstance(fields, dict) else None
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return KnownTop1(float(value), source)
+    raise ValueError(
+        f"--base-top1: the ImageNet top-1 of {shortened(base)} is not known; give it in percent, "
+        "e.g. --base-top1 77.1"
+    )

@@ -1,0 +1,148 @@
+"""The best way to spend a growth of FLOPs, by the published trainings, and what ties with it.
+
+A split gives shares of the log of the growth to depth, width and resolution; FLOPs grow as
+depth x width^2 x resolution^2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scaling.published.model import (
+    GrowthModel,
+    checked_top1,
+    latent,
+    models_named,
+    predicted_gain,
+    terms,
+    top1_of,
+)
+from scaling.surface import INTERVAL, simplex
+
+TIE = 0.3  # points; the two studies of EfficientNet-B0 disagree by as much
+DRAWS = 1000
+NAMED: Mapping[str, tuple[float, float, float]] = {
+    "published (1.2, 1.1, 1.15)": (
+        float(np.log(1.2)),
+        2 * float(np.log(1.1)),
+        2 * float(np.log(1.15)),
+    ),
+    "equal shares": (1.0, 1.0, 1.0),
+    "depth alone": (1.0, 0.0, 0.0),
+    "width alone": (0.0, 1.0, 0.0),
+    "resolution alone": (0.0, 0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best split of a growth and how well it is known.
+
+    shares        [3] of depth, width and resolution at the highest expected gain.
+    coefficients  [3] alpha, beta and gamma there; intervals [3, 2] that hold those of a new recipe
+                  with 95%.
+    gain, std     predicted there, points.
+    places        [m, 3] shares that were looked at; expected: gain at each [m].
+    ties          bool [m]: expected within `TIE` points of the best.
+    undecided     bool [m]: not worse than the best with 95% certainty, for a new recipe.
+    losses        points below the best of some named splits.
+    """
+
+    growth: float
+    shares: np.ndarray
+    coefficients: np.ndarray
+    intervals: np.ndarray
+    gain: float
+    std: float
+    places: np.ndarray
+    expected: np.ndarray
+    ties: np.ndarray
+    undecided: np.ndarray
+    losses: Mapping[str, float]
+
+    @property
+    def tie_ranges(self) -> np.ndarray:
+        """Lowest and highest share among the ties, [3, 2]."""
+        tied = self.places[self.ties]
+        return np.stack([tied.min(0), tied.max(0)], axis=1)
+
+
+def split_factors(shares: np.ndarray, growth: float) -> np.ndarray:
+    """Depth, width and resolution factors [n, 3] of shares [n, 3] of a growth of FLOPs."""
+    return growth ** (np.asarray(shares, np.float64) / np.array([1.0, 2.0, 2.0]))
+
+
+def best_split(
+    growth: float,
+    *,
+    base_top1: float,
+    model: str = "both",
+    rng: np.random.Generator | None = None,
+) -> Optimum:
+    """The best split of a growth of FLOPs and its ties; ValueError for a growth not above 1."""
+    if not 1 < growth < np.inf:
+        raise ValueError(f"growth: {growth!r} is not allowed; use a number above 1")
+    rng = rng or np.random.default_rng(0)
+    places = simplex()
+    factors = split_factors(places, growth)
+    expected, std = predicted_gain(factors, base_top1=base_top1, model=model)
+    best = int(expected.argmax())
+    gains = drawn_gains(factors, base_top1=base_top1, model=model, rng=rng)
+    optima = factors[gains.argmax(1)]
+    worse = (gains[:, [best]] - gains > 0).mean(0)
+    named = np.array(list(NAMED.values()))
+    named /= named.sum(1, keepdims=True)
+    reached, _ = predicted_gain(split_factors(named, growth), base_top1=base_top1, model=model)
+    losses = {name: float(expected[best] - gain) for name, gain in zip(NAMED, reached, strict=True)}
+    return Optimum(
+        growth=growth,
+        shares=places[best],
+        coefficients=factors[best],
+        intervals=np.quantile(optima, INTERVAL, axis=0).T,
+        gain=float(expected[best]),
+        std=float(std[best]),
+        places=places,
+        expected=expected,
+        ties=expected >= expected[best] - TIE,
+        undecided=worse < INTERVAL[1] - INTERVAL[0],
+        losses=losses,
+    )
+
+
+def drawn_gains(
+    factors: np.ndarray, *, base_top1: float, model: str, rng: np.random.Generator
+) -> np.ndarray:
+    """Gains [draws, n] of new recipes drawn from the models, without the noise of trainings."""
+    base = latent(checked_top1(base_top1))
+    models = models_named(model)
+    counts = [len(part) for part in np.array_split(np.arange(DRAWS), len(models))]
+    changes = [
+        drawn_slopes(each, count, rng) @ terms(np.log(factors), base, each.names).T
+        for each, count in zip(models, counts, strict=True)
+    ]
+    return top1_of(base + np.concatenate(changes)) - top1_of(base)
+
+
+def drawn_slopes(model: GrowthModel, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Slopes [count, p] of new recipes."""
+    covariance = model.widened**2 * model.slopes()
+    return rng.multivariate_normal(model.weights, covariance, size=count, method="cholesky")
+
+
+def flatness(optimum: Optimum) -> Mapping[str, float]:
+    """How flat the optimum is: the share of all splits that tie, and of those that are undecided.
+
+    "points for a tenth" is the expected loss, on average, of moving a tenth of the growth from one
+    axis to another.
+    """
+    near = np.abs(optimum.places - optimum.shares).sum(1)
+    moved = np.isclose(near, 0.2, atol=0.021)
+    loss = float((optimum.expected.max() - optimum.expected[moved]).mean())
+    return {
+        "tied": float(optimum.ties.mean()),
+        "undecided": float(optimum.undecided.mean()),
+        "points for a tenth": loss,
+    }

@@ -1,0 +1,24 @@
+"""Where a training runs, and where it keeps its checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a training is carried out; it decides how long that takes, not what is trained.
+
+    device      "auto", "cpu", "cuda" or "cuda:N"; see `train.distributed.pick_device`.
+    loaders     processes that decode and augment streamed images; 0: the training's own.
+    checkpoint  folder of `last.safetensors` and `best.safetensors`; a run found there is resumed.
+                None: nothing is written.
+    """
+
+    device: str = "auto"
+    loaders: int = 0
+    checkpoint: Path | None = None
+
+
+DEFAULT = Execution()

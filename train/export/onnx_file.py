@@ -1,0 +1,50 @@
+"""ONNX files of networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+OPSET = 18  # the one that torch's exporter is written in, and the lowest it needs not convert to
+PACKAGES = ("onnx", "onnxscript")  # which writing needs
+
+
+def write_onnx(
+    path: Path,
+    network: nn.Module,
+    shape: tuple[int, int, int, int],
+    *,
+    any_batch: bool,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network in evaluation mode as an ONNX file, from "images" to "logits", float32.
+
+    shape      of the images, [batch, channels, height, width].
+    any_batch  whether the file takes batches of any size; else only the one of `shape`.
+    about      metadata of the file, name -> plain value, written as JSON.
+
+    Raises ValueError where torch is older than 2.6.
+    """
+    if not hasattr(torch.onnx, "ONNXProgram") or not hasattr(torch.export.Dim, "DYNAMIC"):
+        raise ValueError(f"torch {torch.__version__} is too old for onnx; use 2.6 or newer")
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(shape),),
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},) if any_batch else None,
+    )
+    assert program is not None
+    for node in program.model.graph:
+        node.metadata_props.clear()  # paths of this machine's files
+    for name, value in (about or {}).items():
+        program.model.metadata_props[name] = json.dumps(value)
+    program.save(str(path), external_data=False)

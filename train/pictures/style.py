@@ -1,0 +1,40 @@
+"""What the pictures of a training run have in common: figures, heads, names of classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vbs.figure import new_figure, save_png
+from vbs.folder import write_whole
+from vbs.text import printable
+
+BLUE, ORANGE, GREEN, RED, GREY = "#1f5fa8", "#e07b00", "#2a8a43", "#c62828", "0.45"
+
+
+def shorten(name: str, length: int) -> str:
+    """A name of at most `length` characters; the middle goes, names often differ at the end."""
+    if len(name) <= length:
+        return name
+    tail = (length - 1) // 3
+    return f"{name[: length - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def one_line(text: str) -> str:
+    """One line of printable characters; file names may hold what no font and no UTF-8 can."""
+    return " ".join(printable(text).split())
+
+
+def figure_of(width: float, height: float, *, constrained: bool = True) -> Any:
+    return new_figure(width, height, dpi=120, layout="constrained" if constrained else "none")
+
+
+def head(figure: Any, title: str, summary: str) -> None:
+    figure.suptitle(
+        f"{shorten(one_line(title), 90)}\n{summary}".strip(), fontsize=11, parse_math=False
+    )
+
+
+def save(figure: Any, path: Path) -> None:
+    write_whole(path, lambda unfinished: save_png(figure, unfinished))
+    figure.clear()  # axes and figure point at each other: images would stay until the next gc

@@ -1,0 +1,36 @@
+"""Whether a recipe needs pretrained weights to start from."""
+
+from __future__ import annotations
+
+from train.recipe import Recipe
+
+PRETRAINED = ("finetune", "linear-probe")  # recipes for pretrained weights
+
+
+def needs_weights(recipe: Recipe) -> bool:
+    """Whether the recipe is of use only for pretrained weights."""
+    return recipe.name in PRETRAINED or recipe.train == "classifier"
+
+
+def check_random_start(recipe: Recipe, program: str) -> None:
+    """ValueError where the recipe needs weights, which the trainings of a program never have."""
+    if needs_weights(recipe):
+        raise ValueError(
+            f"{_option_of(recipe)}: needs pretrained weights, but {program} starts every network "
+            "from random weights; use --recipe scratch (small data sets) or proxy, or train one "
+            "network by train.run NETWORK --recipe finetune --init WEIGHTS"
+        )
+
+
+def check_start(recipe: Recipe, init: str | None) -> None:
+    """ValueError where the recipe needs weights and `init` names none."""
+    if needs_weights(recipe) and not init:
+        raise ValueError(
+            f"--init is missing: {_option_of(recipe)} needs pretrained weights; add --init RUN, "
+            "--init FILE.safetensors, --init timm:NAME or --init package:efficientnet_lite0, or "
+            "use --recipe scratch (small data sets) or proxy"
+        )
+
+
+def _option_of(recipe: Recipe) -> str:
+    return "--set train=classifier" if recipe.name not in PRETRAINED else f"--recipe {recipe.name}"
