@@ -32,6 +32,7 @@ import numpy as np
 from experiments.fit_imagenet_surrogate import ROOT, SHARED
 from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, run_experiment, settings_of_machine
+from experiments.lib.forecast_figure import draw_forecasts, series_of
 from experiments.lib.published_table import (
     PAIR_FLOPS,
     PAIR_TOP1,
@@ -305,7 +306,7 @@ def forecast_errors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         "ResNet": "resnet50/",
         "ResNet-RS": "resnet_rs50/",
     }
-    chosen = {name: [row for row in rows if row["series"] == name] for name in _series(rows)}
+    chosen = {name: [row for row in rows if row["series"] == name] for name in series_of(rows)}
     chosen |= {
         kind: [row for row in rows if row["series"].startswith(prefix)]
         for kind, prefix in kinds.items()
@@ -325,39 +326,6 @@ def forecast_errors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def _series(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(row["series"] for row in rows))
-
-
-def draw_forecasts(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Forecast of the next member minus what was published, by series."""
-    names = _series(rows)
-    figure = new_figure(10, 0.32 * len(names) + 1.4)
-    panel = figure.subplots()
-    panel.axvspan(-1, 1, color="0.93", label="within 1 point")
-    for place, name in enumerate(names):
-        part = [row for row in rows if row["series"] == name]
-        places = place + np.linspace(-0.3, 0.3, len(part)) if len(part) > 1 else np.array([place])
-        panel.errorbar(
-            [row["error"] for row in part],
-            places,
-            xerr=[NORMAL_95 * row["std"] for row in part],
-            fmt="o",
-            markersize=3,
-            linewidth=0.7,
-            color=f"C{place % 10}",
-        )
-    panel.axvline(0, color="black", linewidth=0.8)
-    panel.set_yticks(range(len(names)), names, fontsize=7)
-    panel.invert_yaxis()
-    panel.set(
-        title="The next member, forecast from all smaller ones (from 2 on; series held out)",
-        xlabel="forecast minus published (points; bars: 95% intervals)",
-    )
-    panel.legend(loc="lower right", fontsize=8)
-    save_png(figure, path)
 
 
 def optima(base_top1: float) -> list[dict[str, Any]]:
