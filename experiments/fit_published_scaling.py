@@ -6,7 +6,8 @@ published_scaling.csv. Recipes differ, no training has a second seed, and in sev
 regularisation grows with the network: a regression over them says what growing has gained
 elsewhere, and no more.
 
-Writes scaling/published/published_scaling.json, results/published_scaling.json and a figure.
+Writes scaling/published/published_scaling.json, results/published_scaling.json and two figures:
+published_scaling.png, and published_forecasts.png of what the next member reaches.
 Reported: errors, order of pairs at equal FLOPs and coverage with whole groups held out (two tables
 of the same trainings count as one) and with whole bases held out; B1 to B7 from B0 alone with every
 series of B networks held out; Lite, V2-B and ResNet series; forecasts from the first members; the
@@ -295,6 +296,70 @@ def _forecast_rows(
     return rows
 
 
+def forecast_errors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Errors of the forecasts of each series, and of each kind of series together."""
+    kinds = {
+        "EfficientNet-B": "efficientnet_b0/",
+        "EfficientNet-Lite": "efficientnet_lite0/",
+        "EfficientNetV2-B": "efficientnetv2_b0/",
+        "ResNet": "resnet50/",
+        "ResNet-RS": "resnet_rs50/",
+    }
+    chosen = {name: [row for row in rows if row["series"] == name] for name in _series(rows)}
+    chosen |= {
+        kind: [row for row in rows if row["series"].startswith(prefix)]
+        for kind, prefix in kinds.items()
+    }
+    chosen["all"] = list(rows)
+    found = []
+    for name, part in chosen.items():
+        if part:
+            error = np.abs([row["error"] for row in part])
+            found.append(
+                {
+                    "series": name,
+                    "forecasts": len(part),
+                    "mae": round(float(error.mean()), 2),
+                    "largest": round(float(error.max()), 2),
+                    "inside_95": round(float(np.mean([row["inside_95"] for row in part])), 2),
+                }
+            )
+    return found
+
+
+def _series(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["series"] for row in rows))
+
+
+def draw_forecasts(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Forecast of the next member minus what was published, by series."""
+    names = _series(rows)
+    figure = new_figure(10, 0.32 * len(names) + 1.4)
+    panel = figure.subplots()
+    panel.axvspan(-1, 1, color="0.93", label="within 1 point")
+    for place, name in enumerate(names):
+        part = [row for row in rows if row["series"] == name]
+        places = place + np.linspace(-0.3, 0.3, len(part)) if len(part) > 1 else np.array([place])
+        panel.errorbar(
+            [row["error"] for row in part],
+            places,
+            xerr=[NORMAL_95 * row["std"] for row in part],
+            fmt="o",
+            markersize=3,
+            linewidth=0.7,
+            color=f"C{place % 10}",
+        )
+    panel.axvline(0, color="black", linewidth=0.8)
+    panel.set_yticks(range(len(names)), names, fontsize=7)
+    panel.invert_yaxis()
+    panel.set(
+        title="The next member, forecast from all smaller ones (from 2 on; series held out)",
+        xlabel="forecast minus published (points; bars: 95% intervals)",
+    )
+    panel.legend(loc="lower right", fontsize=8)
+    save_png(figure, path)
+
+
 def optima(base_top1: float) -> list[dict[str, Any]]:
     """The best split of three growths, by each model, and how flat it is."""
     rows = []
@@ -482,6 +547,7 @@ def report(table: Table, out: Path, timm: Path, picture: Path) -> dict[str, Any]
         "widened": round(factor, 2),
         "ranges": {name: [round(end, 3) for end in ends] for name, ends in ranges.items()},
     }
+    found["forecast_errors"] = forecast_errors(found["forecasts"])
     if v2 is not None:
         found["v2_b_from_b0"] = _v2_rows(v2)
     draw_picture(picture, lambda path: draw(path, table, held, 77.1))
@@ -517,6 +583,8 @@ def main(argv: list[str] | None = None) -> int:
     start = time.perf_counter()
     table = read_table(args.trainings)
     found = report(table, args.out, args.timm, args.results.with_suffix(".png"))
+    forecasts_picture = args.results.with_name("published_forecasts.png")
+    draw_picture(forecasts_picture, lambda path: draw_forecasts(path, found["forecasts"]))
     settings = {
         "trainings": len(table.trainings.top1),
         "groups": len(table.groups),

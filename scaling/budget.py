@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scaling.compound import Factors, Rules, layers_of, with_layers
+from scaling.compound import Factors, Rules, grown, layers_of, with_layers
 from search_spaces.architecture import Architecture
 from search_spaces.cost import blocks_cost, cost
 from search_spaces.scale import scale
@@ -29,6 +29,8 @@ CLOSE = 0.01  # to the wanted FLOPs, where a member's cost is then measured
 ATTEMPTS = 8  # networks whose cost is measured, for one member
 STEPPED = (0.3, 3.0)  # least and most power of FLOPs that a measured cost is taken to rise by
 
+HALVINGS = 12  # of the range of growths of FLOPs that another cost is looked for in
+
 Costs = Callable[[Sequence[Architecture]], Sequence[float]]
 
 
@@ -39,11 +41,13 @@ class Growth:
     step       the member of phi costs step^phi times the base, within `tolerance` of that.
     costs      of networks, such as measured seconds, that grow instead of FLOPs; see
                `within_measured`.
+    computed   whether the costs are exact and quick, such as activations; see `within_budget`.
     """
 
     step: float
     tolerance: float = TOLERANCE
     costs: Costs | None = None
+    computed: bool = False
 
 
 def real_factors(base: Architecture, member: Architecture) -> Factors:
@@ -81,8 +85,11 @@ def within_budget(
     *,
     rules: Rules | None = None,
     tolerance: float = TOLERANCE,
+    costs: Costs | None = None,
 ) -> Architecture:
     """The member whose real FLOPs are `growth` times the base's, within `tolerance` of that.
+
+    costs  of networks, that grow instead of FLOPs: computed quickly, and rising with the side.
 
     Of all such roundings the one nearest to the factors, as the logarithms of real depth, width and
     resolution tell, and of those if there are any that no stage loses layers or channels by where
@@ -97,7 +104,10 @@ def within_budget(
     rules = rules or Rules()
     if growth == 1 and (rules.largest is None or base.resolution <= rules.largest):
         return base
-    wanted = _affordable(base, factors, growth, rules)
+    spent = _flops if costs is None else _computed(costs)
+    flops_growth = growth if costs is None else _flops_growth(base, factors, growth, rules, spent)
+    wanted = _affordable(base, factors, flops_growth, rules)
+    goal = _Goal(growth, tolerance, spent, spent(base))
     missed = (math.inf, 0.0)
     for steady in (True, False):
         shapes = (
@@ -106,7 +116,7 @@ def within_budget(
             if not steady or _is_steady(base, each[1], wanted)
         )
         some = itertools.islice(shapes, MOST)
-        best, nearest = _nearest(base, some, wanted, growth, rules, tolerance)
+        best, nearest = _nearest(base, some, wanted, rules, goal)
         if best is not None:
             return best
         missed = min(missed, nearest)
@@ -120,23 +130,21 @@ def _nearest(
     base: Architecture,
     shapes: Iterable[tuple[float, Architecture]],
     wanted: Factors,
-    growth: float,
     rules: Rules,
-    tolerance: float,
+    goal: _Goal,
 ) -> tuple[Architecture | None, tuple[float, float]]:
     """The shape with its side that is nearest to what is wanted, of those within the tolerance; and
     (error, growth) of the one that misses the growth by least."""
-    target = growth * cost(base).flops
     best: tuple[float, Architecture] | None = None
     missed = (math.inf, 0.0)
     for away, shape in shapes:
         if best is not None and away >= best[0]:
             break  # its side can only take it further away
-        for side in _sides(shape, target, wanted.resolution * base.resolution, rules, tolerance):
-            flops = _flops(shape, side)
-            error = abs(flops / target - 1)
-            if error > tolerance:
-                missed = min(missed, (error, flops / cost(base).flops))
+        for side in _sides(shape, wanted.resolution * base.resolution, rules, goal):
+            grows = goal.grows(shape, side)
+            error = abs(grows / goal.growth - 1)
+            if error > goal.tolerance:
+                missed = min(missed, (error, grows))
                 continue
             far = away + _apart(side / base.resolution, wanted.resolution, weight=2)
             if best is None or far < best[0]:
@@ -197,8 +205,8 @@ def within_measured(
     )
     raise ValueError(
         f"growth: of {len(seen) - 1} members none measures {growth:.4g} times the base within "
-        f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times; what is measured may be "
-        "noisy, or rise by steps: measure on fewer threads, or allow a larger tolerance"
+        f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times; costs rise by steps, "
+        "and measured ones are noisy: allow a larger tolerance, or measure on fewer threads"
     )
 
 
@@ -285,9 +293,7 @@ def _around(factor: float) -> list[float]:
     return [factor, *(np.exp(np.linspace(-REACH, REACH, STEPS)) * factor).tolist()]
 
 
-def _sides(
-    shape: Architecture, target: float, ideal: float, rules: Rules, tolerance: float
-) -> list[int]:
+def _sides(shape: Architecture, ideal: float, rules: Rules, goal: _Goal) -> list[int]:
     """Sides worth looking at: of those within the tolerance the one nearest to the ideal, else
     the nearest on either side of the target.
 
@@ -302,13 +308,13 @@ def _sides(
         low, high = 1, most + 1
         while low < high:
             middle = (low + high) // 2
-            if _flops(shape, middle * step) >= share * target:
+            if goal.grows(shape, middle * step) >= share * goal.growth:
                 high = middle
             else:
                 low = middle + 1
         return low
 
-    low, high = first(1 - tolerance), first(1 + tolerance) - 1
+    low, high = first(1 - goal.tolerance), first(1 + goal.tolerance) - 1
     if low > high:
         places = [low - 1, low]
     else:
@@ -316,9 +322,48 @@ def _sides(
     return [place * step for place in places if 1 <= place <= most]
 
 
-def _flops(shape: Architecture, side: int) -> int:
-    """Of the network at a side; 0 where its feature maps vanish."""
-    try:
-        return cost(dataclasses.replace(shape, resolution=side)).flops
-    except ValueError:
-        return 0
+def _flops(network: Architecture) -> float:
+    return cost(network).flops
+
+
+def _computed(costs: Costs) -> Callable[[Architecture], float]:
+    return lambda network: costs([network])[0]
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """A growth of what a network costs, and the base's cost."""
+
+    growth: float
+    tolerance: float
+    spent: Callable[[Architecture], float]
+    own: float
+
+    def grows(self, shape: Architecture, side: int) -> float:
+        """What the network costs at a side over the base; 0 where its feature maps vanish."""
+        try:
+            return self.spent(dataclasses.replace(shape, resolution=side)) / self.own
+        except ValueError:
+            return 0.0
+
+
+def _flops_growth(
+    base: Architecture,
+    factors: Factors,
+    growth: float,
+    rules: Rules,
+    spent: Callable[[Architecture], float],
+) -> float:
+    """The growth of FLOPs at which the rounded factors grow another cost by `growth`, about."""
+    finer = dataclasses.replace(rules, layers="nearest")
+    own = spent(base)
+    low, high = sorted((0.0, STEPPED[1] * math.log(growth)))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        wanted = _affordable(base, factors, math.exp(middle), rules)
+        try:
+            grows = spent(grown(base, wanted, finer)) / own
+        except ValueError:  # nothing is left of it
+            grows = 0.0
+        low, high = (low, middle) if grows > growth else (middle, high)
+    return math.exp((low + high) / 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +19,19 @@ from scaling.compound import (
 )
 from scaling.options import check_family_growth, check_rounding
 from train.recipe import PRESETS
-from vbs.config import Config, ConfigError, option
+from vbs.config import Config, ConfigError, number, option
 from vbs.options import Command
+from vbs.text import one_of
 from vbs.units import LARGEST, parse_quantity
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
 MOST = 64  # members
 LARGEST_PHI = 100
+LARGEST_TEST, MOST_PIXELS = 4.0, 4096  # of --test-resolution
 RULES = ("compound", "v2", "fast", "tinynet")
+EXACT = ("flops", "activations", "memory")  # objectives that are computed
+TIMED = ("latency", "step_time")  # measured here
+OBJECTIVES = (*EXACT, *TIMED)  # others are devices
 OWN_FACTORS = ("fast", "tinynet")  # rules that say how factors grow, too
 
 
@@ -55,9 +61,9 @@ class FamilyConfig(Config):
     )
     objective: str = option(
         "flops",
-        choices=("flops", "latency", "step_time"),
-        metavar="flops|latency|step_time",
-        help="what grows by that: FLOPs (default), or seconds measured here as --measure does",
+        metavar="|".join((*OBJECTIVES, "DEVICE")),
+        help="what grows by that: FLOPs (default), activations, memory of a training step, seconds "
+        "measured here as --measure does, or time on a device (a100, or a file of vbs device fit)",
     )
     tolerance: float | None = option(
         None, metavar="X", help="of that, as a share (default 0.03; 0.05 of seconds)"
@@ -76,6 +82,12 @@ class FamilyConfig(Config):
         limits=(1, 1024),
         metavar="PX",
         help="input sides are multiples of PX (default 1; 4 of --rules fast)",
+    )
+    test_resolution: str | None = option(
+        None,
+        metavar="PX|X",
+        help="test members at PX pixels, or X times their own side as in 1.15x, after training "
+        "them at their own",
     )
     round_to: int = option(
         8, metavar="|".join(map(str, ROUNDINGS)), help="channels are multiples of (default 8)"
@@ -157,17 +169,27 @@ class FamilyConfig(Config):
             )
         if self.growth is not None:
             check_family_growth(self.growth)
-        seconds = self.objective != "flops"
-        if seconds and self.growth is None:
-            raise ConfigError(
-                "objective", f"{self.objective} needs --growth X, the growth of one step"
-            )
-        if seconds and self.measure not in (None, self.objective):
-            raise ConfigError("measure", f"{self.measure} differs from --objective; leave it out")
+        self._check_objective()
+        if self.test_resolution is not None:
+            test_side_of(self.test_resolution, 1, 1)
         if self.tolerance is not None and not 0 < self.tolerance < 1:
             raise ConfigError(
                 "tolerance", f"{self.tolerance:g} is not allowed; use a share from 0 to 1"
             )
+
+    def _check_objective(self) -> None:
+        name = self.objective
+        if name not in OBJECTIVES and not is_file_name(name):
+            from nas.devices import DEVICES
+
+            try:
+                one_of("objective", name, (*OBJECTIVES, *DEVICES))
+            except ValueError as error:
+                raise ConfigError("objective", str(error).removeprefix("objective: ")) from None
+        if name != "flops" and self.growth is None:
+            raise ConfigError("objective", f"{name} needs --growth X, the growth of one step")
+        if name in TIMED and self.measure not in (None, name):
+            raise ConfigError("measure", f"{self.measure} differs from --objective; leave it out")
 
     def phis(self) -> list[float]:
         """The places of the members; ConfigError where they cannot be read."""
@@ -199,6 +221,11 @@ class FamilyConfig(Config):
         raise ValueError(
             f"{missing[0]} is missing; alpha, beta and gamma are given together; {hint}"
         )
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a device is named by a file, as `nas.devices.load_device` reads names."""
+    return text.endswith(".json") or "/" in text
 
 
 def phis_of(texts: Sequence[str]) -> list[float]:
@@ -242,6 +269,32 @@ def rules_of(config: FamilyConfig) -> Rules:
         fixed_ends=config.fixed_ends or rules.fixed_ends or name.startswith("efficientnet_lite"),
         resolution_step=config.round_resolution or rules.resolution_step,
     )
+
+
+def test_side_of(text: str, side: int, step: int) -> int:
+    """The input side of testing for a network that is trained at `side` pixels.
+
+    text  pixels, or a factor that ends with x; a factor's side is the nearest multiple of `step`.
+
+    Raises ConfigError for a text that is neither, and for fewer pixels than those of training.
+    """
+    name = "test_resolution"
+    factor = text.strip().lower().removesuffix("x")
+    is_factor = factor != text.strip().lower()
+    value = number(name, float if is_factor else int, factor)
+    if is_factor:
+        if not 1 <= value <= LARGEST_TEST:
+            raise ConfigError(name, f"{text} is not allowed; use 1x to {LARGEST_TEST:g}x")
+        return max(side, math.floor(side * value / step + 0.5) * step)
+    if not side <= value <= MOST_PIXELS:
+        if side == 1 or value > MOST_PIXELS:
+            raise ConfigError(
+                name, f"{text} is not allowed; use pixels up to {MOST_PIXELS:,}, or a factor: 1.15x"
+            )
+        raise ConfigError(
+            name, f"{text} px are fewer than the {side} px of training; use a factor such as 1.15x"
+        )
+    return int(value)
 
 
 COMMAND = Command(

@@ -97,8 +97,8 @@ def _of_cost(
 ) -> Architecture:
     """The member of a phi that really costs what the growth says."""
     times, tolerance, costs = growth.step**phi, growth.tolerance, growth.costs
-    if costs is None:
-        return within_budget(base, factors, times, rules=rules, tolerance=tolerance)
+    if costs is None or growth.computed:
+        return within_budget(base, factors, times, rules=rules, tolerance=tolerance, costs=costs)
     return within_measured(base, factors, times, costs, rules=rules, tolerance=tolerance)
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from scaling.compound import PUBLISHED, Coefficients
-from scaling.family.config import FIGURE, MEMBERS, OWN_FACTORS, RECORD, FamilyConfig
+from scaling.family.config import (
+    FIGURE,
+    MEMBERS,
+    OBJECTIVES,
+    OWN_FACTORS,
+    RECORD,
+    TIMED,
+    FamilyConfig,
+)
 from scaling.family.members import Member
 from scaling.family.predicted import shown_top1
 from scaling.family.times import first_doubt, remedy, shown_time
@@ -50,14 +58,18 @@ def show_result(result: FamilyResult) -> None:
         how = "factors of 2^phi"
     elif coefficients is None and any(row["phi"] < 0 for row in rows):
         how += f", below the base {PUBLISHED}^phi"
-    grows = {"flops": "real cost"}.get(config.objective, f"measured {config.objective}")
+    grows = {"flops": "real cost"}.get(config.objective, config.objective)
+    if config.objective in TIMED:
+        grows = f"measured {config.objective}"
+    elif config.objective not in OBJECTIVES:
+        grows = f"time on {Path(config.objective).stem}"
     exact = "" if config.growth is None else f", {grows} {config.growth:g}^phi"
     console.print(f"family of {config.base}: {how}{exact}, rules {config.rules}", "")
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     times = [
         name
         for name in dict.fromkeys(name for row in rows for name in row)
-        if name in TIMES or name.startswith("measured_")
+        if name in TIMES or name.startswith(("measured_", "time_on_"))
     ]
     for name in (
         "member",
@@ -68,8 +80,9 @@ def show_result(result: FamilyResult) -> None:
         "FLOPs / base",
         "by formula",
         "activations",
+        *(("test px", "test FLOPs") if config.test_resolution else ()),
         f"memory, batch {config.batch}",
-        *(time.replace("_", " ", 1) for time in times),
+        *(_heading(time) for time in times),
         "published",
         "predicted top-1 (95%)",
     ):
@@ -87,6 +100,7 @@ def show_result(result: FamilyResult) -> None:
             f"{row['flops'] / base_flops:.3f}",
             f"{_growth(row):.3f}",
             f"{row['activations']:,}",
+            *_tested(row),
             f"{row['training_memory'] / 1e9:.2f} GB",
             *spent,
             "-" if row["published_top1"] is None else f"{row['published_top1']:.1f}%",
@@ -102,14 +116,33 @@ def show_result(result: FamilyResult) -> None:
     print_results(result.folder, files, _next_commands(result.folder, rows))
 
 
+def _tested(row: Mapping[str, Any]) -> list[str]:
+    """Cells of testing."""
+    return [str(row["test"]["resolution"]), f"{row['test']['flops']:,}"] if "test" in row else []
+
+
+def _heading(time: str) -> str:
+    """Of a column of times."""
+    if time.startswith("time_on_"):
+        return f"time on {time.removeprefix('time_on_')}"
+    return time.replace("_", " ", 1)
+
+
 def _next_commands(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What to do next with the members, as commands."""
     names = shell_command(str(folder / MEMBERS / f"{row['name']}.json") for row in rows[:3])
-    largest = shell_word(str(folder / MEMBERS / f"{rows[-1]['name']}.json"))
-    return [
+    first, largest = (
+        shell_word(str(folder / MEMBERS / f"{row['name']}.json")) for row in (rows[0], rows[-1])
+    )
+    commands = [
         f"{python_command()} -m search_spaces.show {largest}",
         f"{python_command()} -m train.ray_tune --architectures {names} --data DATA",
     ]
+    if "test" in rows[0]:
+        side = rows[0]["test"]["resolution"]
+        tested = f"--set eval_resolution={side}"
+        commands[1] = f"{python_command()} -m train.run {first} --data DATA {tested}"
+    return commands
 
 
 def _growth(row: Mapping[str, Any]) -> float:

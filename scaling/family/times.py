@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.block_times.rounds import Timing
 from scaling.budget import Costs
-from scaling.family.config import FamilyConfig
+from scaling.family.config import TIMED, FamilyConfig
 from scaling.family.members import Member
 from scaling.measured_times import LONG, SECONDS, measured, trusted
 from search_spaces.architecture import Architecture
@@ -36,7 +36,7 @@ def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing
         threads=config.measure_threads or available_cpus(),
         recipe=config.recipe,
     )
-    seconds = SECONDS if config.objective == "flops" else LONG
+    seconds = SECONDS if config.objective not in TIMED else LONG
     return measured(networks, setting, seconds=seconds, report=print_err)
 
 

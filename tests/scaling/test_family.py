@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nas.block_times.rounds import Timing
@@ -19,6 +21,7 @@ from scaling import FamilyConfig, grow_family
 from scaling.compound import PUBLISHED, Coefficients, Rules
 from scaling.family import family, published_top1
 from scaling.family.config import phis_of
+from scaling.family.device_times import device_times
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -257,6 +260,24 @@ def test_a_family_grows_in_measured_time(
             ["--growth", "2", "--objective", "latency", "--measure", "step_time"],
             "--measure: step_time differs from --objective",
         ),
+        (["--objective", "a100"], "--objective: a100 needs --growth X"),
+        (["--growth", "2", "--objective", "a10"], "--objective: 'a10' is unknown; did you mean a1"),
+        (["--growth", "2", "--objective", "no.json"], "device no.json: No such file"),
+        (
+            ["--growth", "2", "--objective", "zcu102"],
+            "objective: zcu102 was measured on networks of the space efficientnet (",
+        ),
+        (
+            ["--growth", "2", "--objective", "a100", "--base", "resnet50"],
+            "objective: a100 was measured on networks of the space efficientnet (",
+        ),
+        (["--test-resolution", "big"], "--test-resolution: 'big' is not a whole number"),
+        (["--test-resolution", "9x"], "--test-resolution: 9x is not allowed; use 1x to 4x"),
+        (["--test-resolution", "0"], "--test-resolution: 0 is not allowed; use pixels up to 4,096"),
+        (
+            ["--test-resolution", "230"],
+            "--test-resolution: 230 px are fewer than the 240 px of training; use a factor",
+        ),
         (["--growth", "2", "--tolerance", "0"], "--tolerance: 0 is not allowed"),
         (["--memory", "8G"], "--memory: phi 3 needs about 10.2 GB to train with a batch of 32"),
         (["--memory", "lots"], "--memory: 'lots' is not a size"),
@@ -388,6 +409,73 @@ def test_forecasts_without_the_base(tmp_path: Path) -> None:
     assert first["predicted_top1"]["known"]
     assert not base["predicted_top1"]["known"]
     assert base["predicted_top1"]["percent"] == pytest.approx(75.1, abs=1)
+
+
+@pytest.mark.parametrize("objective", ["activations", "memory"])
+def test_a_family_grows_in_exact_costs(objective: str, tmp_path: Path) -> None:
+    words = ["--phi", "-2..3", "--growth", "2", "--objective", objective]
+    members = members_of(words, tmp_path / "f")
+    key = {"memory": "training_memory"}.get(objective, objective)
+    spent = {each["phi"]: each[key] for each in members}
+    for phi, value in spent.items():
+        assert value / spent[0] == pytest.approx(2**phi, rel=0.03)
+    assert members[-1]["flops"] / members[2]["flops"] > 8.5
+
+
+def test_a_family_grows_in_the_time_of_a_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--phi", "-1..2", "--growth", "2", "--objective", "a100"]
+    members = members_of(words, tmp_path / "f")
+    for each in members:
+        time = each["time_on_a100"]
+        assert time["growth"] == pytest.approx(2 ** each["phi"], rel=0.031)
+    told = capsys.readouterr().out
+    assert "time on a100 2^phi" in told
+    assert "time on a100: it was measured on networks of the space efficientnet" in told
+    assert re.search(r"miss its times by [5-9]% on average", told)
+
+
+def test_times_by_totals_grow_as_timm_reports_of_a_like_device() -> None:
+    """timm 1.0.31, benchmark-infer-amp-nhwc on an RTX 4090: images/s of tf_efficientnet_b0 to b7;
+    the RTX 3090's totals know nothing of them."""
+    reported = [7640.8, 4891.58, 3827.63, 2265.14, 1110.38, 553.22, 322.38, 189.69]
+    times = device_times("rtx3090")
+    found = times([zoo(f"efficientnet_b{index}") for index in range(8)])
+    for seconds, rate in zip(found, reported, strict=True):
+        assert seconds / found[0] == pytest.approx(reported[0] / rate, rel=0.06)
+
+
+def test_a_device_of_the_users_own_grows_a_family(tmp_path: Path) -> None:
+    from nas.devices import design, fit_device
+    from search_spaces.catalog import space
+
+    known = space("efficientnet")
+    genotypes = design(known, 10, np.random.default_rng(0))
+    seconds = device_times("a100")([known.decode(each) for each in genotypes])
+    device = fit_device(known, genotypes, 30 * np.array(seconds), "my-phone")
+    path = tmp_path / "my-phone.json"
+    device.save(path)
+    words = ["--phi", "0..1", "--growth", "2", "--objective", str(path)]
+    members = members_of(words, tmp_path / "f")
+    assert members[1]["time_on_my-phone"]["growth"] == pytest.approx(2, rel=0.03)
+
+
+def test_members_are_tested_at_more_pixels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = members_of(["--phi", "0..2", "--test-resolution", "1.15x"], tmp_path / "f")
+    told = capsys.readouterr().out
+    for each in members:
+        side = math.floor(each["resolution"] * 1.15 + 0.5)
+        assert each["test"]["resolution"] == side
+        network = zoo(f"efficientnet_b{each['phi']:g}")
+        larger = cost(dataclasses.replace(network, resolution=side))
+        assert each["test"]["flops"] == larger.flops > each["flops"]
+        assert each["flops"] == cost(network).flops
+    assert "--set eval_resolution=258" in told
+    fixed = members_of(["--phi", "0..2", "--test-resolution", "288"], tmp_path / "fixed")
+    assert {each["test"]["resolution"] for each in fixed} == {288}
 
 
 def test_the_command_imports_no_torch() -> None:

@@ -72,6 +72,20 @@ def test_recorded_forecasts_of_b4_reach_the_goal(results: dict[str, Any]) -> Non
     assert np.mean([row["inside_95"] for row in results["forecasts"]]) >= 0.85
 
 
+def test_recorded_forecasts_are_summed_up_by_series(results: dict[str, Any]) -> None:
+    found = {row["series"]: row for row in results["forecast_errors"]}
+    assert found["all"]["forecasts"] == len(results["forecasts"])
+    for name, most in (
+        ("EfficientNet-B", 0.5),
+        ("EfficientNet-Lite", 0.7),
+        ("EfficientNetV2-B", 0.5),
+        ("ResNet", 0.7),
+        ("ResNet-RS", 0.4),
+    ):
+        assert found[name]["mae"] <= most
+    assert found["all"]["mae"] <= 0.5
+
+
 def test_the_form_of_a_prediction() -> None:
     points, std = predicted_gain(B_FACTORS, base_top1=77.1)
     assert points.shape == std.shape == (8,)
