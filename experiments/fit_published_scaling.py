@@ -32,9 +32,17 @@ import numpy as np
 from experiments.fit_imagenet_surrogate import ROOT, SHARED
 from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, run_experiment, settings_of_machine
+from experiments.lib.forecast_errors import draw_forecasts, forecast_errors
+from experiments.lib.published_table import (
+    PAIR_FLOPS,
+    PAIR_TOP1,
+    Table,
+    equal_flops,
+    read_table,
+)
 from experiments.lib.surrogate_scores import NORMAL_68, NORMAL_95
 from scaling.published.fit import Fitted, Trainings, fit_growth
-from scaling.published.forecast import forecast_by
+from scaling.published.forecasts import forecast_by
 from scaling.published.model import (
     AXES,
     CEILING,
@@ -58,9 +66,6 @@ from vbs.folder import write_json
 
 NAMES = {"squares": SQUARES, "interactions": INTERACTIONS}
 LINEAR = ("d", "w", "r")
-TWINS = {"efficientnet_b0/en-base-mm": "efficientnet_b0/en-base"}  # one training, read twice
-PAIR_FLOPS = 0.10  # of FLOPs that two networks may differ by to count as equal
-PAIR_TOP1 = 0.2  # points that they must differ by
 B_SERIES = ("efficientnet_b0/", "efficientnet_lite0/")  # groups with B networks, Lite among them
 CEILINGS = (100.0, 95.0, 92.0, 90.0)
 # timm 1.0.31, results-imagenet.csv, tf_efficientnetv2_b0..b3.in1k at 224, 240, 260 and 300 px; not
@@ -73,77 +78,6 @@ GOALS = {
     "b1_to_b7_within": 1.0,
     "b4_forecast_within": 1.0,
 }
-
-
-class Table(NamedTuple):
-    """The published trainings and what the regression does not see.
-
-    trainings; names of groups, by index; fold: groups that are held out together, int [n].
-    base: name of the base network [n]; flops [n], by the formula where a group lacks them.
-    sources: of each group.
-    """
-
-    trainings: Trainings
-    groups: list[str]
-    fold: np.ndarray
-    base: np.ndarray
-    flops: np.ndarray
-    sources: list[dict[str, Any]]
-
-    @property
-    def scored(self) -> np.ndarray:
-        """Rows that are not their group's base nor equal to it, bool [n]."""
-        return np.abs(self.trainings.logs).sum(1) > 0
-
-    def of(self, group: str) -> np.ndarray:
-        """Row indices of a group, the base first."""
-        rows = np.flatnonzero(self.trainings.group == self.groups.index(group))
-        return rows[np.argsort(~self.trainings.first[rows], kind="stable")]
-
-
-def read_table(path: Path) -> Table:
-    """The published trainings; ValueError where the file is absent or a group has no base."""
-    if not path.is_file():
-        raise ValueError(f"trainings: {path} does not exist; --trainings names the place")
-    import pandas
-
-    table = pandas.read_csv(path)
-    real = table.note.str.extract(r"effdepth=([\d.]+)")[0].astype(float)
-    table["depth"] = real.fillna(table.depth)
-    table["group"] = table.base + "/" + table.recipe
-    groups = list(dict.fromkeys(table.group))
-    first = np.zeros(len(table), bool)
-    side, top1 = np.empty(len(table)), np.empty(len(table))
-    flops = table.flops_m.to_numpy(float, copy=True)
-    sources = []
-    for name in groups:
-        rows = np.flatnonzero(table.group == name)
-        plain = rows[(table.depth.iloc[rows] == 1) & (table.width.iloc[rows] == 1)]
-        sides = table.resolution.iloc[plain]
-        own = 224 if (sides == 224).any() else sides.min()
-        bases = plain[sides == own]
-        if not len(bases):
-            raise ValueError(f"trainings: the group {name} has no base")
-        first[bases[0]] = True
-        side[rows], top1[rows] = own, table.top1.iloc[bases[0]]
-        if np.isnan(flops[rows]).any():
-            part = table.iloc[rows]
-            flops[rows] = part.depth * part.width**2 * (part.resolution / own) ** 2
-        text = "; ".join(dict.fromkeys(table.source.iloc[rows]))
-        base, recipe = name.split("/")
-        sources.append({"base": base, "recipe": recipe, "trainings": len(rows), "source": text})
-    index = table.group.map(groups.index).to_numpy()
-    trainings = Trainings(
-        group=index,
-        first=first,
-        logs=np.log(np.stack([table.depth, table.width, table.resolution / side], axis=1)),
-        top1=table.top1.to_numpy(),
-        base_top1=top1,
-        digitised=(table.digitised == "yes").to_numpy(),
-        inferred=table.note.str.contains("width NOT printed").to_numpy(),
-    )
-    twin = [groups.index(TWINS.get(name, name)) for name in groups]
-    return Table(trainings, groups, np.array(twin)[index], table.base.to_numpy(), flops, sources)
 
 
 class Held(NamedTuple):
@@ -189,18 +123,6 @@ def held_out(
         chosen = [each[place] for each in models.values()]
         points[rows], std[rows] = predicted(chosen, data.logs[rows], data.base_top1[rows])
     return Held(points, std)
-
-
-def equal_flops(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows of one group at equal FLOPs whose top-1 differ, int [k] each."""
-    data, left, right = table.trainings, [], []
-    for index in range(len(table.groups)):
-        for a, b in itertools.combinations(np.flatnonzero(data.group == index), 2):
-            close = abs(np.log(table.flops[a] / table.flops[b])) <= np.log1p(PAIR_FLOPS)
-            if close and abs(data.top1[a] - data.top1[b]) >= PAIR_TOP1:
-                left.append(a)
-                right.append(b)
-    return np.array(left), np.array(right)
 
 
 def scores(table: Table, held: Held) -> dict[str, Any]:
@@ -375,70 +297,6 @@ def _forecast_rows(
     return rows
 
 
-def forecast_errors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Errors of the forecasts of each series, and of each kind of series together."""
-    kinds = {
-        "EfficientNet-B": "efficientnet_b0/",
-        "EfficientNet-Lite": "efficientnet_lite0/",
-        "EfficientNetV2-B": "efficientnetv2_b0/",
-        "ResNet": "resnet50/",
-        "ResNet-RS": "resnet_rs50/",
-    }
-    chosen = {name: [row for row in rows if row["series"] == name] for name in _series(rows)}
-    chosen |= {
-        kind: [row for row in rows if row["series"].startswith(prefix)]
-        for kind, prefix in kinds.items()
-    }
-    chosen["all"] = list(rows)
-    found = []
-    for name, part in chosen.items():
-        if part:
-            error = np.abs([row["error"] for row in part])
-            found.append(
-                {
-                    "series": name,
-                    "forecasts": len(part),
-                    "mae": round(float(error.mean()), 2),
-                    "largest": round(float(error.max()), 2),
-                    "inside_95": round(float(np.mean([row["inside_95"] for row in part])), 2),
-                }
-            )
-    return found
-
-
-def _series(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(row["series"] for row in rows))
-
-
-def draw_forecasts(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Forecast of the next member minus what was published, by series."""
-    names = _series(rows)
-    figure = new_figure(10, 0.32 * len(names) + 1.4)
-    panel = figure.subplots()
-    panel.axvspan(-1, 1, color="0.93", label="within 1 point")
-    for place, name in enumerate(names):
-        part = [row for row in rows if row["series"] == name]
-        places = place + np.linspace(-0.3, 0.3, len(part)) if len(part) > 1 else np.array([place])
-        panel.errorbar(
-            [row["error"] for row in part],
-            places,
-            xerr=[NORMAL_95 * row["std"] for row in part],
-            fmt="o",
-            markersize=3,
-            linewidth=0.7,
-            color=f"C{place % 10}",
-        )
-    panel.axvline(0, color="black", linewidth=0.8)
-    panel.set_yticks(range(len(names)), names, fontsize=7)
-    panel.invert_yaxis()
-    panel.set(
-        title="The next member, forecast from all smaller ones (from 2 on; series held out)",
-        xlabel="forecast minus published (points; bars: 95% intervals)",
-    )
-    panel.legend(loc="lower right", fontsize=8)
-    save_png(figure, path)
-
-
 def optima(base_top1: float) -> list[dict[str, Any]]:
     """The best split of three growths, by each model, and how flat it is."""
     rows = []
@@ -531,24 +389,31 @@ def draw(path: Path, table: Table, held: Held, base_top1: float) -> None:
         xscale="log",
     )
     middle.legend()
-    found2 = best_split(2.0, base_top1=base_top1)
-    loss = found2.expected.max() - found2.expected
-    x = found2.places[:, 1] + found2.places[:, 2] / 2
-    points = right.scatter(x, found2.places[:, 2] * 0.866, c=loss, s=12, cmap="viridis_r")
-    tied = found2.ties
-    right.plot(
-        x[tied], found2.places[tied, 2] * 0.866, "r.", markersize=1.5, label="within 0.3 points"
-    )
-    figure.colorbar(points, ax=right, label="points below the best")
-    for text, place in (
-        ("depth", (0, -0.06)),
-        ("width", (0.9, -0.06)),
-        ("resolution", (0.42, 0.9)),
-    ):
-        right.annotate(text, place)
-    right.set(title="Splits of 2x FLOPs", xticks=[], yticks=[])
-    right.legend(loc="upper left", fontsize=7)
+    _draw_triangle(figure, right, base_top1)
     save_png(figure, path)
+
+
+def _draw_triangle(figure: Any, axes: Any, base_top1: float) -> None:
+    """What each split of 2x FLOPs loses to the best."""
+    found = best_split(2.0, base_top1=base_top1)
+    loss = found.expected.max() - found.expected
+    x = found.places[:, 1] + found.places[:, 2] / 2
+    points = axes.scatter(x, found.places[:, 2] * 0.866, c=loss, s=12, cmap="viridis_r")
+    tied = found.ties
+    axes.plot(
+        x[tied], found.places[tied, 2] * 0.866, "r.", markersize=1.5, label="within 0.3 points"
+    )
+    figure.colorbar(points, ax=axes, label="points below the best")
+    for text, place in (
+        ("depth", (-0.02, -0.07)),
+        ("width", (0.92, -0.07)),
+        ("resolution", (0.4, 0.9)),
+    ):
+        axes.annotate(text, place)
+    axes.set(
+        title="Splits of 2x FLOPs", xticks=[], yticks=[], xlim=(-0.08, 1.08), ylim=(-0.12, 1.0)
+    )
+    axes.legend(loc="upper left", fontsize=7)
 
 
 def report(table: Table, out: Path, timm: Path, picture: Path) -> dict[str, Any]:

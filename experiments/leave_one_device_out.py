@@ -6,8 +6,9 @@ other devices serve as prior, but never those of the same line (A100 and RTX 309
 TPUv3), nor the training time; the deviations of the prior are learned without that line, too
 (nested). Compared with: the prior without any device (costs only), and a line through FLOPs.
 What is not nested: the kinds of features were chosen by looking at these devices.
-Expected with ten designed measurements: see `results/leave_one_device_out.json`.
-Time: 15 minutes on 2 cores.
+Expected with ten designed measurements (Kendall tau, mean error): A100 .92, 4.8%; RTX 3090 .92,
+5.2%; TPUv2 .89, 6.6%; TPUv3 .80, 5.4%; ZCU102 .89, 7.8%; VCK190 .90, 7.4%; training time .83, 7.3%.
+Time: 2 minutes of one core.
 Command: python -m experiments.leave_one_device_out [--measurements FILE]
 Writes nas/devices/prior.json, experiments/results/leave_one_device_out.{json,png}.
 """
@@ -141,6 +142,7 @@ def draw(path: Path, rows: list[dict[str, Any]]) -> None:
         axes.set_title(title((row["device"], row["kind"])), fontsize=10)
         axes.set(xlabel="measurements", ylabel="Kendall's tau", ylim=(0.3, 1.0))
         axes.set_xticks(COUNTS, [str(count) for count in COUNTS])
+        axes.set_xticks([], minor=True)
     figure.axes[0].legend(fontsize=7)
     save_png(figure, path)
 
@@ -151,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--measurements", type=Path, default=FILE)
     parser.add_argument("--out", type=Path, default=ROOT / "nas" / "devices" / "prior.json")
     parser.add_argument("--results", type=Path, default=RESULTS / "leave_one_device_out.json")
-    parser.add_argument("--repeats", type=int, default=5, help="draws of the networks")
+    parser.add_argument("--repeats", type=int, default=4, help="draws of the networks")
     args = parser.parse_args(argv)
     start = time.perf_counter()
     space = space_named("efficientnet")

@@ -62,7 +62,7 @@ class Surface:
     weights     of `features`.
     f_ratio     variance between candidates over that of their means by noise alone.
     more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
-                 does, None where many would not help.
+                does, None where many would not help.
     prior_weight  of the prior, given or learned; 0 where there is none.
     """
 
@@ -269,8 +269,11 @@ class _Fitting:
         return weighed.T @ self.design + np.diag(self.penalty) + self.prior_precision
 
     def draws(self, weights: np.ndarray, times: float, rng: np.random.Generator) -> np.ndarray:
-        """Weights [f, DRAWS] of fits to what the surface says of the candidates, moved; with a
-        prior, of the posterior: a fit to moved candidates would lean on the prior each time."""
+        """Weights [f, DRAWS] of fits to what the surface predicts for the candidates, moved.
+
+        With a prior they are draws of the posterior: each fit to moved candidates would lean on
+        the prior again.
+        """
         if self.prior_weight > 0:
             root = np.linalg.cholesky(np.linalg.inv(self.precision(times)))
             return weights[:, None] + root @ rng.normal(size=(len(weights), DRAWS))

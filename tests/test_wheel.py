@@ -47,7 +47,13 @@ def test_top_level_packages_and_their_data(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == set(PACKAGES)  # and no tests
-    for name in ("nas/evaluators/imagenet_surrogate.npz", "nas/py.typed", "train/data/loading.py"):
+    for name in (
+        "nas/evaluators/imagenet_surrogate.npz",
+        "nas/evaluators/imagenet_long_schedule.json",
+        "scaling/published/published_scaling.json",
+        "nas/py.typed",
+        "train/data/loading.py",
+    ):
         assert name in names
     in_checkout = {
         str(path.relative_to(ROOT))

@@ -81,7 +81,7 @@ class Setting:
             raise ValueError(f"runtime: {self.runtime!r} is timed on a cpu in float32 only")
         for package in RUNTIMES[self.runtime]:
             if importlib.util.find_spec(package) is None:
-                extra = "openvino" if package == "openvino" else "onnx"
+                extra = "openvino" if self.runtime == "openvino" else "onnx"
                 raise ValueError(
                     f"runtime: {package} is not installed; "
                     f"pip install 'vision-baseline-search[{extra}]'"

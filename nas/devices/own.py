@@ -6,6 +6,8 @@ milliseconds, and a foreign file can hold nothing but networks and their times.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,11 +42,13 @@ from vbs.json_text import parse_json
 from vbs.text import counted, quoted, shortened
 
 FORMAT = "vision-baseline-search device 1"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")  # costs are named after devices
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # costs are named after devices
 FEWEST = 5  # different networks
 LARGEST_FILE = 10_000_000  # bytes
 DIRECTIONS = 6  # of the weights' uncertainty that are kept; the rest counts as the same everywhere
-UNITS = 1_000  # factor from every measured device at which a mistaken unit is likely
+# factors from every measured device at which a mistaken unit is likely
+SLOWER, FASTER = 1_000, 30
+FASTER_ALONE = 3  # with one image at a time, which the measured throughputs do not have
 ALIKE = 0.01  # relative range of the times of different networks that tells them apart
 FURTHER = (5, 10, 20, 40)  # measurements more, whose worth is reported
 KEYS = ("format", "name", "space", "settings", "batch", "networks", "seconds")
@@ -150,9 +154,18 @@ class OwnDevice:
             self._models[space] = fit_model(prior_of(space), self._genotypes(space), log_seconds)
         return self._models[space]
 
+    @property
+    def digest(self) -> str:
+        """64 hex digits; devices that predict the same have the same."""
+        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
+
     def save(self, path: str | Path) -> None:
         """Write the device file (JSON) atomically."""
-        content = {
+        write_json(Path(path), self._content())
+
+    def _content(self) -> dict[str, Any]:
+        """What the device file holds."""
+        return {
             "format": FORMAT,
             "name": self.name,
             "space": self.space,
@@ -161,7 +174,6 @@ class OwnDevice:
             "networks": [dict(network) for network in self.networks],
             "seconds": list(self.seconds),
         }
-        write_json(Path(path), content)
 
 
 def fit_model(prior: Prior, genotypes: np.ndarray, log_seconds: np.ndarray) -> Model:
@@ -234,7 +246,7 @@ def fit_device(
     genotypes  int8 [n, decisions], best chosen by `nas.devices.design`.
     seconds    of one run of each network, [n].
     batch      images in a run.
-    any_unit   accept times that are 1,000 times those of every measured device.
+    any_unit   accept times that look as if they were in another unit.
 
     Raises ValueError for missing, zero, negative and constant times, for times that no property
     of the networks explains (shuffled rows), for a likely mistake in the unit, for too few
@@ -249,7 +261,7 @@ def fit_device(
     _check_count(space, prior, genotypes)
     log_seconds = np.log(times / batch)
     if not any_unit:
-        _check_unit(space, genotypes, log_seconds)
+        _check_unit(space, genotypes, log_seconds, FASTER_ALONE if batch == 1 else FASTER)
     found = leave_one_out(prior, genotypes, log_seconds, space.costs(genotypes).flops)
     if found.deviation >= found.of_mean:
         raise ValueError(
@@ -281,7 +293,7 @@ def _expected(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> dict[i
 def _check_name(name: str) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(
-            f"name: {quoted(name, 60)} is not allowed; use up to 64 letters, digits, '-', '_' and "
+            f"name: {quoted(name, 60)} is not allowed; use up to 60 letters, digits, '-', '_' and "
             "'.'"
         )
 
@@ -332,20 +344,24 @@ def _check_count(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> Non
         )
 
 
-def _check_unit(space: SearchSpace, genotypes: np.ndarray, log_seconds: np.ndarray) -> None:
-    """Raise ValueError where every measured device is 1,000 times as fast, or as slow."""
+def _check_unit(
+    space: SearchSpace, genotypes: np.ndarray, log_seconds: np.ndarray, faster: float
+) -> None:
+    """Raise ValueError where every measured device is far faster, or `faster` times slower."""
     factors = []
     for device, kind in sources_for(space, measured_devices()):
         value, _ = measured_devices()[device].predict(space, genotypes, kind)
         known = -np.log(value) if kind == "throughput" else np.log(value)
         factors.append(float(np.median(log_seconds - known)))
-    if factors and (min(factors) > np.log(UNITS) or max(factors) < -np.log(UNITS)):
-        slower = min(factors) > 0
-        factor = np.exp(min(factors) if slower else -max(factors))
+    if factors and min(factors) > np.log(SLOWER):
         raise ValueError(
-            f"seconds: an image takes at least {factor:,.0f} times as "
-            f"{'long' if slower else 'short'} as on every measured device; are these "
-            f"{'milliseconds' if slower else 'times of another unit'}? any_unit=True accepts them"
+            f"seconds: an image takes at least {np.exp(min(factors)):,.0f} times as long as on "
+            "every measured device; are these milliseconds? any_unit=True accepts them"
+        )
+    if factors and max(factors) < -np.log(faster):
+        raise ValueError(
+            f"seconds: an image takes at most 1/{np.exp(-max(factors)):,.0f} of its time on every "
+            "measured device; are these times of another unit? any_unit=True accepts them"
         )
 
 
@@ -354,6 +370,8 @@ def read_own(path: str | Path) -> OwnDevice:
     path = Path(path)
     shown = shortened(path)
     try:
+        if path.exists() and not path.is_file():  # a device such as /dev/zero never ends
+            raise ValueError("it is no file")
         if path.stat().st_size > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
         return _device_from(parse_json(path.read_bytes()))

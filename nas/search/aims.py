@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nas import catalog
 from nas.block_times.lookup import times_for
 from nas.block_times.table import Times, read_times
 from nas.objective import Objective, plugin_reward
 from nas.search.config import SearchConfig
-from nas.search.device_costs import device_costs
+from nas.search.device_costs import device_costs, device_digests
 from nas.search.loop import check_limits
 from nas.search.targets import measured_costs, objective_of
 from nas.strategies.base import Strategy
@@ -35,9 +35,12 @@ class Aims(NamedTuple):
 
     @property
     def digests(self) -> dict[str, dict[str, str]]:
-        """Digests of the tables, by which a resumed search knows them."""
-        found = {kind: times.digest for kind, times in self.tables.items()}
-        return {"times_sha256": found} if found else {}
+        """Digests of the tables and of devices of one's own, by which a resumed search knows
+        them."""
+        tables = {kind: times.digest for kind, times in self.tables.items()}
+        devices = device_digests(self.config)
+        found = {"times_sha256": tables, "devices_sha256": devices}
+        return {name: each for name, each in found.items() if each}
 
 
 def named_space(config: SearchConfig) -> tuple[SearchConfig, SearchSpace]:
@@ -79,7 +82,10 @@ def _times_of(
     if earlier is not None and (earlier / times_file(kind)).is_file():
         files.append(earlier / times_file(kind))
     path = next((path for path in files if read_times(path).kind == kind), None)
-    return times_for(space, kind=kind, path=path, device=config.device, recipe=config.recipe)
+    how: dict[str, Any] = {"threads": config.threads}
+    if kind == "latency":
+        how |= {"runtime": config.runtime, "batch": config.latency_batch}
+    return times_for(space, kind=kind, path=path, device=config.device, recipe=config.recipe, **how)
 
 
 def times_file(kind: str) -> str:

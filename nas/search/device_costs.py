@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.devices import Device, load_device
+from nas.devices import Device, OwnDevice, load_device
 from nas.objective import Objective
 from nas.search.targets import ObjectiveOptions
 from search_spaces.cost import cost_on
@@ -69,3 +69,8 @@ def device_costs(
         device.check(space)
         found.append(DeviceCost(device, "train_time", space))
     return {each.name: each for each in found}
+
+
+def device_digests(config: ObjectiveOptions) -> dict[str, str]:
+    """The digests of the devices of --on that come from files, by their names."""
+    return {each.name: each.digest for each in config.devices if isinstance(each, OwnDevice)}

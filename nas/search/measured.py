@@ -156,5 +156,8 @@ def _identity(job: Job) -> dict[str, Any]:
     return {
         **{name: value for name, value in settings.items() if name in SHARED},
         **job.measuring.identity,
-        "times": job.digests.get("times_sha256", {}),
+        "times": {
+            **job.digests.get("times_sha256", {}),
+            **job.digests.get("devices_sha256", {}),
+        },
     }

@@ -73,6 +73,10 @@ def check_same(earlier: Earlier | None, config: SearchConfig, digests: Mapping[s
             raise ValueError(
                 f"resume: the {kinds[0]} table is not the one of the search; give --times"
             )
+        if name == "devices_sha256":
+            known = earlier.digests[name]
+            changed = [device for device in digest if known.get(device) != digest[device]]
+            raise ValueError(f"resume: the device {changed[0]} is not the one of the search")
         if name == "table_sha256":
             raise ValueError(f"resume: {config.table} is not the table of the search")
         raise ValueError(f"resume: {config.data} does not hold the images of the search")
@@ -124,6 +128,6 @@ def best_record(history: History, row: int, evaluator: Evaluator) -> dict[str, A
         "accuracy": round(summary.accuracy, 6),
         "accuracy_std": None if np.isnan(summary.std) else round(summary.std, 6),
         "reward": round(summary.reward, 6),
-        **{name: float(f"{float(values[0]):.6g}") for name, values in more.items()},
         "evaluations": summary.evaluations,
+        **{name: float(f"{float(values[0]):.6g}") for name, values in more.items()},
     }

@@ -110,6 +110,8 @@ def _show(result: SearchResult) -> None:
         )
     if evaluator.measured is not None:
         console.print("nearest: decisions that differ from the nearest measured network.")
+    for line in rank_certainty(history, evaluator):
+        console.print(line)
     steps = next_commands(folder, result.config, result.status, history, evaluator)
     print_results(folder, (*record.FILES, "study.db"), steps)
 
@@ -122,7 +124,6 @@ def certainty(history: History, evaluator: Evaluator) -> list[str]:
             f"±: one standard deviation, of {evaluator.scored_on:,} held-out images and, where a "
             "network was trained again, of its seeds."
         )
-    lines += _rank_certainty(history, evaluator)
     if evaluator.scored_on or history.networks < len(history):
         lead = str(history.lead())
         lines += [f"{lead} (reward, paired error on the same images)."] if lead else []
@@ -130,7 +131,7 @@ def certainty(history: History, evaluator: Evaluator) -> list[str]:
     return [*lines, f"warning: {advised(doubt, evaluator)}."] if doubt else lines
 
 
-def _rank_certainty(history: History, evaluator: Evaluator) -> list[str]:
+def rank_certainty(history: History, evaluator: Evaluator) -> list[str]:
     """How sure a prediction is of which network is the best, in lines; none where unknown."""
     rows = np.argsort(-np.nan_to_num(history.reward, nan=-np.inf), kind="stable")[:CONTENDERS]
     known = evaluator.predict_own(history.space, history.genotypes[rows])
@@ -188,7 +189,9 @@ def _cells(row: Row, space: SearchSpace, evaluator: Evaluator, *, narrow: bool) 
     if evaluator.measured is None:
         columns = [name for name in columns if name not in ("measured", "nearest")]
     if narrow:
-        columns.remove("reward")
+        crowded = {"measured"} if headers else set()
+        left_out = {"reward", *further, *crowded}
+        columns = [name for name in columns if name not in left_out]
     known = not np.isnan(row.accuracy)
     spread = "" if np.isnan(row.std) else f" ± {row.std:.2f}"
     flops, params = row.costs["flops"], row.costs["params"]

@@ -106,8 +106,15 @@ def _write(session: Session, status: str, reason: str, seconds: float) -> None:
         evaluated=len(history),
         failed=int((history.error != "").sum()),
         seconds=round(seconds, 2),
-        certainty=report.certainty(history, evaluator) if history.full.any() else [],
+        certainty=_certainty(history, evaluator),
     )
+
+
+def _certainty(history: History, evaluator: Evaluator) -> list[str]:
+    """How sure the choice is, in lines."""
+    if not history.full.any():
+        return []
+    return [*report.certainty(history, evaluator), *report.rank_certainty(history, evaluator)]
 
 
 def _looped(session: Session, loop: Loop, watch: Watch) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nas.block_times.options import RUNTIMES
 from nas.devices import DEVICES, Device, load_device
+from nas.devices.measured import measured_device
 from nas.objective import REWARDS, Objective
 from search_spaces.cost import MEASURED, cost_on, split_cost
 from train.options import TIME, absolute_path
@@ -111,6 +113,19 @@ class ObjectiveOptions(Config):
         help="a table of nas.block_times, also of another machine (repeatable; default: measured "
         "here when needed)",
     )
+    runtime: str = option(
+        "torch",
+        choices=tuple(RUNTIMES),
+        metavar="|".join(RUNTIMES),
+        help="what runs a forward pass whose latency is measured here (default torch, without "
+        "compiling)",
+    )
+    latency_batch: int = option(
+        1, limits=(1, 2**16), metavar="N", help="images of such a forward pass (default 1)"
+    )
+    threads: int = option(
+        1, limits=(1, 1024), metavar="N", help="threads of a CPU in what is measured (default 1)"
+    )
     over_target: str = option(
         "forbid",
         metavar="forbid|allow",
@@ -130,14 +145,18 @@ class ObjectiveOptions(Config):
     @property
     def devices(self) -> list[Device]:
         """The devices of --on; ValueError where one is unknown or given twice."""
-        named = [split_cost(text.rpartition(":")[0])[1] for text in self.limit]
-        names = self.on.split(",") if self.on else []
-        names += [name for name in dict.fromkeys(named) if name and name not in names]
-        found = [load_device(name) for name in names]
-        for index, device in enumerate(found):
-            if device.name in [other.name for other in found[:index]]:
+        found: dict[str, Device] = {}
+        for name in self.on.split(",") if self.on else ():
+            device = load_device(name)
+            if device.name in found:
                 raise ValueError(f"--on: {device.name} is given twice")
-        return found
+            found[device.name] = device
+        for option_name, texts in (("--limit", self.limit), ("--also", self.also)):
+            for text in texts:
+                name = split_cost(text.split(":")[0])[1]
+                if name and name not in found:
+                    found[name] = _measured(name, option_name)
+        return list(found.values())
 
     def check_target(self) -> None:
         """ValueError unless there is one target, and devices for what is asked of devices."""
@@ -172,7 +191,9 @@ def objective_of(config: ObjectiveOptions) -> Objective:
     else:
         shared = []
     of, target = targets[0]
-    limits = [*shared, *_costs(config, "max"), *map(_limit, config.limit)]
+    devices = {device.name: device for device in config.devices}
+    limits = [*shared, *_costs(config, "max")]
+    limits += [_limit(text, devices) for text in config.limit]
     return Objective(
         target,
         config.reward,
@@ -180,7 +201,7 @@ def objective_of(config: ObjectiveOptions) -> Objective:
         config.over_target,
         limits=tuple(limits),
         of=of,
-        also=tuple(_factor(text) for text in config.also),
+        also=tuple(_factor(text, devices) for text in config.also),
     )
 
 
@@ -194,47 +215,81 @@ def _costs(config: ObjectiveOptions, what: str) -> list[tuple[str, float]]:
             continue
         option_name = flag(f"{prefix}_{name}")
         if name == "throughput":
-            found += [(cost_on("image_time", each.name), 1 / value) for each in config.devices]
+            found += [
+                (cost_on("image_time", each.name), 1 / value)
+                for each in _knowing("throughput", config, option_name)
+            ]
         elif name == "latency" and config.on:
-            known = [each for each in config.devices if "latency" in each.kinds]
-            if not known:
-                raise ValueError(
-                    f"{option_name}: the latency on {config.on} is not known; use --min-throughput "
-                    "or --target-throughput, or one of "
-                    + ", ".join(each for each in DEVICES if "latency" in load_device(each).kinds)
-                )
+            known = _knowing("latency", config, option_name)
             found += [(cost_on("latency", each.name), float(value)) for each in known]
         else:
             found.append((name, float(value)))
     return found
 
 
-def _limit(text: str) -> tuple[str, float]:
+def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Device]:
+    """The devices of --on that the kind of speed is known of; ValueError where it is of none."""
+    names = [load_device(name).name for name in (config.on or "").split(",")]
+    found = [each for each in config.devices if each.name in names and kind in each.kinds]
+    if not found:
+        known = ", ".join(each for each in DEVICES if kind in load_device(each).kinds)
+        other = "; or use --min-throughput or --target-throughput" * (kind == "latency")
+        raise ValueError(
+            f"{option_name}: the {kind} on {', '.join(names)} is not known; it is on {known}{other}"
+        )
+    return found
+
+
+def _measured(name: str, option_name: str) -> Device:
+    """The measured device that an option names; ValueError where there is none."""
+    try:
+        return measured_device(name)
+    except ValueError as error:
+        raise ValueError(f"{option_name}: {error}; --on FILE names one of your own") from None
+
+
+def _limit(text: str, devices: Mapping[str, Device]) -> tuple[str, float]:
     """A limit on a device from its text, e.g. throughput@a100:12K."""
     cost, _, value = text.rpartition(":")
     kind, device = split_cost(cost)
-    if kind not in ("latency", "throughput") or not device:
+    if kind not in ("latency", "throughput") or device not in devices:
         raise ValueError(
             f"--limit: {shortened(repr(text), 60)} is not understood; write "
             "latency@DEVICE:TIME or throughput@DEVICE:RATE, e.g. throughput@a100:12K"
         )
+    return _cost_on(kind, devices[device], value, "--limit")
+
+
+def _cost_on(kind: str, device: Device, value: str, option_name: str) -> tuple[str, float]:
+    """The cost on a device that limits a latency or a throughput, and its value."""
+    if kind not in device.kinds:
+        others = [each for each in ("latency", "throughput") if each in device.kinds]
+        hint = f"; its {others[0]} is" if others else ""
+        raise ValueError(f"{option_name}: the {kind} on {device.name} is not known{hint}")
     if kind == "throughput":
-        return cost_on("image_time", device), 1 / parse_quantity(value, what="--limit")
-    return cost, parse_seconds(value, what="--limit")
+        return cost_on("image_time", device.name), 1 / parse_quantity(value, what=option_name)
+    return cost_on(kind, device.name), parse_seconds(value, what=option_name)
 
 
-def _factor(text: str) -> tuple[str, float, float]:
+def _factor(text: str, devices: Mapping[str, Device]) -> tuple[str, float, float]:
     """A further factor of the reward from its text, e.g. params:7M:-0.05."""
-    parts = text.split(":")
-    if len(parts) == 3:
-        name, reference, exponent = parts
-        size = parse_seconds if name in MEASURED else parse_quantity
-        with contextlib.suppress(ValueError):
-            return name, size(reference, what="--also"), float(exponent)
-    raise ValueError(
-        f"--also: {shortened(repr(text), 60)} is not understood; write cost:reference:exponent, "
-        "e.g. params:7M:-0.05"
-    )
+    name, reference, exponent = (*text.split(":"), "", "", "")[:3]
+    kind, device = split_cost(name)
+    try:
+        if text.count(":") != 2:
+            raise ValueError
+        power = float(exponent)
+        if device not in devices or kind not in ("latency", "throughput"):
+            size = parse_seconds if name in MEASURED else parse_quantity
+            return name, size(reference), power
+    except ValueError:
+        raise ValueError(
+            f"--also: {shortened(repr(text), 60)} is not understood; write "
+            "cost:reference:exponent, e.g. params:7M:-0.05"
+        ) from None
+    name, size_of_one = _cost_on(kind, devices[device], reference, "--also")
+    # a throughput is the reciprocal of the cost
+    return name, size_of_one, -power if kind == "throughput" else power
 
 
 def measured_costs(objective: Objective) -> list[str]:

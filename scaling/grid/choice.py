@@ -11,9 +11,11 @@ import numpy as np
 from scaling.compound import GREEK
 from scaling.grid.config import GridConfig
 from scaling.grid.growth import AXES, Candidate, shares
+from scaling.published import surface_prior
 from scaling.surface import Surface, fit
 from scaling.training_result import Result
 
+TOP1 = (1.0, 94.0)  # percent that the prior can start from
 FEWEST = 6  # candidates, controls among them, that a surface is fitted to
 
 
@@ -28,7 +30,10 @@ def fitted_surface(
     excess = np.log([each.growth / config.growth for each in rows])
     values = [list(known[each.name].accuracies.values()) for each in rows]
     images = min(known[each.name].images for each in rows)
-    return fit(places, excess, values, np.random.default_rng(0), images=images)
+    mean = float(np.clip(np.mean([np.mean(each) for each in values]), *TOP1))
+    prior = surface_prior(config.growth, base_top1=mean, accuracy=mean, weight=config.prior_weight)
+    rng = np.random.default_rng(0)
+    return fit(places, excess, values, rng, images=images, prior=prior)
 
 
 def coefficients_at(growth: float, places: np.ndarray) -> np.ndarray:
@@ -84,4 +89,5 @@ def _described(surface: Surface, growth: float) -> dict[str, Any]:
         "between_over_noise": None if math.isnan(surface.f_ratio) else round(surface.f_ratio, 2),
         "hidden_by_noise": surface.hidden,
         "more_seeds": surface.more_seeds,
+        "prior_weight": round(surface.prior_weight, 3),
     }

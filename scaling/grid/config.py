@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas.block_times.options import RUNTIMES
 from scaling.compound import ROUNDINGS
 from scaling.grid.growth import MOST, check_growth
 from scaling.options import ComparisonOptions, check_rounding, network_text
@@ -49,6 +50,14 @@ class GridConfig(ComparisonOptions):
     seeds: int = option(
         3, metavar="N", limits=(1, 100), later=True, help="trainings of each candidate (default 3)"
     )
+    prior_weight: float | None = option(
+        None,
+        metavar="X",
+        limits=(0, 1),
+        later=True,
+        help="weight of published trainings as prior of the surface, from 0 (none) to 1 (default: "
+        "learned from the accuracies)",
+    )
     objective: str = option(
         "flops",
         metavar="flops|latency|step_time",
@@ -56,6 +65,12 @@ class GridConfig(ComparisonOptions):
         help="what grows by --growth: FLOPs (default), or seconds measured on this machine",
     )
     measure_batch: int = option(32, metavar="N", help="batch of these seconds (default 32)")
+    runtime: str = option(
+        "torch",
+        choices=tuple(RUNTIMES),
+        metavar="|".join(RUNTIMES),
+        help="what runs the forward passes whose latency is measured (default torch)",
+    )
     rules: str = option(
         "compound", metavar="compound|v2", help="how factors become layers (default compound)"
     )

@@ -213,6 +213,7 @@ def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
             device=config.device,
             threads=available_cpus(),
             recipe=config.recipe,
+            runtime=config.runtime,
         )
 
         def costs(networks: Sequence[Architecture]) -> list[float]:

@@ -29,6 +29,11 @@ def verdict(
         lines.append(
             f"  accuracy there {surface['accuracy']:.2f} ± {surface['standard_error']:.2f}%"
         )
+        if "prior_weight" in surface:
+            lines.append(
+                f"  weight of published trainings as prior: {surface['prior_weight']:.2f} "
+                "(learned; --prior-weight 0 leaves them out)"
+            )
         if surface["at_rim"]:
             lines.append(
                 f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "

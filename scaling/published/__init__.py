@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vbs.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from scaling.published.forecast import Forecast, forecast
+    from scaling.published.forecasts import Forecast, forecast
     from scaling.published.model import (
         GrowthModel,
         Published,
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "Forecast": "scaling.published.forecast",
+        "Forecast": "scaling.published.forecasts",
         "GrowthModel": "scaling.published.model",
         "Optimum": "scaling.published.optimum",
         "Published": "scaling.published.model",
         "best_split": "scaling.published.optimum",
         "check_range": "scaling.published.model",
         "factors_between": "scaling.published.model",
-        "forecast": "scaling.published.forecast",
+        "forecast": "scaling.published.forecasts",
         "load_published": "scaling.published.model",
         "predicted_gain": "scaling.published.model",
         "range_problems": "scaling.published.model",

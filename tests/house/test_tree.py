@@ -152,6 +152,8 @@ def test_lines_tables_and_figures_are_made_in_one_place(path: Path) -> None:
     own = str(path.relative_to(ROOT))
     if own in ("vbs/console.py", "vbs/tables.py", "vbs/figure.py"):
         return
+    if own == "nas/devices/kit/measure.py":  # a program that runs without this project
+        return
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):

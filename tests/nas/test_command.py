@@ -33,6 +33,8 @@ FIELDS = (
     "accuracy_std",
     "reward",
     "evaluations",
+    "accuracy_long",
+    "accuracy_long_std",
     "space",
     "evaluator",
     "strategy",

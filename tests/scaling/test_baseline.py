@@ -194,7 +194,7 @@ def test_trainings_that_were_cut_short_go_on_where_they_were(
     assert [*(tmp_path / "out" / "train").iterdir()] == [folder]
     assert cut.is_file()
     assert "train.ray_tune --resume --out" in done.stderr
-    assert "1 finished" in done.stderr  # the other one was over
+    assert "1 of 2 ended before" in done.stderr  # the other one was over
 
 
 @pytest.mark.slow

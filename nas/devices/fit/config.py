@@ -35,7 +35,7 @@ class FitConfig(Config):
             raise ValueError("--name is missing; e.g. --name my-phone")
         if not NAME.fullmatch(self.name):
             raise ValueError(
-                f"--name: {shortened(repr(self.name), 60)} is not allowed; use up to 64 letters, "
+                f"--name: {shortened(repr(self.name), 60)} is not allowed; use up to 60 letters, "
                 "digits, '-', '_' and '.'"
             )
         if self.name in DEVICES:
@@ -50,7 +50,10 @@ COMMAND = Command(
     run="nas.devices.fit.run:fit_kit",
     report="nas.devices.fit.report:show_result",
     positional=("kit",),
-    switches={"any_unit": "accept times 1,000 times as long as on every measured device"},
+    switches={
+        "any_unit": "accept times that look as if they were in another unit",
+        "skip_missing": "leave out networks without a time",
+    },
     description="Fit a device to the measured networks of a kit.",
     interrupted="interrupted; nothing was written",
 )

@@ -54,10 +54,11 @@ class FitResult:
         return 0
 
 
-def fit_kit(config: FitConfig, *, any_unit: bool = False) -> FitResult:
+def fit_kit(config: FitConfig, *, any_unit: bool = False, skip_missing: bool = False) -> FitResult:
     """Fit a device to the times in a kit, and write the device file.
 
-    any_unit  accept times that are 1,000 times those of every measured device.
+    any_unit      accept times that look as if they were in another unit.
+    skip_missing  leave out networks without a time.
 
     Raises ValueError for a kit that was not measured or whose times cannot be right, and where
     the device file exists or cannot be written.
@@ -70,7 +71,9 @@ def fit_kit(config: FitConfig, *, any_unit: bool = False) -> FitResult:
     if not path.absolute().parent.is_dir():
         raise ValueError(f"--out: the folder {path.absolute().parent} does not exist")
     own_space = config.space if config.space and is_reference(config.space, SPACES) else None
-    kit = read_kit(Path(config.kit), own_space=own_space)
+    kit = read_kit(Path(config.kit), own_space=own_space, skip_missing=skip_missing)
+    if config.space is not None and own_space is None and config.space != kit.space.name:
+        raise ValueError(f"--space: the kit is of space {kit.space.name}; leave it out")
     try:
         device = fit_device(
             kit.space, kit.genotypes, kit.seconds, config.name, batch=kit.batch, any_unit=any_unit

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas.devices.own import FEWEST
+from nas.devices.prior import MOST
 from nas.options import SpaceOptions
 from vbs.config import option
 from vbs.options import Command
@@ -15,7 +17,8 @@ RECORD, TIMES, SCRIPT, README, NETWORKS = (
     "README.md",
     "networks",
 )
-MOST = 1000  # networks of a kit
+USUAL = 10  # networks of a kit
+MOST_CHECKS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +27,16 @@ class KitConfig(SpaceOptions):
 
     title = "kit"
 
-    count: int = option(
-        10, limits=(2, MOST), metavar="N", help="networks that the device is fitted to (default 10)"
+    count: int | None = option(
+        None,
+        limits=(FEWEST, MOST),
+        metavar="N",
+        help=f"networks that the device is fitted to (default {USUAL}, or as many as a space "
+        "without measured devices needs)",
     )
     check_networks: int = option(
         0,
-        limits=(0, MOST),
+        limits=(0, MOST_CHECKS),
         metavar="N",
         help="further random networks that only test the fit (default 0)",
     )

@@ -16,11 +16,12 @@ import numpy as np
 
 from nas.devices.kit.config import RECORD, TIMES, KitConfig
 from nas.devices.kit.run import FORMAT
+from nas.devices.prediction import check_genotypes
 from search_spaces.catalog import space as make_space
 from search_spaces.space import SearchSpace
 from vbs.config import ConfigError, check_code, from_values
 from vbs.json_text import parse_json
-from vbs.text import shortened
+from vbs.text import counted, shortened
 
 LARGEST = 2**20  # bytes of kit.json and of times.csv
 UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6}
@@ -46,15 +47,16 @@ class MeasuredKit:
     digest: str
 
 
-def read_kit(folder: Path, *, own_space: str | None = None) -> MeasuredKit:
+def read_kit(
+    folder: Path, *, own_space: str | None = None, skip_missing: bool = False
+) -> MeasuredKit:
     """The networks of a kit with the times that were filled in.
 
-    Networks without a time are left out; the fit says where too few are left.
+    own_space     name of the space where it is code of the user's own: a file alone imports none.
+    skip_missing  leave out networks without a time.
 
-    own_space  name of the space where it is code of the user's own: a file alone imports none.
-
-    Raises ValueError, in one line, where there is no kit, a file is damaged, or a time is not a
-    number above 0.
+    Raises ValueError, in one line, where there is no kit, a file is damaged, or a time is missing
+    or not a number above 0.
     """
     record = _record(folder)
     space = _space_of(record, folder, own_space)
@@ -69,9 +71,17 @@ def read_kit(folder: Path, *, own_space: str | None = None) -> MeasuredKit:
             checks.append(row["use"] == "check")
     if not genotypes:
         raise ValueError(f"{folder / TIMES}: no time is filled in; see the README of the kit")
+    missing = [row["network"] for row in rows if row["network"] not in times]
+    if missing and not skip_missing:
+        raise ValueError(
+            f"{folder / TIMES}: {counted(len(missing), 'network')} without a time: "
+            f"{shortened(', '.join(missing), 60)}; fill in or --skip-missing"
+        )
     found, taken, check = np.array(genotypes, np.int8), np.array(seconds), np.array(checks)
-    for genotype in found:
-        space.choices_of(genotype)  # ValueError where it is not of the space
+    try:
+        check_genotypes(space, found)
+    except ValueError as error:
+        raise ValueError(f"{folder / RECORD}: {error}") from None
     digest = hashlib.sha256(text.encode()).hexdigest()
     return MeasuredKit(
         space,
@@ -149,6 +159,11 @@ def _times(text: str, names: set[str], path: Path) -> dict[str, float]:
     for number, row in enumerate(rows[1:], 2):
         if len(row) < 2 or not row[1].strip():
             continue
+        if len(row) > len(header):
+            raise ValueError(
+                f"{path}, line {number}: {len(row)} cells, not {len(header)}; write times with a "
+                "decimal point"
+            )
         name = known.get(_number_of(row[0].strip().removesuffix(".onnx")))
         if name is None:
             shown = shortened(repr(row[0]), 40)

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from nas.data_space import SMALL, USUAL
-from nas.devices import design
+from nas.devices import design, measurements_needed
 from nas.devices.kit.config import NETWORKS, README, RECORD, SCRIPT, TIMES, KitConfig
+from nas.devices.kit.config import USUAL as USUAL_COUNT
+from nas.devices.prior import prior_of
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import space as make_space
 from search_spaces.cost import cost
@@ -90,14 +92,29 @@ def _resolved(config: KitConfig) -> tuple[KitConfig, SearchSpace]:
         width=config.width,
         small_images=small,
     )
-    wanted = config.count + config.check_networks
+    count = _count(config, space)
+    wanted = count + config.check_networks
     if space.size < wanted:
         raise ValueError(f"--count: space {name} has {space.size} networks, not {wanted}")
-    return replace(config, space=name, **config.resolved(name, space).sizes()), space
+    return replace(config, space=name, count=count, **config.resolved(name, space).sizes()), space
+
+
+def _count(config: KitConfig, space: SearchSpace) -> int:
+    """Networks to measure; ValueError for fewer than a device can be fitted to."""
+    if prior_of(space).features.measured:
+        return config.count or USUAL_COUNT
+    needed = measurements_needed(space)
+    if config.count is not None and config.count < needed:
+        raise ValueError(
+            f"--count: no device was measured on space {space.name} before, so {config.count} "
+            f"networks are too few; use at least {needed}"
+        )
+    return config.count or max(needed, USUAL_COUNT)
 
 
 def _chosen(config: KitConfig, space: SearchSpace) -> np.ndarray:
     """Distinct genotypes: those that tell most of a device, then random ones that test the fit."""
+    assert config.count is not None  # see _resolved
     rng = np.random.default_rng(config.seed)
     chosen = design(space, config.count, rng)
     found = {row.tobytes() for row in chosen}
@@ -152,6 +169,7 @@ def _record(
 ) -> dict[str, Any]:
     """kit.json: what `nas.devices.fit` reads."""
     rows = []
+    assert config.count is not None  # see _resolved
     for index, (name, genotype, network) in enumerate(zip(names, genotypes, networks, strict=True)):
         spent = cost(network)
         rows.append(

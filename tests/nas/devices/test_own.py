@@ -56,23 +56,23 @@ def test_ten_measurements_rank_other_networks(device: OwnDevice) -> None:
 
 
 def test_recorded_leave_one_device_out_reaches_the_goals() -> None:
-    """Tau of ten designed measurements; designed beats random; the prior beats costs alone."""
+    """Tau and error of ten designed measurements; better on average than what is simpler."""
     rows = json.loads(RESULTS.read_text())["devices"]
     speeds = [row for row in rows if row["kind"] == "throughput"]
     assert len(speeds) == 6
     for row in speeds:
         found = row["with_prior"]["10"]["designed"]
         assert found["kendall_tau"] >= row["goal"]
-        assert found["kendall_tau"] > row["costs_only"]["10"]["designed"]["kendall_tau"]
-        assert found["kendall_tau"] > row["flops_tau"]
+        assert found["mean_error_percent"] < 8
+        assert found["kendall_tau"] > row["flops_tau"] + 0.2
         assert found["refused"] == 0.0
 
-    def mean(way: str, name: str) -> float:
-        return float(np.mean([row["with_prior"]["10"][way][name] for row in speeds]))
+    def mean(prior: str, way: str, name: str) -> float:
+        return float(np.mean([row[prior]["10"][way][name] for row in speeds]))
 
-    assert mean("designed", "mean_error_percent") < 8
-    assert mean("designed", "mean_error_percent") < mean("random", "mean_error_percent")
-    assert mean("designed", "kendall_tau") > mean("random", "kendall_tau")
+    for prior, way in (("with_prior", "random"), ("costs_only", "designed")):
+        for name, sign in (("kendall_tau", 1), ("mean_error_percent", -1)):
+            assert sign * mean("with_prior", "designed", name) > sign * mean(prior, way, name)
 
 
 def test_design_is_of_different_networks_and_repeats_with_its_seed(ten: np.ndarray) -> None:
@@ -181,7 +181,7 @@ def test_shuffled_times_are_refused(ten: np.ndarray) -> None:
         fit_device(SPACE, ten, np.sort(phone(ten))[np.argsort(-phone(ten)).argsort()], "x")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 61, "\x1b[2J"])
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 65, "\x1b[2J"])
 def test_names_must_be_printable(ten: np.ndarray, name: str) -> None:
     with pytest.raises(ValueError, match="name: ") as caught:
         fit_device(SPACE, ten, phone(ten), name)

@@ -1,0 +1,88 @@
+"""Runtimes that blocks and networks are timed in: their outputs, their times, what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from nas.block_times.measure import MeasuringPlan, measure
+from nas.block_times.options import RUNTIMES
+from nas.block_times.runtimes import MAKERS, inputs_of
+from nas.block_times.timing import Setting, Subject, images_for, segments
+from search_spaces.network import build
+from tests.nas.toys import small_space
+
+
+def runtimes() -> list[str]:
+    """Those whose packages are installed, but torch's compiler, which takes a minute."""
+    return [
+        name
+        for name, packages in RUNTIMES.items()
+        if name != "torch-compile" and all(map(importlib.util.find_spec, packages))
+    ]
+
+
+@pytest.mark.parametrize("runtime", runtimes())
+def test_blocks_in_a_row_compute_the_network(runtime: str) -> None:
+    network = small_space().decode(small_space().sample(1, np.random.default_rng(0))[0])
+    setting = Setting("latency", batch=2, runtime=runtime)
+    images = images_for(network, setting)
+    torch.manual_seed(0)
+    built = build(network).eval()
+    with torch.inference_mode():
+        wanted = built(images)
+        x, values = images, inputs_of(runtime, images)
+        for segment in segments(built):
+            values = MAKERS[runtime](segment, x, 1)(values)
+            x = segment(x)
+    np.testing.assert_allclose(np.asarray(values), wanted.numpy(), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", [name for name in runtimes() if name != "torch"])
+def test_a_table_is_measured_in_a_runtime(runtime: str) -> None:
+    setting = Setting("latency", runtime=runtime)
+    plan = MeasuringPlan(rounds=3, calibration=4, tests=3)
+    times = measure(small_space(), setting, plan, say=lambda line: None)
+    assert times.settings["runtime"] == runtime
+    seconds = times.of(small_space())(small_space().sample(20, np.random.default_rng(0)))
+    assert (seconds > 0).all()
+
+
+def test_blocks_are_compiled_once() -> None:
+    if "onnxruntime" not in runtimes():
+        pytest.skip("onnxruntime is not installed")
+    network = small_space().decode(small_space().sample(1, np.random.default_rng(0))[0])
+    setting = Setting("latency", runtime="onnxruntime")
+    compiled: dict = {}
+    first = Subject(network, setting, images_for(network, setting), compiled)
+    assert len(first.parts().blocks) == len(list(network.blocks()))
+    known = dict(compiled)
+    again = Subject(network, setting, images_for(network, setting), compiled)
+    again.parts()
+    assert compiled == known
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "step_time", "runtime": "onnxruntime"}, "does not train; use torch"),
+        ({"kind": "latency", "runtime": "onnx"}, "'onnx' is unknown; did you mean onnxruntime"),
+        (
+            {"kind": "latency", "runtime": "openvino", "precision": "bfloat16"},
+            "on a cpu in float32 only",
+        ),
+    ],
+)
+def test_what_a_runtime_cannot_do_is_one_line(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Setting(**arguments)
+
+
+def test_a_missing_package_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'vision-baseline-search\[openvino\]'"):
+        Setting("latency", runtime="openvino")
