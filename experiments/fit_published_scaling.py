@@ -32,7 +32,7 @@ import numpy as np
 from experiments.fit_imagenet_surrogate import ROOT, SHARED
 from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, run_experiment, settings_of_machine
-from experiments.lib.forecast_figure import draw_forecasts, series_of
+from experiments.lib.forecast_errors import draw_forecasts, forecast_errors
 from experiments.lib.published_table import (
     PAIR_FLOPS,
     PAIR_TOP1,
@@ -295,37 +295,6 @@ def _forecast_rows(
             }
         )
     return rows
-
-
-def forecast_errors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Errors of the forecasts of each series, and of each kind of series together."""
-    kinds = {
-        "EfficientNet-B": "efficientnet_b0/",
-        "EfficientNet-Lite": "efficientnet_lite0/",
-        "EfficientNetV2-B": "efficientnetv2_b0/",
-        "ResNet": "resnet50/",
-        "ResNet-RS": "resnet_rs50/",
-    }
-    chosen = {name: [row for row in rows if row["series"] == name] for name in series_of(rows)}
-    chosen |= {
-        kind: [row for row in rows if row["series"].startswith(prefix)]
-        for kind, prefix in kinds.items()
-    }
-    chosen["all"] = list(rows)
-    found = []
-    for name, part in chosen.items():
-        if part:
-            error = np.abs([row["error"] for row in part])
-            found.append(
-                {
-                    "series": name,
-                    "forecasts": len(part),
-                    "mae": round(float(error.mean()), 2),
-                    "largest": round(float(error.max()), 2),
-                    "inside_95": round(float(np.mean([row["inside_95"] for row in part])), 2),
-                }
-            )
-    return found
 
 
 def optima(base_top1: float) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The figure of forecasts within published families."""
+"""Errors of forecasts of the next member, by series: a table and a figure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,44 @@ from experiments.lib.surrogate_scores import NORMAL_95
 from vbs.figure import new_figure, save_png
 
 
-def series_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of the series, in order."""
+def forecast_errors(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Errors of the forecasts of each series, and of each kind of series together."""
+    kinds = {
+        "EfficientNet-B": "efficientnet_b0/",
+        "EfficientNet-Lite": "efficientnet_lite0/",
+        "EfficientNetV2-B": "efficientnetv2_b0/",
+        "ResNet": "resnet50/",
+        "ResNet-RS": "resnet_rs50/",
+    }
+    chosen = {name: [row for row in rows if row["series"] == name] for name in _series(rows)}
+    chosen |= {
+        kind: [row for row in rows if row["series"].startswith(prefix)]
+        for kind, prefix in kinds.items()
+    }
+    chosen["all"] = list(rows)
+    found = []
+    for name, part in chosen.items():
+        if part:
+            error = np.abs([row["error"] for row in part])
+            found.append(
+                {
+                    "series": name,
+                    "forecasts": len(part),
+                    "mae": round(float(error.mean()), 2),
+                    "largest": round(float(error.max()), 2),
+                    "inside_95": round(float(np.mean([row["inside_95"] for row in part])), 2),
+                }
+            )
+    return found
+
+
+def _series(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(row["series"] for row in rows))
 
 
 def draw_forecasts(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Forecast of the next member minus what was published, by series."""
-    names = series_of(rows)
+    names = _series(rows)
     figure = new_figure(10, 0.32 * len(names) + 1.4)
     panel = figure.subplots()
     panel.axvspan(-1, 1, color="0.93", label="within 1 point")
