@@ -150,7 +150,8 @@ def module_and_options(words: list[str]) -> tuple[str, set[str]]:
         place = words.index("-m")
         module, rest = words[place + 1], words[place + 2 :]
     elif words[0] == "vbs" and words[1:2] != ["--help"]:
-        module, rest = COMMANDS[words[1]].program, words[2:]
+        used = 2 if " ".join(words[1:3]) in COMMANDS else 1  # words of the name: device kit
+        module, rest = COMMANDS[" ".join(words[1 : 1 + used])].program, words[1 + used :]
     else:
         return "", set()
     return module, {word.split("=")[0] for word in rest if word.startswith("--")}
