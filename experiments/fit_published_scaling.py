@@ -41,6 +41,8 @@ from experiments.lib.published_table import (
     read_table,
 )
 from experiments.lib.surrogate_scores import NORMAL_68, NORMAL_95
+from scaling.published import fit as fitting
+from scaling.published import model as response
 from scaling.published.fit import Fitted, Trainings, fit_growth
 from scaling.published.forecasts import forecast_by
 from scaling.published.model import (
@@ -321,9 +323,6 @@ def optima(base_top1: float) -> list[dict[str, Any]]:
 
 def ceilings(table: Table) -> list[dict[str, Any]]:
     """Errors with other ceilings of the response, variances fitted once; and without squares."""
-    from scaling.published import fit as fitting
-    from scaling.published import model as response
-
     rows: list[dict[str, Any]] = []
     variants = [(ceiling, NAMES) for ceiling in CEILINGS] + [(CEILING, {"linear": LINEAR})]
     for ceiling, names in variants:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nas.devices import DEVICES
 from scaling.compound import (
     FAST_RULES,
     GREEK,
@@ -180,8 +181,6 @@ class FamilyConfig(Config):
     def _check_objective(self) -> None:
         name = self.objective
         if name not in OBJECTIVES and not is_file_name(name):
-            from nas.devices import DEVICES
-
             try:
                 one_of("objective", name, (*OBJECTIVES, *DEVICES))
             except ValueError as error:

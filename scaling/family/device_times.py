@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.devices import load_device
 from scaling.family.config import OBJECTIVES, FamilyConfig
 from scaling.family.members import Member
 from search_spaces.architecture import Architecture
@@ -71,8 +72,6 @@ def device_times(name_or_file: str) -> DeviceTimes:
     Raises ValueError for an unknown device, and for one whose times do not follow totals.
     """
     from scipy.optimize import nnls
-
-    from nas.devices import load_device
 
     device = load_device(name_or_file)
     space = space_named(device.space, **device.settings)
