@@ -105,7 +105,7 @@ def predicted(models: Sequence[GrowthModel], logs: np.ndarray, base_top1: np.nda
 def cross_validated(
     data: Trainings, fold: np.ndarray, fits: Mapping[str, Fitted]
 ) -> dict[str, list[GrowthModel]]:
-    """For each fold, in order, the models of the other folds, all their variances fitted anew."""
+    """For each fold, in order, the models of the other folds, all their variances fitted again."""
     return {
         name: [
             fit_growth(data.rows(fold != index), fit.model.names, start=fit.deviations).model

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from nas.options import SpaceOptions
 from search_spaces.catalog import space
+from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 
 if TYPE_CHECKING:
     from train.data import Data
     from train.data.summary import DataSummary
 
+S = TypeVar("S", bound=SpaceOptions)
 SMALL = 64  # px up to which networks have the small-image form
+CLASSES = 1000  # where there are no images and none are named
 USUAL = 224  # px where the images have several sizes, and the most that is taken unasked
 
 
@@ -38,6 +42,24 @@ def space_for(
     if small_images is None:
         small_images = resolution <= SMALL
     return space(name, resolution=resolution, classes=known, width=width, small_images=small_images)
+
+
+def space_without_images(options: S) -> tuple[S, SearchSpace]:
+    """The space that options name where no images decide its sizes, and the options with it.
+
+    Unless given, it is `efficientnet`, for images of 224 px and 1,000 classes. ValueError for a
+    size that a space of the user's own does not take.
+    """
+    options.check_sizes()
+    name, side = options.space or "efficientnet", options.resolution or USUAL
+    found = space(
+        name,
+        resolution=side,
+        classes=options.classes or CLASSES,
+        width=options.width,
+        small_images=side <= SMALL if options.small_images is None else options.small_images,
+    )
+    return options.resolved(name, found), found
 
 
 def fitting_side(data: Data | DataSummary) -> int:

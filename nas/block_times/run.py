@@ -10,12 +10,9 @@ from pathlib import Path
 from nas.block_times.config import BlockTimesConfig
 from nas.block_times.lookup import cached_path, measured, setting_of
 from nas.block_times.table import Times
-from nas.data_space import SMALL, USUAL
-from search_spaces.catalog import space
+from nas.data_space import space_without_images
 from search_spaces.space import SearchSpace
 from vbs.lock import owned
-
-CLASSES = 1000  # where none are named
 
 
 @dataclass(frozen=True)
@@ -44,18 +41,7 @@ def measure_block_times(config: BlockTimesConfig) -> BlockTimesResult:
     Raises ValueError for options that do not go together, and where the file cannot be written or
     is used by another process.
     """
-    config.check_sizes()
-    name = config.space or "efficientnet"
-    side = config.resolution or USUAL
-    small = side <= SMALL if config.small_images is None else config.small_images
-    the_space = space(
-        name,
-        resolution=side,
-        classes=config.classes or CLASSES,
-        width=config.width,
-        small_images=small,
-    )
-    config = config.resolved(name, the_space)
+    config, the_space = space_without_images(config)
     setting = setting_of(config)
     path = cached_path(the_space, setting) if config.file is None else Path(config.file)
     if path.is_dir() or (config.file is not None and not os.access(path.parent, os.W_OK)):

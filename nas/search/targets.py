@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nas.block_times.options import RUNTIMES
 from nas.devices import DEVICES, Device, load_device
@@ -29,69 +30,39 @@ def device_names(text: str, *, what: str = "on") -> str:
     )
 
 
+def _size(help: str, *, metavar: str = "SIZE") -> Any:
+    """An option for a number such as 400M."""
+    return option(None, limits=SIZE, parse=parse_quantity, metavar=metavar, help=help)
+
+
+def _time(help: str) -> Any:
+    """An option for a time such as 20ms."""
+    return option(None, limits=TIME, parse=parse_seconds, metavar="TIME", help=help)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveOptions(Config):
     """What is maximised, and within which limits."""
 
     title = "objective"
 
-    target_flops: float | None = option(
-        None,
-        limits=SIZE,
-        parse=parse_quantity,
-        metavar="SIZE",
-        help="multiply-adds of one image, e.g. 400M",
+    target_flops: float | None = _size("multiply-adds of one image, e.g. 400M")
+    target_latency: float | None = _time("instead: time of one forward pass, e.g. 20ms")
+    target_step_time: float | None = _time("instead: time of one training step")
+    target_throughput: float | None = _size(
+        "instead: images/s of the first device of --on, e.g. 12K", metavar="RATE"
     )
-    target_latency: float | None = option(
-        None,
-        limits=TIME,
-        parse=parse_seconds,
-        metavar="TIME",
-        help="instead: time of one forward pass, e.g. 20ms",
+    target_train_time: float | None = _time(
+        "instead: time of the training that the surrogate predicts, e.g. 30min"
     )
-    target_step_time: float | None = option(
-        None,
-        limits=TIME,
-        parse=parse_seconds,
-        metavar="TIME",
-        help="instead: time of one training step",
+    max_flops: float | None = _size("a further limit, e.g. 400M")
+    max_params: float | None = _size("a further limit, e.g. 6M")
+    max_latency: float | None = _time("a further limit, e.g. 20ms")
+    max_step_time: float | None = _time("a further limit, e.g. 80ms")
+    min_throughput: float | None = _size(
+        "a further limit, images/s on every device of --on, e.g. 12K", metavar="RATE"
     )
-    target_throughput: float | None = option(
-        None,
-        limits=SIZE,
-        parse=parse_quantity,
-        metavar="RATE",
-        help="instead: images/s of the first device of --on, e.g. 12K",
-    )
-    target_train_time: float | None = option(
-        None,
-        limits=TIME,
-        parse=parse_seconds,
-        metavar="TIME",
-        help="instead: time of the training that the surrogate predicts, e.g. 30min",
-    )
-    max_flops: float | None = option(
-        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 400M"
-    )
-    max_params: float | None = option(
-        None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help="a further limit, e.g. 6M"
-    )
-    max_latency: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 20ms"
-    )
-    max_step_time: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 80ms"
-    )
-    min_throughput: float | None = option(
-        None,
-        limits=SIZE,
-        parse=parse_quantity,
-        metavar="RATE",
-        help="a further limit, images/s on every device of --on, e.g. 12K",
-    )
-    max_train_time: float | None = option(
-        None, limits=TIME, parse=parse_seconds, metavar="TIME", help="a further limit, e.g. 30min"
-    )
+    max_train_time: float | None = _time("a further limit, e.g. 30min")
     limit: tuple[str, ...] = option(
         (),
         metavar="COST@DEVICE:VALUE",
@@ -185,12 +156,8 @@ def objective_of(config: ObjectiveOptions) -> Objective:
 
     A target on devices is that of the first device that it is known of, and a limit on the others.
     """
-    targets = _costs(config, "target")
-    if config.over_target == "forbid":
-        shared = targets[1:]
-    else:
-        shared = []
-    of, target = targets[0]
+    (of, target), *others = _costs(config, "target")
+    shared = others if config.over_target == "forbid" else []
     devices = {device.name: device for device in config.devices}
     limits = [*shared, *_costs(config, "max")]
     limits += [_limit(text, devices) for text in config.limit]

@@ -85,8 +85,8 @@ def grow_family(
     with results_folder(
         place, kind="family", files=(RECORD, FIGURE), command="scaling.family", resume=None
     ) as folder:
-        told = [*_test_notes(config), *time_notes(config), *notes(rows, found.basis)]
-        result = FamilyResult(folder, config, base, coefficients, members, rows, told)
+        lines = [*_test_notes(config), *time_notes(config), *notes(rows, found.basis)]
+        result = FamilyResult(folder, config, base, coefficients, members, rows, lines)
         _write(result)
         return result
 

@@ -223,7 +223,7 @@ def _draw(path: Path, result: PredictedAware) -> None:
             label=label(row.name),
         )
     axes.set(
-        xlabel=f"{label(cost_label(name))} ({unit})",
+        xlabel=f"{unit}: {label(cost_label(name).replace('_', ' '))}",
         ylabel="predicted ImageNet top-1 (%), short schedule",
         ylim=(min(row.accuracy for row in result.rows.values()) - 2, None),
     )

@@ -155,8 +155,10 @@ def test_a_grids_choice_grows_the_family(
     assert capsys.readouterr().err == ""
 
     assert run([*given, "--base", "mnasnet_a1", "--out", str(tmp_path / "other")]) == 0
-    told = capsys.readouterr().err
-    assert told == "--base: these coefficients are of a grid of mobilenet_v2, not of mnasnet_a1\n"
+    printed = capsys.readouterr().err
+    assert (
+        printed == "--base: these coefficients are of a grid of mobilenet_v2, not of mnasnet_a1\n"
+    )
 
 
 def test_the_choice_of_an_unfinished_grid_is_told(
@@ -210,9 +212,9 @@ def test_a_family_grows_in_measured_time(
     members = json.loads((out / "family.json").read_text())["members"]
     for member in members:
         assert member["measured_latency"]["growth"] == pytest.approx(2 ** member["phi"], rel=0.05)
-    told = capsys.readouterr().out
-    assert "measured latency 2^phi" in told
-    assert re.search(r"\((3\.[89]|4\.[01])\dx\)", told)
+    printed = capsys.readouterr().out
+    assert "measured latency 2^phi" in printed
+    assert re.search(r"\((3\.[89]|4\.[01])\dx\)", printed)
 
 
 @pytest.mark.parametrize(
@@ -290,9 +292,9 @@ def test_mistakes_are_one_line(
     given: list[str], complaint: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run(["--out", str(tmp_path / "x"), *given]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"scaling.family: {complaint}")
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"scaling.family: {complaint}")
+    assert printed.count("\n") == 1
     assert not (tmp_path / "x").exists()
 
 
@@ -353,7 +355,7 @@ def test_members_show_their_predicted_top1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     members = members_of(["--phi", "-2..9"], tmp_path / "f")
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     base = members[2]["predicted_top1"]
     assert base == {"percent": 77.1, "std": 0, "interval_95": [77.1, 77.1], "known": True}
     found = [each["predicted_top1"] for each in members[:10]]
@@ -368,8 +370,8 @@ def test_members_show_their_predicted_top1(
     largest = members[-1]
     assert largest["predicted_top1"] is None
     assert "resolution: 3.57 times the base is outside" in largest["no_prediction"]
-    assert "no predicted top-1 of phi9: resolution: 3.57 times the base" in told
-    assert re.search(r"78\.6% \(77\.8 to 79\.5\)", told)
+    assert "no predicted top-1 of phi9: resolution: 3.57 times the base" in printed
+    assert re.search(r"78\.6% \(77\.8 to 79\.5\)", printed)
 
 
 def test_predictions_start_from_the_given_top1(
@@ -430,10 +432,10 @@ def test_a_family_grows_in_the_time_of_a_device(
     for each in members:
         time = each["time_on_a100"]
         assert time["growth"] == pytest.approx(2 ** each["phi"], rel=0.031)
-    told = capsys.readouterr().out
-    assert "time on a100 2^phi" in told
-    assert "time on a100: it was measured on networks of the space efficientnet" in told
-    assert re.search(r"miss its times by [5-9]% on average", told)
+    printed = capsys.readouterr().out
+    assert "time on a100 2^phi" in printed
+    assert "time on a100: it was measured on networks of the space efficientnet" in printed
+    assert re.search(r"miss its times by [5-9]% on average", printed)
 
 
 def test_times_by_totals_grow_as_timm_reports_of_a_like_device() -> None:
@@ -465,7 +467,7 @@ def test_members_are_tested_at_more_pixels(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     members = members_of(["--phi", "0..2", "--test-resolution", "1.15x"], tmp_path / "f")
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for each in members:
         side = math.floor(each["resolution"] * 1.15 + 0.5)
         assert each["test"]["resolution"] == side
@@ -473,7 +475,7 @@ def test_members_are_tested_at_more_pixels(
         larger = cost(dataclasses.replace(network, resolution=side))
         assert each["test"]["flops"] == larger.flops > each["flops"]
         assert each["flops"] == cost(network).flops
-    assert "--set eval_resolution=258" in told
+    assert "--set eval_resolution=258" in printed
     fixed = members_of(["--phi", "0..2", "--test-resolution", "288"], tmp_path / "fixed")
     assert {each["test"]["resolution"] for each in fixed} == {288}
 
@@ -504,5 +506,5 @@ def test_a_used_folder_is_refused_without_an_option_that_there_is_not(
     assert run(words) == 0
     capsys.readouterr()
     assert run(words) == 2
-    told = capsys.readouterr().err
-    assert told.endswith("already holds family.json; choose another --out\n")
+    printed = capsys.readouterr().err
+    assert printed.endswith("already holds family.json; choose another --out\n")

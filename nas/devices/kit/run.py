@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import shutil
 import string
 import warnings
 from dataclasses import dataclass, replace
@@ -12,20 +14,25 @@ from typing import Any
 
 import numpy as np
 
-from nas.data_space import SMALL, USUAL
+from nas.data_space import space_without_images
 from nas.devices import design, measurements_needed
-from nas.devices.kit.config import NETWORKS, README, RECORD, SCRIPT, TIMES, KitConfig
-from nas.devices.kit.config import USUAL as USUAL_COUNT
+from nas.devices.kit.config import (
+    NETWORKS,
+    README,
+    RECORD,
+    SCRIPT,
+    TIMES,
+    USUAL,
+    KitConfig,
+)
 from nas.devices.prior import prior_of
 from search_spaces.architecture import Architecture
-from search_spaces.catalog import space as make_space
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 from vbs.console import print_err
 from vbs.folder import circumstances, results_folder, write_json, write_whole
 
 FORMAT = "device kit 1"
-CLASSES = 1000  # where none are named
 
 
 @dataclass(frozen=True)
@@ -65,51 +72,51 @@ def write_kit(config: KitConfig | None = None, *, out: str | Path | None = None)
     _check_packages()
     place = None if out is None else str(out)
     files = (RECORD, TIMES, SCRIPT, README, NETWORKS)
-    with results_folder(
-        place, kind="kit", files=files, command="nas.devices.kit", resume=None
-    ) as folder:
+    with (
+        results_folder(
+            place, kind="kit", files=files, command="nas.devices.kit", resume=None
+        ) as folder,
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(_remove, folder)  # an interrupted kit would be refused the next time
         names = _write_networks(folder, networks, config.batch)
         script = resources.files("nas.devices.kit").joinpath("measure.py").read_text()
         write_whole(folder / SCRIPT, lambda path: path.write_text(script))
         rows = "".join(f"{name},\n" for name in names)
         write_whole(folder / TIMES, lambda path: path.write_text(f"network,milliseconds\n{rows}"))
         write_whole(folder / README, lambda path: path.write_text(_readme(config, networks)))
-        write_json(
-            folder / RECORD, _record(config, genotypes, names, networks)
-        )  # last: it is whole
+        write_json(folder / RECORD, _record(config, genotypes, names, networks))
+        stack.pop_all()
     return KitResult(folder, space, genotypes, config)
 
 
+def _remove(folder: Path) -> None:
+    """Remove the parts of a kit, but not what else the folder holds."""
+    shutil.rmtree(folder / NETWORKS, ignore_errors=True)
+    for name in (RECORD, TIMES, SCRIPT, README):
+        (folder / name).unlink(missing_ok=True)
+
+
 def _resolved(config: KitConfig) -> tuple[KitConfig, SearchSpace]:
-    config.check_sizes()
-    name = config.space or "efficientnet"
-    side = config.resolution or USUAL
-    small = side <= SMALL if config.small_images is None else config.small_images
-    space = make_space(
-        name,
-        resolution=side,
-        classes=config.classes or CLASSES,
-        width=config.width,
-        small_images=small,
-    )
+    config, space = space_without_images(config)
     count = _count(config, space)
     wanted = count + config.check_networks
     if space.size < wanted:
-        raise ValueError(f"--count: space {name} has {space.size} networks, not {wanted}")
-    return replace(config, space=name, count=count, **config.resolved(name, space).sizes()), space
+        raise ValueError(f"--count: space {space.name} has {space.size} networks, not {wanted}")
+    return replace(config, count=count), space
 
 
 def _count(config: KitConfig, space: SearchSpace) -> int:
     """Networks to measure; ValueError for fewer than a device can be fitted to."""
     if prior_of(space).features.measured:
-        return config.count or USUAL_COUNT
+        return config.count or USUAL
     needed = measurements_needed(space)
     if config.count is not None and config.count < needed:
         raise ValueError(
             f"--count: no device was measured on space {space.name} before, so {config.count} "
             f"networks are too few; use at least {needed}"
         )
-    return config.count or max(needed, USUAL_COUNT)
+    return config.count or max(needed, USUAL)
 
 
 def _chosen(config: KitConfig, space: SearchSpace) -> np.ndarray:

@@ -325,7 +325,7 @@ def test_same_seed_same_networks() -> None:
 def test_a_kit_of_a_space_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It has as many networks as a fit needs there, and the fit imports the code when told to."""
+    """It has as many networks as a fit needs there; the fit imports the code that --space names."""
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(OWN_SPACE)
     monkeypatch.setattr(
