@@ -63,6 +63,9 @@ def test_a_mistyped_command_is_one_line(tmp_path: Path) -> None:
     done = vbs("serach", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "vbs: command: 'serach' is unknown; did you mean search?\n"
+    done = vbs("device", "kti", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("vbs: command: 'device kti' is unknown; did you mean device kit")
 
 
 def test_a_command_of_the_script_is_that_of_its_module(tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     if name == "--version":
         print_out(VERSION)
         sys.exit(0)
-    if " ".join(words[:2]) in COMMANDS:
-        name = " ".join(words[:2])
+    second = words[1] if len(words) > 1 and not words[1].startswith("-") else ""
+    if second and any(each.startswith(f"{name} ") for each in COMMANDS):
+        name = f"{name} {second}"  # of a command of two words
     try:
         one_of("command", name, COMMANDS)
     except ValueError as error:
