@@ -239,9 +239,8 @@ def phis_of(texts: Sequence[str]) -> list[float]:
             else:
                 found.append(float(text))
         except ValueError:
-            raise ConfigError(
-                "phi", f"{text!r} is not understood; write 0..7, -2..4, 3 or 1.5"
-            ) from None
+            hint = "write 0..7, -2..4, 3 or 1.5"
+            raise ConfigError("phi", f"{text!r} is not understood; {hint}") from None
     found = list(dict.fromkeys(found))
     if not found or len(found) > MOST:
         raise ConfigError("phi", f"{len(found)} members are not allowed; use 1 to {MOST}")
