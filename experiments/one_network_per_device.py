@@ -3,7 +3,7 @@
 On each of the six measured accelerators, at three targets, the network of highest predicted top-1
 is searched that is 0.8, 1 or 1.2 times as fast as EfficientNet-B0 there. Shown: what each search
 gains over B0, how much faster than B0 the fastest network of its predicted accuracy is on each
-device, how fast that network is on the other devices, and how many decisions the six networks share.
+device, how fast that network is on the others, and how many decisions the six networks share.
 
 Speed is predicted (`nas.devices`, fitted to Accel-NASBench, Ahmad et al., DAC 2024), and so is
 top-1 (short schedule). Five minutes.
