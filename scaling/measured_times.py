@@ -68,11 +68,19 @@ def trusted(times: Sequence[Timing], *, remedy: str) -> list[float]:
 
 
 def _turn(network: Architecture, setting: Setting) -> Callable[[], list[Run]]:
-    """Two runs behind one that warms up. The network is built for each turn: it may be large."""
+    """Two runs behind one that warms up.
+
+    The network is built for each turn: it may be large. One that is compiled is kept instead:
+    compiling takes seconds.
+    """
     from nas.block_times.timing import Subject, images_for
 
+    kept: list[Subject] = []
+
     def turn() -> list[Run]:
-        subject = Subject(network, setting, images_for(network, setting))
+        subject = kept[0] if kept else Subject(network, setting, images_for(network, setting))
+        if setting.runtime != "torch":
+            kept[:] = [subject]
         subject.whole()
         return [run(subject.whole, setting), run(subject.whole, setting)]
 

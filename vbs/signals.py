@@ -25,6 +25,15 @@ class Interrupted(KeyboardInterrupt):
     """A command was interrupted; its text is the line to print."""
 
 
+@contextlib.contextmanager
+def interrupted_with(text: str) -> Iterator[None]:
+    """An interruption of the block is reported by `text` instead of the command's own line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(text) from None
+
+
 def install() -> dict[int, _Handler]:
     """Let the signals raise KeyboardInterrupt in the main thread; the handlers before.
 

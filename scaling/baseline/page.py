@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from scaling.baseline.device_section import device_section
 from scaling.baseline.html_parts import document, escaped, image, note, picture, pm, section, table
 from scaling.baseline.networks import FINALISTS, best_record, read_json, trained_members
-from scaling.grid.verdict import noise_line
+from scaling.grid.verdict import noise_line, prior_line
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
@@ -41,6 +42,7 @@ def write_report(folder: Path, *, command: Sequence[str]) -> Path:
         _summary(folder, network),
         _search(folder),
         _stages(network),
+        device_section(best_record(folder)),
         _grid(folder),
         _family(folder),
         _costs(folder, known),
@@ -180,7 +182,8 @@ def _grid(folder: Path) -> str:
             for row in rows
         ],
     )
-    notes = [note(line) for line in outcome.get("certainty", ())]
+    lines = [prior_line(surface) if surface else "", *outcome.get("certainty", ())]
+    notes = [note(f"{line[0].upper()}{line[1:]}") for line in lines if line]
     return section(
         "How it should grow",
         note(f"Chosen: {chosen}.{hidden}"),

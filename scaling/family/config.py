@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nas.block_times.options import RUNTIMES
 from nas.devices import DEVICES
 from scaling.compound import (
     FAST_RULES,
@@ -146,6 +147,12 @@ class FamilyConfig(Config):
     measure_threads: int | None = option(
         None, metavar="N", help="of a CPU (default: all processors)"
     )
+    runtime: str = option(
+        "torch",
+        choices=tuple(RUNTIMES),
+        metavar="|".join(RUNTIMES),
+        help="what runs the forward passes of --measure latency (default torch)",
+    )
     device: str = option("auto", metavar="NAME", help="of --measure: auto, cpu, cuda, cuda:N")
 
     def __post_init__(self) -> None:
@@ -189,6 +196,8 @@ class FamilyConfig(Config):
             raise ConfigError("objective", f"{name} needs --growth X, the growth of one step")
         if name in TIMED and self.measure not in (None, name):
             raise ConfigError("measure", f"{self.measure} differs from --objective; leave it out")
+        if self.runtime != "torch" and "latency" not in (name, self.measure):
+            raise ConfigError("runtime", f"{self.runtime} needs --measure latency")
 
     def phis(self) -> list[float]:
         """The places of the members; ConfigError where they cannot be read."""

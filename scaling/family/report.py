@@ -19,7 +19,7 @@ from scaling.family.config import (
 )
 from scaling.family.members import Member
 from scaling.family.predicted import shown_top1
-from scaling.family.times import first_doubt, remedy, shown_time
+from scaling.family.times import first_doubt, remedy, shown_setting, shown_time
 from search_spaces.architecture import Architecture
 from vbs.command import python_command
 from vbs.console import print_results
@@ -108,8 +108,9 @@ def show_result(result: FamilyResult) -> None:
         )
 
     console.print(table)
-    if result.notes:
-        console.print("", *result.notes)
+    lines = [line for line in (shown_setting(config), *result.notes) if line]
+    if lines:
+        console.print("", *lines)
     if doubt := first_doubt(rows):
         console.print(f"! not to be trusted: {doubt}; {remedy(config)}")
     files = (RECORD, FIGURE, f"{MEMBERS}/")

@@ -13,6 +13,7 @@ from scaling.measured_times import LONG, SECONDS, measured, trusted
 from search_spaces.architecture import Architecture
 from vbs.console import print_err
 from vbs.processes import available_cpus
+from vbs.text import counted
 from vbs.units import short_seconds
 
 
@@ -35,6 +36,7 @@ def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing
         device=config.device,
         threads=config.measure_threads or available_cpus(),
         recipe=config.recipe,
+        runtime=config.runtime,
     )
     seconds = SECONDS if config.objective not in TIMED else LONG
     return measured(networks, setting, seconds=seconds, report=print_err)
@@ -60,6 +62,19 @@ def measure(
             "doubt": time.doubt or own.doubt,
             "growth": round(time.seconds / own.seconds, 4),
         }
+
+
+def shown_setting(config: FamilyConfig) -> str:
+    """A sentence on how times were measured; "" where none were."""
+    if config.measure is None:
+        return ""
+    from train.distributed import pick_device
+
+    device = str(pick_device(config.device))
+    if device == "cpu":
+        device = f"{counted(config.measure_threads or available_cpus(), 'thread')} of the CPU"
+    what = config.measure.replace("_", " ")
+    return f"measured {what}: a batch of {config.measure_batch} on {device}, by {config.runtime}"
 
 
 def first_doubt(rows: Sequence[Mapping[str, Any]]) -> str:

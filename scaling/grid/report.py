@@ -218,6 +218,8 @@ def _next(folder: Path, config: GridConfig, outcome: Mapping[str, Any]) -> list[
             f" --objective {config.objective} --measure-batch {config.measure_batch}"
             f" --device {config.device}"
         )
+        if config.runtime != "torch":
+            growth += f" --runtime {config.runtime}"
     commands = [f"{python} -m scaling.family --base {base} --coefficients {where}{growth}"]
     surface, seeds = outcome.get("surface"), config.seeds
     if surface is not None and surface["hidden_by_noise"]:

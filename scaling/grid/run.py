@@ -37,6 +37,7 @@ from vbs.config_file import check_call, resumed
 from vbs.console import print_err, print_out
 from vbs.folder import results_folder, resumed_folder
 from vbs.processes import available_cpus
+from vbs.signals import interrupted_with
 from vbs.units import short
 
 # options that a grid without trainings does not use; the device takes times
@@ -83,10 +84,9 @@ def run_grid(
                 raise ValueError("resume: which grid? give its folder as --out DIR")
             config = resumed(GridConfig, changes or {}, Path(place, RECORD), what="grid")
         assert config is not None  # see check_call
-        if dry_run:
-            return _listed(config)
-        if config.data is None and not resume:
-            return _predicted(config, place)
+        if dry_run or (config.data is None and not resume):
+            with interrupted_with("interrupted"):
+                return _listed(config) if dry_run else _predicted(config, place)
         if config.data is None:
             raise ValueError(f"resume: the grid in {place} was predicted; nothing was trained")
         return _prepared(config, place, resume=resume, retry_failed=retry_failed)

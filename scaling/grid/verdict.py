@@ -29,11 +29,8 @@ def verdict(
         lines.append(
             f"  accuracy there {surface['accuracy']:.2f} ± {surface['standard_error']:.2f}%"
         )
-        if "prior_weight" in surface:
-            lines.append(
-                f"  weight of published trainings as prior: {surface['prior_weight']:.2f} "
-                "(learned; --prior-weight 0 leaves them out)"
-            )
+        if line := prior_line(surface):
+            lines.append(f"  {line}")
         if surface["at_rim"]:
             lines.append(
                 f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "
@@ -54,6 +51,16 @@ def verdict(
     elif line := noise_line(surface):
         lines.append(line)
     return lines
+
+
+def prior_line(surface: Mapping[str, Any]) -> str:
+    """The weight of published trainings in a surface; "" where they are left out."""
+    if "prior_weight" not in surface:
+        return ""
+    return (
+        f"weight of published trainings as prior: {surface['prior_weight']:.2f} "
+        "(learned; --prior-weight 0 leaves them out)"
+    )
 
 
 def noise_line(surface: Mapping[str, Any]) -> str:

@@ -102,7 +102,8 @@ def run_training_aware(
             if resume:
                 raise ValueError(f"resume: the search in {place} is whole; nothing was trained")
             _check_untrained(config)
-            return predicted_search(config, place)
+            with signals.interrupted_with("interrupted"):
+                return predicted_search(config, place)
         if config.on is not None:
             raise ValueError("--on: leave it out where --data trains the networks")
         config = replace(

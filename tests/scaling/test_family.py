@@ -202,18 +202,21 @@ def test_a_family_grows_in_measured_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def measured(networks: list[Architecture], setting: Setting, **_: Any) -> list[Timing]:
-        assert (setting.kind, setting.batch) == ("latency", 8)
+        assert (setting.kind, setting.batch, setting.runtime) == ("latency", 8, "torch-compile")
         return [Timing(1e-9 * cost(network).flops ** 0.9, 0.0, "") for network in networks]
 
     monkeypatch.setattr("scaling.family.times.measured", measured)
     out = tmp_path / "family"
     grow = ["--growth", "2", "--objective", "latency", "--measure-batch", "8"]
+    grow += ["--runtime", "torch-compile", "--device", "cpu", "--measure-threads", "2"]
     assert run([*grow, "--phi", "0..2", "--out", str(out)]) == 0
     members = json.loads((out / "family.json").read_text())["members"]
     for member in members:
         assert member["measured_latency"]["growth"] == pytest.approx(2 ** member["phi"], rel=0.05)
     printed = capsys.readouterr().out
     assert "measured latency 2^phi" in printed
+    how = "measured latency: a batch of 8 on 2 threads of the CPU, by torch-compile"
+    assert how in printed
     assert re.search(r"\((3\.[89]|4\.[01])\dx\)", printed)
 
 
@@ -258,6 +261,11 @@ def test_a_family_grows_in_measured_time(
         (["--coefficients", "published", "--alpha", "1.2"], "--coefficients: leave it out"),
         (["--growth", "1"], "--growth: 1 is not allowed"),
         (["--objective", "latency"], "--objective: latency needs --growth X"),
+        (["--runtime", "onnxruntime"], "--runtime: onnxruntime needs --measure latency"),
+        (
+            ["--measure", "step_time", "--runtime", "openvino"],
+            "--runtime: openvino needs --measure latency",
+        ),
         (
             ["--growth", "2", "--objective", "latency", "--measure", "step_time"],
             "--measure: step_time differs from --objective",

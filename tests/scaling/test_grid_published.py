@@ -154,3 +154,15 @@ def test_a_predicted_grid_does_not_resume(
 ) -> None:
     assert grid(["--resume", "--out", str(plain.folder)]) == 2
     assert "was predicted; nothing was trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_an_interrupted_grid_without_trainings_suggests_no_resume(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scaling.grid.run._candidates", interrupt)
+    assert grid(words) == 130
+    assert capsys.readouterr().err.strip() == "scaling.grid: interrupted"

@@ -144,3 +144,14 @@ def test_a_finished_search_does_not_resume(
 ) -> None:
     assert training_aware(["--resume", "--out", str(plain.folder)]) == 2
     assert "is whole; nothing was trained" in capsys.readouterr().err
+
+
+def test_an_interrupted_search_without_trainings_suggests_no_resume(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scaling.training_aware.run.predicted_search", interrupt)
+    assert training_aware(BUDGET) == 130
+    assert capsys.readouterr().err.strip() == "scaling.training_aware: interrupted"
