@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from experiments.lib.arguments import experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
@@ -122,6 +123,9 @@ def draw(path: Path, found: dict[Key, tuple[np.ndarray, ...]]) -> None:
     ):
         scale, unit = (1.0, "s") if key[1] == "train_time" else (1e3, "ms an image")
         axes.loglog(np.exp(mean) * scale, np.exp(measured) * scale, ".", markersize=2, alpha=0.4)
+        for axis in (axes.xaxis, axes.yaxis):  # less than a decade is shown
+            axis.set_major_locator(MaxNLocator(4))
+            axis.set_major_formatter(ScalarFormatter())
         axes.minorticks_off()
         ends = np.exp([measured.min(), measured.max()]) * scale
         axes.loglog(ends, ends, "k-", linewidth=0.8)

@@ -68,7 +68,7 @@ def test_python_blocks_run(block: Block, tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=environment(),
     )
     assert done.returncode == 0, done.stderr
@@ -101,7 +101,7 @@ def printed(command: str, folder: Path) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=environment(PATH=f"{programs}:{os.environ['PATH']}"),
     )
     assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
@@ -131,7 +131,7 @@ def help_of(module: str) -> str:
         [sys.executable, "-m", module, "--help"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=environment(),
     )
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from nas.devices.checks import (
+    FEWEST,
+    check_count,
+    check_name,
+    check_unit,
+    checked_seconds,
+)
 from nas.devices.features import CompiledFeatures
 from nas.devices.gaussian import (
     Solution,
@@ -24,32 +30,22 @@ from nas.devices.gaussian import (
     infer,
     share_above,
 )
-from nas.devices.measured import measured_devices
 from nas.devices.prediction import check_genotypes, check_kind, check_space
 from nas.devices.prior import (
-    GOAL,
     POOL,
     TARGETS,
     Prior,
-    measurements_needed,
     plan,
     prior_of,
-    sources_for,
 )
 from search_spaces.space import SearchSpace
 from vbs.folder import write_json
 from vbs.json_text import parse_json
-from vbs.text import counted, quoted, shortened
+from vbs.text import quoted, shortened
 
 FORMAT = "vision-baseline-search device 1"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # costs are named after devices
-FEWEST = 5  # different networks
 LARGEST_FILE = 10_000_000  # bytes
 DIRECTIONS = 6  # of the weights' uncertainty that are kept; the rest counts as the same everywhere
-# factors from every measured device at which a mistaken unit is likely
-SLOWER, FASTER = 1_000, 30
-FASTER_ALONE = 3  # with one image at a time, which the measured throughputs do not have
-ALIKE = 0.01  # relative range of the times of different networks that tells them apart
 FURTHER = (5, 10, 20, 40)  # measurements more, whose worth is reported
 KEYS = ("format", "name", "space", "settings", "batch", "networks", "seconds")
 SIMPLE = (str, int, float, bool)  # values of settings and options
@@ -252,16 +248,16 @@ def fit_device(
     of the networks explains (shuffled rows), for a likely mistake in the unit, for too few
     different networks, and for a space that is not made of stages.
     """
-    _check_name(name)
+    check_name(name)
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 1_000_000:
         raise ValueError(f"batch: {quoted(batch)} is not allowed; use a number from 1 to 1,000,000")
     check_genotypes(space, genotypes)
-    times = _checked_seconds(space, genotypes, seconds)
+    times = checked_seconds(space, genotypes, seconds)
     prior = prior_of(space)
-    _check_count(space, prior, genotypes)
+    check_count(space, prior, genotypes)
     log_seconds = np.log(times / batch)
     if not any_unit:
-        _check_unit(space, genotypes, log_seconds, FASTER_ALONE if batch == 1 else FASTER)
+        check_unit(space, genotypes, log_seconds, batch=batch)
     found = leave_one_out(prior, genotypes, log_seconds, space.costs(genotypes).flops)
     if found.deviation >= found.of_mean:
         raise ValueError(
@@ -290,81 +286,6 @@ def _expected(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> dict[i
     return {0: float(now)} | {k: float(errors[k - 1]) for k in FURTHER if k <= most}
 
 
-def _check_name(name: str) -> None:
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(
-            f"name: {quoted(name, 60)} is not allowed; use up to 60 letters, digits, '-', '_' and "
-            "'.'"
-        )
-
-
-def _checked_seconds(
-    space: SearchSpace, genotypes: np.ndarray, seconds: Sequence[float] | np.ndarray
-) -> np.ndarray:
-    """The times as float64 [n]."""
-    try:
-        times = np.array([np.nan if each is None else each for each in seconds], np.float64)
-    except (TypeError, ValueError):
-        raise ValueError("seconds: use one number for each network") from None
-    if times.shape != (len(genotypes),):
-        raise ValueError(
-            f"seconds: {counted(len(times), 'time')} for {counted(len(genotypes), 'network')}; "
-            "give one for each"
-        )
-    for row, value in enumerate(times, 1):
-        if not np.isfinite(value):
-            raise ValueError(f"seconds: the time of network {row} is missing")
-        if value <= 0:
-            raise ValueError(f"seconds: network {row} has {value:g}; use seconds above 0")
-    different = len(np.unique(space.canonical(genotypes), axis=0))
-    if different < FEWEST:
-        raise ValueError(
-            f"networks: {counted(len(genotypes), 'network')} of which {different} differ; "
-            f"measure at least {FEWEST} different ones"
-        )
-    if np.ptp(np.log(times)) < ALIKE:
-        raise ValueError(
-            f"seconds: all networks take about {times.mean():.3g} s; something else than the "
-            "network is measured"
-        )
-    return times
-
-
-def _check_count(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> None:
-    """Raise ValueError for too few measurements on a space without measured devices."""
-    if prior.features.measured:
-        return
-    needed = measurements_needed(space)
-    different = len(np.unique(space.canonical(genotypes), axis=0))
-    if different < needed:
-        raise ValueError(
-            f"networks: no device was measured on the space {quoted(space.name)} before, so "
-            f"{counted(different, 'different network')} are too few for an expected error of "
-            f"{GOAL:.0%}; measure at least {needed}"
-        )
-
-
-def _check_unit(
-    space: SearchSpace, genotypes: np.ndarray, log_seconds: np.ndarray, faster: float
-) -> None:
-    """Raise ValueError where every measured device is far faster, or `faster` times slower."""
-    factors = []
-    for device, kind in sources_for(space, measured_devices()):
-        value, _ = measured_devices()[device].predict(space, genotypes, kind)
-        known = -np.log(value) if kind == "throughput" else np.log(value)
-        factors.append(float(np.median(log_seconds - known)))
-    if factors and min(factors) > np.log(SLOWER):
-        raise ValueError(
-            f"seconds: an image takes at least {np.exp(min(factors)):,.0f} times as long as on "
-            "every measured device; are these milliseconds? any_unit=True accepts them"
-        )
-    if factors and max(factors) < -np.log(faster):
-        raise ValueError(
-            f"seconds: an image takes at most 1/{np.exp(-max(factors)):,.0f} of its time on every "
-            "measured device; are these times of another unit? any_unit=True accepts them"
-        )
-
-
 def read_own(path: str | Path) -> OwnDevice:
     """A device from a file that `OwnDevice.save` wrote; ValueError in one line otherwise."""
     path = Path(path)
@@ -389,7 +310,7 @@ def _device_from(content: Any) -> OwnDevice:
         raise ValueError(
             f"the key {quoted(wrong)} is {'unknown' if wrong in content else 'missing'}"
         )
-    _check_name(content["name"])
+    check_name(content["name"])
     settings, networks, seconds = content["settings"], content["networks"], content["seconds"]
     if not isinstance(content["space"], str) or not _simple(settings):
         raise ValueError("space and settings must be a text and an object of plain values")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.devices.own import FEWEST
+from nas.devices.checks import FEWEST
 from nas.devices.prior import MOST
 from nas.options import SpaceOptions
 from vbs.config import option
