@@ -4,12 +4,15 @@ What a stage costs depends on its own decisions and on what reaches it: channels
 size, its *state*. Walking the stages from the stem gives the few states that can occur, so one
 table row for each (state, combination of the stage's decisions) holds the exact cost and the
 state that follows. The cost of a million genotypes is then a handful of look-ups each. Whatever
-else sums over blocks, such as their measured times, is tabulated in the same way.
+else sums over blocks, such as their measured times, is tabulated in the same way. Stem, input
+resolution and head may be decisions too; they have tables of their own before and behind the
+stages.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -21,6 +24,8 @@ from search_spaces.architecture import Architecture, Block, Stage, stage_blocks
 from search_spaces.cost import Costs, blocks_cost
 from search_spaces.scale import relaxed, round_channels
 from search_spaces.space import SearchSpace
+
+BEFORE, BEHIND = ("resolution", "stem"), ("head",)  # decisions that are no stage's
 
 
 class StageTable(NamedTuple):
@@ -38,7 +43,11 @@ class StageTable(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """A table for each stage, and what stem, head and classifier weigh, [last states, numbers]."""
+    """A table for each stage, and what stem, head and classifier weigh, [last states, numbers].
+
+    Where resolution or stem are decisions, the first table is the stem's; where the head is one,
+    the last table is that of head and classifier.
+    """
 
     stages: list[StageTable]
     around: np.ndarray
@@ -59,8 +68,10 @@ class Tables(NamedTuple):
 class StagedSpace(SearchSpace):
     """Decisions named `block{i}_{letter}` make stage i of an architecture.
 
+    Decisions named resolution, stem and head are those fields of the `Architecture`.
+
     stage_of  (index, {letter: option}) -> `Stage`, for each of the stages.
-    frame     everything of the `Architecture` but its stages.
+    frame     everything else of the `Architecture` but its stages.
     """
 
     def __init__(
@@ -76,13 +87,19 @@ class StagedSpace(SearchSpace):
         super().__init__(name, choices, self._architecture, only_if=only_if, settings=settings)
         self._stage_of, self._frame = stage_of, dict(frame)
         self._stage_columns: dict[int, list[int]] = {}
+        self._frame_columns: dict[str, int] = {}
         for column, decision in enumerate(self.choices):
+            if decision in (*BEFORE, *BEHIND):
+                self._frame_columns[decision] = column
+                continue
             index = int(decision.removeprefix("block").split("_")[0])
             self._stage_columns.setdefault(index, []).append(column)
 
     @property
     def resolution(self) -> int:
-        """Input side of the networks in pixels."""
+        """Input side of the networks in pixels; the largest where it is a decision."""
+        if "resolution" in self._frame_columns:
+            return int(max(self.choices["resolution"]))
         return int(self._frame.get("resolution", Architecture.resolution))
 
     def _architecture(self, choices: dict[str, Any]) -> Architecture:
@@ -91,7 +108,8 @@ class StagedSpace(SearchSpace):
             prefix = f"block{index}_"
             own = {k.removeprefix(prefix): v for k, v in choices.items() if k.startswith(prefix)}
             stages.append(self._stage_of(index, own))
-        return Architecture(stages=tuple(stages), **self._frame)
+        chosen = {name: choices[name] for name in self._frame_columns}
+        return Architecture(stages=tuple(stages), **{**self._frame, **chosen})
 
     def encode(self, choices: Mapping[str, Hashable] | Architecture) -> np.ndarray:
         """The genotype, int8 [decisions], of a network, or of one given as {decision: option}.
@@ -114,7 +132,7 @@ class StagedSpace(SearchSpace):
                 f"network: it has {len(network.stages)} stages, and space {self.name!r} "
                 f"{len(self._stage_columns)}"
             )
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {name: getattr(network, name) for name in self._frame_columns}
         for (index, columns), stage in zip(
             self._stage_columns.items(), network.stages, strict=True
         ):
@@ -145,17 +163,55 @@ class StagedSpace(SearchSpace):
 
         weigh  some blocks of a network -> its numbers, as many for whatever blocks.
         """
-        example = list(self.decode(np.zeros(len(self.choices), np.int8)).blocks())
-        before = list(itertools.takewhile(lambda block: block.stage < 0, example))
-        states = [(before[-1].out_channels, before[-1].out_size)]
-        tables = []
+        stem, states = self._stem_table(weigh)
+        tables = [] if stem is None else [stem]
         for index, columns in self._stage_columns.items():
             table, states = self._stage_table(index, columns, states, weigh)
             tables.append(table)
+        before, behind = self._ends({})
+        if "head" in self._frame_columns:
+            tables.append(self._head_table(states, weigh))
+            behind, states = [], [(0, 0)]
+        if stem is not None:
+            before = []
         # the head is fed by the last stage, so it exists in one form for each last state
-        after = [block for block in example[len(before) :] if block.stage < 0]
-        around = [weigh([*before, *refed(after, *state)]) for state in states]
+        around = [weigh([*before, *(refed(behind, *state) if behind else ())]) for state in states]
         return Tables(tables, np.array(around))
+
+    def _ends(self, chosen: Mapping[str, Any]) -> tuple[list[Block], list[Block]]:
+        """The blocks before and behind the stages, of the first network with these decisions."""
+        first = self.choices_of(np.zeros(len(self.choices), np.int8))
+        blocks = list(self._architecture({**first, **chosen}).blocks())
+        before = list(itertools.takewhile(lambda block: block.stage < 0, blocks))
+        return before, [block for block in blocks[len(before) :] if block.stage < 0]
+
+    def _stem_table(
+        self, weigh: Callable[[Sequence[Block]], Sequence[float]]
+    ) -> tuple[StageTable | None, list[tuple[int, int]]]:
+        """The table of the decisions before the stages, if there are any, and the states that
+        reach the first stage."""
+        names = [name for name in self._frame_columns if name in BEFORE]
+        values, following = [], []
+        known: dict[tuple[int, int], int] = {}
+        for options in itertools.product(*(self.choices[name] for name in names)):
+            before, _ = self._ends(dict(zip(names, options, strict=True)))
+            values.append(weigh(before))
+            state = (before[-1].out_channels, before[-1].out_size)
+            following.append(known.setdefault(state, len(known)))
+        if not names:
+            return None, list(known)
+        columns = [self._frame_columns[name] for name in names]
+        return _table(columns, self.option_counts, values, following), list(known)
+
+    def _head_table(
+        self,
+        states: list[tuple[int, int]],
+        weigh: Callable[[Sequence[Block]], Sequence[float]],
+    ) -> StageTable:
+        heads = [self._ends({"head": head})[1] for head in self.choices["head"]]
+        values = [weigh(refed(blocks, *state)) for state in states for blocks in heads]
+        column = self._frame_columns["head"]
+        return _table([column], self.option_counts, values, [0] * len(values))
 
     def _stage_table(
         self,
@@ -178,16 +234,25 @@ class StagedSpace(SearchSpace):
                 values.append(weigh(blocks))
                 state = (blocks[-1].out_channels, blocks[-1].out_size)
                 following.append(known.setdefault(state, len(known)))
-        counts = [len(taken) for taken in options]
-        weights = [int(np.prod(counts[i + 1 :])) for i in range(len(counts))]
-        table = StageTable(
-            np.array(columns),
-            np.array(weights),
-            len(stages),
-            np.array(values),
-            np.array(following),
-        )
-        return table, list(known)
+        return _table(columns, self.option_counts, values, following), list(known)
+
+
+def _table(
+    columns: list[int],
+    option_counts: np.ndarray,
+    values: list[Sequence[float]],
+    following: list[int],
+) -> StageTable:
+    """The table of some decisions, with rows in the order of `itertools.product`."""
+    counts = [int(option_counts[column]) for column in columns]
+    weights = [math.prod(counts[place + 1 :]) for place in range(len(counts))]
+    return StageTable(
+        np.array(columns),
+        np.array(weights),
+        math.prod(counts),
+        np.array(values),
+        np.array(following),
+    )
 
 
 def refed(head: list[Block], channels: int, size: int) -> list[Block]:

@@ -1,0 +1,126 @@
+"""The space of all sub-networks of a parent: what can be cut out of trained weights.
+
+Each stage decides its layers, kernel, expansion, output channels and squeeze-and-excitation; stem
+channels, head channels and the input resolution are decisions too. No option is above the
+parent's, so that every network of the space inherits its weights from the parent
+(`train.inherit`). The parent itself is in the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from typing import Any
+
+from search_spaces.architecture import Architecture, Stage
+from search_spaces.scale import Rounding, round_channels
+from search_spaces.staged import StagedSpace
+
+NAME = "parent"
+SHARES = (1.0, 0.75, 0.5)  # of the parent's channels
+HEAD_SHARES = (1.0, 0.5, 0.25)
+LEAST_SIDE = 32  # px, unless the parent's side is smaller
+SMALLEST_SHARE = 1 / 3  # of the parent's side
+FINE_SIDE = 160  # px; below it sides are multiples of 8, from it on of 16
+KERNELS = (3, 5, 7)
+_EXPANDS = (2, 3, 4, 6)
+
+
+def parent_space(parent: Architecture) -> StagedSpace:
+    """The space of the sub-networks of `parent`, with its resolution as the largest.
+
+    Channels are multiples of 8 where the parent's are, at least half of the parent's in stem and
+    stages and a quarter in the head. Costs are exact, by tables, at every resolution.
+    """
+    choices: dict[str, tuple] = {
+        "resolution": resolutions(parent),
+        "stem": _channels(parent.stem, SHARES),
+    }
+    for index, stage in enumerate(parent.stages):
+        for letter, options in _options(stage).items():
+            choices[f"block{index}_{letter}"] = options
+    _keep_shortcuts(parent, choices)
+    if parent.head:
+        choices["head"] = _channels(parent.head, HEAD_SHARES)
+
+    def stage_of(index: int, own: dict[str, Any]) -> Stage:
+        return replace(
+            parent.stages[index],
+            layers=own["l"],
+            kernel=own["k"],
+            expand=own["e"],
+            channels=own["c"],
+            se=own["se"],
+        )
+
+    frame = {
+        name: value
+        for name, value in asdict(parent).items()
+        if name != "stages" and name not in choices
+    }
+    settings = {
+        "resolution": parent.resolution,
+        "classes": parent.classes,
+        "parent": parent.key,
+    }
+    return StagedSpace(NAME, choices, stage_of, frame=frame, settings=settings)
+
+
+def resolutions(parent: Architecture) -> tuple[int, ...]:
+    """Input sides, in pixels, from the parent's down to a third of it, largest first."""
+    side = parent.resolution
+    step = 16 if side >= FINE_SIDE else 8
+    least = max(min(LEAST_SIDE, side), side * SMALLEST_SHARE, total_stride(parent))
+    below = range((side - 1) // step * step, 0, -step)
+    return (side, *(each for each in below if each >= least))
+
+
+def total_stride(network: Architecture) -> int:
+    """Pixels of the input for one pixel in front of the classifier, along one side."""
+    stride = network.stem_stride * (2 if network.stem_pool else 1)
+    for stage in network.stages:
+        stride *= stage.stride
+    return stride
+
+
+def _keep_shortcuts(parent: Architecture, choices: dict[str, tuple]) -> None:
+    """Restrict channels so that the first layers of stages have the parent's shortcuts.
+
+    Where such a layer has one, its channels are those that it gets: both are fixed. Where it has
+    none although it does not stride, options are left out that would make them equal.
+    """
+    before, name = parent.stem, "stem"
+    for index, stage in enumerate(parent.stages):
+        own = f"block{index}_c"
+        if stage.op == "identity" or (stage.stride == 1 and stage.channels == before):
+            choices[name], choices[own] = (before,), (before,)
+        elif stage.stride == 1:
+            first, *others = choices[name]
+            kept = (each for each in others if each not in choices[own])
+            choices[name] = (first, *kept)
+            choices[own] = tuple(each for each in choices[own] if each != first)
+        before, name = stage.channels, own
+
+
+def _options(stage: Stage) -> dict[str, tuple]:
+    """The options of a stage's decisions, the parent's own first."""
+    fixed = stage.op in ("identity", "bottleneck")
+    smaller = [each for each in reversed(_EXPANDS) if 1 < each < stage.expand]
+    kernels = [each for each in reversed(KERNELS) if each < stage.kernel]
+    multiple = stage.expand if stage.op == "bottleneck" else 1
+    channels = _channels(stage.channels, SHARES, multiple=multiple)
+    return {
+        "l": tuple(range(stage.layers, 0, -1)),
+        "k": (stage.kernel, *(() if stage.op == "identity" else kernels)),
+        "e": (stage.expand, *(() if fixed else smaller)),
+        "c": (stage.channels,) if stage.op == "identity" else channels,
+        "se": (stage.se, 0.0) if stage.se else (0.0,),
+    }
+
+
+def _channels(parent: int, shares: Iterable[float], *, multiple: int = 1) -> tuple[int, ...]:
+    """Channels near these shares of the parent's, distinct, largest first."""
+    step = 8 if parent % 8 == 0 else 1
+    rounding = Rounding(round_to=step * multiple)
+    found = {round_channels(parent, share, rounding) for share in shares if share < 1}
+    return (parent, *sorted((each for each in found if each < parent), reverse=True))

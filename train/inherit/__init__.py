@@ -1,0 +1,1 @@
+"""Smaller networks that inherit the weights of a trained one."""

@@ -1,0 +1,146 @@
+"""How important the channels and layers of a network are: what is kept when it becomes smaller."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces.network import Network, Residual
+from train.inherit.layout import Group, Part, layers, parts, sizes
+
+Batch = tuple[Tensor, Tensor]  # images [n, channels, height, width], targets int64 [n]
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Importances of the parts of a network, larger for what matters more.
+
+    channels  of each group of channels that are cut together, float64 [channels].
+    layers    of the layers of each stage, float64 [layers]. The first layer of a stage is always
+              kept: it strides and changes the channels.
+    """
+
+    channels: Mapping[Group, np.ndarray]
+    layers: tuple[np.ndarray, ...]
+
+
+def by_weights(network: Network) -> Mapping[Group, np.ndarray]:
+    """L1 norms of the weights that make and use each channel (Li et al. 2017, Pruning Filters for
+    Efficient ConvNets), each convolution's relative to their mean."""
+
+    def of(part: Part, own: bool) -> Tensor | None:
+        if part.kind != "conv":
+            return None
+        weight = _module(network, part).weight.detach().abs()
+        return weight.sum([axis for axis in range(weight.ndim) if axis != (0 if own else 1)])
+
+    return _summed(network, of)
+
+
+def by_norm_scale(network: Network) -> Mapping[Group, np.ndarray]:
+    """Absolute scales of each channel's batch norms (Liu et al. 2017, Network Slimming)."""
+
+    def of(part: Part, own: bool) -> Tensor | None:
+        return _module(network, part).weight.detach().abs() if part.kind == "norm" else None
+
+    return {**by_weights(network), **_summed(network, of)}
+
+
+def by_taylor(network: Network, batches: Iterable[Batch]) -> Mapping[Group, np.ndarray]:
+    """Squared change of the loss, to first order, when a channel's batch norms give 0 (Molchanov
+    et al. 2019, Importance Estimation for Neural Network Pruning).
+
+    batches  of training images as the network takes them, whose squares are added up. The network
+             is used in evaluation mode, and not changed.
+    """
+    network = copy.deepcopy(network).eval()
+    norms = [part for part in parts(network.architecture) if part.kind == "norm"]
+    found = {part.name: torch.zeros(0) for part in norms}
+    for images, targets in batches:
+        network.zero_grad()
+        F.cross_entropy(network(images).float(), targets).backward()
+        for part in norms:
+            module = _module(network, part)
+            change = module.weight * module.weight.grad + module.bias * module.bias.grad
+            square = change.detach() ** 2
+            found[part.name] = found[part.name] + square if len(found[part.name]) else square
+
+    def of(part: Part, own: bool) -> Tensor | None:
+        return found.get(part.name)
+
+    return {**by_weights(network), **_summed(network, of, relative=False)}
+
+
+def layers_by_loss(network: Network, batches: Sequence[Batch]) -> tuple[np.ndarray, ...]:
+    """How much the loss rises when a layer passes its input on, for the layers of each stage.
+
+    batches  of training images as the network takes them.
+
+    The first layer of a stage gets infinity, and so do layers without a shortcut, which cannot be
+    passed by.
+    """
+    network = copy.deepcopy(network).eval()
+    found = []
+    whole = _loss(network, batches)
+    for stage, blocks in enumerate(layers(network.architecture)):
+        rises = np.full(len(blocks), np.inf)
+        for layer, block in enumerate(blocks[1:], 1):
+            module = network.blocks[stage][layer]
+            if not isinstance(module, Residual) or block.skip != "identity":
+                continue
+            network.blocks[stage][layer] = nn.Identity()
+            rises[layer] = _loss(network, batches) - whole
+            network.blocks[stage][layer] = module
+        found.append(rises)
+    return tuple(found)
+
+
+def layers_from_the_end(network: Network) -> tuple[np.ndarray, ...]:
+    """Importances by which the last layers of a stage are dropped first."""
+    return tuple(
+        np.arange(len(blocks), 0, -1, dtype=np.float64) for blocks in layers(network.architecture)
+    )
+
+
+@torch.no_grad()
+def _loss(network: Network, batches: Sequence[Batch]) -> float:
+    """The mean loss of an image."""
+    losses = [
+        F.cross_entropy(network(images).float(), targets, reduction="sum").item()
+        for images, targets in batches
+    ]
+    return sum(losses) / sum(len(targets) for _, targets in batches)
+
+
+def _module(network: Network, part: Part) -> nn.Module:
+    return network.get_submodule(part.name)
+
+
+def _summed(
+    network: Network, of: Callable[[Part, bool], Tensor | None], *, relative: bool = True
+) -> dict[Group, np.ndarray]:
+    """The sum over all parts of a group of what each says of the group's channels.
+
+    of        (part, whether the channels are those it gives) -> [channels], or None.
+    relative  whether each part is divided by its mean, so that parts count the same.
+    """
+    found: dict[Group, np.ndarray] = {}
+    counts = sizes(network.architecture)
+    for part in parts(network.architecture):
+        for group, own in ((part.out, True), (part.inputs, False)):
+            if group is None or (not own and part.kind == "norm"):
+                continue
+            value = of(part, own)
+            if value is None or len(value) != counts[group]:
+                continue
+            array = value.double().cpu().numpy()
+            if relative:
+                array = array / max(array.mean(), 1e-30)
+            found[group] = found.get(group, 0.0) + array
+    return found

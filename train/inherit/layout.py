@@ -1,0 +1,129 @@
+"""Which channels the weights of a network belong to: the channels that are cut together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from search_spaces.architecture import Architecture, Block
+
+# "stem", "output" (of a stage), "inner" and "squeezed" (of a layer), "head"; stage; layer
+Group = tuple[str, int, int]
+STEM: Group = ("stem", -1, -1)
+HEAD: Group = ("head", -1, -1)
+
+
+class Part(NamedTuple):
+    """A convolution, linear layer or batch norm of a network.
+
+    name       of the module, as in `search_spaces.network.Network`.
+    kind       "conv" (a linear layer too) or "norm".
+    out        the channels that it gives; None: the classes.
+    inputs     the channels that it takes; None: those of the images, or, of a depthwise
+               convolution and a norm, those that it gives.
+    depthwise  whether each channel has its own filter.
+    stage, layer  that it is in; -1 outside the stages.
+    """
+
+    name: str
+    kind: str
+    out: Group | None
+    inputs: Group | None = None
+    depthwise: bool = False
+    stage: int = -1
+    layer: int = -1
+
+
+def parts(architecture: Architecture) -> list[Part]:
+    """Every part of a network that has weights."""
+    found = [Part("conv_stem", "conv", STEM), Part("bn1", "norm", STEM)]
+    before, places = STEM, layers(architecture)
+    for stage, blocks in enumerate(places):
+        # a first layer with a shortcut ties the channels of the stage to those that it gets
+        out = before if _is_tied(blocks[0]) else ("output", stage, -1)
+        for layer, block in enumerate(blocks):
+            for part in _of_block(block, before, out, layer):
+                name = f"blocks.{stage}.{layer}.{part.name}"
+                found.append(part._replace(name=name, stage=stage, layer=layer))
+            before = out
+    if architecture.head:
+        found += [Part("conv_head", "conv", HEAD, before), Part("bn2", "norm", HEAD)]
+        before = HEAD
+    return [*found, Part("classifier", "conv", None, before)]
+
+
+def layers(architecture: Architecture) -> list[list[Block]]:
+    """The blocks of each stage."""
+    found: list[list[Block]] = [[] for _ in architecture.stages]
+    for block in architecture.blocks():
+        if block.stage >= 0:
+            found[block.stage].append(block)
+    return found
+
+
+def sizes(architecture: Architecture) -> dict[Group, int]:
+    """The number of channels of every group."""
+    found = {STEM: architecture.stem}
+    if architecture.head:
+        found[HEAD] = architecture.head
+    for stage, blocks in enumerate(layers(architecture)):
+        if not _is_tied(blocks[0]):
+            found["output", stage, -1] = blocks[0].out_channels
+        for layer, block in enumerate(blocks):
+            if _has_inner(block):
+                found["inner", stage, layer] = block.mid_channels
+            if block.se_channels:
+                found["squeezed", stage, layer] = block.se_channels
+    return found
+
+
+def _is_tied(block: Block) -> bool:
+    """Whether the block gives the channels that it gets."""
+    return block.op == "identity" or block.skip == "identity"
+
+
+def _has_inner(block: Block) -> bool:
+    """Whether the block has channels of its own between its input and its output."""
+    expands = block.op == "mbconv" and block.mid_channels != block.in_channels
+    return expands or block.op in ("fused", "bottleneck")
+
+
+def _of_block(block: Block, before: Group, out: Group, layer: int) -> Iterator[Part]:
+    inner: Group = ("inner", block.stage, layer)
+    if block.op == "identity":
+        return
+    if block.op == "conv":
+        yield from _squeeze_excite(block, before, layer)
+        yield from _pair("conv", "bn1", out, before)
+    elif block.op == "fused":
+        yield from _pair("conv_exp", "bn1", inner, before)
+        yield from _squeeze_excite(block, inner, layer)
+        yield from _pair("conv_pwl", "bn2", out, inner)
+    elif block.op == "bottleneck":
+        yield from _pair("conv1", "bn1", inner, before)
+        yield from _pair("conv2", "bn2", inner, inner)
+        yield from _pair("conv3", "bn3", out, inner)
+    elif _has_inner(block):
+        yield from _pair("conv_pw", "bn1", inner, before)
+        yield from _pair("conv_dw", "bn2", inner)
+        yield from _squeeze_excite(block, inner, layer)
+        yield from _pair("conv_pwl", "bn3", out, inner)
+    else:  # depthwise separable
+        yield from _pair("conv_dw", "bn1", before)
+        yield from _squeeze_excite(block, before, layer)
+        yield from _pair("conv_pw", "bn2", out, before)
+    if block.skip == "project":
+        yield from _pair("downsample.0", "downsample.1", out, before)
+
+
+def _pair(conv: str, norm: str, out: Group, inputs: Group | None = None) -> Iterator[Part]:
+    """A convolution, depthwise without `inputs`, and the norm behind it."""
+    yield Part(conv, "conv", out, inputs, depthwise=inputs is None)
+    yield Part(norm, "norm", out)
+
+
+def _squeeze_excite(block: Block, channels: Group, layer: int) -> Iterator[Part]:
+    if block.se_channels:
+        squeezed: Group = ("squeezed", block.stage, layer)
+        yield Part("se.conv_reduce", "conv", squeezed, channels)
+        yield Part("se.conv_expand", "conv", channels, squeezed)

@@ -1,0 +1,158 @@
+"""The weights of a smaller network, taken from those of its parent."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search_spaces.architecture import Architecture
+from train.inherit.importance import Importance
+from train.inherit.layout import Group, Part, parts, sizes
+from vbs.text import quoted
+
+# fields in which a child may differ beside those that are cut: they decide no weight
+FREE = ("resolution", "bn_momentum")
+CUT = ("stem", "head")
+CUT_OF_STAGE = ("layers", "kernel", "expand", "channels")
+VECTORS = ("weight", "bias", "running_mean", "running_var")  # of a norm
+COUNTER = "num_batches_tracked"
+
+
+def inherit(
+    tensors: Mapping[str, Tensor],
+    parent: Architecture,
+    child: Architecture,
+    importance: Importance,
+) -> dict[str, Tensor]:
+    """The child's weights: the most important layers and channels of the parent's.
+
+    tensors     the parent's state dict. Gradients flow from the result back into it.
+    importance  of the parent. Layers and channels that are kept stay in their order.
+
+    Channels that residuals tie together are the same ones in all layers of a stage. Kernels are
+    cropped to their centre. A child that is equal to the parent gets its weights unchanged.
+
+    Raises ValueError, naming the field, where the child is no sub-network of the parent.
+    """
+    check_child(parent, child)
+    kept_layers = [
+        most_important(values, stage.layers)
+        for values, stage in zip(importance.layers, child.stages, strict=True)
+    ]
+    kept = _kept_channels(parent, child, importance, kept_layers)
+    found: dict[str, Tensor] = {}
+    for part in parts(child):
+        source = part.name
+        if part.stage >= 0:
+            layer = kept_layers[part.stage][part.layer]
+            source = source.replace(
+                f"blocks.{part.stage}.{part.layer}.", f"blocks.{part.stage}.{layer}.", 1
+            )
+        found |= _taken(tensors, source, part, kept, _kernel(child, part))
+    return found
+
+
+def most_important(values: np.ndarray, count: int) -> np.ndarray:
+    """The indices of the `count` largest values, in ascending order; of equal ones the first."""
+    return np.sort(np.argsort(-values, kind="stable")[:count])
+
+
+def check_child(parent: Architecture, child: Architecture) -> None:
+    """Raise ValueError, naming the field, unless the child is a sub-network of the parent."""
+    if len(parent.stages) != len(child.stages):
+        raise ValueError(
+            f"child: its stages are {len(child.stages)}, and {len(parent.stages)} in the parent"
+        )
+    pairs: list[tuple[str, Any, Any, tuple[str, ...], tuple[str, ...]]]
+    pairs = [("", parent, child, (*FREE, "stages"), CUT)]
+    for index, (mine, own) in enumerate(zip(parent.stages, child.stages, strict=True)):
+        without_se = ("se",) if mine.se and not own.se else ()
+        pairs.append((f"stages[{index}].", mine, own, without_se, CUT_OF_STAGE))
+    for prefix, mine, own, free, cut in pairs:
+        for field in dataclasses.fields(mine):
+            before, now = getattr(mine, field.name), getattr(own, field.name)
+            name = f"{prefix}{field.name}"
+            if field.name in cut and (now > before or bool(now) != bool(before)):
+                raise ValueError(
+                    f"child: its {name} is {quoted(now)}; use at most the parent's {quoted(before)}"
+                )
+            if field.name not in (*free, *cut) and before != now:
+                raise ValueError(
+                    f"child: its {name} is {quoted(now)}, and {quoted(before)} in the parent"
+                )
+    theirs, ours = (
+        {(kind, stage) for kind, stage, _ in sizes(each) if kind != "squeezed"}
+        for each in (parent, child)
+    )
+    if theirs != ours:  # other modules, or other shortcuts
+        stage = min(index for _, index in theirs ^ ours)
+        raise ValueError(
+            f"child: its stages[{stage}] has other layers or shortcuts than the parent's: "
+            f"{child.stages[stage]}"
+        )
+
+
+def _kept_channels(
+    parent: Architecture, child: Architecture, importance: Importance, kept_layers: list[np.ndarray]
+) -> dict[Group, np.ndarray]:
+    """For each group of the child's channels, which of the parent's they are."""
+    kept = {}
+    # a shortcut that pools cuts the last channels: which they are is not free
+    tied_by_place = any(stage.skip == "pool" for stage in child.stages)
+    for group, count in sizes(child).items():
+        kind, stage, layer = group
+        if tied_by_place and kind in ("stem", "output"):
+            kept[group] = np.arange(count)
+            continue
+        source = group if layer < 0 else (kind, stage, int(kept_layers[stage][layer]))
+        kept[group] = most_important(importance.channels[source], count)
+    return kept
+
+
+def _kernel(child: Architecture, part: Part) -> int | None:
+    """The side of a spatial convolution of a stage; None for others."""
+    if part.stage < 0 or part.kind != "conv":
+        return None
+    name = part.name.rpartition(".")[2]
+    return (
+        child.stages[part.stage].kernel
+        if name in ("conv", "conv_dw", "conv_exp", "conv2")
+        else None
+    )
+
+
+def _taken(
+    tensors: Mapping[str, Tensor],
+    source: str,
+    part: Part,
+    kept: Mapping[Group, np.ndarray],
+    kernel: int | None,
+) -> dict[str, Tensor]:
+    """The tensors of one part of the child."""
+    found = {}
+    for name in VECTORS:
+        value = tensors.get(f"{source}.{name}")
+        if value is None:
+            continue
+        if part.out is not None:
+            value = _selected(value, 0, kept[part.out])
+        if name == "weight" and part.inputs is not None:
+            value = _selected(value, 1, kept[part.inputs])
+        if name == "weight" and kernel is not None:
+            cut = (value.shape[-1] - kernel) // 2
+            value = value[..., cut : cut + kernel, cut : cut + kernel]
+        found[f"{part.name}.{name}"] = value
+    if part.kind == "norm" and f"{source}.{COUNTER}" in tensors:
+        found[f"{part.name}.{COUNTER}"] = tensors[f"{source}.{COUNTER}"]
+    return found
+
+
+def _selected(value: Tensor, axis: int, indices: np.ndarray) -> Tensor:
+    if len(indices) == value.shape[axis]:
+        return value
+    return value.index_select(axis, torch.as_tensor(indices, device=value.device))
