@@ -84,7 +84,7 @@ def read_weights(path: Path) -> Weights:
         raise ValueError(f"{path}: its description is damaged ({error})") from None
     with torch.device("meta"):  # shapes only: the description may ask for more memory than there is
         expected = build(weights.architecture).state_dict()
-    _check_equal(expected, tensors, source=path)
+    check_equal(expected, tensors, source=path)
     check_finite(tensors, source=path)
     return weights
 
@@ -149,11 +149,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tenso
 
 def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], *, source: object) -> None:
     """Copy all tensors of equal names and shapes; ValueError names the first that differs."""
-    _check_equal(network.state_dict(), tensors, source=source)
+    check_equal(network.state_dict(), tensors, source=source)
     network.load_state_dict(dict(tensors))
 
 
-def _check_equal(
+def check_equal(
     own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, source: object
 ) -> None:
     """ValueError unless both have the same names and shapes, and the same kind of numbers."""

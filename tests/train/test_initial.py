@@ -193,7 +193,7 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it(suffix, tmp_path)
         ("{tmp}", "has no best.safetensors"),
         ("{tmp}/text.safetensors", "truncated or no safetensors file"),
         ("{tmp}/last.safetensors", "is a training state; give the best.safetensors"),
-        ("package:efficientnet_lite1", "did you mean efficientnet_lite0"),
+        ("package:efficientnet_lite9", "did you mean efficientnet_lite0"),
         ("timm:no_such_network", "timm has no pretrained weights 'no_such_network'"),
         ("timm:efficientnet_b0.no_such_tag", "it has .*efficientnet_b0"),
         ("timm:mobilenetv3_small_050", "conv_stem.weight"),

@@ -1,0 +1,131 @@
+"""timm's pretrained weights by name, as a `Source`: what is known before and after the download."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+import torch
+from timm.models import get_pretrained_cfg, is_model
+from torch import Tensor, nn
+
+from search_spaces.architecture import Architecture
+from search_spaces.zoo import NETWORKS
+from train.timm_architecture import derived_architecture, renamed
+from train.weight_sources import Source, our_names, three
+from vbs.text import quoted
+
+# keywords of timm.create_model that do not change the function, or that the tensors show
+HARMLESS = ("num_classes", "in_chans", "drop_rate", "drop_path_rate")
+SIZES = {"num_classes": ("classifier.weight", 0), "in_chans": ("conv_stem.weight", 1)}
+
+
+def pretrained_config(name: str) -> Any:
+    """timm's PretrainedCfg; ValueError with the nearest names where it has no such weights."""
+    config = None
+    with contextlib.suppress(RuntimeError):  # an unknown tag
+        config = get_pretrained_cfg(name) if is_model(name) else None
+    if config is None or not config.has_weights:
+        near = timm.list_pretrained(f"*{name.split('.')[0]}*")[:3]
+        near = near or difflib.get_close_matches(name, timm.list_models(pretrained=True), 3)
+        hint = f"; it has {', '.join(near)}" if near else "; see timm.list_pretrained()"
+        raise ValueError(f"timm has no pretrained weights {quoted(name)}{hint}")
+    return config
+
+
+def shapes(name: str, **options: Any) -> nn.Module:
+    """timm's network of that name without memory for its weights, which have no values."""
+    with torch.device("meta"):
+        return timm.create_model(name, pretrained=False, **options)
+
+
+def described(source: Source) -> Source:
+    """The same with the architecture that timm's config.json names, as Hugging Face keeps it.
+
+    Raises ValueError where timm has no network of that name, or the file changes its structure.
+    """
+    name = source.description["architecture"]
+    if not is_model(name):
+        raise ValueError(f"its config.json names the network {quoted(name)}, which timm lacks")
+    changed = source.description.get("model_args") or {}
+    options = list(changed) if isinstance(changed, dict) else [changed]
+    for option in options:
+        if option not in HARMLESS:
+            raise ValueError(f"its config.json changes timm's {name} by {quoted(option)}")
+    sizes = {
+        option: source.tensors[tensor].shape[dimension]
+        for option, (tensor, dimension) in SIZES.items()
+        if tensor in source.tensors and source.tensors[tensor].ndim > dimension
+    }
+    model = shapes(name, **sizes)
+    side = source.resolution or model.pretrained_cfg["input_size"][-1]
+    architecture, names = architecture_of(name, model, side)
+    tensors = renamed(source.tensors, names)
+    return dataclasses.replace(source, architecture=architecture, tensors=tensors)
+
+
+def downloaded(name: str, config: Any) -> dict[str, Tensor]:
+    """The pretrained tensors by timm's names; ValueError with a way out where that fails."""
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # of whichever library fetches it
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(
+            f"timm:{name} could not be downloaded ({reason}); where there is a network, fetch "
+            f"model.safetensors and config.json of huggingface.co/{config.hf_hub_id} into a "
+            "folder and give its path"
+        ) from None
+
+
+def architecture_of(
+    name: str, model: nn.Module, resolution: int
+) -> tuple[Architecture, dict[str, str]]:
+    """The architecture of timm's network, and the names of timm's blocks in it.
+
+    name        of the network, whose tag does not matter.
+    resolution  of the result, in pixels.
+
+    The zoo's, where it has the same network: it knows the batch-norm momentum that the weights
+    were trained with, and which stages have no shortcut at any shape. Raises ValueError, one line,
+    that names the first module which an `Architecture` cannot express.
+    """
+    make = NETWORKS.get(name.split(".")[0])
+    if make and type(model).__name__ == "ResNet":
+        free = {"resolution": resolution, "classes": model.num_classes}
+        return dataclasses.replace(make(), **free), {}
+    found, names = derived_architecture(model, resolution=resolution)
+    if make:
+        free = {"resolution": resolution, "classes": found.classes}
+        published = dataclasses.replace(make(), **free)
+        if _function(published) == _function(found):
+            return published, names
+    return found, names
+
+
+def _function(architecture: Architecture) -> tuple[Any, ...]:
+    """What two architectures of one function have in common."""
+    conventions = (architecture.activation, architecture.padding, architecture.bn_eps)
+    return (*conventions, *architecture.blocks())
+
+
+def as_source(
+    tensors: Mapping[str, Tensor],
+    config: Any,
+    known: tuple[Architecture, Mapping[str, str]] | None,
+) -> Source:
+    """timm's tensors by our names, with what timm says about them.
+
+    known  of `architecture_of`; None where no `Architecture` can express the network.
+    """
+    architecture, names = known or (None, {})
+    return Source(
+        renamed(our_names(tensors), names),
+        architecture,
+        three(config.mean),
+        three(config.std),
+        resolution=config.input_size[-1],
+    )

