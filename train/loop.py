@@ -25,6 +25,7 @@ from search_spaces.network import Network
 from train.checkpoint import BrokenCheckpoint
 from train.data import Data, Split
 from train.data.augment import mix
+from train.distill import resized
 from train.distributed import World, world
 from train.evaluate import Inference, Score, autocast, evaluate
 from train.execution import DEFAULT, Execution
@@ -240,7 +241,7 @@ def _train_epoch(
     done, steps = run.step - epoch * len(order), len(order) * run.recipe.epochs
     batches = run.data.train.batches(
         parts(run, order[done:]),
-        augmentation(run.recipe, now),
+        augmentation(run.recipe, now, side=side_of_images(run, now)),
         device=run.world.device,
         workers=run.loaders,
     )
@@ -251,7 +252,7 @@ def _train_epoch(
     for _ in range(done, len(order)):
         started = time.perf_counter()
         set_learning_rate(run.optimizer, learning_rate(run.recipe, run.step, len(order)))
-        loss = optimizer_step(run, forward, batches, now.mixup)
+        loss = optimizer_step(run, forward, batches, now)
         known = _checked_loss(run, loss, epoch)
         run.step += 1
         run.seconds += time.perf_counter() - started
@@ -271,8 +272,13 @@ def _train_epoch(
         run.epoch_seconds += time.perf_counter() - started
 
 
+def side_of_images(run: Run, now: Phase) -> int:
+    """The side in pixels that training images are decoded at: the teacher may take larger ones."""
+    return now.resolution if run.teacher is None else max(now.resolution, run.teacher.side)
+
+
 def optimizer_step(
-    run: Run, forward: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], mixup: float
+    run: Run, forward: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], now: Phase
 ) -> Tensor:
     """One step on as many batches as it is accumulated from; its mean loss."""
     recipe, here = run.recipe, run.world
@@ -282,12 +288,12 @@ def optimizer_step(
         images, targets = next(batches)
         # dropout and stochastic depth draw from torch's own generator
         torch.manual_seed(seed_of(recipe, run.step) + (part * here.size + here.rank) * 2**20)
-        if mixup or recipe.cutmix:
+        if now.mixup or recipe.cutmix:
             images, targets = mix(
                 images,
                 targets,
                 len(run.data.classes),
-                mixup=mixup,
+                mixup=now.mixup,
                 cutmix=recipe.cutmix,
                 seed=seed_of(recipe, run.step),
             )
@@ -295,8 +301,14 @@ def optimizer_step(
         waiting = contextlib.nullcontext() if last or here.size == 1 else forward.no_sync()
         with waiting, run.norms.batch(run.step * count + part):
             with autocast(here.device, run.precision):
-                logits = forward(images)
-            loss = F.cross_entropy(logits.float(), targets, label_smoothing=recipe.label_smoothing)
+                theirs = None
+                if run.teacher is not None:
+                    theirs = run.teacher.logits(images)
+                    images = resized(images, now.resolution)
+                logits = forward(images).float()
+            loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+            if run.teacher is not None and theirs is not None:
+                loss = run.teacher.loss(logits, theirs, loss)
             (loss / count).backward()
         total += loss.detach() / count
     if recipe.clip_norm:

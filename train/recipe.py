@@ -59,6 +59,10 @@ class Recipe:
                       "none"; `group` images share a draw.
     erasing           probability of random erasing.
     mixup, cutmix     alpha of their beta distributions; 0: off.
+    teacher           a trained network whose outputs are targets beside the labels, as
+                      `train.parents.load_parent` reads it (train/distill.py); "": none.
+    teacher_weight    of those targets in the loss, from 0 to 1.
+    temperature       by which logits are divided before they are compared.
     stages            progressive learning: resolution, magnitude, mixup and dropout rise from
                       their min_ values in so many equal parts of the run; 1: they are constant.
     steps_of_stages   "linear" starts at the min_ values (the paper), "google" one step above them.
@@ -107,6 +111,9 @@ class Recipe:
     erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    teacher: str = ""
+    teacher_weight: float = 0.5
+    temperature: float = 1.0
     stages: int = 1
     steps_of_stages: str = "linear"
     min_resolution: int = 0
@@ -143,10 +150,15 @@ class Recipe:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `from_dict` gives an equal recipe."""
+        """Plain data for JSON; `from_dict` gives an equal recipe.
+
+        Without a teacher the fields about it are left out: recipes are part of what finds earlier
+        results again.
+        """
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
+            if self.teacher or name not in OF_TEACHER
         }
 
     def warmup_epochs_of(self, epochs: int) -> float:
@@ -165,6 +177,7 @@ class Recipe:
         return cls(**fields)
 
 
+OF_TEACHER = ("teacher", "teacher_weight", "temperature")
 FIELDS: dict[str, Any] = typing.get_type_hints(Recipe)
 
 

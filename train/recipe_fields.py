@@ -45,6 +45,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "erasing": (0, 1),
     "mixup": (0, 100),
     "cutmix": (0, 100),
+    "teacher_weight": (0, 1),
+    "temperature": (0.01, 100),
     "group": (1, 4096),
     "stages": (1, 1000),
     "min_resolution": (0, 4096),

@@ -16,6 +16,7 @@ from search_spaces.network import Network, build
 from train import checkpoint as files
 from train.data import Data
 from train.data.augment import Preparation
+from train.distill import Teacher, load_teacher
 from train.distributed import World
 from train.norm_momentum import NormStatistics, settled_after
 from train.optimizer import MovingAverage, optimizer
@@ -30,6 +31,7 @@ class Run:
     loaders        processes that decode streamed images.
     norms          averages the batch-norm statistics.
     pretrained     whether the run began with weights that were given.
+    teacher        whose outputs are targets beside the labels, if any.
     epoch_loss     sum of the losses of the epoch's steps so far, on the device.
     epoch_seconds  of training in the epoch so far; `seconds` in all epochs. Evaluation is extra.
     chosen, best   which weights are the result so far, and those weights.
@@ -45,6 +47,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     norms: NormStatistics
     pretrained: bool
+    teacher: Teacher | None = None
     step: int = 0
     seconds: float = 0.0
     epoch_loss: Tensor | float = 0.0
@@ -120,7 +123,20 @@ def begin(
     average = MovingAverage(network, recipe.ema_decay) if recipe.ema_decay else None
     made, pretrained = optimizer(recipe, network), initial is not None
     norms = NormStatistics(network, near=pretrained)
-    return Run(architecture, data, recipe, here, loaders, network, average, made, norms, pretrained)
+    teacher = load_teacher(recipe, architecture.classes, here.device)
+    return Run(
+        architecture,
+        data,
+        recipe,
+        here,
+        loaders,
+        network,
+        average,
+        made,
+        norms,
+        pretrained,
+        teacher,
+    )
 
 
 def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:

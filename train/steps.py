@@ -37,10 +37,13 @@ def seed_of(recipe: Recipe, step: int) -> int:
     return (recipe.seed * 2**31 + step) % 2**62
 
 
-def augmentation(recipe: Recipe, now: Phase) -> Augmentation:
-    """How training images look in that phase."""
+def augmentation(recipe: Recipe, now: Phase, *, side: int = 0) -> Augmentation:
+    """How training images look in that phase.
+
+    side  of the images in pixels; 0: what the network takes in that phase.
+    """
     return Augmentation(
-        size=now.resolution,
+        size=side or now.resolution,
         crop=recipe.crop,
         crop_area=recipe.crop_area,
         flip=recipe.flip,

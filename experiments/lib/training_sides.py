@@ -23,6 +23,7 @@ from train.data.augment import Augmentation
 from train.data.in_memory import MemorySplit
 from train.distributed import World, pick_device
 from train.loop import optimizer_step
+from train.progressive import phase
 from train.recipe import Recipe, efficientnet
 from train.state import begin, resolved
 
@@ -98,7 +99,7 @@ class Side:
         augmentation = Augmentation(size=architecture.resolution, crop="pad")
 
         def step(batches: Batches) -> Tensor:
-            loss = optimizer_step(run, self._forward(forward), batches, 0.0)
+            loss = optimizer_step(run, self._forward(forward), batches, phase(run.recipe, 0))
             run.step += 1
             return loss
 

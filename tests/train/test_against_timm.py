@@ -27,6 +27,7 @@ from train.data import Step
 from train.data.augment import Augmentation
 from train.distributed import World
 from train.loop import optimizer_step
+from train.progressive import phase
 from train.recipe import Recipe, efficientnet
 from train.state import begin, resolved
 
@@ -106,7 +107,7 @@ def _after_steps(recipe: Recipe) -> tuple[dict[str, torch.Tensor], dict[str, tor
     batches = list(data.train.batches(steps, Augmentation(size=16, crop="pad")))
     for number, batch in enumerate(batches):
         run.step = number
-        loss = optimizer_step(run, run.network, iter([batch]), 0.0)
+        loss = optimizer_step(run, run.network, iter([batch]), phase(run.recipe, 0))
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = 20 / (number + 20)

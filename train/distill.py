@@ -1,0 +1,102 @@
+"""Knowledge distillation: a trained network's outputs as targets beside the labels.
+
+Source: Hinton, Vinyals & Dean 2015 (Distilling the Knowledge in a Neural Network). The teacher sees
+the images as they are augmented for the student (Beyer et al. 2022, Knowledge distillation: A good
+teacher is patient and consistent), at its own input side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from search_spaces.network import Network, build
+from train.parents import Parent, load_parent
+from train.recipe import Recipe
+from vbs.text import quoted
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network in evaluation mode, and how a student learns from it.
+
+    side         of the images that it takes, in pixels.
+    scale, shift  of each channel, [channels, 1, 1]: what turns the student's normalised images into
+                 those that the teacher was trained with.
+    temperature  by which both networks' logits are divided.
+    weight       of the teacher's targets in the loss, from 0 to 1; the labels have the rest.
+    """
+
+    network: Network
+    side: int
+    scale: Tensor
+    shift: Tensor
+    temperature: float
+    weight: float
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits float32 [n, classes] of the student's images, at the teacher's side."""
+        images = resized(images, self.side) * self.scale + self.shift
+        return self.network(images).float()
+
+    def loss(self, logits: Tensor, theirs: Tensor, label_loss: Tensor) -> Tensor:
+        """The student's loss: the labels' and the divergence from the teacher's outputs, whose
+        gradients the square of the temperature makes independent of it."""
+        heat = self.temperature
+        divergence = F.kl_div(
+            F.log_softmax(logits / heat, 1),
+            F.log_softmax(theirs / heat, 1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return (1 - self.weight) * label_loss + self.weight * heat**2 * divergence
+
+
+def load_teacher(recipe: Recipe, classes: int, device: torch.device) -> Teacher | None:
+    """The teacher that a recipe names, None where it names none.
+
+    Raises ValueError where it cannot be loaded, or has other classes.
+    """
+    if not recipe.teacher:
+        return None
+    try:
+        parent = load_parent(recipe.teacher)
+    except ValueError as error:
+        raise ValueError(f"teacher: {str(error).removeprefix('parent: ')}") from None
+    if parent.architecture.classes != classes:
+        raise ValueError(
+            f"teacher: {quoted(recipe.teacher)} has {parent.architecture.classes} classes, and the "
+            f"data have {classes}"
+        )
+    return teacher_of(parent, recipe, device)
+
+
+def teacher_of(parent: Parent, recipe: Recipe, device: torch.device) -> Teacher:
+    """A loaded network as the teacher of a recipe."""
+    network = build(parent.architecture)
+    network.load_state_dict(parent.tensors)
+    network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    own_mean, own_std = (torch.tensor(each, device=device) for each in (recipe.mean, recipe.std))
+    mean = own_mean if parent.mean is None else torch.tensor(parent.mean, device=device)
+    std = own_std if parent.std is None else torch.tensor(parent.std, device=device)
+    return Teacher(
+        network,
+        parent.architecture.resolution,
+        (own_std / std)[:, None, None],
+        ((own_mean - mean) / std)[:, None, None],
+        recipe.temperature,
+        recipe.teacher_weight,
+    )
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Images [n, channels, height, width] with `side` as their longer side."""
+    longer = max(images.shape[-2:])
+    if longer == side:
+        return images
+    size = [max(1, round(each * side / longer)) for each in images.shape[-2:]]
+    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
