@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from search_spaces.network import Network, build
+from search_spaces.network import Network
 from train.parents import Parent, load_parent
 from train.recipe import Recipe
 from vbs.text import quoted
@@ -77,9 +77,7 @@ def load_teacher(recipe: Recipe, classes: int, device: torch.device) -> Teacher 
 
 def teacher_of(parent: Parent, recipe: Recipe, device: torch.device) -> Teacher:
     """A loaded network as the teacher of a recipe."""
-    network = build(parent.architecture)
-    network.load_state_dict(parent.tensors)
-    network = network.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = parent.network().to(device, memory_format=torch.channels_last).requires_grad_(False)
     own_mean, own_std = (torch.tensor(each, device=device) for each in (recipe.mean, recipe.std))
     mean = own_mean if parent.mean is None else torch.tensor(parent.mean, device=device)
     std = own_std if parent.std is None else torch.tensor(parent.std, device=device)

@@ -36,6 +36,14 @@ def network_text(text: str, *, what: str = "network") -> str:
     return str(Path(text).resolve()) if Path(text).is_file() else text
 
 
+def weights_text(text: str, *, what: str = "weights") -> str:
+    """The source of weights: timm:NAME, package:NAME, or a path as it is called from every
+    folder."""
+    if not text.strip():
+        raise ValueError(f"{what}: the name is empty")
+    return text if text.partition(":")[0] in ("timm", "package") else absolute_path(text, what=what)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Config):
     """Which images."""

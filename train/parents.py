@@ -8,6 +8,7 @@ beside the weights; `train.initial` copies weights into a network that is given.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.architecture import Architecture
-from search_spaces.network import build
+from search_spaces.network import Network, build
 from train.checkpoint import check_equal, check_finite
 from train.weight_sources import (
     COUNTER,
@@ -47,6 +48,22 @@ class Parent:
     mean: Three | None
     std: Three | None
     classes: tuple[str, ...] | None
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits of its architecture and weights."""
+        digest = hashlib.sha256(self.architecture.key.encode())
+        for name in sorted(self.tensors):
+            value = self.tensors[name].detach().cpu().contiguous()
+            digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+            digest.update(value.flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def network(self) -> Network:
+        """The network with its weights, in evaluation mode."""
+        network = build(self.architecture)
+        network.load_state_dict(self.tensors)
+        return network.eval()
 
 
 def load_parent(source: str) -> Parent:

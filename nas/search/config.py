@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas import catalog
 from nas.evaluators.proxy import Fidelity
 from nas.lengths import text_names_epochs
 from nas.options import SpaceOptions, StudyOptions
-from nas.search.targets import ObjectiveOptions, objective_of
+from nas.parents.options import ParentOptions
+from nas.search.targets import TARGETS, ObjectiveOptions, objective_of
 from train.length import names_epochs
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
 from train.parser import FACTOR, FACTORS, SCHEDULERS
 from train.recipe import change, preset
-from vbs.config import Config, flag, given_values, option, options
+from vbs.config import Config, ConfigError, flag, given_values, option, options
 from vbs.options import Command
 from vbs.text import shortened
 from vbs.units import LARGEST, parse_quantity, parse_seconds
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+INHERITED = "inherited"  # the evaluator of searches with a parent
 MOST = 10**9  # evaluations; a history of more does not fit into memory
 SIZE = (0.0, LARGEST)
 # options of evaluators that train, and of all that measure on the user's images
@@ -95,16 +100,18 @@ class SearchConfig(
     DataOptions,
     TrainingOptions,
     MeasuringOptions,
+    ParentOptions,
     WorkerOptions,
     StudyOptions,
 ):
     """A search: what is searched, for which objective, by which evaluator and strategy.
 
-    Exactly one target is needed. Sizes may be texts such as "400M", times such as "20ms".
+    Exactly one target is needed, or several of FLOPs with a parent. Sizes may be texts such as
+    "400M", times such as "20ms".
     """
 
     title = "search"
-    recorded = ("table_sha256", "data_sha256", "times_sha256", "devices_sha256")
+    recorded = ("table_sha256", "data_sha256", "times_sha256", "devices_sha256", "parent_sha256")
 
     strategy: str | None = option(
         None,
@@ -144,9 +151,47 @@ class SearchConfig(
     )
 
     def check(self) -> None:
-        self.check_target()
-        self._check_evaluator()
-        objective_of(self)  # a mistake in it is reported at once
+        self.check_parent()
+        if self.parent is not None:
+            self._check_with_parent()
+        elif self.evaluator == INHERITED:
+            raise ConfigError("evaluator", "inherited needs a parent; add --parent SOURCE")
+        else:
+            self._check_evaluator()
+        if self.targets is None:
+            self.check_target()
+            objective_of(self)  # a mistake in it is reported at once
+        else:
+            self._check_targets()
+
+    def _check_with_parent(self) -> None:
+        """The evaluator of searches with a parent; ValueError for options that they do not use."""
+        if self.evaluator == SearchConfig.evaluator:
+            object.__setattr__(self, "evaluator", INHERITED)
+        if self.evaluator != INHERITED:
+            raise ConfigError("evaluator", "leave it out; --parent brings its own")
+        if self.reward == SearchConfig.reward:  # what is asked for is the best within the limits
+            object.__setattr__(self, "reward", "feasible")
+        for name in given_values(self):
+            if name in OF_RANDOM_STARTS:
+                option_name = flag(name, SearchConfig)
+                raise ValueError(
+                    f"{option_name}: a search with --parent does not use it; leave it out"
+                )
+
+    def _check_targets(self) -> None:
+        """ValueError unless --targets stand alone, and are an objective each."""
+        given = [name for name in TARGETS if getattr(self, name) is not None]
+        if given:
+            raise ValueError(f"{flag(given[0])}: leave it out where --targets are given")
+        for config in self.of_targets():
+            objective_of(config)
+
+    def of_targets(self) -> list[Self]:
+        """The config of each target: of --targets, or itself."""
+        if self.targets is None:
+            return [self]
+        return [replace(self, targets=None, target_flops=value) for _, value in self.target_list]
 
     @property
     def uses_workers(self) -> bool:
@@ -194,6 +239,11 @@ MEASURING = tuple(
     name
     for group in (DataOptions, TrainingOptions, MeasuringOptions, WorkerOptions, StudyOptions)
     for name in options(group)
+)
+# those that searches with a parent do not use
+OF_RANDOM_STARTS = (
+    *("fidelity", "scheduler", "grace", "factor", "scores"),
+    *("space", "width", "small_images", "schedule", "table", "table_column"),
 )
 # those that evaluators of the user's own never use
 OF_IMAGES = (*options(DataOptions), *options(TrainingOptions), "scores", "device", "cache")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from nas import catalog
 from nas.asha import Asha
 from nas.block_times.table import Times
+from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.search.aims import aims
 from nas.search.asynchronous import Plan
 from nas.search.config import SearchConfig
-from nas.search.own_evaluator import OwnEvaluator, prepare_own
-from nas.search.setup import Measuring, prepare
+from nas.search.own_evaluator import prepare_own
+from nas.search.setup import prepare
 from nas.slots import slots
 from nas.storage.cache import key_of
 from nas.strategies.base import Strategy, sample_fresh
@@ -28,7 +29,7 @@ from vbs.accuracy import chance_limit
 BUDGET = 64  # networks, where the user names no number
 
 
-def plan_of(config: SearchConfig, measuring: Measuring | OwnEvaluator) -> Plan:
+def plan_of(config: SearchConfig, measuring: Measurement) -> Plan:
     """The loop's plan."""
     assert config.budget is not None
     described = measuring.described
@@ -50,6 +51,32 @@ def plan_of(config: SearchConfig, measuring: Measuring | OwnEvaluator) -> Plan:
     )
 
 
+class Measurement(Protocol):
+    """What evaluates the networks of a search by measurement: `nas.search.setup.Measuring`, an
+    evaluator of the user's own, or a parent that networks inherit from."""
+
+    @property
+    def described(self) -> Evaluator: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def first_rung(self) -> int: ...
+
+    @property
+    def digests(self) -> Mapping[str, str]: ...
+
+    @property
+    def identity(self) -> dict[str, Any]: ...
+
+    def start(
+        self, config: SearchConfig, space: SearchSpace, strategy: Strategy
+    ) -> tuple[Callable[[], Evaluator], Strategy]: ...
+
+    def preview(self, budget: int, asha: Asha | None) -> list[str]: ...
+
+
 @dataclass(frozen=True)
 class Job:
     """A search by measurement that can begin.
@@ -60,7 +87,7 @@ class Job:
 
     config: SearchConfig
     digests: Mapping[str, Any]
-    measuring: Measuring | OwnEvaluator
+    measuring: Measurement
     space: SearchSpace
     history: History
     strategy: Strategy
@@ -69,14 +96,21 @@ class Job:
     tables: dict[str, Times]
 
 
-def prepared(config: SearchConfig, earlier: Path | None) -> Job:
+def prepared(
+    config: SearchConfig,
+    earlier: Path | None,
+    known: tuple[Measurement, SearchSpace] | None = None,
+) -> Job:
     """Everything a search needs, checked.
 
     earlier  the folder of a search that is resumed.
+    known    what evaluates, and the space, where they are prepared already.
     """
-    measuring: Measuring | OwnEvaluator
+    measuring: Measurement
     networks: SearchSpace
-    if catalog.evaluator_entry(config.evaluator).own:
+    if known is not None:
+        measuring, networks = known
+    elif catalog.evaluator_entry(config.evaluator).own:
         config, measuring, networks = prepare_own(config)
     else:
         config, measuring, networks = prepare(config)

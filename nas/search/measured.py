@@ -15,7 +15,7 @@ from nas.search import record
 from nas.search.aims import keep_times
 from nas.search.asynchronous import search_asynchronously
 from nas.search.config import SearchConfig
-from nas.search.job import Job, prepared
+from nas.search.job import Job, Measurement, prepared
 from nas.search.own_evaluator import OwnEvaluator
 from nas.search.preview import print_preview
 from nas.search.record import Earlier
@@ -26,6 +26,7 @@ from nas.storage.cache import key_of
 from nas.storage.retry import retry_infrastructure
 from nas.storage.study import Study, open_study
 from nas.storage.study_settings import SearchIdentity, read_settings
+from search_spaces.space import SearchSpace
 
 # options that all drivers of a search have in common, beside those of its space and aims
 SHARED = (
@@ -43,13 +44,19 @@ SHARED = (
 
 
 def run_job(
-    config: SearchConfig, out: str | None, *, earlier: Earlier | None, started: float
+    config: SearchConfig,
+    out: str | None,
+    *,
+    earlier: Earlier | None,
+    started: float,
+    known: tuple[Measurement, SearchSpace] | None = None,
 ) -> SearchResult:
     """The whole search that a config describes.
 
     earlier  the search in `out` that is resumed; None for a new one.
+    known    see `nas.search.job.prepared`.
     """
-    job = prepared(config, Path(out) if earlier is not None and out else None)
+    job = prepared(config, Path(out) if earlier is not None and out else None, known)
     record.check_same(earlier, job.config, job.digests)
     study = None
     if job.config.storage is not None:  # before a folder is made: a mistake leaves nothing

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas import catalog
+from nas.asha import Asha
 from nas.evaluators.base import Evaluator
 from nas.search.aims import named_space
 from nas.search.config import SearchConfig
@@ -55,6 +56,15 @@ class OwnEvaluator:
     ) -> tuple[Callable[[], Evaluator], Strategy]:
         """What makes the evaluator in each worker's process, and the strategy."""
         return functools.partial(catalog.evaluator, self.reference, space), strategy
+
+    def preview(self, budget: int, asha: Asha | None) -> list[str]:
+        """What is done, in lines that are printed before a search starts."""
+        length = f"{self.steps} steps" if self.steps > 1 else "one answer"
+        early = "none is stopped early"
+        if asha is not None and asha.rungs:
+            early = f"they are compared first after {asha.first}"
+        name = shortened(self.reference)
+        return [f"each of {budget} networks: {length} of evaluator {name}; {early}"]
 
 
 def prepare_own(config: SearchConfig) -> tuple[SearchConfig, OwnEvaluator, SearchSpace]:

@@ -10,15 +10,12 @@ import numpy as np
 from nas.asha import Asha
 from nas.evaluators.proxy import EVALUATION, image_seconds, used_images
 from nas.history import History
-from nas.lengths import length_lines
-from nas.search.asynchronous import Plan
 from nas.search.job import Job
-from nas.search.own_evaluator import OwnEvaluator
 from nas.search.setup import Measuring
 from nas.strategies.base import feasible_share, sample_fresh
 from search_spaces.architecture import Architecture
 from vbs.console import print_err
-from vbs.text import counted, shell_word, shortened
+from vbs.text import counted, shell_word
 from vbs.units import minutes, percent
 
 
@@ -35,39 +32,11 @@ def print_preview(folder: Path, job: Job, study: str) -> float:
     if isinstance(measuring, Measuring):
         networks += f" for {space.resolution} px images of {len(measuring.data.classes)} classes"
     print_err(f"space {space.name}: {networks}, {shown} of them within {objective.limits_text}")
-    if not isinstance(measuring, Measuring):
-        print_err(*_of_own(measuring, plan))
-    elif measuring.kind.trains:
-        data = measuring.data
-        count = used_images(measuring.fidelity, data.train)
-        length, warning = length_lines(
-            measuring.recipe, measuring.fidelity, images=data.train, judged=_first_rung(plan.asha)
-        )
-        print_err(
-            f"each of {counted(plan.budget, 'network')}: {length}, of {count:,} images by "
-            f"recipe {measuring.recipe.name}, scored on {data.minival:,} held out"
-        )
-        if warning:
-            print_err(warning)
+    for line in measuring.preview(plan.budget, plan.asha):
+        print_err(line)
     each = _print_times(job)
     print_err(f"results go to {shell_word(f'{folder}/')}, every evaluation at once to {study}")
     return each
-
-
-def _of_own(measuring: OwnEvaluator, plan: Plan) -> list[str]:
-    """What an evaluator of the user's own does."""
-    steps, asha = measuring.steps, plan.asha
-    length = f"{steps} steps" if steps > 1 else "one answer"
-    early = "none is stopped early"
-    if asha is not None and asha.rungs:
-        early = f"they are compared first after {asha.first}"
-    name = shortened(measuring.reference)
-    return [f"each of {plan.budget} networks: {length} of evaluator {name}; {early}"]
-
-
-def _first_rung(asha: Asha | None) -> int:
-    """The epoch after which networks are compared first; 0 where none is stopped early."""
-    return asha.first if asha is not None else 0
 
 
 def _print_times(job: Job) -> float:

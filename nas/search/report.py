@@ -11,6 +11,8 @@ import rich.box
 from nas.evaluators.base import Evaluator
 from nas.evaluators.ranking import could_be_best, probability_better
 from nas.history import History
+from nas.parents import report as parent_report
+from nas.parents.result import ParentResult
 from nas.search import front_figure, record
 from nas.search.config import SearchConfig
 from nas.search.doubts import advised, doubt_about
@@ -79,8 +81,11 @@ def _draw_front(path: Path, history: History, evaluator: Evaluator) -> None:
     front_figure.draw(path, history, evaluator, reference_rows(history, evaluator))
 
 
-def show_result(result: SearchResult) -> None:
+def show_result(result: SearchResult | ParentResult) -> None:
     """Print what was found, beside what is known, what can be done next, and what went wrong."""
+    if isinstance(result, ParentResult):
+        parent_report.show(result)
+        return
     with signals.deferred():
         if result.found:
             _show(result)

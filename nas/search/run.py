@@ -11,6 +11,7 @@ from typing import Any
 from nas import catalog, history_file
 from nas.evaluators.base import Evaluator
 from nas.history import History
+from nas.parents.result import ParentResult
 from nas.search import record
 from nas.search.aims import Aims, aims, keep_times, named_space
 from nas.search.config import SearchConfig
@@ -30,7 +31,7 @@ def run_search(
     out: str | Path | None = None,
     resume: bool = False,
     changes: Mapping[str, Any] | None = None,
-) -> SearchResult:
+) -> SearchResult | ParentResult:
     """Search, and write the results into a folder, as `python -m nas.search` does.
 
     out      the folder; default: a new runs/search-N.
@@ -53,6 +54,10 @@ def run_search(
             earlier = record.read_earlier(Path(place), changes or {})
             config = earlier.config
         assert config is not None  # see check_call
+        if config.parent is not None:
+            from nas.parents.run import run_parent_search
+
+            return run_parent_search(config, place, earlier=earlier, started=started)
         if config.uses_workers:
             from nas.search.measured import run_job
 

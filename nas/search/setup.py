@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas import catalog, data_space
+from nas.asha import Asha
 from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy import Fidelity, Proxy, fitted, used_images
 from nas.fidelity.remembered import recommended
-from nas.lengths import fidelity_of
+from nas.lengths import fidelity_of, length_lines
 from nas.search.config import SearchConfig
 from nas.search.doubts import remedies
 from nas.storage.cache import Cache
@@ -27,7 +28,7 @@ from train.options import DataOptions, WorkerOptions
 from train.parser import check_device, print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, preset
 from train.start import check_random_start
-from vbs.text import one_of, shortened
+from vbs.text import counted, one_of, shortened
 
 if TYPE_CHECKING:
     from nas.evaluators.zero_cost import ZeroCost
@@ -82,6 +83,23 @@ class Measuring:
         """What all drivers of a search must agree about, beside its options."""
         trained = {"norm_statistics": NORM_STATISTICS} if self.kind.trains else {}
         return {**trained, "data": self.digests}
+
+    def preview(self, budget: int, asha: Asha | None) -> list[str]:
+        """What is done, in lines that are printed before a search starts."""
+        if not self.kind.trains:
+            return []
+        length, warning = length_lines(
+            self.recipe,
+            self.fidelity,
+            images=self.data.train,
+            judged=asha.first if asha is not None else 0,
+        )
+        count = used_images(self.fidelity, self.data.train)
+        line = (
+            f"each of {counted(budget, 'network')}: {length}, of {count:,} images by "
+            f"recipe {self.recipe.name}, scored on {self.data.minival:,} held out"
+        )
+        return [line, *([warning] if warning else [])]
 
     def start(
         self, config: SearchConfig, space: SearchSpace, strategy: Strategy
@@ -185,7 +203,7 @@ def proxy_maker(
         measuring.recipe,
         measuring.fidelity,
         Execution(device=options.device),
-        cache=_cache(options.cache),
+        cache=cache_of(options.cache),
     )
 
 
@@ -220,7 +238,7 @@ def with_scores(
     return replace(strategy, scores=lambda genotypes: cheap.features(space, genotypes)[1])
 
 
-def _cache(place: str | None) -> Cache | None:
+def cache_of(place: str | None) -> Cache | None:
     """The results that all searches share; "off" is none."""
     if place == "off":
         return None

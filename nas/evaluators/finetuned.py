@@ -1,0 +1,138 @@
+"""Networks that inherit the weights of a trained parent, fine-tuned to the end."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.evaluators.base import Evaluator, Point
+from search_spaces.space import SearchSpace
+from train.checkpoint import BrokenCheckpoint
+from train.data import Data
+from train.distributed import limit_threads
+from train.execution import Execution
+from train.inherit.inheritance import Inheritance
+from train.loop import Result, train_by_epochs
+from train.recipe import Recipe
+from vbs.folder import write_json
+from vbs.json_text import parse_json
+
+WEIGHTS, RESULT = "best.safetensors", "result.json"  # in the folder of each training
+
+
+class FineTuned(Evaluator):
+    """Fine-tunes networks of a `search_spaces.parent` space; what it trains is kept.
+
+    data       images; the best weights are chosen on `data.minival`, and scored on `data.test`
+               where there is one.
+    recipe     of the trainings, with the teacher that it distils from.
+    inherited  what networks inherit; measured once, by the first training of a process.
+    folder     one folder for each network and seed, with its weights and result.json; seen by all
+               workers.
+    """
+
+    name = "finetuned"
+    trains = True
+    unit = "minival accuracy in percent after fine-tuning"
+    axis = "minival accuracy after fine-tuning (%)"
+
+    def __init__(
+        self,
+        data: Data,
+        recipe: Recipe,
+        inherited: functools.partial[Inheritance],
+        folder: Path,
+        execution: Execution,
+    ) -> None:
+        assert data.minival is not None
+        self.data, self.recipe, self.folder = data, recipe, folder
+        self._inherited, self._execution = inherited, execution
+        self.steps = recipe.epochs
+        self.scored_on = len(data.minival)
+
+    def get_ready(self, space: SearchSpace) -> None:
+        """Load the parent."""
+        limit_threads()
+        assert self._inheritance is not None
+
+    def curve(
+        self,
+        space: SearchSpace,
+        genotype: np.ndarray,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+    ) -> Iterator[Point]:
+        """The best minival accuracy up to each epoch; resumes from what is in its folder."""
+        child = space.decode(genotype)
+        place = training_folder(self.folder, child.key, seed)
+        known = read_result(place)
+        if known is not None:
+            yield from (Point(*point) for point in known["curve"])
+            return
+        recipe = replace(self.recipe, seed=self.recipe.seed + seed)
+        initial = self._inheritance.network(child)
+        epochs = train_by_epochs(
+            child,
+            self.data,
+            recipe,
+            execution=replace(self._execution, checkpoint=place),
+            initial=initial,
+        )
+        points: list[Point] = []
+        while True:
+            try:
+                row = next(epochs)
+            except StopIteration as end:
+                result: Result = end.value
+                break
+            except BrokenCheckpoint:
+                (place / "last.safetensors").unlink(missing_ok=True)
+                yield from self.curve(space, genotype, seed=seed, folder=folder)
+                return
+            earlier = points[-1].accuracy if points else 0.0
+            best = max(earlier, row["val_top1"], row.get("ema_top1", 0.0))
+            points.append(Point(row["epoch"], best, row["seconds"]))
+            yield points[-1]
+        if result.failed:
+            raise RuntimeError(result.failed)
+        write_json(
+            place / RESULT,
+            {
+                "network": child.key,
+                "seed": seed,
+                "minival_top1": points[-1].accuracy,
+                "test_top1": None if result.test is None else result.test.top1,
+                "seconds": points[-1].seconds,
+                "curve": [list(point) for point in points],
+                "recipe": recipe.to_dict(),
+            },
+        )
+
+    @functools.cached_property
+    def _inheritance(self) -> Inheritance:
+        return self._inherited()
+
+
+def training_folder(folder: Path, network: str, seed: int) -> Path:
+    """The folder of one training, of a network by its key."""
+    return folder / f"{network}-{seed}"
+
+
+def read_result(place: Path) -> Mapping[str, Any] | None:
+    """What a training that has ended came to; None where it has not ended."""
+    try:
+        known = parse_json((place / RESULT).read_bytes())
+        accuracy, seconds = float(known["minival_top1"]), float(known["seconds"])
+        if not math.isfinite(accuracy + seconds) or not (place / WEIGHTS).is_file():
+            return None
+        known["curve"] = [[int(a), float(b), float(c)] for a, b, c in known["curve"]]
+        return known
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

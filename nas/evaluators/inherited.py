@@ -1,0 +1,161 @@
+"""Networks that inherit the weights of a trained parent, scored in seconds."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nas.evaluators.base import Answer, Evaluator, Point
+from nas.evaluators.inherited_scores import SCORES, Views
+from nas.evaluators.proxy import DataIdentity
+from nas.storage.cache import Cache, key_of
+from search_spaces.architecture import Architecture
+from search_spaces.space import SearchSpace
+from train.data import Data, Step
+from train.data.augment import Preparation
+from train.distributed import limit_threads, pick_device
+from train.inherit.importance import Batch
+from train.inherit.inheritance import BATCH, BATCHES, Inheritance, inheritance, some_batches
+from train.parents import Parent, load_parent
+from train.progressive import phase
+from train.recipe import Recipe
+from train.state import resolved
+from train.steps import augmentation
+
+DEFAULT = "steps"
+TRAIN_BATCHES = 8  # of `BATCH` images, for batch-norm statistics and features
+STEPS = 30  # of fine-tuning, of the score of that name
+HELD_OUT_BATCH = 256
+SEED = 1  # of the images of these steps
+
+
+class Inherited(Evaluator):
+    """Scores networks of a `search_spaces.parent` space by what they inherit from its parent.
+
+    data     images; networks are scored on `data.minival`.
+    teacher  source of the trained parent, as `train.parents.load_parent` reads it.
+    recipe   of fine-tuning: preparation of the images, and the optimizer of a few steps.
+    score    a name in `nas.evaluators.inherited_scores.SCORES`.
+    device   "auto", "cpu", "cuda" or "cuda:N".
+    cache    of scores that are known from earlier searches, or None.
+
+    Equal arguments and networks give equal scores on a CPU.
+    """
+
+    name = "inherited"
+    unit = "minival accuracy in percent before fine-tuning"
+    axis = "minival accuracy before fine-tuning (%)"
+
+    def __init__(
+        self,
+        data: Data,
+        teacher: str,
+        recipe: Recipe,
+        *,
+        score: str = DEFAULT,
+        device: str = "auto",
+        cache: Cache | None = None,
+    ) -> None:
+        if data.minival is None:
+            raise ValueError("data: a search needs a minival; use a recipe with minival above 0")
+        self.data, self.teacher, self.recipe, self.score = data, teacher, recipe, score
+        self.scored_on = len(data.minival)
+        self._device, self._cache = device, cache
+
+    def get_ready(self, space: SearchSpace) -> None:
+        """Load the parent, and measure what of it matters."""
+        limit_threads()
+        assert self._inheritance is not None
+
+    def curve(
+        self,
+        space: SearchSpace,
+        genotype: np.ndarray,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+    ) -> Iterator[Point]:
+        """The score of one network."""
+        child = space.decode(genotype)
+        key = "" if self._cache is None else key_of(self.identity(child))
+        known = None if self._cache is None else self._cache.get(key)
+        if known is not None:
+            yield from known.curve
+            return
+        started = time.perf_counter()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            network = self._inheritance.network(child).to(self._where)
+            value = SCORES[self.score](network, self._views(child.resolution), self.recipe)
+        point = Point(1, value, time.perf_counter() - started)
+        if self._cache is not None:
+            self._cache.put(key, Answer.of_curve([point], images=self.scored_on))
+        yield point
+
+    def identity(self, child: Architecture) -> dict[str, Any]:
+        """Everything that decides a score, as plain data."""
+        return {
+            "network": json.loads(child.to_json()),
+            "teacher": self._digest,
+            "recipe": self.recipe.to_dict(),
+            "data": asdict(DataIdentity.of(self.data)),
+            "score": [self.score, TRAIN_BATCHES, STEPS, BATCHES, BATCH],
+            "device": self._where.type,
+        }
+
+    @functools.cached_property
+    def _where(self) -> torch.device:
+        return pick_device(self._device)
+
+    @functools.cached_property
+    def _inheritance(self) -> Inheritance:
+        network = self._parent.network().to(self._where)
+        preparation = self._preparation(self._parent.architecture.resolution)
+        return inheritance(network, some_batches(self.data.train, preparation, device=self._where))
+
+    @functools.cached_property
+    def _parent(self) -> Parent:
+        return load_parent(self.teacher)
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return self._parent.digest
+
+    def _preparation(self, side: int) -> Preparation:
+        recipe = self.recipe
+        return Preparation(size=side, crop_share=recipe.eval_crop, mean=recipe.mean, std=recipe.std)
+
+    @functools.lru_cache(maxsize=16)  # noqa: B019, one evaluator lives as long as its process
+    def _views(self, side: int) -> Views:
+        """The images at one input side."""
+        assert self.data.minival is not None
+        preparation, where = self._preparation(side), self._where
+        train = some_batches(
+            self.data.train, preparation, device=where, count=TRAIN_BATCHES, batch=BATCH
+        )
+        count = -(-len(self.data.minival) // HELD_OUT_BATCH)
+        held_out = some_batches(
+            self.data.minival, preparation, device=where, count=count, batch=HELD_OUT_BATCH
+        )
+        return Views(train, self._augmented(side), held_out)
+
+    def _augmented(self, side: int) -> list[Batch]:
+        """Training batches as the recipe augments them, of as many epochs as they need."""
+        recipe, split, rng = self.recipe, self.data.train, np.random.default_rng(SEED)
+        batch = min(recipe.batch, len(split))
+        orders: list[np.ndarray] = []
+        while len(orders) < STEPS:
+            orders.extend(split.order(rng, batch))
+        steps = [Step(order, slice(None), SEED + n) for n, order in enumerate(orders[:STEPS])]
+        side_recipe = resolved(recipe, self._inheritance.parent)
+        how = augmentation(side_recipe, phase(side_recipe, recipe.epochs - 1), side=side)
+        found = split.batches(steps, how, device=self._where, workers=0)
+        return [(images.clone(), targets.clone()) for images, targets in found]

@@ -1,0 +1,149 @@
+"""Scores of a network that inherits its weights: how good will it be once it is fine-tuned?
+
+Each takes seconds. How well they rank is measured in experiments/inherited_scores.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from search_spaces.network import Network
+from train.inherit.importance import Batch
+from train.optimizer import optimizer
+from train.recipe import Recipe
+
+MOMENTUM = 0.1  # of batch norm in a few steps: smaller ones keep the old statistics
+RIDGE = (1e-3, 1e-2, 1e-1, 1.0)  # penalties relative to the mean squared feature
+
+
+@dataclass(frozen=True)
+class Views:
+    """The images that a network is scored with, at its input side.
+
+    train      batches of training images as in evaluation.
+    augmented  batches of training images as the recipe augments them, for steps of fine-tuning.
+    held_out   batches of the images that are held out.
+    """
+
+    train: Sequence[Batch]
+    augmented: Sequence[Batch]
+    held_out: Sequence[Batch]
+
+
+Score = Callable[[Network, Views, Recipe], float]
+
+
+def by_accuracy(network: Network, views: Views, recipe: Recipe) -> float:
+    """Held-out accuracy in percent, with inherited batch-norm statistics or with those of training
+    images, whichever are better."""
+    inherited = accuracy(network, views.held_out)
+    recalibrate(network, views.train)
+    return max(inherited, accuracy(network, views.held_out))
+
+
+def by_ridge(network: Network, views: Views, recipe: Recipe) -> float:
+    """Held-out accuracy in percent of a closed-form classifier on the features in front of the
+    network's own, batch norm recalibrated; the penalty by generalised cross-validation."""
+    recalibrate(network, views.train)
+    known, targets = _features(network, views.train)
+    new, wanted = _features(network, views.held_out)
+    classes = network.architecture.classes
+    predicted = ridge_logits(known, F.one_hot(targets, classes).double(), new)
+    return 100 * float((predicted.argmax(1) == wanted).double().mean())
+
+
+def by_steps(network: Network, views: Views, recipe: Recipe) -> float:
+    """Held-out accuracy in percent after a few steps of fine-tuning, one on each augmented batch,
+    with the recipe's optimizer and a learning rate that falls to 0."""
+    network.train()
+    for norm in _norms(network):
+        norm.momentum = MOMENTUM
+    made = optimizer(recipe, network)
+    rates = [group["lr"] for group in made.param_groups]
+    for step, (images, targets) in enumerate(views.augmented):
+        share = 1 - step / len(views.augmented)
+        for group, rate in zip(made.param_groups, rates, strict=True):
+            group["lr"] = rate * share
+        made.zero_grad()
+        F.cross_entropy(network(images).float(), targets).backward()
+        made.step()
+    recalibrate(network, views.train)
+    return accuracy(network, views.held_out)
+
+
+SCORES: dict[str, Score] = {"accuracy": by_accuracy, "ridge": by_ridge, "steps": by_steps}
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, batches: Sequence[Batch]) -> float:
+    """Percent of the images that are classified right; the network is put into evaluation mode."""
+    network.eval()
+    right = sum(int((network(images).argmax(1) == wanted).sum()) for images, wanted in batches)
+    return 100 * right / sum(len(wanted) for _, wanted in batches)
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, batches: Sequence[Batch]) -> None:
+    """Batch-norm statistics that are the mean of those of these batches; evaluation mode."""
+    network.eval()
+    norms = _norms(network)
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+    for number, (images, _) in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1 / number
+        network(images)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def ridge_logits(known: Tensor, targets: Tensor, new: Tensor) -> Tensor:
+    """Ridge regression: predictions float64 [m, classes] for features [m, d], from features [n, d]
+    and targets [n, classes].
+
+    Features are centred and scaled. Of `RIDGE`, the penalty with the smallest error by
+    generalised cross-validation is taken (Golub, Heath & Wahba 1979).
+    """
+    center, scale = known.mean(0), known.std(0).clamp_min(1e-6)
+    known, new = (known - center) / scale, (new - center) / scale
+    mean = targets.mean(0)
+    left, sizes, right = torch.linalg.svd(known, full_matrices=False)
+    projected = left.T @ (targets - mean)
+    best: tuple[float, Tensor] | None = None
+    for penalty in RIDGE:
+        shrunk = sizes**2 / (sizes**2 + penalty * sizes.square().mean())
+        residual = targets - mean - left @ (shrunk[:, None] * projected)
+        free = 1 - float(shrunk.sum() + 1) / len(known)
+        error = float(residual.square().mean()) / max(free, 1e-3) ** 2
+        if best is None or error < best[0]:
+            weights = right.T @ ((shrunk / sizes.clamp_min(1e-12))[:, None] * projected)
+            best = error, new @ weights + mean
+    assert best is not None
+    return best[1]
+
+
+@torch.no_grad()
+def _features(network: Network, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+    """What the classifier gets, float64 [n, channels], and the targets int64 [n]."""
+    found: list[Tensor] = []
+    hook = network.classifier.register_forward_pre_hook(
+        lambda module, inputs: found.append(inputs[0].double())
+    )
+    try:
+        for images, _ in batches:
+            network(images)
+    finally:
+        hook.remove()
+    return torch.cat(found), torch.cat([targets for _, targets in batches])
+
+
+def _norms(network: nn.Module) -> list[_BatchNorm]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]

@@ -1,0 +1,1 @@
+"""Search the sub-networks of a trained parent, and fine-tune what is found."""

@@ -1,0 +1,141 @@
+"""Fine-tune the best networks of a search, and the references, with the parent as teacher."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nas.evaluators.base import Evaluator
+from nas.evaluators.finetuned import FineTuned
+from nas.history import History
+from nas.objective import Objective
+from nas.parents.inheriting import Inheriting
+from nas.search.asynchronous import Plan, search_asynchronously
+from nas.search.config import SearchConfig
+from nas.search.workers import OnCluster
+from nas.slots import slots
+from nas.storage.study import open_study
+from nas.storage.study_settings import SearchIdentity
+from search_spaces.space import SearchSpace
+from train.data import Data
+from train.data.augment import Preparation
+from train.distributed import pick_device
+from train.execution import Execution
+from train.inherit.inheritance import Inheritance, inheritance, some_batches
+from train.parents import load_parent
+from train.recipe import Recipe
+from vbs.console import print_err
+from vbs.text import counted, shell_word
+
+FOLDER = "finalists"
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """The strategy that proposes given genotypes [n, decisions], in their order."""
+
+    genotypes: np.ndarray
+    generation: int = 1
+
+    def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
+        """The first of them that are not in the history."""
+        return self.genotypes[~history.contains(self.genotypes)][:count]
+
+
+def tuning_recipe(inheriting: Inheriting) -> Recipe:
+    """The recipe of the finalists: the parent's, distilling from it unless another teacher is
+    named."""
+    recipe = inheriting.recipe
+    if recipe.teacher or not recipe.teacher_weight:
+        return recipe
+    return replace(recipe, teacher=str(inheriting.teacher.weights))
+
+
+def fine_tune_finalists(
+    genotypes: np.ndarray,
+    inheriting: Inheriting,
+    config: SearchConfig,
+    *,
+    objective: Objective,
+    space: SearchSpace,
+    folder: Path,
+    data: Data,
+) -> History:
+    """Fine-tune networks [n, decisions], and the best of them with further seeds.
+
+    config  of the search for one target. space: with what the objective needs measured.
+    folder  of the search; resumes what is there.
+
+    Every training has a folder of its own in `folder`/finalists, with its weights.
+    """
+    place = (folder / FOLDER).resolve()
+    place.mkdir(exist_ok=True)
+    recipe = tuning_recipe(inheriting)
+    history = History(space, objective)
+    plan = Plan(
+        budget=len(genotypes),
+        seed=config.seed,
+        finalists=min(config.finalists, len(genotypes)),
+        repeats=config.repeats,
+        failures=config.max_failures,
+        pool=genotypes,
+    )
+    further = plan.finalists * (plan.repeats - 1)
+    print_err(
+        f"finalists: {counted(len(genotypes), 'network')} fine-tuned for {recipe.epochs} epochs, "
+        f"the {plan.finalists} best with {counted(plan.repeats, 'seed')}: "
+        f"{len(genotypes) + further} trainings, in {shell_word(f'{place}/')}"
+    )
+    identity = SearchIdentity(
+        space, objective, {**inheriting.identity, "recipe": recipe.to_dict(), "stage": FOLDER}
+    )
+    storage = config.storage or f"sqlite:///{place / 'study.db'}"
+    name = f"{config.study}-{FOLDER}-{objective.target:g}" if config.storage else FOLDER
+    make = functools.partial(
+        FineTuned,
+        data,
+        recipe,
+        functools.partial(_inheritance, str(inheriting.teacher.weights), data, recipe),
+        place,
+        Execution(device=config.device),
+    )
+    described = _described(inheriting, recipe)
+    with open_study(storage, name, identity, resume=True) as study:
+        study.sync(history)
+        workers = OnCluster(
+            make, space, described, slots(config, trains=True), timeout=config.timeout
+        )
+        try:
+            search_asynchronously(history, InOrder(genotypes), workers, plan, study=study)
+        finally:
+            workers.close()
+    return history
+
+
+def _inheritance(teacher: str, data: Data, recipe: Recipe) -> Inheritance:
+    """What networks inherit from the teacher; on the processor, where they are built."""
+    parent = load_parent(teacher)
+    preparation = Preparation(
+        size=parent.architecture.resolution,
+        crop_share=recipe.eval_crop,
+        mean=recipe.mean,
+        std=recipe.std,
+    )
+    batches = some_batches(data.train, preparation, device=pick_device("cpu"))
+    return inheritance(parent.network(), batches)
+
+
+def _described(inheriting: Inheriting, recipe: Recipe) -> Evaluator:
+    evaluator = Evaluator()
+    evaluator.name, evaluator.unit, evaluator.axis = (
+        FineTuned.name,
+        FineTuned.unit,
+        FineTuned.axis,
+    )
+    evaluator.trains, evaluator.steps = True, recipe.epochs
+    evaluator.scored_on, evaluator.train_images = inheriting.data.minival, inheriting.data.train
+    evaluator.chance = inheriting.data.chance
+    return evaluator

@@ -1,0 +1,175 @@
+"""What stands behind a search of sub-networks: the parent, its teacher, and their evaluator."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nas.asha import Asha
+from nas.evaluators.base import Evaluator
+from nas.evaluators.inherited import Inherited
+from nas.parents.teacher import Teacher, teacher_of
+from nas.search.config import SearchConfig
+from nas.search.setup import cache_of
+from nas.strategies.base import Strategy
+from search_spaces.architecture import Architecture
+from search_spaces.parent import parent_space, total_stride
+from search_spaces.space import SearchSpace
+from search_spaces.staged import StagedSpace
+from train.data import load
+from train.data.summary import DataSummary, summarise
+from train.length import lengthened, names_epochs
+from train.parents import Parent, load_parent
+from train.parser import print_notes
+from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.state import resolved
+from vbs.text import counted, quoted
+
+RECIPE = "finetune"  # in place of the default of searches that train from random weights
+
+
+@dataclass(frozen=True)
+class Inheriting:
+    """A parent, images, and what is made of them.
+
+    recipe  of the fine-tuning of networks, without a teacher.
+    """
+
+    data: DataSummary
+    teacher: Teacher
+    recipe: Recipe
+
+    @property
+    def described(self) -> Evaluator:
+        """What reports may know of the evaluator; it answers nothing."""
+        evaluator = Evaluator()
+        evaluator.name, evaluator.unit, evaluator.axis = (
+            Inherited.name,
+            Inherited.unit,
+            Inherited.axis,
+        )
+        evaluator.scored_on, evaluator.train_images = self.data.minival, self.data.train
+        evaluator.chance = self.data.chance
+        return evaluator
+
+    @property
+    def steps(self) -> int:
+        """Points of a learning curve: scores have one."""
+        return 1
+
+    @property
+    def first_rung(self) -> int:
+        """The point after which networks are compared first."""
+        return 1
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Of the data."""
+        return self.data.digests
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What all drivers of a search must agree about, beside its options."""
+        return {
+            "norm_statistics": NORM_STATISTICS,
+            "data": self.digests,
+            "parent": self.teacher.parent.digest,
+        }
+
+    def preview(self, budget: int, asha: Asha | None) -> list[str]:
+        """What is done, in lines that are printed before a search starts."""
+        parent = self.teacher.network
+        return [
+            f"each of {counted(budget, 'network')} inherits from {self.teacher.parent.source} at "
+            f"{parent.resolution} px, and is scored on {self.data.minival:,} images held out"
+        ]
+
+    def start(
+        self, config: SearchConfig, space: SearchSpace, strategy: Strategy
+    ) -> tuple[Callable[[], Evaluator], Strategy]:
+        """What makes the evaluator in each worker's process, and the strategy."""
+        assert config.data is not None
+        data = load(config.data, minival=self.recipe.minival, root=config.data_root, test=False)
+        make = functools.partial(
+            Inherited,
+            data,
+            str(self.teacher.weights),
+            self.recipe,
+            score=config.score,
+            device=config.device,
+            cache=cache_of(config.cache),
+        )
+        return make, strategy
+
+
+def prepare_parent(
+    config: SearchConfig, folder: Path | None = None
+) -> tuple[SearchConfig, Inheriting, StagedSpace]:
+    """The parent and its space, fitted to the data, and the config with what it left open.
+
+    folder  of the teacher where results are not cached.
+
+    Raises ValueError for whatever does not go together. Nothing is decoded, trained or started.
+    """
+    assert config.parent is not None
+    if config.data is None:
+        raise ValueError("--data is missing; --parent needs images, e.g. --data imagefolder:DIR")
+    parent = load_parent(config.parent)
+    name = RECIPE if config.recipe == SearchConfig.recipe else config.recipe
+    recipe = change(preset(name), config.changes)
+    if not recipe.minival:
+        raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
+    data = summarise(config.data, minival=recipe.minival, root=config.data_root)
+    print_notes(data.notes)
+    network = _fitted(parent, config, data)
+    if parent.mean and parent.std and not _names_colours(config):
+        recipe = replace(recipe, mean=parent.mean, std=parent.std)
+    if not names_epochs(config.changes):
+        recipe = lengthened(recipe, data.train)
+    teacher = teacher_of(
+        parent,
+        network,
+        resolved(recipe, network),
+        changes=config.changes,
+        digests=data.digests,
+        folder=folder,
+    )
+    space = parent_space(network)
+    config = replace(config, recipe=name, evaluator="inherited")
+    return config, Inheriting(data, teacher, recipe), space
+
+
+def _fitted(parent: Parent, config: SearchConfig, data: DataSummary) -> Architecture:
+    """The parent's architecture for the images; ValueError where it cannot take them."""
+    network = parent.architecture
+    if network.in_channels != 3:
+        raise ValueError(
+            f"--parent: {quoted(parent.source)} takes {network.in_channels} channels; images are "
+            "loaded with 3"
+        )
+    classes = len(data.classes)
+    if config.classes is not None and config.classes != classes:
+        raise ValueError(
+            f"classes: {config.classes} is not what the data have ({classes}); leave it out"
+        )
+    if classes < 2:
+        raise ValueError("data: they have one class; there is nothing to learn")
+    if data.train < classes:
+        raise ValueError(
+            f"data: {data.train:,} training images are fewer than the {classes:,} classes"
+        )
+    side = config.resolution or min(data.side or network.resolution, network.resolution)
+    least = total_stride(network)
+    if side < least:
+        raise ValueError(
+            f"resolution: {side} px are fewer than the {least} px that the parent's strides need; "
+            f"use --resolution {least} or more"
+        )
+    return replace(network, classes=classes, resolution=side)
+
+
+def _names_colours(config: SearchConfig) -> bool:
+    return any(text.startswith(("mean", "std")) for text in config.changes)

@@ -1,0 +1,69 @@
+"""The group of options of searches from pretrained weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from train.options import weights_text
+from vbs.config import Config, ConfigError, option
+from vbs.text import shortened
+from vbs.units import parse_quantity
+
+SCORES = ("steps", "accuracy", "ridge")  # those of nas.evaluators.inherited_scores
+MOST_TARGETS = 16
+
+
+def target_texts(text: str, *, what: str = "targets") -> str:
+    """Targets like 50M,35M, checked, the largest first."""
+    return ",".join(each for each, _ in _targets(text, what))
+
+
+def _targets(text: str, what: str) -> list[tuple[str, float]]:
+    texts = [each.strip() for each in text.split(",")]
+    if not all(texts) or len(texts) > MOST_TARGETS:
+        raise ConfigError(what, f"{shortened(repr(text), 60)} is not understood; write 50M,35M,20M")
+    found = {parse_quantity(each, what=what): each for each in texts}
+    if min(found) <= 0:
+        raise ConfigError(what, f"{found[min(found)]} is not allowed; use FLOPs above 0")
+    return [(found[value], value) for value in sorted(found, reverse=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParentOptions(Config):
+    """Whose weights networks inherit, and what is trained."""
+
+    title = "searches from pretrained weights"
+
+    parent: str | None = option(
+        None,
+        metavar="SOURCE",
+        parse=weights_text,
+        help="search the sub-networks of a trained network: a run's folder, a .safetensors file, "
+        "timm:NAME or package:efficientnet_lite0; it is fine-tuned on the images first",
+    )
+    targets: str | None = option(
+        None,
+        metavar="SIZES",
+        parse=target_texts,
+        help="several targets of FLOPs instead of --target-flops, e.g. 50M,35M,20M: one teacher, "
+        "and a trained network for each",
+    )
+    score: str = option(
+        "steps",
+        choices=SCORES,
+        metavar="|".join(SCORES),
+        help="how candidates are compared before fine-tuning: a few steps of it (default), "
+        "held-out accuracy as inherited, or a ridge classifier on their features",
+    )
+
+    @property
+    def target_list(self) -> list[tuple[str, float]]:
+        """The targets of --targets as texts and FLOPs, largest first."""
+        return [] if self.targets is None else _targets(self.targets, "targets")
+
+    def check_parent(self) -> None:
+        """ConfigError for options that go with --parent alone."""
+        if self.parent is None:
+            for name in ("targets", "score"):
+                if getattr(self, name) != ParentOptions.__dataclass_fields__[name].default:
+                    raise ConfigError(name, "goes with --parent; add --parent SOURCE")

@@ -1,0 +1,72 @@
+"""Networks that every search from pretrained weights is compared with, of the same space.
+
+They are what one would do without a search: run the parent at a lower resolution, or make all of
+its stages smaller by the same share.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from nas.objective import Objective
+from search_spaces.space import SearchSpace
+
+SMALLER, UNIFORM = "parent at a lower resolution", "uniform shrinking"
+
+
+def reference_genotypes(space: SearchSpace, objective: Objective) -> dict[str, np.ndarray]:
+    """Name -> genotype int8 [decisions], the most expensive of its kind within the limits.
+
+    space  of the sub-networks of a parent, with what the objective needs measured. A kind that
+           does not fit the limits at all is left out.
+    """
+    found = {}
+    for name, kind in ((SMALLER, _smaller(space)), (UNIFORM, _uniform(space))):
+        genotypes = np.array(list(kind), np.int8)
+        costs = space.costs(genotypes)
+        feasible = np.flatnonzero(objective.feasible(costs))
+        if len(feasible):
+            found[name] = genotypes[feasible[costs.get(objective.of)[feasible].argmax()]]
+    return found
+
+
+def _smaller(space: SearchSpace) -> Iterator[np.ndarray]:
+    """The parent at each of its resolutions."""
+    for option in range(len(space.choices["resolution"])):
+        genotype = np.zeros(len(space.choices), np.int8)
+        genotype[list(space.choices).index("resolution")] = option
+        yield genotype
+
+
+def _uniform(space: SearchSpace) -> Iterator[np.ndarray]:
+    """The parent at full resolution, each kind of decision at one level of its options: channels,
+    expansions and layers are reduced by about the same share in all stages."""
+    kinds = ("c", "e", "l")
+    most = {
+        kind: max(len(options) for name, options in space.choices.items() if _kind(name) == kind)
+        for kind in kinds
+    }
+    for levels in itertools.product(*(range(most[kind]) for kind in kinds)):
+        level = dict(zip(kinds, levels, strict=True))
+        yield np.array(
+            [
+                _level(len(options), level[_kind(name)], most[_kind(name)])
+                if _kind(name) in level
+                else 0
+                for name, options in space.choices.items()
+            ],
+            np.int8,
+        )
+
+
+def _kind(decision: str) -> str:
+    """The letter of a stage's decision; stem and head count as channels."""
+    return "c" if decision in ("stem", "head") else decision.rpartition("_")[2]
+
+
+def _level(options: int, level: int, most: int) -> int:
+    """The option of a decision at a level of `most` levels."""
+    return round(level * (options - 1) / max(1, most - 1))

@@ -1,0 +1,93 @@
+"""What a search from pretrained weights has found: trained networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.search.config import SearchConfig
+from search_spaces.architecture import Architecture
+from vbs.command import FAILED, INTERRUPTED
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A network that was fine-tuned with one seed or more.
+
+    kind     "found", or the name of a reference (nas.parents.references).
+    costs    flops, params and what the search was limited by.
+    minival, test  accuracies in percent of each seed; test is empty without test images.
+    weights  the file of the seed with the best minival accuracy.
+    """
+
+    kind: str
+    architecture: Architecture
+    costs: Mapping[str, float]
+    minival: Sequence[float]
+    test: Sequence[float]
+    weights: Path
+
+    @property
+    def accuracy(self) -> float:
+        """Mean test accuracy in percent, or minival accuracy without test images."""
+        return float(np.mean(self.test or self.minival))
+
+    @property
+    def error(self) -> float:
+        """Standard error of it over the seeds; NaN of a single one."""
+        values = self.test or self.minival
+        return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else np.nan
+
+    def as_row(self) -> dict[str, Any]:
+        """Plain data for a record."""
+        return {
+            "kind": self.kind,
+            "key": self.architecture.key,
+            "resolution": self.architecture.resolution,
+            "layers": sum(stage.layers for stage in self.architecture.stages),
+            **self.costs,
+            "seeds": len(self.minival),
+            "minival_top1": [round(value, 3) for value in self.minival],
+            "test_top1": [round(value, 3) for value in self.test],
+            "weights": str(self.weights),
+        }
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """The networks of one target, the best by its minival accuracy first; none where the search
+    for it did not end.
+
+    text  the target as it was typed; "" of a single one.
+    """
+
+    text: str
+    folder: Path
+    target: float
+    networks: Sequence[Tuned]
+
+
+@dataclass(frozen=True)
+class ParentResult:
+    """What a search from pretrained weights has found, and where its files are.
+
+    teacher  the fine-tuned parent: its costs, accuracies and weights.
+    status   "finished", "interrupted" or "failed"; reason explains it.
+    """
+
+    folder: Path
+    config: SearchConfig
+    teacher: Tuned
+    targets: Sequence[TargetResult]
+    status: str
+    reason: str
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """That of the command line."""
+        return {"finished": 0, "interrupted": INTERRUPTED}.get(self.status, FAILED)

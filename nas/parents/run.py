@@ -1,0 +1,255 @@
+"""Search the sub-networks of a parent, for one target or several: `run_parent_search`."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.evaluators.finetuned import WEIGHTS, read_result, training_folder
+from nas.history import History
+from nas.parents import report
+from nas.parents.finalists import FOLDER, fine_tune_finalists
+from nas.parents.inheriting import Inheriting, prepare_parent
+from nas.parents.references import reference_genotypes
+from nas.parents.result import ParentResult, TargetResult, Tuned
+from nas.parents.teacher import Teacher, fine_tune
+from nas.search import record
+from nas.search.aims import aims
+from nas.search.config import SearchConfig
+from nas.search.measured import run_job
+from nas.search.record import Earlier
+from nas.search.targets import TARGETS
+from nas.stopped import TooManyFailures
+from search_spaces.cost import cost
+from search_spaces.staged import StagedSpace
+from train.data import Data, load
+from vbs import signals
+from vbs.config import given_values, options
+from vbs.failures import InfrastructureError, infrastructure_error
+from vbs.folder import results_folder
+from vbs.text import shell_word
+from vbs.units import short, short_seconds
+
+FILES = ("search.json", "best.json", report.TABLE, report.FIGURE)
+BUDGET = 96  # networks that are scored for each target, where the user names no number
+
+
+def run_parent_search(
+    config: SearchConfig, out: str | None, *, earlier: Earlier | None, started: float
+) -> ParentResult:
+    """The teacher, a search and fine-tuned networks for each target, and what they come to.
+
+    earlier  the search in `out` that is resumed; None for a new one.
+
+    Raises ValueError before anything is trained where options, parent and images do not fit.
+    """
+    own_teacher = config.cache == "off"
+    config, inheriting, space = prepare_parent(config)
+    for each in config.of_targets():
+        aims(each, space, fallback="predictor")  # a target that cannot be met is reported now
+    digests = {"parent_sha256": inheriting.teacher.parent.digest}
+    record.check_same(earlier, config, digests)
+    with results_folder(
+        out, kind="search", files=FILES, command="nas.search", resume=earlier is not None
+    ) as place:
+        if own_teacher:
+            teacher = replace(inheriting.teacher, folder=place / "teacher")
+            inheriting = replace(inheriting, teacher=teacher)
+        past = earlier.seconds if earlier else 0.0
+        return _Run(place, config, inheriting, space, digests, started - past).run()
+
+
+@dataclass
+class _Run:
+    """A run in its folder; `targets` are what is found so far."""
+
+    folder: Path
+    config: SearchConfig
+    inheriting: Inheriting
+    space: StagedSpace
+    digests: Mapping[str, str]
+    started: float
+    targets: list[TargetResult] = field(default_factory=list)
+
+    def run(self) -> ParentResult:
+        """All of it; how it ended."""
+        self.write("running", "")
+        status, reason = "finished", ""
+        try:
+            fine_tune(self.inheriting.teacher, self.config, device=self.config.device)
+            for each in self.config.of_targets():
+                ended = self.search(each)
+                if ended is not None:
+                    status, reason = ended
+                    break
+        except KeyboardInterrupt:
+            status, reason = "interrupted", ""
+        except TooManyFailures as error:
+            status, reason = "failed", str(error)
+        except (InfrastructureError, OSError) as error:
+            status, reason = "failed", str(infrastructure_error(error))
+        with signals.deferred():
+            if status != "finished":
+                resume = f"--resume --out {shell_word(str(self.folder))} continues"
+                reason = f"{reason}; {resume}" if reason else resume
+            self.write(status, reason)
+            result = self.result(status, reason)
+            if self.targets:
+                report.write(result)
+            return result
+
+    def search(self, config: SearchConfig) -> tuple[str, str] | None:
+        """The search and the fine-tuning for one target; status and reason where it did not end."""
+        text = _text_of(config)
+        place = self.folder / f"target-{text}"
+        earlier = None
+        if (place / "search.json").is_file():
+            earlier = record.read_earlier(place, _later(self.config))
+        found = run_job(
+            replace(config, budget=config.budget or BUDGET),
+            str(place),
+            earlier=earlier,
+            started=time.perf_counter(),
+            known=(self.inheriting, self.space),
+        )
+        if found.status in ("interrupted", "failed"):
+            return found.status, found.reason
+        if not found.found:
+            return "failed", f"no network was found for the target {text}"
+        named = finalists_of(found.history, config.finalists)
+        history = fine_tune_finalists(
+            np.stack(list(named.values())),
+            self.inheriting,
+            config,
+            objective=found.history.objective,
+            space=found.history.space,
+            folder=place,
+            data=self.data,
+        )
+        networks = _tuned(named, history, place / FOLDER)
+        if not networks:
+            return "failed", f"no network of the target {text} was fine-tuned"
+        shutil.copyfile(networks[0].weights, place / WEIGHTS)
+        self.targets.append(TargetResult(text, place, found.history.objective.target, networks))
+        self.write("running", "")
+        return None
+
+    @cached_property
+    def data(self) -> Data:
+        """The images, decoded once for all targets."""
+        assert self.config.data is not None
+        minival = self.inheriting.recipe.minival
+        return load(self.config.data, minival=minival, root=self.config.data_root)
+
+    def result(self, status: str, reason: str) -> ParentResult:
+        """What there is so far."""
+        return ParentResult(
+            self.folder,
+            self.config,
+            _teacher_row(self.inheriting.teacher),
+            tuple(self.targets),
+            status,
+            reason,
+            time.perf_counter() - self.started,
+        )
+
+    def write(self, status: str, reason: str) -> None:
+        """search.json."""
+        teacher = self.inheriting.teacher
+        record.write_search(
+            self.folder,
+            self.config,
+            self.digests,
+            status=status,
+            reason=reason,
+            evaluated=0,
+            seconds=round(time.perf_counter() - self.started, 2),
+            teacher=_teacher_row(teacher).as_row() if teacher.is_ready else None,
+            targets={
+                each.text: [network.as_row() for network in each.networks] for each in self.targets
+            },
+        )
+
+
+def finalists_of(history: History, count: int) -> dict[str, np.ndarray]:
+    """Name -> genotype [decisions]: the `count` networks of highest reward, and the references."""
+    full = np.flatnonzero(history.full)
+    best = full[np.argsort(-history.reward[full], kind="stable")][:count]
+    named = {f"found {place}": history.genotypes[row] for place, row in enumerate(best, 1)}
+    for name, genotype in reference_genotypes(history.space, history.objective).items():
+        if not any((genotype == other).all() for other in named.values()):
+            named[name] = genotype
+    return named
+
+
+def _tuned(named: Mapping[str, np.ndarray], history: History, folder: Path) -> list[Tuned]:
+    """The fine-tuned networks, best minival accuracy first; without those that failed."""
+    found = []
+    for name, genotype in named.items():
+        network = history.space.decode(genotype)
+        seeds = np.unique(history.seed[(history.genotypes == genotype).all(1)])
+        known = {
+            int(seed): result
+            for seed in seeds
+            if (result := read_result(training_folder(folder, network.key, int(seed)))) is not None
+        }
+        if not known:
+            continue
+        best = max(known, key=lambda seed: known[seed]["minival_top1"])
+        costs = history.space.costs(genotype[None])
+        found.append(
+            Tuned(
+                "found" if name.startswith("found") else name,
+                network,
+                {each: costs.get(each)[0].item() for each in history.space.cost_names},
+                [known[seed]["minival_top1"] for seed in known],
+                [
+                    known[seed]["test_top1"]
+                    for seed in known
+                    if known[seed]["test_top1"] is not None
+                ],
+                training_folder(folder, network.key, best) / WEIGHTS,
+            )
+        )
+    # those with several seeds were the best by the first one
+    return sorted(found, key=lambda each: (-(len(each.minival) > 1), -np.mean(each.minival)))
+
+
+def _teacher_row(teacher: Teacher) -> Tuned:
+    """The fine-tuned parent as a row of the table."""
+    minival = [teacher.minival_top1] if teacher.is_ready else []
+    test = teacher.test_top1 if teacher.is_ready else None
+    return Tuned(
+        "parent",
+        teacher.network,
+        cost(teacher.network)._asdict(),
+        minival,
+        [] if test is None else [test],
+        teacher.weights,
+    )
+
+
+def _text_of(config: SearchConfig) -> str:
+    """The target of a search in a few characters, as a name for its folder."""
+    for name in TARGETS:
+        value = getattr(config, name)
+        if value is not None:
+            timed = name not in ("target_flops", "target_throughput")
+            return short_seconds(value) if timed else short(value)
+    raise AssertionError("a search has a target")
+
+
+def _later(config: SearchConfig) -> dict[str, Any]:
+    """The values of options that a resumed search may change."""
+    return {
+        name: getattr(config, name)
+        for name in given_values(config)
+        if options(SearchConfig)[name].later
+    }
