@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from vbs.text import csv_cell, next_steps, one_of, printable, shortened
@@ -54,6 +56,21 @@ def test_the_likeliest_name_is_suggested_first(typed: str, first: str) -> None:
     known = [*(f"efficientnet_b{i}" for i in range(9)), "mobilenetv2_140", "mobilenetv2_100"]
     with pytest.raises(ValueError, match=rf"network: '{typed}' is unknown; did you mean {first}"):
         one_of("network", typed, known)
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("--on", "--help lists all"),
+        ("--growht", "did you mean --growth?"),
+        ("--target-flops", "--help lists all"),
+        ("--resume", "--help lists all"),
+    ],
+)
+def test_options_are_not_alike_for_their_hyphens(typed: str, hint: str) -> None:
+    known = ["--growth", "--config", "--out", "--recipe", "--address", "--storage", "--help"]
+    with pytest.raises(ValueError, match=re.escape(f"'{typed}' is unknown; {hint}")):
+        one_of("option", typed, known, otherwise="--help lists all")
 
 
 def test_next_steps_of_nothing_are_nothing() -> None:

@@ -298,7 +298,7 @@ class Parser(argparse.ArgumentParser):
         for word in rest:
             if word.startswith("--"):
                 known = [name for action in self._actions for name in action.option_strings]
-                one_of("option", word.partition("=")[0], known)
+                one_of("option", word.partition("=")[0], known, otherwise="--help lists all")
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return found

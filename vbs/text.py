@@ -96,8 +96,10 @@ def shell_command(words: Iterable[object]) -> str:
     return " ".join(map(shell_word, words))
 
 
-def one_of(what: str, name: str, known: Iterable[str]) -> str:
+def one_of(what: str, name: str, known: Iterable[str], *, otherwise: str = "") -> str:
     """`name` if it is known.
+
+    otherwise  hint where no known name is near (default: all known names).
 
     Raises ValueError with the nearest known names otherwise. A digit that was typed as the letter
     it looks like comes first, then names of equal similarity in the order of `known`.
@@ -105,16 +107,20 @@ def one_of(what: str, name: str, known: Iterable[str]) -> str:
     known = list(known)
     if name in known:
         return name
-    near = difflib.get_close_matches(str(name), known, n=len(known), cutoff=0.5)
-    typed = str(name).lower().translate(LOOKALIKES)
+    typed = str(name).removeprefix("--")  # the hyphens of options make all of them alike
+
+    def similarity(candidate: str) -> float:
+        return difflib.SequenceMatcher(None, candidate.removeprefix("--"), typed).ratio()
 
     def distance(candidate: str) -> tuple[bool, float, int]:
-        alike = candidate.lower().translate(LOOKALIKES) == typed
-        similarity = difflib.SequenceMatcher(None, candidate, str(name)).ratio()
-        return not alike, -similarity, known.index(candidate)
+        alike = candidate.removeprefix("--").lower().translate(LOOKALIKES)
+        differs = alike != typed.lower().translate(LOOKALIKES)
+        return differs, -similarity(candidate), known.index(candidate)
 
-    near = sorted(near, key=distance)[:3]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+    near = sorted((each for each in known if similarity(each) > 0.5), key=distance)[:3]
+    hint = otherwise or f"known are {', '.join(known)}"
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
     raise ValueError(f"{what}: {quoted(name)} is unknown; {hint}")
 
 

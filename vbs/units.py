@@ -20,6 +20,12 @@ def parse_quantity(text: str, *, what: str = "quantity") -> float:
     return _checked(value, text, what, "size", "write it like 400M, 0.4G or 4e8", LARGEST)
 
 
+def parse_rate(text: str, *, what: str = "rate") -> float:
+    """The images/s that a text like 12K or 12000 stands for; ValueError unless > 0."""
+    value = _number(text, r"[KMGBT]?", _FACTORS)
+    return _checked(value, text, what, "rate", "write images/s like 12K or 12000", LARGEST)
+
+
 def short(value: float) -> str:
     """Four significant figures with a suffix: 385.8M, 5.289M, 104.4G, 1.2e+15."""
     for suffix, factor in (("", 1.0), ("K", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)):

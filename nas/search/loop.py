@@ -19,7 +19,7 @@ from nas.evaluators.base import Evaluations, Evaluator
 from nas.history import History
 from nas.objective import Objective
 from nas.strategies.base import Strategy, admitted, fresh
-from search_spaces.cost import cost_label, cost_text, is_measured, split_cost
+from search_spaces.cost import Cost, cost_label, cost_text, is_measured, split_cost
 from search_spaces.space import SearchSpace
 from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 from vbs.text import quoted
@@ -185,6 +185,7 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
             rate = kind == "image_time"  # a limit from below, for people
             beyond, hint = ("above", "ask for less") if rate else ("below", "allow more")
             where, label = "", cost_label(name)
+            verb = "range" if name in Cost._fields else "ranges"  # flops, params are plural
             if side is not None and name != "params":
                 where = f" at {side} px"
                 hint += "" if device else ", or lower --resolution"
@@ -195,7 +196,7 @@ def check_limits(space: SearchSpace, objective: Objective) -> None:
             )
             raise ValueError(
                 f"{label}: a limit of {_shown(name, largest)} is {beyond} what space "
-                f"{space.name!r} can do{where}; its {label} range from {ends[0]} to {ends[1]}; "
+                f"{space.name!r} can do{where}; its {label} {verb} from {ends[0]} to {ends[1]}; "
                 f"{hint}"
             )
 

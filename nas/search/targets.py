@@ -14,7 +14,7 @@ from search_spaces.cost import MEASURED, cost_on, split_cost
 from train.options import TIME, absolute_path
 from vbs.config import Config, flag, option
 from vbs.text import shortened
-from vbs.units import LARGEST, parse_quantity, parse_seconds
+from vbs.units import LARGEST, parse_quantity, parse_rate, parse_seconds
 
 SIZE = (0.0, LARGEST)
 LOCAL = ("latency", "step_time")  # costs that are measured on this machine
@@ -30,9 +30,14 @@ def device_names(text: str, *, what: str = "on") -> str:
     )
 
 
-def _size(help: str, *, metavar: str = "SIZE") -> Any:
+def _size(help: str) -> Any:
     """An option for a number such as 400M."""
-    return option(None, limits=SIZE, parse=parse_quantity, metavar=metavar, help=help)
+    return option(None, limits=SIZE, parse=parse_quantity, metavar="SIZE", help=help)
+
+
+def _rate(help: str) -> Any:
+    """An option for images/s such as 12K."""
+    return option(None, limits=SIZE, parse=parse_rate, metavar="RATE", help=help)
 
 
 def _time(help: str) -> Any:
@@ -49,8 +54,8 @@ class ObjectiveOptions(Config):
     target_flops: float | None = _size("multiply-adds of one image, e.g. 400M")
     target_latency: float | None = _time("instead: time of one forward pass, e.g. 20ms")
     target_step_time: float | None = _time("instead: time of one training step")
-    target_throughput: float | None = _size(
-        "instead: images/s of the first device of --on, e.g. 12K", metavar="RATE"
+    target_throughput: float | None = _rate(
+        "instead: images/s of the first device of --on, e.g. 12K"
     )
     target_train_time: float | None = _time(
         "instead: time of the training that the surrogate predicts, e.g. 30min"
@@ -59,8 +64,8 @@ class ObjectiveOptions(Config):
     max_params: float | None = _size("a further limit, e.g. 6M")
     max_latency: float | None = _time("a further limit, e.g. 20ms")
     max_step_time: float | None = _time("a further limit, e.g. 80ms")
-    min_throughput: float | None = _size(
-        "a further limit, images/s on every device of --on, e.g. 12K", metavar="RATE"
+    min_throughput: float | None = _rate(
+        "a further limit, images/s on every device of --on, e.g. 12K"
     )
     max_train_time: float | None = _time("a further limit, e.g. 30min")
     limit: tuple[str, ...] = option(
@@ -133,7 +138,10 @@ class ObjectiveOptions(Config):
         """ValueError unless there is one target, and devices for what is asked of devices."""
         targets = [name for name in TARGETS if getattr(self, name) is not None]
         if not targets:
-            raise ValueError("--target-flops is missing; give one like --target-flops 400M")
+            of_device = ", or of a device, like --target-throughput 12K" * bool(self.on)
+            raise ValueError(
+                f"--target-flops is missing; give one like --target-flops 400M{of_device}"
+            )
         if len(targets) > 1:
             first, second = targets[:2]
             limit = second.replace("target", "min" if second == "target_throughput" else "max")
@@ -200,7 +208,8 @@ def _knowing(kind: str, config: ObjectiveOptions, option_name: str) -> list[Devi
     found = [each for each in config.devices if each.name in names and kind in each.kinds]
     if not found:
         known = ", ".join(each for each in DEVICES if kind in load_device(each).kinds)
-        other = "; or use --min-throughput or --target-throughput" * (kind == "latency")
+        rate = "min" if option_name == "--max-latency" else "target"
+        other = f"; or use --{rate}-throughput" * (kind == "latency")
         raise ValueError(
             f"{option_name}: the {kind} on {', '.join(names)} is not known; it is on {known}{other}"
         )
@@ -234,7 +243,7 @@ def _cost_on(kind: str, device: Device, value: str, option_name: str) -> tuple[s
         hint = f"; its {others[0]} is" if others else ""
         raise ValueError(f"{option_name}: the {kind} on {device.name} is not known{hint}")
     if kind == "throughput":
-        return cost_on("image_time", device.name), 1 / parse_quantity(value, what=option_name)
+        return cost_on("image_time", device.name), 1 / parse_rate(value, what=option_name)
     return cost_on(kind, device.name), parse_seconds(value, what=option_name)
 
 
