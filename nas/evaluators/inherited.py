@@ -6,7 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from nas.evaluators.proxy import DataIdentity
 from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
-from train.data import Data, Step
+from train.data import Data, Split, Step
 from train.data.augment import Preparation
 from train.distributed import limit_threads, pick_device
 from train.inherit.importance import Batch
@@ -27,7 +27,6 @@ from train.inherit.inheritance import BATCH, BATCHES, Inheritance, inheritance, 
 from train.parents import Parent, load_parent
 from train.progressive import phase
 from train.recipe import Recipe
-from train.state import resolved
 from train.steps import augmentation
 
 DEFAULT = "steps"
@@ -118,7 +117,7 @@ class Inherited(Evaluator):
     @functools.cached_property
     def _inheritance(self) -> Inheritance:
         network = self._parent.network().to(self._where)
-        preparation = self._preparation(self._parent.architecture.resolution)
+        preparation = preparation_of(self.recipe, self._parent.architecture.resolution)
         return inheritance(network, some_batches(self.data.train, preparation, device=self._where))
 
     @functools.cached_property
@@ -129,33 +128,35 @@ class Inherited(Evaluator):
     def _digest(self) -> str:
         return self._parent.digest
 
-    def _preparation(self, side: int) -> Preparation:
-        recipe = self.recipe
-        return Preparation(size=side, crop_share=recipe.eval_crop, mean=recipe.mean, std=recipe.std)
-
     @functools.lru_cache(maxsize=16)  # noqa: B019, one evaluator lives as long as its process
     def _views(self, side: int) -> Views:
-        """The images at one input side."""
-        assert self.data.minival is not None
-        preparation, where = self._preparation(side), self._where
-        train = some_batches(
-            self.data.train, preparation, device=where, count=TRAIN_BATCHES, batch=BATCH
-        )
-        count = -(-len(self.data.minival) // HELD_OUT_BATCH)
-        held_out = some_batches(
-            self.data.minival, preparation, device=where, count=count, batch=HELD_OUT_BATCH
-        )
-        return Views(train, self._augmented(side), held_out)
+        return views_of(self.data, self.recipe, side, device=self._where)
 
-    def _augmented(self, side: int) -> list[Batch]:
-        """Training batches as the recipe augments them, of as many epochs as they need."""
-        recipe, split, rng = self.recipe, self.data.train, np.random.default_rng(SEED)
-        batch = min(recipe.batch, len(split))
-        orders: list[np.ndarray] = []
-        while len(orders) < STEPS:
-            orders.extend(split.order(rng, batch))
-        steps = [Step(order, slice(None), SEED + n) for n, order in enumerate(orders[:STEPS])]
-        side_recipe = resolved(recipe, self._inheritance.parent)
-        how = augmentation(side_recipe, phase(side_recipe, recipe.epochs - 1), side=side)
-        found = split.batches(steps, how, device=self._where, workers=0)
-        return [(images.clone(), targets.clone()) for images, targets in found]
+
+def views_of(data: Data, recipe: Recipe, side: int, *, device: torch.device) -> Views:
+    """The images that networks of an input side are scored with; equal for all of them."""
+    assert data.minival is not None
+    preparation = preparation_of(recipe, side)
+    train = some_batches(data.train, preparation, device=device, count=TRAIN_BATCHES, batch=BATCH)
+    count = -(-len(data.minival) // HELD_OUT_BATCH)
+    held_out = some_batches(
+        data.minival, preparation, device=device, count=count, batch=HELD_OUT_BATCH
+    )
+    return Views(train, _augmented(data.train, recipe, side, device), held_out)
+
+
+def preparation_of(recipe: Recipe, side: int) -> Preparation:
+    """How the recipe's evaluation images of an input side are prepared."""
+    return Preparation(size=side, crop_share=recipe.eval_crop, mean=recipe.mean, std=recipe.std)
+
+
+def _augmented(split: Split, recipe: Recipe, side: int, device: torch.device) -> list[Batch]:
+    """Training batches as the recipe augments them, of as many epochs as they need."""
+    rng = np.random.default_rng(SEED)
+    orders: list[np.ndarray] = []
+    while len(orders) < STEPS:
+        orders.extend(split.order(rng, min(recipe.batch, len(split))))
+    steps = [Step(order, slice(None), SEED + n) for n, order in enumerate(orders[:STEPS])]
+    last = phase(replace(recipe, resolution=side), recipe.epochs - 1)
+    found = split.batches(steps, augmentation(recipe, last, side=side), device=device, workers=0)
+    return [(images.clone(), targets.clone()) for images, targets in found]

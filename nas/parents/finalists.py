@@ -10,6 +10,7 @@ import numpy as np
 
 from nas.evaluators.base import Evaluator
 from nas.evaluators.finetuned import FineTuned
+from nas.evaluators.inherited import preparation_of
 from nas.history import History
 from nas.objective import Objective
 from nas.parents.inheriting import Inheriting
@@ -21,7 +22,6 @@ from nas.storage.study import open_study
 from nas.storage.study_settings import SearchIdentity
 from search_spaces.space import SearchSpace
 from train.data import Data
-from train.data.augment import Preparation
 from train.distributed import pick_device
 from train.execution import Execution
 from train.inherit.inheritance import Inheritance, inheritance, some_batches
@@ -85,9 +85,10 @@ def fine_tune_finalists(
     )
     further = plan.finalists * (plan.repeats - 1)
     print_err(
-        f"finalists: {counted(len(genotypes), 'network')} fine-tuned for {recipe.epochs} epochs, "
-        f"the {plan.finalists} best with {counted(plan.repeats, 'seed')}: "
-        f"{len(genotypes) + further} trainings, in {shell_word(f'{place}/')}"
+        f"finalists: {counted(len(genotypes), 'network')} fine-tuned for "
+        f"{counted(recipe.epochs, 'epoch')}, the best {plan.finalists} of them with "
+        f"{counted(plan.repeats, 'seed')}: {counted(len(genotypes) + further, 'training')}, in "
+        f"{shell_word(f'{place}/')}"
     )
     identity = SearchIdentity(
         space, objective, {**inheriting.identity, "recipe": recipe.to_dict(), "stage": FOLDER}
@@ -118,12 +119,7 @@ def fine_tune_finalists(
 def _inheritance(teacher: str, data: Data, recipe: Recipe) -> Inheritance:
     """What networks inherit from the teacher; on the processor, where they are built."""
     parent = load_parent(teacher)
-    preparation = Preparation(
-        size=parent.architecture.resolution,
-        crop_share=recipe.eval_crop,
-        mean=recipe.mean,
-        std=recipe.std,
-    )
+    preparation = preparation_of(recipe, parent.architecture.resolution)
     batches = some_batches(data.train, preparation, device=pick_device("cpu"))
     return inheritance(parent.network(), batches)
 

@@ -103,8 +103,10 @@ def notes(result: ParentResult) -> list[str]:
         best = each.networks[0]
         name = each.text
         if best.kind != "found":
+            found = next((other for other in each.networks if other.kind == "found"), None)
+            behind = "" if found is None else f"; what was found reaches {accuracy_text(found)}%"
             lines.append(
-                f"target {name}: the {best.kind} is the best network, ahead of what was found."
+                f"target {name}: {_article(best.kind)}{best.kind} is the best network{behind}."
             )
             continue
         for kind in (SMALLER, UNIFORM):
@@ -203,11 +205,10 @@ def _draw(path: Path, result: ParentResult) -> None:
         drawn.add(network.kind)
     split = "test" if result.teacher.test else "minival"
     axes.set(
-        xscale="log",
         xlabel="FLOPs: multiply-adds of one image, in millions",
         ylabel=f"{split} accuracy after fine-tuning (%)",
         title=f"networks inside {result.config.parent}",
     )
-    axes.grid(alpha=0.3, which="both")
+    axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower right")
     save_png(figure, path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.evaluators.inherited import Inherited
+from nas.evaluators.inherited import Inherited, preparation_of
 from nas.evaluators.inherited_scores import SCORES, accuracy, recalibrate, ridge_logits
 from nas.storage.cache import Cache
 from search_spaces.parent import parent_space
@@ -54,10 +54,8 @@ def test_scores_are_accuracies_that_are_equal_every_time(
 def test_the_parent_itself_scores_at_least_its_accuracy(data: Data, parent: str) -> None:
     score = evaluator(data, parent, score="accuracy").evaluate(SPACE, WHOLE[None]).accuracy[0]
     assert data.minival is not None
-    made = evaluator(data, parent)
-    batches = some_batches(
-        data.minival, made._preparation(toys.SIDE), device=pick_device("cpu"), count=9
-    )
+    preparation = preparation_of(RECIPE, toys.SIDE)
+    batches = some_batches(data.minival, preparation, device=pick_device("cpu"), count=9)
     assert score >= accuracy(load_parent(parent).network(), batches) > 40
 
 

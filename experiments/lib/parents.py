@@ -1,0 +1,81 @@
+"""The parent of the experiments on inherited weights: EfficientNet-Lite0, fine-tuned."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import zoo
+from search_spaces.cost import cost
+from search_spaces.network import Network, build
+from search_spaces.parent import parent_space
+from train.checkpoint import read_weights
+from train.data import load
+from train.execution import Execution
+from train.initial import initialise
+from train.loop import train
+from train.recipe import Recipe
+
+NETWORK, SOURCE, SIDE = "tf_efficientnet_lite0", "package:efficientnet_lite0", 96
+SHARES = (0.08, 0.6)  # of the parent's FLOPs
+# of the recipe `finetune`: hands are not mirrored; the colours are those of the weights
+CHANGES = (
+    "batch=32",
+    "flip=false",
+    "warmup_epochs=0.5",
+    "mean=0.498,0.498,0.498",
+    "std=0.502,0.502,0.502",
+)
+
+
+def parent_architecture(classes: int) -> Architecture:
+    """Lite0 at 96 px."""
+    return replace(zoo(NETWORK), classes=classes, resolution=SIDE)
+
+
+def fine_tuned_parent(
+    folder: Path, source: str = "", recipe: Recipe | None = None
+) -> tuple[Network, Mapping[str, Tensor]]:
+    """The fine-tuned parent in a folder, in evaluation mode, and its tensors.
+
+    source, recipe  of the images and the training, where it may have to be trained.
+    """
+    done = folder / "done"
+    if not done.exists():
+        assert recipe is not None
+        data = load(source, minival=0.1)
+        torch.manual_seed(recipe.seed)
+        initial = build(parent_architecture(len(data.classes)))
+        initialise(initial, SOURCE)
+        result = train(
+            initial.architecture,
+            data,
+            recipe,
+            execution=Execution(checkpoint=folder, device="cpu"),
+            initial=initial,
+        )
+        assert result.test is not None, result.failed
+        done.write_text(f"{result.test.top1:.3f}\n")
+    weights = read_weights(folder / "best.safetensors")
+    network = build(weights.architecture)
+    network.load_state_dict(weights.tensors)
+    return network.eval(), weights.tensors
+
+
+def spread_children(parent: Architecture, count: int) -> list[Architecture]:
+    """Sub-networks drawn at random, one in each of so many equal parts of the log of FLOPs."""
+    space, rng = parent_space(parent), np.random.default_rng(0)
+    draws = space.sample(20_000, rng)
+    shares = space.costs(draws).flops / cost(parent).flops
+    edges = np.geomspace(*SHARES, count + 1)
+    return [
+        space.decode(draws[rng.choice(np.flatnonzero((shares >= low) & (shares < high)))])
+        for low, high in itertools.pairwise(edges)
+    ]
