@@ -265,7 +265,7 @@ def tiny(growth: float) -> Factors:
     if isinstance(growth, bool) or not lowest <= growth <= 1:
         raise ValueError(
             f"growth: {quoted(growth)} is not allowed; TinyNet shrinks to {lowest:.3f} of the "
-            "FLOPs and does not grow"
+            f"FLOPs (phi {math.log2(lowest):.1f}) and does not grow"
         )
     at = next(index for index in range(1, len(known)) if known[index].growth <= growth)
     left, right = known[at - 1], known[at]

@@ -23,7 +23,7 @@ FAR = 4.0  # times the range of the upper points that the lower ones may take of
 
 
 # of kinds of cost on the axis, instead of milliseconds: unit, and how many make a second
-UNITS = {"image_time": ("microseconds", 1e6), "train_time": ("hours", 1 / 3600)}
+UNITS = {"image_time": ("microseconds", 1e6), "train_time": ("seconds", 1.0)}
 
 
 class Axis(NamedTuple):
@@ -44,8 +44,8 @@ def axis_of(history: History) -> Axis:
     if is_measured(name):
         kind, device = split_cost(name)
         unit, scale = UNITS.get(kind, ("milliseconds", 1e3))
-        where = f", {device}" * bool(device)
-        return Axis(name, scale, label(f"{MEASURED[kind].replace('seconds', unit)}{where}"))
+        where = f", {label(device)}" * bool(device)
+        return Axis(name, scale, f"{MEASURED[kind].replace('seconds', unit)}{where}")
     return Axis(name, 1e-6, "FLOPs: multiply-adds of one image, in millions")
 
 

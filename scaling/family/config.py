@@ -290,6 +290,9 @@ def test_side_of(text: str, side: int, step: int) -> int:
     name = "test_resolution"
     factor = text.strip().lower().removesuffix("x")
     is_factor = factor != text.strip().lower()
+    if not is_factor and "." in factor:
+        number(name, float, factor)
+        raise ConfigError(name, f"{text} is no number of pixels; write a factor as {factor}x")
     value = number(name, float if is_factor else int, factor)
     if is_factor:
         if not 1 <= value <= LARGEST_TEST:

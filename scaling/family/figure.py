@@ -9,6 +9,8 @@ from typing import Any
 from vbs.figure import label, new_figure, save_png
 from vbs.units import short
 
+MOST_TICKS = 12  # of phi, one for each member
+
 
 def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
     """Draw the members of a base of that name."""
@@ -45,8 +47,11 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
         right.plot(phis, real, "o-", c=colour, label=axis)
         right.plot(phis, wanted, "x--", c=colour, alpha=0.5)
     right.set(xlabel="phi", ylabel="times the base", title="Real factors (dashed: wanted)")
-    left.margins(x=0.12, y=0.1)  # the words beside the first point, and above the last
+    left.margins(x=0.2, y=0.1)  # the words beside the first point, and above the last
+    _mark_sizes(left.yaxis)
     for panel, place in ((left, "lower right"), (right, "upper left")):
+        if len(phis) <= MOST_TICKS:
+            panel.set_xticks(phis, [f"{phi:g}" for phi in phis])
         panel.grid(alpha=0.3)
         panel.legend(frameon=False, loc=place)
     save_png(figure, path)
@@ -54,8 +59,6 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
 
 def _draw_accuracy(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Predicted top-1 with its 95% interval over FLOPs, and what was published."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
     rows = sorted(rows, key=lambda row: row["flops"])
     found = [row["predicted_top1"] for row in rows]
     flops, percent = [row["flops"] for row in rows], [each["percent"] for each in found]
@@ -78,8 +81,15 @@ def _draw_accuracy(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         ylabel="ImageNet top-1 (%)",
         title="Predicted from published trainings",
     )
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.xaxis.set_major_formatter(lambda value, _: short(value))
+    _mark_sizes(panel.xaxis)
     panel.grid(alpha=0.3)
     panel.legend(frameon=False, loc="lower right")
+
+
+def _mark_sizes(axis: Any) -> None:
+    """Ticks such as 200M, 500M, 1G on a logarithmic axis."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: short(value))

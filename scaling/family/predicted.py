@@ -31,7 +31,8 @@ class Top1:
     """Predicted ImageNet top-1 of a member in percent.
 
     percent, std  mean and deviation of one training; None where there is no prediction.
-    known   whether it is not a prediction: as given or as published.
+    known   whether it is not a prediction: as given or as published. A base whose top-1 its own
+            search predicted is neither known nor has an error.
     reason  why there is no prediction.
     """
 
@@ -67,11 +68,11 @@ def known_members(config: FamilyConfig) -> dict[float, float]:
             percent = float(value)
         except ValueError:
             percent = float("nan")
-        if not name or not 0 < percent < 95:
+        if not name or not 1 <= percent < 95:
             raise ConfigError(
                 "known",
                 f"{shortened(repr(text), 40)} is not understood; write a member and its percent "
-                "below 95, such as b0=77.1 or 0=77.1",
+                "from 1 to 95, such as b0=77.1 or 0=77.1",
             )
         phi = _phi_of(name.strip().lower(), config)
         if phi in found:
@@ -137,7 +138,7 @@ def predictions(
     for member, row, gain, std in zip(members, factors, points, deviations, strict=True):
         problems = range_problems([row], base_top1=own.percent)
         if member.architecture == base:
-            found.append(Top1(own.percent, known=True))
+            found.append(Top1(own.percent, known=not own.searched))
         elif problems:
             found.append(Top1(reason="; ".join(problems)))
         else:
@@ -170,12 +171,14 @@ def _forecast(
 
 
 def shown_top1(row: Mapping[str, Any]) -> str:
-    """A prediction with its 95% interval; a known value alone."""
+    """A prediction with its 95% interval; a known value, or that of the base's search, alone."""
     found = row["predicted_top1"]
     if found is None:
         return "-"
     if found["known"]:
         return f"{found['percent']:.1f}% known"
+    if not found["std"]:
+        return f"{found['percent']:.1f}% by its search"
     low, high = found["interval_95"]
     return f"{found['percent']:.1f}% ({low:.1f} to {high:.1f})"
 

@@ -160,7 +160,7 @@ def show_published(result: PublishedGrid) -> None:
     published = load_published()
     print_out(
         f"{config.base}: {top1.percent:.1f}% top-1 ({top1.source}), "
-        f"{config.growth:g} times its {config.objective}",
+        f"candidates cost {config.growth:g} times its FLOPs",
         "",
     )
     _table(result)
@@ -178,7 +178,7 @@ def show_published(result: PublishedGrid) -> None:
         f"optimum: {', '.join(ends)}; 95% intervals of a new recipe",
         f"ties (=): {tied} of {counted(len(result.candidates), 'candidate')} are expected within "
         f"{TIE} points of the best, which published trainings cannot tell apart; "
-        f"{optimum.ties.mean():.0%} of all splits are",
+        f"so are {optimum.ties.mean():.0%} of all splits of the growth",
         f"against the optimum, points: {said}",
         f"This is a regression over {published.trainings} published ImageNet trainings of "
         f"{published.groups} networks and recipes, not a measurement; --data DATA trains the "
@@ -193,7 +193,7 @@ def show_published(result: PublishedGrid) -> None:
         result.folder,
         (RECORD, FIGURE),
         [
-            f"{python} -m scaling.family --base {base} --coefficients {where}{growth}",
+            f"{python} -m scaling.family --base {base} --coefficients {where}{growth} --phi 0..3",
             f"{python} -m scaling.grid --base {base} --data imagefolder:DIR{growth}",
         ],
     )

@@ -27,16 +27,20 @@ def draw(
 
     places  shares of the candidates, [n, 3]; gains  of them, [n].
     """
+    from matplotlib.patheffects import withStroke
+
     figure = new_figure(7.5, 6.4)
     axes = figure.add_subplot()
     mesh = flat(optimum.places)
     shown = axes.tricontourf(mesh[:, 0], mesh[:, 1], optimum.expected, levels=16)
     figure.colorbar(shown, ax=axes, shrink=0.7, label="predicted gain (points of ImageNet top-1)")
     edge = optimum.expected.max() - TIE
+    rim = [withStroke(linewidth=3, foreground="black")]  # the legend is on white
     axes.tricontour(
         mesh[:, 0], mesh[:, 1], optimum.expected, levels=[edge], colors="white", linewidths=1.8
-    )
-    axes.plot([], [], c="0.6", lw=1.8, label=f"within {TIE} points of the best: ties")
+    ).set(path_effects=rim)
+    shown_as = f"within {TIE} points of the best: ties"
+    axes.plot([], [], c="white", lw=1.8, path_effects=rim, label=shown_as)
     free = np.array([not each.is_control for each in found])
     at = flat(places)
     axes.scatter(
@@ -58,8 +62,7 @@ def draw(
     frame(axes, alone)
     axes.set(
         aspect="equal",
-        title=f"{label(Path(config.base).name)}: how to spend {config.growth:g} times the "
-        f"{config.objective}",
+        title=f"{label(Path(config.base).name)}: how to spend {config.growth:g} times the FLOPs",
     )
     axes.axis("off")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.04), frameon=False, ncols=2, fontsize=9)

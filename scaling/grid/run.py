@@ -88,7 +88,10 @@ def run_grid(
             with interrupted_with("interrupted"):
                 return _listed(config) if dry_run else _predicted(config, place)
         if config.data is None:
-            raise ValueError(f"resume: the grid in {place} was predicted; nothing was trained")
+            raise ValueError(
+                f"resume: the grid in {place} was predicted, and nothing is left to train; "
+                "leave --resume out, and give another --out"
+            )
         return _prepared(config, place, resume=resume, retry_failed=retry_failed)
 
 

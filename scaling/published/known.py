@@ -44,10 +44,15 @@ KNOWN: Mapping[str, tuple[float, str]] = {
 
 
 class KnownTop1(NamedTuple):
-    """ImageNet top-1 in percent, and where it comes from in words."""
+    """ImageNet top-1 in percent, and where it comes from in words.
+
+    searched  whether it is that of the search which found the network: of other trainings than the
+              published ones.
+    """
 
     percent: float
     source: str
+    searched: bool = False
 
 
 def known_top1(base: str, given: float | None = None) -> KnownTop1:
@@ -71,7 +76,7 @@ def known_top1(base: str, given: float | None = None) -> KnownTop1:
         ):
             value = fields.get(name) if isinstance(fields, dict) else None
             if isinstance(value, int | float) and not isinstance(value, bool):
-                return KnownTop1(float(value), source)
+                return KnownTop1(float(value), source, searched=True)
     raise ValueError(
         f"--base-top1: the ImageNet top-1 of {shortened(base)} is not known; give it in percent, "
         "e.g. --base-top1 77.1"

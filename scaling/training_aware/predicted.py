@@ -20,7 +20,7 @@ from nas.search.loop import LoopOptions, search
 from nas.search.record import best_record
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
 from search_spaces.catalog import space as make_space
-from search_spaces.cost import MEASURED, cost_label, cost_text, split_cost
+from search_spaces.cost import MEASURED, cost_text, split_cost
 from search_spaces.space import SearchSpace
 from vbs.command import python_command
 from vbs.console import print_out, print_results
@@ -28,7 +28,7 @@ from vbs.figure import draw_picture, label, new_figure, save_png
 from vbs.folder import circumstances, results_folder, write_json
 from vbs.tables import Console, Table
 from vbs.text import shell_word, shortened
-from vbs.units import percent
+from vbs.units import percent, short_seconds
 
 SPACE, B0 = "efficientnet", "EfficientNet-B0"
 BUDGET = 100_000  # networks of each search
@@ -203,14 +203,17 @@ def _record(result: PredictedAware) -> dict[str, Any]:
 
 
 def _draw(path: Path, result: PredictedAware) -> None:
-    """Predicted accuracy against the time of the reward: what was looked at, and the choices."""
+    """Predicted accuracy against the time of the reward: what was evaluated, and the choices."""
     history, name = result.history, result.cost_name
     figure = new_figure(8, 5.4)
     axes = figure.add_subplot()
-    unit, scale = ("hours", 1 / 3600) if name == "train_time" else ("microseconds an image", 1e6)
+    kind, device = split_cost(name)
+    unit, scale = ("microseconds", 1e6) if device else ("seconds", 1.0)
+    what = MEASURED[kind].replace("seconds", unit) + f", {label(device)}" * bool(device)
     spent = history.costs.get(name) * scale
     drawn = np.random.default_rng(0).choice(len(history), min(SAMPLE, len(history)), replace=False)
-    axes.plot(spent[drawn], history.accuracy[drawn], ".", ms=2, c="0.7", label="looked at")
+    sample = history.accuracy[drawn]
+    axes.plot(spent[drawn], sample, ".", ms=2, c="0.7", label="evaluated (a sample)")
     for row, mark in zip(result.rows.values(), "*sv^DP", strict=False):
         axes.errorbar(
             row.seconds * scale,
@@ -223,7 +226,7 @@ def _draw(path: Path, result: PredictedAware) -> None:
             label=label(row.name),
         )
     axes.set(
-        xlabel=f"{unit}: {label(cost_label(name).replace('_', ' '))}",
+        xlabel=f"S: {what}",
         ylabel="predicted ImageNet top-1 (%), short schedule",
         ylim=(min(row.accuracy for row in result.rows.values()) - 2, None),
     )
@@ -243,7 +246,8 @@ def show_predicted(result: PredictedAware) -> None:
         "",
     )
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for header in ("chosen by", "top-1 %", "long %", "S", "to B0", "FLOPs", "params"):
+    rates = ("images/s",) * bool(device)
+    for header in ("chosen by", "top-1 %", "long %", "S", "to B0", *rates, "FLOPs", "params"):
         table.add_column(header, justify="left" if header == "chosen by" else "right", no_wrap=True)
     for name, row in rows.items():
         share = percent(row.seconds_std / row.seconds)
@@ -251,8 +255,9 @@ def show_predicted(result: PredictedAware) -> None:
             name,
             f"{row.accuracy:.2f} ± {row.accuracy_std:.2f}",
             f"{row.long:.2f} ± {row.long_std:.2f}",
-            f"{cost_text(result.cost_name, row.seconds)} ± {share}",
+            f"{short_seconds(row.seconds)} ± {share}",
             f"{row.seconds / b0.seconds:.2f}",
+            *(cost_text(result.cost_name, row.seconds).split()[:1] if device else ()),
             f"{row.flops:,}",
             f"{row.params:,}",
         )

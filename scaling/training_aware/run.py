@@ -100,7 +100,10 @@ def run_training_aware(
         assert config is not None  # see check_call
         if config.data is None:
             if resume:
-                raise ValueError(f"resume: the search in {place} is whole; nothing was trained")
+                raise ValueError(
+                    f"resume: the search in {place} was predicted, and nothing is left to train; "
+                    "leave --resume out, and give another --out"
+                )
             _check_untrained(config)
             with signals.interrupted_with("interrupted"):
                 return predicted_search(config, place)

@@ -242,6 +242,10 @@ def test_a_family_grows_in_measured_time(
         (["--rules", "fast", "--alpha", "1.2"], "--alpha: leave it out; --rules fast has its own"),
         (["--rules", "tinynet", "--phi", "1"], "phi 1: growth: 2.0 is not allowed; TinyNet shr"),
         (["--known", "b0"], "--known: 'b0' is not understood; write a member and its percent"),
+        (
+            ["--known", "b0=0.77"],
+            "--known: 'b0=0.77' is not understood; write a member and its percent from 1",
+        ),
         (["--known", "b0=177"], "--known: 'b0=177' is not understood"),
         (["--known", "c0=77"], "--known: 'c0' is no member; write b0 to b8, or a phi such as 0"),
         (["--known", "b0=77", "0=78"], "--known: phi 0 is given twice"),
@@ -282,6 +286,10 @@ def test_a_family_grows_in_measured_time(
             "objective: a100 was measured on networks of the space efficientnet (",
         ),
         (["--test-resolution", "big"], "--test-resolution: 'big' is not a whole number"),
+        (
+            ["--test-resolution", "1.15"],
+            "--test-resolution: 1.15 is no number of pixels; write a factor",
+        ),
         (["--test-resolution", "9x"], "--test-resolution: 9x is not allowed; use 1x to 4x"),
         (["--test-resolution", "0"], "--test-resolution: 0 is not allowed; use pixels up to 4,096"),
         (
@@ -396,6 +404,19 @@ def test_predictions_start_from_the_given_top1(
     assert 73 < known[1]["predicted_top1"]["percent"] < 76
     low = members_of([*words, "--base-top1", "50"], tmp_path / "low")
     assert "16.2 points below them" in low[1]["no_prediction"]
+
+
+def test_the_top1_of_a_search_is_not_called_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "best.json"
+    network = json.loads(zoo("efficientnet_b0").to_json())
+    path.write_text(json.dumps({"architecture": network, "accuracy_long": 72.3}))
+    base, _ = members_of(["--base", str(path), "--phi", "0..1"], tmp_path / "f")
+    assert not base["predicted_top1"]["known"]
+    printed = capsys.readouterr().out
+    assert "72.3% by its search" in printed
+    assert "known" not in printed
 
 
 def test_the_next_members_are_forecast_from_trained_ones(tmp_path: Path) -> None:

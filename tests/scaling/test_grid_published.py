@@ -153,7 +153,7 @@ def test_a_predicted_grid_does_not_resume(
     plain: PublishedGrid, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert grid(["--resume", "--out", str(plain.folder)]) == 2
-    assert "was predicted; nothing was trained" in capsys.readouterr().err
+    assert "was predicted, and nothing is left to train" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"]])

@@ -76,7 +76,9 @@ def test_the_time_may_be_that_of_a_device(capsys: pytest.CaptureFixture[str]) ->
     assert training_aware([*BUDGET, "--on", "a100"]) == 0
     printed = capsys.readouterr().out
     assert "S seconds for each image at the highest throughput, a100" in printed
-    assert f"{throughput[0]:,.0f} images/s" in printed
+    header, row = printed.splitlines()[2:4]
+    assert header.split()[-6:] == ["S", "to", "B0", "images/s", "FLOPs", "params"]
+    assert f"125us ± 0.24%   1.00     {throughput[0]:,.0f}  385,814,752" in row
 
 
 def test_the_folder_is_that_of_a_training_aware_search(plain: PredictedAware) -> None:
@@ -143,7 +145,7 @@ def test_a_finished_search_does_not_resume(
     plain: PredictedAware, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert training_aware(["--resume", "--out", str(plain.folder)]) == 2
-    assert "is whole; nothing was trained" in capsys.readouterr().err
+    assert "was predicted, and nothing is left to train" in capsys.readouterr().err
 
 
 def test_an_interrupted_search_without_trainings_suggests_no_resume(
