@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from scaling.published.model import CEILING, checked_top1
 from search_spaces.catalog import zoo
 from vbs.json_text import parse_json
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 EFFICIENTNET = "Tan and Le, EfficientNet, 2019, table 2"
 LITE = "github.com/tensorflow/tpu, efficientnet/lite/README.md"
@@ -50,10 +51,20 @@ class KnownTop1(NamedTuple):
     source: str
 
 
+def _percent_of(value: float, name: str, base: str) -> float:
+    try:
+        return checked_top1(value)
+    except ValueError:
+        raise ValueError(
+            f"--base-top1: {name} {quoted(value, 40)} in {shortened(base)} is not percent between "
+            f"0 and {CEILING:g}; give that of ImageNet, e.g. --base-top1 77.1"
+        ) from None
+
+
 def known_top1(base: str, given: float | None = None) -> KnownTop1:
     """The top-1 of a base: as given, published for a zoo name, or predicted in a best.json.
 
-    Raises ValueError where it is not known.
+    Raises ValueError where it is not known, and where a best.json holds no percentage.
     """
     if given is not None:
         return KnownTop1(given, "given")
@@ -71,7 +82,7 @@ def known_top1(base: str, given: float | None = None) -> KnownTop1:
         ):
             value = fields.get(name) if isinstance(fields, dict) else None
             if isinstance(value, int | float) and not isinstance(value, bool):
-                return KnownTop1(float(value), source)
+                return KnownTop1(_percent_of(value, name, base), source)
     raise ValueError(
         f"--base-top1: the ImageNet top-1 of {shortened(base)} is not known; give it in percent, "
         "e.g. --base-top1 77.1"
