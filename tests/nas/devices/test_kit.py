@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.devices import load_device
+from nas.devices import OwnDevice, load_device
 from nas.devices.fit import FitConfig, fit_kit
 from nas.devices.kit import KitConfig, KitResult, write_kit
 from nas.devices.kit import run as writing
@@ -149,6 +150,18 @@ def test_a_link_in_the_place_of_the_device_file_is_kept(
     Path("x.json").symlink_to("elsewhere.json")
     assert "x.json exists" in refused(fit_command([str(kit), "--name", "x"]), capsys)
     assert Path("x.json").is_symlink()
+
+
+def test_a_full_disk_is_a_failure_of_the_machine(
+    kit: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: OwnDevice, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(OwnDevice, "save", full)
+    assert fit_command([str(kit), "--name", "x"]) == 1
+    assert capsys.readouterr().err == "nas.devices.fit: x.json: No space left on device\n"
+    assert list(Path().iterdir()) == []
 
 
 def test_fit_kit_gives_the_errors(kit: Path) -> None:
