@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.storage.passwords import escaped_url, without_password
 from search_spaces.catalog import SIZES, SPACES, size_options
 from search_spaces.space import SearchSpace
 from vbs.config import Config, flag, given_values, option
+from vbs.paths import absolute
 from vbs.text import shortened
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def storage_url(text: str, *, what: str = "storage") -> str:
     """The URL with its password escaped; of sqlite with an absolute path."""
     if text.startswith("sqlite:///"):
-        return f"sqlite:///{Path(text.removeprefix('sqlite:///')).expanduser().resolve()}"
+        return f"sqlite:///{absolute(text.removeprefix('sqlite:///'), what=what)}"
     return escaped_url(text)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from train.parser import absolute_data
 from train.recipe import PRESETS
 from vbs.config import Config, option
+from vbs.paths import absolute
 from vbs.processes import available_cpus
 from vbs.units import LONGEST, parse_seconds
 
@@ -18,7 +19,7 @@ def absolute_path(text: str, *, what: str = "path") -> str:
     """The path as it is called from every folder; "~" is the home folder."""
     if not text:
         raise ValueError(f"{what}: the path is empty")
-    return str(Path(text).expanduser().resolve())
+    return str(absolute(text, what=what))
 
 
 def cache_path(text: str, *, what: str = "cache") -> str:

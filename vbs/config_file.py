@@ -31,7 +31,10 @@ def read_values(path: str) -> FileValues:
     "settings". ValueError, with the path, for anything else."""
     if not path:
         raise ValueError("--config: the path is empty")
-    place = Path(path).expanduser()
+    try:
+        place = Path(path).expanduser()
+    except RuntimeError as error:  # "~NAME" of an unknown user
+        raise ValueError(f"--config: {shortened(path)} is no path ({shortened(error)})") from None
     json_file = place.suffix.lower() == ".json"
     largest = LARGEST_RECORD if json_file else LARGEST
     try:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vbs.failures import is_infrastructure, is_out_of_memory, reason_of
+from vbs.paths import absolute
 from vbs.text import one_of, quoted, shortened
 
 T = TypeVar("T")
@@ -55,16 +56,18 @@ def is_reference(text: str, catalog: Collection[str] = ()) -> bool:
     return bool(colon) and text not in catalog and place not in families
 
 
-def absolute_reference(text: str) -> str:
+def absolute_reference(text: str, *, what: str = "plugin") -> str:
     """The text as it names the same file from every folder."""
     place, _, name = text.rpartition(":")
-    return f"{Path(place).expanduser().resolve()}:{name}" if place.endswith(".py") else text
+    return f"{absolute(place, what=what)}:{name}" if place.endswith(".py") else text
 
 
 def catalog_name(text: str, catalog: Collection[str], *, what: str) -> str:
     """A name of a catalog, or an absolute reference; ValueError, with the nearest names, for
     anything else. Nothing is imported."""
-    return absolute_reference(text) if is_reference(text, catalog) else one_of(what, text, catalog)
+    if is_reference(text, catalog):
+        return absolute_reference(text, what=what)
+    return one_of(what, text, catalog)
 
 
 def module_name(file: Path) -> str:
@@ -84,7 +87,7 @@ def load_object(text: str, *, what: str = "plugin") -> Any:
     if not name.isidentifier():
         raise ValueError(f"{what}: {quoted(text)} has no name behind the colon; write {shown}:Name")
     if place.endswith(".py"):
-        file = Path(place).expanduser().resolve()
+        file = absolute(place, what=what)
         if not file.is_file():
             why = "is not a file" if file.exists() else "does not exist"
             raise ValueError(f"{what}: {shown} {why}")

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.devices.measured import measured_devices
+from nas.devices.measured import DEVICES, measured_devices
 from nas.devices.prior import GOAL, Prior, measurements_needed, sources_for
 from search_spaces.space import SearchSpace
 from vbs.text import counted, quoted
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # costs are named after devices
-FEWEST = 5  # different networks
+FEWEST, MOST_MEASURED = 5, 500  # networks; the time of a fit grows with their cube
+SHORTEST, LONGEST = 1e-9, 1e6  # seconds of a run; others are of no device
 # factors from every measured device at which a mistaken unit is likely
 SLOWER, FASTER = 1_000, 30
 FASTER_ALONE = 3  # with one image at a time, which the measured throughputs do not have
@@ -21,12 +22,15 @@ ALIKE = 0.01  # relative range of the times of different networks that tells the
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError for a name that cannot stand in the names of costs and files."""
+    """Raise ValueError for a name that cannot stand in the names of costs and files, and for that
+    of a measured device."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(
             f"name: {quoted(name, 60)} is not allowed; use up to 60 letters, digits, '-', '_' and "
             "'.'"
         )
+    if name in DEVICES:
+        raise ValueError(f"name: {name} is a measured device; use another name")
 
 
 def checked_seconds(
@@ -34,12 +38,15 @@ def checked_seconds(
 ) -> np.ndarray:
     """The times as float64 [n].
 
-    Raises ValueError for missing, zero, negative and constant times, and for fewer than `FEWEST`
-    different networks.
+    Raises ValueError for missing, zero, negative, constant and impossible times, for fewer than
+    `FEWEST` different networks, and for more than `MOST_MEASURED`.
     """
     try:
-        times = np.array([np.nan if each is None else each for each in seconds], np.float64)
-    except (TypeError, ValueError):
+        given = list(seconds)
+        if any(isinstance(each, str | bytes | bool | complex) for each in given):
+            raise TypeError
+        times = np.array([np.nan if each is None else each for each in given], np.float64)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("seconds: use one number for each network") from None
     if times.shape != (len(genotypes),):
         raise ValueError(
@@ -51,6 +58,15 @@ def checked_seconds(
             raise ValueError(f"seconds: the time of network {row} is missing")
         if value <= 0:
             raise ValueError(f"seconds: network {row} has {value:g}; use seconds above 0")
+        if not SHORTEST <= value <= LONGEST:
+            raise ValueError(
+                f"seconds: network {row} has {value:g}; no network takes less than {SHORTEST:g} s "
+                f"or more than {LONGEST:,.0f} s"
+            )
+    if len(times) > MOST_MEASURED:
+        raise ValueError(
+            f"networks: {counted(len(times), 'network')} are too many; use up to {MOST_MEASURED}"
+        )
     different = len(np.unique(space.canonical(genotypes), axis=0))
     if different < FEWEST:
         raise ValueError(

@@ -79,7 +79,7 @@ class MeasuredDevice:
         return value, value * spread
 
     def _kind(self, kind: str | None) -> str:
-        if kind is not None and kind not in self.models:
+        if isinstance(kind, str) and kind not in self.models:
             devices = measured_devices().items()
             known = [name for name, device in devices if kind in device.models]
             if known:

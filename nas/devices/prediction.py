@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from search_spaces.space import SearchSpace
-from vbs.text import one_of, quoted
+from vbs.text import one_of, quoted, shortened
 
 
 class Device(Protocol):
@@ -44,6 +44,7 @@ def check_space(
     device: Device, space: SearchSpace, choices: Mapping[str, tuple] | None = None
 ) -> None:
     """Raise ValueError unless the device was measured on `space`, with `choices` where given."""
+    check_is_space(space)
     theirs = {name: tuple(options) for name, options in space.choices.items()}
     same = choices is None or list(theirs.items()) == list(choices.items())
     if space.name == device.space and same and dict(space.settings) == dict(device.settings):
@@ -56,12 +57,22 @@ def check_space(
     )
 
 
+def check_is_space(space: object) -> None:
+    """Raise ValueError for what is no `SearchSpace`, such as the name of one."""
+    if not isinstance(space, SearchSpace):
+        raise ValueError(
+            f"space: {quoted(space, 60)} is no SearchSpace; search_spaces.catalog.space(NAME) is"
+        )
+
+
 def _described(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items()) or "no settings"
+    texts = (f"{shortened(name, 40)} {shortened(value, 40)}" for name, value in settings.items())
+    return ", ".join(texts) or "no settings"
 
 
 def check_genotypes(space: SearchSpace, genotypes: np.ndarray) -> None:
     """Raise ValueError unless `genotypes` is an integer array [n, decisions] of option indices."""
+    check_is_space(space)
     counts = space.option_counts
     if not isinstance(genotypes, np.ndarray) or genotypes.ndim != 2:
         raise ValueError(f"genotypes: use an integer array [n, {len(counts)}]")

@@ -17,6 +17,7 @@ import numpy as np
 
 from nas.devices.features import GROUPS, Features
 from nas.devices.measured import MeasuredDevice, measured_devices
+from nas.devices.prediction import check_is_space
 from nas.devices.stage_times import StageTimes
 from search_spaces.space import SearchSpace
 from vbs.text import quoted
@@ -143,7 +144,9 @@ def design(space: SearchSpace, count: int, rng: np.random.Generator) -> np.ndarr
 
     Raises ValueError for a space that has no stages, and for more networks than are chosen from.
     """
-    if not 1 <= count <= MOST:
+    check_is_space(space)
+    whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+    if not (whole and 1 <= count <= MOST):
         raise ValueError(f"count: {quoted(count)} is not allowed; use a number from 1 to {MOST}")
     prior, pool = prior_of(space), np.unique(space.sample(POOL, rng), axis=0)
     if count > len(pool):
@@ -158,6 +161,9 @@ def measurements_needed(space: SearchSpace, error: float = GOAL) -> int:
     At least `LEAST` on a space without measured devices, as the prior was learned on another one;
     at most `MOST`, also where that many do not suffice.
     """
+    check_is_space(space)
+    if isinstance(error, bool) or not isinstance(error, int | float) or not error > 0:
+        raise ValueError(f"error: {quoted(error, 40)} is not allowed; use a share above 0")
     rng, prior = np.random.default_rng(0), prior_of(space)
     pool = np.unique(space.sample(POOL, rng), axis=0)
     most = min(MOST, len(pool))

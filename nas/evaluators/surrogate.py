@@ -21,7 +21,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -36,6 +36,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from vbs.folder import write_whole
+from vbs.text import quoted
 
 SURROGATES = {"imagenet": "imagenet_surrogate.npz"}
 LONG_SCHEDULES = {"imagenet": "imagenet_long_schedule.json"}
@@ -127,6 +128,11 @@ class Surrogate:
         if isinstance(networks, Architecture):
             networks = [networks]
         if not isinstance(networks, np.ndarray):
+            if not isinstance(networks, Iterable):
+                raise ValueError(
+                    f"networks: {quoted(networks, 60)} is not allowed; use genotypes [n, decisions]"
+                    " or networks of the space"
+                )
             known = space(self.space, **self.settings)
             rows = [known.encode(network) for network in networks]
             networks = np.array(rows, np.int8).reshape(len(rows), len(self.choices))

@@ -264,8 +264,14 @@ def _factor(text: str, devices: Mapping[str, Device]) -> tuple[str, float, float
             "cost:reference:exponent, e.g. params:7M:-0.05"
         ) from None
     name, size_of_one = _cost_on(kind, devices[device], reference, "--also")
-    # a throughput is the reciprocal of the cost
-    return name, size_of_one, -power if kind == "throughput" else power
+    if kind == "latency":
+        return name, size_of_one, power
+    if not 0 <= power <= 10:
+        raise ValueError(
+            f"--also: {shortened(repr(text), 60)} has the exponent {power:g}; use a number from 0 "
+            "to 10 for a throughput (below 0 it would reward slow networks)"
+        )
+    return name, size_of_one, -power  # a throughput is the reciprocal of the cost
 
 
 def measured_costs(objective: Objective) -> list[str]:

@@ -20,6 +20,7 @@ from vbs.console import print_err
 from vbs.folder import check_name, results_folder, status_after
 from vbs.lock import owned
 from vbs.options import words_of
+from vbs.paths import absolute
 from vbs.text import counted
 from vbs.units import quantity_text, seconds_text
 
@@ -41,7 +42,7 @@ def run_baseline(
     place = None
     if out is not None:
         check_name(str(out))
-        place = Path(out).expanduser().resolve()
+        place = absolute(out, what="out")
     if dry_run:
         if place is not None:
             Chain(place, resolved)  # it refuses a folder of another baseline

@@ -23,7 +23,7 @@ from scaling.options import check_family_growth, check_rounding
 from train.recipe import PRESETS
 from vbs.config import Config, ConfigError, number, option
 from vbs.options import Command
-from vbs.text import one_of
+from vbs.text import one_of, quoted
 from vbs.units import LARGEST, parse_quantity
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
@@ -249,7 +249,7 @@ def phis_of(texts: Sequence[str]) -> list[float]:
                 found.append(float(text))
         except ValueError:
             hint = "write 0..7, -2..4, 3 or 1.5"
-            raise ConfigError("phi", f"{text!r} is not understood; {hint}") from None
+            raise ConfigError("phi", f"{quoted(text, 60)} is not understood; {hint}") from None
     found = list(dict.fromkeys(found))
     if not found or len(found) > MOST:
         raise ConfigError("phi", f"{len(found)} members are not allowed; use 1 to {MOST}")

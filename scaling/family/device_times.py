@@ -16,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from nas.devices import load_device
+from nas.devices import Device, load_device
 from scaling.family.config import OBJECTIVES, FamilyConfig
 from scaling.family.members import Member
 from search_spaces.architecture import Architecture
+from search_spaces.catalog import SIZES, SPACES
 from search_spaces.catalog import space as space_named
 from search_spaces.cost import cost
+from search_spaces.space import SearchSpace
+from vbs.text import quoted
 
 SAMPLE = 2000  # networks that the weights are fitted to
 OPS_FROM = 50  # of them, whose stages tell the operations
@@ -69,12 +72,13 @@ def totals(networks: Sequence[Architecture]) -> np.ndarray:
 def device_times(name_or_file: str) -> DeviceTimes:
     """The times of a device by its name or file.
 
-    Raises ValueError for an unknown device, and for one whose times do not follow totals.
+    Raises ValueError for an unknown device, for one whose times do not follow totals, and for one
+    that was measured on a space of the user's own.
     """
     from scipy.optimize import nnls
 
     device = load_device(name_or_file)
-    space = space_named(device.space, **device.settings)
+    space = _space_of(device)
     genotypes = space.sample(SAMPLE, np.random.default_rng(0))
     kind = device.kinds[0]
     values, _ = device.predict(space, genotypes, kind)
@@ -97,6 +101,22 @@ def device_times(name_or_file: str) -> DeviceTimes:
         stage.op for genotype in genotypes[:OPS_FROM] for stage in space.decode(genotype).stages
     )
     return DeviceTimes(device.name, weights, error, scope, ops)
+
+
+def _space_of(device: Device) -> SearchSpace:
+    """The space that a device was measured on, by name: a device file alone imports no code."""
+    if device.space not in SPACES:
+        raise ValueError(
+            f"objective: {device.name} was measured on the space {quoted(device.space, 60)}; use a "
+            f"device that was measured on {', '.join(SPACES)}"
+        )
+    unknown = sorted(set(device.settings) - set(SIZES))
+    if unknown:
+        raise ValueError(
+            f"objective: {device.name} was measured with the setting {quoted(unknown[0], 60)}, "
+            f"which the space {device.space} has not; its settings are {', '.join(SIZES)}"
+        )
+    return space_named(device.space, **device.settings)
 
 
 def add_device_times(

@@ -71,8 +71,8 @@ def known_members(config: FamilyConfig) -> dict[float, float]:
         if not name or not 1 <= percent < 95:
             raise ConfigError(
                 "known",
-                f"{shortened(repr(text), 40)} is not understood; write a member and its percent "
-                "from 1 to 95, such as b0=77.1 or 0=77.1",
+                f"{shortened(repr(text), 40)} is not understood; write a member and its percent, "
+                "from 1 to below 95, such as b0=77.1 or 0=77.1",
             )
         phi = _phi_of(name.strip().lower(), config)
         if phi in found:

@@ -134,7 +134,7 @@ def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
             base = grown
         elif not _same_network(base, grown):
             print_err(f"--base: these coefficients are of a grid of {grown}, not of {base}")
-    base = base or "efficientnet_b0"
+    base = "efficientnet_b0" if base is None else base
     load(base)  # a mistake in it is reported first
     own = config.rules in OWN_FACTORS
     if config.growth is not None and coefficients is None and not own:

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaling.published.model import (
-    AXES,
     GrowthModel,
     checked_top1,
     latent,
+    logs_of,
     models_named,
     steepness,
     terms,
     top1_of,
 )
+from vbs.text import quoted
 
 FREE = 100.0  # prior variance of the family's constant, latent
 
@@ -69,19 +70,17 @@ def forecast_by(
     upcoming: Sequence[Sequence[float]] | np.ndarray,
 ) -> Forecast:
     """As `forecast`, by these models, each weighed by its evidence for the trained members."""
-    known, ahead = np.asarray(factors, np.float64), np.asarray(upcoming, np.float64)
-    for values in (known, ahead):
-        if values.ndim != 2 or values.shape[1] != len(AXES) or not (values > 0).all():
-            raise ValueError("factors: use positive depth, width and resolution, [n, 3]")
-    reached = np.array([checked_top1(float(each)) for each in top1])
+    known, ahead = logs_of(factors), logs_of(upcoming)
+    if np.ndim(top1) != 1:
+        raise ValueError(f"top1: {quoted(top1, 60)} is not allowed; use percent of each member")
+    reached = np.array([checked_top1(each) for each in top1])
     if len(reached) != len(known) or not len(known):
         raise ValueError(
             f"forecast: {len(known)} members and {len(reached)} accuracies; use one or more of each"
         )
-    size = np.log(known) @ np.array([1.0, 2.0, 2.0])
+    size = known @ np.array([1.0, 2.0, 2.0])
     base = int(size.argmin())
-    logs = np.log(known) - np.log(known[base])
-    later = np.log(ahead) - np.log(known[base])
+    logs, later = known - known[base], ahead - known[base]
     found = [_conditioned(each, logs, reached, base, later) for each in models]
     evidence = np.array([each[2] for each in found])
     weight = np.exp(evidence - evidence.max())

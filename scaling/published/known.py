@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from scaling.published.model import CEILING, checked_top1
 from search_spaces.catalog import zoo
 from vbs.json_text import parse_json
-from vbs.text import shortened
+from vbs.text import quoted, shortened
 
 EFFICIENTNET = "Tan and Le, EfficientNet, 2019, table 2"
 LITE = "github.com/tensorflow/tpu, efficientnet/lite/README.md"
@@ -55,10 +56,21 @@ class KnownTop1(NamedTuple):
     searched: bool = False
 
 
-def known_top1(base: str, given: float | None = None) -> KnownTop1:
-    """The top-1 of a base: as given, published for a zoo name, or predicted in a best.json.
+def _percent_of(value: float, name: str, base: str) -> float:
+    try:
+        return checked_top1(value)
+    except ValueError:
+        raise ValueError(
+            f"--base-top1: {name} {quoted(value, 40)} in {shortened(base)} is not percent between "
+            f"0 and {CEILING:g}; give that of ImageNet, e.g. --base-top1 77.1"
+        ) from None
 
-    Raises ValueError where it is not known.
+
+def known_top1(base: str, given: float | None = None) -> KnownTop1:
+    """The top-1 of a base: as given, published for a zoo name, or, in a best.json, predicted by
+    the surrogate of ImageNet.
+
+    Raises ValueError where it is not known, and where a best.json holds no percentage.
     """
     if given is not None:
         return KnownTop1(given, "given")
@@ -70,13 +82,16 @@ def known_top1(base: str, given: float | None = None) -> KnownTop1:
             return KnownTop1(*KNOWN[same[0]])
     else:
         fields = parse_json(path.read_bytes())
+        # other evaluators measure on images of the user's
+        if isinstance(fields, dict) and fields.get("evaluator", "surrogate") != "surrogate":
+            fields = {}
         for name, source in (
             ("accuracy_long", "predicted under the longer schedule"),
             ("accuracy", "as its search has it"),
         ):
             value = fields.get(name) if isinstance(fields, dict) else None
             if isinstance(value, int | float) and not isinstance(value, bool):
-                return KnownTop1(float(value), source, searched=True)
+                return KnownTop1(_percent_of(value, name, base), source, searched=True)
     raise ValueError(
         f"--base-top1: the ImageNet top-1 of {shortened(base)} is not known; give it in percent, "
         "e.g. --base-top1 77.1"

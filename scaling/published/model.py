@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -27,6 +28,7 @@ from vbs.text import quoted
 # percent that no network reaches by growing. Cross-validation hardly tells 90 from 95 (mean errors
 # .70 and .70); without a ceiling (100) the error is .75.
 CEILING = 95.0
+LARGEST_FACTOR = 1e4  # of depth, width and resolution; predictions far below it say nothing
 CENTER = 75.0  # top-1 of a base whose latent value counts as 0
 AXES = ("depth", "width", "resolution")
 SQUARES = ("d", "w", "r", "dd", "ww", "rr", "dz", "wz", "rz")
@@ -122,7 +124,7 @@ def predicted_gain(
     Outside the published trainings the deviation grows; `check_range` refuses such factors.
     Raises ValueError for factors that are not positive, and for a base_top1 outside (0, 95).
     """
-    logs = _logs(factors)
+    logs = logs_of(factors)
     base = latent(checked_top1(base_top1))
     found = [
         _points(each, logs, base) for each in models_named(model)
@@ -143,37 +145,55 @@ def models_named(name: str) -> list[GrowthModel]:
     models = load_published().models
     if name == "both":
         return list(models.values())
-    if name not in models:
+    if not isinstance(name, str) or name not in models:
         known = ", ".join((*models, "both"))
         raise ValueError(f"model: {quoted(name)} is unknown; use one of {known}")
     return [models[name]]
 
 
-def _logs(factors: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
-    values = np.asarray(factors, np.float64)
+def logs_of(factors: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
+    """Logs of depth, width and resolution [n, 3].
+
+    Raises ValueError unless all are numbers from 1 / `LARGEST_FACTOR` to `LARGEST_FACTOR`.
+    """
+    try:
+        values = np.asarray(factors, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("factors: use numbers [n, 3]: depth, width, resolution") from None
     if values.ndim != 2 or values.shape[1] != len(AXES):
         raise ValueError(f"factors: shape {values.shape} is not [n, 3]: depth, width, resolution")
-    wrong = values[~(np.isfinite(values) & (values > 0))]
+    wrong = values[~((values >= 1 / LARGEST_FACTOR) & (values <= LARGEST_FACTOR))]
     if len(wrong):
-        raise ValueError(f"factors: {wrong[0]:g} is not allowed; use numbers above 0")
+        raise ValueError(
+            f"factors: {wrong[0]:g} is not allowed; use numbers above 0, up to {LARGEST_FACTOR:g}"
+        )
     return np.log(values)
 
 
 def checked_top1(top1: float) -> float:
     """The top-1; ValueError unless it is a percentage that the regression can start from."""
-    if isinstance(top1, bool) or not 0 < top1 < CEILING:
+    if not (is_number(top1) and 0 < top1 < CEILING):
         raise ValueError(
             f"base_top1: {quoted(top1)} is not allowed; use percent between 0 and {CEILING:g}"
         )
     return float(top1)
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a finite number that a float can hold; True and False are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return bool(abs(value) <= sys.float_info.max)
+
+
 def range_problems(
     factors: np.ndarray | Sequence[Sequence[float]], *, base_top1: float | None = None
 ) -> list[str]:
     """What lies outside the published trainings and how far, a line for each; empty if nothing."""
-    logs, ranges, problems = _logs(factors), load_published().ranges, []
+    logs, ranges, problems = logs_of(factors), load_published().ranges, []
     if base_top1 is not None:
+        if not is_number(base_top1):
+            raise ValueError(f"base_top1: {quoted(base_top1, 40)} is not allowed; use percent")
         low, high = ranges["base_top1"]
         if not low <= base_top1 <= high:
             end, word = (low, "below") if base_top1 < low else (high, "above")
@@ -181,6 +201,8 @@ def range_problems(
                 f"base: {base_top1:g}% top-1 is outside the published trainings' bases "
                 f"({low:.1f} to {high:.1f}%), {abs(base_top1 - end):.1f} points {word} them"
             )
+    if not len(logs):
+        return problems
     for axis, column in zip(AXES, np.exp(logs).T, strict=True):
         low, high = ranges[axis]
         for value, end, word in ((column.min(), low, "below"), (column.max(), high, "above")):

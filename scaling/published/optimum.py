@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from scaling.published.model import (
+    LARGEST_FACTOR,
     GrowthModel,
     checked_top1,
+    is_number,
     latent,
     models_named,
     predicted_gain,
@@ -21,6 +23,7 @@ from scaling.published.model import (
     top1_of,
 )
 from scaling.surface import INTERVAL, simplex
+from vbs.text import quoted
 
 TIE = 0.3  # points; the two studies of EfficientNet-B0 disagree by as much
 DRAWS = 1000
@@ -83,8 +86,11 @@ def best_split(
     rng: np.random.Generator | None = None,
 ) -> Optimum:
     """The best split of a growth of FLOPs and its ties; ValueError for a growth not above 1."""
-    if not 1 < growth < np.inf:
-        raise ValueError(f"growth: {growth!r} is not allowed; use a number above 1")
+    if not (is_number(growth) and 1 < growth <= LARGEST_FACTOR):
+        raise ValueError(
+            f"growth: {quoted(growth, 40)} is not allowed; use a number above 1, up to "
+            f"{LARGEST_FACTOR:g}"
+        )
     rng = rng or np.random.default_rng(0)
     places = simplex()
     factors = split_factors(places, growth)

@@ -223,7 +223,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "also, latency": ([*FLOPS, "--also", "latency@a100:8ms:-0.1"], "is not known; its throughput"),
     "also, reward for slow": (
         [*FLOPS, "--also", "throughput@a100:8K:-0.1"],
-        "to the power of 0.1 is not allowed",
+        "has the exponent -0.1; use a number from 0 to 10 for a throughput",
     ),
     "proxy": (
         [*LATENCY, "zcu102", "--evaluator", "proxy"],

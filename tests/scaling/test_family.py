@@ -27,6 +27,7 @@ from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.zoo import EFFICIENTNET_SIZES
 from tests.commands import family as run
+from vbs.command import command_line
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "costs.json").read_text())["models"]
@@ -247,6 +248,8 @@ def test_a_family_grows_in_measured_time(
             "--known: 'b0=0.77' is not understood; write a member and its percent from 1",
         ),
         (["--known", "b0=177"], "--known: 'b0=177' is not understood"),
+        (["--known", "b0=0.771"], "--known: 'b0=0.771' is not understood"),
+        (["--base", ""], " is a folder; name a file in it"),
         (["--known", "c0=77"], "--known: 'c0' is no member; write b0 to b8, or a phi such as 0"),
         (["--known", "b0=77", "0=78"], "--known: phi 0 is given twice"),
         (
@@ -490,6 +493,49 @@ def test_a_device_of_the_users_own_grows_a_family(tmp_path: Path) -> None:
     words = ["--phi", "0..1", "--growth", "2", "--objective", str(path)]
     members = members_of(words, tmp_path / "f")
     assert members[1]["time_on_my-phone"]["growth"] == pytest.approx(2, rel=0.03)
+
+
+def test_a_device_file_imports_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nas.devices import design, fit_device
+    from search_spaces.catalog import space
+
+    known = space("efficientnet")
+    genotypes = design(known, 10, np.random.default_rng(0))
+    seconds = device_times("a100")([known.decode(each) for each in genotypes])
+    path, ran = tmp_path / "my-phone.json", tmp_path / "ran"
+    fit_device(known, genotypes, 30 * np.array(seconds), "my-phone").save(path)
+    code = tmp_path / "evil.py"
+    code.write_text(f"open({str(ran)!r}, 'w')\nSpace = None\n")
+    good = json.loads(path.read_text())
+    words = ["--phi", "0..1", "--growth", "2", "--objective", str(path)]
+    for changes, message in (
+        ({"space": f"{code}:Space"}, "use a device that was measured on efficientnet, "),
+        ({"space": "os:system"}, "use a device that was measured on efficientnet, "),
+        ({"settings": {**good["settings"], "more": 1}}, "with the setting 'more'"),
+    ):
+        path.write_text(json.dumps({**good, **changes}))
+        device_times.cache_clear()
+        assert run([*words, "--out", str(tmp_path / "f")]) == 2
+        printed = capsys.readouterr().err
+        assert len(printed.splitlines()) == 1
+        assert message in printed
+    assert not ran.exists()
+    assert not (tmp_path / "f").exists()
+
+
+def test_the_accuracy_in_a_file_may_be_no_percentage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A family then has no predictions; a grid, which consists of them, is refused."""
+    base = tmp_path / "best.json"
+    network = json.loads(zoo("efficientnet_b0").to_json())
+    for number, accuracy in enumerate((1e308, -5, 0, 96)):
+        base.write_text(json.dumps({"architecture": network, "accuracy": accuracy}))
+        members = members_of(["--base", str(base), "--phi", "0..1"], tmp_path / f"f{number}")
+        assert "is not percent between 0 and 95" in members[0]["no_prediction"]
+        capsys.readouterr()
+        assert command_line("scaling.grid", ["--base", str(base), "--out", str(tmp_path)]) == 2
+        assert "--base-top1: accuracy" in capsys.readouterr().err
 
 
 def test_members_are_tested_at_more_pixels(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -361,3 +362,44 @@ def test_recorded_replays_of_the_prior() -> None:
         assert wrong["loss"] < 0.15
         assert wrong["median_weight"] <= 0.1
         assert row("wrong prior", "weight 1", candidates)["loss"] > wrong["loss"]
+
+
+def test_what_is_no_number_is_one_line() -> None:
+    good = [[1.2, 1.1, 1.15]]
+    for factors in (
+        None,
+        [1, 1, 1],
+        [[1, -1, 1]],
+        [[math.nan, 1, 1]],
+        [[math.inf, 1, 1]],
+        [["a", "b", "c"]],
+        [[1, 2], [1]],
+        [[1e300] * 3],
+        [[10**400, 1, 1]],
+    ):
+        for call in (
+            lambda x: predicted_gain(x, base_top1=77.1),
+            lambda x: range_problems(x, base_top1=77.1),
+            lambda x: forecast(x, [77.1], good),
+            lambda x: forecast([[1, 1, 1]], [77.1], x),
+        ):
+            with pytest.raises(ValueError, match=r"^factors: "):
+                call(factors)
+    assert range_problems(np.ones((0, 3))) == []
+    for top1 in (None, "77", math.nan, math.inf, True, [77], 10**400):
+        for use in (
+            lambda x: predicted_gain(good, base_top1=x),
+            lambda x: range_problems(good, base_top1=math.nan if x is None else x),
+            lambda x: forecast([[1, 1, 1]], [x], good),
+        ):
+            with pytest.raises(ValueError, match=r"top1: .* is not allowed"):
+                use(top1)
+    for several in (None, 77, "77"):
+        with pytest.raises(ValueError, match=r"^top1: .* is not allowed"):
+            forecast([[1, 1, 1]], several, good)  # type: ignore[arg-type]
+    for growth in (1, math.nan, math.inf, None, "2", True, 1e308, 10**400):
+        with pytest.raises(ValueError, match=r"^growth: .* is not allowed"):
+            best_split(growth, base_top1=77.1)  # type: ignore[arg-type]
+    for model in ("x", None, []):
+        with pytest.raises(ValueError, match=r"^model: "):
+            predicted_gain(good, base_top1=77.1, model=model)  # type: ignore[arg-type]

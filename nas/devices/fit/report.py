@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nas.devices.fit.run import FitResult
+from nas.devices.own import HELD_OUT
 from vbs.command import python_command
 from vbs.console import print_out
 from vbs.text import counted, next_steps, shell_word
@@ -19,11 +20,12 @@ def show_result(result: FitResult) -> None:
     found = device.leave_one_out
     assert found is not None  # of a device that was fitted now
     count = len(kit.seconds)
+    held = "each" if count <= HELD_OUT else f"{HELD_OUT} of them"
     low, high = (short_seconds(float(value)) for value in (kit.seconds.min(), kit.seconds.max()))
     print_out(
         f"{device.name}: fitted to {counted(count, 'network')} of space {device.space}, {low} to "
         f"{high} for a batch of {device.batch}",
-        f"each predicted from the others: median error {found.median_error:.1%}, mean "
+        f"{held} predicted from the others: median error {found.median_error:.1%}, mean "
         f"{found.mean_error:.1%}, Kendall tau {found.tau:.2f}",
     )
     if result.checked is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +62,12 @@ def fit_kit(config: FitConfig, *, any_unit: bool = False, skip_missing: bool = F
     skip_missing  leave out networks without a time.
 
     Raises ValueError for a kit that was not measured or whose times cannot be right, and where
-    the device file exists or cannot be written.
+    the device file exists; OSError, which names it, where it cannot be written.
     """
     assert config.kit is not None  # see FitConfig.check
     assert config.name is not None
     path = Path(config.out or f"{config.name}.json")
-    if path.exists():
-        raise ValueError(f"--out: {path} exists; remove it, or give another --out")
+    _check_free(path)
     if not path.absolute().parent.is_dir():
         raise ValueError(f"--out: the folder {path.absolute().parent} does not exist")
     own_space = config.space if config.space and is_reference(config.space, SPACES) else None
@@ -81,12 +81,20 @@ def fit_kit(config: FitConfig, *, any_unit: bool = False, skip_missing: bool = F
     except ValueError as error:
         text = str(error).replace("any_unit=True accepts them", "--any-unit accepts them")
         raise ValueError(f"{config.kit}: {text}") from None
-    with owned(path.absolute().parent, "nas.devices.fit", name=f".{path.name}.owner.json"):
-        try:
+    try:
+        with owned(path.absolute().parent, "nas.devices.fit", name=f".{path.name}.owner.json"):
+            _check_free(path)  # another process may have written it meanwhile
             device.save(path)
-        except OSError as error:
-            raise ValueError(f"--out: {path} cannot be written ({error.strerror})") from None
+    except OSError as error:
+        error.filename = str(path)  # a full disk names no file, and a lock is another one
+        raise
     return FitResult(device, kit, path, _checked(device, kit), config)
+
+
+def _check_free(path: Path) -> None:
+    """Raise ValueError where something has the name of the device file, be it a link to nothing."""
+    if os.path.lexists(path):
+        raise ValueError(f"--out: {path} exists; remove it, or give another --out")
 
 
 def _checked(device: OwnDevice, kit: MeasuredKit) -> Checked | None:

@@ -16,7 +16,6 @@ import numpy as np
 
 from nas.devices.kit.config import RECORD, TIMES, KitConfig
 from nas.devices.kit.run import FORMAT
-from nas.devices.prediction import check_genotypes
 from search_spaces.catalog import space as make_space
 from search_spaces.space import SearchSpace
 from vbs.config import ConfigError, check_code, from_values
@@ -61,6 +60,7 @@ def read_kit(
     record = _record(folder)
     space = _space_of(record, folder, own_space)
     rows = record["networks"]
+    _check_networks(record, space, folder / RECORD)
     text = _text(folder / TIMES)
     times = _times(text, {row["network"] for row in rows}, folder / TIMES)
     genotypes, seconds, checks = [], [], []
@@ -78,10 +78,6 @@ def read_kit(
             f"{shortened(', '.join(missing), 60)}; fill in or --skip-missing"
         )
     found, taken, check = np.array(genotypes, np.int8), np.array(seconds), np.array(checks)
-    try:
-        check_genotypes(space, found)
-    except ValueError as error:
-        raise ValueError(f"{folder / RECORD}: {error}") from None
     digest = hashlib.sha256(text.encode()).hexdigest()
     return MeasuredKit(
         space,
@@ -110,8 +106,12 @@ def _text(path: Path) -> str:
 def _record(folder: Path) -> dict[str, Any]:
     """kit.json, checked."""
     path = folder / RECORD
+    text = _text(path)
     try:
-        record = parse_json(_text(path))
+        record = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {shortened(error)}") from None
+    try:
         if record["format"] != FORMAT:
             raise TypeError
         batch = record["shape"][0]
@@ -120,12 +120,39 @@ def _record(folder: Path) -> dict[str, Any]:
         if not isinstance(record["settings"], dict):
             raise TypeError
         for row in record["networks"]:
-            whole = all(type(option) is int and 0 <= option < 128 for option in row["genotype"])
-            if not (whole and isinstance(row["network"], str) and row["use"] in ("fit", "check")):
+            genotype, texts = row["genotype"], (row["network"], row["key"])
+            whole = isinstance(genotype, list) and all(type(each) is int for each in genotype)
+            words = all(isinstance(each, str) for each in texts)
+            if not (whole and words and row["use"] in ("fit", "check")):
                 raise TypeError
     except (KeyError, TypeError, IndexError, AttributeError):
         raise ValueError(f"{path}: it is not the record of a kit") from None
     return record
+
+
+def _check_networks(record: dict[str, Any], space: SearchSpace, path: Path) -> None:
+    """Raise ValueError unless the genotypes of a record give the networks that were written.
+
+    They do not where the record was changed, or the code of the user's own space since then.
+    """
+    rows, counts = record["networks"], space.option_counts
+    numbers = {_number_of(row["network"]) for row in rows}
+    if len(numbers) < len(rows):
+        raise ValueError(f"{path}: two networks have the same name")
+    for row in rows:
+        genotype = row["genotype"]
+        fits = len(genotype) == len(counts) and all(
+            0 <= option < count for option, count in zip(genotype, counts, strict=True)
+        )
+        network = space.decode(np.array(genotype, np.int8)) if fits else None
+        if network is None or network.key != row["key"]:
+            raise ValueError(
+                f"{path}: network {shortened(repr(row['network']), 40)} is not the one that the "
+                f"space {shortened(space.name, 60)} gives with these settings; write a new kit"
+            )
+        shape = [record["shape"][0], network.in_channels, network.resolution, network.resolution]
+        if record["shape"] != shape:
+            raise ValueError(f"{path}: the shape of the images is not {shape}")
 
 
 def _space_of(record: dict[str, Any], folder: Path, own_space: str | None) -> SearchSpace:
@@ -134,11 +161,14 @@ def _space_of(record: dict[str, Any], folder: Path, own_space: str | None) -> Se
     given = [] if own_space is None else ["space"]
     try:
         check_code(KitConfig, stored, given, source=RECORD)
-        if own_space is not None:
-            stored["space"] = own_space
-        config = from_values(KitConfig, stored)
     except ConfigError as error:
         raise ValueError(f"--{error.name}: {error.text}") from None
+    if own_space is not None:
+        stored["space"] = own_space
+    try:
+        config = from_values(KitConfig, stored)
+    except ConfigError as error:
+        raise ValueError(f"{folder / RECORD}: {error.name}: {error.text}") from None
     except ValueError as error:
         raise ValueError(f"{folder / RECORD}: {error}") from None
     if config.space is None:
@@ -148,7 +178,10 @@ def _space_of(record: dict[str, Any], folder: Path, own_space: str | None) -> Se
 
 def _times(text: str, names: set[str], path: Path) -> dict[str, float]:
     """Median seconds of each network that has a time."""
-    rows = list(csv.reader(io.StringIO(text)))
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=None)))  # lines may end in \r alone
+    except csv.Error as error:
+        raise ValueError(f"{path}: it is no CSV file ({shortened(error, 60)})") from None
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if len(header) < 2 or header[0] != "network" or header[1] not in UNITS:
         raise ValueError(

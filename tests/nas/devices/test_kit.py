@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.devices import load_device
+from nas.devices import OwnDevice, load_device
 from nas.devices.fit import FitConfig, fit_kit
 from nas.devices.kit import KitConfig, KitResult, write_kit
 from nas.devices.kit import run as writing
@@ -136,6 +137,33 @@ def test_a_fitted_device_predicts_and_is_written_once(
     assert Path("my-phone.json").read_bytes() == before
 
 
+def test_lines_may_end_in_any_way(written: KitResult, kit: Path) -> None:
+    expected, text = read_kit(kit).seconds, (kit / "times.csv").read_bytes()
+    for end in (b"\r\n", b"\r"):
+        (kit / "times.csv").write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", end))
+        assert read_kit(kit).seconds == pytest.approx(expected)
+
+
+def test_a_link_in_the_place_of_the_device_file_is_kept(
+    kit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("x.json").symlink_to("elsewhere.json")
+    assert "x.json exists" in refused(fit_command([str(kit), "--name", "x"]), capsys)
+    assert Path("x.json").is_symlink()
+
+
+def test_a_full_disk_is_a_failure_of_the_machine(
+    kit: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: OwnDevice, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(OwnDevice, "save", full)
+    assert fit_command([str(kit), "--name", "x"]) == 1
+    assert capsys.readouterr().err == "nas.devices.fit: x.json: No space left on device\n"
+    assert list(Path().iterdir()) == []
+
+
 def test_fit_kit_gives_the_errors(kit: Path) -> None:
     result = fit_kit(FitConfig(kit=str(kit), name="x"))
     assert result.path == Path("x.json")
@@ -192,6 +220,7 @@ def test_bad_times_are_one_line(
         (b"network;milliseconds\n01;2\n", "the first line must be"),
         (b"network,hours\n01,2\n", "the first line must be"),
         (b"\xff\xfe", "not text in UTF-8"),
+        (b"network,milliseconds\n01," + b"1" * 200_000 + b"\n", "it is no CSV file (field larger"),
         (b"\0" * 2**21, "larger than 1 MiB"),
         (None, "there is no such file; is its folder a kit?"),
     ],
@@ -259,13 +288,23 @@ def test_damaged_records_are_one_line(kit: Path, capsys: pytest.CaptureFixture[s
         {"networks": [{**network, "genotype": [0]}]},
         {"networks": [{**network, "genotype": ["a"] * 28}]},
         {"networks": [{}]},
+        {"networks": [{**network, "genotype": {}}]},
+        {"networks": [{**network, "genotype": []}, *good["networks"][1:]]},
+        {"networks": [{**network, "network": "02"}, *good["networks"][1:]]},
+        {"networks": [{**network, "network": "2"}, *good["networks"][1:]]},
+        {"networks": [{**network, "key": "0" * 12}, *good["networks"][1:]]},
+        {"networks": [{**network, "key": 3}, *good["networks"][1:]]},
+        {"settings": {**good["settings"], "resolution": 192}},
+        {"shape": [1, 3, 192, 192]},
+        {"shape": [1]},
     ):
         (kit / "kit.json").write_text(json.dumps({**good, **change}))
         assert str(kit) in refused(
             fit_command([str(kit), "--name", "x"]), capsys
         ) or "space" in str(change)
-    (kit / "kit.json").write_text("hello")
-    refused(fit_command([str(kit), "--name", "x"]), capsys)
+    for text in ("hello", "[" * 100_000, '{"format": 1e999}', '{"format": 1, "format": 2}'):
+        (kit / "kit.json").write_text(text)
+        assert str(kit) in refused(fit_command([str(kit), "--name", "x"]), capsys)
     assert list(Path().iterdir()) == []
 
 

@@ -151,6 +151,10 @@ def test_bad_times_are_one_line(ten: np.ndarray) -> None:
         (["fast"] * 10, "one number for each network"),
         (times * 1e3, "are these milliseconds"),
         (times * 1e-6, "times of another unit"),
+        (times * 1e-300, "no network takes less than 1e-09 s or more than 1,000,000 s"),
+        (times * 1e300, "no network takes less than 1e-09 s"),
+        ([str(each) for each in times], "one number for each network"),
+        ([10**400] * 10, "one number for each network"),
     ]
     for seconds, message in cases:
         with pytest.raises(ValueError, match=message) as caught:
@@ -181,7 +185,39 @@ def test_shuffled_times_are_refused(ten: np.ndarray) -> None:
         fit_device(SPACE, ten, np.sort(phone(ten))[np.argsort(-phone(ten)).argsort()], "x")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 65, "\x1b[2J"])
+def test_what_would_take_hours_is_refused() -> None:
+    genotypes = SPACE.sample(501, np.random.default_rng(0))
+    with pytest.raises(ValueError, match="501 networks are too many; use up to 500"):
+        fit_device(SPACE, genotypes, phone(genotypes), "x")
+    many = SPACE.sample(60, np.random.default_rng(0))
+    found = fit_device(SPACE, many, phone(many), "x").leave_one_out
+    assert found is not None
+    assert found.mean_error < 0.1
+    assert found.tau > 0.9
+
+
+def test_no_space_is_one_line(ten: np.ndarray, device: OwnDevice) -> None:
+    for wrong in (None, "efficientnet", 3):
+        for call in (
+            lambda space: device.predict(space, ten),
+            lambda space: load_device("a100").predict(space, ten),
+            lambda space: fit_device(space, ten, phone(ten), "x"),
+            lambda space: design(space, 5, np.random.default_rng(0)),
+            lambda space: measurements_needed(space),
+        ):
+            with pytest.raises(ValueError, match="is no SearchSpace"):
+                call(wrong)
+    for count in (0, 1.5, "5", None, True, 201):
+        with pytest.raises(ValueError, match=r"count: .* is not allowed"):
+            design(SPACE, count, np.random.default_rng(0))  # type: ignore[arg-type]
+    for error in (0, -1, float("nan"), "x", None):
+        with pytest.raises(ValueError, match=r"error: .* is not allowed"):
+            measurements_needed(SPACE, error)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a\nb", "x" * 65, "\x1b[2J", "a100", "train_time", "../x"]
+)
 def test_names_must_be_printable(ten: np.ndarray, name: str) -> None:
     with pytest.raises(ValueError, match="name: ") as caught:
         fit_device(SPACE, ten, phone(ten), name)
@@ -206,6 +242,7 @@ def test_hostile_files_are_one_line(device: OwnDevice, tmp_path: Path) -> None:
         hostile(good, more=1),
         hostile(good, name="\x1b[31m"),
         hostile(good, name=3),
+        hostile(good, name="a100"),
         hostile(good, batch=0),
         hostile(good, batch=True),
         hostile(good, space=None),
@@ -230,6 +267,15 @@ def test_hostile_files_are_one_line(device: OwnDevice, tmp_path: Path) -> None:
     file.write_text(hostile(good, networks=[{**good["networks"][0], "block0_e": 7}] * 10))
     with pytest.raises(ValueError, match="block0_e: 7 is not one of"):
         load_device(str(file)).predict(SPACE, fresh(1))
+    for changes, message in (
+        ({"networks": good["networks"][:1] * 10}, "10 networks of which 1 differ"),
+        ({"seconds": [0.02] * 10}, "all networks take about 0.02 s"),
+        ({"seconds": [5e-324, *good["seconds"][1:]]}, "no network takes less than"),
+        ({"seconds": [1e308, *good["seconds"][1:]]}, "no network takes less than"),
+    ):
+        file.write_text(hostile(good, **changes))
+        with pytest.raises(ValueError, match=message):
+            load_device(str(file)).predict(SPACE, fresh(1))
     with pytest.raises(ValueError, match="No such file"):
         load_device(str(tmp_path / "none.json"))
 
