@@ -34,7 +34,7 @@ def write(result: ParentResult) -> None:
         result.folder / "best.json",
         {
             "architecture": json.loads(first.architecture.to_json()),
-            **first.as_row(),
+            **first.as_row(result.folder),
             "parent": result.config.parent,
         },
     )
@@ -167,7 +167,7 @@ def _write_table(path: Path, result: ParentResult) -> None:
             [*header, "seeds", "minival_top1", "test_top1", "standard_error", "weights"]
         )
         for target, network in _listed(result):
-            row = network.as_row()
+            row = network.as_row(result.folder)
             minival = sum(network.minival) / len(network.minival)
             test = sum(network.test) / len(network.test) if network.test else ""
             cells: list[Any] = [target, network.kind, row["key"], row["resolution"], row["layers"]]

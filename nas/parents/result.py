@@ -42,8 +42,9 @@ class Tuned:
         values = self.test or self.minival
         return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else np.nan
 
-    def as_row(self) -> dict[str, Any]:
-        """Plain data for a record."""
+    def as_row(self, folder: Path) -> dict[str, Any]:
+        """Plain data for a record in a folder; its weights by their path from there."""
+        inside = self.weights.is_relative_to(folder)
         return {
             "kind": self.kind,
             "key": self.architecture.key,
@@ -53,7 +54,7 @@ class Tuned:
             "seeds": len(self.minival),
             "minival_top1": [round(value, 3) for value in self.minival],
             "test_top1": [round(value, 3) for value in self.test],
-            "weights": str(self.weights),
+            "weights": str(self.weights.relative_to(folder) if inside else self.weights),
         }
 
 

@@ -171,9 +171,10 @@ class _Run:
             reason=reason,
             evaluated=0,
             seconds=round(time.perf_counter() - self.started, 2),
-            teacher=_teacher_row(teacher).as_row() if teacher.is_ready else None,
+            teacher=_teacher_row(teacher).as_row(self.folder) if teacher.is_ready else None,
             targets={
-                each.text: [network.as_row() for network in each.networks] for each in self.targets
+                each.text: [network.as_row(self.folder) for network in each.networks]
+                for each in self.targets
             },
         )
 

@@ -245,7 +245,7 @@ def test_a_family_grows_in_measured_time(
         (["--known", "b0"], "--known: 'b0' is not understood; write a member and its percent"),
         (
             ["--known", "b0=0.77"],
-            "--known: 'b0=0.77' is not understood; write a member and its percent from 1",
+            "--known: 'b0=0.77' is not understood; write a member and its percent, from 1",
         ),
         (["--known", "b0=177"], "--known: 'b0=177' is not understood"),
         (["--known", "b0=0.771"], "--known: 'b0=0.771' is not understood"),

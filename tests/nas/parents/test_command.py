@@ -1,0 +1,193 @@
+"""`python -m nas.search --parent`, as its users meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from tests.commands import search as run
+from tests.nas.parents import toys
+from train.data import load
+
+ROOT = Path(__file__).resolve().parents[3]
+SHORT = [
+    *("--set", "epochs=2", "--set", "warmup_epochs=0", "--set", "batch=16", "--set", "minival=0.2"),
+    *("--finalists", "1", "--repeats", "2", "--budget", "4", "--device", "cpu", "--workers", "2"),
+]
+WHOLE = cost(toys.PARENT).flops
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images and the weights of a parent."""
+    place = tmp_path_factory.mktemp("parent")
+    data = load(toys.image_folder(place / "images"), minival=0.2)
+    toys.trained_parent(place / "parent.safetensors", data)
+    return place
+
+
+def words(place: Path, *more: str) -> list[str]:
+    return [
+        *("--parent", str(place / "parent.safetensors")),
+        *("--data", f"imagefolder:{place / 'images'}"),
+        *SHORT,
+        *more,
+    ]
+
+
+def start(place: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "XDG_CACHE_HOME": str(place / "cache"),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "nas.search", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=place,
+    )
+
+
+def command(place: Path, *arguments: str) -> tuple[int, str, str]:
+    process = start(place, *arguments)
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
+
+
+@pytest.mark.slow
+def test_one_search_ends_with_trained_networks_for_many_budgets(place: Path) -> None:
+    half, quarter = int(WHOLE * 0.6), int(WHOLE * 0.3)
+    targets = ["--targets", f"{quarter},{half}"]
+    code, out, err = command(place, *words(place, *targets, "--out", "first"))
+    assert code == 0, err
+    assert "is fine-tuned on the images first" in err
+    record = json.loads((place / "first" / "search.json").read_text())
+    assert record["status"] == "finished"
+    found = record["outcome"]["targets"]
+    assert len(found) == 2
+    for rows, target in zip(found.values(), (half, quarter), strict=True):
+        assert {row["kind"] for row in rows} >= {"found"}
+        assert all(row["flops"] <= target for row in rows)
+        assert rows[0]["seeds"] == 2
+        assert rows[0]["test_top1"]
+        assert (place / "first" / rows[0]["weights"]).is_file()
+    best = json.loads((place / "first" / "best.json").read_text())
+    assert cost(Architecture.from_dict(best["architecture"])).flops <= half
+    for name in ("networks.csv", "networks.png", *(f"target-{text}" for text in found)):
+        assert (place / "first" / name).exists()
+    assert "parent" in out
+    # a trained network is used as every other
+    weights = next((place / "first").glob("target-*/best.safetensors"))
+    export = [sys.executable, "-m", "train.export", str(weights), "--to", "onnx", "--out", "n.onnx"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(export, cwd=place, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    # another call repeats nothing of the teacher and of known scores
+    code, _, err = command(place, *words(place, "--target-flops", str(half), "--out", "second"))
+    assert code == 0, err
+    assert "teacher: fine-tuned before" in err
+
+
+@pytest.mark.slow
+def test_a_killed_search_resumes(place: Path) -> None:
+    target = ["--target-flops", str(int(WHOLE * 0.5)), "--seed", "3"]
+    process = start(place, *words(place, *target, "--out", "killed"))
+    deadline = time.monotonic() + 300
+    finalists = place / "killed"
+    while not list(finalists.glob("target-*/finalists/*-0/last.safetensors")):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    code, _, err = command(place, "--resume", "--out", "killed")
+    assert code == 0, err
+    record = json.loads((place / "killed" / "search.json").read_text())
+    assert record["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (["--target-flops", "900M", "--resolution", "8"], ""),
+        (["--target-flops", "1K"], "flops: a limit of 1,000 is below what space 'parent' can do"),
+        (["--targets", "5M,x"], "--targets: 'x' is not a size"),
+        (["--targets", "5M", "--target-flops", "4M"], "--target-flops: leave it out where --targe"),
+        (["--target-flops", "5M", "--evaluator", "proxy"], "--evaluator: leave it out; --parent"),
+        (["--target-flops", "5M", "--space", "compact"], "--space: a search with --parent does no"),
+        (["--target-flops", "5M", "--classes", "7"], "classes: 7 is not what the data have (3)"),
+        (["--target-flops", "5M", "--resolution", "2"], "resolution: 2 px are fewer than the 8 p"),
+        (["--target-flops", "5M", "--score", "luck"], "--score: 'luck' is unknown"),
+        ([], "--target-flops is missing"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_trained(
+    place: Path,
+    more: list[str],
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nas.parents.run.fine_tune", never)
+    monkeypatch.chdir(tmp_path)
+    code = run([*words(place), *more, "--out", "out"])
+    printed = capsys.readouterr().err
+    if not complaint:
+        assert code == 130  # nothing is wrong: it began
+        return
+    assert code == 2
+    assert printed.splitlines()[-1].startswith(f"nas.search: {complaint}")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("nowhere.safetensors", "no file or folder"),
+        ("package:efficientnet_lite9", "package: 'efficientnet_lite9' is unknown; did you mean"),
+        ("weights.pth", "is a pickle, which may run any program"),
+        ("", "the name is empty"),
+    ],
+)
+def test_what_is_no_parent_is_one_line(
+    place: Path,
+    source: str,
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pth").write_bytes(b"no weights")
+    images = f"imagefolder:{place / 'images'}"
+    assert run(["--parent", source, "--data", images, "--target-flops", "5M"]) == 2
+    printed = capsys.readouterr().err
+    assert complaint in printed
+    assert printed.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_options_of_parents_need_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--target-flops", "5M", "--score", "ridge"]) == 2
+    assert "--score: goes with --parent" in capsys.readouterr().err
+    assert run(["--targets", "5M,4M"]) == 2
+    assert "--targets: goes with --parent" in capsys.readouterr().err
+    assert run(["--target-flops", "5M", "--evaluator", "inherited"]) == 2
+    assert "--evaluator: inherited needs a parent" in capsys.readouterr().err
