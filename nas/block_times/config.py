@@ -39,5 +39,8 @@ COMMAND = Command(
     report="nas.block_times.report:show_result",
     kind="table",
     description="Measure how long every block of a space takes on this machine.",
+    epilog="""\
+Searches on this machine use the table: nas.search --target-latency 20ms. For another device measure
+networks instead: nas.devices.kit writes them, and nas.devices.fit fits a device to their times.""",
     interrupted="interrupted; nothing was kept",
 )

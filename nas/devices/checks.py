@@ -18,6 +18,7 @@ SHORTEST, LONGEST = 1e-9, 1e6  # seconds of a run; others are of no device
 # factors from every measured device at which a mistaken unit is likely
 SLOWER, FASTER = 1_000, 30
 FASTER_ALONE = 3  # with one image at a time, which the measured throughputs do not have
+APART = 100  # factor between networks, for their FLOPs, at which one is likely of another unit
 ALIKE = 0.01  # relative range of the times of different networks that tells them apart
 
 
@@ -70,8 +71,8 @@ def checked_seconds(
     different = len(np.unique(space.canonical(genotypes), axis=0))
     if different < FEWEST:
         raise ValueError(
-            f"networks: {counted(len(genotypes), 'network')} of which {different} differ; "
-            f"measure at least {FEWEST} different ones"
+            f"networks: {counted(different, 'different network')} with a time; "
+            f"measure at least {FEWEST}"
         )
     if np.ptp(np.log(times)) < ALIKE:
         raise ValueError(
@@ -98,8 +99,8 @@ def check_count(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> None
 def check_unit(
     space: SearchSpace, genotypes: np.ndarray, log_seconds: np.ndarray, *, batch: int
 ) -> None:
-    """Raise ValueError where every measured device is so much faster or slower that the times are
-    likely of another unit."""
+    """Raise ValueError where every measured device, or the other networks, are so much faster or
+    slower that times are likely of another unit."""
     faster = FASTER_ALONE if batch == 1 else FASTER
     factors = []
     for device, kind in sources_for(space, measured_devices()):
@@ -115,4 +116,13 @@ def check_unit(
         raise ValueError(
             f"seconds: an image takes at most 1/{np.exp(-max(factors)):,.0f} of its time on every "
             "measured device; are these times of another unit? any_unit=True accepts them"
+        )
+    relative = log_seconds - np.log(space.costs(genotypes).flops)
+    relative -= np.median(relative)
+    row = int(np.abs(relative).argmax())
+    if abs(relative[row]) > np.log(APART):
+        times = f"{np.exp(abs(relative[row])):,.0f} times as"
+        raise ValueError(
+            f"seconds: network {row + 1} is {times} {'slow' if relative[row] > 0 else 'fast'} for "
+            "its FLOPs as the others; is its time of another unit? any_unit=True accepts it"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nas.devices.measured import DEVICES, MeasuredDevice, measured_device
 from nas.devices.own import OwnDevice, read_own
+from vbs.text import quoted, shortened
 
 Device = MeasuredDevice | OwnDevice
 
@@ -19,4 +20,7 @@ def load_device(name_or_file: str | Path) -> Device:
     text = str(name_or_file)
     if text not in DEVICES and (text.endswith(".json") or "/" in text):
         return read_own(text)
+    if text not in DEVICES and Path(f"{text}.json").is_file():
+        shown = shortened(f"{text}.json", 60)
+        raise ValueError(f"device: {quoted(text, 60)} is unknown; did you mean the file {shown}?")
     return measured_device(text)

@@ -189,7 +189,8 @@ class FamilyConfig(Config):
         name = self.objective
         if name not in OBJECTIVES and not is_file_name(name):
             try:
-                one_of("objective", name, (*OBJECTIVES, *DEVICES))
+                files = [f"{name}.json"] if Path(f"{name}.json").is_file() else []
+                one_of("objective", name, (*OBJECTIVES, *DEVICES, *files))
             except ValueError as error:
                 raise ConfigError("objective", str(error).removeprefix("objective: ")) from None
         if name != "flops" and self.growth is None:

@@ -160,6 +160,7 @@ FLOPS = ["--target-flops", "400M"]
 BAD: dict[str, tuple[list[str], str]] = {
     "unknown": ([*LATENCY, "zcu103"], "'zcu103' is unknown; did you mean zcu102"),
     "unknown, far": ([*LATENCY, "toaster"], "known are a100, rtx3090, tpuv2, tpuv3, zcu102"),
+    "own, without .json": ([*LATENCY, "own"], "'own' is unknown; did you mean the file own.json?"),
     "empty": ([*LATENCY, ""], "--on: '' has an empty name"),
     "empty name": ([*LATENCY, "zcu102,,a100"], "has an empty name"),
     "twice": ([*LATENCY, "zcu102,zcu102"], "--on: zcu102 is given twice"),
@@ -243,6 +244,8 @@ def test_mistakes_are_one_line(name: str, capsys: pytest.CaptureFixture[str]) ->
     Path("other.json").write_text("{}")
     if name == "huge":
         Path("huge.json").write_bytes(b"\0" * 10_000_001)
+    if name == "own, without .json":
+        own_device("own")
     if name == "own, twice":
         Path("copy.json").write_bytes(Path(own_device("own")).read_bytes())
     words, message = BAD[name]

@@ -79,7 +79,7 @@ def fit_kit(config: FitConfig, *, any_unit: bool = False, skip_missing: bool = F
             kit.space, kit.genotypes, kit.seconds, config.name, batch=kit.batch, any_unit=any_unit
         )
     except ValueError as error:
-        text = str(error).replace("any_unit=True accepts them", "--any-unit accepts them")
+        text = str(error).replace("any_unit=True accepts", "--any-unit accepts")
         raise ValueError(f"{config.kit}: {text}") from None
     try:
         with owned(path.absolute().parent, "nas.devices.fit", name=f".{path.name}.owner.json"):

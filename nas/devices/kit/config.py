@@ -58,7 +58,7 @@ COMMAND = Command(
     resumable=False,
     description="Write networks to measure on a device of your own.",
     epilog="""\
-The folder gets networks/*.onnx, measure.py (needs only numpy and onnxruntime), an empty times.csv
-and a README for other runtimes. Copy it to the device, fill in times.csv there, and fit a device
-to it by python -m nas.devices.fit.""",
+The folder gets networks/*.onnx, measure.py (needs numpy, and onnxruntime or OpenVINO), an empty
+times.csv and a README for other runtimes. Copy it to the device, fill in times.csv there by
+measure.py or by hand, and fit a device to it by python -m nas.devices.fit.""",
 )

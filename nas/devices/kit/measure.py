@@ -87,6 +87,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="threads of a CPU (default 1)")
     parser.add_argument("--seconds", type=float, default=60.0, help="of measuring (default 60)")
     options = parser.parse_args()
+    if options.threads < 1:
+        parser.error(f"--threads: {options.threads} is not allowed; use 1 or more")
+    if not 0 < options.seconds < float("inf"):
+        parser.error(f"--seconds: {options.seconds:g} is not allowed; use a time above 0")
     folder = Path(__file__).resolve().parent
     paths = sorted((folder / "networks").glob("*.onnx"))
     found = measure(paths, batch_shape(folder), options)
@@ -97,7 +101,7 @@ def main() -> None:
         for path, seconds in zip(paths, found, strict=True):
             writer.writerow([path.stem, f"{1000 * np.quantile(seconds, 0.25):.5g}"])
     os.replace(unfinished, folder / "times.csv")
-    print(f"times.csv: {len(paths)} networks, {len(found[0])} runs each")
+    print(f"{folder / 'times.csv'}: {len(paths)} networks, {len(found[0])} runs each")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def read_kit(
     if missing and not skip_missing:
         raise ValueError(
             f"{folder / TIMES}: {counted(len(missing), 'network')} without a time: "
-            f"{shortened(', '.join(missing), 60)}; fill in or --skip-missing"
+            f"{shortened(', '.join(missing), 60)}; fill in what is missing, or give --skip-missing"
         )
     found, taken, check = np.array(genotypes, np.int8), np.array(seconds), np.array(checks)
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -188,6 +188,11 @@ BAD_TIMES: dict[str, tuple[Change, str]] = {
     "constant": (lambda v: ["12"] * len(v), "all networks take about 0.012 s"),
     "seconds": (lambda v: [f"{float(x) / 1e3:g}" for x in v], "are these times of another unit?"),
     "microseconds": (lambda v: [f"{float(x) * 1e3:g}" for x in v], "are these milliseconds?"),
+    "one in microseconds": (
+        lambda v: [*v[:2], f"{float(v[2]) * 1e3:g}", *v[3:]],
+        "network 3 is ",
+    ),
+    "one in seconds": (lambda v: [f"{float(v[0]) / 1e3:g}", *v[1:]], "network 1 is "),
     "reversed": (
         lambda v: [v[order] for order in reversed_ranks(v)],
         "no better than by the mean of the times",
@@ -239,7 +244,7 @@ def test_networks_without_a_time_can_be_left_out(written: KitResult, kit: Path) 
     fill(kit, ["", *values[1:]])
     assert len(fit_kit(FitConfig(kit=str(kit), name="x"), skip_missing=True).kit.seconds) == 9
     fill(kit, ["", *values[1:4], *[""] * 11])
-    with pytest.raises(ValueError, match="3 networks of which 3 differ; measure at least 5"):
+    with pytest.raises(ValueError, match="3 different networks with a time; measure at least 5"):
         fit_kit(FitConfig(kit=str(kit), name="y"), skip_missing=True)
 
 

@@ -167,7 +167,7 @@ def test_bad_times_are_one_line(ten: np.ndarray) -> None:
 
 
 def test_equal_networks_are_refused(ten: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="10 networks of which 1 differ; measure at least 5"):
+    with pytest.raises(ValueError, match="1 different network with a time; measure at least 5"):
         fit_device(SPACE, np.repeat(ten[:1], 10, axis=0), phone(ten), "x")
 
 
