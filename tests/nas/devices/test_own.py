@@ -324,3 +324,13 @@ def test_compiled_features_equal_the_features() -> None:
     again, out = features.compiled(weights).of(fresh(50))
     assert again == pytest.approx(mean)
     assert out == pytest.approx(values @ weights)
+
+
+def test_recorded_own_device_is_nearer_than_block_times_and_flops() -> None:
+    found = json.loads((RESULTS.parent / "own_device.json").read_text())
+    assert {each["runtime"] for each in found["runtimes"]} == {"onnxruntime", "openvino"}
+    for each in found["runtimes"]:
+        error = each["device"]["mean_error_percent"]
+        assert error < 4 < each["block_times"]["mean_error_percent"]
+        assert 2 * error < each["flops_fitted_to_the_ten"]["mean_error_percent"]
+        assert each["device"]["kendall_tau"] > 0.94
