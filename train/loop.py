@@ -310,6 +310,14 @@ def optimizer_step(
             if run.teacher is not None and theirs is not None:
                 loss = run.teacher.loss(logits, theirs, loss)
             (loss / count).backward()
+            if run.elastic is not None:
+                run.elastic.backward(
+                    run.network,
+                    images,
+                    logits,
+                    seed=seed_of(recipe, run.step),
+                    precision=run.precision,
+                )
         total += loss.detach() / count
     if recipe.clip_norm:
         nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm, foreach=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network, build
 from train.checkpoint import check_equal, check_finite
+from train.inherit.importance import Importance
 from train.weight_sources import (
     COUNTER,
     Source,
@@ -40,6 +42,7 @@ class Parent:
     tensors       state dict for `build(architecture)`, complete, by its names.
     mean, std     of the input channels, in units of [0, 1] images; None where unknown.
     classes       their names in the order of the logits; None where unknown.
+    importance    of its channels and layers, where its sub-networks were trained with it.
     """
 
     source: str
@@ -48,11 +51,14 @@ class Parent:
     mean: Three | None
     std: Three | None
     classes: tuple[str, ...] | None
+    importance: Importance | None = None
 
     @property
     def digest(self) -> str:
-        """64 hex digits of its architecture and weights."""
+        """64 hex digits of its architecture, weights and importance."""
         digest = hashlib.sha256(self.architecture.key.encode())
+        if self.importance is not None:
+            digest.update(json.dumps(self.importance.to_dict(), sort_keys=True).encode())
         for name in sorted(self.tensors):
             value = self.tensors[name].detach().cpu().contiguous()
             digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
@@ -141,4 +147,7 @@ def _checked(source: str, found: Source) -> Parent:
         raise ValueError(
             f"{source}: {len(classes)} names of classes for {architecture.classes} classes"
         )
-    return Parent(source, architecture, tensors, found.mean, found.std, classes)
+    importance = None
+    if found.importance is not None:
+        importance = Importance.from_dict(found.importance, architecture)
+    return Parent(source, architecture, tensors, found.mean, found.std, classes, importance)

@@ -63,6 +63,8 @@ class Recipe:
                       `train.parents.load_parent` reads it (train/distill.py); "": none.
     teacher_weight    of those targets in the loss, from 0 to 1.
     temperature       by which logits are divided before they are compared.
+    elastic           random sub-networks that learn from the network's outputs in each step, beside
+                      the smallest one (train/inherit/elastic.py); 0: none learn.
     stages            progressive learning: resolution, magnitude, mixup and dropout rise from
                       their min_ values in so many equal parts of the run; 1: they are constant.
     steps_of_stages   "linear" starts at the min_ values (the paper), "google" one step above them.
@@ -114,6 +116,7 @@ class Recipe:
     teacher: str = ""
     teacher_weight: float = 0.5
     temperature: float = 1.0
+    elastic: int = 0
     stages: int = 1
     steps_of_stages: str = "linear"
     min_resolution: int = 0
@@ -152,13 +155,17 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` gives an equal recipe.
 
-        Without a teacher the fields about it are left out: recipes are part of what finds earlier
-        results again.
+        Fields about a teacher and sub-networks are left out without these: recipes are part of what
+        finds earlier results again.
         """
+        unused = {
+            *(() if self.teacher else OF_TEACHER),
+            *(() if self.elastic else ("elastic",)),
+        }
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()
-            if self.teacher or name not in OF_TEACHER
+            if name not in unused
         }
 
     def warmup_epochs_of(self, epochs: int) -> float:

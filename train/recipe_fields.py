@@ -45,6 +45,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "erasing": (0, 1),
     "mixup": (0, 100),
     "cutmix": (0, 100),
+    "elastic": (0, 16),
     "teacher_weight": (0, 1),
     "temperature": (0.01, 100),
     "group": (1, 4096),

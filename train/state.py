@@ -18,6 +18,9 @@ from train.data import Data
 from train.data.augment import Preparation
 from train.distill import Teacher, load_teacher
 from train.distributed import World
+from train.inherit.elastic import Elastic, elastic_of
+from train.inherit.importance import Importance
+from train.inherit.inheritance import some_batches
 from train.norm_momentum import NormStatistics, settled_after
 from train.optimizer import MovingAverage, optimizer
 from train.recipe import NORM_STATISTICS, Recipe
@@ -32,6 +35,7 @@ class Run:
     norms          averages the batch-norm statistics.
     pretrained     whether the run began with weights that were given.
     teacher        whose outputs are targets beside the labels, if any.
+    elastic        sub-networks that learn beside the network, if any.
     epoch_loss     sum of the losses of the epoch's steps so far, on the device.
     epoch_seconds  of training in the epoch so far; `seconds` in all epochs. Evaluation is extra.
     chosen, best   which weights are the result so far, and those weights.
@@ -48,6 +52,7 @@ class Run:
     norms: NormStatistics
     pretrained: bool
     teacher: Teacher | None = None
+    elastic: Elastic | None = None
     step: int = 0
     seconds: float = 0.0
     epoch_loss: Tensor | float = 0.0
@@ -124,6 +129,9 @@ def begin(
     made, pretrained = optimizer(recipe, network), initial is not None
     norms = NormStatistics(network, near=pretrained)
     teacher = load_teacher(recipe, architecture.classes, here.device)
+    elastic = None
+    if recipe.elastic:
+        elastic = _elastic(recipe, network, data, here, pretrained=pretrained)
     return Run(
         architecture,
         data,
@@ -136,16 +144,33 @@ def begin(
         norms,
         pretrained,
         teacher,
+        elastic,
     )
 
 
+def _elastic(
+    recipe: Recipe, network: Network, data: Data, here: World, *, pretrained: bool
+) -> Elastic:
+    """The sub-networks that learn; their channels and layers are the same in the whole run."""
+    if here.size > 1:
+        raise ValueError("elastic: sub-networks are trained in one process; use --set elastic=0")
+    batches = []
+    if pretrained:
+        batches = some_batches(data.train, preparation(recipe), device=here.device)
+    return elastic_of(network, batches, sampled=recipe.elastic)
+
+
 def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
-    """Keep the weights if they are the best so far, or, without a minival, the last."""
+    """Keep the weights if they are the best so far, or, without a minival, the last.
+
+    The last are kept, too, where sub-networks learn: they get better when the network itself no
+    longer does.
+    """
     kinds = {"val": "raw", "ema": "ema"}
     scores = {kind: row[f"{kind}_top1"] for kind in kinds if f"{kind}_top1" in row}
     if scores:
         kind = max(scores, key=lambda name: scores[name])
-        if scores[kind] <= run.chosen.get("top1", -1.0):
+        if scores[kind] <= run.chosen.get("top1", -1.0) and run.elastic is None:
             return
         run.chosen = {"top1": scores[kind], "loss": row[f"{kind}_loss"]}
     else:
@@ -161,7 +186,10 @@ def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
 def weights(run: Run) -> files.Weights:
     """The chosen weights, as they are written."""
     recipe = run.recipe
-    about = {"data": run.data.name, "chosen": run.chosen, "recipe": recipe.to_dict()}
+    about: dict[str, Any] = {"data": run.data.name, "chosen": run.chosen}
+    about["recipe"] = recipe.to_dict()
+    if run.elastic is not None:
+        about["importance"] = run.elastic.importance.to_dict()
     return files.Weights(
         run.best,
         run.architecture,
@@ -198,6 +226,8 @@ def save(run: Run, path: Path) -> None:
         "pretrained": run.pretrained,
         "norm_statistics": NORM_STATISTICS,
     }
+    if run.elastic is not None:
+        counters["importance"] = run.elastic.importance.to_dict()
     files.write_state(path, tensors, counters)
 
 
@@ -226,6 +256,9 @@ def restore(run: Run, path: Path) -> None:
         run.epoch_seconds = float(counters["epoch_seconds"])
         run.pretrained = bool(counters.get("pretrained", False))
         run.history, run.chosen = list(counters["history"]), dict(counters["chosen"])
+        if run.elastic is not None:
+            known = Importance.from_dict(counters["importance"], run.architecture)
+            run.elastic = replace(run.elastic, importance=known)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: incomplete, {error} is missing") from None
 

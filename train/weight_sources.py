@@ -40,6 +40,8 @@ class Source:
     resolution    input side of the training, in pixels; of the evaluation where only that is
                   known; None where neither is.
     description   content of the JSON file beside the tensors; empty where there is none.
+    importance    what decided which parts its sub-networks were trained with, as
+                  `train.inherit.importance.Importance.to_dict` writes it; None where none were.
     """
 
     tensors: Mapping[str, Tensor]
@@ -49,6 +51,7 @@ class Source:
     classes: tuple[str, ...] | None = None
     resolution: int | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
+    importance: Any = None
 
 
 def read_path(path: Path) -> Source:
@@ -137,6 +140,7 @@ def _read(path: Path) -> Source:
             weights.std,
             weights.classes,
             trained or weights.resolution,
+            importance=weights.about.get("importance"),
         )
     return _described(our_names(tensors), _beside(path))
 

@@ -118,7 +118,8 @@ class Inherited(Evaluator):
     def _inheritance(self) -> Inheritance:
         network = self._parent.network().to(self._where)
         preparation = preparation_of(self.recipe, self._parent.architecture.resolution)
-        return inheritance(network, some_batches(self.data.train, preparation, device=self._where))
+        batches = some_batches(self.data.train, preparation, device=self._where)
+        return inheritance(network, batches, self._parent.importance)
 
     @functools.cached_property
     def _parent(self) -> Parent:

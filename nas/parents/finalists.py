@@ -121,7 +121,7 @@ def _inheritance(teacher: str, data: Data, recipe: Recipe) -> Inheritance:
     parent = load_parent(teacher)
     preparation = preparation_of(recipe, parent.architecture.resolution)
     batches = some_batches(data.train, preparation, device=pick_device("cpu"))
-    return inheritance(parent.network(), batches)
+    return inheritance(parent.network(), batches, parent.importance)
 
 
 def _described(inheriting: Inheriting, recipe: Recipe) -> Evaluator:

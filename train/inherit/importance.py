@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from search_spaces.architecture import Architecture
 from search_spaces.network import Network, Residual
 from train.inherit.layout import Group, Part, layers, parts, sizes
 
@@ -29,6 +31,47 @@ class Importance:
     channels: Mapping[Group, np.ndarray]
     layers: tuple[np.ndarray, ...]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: ranks, 0 for the most important; `from_dict` reads them."""
+        return {
+            "channels": {
+                " ".join(map(str, group)): _ranks(values).tolist()
+                for group, values in self.channels.items()
+            },
+            "layers": [_ranks(values).tolist() for values in self.layers],
+        }
+
+    @classmethod
+    def from_dict(cls, content: Any, network: Architecture) -> Importance:
+        """The importance of a network by the ranks of `to_dict`; ValueError where they are not of
+        this network."""
+        try:
+            found: dict[Group, np.ndarray] = {}
+            for text, ranks in content["channels"].items():
+                kind, stage, layer = text.split(" ")
+                found[kind, int(stage), int(layer)] = _from_ranks(ranks)
+            kept = tuple(_from_ranks(ranks) for ranks in content["layers"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ValueError("importance: it is damaged") from None
+        sizes_found = {group: len(values) for group, values in found.items()}
+        counts = [len(values) for values in kept]
+        if sizes_found != sizes(network) or counts != [s.layers for s in network.stages]:
+            raise ValueError("importance: it is that of another network")
+        return cls(found, kept)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """The place of each value in falling order, from 0; of equal ones the first comes first."""
+    ranks = np.empty(len(values), np.int64)
+    ranks[np.argsort(-values, kind="stable")] = np.arange(len(values))
+    return ranks
+
+
+def _from_ranks(ranks: Any) -> np.ndarray:
+    if not isinstance(ranks, list) or sorted(ranks) != list(range(len(ranks))):
+        raise ValueError("ranks")
+    return -np.array(ranks, np.float64)
+
 
 def by_weights(network: Network) -> Mapping[Group, np.ndarray]:
     """L1 norms of the weights that make and use each channel (Li et al. 2017, Pruning Filters for
@@ -41,6 +84,12 @@ def by_weights(network: Network) -> Mapping[Group, np.ndarray]:
         return weight.sum([axis for axis in range(weight.ndim) if axis != (0 if own else 1)])
 
     return _summed(network, of)
+
+
+def by_order(network: Network) -> Mapping[Group, np.ndarray]:
+    """Importances by which the last channels are dropped first."""
+    counts = sizes(network.architecture)
+    return {group: -np.arange(count, dtype=np.float64) for group, count in counts.items()}
 
 
 def by_norm_scale(network: Network) -> Mapping[Group, np.ndarray]:

@@ -47,14 +47,18 @@ class Inheritance:
         return network.eval()
 
 
-def inheritance(network: Network, batches: Sequence[Batch]) -> Inheritance:
+def inheritance(
+    network: Network, batches: Sequence[Batch], importance: Importance | None = None
+) -> Inheritance:
     """What sub-networks inherit from a trained network.
 
-    batches  of training images as the network takes them, by which importance is measured.
+    batches     of training images as the network takes them, by which importance is measured.
+    importance  where it is known: sub-networks that were trained had their parts by it.
     """
-    channels, layers = by_taylor(network, batches), layers_by_loss(network, batches)
+    if importance is None:
+        importance = Importance(by_taylor(network, batches), layers_by_loss(network, batches))
     tensors = {name: value.detach() for name, value in network.state_dict().items()}
-    return Inheritance(tensors, network.architecture, Importance(channels, layers))
+    return Inheritance(tensors, network.architecture, importance)
 
 
 def some_batches(
