@@ -115,10 +115,11 @@ def test_rounds_are_added_until_enough_runs_were_quiet(
 
 @pytest.fixture
 def doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "scaling.family.times.measured",
-        lambda networks, setting, **how: [Timing(0.405, 0.2, DISTURBED) for _ in networks],
-    )
+    for module in ("scaling.family.times", "scaling.grid.run"):
+        monkeypatch.setattr(
+            f"{module}.measured",
+            lambda networks, setting, **how: [Timing(0.405, 0.2, DISTURBED) for _ in networks],
+        )
 
 
 def test_measured_times_in_doubt_are_marked(
