@@ -300,25 +300,10 @@ def optimizer_step(
         last = part == count - 1
         waiting = contextlib.nullcontext() if last or here.size == 1 else forward.no_sync()
         with waiting, run.norms.batch(run.step * count + part):
-            with autocast(here.device, run.precision):
-                theirs = None
-                if run.teacher is not None:
-                    theirs = run.teacher.logits(images)
-                    images = resized(images, now.resolution)
-                logits = forward(images).float()
-            loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
-            if run.teacher is not None and theirs is not None:
-                loss = run.teacher.loss(logits, theirs, loss)
-            (loss / count).backward()
-            if run.elastic is not None:
-                run.elastic.backward(
-                    run.network,
-                    images,
-                    logits,
-                    seed=seed_of(recipe, run.step),
-                    precision=run.precision,
-                )
-        total += loss.detach() / count
+            for number, loss in enumerate(_losses(run, forward, images, targets, now)):
+                (loss / count).backward()
+                if not number:
+                    total += loss.detach() / count
     if recipe.clip_norm:
         nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm, foreach=True)
     run.optimizer.step()
@@ -326,6 +311,30 @@ def optimizer_step(
     if run.average is not None:
         run.average.update(run.network, run.step)
     return total
+
+
+def _losses(
+    run: Run, forward: nn.Module, images: Tensor, targets: Tensor, now: Phase
+) -> Iterator[Tensor]:
+    """The loss of a batch, and then that of each sub-network that learns beside the network.
+
+    Each is to be used before the next one is computed: their graphs are not kept together.
+    """
+    theirs = None
+    with autocast(run.world.device, run.precision):
+        if run.teacher is not None:
+            theirs = run.teacher.logits(images)
+            images = resized(images, now.resolution)
+        logits = forward(images).float()
+    loss = F.cross_entropy(logits, targets, label_smoothing=run.recipe.label_smoothing)
+    if run.teacher is not None and theirs is not None:
+        loss = run.teacher.loss(logits, theirs, loss)
+    yield loss
+    if run.elastic is not None:
+        seed = seed_of(run.recipe, run.step)
+        yield from run.elastic.losses(
+            run.network, images, logits, seed=seed, precision=run.precision
+        )
 
 
 def _forward(run: Run) -> nn.Module:

@@ -99,7 +99,7 @@ def fine_tune_finalists(
         FineTuned,
         data,
         recipe,
-        functools.partial(_inheritance, str(inheriting.teacher.weights), data, recipe),
+        functools.partial(_inheritance, inheriting.source, data, recipe),
         place,
         Execution(device=config.device),
     )
@@ -116,9 +116,9 @@ def fine_tune_finalists(
     return history
 
 
-def _inheritance(teacher: str, data: Data, recipe: Recipe) -> Inheritance:
-    """What networks inherit from the teacher; on the processor, where they are built."""
-    parent = load_parent(teacher)
+def _inheritance(source: str, data: Data, recipe: Recipe) -> Inheritance:
+    """What networks inherit; on the processor, where they are built."""
+    parent = load_parent(source)
     preparation = preparation_of(recipe, parent.architecture.resolution)
     batches = some_batches(data.train, preparation, device=pick_device("cpu"))
     return inheritance(parent.network(), batches, parent.importance)

@@ -35,12 +35,19 @@ RECIPE = "finetune"  # in place of the default of searches that train from rando
 class Inheriting:
     """A parent, images, and what is made of them.
 
-    recipe  of the fine-tuning of networks, without a teacher.
+    recipe   of the fine-tuning of networks, without a teacher.
+    elastic  epochs that the teacher and its sub-networks are trained together.
     """
 
     data: DataSummary
     teacher: Teacher
     recipe: Recipe
+    elastic: int = 0
+
+    @property
+    def source(self) -> str:
+        """The file of the weights that networks inherit."""
+        return str(self.teacher.source(self.elastic))
 
     @property
     def described(self) -> Evaluator:
@@ -77,6 +84,7 @@ class Inheriting:
             "norm_statistics": NORM_STATISTICS,
             "data": self.digests,
             "parent": self.teacher.parent.digest,
+            **({"elastic": self.elastic} if self.elastic else {}),
         }
 
     def preview(self, budget: int, asha: Asha | None) -> list[str]:
@@ -96,7 +104,7 @@ class Inheriting:
         make = functools.partial(
             Inherited,
             data,
-            str(self.teacher.weights),
+            self.source,
             self.recipe,
             score=config.score,
             device=config.device,
@@ -139,7 +147,7 @@ def prepare_parent(
     )
     space = parent_space(network)
     config = replace(config, recipe=name, evaluator="inherited")
-    return config, Inheriting(data, teacher, recipe), space
+    return config, Inheriting(data, teacher, recipe, config.elastic), space
 
 
 def _fitted(parent: Parent, config: SearchConfig, data: DataSummary) -> Architecture:

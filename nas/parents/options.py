@@ -56,6 +56,14 @@ class ParentOptions(Config):
         "held-out accuracy as inherited, or a ridge classifier on their features",
     )
 
+    elastic: int = option(
+        0,
+        limits=(0, 1000),
+        metavar="EPOCHS",
+        help="before candidates inherit, train the teacher together with its sub-networks for so "
+        "many epochs (default 0)",
+    )
+
     @property
     def target_list(self) -> list[tuple[str, float]]:
         """The targets of --targets as texts and FLOPs, largest first."""
@@ -64,6 +72,6 @@ class ParentOptions(Config):
     def check_parent(self) -> None:
         """ConfigError for options that go with --parent alone."""
         if self.parent is None:
-            for name in ("targets", "score"):
+            for name in ("targets", "score", "elastic"):
                 if getattr(self, name) != ParentOptions.__dataclass_fields__[name].default:
                     raise ConfigError(name, "goes with --parent; add --parent SOURCE")

@@ -19,7 +19,7 @@ from nas.parents.finalists import FOLDER, fine_tune_finalists
 from nas.parents.inheriting import Inheriting, prepare_parent
 from nas.parents.references import reference_genotypes
 from nas.parents.result import ParentResult, TargetResult, Tuned
-from nas.parents.teacher import Teacher, fine_tune
+from nas.parents.teacher import Teacher, fine_tune, make_elastic
 from nas.search import record
 from nas.search.aims import aims
 from nas.search.config import SearchConfig
@@ -83,7 +83,10 @@ class _Run:
         self.write("running", "")
         status, reason = "finished", ""
         try:
-            fine_tune(self.inheriting.teacher, self.config, device=self.config.device)
+            teacher, config = self.inheriting.teacher, self.config
+            fine_tune(teacher, config, device=config.device)
+            if config.elastic:
+                make_elastic(teacher, config, epochs=config.elastic, device=config.device)
             for each in self.config.of_targets():
                 ended = self.search(each)
                 if ended is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from nas.storage.cache import default_folder, key_of
@@ -24,6 +24,7 @@ from vbs.lock import owned
 from vbs.text import shell_word
 
 WEIGHTS, PARENT = "best.safetensors", "parent"  # the teacher's, and the name of the parent's files
+SAMPLED = 2  # random sub-networks in each step of an elastic training
 LOOK = 2.0  # seconds between two looks at a teacher that another process trains
 
 
@@ -53,11 +54,21 @@ class Teacher:
         """The file of the fine-tuned weights."""
         return self.run / WEIGHTS
 
+    def elastic_run(self, epochs: int) -> Path:
+        """The folder of its training together with its sub-networks."""
+        return self.folder / f"elastic-{epochs}"
+
+    def source(self, elastic: int) -> Path:
+        """The file of the weights that sub-networks inherit.
+
+        elastic  epochs that they were trained together; 0: none.
+        """
+        return self.elastic_run(elastic) / WEIGHTS if elastic else self.weights
+
     @property
     def is_ready(self) -> bool:
         """Whether it has been fine-tuned to the end."""
-        record = _record(self.run)
-        return record.get("status") == "finished" and self.weights.is_file()
+        return _is_finished(self.run)
 
     @property
     def test_top1(self) -> float | None:
@@ -104,39 +115,10 @@ def fine_tune(teacher: Teacher, data: DataOptions, *, device: str) -> None:
     Where another process trains it, that is waited for. Raises KeyboardInterrupt after an
     interruption, and InfrastructureError where the training failed.
     """
-    if teacher.is_ready:
-        print_err(f"teacher: fine-tuned before, in {shell_word(f'{teacher.run}/')}")
-        return
-    teacher.folder.mkdir(parents=True, exist_ok=True)
-    waiting = False
-    while True:
-        try:
-            with owned(teacher.folder, "nas.search"):
-                if not teacher.is_ready:
-                    _train(teacher, data, device)
-                return
-        except ValueError as error:
-            if " is in use by " not in str(error):
-                raise
-            if not waiting:
-                print_err(f"teacher: another process trains it in {shell_word(str(teacher.run))}")
-            waiting = True
-        time.sleep(LOOK)
 
-
-def _train(teacher: Teacher, data: DataOptions, device: str) -> None:
-    parent = teacher.parent
-    print_err(
-        f"teacher: {parent.source} is fine-tuned on the images first, in "
-        f"{shell_word(f'{teacher.run}/')}"
-    )
-    if (teacher.run / RECORD).is_file():
-        result = run_training(
-            out=teacher.run, resume=True, changes={"data": data.data, "device": device}
-        )
-    else:
+    def config() -> TrainConfig:
+        parent, recipe = teacher.parent, teacher.recipe
         names = parent.classes or tuple(map(str, range(parent.architecture.classes)))
-        recipe = teacher.recipe
         weights = Weights(
             parent.tensors,
             parent.architecture,
@@ -148,23 +130,99 @@ def _train(teacher: Teacher, data: DataOptions, device: str) -> None:
             {"source": parent.source},
         )
         write_weights(teacher.folder / f"{PARENT}.safetensors", weights)
-        text = replace(teacher.network, classes=parent.architecture.classes).to_json()
-        write_whole(teacher.folder / f"{PARENT}.json", lambda path: path.write_text(text))
-        config = TrainConfig(
-            network=str(teacher.folder / f"{PARENT}.json"),
-            init=str(teacher.folder / f"{PARENT}.safetensors"),
-            data=data.data,
-            data_root=data.data_root,
-            recipe=recipe.name,
-            changes=teacher.changes,
-            device=device,
-        )
-        result = run_training(config, out=teacher.run)
+        return _config(teacher, data, device, init=teacher.folder / f"{PARENT}.safetensors")
+
+    _train(
+        teacher.run,
+        config,
+        data,
+        device,
+        what=f"teacher: {teacher.parent.source} is fine-tuned on the images first",
+    )
+
+
+def make_elastic(teacher: Teacher, data: DataOptions, *, epochs: int, device: str) -> None:
+    """Train the teacher and its sub-networks together for so many epochs; see
+    `train.inherit.elastic`. As `fine_tune` otherwise."""
+    changes = (f"epochs={epochs}", f"elastic={SAMPLED}", "warmup_epochs=0")
+    _train(
+        teacher.elastic_run(epochs),
+        lambda: _config(teacher, data, device, init=teacher.weights, changes=changes),
+        data,
+        device,
+        what=f"elastic: the teacher and its sub-networks are trained for {epochs} epochs",
+    )
+
+
+def _config(
+    teacher: Teacher,
+    data: DataOptions,
+    device: str,
+    *,
+    init: Path,
+    changes: tuple[str, ...] = (),
+) -> TrainConfig:
+    """A training of the teacher's network, whose file is written."""
+    path = teacher.folder / f"{PARENT}.json"
+    text = teacher.network.to_json()
+    write_whole(path, lambda unfinished: unfinished.write_text(text))
+    return TrainConfig(
+        network=str(path),
+        init=str(init),
+        data=data.data,
+        data_root=data.data_root,
+        recipe=teacher.recipe.name,
+        changes=(*teacher.changes, *changes),
+        device=device,
+    )
+
+
+def _train(
+    run: Path, config: Callable[[], TrainConfig], data: DataOptions, device: str, *, what: str
+) -> None:
+    """A training in a folder, unless it has been finished there; see `fine_tune`.
+
+    config  makes its config, when it begins.
+    what    it is, in words for a line.
+    """
+    name = what.partition(":")[0]
+    if _is_finished(run):
+        print_err(f"{name}: trained before, in {shell_word(f'{run}/')}")
+        return
+    run.parent.mkdir(parents=True, exist_ok=True)
+    waiting = False
+    while True:
+        try:
+            with owned(run.parent, "nas.search"):
+                if not _is_finished(run):
+                    print_err(f"{what}, in {shell_word(f'{run}/')}")
+                    _run(run, config, data, device, name)
+                return
+        except ValueError as error:
+            if " is in use by " not in str(error):
+                raise
+            if not waiting:
+                print_err(f"{name}: another process trains it in {shell_word(str(run))}")
+            waiting = True
+        time.sleep(LOOK)
+
+
+def _run(
+    run: Path, config: Callable[[], TrainConfig], data: DataOptions, device: str, name: str
+) -> None:
+    if (run / RECORD).is_file():
+        result = run_training(out=run, resume=True, changes={"data": data.data, "device": device})
+    else:
+        result = run_training(config(), out=run)
     assert isinstance(result, TrainResult)  # a number only under torchrun
     if result.status == "interrupted":
         raise KeyboardInterrupt
     if result.status != "finished":
-        raise InfrastructureError(f"teacher: its training failed ({result.reason})")
+        raise InfrastructureError(f"{name}: its training failed ({result.reason})")
+
+
+def _is_finished(run: Path) -> bool:
+    return _record(run).get("status") == "finished" and (run / WEIGHTS).is_file()
 
 
 def _record(run: Path) -> Mapping[str, Mapping]:

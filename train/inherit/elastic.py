@@ -50,10 +50,10 @@ class Elastic:
         for genotype in space.sample(self.sampled, np.random.default_rng(seed)):
             yield space.decode(genotype)
 
-    def backward(
+    def losses(
         self, network: Network, images: Tensor, logits: Tensor, *, seed: int, precision: torch.dtype
-    ) -> None:
-        """Add the gradients of the sub-networks of a step to those of the network.
+    ) -> Iterator[Tensor]:
+        """The loss of each sub-network of a step, whose gradients flow into the network.
 
         images  as the network got them; logits float32 [n, classes], what it made of them.
 
@@ -70,7 +70,7 @@ class Elastic:
             with autocast(images.device, precision):
                 inputs = resized(images, child.resolution)
                 found = torch.func.functional_call(module, weights, inputs)
-            F.cross_entropy(found.float(), wanted).backward()
+            yield F.cross_entropy(found.float(), wanted)
 
 
 def elastic_of(network: Network, batches: Sequence[Batch], *, sampled: int) -> Elastic:

@@ -98,7 +98,7 @@ def test_one_search_ends_with_trained_networks_for_many_budgets(place: Path) -> 
     # another call repeats nothing of the teacher and of known scores
     code, _, err = command(place, *words(place, "--target-flops", str(half), "--out", "second"))
     assert code == 0, err
-    assert "teacher: fine-tuned before" in err
+    assert "teacher: trained before" in err
 
 
 @pytest.mark.slow
