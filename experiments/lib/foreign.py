@@ -1,0 +1,119 @@
+"""Networks that are no `Architecture`: pruned by Torch-Pruning, and fine-tuned as ours are."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+from torch.nn import functional as F
+
+from search_spaces.network import Network
+from train.data import Data, Step
+from train.data.augment import Preparation
+from train.distill import Teacher
+from train.distributed import World
+from train.evaluate import evaluate
+from train.inherit.importance import Batch
+from train.norm_momentum import NormStatistics
+from train.optimizer import learning_rate, optimizer, set_learning_rate
+from train.progressive import phase
+from train.recipe import Recipe
+from train.steps import augmentation
+
+STEP = 0.02  # of the channels that Torch-Pruning removes at a time
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned network, and what it costs: multiply-adds at its input side, and params."""
+
+    network: nn.Module
+    flops: int
+    params: int
+
+
+def torch_pruning(network: Network, batches: list[Batch], *, method: str, flops: float) -> Pruned:
+    """The network pruned globally by Torch-Pruning until it costs at most so many multiply-adds.
+
+    method  "l1" (magnitude) or "taylor" (by the loss on the batches), of groups of channels.
+    """
+    import torch_pruning as tp
+
+    side = network.architecture.resolution
+    example = torch.zeros(1, 3, side, side)
+    importance = (
+        tp.importance.GroupMagnitudeImportance(p=1)
+        if method == "l1"
+        else tp.importance.GroupTaylorImportance()
+    )
+    pruner = tp.pruner.BasePruner(
+        network,
+        example,
+        importance=importance,
+        global_pruning=True,
+        pruning_ratio=0.95,
+        iterative_steps=round(1 / STEP),
+        ignored_layers=[network.classifier],
+        round_to=8,
+    )
+    for _ in range(round(1 / STEP)):
+        if _flops(network, example) <= flops:
+            break
+        if method == "taylor":
+            network.zero_grad()
+            for images, targets in batches:
+                F.cross_entropy(network(images), targets).backward()
+        pruner.step()
+    else:
+        raise ValueError(f"Torch-Pruning ({method}) does not reach {flops:,.0f} multiply-adds")
+    params = sum(each.numel() for each in network.parameters())
+    return Pruned(network, _flops(network, example), params)
+
+
+def _flops(network: nn.Module, example: torch.Tensor) -> int:
+    counter = FlopCountAnalysis(network.eval(), example)
+    counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    return int(counter.total())
+
+
+def fine_tuned(
+    network: nn.Module, data: Data, recipe: Recipe, teacher: Teacher | None, *, side: int
+) -> dict[str, Any]:
+    """Fine-tune a module by a recipe with our data, optimizer, schedule and batch-norm rule; its
+    test accuracy at the epoch of the best minival accuracy, and the seconds of training."""
+    here = World(0, 1, torch.device("cpu"))
+    recipe = replace(recipe, resolution=side, eval_resolution=side)
+    torch.manual_seed(recipe.seed)
+    made, norms = optimizer(recipe, network), NormStatistics(network, near=True)
+    rng, seconds, best, reached = np.random.default_rng(recipe.seed), 0.0, -1.0, 0.0
+    preparation = Preparation(side, recipe.eval_crop, recipe.mean, recipe.std)
+    assert data.minival is not None
+    assert data.test is not None
+    step = 0
+    for epoch in range(recipe.epochs):
+        order = data.train.order(rng, recipe.batch)
+        steps = [Step(row, slice(None), step + place) for place, row in enumerate(order)]
+        how = augmentation(recipe, phase(recipe, epoch), side=side)
+        network.train()
+        for images, targets in data.train.batches(steps, how, device=here.device):
+            started = time.perf_counter()
+            set_learning_rate(made, learning_rate(recipe, step, len(order)))
+            with norms.batch(step):
+                logits = network(images)
+                loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+                if teacher is not None:
+                    loss = teacher.loss(logits, teacher.logits(images), loss)
+                loss.backward()
+            made.step()
+            made.zero_grad()
+            step += 1
+            seconds += time.perf_counter() - started
+        minival = evaluate(network, data.minival, preparation, world=here).top1
+        if minival > best:
+            best, reached = minival, evaluate(network, data.test, preparation, world=here).top1
+    return {"test_top1": round(reached, 3), "minival_top1": round(best, 3), "seconds": seconds}

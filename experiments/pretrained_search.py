@@ -1,0 +1,232 @@
+"""The best smaller network inside pretrained weights, against what else one would do.
+
+What: `nas.search --parent package:efficientnet_lite0` on sign_digits at 96 px, for 50, 25 and 10%
+of the parent's FLOPs, timed. Then, at equal FLOPs and by the same fine-tuning with three seeds: what
+was found, the parent at a lower resolution, the parent made smaller uniformly, the found
+architecture from random weights, and the parent pruned by Torch-Pruning (global, L1 and Taylor).
+Time: 90 minutes of 2 CPU cores for the search, and about 3 hours for the rest; resumes. Needs
+torch-pruning. Command:
+
+    python -m experiments.pretrained_search --data ../shared/data/sign_digits.zip
+
+Writes experiments/results/pretrained_search.{json,png}; "partial" until the last arm is in.
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.lib.common import run_experiment
+
+    run_experiment("experiments.pretrained_search")
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
+from experiments.lib.foreign import fine_tuned, torch_pruning
+from experiments.lib.parents import SIDE, SOURCE, parent_architecture
+from nas.evaluators.inherited import preparation_of
+from nas.parents.references import SMALLER, UNIFORM
+from nas.search import SearchConfig, run_search
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
+from train.data import load
+from train.distill import teacher_of
+from train.execution import Execution
+from train.inherit.inheritance import inheritance, some_batches
+from train.loop import train
+from train.parents import load_parent
+from train.recipe import Recipe
+from vbs.console import print_out
+from vbs.figure import draw_picture, new_figure, save_png
+from vbs.json_text import parse_json
+
+NAME = "pretrained_search"
+SHARES = (0.5, 0.25, 0.1)
+CHANGES = ("batch=32", "flip=false", "warmup_epochs=0.5")  # hands are not mirrored
+KINDS = (
+    "found",
+    SMALLER,
+    UNIFORM,
+    "found, random weights",
+    "Torch-Pruning L1",
+    "Torch-Pruning Taylor",
+)
+
+
+def search(data: str, place: Path) -> dict[str, Any]:
+    """The search, or what is missing of it; its record."""
+    flops = cost(parent_architecture(10)).flops
+    config = SearchConfig(
+        parent=SOURCE,
+        data=data,
+        resolution=SIDE,
+        targets=",".join(str(int(share * flops)) for share in SHARES),
+        changes=CHANGES,
+        cache="off",  # nothing is known before
+        device="cpu",
+    )
+    if not (place / "search.json").is_file():
+        run_search(config, out=place)
+    elif parse_json((place / "search.json").read_bytes())["status"] != "finished":
+        run_search(out=place, resume=True)
+    record = parse_json((place / "search.json").read_bytes())
+    if record["status"] != "finished":
+        raise KeyboardInterrupt
+    return record
+
+
+def networks_of(record: Mapping[str, Any], place: Path) -> dict[str, dict[str, Any]]:
+    """By share and kind: the network that a search has fine-tuned, and its results by seed."""
+    found: dict[str, dict[str, Any]] = {}
+    for share, rows in zip(SHARES, record["outcome"]["targets"].values(), strict=True):
+        for row in rows:
+            name = f"{row['kind']} {share:.0%}"
+            if name in found:
+                continue  # found networks that came behind the first
+            weights = place / row["weights"]
+            trained = weights.parents[1].glob(f"{row['key']}-*/result.json")
+            results = [parse_json(path.read_bytes()) for path in trained]
+            found[name] = {
+                "architecture": load_parent(str(weights)).architecture,
+                "results": {int(each["seed"]): each for each in results},
+            }
+    return found
+
+
+def run(data_text: str, place: Path, name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Fine-tune one network with one seed."""
+    record = parse_json((place / "search.json").read_bytes())
+    kind, _, share = name.rpartition(" ")
+    teacher_path = place / "teacher" / "run" / "best.safetensors"
+    known = networks_of(record, place)
+    recipe = replace(recipe_of(known), seed=seed)
+    teacher = load_parent(str(teacher_path))
+    common = {"name": name, "seed": seed}
+    if kind in (*KINDS[:3],):
+        row = known.get(name)
+        if row is None:
+            return {**common, "test_top1": None, "flops": None, "seconds": 0.0}
+        if seed in row["results"]:
+            result = row["results"][seed]
+            network = row["architecture"]
+            return {
+                **common,
+                **_costs(network),
+                "test_top1": round(result["test_top1"], 3),
+                "seconds": round(result["seconds"], 1),
+            }
+    data = load(data_text, minival=recipe.minival)
+    cpu = torch.device("cpu")
+    batches = some_batches(data.train, preparation_of(recipe, SIDE), device=cpu)
+    if kind.startswith("Torch-Pruning"):
+        flops = float(share.rstrip("%")) / 100 * cost(teacher.architecture).flops
+        method = kind.rpartition(" ")[2].lower()
+        pruned = torch_pruning(teacher.network(), batches, method=method, flops=flops)
+        taught = teacher_of(teacher, recipe, cpu) if recipe.teacher else None
+        found = fine_tuned(pruned.network, data, recipe, taught, side=SIDE)
+        return {**common, "flops": pruned.flops, "params": pruned.params, **found}
+    network = known[f"found {share}" if kind not in KINDS[:3] else name]["architecture"]
+    initial = None
+    if "random" not in kind:
+        initial = inheritance(teacher.network(), batches, teacher.importance).network(network)
+    execution = Execution(checkpoint=folder, device="cpu")
+    outcome = train(network, data, recipe, execution=execution, initial=initial)
+    assert outcome.test is not None, outcome.failed
+    return {
+        **common,
+        **_costs(network),
+        "test_top1": round(outcome.test.top1, 3),
+        "seconds": round(outcome.seconds, 1),
+    }
+
+
+def recipe_of(known: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """The recipe that the search's finalists were fine-tuned by."""
+    results = next(iter(known.values()))["results"]
+    return Recipe.from_dict(next(iter(results.values()))["recipe"])
+
+
+def _costs(network: Architecture) -> dict[str, int]:
+    spent = cost(network)
+    return {"flops": spent.flops, "params": spent.params}
+
+
+def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
+    """Mean test accuracy of each kind at each share."""
+    found: dict[str, Any] = {}
+    for share in SHARES:
+        for kind in KINDS:
+            name = f"{kind} {share:.0%}"
+            rows = [row for (arm, _), row in done.items() if arm == name]
+            rows = [row for row in rows if row["test_top1"] is not None]
+            if rows:
+                values = [row["test_top1"] for row in rows]
+                found[name] = {**mean_and_sd(values), "flops": rows[0]["flops"]}
+    return {"test_top1": found}
+
+
+def draw(path: Path, result: dict[str, Any]) -> None:
+    """Test accuracy against FLOPs, by kind."""
+    figure = new_figure(8, 5, dpi=120)
+    axes = figure.add_subplot()
+    for kind in KINDS:
+        rows = [row for name, row in result["test_top1"].items() if name.rpartition(" ")[0] == kind]
+        axes.errorbar(
+            [row["flops"] / 1e6 for row in rows],
+            [row["mean"] for row in rows],
+            yerr=[(row["sd"] or 0.0) / row["seeds"] ** 0.5 for row in rows],
+            fmt="o-",
+            ms=4,
+            capsize=2,
+            label=kind,
+        )
+    axes.axhline(result["search"]["teacher"], color="0.5", ls="--", lw=1, label="parent")
+    partial = " (partial)" if result["partial"] else ""
+    axes.set(
+        title=f"Inside EfficientNet-Lite0, on sign_digits{partial}",
+        xlabel="FLOPs: multiply-adds of one image, in millions",
+        ylabel="test accuracy after fine-tuning (%)",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="lower right")
+    save_png(figure, path)
+
+
+def main() -> None:
+    """Search, run what is missing of the arms, then write the figure."""
+    parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
+    parser.add_argument("--data", required=True, help="sign_digits.zip")
+    args = parser.parse_args()
+    place = args.work / "search"
+    record = search(args.data, place)
+    teacher = record["outcome"]["teacher"]["test_top1"][0]
+    settings = {
+        "parent": SOURCE,
+        "resolution": SIDE,
+        "changes": list(CHANGES),
+        "shares": list(SHARES),
+        "recipe": recipe_of(networks_of(record, place)).to_dict() | {"teacher": "the parent"},
+    }
+    names = [f"{kind} {share:.0%}" for share in SHARES for kind in KINDS]
+    minutes = round(record["outcome"]["seconds"] / 60, 1)
+
+    def with_search(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
+        return {"search": {"minutes": minutes, "teacher": teacher}, **summary(done)}
+
+    result = run_all(
+        args,
+        each_seed(names, args.seeds),
+        functools.partial(run, args.data, place.resolve()),
+        settings,
+        with_search,
+    )
+    print_out(f"search: {minutes} minutes; teacher {teacher:.2f}%")
+    for name, row in result["test_top1"].items():
+        print_out(f"{name}: {row}")
+    draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))
