@@ -12,7 +12,6 @@ from nas.evaluators.base import Evaluator
 from nas.evaluators.finetuned import FineTuned
 from nas.evaluators.inherited import preparation_of
 from nas.history import History
-from nas.objective import Objective
 from nas.parents.inheriting import Inheriting
 from nas.search.asynchronous import Plan, search_asynchronously
 from nas.search.config import SearchConfig
@@ -20,7 +19,6 @@ from nas.search.workers import OnCluster
 from nas.slots import slots
 from nas.storage.study import open_study
 from nas.storage.study_settings import SearchIdentity
-from search_spaces.space import SearchSpace
 from train.data import Data
 from train.distributed import pick_device
 from train.execution import Execution
@@ -59,18 +57,19 @@ def fine_tune_finalists(
     inheriting: Inheriting,
     config: SearchConfig,
     *,
-    objective: Objective,
-    space: SearchSpace,
+    searched: History,
     folder: Path,
     data: Data,
 ) -> History:
     """Fine-tune networks [n, decisions], and the best of them with further seeds.
 
-    config  of the search for one target. space: with what the objective needs measured.
-    folder  of the search; resumes what is there.
+    config    of the search for one target.
+    searched  what that search has evaluated: its space and objective are used.
+    folder    of the search; what is there is resumed.
 
     Every training has a folder of its own in `folder`/finalists, with its weights.
     """
+    space, objective = searched.space, searched.objective
     place = (folder / FOLDER).resolve()
     place.mkdir(exist_ok=True)
     recipe = tuning_recipe(inheriting)

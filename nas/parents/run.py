@@ -131,8 +131,7 @@ class _Run:
             np.stack(list(named.values())),
             self.inheriting,
             config,
-            objective=found.history.objective,
-            space=found.history.space,
+            searched=found.history,
             folder=place,
             data=self.data,
         )

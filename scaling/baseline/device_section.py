@@ -35,10 +35,11 @@ def device_section(best: Mapping[str, Any]) -> str:
         return ""
     pair = np.stack([genotype, space.encode(space.references[REFERENCE])])
     rows = [_row(device, kind, space, pair) for device in devices.values() for kind in device.kinds]
+    classes = space.decode(genotype).classes
     text = (
         f"Predicted, ± one standard deviation of a measurement, for these layers at "
-        f"{first.settings['resolution']} px with {first.settings['classes']:,} classes, as the "
-        f"devices were measured. {first.source}"
+        f"{space.resolution} px with {classes:,} classes, as the devices were measured. "
+        f"{first.source}"
     )
     heads = ("device", "figure", "found", REFERENCE, "times as fast")
     return section(TITLE, table(heads, rows), note(text))
