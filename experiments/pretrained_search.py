@@ -1,8 +1,8 @@
 """The best smaller network inside pretrained weights, against what else one would do.
 
 What: `nas.search --parent package:efficientnet_lite0` on sign_digits at 96 px, for 50, 25 and 10%
-of the parent's FLOPs, timed. Then, at equal FLOPs and by the same fine-tuning with three seeds: what
-was found, the parent at a lower resolution, the parent made smaller uniformly, the found
+of the parent's FLOPs, timed. Then, at equal FLOPs and by the same fine-tuning with three seeds:
+what was found, the parent at a lower resolution, the parent made smaller uniformly, the found
 architecture from random weights, and the parent pruned by Torch-Pruning (global, L1 and Taylor).
 Time: 90 minutes of 2 CPU cores for the search, and about 3 hours for the rest; resumes. Needs
 torch-pruning. Command:
