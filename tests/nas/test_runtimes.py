@@ -12,7 +12,9 @@ from nas.block_times.measure import MeasuringPlan, measure
 from nas.block_times.options import RUNTIMES
 from nas.block_times.runtimes import MAKERS, inputs_of
 from nas.block_times.timing import Setting, Subject, images_for, segments
+from search_spaces.architecture import Stage
 from search_spaces.network import build
+from search_spaces.staged import StagedSpace
 from tests.nas.toys import small_space
 
 
@@ -41,14 +43,26 @@ def test_blocks_in_a_row_compute_the_network(runtime: str) -> None:
     np.testing.assert_allclose(np.asarray(values), wanted.numpy(), atol=1e-5)
 
 
+def few_blocks() -> StagedSpace:
+    """A space of a dozen blocks: compiling one takes up to a second."""
+    return StagedSpace(
+        "few",
+        {"block0_l": (1, 2), "block0_e": (2, 3), "block1_l": (1, 2)},
+        lambda index, own: Stage("mbconv", own["l"], 3, 2, own.get("e", 2), 8 * (index + 1)),
+        frame={"stem": 8, "head": 16, "resolution": 16, "classes": 3},
+        settings={"resolution": 16, "classes": 3},
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("runtime", [name for name in runtimes() if name != "torch"])
 def test_a_table_is_measured_in_a_runtime(runtime: str) -> None:
     setting = Setting("latency", runtime=runtime)
     plan = MeasuringPlan(rounds=3, calibration=4, tests=3)
-    times = measure(small_space(), setting, plan, say=lambda line: None)
+    space = few_blocks()
+    times = measure(space, setting, plan, say=lambda line: None)
     assert times.settings["runtime"] == runtime
-    seconds = times.of(small_space())(small_space().sample(20, np.random.default_rng(0)))
+    seconds = times.of(space)(space.sample(20, np.random.default_rng(0)))
     assert (seconds > 0).all()
 
 
