@@ -48,6 +48,7 @@ from vbs.json_text import parse_json
 
 NAME = "pretrained_search"
 SHARES = (0.5, 0.25, 0.1)
+CPU = torch.device("cpu")
 CHANGES = ("batch=32", "flip=false", "warmup_epochs=0.5")  # hands are not mirrored
 KINDS = (
     "found",
@@ -99,51 +100,38 @@ def networks_of(record: Mapping[str, Any], place: Path) -> dict[str, dict[str, A
     return found
 
 
-def run(data_text: str, place: Path, name: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Fine-tune one network with one seed."""
+def run(source: str, place: Path, name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Fine-tune one network with one seed, unless the search has done so."""
     record = parse_json((place / "search.json").read_bytes())
-    kind, _, share = name.rpartition(" ")
-    teacher_path = place / "teacher" / "run" / "best.safetensors"
     known = networks_of(record, place)
-    recipe = replace(recipe_of(known), seed=seed)
-    teacher = load_parent(str(teacher_path))
+    kind, _, share = name.rpartition(" ")
     common = {"name": name, "seed": seed}
-    if kind in (*KINDS[:3],):
-        row = known.get(name)
-        if row is None:
-            return {**common, "test_top1": None, "flops": None, "seconds": 0.0}
-        if seed in row["results"]:
-            result = row["results"][seed]
-            network = row["architecture"]
-            return {
-                **common,
-                **_costs(network),
-                "test_top1": round(result["test_top1"], 3),
-                "seconds": round(result["seconds"], 1),
-            }
-    data = load(data_text, minival=recipe.minival)
-    cpu = torch.device("cpu")
-    batches = some_batches(data.train, preparation_of(recipe, SIDE), device=cpu)
+    if kind in KINDS[:3] and name not in known:  # no such network costs as little
+        return {**common, "test_top1": None, "flops": None, "seconds": 0.0}
+    if kind in KINDS[:3] and seed in known[name]["results"]:
+        result = known[name]["results"][seed]
+        found = {"test_top1": result["test_top1"], "seconds": result["seconds"]}
+        return {**common, **_costs(known[name]["architecture"]), **found}
+    recipe = replace(recipe_of(known), seed=seed)
+    teacher = load_parent(str(place / "teacher" / "run" / "best.safetensors"))
+    data = load(source, minival=recipe.minival)
+    batches = some_batches(data.train, preparation_of(recipe, SIDE), device=CPU)
     if kind.startswith("Torch-Pruning"):
         flops = float(share.rstrip("%")) / 100 * cost(teacher.architecture).flops
         method = kind.rpartition(" ")[2].lower()
         pruned = torch_pruning(teacher.network(), batches, method=method, flops=flops)
-        taught = teacher_of(teacher, recipe, cpu) if recipe.teacher else None
+        taught = teacher_of(teacher, recipe, CPU) if recipe.teacher else None
         found = fine_tuned(pruned.network, data, recipe, taught, side=SIDE)
         return {**common, "flops": pruned.flops, "params": pruned.params, **found}
-    network = known[f"found {share}" if kind not in KINDS[:3] else name]["architecture"]
+    network = known[name if kind in KINDS[:3] else f"found {share}"]["architecture"]
     initial = None
-    if "random" not in kind:
+    if kind in KINDS[:3]:
         initial = inheritance(teacher.network(), batches, teacher.importance).network(network)
     execution = Execution(checkpoint=folder, device="cpu")
     outcome = train(network, data, recipe, execution=execution, initial=initial)
     assert outcome.test is not None, outcome.failed
-    return {
-        **common,
-        **_costs(network),
-        "test_top1": round(outcome.test.top1, 3),
-        "seconds": round(outcome.seconds, 1),
-    }
+    found = {"test_top1": round(outcome.test.top1, 3), "seconds": round(outcome.seconds, 1)}
+    return {**common, **_costs(network), **found}
 
 
 def recipe_of(known: Mapping[str, Mapping[str, Any]]) -> Recipe:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from fvcore.nn import FlopCountAnalysis
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.network import Network
@@ -25,6 +25,7 @@ from train.progressive import phase
 from train.recipe import Recipe
 from train.steps import augmentation
 
+HERE = World(0, 1, torch.device("cpu"))
 STEP = 0.02  # of the channels that Torch-Pruning removes at a time
 
 
@@ -86,34 +87,38 @@ def fine_tuned(
 ) -> dict[str, Any]:
     """Fine-tune a module by a recipe with our data, optimizer, schedule and batch-norm rule; its
     test accuracy at the epoch of the best minival accuracy, and the seconds of training."""
-    here = World(0, 1, torch.device("cpu"))
     recipe = replace(recipe, resolution=side, eval_resolution=side)
     torch.manual_seed(recipe.seed)
     made, norms = optimizer(recipe, network), NormStatistics(network, near=True)
-    rng, seconds, best, reached = np.random.default_rng(recipe.seed), 0.0, -1.0, 0.0
     preparation = Preparation(side, recipe.eval_crop, recipe.mean, recipe.std)
     assert data.minival is not None
     assert data.test is not None
-    step = 0
+    rng, seconds, best, reached = np.random.default_rng(recipe.seed), 0.0, -1.0, 0.0
     for epoch in range(recipe.epochs):
         order = data.train.order(rng, recipe.batch)
-        steps = [Step(row, slice(None), step + place) for place, row in enumerate(order)]
-        how = augmentation(recipe, phase(recipe, epoch), side=side)
+        first = epoch * len(order)
+        steps = [Step(row, slice(None), first + place) for place, row in enumerate(order)]
+        how = augmentation(recipe, phase(recipe, epoch))
         network.train()
-        for images, targets in data.train.batches(steps, how, device=here.device):
+        for step, (images, targets) in enumerate(data.train.batches(steps, how), first):
             started = time.perf_counter()
             set_learning_rate(made, learning_rate(recipe, step, len(order)))
             with norms.batch(step):
-                logits = network(images)
-                loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
-                if teacher is not None:
-                    loss = teacher.loss(logits, teacher.logits(images), loss)
-                loss.backward()
+                _loss(network, images, targets, recipe, teacher).backward()
             made.step()
             made.zero_grad()
-            step += 1
             seconds += time.perf_counter() - started
-        minival = evaluate(network, data.minival, preparation, world=here).top1
+        minival = evaluate(network, data.minival, preparation, world=HERE).top1
         if minival > best:
-            best, reached = minival, evaluate(network, data.test, preparation, world=here).top1
+            best, reached = minival, evaluate(network, data.test, preparation, world=HERE).top1
     return {"test_top1": round(reached, 3), "minival_top1": round(best, 3), "seconds": seconds}
+
+
+def _loss(
+    network: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, teacher: Teacher | None
+) -> Tensor:
+    logits = network(images)
+    loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
+    if teacher is None:
+        return loss
+    return teacher.loss(logits, teacher.logits(images), loss)
