@@ -8,30 +8,27 @@ devices or accumulated sees the same images as one that is not.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network
 from train.checkpoint import BrokenCheckpoint
 from train.data import Data, Split
-from train.data.augment import mix
-from train.distill import resized
 from train.distributed import World, world
-from train.evaluate import Inference, Score, autocast, evaluate
+from train.evaluate import Inference, Score, evaluate
 from train.execution import DEFAULT, Execution
 from train.failures import Stopped, calmer, is_sound, out_of_memory
 from train.memory_use import keep_freed_memory, peak_megabytes
 from train.optimizer import learning_rate, set_learning_rate
+from train.optimizer_step import optimizer_step, side_of_images
 from train.progressive import Phase, first_epoch, phase
 from train.recalibrate import is_early, recalibrate
 from train.recipe import Recipe
@@ -45,7 +42,7 @@ from train.state import (
     save,
     share_of,
 )
-from train.steps import augmentation, order_of, parts, seed_of
+from train.steps import augmentation, order_of, parts
 from vbs.failures import is_out_of_memory
 
 SAVE_EVERY = 300.0  # seconds between checkpoints inside an epoch
@@ -270,71 +267,6 @@ def _train_epoch(
         torch.cuda.synchronize(run.world.device)  # what was only launched so far
         run.seconds += time.perf_counter() - started
         run.epoch_seconds += time.perf_counter() - started
-
-
-def side_of_images(run: Run, now: Phase) -> int:
-    """The side in pixels that training images are decoded at: the teacher may take larger ones."""
-    return now.resolution if run.teacher is None else max(now.resolution, run.teacher.side)
-
-
-def optimizer_step(
-    run: Run, forward: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], now: Phase
-) -> Tensor:
-    """One step on as many batches as it is accumulated from; its mean loss."""
-    recipe, here = run.recipe, run.world
-    count = batches_of_step(run)
-    total = torch.zeros((), device=here.device)
-    for part in range(count):
-        images, targets = next(batches)
-        # dropout and stochastic depth draw from torch's own generator
-        torch.manual_seed(seed_of(recipe, run.step) + (part * here.size + here.rank) * 2**20)
-        if now.mixup or recipe.cutmix:
-            images, targets = mix(
-                images,
-                targets,
-                len(run.data.classes),
-                mixup=now.mixup,
-                cutmix=recipe.cutmix,
-                seed=seed_of(recipe, run.step),
-            )
-        last = part == count - 1
-        waiting = contextlib.nullcontext() if last or here.size == 1 else forward.no_sync()
-        with waiting, run.norms.batch(run.step * count + part):
-            for number, loss in enumerate(_losses(run, forward, images, targets, now)):
-                (loss / count).backward()
-                if not number:
-                    total += loss.detach() / count
-    if recipe.clip_norm:
-        nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_norm, foreach=True)
-    run.optimizer.step()
-    run.optimizer.zero_grad()
-    if run.average is not None:
-        run.average.update(run.network, run.step)
-    return total
-
-
-def _losses(
-    run: Run, forward: nn.Module, images: Tensor, targets: Tensor, now: Phase
-) -> Iterator[Tensor]:
-    """The loss of a batch, and then that of each sub-network that learns beside the network.
-
-    Each is to be used before the next one is computed: their graphs are not kept together.
-    """
-    theirs = None
-    with autocast(run.world.device, run.precision):
-        if run.teacher is not None:
-            theirs = run.teacher.logits(images)
-            images = resized(images, now.resolution)
-        logits = forward(images).float()
-    loss = F.cross_entropy(logits, targets, label_smoothing=run.recipe.label_smoothing)
-    if run.teacher is not None and theirs is not None:
-        loss = run.teacher.loss(logits, theirs, loss)
-    yield loss
-    if run.elastic is not None:
-        seed = seed_of(run.recipe, run.step)
-        yield from run.elastic.losses(
-            run.network, images, logits, seed=seed, precision=run.precision
-        )
 
 
 def _forward(run: Run) -> nn.Module:

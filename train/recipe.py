@@ -158,10 +158,7 @@ class Recipe:
         Fields about a teacher and sub-networks are left out without these: recipes are part of what
         finds earlier results again.
         """
-        unused = {
-            *(() if self.teacher else OF_TEACHER),
-            *(() if self.elastic else ("elastic",)),
-        }
+        unused = {*(() if self.teacher else OF_TEACHER), *(() if self.elastic else ("elastic",))}
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(self).items()

@@ -22,7 +22,7 @@ from train.data import Data, Step
 from train.data.augment import Augmentation
 from train.data.in_memory import MemorySplit
 from train.distributed import World, pick_device
-from train.loop import optimizer_step
+from train.optimizer_step import optimizer_step
 from train.progressive import phase
 from train.recipe import Recipe, efficientnet
 from train.state import begin, resolved

@@ -103,7 +103,7 @@ class Inherited(Evaluator):
         """Everything that decides a score, as plain data."""
         return {
             "network": json.loads(child.to_json()),
-            "teacher": self._digest,
+            "teacher": self._parent.digest,
             "recipe": self.recipe.to_dict(),
             "data": asdict(DataIdentity.of(self.data)),
             "score": [self.score, TRAIN_BATCHES, STEPS, BATCHES, BATCH],
@@ -124,10 +124,6 @@ class Inherited(Evaluator):
     @functools.cached_property
     def _parent(self) -> Parent:
         return load_parent(self.teacher)
-
-    @functools.cached_property
-    def _digest(self) -> str:
-        return self._parent.digest
 
     @functools.lru_cache(maxsize=16)  # noqa: B019, one evaluator lives as long as its process
     def _views(self, side: int) -> Views:

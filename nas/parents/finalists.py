@@ -93,7 +93,7 @@ def fine_tune_finalists(
         space, objective, {**inheriting.identity, "recipe": recipe.to_dict(), "stage": FOLDER}
     )
     storage = config.storage or f"sqlite:///{place / 'study.db'}"
-    name = f"{config.study}-{FOLDER}-{objective.target:g}" if config.storage else FOLDER
+    name = f"{config.study}-{FOLDER}" if config.storage else FOLDER
     make = functools.partial(
         FineTuned,
         data,

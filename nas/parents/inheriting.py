@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from nas.asha import Asha
@@ -113,12 +112,8 @@ class Inheriting:
         return make, strategy
 
 
-def prepare_parent(
-    config: SearchConfig, folder: Path | None = None
-) -> tuple[SearchConfig, Inheriting, StagedSpace]:
+def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, StagedSpace]:
     """The parent and its space, fitted to the data, and the config with what it left open.
-
-    folder  of the teacher where results are not cached.
 
     Raises ValueError for whatever does not go together. Nothing is decoded, trained or started.
     """
@@ -143,7 +138,6 @@ def prepare_parent(
         resolved(recipe, network),
         changes=config.changes,
         digests=data.digests,
-        folder=folder,
     )
     space = parent_space(network)
     config = replace(config, recipe=name, evaluator="inherited")

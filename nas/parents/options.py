@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from train.options import weights_text
 from vbs.config import Config, ConfigError, option
 from vbs.text import shortened
-from vbs.units import parse_quantity
+from vbs.units import parse_quantity, short
 
 SCORES = ("steps", "accuracy", "ridge")  # those of nas.evaluators.inherited_scores
 MOST_TARGETS = 16
@@ -25,6 +25,8 @@ def _targets(text: str, what: str) -> list[tuple[str, float]]:
     found = {parse_quantity(each, what=what): each for each in texts}
     if min(found) <= 0:
         raise ConfigError(what, f"{found[min(found)]} is not allowed; use FLOPs above 0")
+    if len({short(value) for value in found}) < len(found):  # folders are named after them
+        raise ConfigError(what, f"{shortened(repr(text), 60)} has targets that are nearly equal")
     return [(found[value], value) for value in sorted(found, reverse=True)]
 
 

@@ -60,15 +60,14 @@ class Tuned:
 
 @dataclass(frozen=True)
 class TargetResult:
-    """The networks of one target, the best by its minival accuracy first; none where the search
-    for it did not end.
+    """The fine-tuned networks of one target, the best by its minival accuracy first.
 
-    text  the target as it was typed; "" of a single one.
+    text    the target in a few characters, such as 35M.
+    folder  of its search and trainings.
     """
 
     text: str
     folder: Path
-    target: float
     networks: Sequence[Tuned]
 
 

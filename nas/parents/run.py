@@ -112,9 +112,11 @@ class _Run:
         """The search and the fine-tuning for one target; status and reason where it did not end."""
         text = _text_of(config)
         place = self.folder / f"target-{text}"
+        if config.storage is not None:  # targets are searches of their own in a database
+            config = replace(config, study=f"{config.study}-{text}")
         earlier = None
         if (place / "search.json").is_file():
-            earlier = record.read_earlier(place, _later(self.config))
+            earlier = record.read_earlier(place, _later(config))
         found = run_job(
             replace(config, budget=config.budget or BUDGET),
             str(place),
@@ -139,7 +141,7 @@ class _Run:
         if not networks:
             return "failed", f"no network of the target {text} was fine-tuned"
         shutil.copyfile(networks[0].weights, place / WEIGHTS)
-        self.targets.append(TargetResult(text, place, found.history.objective.target, networks))
+        self.targets.append(TargetResult(text, place, networks))
         self.write("running", "")
         return None
 

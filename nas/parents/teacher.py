@@ -89,23 +89,22 @@ def teacher_of(
     *,
     changes: tuple[str, ...],
     digests: Mapping[str, str],
-    folder: Path | None,
 ) -> Teacher:
     """The teacher for these images; nothing is trained.
 
     digests  of the images.
-    folder   where it is kept; None: beside the cache of results, found again by the parent's
-             weights, the images and the recipe.
+
+    Its folder lies beside the cache of results, and is found again by the parent's weights, the
+    images and the recipe.
     """
-    if folder is None:
-        content = {
-            "parent": parent.digest,
-            "network": json.loads(network.to_json()),
-            "recipe": recipe.to_dict(),
-            "data": dict(digests),
-            "norm_statistics": NORM_STATISTICS,
-        }
-        folder = default_folder().parent / "teachers" / key_of(content)[:32]
+    content = {
+        "parent": parent.digest,
+        "network": json.loads(network.to_json()),
+        "recipe": recipe.to_dict(),
+        "data": dict(digests),
+        "norm_statistics": NORM_STATISTICS,
+    }
+    folder = default_folder().parent / "teachers" / key_of(content)[:32]
     return Teacher(folder, parent, network, recipe, changes)
 
 

@@ -26,7 +26,7 @@ from search_spaces.cost import cost
 from train.data import Step
 from train.data.augment import Augmentation
 from train.distributed import World
-from train.loop import optimizer_step
+from train.optimizer_step import optimizer_step
 from train.progressive import phase
 from train.recipe import Recipe, efficientnet
 from train.state import begin, resolved

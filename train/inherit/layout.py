@@ -21,7 +21,6 @@ class Part(NamedTuple):
     out        the channels that it gives; None: the classes.
     inputs     the channels that it takes; None: those of the images, or, of a depthwise
                convolution and a norm, those that it gives.
-    depthwise  whether each channel has its own filter.
     stage, layer  that it is in; -1 outside the stages.
     """
 
@@ -29,7 +28,6 @@ class Part(NamedTuple):
     kind: str
     out: Group | None
     inputs: Group | None = None
-    depthwise: bool = False
     stage: int = -1
     layer: int = -1
 
@@ -118,7 +116,7 @@ def _of_block(block: Block, before: Group, out: Group, layer: int) -> Iterator[P
 
 def _pair(conv: str, norm: str, out: Group, inputs: Group | None = None) -> Iterator[Part]:
     """A convolution, depthwise without `inputs`, and the norm behind it."""
-    yield Part(conv, "conv", out, inputs, depthwise=inputs is None)
+    yield Part(conv, "conv", out, inputs)
     yield Part(norm, "norm", out)
 
 

@@ -125,6 +125,7 @@ def test_a_killed_search_resumes(place: Path) -> None:
         (["--target-flops", "900M", "--resolution", "8"], ""),
         (["--target-flops", "1K"], "flops: a limit of 1,000 is below what space 'parent' can do"),
         (["--targets", "5M,x"], "--targets: 'x' is not a size"),
+        (["--targets", "5M,5.0001M"], "--targets: '5M,5.0001M' has targets that are nearly equal"),
         (["--targets", "5M", "--target-flops", "4M"], "--target-flops: leave it out where --targe"),
         (["--target-flops", "5M", "--evaluator", "proxy"], "--evaluator: leave it out; --parent"),
         (["--target-flops", "5M", "--space", "compact"], "--space: a search with --parent does no"),
