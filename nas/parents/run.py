@@ -21,13 +21,13 @@ from nas.parents.references import reference_genotypes
 from nas.parents.result import ParentResult, TargetResult, Tuned
 from nas.parents.teacher import Teacher, fine_tune, make_elastic
 from nas.search import record
-from nas.search.aims import aims
+from nas.search.aims import Aims, aims
 from nas.search.config import SearchConfig
 from nas.search.measured import run_job
 from nas.search.record import Earlier
-from nas.search.targets import TARGETS
+from nas.search.targets import objective_of
 from nas.stopped import TooManyFailures
-from search_spaces.cost import cost
+from search_spaces.cost import cost, cost_label, cost_text, split_cost
 from search_spaces.staged import StagedSpace
 from train.data import Data, load
 from vbs import signals
@@ -35,7 +35,7 @@ from vbs.config import given_values, options
 from vbs.failures import InfrastructureError, infrastructure_error
 from vbs.folder import results_folder
 from vbs.text import shell_word
-from vbs.units import short, short_seconds
+from vbs.units import short
 
 FILES = ("search.json", "best.json", report.TABLE, report.FIGURE)
 BUDGET = 96  # networks that are scored for each target, where the user names no number
@@ -52,8 +52,8 @@ def run_parent_search(
     """
     own_teacher = config.cache == "off"
     config, inheriting, space = prepare_parent(config)
-    for each in config.of_targets():
-        aims(each, space, fallback="predictor")  # a target that cannot be met is reported now
+    for each in config.of_targets():  # a target that makes no sense is reported now
+        _check_below_parent(aims(each, space, fallback="predictor"))
     digests = {"parent_sha256": inheriting.teacher.parent.digest}
     record.check_same(earlier, config, digests)
     with results_folder(
@@ -100,8 +100,9 @@ class _Run:
             status, reason = "failed", str(infrastructure_error(error))
         with signals.deferred():
             if status != "finished":
+                reason = reason or status
                 resume = f"--resume --out {shell_word(str(self.folder))} continues"
-                reason = f"{reason}; {resume}" if reason else resume
+                reason = f"{reason}; {resume}"
             self.write(status, reason)
             result = self.result(status, reason)
             if self.targets:
@@ -183,6 +184,19 @@ class _Run:
         )
 
 
+def _check_below_parent(aimed: Aims) -> None:
+    """ValueError where the parent itself is within the target: there is nothing to search for."""
+    space, of, target = aimed.space, aimed.objective.of, aimed.objective.target
+    parent = space.costs(np.zeros((1, len(space.choices)), np.int8)).get(of)[0].item()
+    if target < parent:
+        return
+    least, _ = space.cost_range(of)
+    raise ValueError(
+        f"target: {cost_text(of, target)} are not below the parent's {cost_text(of, parent)} "
+        f"{cost_label(of)}; its sub-networks begin at {cost_text(of, least)}"
+    )
+
+
 def finalists_of(history: History, count: int) -> dict[str, np.ndarray]:
     """Name -> genotype [decisions]: the `count` networks of highest reward, and the references."""
     full = np.flatnonzero(history.full)
@@ -242,13 +256,11 @@ def _teacher_row(teacher: Teacher) -> Tuned:
 
 
 def _text_of(config: SearchConfig) -> str:
-    """The target of a search in a few characters, as a name for its folder."""
-    for name in TARGETS:
-        value = getattr(config, name)
-        if value is not None:
-            timed = name not in ("target_flops", "target_throughput")
-            return short_seconds(value) if timed else short(value)
-    raise AssertionError("a search has a target")
+    """What a search aims at in a few characters, as a name for its folder."""
+    objective = objective_of(config)
+    if split_cost(objective.of)[0] == "image_time":
+        return short(1 / objective.target)
+    return cost_text(objective.of, objective.target)
 
 
 def _later(config: SearchConfig) -> dict[str, Any]:

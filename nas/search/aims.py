@@ -63,7 +63,8 @@ def aims(
     if objective.own_reward:
         plugin_reward(objective.reward_name)  # a mistake is reported before anything is made
     name = config.strategy or fallback
-    config = replace(config, exponent=objective.exponent, strategy=name)
+    reward = objective.reward_name
+    config = replace(config, exponent=objective.exponent, reward=reward, strategy=name)
     kinds = measured_costs(objective)
     tables = {kind: _times_of(config, networks, kind, earlier=earlier) for kind in kinds}
     local = {kind: times.of(networks) for kind, times in tables.items()}

@@ -46,7 +46,8 @@ def axis_of(history: History) -> Axis:
         unit, scale = UNITS.get(kind, ("milliseconds", 1e3))
         where = f", {label(device)}" * bool(device)
         return Axis(name, scale, f"{MEASURED[kind].replace('seconds', unit)}{where}")
-    return Axis(name, 1e-6, "FLOPs: multiply-adds of one image, in millions")
+    of = {"flops": "FLOPs: multiply-adds of one image"}.get(name, name)
+    return Axis(name, 1e-6, f"{of}, in millions")
 
 
 def draw(

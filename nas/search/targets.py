@@ -135,9 +135,12 @@ class ObjectiveOptions(Config):
         return list(found.values())
 
     def check_target(self) -> None:
-        """ValueError unless there is one target, and devices for what is asked of devices."""
+        """ValueError unless there is one target, or a hard limit, and devices for what is asked of
+        devices."""
         targets = [name for name in TARGETS if getattr(self, name) is not None]
-        if not targets:
+        if not targets and self.over_target != "forbid":
+            raise ValueError("--over-target: there is no target; add one, or leave it out")
+        if not targets and not self.limit and all(getattr(self, n) is None for n in LIMITS):
             of_device = ", or of a device, like --target-throughput 12K" * bool(self.on)
             raise ValueError(
                 f"--target-flops is missing; give one like --target-flops 400M{of_device}"
@@ -156,6 +159,10 @@ class ObjectiveOptions(Config):
                 )
 
 
+LIMITS = (
+    *("max_flops", "max_params", "max_latency", "max_step_time"),
+    *("min_throughput", "max_train_time"),
+)
 TARGETS = ("target_flops", *(f"target_{name}" for name in (*LOCAL, "throughput", "train_time")))
 
 
@@ -163,15 +170,22 @@ def objective_of(config: ObjectiveOptions) -> Objective:
     """The reward and the limits that the options describe.
 
     A target on devices is that of the first device that it is known of, and a limit on the others.
+    Without a target the first hard limit is aimed at, and the reward is the accuracy unless another
+    one is given.
     """
-    (of, target), *others = _costs(config, "target")
-    shared = others if config.over_target == "forbid" else []
     devices = {device.name: device for device in config.devices}
-    limits = [*shared, *_costs(config, "max")]
-    limits += [_limit(text, devices) for text in config.limit]
+    aimed = _costs(config, "target")
+    limits = [*_costs(config, "max"), *(_limit(text, devices) for text in config.limit)]
+    reward = config.reward
+    if not aimed:
+        aimed, limits = limits[:1], limits[1:]
+        reward = "feasible" if reward == type(config).reward else reward
+    (of, target), *others = aimed
+    if config.over_target == "forbid":
+        limits = [*others, *limits]
     return Objective(
         target,
-        config.reward,
+        reward,
         config.exponent,
         config.over_target,
         limits=tuple(limits),

@@ -77,6 +77,27 @@ def test_a_throughput_is_a_limit_from_below() -> None:
     assert best["flops"] <= 400e6
 
 
+@pytest.mark.parametrize(
+    ("limit", "of", "value"),
+    [
+        ({"min_throughput": 12_000, "on": "a100"}, "image_time@a100", 1 / 12_000),
+        ({"max_train_time": 1_800}, "train_time", 1_800),
+        ({"limit": ("latency@zcu102:5ms",)}, "latency@zcu102", 0.005),
+        ({"max_params": 4e6}, "params", 4e6),
+    ],
+)
+def test_hard_limits_need_no_target(limit: dict[str, object], of: str, value: float) -> None:
+    result = found(**limit)
+    objective = result.history.objective
+    assert (objective.of, objective.target) == (of, pytest.approx(value))
+    assert (objective.reward_name, result.config.reward) == ("feasible", "feasible")
+    assert result.best.costs[of] <= value * (1 + 1e-9)
+    assert result.best.accuracy == max(each.accuracy for each in result.front)
+    more = run_search(out=result.folder, resume=True, changes={"budget": 3_000})
+    assert isinstance(more, SearchResult)
+    assert len(more.history) == 3_000
+
+
 def test_the_table_has_b0_and_the_errors(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--target-latency", "5ms", "--on", "zcu102,a100", "--budget", str(BUDGET)]
     assert search(words) == 0
@@ -178,12 +199,16 @@ BAD: dict[str, tuple[list[str], str]] = {
         ["--target-throughput", "12K", "--on", "train_time"],
         "--target-throughput: the throughput on train_time is not known; it is on a100, rtx3090",
     ),
-    "a limit, no target": (
-        ["--min-throughput", "12K", "--on", "a100"],
+    "a device alone": (
+        ["--on", "a100"],
         "like --target-flops 400M, or of a device, like --target-throughput 12K",
     ),
     "throughput of nothing": (["--target-throughput", "12K"], "--on is missing; name a device"),
     "rate of nothing": ([*FLOPS, "--min-throughput", "12K"], "--on is missing; name a device"),
+    "no target to exceed": (
+        ["--min-throughput", "9K", "--on", "a100", "--over-target", "allow"],
+        "--over-target: there is no target",
+    ),
     "zero": (["--target-throughput", "0", "--on", "a100"], "is not above 0"),
     "a time": (["--target-throughput", "12ms", "--on", "a100"], "'12ms' is not a rate; write"),
     "a rate": ([*LATENCY[:1], "5K", "--on", "zcu102"], "'5K' is not a time"),

@@ -122,7 +122,9 @@ def test_a_killed_search_resumes(place: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "complaint"),
     [
-        (["--target-flops", "900M", "--resolution", "8"], ""),
+        (["--target-flops", str(int(WHOLE * 0.6))], ""),
+        (["--max-params", "9K"], ""),
+        (["--target-flops", "900M"], "target: 900M are not below the parent's "),
         (["--target-flops", "1K"], "flops: a limit of 1,000 is below what space 'parent' can do"),
         (["--targets", "5M,x"], "--targets: 'x' is not a size"),
         (["--targets", "5M,5.0001M"], "--targets: '5M,5.0001M' has targets that are nearly equal"),
