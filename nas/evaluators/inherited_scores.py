@@ -1,4 +1,4 @@
-"""Scores of a network that inherits its weights: how good will it be once it is fine-tuned?
+"""Scores of networks with inherited weights, as predictors of accuracy after fine-tuning.
 
 Each takes seconds. How well they rank is measured in experiments/inherited_scores.py.
 """

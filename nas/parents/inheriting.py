@@ -1,4 +1,4 @@
-"""What stands behind a search of sub-networks: the parent, its teacher, and their evaluator."""
+"""Measurement of a search from pretrained weights: parent, teacher and evaluator."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RECIPE = "finetune"  # in place of the default of searches that train from rando
 
 @dataclass(frozen=True)
 class Inheriting:
-    """A parent, images, and what is made of them.
+    """Measures sub-networks of a parent on images; implements `nas.search.job.Measurement`.
 
     recipe   of the fine-tuning of networks, without a teacher.
     elastic  epochs that the teacher and its sub-networks are trained together.
@@ -73,7 +73,7 @@ class Inheriting:
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Of the data."""
+        """Digests of the images by split."""
         return self.data.digests
 
     @property

@@ -32,7 +32,7 @@ def _targets(text: str, what: str) -> list[tuple[str, float]]:
 
 @dataclass(frozen=True, kw_only=True)
 class ParentOptions(Config):
-    """Whose weights networks inherit, and what is trained."""
+    """Options of a search from pretrained weights."""
 
     title = "searches from pretrained weights"
 

@@ -1,4 +1,4 @@
-"""Networks that every search from pretrained weights is compared with, of the same space.
+"""Reference networks that a search from pretrained weights is compared with.
 
 They are what one would do without a search: run the parent at a lower resolution, or make all of
 its stages smaller by the same share.

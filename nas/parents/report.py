@@ -97,7 +97,7 @@ def accuracy_text(network: Tuned) -> str:
 
 
 def notes(result: ParentResult) -> list[str]:
-    """What the table says, in sentences: where the search paid, and where it did not."""
+    """Comparison of the best network of each target with the references, in sentences."""
     lines = []
     for each in result.targets:
         best = each.networks[0]

@@ -1,4 +1,4 @@
-"""What a search from pretrained weights has found: trained networks."""
+"""Result of a search from pretrained weights: trained networks and their accuracies."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TargetResult:
 
 @dataclass(frozen=True)
 class ParentResult:
-    """What a search from pretrained weights has found, and where its files are.
+    """Result of a search from pretrained weights.
 
     teacher  the fine-tuned parent: its costs, accuracies and weights.
     status   "finished", "interrupted" or "failed"; reason explains it.

@@ -44,7 +44,7 @@ BUDGET = 96  # networks that are scored for each target, where the user names no
 def run_parent_search(
     config: SearchConfig, out: str | None, *, earlier: Earlier | None, started: float
 ) -> ParentResult:
-    """The teacher, a search and fine-tuned networks for each target, and what they come to.
+    """Fine-tune the parent, then search and fine-tune sub-networks for each target.
 
     earlier  the search in `out` that is resumed; None for a new one.
 
@@ -79,7 +79,7 @@ class _Run:
     targets: list[TargetResult] = field(default_factory=list)
 
     def run(self) -> ParentResult:
-        """All of it; how it ended."""
+        """Run all steps, write the results, and return them."""
         self.write("running", "")
         status, reason = "finished", ""
         try:
@@ -110,7 +110,7 @@ class _Run:
             return result
 
     def search(self, config: SearchConfig) -> tuple[str, str] | None:
-        """The search and the fine-tuning for one target; status and reason where it did not end."""
+        """Search and fine-tune for one target; returns status and reason if that did not end."""
         text = _text_of(config)
         place = self.folder / f"target-{text}"
         if config.storage is not None:  # targets are searches of their own in a database
@@ -154,7 +154,7 @@ class _Run:
         return load(self.config.data, minival=minival, root=self.config.data_root)
 
     def result(self, status: str, reason: str) -> ParentResult:
-        """What there is so far."""
+        """The result so far."""
         return ParentResult(
             self.folder,
             self.config,
@@ -166,7 +166,7 @@ class _Run:
         )
 
     def write(self, status: str, reason: str) -> None:
-        """search.json."""
+        """Write search.json."""
         teacher = self.inheriting.teacher
         record.write_search(
             self.folder,

@@ -1,4 +1,4 @@
-"""How important the channels and layers of a network are: what is kept when it becomes smaller."""
+"""Importance of channels and layers, which decides what a smaller network keeps."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ BATCHES, BATCH = 4, 64  # of training images that importance is measured on
 
 @dataclass(frozen=True)
 class Inheritance:
-    """Trained weights, and what of them matters most.
+    """Trained weights and the importance of their parts, from which sub-networks are made.
 
     tensors     state dict of the parent.
     parent      its architecture.

@@ -1,4 +1,4 @@
-"""Which channels the weights of a network belong to: the channels that are cut together."""
+"""Layout of a network: groups of channels that are cut together, and the layers that use them."""
 
 from __future__ import annotations
 
