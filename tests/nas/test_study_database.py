@@ -29,6 +29,7 @@ from nas.storage.study import Study, StudyLost, open_study
 from nas.storage.study_settings import SearchIdentity, read_settings
 from tests.nas.studies import CURVE, NETWORKS, claimed, history_of, opened
 from tests.nas.toys import TARGET, b0_space
+from tests.speed import slowness
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_a_trial_costs_the_driver_little_time(url: str) -> None:
             study.sync(history)
         each = (time.process_time() - before) / len(genotypes)
     assert len(history) == len(genotypes)
-    assert each < 0.020  # seconds of this process; 0.006 on an idle machine
+    assert each < 0.020 * slowness()  # seconds of this process; 0.006 on an idle machine
 
 
 def get(app: Any, path: str) -> dict[str, Any]:
