@@ -32,6 +32,7 @@ import numpy as np
 import torch
 
 from experiments.lib.arms import Arm, arguments, run_all
+from experiments.lib.common import device_name
 from experiments.lib.parents import (
     CHANGES,
     fine_tuned_parent,
@@ -43,6 +44,7 @@ from nas.evaluators.inherited_scores import SCORES
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train.data import load
+from train.distributed import pick_device
 from train.execution import Execution
 from train.inherit.importance import (
     Importance,
@@ -69,16 +71,19 @@ CHOICES = {
 }
 
 
-def run(source: str, parent: Path, name: str, number: int, folder: Path) -> dict[str, Any]:
+def run(
+    source: str, parent: Path, device: str, name: str, number: int, folder: Path
+) -> dict[str, Any]:
     """Score and fine-tune the candidate of that number."""
     data = load(source, minival=0.1)
     teacher, tensors = fine_tuned_parent(parent)
     child = spread_children(teacher.architecture, COUNT)[number]
     recipe = change(preset("finetune"), [*CHANGES, f"epochs={EPOCHS}"])
-    cpu = torch.device("cpu")
-    views = views_of(data, recipe, child.resolution, device=cpu)
+    where = pick_device(device)
+    teacher = teacher.to(where)
+    views = views_of(data, recipe, child.resolution, device=where)
     preparation = preparation_of(recipe, teacher.architecture.resolution)
-    batches = some_batches(data.train, preparation, device=cpu)
+    batches = some_batches(data.train, preparation, device=where)
     channels = {
         "taylor": by_taylor(teacher, batches),
         "norm": by_norm_scale(teacher),
@@ -91,7 +96,7 @@ def run(source: str, parent: Path, name: str, number: int, folder: Path) -> dict
         inheritance = Inheritance(tensors, teacher.architecture, importance)
         scores[choice] = {}
         for score, function in SCORES.items():
-            network = inheritance.network(child)
+            network = inheritance.network(child).to(where)
             torch.manual_seed(1)
             started = time.perf_counter()
             value = function(network, views, recipe)
@@ -105,7 +110,7 @@ def run(source: str, parent: Path, name: str, number: int, folder: Path) -> dict
         child,
         data,
         replace(recipe, seed=number),
-        execution=Execution(checkpoint=folder, device="cpu"),
+        execution=Execution(checkpoint=folder, device=device),
         initial=initial,
     )
     assert result.test is not None, result.failed
@@ -116,6 +121,7 @@ def run(source: str, parent: Path, name: str, number: int, folder: Path) -> dict
         "scores": scores,
         "test_top1": round(result.test.top1, 3),
         "seconds": round(result.seconds, 1),
+        "device": device_name(device),
     }
 
 
@@ -183,6 +189,7 @@ def main() -> None:
     """Fine-tune the parent, run what is missing of the candidates, then write the figure."""
     parser = arguments(__doc__, name=NAME, seeds=range(COUNT))
     parser.add_argument("--data", required=True, help="sign_digits.zip")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     args = parser.parse_args()
     recipe = change(preset("finetune"), [*CHANGES, f"epochs={EPOCHS}"])
     settings = {
@@ -192,10 +199,14 @@ def main() -> None:
         "choices": {name: list(pair) for name, pair in CHOICES.items()},
     }
     parent = args.work / "parent"
-    fine_tuned_parent(parent, args.data, recipe)
+    fine_tuned_parent(parent, args.data, recipe, device=args.device)
     arms = [("candidate", number) for number in args.seeds]
     result = run_all(
-        args, arms, functools.partial(run, args.data, parent.resolve()), settings, summary
+        args,
+        arms,
+        functools.partial(run, args.data, parent.resolve(), args.device),
+        settings,
+        summary,
     )
     for name, row in result["correlations"].items():
         print_out(f"{name}: {row}")

@@ -25,9 +25,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
+from experiments.lib.common import device_name
 from experiments.lib.foreign import fine_tuned, torch_pruning
 from experiments.lib.parents import SIDE, SOURCE, parent_architecture
 from nas.evaluators.inherited import preparation_of
@@ -37,6 +36,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train.data import load
 from train.distill import teacher_of
+from train.distributed import pick_device
 from train.execution import Execution
 from train.inherit.inheritance import inheritance, some_batches
 from train.loop import train
@@ -48,7 +48,6 @@ from vbs.json_text import parse_json
 
 NAME = "pretrained_search"
 SHARES = (0.5, 0.25, 0.1)
-CPU = torch.device("cpu")
 CHANGES = ("batch=32", "flip=false", "warmup_epochs=0.5")  # hands are not mirrored
 KINDS = (
     "found",
@@ -100,7 +99,9 @@ def networks_of(record: Mapping[str, Any], place: Path) -> dict[str, dict[str, A
     return found
 
 
-def run(source: str, place: Path, name: str, seed: int, folder: Path) -> dict[str, Any]:
+def run(
+    source: str, place: Path, device: str, name: str, seed: int, folder: Path
+) -> dict[str, Any]:
     """Fine-tune one network with one seed, unless the search has done so."""
     record = parse_json((place / "search.json").read_bytes())
     known = networks_of(record, place)
@@ -110,33 +111,39 @@ def run(source: str, place: Path, name: str, seed: int, folder: Path) -> dict[st
         return {**common, "test_top1": None, "flops": None, "seconds": 0.0}
     if kind in KINDS[:3] and seed in known[name]["results"]:
         result = known[name]["results"][seed]
-        found = {"test_top1": result["test_top1"], "seconds": result["seconds"]}
-        return {**common, **_costs(known[name]["architecture"]), **found}
-    recipe = replace(recipe_of(known), seed=seed)
+        found = {"test_top1": result["test_top1"], "seconds": round(result["seconds"], 1)}
+        network = known[name]["architecture"]
+        return {**common, **_costs(network), **found, "device": "that of the search"}
+    where = pick_device(device)
+    recipe = replace(recipe_of(known, share), seed=seed)
     teacher = load_parent(str(place / "teacher" / "run" / "best.safetensors"))
     data = load(source, minival=recipe.minival)
-    batches = some_batches(data.train, preparation_of(recipe, SIDE), device=CPU)
+    preparation = preparation_of(recipe, teacher.architecture.resolution)
+    batches = some_batches(data.train, preparation, device=where)
+    common["device"] = device_name(device)
     if kind.startswith("Torch-Pruning"):
         flops = float(share.rstrip("%")) / 100 * cost(teacher.architecture).flops
         method = kind.rpartition(" ")[2].lower()
-        pruned = torch_pruning(teacher.network(), batches, method=method, flops=flops)
-        taught = teacher_of(teacher, recipe, CPU) if recipe.teacher else None
+        pruned = torch_pruning(teacher.network().to(where), batches, method=method, flops=flops)
+        taught = teacher_of(teacher, recipe, where) if recipe.teacher else None
         found = fine_tuned(pruned.network, data, recipe, taught, side=SIDE)
         return {**common, "flops": pruned.flops, "params": pruned.params, **found}
     network = known[name if kind in KINDS[:3] else f"found {share}"]["architecture"]
     initial = None
     if kind in KINDS[:3]:
-        initial = inheritance(teacher.network(), batches, teacher.importance).network(network)
-    execution = Execution(checkpoint=folder, device="cpu")
+        inherited = inheritance(teacher.network().to(where), batches, teacher.importance)
+        initial = inherited.network(network)
+    execution = Execution(checkpoint=folder, device=device)
     outcome = train(network, data, recipe, execution=execution, initial=initial)
     assert outcome.test is not None, outcome.failed
     found = {"test_top1": round(outcome.test.top1, 3), "seconds": round(outcome.seconds, 1)}
     return {**common, **_costs(network), **found}
 
 
-def recipe_of(known: Mapping[str, Mapping[str, Any]]) -> Recipe:
-    """The recipe that the search's finalists were fine-tuned by."""
-    results = next(iter(known.values()))["results"]
+def recipe_of(known: Mapping[str, Mapping[str, Any]], share: str) -> Recipe:
+    """The recipe that the search's finalists of a share were fine-tuned by; its teacher is where
+    this machine has it."""
+    results = known[f"found {share}"]["results"]
     return Recipe.from_dict(next(iter(results.values()))["recipe"])
 
 
@@ -190,16 +197,18 @@ def main() -> None:
     """Search, run what is missing of the arms, then write the figure."""
     parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
     parser.add_argument("--data", required=True, help="sign_digits.zip")
+    parser.add_argument("--device", default="cpu", help="of the arms: cpu (default) or cuda")
     args = parser.parse_args()
     place = args.work / "search"
     record = search(args.data, place)
     teacher = record["outcome"]["teacher"]["test_top1"][0]
+    known = networks_of(record, place)
     settings = {
         "parent": SOURCE,
         "resolution": SIDE,
         "changes": list(CHANGES),
         "shares": list(SHARES),
-        "recipe": recipe_of(networks_of(record, place)).to_dict() | {"teacher": "the parent"},
+        "recipes": {f"{share:.0%}": recipe_of(known, f"{share:.0%}").to_dict() for share in SHARES},
     }
     names = [f"{kind} {share:.0%}" for share in SHARES for kind in KINDS]
     minutes = round(record["outcome"]["seconds"] / 60, 1)
@@ -210,7 +219,7 @@ def main() -> None:
     result = run_all(
         args,
         each_seed(names, args.seeds),
-        functools.partial(run, args.data, place.resolve()),
+        functools.partial(run, args.data, place.resolve(), args.device),
         settings,
         with_search,
     )

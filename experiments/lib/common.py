@@ -31,6 +31,16 @@ def run_experiment(module: str, function: str = "main") -> NoReturn:
     run_program(module.rpartition(".")[2], module, function, interrupted=INTERRUPTED)
 
 
+def device_name(device: str) -> str:
+    """The name of the GPU, or of the processor, that a device of `Execution` stands for."""
+    import torch
+
+    from train.distributed import pick_device
+
+    where = pick_device(device)
+    return processor() if where.type == "cpu" else torch.cuda.get_device_name(where)
+
+
 def processor() -> str:
     """The processor's name, as the system reports it."""
     try:

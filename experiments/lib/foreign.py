@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.network import Network
 from train.data import Data, Step
@@ -25,7 +25,6 @@ from train.progressive import phase
 from train.recipe import Recipe
 from train.steps import augmentation
 
-HERE = World(0, 1, torch.device("cpu"))
 STEP = 0.02  # of the channels that Torch-Pruning removes at a time
 
 
@@ -46,7 +45,7 @@ def torch_pruning(network: Network, batches: list[Batch], *, method: str, flops:
     import torch_pruning as tp
 
     side = network.architecture.resolution
-    example = torch.zeros(1, 3, side, side)
+    example = torch.zeros(1, 3, side, side, device=batches[0][0].device)
     importance = (
         tp.importance.GroupMagnitudeImportance(p=1)
         if method == "l1"
@@ -77,9 +76,10 @@ def torch_pruning(network: Network, batches: list[Batch], *, method: str, flops:
 
 
 def _flops(network: nn.Module, example: torch.Tensor) -> int:
-    counter = FlopCountAnalysis(network.eval(), example)
-    counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return int(counter.total())
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network.eval()(example)
+    return counter.get_total_flops() // 2  # it counts multiplications and additions
 
 
 def fine_tuned(
@@ -88,6 +88,7 @@ def fine_tuned(
     """Fine-tune a module by a recipe with our data, optimizer, schedule and batch-norm rule; its
     test accuracy at the epoch of the best minival accuracy, and the seconds of training."""
     recipe = replace(recipe, resolution=side, eval_resolution=side)
+    here = World(0, 1, next(network.parameters()).device)
     torch.manual_seed(recipe.seed)
     made, norms = optimizer(recipe, network), NormStatistics(network, near=True)
     preparation = Preparation(side, recipe.eval_crop, recipe.mean, recipe.std)
@@ -100,7 +101,8 @@ def fine_tuned(
         steps = [Step(row, slice(None), first + place) for place, row in enumerate(order)]
         how = augmentation(recipe, phase(recipe, epoch))
         network.train()
-        for step, (images, targets) in enumerate(data.train.batches(steps, how), first):
+        stream = data.train.batches(steps, how, device=here.device)
+        for step, (images, targets) in enumerate(stream, first):
             started = time.perf_counter()
             set_learning_rate(made, learning_rate(recipe, step, len(order)))
             with norms.batch(step):
@@ -108,9 +110,9 @@ def fine_tuned(
             made.step()
             made.zero_grad()
             seconds += time.perf_counter() - started
-        minival = evaluate(network, data.minival, preparation, world=HERE).top1
+        minival = evaluate(network, data.minival, preparation, world=here).top1
         if minival > best:
-            best, reached = minival, evaluate(network, data.test, preparation, world=HERE).top1
+            best, reached = minival, evaluate(network, data.test, preparation, world=here).top1
     return {"test_top1": round(reached, 3), "minival_top1": round(best, 3), "seconds": seconds}
 
 

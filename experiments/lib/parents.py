@@ -17,11 +17,11 @@ from search_spaces.cost import cost
 from search_spaces.network import Network, build
 from search_spaces.parent import parent_space
 from train.checkpoint import read_weights
-from train.data import load
+from train.data import Data, load
 from train.execution import Execution
 from train.initial import initialise
 from train.loop import train
-from train.recipe import Recipe
+from train.recipe import Recipe, change
 
 NETWORK, SOURCE, SIDE = "tf_efficientnet_lite0", "package:efficientnet_lite0", 96
 SHARES = (0.08, 0.6)  # of the parent's FLOPs
@@ -41,7 +41,7 @@ def parent_architecture(classes: int) -> Architecture:
 
 
 def fine_tuned_parent(
-    folder: Path, source: str = "", recipe: Recipe | None = None
+    folder: Path, source: str = "", recipe: Recipe | None = None, *, device: str = "cpu"
 ) -> tuple[Network, Mapping[str, Tensor]]:
     """The fine-tuned parent in a folder, in evaluation mode, and its tensors.
 
@@ -54,19 +54,29 @@ def fine_tuned_parent(
         torch.manual_seed(recipe.seed)
         initial = build(parent_architecture(len(data.classes)))
         initialise(initial, SOURCE)
-        result = train(
-            initial.architecture,
-            data,
-            recipe,
-            execution=Execution(checkpoint=folder, device="cpu"),
-            initial=initial,
-        )
-        assert result.test is not None, result.failed
-        done.write_text(f"{result.test.top1:.3f}\n")
+        _train(folder, data, recipe, initial, device)
     weights = read_weights(folder / "best.safetensors")
     network = build(weights.architecture)
     network.load_state_dict(weights.tensors)
     return network.eval(), weights.tensors
+
+
+def elastic_parent(
+    folder: Path, parent: Path, source: str, recipe: Recipe, device: str = "cpu"
+) -> None:
+    """Train the fine-tuned parent of a folder together with its sub-networks, unless done."""
+    if not (folder / "done").exists():
+        data = load(source, minival=0.1)
+        network, _ = fine_tuned_parent(parent)
+        changed = change(recipe, ["elastic=2", "warmup_epochs=0"])
+        _train(folder, data, changed, network, device)
+
+
+def _train(folder: Path, data: Data, recipe: Recipe, initial: Network, device: str) -> None:
+    execution = Execution(checkpoint=folder, device=device)
+    result = train(initial.architecture, data, recipe, execution=execution, initial=initial)
+    assert result.test is not None, result.failed
+    (folder / "done").write_text(f"{result.test.top1:.3f}\n")
 
 
 def spread_children(parent: Architecture, count: int) -> list[Architecture]:

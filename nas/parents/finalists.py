@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from nas.search.workers import OnCluster
 from nas.slots import slots
 from nas.storage.study import open_study
 from nas.storage.study_settings import SearchIdentity
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost
 from train.data import Data
 from train.distributed import pick_device
 from train.execution import Execution
@@ -29,6 +32,8 @@ from vbs.console import print_err
 from vbs.text import counted, shell_word
 
 FOLDER = "finalists"
+LONGEST = 4.0  # times the parent's epochs, for networks of a quarter of its FLOPs or fewer
+SEEDED = 2  # of the fine-tuned networks, the best by one seed, that are trained with further ones
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,16 @@ class InOrder:
         return self.genotypes[~history.contains(self.genotypes)][:count]
 
 
-def tuning_recipe(inheriting: Inheriting) -> Recipe:
-    """The recipe of the finalists: the parent's, distilling from it unless another teacher is
-    named."""
+def tuning_recipe(inheriting: Inheriting, networks: Sequence[Architecture] = ()) -> Recipe:
+    """The recipe of networks that inherit: the parent's, for about as many multiply-adds as the
+    parent was trained with, but at most `LONGEST` times its epochs; distilling from the parent
+    where the recipe asks for it, unless another teacher is named."""
     recipe = inheriting.recipe
+    if networks:
+        most = max(cost(network).flops for network in networks)
+        times = min(LONGEST, max(1.0, cost(inheriting.teacher.network).flops / most))
+        epochs = round(recipe.epochs * times)
+        recipe = replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs_of(epochs))
     if recipe.teacher or not recipe.teacher_weight:
         return recipe
     return replace(recipe, teacher=str(inheriting.teacher.weights))
@@ -72,12 +83,12 @@ def fine_tune_finalists(
     space, objective = searched.space, searched.objective
     place = (folder / FOLDER).resolve()
     place.mkdir(exist_ok=True)
-    recipe = tuning_recipe(inheriting)
+    recipe = tuning_recipe(inheriting, [space.decode(each) for each in genotypes])
     history = History(space, objective)
     plan = Plan(
         budget=len(genotypes),
         seed=config.seed,
-        finalists=min(config.finalists, len(genotypes)),
+        finalists=min(SEEDED, len(genotypes)),
         repeats=config.repeats,
         failures=config.max_failures,
         pool=genotypes,

@@ -10,6 +10,7 @@ from typing import Any
 from nas.asha import Asha
 from nas.evaluators.base import Evaluator
 from nas.evaluators.inherited import Inherited
+from nas.parents.starting import Starting
 from nas.parents.teacher import Teacher, teacher_of
 from nas.search.config import SearchConfig
 from nas.search.setup import cache_of
@@ -20,7 +21,7 @@ from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from train.data import load
 from train.data.summary import DataSummary, summarise
-from train.length import lengthened, names_epochs
+from train.length import enough_epochs, names_epochs
 from train.parents import Parent, load_parent
 from train.parser import print_notes
 from train.recipe import NORM_STATISTICS, Recipe, change, preset
@@ -28,6 +29,10 @@ from train.state import resolved
 from vbs.text import counted, quoted
 
 RECIPE = "finetune"  # in place of the default of searches that train from random weights
+EPOCHS = 6  # of the parent by that recipe; smaller networks are trained for more (finalists.py)
+# Changes of a recipe that ask for a teacher. Without one the same seconds train for more epochs,
+# which is better (experiments/finetuned_children.py).
+DISTILLATION = ("teacher", "temperature")
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class Inheriting:
             device=config.device,
             cache=cache_of(config.cache),
         )
-        return make, strategy
+        return make, Starting(strategy)
 
 
 def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, StagedSpace]:
@@ -128,10 +133,12 @@ def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, Stag
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     network = _fitted(parent, config, data)
-    if parent.mean and parent.std and not _names_colours(config):
-        recipe = replace(recipe, mean=parent.mean, std=parent.std)
     if not names_epochs(config.changes):
-        recipe = lengthened(recipe, data.train)
+        epochs = EPOCHS if name == RECIPE else recipe.epochs
+        epochs = enough_epochs(recipe, data.train, epochs=epochs)
+        config = replace(config, changes=(f"epochs={epochs}", *config.changes))
+        recipe = change(preset(name), config.changes)
+    recipe = _for_parent(recipe, parent, config)
     teacher = teacher_of(
         parent,
         network,
@@ -142,6 +149,13 @@ def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, Stag
     space = parent_space(network)
     config = replace(config, recipe=name, evaluator="inherited")
     return config, Inheriting(data, teacher, recipe, config.elastic), space
+
+
+def _for_parent(recipe: Recipe, parent: Parent, config: SearchConfig) -> Recipe:
+    """The recipe with the parent's colours, and without a teacher, unless changes name them."""
+    if parent.mean and parent.std and not _names(config, "mean", "std"):
+        recipe = replace(recipe, mean=parent.mean, std=parent.std)
+    return recipe if _names(config, *DISTILLATION) else replace(recipe, teacher_weight=0.0)
 
 
 def _fitted(parent: Parent, config: SearchConfig, data: DataSummary) -> Architecture:
@@ -173,5 +187,6 @@ def _fitted(parent: Parent, config: SearchConfig, data: DataSummary) -> Architec
     return replace(network, classes=classes, resolution=side)
 
 
-def _names_colours(config: SearchConfig) -> bool:
-    return any(text.startswith(("mean", "std")) for text in config.changes)
+def _names(config: SearchConfig, *fields: str) -> bool:
+    """Whether a change of the recipe names a field that begins so."""
+    return any(text.startswith(fields) for text in config.changes)

@@ -7,7 +7,7 @@ its stages smaller by the same share.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def reference_genotypes(space: SearchSpace, objective: Objective) -> dict[str, n
            does not fit the limits at all is left out.
     """
     found = {}
-    for name, kind in ((SMALLER, _smaller(space)), (UNIFORM, _uniform(space))):
+    for name, kind in ((SMALLER, _smaller(space)), (UNIFORM, shrunk(space))):
         genotypes = np.array(list(kind), np.int8)
         costs = space.costs(genotypes)
         feasible = np.flatnonzero(objective.feasible(costs))
@@ -41,10 +41,16 @@ def _smaller(space: SearchSpace) -> Iterator[np.ndarray]:
         yield genotype
 
 
-def _uniform(space: SearchSpace) -> Iterator[np.ndarray]:
-    """The parent at full resolution, each kind of decision at one level of its options: channels,
-    expansions and layers are reduced by about the same share in all stages."""
-    kinds = ("c", "e", "l")
+def shrunk(
+    space: SearchSpace, kinds: Sequence[str] = ("c", "e", "l"), resolution: int = 0
+) -> Iterator[np.ndarray]:
+    """The parent at one of its resolutions with each kind of decision at one level of its options,
+    int8 [decisions]: such decisions are reduced by about the same share in all stages.
+
+    kinds       of decisions that are reduced: channels (stem and head among them), expansions,
+                layers.
+    resolution  number of the option.
+    """
     most = {
         kind: max(len(options) for name, options in space.choices.items() if _kind(name) == kind)
         for kind in kinds
@@ -53,7 +59,9 @@ def _uniform(space: SearchSpace) -> Iterator[np.ndarray]:
         level = dict(zip(kinds, levels, strict=True))
         yield np.array(
             [
-                _level(len(options), level[_kind(name)], most[_kind(name)])
+                resolution
+                if name == "resolution"
+                else _level(len(options), level[_kind(name)], most[_kind(name)])
                 if _kind(name) in level
                 else 0
                 for name, options in space.choices.items()

@@ -38,7 +38,7 @@ from vbs.text import shell_word
 from vbs.units import short
 
 FILES = ("search.json", "best.json", report.TABLE, report.FIGURE)
-BUDGET = 96  # networks that are scored for each target, where the user names no number
+BUDGET = 64  # networks that are scored for each target, where the user names no number
 
 
 def run_parent_search(

@@ -1,0 +1,61 @@
+"""Where a search from pretrained weights starts: the parent, shrunk by simple rules.
+
+Random sub-networks keep a random share of every stage, and are poor where the target is small.
+Networks that are shrunk evenly, at each resolution, are better ones to start from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.history import History
+from nas.objective import Objective
+from nas.parents.references import shrunk
+from nas.strategies.base import Strategy, fresh
+from search_spaces.space import SearchSpace
+
+REDUCED = (("l",), ("l", "e"), ("l", "e", "c"))  # kinds of decisions that are reduced together
+NEAR = 0.75  # of the target: cheaper networks are left out
+MOST = 16
+
+
+def starting_genotypes(space: SearchSpace, objective: Objective) -> np.ndarray:
+    """Genotypes int8 [n, decisions], n up to `MOST`, nearest to the target first.
+
+    At each resolution, with fewer layers, narrower expansions too, or fewer channels too: the most
+    expensive network of each kind within the limits.
+    """
+    found = []
+    for option in range(len(space.choices["resolution"])):
+        for kinds in REDUCED:
+            genotypes = np.array(list(shrunk(space, kinds, option)))
+            costs = space.costs(genotypes)
+            spent = np.where(objective.feasible(costs), costs.get(objective.of), -np.inf)
+            if spent.max() >= NEAR * objective.target:
+                found.append((float(spent.max()), genotypes[spent.argmax()]))
+    found.sort(key=lambda each: -each[0])
+    if not found:
+        return np.empty((0, len(space.choices)), np.int8)
+    _, first = np.unique([genotype for _, genotype in found], axis=0, return_index=True)
+    return np.array([found[place][1] for place in sorted(first)])[:MOST]
+
+
+@dataclass(frozen=True)
+class Starting:
+    """The strategy that proposes shrunk parents first, then what another strategy proposes."""
+
+    strategy: Strategy
+
+    @property
+    def generation(self) -> int:
+        """That of the other strategy."""
+        return self.strategy.generation
+
+    def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Those of `starting_genotypes` that are not in the history; see `Strategy.propose`."""
+        first = fresh(starting_genotypes(history.space, history.objective), history)[:count]
+        if len(first):
+            return first
+        return self.strategy.propose(history, count, rng)
