@@ -54,13 +54,18 @@ def tuning_recipe(inheriting: Inheriting, networks: Sequence[Architecture] = ())
     where the recipe asks for it, unless another teacher is named."""
     recipe = inheriting.recipe
     if networks:
-        most = max(cost(network).flops for network in networks)
-        times = min(LONGEST, max(1.0, cost(inheriting.teacher.network).flops / most))
-        epochs = round(recipe.epochs * times)
+        epochs = epochs_of(recipe.epochs, inheriting.teacher.network, networks)
         recipe = replace(recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs_of(epochs))
     if recipe.teacher or not recipe.teacher_weight:
         return recipe
     return replace(recipe, teacher=str(inheriting.teacher.weights))
+
+
+def epochs_of(epochs: int, parent: Architecture, networks: Sequence[Architecture]) -> int:
+    """Epochs in which the most expensive network takes about the multiply-adds that its parent
+    takes in `epochs`, at most `LONGEST` times as many."""
+    most = max(cost(network).flops for network in networks)
+    return round(epochs * min(LONGEST, max(1.0, cost(parent).flops / most)))
 
 
 def fine_tune_finalists(
