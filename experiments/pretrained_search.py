@@ -107,13 +107,8 @@ def run(
     known = networks_of(record, place)
     kind, _, share = name.rpartition(" ")
     common = {"name": name, "seed": seed}
-    if kind in KINDS[:3] and name not in known:  # no such network costs as little
-        return {**common, "test_top1": None, "flops": None, "seconds": 0.0}
-    if kind in KINDS[:3] and seed in known[name]["results"]:
-        result = known[name]["results"][seed]
-        found = {"test_top1": result["test_top1"], "seconds": round(result["seconds"], 1)}
-        network = known[name]["architecture"]
-        return {**common, **_costs(network), **found, "device": "that of the search"}
+    if kind in KINDS[:3] and (found := _by_search(known.get(name), seed)) is not None:
+        return {**common, **found}
     where = pick_device(device)
     recipe = replace(recipe_of(known, share), seed=seed)
     teacher = load_parent(str(place / "teacher" / "run" / "best.safetensors"))
@@ -136,8 +131,27 @@ def run(
     execution = Execution(checkpoint=folder, device=device)
     outcome = train(network, data, recipe, execution=execution, initial=initial)
     assert outcome.test is not None, outcome.failed
-    found = {"test_top1": round(outcome.test.top1, 3), "seconds": round(outcome.seconds, 1)}
-    return {**common, **_costs(network), **found}
+    return {
+        **common,
+        **_costs(network),
+        "test_top1": round(outcome.test.top1, 3),
+        "seconds": round(outcome.seconds, 1),
+    }
+
+
+def _by_search(network: Mapping[str, Any] | None, seed: int) -> dict[str, Any] | None:
+    """The outcome of a network of the search; None where it was not trained with that seed."""
+    if network is None:  # no network of this kind costs as little
+        return {"test_top1": None, "flops": None, "seconds": 0.0}
+    result = network["results"].get(seed)
+    if result is None:
+        return None
+    return {
+        **_costs(network["architecture"]),
+        "test_top1": result["test_top1"],
+        "seconds": round(result["seconds"], 1),
+        "device": "that of the search",
+    }
 
 
 def recipe_of(known: Mapping[str, Mapping[str, Any]], share: str) -> Recipe:

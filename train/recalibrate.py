@@ -9,9 +9,11 @@ point or two and cost nothing; so long trainings are what they are without this.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from train.data import Step
@@ -36,22 +38,28 @@ def recalibrate(run: Run, network: nn.Module, now: Phase) -> None:
     Training does not use them, and what it averages from here on begins at them. Dropout and
     stochastic depth are off, as in evaluation. The images depend on seed and step alone.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    if not norms:
-        return
-    own = [norm.momentum for norm in norms]
-    network.train()
-    for module in network.modules():
-        if not isinstance(module, _BatchNorm) and not list(module.children()):
-            module.eval()  # dropout and stochastic depth
     batches = run.data.train.batches(
         _steps(run), augmentation(run.recipe, now), device=run.world.device, workers=run.loaders
     )
-    with torch.no_grad(), autocast(run.world.device, run.precision):
-        for number, (images, _) in enumerate(batches):
-            for norm in norms:
-                norm.momentum = 1.0 / (number + 1)  # the mean of all
-            network(images)
+    with autocast(run.world.device, run.precision):
+        average_statistics(network, (images for images, _ in batches))
+
+
+@torch.no_grad()
+def average_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Batch-norm statistics that are the mean of those of some batches of images, each
+    [n, channels, height, width]; the network is in evaluation mode afterwards."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    network.eval()
+    if not norms:
+        return
+    own = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+    for number, images in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1.0 / number  # the mean of all
+        network(images)
     for norm, momentum in zip(norms, own, strict=True):
         norm.momentum = momentum
     network.eval()

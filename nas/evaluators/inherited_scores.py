@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from search_spaces.network import Network
 from train.inherit.importance import Batch
 from train.optimizer import optimizer
+from train.recalibrate import average_statistics
 from train.recipe import Recipe
 
 MOMENTUM = 0.1  # of batch norm in a few steps: smaller ones keep the old statistics
@@ -88,21 +89,9 @@ def accuracy(network: nn.Module, batches: Sequence[Batch]) -> float:
     return 100 * right / sum(len(wanted) for _, wanted in batches)
 
 
-@torch.no_grad()
-def recalibrate(network: nn.Module, batches: Sequence[Batch]) -> None:
+def recalibrate(network: Network, batches: Sequence[Batch]) -> None:
     """Batch-norm statistics that are the mean of those of these batches; evaluation mode."""
-    network.eval()
-    norms = _norms(network)
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.train()
-    for number, (images, _) in enumerate(batches, 1):
-        for norm in norms:
-            norm.momentum = 1 / number
-        network(images)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-    network.eval()
+    average_statistics(network, (images for images, _ in batches))
 
 
 def ridge_logits(known: Tensor, targets: Tensor, new: Tensor) -> Tensor:

@@ -73,9 +73,7 @@ def test_they_are_proposed_first_and_once() -> None:
     assert strategy.generation == 7
 
 
-@pytest.mark.parametrize(
-    ("sides", "epochs"), [((96,), 6), ((64, 48), 13), ((40,), 24), ((32,), 24)]
-)
+@pytest.mark.parametrize(("sides", "epochs"), [((96,), 6), ((64, 48), 13), ((32,), 24)])
 def test_networks_are_trained_for_the_multiply_adds_of_the_parent(
     sides: tuple[int, ...], epochs: int
 ) -> None:
