@@ -3,9 +3,11 @@
 What: `nas.search --parent package:efficientnet_lite0` on sign_digits at 96 px, for 50, 25 and 10%
 of the parent's FLOPs, timed. Then, at equal FLOPs and by the same fine-tuning with three seeds:
 what was found, the parent at a lower resolution, the parent made smaller uniformly, the found
-architecture from random weights, and the parent pruned by Torch-Pruning (global, L1 and Taylor).
-Time: 90 minutes of 2 CPU cores for the search, and about 3 hours for the rest; resumes. Needs
-torch-pruning. Command:
+architecture from random weights, and the parent pruned by Torch-Pruning (global, L1 and Taylor) and
+by FastNAS of NVIDIA's Model-Optimizer.
+Time: 90 minutes of 2 CPU cores for the search, and about 4 hours for the rest, or 5 minutes of a
+GPU (--device cuda --processes 15); resumes. Needs torch-pruning, nvidia-modelopt and torchprofile
+below 0.1. Command:
 
     python -m experiments.pretrained_search --data ../shared/data/sign_digits.zip
 
@@ -27,9 +29,9 @@ from typing import Any
 
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.common import device_name
-from experiments.lib.foreign import fine_tuned, torch_pruning
+from experiments.lib.foreign import fastnas, fine_tuned, torch_pruning
 from experiments.lib.parents import SIDE, SOURCE, parent_architecture
-from nas.evaluators.inherited import preparation_of
+from nas.evaluators.inherited import preparation_of, views_of
 from nas.parents.references import SMALLER, UNIFORM
 from nas.search import SearchConfig, run_search
 from search_spaces.architecture import Architecture
@@ -56,6 +58,7 @@ KINDS = (
     "found, random weights",
     "Torch-Pruning L1",
     "Torch-Pruning Taylor",
+    "FastNAS",
 )
 
 
@@ -116,10 +119,15 @@ def run(
     preparation = preparation_of(recipe, teacher.architecture.resolution)
     batches = some_batches(data.train, preparation, device=where)
     common["device"] = device_name(device)
-    if kind.startswith("Torch-Pruning"):
+    if kind in KINDS[4:]:
         flops = float(share.rstrip("%")) / 100 * cost(teacher.architecture).flops
-        method = kind.rpartition(" ")[2].lower()
-        pruned = torch_pruning(teacher.network().to(where), batches, method=method, flops=flops)
+        whole = teacher.network().to(where)
+        if kind == "FastNAS":
+            views = views_of(data, recipe, SIDE, device=where)
+            pruned = fastnas(whole, views, flops=flops, checkpoint=folder / "fastnas.pth")
+        else:
+            method = kind.rpartition(" ")[2].lower()
+            pruned = torch_pruning(whole, batches, method=method, flops=flops)
         taught = teacher_of(teacher, recipe, where) if recipe.teacher else None
         found = fine_tuned(pruned.network, data, recipe, taught, side=SIDE)
         return {**common, "flops": pruned.flops, "params": pruned.params, **found}
@@ -232,7 +240,7 @@ def main() -> None:
 
     result = run_all(
         args,
-        each_seed(names, args.seeds),
+        sorted(each_seed(names, args.seeds), key=lambda arm: "FastNAS" in arm[0]),  # slow ones last
         functools.partial(run, args.data, place.resolve(), args.device),
         settings,
         with_search,

@@ -1,9 +1,11 @@
-"""Networks that are no `Architecture`: pruned by Torch-Pruning, and fine-tuned as ours are."""
+"""Networks that are no `Architecture`: pruned by Torch-Pruning and by Model-Optimizer, and
+fine-tuned as ours are."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas.evaluators.inherited_scores import Views, accuracy
 from search_spaces.network import Network
 from train.data import Data, Step
 from train.data.augment import Preparation
@@ -22,6 +25,7 @@ from train.inherit.importance import Batch
 from train.norm_momentum import NormStatistics
 from train.optimizer import learning_rate, optimizer, set_learning_rate
 from train.progressive import phase
+from train.recalibrate import average_statistics
 from train.recipe import Recipe
 from train.steps import augmentation
 
@@ -73,6 +77,38 @@ def torch_pruning(network: Network, batches: list[Batch], *, method: str, flops:
         raise ValueError(f"Torch-Pruning ({method}) does not reach {flops:,.0f} multiply-adds")
     params = sum(each.numel() for each in network.parameters())
     return Pruned(network, _flops(network, example), params)
+
+
+def fastnas(network: Network, views: Views, *, flops: float, checkpoint: Path) -> Pruned:
+    """The network pruned by Model-Optimizer's FastNAS to so many multiply-adds; its score is our
+    held-out accuracy with batch-norm statistics of the training images.
+
+    checkpoint  where it keeps what it has measured, for further constraints on the same network.
+    """
+    import modelopt.torch.prune as mtp
+
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+
+    def score(module: nn.Module) -> float:
+        average_statistics(module, [images for images, _ in views.train[:2]])
+        return accuracy(module, views.held_out)
+
+    side = network.architecture.resolution
+    example = torch.zeros(1, 3, side, side, device=views.train[0][0].device)
+    share = flops / _flops(network, example)
+    pruned, _ = mtp.prune(
+        model=network,
+        mode="fastnas",
+        constraints={"flops": f"{100 * share:.2f}%"},
+        dummy_input=example,
+        config={
+            "data_loader": list(views.train),
+            "score_func": score,
+            "checkpoint": str(checkpoint),
+        },
+    )
+    params = sum(each.numel() for each in pruned.parameters())
+    return Pruned(pruned, _flops(pruned, example), params)
 
 
 def _flops(network: nn.Module, example: torch.Tensor) -> int:
