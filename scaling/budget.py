@@ -270,13 +270,13 @@ def _shapes(
 ) -> Iterator[tuple[float, Architecture]]:
     """Networks of all layers and channels near what is wanted, the nearest first, with distance."""
     ways = [dataclasses.replace(rules, layers=how) for how in ("up", "nearest")]
-    layers = dict.fromkeys(
-        tuple(layers_of(base, factor, way)) for factor in _around(wanted.depth) for way in ways
-    )
-    wide = dict.fromkeys(
+    deeper = (layers_of(base, factor, way) for factor in _around(wanted.depth) for way in ways)
+    scaled = (
         scale(base, width=factor, rounding=rules.rounding, fixed_ends=rules.fixed_ends)
         for factor in _around(wanted.width)
     )
+    layers = dict.fromkeys(_fitting(deeper, rules))
+    wide = dict.fromkeys(each for each in map(rules.fitted, scaled) if each is not None)
     deep = [(_apart(_real_depth(base, each), wanted.depth, weight=1), each) for each in layers]
     broad = [(_apart(_real_width(base, each), wanted.width, weight=2), each) for each in wide]
     pairs = [
@@ -286,6 +286,16 @@ def _shapes(
     pairs.sort(key=lambda pair: pair[0])
     for away, counts, network in pairs:
         yield away, with_layers(network, counts)
+
+
+def _fitting(counts: Iterable[Sequence[int]], rules: Rules) -> Iterator[tuple[int, ...]]:
+    """Layers of the stages, at most those of the network that members are to be within."""
+    for each in counts:
+        if rules.within is None:
+            yield tuple(each)
+        else:
+            most = (stage.layers for stage in rules.within.stages)
+            yield tuple(map(min, each, most))
 
 
 def _around(factor: float) -> list[float]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from search_spaces.architecture import Architecture
+from search_spaces.parent import within_parent
 from search_spaces.scale import Rounding, scale
 from vbs.text import quoted
 
@@ -99,6 +100,8 @@ class Rules:
     max_resolution  largest input side; None: no limit of the user's own.
     round_to, floor, fixed_ends  as `scale` takes them.
     resolution_step  the input side is a multiple of so many pixels, the nearest one.
+    within          members are sub-networks of this one, whose weights they can inherit; None: of
+                    none.
     """
 
     kind: str = "compound"
@@ -108,6 +111,7 @@ class Rules:
     floor: float = 0.9
     fixed_ends: bool = False
     resolution_step: int = 1
+    within: Architecture | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("compound", "v2"):
@@ -146,8 +150,13 @@ class Rules:
     @property
     def largest(self) -> int | None:
         """The largest input side that the rules allow."""
-        sides = [side for side in (self.max_resolution, self._v2_largest) if side is not None]
-        return min(sides, default=None)
+        whole = None if self.within is None else self.within.resolution
+        sides = [self.max_resolution, self._v2_largest, whole]
+        return min((side for side in sides if side is not None), default=None)
+
+    def fitted(self, network: Architecture) -> Architecture | None:
+        """The network within the one that it is to be a sub-network of; None where it cannot be."""
+        return network if self.within is None else within_parent(network, self.within)
 
     @property
     def _v2_largest(self) -> int | None:
@@ -165,7 +174,10 @@ def grown(architecture: Architecture, factors: Factors, rules: Rules | None = No
         architecture, width=factors.width, rounding=rules.rounding, fixed_ends=rules.fixed_ends
     )
     deep = with_layers(wide, layers_of(architecture, factors.depth, rules))
-    return dataclasses.replace(deep, resolution=side)
+    found = rules.fitted(dataclasses.replace(deep, resolution=side))
+    if found is None:
+        raise ValueError(f"width: {factors.width:.3g} leaves other shortcuts than the parent has")
+    return found
 
 
 def layers_of(architecture: Architecture, depth: float, rules: Rules) -> list[int]:

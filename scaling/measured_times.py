@@ -1,59 +1,11 @@
-"""Times of whole networks on this machine, taken in turn."""
+"""Measured times that decisions hang on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from nas.block_times.rounds import Run, Timing, in_rounds, run, timing
+from nas.block_times.rounds import Timing
 from nas.stopped import BusyMachine
-from search_spaces.architecture import Architecture
-from vbs.failures import is_out_of_memory
-from vbs.text import counted
-
-if TYPE_CHECKING:
-    from nas.block_times.timing import Setting
-
-ROUNDS = (5, 100)  # least and most, whatever they take
-SECONDS = 2.0  # of measuring for each network, where that gives rounds enough
-LONG = 10.0  # the same, where a decision hangs on a few percent
-
-
-def measured(
-    networks: Sequence[Architecture],
-    setting: Setting,
-    *,
-    seconds: float = SECONDS,
-    report: Callable[[str], None] = print,
-) -> list[Timing]:
-    """Seconds of each network for one pass of a batch, their spread, and whether they are in doubt.
-
-    seconds  of measuring for each network, about; up to three times as many on a busy machine.
-
-    All networks are run in turn, in rounds (`nas.block_times.rounds`). Raises ValueError where
-    memory runs out.
-    """
-    from nas.block_times.timing import ready
-
-    count = len(networks)
-    shown = counted(count, "network")
-    try:
-        with ready(setting):
-            runs, load = in_rounds(
-                [_turn(network, setting) for network in networks],
-                seconds=seconds * count,
-                limits=ROUNDS,
-                announce=lambda rounds, left: report(
-                    f"times: {rounds} rounds of {shown}, about {left:.0f} s more"
-                ),
-            )
-    except (RuntimeError, MemoryError, OSError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ValueError(
-            f"times: memory ran out with a batch of {setting.batch}; use a smaller one"
-        ) from None
-    return [timing(found, load) for found in runs]
 
 
 def trusted(times: Sequence[Timing], *, remedy: str) -> list[float]:
@@ -65,23 +17,3 @@ def trusted(times: Sequence[Timing], *, remedy: str) -> list[float]:
     if doubts:
         raise BusyMachine(f"times: what was measured cannot be trusted ({doubts[0]}); {remedy}")
     return [time.seconds for time in times]
-
-
-def _turn(network: Architecture, setting: Setting) -> Callable[[], list[Run]]:
-    """Two runs behind one that warms up.
-
-    The network is built for each turn: it may be large. One that is compiled is kept instead:
-    compiling takes seconds.
-    """
-    from nas.block_times.timing import Subject, images_for
-
-    kept: list[Subject] = []
-
-    def turn() -> list[Run]:
-        subject = kept[0] if kept else Subject(network, setting, images_for(network, setting))
-        if setting.runtime != "torch":
-            kept[:] = [subject]
-        subject.whole()
-        return [run(subject.whole, setting), run(subject.whole, setting)]
-
-    return turn

@@ -75,6 +75,40 @@ def resolutions(parent: Architecture) -> tuple[int, ...]:
     return (side, *(each for each in below if each >= least))
 
 
+def within_parent(network: Architecture, parent: Architecture) -> Architecture | None:
+    """The network with no more layers, channels and pixels than the parent has.
+
+    Both have the same stages, of which kernels, expansions and squeeze-and-excitation are left as
+    they are. None where the first layer of a stage would have a shortcut that the parent has not,
+    or would lack one: it could not inherit its weights.
+    """
+    pairs = zip(network.stages, parent.stages, strict=True)
+    found = replace(
+        network,
+        stem=min(network.stem, parent.stem),
+        head=min(network.head, parent.head),
+        resolution=min(network.resolution, parent.resolution),
+        stages=tuple(
+            replace(
+                own,
+                layers=min(own.layers, theirs.layers),
+                channels=min(own.channels, theirs.channels),
+            )
+            for own, theirs in pairs
+        ),
+    )
+    return found if _first_shortcuts(found) == _first_shortcuts(parent) else None
+
+
+def _first_shortcuts(network: Architecture) -> list[bool]:
+    """Whether the first layer of each stage gets as many channels as it gives, at equal sides."""
+    before = [network.stem, *(stage.channels for stage in network.stages)]
+    return [
+        stage.stride == 1 and stage.channels == channels
+        for stage, channels in zip(network.stages, before, strict=False)
+    ]
+
+
 def total_stride(network: Architecture) -> int:
     """Pixels of the input for one pixel in front of the classifier, along one side."""
     stride = network.stem_stride * (2 if network.stem_pool else 1)

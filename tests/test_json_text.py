@@ -11,7 +11,7 @@ import pytest
 
 from nas.block_times.table import read_times
 from nas.search.record import read_earlier
-from scaling.family.run import read_grid
+from scaling.family.resolved import read_grid
 from search_spaces.zoo import NETWORKS
 from tests.commands import show
 from train.record import read_run

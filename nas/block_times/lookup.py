@@ -83,10 +83,17 @@ def setting_of(timing: TimingOptions) -> Setting:
 
 def cached_path(space: SearchSpace, setting: Setting) -> Path:
     """Where the table of this machine for these settings and the blocks of this space is kept."""
+    return kept_path(setting, FORMAT, block_names(space))
+
+
+def kept_path(setting: Setting, what: str, of: Any) -> Path:
+    """Where measured times of this machine for these settings are kept.
+
+    what  was measured, in words that name its format; `of`: plain data that decides it.
+    """
     from nas.block_times.measure import machine
 
-    names = block_names(space)
-    known_by = [FORMAT, machine(setting), _versions(setting), _identity(setting), names]
+    known_by = [what, machine(setting), _versions(setting), _identity(setting), of]
     digest = hashlib.sha256(json.dumps(known_by, sort_keys=True).encode()).hexdigest()
     return default_folder().parent / "times" / f"{setting.kind}-{digest[:16]}.json"
 

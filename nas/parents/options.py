@@ -15,10 +15,11 @@ MOST_TARGETS = 16
 
 def target_texts(text: str, *, what: str = "targets") -> str:
     """Targets like 50M,35M, checked, the largest first."""
-    return ",".join(each for each, _ in _targets(text, what))
+    return ",".join(each for each, _ in target_list(text, what))
 
 
-def _targets(text: str, what: str) -> list[tuple[str, float]]:
+def target_list(text: str, what: str = "targets") -> list[tuple[str, float]]:
+    """The targets as texts and FLOPs, the largest first; ConfigError where they are no sizes."""
     texts = [each.strip() for each in text.split(",")]
     if not all(texts) or len(texts) > MOST_TARGETS:
         raise ConfigError(what, f"{shortened(repr(text), 60)} is not understood; write 50M,35M,20M")
@@ -69,7 +70,7 @@ class ParentOptions(Config):
     @property
     def target_list(self) -> list[tuple[str, float]]:
         """The targets of --targets as texts and FLOPs, largest first."""
-        return [] if self.targets is None else _targets(self.targets, "targets")
+        return [] if self.targets is None else target_list(self.targets)
 
     def check_parent(self) -> None:
         """ConfigError for options that go with --parent alone."""

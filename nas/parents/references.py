@@ -18,7 +18,13 @@ SMALLER, UNIFORM = "parent at a lower resolution", "uniform shrinking"
 
 
 def reference_genotypes(space: SearchSpace, objective: Objective) -> dict[str, np.ndarray]:
-    """Name -> genotype int8 [decisions], the most expensive of its kind within the limits.
+    """Name -> genotype int8 [decisions], the most expensive of its kind within the limits; see
+    `ordered_references`."""
+    return {name: each[0] for name, each in ordered_references(space, objective).items()}
+
+
+def ordered_references(space: SearchSpace, objective: Objective) -> dict[str, np.ndarray]:
+    """Name -> genotypes int8 [n, decisions] within the limits, the most expensive first.
 
     space  of the sub-networks of a parent, with what the objective needs measured. A kind that
            does not fit the limits at all is left out.
@@ -29,7 +35,8 @@ def reference_genotypes(space: SearchSpace, objective: Objective) -> dict[str, n
         costs = space.costs(genotypes)
         feasible = np.flatnonzero(objective.feasible(costs))
         if len(feasible):
-            found[name] = genotypes[feasible[costs.get(objective.of)[feasible].argmax()]]
+            order = np.argsort(-costs.get(objective.of)[feasible], kind="stable")
+            found[name] = genotypes[feasible[order]]
     return found
 
 

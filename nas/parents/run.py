@@ -17,7 +17,7 @@ from nas.history import History
 from nas.parents import report
 from nas.parents.finalists import FOLDER, fine_tune_finalists
 from nas.parents.inheriting import Inheriting, prepare_parent
-from nas.parents.references import reference_genotypes
+from nas.parents.measured import Times, chosen_finalists
 from nas.parents.result import ParentResult, TargetResult, Tuned
 from nas.parents.teacher import Teacher, fine_tune, make_elastic
 from nas.search import record
@@ -51,9 +51,7 @@ def run_parent_search(
     Raises ValueError before anything is trained where options, parent and images do not fit.
     """
     own_teacher = config.cache == "off"
-    config, inheriting, space = prepare_parent(config)
-    for each in config.of_targets():  # a target that makes no sense is reported now
-        _check_below_parent(aims(each, space, fallback="predictor"))
+    config, inheriting, space = prepare_search(config)
     digests = {"parent_sha256": inheriting.teacher.parent.digest}
     record.check_same(earlier, config, digests)
     with results_folder(
@@ -66,9 +64,21 @@ def run_parent_search(
         return _Run(place, config, inheriting, space, digests, started - past).run()
 
 
+def prepare_search(config: SearchConfig) -> tuple[SearchConfig, Inheriting, StagedSpace]:
+    """What `prepare_parent` returns, with all targets checked.
+
+    Raises ValueError where options, parent, images and targets do not fit.
+    """
+    config, inheriting, space = prepare_parent(config)
+    for each in config.of_targets():  # a target that makes no sense is reported now
+        _check_below_parent(aims(each, space, fallback="predictor"))
+    return config, inheriting, space
+
+
 @dataclass
 class _Run:
-    """A run in its folder; `targets` are what is found so far."""
+    """A run in its folder; `targets` are what is found so far, `parent_times` the measured times
+    of the parent."""
 
     folder: Path
     config: SearchConfig
@@ -77,6 +87,7 @@ class _Run:
     digests: Mapping[str, str]
     started: float
     targets: list[TargetResult] = field(default_factory=list)
+    parent_times: Mapping[str, float] = field(default_factory=dict)
 
     def run(self) -> ParentResult:
         """Run all steps, write the results, and return them."""
@@ -129,7 +140,10 @@ class _Run:
             return found.status, found.reason
         if not found.found:
             return "failed", f"no network was found for the target {text}"
-        named = finalists_of(found.history, config.finalists)
+        named, times = chosen_finalists(found.history, config, place)
+        if not named:
+            return "failed", f"no network that was measured is within the target {text}"
+        self.parent_times = times.get(self.inheriting.teacher.network.key, {})
         history = fine_tune_finalists(
             np.stack(list(named.values())),
             self.inheriting,
@@ -138,7 +152,7 @@ class _Run:
             folder=place,
             data=self.data,
         )
-        networks = _tuned(named, history, place / FOLDER)
+        networks = _tuned(named, history, place / FOLDER, times)
         if not networks:
             return "failed", f"no network of the target {text} was fine-tuned"
         shutil.copyfile(networks[0].weights, place / WEIGHTS)
@@ -158,7 +172,7 @@ class _Run:
         return ParentResult(
             self.folder,
             self.config,
-            _teacher_row(self.inheriting.teacher),
+            _teacher_row(self.inheriting.teacher, self.parent_times),
             tuple(self.targets),
             status,
             reason,
@@ -176,11 +190,14 @@ class _Run:
             reason=reason,
             evaluated=0,
             seconds=round(time.perf_counter() - self.started, 2),
-            teacher=_teacher_row(teacher).as_row(self.folder) if teacher.is_ready else None,
+            teacher=_teacher_row(teacher, self.parent_times).as_row(self.folder)
+            if teacher.is_ready
+            else None,
             targets={
                 each.text: [network.as_row(self.folder) for network in each.networks]
                 for each in self.targets
             },
+            notes=report.notes(self.result(status, reason)) if self.targets else [],
         )
 
 
@@ -197,19 +214,13 @@ def _check_below_parent(aimed: Aims) -> None:
     )
 
 
-def finalists_of(history: History, count: int) -> dict[str, np.ndarray]:
-    """Name -> genotype [decisions]: the `count` networks of highest reward, and the references."""
-    full = np.flatnonzero(history.full)
-    best = full[np.argsort(-history.reward[full], kind="stable")][:count]
-    named = {f"found {place}": history.genotypes[row] for place, row in enumerate(best, 1)}
-    for name, genotype in reference_genotypes(history.space, history.objective).items():
-        if not any((genotype == other).all() for other in named.values()):
-            named[name] = genotype
-    return named
+def _tuned(
+    named: Mapping[str, np.ndarray], history: History, folder: Path, times: Times
+) -> list[Tuned]:
+    """The fine-tuned networks, best minival accuracy first; without those that failed.
 
-
-def _tuned(named: Mapping[str, np.ndarray], history: History, folder: Path) -> list[Tuned]:
-    """The fine-tuned networks, best minival accuracy first; without those that failed."""
+    times  that were measured, in place of predicted ones.
+    """
     found = []
     for name, genotype in named.items():
         network = history.space.decode(genotype)
@@ -227,7 +238,8 @@ def _tuned(named: Mapping[str, np.ndarray], history: History, folder: Path) -> l
             Tuned(
                 "found" if name.startswith("found") else name,
                 network,
-                {each: costs.get(each)[0].item() for each in history.space.cost_names},
+                {each: costs.get(each)[0].item() for each in history.space.cost_names}
+                | dict(times.get(network.key, {})),
                 [known[seed]["minival_top1"] for seed in known],
                 [
                     known[seed]["test_top1"]
@@ -241,14 +253,14 @@ def _tuned(named: Mapping[str, np.ndarray], history: History, folder: Path) -> l
     return sorted(found, key=lambda each: (-(len(each.minival) > 1), -np.mean(each.minival)))
 
 
-def _teacher_row(teacher: Teacher) -> Tuned:
-    """The fine-tuned parent as a row of the table."""
+def _teacher_row(teacher: Teacher, times: Mapping[str, float]) -> Tuned:
+    """The fine-tuned parent as a row of the table, with its measured times."""
     minival = [teacher.minival_top1] if teacher.is_ready else []
     test = teacher.test_top1 if teacher.is_ready else None
     return Tuned(
         "parent",
         teacher.network,
-        cost(teacher.network)._asdict(),
+        cost(teacher.network)._asdict() | dict(times),
         minival,
         [] if test is None else [test],
         teacher.weights,

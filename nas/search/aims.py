@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from nas import catalog
 from nas.block_times.lookup import times_for
 from nas.block_times.table import Times, read_times
+from nas.devices.fitted import FittedTimes, fitted_times
 from nas.objective import Objective, plugin_reward
 from nas.search.config import SearchConfig
 from nas.search.device_costs import device_costs, device_digests
@@ -17,6 +18,7 @@ from nas.search.loop import check_limits
 from nas.search.targets import measured_costs, objective_of
 from nas.strategies.base import Strategy
 from search_spaces.catalog import space
+from search_spaces.parent import NAME as PARENT
 from search_spaces.space import SearchSpace
 
 
@@ -31,7 +33,7 @@ class Aims(NamedTuple):
     space: SearchSpace
     objective: Objective
     strategy: Strategy
-    tables: dict[str, Times]
+    tables: dict[str, Times | FittedTimes]
 
     @property
     def digests(self) -> dict[str, dict[str, str]]:
@@ -77,16 +79,38 @@ def aims(
 
 def _times_of(
     config: SearchConfig, space: SearchSpace, kind: str, *, earlier: Path | None
-) -> Times:
-    """The table of a measured cost: a file of --times, the search's own, or measured here."""
+) -> Times | FittedTimes:
+    """The table of a measured cost: a file of --times, the search's own, or measured here.
+
+    The sub-networks of a parent have too many blocks for a table: some of them are measured whole.
+    """
+    if space.name == PARENT:
+        return _fitted_times(config, space, kind, earlier)
     files = [Path(path) for path in config.times]
     if earlier is not None and (earlier / times_file(kind)).is_file():
         files.append(earlier / times_file(kind))
     path = next((path for path in files if read_times(path).kind == kind), None)
-    how: dict[str, Any] = {"threads": config.threads}
+    return times_for(space, kind=kind, path=path, **timing_of(config, kind))
+
+
+def timing_of(config: SearchConfig, kind: str) -> dict[str, Any]:
+    """How times of a kind are measured, as `nas.block_times.options.TimingOptions` names it."""
+    how: dict[str, Any] = {"threads": config.threads, "device": config.device}
     if kind == "latency":
         how |= {"runtime": config.runtime, "batch": config.latency_batch}
-    return times_for(space, kind=kind, path=path, device=config.device, recipe=config.recipe, **how)
+    return how | {"recipe": config.recipe}
+
+
+def _fitted_times(
+    config: SearchConfig, space: SearchSpace, kind: str, earlier: Path | None
+) -> FittedTimes:
+    if config.times:
+        raise ValueError(
+            "--times: a search with --parent measures whole networks, not blocks; leave it out"
+        )
+    path = None if earlier is None else earlier / times_file(kind)
+    kept = path if path is not None and path.is_file() else None
+    return fitted_times(space, kind=kind, path=kept, **timing_of(config, kind))
 
 
 def times_file(kind: str) -> str:
@@ -94,7 +118,7 @@ def times_file(kind: str) -> str:
     return f"times-{kind}.json"
 
 
-def keep_times(folder: Path, tables: Mapping[str, Times]) -> None:
+def keep_times(folder: Path, tables: Mapping[str, Times | FittedTimes]) -> None:
     """Put the tables of a search into its folder: it may be resumed elsewhere."""
     for kind, times in tables.items():
         if not (folder / times_file(kind)).is_file():

@@ -12,6 +12,7 @@ import numpy as np
 from nas import catalog
 from nas.asha import Asha
 from nas.block_times.table import Times
+from nas.devices.fitted import FittedTimes
 from nas.evaluators.base import Evaluator
 from nas.history import History
 from nas.search.aims import aims
@@ -93,7 +94,7 @@ class Job:
     strategy: Strategy
     plan: Plan
     places: Place
-    tables: dict[str, Times]
+    tables: dict[str, Times | FittedTimes]
 
 
 def prepared(

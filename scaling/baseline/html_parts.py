@@ -61,6 +61,15 @@ def section(title: str, *parts: str) -> str:
     return f"<section><h2>{escaped(title)}</h2>{''.join(parts)}</section>"
 
 
+def cards(shown: Sequence[tuple[str, str]]) -> str:
+    """Figures in large print, each with what it is."""
+    parts = "".join(
+        f'<div class="card"><b>{escaped(value)}</b><span>{escaped(what)}</span></div>'
+        for value, what in shown
+    )
+    return f'<div class="cards">{parts}</div>'
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = "".join(f"<th>{escaped(text)}</th>" for text in heads)
     body = "".join(

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from scaling.baseline.device_section import device_section
-from scaling.baseline.html_parts import document, escaped, image, note, picture, pm, section, table
+from scaling.baseline.html_parts import (
+    cards,
+    document,
+    escaped,
+    image,
+    note,
+    picture,
+    pm,
+    section,
+    table,
+)
 from scaling.baseline.networks import FINALISTS, best_record, read_json, trained_members
 from scaling.grid.verdict import noise_line, prior_line
 from search_spaces.architecture import Architecture
@@ -41,12 +51,12 @@ def write_report(folder: Path, *, command: Sequence[str]) -> Path:
     sections = [
         _summary(folder, network),
         _search(folder),
-        _stages(network),
+        stages_section(network, "EfficientNet-B0", zoo("efficientnet_b0")),
         device_section(best_record(folder)),
         _grid(folder),
         _family(folder),
         _costs(folder, known),
-        _commands(folder, known, command),
+        commands_section(folder, known, command),
     ]
     data = str(known.get("settings", {}).get("data", ""))
     title = f"A new baseline for {Path(data).name or data}"
@@ -70,19 +80,15 @@ def _summary(folder: Path, network: Architecture) -> str:
     )
     if best.get("test_accuracy") is not None:
         accuracy = (pm(best["test_accuracy"], best.get("test_std")), "of the test images")
-    cards = [
+    figures = [
         accuracy,
         (short(spent.flops), "FLOPs (multiply-adds)"),
         (short(spent.params), "params"),
         (f"{network.resolution} px", "input"),
         (str(sum(stage.layers for stage in network.stages)), "layers in stages"),
     ]
-    shown = "".join(
-        f'<div class="card"><b>{escaped(value)}</b><span>{escaped(what)}</span></div>'
-        for value, what in cards
-    )
     notes = [note(best["certainty"])] if best.get("certainty") else []
-    return section("The network found", f'<div class="cards">{shown}</div>', *notes, note(PM))
+    return section("The network found", cards(figures), *notes, note(PM))
 
 
 def _search(folder: Path) -> str:
@@ -120,16 +126,15 @@ def _evaluated(early: Any, full: Any) -> Any:
     return figure
 
 
-def _stages(network: Architecture) -> str:
-    b0 = zoo("efficientnet_b0")
+def stages_section(network: Architecture, name: str, other: Architecture) -> str:
+    """The stages of a network beside those of another one."""
     columns = "".join(
         f"<div><b>{escaped(name)}</b>{_column(each)}</div>"
-        for name, each in (("found", network), ("EfficientNet-B0", b0))
+        for name, each in (("found", network), (name, other))
     )
     legend = note("A bar is a stage: its width is channels (as a root), its text the blocks in it.")
-    return section(
-        "Stage by stage, beside EfficientNet-B0", f'<div class="pair">{columns}</div>', legend
-    )
+    title = f"Stage by stage, beside {name}"
+    return section(title, f'<div class="pair">{columns}</div>', legend)
 
 
 def _column(network: Architecture) -> str:
@@ -349,7 +354,8 @@ def relative(words: Sequence[str], place: Path) -> list[str]:
     return [shown(str(word)) for word in words]
 
 
-def _commands(folder: Path, known: Mapping[str, Any], command: Sequence[str]) -> str:
+def commands_section(folder: Path, known: Mapping[str, Any], command: Sequence[str]) -> str:
+    """How to repeat a baseline: the command, and those of its steps."""
     place = folder.resolve().parent
     single = [["python", "-m", *words] for words in known.get("commands", {}).values()]
     whole, *steps = (shell_command(relative(words, place)) for words in (command, *single))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nas.parents.run import prepare_search
 from nas.search.job import prepared
 from scaling.baseline import steps
 from scaling.baseline.chain import Chain
 from scaling.baseline.config import COMMAND, RECIPE, RECORD, STEPS, BaselineConfig
 from scaling.baseline.page import write_report
+from scaling.baseline.parent_page import write_parent_report
 from scaling.baseline.report import BaselineResult
 from scaling.options import ComparisonOptions
 from scaling.trainings import free_resolution, measuring_of
@@ -52,11 +54,12 @@ def run_baseline(
         chain = Chain(folder, resolved)
         print_err(*plan(resolved, f"{folder}/"))
         chain.write("running")
-        for step in (steps.search, steps.finalists, steps.grid, steps.family, steps.train):
+        for step in _steps(resolved):
             step(chain)
         chain.write("finished")
         words = words_of(COMMAND, config, out=folder)
-        page = write_report(folder, command=["python", "-m", COMMAND.program, *words])
+        write = write_report if config.parent is None else write_parent_report
+        page = write(folder, command=["python", "-m", COMMAND.program, *words])
         return BaselineResult(folder, resolved, page)
 
 
@@ -74,8 +77,16 @@ def _folder(place: Path | None) -> Iterator[Path]:
         yield place
 
 
+def _steps(config: BaselineConfig) -> Sequence[Callable[[Chain], None]]:
+    if config.parent is not None:
+        return (steps.search,)
+    return (steps.search, steps.finalists, steps.grid, steps.family, steps.train)
+
+
 def plan(config: BaselineConfig, place: str) -> list[str]:
     """What will be done, in a few lines."""
+    if config.parent is not None:
+        return _plan_of_parent(config, place)
     assert config.target_flops is not None
     seeds = counted(config.seeds, "seed")
     what = {
@@ -92,11 +103,25 @@ def plan(config: BaselineConfig, place: str) -> list[str]:
     return [*shown, f"results go to {place}; each step reports how long it takes"]
 
 
+def _plan_of_parent(config: BaselineConfig, place: str) -> list[str]:
+    each = steps.search_config(config).of_targets()
+    sizes = ", ".join(quantity_text(search.target_flops or 0.0) for search in each)
+    return [
+        f"  search    inside {config.parent} within {sizes} FLOPs: the parent is fine-tuned, up to "
+        f"{counted(config.budget, 'network')} are scored for each, and the best "
+        f"{config.finalists} fine-tuned with {counted(config.seeds, 'seed')}",
+        f"results go to {place}; the step reports how long it takes",
+    ]
+
+
 def _resolved(config: BaselineConfig) -> BaselineConfig:
     """The config without open choices; ValueError for whatever a step would refuse later."""
     check_device(config.device, local=config.address is None)
     if config.device == "cpu" and config.gpus is None:
         config = replace(config, gpus=0.0)
+    if config.parent is not None:
+        prepare_search(steps.search_config(config))
+        return config
     trainings = ComparisonOptions(
         changes=config.changes,
         data=config.data,

@@ -48,6 +48,20 @@ from vbs.options import option_words, words_of
 
 def search_config(config: BaselineConfig) -> SearchConfig:
     """The search of a baseline."""
+    if config.parent is not None:
+        return SearchConfig(
+            parent=config.parent,
+            targets=config.targets,
+            target_flops=config.target_flops,
+            budget=config.budget,
+            finalists=config.finalists,
+            repeats=config.seeds,
+            changes=config.changes,
+            resolution=config.resolution,
+            max_time=config.max_time,
+            data=config.data,
+            **_how(config),
+        )
     return SearchConfig(
         evaluator="proxy",
         space=config.space,

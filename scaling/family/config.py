@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nas.block_times.options import RUNTIMES
 from nas.devices import DEVICES
+from nas.parents.options import target_texts
 from scaling.compound import (
     FAST_RULES,
     GREEK,
@@ -20,6 +21,7 @@ from scaling.compound import (
     Rules,
 )
 from scaling.options import check_family_growth, check_rounding
+from train.options import weights_text
 from train.recipe import PRESETS
 from vbs.config import Config, ConfigError, number, option
 from vbs.options import Command
@@ -45,6 +47,22 @@ class FamilyConfig(Config):
 
     base: str | None = option(
         None, metavar="NETWORK", help="default: the grid's, or efficientnet_b0"
+    )
+    parent: str | None = option(
+        None,
+        metavar="SOURCE",
+        parse=weights_text,
+        help="go down from this trained network: members are sub-networks that inherit its weights "
+        "(default: the teacher of the search with --parent that found the base)",
+    )
+    targets: str | None = option(
+        None,
+        metavar="SIZES",
+        parse=target_texts,
+        help="members within these FLOPs instead of --phi, e.g. 25M,15M",
+    )
+    weights: bool | None = option(
+        None, help="write the weights that members inherit (default: where there is a parent)"
     )
     coefficients: str | None = option(
         None, metavar="FACTORS", help="published, or a file of scaling.grid"
@@ -177,6 +195,12 @@ class FamilyConfig(Config):
             )
         if self.growth is not None:
             check_family_growth(self.growth)
+        if self.targets is not None:
+            for name in ("phi", "growth", "known"):
+                if getattr(self, name):
+                    raise ConfigError(name, "leave it out where --targets are given")
+            if self.objective != "flops":
+                raise ConfigError("targets", f"they are FLOPs; use --growth for {self.objective}")
         self._check_objective()
         if self.test_resolution is not None:
             test_side_of(self.test_resolution, 1, 1)
@@ -320,10 +344,11 @@ COMMAND = Command(
     resumable=False,
     description="Grow a family from one baseline.",
     epilog="""\
-NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
-nas.search. FACTORS is published (those of EfficientNet-B0 to B8 and L2, the default), or the
-grid.json of scaling.grid. With --growth 2 every member really costs 2^phi times the base. The
-folder gets family.json (all figures), family.png, and members/NAME.json, which train.run,
-train.ray_tune and search_spaces.show take. --recipe also takes code of your own, as
-package.module:Name or path/to/file.py:Name.""",
+NETWORK is a zoo name (efficientnet_b0), a JSON file (an architecture, a best.json of nas.search),
+or a .safetensors file with an architecture. FACTORS is published (those of EfficientNet-B0 to B8
+and L2, the default), or the grid.json of scaling.grid. With --growth 2 every member really costs
+2^phi times the base. The folder gets family.json (all figures), family.png, and
+members/NAME.json, which train.run, train.ray_tune and search_spaces.show take; where members are
+sub-networks of a parent, members/NAME.safetensors too, for train.run --init. --recipe also takes
+code of your own, as package.module:Name or path/to/file.py:Name.""",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from scaling.compound import PUBLISHED, Coefficients
 from scaling.family.config import (
@@ -26,6 +26,9 @@ from vbs.console import print_results
 from vbs.tables import Console, Table
 from vbs.text import shell_command, shell_word
 
+if TYPE_CHECKING:
+    from scaling.family.inherited import Cut
+
 TIMES = ("predicted_latency", "predicted_step_time")  # of tables of block times
 
 
@@ -37,6 +40,7 @@ class FamilyResult:
     coefficients  None: the published factors.
     rows          figures of each member as plain data, in the order of `members`.
     notes         what the predicted accuracies rest on, and why members have none.
+    cut           what the members are cut out of; None where the base was scaled freely.
     """
 
     folder: Path
@@ -46,25 +50,15 @@ class FamilyResult:
     members: Sequence[Member]
     rows: Sequence[Mapping[str, Any]]
     notes: Sequence[str] = ()
+    cut: Cut | None = None
     exit_code: ClassVar[int] = 0
 
 
 def show_result(result: FamilyResult) -> None:
     """Print the table of the members, and what to do next."""
-    config, coefficients, rows = result.config, result.coefficients, result.rows
+    config, rows = result.config, result.rows
     console = Console(piped_width=150)
-    how = "published factors" if coefficients is None else f"(alpha, beta, gamma) = {coefficients}"
-    if config.rules in OWN_FACTORS:
-        how = "factors of 2^phi"
-    elif coefficients is None and any(row["phi"] < 0 for row in rows):
-        how += f", below the base {PUBLISHED}^phi"
-    grows = {"flops": "real cost"}.get(config.objective, config.objective)
-    if config.objective in TIMED:
-        grows = f"measured {config.objective}"
-    elif config.objective not in OBJECTIVES:
-        grows = f"time on {Path(config.objective).stem}"
-    exact = "" if config.growth is None else f", {grows} {config.growth:g}^phi"
-    console.print(f"family of {config.base}: {how}{exact}, rules {config.rules}", "")
+    console.print(*_title(result), "")
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     times = [
         name
@@ -83,8 +77,7 @@ def show_result(result: FamilyResult) -> None:
         *(("test px", "test FLOPs") if config.test_resolution else ()),
         f"memory, batch {config.batch}",
         *(_heading(time) for time in times),
-        "published",
-        "predicted top-1 (95%)",
+        *_LAST[result.cut is not None],
     ):
         table.add_column(name, justify="left" if name == "member" else "right", no_wrap=True)
 
@@ -103,8 +96,7 @@ def show_result(result: FamilyResult) -> None:
             *_tested(row),
             f"{row['training_memory'] / 1e9:.2f} GB",
             *spent,
-            "-" if row["published_top1"] is None else f"{row['published_top1']:.1f}%",
-            shown_top1(row),
+            *_accuracies(row, result.cut),
         )
 
     console.print(table)
@@ -114,7 +106,40 @@ def show_result(result: FamilyResult) -> None:
     if doubt := first_doubt(rows):
         console.print(f"! not to be trusted: {doubt}; {remedy(config)}")
     files = (RECORD, FIGURE, f"{MEMBERS}/")
-    print_results(result.folder, files, _next_commands(result.folder, rows))
+    print_results(result.folder, files, _next_commands(result))
+
+
+def _title(result: FamilyResult) -> list[str]:
+    """What the family is, in lines."""
+    config, coefficients, rows = result.config, result.coefficients, result.rows
+    how = "published factors" if coefficients is None else f"(alpha, beta, gamma) = {coefficients}"
+    if config.rules in OWN_FACTORS:
+        how = "factors of 2^phi"
+    elif coefficients is None and any(row["phi"] < 0 for row in rows):
+        how += f", below the base {PUBLISHED}^phi"
+    grows = {"flops": "real cost"}.get(config.objective, config.objective)
+    if config.objective in TIMED:
+        grows = f"measured {config.objective}"
+    elif config.objective not in OBJECTIVES:
+        grows = f"time on {Path(config.objective).stem}"
+    exact = "" if config.growth is None else f", {grows} {config.growth:g}^phi"
+    if config.targets is not None:
+        exact = f", within {config.targets} FLOPs"
+    line = f"family of {config.base}: {how}{exact}, rules {config.rules}"
+    return [line] if result.cut is None else [f"sub-networks of {result.cut.parent.source}", line]
+
+
+# headings of accuracies, and those of members that inherit
+_LAST = {False: ("published", "predicted top-1 (95%)"), True: ("inherited minival %",)}
+
+
+def _accuracies(row: Mapping[str, Any], cut: Cut | None) -> list[str]:
+    """Cells of accuracies."""
+    if cut is not None:
+        known = row.get("inherited_minival_top1")
+        return ["-" if known is None else f"{known:.1f}"]
+    published = row["published_top1"]
+    return ["-" if published is None else f"{published:.1f}%", shown_top1(row)]
 
 
 def _tested(row: Mapping[str, Any]) -> list[str]:
@@ -129,8 +154,11 @@ def _heading(time: str) -> str:
     return time.replace("_", " ", 1)
 
 
-def _next_commands(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _next_commands(result: FamilyResult) -> list[str]:
     """What to do next with the members, as commands."""
+    folder, rows = result.folder, result.rows
+    if "weights" in rows[0]:
+        return [_fine_tuning(folder / MEMBERS, row, result.cut) for row in rows[:3]]
     names = shell_command(str(folder / MEMBERS / f"{row['name']}.json") for row in rows[:3])
     first, largest = (
         shell_word(str(folder / MEMBERS / f"{row['name']}.json")) for row in (rows[0], rows[-1])
@@ -144,6 +172,20 @@ def _next_commands(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]
         tested = f"--set eval_resolution={side}"
         commands[1] = f"{python_command()} -m train.run {first} --data DATA {tested}"
     return commands
+
+
+def _fine_tuning(members: Path, row: Mapping[str, Any], cut: Cut | None) -> str:
+    """The command that fine-tunes a member from the weights that it inherits."""
+    network, weights = (
+        shell_word(str(members / name)) for name in (f"{row['name']}.json", row["weights"])
+    )
+    search = None if cut is None else cut.search
+    data = "DATA" if search is None else shell_word(str(search.config.data))
+    distilled = "" if search is None else f" --set {shell_word(f'teacher={search.teacher}')}"
+    return (
+        f"{python_command()} -m train.run {network} --init {weights} --data {data} "
+        f"--recipe finetune{distilled}"
+    )
 
 
 def _growth(row: Mapping[str, Any]) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from nas.block_times.table import read_times
-from scaling.budget import TOLERANCE, Costs, Growth
-from scaling.compound import PUBLISHED, Coefficients
+from nas.parents.options import target_list
+from scaling.budget import Costs, Growth
 from scaling.family.config import (
     FIGURE,
     MEMBERS,
@@ -26,20 +27,16 @@ from scaling.family.figure import draw
 from scaling.family.members import Member, family, fast_factors, tiny_factors
 from scaling.family.predicted import known_members, notes, predictions
 from scaling.family.report import FamilyResult
+from scaling.family.resolved import STEP, base_network, resolve, step_of
 from scaling.family.times import measure, seconds_of
 from scaling.memory import training_memory
-from scaling.options import network_text
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
-from search_spaces.loading import load
 from train.recipe import preset
 from vbs.config import ConfigError
-from vbs.console import print_err
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, write_json
-from vbs.json_text import parse_json
 
-SECONDS_TOLERANCE = 0.05
 OWN_FACTORS = {"fast": fast_factors, "tinynet": tiny_factors}  # of a phi, by rules
 
 
@@ -54,22 +51,26 @@ def grow_family(
     Raises ValueError for options that do not go together, where no network meets a growth, and
     where the folder holds a family.
     """
-    config, coefficients = _resolved(config or FamilyConfig())
+    config, coefficients, cut = resolve(config or FamilyConfig())
+    base = base_network(config)
+    if cut is not None:
+        from scaling.family.inherited import check_base, write_member_weights
+
+        check_base(cut, base, config)
     assert config.base is not None
-    base = load(config.base)
     if config.objective not in OBJECTIVES:
         device_times(config.objective).check(base, Path(config.base).name)
     tables = _tables(config.times)
-    phis, given = config.phis(), known_members(config)
+    phis, given = _places(config, base), known_members(config)
     every = family(
         base,
         list(dict.fromkeys([*phis, *given])),
         coefficients=coefficients,
         factors=OWN_FACTORS.get(config.rules),
         growth=_growth(config),
-        rules=rules_of(config),
+        rules=replace(rules_of(config), within=None if cut is None else cut.network),
     )
-    members = every[: len(phis)]
+    members = _named(every[: len(phis)], config)
     trained = {each: given[each.phi] for each in every if each.phi in given}
     found = predictions(base, members, trained, config)
     rows = [
@@ -85,19 +86,42 @@ def grow_family(
     with results_folder(
         place, kind="family", files=(RECORD, FIGURE), command="scaling.family", resume=None
     ) as folder:
-        lines = [*_test_notes(config), *time_notes(config), *notes(rows, found.basis)]
-        result = FamilyResult(folder, config, base, coefficients, members, rows, lines)
+        lines = [*_test_notes(config), *time_notes(config)]
+        if cut is None:
+            lines += notes(rows, found.basis)
+        elif config.weights:
+            write_member_weights(folder / MEMBERS, members, rows, cut)
+        result = FamilyResult(folder, config, base, coefficients, members, rows, lines, cut)
         _write(result)
         return result
 
 
+def _places(config: FamilyConfig, base: Architecture) -> list[float]:
+    """The phi of each member; of targets, so that members cost at most that."""
+    if config.targets is None:
+        return config.phis()
+    assert config.tolerance is not None
+    own = cost(base).flops * (1 + config.tolerance)
+    targets = target_list(config.targets)
+    return [math.log(value / own) / math.log(STEP) for _, value in targets]
+
+
+def _named(members: Sequence[Member], config: FamilyConfig) -> list[Member]:
+    """The members with the targets as names, where there are some."""
+    if config.targets is None:
+        return list(members)
+    names = [text for text, _ in target_list(config.targets)]
+    return [replace(each, name=name) for each, name in zip(members, names, strict=True)]
+
+
 def _growth(config: FamilyConfig) -> Growth | None:
     """What the members really cost, of a config without open choices."""
-    if config.growth is None:
+    step = step_of(config)
+    if step is None:
         return None
     assert config.tolerance is not None
     computed = config.objective not in TIMED
-    return Growth(config.growth, config.tolerance, _costs(config), computed)
+    return Growth(step, config.tolerance, _costs(config), computed)
 
 
 def _costs(config: FamilyConfig) -> Costs | None:
@@ -123,64 +147,6 @@ def _memory(network: Architecture, config: FamilyConfig) -> int:
         average=bool(recipe.ema_decay),
         precision=config.precision,
     ).total
-
-
-def _resolved(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None]:
-    """The config without open choices, and its coefficients; None: the published factors."""
-    base, coefficients = config.base, config.given_coefficients()
-    if config.coefficients not in (None, "published"):
-        coefficients, grown = read_grid(Path(config.coefficients))
-        if base is None:
-            base = grown
-        elif not _same_network(base, grown):
-            print_err(f"--base: these coefficients are of a grid of {grown}, not of {base}")
-    base = "efficientnet_b0" if base is None else base
-    load(base)  # a mistake in it is reported first
-    own = config.rules in OWN_FACTORS
-    if config.growth is not None and coefficients is None and not own:
-        coefficients = PUBLISHED
-    seconds = config.objective in TIMED
-    measured = config.objective if seconds else config.measure
-    numbers: dict[str, Any] = {} if coefficients is None else coefficients.__dict__
-    resolved = replace(
-        config,
-        base=network_text(base),
-        coefficients="published" if coefficients is None and not own else None,
-        alpha=numbers.get("alpha"),
-        beta=numbers.get("beta"),
-        gamma=numbers.get("gamma"),
-        phi=tuple(f"{phi:g}" for phi in config.phis()) if config.phi is None else config.phi,
-        round_resolution=config.round_resolution or (4 if config.rules == "fast" else 1),
-        tolerance=config.tolerance or (SECONDS_TOLERANCE if seconds else TOLERANCE),
-        objective=config.objective
-        if config.objective in OBJECTIVES
-        else network_text(config.objective),
-        times=tuple(map(network_text, config.times)),
-        measure=measured,
-        measure_batch=config.measure_batch or (32 if measured == "step_time" else 1),
-    )
-    return resolved, coefficients
-
-
-def _same_network(name: str, other: str) -> bool:
-    return name == other or Path(name).resolve() == Path(other)
-
-
-def read_grid(path: Path) -> tuple[Coefficients, str]:
-    """The coefficients that a grid chose, and its base; ValueError where the file is none of a
-    finished grid's."""
-    if not path.is_file():
-        raise ConfigError("coefficients", f"{path} is no file; use published, or a grid.json")
-    try:
-        known = parse_json(path.read_bytes())
-        if known["status"] != "finished" and "chosen" not in known["outcome"]:
-            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume continues it")
-        chosen = known["outcome"]["chosen"]
-        found = Coefficients(chosen["alpha"], chosen["beta"], chosen["gamma"])
-        return found, str(known["settings"]["base"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = str(error).splitlines()[0][:120]
-        raise ConfigError("coefficients", f"{path} holds no grid's choice ({reason})") from None
 
 
 def _tables(paths: Sequence[str]) -> list[Any]:

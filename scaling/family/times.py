@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.block_times.rounds import Timing
+from nas.block_times.whole import LONG, SECONDS, measured
 from scaling.budget import Costs
 from scaling.family.config import TIMED, FamilyConfig
 from scaling.family.members import Member
-from scaling.measured_times import LONG, SECONDS, measured, trusted
+from scaling.measured_times import trusted
 from search_spaces.architecture import Architecture
 from vbs.console import print_err
 from vbs.processes import available_cpus

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.block_times.whole import measured
 from nas.data_space import SMALL, fitting_side
 from nas.storage.database import Database
 from scaling.compound import Rules
@@ -26,7 +27,7 @@ from scaling.grid.growth import Candidate, ProxySize, candidates, proxy_base, sp
 from scaling.grid.published import PublishedGrid, base_accuracy, predicted_grid
 from scaling.grid.record import Record, read
 from scaling.grid.report import GridResult, finished, print_preview, table
-from scaling.measured_times import measured, trusted
+from scaling.measured_times import trusted
 from scaling.options import DATA, ComparisonOptions
 from scaling.training_result import Result
 from search_spaces.architecture import Architecture

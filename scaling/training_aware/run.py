@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from nas.block_times.lookup import times_for
 from nas.block_times.table import Times, read_times
+from nas.block_times.whole import measured
 from nas.data_space import SMALL, space_for
 from nas.search.config import SearchConfig
 from nas.search.report import show_result as report_search
 from nas.search.run import run_search
 from scaling.certainty import certainty, scored_by
-from scaling.measured_times import measured
 from scaling.options import DATA
 from scaling.training_aware.config import BUDGET, FIGURE, RECORD, TrainingAwareConfig
 from scaling.training_aware.figure import draw

@@ -1,0 +1,187 @@
+"""Finalists whose time is limited are measured: predictions of a search are not enough.
+
+The search is among predicted times. Here the best networks are run on this machine; one that is
+slower than allowed by more than the noise of its measurement is replaced by the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.block_times.lookup import setting_of
+from nas.block_times.options import TimingOptions
+from nas.block_times.whole import measured
+from nas.history import History
+from nas.parents.references import ordered_references
+from nas.search.aims import timing_of
+from nas.search.config import SearchConfig
+from nas.search.targets import measured_costs
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost_text
+from vbs.console import print_err
+from vbs.folder import write_json
+from vbs.json_text import parse_json
+from vbs.text import counted
+
+FOUND = "found"
+FILE = "measured.json"
+ATTEMPTS = 4  # times that networks which are too slow are replaced, at most
+Times = Mapping[str, Mapping[str, float]]  # key of a network -> cost -> seconds
+
+
+@dataclass
+class Clock:
+    """Measured times of networks, kept in the folder of a search.
+
+    known  cost -> key of the network -> [seconds, spread].
+    """
+
+    config: SearchConfig
+    kinds: Sequence[str]
+    path: Path
+    known: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: SearchConfig, kinds: Sequence[str], folder: Path) -> Clock:
+        """With what was measured before; a damaged file counts as none."""
+        clock = cls(config, kinds, folder / FILE, {kind: {} for kind in kinds})
+        try:
+            content = parse_json(clock.path.read_bytes())
+            for kind in kinds:
+                pairs = content[kind].items()
+                clock.known[kind] = {key: [float(a), float(b)] for key, (a, b) in pairs}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            clock.known = {kind: {} for kind in kinds}
+        return clock
+
+    def measure(self, networks: Sequence[Architecture]) -> None:
+        """Measure the networks that are not known yet, in turn."""
+        for kind in self.kinds:
+            new = {each.key: each for each in networks if each.key not in self.known[kind]}
+            if not new:
+                continue
+            setting = setting_of(TimingOptions(kind=kind, **timing_of(self.config, kind)))
+            print_err(f"finalists: measuring the {kind} of {counted(len(new), 'network')}")
+            times = measured(list(new.values()), setting, report=lambda line: None)
+            for key, time in zip(new, times, strict=True):
+                self.known[kind][key] = [time.seconds, time.spread]
+                if time.doubt:
+                    print_err(f"finalists: warning: the {kind} is in doubt ({time.doubt})")
+            write_json(self.path, self.known)
+
+    def times(self) -> dict[str, dict[str, float]]:
+        """Key of a network -> cost -> seconds."""
+        found: dict[str, dict[str, float]] = {}
+        for kind, pairs in self.known.items():
+            for key, (seconds, _) in pairs.items():
+                found.setdefault(key, {})[kind] = seconds
+        return found
+
+
+def chosen_finalists(
+    history: History, config: SearchConfig, folder: Path
+) -> tuple[dict[str, np.ndarray], Times]:
+    """Name -> genotype [decisions] of what is fine-tuned, and the measured times.
+
+    The `config.finalists` networks of highest reward as "found 1" and so on, and the references.
+    Where a time on this machine is limited, they are measured, and so is the parent; those that
+    are too slow are replaced.
+
+    folder  of the search for one target, where measured times are kept.
+    """
+    full = np.flatnonzero(history.full)
+    best = history.genotypes[full[np.argsort(-history.reward[full], kind="stable")]]
+    lanes = {FOUND: best, **ordered_references(history.space, history.objective)}
+    counts = {name: config.finalists if name == FOUND else 1 for name in lanes}
+    kinds = measured_costs(history.objective)
+    if not kinds:
+        return _named({name: each[: counts[name]] for name, each in lanes.items()}), {}
+    clock = Clock.of(config, kinds, folder)
+    clock.measure([history.space.decode(np.zeros(len(history.space.choices), np.int8))])
+    chooser = _Chooser(history, clock, {kind: [] for kind in kinds})
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in lanes}
+    queues = {name: iter(each) for name, each in lanes.items()}
+    for attempt in range(ATTEMPTS):
+        batches = {
+            name: chooser.next_of(queues[name], counts[name] - len(kept[name]), attempt)
+            for name in lanes
+        }
+        every = [genotype for each in batches.values() for genotype in each]
+        if not every:
+            break
+        clock.measure([history.space.decode(genotype) for genotype in every])
+        for name, each in batches.items():
+            kept[name] += [genotype for genotype in each if chooser.is_fast(name, genotype)]
+    return _named({name: np.array(each) for name, each in kept.items()}), clock.times()
+
+
+@dataclass(frozen=True)
+class _Chooser:
+    history: History
+    clock: Clock
+    pairs: dict[str, list[tuple[float, float]]]  # by cost: measured and predicted seconds
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The largest seconds of each measured cost that is limited."""
+        every = dict(self.history.objective.all_limits)
+        return {kind: every[kind] for kind in self.clock.kinds if kind in every}
+
+    def next_of(self, queue: Iterator[np.ndarray], count: int, attempt: int) -> list[np.ndarray]:
+        """The next networks of a queue; after the first attempt, those that are fast enough where
+        predictions are off by what they were off so far."""
+        found: list[np.ndarray] = []
+        while len(found) < count:
+            genotype = next(queue, None)
+            if genotype is None:
+                break
+            if attempt == 0 or self._seems_fast(genotype):
+                found.append(genotype)
+        return found
+
+    def is_fast(self, name: str, genotype: np.ndarray) -> bool:
+        """Whether a measured network is within the limits, but for the noise; says so if not."""
+        key = self.history.space.decode(genotype).key
+        for kind in self.limits:
+            seconds = self.clock.known[kind][key][0]
+            self.pairs[kind].append((seconds, self._predicted(kind, genotype)))
+        for kind, limit in self.limits.items():
+            seconds, spread = self.clock.known[kind][key]
+            if seconds - spread / 2 > limit:
+                print_err(
+                    f"finalists: {name}: {cost_text(kind, seconds)} measured, "
+                    f"{cost_text(kind, self._predicted(kind, genotype))} predicted: above the "
+                    f"limit of {cost_text(kind, limit)}, the next is taken"
+                )
+                return False
+        return True
+
+    def _predicted(self, kind: str, genotype: np.ndarray) -> float:
+        return float(self.history.space.costs(genotype[None]).get(kind)[0])
+
+    def _seems_fast(self, genotype: np.ndarray) -> bool:
+        return all(
+            self._predicted(kind, genotype) * self._bias(kind) <= limit
+            for kind, limit in self.limits.items()
+        )
+
+    def _bias(self, kind: str) -> float:
+        """Measured over predicted time, the median of the networks that were measured."""
+        ratios = [measured / predicted for measured, predicted in self.pairs[kind]]
+        return float(np.median(ratios)) if ratios else 1.0
+
+
+def _named(kept: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Name -> genotype; a reference that was found, too, counts as found."""
+    found = {f"{FOUND} {place}": each for place, each in enumerate(kept[FOUND], 1)}
+    for name, genotypes in kept.items():
+        if name == FOUND or not len(genotypes):
+            continue
+        if not any((genotypes[0] == other).all() for other in found.values()):
+            found[name] = genotypes[0]
+    return found
