@@ -11,6 +11,7 @@ from nas.lengths import text_names_epochs
 from nas.options import SpaceOptions, StudyOptions
 from nas.parents.options import ParentOptions
 from nas.search.targets import TARGETS, ObjectiveOptions, objective_of
+from nas.supernet.options import EVALUATOR, SupernetOptions
 from train.length import names_epochs
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
 from train.parser import FACTOR, FACTORS, SCHEDULERS
@@ -101,6 +102,7 @@ class SearchConfig(
     TrainingOptions,
     MeasuringOptions,
     ParentOptions,
+    SupernetOptions,
     WorkerOptions,
     StudyOptions,
 ):
@@ -152,6 +154,7 @@ class SearchConfig(
 
     def check(self) -> None:
         self.check_parent()
+        self.check_supernet(self.evaluator)
         if self.parent is not None:
             self._check_with_parent()
         elif self.evaluator == INHERITED:
@@ -207,6 +210,8 @@ class SearchConfig(
             unused = OF_IMAGES if self.uses_workers else MEASURING
         else:
             unused = () if entry.trains else TRAINING if entry.images else MEASURING
+            if self.evaluator == EVALUATOR:  # the judge's trainings have a fidelity
+                unused = tuple(name for name in TRAINING if name != "fidelity")
         for name in given_values(self):
             if name in ("table", "table_column") and not entry.table:
                 raise ValueError(

@@ -40,6 +40,7 @@ SHARED = (
     "scores",
     "grace",
     "factor",
+    "supernet_epochs",
 )
 
 
