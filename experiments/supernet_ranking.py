@@ -33,7 +33,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,9 +60,19 @@ SUPERNET_EPOCHS, BUDGET, MAX_TIME = 14, 600, "500s"
 PARTS = ("search", "judge", "supernet", "short", "found")
 
 
-def judges() -> np.ndarray:
-    """The networks of the judge, int8 [COUNT, decisions]."""
-    return spread(compact_space(), Objective(COMPACT_FLOPS, "feasible"), COUNT)
+def judges(count: int) -> np.ndarray:
+    """The networks of the judge, int8 [count, decisions]."""
+    return spread(compact_space(), Objective(COMPACT_FLOPS, "feasible"), count)
+
+
+class Task(NamedTuple):
+    """What all arms have in common: the images, the work folder, the device of trainings, and how
+    many networks the judge has."""
+
+    data: str
+    work: Path
+    device: str
+    count: int
 
 
 def search(args: Any) -> Path:
@@ -86,30 +96,28 @@ def search(args: Any) -> Path:
     return folder
 
 
-def run(source: str, work: Path, device: str, name: str, seed: int, folder: Path) -> dict[str, Any]:
+def run(task: Task, name: str, seed: int, folder: Path) -> dict[str, Any]:
     """The outcome of one arm."""
     kind, _, number = name.partition("-")
     if kind == "supernet":
-        return scored(source, work)
+        return scored(task)
     if kind == "found":
-        best = json.loads((work / "search" / "best.json").read_text())
-        return trained(source, Architecture.from_dict(best["architecture"]), seed, folder, device)
-    network = compact_space().decode(judges()[int(number)])
+        best = json.loads((task.work / "search" / "best.json").read_text())
+        return trained(task, Architecture.from_dict(best["architecture"]), seed, folder)
+    genotype = judges(task.count)[int(number)]
     if kind == "judge":
-        return trained(source, network, seed, folder, device)
-    return shortly(source, int(number), seed, folder, work, device)
+        return trained(task, compact_space().decode(genotype), seed, folder)
+    return shortly(task, genotype, seed, folder)
 
 
-def trained(
-    source: str, network: Architecture, seed: int, folder: Path, device: str
-) -> dict[str, Any]:
+def trained(task: Task, network: Architecture, seed: int, folder: Path) -> dict[str, Any]:
     """Test accuracy after the recipe of the judge."""
     from train.data import load
     from train.loop import train
 
     recipe = change(preset("proxy"), [*FINAL, f"seed={seed}"])
-    data = load(source, minival=0.0, seed=seed)
-    execution = Execution(checkpoint=folder, device=device)
+    data = load(task.data, minival=0.0, seed=seed)
+    execution = Execution(checkpoint=folder, device=task.device)
     result = train(network, data, recipe, execution=execution)
     assert result.test is not None, result.failed
     return {
@@ -121,18 +129,18 @@ def trained(
     }
 
 
-def judge_of(recipe: Recipe, source: str) -> Judge:
+def judge_of(recipe: Recipe, task: Task) -> Judge:
     """The same networks as the command's own judge has them, whose trainings are shortened."""
     from nas.evaluators.proxy import DataIdentity, Fidelity
     from train.data.summary import summarise
 
-    data = summarise(source, minival=recipe.minival)
+    data = summarise(task.data, minival=recipe.minival)
     identity = DataIdentity(data.digests, recipe.minival)
-    longest = Fidelity(EPOCHS)
-    return Judge(compact_space(), identity, judges(), recipe, longest, data.train, data.minival)
+    networks, longest = judges(task.count), Fidelity(EPOCHS)
+    return Judge(compact_space(), identity, networks, recipe, longest, data.train, data.minival)
 
 
-def scored(source: str, work: Path) -> dict[str, Any]:
+def scored(task: Task) -> dict[str, Any]:
     """The supernet's scores of the judge's networks, and the short training of equal seconds."""
     import torch
 
@@ -143,20 +151,20 @@ def scored(source: str, work: Path) -> dict[str, Any]:
 
     torch.set_num_threads(1)
     recipe = preset("proxy")
-    (path,) = work.glob(f"supernets/*/{WEIGHTS}")
+    (path,) = task.work.glob(f"supernets/*/{WEIGHTS}")
     known = read_supernet(path)
     assert known is not None
-    data = load(source, minival=recipe.minival, test=False)
-    space, genotypes = compact_space(), judges()
+    data = load(task.data, minival=recipe.minival, test=False)
+    space, genotypes = compact_space(), judges(task.count)
     shared = Shared(data, path, path.parent.name, recipe, device="cpu")
     found = shared.evaluate(space, genotypes)
     spent = known.work + float(found.seconds.sum())
-    judge = judge_of(recipe, source)
+    judge = judge_of(recipe, task)
     middle = space.decode(genotypes[len(genotypes) // 2])
     each = image_seconds(middle, recipe, device="cpu", threads=1)
     whole = judge.fidelity.epochs * (judge.images + EVALUATION * judge.held)
     short = judge.short(spent / len(genotypes) / each / whole)
-    settings = json.loads((work / "search" / "search.json").read_text())
+    settings = json.loads((task.work / "search" / "search.json").read_text())
     return {
         "settings": {k: v for k, v in settings["settings"].items() if v not in (None, [])},
         "search_seconds": settings["outcome"]["seconds"],
@@ -170,27 +178,25 @@ def scored(source: str, work: Path) -> dict[str, Any]:
     }
 
 
-def shortly(
-    source: str, number: int, seed: int, folder: Path, work: Path, device: str
-) -> dict[str, Any]:
+def shortly(task: Task, genotype: np.ndarray, seed: int, folder: Path) -> dict[str, Any]:
     """Minival accuracy after a short training."""
     import time
 
     from nas.evaluators.proxy import Fidelity, Proxy, shared_data
 
     recipe = replace(preset("proxy"), precision="float32")
-    text = json.loads((work / "supernet-0.json").read_text())["short"]
+    text = json.loads((task.work / "supernet-0.json").read_text())["short"]
     fidelity = Fidelity.parse(text, epochs=EPOCHS)
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    data = shared_data(source, recipe.minival)
-    proxy = Proxy(data, recipe, fidelity, Execution(device=device), clock=clock)
-    last = list(proxy.curve(compact_space(), judges()[number], seed=seed, folder=folder))[-1]
+    clock = time.process_time if task.device == "cpu" else time.perf_counter
+    data = shared_data(task.data, recipe.minival)
+    proxy = Proxy(data, recipe, fidelity, Execution(device=task.device), clock=clock)
+    last = list(proxy.curve(compact_space(), genotype, seed=seed, folder=folder))[-1]
     return {"minival_top1": round(last.accuracy, 3), "seconds": round(last.seconds, 1)}
 
 
-def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
+def summary(count: int, done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
     """The verdict, once all networks of the judge and the supernet are in."""
-    found = verdict_of(done)
+    found = verdict_of(count, done)
     tops = [row["test_top1"] for (name, _), row in done.items() if name == "found"]
     return {
         "verdict": None if found is None else found.to_dict(),
@@ -202,9 +208,9 @@ def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def verdict_of(done: Mapping[Arm, dict[str, Any]]) -> Verdict | None:
+def verdict_of(count: int, done: Mapping[Arm, dict[str, Any]]) -> Verdict | None:
     """That of the arms so far; None where too few have ended."""
-    rows = [[done.get((f"judge-{n:02d}", seed)) for seed in range(SEEDS)] for n in range(COUNT)]
+    rows = [[done.get((f"judge-{n:02d}", seed)) for seed in range(SEEDS)] for n in range(count)]
     supernet = done.get(("supernet", 0))
     full = [n for n, each in enumerate(rows) if all(each)]
     if supernet is None or len(full) < 4:
@@ -226,10 +232,10 @@ def verdict_of(done: Mapping[Arm, dict[str, Any]]) -> Verdict | None:
     return verdict(reached, predicted, short=supernet["short"])
 
 
-def draw(path: Path, result: dict[str, Any]) -> None:
+def draw(path: Path, count: int, result: dict[str, Any]) -> None:
     """The judge's accuracies against each predictor."""
     rows = {(row["arm"], row["seed"]): row for row in result["arms"]}
-    names = [f"judge-{n:02d}" for n in range(COUNT)]
+    names = [f"judge-{n:02d}" for n in range(count)]
     known = [n for n, name in enumerate(names) if all((name, s) in rows for s in range(SEEDS))]
     if not known:
         return
@@ -255,9 +261,9 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     save_png(figure, path)
 
 
-def arms_of() -> dict[str, list[Arm]]:
+def arms_of(count: int) -> dict[str, list[Arm]]:
     """The arms of each part."""
-    numbers = range(COUNT)
+    numbers = range(count)
     return {
         "judge": [(f"judge-{n:02d}", seed) for seed in range(SEEDS) for n in numbers],
         "supernet": [("supernet", 0)],
@@ -274,22 +280,26 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="of judge, short and found (default cpu)")
     parser.add_argument("--supernet-epochs", type=int, default=SUPERNET_EPOCHS)
     parser.add_argument("--budget", type=int, default=BUDGET, help="networks of the search")
+    parser.add_argument(
+        "--networks", type=int, default=COUNT, help=f"of the judge (default {COUNT})"
+    )
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     if "search" in args.part:
         search(args)
     settings = {
         "target_flops": COMPACT_FLOPS,
-        "count": COUNT,
+        "count": args.networks,
         "recipe": ", ".join(("proxy", *FINAL)),
     }
-    parts = arms_of()
+    parts = arms_of(args.networks)
     every = [arm for arms in parts.values() for arm in arms]
-    job = functools.partial(run, args.data, args.work.resolve(), args.device)
+    job = functools.partial(run, Task(args.data, args.work.resolve(), args.device, args.networks))
+    summarised = functools.partial(summary, args.networks)
     result: dict[str, Any] = {}
     for part, arms in parts.items():
         if part in args.part:
             print_err(f"part {part}")
-            result = run_all(args, every, job, settings, summary, only=arms)
-    draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, result))
+            result = run_all(args, every, job, settings, summarised, only=arms)
+    draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, args.networks, result))
     print_out(*result.get("lines", []))

@@ -95,6 +95,8 @@ class _Lines:
         now = time.monotonic()
         if self._first is None:
             self._first = step - 1
+            if self._first:
+                print_err(f"supernet: resumed at step {step:,} of {steps:,}")
         if now - self._printed < EVERY:
             return
         self._printed = now

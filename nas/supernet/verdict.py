@@ -93,8 +93,8 @@ class Verdict:
         short = others.get("short training", -1.0)
         if short > tau:
             return (
-                "supernet: it ranks better than FLOPs and params do, but short trainings rank as "
-                "well at equal seconds; use --evaluator proxy where few networks are compared"
+                "supernet: it ranks better than FLOPs and params, but short trainings rank better "
+                "at equal seconds; use --evaluator proxy where few networks are compared"
             )
         return "supernet: it ranks better than FLOPs, params and short trainings at equal seconds."
 

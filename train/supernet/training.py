@@ -34,7 +34,7 @@ from train.supernet.weights import Supernet, supernet
 from vbs.failures import Failure
 
 STATE, WEIGHTS = "last.safetensors", "supernet.safetensors"
-SAVE_EVERY = 60.0  # seconds between states on disk
+SAVE_EVERY = 30.0  # seconds between states on disk
 VERSION = 1  # of the rules here: weights by other ones are trained again
 
 

@@ -7,8 +7,9 @@ first layers, and the centre of the kernels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,24 +19,35 @@ from search_spaces.architecture import Architecture, Block, Stage
 from search_spaces.network import Network, build, build_block
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
-from vbs.text import counted, quoted
+from vbs.text import quoted
 
-MOST = 200_000_000  # weights of a supernet
+MOST = 300_000_000  # weights of a supernet
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norm: never shared
+
+
+# ops whose output has gone through an activation; that of the others is linear
+ACTIVE = ("conv", "dwsep", "bottleneck")
 
 
 class Supernet(nn.Module):
     """The shared weights of a space; made by `supernet`. `child_weights` takes networks from it.
 
     Modules outside the stages are named as in `search_spaces.network.Network`; a block is
-    `blocks.<stage>.<layer>.<kind>`.
+    `blocks.<stage>.<layer>.<kind>`. What follows the last stage has one set of weights for each
+    kind of input, as in `conv_head.<linear or active>`.
     """
 
-    def __init__(self, outside: nn.Module, blocks: Sequence[Sequence[nn.ModuleDict]]) -> None:
+    def __init__(
+        self, outside: nn.Module, ends: Collection[str], blocks: Sequence[Sequence[nn.ModuleDict]]
+    ) -> None:
         super().__init__()
+        behind = _behind(isinstance(outside.conv_head, nn.Conv2d))
         for name, module in outside.named_children():
-            if name != "blocks" and next(module.parameters(), None) is not None:
-                self.add_module(name, module)
+            if name == "blocks" or next(module.parameters(), None) is None:
+                continue
+            if name in behind:
+                module = nn.ModuleDict({end: copy.deepcopy(module) for end in sorted(ends)})
+            self.add_module(name, module)
         self.blocks = nn.ModuleList(nn.ModuleList(layers) for layers in blocks)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -43,17 +55,25 @@ class Supernet(nn.Module):
         return dict(self.named_parameters())
 
 
-def kind_of(block: Block) -> str:
-    """Which blocks of a layer share weights: those of equal kind.
+def _behind(head: bool) -> tuple[str, ...]:
+    """The modules behind the last stage that depend on what it gives."""
+    return ("conv_head", "bn2") if head else ("classifier",)
 
-    Different ops have weights of their own, and so have blocks with and without a shortcut: the
-    branch beside a shortcut learns a correction, the other one has to pass everything on. Blocks
-    with and without squeeze-and-excitation share their convolutions.
+
+def kind_of(block: Block, before: str) -> str:
+    """Which blocks of a layer share weights: those of equal kind, such as "mbconv_identity_linear".
+
+    before  "active" or "linear": what the block gets, see `ACTIVE`.
+
+    Different ops have weights of their own. So have blocks with and without a shortcut: the branch
+    beside a shortcut learns a correction, the other one has to pass everything on. And so have
+    those behind an activation, where all numbers are about 0 or above. Blocks with and without
+    squeeze-and-excitation share their convolutions.
     """
     op = block.op
     if op == "mbconv" and block.mid_channels == block.in_channels:
         op = "separable"  # no expansion: other layers
-    return op if block.skip == "none" else f"{op}_{block.skip}"
+    return f"{op}_{block.skip}_{before}"
 
 
 def supernet(space: SearchSpace) -> Supernet:
@@ -63,27 +83,20 @@ def supernet(space: SearchSpace) -> Supernet:
 
     Raises ValueError where networks of the space cannot share weights.
     """
-    frame, largest = _largest(space)
-    count = len(frame.stages)
-    stages: list[list[dict[str, Block]]] = [[] for _ in range(count)]
-    for (stage, layer, kind), block in sorted(largest.items()):
-        if stage >= 0:
-            while len(stages[stage]) <= layer:
-                stages[stage].append({})
-            stages[stage][layer][kind] = block
+    plan = _plan(space)
     with torch.device("meta"):
-        size = sum(value.numel() for value in _made(frame, largest, stages).parameters())
+        size = sum(value.numel() for value in _made(plan).parameters())
     if size > MOST:
         raise ValueError(
             f"space: a supernet of {quoted(space.name)} has {size:,} weights, above {MOST:,}; use "
             "a smaller --width"
         )
-    made = _made(frame, largest, stages)
-    for layers in made.blocks:
-        for kinds in layers:
-            for kind, module in kinds.items():
-                if kind.partition("_")[2]:  # a shortcut
-                    nn.init.zeros_(_last_norm(module).weight)
+    made = _made(plan)
+    for layers, planned in zip(made.blocks, plan.stages, strict=True):
+        for kinds, blocks in zip(layers, planned, strict=True):
+            for kind, block in blocks.items():
+                if block.skip != "none":
+                    nn.init.zeros_(_last_norm(kinds[kind]).weight)
     return made
 
 
@@ -132,15 +145,23 @@ def taken(tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
 
 
 def kinds_of(child: Architecture) -> dict[str, str]:
-    """The kind of each block: {"<stage>.<layer>": kind}."""
-    found, layer, before = {}, 0, -1
+    """The kind of each block: {"<stage>.<layer>": kind}, and of what follows: {"end": "linear"}."""
+    found, layer, stage, before = {}, 0, -1, "active"
     for block in child.blocks():
         if block.stage < 0:
             continue
-        layer = layer + 1 if block.stage == before else 0
-        before = block.stage
-        found[f"{block.stage}.{layer}"] = kind_of(block)
-    return found
+        layer = layer + 1 if block.stage == stage else 0
+        stage = block.stage
+        found[f"{stage}.{layer}"] = kind_of(block, before)
+        before = _given(block, before)
+    return {**found, "end": before, "behind": " ".join(_behind(child.head > 0))}
+
+
+def _given(block: Block, before: str) -> str:
+    """What a block gives, "active" or "linear"."""
+    if block.op == "identity":
+        return before
+    return "active" if block.op in ACTIVE else "linear"
 
 
 def source_of(name: str, kinds: Mapping[str, str]) -> str:
@@ -149,7 +170,8 @@ def source_of(name: str, kinds: Mapping[str, str]) -> str:
     kinds  of the network's blocks, see `kinds_of`.
     """
     if not name.startswith("blocks."):
-        return name
+        module, _, rest = name.partition(".")
+        return f"{module}.{kinds['end']}.{rest}" if module in kinds["behind"].split() else name
     _, stage, layer, rest = name.split(".", 3)
     return f"blocks.{stage}.{layer}.{kinds[f'{stage}.{layer}']}.{rest}"
 
@@ -167,62 +189,81 @@ def _first(value: Tensor, shape: Sequence[int], name: str) -> Tensor:
     return value
 
 
-Place = tuple[int, int, str]  # stage, layer and kind of a block; -1, -1 and its op outside stages
+@dataclass(frozen=True)
+class _Plan:
+    """What a supernet is made of.
+
+    frame   some network of the space.
+    around  the largest block outside the stages of each op.
+    stages  for each layer of each stage the largest block of each kind.
+    ends    what the last stage may give, "active" or "linear".
+    """
+
+    frame: Architecture
+    around: Mapping[str, Block]
+    stages: Sequence[Sequence[Mapping[str, Block]]]
+    ends: Collection[str]
 
 
-def _largest(space: SearchSpace) -> tuple[Architecture, dict[Place, Block]]:
-    """Some network of the space, and the largest block of each kind in each place."""
+def _plan(space: SearchSpace) -> _Plan:
     check_space(space)
     assert isinstance(space, StagedSpace)
     frame = space.decode(np.zeros(len(space.choices), np.int8))
-    largest: dict[Place, Block] = {}
+    # stage and layer -> {op, skip and whether it expands: block}
+    found: dict[tuple[int, int], dict[tuple[str, str, bool], Block]] = {}
 
     def collect(blocks: Sequence[Block]) -> tuple[int]:
-        for place, block in _placed(blocks):
-            known = largest.get(place, block)
-            sizes = {
-                name: max(getattr(known, name), getattr(block, name))
-                for name in ("kernel", "in_channels", "mid_channels", "out_channels", "se_channels")
-            }
-            largest[place] = replace(block, **sizes)
+        for index, block in enumerate(blocks):
+            place = (block.stage, index if block.stage >= 0 else 0)
+            expands = block.mid_channels != block.in_channels
+            form = (block.op, block.skip, expands and block.op == "mbconv")
+            largest = found.setdefault(place, {})
+            largest[form] = _larger(largest.get(form, block), block)
         return (0,)
 
     space.tabulated(collect)
-    return frame, largest
+    around = {block.op: block for block in found.get((-1, 0), {}).values()}
+    stages, before = [], {"active"}
+    for stage in range(len(frame.stages)):
+        layers: list[dict[str, Block]] = []
+        given: set[str] = set()
+        while (forms := found.get((stage, len(layers)))) is not None:
+            kinds = {}
+            for block in forms.values():
+                ways = {_given(block, way) for way in before}
+                given |= ways
+                if block.op != "identity":
+                    inputs = ways if layers else before
+                    kinds |= {kind_of(block, way): block for way in inputs}
+            layers.append(dict(sorted(kinds.items())))
+        stages.append(layers)
+        before = given
+    return _Plan(frame, around, stages, sorted(before))
 
 
-def _placed(blocks: Sequence[Block]) -> Iterator[tuple[Place, Block]]:
-    """The places of the blocks of one stage, or of those outside the stages."""
-    for index, block in enumerate(blocks):
-        if block.stage < 0:
-            yield (-1, -1, block.op), block
-        elif block.op != "identity":
-            yield (block.stage, index, kind_of(block)), block
+def _larger(first: Block, second: Block) -> Block:
+    """A block that contains both."""
+    names = ("kernel", "in_channels", "mid_channels", "out_channels", "se_channels")
+    sizes = {name: max(getattr(first, name), getattr(second, name)) for name in names}
+    return replace(first, **sizes)
 
 
-def _made(
-    frame: Architecture, largest: Mapping[Place, Block], stages: list[list[dict[str, Block]]]
-) -> Supernet:
-    around = {kind: block for (stage, _, kind), block in largest.items() if stage < 0}
+def _made(plan: _Plan) -> Supernet:
+    around, frame = plan.around, plan.frame
     last = around.get("head", around["classifier"]).in_channels
     head = around["head"].out_channels if "head" in around else 0
     # one small stage gives head and classifier the channels that they get at most
-    outside = build(
-        replace(
-            frame,
-            stem=around["stem"].out_channels,
-            head=head,
-            stages=(Stage("conv", 1, 1, 1, 1, last, se=0.0),),
-        )
-    )
+    small = (Stage("conv", 1, 1, 1, 1, last, se=0.0),)
+    stem = around["stem"].out_channels
+    outside = build(replace(frame, stem=stem, head=head, stages=small))
     blocks = [
         [
             nn.ModuleDict({kind: build_block(frame, block) for kind, block in kinds.items()})
             for kinds in layers
         ]
-        for layers in stages
+        for layers in plan.stages
     ]
-    return Supernet(outside, blocks)
+    return Supernet(outside, plan.ends, blocks)
 
 
 def _last_norm(module: nn.Module) -> nn.BatchNorm2d:
@@ -233,8 +274,3 @@ def _last_norm(module: nn.Module) -> nn.BatchNorm2d:
         if isinstance(each, nn.BatchNorm2d) and not name.startswith("downsample")
     ]
     return norms[-1]
-
-
-def size_text(tensors: Mapping[str, Tensor]) -> str:
-    """How many weights there are, in words."""
-    return counted(sum(value.numel() for value in tensors.values()), "weight")

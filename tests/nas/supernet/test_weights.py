@@ -118,7 +118,9 @@ def test_other_ops_and_shortcuts_have_weights_of_their_own() -> None:
     tensors = supernet(the_space).tensors()
     kinds = {name.split(".")[3] for name in tensors if name.startswith("blocks.2.1.")}
     ops = {"conv", "separable", "mbconv"}
-    assert kinds == {f"{op}{skip}" for op in ops for skip in ("", "_identity", "_pool")}
+    skips = ("none", "identity", "pool")
+    active = {f"conv_{skip}_active" for skip in skips}  # behind a layer of the same stage
+    assert kinds == active | {f"{op}_{skip}_linear" for op in ops - {"conv"} for skip in skips}
 
 
 def test_branches_beside_a_shortcut_start_at_zero() -> None:
@@ -162,6 +164,8 @@ def test_resolutions_and_strides_share_all_weights() -> None:
     frame = {"stem": 8, "head": 8, "classes": 3}
     the_space = StagedSpace("sides", choices, stage_of, frame=frame)
     tensors = supernet(the_space).tensors()
-    assert {name.split(".")[3] for name in tensors if name.startswith("blocks.0.0.")} == {"conv"}
+    assert {name.split(".")[3] for name in tensors if name.startswith("blocks.0.0.")} == {
+        "conv_none_active"
+    }
     for child in some(the_space, 4):
         build(child).load_state_dict(child_weights(tensors, child))
