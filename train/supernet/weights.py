@@ -228,7 +228,7 @@ def _plan(space: SearchSpace) -> _Plan:
         layers: list[dict[str, Block]] = []
         given: set[str] = set()
         while (forms := found.get((stage, len(layers)))) is not None:
-            kinds = {}
+            kinds: dict[str, Block] = {}
             for block in forms.values():
                 ways = {_given(block, way) for way in before}
                 given |= ways
