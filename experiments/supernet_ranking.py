@@ -57,6 +57,7 @@ EPOCHS = 6  # of the judge's trainings
 # in the same type of numbers on a GPU as on a CPU
 FINAL = ("minival=0", f"epochs={EPOCHS}", "precision=float32")
 SUPERNET_EPOCHS, BUDGET, MAX_TIME = 14, 600, "500s"
+FINALISTS = ["--finalists", "8", "--repeats", "2", "--fidelity", "epochs=9,share=0.2"]
 PARTS = ("search", "judge", "supernet", "short", "found")
 
 
@@ -88,6 +89,7 @@ def search(args: Any) -> Path:
     if not begun:
         words += ["--target-flops", str(COMPACT_FLOPS), "--reward", "feasible", "--judge", "0"]
         words += ["--supernet-epochs", str(args.supernet_epochs), "--budget", str(args.budget)]
+        words += FINALISTS
         words += ["--max-time", MAX_TIME, "--data", args.data, "--workers", "2"]
         words += ["--cache", str((args.work / "results").resolve())]
     command = [sys.executable, "-m", "nas.search", *words, "--out", str(folder)]

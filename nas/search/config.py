@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 INHERITED = "inherited"  # the evaluator of searches with a parent
 MOST = 10**9  # evaluations; a history of more does not fit into memory
 SIZE = (0.0, LARGEST)
+TRAINED_ALONE = ("fidelity", "finalists", "repeats")  # those that a supernet uses too
 # options of evaluators that train, and of all that measure on the user's images
 TRAINING = ("fidelity", "scheduler", "grace", "factor", "finalists", "repeats", "checkpoints")
 
@@ -210,8 +211,8 @@ class SearchConfig(
             unused = OF_IMAGES if self.uses_workers else MEASURING
         else:
             unused = () if entry.trains else TRAINING if entry.images else MEASURING
-            if self.evaluator == EVALUATOR:  # the judge's trainings have a fidelity
-                unused = tuple(name for name in TRAINING if name != "fidelity")
+            if self.evaluator == EVALUATOR:  # the judge and the finalists are trained
+                unused = tuple(name for name in TRAINING if name not in TRAINED_ALONE)
         for name in given_values(self):
             if name in ("table", "table_column") and not entry.table:
                 raise ValueError(

@@ -114,10 +114,6 @@ def prepared(
         measuring, networks = known
     elif catalog.evaluator_entry(config.evaluator).own:
         config, measuring, networks = prepare_own(config)
-    elif config.evaluator == EVALUATOR:
-        from nas.supernet.scoring import prepare_supernet  # imports torch
-
-        config, measuring, networks = prepare_supernet(config)
     else:
         config, measuring, networks = prepare(config)
     trains = measuring.described.trains

@@ -22,6 +22,7 @@ SHORT = [
     *("--evaluator", "supernet", "--width", "0.25", "--target-flops", "500K"),
     *("--set", "batch=16", "--set", "minival=0.2", "--device", "cpu"),
     *("--supernet-epochs", "2", "--budget", "5", "--workers", "1"),
+    *("--finalists", "2", "--repeats", "2", "--fidelity", "epochs=2"),
 ]
 
 
@@ -62,7 +63,7 @@ def words(place: Path, *more: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_search_ends_with_a_verdict(place: Path) -> None:
-    judge = ["--judge", "8", "--fidelity", "epochs=2"]
+    judge = ["--judge", "8"]
     code, out, err = command(place, *words(place, *judge, "--out", "first"))
     assert code == 0, err
     assert "Kendall tau with 8 networks trained on their own, 2 seeds each" in out
@@ -71,6 +72,7 @@ def test_a_search_ends_with_a_verdict(place: Path) -> None:
     assert record["outcome"]["evaluated"] == 5
     assert any("Kendall tau" in line for line in record["outcome"]["certainty"])
     best = json.loads((place / "first" / "best.json").read_text())
+    assert best["evaluations"] == 2  # with each seed, on its own
     assert cost(Architecture.from_dict(best["architecture"])).flops <= 500_000
 
     # another search with the same weights and judge trains nothing
