@@ -33,7 +33,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,9 @@ from train.execution import Execution
 from train.recipe import Recipe, change, preset
 from vbs.console import print_err, print_out
 from vbs.figure import draw_picture, new_figure, save_png
+
+if TYPE_CHECKING:
+    from train.data import Data
 
 NAME = "supernet_ranking"
 COUNT, FOUND_SEEDS = 24, 5
@@ -88,6 +91,7 @@ def search(args: Any) -> Path:
     words = ["--resume"] if begun else [*("--evaluator", "supernet", "--space", "compact")]
     if not begun:
         words += ["--target-flops", str(COMPACT_FLOPS), "--reward", "feasible", "--judge", "0"]
+        words += ["--supernet-labels", str(args.supernet_labels)]
         words += ["--supernet-epochs", str(args.supernet_epochs), "--budget", str(args.budget)]
         words += FINALISTS
         words += ["--max-time", MAX_TIME, "--data", args.data, "--workers", "2"]
@@ -114,13 +118,12 @@ def run(task: Task, name: str, seed: int, folder: Path) -> dict[str, Any]:
 
 def trained(task: Task, network: Architecture, seed: int, folder: Path) -> dict[str, Any]:
     """Test accuracy after the recipe of the judge."""
-    from train.data import load
+    from train.distributed import pick_device
     from train.loop import train
 
     recipe = change(preset("proxy"), [*FINAL, f"seed={seed}"])
-    data = load(task.data, minival=0.0, seed=seed)
     execution = Execution(checkpoint=folder, device=task.device)
-    result = train(network, data, recipe, execution=execution)
+    result = train(network, all_images(task.data), recipe, execution=execution)
     assert result.test is not None, result.failed
     return {
         "test_top1": round(result.test.top1, 3),
@@ -128,7 +131,16 @@ def trained(task: Task, network: Architecture, seed: int, folder: Path) -> dict[
         "flops": cost(network).flops,
         "params": cost(network).params,
         "key": network.key,
+        "device": str(pick_device(task.device).type),
     }
+
+
+@functools.cache
+def all_images(source: str) -> Data:
+    """All training images and the test images, decoded once in a process."""
+    from train.data import load
+
+    return load(source, minival=0.0)
 
 
 def judge_of(recipe: Recipe, task: Task) -> Judge:
@@ -281,6 +293,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS, help="default: all")
     parser.add_argument("--device", default="cpu", help="of judge, short and found (default cpu)")
     parser.add_argument("--supernet-epochs", type=int, default=SUPERNET_EPOCHS)
+    parser.add_argument("--supernet-labels", type=float, default=0.0)
     parser.add_argument("--budget", type=int, default=BUDGET, help="networks of the search")
     parser.add_argument(
         "--networks", type=int, default=COUNT, help=f"of the judge (default {COUNT})"

@@ -77,7 +77,7 @@ def _without_ray(
                 raise Failure(f"{jobs[job]} failed: {reason_of(error)}")
             yield jobs[job]
     finally:
-        for process in list(pool._processes.values()):
+        for process in list((pool._processes or {}).values()):
             process.terminate()  # those that have ended take no notice
         pool.shutdown(cancel_futures=True)
 

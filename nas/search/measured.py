@@ -40,7 +40,6 @@ SHARED = (
     "scores",
     "grace",
     "factor",
-    "supernet_epochs",
 )
 
 

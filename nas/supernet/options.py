@@ -21,6 +21,13 @@ class SupernetOptions(Config):
         metavar="N",
         help="epochs in which the weights are trained that all networks share (default 30)",
     )
+    supernet_labels: float = option(
+        0.0,
+        limits=(0.0, 1.0),
+        metavar="X",
+        help="weight of the labels, beside the largest network's outputs, in what the other "
+        "networks learn from in this training (default 0)",
+    )
     judge: int = option(
         24,
         limits=(0, 1000),
@@ -33,7 +40,7 @@ class SupernetOptions(Config):
         """ConfigError for options that go with `--evaluator supernet` alone, or that are too few
         for a rank correlation."""
         if evaluator != EVALUATOR:
-            for name in ("supernet_epochs", "judge"):
+            for name in ("supernet_epochs", "supernet_labels", "judge"):
                 if getattr(self, name) != SupernetOptions.__dataclass_fields__[name].default:
                     raise ConfigError(name, "goes with --evaluator supernet")
         elif 0 < self.judge < FEWEST:

@@ -49,12 +49,16 @@ class Sharing:
     """Scores networks with shared weights; implements `nas.search.job.Measurement`.
 
     recipe    of stand-alone trainings, not fitted to a fidelity.
-    fidelity  of the judge's trainings.
+    fidelity  of the trainings of judge and finalists.
+    shared    the recipe of the shared weights.
+    labels    see `train.supernet.sandwich.Sandwich`.
     """
 
     data: DataSummary
     recipe: Recipe
     fidelity: Fidelity
+    shared: Recipe
+    labels: float
 
     @cached_property
     def described(self) -> Evaluator:
@@ -83,7 +87,11 @@ class Sharing:
     @property
     def identity(self) -> dict[str, Any]:
         """What all drivers of a search must agree about, beside its options."""
-        return {"norm_statistics": NORM_STATISTICS, "data": self.digests}
+        return {
+            "norm_statistics": NORM_STATISTICS,
+            "data": self.digests,
+            "supernet": {**self.shared.to_dict(), "labels": self.labels},
+        }
 
     def preview(self, budget: int, asha: Asha | None) -> list[str]:
         """What is done, in lines that are printed before a search starts."""
@@ -102,7 +110,7 @@ class Sharing:
         cache = cache_of(config.cache)
         assert cache is not None  # see prepare_supernet
         history = limited(config, space)
-        training = training_of(history, data, self.recipe, epochs=config.supernet_epochs)
+        training = training_of(history, data, self.shared, labels=self.labels)
         key = key_of(training.identity())
         folder = cache.folder.parent / "supernets" / key[:32]
         trained = trained_weights(training, folder, device=config.device)
@@ -138,17 +146,19 @@ def limited(config: SearchConfig, space: SearchSpace) -> History:
     return History(aimed.space, aimed.objective)
 
 
-def training_of(history: History, data: Data, recipe: Recipe, *, epochs: int) -> SupernetTraining:
+def training_of(history: History, data: Data, recipe: Recipe, *, labels: float) -> SupernetTraining:
     """The training of the supernet of all networks that a search may come to.
 
     history  of the search: only networks within its limits are trained.
+    recipe   of this training, see `nas.supernet.shared.recipe_of`.
+    labels   see `train.supernet.sandwich.Sandwich`.
     """
     space = history.space
     pool = sample_fresh(history, POOL, np.random.default_rng(0))
     pool = pool[np.argsort(space.costs(pool).flops, kind="stable")]
     side = space.resolution
     assert side is not None
-    return SupernetTraining(Sandwich(space, pool), data, recipe_of(recipe, epochs), side)
+    return SupernetTraining(Sandwich(space, pool, labels=labels), data, recipe, side)
 
 
 def prepare_supernet(config: SearchConfig) -> tuple[SearchConfig, Sharing, StagedSpace]:
@@ -191,7 +201,8 @@ def prepare_supernet(config: SearchConfig) -> tuple[SearchConfig, Sharing, Stage
     strategy = config.strategy or "evolution"
     fidelity = _fidelity(config, recipe, data)
     config = replace(config, fidelity=str(fidelity), strategy=strategy)
-    return config, Sharing(data, recipe, fidelity), space
+    shared = recipe_of(recipe, config.supernet_epochs)
+    return config, Sharing(data, recipe, fidelity, shared, config.supernet_labels), space
 
 
 def _fidelity(config: SearchConfig, recipe: Recipe, data: DataSummary) -> Fidelity:

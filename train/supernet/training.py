@@ -31,7 +31,6 @@ from train.state import precision
 from train.steps import augmentation, seed_of
 from train.supernet.sandwich import Sandwich
 from train.supernet.weights import Supernet, supernet
-from vbs.failures import Failure
 
 STATE, WEIGHTS = "last.safetensors", "supernet.safetensors"
 SAVE_EVERY = 30.0  # seconds between states on disk
@@ -105,7 +104,7 @@ def train_supernet(
     report  called after every step with its number, how many there are, and the largest network's
             loss.
 
-    Raises Failure where the loss is no number, ValueError where the folder is of another training.
+    Raises ValueError where the loss is no number, and where the folder is of another training.
     """
     known = read_supernet(folder / WEIGHTS)
     if known is not None:
@@ -255,7 +254,7 @@ def _step(
     state.optimizer.step()
     state.optimizer.zero_grad()
     if not np.isfinite(first):
-        raise Failure(
+        raise ValueError(
             f"supernet: the loss is not a number at step {state.step + 1}; use a lower learning "
             f"rate, e.g. --set lr={recipe.lr / 3:.2g}"
         )
