@@ -60,7 +60,8 @@ EPOCHS = 6  # of the judge's trainings
 # in the same type of numbers on a GPU as on a CPU
 FINAL = ("minival=0", f"epochs={EPOCHS}", "precision=float32")
 SUPERNET_EPOCHS, BUDGET, MAX_TIME = 14, 600, "500s"
-FINALISTS = ["--finalists", "8", "--repeats", "2", "--fidelity", "epochs=9,share=0.2"]
+FINALISTS = ["--finalists", "8", "--repeats", "2"]
+FIDELITY = "epochs=9,share=0.2"  # of the finalists, as in the search by training
 PARTS = ("search", "judge", "supernet", "short", "found")
 
 
@@ -93,7 +94,7 @@ def search(args: Any) -> Path:
         words += ["--target-flops", str(COMPACT_FLOPS), "--reward", "feasible", "--judge", "0"]
         words += ["--supernet-labels", str(args.supernet_labels)]
         words += ["--supernet-epochs", str(args.supernet_epochs), "--budget", str(args.budget)]
-        words += FINALISTS
+        words += [*FINALISTS, "--fidelity", args.fidelity]
         words += ["--max-time", MAX_TIME, "--data", args.data, "--workers", "2"]
         words += ["--cache", str((args.work / "results").resolve())]
     command = [sys.executable, "-m", "nas.search", *words, "--out", str(folder)]
@@ -295,6 +296,7 @@ def main() -> None:
     parser.add_argument("--supernet-epochs", type=int, default=SUPERNET_EPOCHS)
     parser.add_argument("--supernet-labels", type=float, default=0.0)
     parser.add_argument("--budget", type=int, default=BUDGET, help="networks of the search")
+    parser.add_argument("--fidelity", default=FIDELITY, help=f"of finalists (default {FIDELITY})")
     parser.add_argument(
         "--networks", type=int, default=COUNT, help=f"of the judge (default {COUNT})"
     )

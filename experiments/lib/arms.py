@@ -51,7 +51,7 @@ def side_by_side(function: Callable[[K], Any], tasks: Sequence[K], processes: in
     Raises Failure for a task that failed; those that run are ended.
     """
     threads = max(1, available_cpus() // processes)
-    if importlib.util.find_spec("ray") is None:
+    if not _has_ray():
         yield from _without_ray(function, tasks, processes, threads)
         return
     made = functools.partial(_made, function, os.getcwd())
@@ -62,6 +62,10 @@ def side_by_side(function: Callable[[K], Any], tasks: Sequence[K], processes: in
                 name = f"arm {task[0]} of seed {task[1]}" if isinstance(task, tuple) else str(task)
                 raise Failure(f"{name} failed: {outcome.reason}")
             yield task
+
+
+def _has_ray() -> bool:
+    return importlib.util.find_spec("ray") is not None
 
 
 def _without_ray(
