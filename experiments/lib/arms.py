@@ -59,9 +59,12 @@ def side_by_side(function: Callable[[K], Any], tasks: Sequence[K], processes: in
     with contextlib.closing(run_jobs(made, jobs, Place(processes, cpus=threads))) as ends:
         for task, outcome in ends:
             if outcome.reason:
-                name = f"arm {task[0]} of seed {task[1]}" if isinstance(task, tuple) else str(task)
-                raise Failure(f"{name} failed: {outcome.reason}")
+                raise Failure(f"{_named(task)} failed: {outcome.reason}")
             yield task
+
+
+def _named(task: object) -> str:
+    return f"arm {task[0]} of seed {task[1]}" if isinstance(task, tuple) else str(task)
 
 
 def _has_ray() -> bool:
@@ -78,7 +81,7 @@ def _without_ray(
         jobs = {pool.submit(function, task): task for task in tasks}
         for job in as_completed(jobs):
             if (error := job.exception()) is not None:
-                raise Failure(f"{jobs[job]} failed: {reason_of(error)}")
+                raise Failure(f"{_named(jobs[job])} failed: {reason_of(error)}")
             yield jobs[job]
     finally:
         for process in list((pool._processes or {}).values()):

@@ -35,5 +35,5 @@ def test_an_arm_that_fails_ends_the_others_with_its_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(arms, "_has_ray", lambda: False)
-    with pytest.raises(Failure, match=r"broken.*no such network"):
+    with pytest.raises(Failure, match=r"arm broken of seed 0 failed: .*no such network"):
         list(arms.side_by_side(functools.partial(noted, tmp_path), [("broken", 0)], 1))
