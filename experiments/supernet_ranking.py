@@ -41,6 +41,7 @@ from experiments.lib.arms import Arm, arguments, mean_and_sd, run_all
 from experiments.lib.common import RESULTS
 from experiments.lib.networks import COMPACT_FLOPS, compact_space
 from nas.fidelity.plan import spread
+from nas.fidelity.ranks import kendall
 from nas.objective import Objective
 from nas.supernet.judge import SEEDS, SHORT_SEED, Judge
 from nas.supernet.verdict import Verdict, verdict
@@ -53,6 +54,7 @@ from vbs.figure import draw_picture, new_figure, save_png
 
 if TYPE_CHECKING:
     from train.data import Data
+    from train.supernet.training import Trained
 
 NAME = "supernet_ranking"
 COUNT, FOUND_SEEDS = 24, 5
@@ -71,13 +73,15 @@ def judges(count: int) -> np.ndarray:
 
 
 class Task(NamedTuple):
-    """What all arms have in common: the images, the work folder, the device of trainings, and how
-    many networks the judge has."""
+    """What all arms have in common: the images, the work folder, the device of trainings, how many
+    networks the judge has, and the epochs and the labels' weight of the supernet."""
 
     data: str
     work: Path
     device: str
     count: int
+    epochs: int
+    labels: float
 
 
 def search(args: Any) -> Path:
@@ -156,41 +160,93 @@ def judge_of(recipe: Recipe, task: Task) -> Judge:
 
 
 def scored(task: Task) -> dict[str, Any]:
-    """The supernet's scores of the judge's networks, and the short training of equal seconds."""
+    """The supernet's scores of the judge's networks, and the short training of equal seconds; its
+    tau with the recorded accuracies of `cifar10_curves`, too."""
     import torch
 
     from nas.evaluators.proxy import EVALUATION, image_seconds
     from nas.evaluators.supernet import Shared
     from train.data import load
-    from train.supernet.training import WEIGHTS, read_supernet
 
-    torch.set_num_threads(1)
     recipe = preset("proxy")
-    (path,) = task.work.glob(f"supernets/*/{WEIGHTS}")
-    known = read_supernet(path)
-    assert known is not None
     data = load(task.data, minival=recipe.minival, test=False)
+    path, known = weights(task, data)
+    torch.set_num_threads(1)
     space, genotypes = compact_space(), judges(task.count)
-    shared = Shared(data, path, path.parent.name, recipe, device="cpu")
+    shared = Shared(data, path, path.parent.name, recipe, device=task.device)
     found = shared.evaluate(space, genotypes)
+    others, accuracies = recorded()
+    costs = space.costs(others)
+    of_others = {
+        "supernet": shared.evaluate(space, others).accuracy,
+        "FLOPs": costs.flops,
+        "params": costs.params,
+    }
     spent = known.work + float(found.seconds.sum())
     judge = judge_of(recipe, task)
     middle = space.decode(genotypes[len(genotypes) // 2])
-    each = image_seconds(middle, recipe, device="cpu", threads=1)
+    each = image_seconds(middle, recipe, device=task.device, threads=1)
     whole = judge.fidelity.epochs * (judge.images + EVALUATION * judge.held)
     short = judge.short(spent / len(genotypes) / each / whole)
-    settings = json.loads((task.work / "search" / "search.json").read_text())
     return {
-        "settings": {k: v for k, v in settings["settings"].items() if v not in (None, [])},
-        "search_seconds": settings["outcome"]["seconds"],
-        "evaluated": settings["outcome"]["evaluated"],
+        **of_search(task.work),
         "scores": [round(float(value), 3) for value in found.accuracy],
+        "tau_with_recorded_curves": {
+            name: round(float(kendall(np.asarray(values, float), accuracies)), 3)
+            for name, values in of_others.items()
+        },
         "training_seconds": round(known.seconds, 1),
+        "steps": known.steps,
         "work": round(known.work, 1),
         "score_seconds": round(float(np.median(found.seconds)), 3),
         "spent": round(spent, 1),
         "short": str(short),
     }
+
+
+def weights(task: Task, data: Data) -> tuple[Path, Trained]:
+    """The file of the supernet of the search, and what is in it. Trained here where there is no
+    search yet, which then finds it."""
+    from nas.history import History
+    from nas.storage.cache import key_of
+    from nas.supernet.scoring import training_of
+    from nas.supernet.shared import recipe_of, trained_weights
+    from train.supernet.training import WEIGHTS, read_supernet
+
+    files = list(task.work.glob(f"supernets/*/{WEIGHTS}"))
+    if not files:
+        history = History(compact_space(), Objective(COMPACT_FLOPS, "feasible"))
+        recipe = recipe_of(preset("proxy"), task.epochs)
+        training = training_of(history, data, recipe, labels=task.labels)
+        folder = task.work / "supernets" / key_of(training.identity())[:32]
+        return folder / WEIGHTS, trained_weights(training, folder, device=task.device)
+    if len(files) > 1:
+        raise ValueError(f"{task.work} holds {len(files)} supernets; give another --work")
+    known = read_supernet(files[0])
+    assert known is not None
+    return files[0], known
+
+
+def of_search(work: Path) -> dict[str, Any]:
+    """What the record of the search holds; nothing before it."""
+    if not (work / "search" / "search.json").exists():
+        return {}
+    record = json.loads((work / "search" / "search.json").read_text())
+    return {
+        "settings": {k: v for k, v in record["settings"].items() if v not in (None, [])},
+        "search_seconds": record["outcome"].get("seconds"),
+        "evaluated": record["outcome"].get("evaluated"),
+    }
+
+
+def recorded() -> tuple[np.ndarray, np.ndarray]:
+    """Genotypes [48, decisions] of `cifar10_curves`, and the accuracy at the end of each curve."""
+    reached: dict[bytes, list[float]] = {}
+    space = compact_space()
+    for row in json.loads((RESULTS / "cifar10_curves.json").read_text())["arms"]:
+        reached.setdefault(space.encode(row["choices"]).tobytes(), []).append(row["accuracy"][-1])
+    genotypes = np.array([np.frombuffer(key, np.int8) for key in reached])
+    return genotypes, np.array([np.mean(values) for values in reached.values()])
 
 
 def shortly(task: Task, genotype: np.ndarray, seed: int, folder: Path) -> dict[str, Any]:
@@ -292,7 +348,7 @@ def main() -> None:
     parser = arguments(__doc__, name=NAME, seeds=range(SEEDS))
     parser.add_argument("--data", required=True)
     parser.add_argument("--part", choices=PARTS, nargs="+", default=PARTS, help="default: all")
-    parser.add_argument("--device", default="cpu", help="of judge, short and found (default cpu)")
+    parser.add_argument("--device", default="cpu", help="of the trainings (default cpu)")
     parser.add_argument("--supernet-epochs", type=int, default=SUPERNET_EPOCHS)
     parser.add_argument("--supernet-labels", type=float, default=0.0)
     parser.add_argument("--budget", type=int, default=BUDGET, help="networks of the search")
@@ -311,7 +367,9 @@ def main() -> None:
     }
     parts = arms_of(args.networks)
     every = [arm for arms in parts.values() for arm in arms]
-    job = functools.partial(run, Task(args.data, args.work.resolve(), args.device, args.networks))
+    place, many = args.work.resolve(), args.networks
+    task = Task(args.data, place, args.device, many, args.supernet_epochs, args.supernet_labels)
+    job = functools.partial(run, task)
     summarised = functools.partial(summary, args.networks)
     result: dict[str, Any] = {}
     for part, arms in parts.items():
