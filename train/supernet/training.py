@@ -114,7 +114,7 @@ def train_supernet(
     if where.type == "cpu":
         keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[where.index or 0] if where.type == "cuda" else []):
         state = _begin(training, folder / STATE, where)
         _train(training, state, folder / STATE, where, report)
     about = {
