@@ -66,6 +66,7 @@ FINAL = ("minival=0", f"epochs={EPOCHS}", "precision=float32")
 SUPERNET_EPOCHS, BUDGET, MAX_TIME = 14, 600, "500s"
 FINALISTS = ["--finalists", "8", "--repeats", "2"]
 FIDELITY = "epochs=9,share=0.2"  # of the finalists, as in the search by training
+ENDED = ("finished", "out of time")
 PARTS = ("search", "judge", "supernet", "short", "found")
 
 
@@ -90,7 +91,8 @@ def search(args: Any) -> Path:
     """The folder of the finished search; it is started or resumed first."""
     folder = args.work / "search"
     record = folder / "search.json"
-    if record.exists() and json.loads(record.read_text())["status"] in ("finished", "out of time"):
+    records = (record, folder / "finalists" / "search.json")
+    if all(each.exists() and json.loads(each.read_text())["status"] in ENDED for each in records):
         return folder
     begun = (folder / "study.db").exists()
     if not begun:  # what an interruption before that has left holds nothing
@@ -234,10 +236,12 @@ def of_search(work: Path) -> dict[str, Any]:
     if not (work / "search" / "search.json").exists():
         return {}
     record = json.loads((work / "search" / "search.json").read_text())
+    finalists = json.loads((work / "search" / "finalists" / "search.json").read_text())
     return {
         "settings": {k: v for k, v in record["settings"].items() if v not in (None, [])},
-        "search_seconds": record["outcome"].get("seconds"),
-        "evaluated": record["outcome"].get("evaluated"),
+        "search_seconds": record["outcome"]["seconds"],
+        "finalists_seconds": finalists["outcome"]["seconds"],
+        "evaluated": record["outcome"]["evaluated"],
     }
 
 
