@@ -382,5 +382,7 @@ def main() -> None:
         if part in args.part:
             print_err(f"part {part}")
             result = run_all(args, every, job, settings, summarised, only=arms)
+    if not result:  # the search alone
+        return
     draw_picture(args.out.with_suffix(".png"), lambda path: draw(path, args.networks, result))
     print_out(*result.get("lines", []))
