@@ -76,6 +76,7 @@ EVALUATORS: dict[str, EvaluatorEntry] = {
     "table": EvaluatorEntry("nas.evaluators.table:read_table", table=True),
     "proxy": EvaluatorEntry("nas.evaluators.proxy:Proxy", images=True, trains=True),
     "inherited": EvaluatorEntry("nas.evaluators.inherited:Inherited", images=True),
+    "supernet": EvaluatorEntry("nas.evaluators.supernet:Shared", images=True),
     "zero-cost": EvaluatorEntry("nas.evaluators.zero_cost:ZeroCost", images=True),
 }
 PLUGIN_BUDGET = 1_000  # of a strategy of the user's own, unless it has a `budget`

@@ -44,6 +44,17 @@ def build(architecture: Architecture, *, dropout: float = 0.0, drop_path: float 
     return network
 
 
+def build_block(architecture: Architecture, block: Block) -> nn.Module:
+    """One block of a stage with fresh weights, in the conventions of an architecture.
+
+    Its tensors have the names that they have in `Network` behind `blocks.<stage>.<layer>.`
+    """
+    module = _stage_block(block, _Layers(architecture), 0.0)
+    for each in module.modules():
+        _initialise(each)
+    return module
+
+
 class Network(nn.Module):
     """Stem, stages of blocks, head, mean over the image, classifier; made by `build`."""
 

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
+import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +32,7 @@ from train.cluster.place import Place
 from train.recipe import NORM_STATISTICS
 from vbs.accuracy import accuracy_error
 from vbs.console import print_err
-from vbs.failures import Failure
+from vbs.failures import Failure, reason_of
 from vbs.folder import write_json
 from vbs.lock import owned
 from vbs.processes import available_cpus
@@ -43,18 +46,53 @@ def side_by_side(function: Callable[[K], Any], tasks: Sequence[K], processes: in
     of the processors; the tasks as they end.
 
     function  defined in an importable module, or a closure; it writes what it finds into files.
+              Where Ray is not installed, a closure is not allowed.
 
     Raises Failure for a task that failed; those that run are ended.
     """
     threads = max(1, available_cpus() // processes)
+    if not _has_ray():
+        yield from _without_ray(function, tasks, processes, threads)
+        return
     made = functools.partial(_made, function, os.getcwd())
     jobs = {task: task for task in tasks}
     with contextlib.closing(run_jobs(made, jobs, Place(processes, cpus=threads))) as ends:
         for task, outcome in ends:
             if outcome.reason:
-                name = f"arm {task[0]} of seed {task[1]}" if isinstance(task, tuple) else str(task)
-                raise Failure(f"{name} failed: {outcome.reason}")
+                raise Failure(f"{_named(task)} failed: {outcome.reason}")
             yield task
+
+
+def _named(task: object) -> str:
+    return f"arm {task[0]} of seed {task[1]}" if isinstance(task, tuple) else str(task)
+
+
+def _has_ray() -> bool:
+    return importlib.util.find_spec("ray") is not None
+
+
+def _without_ray(
+    function: Callable[[K], Any], tasks: Sequence[K], processes: int, threads: int
+) -> Iterator[K]:
+    """As `side_by_side`, by Python's own processes."""
+    spawn = multiprocessing.get_context("spawn")  # a forked process cannot use the GPU
+    pool = ProcessPoolExecutor(processes, spawn, _limit_threads, (threads,))
+    try:
+        jobs = {pool.submit(function, task): task for task in tasks}
+        for job in as_completed(jobs):
+            if (error := job.exception()) is not None:
+                raise Failure(f"{_named(jobs[job])} failed: {reason_of(error)}")
+            yield jobs[job]
+    finally:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()  # those that have ended take no notice
+        pool.shutdown(cancel_futures=True)
+
+
+def _limit_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
 
 
 def _made(function: Callable[[K], Any], place: str) -> Callable[[K], Any]:
@@ -79,9 +117,12 @@ def run_all(
     run: Callable[[str, int, Path], dict[str, Any]],
     settings: dict[str, Any],
     summary: Callable[[dict[Arm, dict[str, Any]]], dict[str, Any]],
+    *,
+    only: Collection[Arm] | None = None,
 ) -> dict[str, Any]:
     """Run the arms that have no outcome yet; the whole result.
 
+    only     those of the arms that are run now; None: all.
     run      (name, seed, folder for checkpoints) -> outcome of an arm, as plain data.
     summary  of the outcomes so far, for the result file.
 
@@ -98,7 +139,8 @@ def run_all(
         _check_same(args.work / "settings.json", settings)
         _take_up(args, arms, settings)
         result = _written(args, arms, settings, summary)
-        missing = [arm for arm in arms if not _file(args.work, arm).exists()]
+        wanted = arms if only is None else [arm for arm in arms if arm in only]
+        missing = [arm for arm in wanted if not _file(args.work, arm).exists()]
         if missing:
             print_err(f"{len(missing)} of {len(arms)} arms are to be run")
         for name, seed in side_by_side(

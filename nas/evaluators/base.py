@@ -156,6 +156,7 @@ class Evaluator:
     chance    what guessing gets on these images, in percent; NaN: unknown.
     remedies  what makes its accuracies more certain, in a sentence.
     train_images  how many images there are to train on; 0: unknown.
+    notes     lines about how far its accuracies can be relied on, for reports.
     """
 
     name: str = "evaluator"
@@ -171,6 +172,7 @@ class Evaluator:
     chance: float = float("nan")
     remedies: str = ""
     train_images: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def has_curve(self) -> bool:

@@ -11,6 +11,7 @@ from nas.lengths import text_names_epochs
 from nas.options import SpaceOptions, StudyOptions
 from nas.parents.options import ParentOptions
 from nas.search.targets import TARGETS, ObjectiveOptions, objective_of
+from nas.supernet.options import EVALUATOR, SupernetOptions
 from train.length import names_epochs
 from train.options import TIME, DataOptions, TrainingOptions, WorkerOptions, absolute_path
 from train.parser import FACTOR, FACTORS, SCHEDULERS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 INHERITED = "inherited"  # the evaluator of searches with a parent
 MOST = 10**9  # evaluations; a history of more does not fit into memory
 SIZE = (0.0, LARGEST)
+TRAINED_ALONE = ("fidelity", "finalists", "repeats")  # those that a supernet uses too
 # options of evaluators that train, and of all that measure on the user's images
 TRAINING = ("fidelity", "scheduler", "grace", "factor", "finalists", "repeats", "checkpoints")
 
@@ -101,6 +103,7 @@ class SearchConfig(
     TrainingOptions,
     MeasuringOptions,
     ParentOptions,
+    SupernetOptions,
     WorkerOptions,
     StudyOptions,
 ):
@@ -152,6 +155,7 @@ class SearchConfig(
 
     def check(self) -> None:
         self.check_parent()
+        self.check_supernet(self.evaluator)
         if self.parent is not None:
             self._check_with_parent()
         elif self.evaluator == INHERITED:
@@ -207,6 +211,8 @@ class SearchConfig(
             unused = OF_IMAGES if self.uses_workers else MEASURING
         else:
             unused = () if entry.trains else TRAINING if entry.images else MEASURING
+            if self.evaluator == EVALUATOR:  # the judge and the finalists are trained
+                unused = tuple(name for name in TRAINING if name not in TRAINED_ALONE)
         for name in given_values(self):
             if name in ("table", "table_column") and not entry.table:
                 raise ValueError(

@@ -23,11 +23,13 @@ from nas.search.setup import prepare
 from nas.slots import slots
 from nas.storage.cache import key_of
 from nas.strategies.base import Strategy, sample_fresh
+from nas.supernet.options import EVALUATOR
 from search_spaces.space import SearchSpace
 from train.cluster.place import Place
 from vbs.accuracy import chance_limit
 
 BUDGET = 64  # networks, where the user names no number
+SHARED_BUDGET = 1000  # the same of networks that are scored with shared weights, in seconds each
 
 
 def plan_of(config: SearchConfig, measuring: Measurement) -> Plan:
@@ -121,7 +123,8 @@ def prepared(
         config, networks, fallback="predictor" if trains or images else "evolution", earlier=earlier
     )
     config, space, objective, strategy, tables = aimed
-    config = replace(config, budget=config.budget or BUDGET)
+    usual = SHARED_BUDGET if config.evaluator == EVALUATOR else BUDGET
+    config = replace(config, budget=config.budget or usual)
     digests: dict[str, Any] = dict(aimed.digests)
     if measuring.digests:
         digests["data_sha256"] = key_of(measuring.digests)

@@ -132,6 +132,7 @@ def certainty(history: History, evaluator: Evaluator) -> list[str]:
     if evaluator.scored_on or history.networks < len(history):
         lead = str(history.lead())
         lines += [f"{lead} (reward, paired error on the same images)."] if lead else []
+    lines += evaluator.notes
     doubt = doubt_about(history, evaluator)
     return [*lines, f"warning: {advised(doubt, evaluator)}."] if doubt else lines
 

@@ -19,6 +19,7 @@ from nas.search.loop import LoopOptions, search
 from nas.search.record import Earlier
 from nas.search.result import SearchResult
 from nas.search.session import Session, run_session
+from nas.supernet.options import EVALUATOR
 from vbs.config_file import check_call
 from vbs.folder import resumed_folder
 
@@ -58,6 +59,10 @@ def run_search(
             from nas.parents.run import run_parent_search
 
             return run_parent_search(config, place, earlier=earlier, started=started)
+        if config.evaluator == EVALUATOR:
+            from nas.supernet.run import run_supernet_search
+
+            return run_supernet_search(config, place, earlier=earlier, started=started)
         if config.uses_workers:
             from nas.search.measured import run_job
 

@@ -38,6 +38,7 @@ class Session:
     each       seconds that one evaluation is expected to take, NaN where unknown.
     started    by `time.perf_counter`.
     past       seconds that earlier parts of the search took.
+    resumes    the folder that --resume takes; None: its own.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Session:
     started: float
     each: float = math.nan
     past: float = 0.0
+    resumes: Path | None = None
 
     @property
     def seconds(self) -> float:
@@ -62,7 +64,7 @@ class Session:
     @property
     def continued(self) -> str:
         """How to resume."""
-        return f"--resume --out {shell_word(str(self.folder))} continues"
+        return f"--resume --out {shell_word(str(self.resumes or self.folder))} continues"
 
 
 def run_session(session: Session, loop: Loop) -> SearchResult:

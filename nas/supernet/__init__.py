@@ -1,0 +1,1 @@
+"""Searches in which all networks share the weights of a supernet."""

@@ -1,0 +1,212 @@
+"""Measurement of a search with a supernet: its weights, its evaluator, and its verdict."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nas import data_space
+from nas.asha import Asha
+from nas.evaluators.base import Evaluator
+from nas.evaluators.proxy import DataIdentity, Fidelity
+from nas.evaluators.supernet import Shared
+from nas.fidelity.plan import longest_of, spread
+from nas.history import History
+from nas.lengths import fidelity_of
+from nas.search.aims import aims
+from nas.search.config import SearchConfig
+from nas.search.setup import cache_of
+from nas.storage.cache import key_of
+from nas.strategies.base import Strategy, sample_fresh
+from nas.supernet.judge import Judge
+from nas.supernet.judged import judged
+from nas.supernet.shared import recipe_of, trained_weights
+from nas.supernet.verdict import UNCHECKED
+from search_spaces.space import SearchSpace
+from search_spaces.staged import StagedSpace
+from train.data import Data, load
+from train.data.summary import DataSummary, summarise
+from train.length import names_epochs
+from train.parser import check_device, print_notes
+from train.recipe import NORM_STATISTICS, Recipe, change, preset
+from train.start import check_random_start
+from train.supernet.sandwich import Sandwich
+from train.supernet.training import WEIGHTS, SupernetTraining
+from train.supernet.weights import check_space
+from vbs.console import print_err
+from vbs.text import counted
+
+POOL = 4096  # random networks within the limits that a supernet is trained for
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Scores networks with shared weights; implements `nas.search.job.Measurement`.
+
+    recipe    of stand-alone trainings, not fitted to a fidelity.
+    fidelity  of the trainings of judge and finalists.
+    shared    the recipe of the shared weights.
+    labels    see `train.supernet.sandwich.Sandwich`.
+    """
+
+    data: DataSummary
+    recipe: Recipe
+    fidelity: Fidelity
+    shared: Recipe
+    labels: float
+
+    @cached_property
+    def described(self) -> Evaluator:
+        """What reports may know of the evaluator; it answers nothing."""
+        evaluator = Evaluator()
+        evaluator.name, evaluator.unit, evaluator.axis = Shared.name, Shared.unit, Shared.axis
+        evaluator.scored_on, evaluator.train_images = self.data.minival, self.data.train
+        evaluator.chance = self.data.chance
+        return evaluator
+
+    @property
+    def steps(self) -> int:
+        """Points of a learning curve: scores have one."""
+        return 1
+
+    @property
+    def first_rung(self) -> int:
+        """The point after which networks are compared first."""
+        return 1
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Digests of the images by split."""
+        return self.data.digests
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What all drivers of a search must agree about, beside its options."""
+        return {
+            "norm_statistics": NORM_STATISTICS,
+            "data": self.digests,
+            "supernet": {**self.shared.to_dict(), "labels": self.labels},
+        }
+
+    def preview(self, budget: int, asha: Asha | None) -> list[str]:
+        """What is done, in lines that are printed before a search starts."""
+        return [
+            f"each of {counted(budget, 'network')}: scored with the weights of a supernet, which "
+            f"is trained first, on {self.data.minival:,} images held out"
+        ]
+
+    def start(
+        self, config: SearchConfig, space: SearchSpace, strategy: Strategy
+    ) -> tuple[Callable[[], Evaluator], Strategy]:
+        """Train the supernet unless that was done before, and judge it; what makes the evaluator in
+        each worker's process, and the strategy."""
+        assert config.data is not None
+        data = load(config.data, minival=self.recipe.minival, root=config.data_root, test=False)
+        cache = cache_of(config.cache)
+        assert cache is not None  # see prepare_supernet
+        history = limited(config, space)
+        training = training_of(history, data, self.shared, labels=self.labels)
+        key = key_of(training.identity())
+        folder = cache.folder.parent / "supernets" / key[:32]
+        trained = trained_weights(training, folder, device=config.device)
+        make = functools.partial(
+            Shared,
+            data,
+            folder / WEIGHTS,
+            key,
+            training.recipe,
+            device=config.device,
+            cache=cache,
+        )
+        self.described.notes = (UNCHECKED,)
+        if config.judge:
+            judge = Judge(
+                history.space,
+                DataIdentity(self.data.digests, self.recipe.minival),
+                spread(history.space, history.objective, config.judge),
+                self.recipe,
+                self.fidelity,
+                len(data.train),
+                self.data.minival,
+            )
+            found = judged(judge, trained, make(), config)
+            self.described.notes = tuple(found.lines)
+        print_err(*self.described.notes)
+        return make, strategy
+
+
+def limited(config: SearchConfig, space: SearchSpace) -> History:
+    """An empty history of the search: the space with measured costs, and the objective."""
+    aimed = aims(config, space, fallback="evolution")
+    return History(aimed.space, aimed.objective)
+
+
+def training_of(history: History, data: Data, recipe: Recipe, *, labels: float) -> SupernetTraining:
+    """The training of the supernet of all networks that a search may come to.
+
+    history  of the search: only networks within its limits are trained.
+    recipe   of this training, see `nas.supernet.shared.recipe_of`.
+    labels   see `train.supernet.sandwich.Sandwich`.
+    """
+    space = history.space
+    pool = sample_fresh(history, POOL, np.random.default_rng(0))
+    pool = pool[np.argsort(space.costs(pool).flops, kind="stable")]
+    side = space.resolution
+    assert side is not None
+    return SupernetTraining(Sandwich(space, pool, labels=labels), data, recipe, side)
+
+
+def prepare_supernet(config: SearchConfig) -> tuple[SearchConfig, Sharing, StagedSpace]:
+    """The measurement and the space, fitted to the data, and the config with what it left open.
+
+    Raises ValueError for whatever does not go together. Nothing is decoded, trained or started.
+    """
+    if config.data is None:
+        raise ValueError(
+            "--data is missing; --evaluator supernet needs images, e.g. --data imagefolder:DIR"
+        )
+    if config.cache == "off":
+        raise ValueError("--cache: the weights of the supernet are kept there; name a folder")
+    recipe = change(preset(config.recipe), config.changes)
+    check_random_start(recipe, "a search")
+    if not recipe.minival:
+        raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
+    data = summarise(config.data, minival=recipe.minival, root=config.data_root)
+    print_notes(data.notes)
+    if len(data.classes) < 2:
+        raise ValueError(f"data: {config.data} has one class; there is nothing to learn")
+    if data.train < recipe.batch:
+        raise ValueError(
+            f"batch: {recipe.batch} is more than the {data.train:,} training images; use a smaller "
+            f"one, e.g. --set batch={max(1, data.train // 8)}"
+        )
+    config.check_sizes()
+    name = config.space or "compact"
+    space = data_space.space_for(
+        data,
+        name,
+        resolution=config.resolution,
+        classes=config.classes,
+        width=config.width,
+        small_images=config.small_images,
+    )
+    check_space(space)
+    config = config.resolved(name, space)
+    check_device(config.device, local=config.address is None)
+    strategy = config.strategy or "evolution"
+    fidelity = _fidelity(config, recipe, data)
+    config = replace(config, fidelity=str(fidelity), strategy=strategy)
+    shared = recipe_of(recipe, config.supernet_epochs)
+    return config, Sharing(data, recipe, fidelity, shared, config.supernet_labels), space
+
+
+def _fidelity(config: SearchConfig, recipe: Recipe, data: DataSummary) -> Fidelity:
+    """Of the judge's trainings: what the user names, or the longest of `nas.fidelity`."""
+    if config.fidelity:
+        return fidelity_of(config.fidelity, recipe, config.changes, images=data.train)
+    return longest_of(recipe, images=data.train, named=names_epochs(config.changes))

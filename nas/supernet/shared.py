@@ -1,0 +1,106 @@
+"""The shared weights of a search: trained once, whatever is searched for with them afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from train.recipe import Recipe
+from train.supernet.training import (
+    WEIGHTS,
+    SupernetTraining,
+    Trained,
+    read_supernet,
+    train_supernet,
+)
+from vbs.console import print_err
+from vbs.lock import owned
+from vbs.text import counted, shell_word
+from vbs.units import minutes
+
+CLIP = 5.0  # norm of the gradients of all networks of a step together
+EVERY = 30.0  # seconds between lines about the progress
+LOOK = 2.0  # seconds between two looks at a supernet that another process trains
+
+
+def recipe_of(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe of a supernet: that of stand-alone trainings, for so many epochs.
+
+    Gradients are clipped. Progressive stages and the moving average of the weights are off.
+    """
+    return replace(
+        recipe,
+        epochs=epochs,
+        warmup_epochs=recipe.warmup_epochs_of(epochs),
+        clip_norm=recipe.clip_norm or CLIP,
+        ema_decay=0.0,
+        stages=1,
+        min_resolution=0,
+    )
+
+
+def trained_weights(training: SupernetTraining, folder: Path, *, device: str) -> Trained:
+    """Train the shared weights in a folder, or resume that, unless it has been done there.
+
+    Where another process trains them, that is waited for.
+    """
+    known = read_supernet(folder / WEIGHTS)
+    if known is not None:
+        print_err(
+            f"supernet: trained before for {minutes(known.seconds)}, in {shell_word(f'{folder}/')}"
+        )
+        return known
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        print_err(
+            f"supernet: the weights that all networks share are trained for "
+            f"{counted(training.recipe.epochs, 'epoch')}, in {shell_word(f'{folder}/')}"
+        )
+        found = train_supernet(training, folder, device=device, report=_Lines())
+        print_err(f"supernet: trained in {minutes(found.seconds)}")
+        return found
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process trains in the folder."""
+    waiting = False
+    while True:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(owned(folder, "nas.search"))
+            except ValueError as error:
+                if " is in use by " not in str(error):
+                    raise
+                if not waiting:
+                    print_err(f"supernet: another process trains it in {shell_word(str(folder))}")
+                waiting = True
+            else:
+                yield
+                return
+        time.sleep(LOOK)
+
+
+class _Lines:
+    """Prints how far a training is."""
+
+    def __init__(self) -> None:
+        self._begun = self._printed = time.monotonic()
+        self._first: int | None = None
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = step - 1
+            if self._first:
+                print_err(f"supernet: resumed at step {step:,} of {steps:,}")
+        if now - self._printed < EVERY:
+            return
+        self._printed = now
+        left = (now - self._begun) / (step - self._first) * (steps - step)
+        print_err(
+            f"supernet: step {step:,} of {steps:,}, loss {loss:.3f}, about {minutes(left)} left"
+        )

@@ -1,0 +1,1 @@
+"""One set of weights for all networks of a space, trained once from random weights."""
