@@ -1,7 +1,8 @@
 """The best smaller network inside pretrained weights, against what else one would do.
 
-What: `nas.search --parent package:efficientnet_lite0` on sign_digits at 96 px, for 50, 25 and 10%
-of the parent's FLOPs, timed. Then, at equal FLOPs and by the same fine-tuning with three seeds:
+What: `nas.search --parent package:efficientnet_lite0` on sign_digits at 96 px (or --case cifar10:
+2,000 images of CIFAR-10 at 64 px, by the same defaults), for 50, 25 and 10% of the parent's FLOPs,
+timed. Then, at equal FLOPs and by the same fine-tuning with three seeds:
 what was found, the parent at a lower resolution, the parent made smaller uniformly, the found
 architecture from random weights, and the parent pruned by Torch-Pruning (global, L1 and Taylor) and
 by FastNAS of NVIDIA's Model-Optimizer.
@@ -10,8 +11,10 @@ GPU (--device cuda --processes 15); resumes. Needs torch-pruning, nvidia-modelop
 below 0.1. Command:
 
     python -m experiments.pretrained_search --data ../shared/data/sign_digits.zip
+    python -m experiments.pretrained_search --case cifar10 --data ../shared/data/cifar10
 
-Writes experiments/results/pretrained_search.{json,png}; "partial" until the last arm is in.
+Writes experiments/results/pretrained_search.{json,png} (pretrained_search_cifar10); "partial" until
+the last arm is in.
 """
 
 from __future__ import annotations
@@ -23,14 +26,14 @@ if __name__ == "__main__":  # before the imports below, which take a while
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.common import device_name
 from experiments.lib.foreign import fastnas, fine_tuned, torch_pruning
-from experiments.lib.parents import SIDE, SOURCE, parent_architecture
+from experiments.lib.parents import SOURCE, parent_architecture, some_of_cifar10
 from nas.evaluators.inherited import preparation_of, views_of
 from nas.parents.references import SMALLER, UNIFORM
 from nas.search import SearchConfig, run_search
@@ -48,9 +51,23 @@ from vbs.console import print_out
 from vbs.figure import draw_picture, new_figure, save_png
 from vbs.json_text import parse_json
 
-NAME = "pretrained_search"
 SHARES = (0.5, 0.25, 0.1)
-CHANGES = ("batch=32", "flip=false", "warmup_epochs=0.5")  # hands are not mirrored
+CIFAR10_IMAGES = 200  # of each class, to train and to test
+
+
+@dataclass(frozen=True)
+class Case:
+    """A data set: the input side of the parent in pixels, and changes of the recipe."""
+
+    name: str
+    resolution: int
+    changes: tuple[str, ...]
+
+
+CASES = {
+    "signs": Case("pretrained_search", 96, ("batch=32", "warmup_epochs=0.5", "flip=false")),
+    "cifar10": Case("pretrained_search_cifar10", 64, ("batch=32", "warmup_epochs=0.5")),
+}
 KINDS = (
     "found",
     SMALLER,
@@ -62,15 +79,15 @@ KINDS = (
 )
 
 
-def search(data: str, place: Path) -> dict[str, Any]:
+def search(data: str, place: Path, case: Case) -> dict[str, Any]:
     """The search, or what is missing of it; its record."""
-    flops = cost(parent_architecture(10)).flops
+    flops = cost(replace(parent_architecture(10), resolution=case.resolution)).flops
     config = SearchConfig(
         parent=SOURCE,
         data=data,
-        resolution=SIDE,
+        resolution=case.resolution,
         targets=",".join(str(int(share * flops)) for share in SHARES),
-        changes=CHANGES,
+        changes=case.changes,
         cache="off",  # nothing is known before
         device="cpu",
     )
@@ -116,20 +133,21 @@ def run(
     recipe = replace(recipe_of(known, share), seed=seed)
     teacher = load_parent(str(place / "teacher" / "run" / "best.safetensors"))
     data = load(source, minival=recipe.minival)
-    preparation = preparation_of(recipe, teacher.architecture.resolution)
+    side = teacher.architecture.resolution
+    preparation = preparation_of(recipe, side)
     batches = some_batches(data.train, preparation, device=where)
     common["device"] = device_name(device)
     if kind in KINDS[4:]:
         flops = float(share.rstrip("%")) / 100 * cost(teacher.architecture).flops
         whole = teacher.network().to(where)
         if kind == "FastNAS":
-            views = views_of(data, recipe, SIDE, device=where)
+            views = views_of(data, recipe, side, device=where)
             pruned = fastnas(whole, views, flops=flops, checkpoint=folder / "fastnas.pth")
         else:
             method = kind.rpartition(" ")[2].lower()
             pruned = torch_pruning(whole, batches, method=method, flops=flops)
         taught = teacher_of(teacher, recipe, where) if recipe.teacher else None
-        found = fine_tuned(pruned.network, data, recipe, taught, side=SIDE)
+        found = fine_tuned(pruned.network, data, recipe, taught, side=side)
         return {**common, "flops": pruned.flops, "params": pruned.params, **found}
     network = known[name if kind in KINDS[:3] else f"found {share}"]["architecture"]
     initial = None
@@ -206,7 +224,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     axes.axhline(result["search"]["teacher"], color="0.5", ls="--", lw=1, label="parent")
     partial = " (partial)" if result["partial"] else ""
     axes.set(
-        title=f"Inside EfficientNet-Lite0, on sign_digits{partial}",
+        title=f"Inside EfficientNet-Lite0, on {result['settings']['data']}{partial}",
         xlabel="FLOPs: multiply-adds of one image, in millions",
         ylabel="test accuracy after fine-tuning (%)",
     )
@@ -217,18 +235,23 @@ def draw(path: Path, result: dict[str, Any]) -> None:
 
 def main() -> None:
     """Search, run what is missing of the arms, then write the figure."""
-    parser = arguments(__doc__, name=NAME, seeds=(0, 1, 2))
-    parser.add_argument("--data", required=True, help="sign_digits.zip")
+    parser = arguments(__doc__, name="pretrained_search", seeds=(0, 1, 2))
+    parser.add_argument("--data", required=True, help="sign_digits.zip, or a folder of CIFAR-10")
+    parser.add_argument("--case", choices=CASES, default="signs", help="data set (default signs)")
     parser.add_argument("--device", default="cpu", help="of the arms: cpu (default) or cuda")
     args = parser.parse_args()
+    case = CASES[args.case]
+    if args.case != "signs":
+        args.out, args.work = (each.with_stem(case.name) for each in (args.out, args.work))
+        args.data = some_of_cifar10(Path(args.data), args.work / "images", CIFAR10_IMAGES)
     place = args.work / "search"
-    record = search(args.data, place)
+    record = search(args.data, place, case)
     teacher = record["outcome"]["teacher"]["test_top1"][0]
     known = networks_of(record, place)
     settings = {
         "parent": SOURCE,
-        "resolution": SIDE,
-        "changes": list(CHANGES),
+        "resolution": case.resolution,
+        "changes": list(case.changes),
         "shares": list(SHARES),
         "recipes": {f"{share:.0%}": recipe_of(known, f"{share:.0%}").to_dict() for share in SHARES},
     }
