@@ -49,8 +49,10 @@ from train.parents import load_parent
 from train.recipe import Recipe
 from vbs.console import print_out
 from vbs.figure import draw_picture, new_figure, save_png
+from vbs.folder import write_json
 from vbs.json_text import parse_json
 
+NETWORKS = "networks.json"  # of a search, for its arms
 SHARES = (0.5, 0.25, 0.1)
 CIFAR10_IMAGES = 200  # of each class, to train and to test
 
@@ -101,8 +103,9 @@ def search(data: str, place: Path, case: Case) -> dict[str, Any]:
     return record
 
 
-def networks_of(record: Mapping[str, Any], place: Path) -> dict[str, dict[str, Any]]:
-    """By share and kind: the network that a search has fine-tuned, and its results by seed."""
+def write_networks(record: Mapping[str, Any], place: Path) -> None:
+    """Write what the arms need of a search: by kind and share, the network that it has fine-tuned,
+    and its results by seed."""
     found: dict[str, dict[str, Any]] = {}
     for share, rows in zip(SHARES, record["outcome"]["targets"].values(), strict=True):
         for row in rows:
@@ -113,18 +116,28 @@ def networks_of(record: Mapping[str, Any], place: Path) -> dict[str, dict[str, A
             trained = weights.parents[1].glob(f"{row['key']}-*/result.json")
             results = [parse_json(path.read_bytes()) for path in trained]
             found[name] = {
-                "architecture": load_parent(str(weights)).architecture,
-                "results": {int(each["seed"]): each for each in results},
+                "architecture": parse_json(load_parent(str(weights)).architecture.to_json()),
+                "results": {str(each["seed"]): each for each in results},
             }
-    return found
+    write_json(place / NETWORKS, found)
+
+
+def networks_of(place: Path) -> dict[str, dict[str, Any]]:
+    """What `write_networks` wrote, with architectures and whole numbers as seeds."""
+    return {
+        name: {
+            "architecture": Architecture.from_dict(each["architecture"]),
+            "results": {int(seed): result for seed, result in each["results"].items()},
+        }
+        for name, each in parse_json((place / NETWORKS).read_bytes()).items()
+    }
 
 
 def run(
     source: str, place: Path, device: str, name: str, seed: int, folder: Path
 ) -> dict[str, Any]:
     """Fine-tune one network with one seed, unless the search has done so."""
-    record = parse_json((place / "search.json").read_bytes())
-    known = networks_of(record, place)
+    known = networks_of(place)
     kind, _, share = name.rpartition(" ")
     common = {"name": name, "seed": seed}
     if kind in KINDS[:3] and (found := _by_search(known.get(name), seed)) is not None:
@@ -247,7 +260,9 @@ def main() -> None:
     place = args.work / "search"
     record = search(args.data, place, case)
     teacher = record["outcome"]["teacher"]["test_top1"][0]
-    known = networks_of(record, place)
+    if not (place / NETWORKS).is_file():
+        write_networks(record, place)
+    known = networks_of(place)
     settings = {
         "parent": SOURCE,
         "resolution": case.resolution,
