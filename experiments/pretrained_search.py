@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.lib.arguments import Options
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.common import device_name
 from experiments.lib.foreign import fastnas, fine_tuned, torch_pruning
@@ -246,20 +247,24 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     save_png(figure, path)
 
 
-def main() -> None:
-    """Search, run what is missing of the arms, then write the figure."""
+def _arguments() -> Options:
     parser = arguments(__doc__, name="pretrained_search", seeds=(0, 1, 2))
     parser.add_argument("--data", required=True, help="sign_digits.zip, or a folder of CIFAR-10")
     parser.add_argument("--case", choices=CASES, default="signs", help="data set (default signs)")
     parser.add_argument("--device", default="cpu", help="of the arms: cpu (default) or cuda")
     args = parser.parse_args()
-    case = CASES[args.case]
     if args.case != "signs":
-        args.out, args.work = (each.with_stem(case.name) for each in (args.out, args.work))
+        name = CASES[args.case].name
+        args.out, args.work = (each.with_stem(name) for each in (args.out, args.work))
         args.data = some_of_cifar10(Path(args.data), args.work / "images", CIFAR10_IMAGES)
-    place = args.work / "search"
+    return args
+
+
+def main() -> None:
+    """Search, run what is missing of the arms, then write the figure."""
+    args = _arguments()
+    case, place = CASES[args.case], args.work / "search"
     record = search(args.data, place, case)
-    teacher = record["outcome"]["teacher"]["test_top1"][0]
     if not (place / NETWORKS).is_file():
         write_networks(record, place)
     known = networks_of(place)
@@ -271,6 +276,7 @@ def main() -> None:
         "recipes": {f"{share:.0%}": recipe_of(known, f"{share:.0%}").to_dict() for share in SHARES},
     }
     names = [f"{kind} {share:.0%}" for share in SHARES for kind in KINDS]
+    teacher = record["outcome"]["teacher"]["test_top1"][0]
     minutes = round(record["outcome"]["seconds"] / 60, 1)
 
     def with_search(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
