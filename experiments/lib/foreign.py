@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas.evaluators.inherited import preparation_of
 from nas.evaluators.inherited_scores import Views, accuracy
 from search_spaces.network import Network
 from train.data import Data, Step
-from train.data.augment import Preparation
 from train.distill import Teacher
 from train.distributed import World
 from train.evaluate import evaluate
@@ -127,7 +127,7 @@ def fine_tuned(
     here = World(0, 1, next(network.parameters()).device)
     torch.manual_seed(recipe.seed)
     made, norms = optimizer(recipe, network), NormStatistics(network, near=True)
-    preparation = Preparation(side, recipe.eval_crop, recipe.mean, recipe.std)
+    preparation = preparation_of(recipe, side)
     assert data.minival is not None
     assert data.test is not None
     rng, seconds, best, reached = np.random.default_rng(recipe.seed), 0.0, -1.0, 0.0
