@@ -196,7 +196,7 @@ class _Setup:
         whole = self.teacher.network().to(self.where)
         if kind == "FastNAS":
             views = views_of(self.data, recipe, side, device=self.where)
-            found = fastnas(whole, views, flops=flops, checkpoint=folder / "fastnas.pth")
+            found = fastnas(whole, views, flops=flops, checkpoint=folder.parent / "fastnas.pth")
         else:
             method = kind.rpartition(" ")[2].lower()
             found = torch_pruning(whole, self.batches, method=method, flops=flops)
