@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scaling.baseline.html_parts import escaped
 from search_spaces.catalog import zoo
 from tests.commands import (
     export,
@@ -30,6 +29,7 @@ from train.logs import write_curves_csv
 from train.ray_tune import report
 from train.ray_tune.progress import Trials
 from vbs.command import run_command
+from vbs.page.parts import escaped
 from vbs.text import csv_cell
 
 # the names of classes and files; a name of a file holds no slash

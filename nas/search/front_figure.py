@@ -122,14 +122,23 @@ def _draw_evaluated(axes: Any, history: History) -> None:
     _limit_below(axes, spent[shown], accuracy[shown], float(best.min()))
 
 
+def lower_end(accuracy: np.ndarray, least: float) -> float:
+    """Where an axis of accuracies [n] begins, so that those far below do not squeeze the others.
+
+    least: of the front, always shown.
+    """
+    top, usual = float(accuracy.max()), min(float(np.percentile(accuracy, 20)), least)
+    return max(float(accuracy.min()), top - FAR * max(top - usual, 0.5))
+
+
 def _limit_below(axes: Any, spent: np.ndarray, accuracy: np.ndarray, least: float) -> None:
     """Keep networks far below the others, at chance say, from squeezing the others together.
 
     They are marked at the lower edge, each at its cost. least: of the front, always shown.
     """
-    top, usual = accuracy.max(), min(float(np.percentile(accuracy, 20)), least)
-    bottom = max(float(accuracy.min()), top - FAR * max(float(top - usual), 0.5))
-    margin = 0.06 * max(float(top - bottom), 0.5)
+    top = float(accuracy.max())
+    bottom = lower_end(accuracy, least)
+    margin = 0.06 * max(top - bottom, 0.5)
     below = accuracy < bottom
     axes.set_ylim(bottom - margin, top + margin)
     if below.any():

@@ -22,7 +22,7 @@ from vbs.config_file import resumed
 from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
 
-FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png")
+FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png", "report.html")
 
 
 def results_folder(out: str | None, *, resume: bool) -> AbstractContextManager[Path]:

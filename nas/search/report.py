@@ -97,14 +97,14 @@ def _show(result: SearchResult) -> None:
     console = Console(piped_width=130)
     narrow = console.width < 100
     folder, history, evaluator = result.folder, result.history, result.evaluator
-    console.print(_ending(history, evaluator, status=result.status, seconds=result.seconds))
+    console.print(ending(history, evaluator, status=result.status, seconds=result.seconds))
     table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.add_column("network", no_wrap=True)
     listed = rows(history, evaluator)
-    for header in _cells(listed[0], history.space, evaluator, narrow=narrow):
+    for header in cells(listed[0], history.space, evaluator, narrow=narrow):
         table.add_column(header, justify="right", no_wrap=True)
     for row in listed:
-        table.add_row(row.name, *_cells(row, history.space, evaluator, narrow=narrow).values())
+        table.add_row(row.name, *cells(row, history.space, evaluator, narrow=narrow).values())
     console.print(table)
     for line in certainty(history, evaluator):
         console.print(line)
@@ -166,7 +166,7 @@ def rank_certainty(history: History, evaluator: Evaluator) -> list[str]:
     return lines
 
 
-def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:
+def ending(history: History, evaluator: Evaluator, *, status: str, seconds: float) -> str:
     """How the search ended, in a sentence."""
     text = f"{ENDINGS[status]}: {counted(history.networks, 'network')} evaluated in {seconds:.1f} s"
     if repeats := len(history) - history.networks:
@@ -185,9 +185,9 @@ def _ending(history: History, evaluator: Evaluator, *, status: str, seconds: flo
     return f"{text}; {percent(share)} of {whole} is within the limits"
 
 
-def _cells(row: Row, space: SearchSpace, evaluator: Evaluator, *, narrow: bool) -> dict[str, str]:
+def cells(row: Row, space: SearchSpace, evaluator: Evaluator, *, narrow: bool) -> dict[str, str]:
     """Header -> text of a network's cell."""
-    headers = {name: _header(name) for name in space.cost_names if is_measured(name)}
+    headers = {name: cost_header(name) for name in space.cost_names if is_measured(name)}
     more = evaluator.further(space, row.genotype[None])
     further = {OTHERS[name]: name for name in OTHERS if name in more}
     columns = ["top-1 %", "measured", *further, "FLOPs", "params", *headers.values()]
@@ -218,7 +218,7 @@ def _cells(row: Row, space: SearchSpace, evaluator: Evaluator, *, narrow: bool) 
     return {name: texts[name] for name in columns}
 
 
-def _header(name: str) -> str:
+def cost_header(name: str) -> str:
     """The heading of a measured cost: latency, or the device that it is of."""
     kind, device = split_cost(name)
     return {"latency": device, "image_time": f"{device} images/s"}.get(kind, name) or name

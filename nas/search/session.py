@@ -17,6 +17,7 @@ from nas.search import record, report
 from nas.search.config import SearchConfig
 from nas.search.doubts import Watch
 from nas.search.endings import nothing
+from nas.search.page import write_page
 from nas.search.progress import Shown
 from nas.search.result import SearchResult
 from nas.stopped import TooManyFailures
@@ -90,6 +91,14 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
                 session.record(status=status, reason=reason)
         if found and written:
             report.draw(session.folder, history, evaluator)
+            write_page(
+                session.folder,
+                session.config,
+                history,
+                evaluator,
+                status=status,
+                seconds=seconds,
+            )
     return SearchResult(
         session.folder, session.config, history, evaluator, status, reason, seconds, written
     )

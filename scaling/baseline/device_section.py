@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from nas.devices.measured import MeasuredDevice, measured_devices
-from scaling.baseline.html_parts import note, section, table
 from search_spaces.catalog import space as space_named
 from search_spaces.space import SearchSpace
+from vbs.page.parts import note, section, table
 from vbs.units import short_seconds
 
 TITLE = "Speed on devices"

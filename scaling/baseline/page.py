@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from scaling.baseline.device_section import device_section
-from scaling.baseline.html_parts import (
+from scaling.baseline.networks import FINALISTS, best_record, read_json, trained_members
+from scaling.grid.verdict import noise_line, prior_line
+from search_spaces.architecture import Architecture
+from search_spaces.catalog import zoo
+from search_spaces.cost import cost
+from search_spaces.stage_bars import stage_bars
+from vbs.figure import new_figure
+from vbs.folder import write_whole
+from vbs.page.parts import (
     cards,
     document,
     escaped,
@@ -22,24 +30,9 @@ from scaling.baseline.html_parts import (
     section,
     table,
 )
-from scaling.baseline.networks import FINALISTS, best_record, read_json, trained_members
-from scaling.grid.verdict import noise_line, prior_line
-from search_spaces.architecture import Architecture
-from search_spaces.catalog import zoo
-from search_spaces.cost import cost
-from vbs.figure import new_figure
-from vbs.folder import write_whole
 from vbs.text import shell_command
 from vbs.units import short, short_seconds
 
-COLOURS = {
-    "conv": "#8d99ae",
-    "dwsep": "#5aa9e6",
-    "mbconv": "#2a6fdb",
-    "fused": "#e07a5f",
-    "bottleneck": "#6d597a",
-    "identity": "#cccccc",
-}
 PM = "±: one standard deviation, of the number of images and, where there are several, of seeds."
 UP = 2  # folders above the page's that a path may climb to stay a path
 
@@ -138,27 +131,10 @@ def stages_section(network: Architecture, name: str, other: Architecture) -> str
 
 
 def _column(network: Architecture) -> str:
-    rows = [_bar("#444", network.stem, f"stem {network.stem}, {network.resolution} px")]
-    sizes: dict[int, int] = {}
-    for block in network.blocks():
-        sizes[block.stage] = block.out_size
-    for index, stage in enumerate(network.stages):
-        se = " SE" if stage.se else ""
-        text = (
-            f"{stage.layers} x {stage.op} k{stage.kernel} e{stage.expand}{se} → "
-            f"{stage.channels}, {sizes[index]} px"
-        )
-        rows.append(_bar(COLOURS[stage.op], stage.channels, text))
-    if network.head:
-        rows.append(_bar("#444", network.head, f"head {network.head}"))
-    return "".join(rows)
-
-
-def _bar(colour: str, channels: int, text: str) -> str:
-    width = round(min(130.0, 8 + 3.4 * channels**0.5))
-    return (
-        f'<div class="stage"><div class="bar" style="width:{width}px;background:{colour}">'
-        f"</div><span>{escaped(text)}</span></div>"
+    return "".join(
+        f'<div class="stage"><div class="bar" style="width:{bar.width}px;background:{bar.colour}">'
+        f"</div><span>{escaped(bar.text)}</span></div>"
+        for bar in stage_bars(network)
     )
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from nas.parents.report import FIGURE
-from scaling.baseline.html_parts import cards, document, escaped, image, note, pm, section, table
 from scaling.baseline.networks import read_json
 from scaling.baseline.page import commands_section, relative, stages_section
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost_text
 from train.parents import load_parent
 from vbs.folder import write_whole
+from vbs.page.parts import cards, document, escaped, image, note, pm, section, table
 from vbs.text import shell_command
 from vbs.units import short
 

@@ -160,7 +160,7 @@ def test_lines_tables_and_figures_are_made_in_one_place(path: Path) -> None:
             name = ast.unparse(node.func)
             assert name != "print", f"{own}:{node.lineno}: use print_out or print_err"
             assert not name.startswith(("sys.stdout.write", "sys.stderr.write")), f"{own}: {name}"
-            assert not name.endswith(".savefig") or own == "scaling/baseline/html_parts.py"
+            assert not name.endswith(".savefig") or own == "vbs/page/parts.py"
         if isinstance(node, ast.ImportFrom) and own != "vbs/text.py":
             names = {alias.name for alias in node.names}
             assert node.module not in ("rich.console", "rich.table") or names == {"Group"}, own

@@ -5,50 +5,29 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vbs.figure import attempt
 from vbs.text import printable
 
-STYLE = """
-:root { color-scheme: light; --line: #d9dee5; --soft: #5b6472; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f6f7f9; color: #1c2330;
-       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 24px 16px 64px; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 8px 0; }
-h2 { font-size: 1.2rem; margin: 0 0 12px; }
-section { background: #fff; border: 1px solid var(--line); border-radius: 10px;
-          padding: 18px; margin: 18px 0; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 12px; }
-.card { border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; }
-.card b { display: block; font-size: 1.25rem; }
-.card span, p.note, figcaption { color: var(--soft); font-size: .88rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; min-width: 100%; }
-th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--line);
-         white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-figure { margin: 0; } img, svg { max-width: 100%; height: auto; display: block; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(300px, 1fr)); gap: 18px; }
-.stage { display: flex; align-items: center; gap: 8px; margin: 4px 0; font-size: .82rem; }
-.bar { height: 22px; border-radius: 4px; flex: none; }
-pre { background: #10151f; color: #e6edf3; padding: 12px; border-radius: 8px; overflow-x: auto;
-      font-size: .82rem; white-space: pre-wrap; word-break: break-all; }
-"""
+STYLE = Path(__file__).with_name("page.css")
+# nothing is loaded from anywhere, whatever text of a run the page shows
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def document(title: str, sections: Sequence[str]) -> str:
-    """The whole page."""
+def document(title: str, sections: Sequence[str], scripts: str = "") -> str:
+    """The whole page; scripts: what `vbs.page.charts.scripts` gives, for a page with charts."""
+    style = STYLE.read_text(encoding="utf-8")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{escaped(title)}</title><link rel="icon" href="data:,">'
-        f"<style>{STYLE}</style></head><body><main><h1>{escaped(title)}</h1>\n"
+        f"<style>{style}</style></head><body><main><h1>{escaped(title)}</h1>\n"
         + "\n".join(filter(None, sections))
-        + "\n</main></body></html>\n"
+        + f"\n</main>{scripts}</body></html>\n"
     )
 
 
@@ -76,6 +55,15 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "<tr>" + "".join(f"<td>{escaped(text)}</td>" for text in row) + "</tr>" for row in rows
     )
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def settings_section(settings: Mapping[str, Any], made_with: Mapping[str, Any]) -> str:
+    """The options of a run that are set, folded away; made_with: of `vbs.folder.circumstances`."""
+    rows = [(name, str(value)) for name, value in settings.items() if value not in (None, [], "")]
+    known = {name: version for name, version in made_with["versions"].items() if version}
+    versions = ", ".join(f"{name} {version}" for name, version in known.items())
+    body = f"<details><summary>All options</summary>{table(('option', 'value'), rows)}</details>"
+    return section("Settings", body, note(f"{made_with['machine']}; {versions}"))
 
 
 def note(text: str) -> str:

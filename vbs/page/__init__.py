@@ -1,0 +1,1 @@
+"""Pages in HTML that a run ends with: one file that needs nothing beside it and no network."""
