@@ -84,6 +84,22 @@ def write_curves_csv(folder: Path, history: Sequence[Row]) -> None:
     write_whole(folder / "curves.csv", fill)
 
 
+def read_curves_csv(folder: Path) -> list[dict[str, float | None]]:
+    """The rows of curves.csv, None for what was not measured; none where there is no file.
+
+    Raises ValueError where it is damaged.
+    """
+    path = folder / "curves.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return [{name: float(text) if text else None for name, text in row.items()} for row in rows]
+    except (TypeError, ValueError):
+        raise ValueError(f"{path} is damaged") from None
+
+
 def _text(value: Number) -> str:
     """A number for a table; eight digits are what a float32 knows."""
     if value is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import rich.box
 
+from nas.parents.page import page
 from nas.parents.references import SMALLER, UNIFORM
 from nas.parents.result import ParentResult, Tuned
 from search_spaces.cost import cost_text
@@ -19,6 +20,7 @@ from vbs.command import python_command
 from vbs.console import print_err, print_results
 from vbs.figure import draw_picture, new_figure, save_png
 from vbs.folder import write_json, write_whole
+from vbs.page.parts import REPORT, write_page
 from vbs.tables import Console, Table
 from vbs.text import csv_cell, shell_word
 
@@ -27,13 +29,14 @@ COLOURS = {"found": "tab:blue", SMALLER: "tab:orange", UNIFORM: "tab:gray", "par
 
 
 def write(result: ParentResult) -> None:
-    """best.json, networks.csv and networks.png of what there is, and best.json in the folder of
-    each target; a figure that cannot be drawn is a warning."""
+    """best.json, networks.csv, networks.png and report.html of what there is, and best.json in the
+    folder of each target; a figure or page that cannot be made is a warning."""
     _write_best(result.folder, result.targets[0].networks[0], result)
     for target in result.targets:
         _write_best(target.folder, target.networks[0], result)
     write_whole(result.folder / TABLE, lambda path: _write_table(path, result))
     draw_picture(result.folder / FIGURE, lambda path: _draw(path, result))
+    write_page(result.folder, lambda: page(result.folder))
 
 
 def _write_best(folder: Path, network: Tuned, result: ParentResult) -> None:
@@ -90,7 +93,7 @@ def _show(result: ParentResult) -> None:
     console.print(table)
     for line in notes(result):
         console.print(line)
-    files = ("search.json", "best.json", TABLE, FIGURE)
+    files = ("search.json", "best.json", TABLE, FIGURE, REPORT)
     print_results(result.folder, files, _next(result))
 
 

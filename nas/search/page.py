@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,7 @@ from search_spaces.cost import cost_text, is_measured, split_cost
 from search_spaces.space import SearchSpace
 from search_spaces.stage_bars import stage_bars
 from train.suggested import recipe_words
-from vbs.figure import attempt
-from vbs.folder import circumstances, write_whole
+from vbs.folder import circumstances
 from vbs.page.charts import COLOURS, GREY, Axis, Chart, Limit, Listed, Point, Series, chart, scripts
 from vbs.page.parts import cards, document, note, section, settings_section, table
 from vbs.text import counted, shell_command, shell_word
@@ -33,32 +31,14 @@ from vbs.units import short
 SAMPLE = 1_500  # points of evaluated networks
 LISTED = 120  # networks of the front that can be chosen, spread along it
 ALL = 300  # evaluations up to which every network can be chosen
-FILE = "report.html"
 TITLES = {"flops": "FLOPs"}  # of costs, where they differ from their names
 PACKAGES = ("numpy", "pyarrow", "optuna", "torch")  # whose versions the page states
 
 
-def write_page(
-    folder: Path,
-    config: SearchConfig,
-    history: History,
-    evaluator: Evaluator,
-    *,
-    status: str,
-    seconds: float,
-) -> None:
-    """Write report.html of a search that has found something; a failure is a warning."""
-
-    def write(path: Path) -> None:
-        made = _page(config, history, evaluator, status=status, seconds=seconds)
-        path.write_text(made, encoding="utf-8")
-
-    attempt(FILE, lambda: write_whole(folder / FILE, write))
-
-
-def _page(
+def page(
     config: SearchConfig, history: History, evaluator: Evaluator, *, status: str, seconds: float
 ) -> str:
+    """The page of a search that has found something; arguments as in `SearchResult`."""
     ending = report.ending(history, evaluator, status=status, seconds=seconds)
     networks = _Networks.of(config, history, evaluator)
     lines = [*report.certainty(history, evaluator), *report.rank_certainty(history, evaluator)]

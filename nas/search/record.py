@@ -21,8 +21,9 @@ from vbs import folder as folders
 from vbs.config_file import resumed
 from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
+from vbs.page.parts import REPORT
 
-FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png", "report.html")
+FILES = ("search.json", "history.parquet", "best.json", "pareto.csv", "pareto.png", REPORT)
 
 
 def results_folder(out: str | None, *, resume: bool) -> AbstractContextManager[Path]:

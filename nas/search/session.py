@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -17,12 +18,13 @@ from nas.search import record, report
 from nas.search.config import SearchConfig
 from nas.search.doubts import Watch
 from nas.search.endings import nothing
-from nas.search.page import write_page
+from nas.search.page import page
 from nas.search.progress import Shown
 from nas.search.result import SearchResult
 from nas.stopped import TooManyFailures
 from vbs import signals
 from vbs.failures import InfrastructureError, infrastructure_error
+from vbs.page.parts import write_page
 from vbs.progress import Progress
 from vbs.text import shell_word
 
@@ -91,14 +93,10 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
                 session.record(status=status, reason=reason)
         if found and written:
             report.draw(session.folder, history, evaluator)
-            write_page(
-                session.folder,
-                session.config,
-                history,
-                evaluator,
-                status=status,
-                seconds=seconds,
+            made = functools.partial(
+                page, session.config, history, evaluator, status=status, seconds=seconds
             )
+            write_page(session.folder, made)
     return SearchResult(
         session.folder, session.config, history, evaluator, status, reason, seconds, written
     )

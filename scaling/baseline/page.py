@@ -12,18 +12,19 @@ import numpy as np
 
 from scaling.baseline.device_section import device_section
 from scaling.baseline.networks import FINALISTS, best_record, read_json, trained_members
-from scaling.grid.verdict import noise_line, prior_line
+from scaling.grid.page import grid_sections
 from search_spaces.architecture import Architecture
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from search_spaces.stage_bars import stage_bars
 from vbs.figure import new_figure
 from vbs.folder import write_whole
+from vbs.page.charts import scripts
 from vbs.page.parts import (
+    bars,
     cards,
     document,
     escaped,
-    image,
     note,
     picture,
     pm,
@@ -46,14 +47,14 @@ def write_report(folder: Path, *, command: Sequence[str]) -> Path:
         _search(folder),
         stages_section(network, "EfficientNet-B0", zoo("efficientnet_b0")),
         device_section(best_record(folder)),
-        _grid(folder),
+        *_grid(folder),
         _family(folder),
         _costs(folder, known),
         commands_section(folder, known, command),
     ]
     data = str(known.get("settings", {}).get("data", ""))
     title = f"A new baseline for {Path(data).name or data}"
-    page = document(title, sections)
+    page = document(title, sections, scripts())
     path = folder / "report.html"
     write_whole(path, lambda unfinished: unfinished.write_text(page, encoding="utf-8"))
     return path
@@ -122,7 +123,7 @@ def _evaluated(early: Any, full: Any) -> Any:
 def stages_section(network: Architecture, name: str, other: Architecture) -> str:
     """The stages of a network beside those of another one."""
     columns = "".join(
-        f"<div><b>{escaped(name)}</b>{_column(each)}</div>"
+        f"<div><b>{escaped(name)}</b>{bars(stage_bars(each))}</div>"
         for name, each in (("found", network), (name, other))
     )
     legend = note("A bar is a stage: its width is channels (as a root), its text the blocks in it.")
@@ -130,51 +131,11 @@ def stages_section(network: Architecture, name: str, other: Architecture) -> str
     return section(title, f'<div class="pair">{columns}</div>', legend)
 
 
-def _column(network: Architecture) -> str:
-    return "".join(
-        f'<div class="stage"><div class="bar" style="width:{bar.width}px;background:{bar.colour}">'
-        f"</div><span>{escaped(bar.text)}</span></div>"
-        for bar in stage_bars(network)
-    )
-
-
-def _grid(folder: Path) -> str:
+def _grid(folder: Path) -> list[str]:
     record = read_json(folder / "grid" / "grid.json")
     if record is None or "chosen" not in record["outcome"]:
-        return section("How it should grow", note("This step was left out."))
-    outcome = record["outcome"]
-    chosen = ", ".join(f"{name} {value:.3f}" for name, value in outcome["chosen"].items())
-    surface = outcome.get("surface")
-    hidden = noise_line(surface) if surface else ""
-    hidden = f" {hidden[0].upper()}{hidden[1:]}." if hidden else ""
-    rows = sorted(
-        (row for row in record["candidates"] if row.get("mean") is not None),
-        key=lambda row: -row["mean"],
-    )
-    listed = table(
-        ("(alpha, beta, gamma)", "cost", "depth", "width", "resolution", "accuracy"),
-        [
-            (
-                row["name"] if row["name"].startswith("(") else f"{row['name']} alone",
-                f"{row['growth']:.2f}x",
-                *(f"{x:.2f}" for x in row["real_factors"].values()),
-                pm(row["mean"], row["standard_error"]),
-            )
-            for row in rows
-        ],
-    )
-    lines = [prior_line(surface) if surface else "", *outcome.get("certainty", ())]
-    notes = [note(f"{line[0].upper()}{line[1:]}") for line in lines if line]
-    return section(
-        "How it should grow",
-        note(f"Chosen: {chosen}.{hidden}"),
-        *notes,
-        image(
-            folder / "grid" / "grid.png",
-            "Accuracy over the ways to spend the growth; corners are one axis alone.",
-        ),
-        listed,
-    )
+        return [section("How it should grow", note("This step was left out."))]
+    return grid_sections(folder / "grid", record)
 
 
 def _family(folder: Path) -> str:

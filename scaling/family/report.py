@@ -23,6 +23,7 @@ from scaling.family.times import first_doubt, remedy, shown_setting, shown_time
 from search_spaces.architecture import Architecture
 from vbs.command import python_command
 from vbs.console import print_results
+from vbs.page.parts import REPORT
 from vbs.tables import Console, Table
 from vbs.text import shell_command, shell_word
 
@@ -105,7 +106,7 @@ def show_result(result: FamilyResult) -> None:
         console.print("", *lines)
     if doubt := first_doubt(rows):
         console.print(f"! not to be trusted: {doubt}; {remedy(config)}")
-    files = (RECORD, FIGURE, f"{MEMBERS}/")
+    files = (RECORD, FIGURE, REPORT, f"{MEMBERS}/")
     print_results(result.folder, files, _next_commands(result))
 
 

@@ -25,6 +25,7 @@ from scaling.family.config import (
 from scaling.family.device_times import add_device_times, device_times, time_notes
 from scaling.family.figure import draw
 from scaling.family.members import Member, family, fast_factors, tiny_factors
+from scaling.family.page import page
 from scaling.family.predicted import known_members, notes, predictions
 from scaling.family.report import FamilyResult
 from scaling.family.resolved import STEP, base_network, resolve, step_of
@@ -36,6 +37,7 @@ from train.recipe import preset
 from vbs.config import ConfigError
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, write_json
+from vbs.page.parts import REPORT, write_page
 
 OWN_FACTORS = {"fast": fast_factors, "tinynet": tiny_factors}  # of a phi, by rules
 
@@ -84,7 +86,7 @@ def grow_family(
         measure(base, members, rows, config)
     place = None if out is None else str(out)
     with results_folder(
-        place, kind="family", files=(RECORD, FIGURE), command="scaling.family", resume=None
+        place, kind="family", files=(RECORD, FIGURE, REPORT), command="scaling.family", resume=None
     ) as folder:
         lines = [*_test_notes(config), *time_notes(config)]
         if cut is None:
@@ -231,3 +233,4 @@ def _write(result: FamilyResult) -> None:
     )
     name = Path(result.config.base or "").name
     draw_picture(folder / FIGURE, lambda path: draw(path, result.rows, name=name))
+    write_page(folder, lambda: page(folder))

@@ -13,6 +13,7 @@ import numpy as np
 from scaling.compound import GREEK, Coefficients
 from scaling.grid.config import FIGURE, RECORD, GridConfig
 from scaling.grid.growth import Candidate, shares
+from scaling.grid.page import page
 from scaling.grid.published_figure import draw
 from scaling.published import (
     Optimum,
@@ -30,6 +31,7 @@ from vbs.command import python_command
 from vbs.console import print_out, print_results
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, write_json
+from vbs.page.parts import REPORT, write_page
 from vbs.tables import Console, Table
 from vbs.text import counted, shell_word
 
@@ -100,7 +102,7 @@ def predicted_grid(
     free = [index for index, each in enumerate(found) if not each.is_control]
     chosen = found[max(free, key=lambda index: gains[index])]
     with results_folder(
-        out, kind="grid", files=(RECORD, FIGURE), command="scaling.grid", resume=None
+        out, kind="grid", files=(RECORD, FIGURE, REPORT), command="scaling.grid", resume=None
     ) as folder:
         result = PublishedGrid(folder, config, base, top1, found, gains, errors, optimum, chosen)
         write_json(folder / RECORD, _record(result))
@@ -108,6 +110,7 @@ def predicted_grid(
         draw_picture(
             folder / FIGURE, lambda path: draw(path, config, optimum, places, found, gains)
         )
+        write_page(folder, lambda: page(folder))
     return result
 
 
@@ -191,7 +194,7 @@ def show_published(result: PublishedGrid) -> None:
         growth += f" --rules {config.rules}"
     print_results(
         result.folder,
-        (RECORD, FIGURE),
+        (RECORD, FIGURE, REPORT),
         [
             f"{python} -m scaling.family --base {base} --coefficients {where}{growth} --phi 0..3",
             f"{python} -m scaling.grid --base {base} --data imagefolder:DIR{growth}",

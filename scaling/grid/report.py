@@ -16,6 +16,7 @@ from scaling.grid.choice import chosen, fitted_surface
 from scaling.grid.config import FIGURE, RECORD, GridConfig
 from scaling.grid.figure import draw
 from scaling.grid.growth import Candidate
+from scaling.grid.page import page
 from scaling.grid.published import PublishedGrid, show_published
 from scaling.grid.record import Record
 from scaling.grid.verdict import SEEDS, verdict
@@ -27,6 +28,7 @@ from vbs.config import code_values
 from vbs.console import print_err, print_out, print_results
 from vbs.figure import draw_picture
 from vbs.options import option_words
+from vbs.page.parts import REPORT, write_page
 from vbs.tables import Console, Table
 from vbs.text import counted, shell_command, shell_word
 from vbs.units import minutes, short
@@ -162,6 +164,7 @@ def finished(record: Record, known: Mapping[str, Result]) -> GridResult:
     if "chosen" in outcome:
         record.write(known, "finished", surface)
         draw_picture(folder / FIGURE, lambda path: draw(path, config, found, known, surface))
+        write_page(folder, lambda: page(folder))
     else:
         record.write(known, "failed")
     return GridResult(folder, config, found, known, outcome, certainty(known, record.scored))
@@ -183,7 +186,7 @@ def show_result(result: GridResult | PublishedGrid | int) -> None:
     lines = [*verdict(found, known, result.outcome), *result.certainty]
     print_out("", *lines, *_failures(result))
     print_results(
-        folder, (RECORD, FIGURE, "study.db"), _next(folder, result.config, result.outcome)
+        folder, (RECORD, FIGURE, REPORT, "study.db"), _next(folder, result.config, result.outcome)
     )
 
 

@@ -37,6 +37,7 @@ from vbs.config import flag, given_values, options
 from vbs.config_file import check_call, resumed
 from vbs.console import print_err, print_out
 from vbs.folder import results_folder, resumed_folder
+from vbs.page.parts import REPORT
 from vbs.processes import available_cpus
 from vbs.signals import interrupted_with
 from vbs.units import short
@@ -129,7 +130,11 @@ def _prepared(
     places = slots(config)
     _check_storage(config.storage)
     with results_folder(
-        out, kind="grid", files=(RECORD, FIGURE, "study.db"), command="scaling.grid", resume=resume
+        out,
+        kind="grid",
+        files=(RECORD, FIGURE, REPORT, "study.db"),
+        command="scaling.grid",
+        resume=resume,
     ) as folder:
         record = Record(folder, config, base, found, measuring, resumed=resume)
         trainings = Trainings(

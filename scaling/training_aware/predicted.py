@@ -19,6 +19,7 @@ from nas.search.device_costs import DeviceCost
 from nas.search.loop import LoopOptions, search
 from nas.search.record import best_record
 from scaling.training_aware.config import FIGURE, RECORD, TrainingAwareConfig
+from scaling.training_aware.page import page
 from search_spaces.catalog import space as make_space
 from search_spaces.cost import MEASURED, cost_text, split_cost
 from search_spaces.space import SearchSpace
@@ -26,6 +27,7 @@ from vbs.command import python_command
 from vbs.console import print_out, print_results
 from vbs.figure import draw_picture, label, new_figure, save_png
 from vbs.folder import circumstances, results_folder, write_json
+from vbs.page.parts import REPORT, write_page
 from vbs.tables import Console, Table
 from vbs.text import shell_word, shortened
 from vbs.units import percent, short_seconds
@@ -117,7 +119,7 @@ def predicted_search(config: TrainingAwareConfig, out: str | None) -> PredictedA
     with results_folder(
         out,
         kind="aware",
-        files=(RECORD, FIGURE, BEST),
+        files=(RECORD, FIGURE, BEST, REPORT),
         command="scaling.training_aware",
         resume=None,
     ) as folder:
@@ -127,6 +129,7 @@ def predicted_search(config: TrainingAwareConfig, out: str | None) -> PredictedA
         write_json(folder / BEST, {**best, "space": SPACE, "seed": config.seed})
         write_json(folder / RECORD, _record(result))
         draw_picture(folder / FIGURE, lambda path: _draw(path, result))
+        write_page(folder, lambda: page(folder))
     return result
 
 
@@ -275,7 +278,7 @@ def show_predicted(result: PredictedAware) -> None:
     python, best = python_command(), shell_word(str(result.folder / BEST))
     print_results(
         result.folder,
-        (RECORD, FIGURE, BEST),
+        (RECORD, FIGURE, BEST, REPORT),
         [
             f"{python} -m search_spaces.show {best}",
             f"{python} -m scaling.family --base {best} --phi 0..3",

@@ -15,6 +15,7 @@ from scaling.training_result import Result
 from train.suggested import recipe_words
 from vbs.command import python_command
 from vbs.console import print_results
+from vbs.page.parts import REPORT
 from vbs.tables import Console, Table
 from vbs.text import shell_command, shell_word
 from vbs.units import short_seconds
@@ -100,7 +101,7 @@ def show_result(result: TrainingAwareResult | PredictedAware) -> None:
             f"{row['params'] / 1e6:.1f}M params, {row['resolution']} px, layers "
             f"{row['layers']}"
         )
-    files = (RECORD, FIGURE, "search/", "compare/", f"{MEMBERS}/")
+    files = (RECORD, FIGURE, REPORT, "search/", "compare/", f"{MEMBERS}/")
     print_results(folder, files, _next(result))
 
 

@@ -30,6 +30,7 @@ from scaling.training_aware.networks import (
     ops_of_stages,
     reference,
 )
+from scaling.training_aware.page import page
 from scaling.training_aware.predicted import PredictedAware, predicted_search
 from scaling.training_aware.report import FOUND, MEMBERS, TrainingAwareResult
 from scaling.training_result import Result
@@ -42,6 +43,7 @@ from vbs.console import print_err
 from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, resumed_folder, write_json
 from vbs.json_text import parse_json
+from vbs.page.parts import REPORT, write_page
 from vbs.text import counted
 from vbs.units import short, short_seconds
 
@@ -138,7 +140,11 @@ def _prepared(config: TrainingAwareConfig, out: str | None, *, resume: bool) -> 
     slots(config)
     times = _times(config, the_space, Path(out) if resume and out else None)
     with results_folder(
-        out, kind="aware", files=(RECORD, FIGURE), command="scaling.training_aware", resume=resume
+        out,
+        kind="aware",
+        files=(RECORD, FIGURE, REPORT),
+        command="scaling.training_aware",
+        resume=resume,
     ) as folder:
         if not resume:
             times.write(folder / TIMES)
@@ -280,6 +286,7 @@ def _compared(
     listed, sure = _grown(folder, choices, config.members), certainty(known, scored)
     _record(folder, config, "finished", networks=rows, members=listed, certainty=sure)
     draw_picture(folder / FIGURE, lambda path: draw(path, rows, known))
+    write_page(folder, lambda: page(folder))
     return TrainingAwareResult(
         folder,
         config,

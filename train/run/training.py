@@ -13,11 +13,13 @@ from train.execution import Execution
 from train.loop import train
 from train.options import loaders_of
 from train.report import Reporter, draw_pictures, print_preview
+from train.run.page import page
 from train.run.record import Training
 from train.run.result import TrainResult
 from train.scored import scored_images
 from vbs import signals
 from vbs.load import LoadWatch
+from vbs.page.parts import write_page
 
 if TYPE_CHECKING:
     from search_spaces.network import Network
@@ -55,6 +57,7 @@ def train_in_folder(
         if not outcome.failed:  # pictures are drawn when everything else is written
             title = f"{config.network} on {data.name}, recipe {recipe.name}"
             draw_pictures(folder, outcome, data, recipe, title=title, device=config.device)
+            write_page(folder, lambda: page(folder))
     return result
 
 

@@ -9,10 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from vbs.figure import attempt
+from vbs.folder import write_whole
 from vbs.text import printable
 
+REPORT = "report.html"
 STYLE = Path(__file__).with_name("page.css")
+LARGE = 300_000  # bytes of a PNG that becomes a JPEG
 # nothing is loaded from anywhere, whatever text of a run the page shows
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
@@ -29,6 +34,15 @@ def document(title: str, sections: Sequence[str], scripts: str = "") -> str:
         + "\n".join(filter(None, sections))
         + f"\n</main>{scripts}</body></html>\n"
     )
+
+
+def write_page(folder: Path, page: Callable[[], str]) -> None:
+    """Write report.html in a folder; one that cannot be made is a warning."""
+
+    def write(path: Path) -> None:
+        path.write_text(page(), encoding="utf-8")
+
+    attempt(REPORT, lambda: write_whole(folder / REPORT, write))
 
 
 def escaped(text: object, keep: str = "") -> str:
@@ -85,13 +99,28 @@ def picture(figure: Callable[[], Any], caption: str) -> str:
     )
 
 
+def bars(drawn: Sequence[tuple[str, int, str]]) -> str:
+    """Horizontal bars: (CSS colour, width in pixels, text beside it) of each."""
+    return "".join(
+        f'<div class="stage"><div class="bar" style="width:{width}px;background:{colour}"></div>'
+        f"<span>{escaped(text)}</span></div>"
+        for colour, width, text in drawn
+    )
+
+
 def image(path: Path, caption: str) -> str:
+    """A PNG file inside the page; a large one, of photographs, as a JPEG."""
     if not path.is_file():
         return note(f"Could not be drawn: {caption}")
-    coded = base64.b64encode(path.read_bytes()).decode()
-    text = escaped(caption)
+    kind, content, text = "png", path.read_bytes(), escaped(caption)
+    if len(content) > LARGE:
+        buffer = io.BytesIO()
+        with Image.open(path) as picture:
+            picture.convert("RGB").save(buffer, "JPEG", quality=80)
+        kind, content = "jpeg", buffer.getvalue()
+    coded = base64.b64encode(content).decode()
     return (
-        f'<figure><img alt="{text}" src="data:image/png;base64,{coded}">'
+        f'<figure><img alt="{text}" src="data:image/{kind};base64,{coded}">'
         f"<figcaption>{text}</figcaption></figure>"
     )
 

@@ -1,0 +1,147 @@
+"""report.html of a search from pretrained weights: its networks beside the parent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.parents.references import SMALLER, UNIFORM
+from search_spaces.architecture import Architecture
+from search_spaces.cost import cost_text, is_measured
+from search_spaces.listed import LIMITS, listed_network
+from train.parents import load_parent
+from vbs.json_text import parse_json
+from vbs.page.charts import COLOURS, GREY, Axis, Chart, Limit, Listed, Point, Series, chart, scripts
+from vbs.page.parts import cards, document, note, pm, section, settings_section, table
+from vbs.units import short
+
+KINDS = {"parent": COLOURS[6], "found": COLOURS[0], SMALLER: COLOURS[4], UNIFORM: GREY}
+
+
+def page(folder: Path) -> str:
+    """The page of the search from pretrained weights in a folder, from its files."""
+    record = parse_json((folder / "search.json").read_bytes())
+    settings = record["settings"]
+    title = f"The best networks inside {settings['parent']} for {Path(settings['data']).name}"
+    sections = [
+        *parent_sections(folder, record["outcome"]),
+        settings_section(settings, record),
+    ]
+    return document(title, sections, scripts())
+
+
+def parent_sections(folder: Path, outcome: Mapping[str, Any]) -> list[str]:
+    """What was found, and all networks beside the parent; `outcome` is that of search.json."""
+    return [_summary(outcome), _networks(folder, outcome)]
+
+
+def _summary(outcome: Mapping[str, Any]) -> str:
+    """The best network of each target in large print, beside the parent."""
+    teacher = outcome["teacher"]
+    figures = [(_accuracy(teacher), f"the fine-tuned parent, {short(teacher['flops'])} FLOPs")]
+    for name, rows in outcome["targets"].items():
+        best = rows[0]
+        share = best["flops"] / teacher["flops"]
+        what = f"target {name}: {best['kind']}, {short(best['flops'])} FLOPs ({share:.0%})"
+        figures.append((_accuracy(best), what))
+    text = f"Accuracy on the {_split(teacher)} images."
+    return section("What was found", cards(figures), note(text))
+
+
+def _networks(folder: Path, outcome: Mapping[str, Any]) -> str:
+    """The chart and the table: what was found, the parent, and the references."""
+    teacher = outcome["teacher"]
+    extra = _measured(outcome)
+    rows = [
+        (
+            target,
+            row["kind"],
+            f"{row['flops']:,.0f}",
+            f"{row['flops'] / teacher['flops']:.0%}",
+            f"{row['params']:,.0f}",
+            f"{row['resolution']} px",
+            str(row["layers"]),
+            *(cost_text(name, row[name]) if name in row else "-" for name in extra),
+            _accuracy(row),
+            str(row["seeds"]),
+        )
+        for target, row in _listed(outcome)
+    ]
+    heads = (
+        *("target", "network", "FLOPs", "of parent", "params", "input", "layers"),
+        *(name.replace("_", " ") for name in extra),
+        *(f"{_split(teacher)} top-1", "seeds"),
+    )
+    notes = [note(line) for line in outcome.get("notes", ())]
+    title = "Against the parent, and what needs no search"
+    return section(title, chart(_chart(folder, outcome)), table(heads, rows), *notes)
+
+
+def _measured(outcome: Mapping[str, Any]) -> list[str]:
+    """Names of the measured costs of the networks."""
+    first = next(iter(outcome["targets"].values()))[0]
+    return [name for name in first if is_measured(name)]
+
+
+def _chart(folder: Path, outcome: Mapping[str, Any]) -> Chart:
+    """Accuracy against FLOPs, by kind of network."""
+    listed = list(_listed(outcome))
+    networks = [_network(folder, row, outcome) for _, row in listed]
+    points: dict[str, list[Point]] = {kind: [] for kind in KINDS}
+    for index, (_, row) in enumerate(listed):
+        mean, error = mean_and_error(row)
+        points[row["kind"]].append(Point(row["flops"] / 1e6, mean, error, index))
+    return Chart(
+        x=Axis("FLOPs: multiply-adds of one image, in millions"),
+        y=Axis(f"top-1 on the {_split(outcome['teacher'])} images (%)"),
+        series=[
+            Series(kind, each, "diamond" if kind == "parent" else "circles", KINDS[kind])
+            for kind, each in points.items()
+            if each
+        ],
+        alt="Accuracy of every trained network against its FLOPs.",
+        networks=networks,
+        chosen=1,
+        limits=[*LIMITS, Limit("accuracy", "accuracy", "%", most=False)],
+    )
+
+
+def _network(folder: Path, row: Mapping[str, Any], outcome: Mapping[str, Any]) -> Listed:
+    """A trained network, with how it is exported."""
+    weights = folder / row["weights"]
+    network: Architecture = load_parent(str(weights)).architecture
+    measured = [(cost_text(name, row[name]), name) for name in _measured(outcome) if name in row]
+    what = f"top-1, {_split(row)} images, {row['seeds']} seeds"
+    return listed_network(
+        network,
+        title=f"{row['kind']}, {short(row['flops'])} FLOPs: {_accuracy(row)}",
+        figures=[(_accuracy(row), what), *measured],
+        numbers={"accuracy": mean_and_error(row)[0]},
+        commands=[f"python -m train.export {row['weights']} --to onnx"],
+    )
+
+
+def _listed(outcome: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield "-", outcome["teacher"]
+    for name, rows in outcome["targets"].items():
+        for place, row in enumerate(rows):
+            yield ("" if place else name), row
+
+
+def _split(row: Mapping[str, Any]) -> str:
+    return "test" if row["test_top1"] else "minival"
+
+
+def mean_and_error(row: Mapping[str, Any]) -> tuple[float, float | None]:
+    """Mean accuracy in percent with its standard error over the seeds, None of a single one."""
+    values = row["test_top1"] or row["minival_top1"]
+    mean = sum(values) / len(values)
+    if len(values) == 1:
+        return mean, None
+    spread = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    return mean, (spread / len(values)) ** 0.5
+
+
+def _accuracy(row: Mapping[str, Any]) -> str:
+    return pm(*mean_and_error(row))

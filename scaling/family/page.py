@@ -1,0 +1,113 @@
+"""report.html of a family: its members with costs, accuracies and networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scaling.family.config import MEMBERS, RECORD
+from search_spaces.architecture import Architecture
+from search_spaces.listed import LIMITS, listed_network
+from vbs.json_text import parse_json
+from vbs.page.charts import COLOURS, Axis, Chart, Point, Series, chart, scripts
+from vbs.page.parts import document, note, section, settings_section, table
+from vbs.units import short, short_seconds
+
+# columns of accuracies in percent, what they are, and their errors
+ACCURACIES = {
+    "published_top1": ("published top-1", None),
+    "predicted_top1": ("predicted top-1", "predicted_top1_std"),
+    "inherited_minival_top1": ("top-1 as inherited, held-out images", None),
+}
+
+
+def page(folder: Path) -> str:
+    """The page of the family in a folder, from its files."""
+    record = parse_json((folder / RECORD).read_bytes())
+    title = f"The family of {Path(str(record['settings']['base'])).stem}"
+    sections = [
+        section("Members", chart(_chart(folder, record["members"])), _table(record["members"])),
+        settings_section(record["settings"], record),
+    ]
+    return document(title, sections, scripts())
+
+
+def _chart(folder: Path, members: Sequence[Mapping[str, Any]]) -> Chart:
+    """Accuracies against FLOPs; where none is known, parameters."""
+    networks, series = [], []
+    for member in members:
+        known = parse_json((folder / MEMBERS / f"{member['name']}.json").read_bytes())
+        figures = [(text, what) for text, what in _accuracies(member)]
+        networks.append(
+            listed_network(
+                Architecture.from_dict(known["architecture"]),
+                title=f"{member['name']}: {short(member['flops'])} FLOPs",
+                figures=figures,
+            )
+        )
+    for place, (name, (what, error)) in enumerate(ACCURACIES.items()):
+        points = [
+            Point(each["flops"] / 1e6, each[name], each.get(error) if error else None, index)
+            for index, each in enumerate(members)
+            if each.get(name) is not None
+        ]
+        if points:
+            series.append(Series(what, points, "line", COLOURS[place]))
+    label = "top-1 (%)"
+    if not series:
+        label = "params, in millions"
+        points = [
+            Point(each["flops"] / 1e6, each["params"] / 1e6, None, index)
+            for index, each in enumerate(members)
+        ]
+        series.append(Series("members", points, "line"))
+    return Chart(
+        x=Axis("FLOPs: multiply-adds of one image, in millions", log=True),
+        y=Axis(label),
+        series=series,
+        alt=f"{label} of the members against FLOPs.",
+        networks=networks,
+        chosen=0,
+        limits=LIMITS,
+    )
+
+
+def _accuracies(member: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(value, what it is) of the accuracies that are known of a member."""
+    found = []
+    for name, (what, error) in ACCURACIES.items():
+        if member.get(name) is not None:
+            spread = member.get(error) if error else None
+            found.append((f"{member[name]:.2f}%" + (f" ± {spread:.2f}" if spread else ""), what))
+    return found
+
+
+def _table(members: Sequence[Mapping[str, Any]]) -> str:
+    known = [what for name, (what, _) in ACCURACIES.items() if any(m.get(name) for m in members)]
+    times = [name for name in members[0] if name.startswith(("measured_", "predicted_step"))]
+    rows = []
+    for member in members:
+        accuracies = {what: text for text, what in _accuracies(member)}
+        seconds = [member.get(name) for name in times]
+        rows.append(
+            (
+                member["name"],
+                f"{member['resolution']} px",
+                str(member["layers"]),
+                f"{member['params']:,}",
+                f"{member['flops']:,}",
+                short(member["formula_flops"]),
+                *(_time(each) for each in seconds),
+                *(accuracies.get(what, "-") for what in known),
+            )
+        )
+    heads = ("member", "input", "layers", "params", "FLOPs", "by formula")
+    text = "By formula: the base's FLOPs times the growth of the coefficients."
+    return table((*heads, *(n.replace("_", " ") for n in times), *known), rows) + note(text)
+
+
+def _time(value: Any) -> str:
+    """Seconds of a measurement or a prediction, as a record has them."""
+    seconds = value.get("seconds") if isinstance(value, Mapping) else value
+    return "-" if seconds is None else short_seconds(seconds)
