@@ -11,14 +11,13 @@ from search_spaces.architecture import Architecture
 from search_spaces.listed import LIMITS, listed_network
 from vbs.json_text import parse_json
 from vbs.page.charts import COLOURS, Axis, Chart, Point, Series, chart, scripts
-from vbs.page.parts import document, note, section, settings_section, table
+from vbs.page.parts import document, note, pm, section, settings_section, table
 from vbs.units import short, short_seconds
 
-# columns of accuracies in percent, what they are, and their errors
-ACCURACIES = {
-    "published_top1": ("published top-1", None),
-    "predicted_top1": ("predicted top-1", "predicted_top1_std"),
-    "inherited_minival_top1": ("top-1 as inherited, held-out images", None),
+ACCURACIES = {  # column -> what it is; in percent, predicted ones with their error
+    "published_top1": "published top-1",
+    "predicted_top1": "predicted top-1",
+    "inherited_minival_top1": "top-1 as inherited, held-out images",
 }
 
 
@@ -38,19 +37,19 @@ def _chart(folder: Path, members: Sequence[Mapping[str, Any]]) -> Chart:
     networks, series = [], []
     for member in members:
         known = parse_json((folder / MEMBERS / f"{member['name']}.json").read_bytes())
-        figures = [(text, what) for text, what in _accuracies(member)]
         networks.append(
             listed_network(
                 Architecture.from_dict(known["architecture"]),
                 title=f"{member['name']}: {short(member['flops'])} FLOPs",
-                figures=figures,
+                figures=_accuracies(member),
             )
         )
-    for place, (name, (what, error)) in enumerate(ACCURACIES.items()):
+    for place, (name, what) in enumerate(ACCURACIES.items()):
+        known = [(index, each, _accuracy(each, name)) for index, each in enumerate(members)]
         points = [
-            Point(each["flops"] / 1e6, each[name], each.get(error) if error else None, index)
-            for index, each in enumerate(members)
-            if each.get(name) is not None
+            Point(each["flops"] / 1e6, accuracy[0], accuracy[1], index)
+            for index, each, accuracy in known
+            if accuracy is not None
         ]
         if points:
             series.append(Series(what, points, "line", COLOURS[place]))
@@ -75,16 +74,20 @@ def _chart(folder: Path, members: Sequence[Mapping[str, Any]]) -> Chart:
 
 def _accuracies(member: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(value, what it is) of the accuracies that are known of a member."""
-    found = []
-    for name, (what, error) in ACCURACIES.items():
-        if member.get(name) is not None:
-            spread = member.get(error) if error else None
-            found.append((f"{member[name]:.2f}%" + (f" ± {spread:.2f}" if spread else ""), what))
-    return found
+    known = [(_accuracy(member, name), what) for name, what in ACCURACIES.items()]
+    return [(pm(*accuracy), what) for accuracy, what in known if accuracy]
+
+
+def _accuracy(member: Mapping[str, Any], name: str) -> tuple[float, float | None] | None:
+    """An accuracy in percent with its error, None without one; None where it is not known."""
+    value = member.get(name)
+    if isinstance(value, Mapping):
+        return value["percent"], value["std"] or None
+    return None if value is None else (value, None)
 
 
 def _table(members: Sequence[Mapping[str, Any]]) -> str:
-    known = [what for name, (what, _) in ACCURACIES.items() if any(m.get(name) for m in members)]
+    known = [what for name, what in ACCURACIES.items() if any(m.get(name) for m in members)]
     times = [name for name in members[0] if name.startswith(("measured_", "predicted_step"))]
     rows = []
     for member in members:

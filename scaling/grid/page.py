@@ -13,9 +13,20 @@ from search_spaces.architecture import Architecture
 from search_spaces.listed import LIMITS, listed_network
 from vbs.json_text import parse_json
 from vbs.page.charts import COLOURS, Axis, Chart, Point, Series, Style, chart, scripts
-from vbs.page.parts import cards, document, image, note, pm, section, settings_section, table
+from vbs.page.parts import (
+    cards,
+    document,
+    folded,
+    image,
+    note,
+    pm,
+    section,
+    settings_section,
+    table,
+)
 
 CAPTION = "Accuracy over the ways to spend the growth; corners are one axis alone."
+FEW = 15  # rows of a table that is not folded away
 TRAINED, PREDICTED = "accuracy on held-out images (%)", "predicted gain of top-1 (points)"
 
 
@@ -85,7 +96,8 @@ def _chart(record: Mapping[str, Any], rows: list[dict[str, Any]]) -> Chart:
         kind = "candidates" if row["name"].startswith("(") else "one axis alone"
         if tuple(row["factors"].values()) == chosen:
             kind = "chosen"
-        kinds[kind].append(Point(row["real_factors"]["depth"], row["score"], row["error"], index))
+        error = row.get("standard_error")  # of predictions it is common to all of them
+        kinds[kind].append(Point(row["real_factors"]["depth"], row["score"], error, index))
     styles: dict[str, Style] = {
         "chosen": "diamond",
         "candidates": "circles",
@@ -108,15 +120,14 @@ def _chart(record: Mapping[str, Any], rows: list[dict[str, Any]]) -> Chart:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     heads = ("(alpha, beta, gamma)", "cost", "depth", "width", "resolution", _label(rows))
-    return table(
-        heads,
-        [
-            (
-                _name(row),
-                f"{row['growth']:.2f}x",
-                *(f"{factor:.2f}" for factor in row["real_factors"].values()),
-                _score(row),
-            )
-            for row in rows
-        ],
-    )
+    cells = [
+        (
+            _name(row),
+            f"{row['growth']:.2f}x",
+            *(f"{factor:.2f}" for factor in row["real_factors"].values()),
+            _score(row),
+        )
+        for row in rows
+    ]
+    listed = table(heads, cells)
+    return listed if len(rows) <= FEW else folded("All candidates", listed)

@@ -9,6 +9,7 @@ from typing import Any
 
 from scaling.training_aware.config import RECORD
 from search_spaces.architecture import Architecture
+from search_spaces.cost import split_cost
 from search_spaces.listed import LIMITS, listed_network
 from vbs.json_text import parse_json
 from vbs.page.charts import COLOURS, Axis, Chart, Point, Series, chart, scripts
@@ -21,18 +22,25 @@ def page(folder: Path) -> str:
     record = parse_json((folder / RECORD).read_bytes())
     outcome = record["outcome"]
     rows = {name: _figures(row) for name, row in outcome["networks"].items()}
-    what = "seconds" if any("step_seconds" in row for row in outcome["networks"].values()) else ""
-    label = "a training step" if what else "an image, or of a training, as predicted"
+    label = f"seconds of {_what(outcome)}"
     sections = [
         section(
             "Networks",
-            chart(_chart(outcome["networks"], rows, f"seconds of {label}")),
+            chart(_chart(outcome["networks"], rows, label)),
             _table(outcome["networks"], rows),
             *(note(line) for line in outcome.get("certainty", ())),
         ),
         settings_section(record["settings"], record),
     ]
     return document("A training-aware search", sections, scripts())
+
+
+def _what(outcome: Mapping[str, Any]) -> str:
+    """What the time of the networks is of."""
+    if "S" not in outcome:
+        return "a training step"
+    kind, device = split_cost(outcome["S"])
+    return f"an image on {device}, predicted" if kind == "image_time" else "a training, predicted"
 
 
 def _figures(row: Mapping[str, Any]) -> tuple[float, float | None, float]:

@@ -76,8 +76,13 @@ def settings_section(settings: Mapping[str, Any], made_with: Mapping[str, Any]) 
     rows = [(name, str(value)) for name, value in settings.items() if value not in (None, [], "")]
     known = {name: version for name, version in made_with["versions"].items() if version}
     versions = ", ".join(f"{name} {version}" for name, version in known.items())
-    body = f"<details><summary>All options</summary>{table(('option', 'value'), rows)}</details>"
+    body = folded("All options", table(("option", "value"), rows))
     return section("Settings", body, note(f"{made_with['machine']}; {versions}"))
+
+
+def folded(title: str, part: str) -> str:
+    """A part of the page that a click on its title opens."""
+    return f"<details><summary>{escaped(title)}</summary>{part}</details>"
 
 
 def note(text: str) -> str:
