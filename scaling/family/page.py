@@ -25,11 +25,14 @@ def page(folder: Path) -> str:
     """The page of the family in a folder, from its files."""
     record = parse_json((folder / RECORD).read_bytes())
     title = f"The family of {Path(str(record['settings']['base'])).stem}"
-    sections = [
-        section("Members", chart(_chart(folder, record["members"])), _table(record["members"])),
-        settings_section(record["settings"], record),
-    ]
+    sections = [*family_sections(folder, record), settings_section(record["settings"], record)]
     return document(title, sections, scripts())
+
+
+def family_sections(folder: Path, record: Mapping[str, Any]) -> list[str]:
+    """The members as a chart and a table; `record` is what family.json holds."""
+    members = record["members"]
+    return [section("Members", chart(_chart(folder, members)), _table(members))]
 
 
 def _chart(folder: Path, members: Sequence[Mapping[str, Any]]) -> Chart:

@@ -20,19 +20,18 @@ from vbs.units import short_seconds
 def page(folder: Path) -> str:
     """The page of the training-aware search in a folder, from its files."""
     record = parse_json((folder / RECORD).read_bytes())
+    sections = [*aware_sections(record), settings_section(record["settings"], record)]
+    return document("A training-aware search", sections, scripts())
+
+
+def aware_sections(record: Mapping[str, Any]) -> list[str]:
+    """The networks as a chart and a table; `record` is what training_aware.json holds."""
     outcome = record["outcome"]
     rows = {name: _figures(row) for name, row in outcome["networks"].items()}
     label = f"seconds of {_what(outcome)}"
-    sections = [
-        section(
-            "Networks",
-            chart(_chart(outcome["networks"], rows, label)),
-            _table(outcome["networks"], rows),
-            *(note(line) for line in outcome.get("certainty", ())),
-        ),
-        settings_section(record["settings"], record),
-    ]
-    return document("A training-aware search", sections, scripts())
+    drawn = chart(_chart(outcome["networks"], rows, label))
+    notes = [note(line) for line in outcome.get("certainty", ())]
+    return [section("Networks", drawn, _table(outcome["networks"], rows), *notes)]
 
 
 def _what(outcome: Mapping[str, Any]) -> str:

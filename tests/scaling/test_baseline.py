@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import shutil
@@ -16,25 +15,13 @@ from scaling.baseline import BaselineConfig
 from scaling.baseline.chain import Chain, Step
 from scaling.baseline.networks import trained_members
 from scaling.baseline.page import relative
+from tests.browser import in_browser, needs_browser
 from tests.commands import with_options
 from tests.train.files import encoded
 from vbs.config import from_values
 from vbs.failures import Failure
 
 ROOT = Path(__file__).resolve().parents[2]
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-    "--hide-scrollbars",
-)
 
 
 def chain(*words: str, place: Path) -> subprocess.CompletedProcess[str]:
@@ -221,48 +208,19 @@ def test_another_baseline_in_the_same_folder_is_refused(baseline: Path) -> None:
     assert other.stderr.count("\n") == 1
 
 
-def shown(page: Path, width: int, place: Path) -> tuple[dict[str, int], str]:
-    """What a browser makes of the page at that width, and what it complains of."""
-    wrapper = place / f"wrapper-{width}.html"
-    inner = html.escape(page.read_text(), quote=True)
-    wrapper.write_text(
-        f'<iframe id="f" style="width:{width}px;height:900px;border:0" srcdoc="{inner}"></iframe>'
-        "<script>addEventListener('load', () => { const d = document.getElementById('f')"
-        ".contentDocument; const pics = [...d.images]; document.body.dataset.found = JSON.stringify"
-        "({wide: d.documentElement.scrollWidth, images: pics.length, drawn: pics.filter(i => "
-        "i.complete && i.naturalWidth > 50).length, sections: d.querySelectorAll('section').length"
-        "}); });</script>"
-    )
-    assert BROWSER is not None
-    done = subprocess.run(
-        [
-            BROWSER,
-            *FLAGS,
-            f"--user-data-dir={place}/profile-{width}",
-            "--dump-dom",
-            "--virtual-time-budget=5000",
-            f"--window-size={width},900",
-            wrapper.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    found = re.search(r'data-found="([^"]*)"', done.stdout)
-    assert found, done.stderr
-    return json.loads(html.unescape(found[1])), done.stderr
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="needs chromium (Debian's package of that name)")
+@needs_browser
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_is_whole_in_a_browser(baseline: Path, width: int, tmp_path: Path) -> None:
     page = baseline / "out" / "report.html"
-    found, complaints = shown(page, width, tmp_path)
-    assert found["wide"] <= width
+    script = (
+        "const pics = [...d.images]; return {images: pics.length, "
+        "drawn: pics.filter(i => i.complete && i.naturalWidth > 50).length, "
+        "sections: d.querySelectorAll('section').length};"
+    )
+    found = in_browser(page, script, width=width, place=tmp_path)
     assert found["images"] == found["drawn"] >= 2
     assert found["sections"] == 7
-    assert "CONSOLE" not in complaints
 
 
 @pytest.mark.slow

@@ -144,7 +144,7 @@ def print_table(
     summary = ", ".join(f"{counts[name]} {name}" for name in STATUSES if counts[name])
     for line in certainty(rows, images):
         console.print(line)
-    results = f"results: {shell_word(place)} (results.json, results.csv, trials/)"
+    results = f"results: {shell_word(place)} (results.json, results.csv, report.html, trials/)"
     print_out("", summary, results, *next_steps(next_commands(place, rows, status)))
 
 

@@ -11,6 +11,7 @@ from train.cluster.connect import probe
 from train.cluster.process import RayLost
 from train.ray_tune.config import RECORD, TuneConfig
 from train.ray_tune.lease import COMMAND, owned
+from train.ray_tune.page import page
 from train.ray_tune.plan import Plan, new_plan
 from train.ray_tune.record import resumed_plan, write_plan
 from train.ray_tune.report import outcome, ranked, write_csv
@@ -19,7 +20,9 @@ from train.ray_tune.session import Call, left, session
 from train.ray_tune.store import Store, opened
 from train.ray_tune.trial_record import ending, folder_of, learned
 from vbs.config_file import check_call
+from vbs.figure import attempt
 from vbs.folder import results_folder
+from vbs.page.parts import REPORT, write_text
 from vbs.temporary import temporary_folder
 
 
@@ -106,4 +109,5 @@ def _ended(store: Store, plan: Plan, status: str, reason: str = "") -> TuneResul
     write_plan(store, plan, status=status)
     store.write("results.json", record.finite({"status": status, "trials": rows}))
     store.put("results.csv", lambda path: write_csv(path, rows))
+    attempt(REPORT, lambda: store.put(REPORT, lambda path: write_text(path, page(plan, rows))))
     return TuneResult(store.place, plan, rows, status, reason)

@@ -6,6 +6,7 @@ moment, and a resumed run needs nothing else.
     run.json                   settings of the whole, and how far it is
     owner.json                 the lease: which process runs the whole
     results.json, results.csv  a row for each trial
+    report.html                the same as a page
     trials/NAME/curve.json     its learning curve, written after every epoch, and where it ran
     trials/NAME/run.json       how it ended; absent while it has not
     trials/NAME/*.safetensors, curves.csv, tensorboard/

@@ -39,10 +39,12 @@ def document(title: str, sections: Sequence[str], scripts: str = "") -> str:
 def write_page(folder: Path, page: Callable[[], str]) -> None:
     """Write report.html in a folder; one that cannot be made is a warning."""
 
-    def write(path: Path) -> None:
-        path.write_text(page(), encoding="utf-8")
+    attempt(REPORT, lambda: write_whole(folder / REPORT, lambda path: write_text(path, page())))
 
-    attempt(REPORT, lambda: write_whole(folder / REPORT, write))
+
+def write_text(path: Path, page: str) -> None:
+    """Write a page into a file."""
+    path.write_text(page, encoding="utf-8")
 
 
 def escaped(text: object, keep: str = "") -> str:

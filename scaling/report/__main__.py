@@ -1,0 +1,6 @@
+"""`python -m scaling.report`."""
+
+from vbs.command import run_program
+
+if __name__ == "__main__":
+    run_program("scaling.report")

@@ -1,0 +1,82 @@
+"""Write a page on several runs from its config: `write_report`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.parents.page import parent_sections
+from scaling.family.page import family_sections
+from scaling.grid.page import grid_sections
+from scaling.report.config import ReportConfig
+from scaling.report.runs import PARENT, TRAINING, Run, named, read_run
+from scaling.report.searches import search_sections
+from scaling.report.trainings import training_sections
+from scaling.training_aware.page import aware_sections
+from vbs.console import print_out
+from vbs.folder import write_whole
+from vbs.page.charts import scripts
+from vbs.page.parts import document, escaped, write_text
+from vbs.text import counted, shell_word
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """A page, and the runs on it."""
+
+    path: Path
+    runs: Sequence[Run]
+    exit_code: int = 0
+
+
+def write_report(config: ReportConfig) -> ReportResult:
+    """Write a page on runs, those of one kind side by side.
+
+    Raises ValueError where a folder holds no run, or its files are damaged, and OSError where the
+    page cannot be written.
+    """
+    folders = list(dict.fromkeys(Path(text) for text in config.runs))
+    runs = [read_run(folder) for folder in folders]
+    sections: list[str] = []
+    for kind, each in _KINDS.items():
+        of_kind = [run for run in runs if run.kind == kind]
+        if of_kind:
+            sections += each(named(of_kind))
+    title = f"{counted(len(runs), 'run')}: {', '.join(dict.fromkeys(run.kind for run in runs))}"
+    page, path = document(title, sections, scripts()), Path(config.out)
+    if not path.parent.is_dir():
+        raise ValueError(f"--out: {path.parent} is no folder")
+    write_whole(path, lambda unfinished: write_text(unfinished, page))
+    return ReportResult(path, runs)
+
+
+def show_result(result: ReportResult) -> None:
+    """Print where the page is."""
+    print_out(f"{shell_word(str(result.path))}: a page on {counted(len(result.runs), 'run')}")
+
+
+def _one_by_one(sections: Callable[[Run], list[str]]) -> Callable[[Sequence[Run]], list[str]]:
+    """Sections of runs one after the other, each below its name."""
+
+    def of_all(runs: Sequence[Run]) -> list[str]:
+        found = []
+        for run in runs:
+            try:
+                found += [f"<h2>{escaped(run.kind)}: {escaped(run.name)}</h2>", *sections(run)]
+            except (OSError, KeyError, TypeError, IndexError) as error:
+                reason = f"{type(error).__name__}: {error}"
+                raise ValueError(f"{run.folder}: its files are damaged ({reason})") from None
+        return found
+
+    return of_all
+
+
+_KINDS: dict[str, Callable[[Sequence[Run]], list[str]]] = {
+    "search": search_sections,
+    PARENT: _one_by_one(lambda run: parent_sections(run.folder, run.record["outcome"])),
+    "grid": _one_by_one(lambda run: grid_sections(run.folder, run.record)),
+    "family": _one_by_one(lambda run: family_sections(run.folder, run.record)),
+    "training-aware": _one_by_one(lambda run: aware_sections(run.record)),
+    TRAINING: training_sections,
+}
