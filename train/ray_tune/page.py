@@ -57,17 +57,12 @@ def _chart(plan: Plan, rows: Sequence[Mapping[str, Any]], split: str) -> Chart:
         points[row["status"] == "finished"].append(
             Point(row["flops"] / 1e6, row[f"{split}_top1"], error, place)
         )
+    finished = Series("finished", points[True], "circles", COLOURS[0])
+    others = Series("not finished", points[False], "crosses", GREY)
     return Chart(
         x=Axis("FLOPs: multiply-adds of one image, in millions"),
         y=Axis(f"top-1 on the {split} images (%)"),
-        series=[
-            Series(name, each, style, colour)
-            for name, each, style, colour in (
-                ("finished", points[True], "circles", COLOURS[0]),
-                ("not finished", points[False], "crosses", GREY),
-            )
-            if each
-        ],
+        series=[series for series in (finished, others) if series.points],
         alt=f"Accuracy of {counted(len(rows), 'training')} against FLOPs.",
         networks=listed,
         chosen=0,
