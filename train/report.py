@@ -17,7 +17,8 @@ from train.data import Data, Split
 from train.distributed import World, pick_device
 from train.evaluate import PREDICTION, confusion_counts, predict
 from train.length import described, too_short
-from train.logs import Progress, TensorBoard, write_curves_csv
+from train.loggers.catalog import Loggers
+from train.logs import Progress, write_curves_csv
 from train.loop import Report, Result
 from train.parser import print_notes
 from train.recipe import Recipe
@@ -31,15 +32,21 @@ MOST_MISTAKES = 40  # on the contact sheet
 
 
 class Reporter(Report):
-    """Bar or lines on stderr, curves.csv and tensorboard/ in the folder; a context manager.
+    """Bar or lines on stderr, curves.csv in the folder, and loggers; a context manager.
 
     stopped  whether the run is to save and stop, e.g. because of Ctrl-C.
     """
 
     def __init__(
-        self, folder: Path | None, recipe: Recipe, here: World, stopped: Callable[[], bool]
+        self,
+        folder: Path,
+        recipe: Recipe,
+        here: World,
+        stopped: Callable[[], bool],
+        loggers: Loggers,
     ) -> None:
         self._folder, self._recipe, self._here, self._stopped = folder, recipe, here, stopped
+        self._loggers = loggers
         self._history: list[dict[str, Any]] = []
         self._open = contextlib.ExitStack()
 
@@ -61,10 +68,8 @@ class Reporter(Report):
                 main=main,
             )
         )
-        if main and self._folder is not None:
-            resumed_at = self._history[-1]["step"] if self._history else None
-            board = TensorBoard(self._folder / "tensorboard", resumed_at=resumed_at)
-            self._board = self._open.enter_context(board)
+        if main:
+            self._loggers.start(self._history[-1]["step"] if self._history else None)
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
         self._progress.step(step, loss)
@@ -72,9 +77,8 @@ class Reporter(Report):
     def epoch(self, row: dict[str, Any]) -> None:
         self._history.append(row)
         self._progress.epoch(row)
-        if self._folder is not None:
-            self._board.add(row)
-            write_curves_csv(self._folder, self._history)
+        self._loggers.epoch(row)
+        write_curves_csv(self._folder, self._history)
 
     def stop(self) -> bool:
         return self._stopped()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from train.loggers.catalog import check_loggers
 from train.options import DataOptions, DeviceOptions, RecipeOptions, SizeOptions, network_text
 from vbs.config import option
 from vbs.options import Command
@@ -36,11 +37,21 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
         "package:efficientnet_lite0 (1, 2)",
     )
 
+    log: tuple[str, ...] = option(
+        ("tensorboard",),
+        metavar="NAME",
+        many=True,
+        later=True,
+        help="where curves and figures go beside curves.csv: tensorboard (default), mlflow, wandb, "
+        "trackio or csv; several at once",
+    )
+
     def check(self) -> None:
         for name in ("network", "data"):
             if getattr(self, name) is None:
                 example = "efficientnet_b0 --data cifar10"
                 raise ValueError(f"{name.upper()} is missing; e.g. python -m train.run {example}")
+        check_loggers(self.log)
 
 
 COMMAND = Command(
@@ -58,6 +69,6 @@ of nas.search. DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:D
 or FILE.zip, with options after a question mark (imagefolder:DIR?corrupt_limit=0.05; see README).
 On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
 The folder gets best.safetensors (weights), last.safetensors (to resume), run.json (settings and
-result), curves.csv and curves.png, confusion.png, mistakes.png, and tensorboard/.""",
+result), curves.csv and curves.png, confusion.png, mistakes.png, report.html, and tensorboard/.""",
     interrupted="interrupted; nothing was trained yet",
 )

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from train.data import Data
 from train.distributed import World
 from train.execution import Execution
-from train.loop import train
+from train.loggers.base import Logged
+from train.loggers.catalog import Loggers
+from train.loop import Result, train
 from train.options import loaders_of
 from train.report import Reporter, draw_pictures, print_preview
 from train.run.page import page
@@ -23,6 +25,9 @@ from vbs.page.parts import write_page
 
 if TYPE_CHECKING:
     from search_spaces.network import Network
+
+# files that loggers keep
+KEPT = ("run.json", "curves.csv", "curves.png", "confusion.png", "mistakes.png", "report.html")
 
 
 def train_in_folder(
@@ -37,28 +42,38 @@ def train_in_folder(
         training.write(folder, status="running")
         print_preview(folder, architecture, data, recipe, here)
         here.wait()
-    watch = LoadWatch()
-    with Interrupts() as interrupts, Reporter(folder, recipe, here, interrupts.came) as report:
-        outcome = train(
-            architecture,
-            data,
-            recipe,
-            execution=Execution(
-                device=config.device, loaders=loaders_of(config), checkpoint=folder
-            ),
-            initial=initial,
-            report=report,
-        )
-    result = TrainResult(
-        folder, training, outcome, scored_images(data), watch.load(), main=here.first
+    watch, execution = (
+        LoadWatch(),
+        Execution(device=config.device, loaders=loaders_of(config), checkpoint=folder),
     )
-    if here.first:
-        _write(result, data)
-        if not outcome.failed:  # pictures are drawn when everything else is written
-            title = f"{config.network} on {data.name}, recipe {recipe.name}"
-            draw_pictures(folder, outcome, data, recipe, title=title, device=config.device)
-            write_page(folder, lambda: page(folder))
+    logged = Logged(folder, {**config.settings(), **recipe.to_dict()}, architecture.to_json())
+    with Loggers(config.log, logged) as loggers:
+        with (
+            Interrupts() as interrupts,
+            Reporter(folder, recipe, here, interrupts.came, loggers) as report,
+        ):
+            outcome = train(
+                architecture, data, recipe, execution=execution, initial=initial, report=report
+            )
+        result = TrainResult(
+            folder, training, outcome, scored_images(data), watch.load(), main=here.first
+        )
+        if here.first:
+            _write(result, data)
+            if not outcome.failed:  # pictures are drawn when everything else is written
+                title = f"{config.network} on {data.name}, recipe {recipe.name}"
+                draw_pictures(folder, outcome, data, recipe, title=title, device=config.device)
+                write_page(folder, lambda: page(folder))
+                loggers.finish(_scores(outcome), [folder / name for name in KEPT])
     return result
+
+
+def _scores(outcome: Result) -> dict[str, float]:
+    """The final scores in percent."""
+    scores = {"minival_top1": outcome.chosen.get("top1")}
+    if outcome.test is not None:
+        scores |= {"test_top1": outcome.test.top1, "test_top5": outcome.test.top5}
+    return {name: float(value) for name, value in scores.items() if value is not None}
 
 
 def _write(result: TrainResult, data: Data) -> None:

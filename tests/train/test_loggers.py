@@ -1,0 +1,139 @@
+"""Loggers of a training: what each keeps, resuming, and failures that stop nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.catalog import zoo
+from train.loggers import catalog
+from train.loggers.base import Logged, Logger
+from train.loggers.catalog import LOGGERS, Entry, Loggers, check_loggers
+from train.logs import Row
+from train.run.config import TrainConfig
+from vbs.config import from_values
+
+ROWS: list[Row] = [
+    {"epoch": 1, "step": 10, "train_loss": 2.0, "val_top1": 40.0, "val_loss": None},
+    {"epoch": 2, "step": 20, "train_loss": 1.5, "val_top1": 60.0, "val_loss": None},
+]
+
+
+def logged(place: Path) -> Logged:
+    folder = place / "runs" / "train-1"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Logged(folder, {"lr": 0.1, "data": "x" * 900}, zoo("mobilenet_v2").to_json())
+
+
+def log(names: Sequence[str], run: Logged, rows: Sequence[Row], *, resumed: int | None) -> None:
+    figure = run.folder / "curves.png"
+    figure.write_bytes(b"\x89PNG")
+    text = run.folder / "run.json"
+    text.write_text("{}")
+    with Loggers(names, run) as loggers:
+        loggers.start(resumed)
+        for row in rows:
+            loggers.epoch(row)
+        loggers.finish({"test_top1": 61.0}, [text])
+
+
+def test_mlflow_keeps_curves_scores_files_and_the_network(tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    run = logged(tmp_path)
+    log(["mlflow"], run, ROWS[:1], resumed=None)
+    log(["mlflow"], run, ROWS[1:], resumed=10)  # continues the same run
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name("runs")
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.run_name == "train-1"
+    assert found.info.status == "FINISHED"
+    curve = client.get_metric_history(found.info.run_id, "val_top1")
+    assert [(each.step, each.value) for each in curve] == [(10, 40.0), (20, 60.0)]
+    assert found.data.metrics["test_top1"] == 61.0
+    assert "val_loss" not in found.data.metrics
+    assert found.data.params["lr"] == "0.1"
+    files = {each.path for each in client.list_artifacts(found.info.run_id)}
+    assert files == {"architecture.json", "run.json"}
+
+
+def test_an_interrupted_run_is_not_left_running(tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    run = logged(tmp_path)
+    with Loggers(["mlflow"], run) as loggers:
+        loggers.start(None)  # and nothing finishes
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (found,) = client.search_runs([client.get_experiment_by_name("runs").experiment_id])
+    assert found.info.status == "KILLED"
+
+
+@pytest.mark.slow
+def test_wandb_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    run = logged(tmp_path)
+    log(["wandb"], run, ROWS, resumed=None)
+    (store,) = (run.folder / "wandb").glob("offline-run-*/run-*.wandb")
+    content = store.read_bytes()
+    assert b"val_top1" in content
+    assert b"test_top1" in content
+
+
+class Broken(Logger):
+    """Fails where its class says."""
+
+    where = ""
+
+    def _fail(self, where: str) -> None:
+        if self.where == where:
+            raise RuntimeError("no route to host")
+
+    def start(self, run: Logged) -> None:
+        self._fail("start")
+
+    def epoch(self, row: Row) -> None:
+        self._fail("epoch")
+
+    def finish(self, scores: Mapping[str, float], files: Sequence[Path]) -> None:
+        self._fail("finish")
+
+    def close(self) -> None:
+        self._fail("close")
+
+
+@pytest.mark.parametrize("where", ["start", "epoch", "finish", "close"])
+def test_a_logger_that_fails_is_left_out(
+    where: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Broken, "where", where)
+    monkeypatch.setitem(LOGGERS, "broken", Entry(f"{__name__}:Broken"))
+    run = logged(tmp_path)
+    log(["broken", "tensorboard"], run, ROWS, resumed=None)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "warning: --log broken failed (RuntimeError: no route to host)" in error
+    assert list((run.folder / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [(("wandbb",), "did you mean wandb"), (("mlflow", "absent"), "pip install")],
+)
+def test_unknown_and_absent_loggers_are_refused(
+    names: tuple[str, ...], complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(catalog.LOGGERS, "absent", Entry("nowhere:Nothing", "no_such_package"))
+    monkeypatch.setitem(catalog.LOGGERS, "mlflow", Entry("train.loggers.base:Logger"))
+    with pytest.raises(ValueError, match=complaint):
+        check_loggers(names)
+
+
+def test_a_config_checks_its_loggers() -> None:
+    values: dict[str, Any] = {"network": "mobilenet_v2", "data": "cifar10", "log": ("csv", "xyz")}
+    with pytest.raises(ValueError, match="log: 'xyz' is unknown"):
+        from_values(TrainConfig, values)

@@ -1,0 +1,20 @@
+"""Event files for TensorBoard in the folder of the training, tensorboard/."""
+
+from __future__ import annotations
+
+from train.loggers.base import Logged, Logger
+from train.logs import Row, TensorBoard
+
+
+class TensorBoardLogger(Logger):
+    """See `train.logs.TensorBoard`, which tells of its own failures."""
+
+    def start(self, run: Logged) -> None:
+        self._board = TensorBoard(run.folder / "tensorboard", resumed_at=run.resumed_at)
+        self._board.__enter__()
+
+    def epoch(self, row: Row) -> None:
+        self._board.add(row)
+
+    def close(self) -> None:
+        self._board.__exit__(None, None, None)

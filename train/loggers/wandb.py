@@ -1,0 +1,52 @@
+"""Weights & Biases: a run in the project of the runs' folder; WANDB_MODE=offline needs no network.
+
+Source: https://docs.wandb.ai/ref/python.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from train.loggers.base import Logged, Logger, kept_id, numbers
+from train.logs import Row
+
+
+class WandbLogger(Logger):
+    """Curves have the optimizer step as their axis."""
+
+    def start(self, run: Logged) -> None:
+        import wandb
+
+        kept = kept_id(run, "wandb")
+        known = kept.read_text().strip() if run.resumed_at is not None and kept.exists() else None
+        self._run: Any = wandb.init(
+            project=run.project,
+            name=run.name,
+            id=known,
+            resume="allow" if known else None,
+            dir=str(run.folder),
+            config={**run.settings, "architecture": json.loads(run.network)},
+            settings=wandb.Settings(console="off", silent=True),
+        )
+        kept.write_text(self._run.id)
+        self._run.define_metric("*", step_metric="step")
+
+    def epoch(self, row: Row) -> None:
+        self._run.log({**numbers(row), "step": int(row["step"] or 0)})
+
+    def finish(self, scores: Mapping[str, float], files: Sequence[Path]) -> None:
+        import wandb
+
+        self._run.summary.update(dict(scores))
+        pictures = {path.stem: wandb.Image(str(path)) for path in files if path.suffix == ".png"}
+        if pictures:
+            self._run.log(pictures)
+        for path in files:
+            if path.suffix != ".png":
+                self._run.save(str(path), base_path=str(path.parent), policy="now")
+
+    def close(self) -> None:
+        self._run.finish()
