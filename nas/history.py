@@ -247,10 +247,10 @@ class History:
 
     def summary(self, row: int) -> Summary:
         """What is known of the network of a row: means over its full evaluations."""
-        same = np.zeros(self._count, bool)
+        same = None
         if self.networks < self._count:  # something was repeated
             same = self.full & (self.genotypes == self.genotypes[row]).all(1)
-        if same.sum() < 2:
+        if same is None or same.sum() < 2:
             accuracy, std, reward = self.accuracy[row], self.std[row], self.reward[row]
             return Summary(float(accuracy), float(std), float(reward), 1)
         known = self.accuracy[same]

@@ -29,23 +29,29 @@ from vbs.text import counted, shell_command, shell_word
 from vbs.units import short
 
 SAMPLE = 1_500  # points of evaluated networks
-LISTED = 120  # networks of the front that can be chosen, spread along it
+LISTED = 60  # networks of the front that can be chosen, spread along it
 ALL = 300  # evaluations up to which every network can be chosen
 TITLES = {"flops": "FLOPs"}  # of costs, where they differ from their names
 PACKAGES = ("numpy", "pyarrow", "optuna", "torch")  # whose versions the page states
 
 
 def page(
-    config: SearchConfig, history: History, evaluator: Evaluator, *, status: str, seconds: float
+    config: SearchConfig,
+    history: History,
+    evaluator: Evaluator,
+    *,
+    ending: str,
+    certainty: Sequence[str],
 ) -> str:
-    """The page of a search that has found something; arguments as in `SearchResult`."""
-    ending = report.ending(history, evaluator, status=status, seconds=seconds)
+    """The page of a search that has found something.
+
+    ending, certainty  how it ended, and how sure the choice is, in sentences.
+    """
     networks = _Networks.of(config, history, evaluator)
-    lines = [*report.certainty(history, evaluator), *report.rank_certainty(history, evaluator)]
     sections = [
         section("What was found", cards(networks.figures_of_best()), note(ending)),
         section("Networks", chart(networks.chart())),
-        _table(history, evaluator, lines),
+        _table(history, evaluator, certainty),
         section("How the search went", chart(_progress(history))) if len(history) > 1 else "",
         settings_section(config.settings(), circumstances(PACKAGES)),
     ]
@@ -66,6 +72,7 @@ class _Networks:
         self, config: SearchConfig, history: History, evaluator: Evaluator, axis: CostAxis
     ) -> None:
         self.config, self.history, self.evaluator, self.axis = config, history, evaluator, axis
+        self.full = history.full
         self.listed: list[Listed] = []
         self.places: dict[int, int] = {}  # row of the history -> place in `listed`
         self.references: list[tuple[Row, int]] = []
@@ -91,7 +98,7 @@ class _Networks:
             return
         self.places[row] = len(self.listed)
         history = self.history
-        summary = history.summary(row) if history.full[row] else None
+        summary = history.summary(row) if self.full[row] else None
         accuracy = history.accuracy[row] if summary is None else summary.accuracy
         std = history.std[row] if summary is None else summary.std
         costs = {name: history.costs.get(name)[row].item() for name in history.space.cost_names}
@@ -154,7 +161,7 @@ class _Networks:
         valid = np.flatnonzero(np.isfinite(history.accuracy))
         rng = np.random.default_rng(0)
         shown = np.sort(rng.choice(valid, min(SAMPLE, len(valid)), replace=False))
-        full, early = (shown[history.full[shown] == whole] for whole in (True, False))
+        full, early = (shown[self.full[shown] == whole] for whole in (True, False))
 
         def points(chosen: np.ndarray) -> list[Point]:
             return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -84,7 +83,8 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
         unchanged = 0 < known == len(history)
         seconds, written = session.past if unchanged else session.seconds, True
         try:
-            _write(session, status, reason, seconds)
+            certainty = _certainty(history, evaluator)
+            _write(session, status, reason, seconds, certainty)
         except OSError as error:  # what was evaluated before is in the study, if there is one
             status, written = "failed", False
             failure = f"{infrastructure_error(error)}; {session.continued}"
@@ -93,16 +93,21 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
                 session.record(status=status, reason=reason)
         if found and written:
             report.draw(session.folder, history, evaluator)
-            made = functools.partial(
-                page, session.config, history, evaluator, status=status, seconds=seconds
+            ending = report.ending(history, evaluator, status=status, seconds=seconds)
+            write_page(
+                session.folder,
+                lambda: page(
+                    session.config, history, evaluator, ending=ending, certainty=certainty
+                ),
             )
-            write_page(session.folder, made)
     return SearchResult(
         session.folder, session.config, history, evaluator, status, reason, seconds, written
     )
 
 
-def _write(session: Session, status: str, reason: str, seconds: float) -> None:
+def _write(
+    session: Session, status: str, reason: str, seconds: float, certainty: list[str]
+) -> None:
     """All files of the results."""
     folder, history, evaluator = session.folder, session.history, session.evaluator
     if len(history):
@@ -115,7 +120,7 @@ def _write(session: Session, status: str, reason: str, seconds: float) -> None:
         evaluated=len(history),
         failed=int((history.error != "").sum()),
         seconds=round(seconds, 2),
-        certainty=_certainty(history, evaluator),
+        certainty=certainty,
     )
 
 
