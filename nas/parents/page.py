@@ -10,7 +10,6 @@ from nas.parents.references import SMALLER, UNIFORM
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost_text, is_measured
 from search_spaces.listed import LIMITS, listed_network
-from train.parents import load_parent
 from vbs.json_text import parse_json
 from vbs.page.charts import COLOURS, GREY, Axis, Chart, Limit, Listed, Point, Series, chart, scripts
 from vbs.page.parts import cards, document, note, pm, section, settings_section, table
@@ -25,15 +24,15 @@ def page(folder: Path) -> str:
     settings = record["settings"]
     title = f"The best networks inside {settings['parent']} for {Path(settings['data']).name}"
     sections = [
-        *parent_sections(folder, record["outcome"]),
+        *parent_sections(record["outcome"]),
         settings_section(settings, record),
     ]
     return document(title, sections, scripts())
 
 
-def parent_sections(folder: Path, outcome: Mapping[str, Any]) -> list[str]:
+def parent_sections(outcome: Mapping[str, Any]) -> list[str]:
     """What was found, and all networks beside the parent; `outcome` is that of search.json."""
-    return [_summary(outcome), _networks(folder, outcome)]
+    return [_summary(outcome), _networks(outcome)]
 
 
 def _summary(outcome: Mapping[str, Any]) -> str:
@@ -49,7 +48,7 @@ def _summary(outcome: Mapping[str, Any]) -> str:
     return section("What was found", cards(figures), note(text))
 
 
-def _networks(folder: Path, outcome: Mapping[str, Any]) -> str:
+def _networks(outcome: Mapping[str, Any]) -> str:
     """The chart and the table: what was found, the parent, and the references."""
     teacher = outcome["teacher"]
     extra = _measured(outcome)
@@ -75,7 +74,7 @@ def _networks(folder: Path, outcome: Mapping[str, Any]) -> str:
     )
     notes = [note(line) for line in outcome.get("notes", ())]
     title = "Against the parent, and what needs no search"
-    return section(title, chart(_chart(folder, outcome)), table(heads, rows), *notes)
+    return section(title, chart(_chart(outcome)), table(heads, rows), *notes)
 
 
 def _measured(outcome: Mapping[str, Any]) -> list[str]:
@@ -84,10 +83,10 @@ def _measured(outcome: Mapping[str, Any]) -> list[str]:
     return [name for name in first if is_measured(name)]
 
 
-def _chart(folder: Path, outcome: Mapping[str, Any]) -> Chart:
+def _chart(outcome: Mapping[str, Any]) -> Chart:
     """Accuracy against FLOPs, by kind of network."""
     listed = list(_listed(outcome))
-    networks = [_network(folder, row, outcome) for _, row in listed]
+    networks = [_network(row, outcome) for _, row in listed]
     points: dict[str, list[Point]] = {kind: [] for kind in KINDS}
     for index, (_, row) in enumerate(listed):
         mean, error = mean_and_error(row)
@@ -107,14 +106,12 @@ def _chart(folder: Path, outcome: Mapping[str, Any]) -> Chart:
     )
 
 
-def _network(folder: Path, row: Mapping[str, Any], outcome: Mapping[str, Any]) -> Listed:
+def _network(row: Mapping[str, Any], outcome: Mapping[str, Any]) -> Listed:
     """A trained network, with how it is exported."""
-    weights = folder / row["weights"]
-    network: Architecture = load_parent(str(weights)).architecture
     measured = [(cost_text(name, row[name]), name) for name in _measured(outcome) if name in row]
     what = f"top-1, {_split(row)} images, {row['seeds']} seeds"
     return listed_network(
-        network,
+        Architecture.from_dict(row["architecture"]),
         title=f"{row['kind']}, {short(row['flops'])} FLOPs: {_accuracy(row)}",
         figures=[(_accuracy(row), what), *measured],
         numbers={"accuracy": mean_and_error(row)[0]},

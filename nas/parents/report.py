@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +42,6 @@ def _write_best(folder: Path, network: Tuned, result: ParentResult) -> None:
     write_json(
         folder / "best.json",
         {
-            "architecture": json.loads(network.architecture.to_json()),
             **network.as_row(folder),
             "parent": result.config.parent,
         },

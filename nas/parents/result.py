@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class Tuned:
             "key": self.architecture.key,
             "resolution": self.architecture.resolution,
             "layers": sum(stage.layers for stage in self.architecture.stages),
+            "architecture": json.loads(self.architecture.to_json()),
             **self.costs,
             "seeds": len(self.minival),
             "minival_top1": [round(value, 3) for value in self.minival],

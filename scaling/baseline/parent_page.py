@@ -25,7 +25,7 @@ def write_parent_report(folder: Path, *, command: Sequence[str]) -> Path:
     network = Architecture.from_dict(read_json(folder / "search" / "best.json")["architecture"])
     parent = load_parent(str(folder / "search" / outcome["teacher"]["weights"])).architecture
     sections = [
-        *parent_sections(folder / "search", outcome),
+        *parent_sections(outcome),
         stages_section(network, "the parent", parent),
         _use(folder, outcome),
         _spent(known, outcome),

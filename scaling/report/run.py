@@ -74,7 +74,7 @@ def _one_by_one(sections: Callable[[Run], list[str]]) -> Callable[[Sequence[Run]
 
 _KINDS: dict[str, Callable[[Sequence[Run]], list[str]]] = {
     "search": search_sections,
-    PARENT: _one_by_one(lambda run: parent_sections(run.folder, run.record["outcome"])),
+    PARENT: _one_by_one(lambda run: parent_sections(run.record["outcome"])),
     "grid": _one_by_one(lambda run: grid_sections(run.folder, run.record)),
     "family": _one_by_one(lambda run: family_sections(run.folder, run.record)),
     "training-aware": _one_by_one(lambda run: aware_sections(run.record)),
