@@ -60,16 +60,16 @@ def training_memory(
     blocks = list(architecture.blocks())
     params = blocks_cost(blocks).params
     held = 2 + SLOTS[optimizer] + average + (precision != "float32") / 2  # the last: casted weights
-    lean = recompute and architecture.activation == "silu"
-    elements = sum(_kept(block, architecture.activation, lean) for block in blocks)
+    elements = sum(_kept(block, architecture.activation, recompute) for block in blocks)
     return Memory(int(4 * params * held), batch * elements * sizes[precision])
 
 
-def _kept(block: Block, activation: str, lean: bool) -> int:
+def _kept(block: Block, activation: str, recompute: bool) -> int:
     """Elements that autograd keeps of a block for one image; each tensor once, its input too."""
     # behind a convolution: the norm's input, and what the activation leaves; a lean norm with SiLU
     # keeps its own input and the output only
-    full = 1 + KEPT_BY[activation] - lean
+    activation = block.activation or activation
+    full = 1 + KEPT_BY[activation] - (recompute and activation == "silu")
     into, out = block.in_size**2, block.out_size**2
     x, y = block.in_channels * into, block.out_channels * out
     mid = block.mid_channels
@@ -80,6 +80,10 @@ def _kept(block: Block, activation: str, lean: bool) -> int:
     if block.op in ("stem", "head", "conv"):
         gate = block.in_channels * into if block.se_channels else 0  # the gated input
         return x + gate + (full - 1) * y + _shortcut(block, y)
+    if block.op == "pooled_norm_head":
+        return x + (full - 1) * y
+    if block.op == "pooled_head":  # without a norm
+        return x + (KEPT_BY[activation] - 1) * y
     if block.op == "classifier":
         return block.in_channels
     if block.op == "dwsep":
@@ -90,6 +94,12 @@ def _kept(block: Block, activation: str, lean: bool) -> int:
         return x + expanded + _activated(mid * out, full, bool(block.se_channels)) + y
     if block.op == "fused":
         return x + _activated(mid * out, full, bool(block.se_channels)) + y
+    if block.op == "uib":
+        inner = into if block.kernel else out
+        start = 2 * block.in_channels * inner if block.start_kernel else 0
+        middle = full * mid * out if block.kernel else 0
+        gated = mid * out if block.se_channels else 0
+        return x + start + full * mid * inner + middle + gated + y + _shortcut(block, y)
     # bottleneck: two inner tensors, then a sum that is activated
     inner = full * mid * (into + out)
     return x + inner + y + _shortcut(block, y) + (KEPT_BY[activation] - 1) * y

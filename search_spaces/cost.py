@@ -165,11 +165,29 @@ def _fused(block: Block) -> Iterator[Layer]:
     yield Layer(mid, block.out_channels, 1, 1, block.out_size, False, True)
 
 
+def _uib(block: Block) -> Iterator[Layer]:
+    width, mid = block.in_channels, block.mid_channels
+    size = block.in_size
+    if block.start_kernel:
+        size = size if block.kernel else block.out_size  # the last one of the two strides
+        yield Layer(width, width, block.start_kernel, width, size, False, True)
+    yield Layer(width, mid, 1, 1, size, False, True)
+    if block.kernel:
+        yield Layer(mid, mid, block.kernel, mid, block.out_size, False, True)
+    yield from _squeeze_excite(block, mid)
+    yield Layer(mid, block.out_channels, 1, 1, block.out_size, False, True)
+
+
 def _bottleneck(block: Block) -> Iterator[Layer]:
     mid = block.mid_channels
     yield Layer(block.in_channels, mid, 1, 1, block.in_size, False, True)
     yield Layer(mid, mid, block.kernel, 1, block.out_size, False, True)
     yield Layer(mid, block.out_channels, 1, 1, block.out_size, False, True)
+
+
+def _pooled_head(block: Block) -> Iterator[Layer]:
+    norm = block.op == "pooled_norm_head"
+    yield Layer(block.in_channels, block.out_channels, 1, 1, 1, not norm, norm)
 
 
 def _classifier(block: Block) -> Iterator[Layer]:
@@ -195,6 +213,9 @@ _LAYERS = {
     "fused": _fused,
     "bottleneck": _bottleneck,
     "identity": _nothing,
+    "uib": _uib,
     "head": _convolution,
+    "pooled_head": _pooled_head,
+    "pooled_norm_head": _pooled_head,
     "classifier": _classifier,
 }

@@ -24,7 +24,7 @@ from scaling.baseline.html_parts import (
 )
 from scaling.baseline.networks import FINALISTS, best_record, read_json, trained_members
 from scaling.grid.verdict import noise_line, prior_line
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import Architecture, kernels_text
 from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from vbs.figure import new_figure
@@ -38,6 +38,7 @@ COLOURS = {
     "mbconv": "#2a6fdb",
     "fused": "#e07a5f",
     "bottleneck": "#6d597a",
+    "uib": "#3d9970",
     "identity": "#cccccc",
 }
 PM = "±: one standard deviation, of the number of images and, where there are several, of seeds."
@@ -145,7 +146,7 @@ def _column(network: Architecture) -> str:
     for index, stage in enumerate(network.stages):
         se = " SE" if stage.se else ""
         text = (
-            f"{stage.layers} x {stage.op} k{stage.kernel} e{stage.expand}{se} → "
+            f"{stage.layers} x {stage.op} {kernels_text(stage)} e{stage.expand}{se} → "
             f"{stage.channels}, {sizes[index]} px"
         )
         rows.append(_bar(COLOURS[stage.op], stage.channels, text))

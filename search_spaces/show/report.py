@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import Architecture, kernels_text
 from search_spaces.cost import Cost, blocks_cost, cost
 from search_spaces.show.run import ShowResult
 from vbs.console import print_out
@@ -27,8 +27,10 @@ def lines(architecture: Architecture) -> list[str]:
         else:
             stage = architecture.stages[index]
             label = f"stage {index}"
-            what = f"{stage.layers} x {stage.op} k{stage.kernel} s{stage.stride} e{stage.expand}"
+            what = f"{stage.layers} x {stage.op} {kernels_text(stage)} s{stage.stride}"
+            what += f" e{stage.expand}"
             what += f" se{stage.se:g}" if stage.se else ""
+            what += f" {stage.activation}" if stage.activation else ""
             what += f" {stage.skip}" if stage.skip not in ("identity",) else ""
         into = f"{first.in_channels}x{first.in_size}²"
         out = f"{last.out_channels}x{last.out_size}²"
