@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import ACTIVATIONS, Architecture, Stage
-from search_spaces.network import Pool, build
+from search_spaces.layers import Pool
+from search_spaces.network import build
 from search_spaces.zoo import NETWORKS
 from tests.oracles import random_architecture
 

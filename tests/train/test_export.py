@@ -89,6 +89,10 @@ def test_published_networks_have_timms_strings():
     ]
     assert block_strings(zoo("efficientnetv2_s"))[0] == ["cn_r2_k3_s1_c24_skip"]
     assert block_strings(zoo("mobilenetv1_100"))[1] == ["dsa_r2_k3_s2_c128"]
+    assert block_strings(zoo("mobilenetv4_conv_small"))[1:3] == [
+        ["cn_r1_k3_s2_c96", "cn_r1_k1_s1_c64"],
+        ["uir_r1_a5_k5_s2_e3_c96", "uir_r4_a0_k3_s1_e2_c96", "uir_r1_a3_k0_s1_e4_c96"],
+    ]
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "resnet50"])
@@ -105,6 +109,9 @@ def test_timm_can_express_every_published_network_but_resnet(name):
         "mobilenetv2_100",
         "mnasnet_a1",
         "mobilenet_v1",
+        "mobilenetv3_large_100",
+        "mobilenetv3_small_100",
+        "mobilenetv4_conv_small",
     ],
 )
 def test_timm_rebuilds_published_networks(name):
