@@ -181,8 +181,8 @@ def block_name(block: Block, architecture: Architecture) -> str:
     gate = "" if block.gate == "sigmoid" else f"{block.gate} "
     return (
         f"{block.op} {kernels_text(block)} s{block.stride} "
-        f"{block.in_channels}>{block.mid_channels}>{block.out_channels} se{block.se_channels} {gate}"
-        f"skip={block.skip} {block.in_size}px {activation} {architecture.padding}"
+        f"{block.in_channels}>{block.mid_channels}>{block.out_channels} se{block.se_channels} "
+        f"{gate}skip={block.skip} {block.in_size}px {activation} {architecture.padding}"
     )
 
 
