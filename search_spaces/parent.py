@@ -153,7 +153,7 @@ def _options(stage: Stage) -> dict[str, tuple]:
     """The options of a stage's decisions, the parent's own first."""
     fixed = stage.op in ("identity", "bottleneck")
     smaller = [each for each in reversed(_EXPANDS) if 1 < each < stage.expand]
-    multiple = stage.expand if stage.op == "bottleneck" else 1
+    multiple = int(stage.expand) if stage.op == "bottleneck" else 1
     channels = _channels(stage.channels, SHARES, multiple=multiple)
     return {
         "l": tuple(range(stage.layers, 0, -1)),

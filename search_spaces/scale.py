@@ -144,7 +144,7 @@ def _scaled_layers(stages: Sequence[Stage], depth: float) -> list[int]:
 
 
 def _scaled_channels(stage: Stage, width: float, rounding: Rounding) -> int:
-    inner = stage.expand if stage.op == "bottleneck" else 1
+    inner = int(stage.expand) if stage.op == "bottleneck" else 1
     return inner * round_channels(stage.channels // inner, width, rounding)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from timm.layers import BatchNormAct2d, SelectAdaptivePool2d
+from timm.layers import BatchNormAct2d, Linear, SelectAdaptivePool2d
 from timm.layers.conv2d_same import Conv2dSame
 from timm.models.efficientnet import EfficientNet
 from timm.models.mobilenetv3 import MobileNetV3
@@ -93,7 +93,7 @@ def _head(model: nn.Module, activation: str) -> dict[str, Any]:
     pool = model.global_pool
     if type(pool) is not SelectAdaptivePool2d or pool.pool_type != "avg":
         raise inexpressible(f"global_pool: its {pool}")
-    if type(model.classifier) is not nn.Linear:
+    if type(model.classifier) not in (nn.Linear, Linear):
         raise inexpressible(f"classifier: its {type(model.classifier).__name__}")
     if type(model.conv_head) is nn.Identity and not late:
         return {"head": 0}

@@ -135,7 +135,7 @@ def test_squeeze_and_excitation_of_any_ratio(ratio):
     ("name", "said"),
     [
         ("mobilenetv4_hybrid_medium", r"blocks\.1\.0\.layer_scale: its LayerScale2d"),
-        ("mobilenetv4_conv_aa_medium", r"blocks\.1\.0\.dw_mid\.aa: its BlurPool2d"),
+        ("mobilenetv4_conv_aa_large", r"blocks\.0\.0\.aa: its AvgPool2d"),
         ("fbnetv3_b", r"blocks\..*\.se: its activation hard_swish with a gate hard_sigmoid"),
     ],
 )
