@@ -104,7 +104,7 @@ def masked(network: Network, child: Architecture, importance: Importance) -> Net
         module = network.get_submodule(part.name)
         away = np.ones(len(importance.channels[part.out]), bool)
         away[most_important(importance.channels[part.out], counts[own])] = False
-        if part.kind == "norm" or kind == "squeezed":
+        if module.bias is not None:  # norms, gates, and a head without a norm
             module.weight.data[away], module.bias.data[away] = 0.0, 0.0
     for stage, (group, first) in enumerate(network.architecture.places()):
         blocks = network.blocks[group]
