@@ -30,6 +30,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from experiments.lib.arguments import Options
 from experiments.lib.arms import Arm, arguments, each_seed, mean_and_sd, run_all
 from experiments.lib.common import device_name
 from experiments.lib.foreign import fastnas, fine_tuned, torch_pruning
@@ -39,13 +42,15 @@ from nas.parents.references import SMALLER, UNIFORM
 from nas.search import SearchConfig, run_search
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
-from train.data import load
+from search_spaces.network import Network
+from train.data import Data, load
 from train.distill import teacher_of
 from train.distributed import pick_device
 from train.execution import Execution
+from train.inherit.importance import Batch
 from train.inherit.inheritance import inheritance, some_batches
 from train.loop import train
-from train.parents import load_parent
+from train.parents import Parent, load_parent
 from train.recipe import Recipe
 from vbs.console import print_out
 from vbs.figure import draw_picture, new_figure, save_png
@@ -142,33 +147,14 @@ def run(
     common = {"name": name, "seed": seed}
     if kind in KINDS[:3] and (found := _by_search(known.get(name), seed)) is not None:
         return {**common, **found}
-    where = pick_device(device)
-    recipe = replace(recipe_of(known, share), seed=seed)
-    teacher = load_parent(str(place / "teacher" / "run" / "best.safetensors"))
-    data = load(source, minival=recipe.minival)
-    side = teacher.architecture.resolution
-    preparation = preparation_of(recipe, side)
-    batches = some_batches(data.train, preparation, device=where)
+    setup = _Setup.of(source, place, replace(recipe_of(known, share), seed=seed), device)
     common["device"] = device_name(device)
     if kind in KINDS[4:]:
-        flops = float(share.rstrip("%")) / 100 * cost(teacher.architecture).flops
-        whole = teacher.network().to(where)
-        if kind == "FastNAS":
-            views = views_of(data, recipe, side, device=where)
-            pruned = fastnas(whole, views, flops=flops, checkpoint=folder / "fastnas.pth")
-        else:
-            method = kind.rpartition(" ")[2].lower()
-            pruned = torch_pruning(whole, batches, method=method, flops=flops)
-        taught = teacher_of(teacher, recipe, where) if recipe.teacher else None
-        found = fine_tuned(pruned.network, data, recipe, taught, side=side)
-        return {**common, "flops": pruned.flops, "params": pruned.params, **found}
+        return {**common, **setup.pruned(kind, share, folder)}
     network = known[name if kind in KINDS[:3] else f"found {share}"]["architecture"]
-    initial = None
-    if kind in KINDS[:3]:
-        inherited = inheritance(teacher.network().to(where), batches, teacher.importance)
-        initial = inherited.network(network)
+    initial = setup.inherited(network) if kind in KINDS[:3] else None
     execution = Execution(checkpoint=folder, device=device)
-    outcome = train(network, data, recipe, execution=execution, initial=initial)
+    outcome = train(network, setup.data, setup.recipe, execution=execution, initial=initial)
     assert outcome.test is not None, outcome.failed
     return {
         **common,
@@ -176,6 +162,47 @@ def run(
         "test_top1": round(outcome.test.top1, 3),
         "seconds": round(outcome.seconds, 1),
     }
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What an arm trains with."""
+
+    data: Data
+    recipe: Recipe
+    teacher: Parent
+    where: torch.device
+
+    @classmethod
+    def of(cls, source: str, place: Path, recipe: Recipe, device: str) -> _Setup:
+        teacher = load_parent(str(place / "teacher" / "run" / "best.safetensors"))
+        return cls(load(source, minival=recipe.minival), recipe, teacher, pick_device(device))
+
+    @property
+    def batches(self) -> list[Batch]:
+        """Training images by which importance is measured."""
+        preparation = preparation_of(self.recipe, self.teacher.architecture.resolution)
+        return some_batches(self.data.train, preparation, device=self.where)
+
+    def inherited(self, network: Architecture) -> Network:
+        """The network with the weights that it inherits from the teacher."""
+        whole = self.teacher.network().to(self.where)
+        return inheritance(whole, self.batches, self.teacher.importance).network(network)
+
+    def pruned(self, kind: str, share: str, folder: Path) -> dict[str, Any]:
+        """The outcome of the teacher, pruned by another tool and fine-tuned."""
+        side, recipe = self.teacher.architecture.resolution, self.recipe
+        flops = float(share.rstrip("%")) / 100 * cost(self.teacher.architecture).flops
+        whole = self.teacher.network().to(self.where)
+        if kind == "FastNAS":
+            views = views_of(self.data, recipe, side, device=self.where)
+            found = fastnas(whole, views, flops=flops, checkpoint=folder.parent / "fastnas.pth")
+        else:
+            method = kind.rpartition(" ")[2].lower()
+            found = torch_pruning(whole, self.batches, method=method, flops=flops)
+        taught = teacher_of(self.teacher, recipe, self.where) if recipe.teacher else None
+        outcome = fine_tuned(found.network, self.data, recipe, taught, side=side)
+        return {"flops": found.flops, "params": found.params, **outcome}
 
 
 def _by_search(network: Mapping[str, Any] | None, seed: int) -> dict[str, Any] | None:
@@ -246,20 +273,24 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     save_png(figure, path)
 
 
-def main() -> None:
-    """Search, run what is missing of the arms, then write the figure."""
+def _arguments() -> Options:
     parser = arguments(__doc__, name="pretrained_search", seeds=(0, 1, 2))
     parser.add_argument("--data", required=True, help="sign_digits.zip, or a folder of CIFAR-10")
     parser.add_argument("--case", choices=CASES, default="signs", help="data set (default signs)")
     parser.add_argument("--device", default="cpu", help="of the arms: cpu (default) or cuda")
     args = parser.parse_args()
-    case = CASES[args.case]
     if args.case != "signs":
-        args.out, args.work = (each.with_stem(case.name) for each in (args.out, args.work))
+        name = CASES[args.case].name
+        args.out, args.work = (each.with_stem(name) for each in (args.out, args.work))
         args.data = some_of_cifar10(Path(args.data), args.work / "images", CIFAR10_IMAGES)
-    place = args.work / "search"
+    return args
+
+
+def main() -> None:
+    """Search, run what is missing of the arms, then write the figure."""
+    args = _arguments()
+    case, place = CASES[args.case], args.work / "search"
     record = search(args.data, place, case)
-    teacher = record["outcome"]["teacher"]["test_top1"][0]
     if not (place / NETWORKS).is_file():
         write_networks(record, place)
     known = networks_of(place)
@@ -271,14 +302,20 @@ def main() -> None:
         "recipes": {f"{share:.0%}": recipe_of(known, f"{share:.0%}").to_dict() for share in SHARES},
     }
     names = [f"{kind} {share:.0%}" for share in SHARES for kind in KINDS]
+    teacher = record["outcome"]["teacher"]["test_top1"][0]
     minutes = round(record["outcome"]["seconds"] / 60, 1)
 
     def with_search(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
         return {"search": {"minutes": minutes, "teacher": teacher}, **summary(done)}
 
+    def trouble(arm: Arm) -> int:
+        """0: known from the search; then what has to be trained; FastNAS takes longest."""
+        name, seed = arm
+        return 2 if "FastNAS" in name else seed not in known.get(name, {"results": ()})["results"]
+
     result = run_all(
         args,
-        sorted(each_seed(names, args.seeds), key=lambda arm: "FastNAS" in arm[0]),  # slow ones last
+        sorted(each_seed(names, args.seeds), key=trouble),
         functools.partial(run, args.data, place.resolve(), args.device),
         settings,
         with_search,

@@ -50,13 +50,12 @@ def average_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Batch-norm statistics that are the mean of those of some batches of images, each
     [n, channels, height, width]; the network is in evaluation mode afterwards."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    network.eval()
-    if not norms:
-        return
     own = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.train()
-    for number, images in enumerate(batches, 1):
+    network.train()
+    for module in network.modules():
+        if not isinstance(module, _BatchNorm) and not list(module.children()):
+            module.eval()  # dropout and stochastic depth
+    for number, images in enumerate(batches if norms else (), 1):
         for norm in norms:
             norm.momentum = 1.0 / number  # the mean of all
         network(images)

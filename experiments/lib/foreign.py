@@ -3,6 +3,7 @@ fine-tuned as ours are."""
 
 from __future__ import annotations
 
+import fcntl
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from nas.evaluators.inherited import preparation_of
 from nas.evaluators.inherited_scores import Views, accuracy
 from search_spaces.network import Network
 from train.data import Data, Step
-from train.data.augment import Preparation
 from train.distill import Teacher
 from train.distributed import World
 from train.evaluate import evaluate
@@ -83,11 +84,10 @@ def fastnas(network: Network, views: Views, *, flops: float, checkpoint: Path) -
     """The network pruned by Model-Optimizer's FastNAS to so many multiply-adds; its score is our
     held-out accuracy with batch-norm statistics of the training images.
 
-    checkpoint  where it keeps what it has measured, for further constraints on the same network.
+    checkpoint  where it keeps what it has measured, for further constraints on the same network;
+                processes wait for each other.
     """
     import modelopt.torch.prune as mtp
-
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
 
     def score(module: nn.Module) -> float:
         average_statistics(module, [images for images, _ in views.train[:2]])
@@ -96,17 +96,20 @@ def fastnas(network: Network, views: Views, *, flops: float, checkpoint: Path) -
     side = network.architecture.resolution
     example = torch.zeros(1, 3, side, side, device=views.train[0][0].device)
     share = flops / _flops(network, example)
-    pruned, _ = mtp.prune(
-        model=network,
-        mode="fastnas",
-        constraints={"flops": f"{100 * share:.2f}%"},
-        dummy_input=example,
-        config={
-            "data_loader": list(views.train),
-            "score_func": score,
-            "checkpoint": str(checkpoint),
-        },
-    )
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with checkpoint.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the first that comes measures; the others read it
+        pruned, _ = mtp.prune(
+            model=network,
+            mode="fastnas",
+            constraints={"flops": f"{100 * share:.2f}%"},
+            dummy_input=example,
+            config={
+                "data_loader": list(views.train),
+                "score_func": score,
+                "checkpoint": str(checkpoint),
+            },
+        )
     params = sum(each.numel() for each in pruned.parameters())
     return Pruned(pruned, _flops(pruned, example), params)
 
@@ -127,7 +130,7 @@ def fine_tuned(
     here = World(0, 1, next(network.parameters()).device)
     torch.manual_seed(recipe.seed)
     made, norms = optimizer(recipe, network), NormStatistics(network, near=True)
-    preparation = Preparation(side, recipe.eval_crop, recipe.mean, recipe.std)
+    preparation = preparation_of(recipe, side)
     assert data.minival is not None
     assert data.test is not None
     rng, seconds, best, reached = np.random.default_rng(recipe.seed), 0.0, -1.0, 0.0

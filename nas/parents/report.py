@@ -27,19 +27,24 @@ COLOURS = {"found": "tab:blue", SMALLER: "tab:orange", UNIFORM: "tab:gray", "par
 
 
 def write(result: ParentResult) -> None:
-    """best.json, networks.csv and networks.png of what there is; a figure that cannot be drawn is
-    a warning."""
-    first = result.targets[0].networks[0]
+    """best.json, networks.csv and networks.png of what there is, and best.json in the folder of
+    each target; a figure that cannot be drawn is a warning."""
+    _write_best(result.folder, result.targets[0].networks[0], result)
+    for target in result.targets:
+        _write_best(target.folder, target.networks[0], result)
+    write_whole(result.folder / TABLE, lambda path: _write_table(path, result))
+    draw_picture(result.folder / FIGURE, lambda path: _draw(path, result))
+
+
+def _write_best(folder: Path, network: Tuned, result: ParentResult) -> None:
     write_json(
-        result.folder / "best.json",
+        folder / "best.json",
         {
-            "architecture": json.loads(first.architecture.to_json()),
-            **first.as_row(result.folder),
+            "architecture": json.loads(network.architecture.to_json()),
+            **network.as_row(folder),
             "parent": result.config.parent,
         },
     )
-    write_whole(result.folder / TABLE, lambda path: _write_table(path, result))
-    draw_picture(result.folder / FIGURE, lambda path: _draw(path, result))
 
 
 def show(result: ParentResult) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -198,7 +199,7 @@ def _train(
         )
     per_epoch = len(split.order(np.random.default_rng((recipe.seed, 0)), recipe.batch))
     steps = per_epoch * recipe.epochs
-    saved, past = time.monotonic(), _clocks(where)
+    saved, past = -math.inf, _clocks(where)  # the first state after the first step
     while state.step < steps:
         epoch, done = divmod(state.step, per_epoch)
         order = split.order(np.random.default_rng((recipe.seed, epoch)), recipe.batch)[done:]

@@ -16,6 +16,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from tests.commands import search as run
 from tests.nas.parents import toys
+from train.checkpoint import read_weights
 from train.data import load
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -91,6 +92,8 @@ def test_one_search_ends_with_trained_networks_for_many_budgets(place: Path) -> 
     assert "parent" in out
     # a trained network is used as every other
     weights = next((place / "first").glob("target-*/best.safetensors"))
+    best = json.loads(weights.with_name("best.json").read_text())
+    assert Architecture.from_dict(best["architecture"]) == read_weights(weights).architecture
     export = [sys.executable, "-m", "train.export", str(weights), "--to", "onnx", "--out", "n.onnx"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(export, cwd=place, capture_output=True, text=True, env=environment)

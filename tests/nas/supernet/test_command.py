@@ -84,7 +84,7 @@ def test_a_search_ends_with_a_verdict(place: Path) -> None:
 
 @pytest.mark.slow
 def test_a_search_killed_while_the_supernet_is_trained_resumes(place: Path) -> None:
-    unchecked = ["--judge", "0", "--supernet-epochs", "200"]
+    unchecked = ["--judge", "0", "--supernet-epochs", "25"]
     process = start(place, *words(place, *unchecked, "--out", "killed"))
     deadline = time.monotonic() + 300
     while not list((place / "cache").glob("*/supernets/*/last.safetensors")):
