@@ -93,16 +93,23 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, classes] of images [n, in_channels, height, width]."""
-        x = norm_act(self.bn1, self.act, self.conv_stem(images))
-        x = self.forward_head(self.blocks(self.pool(x)))
-        return self.classifier(self.dropout(x))
+        return self.forward_head(self.forward_features(images))
 
-    def forward_head(self, x: Tensor) -> Tensor:
-        """What the classifier gets, [n, channels], of the last block's output."""
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The last feature map, [n, channels, height, width], as in timm: behind the head, or of
+        the last block where the head stands behind the pooling. See `search_spaces.backbone` for
+        the maps at several strides."""
+        x = norm_act(self.bn1, self.act, self.conv_stem(images))
+        x = self.blocks(self.pool(x))
+        return x if self.pools_first else norm_act(self.bn2, self.act2, self.conv_head(x))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of what `forward_features` returns, or what the classifier gets, [n, channels]."""
+        x = x.mean((2, 3), keepdim=self.pools_first)
         if self.pools_first:
-            x = x.mean((2, 3), keepdim=True)
-            return norm_act(self.norm_head, self.act2, self.conv_head(x)).flatten(1)
-        return norm_act(self.bn2, self.act2, self.conv_head(x)).mean((2, 3))
+            x = norm_act(self.norm_head, self.act2, self.conv_head(x)).flatten(1)
+        x = self.dropout(x)
+        return x if pre_logits else self.classifier(x)
 
 
 class Residual(nn.Module):

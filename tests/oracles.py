@@ -27,17 +27,23 @@ from search_spaces.cost import Cost
 from search_spaces.network import build
 
 
-def trace(architecture: Architecture, *, module: torch.nn.Module | None = None) -> Cost:
+def trace(
+    architecture: Architecture,
+    *,
+    module: torch.nn.Module | None = None,
+    size: tuple[int, int] | None = None,
+) -> Cost:
     """FLOPs and activations by fvcore's trace (convolutions and linears), params by `numel()`.
 
-    Of `build(architecture)`, or of another `module` that takes its images.
+    Of `build(architecture)`, or of another `module` that takes its images; `size` is their height
+    and width, by default that of the architecture.
     """
     if module is None:
         with torch.device("meta"):  # no time for initial weights: any numbers do
             module = build(architecture)
         module.to_empty(device="cpu")
-    side = architecture.resolution
-    images = torch.zeros(1, architecture.in_channels, side, side)
+    height, width = size or (architecture.resolution,) * 2
+    images = torch.zeros(1, architecture.in_channels, height, width)
     counter = FlopCountAnalysis(module.eval(), images)
     counter.unsupported_ops_warnings(False).tracer_warnings("none")
     counter.uncalled_modules_warnings(False)

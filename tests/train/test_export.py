@@ -119,7 +119,7 @@ def test_timm_rebuilds_published_networks(name):
 
 
 @pytest.mark.parametrize("small_images", [False, True])
-@pytest.mark.parametrize("name", ["efficientnet", "efficientnetv2", "mnasnet"])
+@pytest.mark.parametrize("name", ["efficientnet", "efficientnetv2", "mnasnet", "mobilenetv4"])
 def test_timm_rebuilds_networks_of_the_spaces(name, small_images):
     of = space(name, resolution=32 if small_images else 64, width=0.25, small_images=small_images)
     rng = np.random.default_rng(1)
