@@ -161,6 +161,8 @@ def test_what_timm_can_express_of_any_networks_it_computes():
         {"stem_stride": 1, "in_channels": 1, "activation": "hard_swish", "classes": 1},
         {"stages": (Stage("dwsep", 2, 7, 1, 1, 12, 0.3, "none"),), "padding": "symmetric"},
         {"stages": (Stage("mbconv", 2, 3, 1, 1, 8, 0.0, "project"),), "activation": "relu6"},
+        {"stages": (Stage("mbconv", 2, 3, 1, 2.41, 16, 0.093),), "stem": 16},
+        {"stages": (Stage("uib", 2, 0, 1, 1, 16, 0.3, start_kernel=3),), "stem": 16},
     ],
     ids=[
         "se-rounding",
@@ -170,6 +172,8 @@ def test_what_timm_can_express_of_any_networks_it_computes():
         "stem-stride-1",
         "dwsep",
         "nothing-to-project",
+        "rounded-expansion",
+        "kernel-in-front",
     ],
 )
 def test_timm_rebuilds_what_its_defaults_would_change(changes):

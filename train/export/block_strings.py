@@ -189,13 +189,15 @@ _ACTIVATIONS = {"": "", "relu": "_nre", "relu6": "_nr6", "hard_swish": "_nhs", "
 
 def _words(block: Block, stage: Stage) -> tuple[str, str]:
     """The kind of a block and the rest of its string, with a place for the stride."""
-    skip, se = stage.skip, _se(block, stage.se)
+    skip = stage.skip
     if block.op in ("identity", "bottleneck"):
         raise _inexpressible(f"op {quoted(block.op)}", block)
     if block.skip in ("pool", "project"):
         raise _inexpressible(f"skip {quoted(block.skip)}", block)
     rest = f"k{block.kernel}_s{{stride}}"
     flag = "_noskip" if skip == "none" else ""
+    expand = _expand(block, stage.expand)
+    se = _se(block, stage.se, expand)
     tail = f"_c{block.out_channels}{se}{_ACTIVATIONS[block.activation]}"
     if block.op == "conv":
         if block.se_channels:
@@ -208,29 +210,31 @@ def _words(block: Block, stage: Stage) -> tuple[str, str]:
         return "dsa", rest + tail
     if block.op == "mbconv" and block.mid_channels == block.in_channels:
         return "ds", rest + tail + flag
-    if block.mid_channels % 8:
-        raise _inexpressible(
-            f"{block.mid_channels} channels inside a block (timm rounds them to multiples of 8)",
-            block,
-        )
-    expand = block.mid_channels / block.in_channels
-    if multiple_of_8(block.in_channels * stage.expand) == block.mid_channels:
-        expand = stage.expand
-    if multiple_of_8(block.in_channels * expand) != block.mid_channels:
-        raise _inexpressible(f"{block.in_channels} channels made {block.mid_channels}", block)
     kind = {"mbconv": "ir", "fused": "er", "uib": "uir"}[block.op]
     start = f"a{block.start_kernel}_" if block.op == "uib" else ""
     return kind, f"{start}{rest}_e{expand!r}{tail}{flag}"
 
 
-def _se(block: Block, share: float) -> str:
+def _expand(block: Block, share: float) -> float:
+    """The expansion from which timm comes to the channels inside a block; 1 where none expands."""
+    if block.mid_channels == block.in_channels and block.op not in ("fused", "uib"):
+        return 1
+    for expand in (share, block.mid_channels / block.in_channels):
+        if multiple_of_8(block.in_channels * expand) == block.mid_channels:
+            return expand
+    raise _inexpressible(
+        f"{block.mid_channels} channels inside a block (timm rounds them to multiples of 8)", block
+    )
+
+
+def _se(block: Block, share: float, expand: float) -> str:
     """The se part of a block's string, such that timm comes to the very number of channels."""
     if not block.se_channels:
         return ""
-    expand = block.mid_channels / block.in_channels
     hard = block.gate == "hard_sigmoid"
     rounded: Callable[[float], int] = multiple_of_8 if hard else round
-    for ratio in (share * expand if hard else share, block.se_channels / block.in_channels):
+    exact = block.se_channels / block.mid_channels
+    for ratio in (share * expand if hard else share, exact * expand):
         # timm's arithmetic: of the channels inside, with the ratio over the expansion
         if rounded(block.mid_channels * (ratio / expand)) == block.se_channels:
             return f"_se{ratio!r}"
