@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from search_spaces.architecture import Architecture, Block
+from search_spaces.architecture import HEADS, Architecture, Block
 from search_spaces.cost import blocks_cost
 
 # numbers held for every parameter, beside the weight itself and its gradient
@@ -60,16 +60,16 @@ def training_memory(
     blocks = list(architecture.blocks())
     params = blocks_cost(blocks).params
     held = 2 + SLOTS[optimizer] + average + (precision != "float32") / 2  # the last: casted weights
-    lean = recompute and architecture.activation == "silu"
-    elements = sum(_kept(block, architecture.activation, lean) for block in blocks)
+    elements = sum(_kept(block, architecture.activation, recompute) for block in blocks)
     return Memory(int(4 * params * held), batch * elements * sizes[precision])
 
 
-def _kept(block: Block, activation: str, lean: bool) -> int:
+def _kept(block: Block, activation: str, recompute: bool) -> int:
     """Elements that autograd keeps of a block for one image; each tensor once, its input too."""
     # behind a convolution: the norm's input, and what the activation leaves; a lean norm with SiLU
     # keeps its own input and the output only
-    full = 1 + KEPT_BY[activation] - lean
+    activation = block.activation or activation
+    full = 1 + KEPT_BY[activation] - (recompute and activation == "silu")
     into, out = block.in_size**2, block.out_size**2
     x, y = block.in_channels * into, block.out_channels * out
     mid = block.mid_channels
@@ -77,22 +77,35 @@ def _kept(block: Block, activation: str, lean: bool) -> int:
         return 0
     if block.op == "max_pool":
         return x + 2 * y  # indices are 8 bytes
-    if block.op in ("stem", "head", "conv"):
+    if block.op in ("stem", "conv", *HEADS):
         gate = block.in_channels * into if block.se_channels else 0  # the gated input
-        return x + gate + (full - 1) * y + _shortcut(block, y)
+        behind = full - 1 if block.op != "pooled_head" else KEPT_BY[activation] - 1  # no norm
+        return x + gate + behind * y + _shortcut(block, y)
     if block.op == "classifier":
         return block.in_channels
     if block.op == "dwsep":
         depthwise = _activated(mid * out, full, bool(block.se_channels))
         return x + depthwise + (full - 1) * y + _shortcut(block, y)
-    if block.op == "mbconv":
-        expanded = full * mid * into if mid != block.in_channels else 0
-        return x + expanded + _activated(mid * out, full, bool(block.se_channels)) + y
-    if block.op == "fused":
-        return x + _activated(mid * out, full, bool(block.se_channels)) + y
+    if block.op in ("mbconv", "fused", "uib"):
+        return x + _expanded(block, full) + y + _shortcut(block, y)
     # bottleneck: two inner tensors, then a sum that is activated
     inner = full * mid * (into + out)
     return x + inner + y + _shortcut(block, y) + (KEPT_BY[activation] - 1) * y
+
+
+def _expanded(block: Block, full: int) -> int:
+    """What stands between the input of an expanding block and the norm of its projection."""
+    into, out, mid = block.in_size**2, block.out_size**2, block.mid_channels
+    gated = bool(block.se_channels)
+    if block.op == "fused":
+        return _activated(mid * out, full, gated)
+    if block.op == "mbconv":
+        expanded = full * mid * into if mid != block.in_channels else 0
+        return expanded + _activated(mid * out, full, gated)
+    inner = into if block.kernel else out  # the last one of the depthwise convolutions strides
+    start = 2 * block.in_channels * inner if block.start_kernel else 0
+    middle = full * mid * out if block.kernel else 0
+    return start + full * mid * inner + middle + gated * mid * out
 
 
 def _activated(elements: int, full: int, gated: bool) -> int:

@@ -7,21 +7,26 @@ where stages are unrolled into layers.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from search_spaces.fields import LATER, fields_of, number, odd, odd_or_0, one_of, stored, whole
 from vbs.json_text import parse_json
 from vbs.text import quoted, shortened
 
 MOST_BLOCKS = 5_000  # of all stages together; the largest published networks have some hundreds
-OPS = ("conv", "dwsep", "mbconv", "fused", "bottleneck", "identity")
+OPS = ("conv", "dwsep", "mbconv", "fused", "bottleneck", "identity", "uib")
 SKIPS = ("identity", "none", "pool", "project")
 ACTIVATIONS = ("silu", "relu", "relu6", "hard_swish")
 PADDINGS = ("symmetric", "same")
+GATES = ("sigmoid", "hard_sigmoid")
+HEADS = ("head", "pooled_head", "pooled_norm_head")  # ops of the block in front of the classifier
+HEAD_FORMS = ("spatial", "pooled", "pooled_norm")
+EXPANDING = ("mbconv", "fused", "uib")  # ops whose expansion need not be a whole number
 
 
 @dataclass(frozen=True)
@@ -32,44 +37,85 @@ class Stage:
               activation), "mbconv" (inverted residual; with expand 1 the depthwise-separable
               block of MnasNet and EfficientNet), "fused" (Fused-MBConv; with expand 1 a single
               k x k convolution), "bottleneck" (ResNet; inner width channels / expand),
-              "identity" (passes its input on).
-    kernel    odd side of the spatial convolution.
-    stride    of the first layer, 1 or 2.
+              "identity" (passes its input on), "uib" (MobileNetV4's universal inverted
+              bottleneck: depthwise or nothing, pointwise expansion, depthwise or nothing,
+              pointwise projection).
+    kernel    odd side of the spatial convolution; of a "uib" the one behind the expansion, 0 for
+              none.
+    stride    of the first layer, 1 or 2; a "uib" strides in its last depthwise convolution.
     expand    width inside the block over its input width; for "bottleneck" output over inner.
+              "mbconv", "fused" and "uib" allow fractions: the width is then rounded to a multiple
+              of 8, at least 90% of the exact one.
     channels  output channels.
     se        squeeze-and-excitation channels over block input channels; 0 for none.
     skip      "identity" where shapes allow, "none", "pool" (3x3 average pool, channels cut or
               zero-padded: a shortcut for every layer), or "project" (1x1 convolution where
               shapes differ, as in ResNet).
+    start_kernel  of a "uib": odd side of the depthwise convolution in front of the expansion,
+              which no activation follows; 0 for none.
+    activation  of this stage; "" is that of the network.
+    gate      "sigmoid", or "hard_sigmoid" for the squeeze-and-excitation of MobileNetV3: `se` is
+              then the share of the channels inside the block, rounded to a multiple of 8, and the
+              activation in it is a ReLU.
+    joined    whether the modules of the stage stand behind those of the stage before it, in the
+              same `blocks.<group>`, as where one stage of timm has blocks of several forms. It
+              changes names only.
     """
 
     op: str
     layers: int
     kernel: int
     stride: int
-    expand: int
+    expand: float
     channels: int
     se: float = 0.25
     skip: str = "identity"
+    start_kernel: int = field(default=0, metadata=LATER)
+    activation: str = field(default="", metadata=LATER)
+    gate: str = field(default="sigmoid", metadata=LATER)
+    joined: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
-        _one_of("op", self.op, OPS)
-        _whole("layers", self.layers, least=1, most=1000)
-        _odd("kernel", self.kernel)
-        if _whole("stride", self.stride, least=1) > 2:
+        one_of("op", self.op, OPS)
+        whole("layers", self.layers, least=1, most=1000)
+        (odd_or_0 if self.op == "uib" else odd)("kernel", self.kernel)
+        odd_or_0("start_kernel", self.start_kernel)
+        if whole("stride", self.stride, least=1) > 2:
             raise ValueError(f"stride: {quoted(self.stride)} is not allowed; use 1 or 2")
-        _whole("expand", self.expand, least=1)
-        _whole("channels", self.channels, least=1)
-        object.__setattr__(self, "se", _number("se", self.se, low=0.0, high=1.0))
-        _one_of("skip", self.skip, SKIPS)
+        self._check_expand()
+        whole("channels", self.channels, least=1)
+        object.__setattr__(self, "se", number("se", self.se, low=0.0, high=1.0))
+        one_of("skip", self.skip, SKIPS)
+        if self.activation != "":
+            one_of("activation", self.activation, ACTIVATIONS)
+        one_of("gate", self.gate, GATES)
+        if not isinstance(self.joined, bool):
+            raise ValueError(f"joined: {quoted(self.joined)} is not true or false")
         self._check_op()
 
+    def _check_expand(self) -> None:
+        if self.op in EXPANDING and isinstance(self.expand, float):
+            exact = number("expand", self.expand, low=1.0, high=1e6)
+            # 6.0 and 6 are one architecture, with one key
+            object.__setattr__(self, "expand", int(exact) if exact == int(exact) else exact)
+        else:
+            whole("expand", self.expand, least=1)
+
     def _check_op(self) -> None:
+        if self.start_kernel and self.op != "uib":
+            raise ValueError(
+                f"start_kernel: {self.start_kernel} is not allowed with op {quoted(self.op)}; use 0"
+            )
+        if self.stride == 2 and not (self.kernel or self.start_kernel):
+            raise ValueError(
+                "stride: 2 is not allowed in a uib without a depthwise convolution; use 1, or a "
+                "kernel or start_kernel of 3 or 5"
+            )
         if self.op in ("conv", "dwsep", "identity") and self.expand != 1:
             raise ValueError(
                 f"expand: {self.expand} is not allowed with op {quoted(self.op)}; use 1"
             )
-        if self.op == "bottleneck" and self.channels % self.expand:
+        if self.op == "bottleneck" and self.channels % int(self.expand):
             raise ValueError(
                 f"channels: {self.channels} of a bottleneck must be a multiple of its "
                 f"expand {self.expand}"
@@ -85,10 +131,11 @@ class Block:
     """One layer with every number resolved; what cost and network are computed from.
 
     op is "stem", "max_pool", "head", "classifier" or an op of `Stage` ("fused" with expand 1 is
-    resolved to "conv"). Sizes are sides of square feature maps in pixels. `stage` counts from 0
+    resolved to "conv"); "pooled_head" and "pooled_norm_head" are heads that get the mean over the
+    image. Sizes are sides of square feature maps in pixels. `stage` counts from 0
     and is -1 outside the stages. `se_channels` 0 means no squeeze-and-excitation. `skip` is
     "none" where the stage asks for an identity that the shapes do not allow, and "identity"
-    where a projection is not needed.
+    where a projection is not needed. `activation` "" is that of the network.
     """
 
     op: str
@@ -102,6 +149,9 @@ class Block:
     skip: str
     in_size: int
     out_size: int
+    start_kernel: int = 0
+    activation: str = ""
+    gate: str = "sigmoid"
 
 
 @dataclass(frozen=True)
@@ -114,6 +164,9 @@ class Architecture:
     resolution  input side in pixels; `cost` and published numbers refer to it.
     padding     "symmetric" (PyTorch) or "same" (TensorFlow); sizes agree, borders do not.
     bn_momentum PyTorch's convention (TensorFlow's 0.99 is 0.01 here).
+    head_form   "spatial" (1x1 convolution, batch norm, activation, mean over the image), "pooled"
+                (MobileNetV3: mean, 1x1 convolution with bias, activation) or "pooled_norm"
+                (MobileNetV4: mean, 1x1 convolution, batch norm, activation).
 
     Raises ValueError that names the field, the value and what is allowed.
     """
@@ -131,20 +184,26 @@ class Architecture:
     padding: str = "symmetric"
     bn_eps: float = 1e-5
     bn_momentum: float = 0.1
+    head_form: str = field(default="spatial", metadata=LATER)
 
     def __post_init__(self) -> None:
         for name in ("stem", "resolution", "classes", "in_channels"):
-            _whole(name, getattr(self, name), least=1)
-        _whole("head", self.head, least=0)
-        _odd("stem_kernel", self.stem_kernel)
-        if _whole("stem_stride", self.stem_stride, least=1) > 2:
+            whole(name, getattr(self, name), least=1)
+        whole("head", self.head, least=0)
+        odd("stem_kernel", self.stem_kernel)
+        if whole("stem_stride", self.stem_stride, least=1) > 2:
             raise ValueError(f"stem_stride: {quoted(self.stem_stride)} is not allowed; use 1 or 2")
         if not isinstance(self.stem_pool, bool):
             raise ValueError(f"stem_pool: {quoted(self.stem_pool)} is not true or false")
-        _one_of("activation", self.activation, ACTIVATIONS)
-        _one_of("padding", self.padding, PADDINGS)
-        object.__setattr__(self, "bn_eps", _number("bn_eps", self.bn_eps, low=0.0, high=1.0))
-        momentum = _number("bn_momentum", self.bn_momentum, low=0.0, high=1.0)
+        one_of("activation", self.activation, ACTIVATIONS)
+        one_of("padding", self.padding, PADDINGS)
+        one_of("head_form", self.head_form, HEAD_FORMS)
+        if self.head_form != "spatial" and not self.head:
+            raise ValueError(
+                f"head_form: {quoted(self.head_form)} is not allowed without a head; use spatial"
+            )
+        object.__setattr__(self, "bn_eps", number("bn_eps", self.bn_eps, low=0.0, high=1.0))
+        momentum = number("bn_momentum", self.bn_momentum, low=0.0, high=1.0)
         object.__setattr__(self, "bn_momentum", momentum)
         if not isinstance(self.stages, tuple | list) or not self.stages:
             raise ValueError(f"stages: {quoted(self.stages)} must be a list of at least one Stage")
@@ -152,6 +211,8 @@ class Architecture:
         for index, stage in enumerate(self.stages):
             if not isinstance(stage, Stage):
                 raise ValueError(f"stages[{index}]: {quoted(stage)} is not a Stage")
+        if self.stages[0].joined:
+            raise ValueError("stages[0].joined: true is not allowed: no stage is before it")
         _check_layers(sum(stage.layers for stage in self.stages))
         for _ in self.blocks():  # walks every size and channel once: impossible ones raise
             pass
@@ -182,16 +243,22 @@ class Architecture:
                 yield block
                 channels, size = block.out_channels, block.out_size
         if self.head:
-            yield Block("head", -1, 1, 1, channels, channels, self.head, 0, "none", size, size)
+            op = "head" if self.head_form == "spatial" else f"{self.head_form}_head"
+            size = size if op == "head" else 1
+            yield Block(op, -1, 1, 1, channels, channels, self.head, 0, "none", size, size)
             channels = self.head
         yield Block("classifier", -1, 1, 1, channels, channels, self.classes, 0, "none", 1, 1)
 
     def to_json(self) -> str:
         """The whole architecture as JSON text; `from_json` gives back an equal object."""
-        fields = dataclasses.asdict(self)
+        fields = self.to_dict()
         stages = ",\n    ".join(json.dumps(stage) for stage in fields.pop("stages"))
         lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
         return "{\n" + ",\n".join([f'  "stages": [\n    {stages}\n  ]', *lines]) + "\n}\n"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data; `from_dict` gives back an equal object."""
+        return {**stored(self), "stages": [stored(stage) for stage in self.stages]}
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:
@@ -205,7 +272,7 @@ class Architecture:
     @classmethod
     def from_dict(cls, fields: object) -> Architecture:
         """The same from the parsed JSON object, as it stands inside other JSON files."""
-        fields = _fields_of(cls, fields, "architecture")
+        fields = fields_of(cls, fields, "architecture")
         rows = fields.get("stages")
         if not isinstance(rows, list):
             raise ValueError(f"stages: {shortened(repr(rows))} is not a list of stages")
@@ -213,7 +280,7 @@ class Architecture:
         stages = []
         for index, row in enumerate(rows):
             try:
-                stages.append(Stage(**_fields_of(Stage, row, "stage")))
+                stages.append(Stage(**fields_of(Stage, row, "stage")))
             except ValueError as error:
                 raise ValueError(f"stages[{index}].{error}") from None
         return cls(**{**fields, "stages": tuple(stages)})
@@ -221,8 +288,25 @@ class Architecture:
     @property
     def key(self) -> str:
         """12 hex digits of a SHA-256 over all fields: equal architectures, equal keys."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """The group and the number in it of each stage's first layer among the network's modules,
+        `blocks.<group>.<number>`: those of a joined stage stand behind those before it."""
+        found: list[tuple[int, int]] = []
+        group, number = -1, 0
+        for stage in self.stages:
+            if not stage.joined:
+                group, number = group + 1, 0
+            found.append((group, number))
+            number += stage.layers
+        return tuple(found)
+
+
+def kernels_text(part: Stage | Block) -> str:
+    """The kernels as text: k3, or a5 k3 where one stands in front of the expansion too."""
+    return f"a{part.start_kernel} k{part.kernel}" if part.op == "uib" else f"k{part.kernel}"
 
 
 def stage_blocks(stage: Stage, channels: int, size: int, *, index: int = 0) -> Iterator[Block]:
@@ -235,7 +319,7 @@ def stage_blocks(stage: Stage, channels: int, size: int, *, index: int = 0) -> I
     op = "conv" if stage.op == "fused" and stage.expand == 1 else stage.op
     for layer in range(stage.layers):
         stride = stage.stride if layer == 0 else 1
-        inner = stage.channels // stage.expand if op == "bottleneck" else channels * stage.expand
+        inner = _inner(stage, channels)
         out_size = shrink(size, stride, f"stages[{index}].stride")
         same_shape = stride == 1 and channels == stage.channels
         yield Block(
@@ -246,10 +330,13 @@ def stage_blocks(stage: Stage, channels: int, size: int, *, index: int = 0) -> I
             in_channels=channels,
             mid_channels=inner,
             out_channels=stage.channels,
-            se_channels=max(1, round(channels * stage.se)) if stage.se else 0,
+            se_channels=_squeezed(stage, channels, inner),
             skip=_resolve_skip(stage.skip, same_shape),
             in_size=size,
             out_size=out_size,
+            start_kernel=stage.start_kernel,
+            activation=stage.activation,
+            gate=stage.gate if stage.se else "sigmoid",
         )
         channels, size = stage.channels, out_size
 
@@ -264,6 +351,30 @@ def shrink(size: int, stride: int, field: str) -> int:
     return math.ceil(size / stride)
 
 
+def _inner(stage: Stage, channels: int) -> int:
+    """Channels inside a block that gets `channels`."""
+    if stage.op == "bottleneck":
+        return stage.channels // int(stage.expand)
+    if isinstance(stage.expand, int):
+        return channels * stage.expand
+    return multiple_of_8(channels * stage.expand)
+
+
+def _squeezed(stage: Stage, channels: int, inner: int) -> int:
+    """Channels of the squeeze-and-excitation of a block; 0 for none."""
+    if not stage.se:
+        return 0
+    if stage.gate == "hard_sigmoid":
+        return multiple_of_8(inner * stage.se)
+    return max(1, round(channels * stage.se))
+
+
+def multiple_of_8(exact: float) -> int:
+    """The nearest multiple of 8, at least 8 and 90% of the exact number (MobileNet's rounding)."""
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * exact else rounded
+
+
 def _resolve_skip(skip: str, same_shape: bool) -> str:
     if skip == "project":
         return "identity" if same_shape else "project"
@@ -276,50 +387,3 @@ def _check_layers(count: int) -> None:
         raise ValueError(
             f"stages: {count:,} layers in all are not allowed; use at most {MOST_BLOCKS:,}"
         )
-
-
-def _fields_of(kind: type, fields: object, what: str) -> dict:
-    """`fields` if it is a dict with just the fields of dataclass `kind`, else ValueError."""
-    if not isinstance(fields, dict):
-        raise ValueError(f"{what}: {shortened(repr(fields))} is not a JSON object")
-    known = {field.name: field for field in dataclasses.fields(kind)}
-    for name in fields:
-        if name not in known:
-            raise ValueError(f"{shortened(name)}: unknown field; allowed are {', '.join(known)}")
-    for name, field in known.items():
-        if field.default is dataclasses.MISSING and name not in fields:
-            raise ValueError(f"{name}: this field is missing from the {what}")
-    return fields
-
-
-def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(
-            f"{name}: {shortened(repr(value))} is not allowed; use one of {', '.join(allowed)}"
-        )
-
-
-def _whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
-    # bool is an int to Python, but `"layers": true` in a file is a mistake; the upper bound keeps
-    # a hostile file from unrolling for hours
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(
-            f"{name}: {shortened(repr(value))} is not allowed; "
-            f"use a whole number from {least} to {most}"
-        )
-    return value
-
-
-def _odd(name: str, value: object) -> None:
-    if _whole(name, value, least=1) % 2 == 0:
-        raise ValueError(
-            f"{name}: {shortened(repr(value))} is not allowed; use an odd number (1, 3, 5, 7, ...)"
-        )
-
-
-def _number(name: str, value: object, *, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(
-            f"{name}: {shortened(repr(value))} is not allowed; use a number from {low} to {high}"
-        )
-    return float(value)

@@ -14,6 +14,7 @@ from search_spaces.compact import compact
 from search_spaces.efficientnet import efficientnet
 from search_spaces.efficientnetv2 import efficientnetv2
 from search_spaces.mnasnet import mnasnet
+from search_spaces.mobilenetv4 import mobilenetv4
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from search_spaces.zoo import NETWORKS
@@ -24,6 +25,7 @@ SPACES: dict[str, Callable[..., StagedSpace]] = {
     "efficientnet": efficientnet,
     "efficientnetv2": efficientnetv2,
     "mnasnet": mnasnet,
+    "mobilenetv4": mobilenetv4,
     "compact": compact,
 }
 

@@ -10,7 +10,7 @@ alone, such as "latency", and of a named device as "latency@zcu102".
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -115,20 +115,47 @@ class Layer(NamedTuple):
     norm: bool
 
 
-def cost(architecture: Architecture) -> Cost:
-    """FLOPs, params and activations of the whole network, exact."""
-    return blocks_cost(architecture.blocks())
+def cost(architecture: Architecture, size: tuple[int, int] | None = None) -> Cost:
+    """FLOPs, params and activations of the whole network, exact.
+
+    size  height and width of the images in pixels; None for squares of the architecture's own
+          resolution. ValueError where the strides leave nothing of it.
+    """
+    if size is None:
+        return blocks_cost(architecture.blocks())
+    return sized_cost(*sized_blocks(architecture, size))
 
 
 def blocks_cost(blocks: Iterable[Block]) -> Cost:
     """The summed cost of some blocks of a network."""
+    layers = (layer for block in blocks for layer in layers_of(block))
+    return _summed((layer, layer.size**2) for layer in layers)
+
+
+def sized_blocks(
+    architecture: Architecture, size: tuple[int, int]
+) -> tuple[list[Block], list[Block]]:
+    """The blocks of a network on images of any height and width, in pixels: with their sizes along
+    the height, and along the width."""
+    high, wide = (list(replace(architecture, resolution=side).blocks()) for side in size)
+    return high, wide
+
+
+def sized_cost(high: Iterable[Block], wide: Iterable[Block]) -> Cost:
+    """The summed cost of some blocks as `sized_blocks` gives them."""
+    pairs = zip(high, wide, strict=True)
+    layers = (zip(layers_of(one), layers_of(other), strict=True) for one, other in pairs)
+    return _summed((one, one.size * other.size) for both in layers for one, other in both)
+
+
+def _summed(layers: Iterable[tuple[Layer, int]]) -> Cost:
+    """The cost of layers, each with the pixels of its output."""
     flops = params = activations = 0
-    for block in blocks:
-        for layer in layers_of(block):
-            weights = layer.in_channels // layer.groups * layer.out_channels * layer.kernel**2
-            flops += weights * layer.size**2
-            params += weights + layer.out_channels * (layer.bias + 2 * layer.norm)
-            activations += layer.out_channels * layer.size**2
+    for layer, pixels in layers:
+        weights = layer.in_channels // layer.groups * layer.out_channels * layer.kernel**2
+        flops += weights * pixels
+        params += weights + layer.out_channels * (layer.bias + 2 * layer.norm)
+        activations += layer.out_channels * pixels
     return Cost(flops, params, activations)
 
 
@@ -165,11 +192,29 @@ def _fused(block: Block) -> Iterator[Layer]:
     yield Layer(mid, block.out_channels, 1, 1, block.out_size, False, True)
 
 
+def _uib(block: Block) -> Iterator[Layer]:
+    width, mid = block.in_channels, block.mid_channels
+    size = block.in_size
+    if block.start_kernel:
+        size = size if block.kernel else block.out_size  # the last one of the two strides
+        yield Layer(width, width, block.start_kernel, width, size, False, True)
+    yield Layer(width, mid, 1, 1, size, False, True)
+    if block.kernel:
+        yield Layer(mid, mid, block.kernel, mid, block.out_size, False, True)
+    yield from _squeeze_excite(block, mid)
+    yield Layer(mid, block.out_channels, 1, 1, block.out_size, False, True)
+
+
 def _bottleneck(block: Block) -> Iterator[Layer]:
     mid = block.mid_channels
     yield Layer(block.in_channels, mid, 1, 1, block.in_size, False, True)
     yield Layer(mid, mid, block.kernel, 1, block.out_size, False, True)
     yield Layer(mid, block.out_channels, 1, 1, block.out_size, False, True)
+
+
+def _pooled_head(block: Block) -> Iterator[Layer]:
+    norm = block.op == "pooled_norm_head"
+    yield Layer(block.in_channels, block.out_channels, 1, 1, 1, not norm, norm)
 
 
 def _classifier(block: Block) -> Iterator[Layer]:
@@ -195,6 +240,9 @@ _LAYERS = {
     "fused": _fused,
     "bottleneck": _bottleneck,
     "identity": _nothing,
+    "uib": _uib,
     "head": _convolution,
+    "pooled_head": _pooled_head,
+    "pooled_norm_head": _pooled_head,
     "classifier": _classifier,
 }

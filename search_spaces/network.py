@@ -10,19 +10,11 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from search_spaces.architecture import Architecture, Block
+from search_spaces.architecture import HEADS, Architecture, Block
+from search_spaces.layers import Layers, Pool, PoolSkip
 from search_spaces.norm_act import norm_act
-
-_ACTIVATIONS = {
-    "silu": nn.SiLU,
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "hard_swish": nn.Hardswish,
-}
 
 
 def build(architecture: Architecture, *, dropout: float = 0.0, drop_path: float = 0.0) -> Network:
@@ -49,7 +41,7 @@ def build_block(architecture: Architecture, block: Block) -> nn.Module:
 
     Its tensors have the names that they have in `Network` behind `blocks.<stage>.<layer>.`
     """
-    module = _stage_block(block, _Layers(architecture), 0.0)
+    module = _stage_block(block, Layers(architecture), 0.0)
     for each in module.modules():
         _initialise(each)
     return module
@@ -61,10 +53,10 @@ class Network(nn.Module):
     def __init__(self, architecture: Architecture, *, dropout: float, drop_path: float) -> None:
         super().__init__()
         self.architecture = architecture
-        layers = _Layers(architecture)
+        layers = Layers(architecture)
         blocks = list(architecture.blocks())
         named = {block.op: block for block in blocks if block.stage < 0}
-        stem, head, last = named["stem"], named.get("head"), named["classifier"]
+        stem, last = named["stem"], named["classifier"]
         self.conv_stem = layers.conv(stem.in_channels, stem.out_channels, stem.kernel, stem.stride)
         self.bn1 = layers.norm(stem.out_channels)
         self.act = layers.activation()
@@ -72,123 +64,58 @@ class Network(nn.Module):
         if architecture.stem_pool:
             self.pool = Pool(3, 2, "max", architecture.padding)
         staged = [block for block in blocks if block.stage >= 0]
-        stages: list[list[nn.Module]] = [[] for _ in architecture.stages]
+        places = architecture.places()
+        groups: list[list[nn.Module]] = [[] for _ in range(places[-1][0] + 1)]
         for index, block in enumerate(staged):
             rate = drop_path * index / len(staged)
-            stages[block.stage].append(_stage_block(block, layers, rate))
-        self.blocks = nn.Sequential(*[nn.Sequential(*stage) for stage in stages])
-        self.conv_head: nn.Module = nn.Identity()
-        self.bn2: nn.Module = nn.Identity()
-        self.act2: nn.Module = nn.Identity()
-        if head:
-            self.conv_head = layers.conv(head.in_channels, head.out_channels)
-            self.bn2 = layers.norm(head.out_channels)
-            self.act2 = layers.activation()
+            groups[places[block.stage][0]].append(_stage_block(block, layers, rate))
+        self.blocks = nn.Sequential(*[nn.Sequential(*group) for group in groups])
+        self._add_head(layers, next((named[op] for op in HEADS if op in named), None))
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(last.in_channels, last.out_channels)
 
+    def _add_head(self, layers: Layers, head: Block | None) -> None:
+        """The modules of the head, with timm's names; identities where there is none."""
+        self.pools_first = head is not None and head.op != "head"
+        self.conv_head: nn.Module = nn.Identity()
+        self.bn2: nn.Module = nn.Identity()
+        self.norm_head: nn.Module = nn.Identity()
+        self.act2: nn.Module = nn.Identity()
+        if head is None:
+            return
+        bias = head.op == "pooled_head"
+        self.conv_head = layers.conv(head.in_channels, head.out_channels, bias=bias)
+        self.act2 = layers.activation()
+        if head.op == "head":
+            self.bn2 = layers.norm(head.out_channels)
+        elif not bias:
+            self.norm_head = layers.norm(head.out_channels)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, classes] of images [n, in_channels, height, width]."""
+        return self.forward_head(self.forward_features(images))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """The last feature map, [n, channels, height, width], as in timm: behind the head, or of
+        the last block where the head stands behind the pooling. See `search_spaces.backbone` for
+        the maps at several strides."""
         x = norm_act(self.bn1, self.act, self.conv_stem(images))
         x = self.blocks(self.pool(x))
-        x = norm_act(self.bn2, self.act2, self.conv_head(x))
-        return self.classifier(self.dropout(x.mean((2, 3))))
+        return x if self.pools_first else norm_act(self.bn2, self.act2, self.conv_head(x))
 
-
-class _Layers:
-    """Makes convolutions, norms and activations in the conventions of one architecture."""
-
-    def __init__(self, architecture: Architecture) -> None:
-        self.padding = architecture.padding
-        self._activation = _ACTIVATIONS[architecture.activation]
-        self._norm = {"eps": architecture.bn_eps, "momentum": architecture.bn_momentum}
-
-    def conv(
-        self, channels: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1
-    ) -> nn.Conv2d:
-        # "same" differs from symmetric padding only where a kernel over 1 is strided
-        asymmetric = self.padding == "same" and stride == 2 and kernel > 1
-        kind, pad = (SameConv2d, 0) if asymmetric else (nn.Conv2d, kernel // 2)
-        return kind(channels, out, kernel, stride, pad, groups=groups, bias=False)
-
-    def norm(self, channels: int) -> nn.BatchNorm2d:
-        return nn.BatchNorm2d(channels, **self._norm)
-
-    def activation(self) -> nn.Module:
-        # not in place: autograd would copy the input of a SiLU first
-        return self._activation()
-
-    def squeeze_excite(self, channels: int, squeezed: int) -> nn.Module:
-        if not squeezed:
-            return nn.Identity()
-        return SqueezeExcite(channels, squeezed, self.activation())
-
-
-class SameConv2d(nn.Conv2d):
-    """Convolution of stride 2 and odd kernel k >= 3 with TensorFlow's "same" padding.
-
-    TensorFlow centres the windows on the whole image: an even side gets one pixel less before
-    than after, an odd side gets the symmetric k // 2. Without branches, to compile and export.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        after = self.kernel_size[0] // 2
-        height, width = input.shape[-2:]
-        pads = [after - 1 + width % 2, after, after - 1 + height % 2, after]
-        return super().forward(F.pad(input, pads))
-
-
-class Pool(nn.Module):
-    """Max or average pooling, odd kernel, padded in the given style; borders count for nothing."""
-
-    def __init__(self, kernel: int, stride: int, kind: str, padding: str) -> None:
-        super().__init__()
-        self.kernel, self.stride, self.kind = kernel, stride, kind
-        self.asymmetric = padding == "same" and stride == 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        pad = [self.kernel // 2] * 2
-        if self.asymmetric:
-            # see SameConv2d; the padding behind the image is what ceil_mode adds
-            pad = [self.kernel // 2 - 1 + side % 2 for side in x.shape[-2:]]
-        size = (self.kernel, self.stride, pad)
-        if self.kind == "max":
-            return F.max_pool2d(x, *size, ceil_mode=self.asymmetric)
-        return F.avg_pool2d(x, *size, ceil_mode=self.asymmetric, count_include_pad=False)
-
-
-class SqueezeExcite(nn.Module):
-    """Scales every channel by a sigmoid gate computed from the means of all channels."""
-
-    def __init__(self, channels: int, squeezed: int, activation: nn.Module) -> None:
-        super().__init__()
-        self.conv_reduce = nn.Conv2d(channels, squeezed, 1)
-        self.act = activation
-        self.conv_expand = nn.Conv2d(squeezed, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        # the mean as a sum: its gradient is then spread over the image without being written out
-        means = x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
-        return x * torch.sigmoid(self.conv_expand(self.act(self.conv_reduce(means))))
-
-
-class PoolSkip(nn.Module):
-    """Shortcut between any shapes: 3x3 average pool, channels cut or filled up with zeros."""
-
-    def __init__(self, block: Block, padding: str) -> None:
-        super().__init__()
-        self.channels = block.out_channels
-        self.missing = max(0, block.out_channels - block.in_channels)
-        self.pool = Pool(3, block.stride, "average", padding)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(self.pool(x[:, : self.channels]), [0, 0, 0, 0, 0, self.missing])
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Logits of what `forward_features` returns, or what the classifier gets, [n, channels]."""
+        x = x.mean((2, 3), keepdim=self.pools_first)
+        if self.pools_first:
+            x = norm_act(self.norm_head, self.act2, self.conv_head(x)).flatten(1)
+        x = self.dropout(x)
+        return x if pre_logits else self.classifier(x)
 
 
 class Residual(nn.Module):
     """A branch and the shortcut around it, if the block has one; a subclass has the branch."""
 
-    def __init__(self, block: Block, layers: _Layers, drop_path: float) -> None:
+    def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__()
         # called as in ResNet's checkpoints, where the projection is the only one with weights
         self.downsample = _shortcut(block, layers)
@@ -205,9 +132,9 @@ class Residual(nn.Module):
 class ConvBlock(Residual):
     """One k x k convolution; squeeze-and-excitation acts on its input (Google's Fused-MBConv)."""
 
-    def __init__(self, block: Block, layers: _Layers, drop_path: float) -> None:
+    def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__(block, layers, drop_path)
-        self.se = layers.squeeze_excite(block.in_channels, block.se_channels)
+        self.se = layers.squeeze_excite(block.in_channels, block)
         self.conv = layers.conv(block.in_channels, block.out_channels, block.kernel, block.stride)
         self.bn1 = layers.norm(block.out_channels)
         self.act = layers.activation()
@@ -219,13 +146,13 @@ class ConvBlock(Residual):
 class DepthwiseSeparable(Residual):
     """Depthwise, then pointwise convolution; the latter is linear unless the op is "dwsep"."""
 
-    def __init__(self, block: Block, layers: _Layers, drop_path: float) -> None:
+    def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__(block, layers, drop_path)
         width = block.in_channels
         self.conv_dw = layers.conv(width, width, block.kernel, block.stride, groups=width)
         self.bn1 = layers.norm(width)
         self.act = layers.activation()
-        self.se = layers.squeeze_excite(width, block.se_channels)
+        self.se = layers.squeeze_excite(width, block)
         self.conv_pw = layers.conv(width, block.out_channels)
         self.bn2 = layers.norm(block.out_channels)
         self.act2 = layers.activation() if block.op == "dwsep" else nn.Identity()
@@ -238,7 +165,7 @@ class DepthwiseSeparable(Residual):
 class InvertedResidual(Residual):
     """MBConv: pointwise expansion, depthwise convolution, linear pointwise projection."""
 
-    def __init__(self, block: Block, layers: _Layers, drop_path: float) -> None:
+    def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__(block, layers, drop_path)
         mid = block.mid_channels
         self.conv_pw = layers.conv(block.in_channels, mid)
@@ -246,7 +173,7 @@ class InvertedResidual(Residual):
         self.act = layers.activation()
         self.conv_dw = layers.conv(mid, mid, block.kernel, block.stride, groups=mid)
         self.bn2 = layers.norm(mid)
-        self.se = layers.squeeze_excite(mid, block.se_channels)
+        self.se = layers.squeeze_excite(mid, block)
         self.conv_pwl = layers.conv(mid, block.out_channels)
         self.bn3 = layers.norm(block.out_channels)
 
@@ -259,13 +186,13 @@ class InvertedResidual(Residual):
 class FusedInvertedResidual(Residual):
     """Fused-MBConv: one k x k convolution expands, a linear pointwise one projects."""
 
-    def __init__(self, block: Block, layers: _Layers, drop_path: float) -> None:
+    def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__(block, layers, drop_path)
         mid = block.mid_channels
         self.conv_exp = layers.conv(block.in_channels, mid, block.kernel, block.stride)
         self.bn1 = layers.norm(mid)
         self.act = layers.activation()
-        self.se = layers.squeeze_excite(mid, block.se_channels)
+        self.se = layers.squeeze_excite(mid, block)
         self.conv_pwl = layers.conv(mid, block.out_channels)
         self.bn2 = layers.norm(block.out_channels)
 
@@ -274,10 +201,56 @@ class FusedInvertedResidual(Residual):
         return self.bn2(self.conv_pwl(x))
 
 
+class ConvNorm(nn.Module):
+    """Convolution, batch norm, and an activation or the identity; named as timm's ConvNormAct."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.Module, activation: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.bn, self.act = conv, norm, activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_act(self.bn, self.act, self.conv(x))
+
+
+class UniversalInvertedBottleneck(Residual):
+    """MobileNetV4's block: optional depthwise convolutions before and after the expansion.
+
+    With both it is the paper's ExtraDW, with the first only a ConvNeXt-like block, with the second
+    only an inverted bottleneck, with none a feed-forward layer. The last one of them strides; the
+    first one is linear.
+    """
+
+    def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
+        super().__init__(block, layers, drop_path)
+        width, mid, out = block.in_channels, block.mid_channels, block.out_channels
+
+        def made(
+            channels: int, to: int, active: bool, kernel: int = 1, stride: int = 1, groups: int = 1
+        ) -> ConvNorm:
+            activation = layers.activation() if active else nn.Identity()
+            conv = layers.conv(channels, to, kernel, stride, groups)
+            return ConvNorm(conv, layers.norm(to), activation)
+
+        first, second = block.start_kernel, block.kernel
+        self.dw_start: nn.Module = nn.Identity()
+        if first:
+            stride = 1 if second else block.stride
+            self.dw_start = made(width, width, False, first, stride, width)
+        self.pw_exp = made(width, mid, True)
+        self.dw_mid: nn.Module = nn.Identity()
+        if second:
+            self.dw_mid = made(mid, mid, True, second, block.stride, mid)
+        self.se = layers.squeeze_excite(mid, block)
+        self.pw_proj = made(mid, out, False)
+
+    def branch(self, x: Tensor) -> Tensor:
+        return self.pw_proj(self.se(self.dw_mid(self.pw_exp(self.dw_start(x)))))
+
+
 class Bottleneck(Residual):
     """ResNet's: 1x1, k x k (with the stride), 1x1; activation after the sum."""
 
-    def __init__(self, block: Block, layers: _Layers, drop_path: float) -> None:
+    def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__(block, layers, drop_path)
         mid = block.mid_channels
         self.conv1 = layers.conv(block.in_channels, mid)
@@ -303,10 +276,12 @@ _BLOCKS: dict[str, type[Residual]] = {
     "mbconv": InvertedResidual,
     "fused": FusedInvertedResidual,
     "bottleneck": Bottleneck,
+    "uib": UniversalInvertedBottleneck,
 }
 
 
-def _stage_block(block: Block, layers: _Layers, drop_path: float) -> nn.Module:
+def _stage_block(block: Block, layers: Layers, drop_path: float) -> nn.Module:
+    layers = layers.of(block)
     if block.op == "identity":
         return nn.Identity()
     if block.op == "mbconv" and block.mid_channels == block.in_channels:
@@ -314,7 +289,7 @@ def _stage_block(block: Block, layers: _Layers, drop_path: float) -> nn.Module:
     return _BLOCKS[block.op](block, layers, drop_path)
 
 
-def _shortcut(block: Block, layers: _Layers) -> nn.Module | None:
+def _shortcut(block: Block, layers: Layers) -> nn.Module | None:
     if block.skip == "none":
         return None
     if block.skip == "identity":

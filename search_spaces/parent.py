@@ -1,6 +1,7 @@
 """The space of all sub-networks of a parent: what can be cut out of trained weights.
 
-Each stage decides its layers, kernel, expansion, output channels and squeeze-and-excitation; stem
+Each stage decides its layers, kernel, expansion, output channels and squeeze-and-excitation, and a
+universal inverted bottleneck the kernel in front of its expansion ("a"); none stays none. Stem
 channels, head channels and the input resolution are decisions too. No option is above the
 parent's, so that every network of the space inherits its weights from the parent
 (`train.inherit`). The parent itself is in the space.
@@ -9,7 +10,7 @@ parent's, so that every network of the space inherits its weights from the paren
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from search_spaces.architecture import Architecture, Stage
@@ -32,13 +33,15 @@ def parent_space(parent: Architecture) -> StagedSpace:
     Channels are multiples of 8 where the parent's are, at least half of the parent's in stem and
     stages and a quarter in the head. Costs are exact, by tables, at every resolution.
     """
+    tied = _tied(parent)
     choices: dict[str, tuple] = {
         "resolution": resolutions(parent),
         "stem": _channels(parent.stem, SHARES),
     }
     for index, stage in enumerate(parent.stages):
         for letter, options in _options(stage).items():
-            choices[f"block{index}_{letter}"] = options
+            if letter != "c" or index not in tied:
+                choices[f"block{index}_{letter}"] = options
     _keep_shortcuts(parent, choices)
     if parent.head:
         choices["head"] = _channels(parent.head, HEAD_SHARES)
@@ -49,21 +52,22 @@ def parent_space(parent: Architecture) -> StagedSpace:
             layers=own["l"],
             kernel=own["k"],
             expand=own["e"],
-            channels=own["c"],
+            channels=own.get("c", parent.stages[index].channels),
             se=own["se"],
+            start_kernel=own.get("a", parent.stages[index].start_kernel),
         )
 
     frame = {
-        name: value
-        for name, value in asdict(parent).items()
-        if name != "stages" and name not in choices
+        field.name: getattr(parent, field.name)
+        for field in fields(parent)
+        if field.name != "stages" and field.name not in choices
     }
     settings = {
         "resolution": parent.resolution,
         "classes": parent.classes,
         "parent": parent.key,
     }
-    return StagedSpace(NAME, choices, stage_of, frame=frame, settings=settings)
+    return StagedSpace(NAME, choices, stage_of, frame=frame, tied=tied, settings=settings)
 
 
 def resolutions(parent: Architecture) -> tuple[int, ...]:
@@ -109,6 +113,12 @@ def _first_shortcuts(network: Architecture) -> list[bool]:
     ]
 
 
+def _tied(parent: Architecture) -> set[int]:
+    """The stages that keep the channels of the stage that they are joined to."""
+    shortcuts = _first_shortcuts(parent)
+    return {index for index, stage in enumerate(parent.stages) if stage.joined and shortcuts[index]}
+
+
 def total_stride(network: Architecture) -> int:
     """Pixels of the input for one pixel in front of the classifier, along one side."""
     stride = network.stem_stride * (2 if network.stem_pool else 1)
@@ -124,7 +134,10 @@ def _keep_shortcuts(parent: Architecture, choices: dict[str, tuple]) -> None:
     none although it does not stride, options are left out that would make them equal.
     """
     before, name = parent.stem, "stem"
+    tied = _tied(parent)
     for index, stage in enumerate(parent.stages):
+        if index in tied:
+            continue
         own = f"block{index}_c"
         if stage.op == "identity" or (stage.stride == 1 and stage.channels == before):
             choices[name], choices[own] = (before,), (before,)
@@ -140,16 +153,21 @@ def _options(stage: Stage) -> dict[str, tuple]:
     """The options of a stage's decisions, the parent's own first."""
     fixed = stage.op in ("identity", "bottleneck")
     smaller = [each for each in reversed(_EXPANDS) if 1 < each < stage.expand]
-    kernels = [each for each in reversed(KERNELS) if each < stage.kernel]
-    multiple = stage.expand if stage.op == "bottleneck" else 1
+    multiple = int(stage.expand) if stage.op == "bottleneck" else 1
     channels = _channels(stage.channels, SHARES, multiple=multiple)
     return {
         "l": tuple(range(stage.layers, 0, -1)),
-        "k": (stage.kernel, *(() if stage.op == "identity" else kernels)),
+        "k": (stage.kernel,) if stage.op == "identity" else _kernels(stage.kernel),
+        **({"a": _kernels(stage.start_kernel)} if stage.op == "uib" else {}),
         "e": (stage.expand, *(() if fixed else smaller)),
         "c": (stage.channels,) if stage.op == "identity" else channels,
         "se": (stage.se, 0.0) if stage.se else (0.0,),
     }
+
+
+def _kernels(kernel: int) -> tuple[int, ...]:
+    """A kernel and the smaller ones, largest first."""
+    return (kernel, *(each for each in reversed(KERNELS) if each < kernel))
 
 
 def _channels(parent: int, shares: Iterable[float], *, multiple: int = 1) -> tuple[int, ...]:

@@ -54,7 +54,8 @@ def scale(
     """The architecture with its layers, channels and input side multiplied.
 
     depth       layers of every stage become ceil(depth * layers), as published: in floating
-                point, so that 1.1 * 10 gives 12.
+                point, so that 1.1 * 10 gives 12. Joined stages share what their sum becomes, as in
+                timm.
     width       channels of stem, stages and head, rounded by `rounding`. A bottleneck's inner
                 channels are rounded, and its output follows.
     resolution  input side, rounded to the nearest pixel (for an exact side give side / old side,
@@ -72,9 +73,10 @@ def scale(
     channels = stem = round_channels(architecture.stem, ends, rounding)
     stages = []
     last = len(architecture.stages) - 1
+    deep = _scaled_layers(architecture.stages, depth)
     for index, stage in enumerate(architecture.stages):
         keep = fixed_ends and index in (0, last)
-        layers = stage.layers if keep else math.ceil(depth * stage.layers)
+        layers = stage.layers if keep else deep[index]
         if stage.op != "identity":  # which passes on whatever the stage before it has become
             channels = _scaled_channels(stage, width, rounding)
         stages.append(dataclasses.replace(stage, layers=layers, channels=channels))
@@ -122,8 +124,27 @@ def round_channels(channels: int, width: float, rounding: Rounding = PUBLISHED) 
     return rounded + step if rounded < rounding.floor * exact else rounded
 
 
+def _scaled_layers(stages: Sequence[Stage], depth: float) -> list[int]:
+    """Layers of each stage; within joined ones the last take their share first, as in timm's
+    `_scale_stage_depth`."""
+    found: list[int] = []
+    first = 0
+    for end in range(1, len(stages) + 1):
+        if end < len(stages) and stages[end].joined:
+            continue
+        group = [stage.layers for stage in stages[first:end]]
+        left, wanted = sum(group), math.ceil(depth * sum(group))
+        shares = []
+        for layers in reversed(group):
+            shares.append(max(1, round(layers / left * wanted)))
+            left, wanted = left - layers, wanted - shares[-1]
+        found += reversed(shares)
+        first = end
+    return found
+
+
 def _scaled_channels(stage: Stage, width: float, rounding: Rounding) -> int:
-    inner = stage.expand if stage.op == "bottleneck" else 1
+    inner = int(stage.expand) if stage.op == "bottleneck" else 1
     return inner * round_channels(stage.channels // inner, width, rounding)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import Architecture, kernels_text
 
 COLOURS = {
     "conv": "#8d99ae",
@@ -12,6 +12,7 @@ COLOURS = {
     "mbconv": "#2a6fdb",
     "fused": "#e07a5f",
     "bottleneck": "#6d597a",
+    "uib": "#3d9970",
     "identity": "#cccccc",
 }
 ENDS = "#444444"  # of stem and head
@@ -33,7 +34,7 @@ def stage_bars(network: Architecture) -> list[StageBar]:
     for index, stage in enumerate(network.stages):
         se = " SE" if stage.se else ""
         text = (
-            f"{stage.layers} x {stage.op} k{stage.kernel} e{stage.expand}{se} → "
+            f"{stage.layers} x {stage.op} {kernels_text(stage)} e{stage.expand}{se} → "
             f"{stage.channels}, {sizes[index]} px"
         )
         bars.append(_bar(COLOURS[stage.op], stage.channels, text))

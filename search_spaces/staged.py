@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -72,6 +72,7 @@ class StagedSpace(SearchSpace):
 
     stage_of  (index, {letter: option}) -> `Stage`, for each of the stages.
     frame     everything else of the `Architecture` but its stages.
+    tied      indices of stages that keep the channels that they get, whatever `stage_of` says.
     """
 
     def __init__(
@@ -81,11 +82,12 @@ class StagedSpace(SearchSpace):
         stage_of: Callable[[int, dict[str, Any]], Stage],
         *,
         frame: Mapping[str, Any],
+        tied: Collection[int] = (),
         only_if: Mapping[str, tuple[str, tuple]] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(name, choices, self._architecture, only_if=only_if, settings=settings)
-        self._stage_of, self._frame = stage_of, dict(frame)
+        self._stage_of, self._frame, self._tied = stage_of, dict(frame), frozenset(tied)
         self._stage_columns: dict[int, list[int]] = {}
         self._frame_columns: dict[str, int] = {}
         for column, decision in enumerate(self.choices):
@@ -103,13 +105,20 @@ class StagedSpace(SearchSpace):
         return int(self._frame.get("resolution", Architecture.resolution))
 
     def _architecture(self, choices: dict[str, Any]) -> Architecture:
-        stages = []
+        chosen = {name: choices[name] for name in self._frame_columns}
+        frame = {**self._frame, **chosen}
+        stages: list[Stage] = []
         for index in self._stage_columns:
             prefix = f"block{index}_"
             own = {k.removeprefix(prefix): v for k, v in choices.items() if k.startswith(prefix)}
-            stages.append(self._stage_of(index, own))
-        chosen = {name: choices[name] for name in self._frame_columns}
-        return Architecture(stages=tuple(stages), **{**self._frame, **chosen})
+            before = stages[-1].channels if stages else frame["stem"]
+            stages.append(self._stage(index, own, before))
+        return Architecture(stages=tuple(stages), **frame)
+
+    def _stage(self, index: int, own: dict[str, Any], before: int) -> Stage:
+        """The stage of these options, which gets `before` channels."""
+        stage = self._stage_of(index, own)
+        return replace(stage, channels=before) if index in self._tied else stage
 
     def encode(self, choices: Mapping[str, Hashable] | Architecture) -> np.ndarray:
         """The genotype, int8 [decisions], of a network, or of one given as {decision: option}.
@@ -133,19 +142,22 @@ class StagedSpace(SearchSpace):
                 f"{len(self._stage_columns)}"
             )
         found: dict[str, Any] = {name: getattr(network, name) for name in self._frame_columns}
+        before = network.stem
         for (index, columns), stage in zip(
             self._stage_columns.items(), network.stages, strict=True
         ):
             names = [list(self.choices)[column] for column in columns]
             for values in itertools.product(*(self.choices[name] for name in names)):
                 own = dict(zip(names, values, strict=True))
-                if self._stage_of(index, {k.split("_", 1)[1]: v for k, v in own.items()}) == stage:
+                letters = {k.split("_", 1)[1]: v for k, v in own.items()}
+                if self._stage(index, letters, before) == stage:
                     found |= own
                     break
             else:
                 raise ValueError(
                     f"network: its stage {index} is not in space {self.name!r}: {stage}"
                 )
+            before = stage.channels
         if self._architecture(found) != network:
             raise ValueError(f"network: it is not in space {self.name!r}")
         return found
@@ -222,14 +234,11 @@ class StagedSpace(SearchSpace):
     ) -> tuple[StageTable, list[tuple[int, int]]]:
         names = [list(self.choices)[column].split("_", 1)[1] for column in columns]
         options = [list(self.choices.values())[column] for column in columns]
-        stages = [
-            self._stage_of(index, dict(zip(names, values, strict=True)))
-            for values in itertools.product(*options)
-        ]
         values, following = [], []
         known: dict[tuple[int, int], int] = {}
         for channels, size in states:
-            for stage in stages:
+            for chosen in itertools.product(*options):
+                stage = self._stage(index, dict(zip(names, chosen, strict=True)), channels)
                 blocks = list(stage_blocks(stage, channels, size, index=index))
                 values.append(weigh(blocks))
                 state = (blocks[-1].out_channels, blocks[-1].out_size)

@@ -8,7 +8,8 @@ not differ between the two.
 
 Sources: MobileNetV1 arXiv:1704.04861, MobileNetV2 arXiv:1801.04381, MnasNet arXiv:1807.11626,
 ResNet arXiv:1512.03385, EfficientNet arXiv:1905.11946, EfficientNetV2 arXiv:2104.00298, and
-Google's code for Lite, B8, L2, V2-XL and the V2 base sizes.
+Google's code for Lite, B8, L2, V2-XL and the V2 base sizes. MobileNetV3 and V4 stand in
+`search_spaces.mobilenets`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import partial
 from typing import Any
 
 from search_spaces.architecture import Architecture, Stage
+from search_spaces.mobilenets import MOBILENETS
 from search_spaces.scale import Rounding, scale
 
 # one line a stage: op, kernel, stride, expand, channels, layers, se, skip
@@ -206,6 +208,7 @@ NETWORKS: dict[str, Callable[[], Architecture]] = {
     "mnasnet_b1": _mnasnet_b1,
     "mnasnet_100": _mnasnet_b1,
     "resnet50": _resnet_50,
+    **MOBILENETS,
     **{
         prefix + size: partial(family, size)
         for prefix, family, sizes, _ in _FAMILIES
@@ -222,6 +225,11 @@ NETWORKS: dict[str, Callable[[], Architecture]] = {
 TOP1: dict[str, float] = {
     "mobilenet_v1": 70.6,
     "mobilenet_v2": 72.0,
+    "mobilenetv3_large_100": 75.2,
+    "mobilenetv3_small_100": 67.4,
+    "mobilenetv4_conv_small": 73.8,
+    "mobilenetv4_conv_medium": 79.9,
+    "mobilenetv4_conv_large": 82.9,
     "mnasnet_a1": 75.2,
     "resnet50": 76.0,
     "efficientnet_b0": 77.1,

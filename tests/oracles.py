@@ -12,22 +12,38 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import conv_flop_jit, generic_activation_jit, linear_flop_jit
 
-from search_spaces.architecture import ACTIVATIONS, OPS, PADDINGS, SKIPS, Architecture, Stage
+from search_spaces.architecture import (
+    ACTIVATIONS,
+    EXPANDING,
+    GATES,
+    HEAD_FORMS,
+    OPS,
+    PADDINGS,
+    SKIPS,
+    Architecture,
+    Stage,
+)
 from search_spaces.cost import Cost
 from search_spaces.network import build
 
 
-def trace(architecture: Architecture, *, module: torch.nn.Module | None = None) -> Cost:
+def trace(
+    architecture: Architecture,
+    *,
+    module: torch.nn.Module | None = None,
+    size: tuple[int, int] | None = None,
+) -> Cost:
     """FLOPs and activations by fvcore's trace (convolutions and linears), params by `numel()`.
 
-    Of `build(architecture)`, or of another `module` that takes its images.
+    Of `build(architecture)`, or of another `module` that takes its images; `size` is their height
+    and width, by default that of the architecture.
     """
     if module is None:
         with torch.device("meta"):  # no time for initial weights: any numbers do
             module = build(architecture)
         module.to_empty(device="cpu")
-    side = architecture.resolution
-    images = torch.zeros(1, architecture.in_channels, side, side)
+    height, width = size or (architecture.resolution,) * 2
+    images = torch.zeros(1, architecture.in_channels, height, width)
     counter = FlopCountAnalysis(module.eval(), images)
     counter.unsupported_ops_warnings(False).tracer_warnings("none")
     counter.uncalled_modules_warnings(False)
@@ -53,13 +69,16 @@ def random_architecture(rng: np.random.Generator) -> Architecture:
     stem = int(rng.integers(1, 20))
     channels = stem
     stages = []
-    for _ in range(rng.integers(1, 6)):
-        stages.append(_random_stage(rng, channels))
+    for index in range(rng.integers(1, 6)):
+        stage = _random_stage(rng, channels)
+        stages.append(dataclasses.replace(stage, joined=bool(index and rng.integers(2))))
         channels = stages[-1].channels
+    head = int(rng.choice([0, rng.integers(1, 50)]))
     return Architecture(
         stem=stem,
         stages=tuple(stages),
-        head=int(rng.choice([0, rng.integers(1, 50)])),
+        head=head,
+        head_form=str(rng.choice(HEAD_FORMS)) if head else "spatial",
         resolution=int(rng.integers(65, 112)),  # 65 survives the most strides
         classes=int(rng.integers(1, 20)),
         in_channels=int(rng.integers(1, 5)),
@@ -82,6 +101,8 @@ def _random_stage(rng: np.random.Generator, channels: int) -> Stage:
         channels=int(rng.choice([channels, rng.integers(1, 25)])),
         se=float(rng.choice([0.0, 0.25, rng.uniform(0.01, 1.0)])),
         skip=str(rng.choice(SKIPS)),
+        activation=str(rng.choice(["", "", *ACTIVATIONS])),
+        gate=str(rng.choice(GATES)),
     )
     op = str(rng.choice(OPS))
     if op == "identity":
@@ -91,5 +112,13 @@ def _random_stage(rng: np.random.Generator, channels: int) -> Stage:
         return dataclasses.replace(
             stage, op=op, expand=expand, channels=expand * stage.channels, se=0.0
         )
-    expand = int(rng.integers(1, 7)) if op in ("mbconv", "fused") else 1
-    return dataclasses.replace(stage, op=op, expand=expand)
+    if op not in EXPANDING:
+        return dataclasses.replace(stage, op=op)
+    expand = float(rng.choice([rng.integers(1, 7), rng.uniform(1, 7)], p=[0.8, 0.2]))
+    if op != "uib":
+        return dataclasses.replace(stage, op=op, expand=expand)
+    start, kernel = (int(rng.choice([0, 3, 5])) for _ in range(2))
+    stride = stage.stride if start or kernel else 1
+    return dataclasses.replace(
+        stage, op=op, expand=expand, stride=stride, start_kernel=start, kernel=kernel
+    )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.zoo import NETWORKS
-from train.timm_architecture import derived_architecture, renamed
+from train.timm_architecture import derived_architecture
 from train.weight_sources import Source, our_names, three
 from vbs.text import quoted
 
@@ -63,9 +63,7 @@ def described(source: Source) -> Source:
     }
     model = shapes(name, **sizes)
     side = source.resolution or model.pretrained_cfg["input_size"][-1]
-    architecture, names = architecture_of(name, model, side)
-    tensors = renamed(source.tensors, names)
-    return dataclasses.replace(source, architecture=architecture, tensors=tensors)
+    return dataclasses.replace(source, architecture=architecture_of(name, model, side))
 
 
 def downloaded(name: str, config: Any) -> dict[str, Tensor]:
@@ -81,10 +79,8 @@ def downloaded(name: str, config: Any) -> dict[str, Tensor]:
         ) from None
 
 
-def architecture_of(
-    name: str, model: nn.Module, resolution: int
-) -> tuple[Architecture, dict[str, str]]:
-    """The architecture of timm's network, and the names of timm's blocks in it.
+def architecture_of(name: str, model: nn.Module, resolution: int) -> Architecture:
+    """The architecture of timm's network.
 
     name        of the network, whose tag does not matter.
     resolution  of the result, in pixels.
@@ -96,34 +92,31 @@ def architecture_of(
     make = NETWORKS.get(name.split(".")[0])
     if make and type(model).__name__ == "ResNet":
         free = {"resolution": resolution, "classes": model.num_classes}
-        return dataclasses.replace(make(), **free), {}
-    found, names = derived_architecture(model, resolution=resolution)
+        return dataclasses.replace(make(), **free)
+    found = derived_architecture(model, resolution=resolution)
     if make:
         free = {"resolution": resolution, "classes": found.classes}
         published = dataclasses.replace(make(), **free)
         if _function(published) == _function(found):
-            return published, names
-    return found, names
+            return published
+    return found
 
 
 def _function(architecture: Architecture) -> tuple[Any, ...]:
-    """What two architectures of one function have in common."""
+    """What two architectures of one function and equal names of modules have in common."""
     conventions = (architecture.activation, architecture.padding, architecture.bn_eps)
-    return (*conventions, *architecture.blocks())
+    return (*conventions, *architecture.places(), *architecture.blocks())
 
 
 def as_source(
-    tensors: Mapping[str, Tensor],
-    config: Any,
-    known: tuple[Architecture, Mapping[str, str]] | None,
+    tensors: Mapping[str, Tensor], config: Any, architecture: Architecture | None
 ) -> Source:
     """timm's tensors by our names, with what timm says about them.
 
-    known  of `architecture_of`; None where no `Architecture` can express the network.
+    architecture  of `architecture_of`; None where no `Architecture` can express the network.
     """
-    architecture, names = known or (None, {})
     return Source(
-        renamed(our_names(tensors), names),
+        our_names(tensors),
         architecture,
         three(config.mean),
         three(config.std),

@@ -16,9 +16,11 @@ A block is named by all that decides its time, as `block_name` writes it:
     mbconv k3 s2 16>96>24 se4 skip=none 112px silu symmetric
 
 is operation, kernel, stride, channels in, inside and out, squeeze-and-excitation channels,
-shortcut, side of the input, activation and padding. The times of "head" hold the mean over the
-image, those of "classifier" in a training step hold the loss. To use the times of a telephone, run
-there every block that `block_names(space)` lists and write such a file.
+shortcut, side of the input, activation and padding. A universal inverted bottleneck has its first
+kernel too ("uib a5 k3 s2 ..."), a hard gate stands behind its channels ("se24 hard_sigmoid"). The
+times of a head ("head", "pooled_head", "pooled_norm_head") hold the mean over the image, those of
+"classifier" in a training step hold the loss. To use the times of a telephone, run there every
+block that `block_names(space)` lists and write such a file.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from nas.block_times.options import BATCH
-from search_spaces.architecture import Architecture, Block
+from search_spaces.architecture import Architecture, Block, kernels_text
 from search_spaces.catalog import one_of
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
@@ -175,10 +177,12 @@ def _number(name: str, value: object, *, least: float) -> float:
 
 def block_name(block: Block, architecture: Architecture) -> str:
     """All that decides a block's time, as text; see the module."""
+    activation = block.activation or architecture.activation
+    gate = "" if block.gate == "sigmoid" else f"{block.gate} "
     return (
-        f"{block.op} k{block.kernel} s{block.stride} "
+        f"{block.op} {kernels_text(block)} s{block.stride} "
         f"{block.in_channels}>{block.mid_channels}>{block.out_channels} se{block.se_channels} "
-        f"skip={block.skip} {block.in_size}px {architecture.activation} {architecture.padding}"
+        f"{gate}skip={block.skip} {block.in_size}px {activation} {architecture.padding}"
     )
 
 

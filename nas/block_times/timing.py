@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from nas.block_times.options import RUNTIMES
 from nas.block_times.runtimes import MAKERS, Function, inputs_of
 from nas.block_times.table import block_name
-from search_spaces.architecture import Architecture
+from search_spaces.architecture import HEADS, Architecture
 from search_spaces.network import Network, build
 from search_spaces.norm_act import norm_act
 from train import recipe as recipes
@@ -287,9 +287,13 @@ class _Stem(nn.Module):
 class _Head(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.conv, self.norm, self.act = network.conv_head, network.bn2, network.act2
+        self.conv, self.act, self.pools_first = network.conv_head, network.act2, network.pools_first
+        self.norm = network.norm_head if self.pools_first else network.bn2
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.pools_first:
+            x = x.mean((2, 3), keepdim=True)
+            return norm_act(self.norm, self.act, self.conv(x)).flatten(1)
         return norm_act(self.norm, self.act, self.conv(x)).mean((2, 3))
 
 
@@ -311,7 +315,7 @@ def segments(network: Network) -> list[nn.Module]:
     named: dict[str, Callable[[], nn.Module]] = {
         "stem": lambda: _Stem(network),
         "max_pool": lambda: network.pool,
-        "head": lambda: _Head(network),
+        **dict.fromkeys(HEADS, lambda: _Head(network)),
         "classifier": lambda: _Classifier(network),
     }
     staged: Iterator[nn.Module] = (block for stage in network.blocks for block in stage)

@@ -149,7 +149,8 @@ class Surrogate:
         other = "" if same_choices or space.name != self.space else " with other choices"
         raise ValueError(
             f"surrogate {self.name!r} was fitted on the space {self.space!r} ({ours}) and cannot "
-            f"answer for {space.name!r}{other} ({theirs or 'no settings'})"
+            f"answer for {space.name!r}{other} ({theirs or 'no settings'}); use --evaluator proxy, "
+            "zero-cost or supernet with --data, or a table of measured networks"
         )
 
     def _legal(self, genotypes: np.ndarray) -> np.ndarray:

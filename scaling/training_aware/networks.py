@@ -44,6 +44,7 @@ def ops_of_stages(network: Architecture) -> list[dict[str, Any]]:
             "stage": index,
             "op": stage.op,
             "kernel": stage.kernel,
+            **({"start_kernel": stage.start_kernel} if stage.op == "uib" else {}),
             "expand": stage.expand,
             "layers": stage.layers,
             "channels": stage.channels,

@@ -62,6 +62,7 @@ def test_keys_distinguish_every_field():
         "padding": "same",
         "bn_eps": 1e-3,
         "bn_momentum": 0.01,
+        "head_form": "pooled",
         "stages": base.stages[:-1],
     }
     assert set(changes) == {field.name for field in dataclasses.fields(Architecture)}
@@ -69,6 +70,40 @@ def test_keys_distinguish_every_field():
     assert len(keys | {base.key}) == len(changes) + 1
     assert len(base.key) == 12
     assert int(base.key, 16) >= 0
+
+
+def test_fields_that_are_not_used_are_not_stored():
+    b0 = NETWORKS["efficientnet_b0"]()
+    assert b0.key == "59695d072991"  # as before there were these fields
+    for name in ("start_kernel", "gate", "joined", "head_form"):
+        assert name not in b0.to_json()
+    assert "activation" not in b0.to_dict()["stages"][0]
+    small = NETWORKS["mobilenetv4_conv_small"]()
+    assert small.to_dict()["head_form"] == "pooled_norm"
+    assert small.to_dict()["stages"][4]["start_kernel"] == 5
+    keys = {
+        dataclasses.replace(b0, stages=(dataclasses.replace(b0.stages[0], **change),)).key
+        for change in ({}, {"activation": "relu"}, {"gate": "hard_sigmoid"})
+    }
+    assert len(keys) == 3
+
+
+def test_fractional_expansions_are_rounded_as_in_mobilenetv3():
+    stages = (Stage("mbconv", 1, 3, 1, 3.67, 24, 0.25, gate="hard_sigmoid"),)
+    block = list(Architecture(24, stages, 0).blocks())[1]
+    assert (block.mid_channels, block.se_channels) == (88, 24)
+    assert Stage("mbconv", 1, 3, 1, 6.0, 24) == Stage("mbconv", 1, 3, 1, 6, 24)
+    assert isinstance(Stage("mbconv", 1, 3, 1, 6.0, 24).expand, int)
+
+
+def test_joined_stages_stand_behind_those_before_them():
+    small = NETWORKS["mobilenetv4_conv_small"]()
+    assert small.places()[:7] == ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (2, 5))
+    plain = dataclasses.replace(
+        small, stages=tuple(dataclasses.replace(stage, joined=False) for stage in small.stages)
+    )
+    assert plain.places() == tuple((index, 0) for index in range(len(small.stages)))
+    assert list(plain.blocks()) == list(small.blocks())
 
 
 def test_architectures_are_frozen():
@@ -136,7 +171,23 @@ def test_stages_unroll_to_blocks_with_every_number_resolved():
         (row(layers=0), r"stages\[1\].layers: 0 is not allowed"),
         (row(layers=10**9), r"stages\[1\].layers: 1000000000 is not allowed; .* to 1000"),
         (row(expand=0), r"stages\[1\].expand: 0 is not allowed"),
-        (row(expand=1.5), r"stages\[1\].expand: 1.5 is not allowed"),
+        (row(expand=0.5), r"stages\[1\].expand: 0.5 is not allowed; use a number from 1"),
+        (row(op="conv", expand=1.5), r"stages\[1\].expand: 1.5 is not allowed; use a whole"),
+        (row(kernel=0), r"stages\[1\].kernel: 0 is not allowed"),
+        (row(op="uib", kernel=4), r"stages\[1\].kernel: 4 is not allowed; use an odd number"),
+        (row(op="uib", kernel=False), r"stages\[1\].kernel: False is not allowed"),
+        (row(op="uib", kernel=0), r"stages\[1\].stride: 2 is not allowed in a uib without a dep"),
+        (
+            row(start_kernel=3),
+            r"stages\[1\].start_kernel: 3 is not allowed with op 'mbconv'; use 0",
+        ),
+        (row(op="uib", start_kernel=2), r"stages\[1\].start_kernel: 2 is not allowed; use an odd"),
+        (row(activation="gelu"), r"stages\[1\].activation: 'gelu' is not allowed; use one of silu"),
+        (row(gate="tanh"), r"stages\[1\].gate: 'tanh' is not allowed; use one of sigmoid, hard_s"),
+        (row(joined=1), r"stages\[1\].joined: 1 is not true or false"),
+        (net(stages=[{**ROW, "joined": True}]), r"stages\[0\].joined: true is not allowed"),
+        (net(head_form="late"), "head_form: 'late' is not allowed; use one of spatial, pooled"),
+        (net(head=0, head_form="pooled"), "head_form: 'pooled' is not allowed without a head"),
         (row(channels=-8), r"stages\[1\].channels: -8 is not allowed"),
         (row(se=-0.25), r"stages\[1\].se: -0.25 is not allowed; use a number from 0"),
         (row(se=math.nan), r"architecture: .*NaN is not a number of JSON"),

@@ -72,7 +72,7 @@ def test_random_networks_cover_every_operation_with_every_skip():
         for block in random_architecture(rng).blocks()
         if block.stage >= 0
     }
-    ops = ("conv", "dwsep", "mbconv", "fused", "bottleneck")
+    ops = ("conv", "dwsep", "mbconv", "fused", "bottleneck", "uib")
     assert blocks >= {(op, skip) for op in ops for skip in ("identity", "none", "pool", "project")}
 
 

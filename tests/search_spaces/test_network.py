@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from search_spaces.architecture import ACTIVATIONS, Architecture, Stage
-from search_spaces.network import Pool, build
+from search_spaces.layers import Pool
+from search_spaces.network import build
 from search_spaces.zoo import NETWORKS
 from tests.oracles import random_architecture
 
@@ -33,6 +34,11 @@ TIMM = [
     ("mnasnet_100", 96),
     ("mobilenetv2_100", 97),
     ("mobilenetv1_100", 96),
+    ("mobilenetv3_large_100", 97),
+    ("mobilenetv3_small_100", 96),
+    ("mobilenetv4_conv_small", 97),
+    ("mobilenetv4_conv_medium", 96),
+    ("mobilenetv4_conv_large", 97),
 ]
 SMALL = Architecture(
     stem=8,
@@ -42,6 +48,7 @@ SMALL = Architecture(
         Stage("fused", 2, 3, 2, 4, 16, 0.0, "pool"),
         Stage("conv", 1, 3, 1, 1, 24, 0.25, "project"),
         Stage("bottleneck", 2, 3, 2, 4, 32, 0.0, "project"),
+        Stage("uib", 2, 5, 1, 4, 24, 0.25, "identity", 3, "hard_swish", "hard_sigmoid"),
         Stage("dwsep", 1, 3, 1, 1, 20, 0.0, "pool"),
         Stage("identity", 1, 1, 1, 1, 20, 0.0),
     ),

@@ -13,7 +13,15 @@ from search_spaces.cost import cost
 from search_spaces.parent import parent_space, resolutions, total_stride
 from tests.oracles import trace
 
-PARENTS = ("tf_efficientnet_lite0", "efficientnet_b0", "resnet50", "mobilenet_v1", "mnasnet_a1")
+PARENTS = (
+    "tf_efficientnet_lite0",
+    "efficientnet_b0",
+    "resnet50",
+    "mobilenet_v1",
+    "mnasnet_a1",
+    "mobilenetv3_small_100",
+    "mobilenetv4_conv_small",
+)
 
 
 def parent(name: str, side: int = 96) -> Architecture:
@@ -72,6 +80,18 @@ def test_every_option_of_a_stage_is_at_most_the_parents() -> None:
     assert space.choices["head"] == (1280, 640, 320)
     # with 16 the first layer would have a shortcut, which the parent's has not
     assert space.choices["stem"] == (32, 24)
+
+
+def test_joined_stages_share_the_decision_on_their_channels() -> None:
+    space = parent_space(parent("mobilenetv4_conv_small"))
+    assert space.choices["block7_c"] == (128, 96, 64)
+    assert not any(f"block{index}_c" in space.choices for index in (8, 9, 10, 11))
+    assert space.choices["block8_a"] == (5, 3)
+    assert space.choices["block9_a"] == (0,)  # a convolution that is not there stays away
+    assert space.choices["block6_k"] == (0,)
+    for genotype in space.sample(20, np.random.default_rng(0)):
+        stages = space.decode(genotype).stages
+        assert len({stage.channels for stage in stages[7:12]}) == 1
 
 
 def test_children_have_the_shortcuts_of_the_parent() -> None:

@@ -17,6 +17,15 @@ from vbs.text import quoted
 B0 = NETWORKS["efficientnet_b0"]()
 
 
+def test_joined_stages_grow_as_one_stage_of_timm() -> None:
+    # timm.models._efficientnet_builder._scale_stage_depth of 1, 4, 1 and 1, 1, 1, 1, 2 layers
+    grown = scale(NETWORKS["mobilenetv4_conv_small"](), depth=1.5)
+    assert [stage.layers for stage in grown.stages[4:7]] == [1, 6, 2]
+    assert [stage.layers for stage in grown.stages[7:12]] == [1, 2, 1, 2, 3]
+    plain = scale(NETWORKS["efficientnet_b0"](), depth=1.1)
+    assert [stage.layers for stage in plain.stages] == [2, 3, 3, 4, 4, 5, 2]
+
+
 @pytest.mark.parametrize(
     ("name", "width", "depth", "side"),
     [("b1", 1.0, 1.1, 240), ("b4", 1.4, 1.8, 380), ("b7", 2.0, 3.1, 600), ("l2", 4.3, 5.3, 800)],

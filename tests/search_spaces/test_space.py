@@ -64,7 +64,8 @@ def test_mutants_are_other_networks_one_decision_away(name: str) -> None:
     differing = (mutants != genotypes).sum(1)
     # the expansion of a MnasNet stage follows its op: such a mutant differs in both
     assert (differing >= 1).all()
-    assert (differing <= (2 if name == "mnasnet" else 1)).all()
+    # and the two kernels that of MobileNetV4
+    assert (differing <= {"mnasnet": 2, "mobilenetv4": 3}.get(name, 1)).all()
     again = the_space.mutate(genotypes, np.random.default_rng(4))
     np.testing.assert_array_equal(mutants, again)
     around = the_space.neighbours(genotypes[0])
@@ -76,6 +77,25 @@ def test_sizes() -> None:
     assert space("efficientnet").size == 36**6 * 48
     # 432 forms a stage (MnasNet, section 4.1); first and last cannot have fewer layers
     assert space("mnasnet").size == 432**5 * 288**2
+
+
+def test_stages_of_mobilenetv4_take_the_papers_four_forms() -> None:
+    the_space = space("mobilenetv4")
+    kernels: dict[int, set[tuple[bool, bool]]] = {}
+    for genotype in the_space.sample(300, np.random.default_rng(0)):
+        for index, stage in enumerate(the_space.decode(genotype).stages):
+            if stage.op == "uib":
+                found = kernels.setdefault(index, set())
+                found.add((stage.start_kernel > 0, stage.kernel > 0))
+    every = {(False, False), (True, False), (False, True), (True, True)}
+    assert kernels == {1: every - {(False, False)}, 2: every - {(False, False)}} | {
+        3: every,
+        4: every - {(False, False)},
+        5: every,
+    }
+    reference = the_space.encode(the_space.references["near MobileNetV4-Conv-M"])
+    found, published = cost(the_space.decode(reference)), cost(zoo("mobilenetv4_conv_medium"))
+    assert found.params / published.params == pytest.approx(1, abs=0.05)
 
 
 def test_samples_are_uniform_over_networks() -> None:

@@ -89,6 +89,10 @@ def test_published_networks_have_timms_strings():
     ]
     assert block_strings(zoo("efficientnetv2_s"))[0] == ["cn_r2_k3_s1_c24_skip"]
     assert block_strings(zoo("mobilenetv1_100"))[1] == ["dsa_r2_k3_s2_c128"]
+    assert block_strings(zoo("mobilenetv4_conv_small"))[1:3] == [
+        ["cn_r1_k3_s2_c96", "cn_r1_k1_s1_c64"],
+        ["uir_r1_a5_k5_s2_e3_c96", "uir_r4_a0_k3_s1_e2_c96", "uir_r1_a3_k0_s1_e4_c96"],
+    ]
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name != "resnet50"])
@@ -105,6 +109,9 @@ def test_timm_can_express_every_published_network_but_resnet(name):
         "mobilenetv2_100",
         "mnasnet_a1",
         "mobilenet_v1",
+        "mobilenetv3_large_100",
+        "mobilenetv3_small_100",
+        "mobilenetv4_conv_small",
     ],
 )
 def test_timm_rebuilds_published_networks(name):
@@ -112,7 +119,7 @@ def test_timm_rebuilds_published_networks(name):
 
 
 @pytest.mark.parametrize("small_images", [False, True])
-@pytest.mark.parametrize("name", ["efficientnet", "efficientnetv2", "mnasnet"])
+@pytest.mark.parametrize("name", ["efficientnet", "efficientnetv2", "mnasnet", "mobilenetv4"])
 def test_timm_rebuilds_networks_of_the_spaces(name, small_images):
     of = space(name, resolution=32 if small_images else 64, width=0.25, small_images=small_images)
     rng = np.random.default_rng(1)
@@ -154,6 +161,8 @@ def test_what_timm_can_express_of_any_networks_it_computes():
         {"stem_stride": 1, "in_channels": 1, "activation": "hard_swish", "classes": 1},
         {"stages": (Stage("dwsep", 2, 7, 1, 1, 12, 0.3, "none"),), "padding": "symmetric"},
         {"stages": (Stage("mbconv", 2, 3, 1, 1, 8, 0.0, "project"),), "activation": "relu6"},
+        {"stages": (Stage("mbconv", 2, 3, 1, 2.41, 16, 0.093),), "stem": 16},
+        {"stages": (Stage("uib", 2, 0, 1, 1, 16, 0.3, start_kernel=3),), "stem": 16},
     ],
     ids=[
         "se-rounding",
@@ -163,6 +172,8 @@ def test_what_timm_can_express_of_any_networks_it_computes():
         "stem-stride-1",
         "dwsep",
         "nothing-to-project",
+        "rounded-expansion",
+        "kernel-in-front",
     ],
 )
 def test_timm_rebuilds_what_its_defaults_would_change(changes):

@@ -24,7 +24,7 @@ from train.inherit.importance import (
     layers_from_the_end,
 )
 from train.inherit.layout import parts, sizes
-from train.inherit.weights import inherit, most_important
+from train.inherit.weights import KERNELS, inherit, most_important
 
 PARENTS = (
     "tf_efficientnet_lite0",
@@ -34,6 +34,8 @@ PARENTS = (
     "mobilenet_v1",
     "mobilenet_v2",
     "mnasnet_a1",
+    "mobilenetv3_small_100",
+    "mobilenetv4_conv_small",
 )
 
 
@@ -102,16 +104,19 @@ def masked(network: Network, child: Architecture, importance: Importance) -> Net
         module = network.get_submodule(part.name)
         away = np.ones(len(importance.channels[part.out]), bool)
         away[most_important(importance.channels[part.out], counts[own])] = False
-        if part.kind == "norm" or kind == "squeezed":
+        if module.bias is not None:  # norms, gates, and a head without a norm
             module.weight.data[away], module.bias.data[away] = 0.0, 0.0
-    for stage, blocks in enumerate(network.blocks):
-        for layer, block in enumerate(blocks):
+    for stage, (group, first) in enumerate(network.architecture.places()):
+        blocks = network.blocks[group]
+        for layer in range(network.architecture.stages[stage].layers):
             if layer not in kept[stage]:
-                blocks[layer] = nn.Identity()
+                blocks[first + layer] = nn.Identity()
                 continue
-            for name, module in block.named_modules():
-                side = child.stages[stage].kernel
-                if isinstance(module, nn.Conv2d) and module.kernel_size[0] > side:
+            for name, module in blocks[first + layer].named_modules():
+                if name not in KERNELS:
+                    continue
+                side = getattr(child.stages[stage], KERNELS[name])
+                if module.kernel_size[0] > side:
                     ring = torch.ones_like(module.weight, dtype=torch.bool)
                     cut = (module.kernel_size[0] - side) // 2
                     ring[..., cut:-cut, cut:-cut] = False
@@ -121,7 +126,15 @@ def masked(network: Network, child: Architecture, importance: Importance) -> Net
 
 
 @pytest.mark.parametrize(
-    "name", ["tf_efficientnet_lite0", "efficientnet_b0", "efficientnetv2_s", "resnet50"]
+    "name",
+    [
+        "tf_efficientnet_lite0",
+        "efficientnet_b0",
+        "efficientnetv2_s",
+        "resnet50",
+        "mobilenetv3_small_100",
+        "mobilenetv4_conv_small",
+    ],
 )
 def test_a_child_computes_what_the_masked_parent_computes(name: str) -> None:
     network = trained(name)
@@ -186,6 +199,7 @@ def test_what_matters_less_is_dropped_first() -> None:
         ({"layers": 9}, "child: its stages[1].layers is 9; use at most the parent's 2"),
         ({"op": "fused"}, "child: its stages[1].op is 'fused', and 'mbconv' in the parent"),
         ({"se": 0.25}, "child: its stages[1].se is 0.25, and 0.0 in the parent"),
+        ({"start_kernel": 3, "op": "uib"}, "child: its stages[1].op is 'uib', and 'mbconv' in"),
         ({"expand": 1}, "child: its stages[1] has other layers or shortcuts than the parent's: "),
     ],
 )
@@ -195,7 +209,7 @@ def test_what_is_no_sub_network_is_refused(change: dict[str, object], complaint:
     stage_fields = {field.name for field in dataclasses.fields(whole.stages[0])}
     if "stages" in change:
         child = dataclasses.replace(whole, stages=whole.stages[:3])
-    elif set(change) <= stage_fields:
+    elif set(change) <= stage_fields - {"activation"}:  # of the network, and of stages
         second = dataclasses.replace(whole.stages[1], **change)
         child = dataclasses.replace(whole, stages=(whole.stages[0], second, *whole.stages[2:]))
     else:

@@ -109,12 +109,11 @@ def test_an_architecture_beside_the_weights_is_enough(tmp_path):
     ("name", "said"),
     [
         (
-            "mobilenetv3_large_100",
-            "blocks.0.0.bn1: its activation changes from hard_swish to relu within the network, "
-            "which an Architecture cannot express",
+            "fbnetv3_b",
+            "blocks.2.0.se: its activation hard_swish with a gate hard_sigmoid, which an "
+            "Architecture cannot express",
         ),
-        ("fbnetv3_b", "blocks.2.0.se: its gate Hardsigmoid, which an Architecture cannot"),
-        ("mobilenetv4_conv_small", "blocks.2.0: its block UniversalInvertedResidual"),
+        ("mobilenetv4_hybrid_medium", "blocks.1.0.layer_scale: its LayerScale2d"),
         ("mobilenetv4_conv_aa_large", "blocks.0.0.aa: its AvgPool2d"),
         ("efficientnet_b1_pruned", "blocks.1.1: it expands 12 channels to 62; an Architecture can"),
         ("efficientnetv2_rw_s", "blocks.0.0: it expands 24 channels to 24"),
@@ -182,7 +181,7 @@ def test_a_folder_from_hugging_face_names_its_network(tmp_path):
         ({"architecture": "no_such"}, "names the network 'no_such', which timm lacks"),
         ({"architecture": 7}, "have no architecture"),
         ({"architecture": {"stem": 8}}, "stages"),
-        ({"architecture": "mobilenetv3_small_050"}, "its activation changes"),
+        ({"architecture": "fbnetv3_b"}, "its activation hard_swish with a gate"),
         ({"architecture": "mobilenetv2_100"}, "bias' is .16., the network's is .32."),
         ({"model_args": {"act_layer": "gelu"}}, "changes timm's mobilenetv2_050 by 'act_layer'"),
         ({"model_args": 5}, "changes timm's mobilenetv2_050 by 5"),

@@ -2,7 +2,8 @@
 
 timm's EfficientNet is made from strings like "ir_r2_k3_s2_e6_c24_se0.25" (inverted residual,
 two of them, kernel 3, stride 2, expansion 6, 24 channels, squeeze-and-excitation 0.25 of the
-block's input; `timm.models._efficientnet_builder._decode_block_str` has the language). It can say
+block's input; `timm.models._efficientnet_builder._decode_block_str` has the language). Networks
+with the head behind the pooling are of timm's MobileNetV3 class. It can say
 most of what an `Architecture` can; what it cannot is refused here rather than built wrongly.
 """
 
@@ -11,11 +12,11 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.architecture import Architecture, Block
+from search_spaces.architecture import Architecture, Block, Stage, multiple_of_8
 from vbs.text import quoted
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ INSTEAD = "export --to onnx, torchscript or safetensors instead"
 
 
 def block_strings(architecture: Architecture) -> list[list[str]]:
-    """timm's block strings, a list for each stage; usually one string, which has the layers.
+    """timm's block strings, a list for each stage and those joined to it; usually one string, which
+    has the layers.
 
     Raises ValueError, one line, that names the first thing which timm's builder cannot express.
     """
@@ -33,15 +35,19 @@ def block_strings(architecture: Architecture) -> list[list[str]]:
     blocks = (block for block in architecture.blocks() if block.stage >= 0)
     for index, members in itertools.groupby(blocks, key=lambda block: block.stage):
         layers = list(members)
-        skips = architecture.stages[index].skip
-        share = architecture.stages[index].se
-        words = [_words(block, skips, _se(block, share)) for block in layers]
+        stage = architecture.stages[index]
+        if stage.joined and stage.stride > 1:
+            raise _inexpressible("a stride within one of its stages (joined)", layers[0])
+        words = [_words(block, stage) for block in layers]
         strings, stride = [], layers[0].stride
         for (kind, rest), equal in itertools.groupby(words):
             # timm strides in the first block of a stage only, as we do
             strings.append(f"{kind}_r{len(list(equal))}_{rest.format(stride=stride)}")
             stride = 1
-        stages.append(strings)
+        if stage.joined:
+            stages[-1] += strings
+        else:
+            stages.append(strings)
     return stages
 
 
@@ -56,14 +62,16 @@ def timm_description(
 ) -> dict[str, Any]:
     """Plain data from which `timm_network` rebuilds the network; the content of timm.json.
 
-    `model` holds keywords of timm's EfficientNet, `pretrained_cfg` is what timm's data functions
-    read the preprocessing from. Raises ValueError where timm cannot express the network.
+    `model` holds keywords of timm's class, `pretrained_cfg` is what timm's data functions read the
+    preprocessing from. Raises ValueError where timm cannot express the network.
     """
     if architecture.stem_pool:
         raise _inexpressible("the max pool behind the stem (stem_pool)")
     side = resolution or architecture.resolution
     return {
+        "class": "EfficientNet" if architecture.head_form == "spatial" else "MobileNetV3",
         "arch_def": block_strings(architecture),
+        "gate": _gate(architecture),
         "act_layer": architecture.activation,
         "bn_eps": architecture.bn_eps,
         "bn_momentum": architecture.bn_momentum,
@@ -84,17 +92,33 @@ def timm_description(
 
 
 def _keywords(architecture: Architecture) -> dict[str, Any]:
-    """Keywords of timm's EfficientNet besides its blocks and layers."""
-    return {
+    """Keywords of timm's class besides its blocks and layers."""
+    found = {
         "num_classes": architecture.classes,
         "num_features": architecture.head,
         "in_chans": architecture.in_channels,
         "stem_size": architecture.stem,
-        "stem_kernel_size": architecture.stem_kernel,
-        # timm turns strides beyond its 32 into dilations
-        "output_stride": max(32, 2 * math.prod(s.stride for s in architecture.stages)),
         "pad_type": "same" if architecture.padding == "same" else "",
     }
+    # timm turns strides beyond its 32 into dilations
+    stride = 2 * math.prod(stage.stride for stage in architecture.stages)
+    if architecture.head_form == "spatial":
+        stem = {"stem_kernel_size": architecture.stem_kernel}
+        return {**found, **stem, "output_stride": max(32, stride)}
+    if architecture.stem_kernel != 3:
+        raise _inexpressible(f"a stem kernel of {architecture.stem_kernel} with a pooled head")
+    if stride > 32:
+        raise _inexpressible(f"a stride of {stride} with a pooled head")
+    norm = architecture.head_form == "pooled_norm"
+    return {**found, "head_norm": norm, "head_bias": not norm, "se_from_exp": False}
+
+
+def _gate(architecture: Architecture) -> str:
+    """The gate of all squeeze-and-excitation."""
+    gates = {stage.gate for stage in architecture.stages if stage.se}
+    if len(gates) > 1:
+        raise _inexpressible("squeeze-and-excitation with several kinds of gates")
+    return gates.pop() if gates else "sigmoid"
 
 
 def timm_network(description: Mapping[str, Any]) -> nn.Module:
@@ -103,13 +127,24 @@ def timm_network(description: Mapping[str, Any]) -> nn.Module:
     The source of this function is written into every timm export: it imports all it needs.
     """
     from timm.layers import get_act_layer
-    from timm.models._efficientnet_builder import decode_arch_def
+    from timm.models._efficientnet_blocks import SqueezeExcite
+    from timm.models._efficientnet_builder import decode_arch_def, round_channels
     from timm.models.efficientnet import EfficientNet
-    from torch.nn import BatchNorm2d
+    from timm.models.mobilenetv3 import MobileNetV3
+    from torch.nn import BatchNorm2d, ReLU
 
     eps, momentum = description["bn_eps"], description["bn_momentum"]
-    network = EfficientNet(
+    squeeze = SqueezeExcite
+    if description["gate"] == "hard_sigmoid":
+        squeeze = partial(
+            squeeze,
+            gate_layer="hard_sigmoid",
+            force_act_layer=ReLU,
+            rd_round_fn=round_channels,
+        )
+    network = {"EfficientNet": EfficientNet, "MobileNetV3": MobileNetV3}[description["class"]](
         decode_arch_def(description["arch_def"]),
+        se_layer=squeeze,
         act_layer=get_act_layer(description["act_layer"]),
         norm_layer=partial(BatchNorm2d, eps=eps, momentum=momentum),
         round_chs_fn=int,  # channels as they are written, not rounded to multiples of 8
@@ -149,15 +184,21 @@ print(type(network).__module__, network.pretrained_cfg)
 '''
 
 
-def _words(block: Block, skip: str, se: str) -> tuple[str, str]:
+_ACTIVATIONS = {"": "", "relu": "_nre", "relu6": "_nr6", "hard_swish": "_nhs", "silu": "_nsw"}
+
+
+def _words(block: Block, stage: Stage) -> tuple[str, str]:
     """The kind of a block and the rest of its string, with a place for the stride."""
+    skip = stage.skip
     if block.op in ("identity", "bottleneck"):
         raise _inexpressible(f"op {quoted(block.op)}", block)
     if block.skip in ("pool", "project"):
         raise _inexpressible(f"skip {quoted(block.skip)}", block)
     rest = f"k{block.kernel}_s{{stride}}"
     flag = "_noskip" if skip == "none" else ""
-    tail = f"_c{block.out_channels}{se}"
+    expand = _expand(block, stage.expand)
+    se = _se(block, stage.se, expand)
+    tail = f"_c{block.out_channels}{se}{_ACTIVATIONS[block.activation]}"
     if block.op == "conv":
         if block.se_channels:
             raise _inexpressible("squeeze-and-excitation in a plain convolution", block)
@@ -169,23 +210,33 @@ def _words(block: Block, skip: str, se: str) -> tuple[str, str]:
         return "dsa", rest + tail
     if block.op == "mbconv" and block.mid_channels == block.in_channels:
         return "ds", rest + tail + flag
-    if block.mid_channels % 8:
-        raise _inexpressible(
-            f"{block.mid_channels} channels inside a block (timm rounds them to multiples of 8)",
-            block,
-        )
-    expand = block.mid_channels // block.in_channels
-    return {"mbconv": "ir", "fused": "er"}[block.op], f"{rest}_e{expand}{tail}{flag}"
+    kind = {"mbconv": "ir", "fused": "er", "uib": "uir"}[block.op]
+    start = f"a{block.start_kernel}_" if block.op == "uib" else ""
+    return kind, f"{start}{rest}_e{expand!r}{tail}{flag}"
 
 
-def _se(block: Block, share: float) -> str:
+def _expand(block: Block, share: float) -> float:
+    """The expansion from which timm comes to the channels inside a block; 1 where none expands."""
+    if block.mid_channels == block.in_channels and block.op not in ("fused", "uib"):
+        return 1
+    for expand in (share, block.mid_channels / block.in_channels):
+        if multiple_of_8(block.in_channels * expand) == block.mid_channels:
+            return expand
+    raise _inexpressible(
+        f"{block.mid_channels} channels inside a block (timm rounds them to multiples of 8)", block
+    )
+
+
+def _se(block: Block, share: float, expand: float) -> str:
     """The se part of a block's string, such that timm comes to the very number of channels."""
     if not block.se_channels:
         return ""
-    expand = block.mid_channels / block.in_channels
-    for ratio in (share, block.se_channels / block.in_channels):
+    hard = block.gate == "hard_sigmoid"
+    rounded: Callable[[float], int] = multiple_of_8 if hard else round
+    exact = block.se_channels / block.mid_channels
+    for ratio in (share * expand if hard else share, exact * expand):
         # timm's arithmetic: of the channels inside, with the ratio over the expansion
-        if round(block.mid_channels * (ratio / expand)) == block.se_channels:
+        if rounded(block.mid_channels * (ratio / expand)) == block.se_channels:
             return f"_se{ratio!r}"
     raise _inexpressible(f"squeeze-and-excitation of {block.se_channels} channels", block)
 

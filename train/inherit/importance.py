@@ -137,15 +137,17 @@ def layers_by_loss(network: Network, batches: Sequence[Batch]) -> tuple[np.ndarr
     network = copy.deepcopy(network).eval()
     found = []
     whole = _loss(network, batches)
-    for stage, blocks in enumerate(layers(network.architecture)):
+    places = network.architecture.places()
+    for (group, first), blocks in zip(places, layers(network.architecture), strict=True):
+        modules = network.blocks[group]
         rises = np.full(len(blocks), np.inf)
         for layer, block in enumerate(blocks[1:], 1):
-            module = network.blocks[stage][layer]
+            module = modules[first + layer]
             if not isinstance(module, Residual) or block.skip != "identity":
                 continue
-            network.blocks[stage][layer] = nn.Identity()
+            modules[first + layer] = nn.Identity()
             rises[layer] = _loss(network, batches) - whole
-            network.blocks[stage][layer] = module
+            modules[first + layer] = module
         found.append(rises)
     return tuple(found)
 

@@ -35,17 +35,20 @@ class Part(NamedTuple):
 def parts(architecture: Architecture) -> list[Part]:
     """Every part of a network that has weights."""
     found = [Part("conv_stem", "conv", STEM), Part("bn1", "norm", STEM)]
-    before, places = STEM, layers(architecture)
-    for stage, blocks in enumerate(places):
+    before = STEM
+    for stage, blocks in enumerate(layers(architecture)):
+        group, first = architecture.places()[stage]
         # a first layer with a shortcut ties the channels of the stage to those that it gets
         out = before if _is_tied(blocks[0]) else ("output", stage, -1)
         for layer, block in enumerate(blocks):
             for part in _of_block(block, before, out, layer):
-                name = f"blocks.{stage}.{layer}.{part.name}"
+                name = f"blocks.{group}.{first + layer}.{part.name}"
                 found.append(part._replace(name=name, stage=stage, layer=layer))
             before = out
     if architecture.head:
-        found += [Part("conv_head", "conv", HEAD, before), Part("bn2", "norm", HEAD)]
+        found.append(Part("conv_head", "conv", HEAD, before))
+        norm = {"spatial": "bn2", "pooled_norm": "norm_head"}.get(architecture.head_form)
+        found += [Part(norm, "norm", HEAD)] if norm else []
         before = HEAD
     return [*found, Part("classifier", "conv", None, before)]
 
@@ -83,7 +86,7 @@ def _is_tied(block: Block) -> bool:
 def _has_inner(block: Block) -> bool:
     """Whether the block has channels of its own between its input and its output."""
     expands = block.op == "mbconv" and block.mid_channels != block.in_channels
-    return expands or block.op in ("fused", "bottleneck")
+    return expands or block.op in ("fused", "bottleneck", "uib")
 
 
 def _of_block(block: Block, before: Group, out: Group, layer: int) -> Iterator[Part]:
@@ -101,6 +104,14 @@ def _of_block(block: Block, before: Group, out: Group, layer: int) -> Iterator[P
         yield from _pair("conv1", "bn1", inner, before)
         yield from _pair("conv2", "bn2", inner, inner)
         yield from _pair("conv3", "bn3", out, inner)
+    elif block.op == "uib":
+        if block.start_kernel:
+            yield from _pair("dw_start.conv", "dw_start.bn", before)
+        yield from _pair("pw_exp.conv", "pw_exp.bn", inner, before)
+        if block.kernel:
+            yield from _pair("dw_mid.conv", "dw_mid.bn", inner)
+        yield from _squeeze_excite(block, inner, layer)
+        yield from _pair("pw_proj.conv", "pw_proj.bn", out, inner)
     elif _has_inner(block):
         yield from _pair("conv_pw", "bn1", inner, before)
         yield from _pair("conv_dw", "bn2", inner)

@@ -18,7 +18,16 @@ from vbs.text import quoted
 # fields in which a child may differ beside those that are cut: they decide no weight
 FREE = ("resolution", "bn_momentum")
 CUT = ("stem", "head")
-CUT_OF_STAGE = ("layers", "kernel", "expand", "channels")
+CUT_OF_STAGE = ("layers", "kernel", "start_kernel", "expand", "channels")
+# convolutions of a block whose kernels are cropped, and the field of the stage that says to what
+KERNELS = {
+    "conv": "kernel",
+    "conv_dw": "kernel",
+    "conv_exp": "kernel",
+    "conv2": "kernel",
+    "dw_start.conv": "start_kernel",
+    "dw_mid.conv": "kernel",
+}
 VECTORS = ("weight", "bias", "running_mean", "running_var")  # of a norm
 COUNTER = "num_batches_tracked"
 
@@ -46,13 +55,13 @@ def inherit(
     ]
     kept = _kept_channels(parent, child, importance, kept_layers)
     found: dict[str, Tensor] = {}
+    places = parent.places()
     for part in parts(child):
         source = part.name
         if part.stage >= 0:
-            layer = kept_layers[part.stage][part.layer]
-            source = source.replace(
-                f"blocks.{part.stage}.{part.layer}.", f"blocks.{part.stage}.{layer}.", 1
-            )
+            group, first = places[part.stage]
+            layer = first + int(kept_layers[part.stage][part.layer])
+            source = f"blocks.{group}.{layer}.{_inside(part)}"
         found |= _taken(tensors, source, part, kept, _kernel(child, part))
     return found
 
@@ -116,14 +125,13 @@ def _kept_channels(
 
 def _kernel(child: Architecture, part: Part) -> int | None:
     """The side of a spatial convolution of a stage; None for others."""
-    if part.stage < 0 or part.kind != "conv":
-        return None
-    name = part.name.rpartition(".")[2]
-    return (
-        child.stages[part.stage].kernel
-        if name in ("conv", "conv_dw", "conv_exp", "conv2")
-        else None
-    )
+    field = KERNELS.get(_inside(part)) if part.stage >= 0 else None
+    return getattr(child.stages[part.stage], field) if field else None
+
+
+def _inside(part: Part) -> str:
+    """The name of a part of a stage within its block."""
+    return part.name.split(".", 3)[3]
 
 
 def _taken(

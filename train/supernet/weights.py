@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from search_spaces.architecture import Architecture, Block, Stage
+from search_spaces.architecture import HEADS, Architecture, Block, Stage
 from search_spaces.network import Network, build, build_block
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
@@ -57,7 +57,7 @@ class Supernet(nn.Module):
 
 def _behind(head: bool) -> tuple[str, ...]:
     """The modules behind the last stage that depend on what it gives."""
-    return ("conv_head", "bn2") if head else ("classifier",)
+    return ("conv_head", "bn2", "norm_head") if head else ("classifier",)
 
 
 def kind_of(block: Block, before: str) -> str:
@@ -73,6 +73,9 @@ def kind_of(block: Block, before: str) -> str:
     op = block.op
     if op == "mbconv" and block.mid_channels == block.in_channels:
         op = "separable"  # no expansion: other layers
+    if op == "uib":
+        # its four forms: what a pointwise layer gets and gives is not the same in them
+        op = f"uib{bool(block.start_kernel):d}{bool(block.kernel):d}"
     return f"{op}_{block.skip}_{before}"
 
 
@@ -145,14 +148,20 @@ def taken(tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
 
 
 def kinds_of(child: Architecture) -> dict[str, str]:
-    """The kind of each block: {"<stage>.<layer>": kind}, and of what follows: {"end": "linear"}."""
+    """Where each block has its weights, and of which kind is what follows.
+
+    {"<group>.<number>": "<stage>.<layer>.<kind>", "end": "linear", ...}; group and number as in
+    `Architecture.places`.
+    """
     found, layer, stage, before = {}, 0, -1, "active"
+    places = child.places()
     for block in child.blocks():
         if block.stage < 0:
             continue
         layer = layer + 1 if block.stage == stage else 0
         stage = block.stage
-        found[f"{stage}.{layer}"] = kind_of(block, before)
+        group, first = places[stage]
+        found[f"{group}.{first + layer}"] = f"{stage}.{layer}.{kind_of(block, before)}"
         before = _given(block, before)
     return {**found, "end": before, "behind": " ".join(_behind(child.head > 0))}
 
@@ -172,8 +181,8 @@ def source_of(name: str, kinds: Mapping[str, str]) -> str:
     if not name.startswith("blocks."):
         module, _, rest = name.partition(".")
         return f"{module}.{kinds['end']}.{rest}" if module in kinds["behind"].split() else name
-    _, stage, layer, rest = name.split(".", 3)
-    return f"blocks.{stage}.{layer}.{kinds[f'{stage}.{layer}']}.{rest}"
+    _, group, number, rest = name.split(".", 3)
+    return f"blocks.{kinds[f'{group}.{number}']}.{rest}"
 
 
 def _first(value: Tensor, shape: Sequence[int], name: str) -> Tensor:
@@ -209,14 +218,13 @@ def _plan(space: SearchSpace) -> _Plan:
     check_space(space)
     assert isinstance(space, StagedSpace)
     frame = space.decode(np.zeros(len(space.choices), np.int8))
-    # stage and layer -> {op, skip and whether it expands: block}
-    found: dict[tuple[int, int], dict[tuple[str, str, bool], Block]] = {}
+    # stage and layer -> {kind but for its input: block}
+    found: dict[tuple[int, int], dict[str, Block]] = {}
 
     def collect(blocks: Sequence[Block]) -> tuple[int]:
         for index, block in enumerate(blocks):
             place = (block.stage, index if block.stage >= 0 else 0)
-            expands = block.mid_channels != block.in_channels
-            form = (block.op, block.skip, expands and block.op == "mbconv")
+            form = kind_of(block, "")
             largest = found.setdefault(place, {})
             largest[form] = _larger(largest.get(form, block), block)
         return (0,)
@@ -243,15 +251,23 @@ def _plan(space: SearchSpace) -> _Plan:
 
 def _larger(first: Block, second: Block) -> Block:
     """A block that contains both."""
-    names = ("kernel", "in_channels", "mid_channels", "out_channels", "se_channels")
+    names = (
+        "kernel",
+        "start_kernel",
+        "in_channels",
+        "mid_channels",
+        "out_channels",
+        "se_channels",
+    )
     sizes = {name: max(getattr(first, name), getattr(second, name)) for name in names}
     return replace(first, **sizes)
 
 
 def _made(plan: _Plan) -> Supernet:
     around, frame = plan.around, plan.frame
-    last = around.get("head", around["classifier"]).in_channels
-    head = around["head"].out_channels if "head" in around else 0
+    top = next((around[op] for op in HEADS if op in around), None)
+    last = (top or around["classifier"]).in_channels
+    head = top.out_channels if top else 0
     # one small stage gives head and classifier the channels that they get at most
     small = (Stage("conv", 1, 1, 1, 1, last, se=0.0),)
     stem = around["stem"].out_channels
