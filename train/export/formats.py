@@ -123,7 +123,7 @@ def _write_openvino(path: Path, request: Request) -> Reduced:
     from train.export.onnx_graph import with_softmax
     from train.export.openvino_file import write_openvino
 
-    # the weights of a file in fp16 are rounded by OpenVINO, which computes as it sees fit
+    # in fp16 OpenVINO rounds the weights when it saves them
     half = request.config.precision == "fp16"
     made = Reduced(request.float_onnx) if half else reduced(request)
     source = made.path
@@ -135,7 +135,7 @@ def _write_openvino(path: Path, request: Request) -> Reduced:
 
 
 def _read_openvino(path: Path, request: Request) -> Function:
-    return openvino_function(path, precision=request.config.precision)
+    return openvino_function(path)
 
 
 def _notes(request: Request) -> dict[str, object]:

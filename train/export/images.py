@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from train.checkpoint import Weights
-from train.data import Reading, Split, evaluation_steps, load
+from train.data import Data, Reading, Split, evaluation_steps, load
 from train.preprocessing import Preprocessing
 from train.record import read_run
 from vbs.text import quoted
@@ -32,7 +32,7 @@ class Images:
 
     name         of the data set.
     calibration  training images.
-    choice       held-out images to choose by.
+    choice       held-out images to choose by; the ones of `test` where too few could be held out.
     test         held-out images whose accuracy is reported; `choice` where there are no others.
     kind         what `test` is: "test" or "minival"; "training" where the network may have been
                  trained on them, since its data set has no test images and its recipe no minival.
@@ -71,22 +71,24 @@ def _loaded(
     if not (data or recorded):
         raise ValueError("neither the weights nor a run.json beside them name their data")
     own = recipe.get("minival", 0.1)  # the images that the training held out, not others
-    loaded = load(
-        data or recorded,
-        minival=own or 0.1,
-        seed=recipe.get("seed", 0),
-        root=root,
-        reading=Reading(channels=weights.architecture.in_channels, download=False),
-    )
+
+    def read(minival: float) -> Data:
+        reading = Reading(channels=weights.architecture.in_channels, download=False)
+        seed = recipe.get("seed", 0)
+        return load(data or recorded, minival=minival, seed=seed, root=root, reading=reading)
+
+    try:
+        loaded = read(own or 0.1)
+    except ValueError:
+        loaded = read(0.0)  # too few images to hold some out, or another error again
     _check_classes(weights.classes, loaded.classes)
-    assert loaded.minival is not None
-    test, kind = loaded.test, "test"
+    held, test, kind = loaded.minival, loaded.test, "test"
     if test is None:
-        test, kind = loaded.minival, "minival" if own else "training"
+        test, kind = (held, "minival") if held is not None and own else (loaded.train, "training")
     return Images(
         loaded.name,
         _shuffled(loaded.train, counts[0]),
-        _shuffled(loaded.minival, CHOICE),
+        _shuffled(test if held is None else held, CHOICE),
         _shuffled(test, counts[1]),
         kind,
     )

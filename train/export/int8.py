@@ -101,13 +101,18 @@ def advice(found: Quantised) -> str:
     if not found.layers:
         return "no layer is left to take out of int8"
     base = found.methods[found.method]
-    worst = _by_gain(found)[:NAMED]
-    gains = [f"{name} {base.points - found.layers[name].points:+.2f} points" for name in worst]
+    gains = {name: base.points - found.layers[name].points for name in _by_gain(found)}
+    worst = [name for name, points in gains.items() if points > 0][:NAMED]
+    if not worst:
+        return (
+            f"no single layer in float regains accuracy on {base.images} other images; try "
+            "--float-layers auto, more --calibration images, or a larger --max-loss"
+        )
+    told = ", ".join(f"{name} {gains[name]:.2f} points" for name in worst)
     names = ",".join([*found.float_layers, *worst])
     return (
         f"the layers that hurt most, by what each alone regains in float on {base.images} other "
-        f"images: {', '.join(gains)}; use --float-layers {names}, --float-layers auto, or a larger "
-        "--max-loss"
+        f"images: {told}; use --float-layers {names}, --float-layers auto, or a larger --max-loss"
     )
 
 

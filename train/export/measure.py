@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def _loss(function: Function, request: Request, images: Images) -> Loss:
             if raw is None:
                 after.append(function(batch))
             else:
-                after += [function(pixels) for _, pixels in zip(range(len(batch)), raw, strict=False)]
+                after += map(function, itertools.islice(raw, len(batch)))
             labels.append(targets)
             done += len(targets)
             progress.update(State(done, total, "images compared"))

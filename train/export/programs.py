@@ -92,7 +92,7 @@ about = {
     key: json.loads(network.get_rt_info(["vision_baseline_search", key]).astype(str))
     for key in ("classes", "preprocessing", "output")
 }
-network = core.compile_model(network, "CPU")
+network = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 for name in photos:
     show(name, network(prepared(name, about["preprocessing"]))[0], about)
 """

@@ -77,6 +77,7 @@ class Quantiser:
             {},
         )
         quantiser.quantize_model()
+        quantiser.model.topological_sort()
         return quantiser.model.model
 
 
