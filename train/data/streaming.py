@@ -112,6 +112,10 @@ class StreamSplit(Split):
         other._bad = self._bad
         return other
 
+    def name(self, index: int) -> str:
+        """See `Split.name`."""
+        return self.store.name(int(self.rows[index]))
+
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
         """See `Split.picture`: the image that batches have in its place, black if there is none."""
         image, used = _readable(self.store, self.rows, self.channels, index)

@@ -59,7 +59,8 @@ class _Prepared(Dataset):
         rows = np.arange(first, min(first + self.size, len(self.store)))
         side, channels = self.how.resolution, self.how.channels
         images = torch.empty((len(rows), channels, side, side), dtype=torch.uint8)
-        read, unreadable = [], []
+        read: list[int] = []
+        unreadable: list[tuple[int, str]] = []
         with one_thread():
             for row in rows.tolist():
                 try:

@@ -11,6 +11,7 @@ from train import pictures as draw
 from train.data.decode import decode
 from train.data.in_memory import to_picture
 from train.predict.result import PredictResult
+from train.predictions import storable_name
 from train.record import finite
 from vbs.figure import draw_picture
 from vbs.folder import write_whole
@@ -57,11 +58,6 @@ def _storable(record: dict[str, Any]) -> dict[str, Any]:
         key: storable_name(value) if isinstance(value, str) else value
         for key, value in record.items()
     }
-
-
-def storable_name(name: str) -> str:
-    """The text with what cannot be encoded as UTF-8 written as escapes."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def draw_sheet(path: Path, result: PredictResult, channels: int) -> None:
