@@ -103,7 +103,7 @@ class Preprocessing:
         if not isinstance(fields, Mapping):
             raise ValueError(f"preprocessing: {quoted(fields)} is not an object of names")
         known = {"interpolation": "bilinear", "channels": channels, **fields}
-        values = {}
+        values: dict[str, Any] = {}
         for each in dataclasses.fields(cls):
             if each.name not in known:
                 raise ValueError(f"preprocessing: {each.name} is missing")

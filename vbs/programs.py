@@ -27,5 +27,6 @@ COMMANDS: dict[str, Entry] = {
     "train-many": Entry("train.ray_tune", "train many networks on a cluster"),
     "noisy-student": Entry("train.noisy_student", "train with images that have no labels"),
     "export": Entry("train.export", "export a trained network to ONNX or TorchScript"),
+    "predict": Entry("train.predict", "classify images with a trained network or an export"),
     "doctor": Entry("vbs.doctor", "print versions, devices and what is missing"),
 }

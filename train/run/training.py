@@ -12,7 +12,7 @@ from train.distributed import World
 from train.execution import Execution
 from train.loop import train
 from train.options import loaders_of
-from train.report import Reporter, draw_pictures, print_preview
+from train.report import Reporter, print_preview, write_predictions
 from train.run.record import Training
 from train.run.result import TrainResult
 from train.scored import scored_images
@@ -52,9 +52,9 @@ def train_in_folder(
     )
     if here.first:
         _write(result, data)
-        if not outcome.failed:  # pictures are drawn when everything else is written
+        if not outcome.failed:  # when everything else is written
             title = f"{config.network} on {data.name}, recipe {recipe.name}"
-            draw_pictures(folder, outcome, data, recipe, title=title, device=config.device)
+            write_predictions(folder, outcome, data, recipe, title=title, device=config.device)
     return result
 
 
