@@ -10,7 +10,7 @@ from vbs.config import option
 from vbs.options import Command
 from vbs.text import quoted
 
-FORMAT_NAMES = ("timm", "hub", "onnx", "openvino", "safetensors", "torchscript")
+FORMAT_NAMES = ("timm", "hub", "onnx", "openvino", "tflite", "safetensors", "torchscript")
 PRECISIONS = ("float32", "fp16", "int8")
 # formats that have what an option requests
 REDUCED = ("onnx", "openvino")  # precisions below float32, and probabilities

@@ -148,6 +148,18 @@ def _notes(request: Request) -> dict[str, object]:
     )
 
 
+def _write_tflite(path: Path, request: Request) -> None:
+    from train.export.tflite_file import write_tflite
+
+    write_tflite(path, request.network, request.image_shape(1))
+
+
+def _read_tflite(path: Path, request: Request) -> Function:
+    from train.export.tflite_file import tflite_function
+
+    return tflite_function(path)
+
+
 def _write_torchscript(path: Path, request: Request) -> None:
     # traced: padding follows the images' size without branches, and script knows no super()
     traced = torch.jit.trace(request.network, torch.zeros(request.image_shape(2)))
@@ -176,6 +188,13 @@ FORMATS = {
         runtime="openvino",
         beside=(".bin",),
         needs=("onnx", "onnxscript", "openvino"),
+    ),
+    "tflite": Format(
+        "network.tflite",
+        _write_tflite,
+        _read_tflite,
+        runtime="litert",
+        needs=("litert_torch", "ai_edge_litert"),
     ),
     "safetensors": Format(
         "network.safetensors", _write_safetensors, _read_safetensors, beside=(".json",)

@@ -1,7 +1,7 @@
 """Programs that classify photographs with an export, written beside it.
 
-They need the runtime, NumPy and Pillow, and nothing of this project (that of safetensors, which no
-other tool builds the network of, excepted). Their preprocessing is Pillow's: pixels differ from
+They need the runtime, NumPy and Pillow, and nothing of this project, except for that of
+safetensors, whose network no other tool builds. Their preprocessing is Pillow's: pixels differ from
 `train.preprocessing` by at most one level of 255.
 """
 
@@ -113,29 +113,40 @@ for name in photos:
 """
 )
 
-SAFETENSORS = (
+TFLITE = (
     _HEAD
-    + """from PIL import Image
-from safetensors.torch import load_file
-
-from search_spaces.architecture import Architecture
-from search_spaces.network import build
-from train.preprocessing import Preprocessing, preprocess
-"""
+    + PREPARED
     + _PHOTOS
     + """
 file = Path(__file__).with_name(FILE)
-about = json.loads(file.with_suffix(".json").read_text())
-network = build(Architecture.from_dict(about["architecture"])).eval()
-network.load_state_dict(load_file(file))
-how = Preprocessing.from_dict(about["preprocessing"])
+about = json.loads(file.with_name(file.name + ".json").read_text())["network"]
+network = Interpreter(str(file))
+network.allocate_tensors()
+(given,), (output,) = network.get_input_details(), network.get_output_details()
+for name in photos:
+    network.set_tensor(given["index"], prepared(name, about["preprocessing"]))
+    network.invoke()
+    show(name, network.get_tensor(output["index"]), about)
+"""
+)
+
+SAFETENSORS = (
+    _HEAD
+    + """from PIL import Image
+
+from train import load_network
+from train.preprocessing import preprocess
+"""
+    + _PHOTOS
+    + """
+trained = load_network(Path(__file__).with_name(FILE))
 for name in photos:
     with torch.inference_mode():
-        images = torch.from_numpy(preprocess(Image.open(name), how))[None]
-        probabilities = network(images)[0].softmax(0)
+        images = torch.from_numpy(preprocess(Image.open(name), trained.preprocessing))[None]
+        probabilities = trained.module(images)[0].softmax(0)
     values, indices = probabilities.topk(min(5, len(probabilities)))
     best = zip(values.tolist(), indices.tolist())
-    print(name, *(f"{value:.1%} {about['classes'][index]}" for value, index in best), sep="\\t")
+    print(name, *(f"{value:.1%} {trained.classes[index]}" for value, index in best), sep="\t")
 """
 )
 
@@ -180,12 +191,17 @@ if __name__ == "__main__":
 _IMPORTS = {
     "onnx": ("import onnxruntime\nfrom PIL import Image, ImageOps\n", "numpy, onnxruntime, pillow"),
     "openvino": ("import openvino\nfrom PIL import Image, ImageOps\n", "numpy, openvino, pillow"),
+    "tflite": (
+        "from ai_edge_litert.interpreter import Interpreter\nfrom PIL import Image, ImageOps\n",
+        "ai-edge-litert, numpy, pillow",
+    ),
     "torchscript": ("import torch\nfrom PIL import Image, ImageOps\n", "numpy, pillow, torch"),
     "safetensors": ("import torch", "vision-baseline-search"),
 }
 PROGRAMS = {
     "onnx": ONNX,
     "openvino": OPENVINO,
+    "tflite": TFLITE,
     "torchscript": TORCHSCRIPT,
     "safetensors": SAFETENSORS,
 }

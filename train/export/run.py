@@ -26,6 +26,7 @@ from train.export.compare import (
     pictures_for,
 )
 from train.export.config import ExportConfig
+from train.export.description import describe_weights
 from train.export.formats import FORMATS, Format
 from train.export.hub import push
 from train.export.images import images_of
@@ -128,7 +129,7 @@ def _verified(form: Format, made: Path, request: Request) -> ExportResult:
     _check_loss(result, request)
     if form.finish is not None:
         form.finish(made, request, found)
-    _record(form, made, result)
+    _record(form, made, result, request)
     return result
 
 
@@ -186,7 +187,7 @@ def _check_loss(result: ExportResult, request: Request) -> None:
     raise Mismatch(f"{text}; {advice(with_layers(request, result.quantised))}")
 
 
-def _record(form: Format, made: Path, result: ExportResult) -> None:
+def _record(form: Format, made: Path, result: ExportResult, request: Request) -> None:
     """The program and the figures, beside a file or in a folder."""
     config, quantised = result.config, result.quantised
     assert config.to is not None
@@ -200,6 +201,7 @@ def _record(form: Format, made: Path, result: ExportResult) -> None:
         "softmax": config.softmax,
         "compared": None if result.compared is None else dataclasses.asdict(result.compared),
         **result.measured.to_dict(),
+        "network": describe_weights(request.weights),
     }
     if quantised is not None:
         content["int8"] = {

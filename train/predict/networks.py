@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,13 +142,17 @@ def _session_function(path: Path, session: Any, how: Preprocessing, classes: int
         shown = ", ".join(f"{each.name} {each.type} {each.shape}" for each in (*inputs, *outputs))
         raise ValueError(
             f"network: {shortened(path)} has {shortened(shown)}; only float images [batch, "
-            f"{', '.join(map(str, wanted))}] and logits [batch, {classes}] are supported"
+            f"{', '.join(map(str, wanted))}] and outputs [batch, {classes}] are supported (a file "
+            "with the preprocessing in it comes with a program that uses it)"
         )
     name, output = inputs[0].name, outputs[0].name
+    notes = session.get_modelmeta().custom_metadata_map
+    softmax = notes.get("output") != json.dumps("probabilities")  # else the file computes it
 
     def probabilities(images: Tensor) -> Tensor:
-        (logits,) = session.run([output], {name: images.contiguous().numpy()})
-        return torch.from_numpy(np.asarray(logits)).softmax(1)
+        (answer,) = session.run([output], {name: images.contiguous().numpy()})
+        outputs = torch.from_numpy(np.asarray(answer))
+        return outputs.softmax(1) if softmax else outputs
 
     return probabilities
 
