@@ -58,12 +58,7 @@ def export_network(config: ExportConfig) -> ExportResult:
     assert config.to is not None
     form, source = FORMATS[config.to], weights_file(Path(config.run))
     target = _target(form, config, source)
-    needs = form.needs if config.precision != "int8" else (*form.needs, "onnxruntime")
-    for name in needs:
-        if importlib.util.find_spec(name) is None:
-            raise ValueError(
-                f"{name} is not installed; pip install 'vision-baseline-search[{config.to}]'"
-            )
+    _check_installed(form, config)
     with owned(target.parent, "train.export", name=f".{target.name}.owner.json"):
         result = _exported(form, config, source, target)
     if config.push is None:
@@ -72,6 +67,18 @@ def export_network(config: ExportConfig) -> ExportResult:
         return dataclasses.replace(result, pushed=push(target, config.push))
     except ValueError as error:
         return dataclasses.replace(result, not_pushed=str(error))
+
+
+def _check_installed(form: Format, config: ExportConfig) -> None:
+    """ValueError for a package that is missing, with the extra that brings it."""
+    needs = dict.fromkeys(form.needs, str(config.to))
+    if config.precision == "int8":
+        needs |= {"onnxruntime": "onnx"}  # which quantises, whatever runs the file
+    for name, extra in needs.items():
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(
+                f"{name} is not installed; pip install 'vision-baseline-search[{extra}]'"
+            )
 
 
 def _exported(form: Format, config: ExportConfig, source: Path, target: Path) -> ExportResult:
