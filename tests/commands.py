@@ -25,6 +25,7 @@ training_aware = partial(command_line, "scaling.training_aware")
 train_run = partial(command_line, "train.run")
 noisy_student = partial(command_line, "train.noisy_student")
 export = partial(command_line, "train.export")
+predict = partial(command_line, "train.predict")
 ray_tune = partial(command_line, "train.ray_tune")
 
 ROOT = Path(__file__).resolve().parents[1]

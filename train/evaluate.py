@@ -25,6 +25,20 @@ class Score(NamedTuple):
     top5: float
 
 
+class Predicted(NamedTuple):
+    """Probabilities of the images of a split.
+
+    probabilities  float32 [n, classes].
+    targets        int64 [n] or float32 [n, classes].
+    indices        of the images that were used, int64 [n]: an unreadable one is replaced, with its
+                   target, by another.
+    """
+
+    probabilities: Tensor
+    targets: Tensor
+    indices: np.ndarray
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inference:
     """How images go through a network.
@@ -93,19 +107,17 @@ def predict(
     *,
     device: torch.device,
     inference: Inference = PREDICTION,
-) -> tuple[Tensor, Tensor]:
-    """Probabilities float32 [n, classes] of all images in order, and their targets, on the CPU.
-
-    The targets are those of the images that were used: an unreadable one is replaced by another.
-    """
-    found, wanted = [], []
+) -> Predicted:
+    """What a network predicts of all images in order, on the CPU."""
+    found, used = [], []
+    steps = evaluation_steps(len(split), inference.batch)
     with _evaluating(network), autocast(device, inference.precision):
-        steps = evaluation_steps(len(split), inference.batch)
-        batches = split.batches(steps, preparation, device=device, workers=inference.loaders)
-        for images, targets in batches:
+        batches = split.prepared(steps, preparation, device=device, workers=inference.loaders)
+        for images, chosen in batches:
             found.append(network(images).float().softmax(1).cpu())
-            wanted.append(targets.cpu())
-    return torch.cat(found), torch.cat(wanted)
+            used.append(chosen)
+    indices = np.concatenate(used)
+    return Predicted(torch.cat(found), split.targets[torch.from_numpy(indices)], indices)
 
 
 def confusion_counts(probabilities: Tensor, targets: Tensor) -> np.ndarray:

@@ -85,7 +85,7 @@ def load_parent(source: str) -> Parent:
     and where its weights do not fit its architecture.
     """
     try:
-        return _checked(source, _found(source))
+        return parent_of(source, _found(source))
     except ValueError as error:
         raise ValueError(f"parent: {printable(error)}") from None
 
@@ -96,7 +96,12 @@ def _found(source: str) -> Source:
         return _timm(name)
     if colon and kind == "package":
         return read_package(name)
-    found = read_path(Path(source))
+    return path_source(Path(source))
+
+
+def path_source(source: Path) -> Source:
+    """Weights with their architecture, of a run, an export or a file; ValueError for others."""
+    found = read_path(source)
     try:
         architecture = found.architecture or described_architecture(found.description)
         if architecture is None:
@@ -131,8 +136,8 @@ def _named(found: Source) -> Source:
     return described(found)
 
 
-def _checked(source: str, found: Source) -> Parent:
-    """ValueError where the tensors are not those of the architecture."""
+def parent_of(source: str, found: Source) -> Parent:
+    """The parent of weights with their architecture; ValueError where they do not fit it."""
     architecture = found.architecture
     assert architecture is not None
     with torch.device("meta"):  # shapes only: a description may ask for more memory than there is

@@ -104,7 +104,7 @@ def teacher_probabilities(
     network = teacher.network.to(where, memory_format=torch.channels_last)
     recipe = Recipe.from_dict(weights.about["recipe"])
     inference = replace(PREDICTION, loaders=loaders, precision=precision(recipe, where))
-    found, _ = predict(network, images, preparation, device=where, inference=inference)
+    found = predict(network, images, preparation, device=where, inference=inference).probabilities
     if not bool(torch.isfinite(found).all()):
         raise ValueError("teacher: its probabilities are not all numbers; train another one")
     return found

@@ -10,6 +10,7 @@ from typing import Any
 from vbs.folder import circumstances, write_json
 from vbs.json_text import parse_json
 
+PREDICTIONS = "test_predictions.parquet"
 FILES = (
     "run.json",
     "last.safetensors",
@@ -18,6 +19,7 @@ FILES = (
     "curves.png",
     "confusion.png",
     "mistakes.png",
+    PREDICTIONS,
 )
 PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,16 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from train import pictures as draw
 from train.data import Data, Split
-from train.distributed import World, pick_device
-from train.evaluate import PREDICTION, confusion_counts, predict
+from train.distributed import World
+from train.evaluate import Predicted, confusion_counts
 from train.length import described, too_short
 from train.loggers.catalog import Loggers
 from train.logs import Progress, write_curves_csv
 from train.loop import Report, Result
 from train.parser import print_notes
+from train.predictions import predicted_of, write_test_predictions
 from train.recipe import Recipe
-from train.state import precision, preparation
+from train.record import PREDICTIONS
 from vbs.console import print_err
 from vbs.figure import attempt, draw_picture
 from vbs.text import printable, shell_word
@@ -114,43 +114,45 @@ def print_preview(
         print_err(f"skipped {len(data.skipped)} unreadable files in all")
 
 
-def draw_pictures(
+def write_predictions(
     folder: Path, result: Result, data: Data, recipe: Recipe, *, title: str, device: str
 ) -> None:
-    """curves.png, and from the test split (else the minival) confusion.png and mistakes.png.
+    """What the network predicts of the test split, and pictures, when all else is written.
 
-    A picture that cannot be drawn is a warning.
+    test_predictions.parquet (see `train.predictions`), curves.png, and from the test split (else
+    the minival) confusion.png and mistakes.png. What cannot be written or drawn is a warning.
     """
     if result.history:
         draw_picture(folder / "curves.png", lambda path: draw.curves(path, result.history, title))
     split = data.test or data.minival
-    if split is not None and result.network is not None:
-        attempt(
-            "confusion.png, mistakes.png",
-            lambda: _predicted_pictures(folder, result, data, split, recipe, device),
-        )
+    if split is None or result.network is None:
+        return
+
+    def write() -> None:
+        predicted = predicted_of(result, split, recipe, device)
+        if split is data.test:
+            write_test_predictions(folder / PREDICTIONS, split, predicted, data.classes)
+        _draw_predicted(folder, split, predicted, data.classes)
+
+    files = f"{PREDICTIONS}, confusion.png, mistakes.png"
+    attempt(files, write, failed="are not all written")
 
 
-def _predicted_pictures(
-    folder: Path, result: Result, data: Data, split: Split, recipe: Recipe, device: str
+def _draw_predicted(
+    folder: Path, split: Split, predicted: Predicted, classes: Sequence[str]
 ) -> None:
     """What the network predicts of the images of `split`, as confusion.png and mistakes.png."""
-    where = pick_device(device)
-    found, targets = predict(
-        result.network,
-        split,
-        preparation(recipe),
-        device=where,
-        inference=replace(PREDICTION, precision=precision(recipe, where)),
-    )
+    found, targets, indices = predicted
     counts = confusion_counts(found, targets)
-    draw_picture(folder / "confusion.png", lambda path: draw.confusion(path, counts, data.classes))
+    draw_picture(folder / "confusion.png", lambda path: draw.confusion(path, counts, classes))
     chosen = draw.worst(found, targets, MOST_MISTAKES)
-    titles = [
-        f"true {printable(data.classes[int(targets[i])])}, predicted "
-        f"{printable(data.classes[int(found[i].argmax())])} {100 * float(found[i].max()):.0f}%"
-        for i in chosen
-    ]
+    titles = []
+    for place in chosen:
+        true, best = classes[int(targets[place])], classes[int(found[place].argmax())]
+        probability = 100 * float(found[place].max())
+        title = f"true {printable(true)}, predicted {printable(best)} {probability:.0f}%"
+        name = split.name(int(indices[place]))
+        titles.append(title if name is None else f"{title}, {Path(name).name}")
     # whole photographs are held one at a time
-    sheet = [draw.small(split.picture(int(index))) for index in chosen]
+    sheet = [draw.small(split.picture(int(indices[place]))) for place in chosen]
     draw_picture(folder / "mistakes.png", lambda path: draw.mistakes(path, sheet, titles))

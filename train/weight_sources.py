@@ -40,6 +40,8 @@ class Source:
     resolution    input side of the training, in pixels; of the evaluation where only that is
                   known; None where neither is.
     description   content of the JSON file beside the tensors; empty where there is none.
+    preprocessing of the evaluation, as `train.preprocessing.Preprocessing.to_dict` writes it, not
+                  checked; None where it is unknown.
     importance    what decided which parts its sub-networks were trained with, as
                   `train.inherit.importance.Importance.to_dict` writes it; None where none were.
     """
@@ -51,6 +53,7 @@ class Source:
     classes: tuple[str, ...] | None = None
     resolution: int | None = None
     description: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Any = None
     importance: Any = None
 
 
@@ -140,6 +143,12 @@ def _read(path: Path) -> Source:
             weights.std,
             weights.classes,
             trained or weights.resolution,
+            preprocessing={
+                "resolution": weights.resolution,
+                "crop_share": weights.crop_share,
+                "mean": list(weights.mean),
+                "std": list(weights.std),
+            },
             importance=weights.about.get("importance"),
         )
     return _described(our_names(tensors), _beside(path))
@@ -177,7 +186,16 @@ def _described(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) ->
     size = prepared.get("input_size")  # channels, height, width
     side = _side(size[-1] if isinstance(size, list) and size else prepared.get("resolution"))
     known = tuple(classes) if named and classes else None
-    return Source(tensors, architecture, mean, std, known, side, description)
+    return Source(
+        tensors,
+        architecture,
+        mean,
+        std,
+        known,
+        side,
+        description,
+        preprocessing=description.get("preprocessing"),
+    )
 
 
 def described_architecture(description: Mapping[str, Any]) -> Architecture | None:

@@ -81,10 +81,10 @@ def draw_picture(path: Path, draw: Callable[[Path], Any]) -> bool:
     return attempt(path.name, lambda: write_whole(path, draw))
 
 
-def attempt(what: str, draw: Callable[[], Any]) -> bool:
+def attempt(what: str, draw: Callable[[], Any], *, failed: str = "is not drawn") -> bool:
     """Call `draw` with matplotlib's own defaults; whether it ended without an exception.
 
-    An exception is a warning on stderr that `what` is not drawn.
+    An exception is a warning on stderr that `what` is not drawn, or what `failed` says.
     """
     try:
         with _log_as_warning(), _defaults():
@@ -92,7 +92,7 @@ def attempt(what: str, draw: Callable[[], Any]) -> bool:
     except Exception as error:
         # the cause may be anything: fonts, memory, a full disk, a damaged installation
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        warn(f"{what} is not drawn ({shortened(reason)})")
+        warn(f"{what} {failed} ({shortened(reason)})")
         return False
     return True
 

@@ -294,7 +294,10 @@ class Parser(argparse.ArgumentParser):
         """As argparse has it; an unknown option names the nearest that there are, and an option
         that takes one value and is given twice is warned of."""
         self._check_words(args[0])
-        found, rest = self.parse_known_args(*args, **kwargs)
+        several = any(not each.option_strings and each.nargs == "*" for each in self._actions)
+        # options may stand between several values without a flag
+        parse = self.parse_known_intermixed_args if several else self.parse_known_args
+        found, rest = parse(*args, **kwargs)
         for word in rest:
             if word.startswith("--"):
                 known = [name for action in self._actions for name in action.option_strings]

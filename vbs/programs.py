@@ -26,7 +26,8 @@ COMMANDS: dict[str, Entry] = {
     "train": Entry("train.run", "train one network"),
     "train-many": Entry("train.ray_tune", "train many networks on a cluster"),
     "noisy-student": Entry("train.noisy_student", "train with images that have no labels"),
-    "export": Entry("train.export", "export a trained network to ONNX or TorchScript"),
+    "export": Entry("train.export", "export a trained network to ONNX, OpenVINO, int8 or the Hub"),
+    "predict": Entry("train.predict", "classify images with a trained network or an export"),
     "report": Entry("scaling.report", "compare runs on one page that works offline"),
     "doctor": Entry("vbs.doctor", "print versions, devices and what is missing"),
 }

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
-from tests.commands import export
+from tests.commands import export, predict
 from tests.commands import train_run as run
 from tests.train import toys
 from train import TrainConfig, run_training
@@ -77,7 +78,9 @@ def test_a_students_folder_is_not_resumed_as_a_run(network, images, tmp_path, ca
     assert "train.noisy_student --resume" in capsys.readouterr().err
 
 
-def test_an_unreadable_test_image_is_named_and_costs_nothing_else(network, tmp_path) -> None:
+def test_an_unreadable_test_image_is_named_and_costs_nothing_else(
+    network, tmp_path, monkeypatch
+) -> None:
     rng = np.random.default_rng(1)
     for part, count in (("train", 12), ("test", 60)):
         for name in toys.CLASSES:
@@ -93,6 +96,16 @@ def test_an_unreadable_test_image_is_named_and_costs_nothing_else(network, tmp_p
         assert run(arguments(network, tmp_path / "data", out)) == 0
     assert any("7.png" in name for name in _outcome(out)["skipped"])
     assert (out / "mistakes.png").exists()
+    table = parquet.read_table(out / "test_predictions.parquet")
+    assert len(table) == 179
+    assert str(broken) not in table["image"].to_pylist()
+    titles = []
+    monkeypatch.setattr("train.pictures.mistakes", lambda *given: titles.extend(given[2]))
+    assert run(["--resume", "--out", str(out)]) == 0
+    assert titles
+    for title in titles:
+        assert re.fullmatch(r"true \w+, predicted \w+ \d+%, \d+\.png", title)
+    assert parquet.read_table(out / "test_predictions.parquet").equals(table)
 
 
 def _outcome(out: Path) -> dict:
@@ -113,8 +126,19 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
         "confusion.png",
         "mistakes.png",
         "tensorboard",
+        "test_predictions.parquet",
     }
     record = json.loads((out / "run.json").read_text())
+    table = parquet.read_table(out / "test_predictions.parquet")
+    assert table["image"].to_pylist() == [
+        str(images / "test" / name / f"{index}.png")
+        for name in sorted(toys.CLASSES)
+        for index in range(6)
+    ]
+    assert table["label"].to_pylist() == [n for n in sorted(toys.CLASSES) for _ in range(6)]
+    hits = np.array(table["label"]) == np.array(table["prediction"])
+    assert 100 * hits.mean() == pytest.approx(record["outcome"]["test"]["top1"])
+    assert all(1 / 3 <= value <= 1 for value in table["probability"].to_pylist())
     assert record["status"] == "finished"
     assert record["training"]["recipe"]["epochs"] == 2
     assert record["training"]["recipe"]["resolution"] == 16
@@ -126,7 +150,8 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
     rows = list(csv.DictReader((out / "curves.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert read_weights(out / "best.safetensors").classes == tuple(sorted(toys.CLASSES))
-    for word in ("minival", "test", f"results: {out}/", "-m train.export", "--to onnx"):
+    commands = ("-m train.export", "--to onnx", f"-m train.predict {out} IMAGES")
+    for word in ("minival", "test", f"results: {out}/", *commands):
         assert word in told.out
     for word in ("network", "36 training images", "12 held out", "18 to test", "epoch 2/2"):
         assert word in told.err
@@ -135,6 +160,7 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
 def test_the_next_step_exists(network, images, tmp_path) -> None:
     assert run(arguments(network, images, tmp_path / "run")) == 0
     assert export([str(tmp_path / "run"), "--to", "safetensors"]) == 0
+    assert predict([str(tmp_path / "run"), str(images / "test"), "--device", "cpu"]) == 0
 
 
 @pytest.mark.parametrize(

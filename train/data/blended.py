@@ -91,6 +91,11 @@ class Blend(Split):
     def select(self, indices: Any) -> Split:
         raise ValueError("select: a blend has no selections; select from its parts, then blend")
 
+    def name(self, index: int) -> str | None:
+        border = len(self.first)
+        first = index < border
+        return self.first.name(index) if first else self.second.name(index - border)
+
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
         border = len(self.first)
         if index < border:

@@ -67,6 +67,16 @@ def _decoded(data: bytes, channels: int, sides: tuple[int, int] | None) -> Tenso
     image, turned = _opened(io.BytesIO(data), whole=True)
     if sides and sides not in (image.size, image.size[::-1]):
         raise OtherSize
+    return pixels_of(image, channels, turned=turned)
+
+
+def pixels_of(image: Image.Image, channels: int, *, turned: int = 0) -> Tensor:
+    """uint8 [channels, h, w] of an image that Pillow has opened, as `decode` makes it of a file.
+
+    turned  its EXIF orientation where its metadata were taken away; 0: as its metadata say.
+
+    Raises ValueError where the range of its values is unknown, and whatever Pillow's readers raise.
+    """
     deep = is_deep(image)
     if image.format == "TIFF":
         image.info.pop("xmp", None)  # Pillow would search it, of whatever type it is

@@ -12,15 +12,20 @@ from torch import Tensor
 
 from train.data.augment import Augmentation, Draws, Preparation, frame, one_thread, recolour
 from train.data.split import ImageRequest, Split
+from train.data.stores import Store
 
 
 class Pixels:
-    """uint8 images [n, c, h, w], copied once to each device; shared by selections."""
+    """uint8 images [n, c, h, w], copied once to each device; shared by selections.
 
-    def __init__(self, images: Tensor) -> None:
+    origin  the store that they were decoded from, and which of its images they are, int64 [n]; None
+            where they have no names.
+    """
+
+    def __init__(self, images: Tensor, origin: tuple[Store, np.ndarray] | None = None) -> None:
         assert images.dtype == torch.uint8
         assert images.ndim == 4
-        self.images = images
+        self.images, self.origin = images, origin
         self._copies: dict[torch.device, Tensor] = {}
 
     def on(self, device: torch.device) -> Tensor:
@@ -33,13 +38,14 @@ class Pixels:
 
     def __getstate__(self) -> dict[str, Any]:
         # as an array: Ray's object store lends arrays out of shared memory, tensors it copies
-        return {"images": self.images.numpy()}
+        return {"images": self.images.numpy(), "origin": self.origin}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         with warnings.catch_warnings():
             # shared memory is read-only, which images are anyway
             warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
             self.images = torch.from_numpy(state["images"])
+        self.origin = state["origin"]
         self._copies = {}
 
 
@@ -85,6 +91,13 @@ class MemorySplit(Split):
         """See `Split.select`."""
         chosen = np.asarray(indices, np.int64)
         return MemorySplit(self.pixels, self.targets[torch.from_numpy(chosen)], self.rows[chosen])
+
+    def name(self, index: int) -> str | None:
+        """See `Split.name`."""
+        if self.pixels.origin is None:
+            return None
+        store, rows = self.pixels.origin
+        return store.name(int(rows[self.rows[index]]))
 
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
         """See `Split.picture`."""

@@ -61,7 +61,21 @@ def everything(source: Source) -> ParquetStore:
     return ParquetStore(files, choose(files[0], source, labelled=False).image)
 
 
+def has_files(folder: str) -> bool:
+    """Whether a folder holds parquet files where they are looked for."""
+    return bool(_found(folder)[1])
+
+
 def _files(folder: str) -> tuple[Path, list[Path]]:
+    place, files = _found(folder)
+    if not files:
+        raise ValueError(
+            f"data: {shortened(folder)} holds no parquet files; use a folder with train*.parquet"
+        )
+    return place, files
+
+
+def _found(folder: str) -> tuple[Path, list[Path]]:
     for place, pattern in (
         (Path(folder), "*.parquet"),
         (Path(folder, "data"), "*.parquet"),
@@ -70,9 +84,7 @@ def _files(folder: str) -> tuple[Path, list[Path]]:
     ):
         if files := sorted(place.glob(pattern)):
             return place, files
-    raise ValueError(
-        f"data: {shortened(folder)} holds no parquet files; use a folder with train*.parquet"
-    )
+    return Path(folder), []
 
 
 def _groups(place: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], list[str]]:

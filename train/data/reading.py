@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from train.data.decode import OtherSize, Unreadable, decode, size_of
-from train.data.in_memory import MemorySplit
+from train.data.in_memory import MemorySplit, Pixels
 from train.data.listing import Listing
 from train.data.source import allowing
 from train.data.split import Split
@@ -88,7 +88,8 @@ def read(listing: Listing, reading: Reading, text: str = "") -> tuple[Split, lis
             store, targets, rows[good], channels=channels, limit=limit, text=text
         )
         return streamed, names
-    return MemorySplit(pixels, targets, None if not bad else good), names
+    named = Pixels(pixels, (store, rows))
+    return MemorySplit(named, targets, None if not bad else good), names
 
 
 def common_side(store: Store, rows: np.ndarray, count: int) -> tuple[int, int] | None:

@@ -81,13 +81,28 @@ class Split:
         """
         device = torch.device(device)
         targets = self.targets.to(device)
+        prepared = self.prepared(steps, augmentation, device=device, workers=workers)
+        for images, used in prepared:
+            yield images, targets[torch.from_numpy(used).to(device)]
+
+    def prepared(
+        self,
+        steps: Sequence[Step],
+        augmentation: Augmentation | Preparation,
+        *,
+        device: torch.device,
+        workers: int,
+    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """The same images as in `batches`, with the indices int64 [part] of those that were used.
+
+        These differ from the requested ones only where a file turned out to be unreadable.
+        """
         requests = [_request(step) for step in steps]
         pictures = self.pictures(requests, augmentation, device=device, workers=workers)
         for request, (images, used) in zip(requests, pictures, strict=True):
-            chosen = targets[torch.from_numpy(used).to(device)]
             with one_thread():
                 batch = finish(images, augmentation, request.draws)
-            yield batch, chosen
+            yield batch, used
 
     def pictures(
         self,
@@ -122,6 +137,10 @@ class Split:
         other = copy.copy(self)
         other.targets = targets.detach().to("cpu", kind)
         return other
+
+    def name(self, index: int) -> str | None:
+        """Where the image of an index is, for people; None of an image that has no name."""
+        return None
 
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
         """The image as it is, uint8 [h, w, 3]; with `size`, cut and resized to that square.

@@ -70,20 +70,8 @@ class StreamSplit(Split):
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
         """See `Split.pictures`."""
         dataset = _Batches(self.store, self.rows, self.channels, requests, how)
-        if workers:
-            short_folder_for_sockets()
-        loader: DataLoader = DataLoader(
-            dataset,
-            batch_size=None,
-            sampler=range(len(requests)),
-            num_workers=workers,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # its own: the caller's is left alone
-            collate_fn=_as_it_is,
-            worker_init_fn=_begin if workers else None,
-            multiprocessing_context=loader_context() if workers else None,
-        )
-        for request, (images, used) in zip(requests, _started(loader), strict=True):
+        batches = loaded(dataset, len(requests), device=device, workers=workers)
+        for request, (images, used) in zip(requests, batches, strict=True):
             self._note(request.indices, used.numpy())
             self._refuse_too_many(request.indices, used.numpy())
             yield images.to(device, non_blocking=True), used.numpy()
@@ -123,6 +111,10 @@ class StreamSplit(Split):
         other = StreamSplit(self.store, targets, self.rows[chosen], **options)  # type: ignore[arg-type]
         other._bad = self._bad
         return other
+
+    def name(self, index: int) -> str:
+        """See `Split.name`."""
+        return self.store.name(int(self.rows[index]))
 
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
         """See `Split.picture`: the image that batches have in its place, black if there is none."""
@@ -173,13 +165,29 @@ def _readable(store: Store, rows: np.ndarray, channels: int, index: int) -> tupl
     return torch.zeros((channels, 1, 1), dtype=torch.uint8), -1
 
 
-def _started(loader: DataLoader) -> Iterator[Any]:
-    """The loader's batches; its processes are started here, as the platform starts them.
+def loaded(dataset: Dataset, count: int, *, device: torch.device, workers: int) -> Iterator[Any]:
+    """The first `count` items of a data set, whole batches, in order.
 
+    workers  processes that make them ahead of their use; 0: this one makes each when it is needed.
+
+    Its processes are started here, as the platform starts them.
     Where that is a fork, Python 3.12 and newer warn of the threads that other packages keep. What
     the workers do takes no lock of theirs: they read at offsets, from files that they open, and
     decode.
     """
+    if workers:
+        short_folder_for_sockets()
+    loader: DataLoader = DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=range(count),
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # its own: the caller's is left alone
+        collate_fn=_as_it_is,
+        worker_init_fn=_begin if workers else None,
+        multiprocessing_context=loader_context() if workers else None,
+    )
     if multiprocessing.get_start_method() == "forkserver":
         # the server imports torch once, each of its forks then starts at once
         multiprocessing.set_forkserver_preload(["train.data.streaming"])

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.architecture import Architecture, Block, Stage, multiple_of_8
+from train.export.programs import TIMM
 from vbs.text import quoted
 
 if TYPE_CHECKING:
@@ -160,28 +161,7 @@ def timm_network(description: Mapping[str, Any]) -> nn.Module:
 
 def timm_program() -> str:
     """A Python program for the folder of timm.json and model.safetensors, to run or to paste."""
-    return _PROGRAM.replace("FUNCTION", inspect.getsource(timm_network))
-
-
-_PROGRAM = '''"""This network in timm; needs timm, torch and safetensors, nothing else."""
-
-from __future__ import annotations
-
-import json
-from functools import partial
-from pathlib import Path
-
-from safetensors.torch import load_file
-
-
-FUNCTION
-
-folder = Path(__file__).resolve().parent
-network = timm_network(json.loads((folder / "timm.json").read_text()))
-network.load_state_dict(load_file(folder / "model.safetensors"))
-network.eval()  # takes images [n, *input_size] in [0, 1], minus mean, over std
-print(type(network).__module__, network.pretrained_cfg)
-'''
+    return TIMM.replace("FUNCTION", inspect.getsource(timm_network))
 
 
 _ACTIVATIONS = {"": "", "relu": "_nre", "relu6": "_nr6", "hard_swish": "_nhs", "silu": "_nsw"}

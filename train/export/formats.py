@@ -6,52 +6,45 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
 
 from search_spaces.architecture import Architecture
 from search_spaces.network import Network, build
-from train.checkpoint import Weights
 from train.export.block_strings import timm_description, timm_network, timm_program
-from train.export.onnx_file import write_onnx
+from train.export.description import describe_file, describe_weights
+from train.export.hub import read_hub, write_card, write_hub
+from train.export.measure import Measured
+from train.export.reduced import Reduced, reduced
+from train.export.request import Request
+from train.export.runtimes import Function, onnx_function, openvino_function
 from vbs.folder import write_json
-
-Function = Callable[[Tensor], Tensor]  # images [n, c, side, side] to logits [n, classes]
 
 
 @dataclass(frozen=True)
 class Format:
     """One kind of export.
 
-    name   of the file or folder beside the weights.
-    write  (path, weights, network in evaluation mode): makes it, perhaps with a JSON beside it.
-    read   the function of images that the other tool makes of it.
-    use    a Python program for the file {path}, a string literal, and images of {shape}.
-    needs  packages that are not always installed.
+    name     of the file or folder beside the weights.
+    write    (path, request): makes it, perhaps with files beside it; returns how it was quantised.
+    read     (path, request): the function of images that the other tool makes of it.
+    runtime  what computes that function.
+    program  in a folder, the program that classifies photographs with it; "" for a file, which
+             gets one of `train.export.programs` beside it.
+    beside   suffixes of further files of a file.
+    needs    packages that are not always installed, all of the extra of that name.
+    finish   (path, request, what was measured): writes what needs the measurements.
     """
 
     name: str
-    write: Callable[[Path, Weights, Network], None]
-    read: Callable[[Path], Function]
-    use: str
+    write: Callable[[Path, Request], Reduced | None]
+    read: Callable[[Path, Request], Function]
+    runtime: str = "torch"
+    program: str = ""
+    beside: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-
-
-def _describe(weights: Weights) -> dict[str, Any]:
-    """What is needed to use the tensors, as plain data."""
-    return {
-        "architecture": json.loads(weights.architecture.to_json()),
-        "classes": list(weights.classes),
-        "preprocessing": {
-            "mean": list(weights.mean),
-            "std": list(weights.std),
-            "resolution": weights.resolution,
-            "crop_share": weights.crop_share,
-        },
-    }
+    finish: Callable[[Path, Request, Measured], None] | None = None
 
 
 def _save(path: Path, network: Network) -> None:
@@ -59,7 +52,21 @@ def _save(path: Path, network: Network) -> None:
     path.write_bytes(save(tensors, {"format": "pt"}))  # save_file lets only its owner read it
 
 
-def _write_timm(folder: Path, weights: Weights, network: Network) -> None:
+def _write_timm(folder: Path, request: Request) -> None:
+    folder.mkdir()
+    _save(folder / "model.safetensors", request.network)
+    write_json(folder / "timm.json", timm_notes(request))
+    (folder / "load.py").write_text(timm_program())
+
+
+def _write_hub(folder: Path, request: Request) -> None:
+    _write_timm(folder, request)
+    write_hub(folder, request)
+
+
+def timm_notes(request: Request) -> dict[str, object]:
+    """The content of timm.json."""
+    weights = request.weights
     description = timm_description(
         weights.architecture,
         classes=weights.classes,
@@ -68,83 +75,129 @@ def _write_timm(folder: Path, weights: Weights, network: Network) -> None:
         resolution=weights.resolution,
         crop_share=weights.crop_share,
     )
-    folder.mkdir()
-    _save(folder / "model.safetensors", network)
-    write_json(folder / "timm.json", {**description, **_describe(weights)})
-    (folder / "load.py").write_text(timm_program())
+    return {**description, **describe_weights(weights)}
 
 
-def _read_timm(folder: Path) -> Function:
+def _read_timm(folder: Path, request: Request) -> Function:
     network = timm_network(json.loads((folder / "timm.json").read_text()))
     network.load_state_dict(load_file(folder / "model.safetensors"))
     return network.eval()
 
 
-def _write_safetensors(path: Path, weights: Weights, network: Network) -> None:
-    _save(path, network)
-    write_json(path.with_suffix(".json"), _describe(weights))
+def _write_safetensors(path: Path, request: Request) -> None:
+    _save(path, request.network)
+    write_json(path.with_suffix(".json"), describe_weights(request.weights))
 
 
-def _read_safetensors(path: Path) -> Function:
+def _read_safetensors(path: Path, request: Request) -> Function:
     description = json.loads(path.with_suffix(".json").read_text())
     network = build(Architecture.from_dict(description["architecture"]))
     network.load_state_dict(load_file(path))
     return network.eval()
 
 
-def _write_onnx(path: Path, weights: Weights, network: Network) -> None:
-    write_onnx(path, network, image_shape(weights, 2), any_batch=True, about=_describe(weights))
+def _write_onnx(path: Path, request: Request) -> Reduced:
+    import onnx
+
+    from train.export.onnx_graph import describe, with_preprocessing, with_softmax
+
+    config, made = request.config, reduced(request)
+    model = onnx.load(made.path)
+    if config.softmax:
+        model = with_softmax(model)
+    if config.with_preprocessing:
+        model = with_preprocessing(model, request.preprocessing)
+    describe(model, _notes(request))
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return made
 
 
-def _read_onnx(path: Path) -> Function:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
-
-    def logits(images: Tensor) -> Tensor:
-        (answer,) = session.run(["logits"], {"images": images.numpy()})
-        return torch.from_numpy(answer)
-
-    return logits
+def _read_onnx(path: Path, request: Request) -> Function:
+    return onnx_function(path)
 
 
-def _write_torchscript(path: Path, weights: Weights, network: Network) -> None:
+def _write_openvino(path: Path, request: Request) -> Reduced:
+    import onnx
+
+    from train.export.onnx_graph import with_softmax
+    from train.export.openvino_file import write_openvino
+
+    # in fp16 OpenVINO rounds the weights when it saves them
+    half = request.config.precision == "fp16"
+    made = Reduced(request.float_onnx) if half else reduced(request)
+    source = made.path
+    if request.config.softmax:
+        source = request.scratch / "softmax.onnx"
+        onnx.save(with_softmax(onnx.load(made.path)), source)
+    write_openvino(path, source, half=half, about=_notes(request))
+    return made
+
+
+def _read_openvino(path: Path, request: Request) -> Function:
+    return openvino_function(path)
+
+
+def _notes(request: Request) -> dict[str, object]:
+    config = request.config
+    return describe_file(
+        request.weights,
+        precision=config.precision,
+        pixels=config.with_preprocessing,
+        probabilities=config.softmax,
+    )
+
+
+def _write_tflite(path: Path, request: Request) -> None:
+    from train.export.tflite_file import write_tflite
+
+    write_tflite(path, request.network, request.image_shape(1))
+
+
+def _read_tflite(path: Path, request: Request) -> Function:
+    from train.export.tflite_file import tflite_function
+
+    return tflite_function(path)
+
+
+def _write_torchscript(path: Path, request: Request) -> None:
     # traced: padding follows the images' size without branches, and script knows no super()
-    traced = torch.jit.trace(network, torch.zeros(image_shape(weights, 2)))
-    torch.jit.save(traced, str(path), {"description.json": json.dumps(_describe(weights))})
+    traced = torch.jit.trace(request.network, torch.zeros(request.image_shape(2)))
+    notes = json.dumps(describe_weights(request.weights))
+    torch.jit.save(traced, str(path), {"description.json": notes})
 
 
-def _read_torchscript(path: Path) -> Function:
+def _read_torchscript(path: Path, request: Request) -> Function:
     return torch.jit.load(str(path), map_location="cpu")
 
 
-def image_shape(weights: Weights, batch: int) -> tuple[int, int, int, int]:
-    return batch, weights.architecture.in_channels, weights.resolution, weights.resolution
-
-
 FORMATS = {
-    "timm": Format("timm", _write_timm, _read_timm, ""),
+    "timm": Format("timm", _write_timm, _read_timm, program="load.py"),
+    "hub": Format("hub", _write_hub, read_hub, program="load.py", finish=write_card),
     "onnx": Format(
         "network.onnx",
         _write_onnx,
         _read_onnx,
-        "import numpy, onnxruntime; "
-        "session = onnxruntime.InferenceSession({path}); "
-        'print(session.run(["logits"], {{"images": numpy.zeros({shape}, "float32")}}))',
-        ("onnx", "onnxscript", "onnxruntime"),
+        runtime="onnxruntime",
+        needs=("onnx", "onnxscript", "onnxruntime"),
+    ),
+    "openvino": Format(
+        "network.xml",
+        _write_openvino,
+        _read_openvino,
+        runtime="openvino",
+        beside=(".bin",),
+        needs=("onnx", "onnxscript", "openvino"),
+    ),
+    "tflite": Format(
+        "network.tflite",
+        _write_tflite,
+        _read_tflite,
+        runtime="litert",
+        needs=("litert_torch", "ai_edge_litert"),
     ),
     "safetensors": Format(
-        "network.safetensors",
-        _write_safetensors,
-        _read_safetensors,
-        "from safetensors.torch import load_file; print(*load_file({path}))",
+        "network.safetensors", _write_safetensors, _read_safetensors, beside=(".json",)
     ),
-    "torchscript": Format(
-        "network.pt",
-        _write_torchscript,
-        _read_torchscript,
-        "import torch; print(torch.jit.load({path})(torch.zeros({shape})))",
-    ),
+    "torchscript": Format("network.pt", _write_torchscript, _read_torchscript),
 }

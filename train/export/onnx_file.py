@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 OPSET = 18  # the one that torch's exporter is written in, and the lowest it needs not convert to
 PACKAGES = ("onnx", "onnxscript")  # which writing needs
+SCOPES = "pkg.torch.onnx.name_scopes"  # torch's note of the modules that a node comes from
 
 
 def write_onnx(
@@ -28,7 +30,8 @@ def write_onnx(
     any_batch  whether the file takes batches of any size; else only the one of `shape`.
     about      metadata of the file, name -> plain value, written as JSON.
 
-    Raises ValueError where torch is older than 2.6.
+    Nodes are called MODULE/OPERATOR_NUMBER, e.g. "blocks.0.0.conv_dw/Conv_3". Raises ValueError
+    where torch is older than 2.6.
     """
     if not hasattr(torch.onnx, "ONNXProgram") or not hasattr(torch.export.Dim, "DYNAMIC"):
         raise ValueError(f"torch {torch.__version__} is too old for onnx; use 2.6 or newer")
@@ -43,7 +46,11 @@ def write_onnx(
         dynamic_shapes=({0: torch.export.Dim("batch")},) if any_batch else None,
     )
     assert program is not None
-    for node in program.model.graph:
+    modules = {name for name, _ in network.named_modules()}
+    for index, node in enumerate(program.model.graph):
+        scopes = re.findall(r"'([^']*)'", node.metadata_props.get(SCOPES, ""))
+        module = next((name for name in reversed(scopes) if name in modules), "")
+        node.name = f"{module}/{node.op_type}_{index}"
         node.metadata_props.clear()  # paths of this machine's files
     for name, value in (about or {}).items():
         program.model.metadata_props[name] = json.dumps(value)

@@ -1,34 +1,68 @@
-"""The report of an export: where it is, how exact it is, and a command that uses it."""
+"""The report of an export: where it is, what it computes, and a command that uses it."""
 
 from __future__ import annotations
 
-import json
 import sys
 
-from train.checkpoint import read_weights
-from train.export.formats import FORMATS, image_shape
 from train.export.result import ExportResult
-from vbs.console import print_out
-from vbs.text import next_steps, shell_command, shell_word
+from vbs.console import print_err, print_out
+from vbs.tables import Console, Table
+from vbs.text import next_steps, shell_command, shell_word, shortened
+from vbs.units import short
 
 
 def show_result(result: ExportResult) -> None:
     """Print the result on stdout."""
-    compared = result.compared
+    compared, found = result.compared, result.measured
+    lines = [f"{result.config.to}: {shell_word(result.path)}, {short(found.bytes)} bytes"]
+    if compared is not None:
+        lines.append(
+            f"loaded back and compared on {compared.images}: largest difference "
+            f"{compared.difference:.2g} on outputs up to {compared.scale:.2g}"
+        )
+    print_out(*lines)
+    _show_methods(result)
+    lines = []
+    if found.loss is None:
+        lines.append(f"accuracy not measured, no images: {shortened(result.unmeasured)}")
+    else:
+        lines.append(f"accuracy in {found.runtime}, {found.data}: {found.loss}")
+    before = "" if found.before is None else f"; in float32 {found.before}"
+    lines.append(
+        f"latency of one image in {found.runtime}, {found.threads} threads: {found.latency}{before}"
+    )
+    if result.pushed:
+        lines.append(f"uploaded: {result.pushed}")
+    print_out(*lines, *next_steps([_next_command(result)]))
+    if result.not_pushed:
+        print_err(f"train.export: {result.not_pushed}")
+
+
+def _show_methods(result: ExportResult) -> None:
+    """The calibration methods, where there are several."""
+    if result.quantised is None:
+        return
+    quantised = result.quantised
+    table = Table(box=None, pad_edge=False)
+    for name in ("calibration", "top-1", "lost", "±", "divergence", ""):
+        table.add_column(name, justify="left" if name in ("calibration", "") else "right")
+    for name, loss in quantised.methods.items():
+        table.add_row(
+            name,
+            f"{loss.after:.2f}%",
+            f"{loss.points:.2f}",
+            f"{loss.error:.2f}",
+            f"{loss.divergence:.2g}",
+            "kept" if name == quantised.method else "",
+        )
+    Console().print(table)
+    images = next(iter(quantised.methods.values())).images
+    left = ", ".join(quantised.float_layers)
     print_out(
-        f"{result.config.to}: {shell_word(result.path)}",
-        f"loaded back and compared on {compared.images}, batches of 1 and 3: largest difference "
-        f"{compared.difference:.2g} on logits up to {compared.scale:.2g}",
-        *next_steps([_next_command(result)]),
+        f"chosen on {images} other held-out images" + (f"; in float32: {left}" if left else "")
     )
 
 
 def _next_command(result: ExportResult) -> str:
     """A command line that uses the export."""
-    assert result.config.to is not None
-    if result.config.to == "timm":
-        return shell_command([sys.executable, str(result.path / "load.py")])
-    program = FORMATS[result.config.to].use.format(
-        path=json.dumps(str(result.path)), shape=image_shape(read_weights(result.source), 1)
-    )
-    return shell_command([sys.executable, "-c", program])
+    return shell_command([sys.executable, str(result.program), "PHOTO.jpg"])

@@ -7,26 +7,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from train.export.config import ExportConfig
+from vbs.command import FAILED
 
 if TYPE_CHECKING:
     from train.export.compare import Compared
+    from train.export.int8 import Quantised
+    from train.export.measure import Measured
 
 
 @dataclass(frozen=True)
 class ExportResult:
     """An exported network.
 
-    source    the weights.
-    path      the file or folder that was written.
-    compared  how exactly it computes the network.
+    source     the weights.
+    path       the file or folder that was written.
+    program    a program that classifies photographs with it.
+    compared   how exactly it computes the network; None in int8, whose logits differ.
+    measured   accuracy, size and latency.
+    unmeasured why there are no images to measure the accuracy on; "" where there are.
+    quantised  how it was quantised; None for floats.
+    pushed     address on the Hub, "" where it was not uploaded, and then why, if it should have
+               been.
     """
 
     config: ExportConfig
     source: Path
     path: Path
-    compared: Compared
+    program: Path
+    compared: Compared | None
+    measured: Measured
+    unmeasured: str = ""
+    quantised: Quantised | None = None
+    pushed: str = ""
+    not_pushed: str = ""
 
     @property
     def exit_code(self) -> int:
         """That of the command line."""
-        return 0
+        return FAILED if self.not_pushed else 0

@@ -10,7 +10,7 @@ from vbs.lazy import lazy_names
 
 if TYPE_CHECKING:
     from train.pictures.confusion_matrix import confused_pairs, confusion
-    from train.pictures.contact_sheet import mistakes, small, worst
+    from train.pictures.contact_sheet import mistakes, picture_sheet, small, worst
     from train.pictures.learning_curves import curves
     from train.pictures.style import shorten
 
@@ -20,6 +20,7 @@ __getattr__, __dir__ = lazy_names(
         "confused_pairs": "train.pictures.confusion_matrix",
         "confusion": "train.pictures.confusion_matrix",
         "curves": "train.pictures.learning_curves",
+        "picture_sheet": "train.pictures.contact_sheet",
         "mistakes": "train.pictures.contact_sheet",
         "shorten": "train.pictures.style",
         "small": "train.pictures.contact_sheet",

@@ -21,9 +21,16 @@ CELL = 190  # pixels of a picture's longer side on it
 
 
 def mistakes(path: Path, pictures: Sequence[np.ndarray], titles: Sequence[str]) -> None:
-    """A contact sheet of the first forty pictures with their titles; a smile where there is none.
+    """A `picture_sheet` of mistakes; a smile where there is none."""
+    if not len(pictures) and not len(titles):
+        return _smile(path)
+    picture_sheet(path, pictures, titles)
 
-    pictures  uint8 [height, width, 3] each, of any size
+
+def picture_sheet(path: Path, pictures: Sequence[np.ndarray], titles: Sequence[str]) -> None:
+    """The first forty pictures with their titles.
+
+    pictures  uint8 [height, width, 3] each, of any size; one at least.
     titles    of each what to write beneath, such as "true cat, predicted dog 98%"
 
     ValueError where the numbers differ or something is no picture.
@@ -34,8 +41,6 @@ def mistakes(path: Path, pictures: Sequence[np.ndarray], titles: Sequence[str]) 
         kind, shape = picture.dtype, picture.shape
         if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or not picture.size:
             raise ValueError(f"pictures: {kind} {shape} is no uint8 [height, width, 3]")
-    if not len(pictures):
-        return _smile(path)
     count = min(len(pictures), ROWS * COLUMNS)
     columns = min(count, COLUMNS)
     rows = math.ceil(count / columns)

@@ -21,11 +21,13 @@ from train.checkpoint import BrokenCheckpoint
 from train.execution import Execution
 from train.logs import TensorBoard, write_curves_csv
 from train.loop import Report, Result, train_by_epochs
+from train.predictions import predicted_of, write_test_predictions
 from train.ray_tune.steps import Sender
 from train.ray_tune.store import Store
 from train.ray_tune.trial_record import Row, end, ending, folder_of, progress_row
 from train.recipe import Recipe
 from vbs.failures import is_infrastructure, reason_of
+from vbs.figure import attempt
 
 if TYPE_CHECKING:
     from train.data import Data
@@ -184,11 +186,24 @@ def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProc
             if process.device != "cpu" and torch.cuda.is_available():
                 torch.cuda.empty_cache()  # the process stays for other trials, and shares its GPU
         if process.first:
+            if data.test is not None and result.network is not None and not result.failed:
+                _predict(folder, data, Recipe.from_dict(trial["recipe"]), result, process.device)
             save()
             _finish(store, trial, shared, result, time.monotonic() - began)
         if several and result.failed:
             _await_ending(store, trial["name"])
             raise RuntimeError(result.failed)
+
+
+def _predict(folder: Path, data: Data, recipe: Recipe, result: Result, device: str) -> None:
+    """Write test_predictions.parquet; a failure is a warning."""
+
+    def write() -> None:
+        assert data.test is not None
+        predicted = predicted_of(result, data.test, recipe, device)
+        write_test_predictions(folder / record.PREDICTIONS, data.test, predicted, data.classes)
+
+    attempt(record.PREDICTIONS, write, failed="is not written")
 
 
 def _failed(

@@ -69,6 +69,7 @@ of nas.search. DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:D
 or FILE.zip, with options after a question mark (imagefolder:DIR?corrupt_limit=0.05; see README).
 On several GPUs: torchrun --nproc-per-node 4 -m train.run NETWORK ... --out DIR.
 The folder gets best.safetensors (weights), last.safetensors (to resume), run.json (settings and
-result), curves.csv and curves.png, confusion.png, mistakes.png, report.html, and tensorboard/.""",
+result), curves.csv and curves.png, confusion.png, mistakes.png, report.html,
+test_predictions.parquet and tensorboard/.""",
     interrupted="interrupted; nothing was trained yet",
 )

@@ -65,6 +65,7 @@ def _next_commands(result: TrainResult) -> list[str]:
     folder = result.folder
     if result.status == "finished":
         words = [["train.export", str(folder), "--to", kind] for kind in ("timm", "onnx")]
+        words.append(["train.predict", str(folder), "IMAGES"])
         return [_command(command) for command in words]
     processes = result.training.processes
     start = ["torch.distributed.run", f"--nproc-per-node={processes}", "-m"]

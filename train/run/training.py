@@ -14,7 +14,7 @@ from train.loggers.base import Logged
 from train.loggers.catalog import Loggers
 from train.loop import Result, train
 from train.options import loaders_of
-from train.report import Reporter, draw_pictures, print_preview
+from train.report import Reporter, print_preview, write_predictions
 from train.run.page import page
 from train.run.record import Training
 from train.run.result import TrainResult
@@ -42,10 +42,8 @@ def train_in_folder(
         training.write(folder, status="running")
         print_preview(folder, architecture, data, recipe, here)
         here.wait()
-    watch, execution = (
-        LoadWatch(),
-        Execution(device=config.device, loaders=loaders_of(config), checkpoint=folder),
-    )
+    watch = LoadWatch()
+    execution = Execution(device=config.device, loaders=loaders_of(config), checkpoint=folder)
     logged = Logged(folder, {**config.settings(), **recipe.to_dict()}, architecture.to_json())
     with Loggers(config.log, logged) as loggers:
         with (
@@ -62,7 +60,7 @@ def train_in_folder(
             _write(result, data)
             if not outcome.failed:  # pictures are drawn when everything else is written
                 title = f"{config.network} on {data.name}, recipe {recipe.name}"
-                draw_pictures(folder, outcome, data, recipe, title=title, device=config.device)
+                write_predictions(folder, outcome, data, recipe, title=title, device=config.device)
                 write_page(folder, lambda: page(folder))
                 loggers.finish(_scores(outcome), [folder / name for name in KEPT])
     return result

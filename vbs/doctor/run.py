@@ -38,6 +38,7 @@ REQUIRED = (
 OPTIONAL = {
     "onnx": ("onnx", "export to ONNX"),
     "onnxruntime": ("onnx", "check of exported networks"),
+    "openvino": ("openvino", "export to OpenVINO"),
     "psycopg": ("postgresql", "searches with a PostgreSQL database"),
     "optuna-dashboard": ("dashboard", "a page for running searches"),
     "tensorboard": ("tensorboard", "curves in TensorBoard"),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pyarrow import parquet
 
 from search_spaces.architecture import Architecture
 from tests.train import toys
@@ -98,7 +99,11 @@ def test_a_trial_that_was_cut_off_is_resumed_from_what_is_on_disk(
         "curves.csv",
         "run.json",
         "tensorboard",
+        "test_predictions.parquet",
     }
+    tables = [parquet.read_table(each / "test_predictions.parquet") for each in (one, other)]
+    assert tables[0].equals(tables[1])
+    assert tables[0]["image"].to_pylist() == list(range(30))  # images without names by index
 
 
 @pytest.mark.parametrize(

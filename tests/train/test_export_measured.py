@@ -1,0 +1,272 @@
+"""Exports in fewer bits and with preprocessing, run in their runtimes on held-out images."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.commands import export
+from tests.train.exported import CLASSES, coloured, photographs, trained
+from tests.train.images import smooth
+from train.export import request
+from train.export.onnx_file import write_onnx
+
+ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+OPENVINO = ONNX and importlib.util.find_spec("openvino")
+pytestmark = pytest.mark.skipif(not ONNX, reason="needs the extra onnx")
+needs_openvino = pytest.mark.skipif(not OPENVINO, reason="needs the extra openvino")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    return photographs(tmp_path_factory.mktemp("photographs"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, data) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return {
+        "plain": trained(folder / "plain", data),
+        "outlier": trained(folder / "outlier", data, outlier=True),
+    }
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[tuple[str, str], Path]:
+    """ONNX files of networks by their weights, made once: torch's exporter takes seconds."""
+    return {}
+
+
+@pytest.fixture
+def run(runs, files, tmp_path, monkeypatch) -> Callable[[str], Path]:
+    """A function that returns a fresh folder of one of the runs."""
+
+    def fresh(name: str) -> Path:
+        folder = tmp_path / "run"
+        folder.mkdir()
+        shutil.copy(runs[name] / "best.safetensors", folder)
+
+        def written(path: Path, network, shape, **options) -> None:
+            key = (name, path.name)
+            if key not in files:
+                files[key] = runs[name] / path.name
+                write_onnx(files[key], network, shape, **options)
+            shutil.copy(files[key], path)
+
+        monkeypatch.setattr(request, "write_onnx", written)
+        return folder
+
+    return fresh
+
+
+def photograph(folder: Path, name: str = "PHOTO.jpg") -> Path:
+    """A reddish photograph."""
+    coloured(99, "red").save(folder / name)
+    return folder / name
+
+
+def printed_command(out: str) -> str:
+    return out.splitlines()[-1].strip()
+
+
+def classified(command: str, folder: Path) -> list[str]:
+    """What the program of an export says about a photograph, without this project's modules."""
+    photograph(folder)
+    words = command.split()
+    assert words[-1] == "PHOTO.jpg"
+    done = subprocess.run(
+        [words[0], "-I", *words[1:]], check=True, capture_output=True, text=True, cwd=folder
+    )
+    return done.stdout.split("\t")
+
+
+def record_of(path: Path) -> dict:
+    return json.loads(path.with_name(f"{path.name}.json").read_text())
+
+
+def test_int8_is_measured_and_recorded(run, tmp_path, capsys):
+    folder = run("plain")
+    words = [str(folder), "--to", "onnx", "--precision", "int8", "--max-loss", "6"]
+    assert export([*words, "--calibration", "24"]) == 0
+    out = capsys.readouterr().out
+    for text in ("minmax", "entropy", "percentile", "kept", "points of top-1", "in float32 "):
+        assert text in out
+    record = record_of(folder / "network.int8.onnx")
+    assert record["accuracy"]["images"] == 36
+    assert record["accuracy"]["points"] <= 6
+    assert set(record["int8"]["methods"]) == {"minmax", "entropy", "percentile"}
+    kept = record["int8"]["methods"][record["int8"]["calibration"]]
+    assert kept["points"] == min(each["points"] for each in record["int8"]["methods"].values())
+    for name in ("latency_seconds", "float32_latency_seconds"):
+        assert record[name]["low"] <= record[name]["median"] <= record[name]["high"]
+    assert record["bytes"] == (folder / "network.int8.onnx").stat().st_size
+    assert {path.name for path in folder.iterdir()} == {
+        "best.safetensors",
+        "network.int8.onnx",
+        "network.int8.onnx.json",
+        "network.int8.onnx.py",
+    }
+    said = classified(printed_command(out), tmp_path)
+    assert said[0] == "PHOTO.jpg"
+    assert said[1].endswith("red")
+
+
+def test_int8_weights_have_a_scale_for_each_channel(run):
+    import onnx
+    from onnx import numpy_helper
+
+    folder = run("plain")
+    words = [str(folder), "--to", "onnx", "--precision", "int8", "--max-loss", "100"]
+    assert export([*words, "--calibration", "8", "--float-layers", "se,head"]) == 0
+    model = onnx.load(folder / "network.int8.onnx")
+    tensors = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    kinds = {each.name: each.op_type for each in model.graph.node}
+    made_by = {name: node for node in model.graph.node for name in node.output}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    quantised = 0
+    for node in convolutions:
+        source = made_by.get(node.input[1])
+        in_float = ".se." in node.name or node.name.startswith(("conv_head", "bn2"))
+        assert (source is None) == in_float, node.name
+        if source is not None:
+            assert tensors[source.input[0]].dtype == np.int8
+            assert tensors[source.input[1]].shape == (tensors[source.input[0]].shape[0],)
+            quantised += 1
+    assert quantised == 9  # the stem, two of the first block, three of each other
+    assert "QuantizeLinear" in kinds.values()
+    notes = {each.key: json.loads(each.value) for each in model.metadata_props}
+    assert (notes["precision"], notes["input"], notes["output"]) == ("int8", "float", "logits")
+    assert notes["preprocessing"]["interpolation"] == "bilinear"
+    assert notes["classes"] == list(CLASSES)
+
+
+def test_a_loss_fails_with_the_layers_that_hurt(run, capsys):
+    folder = run("outlier")
+    words = [str(folder), "--to", "onnx", "--precision", "int8", "--calibration", "24"]
+    assert export([*words, "--max-loss", "5"]) == 1
+    error = [line for line in capsys.readouterr().err.splitlines() if "train.export: " in line]
+    assert len(error) == 1
+    assert "more than --max-loss 5; it was removed" in error[0]
+    assert "the layers that hurt most" in error[0]
+    assert "--float-layers blocks.1.0," in error[0]
+    assert [path.name for path in folder.iterdir()] == ["best.safetensors"]
+    assert export([*words, "--max-loss", "5", "--float-layers", "blocks.1.0"]) == 0
+    (folder / "network.int8.onnx").unlink()
+    (folder / "network.int8.onnx.json").unlink()
+    (folder / "network.int8.onnx.py").unlink()
+    assert export([*words, "--max-loss", "5", "--float-layers", "auto"]) == 0
+    record = record_of(folder / "network.int8.onnx")
+    assert record["int8"]["float_layers"] == ["blocks.1.0"]
+    assert record["int8"]["layers"]["blocks.1.0"]["points"] < 5
+
+
+def test_pixels_of_any_size_go_in_and_probabilities_come_out(run, tmp_path, capsys):
+    import onnxruntime
+
+    folder = run("plain")
+    words = [str(folder), "--to", "onnx", "--with-preprocessing", "--softmax"]
+    assert export(words) == 0
+    out = capsys.readouterr().out
+    assert "decoded: largest difference" in out
+    session = onnxruntime.InferenceSession(str(folder / "network.onnx"))
+    (given,), (answer,) = session.get_inputs(), session.get_outputs()
+    assert (given.type, given.shape) == ("tensor(uint8)", [1, "height", "width", 3])
+    assert answer.name == "probabilities"
+    pixels = np.asarray(Image.open(photograph(tmp_path)))
+    (probabilities,) = session.run(None, {given.name: pixels[None]})
+    assert probabilities.shape == (1, 3)
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    record = record_of(folder / "network.onnx")
+    assert abs(record["accuracy"]["points"]) < 3
+    assert record["accuracy"]["after"] > 90
+    assert classified(printed_command(out), tmp_path)[1].endswith("red")
+
+
+def test_int8_takes_pixels_too(run, capsys):
+    folder = run("plain")
+    words = [str(folder), "--to", "onnx", "--with-preprocessing", "--precision", "int8"]
+    assert export([*words, "--calibration", "8", "--max-loss", "10"]) == 0
+    assert record_of(folder / "network.int8.onnx")["accuracy"]["after"] > 80
+
+
+def test_fp16_halves_the_file(run, capsys):
+    folder = run("plain")
+    assert export([str(folder), "--to", "onnx", "--precision", "fp16"]) == 0
+    record = record_of(folder / "network.fp16.onnx")
+    assert abs(record["accuracy"]["points"]) < 3
+    assert record["compared"]["equal"]
+    import onnx
+
+    model = onnx.load(folder / "network.fp16.onnx")
+    kinds = {each.data_type for each in model.graph.initializer if len(each.dims) == 4}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+
+
+@needs_openvino
+@pytest.mark.parametrize("precision", ["float32", "fp16", "int8"])
+def test_openvino_computes_the_network(precision, run, tmp_path, capsys):
+    folder = run("plain")
+    words = [str(folder), "--to", "openvino", "--softmax", "--precision", precision]
+    assert export([*words, "--calibration", "8", "--max-loss", "10"]) == 0
+    out = capsys.readouterr().out
+    name = "network.xml" if precision == "float32" else f"network.{precision}.xml"
+    assert (folder / name).with_suffix(".bin").is_file()
+    record = record_of(folder / name)
+    assert record["runtime"] == "openvino"
+    assert record["accuracy"]["after"] > 80
+    assert classified(printed_command(out), tmp_path)[1].endswith("red")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "imagefolder:{tmp}/none"], "none"),
+        (["--data", "imagefolder:{tmp}/other"], "class 0 is 'cat', the network's is 'dark'"),
+        (["--data", "imagefolder:{tmp}/two"], "2 classes, the network has 3"),
+        (["--float-layers", "blocks.9"], "--float-layers: 'blocks.9' is unknown"),
+        (["--float-layers", ","], "--float-layers names no layer"),
+    ],
+)
+def test_mistakes_about_int8_are_one_line(arguments, said, run, tmp_path, capsys):
+    folder = run("plain")
+    for name, classes in (("other", ("cat", "light", "red")), ("two", ("dark", "red"))):
+        for label in classes:
+            place = tmp_path / name / label
+            place.mkdir(parents=True)
+            for index in range(4):
+                Image.fromarray(smooth(index, 30, 30)).save(place / f"{index}.png")
+    given = [each.format(tmp=tmp_path) for each in arguments]
+    words = [str(folder), "--to", "onnx", "--precision", "int8", "--calibration", "4"]
+    assert export([*words, *given]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if "train.export: " in line]
+    assert len(error) == 1
+    assert said in error[0]
+    assert [path.name for path in folder.iterdir()] == ["best.safetensors"]
+
+
+def test_int8_without_images_is_one_line(run, data, capsys):
+    folder = run("plain")
+    shutil.move(data.removeprefix("imagefolder:"), f"{data.removeprefix('imagefolder:')}-moved")
+    try:
+        assert export([str(folder), "--to", "onnx", "--precision", "int8"]) == 2
+    finally:
+        shutil.move(f"{data.removeprefix('imagefolder:')}-moved", data.removeprefix("imagefolder:"))
+    error = capsys.readouterr().err
+    assert "int8 needs images to calibrate on; name them by --data" in error
+    assert error.count("\n") == 1
+
+
+def test_programs_are_python_whatever_the_file_is_called():
+    from train.export.programs import PROGRAMS, program_of
+
+    for kind in PROGRAMS:
+        for name in ("network.onnx", 'it\'s "quoted".onnx', "new\nline{x}\\.onnx", '"""'):
+            compile(program_of(kind, name), "program", "exec")

@@ -1,0 +1,175 @@
+"""Parts of exports: preprocessing as an ONNX graph, losses, latencies, layers, options."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.commands import export
+from tests.train.images import smooth
+from train.export import ExportConfig
+from train.export.latency import latencies
+from train.export.loss import accuracy_loss, as_logits
+from train.preprocessing import Preprocessing, framed, preprocess
+from vbs.config import ConfigError
+
+ONNX = importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime")
+needs_onnx = pytest.mark.skipif(not ONNX, reason="needs the extra onnx")
+SIZES = ((500, 375), (37, 53), (96, 96), (96, 97), (333, 30), (12, 700), (20, 17), (1, 9))
+
+
+def pixel_graph(how: Preprocessing):
+    """The preprocessing alone, as a function of decoded images."""
+    from onnx import parser
+
+    from train.export.onnx_graph import with_preprocessing
+    from train.export.runtimes import onnx_function
+
+    side, channels = how.resolution, how.channels
+    shape = f"float[batch, {channels}, {side}, {side}]"
+    model = parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 18]> same ({shape} images) => ({shape} logits)'
+        "{ logits = Identity(images) }"
+    )
+    return onnx_function(with_preprocessing(model, how).SerializeToString())
+
+
+@needs_onnx
+@pytest.mark.parametrize(
+    "how",
+    [
+        Preprocessing(resolution=96, crop_share=1.0),
+        Preprocessing(resolution=224, crop_share=0.875),
+        Preprocessing(resolution=33, crop_share=0.9, channels=1),
+    ],
+    ids=["96", "224-cropped", "grey"],
+)
+def test_the_graph_prepares_pixels_to_within_one_level(how):
+    function = pixel_graph(how)
+    level = 1 / 255 / min(how.channel_std)
+    for seed, size in enumerate(SIZES):
+        rng = np.random.default_rng(seed)
+        noise = rng.integers(0, 256, (*size, how.channels), np.uint8)
+        for pixels in (smooth(seed, *size, how.channels), noise):
+            answer = function(torch.from_numpy(pixels)[None])[0].numpy()
+            off = np.abs(answer - preprocess(pixels, how))
+            assert off.max() <= 1.001 * level, size
+            assert (off > level / 2).mean() < 0.05, size
+
+
+@needs_onnx
+@pytest.mark.parametrize("size", SIZES[:5])
+def test_the_graph_resizes_as_pillow_does(size):
+    how = Preprocessing(resolution=64, mean=(0.0,) * 3, std=(1.0,) * 3)
+    pixels = smooth(1, *size)
+    answer = 255 * pixel_graph(how)(torch.from_numpy(pixels)[None])[0].permute(1, 2, 0).numpy()
+    short = min(size)
+    height, width = (64 * length // short for length in size)
+    resized = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - 64) / 2), round((height - 64) / 2)
+    expected = np.asarray(resized.crop((left, top, left + 64, top + 64)), np.float32)
+    if size != (333, 30):  # more than 8 times as high as wide: cut before it is resized
+        assert np.abs(answer - expected).max() <= 1.01
+    ours = framed(torch.from_numpy(pixels).permute(2, 0, 1)[None], how)[0].permute(1, 2, 0).numpy()
+    assert np.abs(answer - ours).max() <= 1.01
+
+
+def test_a_loss_is_paired():
+    targets = torch.arange(200) % 2
+    before = torch.nn.functional.one_hot(targets, 2).float()
+    after = before.clone()
+    after[:6] = before[:6].flip(1)  # 6 of 200 are lost
+    found = accuracy_loss(before, after, targets)
+    assert (found.before, found.after, found.points) == (100, 97, 3)
+    assert found.error == pytest.approx(100 * (7 / 202 - (6 / 202) ** 2) ** 0.5 / 202**0.5)
+    low, high = found.interval
+    assert 0 < low < 3 < high
+    assert found.divergence > 0
+    same = accuracy_loss(before, before, targets)
+    assert (same.points, same.divergence) == (0, 0)
+    assert same.error > 0  # of 200 images, not of all there are
+
+
+def test_probabilities_are_compared_as_logits():
+    logits = torch.randn(4, 5)
+    back = as_logits(logits.softmax(1), probabilities=True)
+    torch.testing.assert_close(back.softmax(1), logits.softmax(1))
+    assert as_logits(logits, probabilities=False) is logits
+    assert as_logits(torch.tensor([[0.0, 1.0]]), probabilities=True).isfinite().all()
+
+
+def test_latencies_are_taken_in_turns():
+    order: list[str] = []
+
+    def slow() -> None:
+        order.append("slow")
+        time.sleep(0.012)
+
+    def quick() -> None:
+        order.append("quick")
+        time.sleep(0.003)
+
+    found = latencies({"slow": slow, "quick": quick}, seconds=0.1)
+    assert found["slow"].median > 2 * found["quick"].median > 0
+    assert all(each.low <= each.median <= each.high for each in found.values())
+    assert found["slow"].calls >= 15
+    turns = sum(a != b for a, b in itertools.pairwise(order))
+    assert turns > 4
+    assert " ms (" in str(found["quick"])
+
+
+@pytest.mark.parametrize(
+    ("node", "layer"),
+    [
+        ("conv_stem/Conv_0", "stem"),
+        ("bn1/Conv_0", "stem"),
+        ("blocks.3.1.conv_dw/Conv_12", "blocks.3.1"),
+        ("blocks.3.1.se.conv_reduce/Conv_13", "blocks.3.1"),
+        ("conv_head/Conv_40", "head"),
+        ("/ReduceMean_4", "head"),
+        ("classifier/Gemm_50", "classifier"),
+    ],
+)
+@needs_onnx
+def test_nodes_belong_to_layers(node, layer):
+    from train.export.quantise import layer_matches, layer_of
+
+    assert layer_of(node) == layer
+    assert layer_matches(node, layer)
+    assert layer_matches(node, "se") == (".se." in node)
+    assert layer_matches(node, "blocks.3") == layer.startswith("blocks.3")
+    assert not layer_matches(node, "blocks") or layer.startswith("blocks")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"to": "timm", "precision": "int8"}, "--precision int8 is for --to onnx and openvino"),
+        ({"to": "openvino", "with_preprocessing": True}, "--with-preprocessing is for --to onnx"),
+        ({"to": "torchscript", "softmax": True}, "--softmax is for --to onnx and openvino"),
+        ({"to": "onnx", "float_layers": "stem"}, "--float-layers is for --precision int8"),
+        ({"to": "onnx", "push": "me/net"}, "--push is for --to hub"),
+        ({"to": "hub", "push": "net"}, "use USER/NAME"),
+        ({"to": "hub", "push": "a/b; rm"}, "use USER/NAME"),
+        ({"to": "hub", "license": "MIT Licence\n"}, "apache-2.0"),
+        ({"to": "onnx", "precision": "int4"}, "precision"),
+        ({"to": "onnx", "max_loss": -1.0}, "max_loss"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(values, said):
+    with pytest.raises((ValueError, ConfigError)) as error:
+        ExportConfig(run="runs/a", **values)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_help_names_the_formats(capsys):
+    with pytest.raises(SystemExit):
+        export(["--help"])
+    assert "openvino" in capsys.readouterr().out

@@ -1,0 +1,163 @@
+"""The model card of an export for the Hub: README.md with its front matter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.cost import cost
+from train.export.latency import Latency
+from train.export.loss import Loss
+from train.export.origin import Origin, origin_of
+from train.export.request import Request
+from vbs.accuracy import accuracy_error
+from vbs.text import shortened
+
+if TYPE_CHECKING:
+    from train.export.measure import Measured
+
+SHOWN = 50  # classes that the card names
+
+
+def model_card(
+    request: Request, measured: Measured, *, name: str | None, repository: str | None
+) -> str:
+    """The card in Markdown.
+
+    name        of the network in timm; None: timm has none.
+    repository  USER/NAME on the Hub, where it is known.
+    """
+    origin = origin_of(request.weights, request.source)
+    title = (repository or name or origin.network or "image classifier").rpartition("/")[2]
+    parts = [
+        _front_matter(request.config.license),
+        f"# {_text(title)}",
+        f"An image classifier with {request.weights.architecture.classes} classes, in PyTorch, "
+        "written by vision-baseline-search.",
+        "## Use",
+        _use(name, repository),
+        "## Results",
+        _results(request, measured),
+        "## Where the architecture comes from",
+        _architecture(origin, name),
+        "## Training",
+        _training(origin),
+        "## Limits",
+        _limits(request, measured),
+        "## Licence",
+        f"`{request.config.license}`"
+        + (" (not stated: fill it in)" if request.config.license == "other" else ""),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(license_id: str) -> str:
+    tags = ("image-classification", "timm", "neural-architecture-search")
+    lines = ["license: " + license_id, "library_name: timm", "pipeline_tag: image-classification"]
+    return "\n".join(["---", *lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
+
+
+def _use(name: str | None, repository: str | None) -> str:
+    text = (
+        "`load.py` in this folder classifies photographs, `python load.py PHOTO.jpg`, and is the "
+        "whole code of the network and its preprocessing; it needs timm, torch, safetensors, numpy "
+        "and pillow."
+    )
+    if name is None:
+        return (
+            f"{text}\n\ntimm has no name of this network: `timm.create_model` does not build it, "
+            "`load.py` does, from timm's blocks."
+        )
+    place = f"hf-hub:{repository}" if repository else "local-dir:FOLDER"
+    return (
+        f"{text} timm loads it by name too:\n\n```python\nimport timm\n\n"
+        f'network = timm.create_model("{place}", pretrained=True).eval()\n'
+        "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))\n"
+        "```\n\ntimm's transform rounds the side before the crop down, this network's training to "
+        "the nearest pixel; `load.py` does as the training did."
+    )
+
+
+def _results(request: Request, measured: Measured) -> str:
+    architecture = request.weights.architecture
+    counted = cost(architecture)
+    side = request.preprocessing.resolution
+    rows = [
+        ("parameters", f"{counted.params:,}"),
+        (f"multiply-adds at {architecture.resolution} px", f"{counted.flops:,}"),
+        (f"activations at {architecture.resolution} px", f"{counted.activations:,}"),
+        ("side of the evaluated images", f"{side} px"),
+    ]
+    if measured.loss is not None:
+        rows.insert(0, ("top-1 accuracy", _accuracy(measured.loss)))
+    rows.append((f"latency, torch, {measured.threads} threads, CPU", _latency(measured.latency)))
+    rows += [
+        ("latency, as measured by its author", _text(each)) for each in request.config.measured
+    ]
+    text = _table(rows)
+    if measured.loss is not None:
+        images = request.images
+        assert images is not None
+        text += f"\n\nMeasured on {measured.loss.images:,} {images.kind} images."
+    return text
+
+
+def _accuracy(loss: Loss) -> str:
+    error = float(accuracy_error(loss.after, loss.images))
+    return f"{loss.after:.2f}% ± {error:.2f} (one standard deviation, of the number of images)"
+
+
+def _latency(latency: Latency) -> str:
+    return f"{latency} for one image (median and quartiles)"
+
+
+def _architecture(origin: Origin, name: str | None) -> str:
+    if not origin.search:
+        known = name or origin.network
+        if not known:
+            return "The records of the training do not say."
+        return f"{_text(known)}, not the result of a search that the records name."
+    lines = "The result of an architecture search with these settings:\n\n" + _table(origin.search)
+    if origin.searched:
+        lines += "\n\nWhat the search cost:\n\n" + _table(origin.searched)
+    return lines
+
+
+def _training(origin: Origin) -> str:
+    rows: dict[str, Any] = {"data": origin.data} if origin.data else {}
+    if origin.parent:
+        rows["weights at the start"] = origin.parent
+    rows |= {"recipe" if name == "name" else name: value for name, value in origin.recipe.items()}
+    if origin.hours is not None:
+        rows["hours"] = f"{origin.hours:.2f}"
+    return _table(rows) if rows else "The records do not say."
+
+
+def _limits(request: Request, measured: Measured) -> str:
+    classes = request.weights.classes
+    named = ", ".join(_text(each) for each in classes[:SHOWN])
+    more = f" and {len(classes) - SHOWN:,} more (see `timm.json`)" if len(classes) > SHOWN else ""
+    lines = [
+        f"- Every image gets one of these classes, whatever it shows: {named}{more}.",
+        "- Images must be prepared as in training (`preprocessing` in `timm.json`).",
+        "- Images of another origin than those of the training data may be recognised less well; "
+        "this was not measured.",
+    ]
+    if measured.loss is None:
+        lines.append("- The accuracy was not measured by this export: it had no held-out images.")
+    return "\n".join(lines)
+
+
+def _table(rows: Mapping[str, Any] | list[tuple[str, str]]) -> str:
+    pairs = rows.items() if isinstance(rows, Mapping) else rows
+    return "\n".join(
+        ["| | |", "|---|---|", *(f"| {_text(key)} | {_text(value)} |" for key, value in pairs)]
+    )
+
+
+def _text(value: object) -> str:
+    """A text from a record as plain text of Markdown."""
+    escaped = str(shortened(value))
+    for character in "\\`*_{}[]<>#|":
+        escaped = escaped.replace(character, f"\\{character}")
+    return escaped

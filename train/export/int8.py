@@ -1,0 +1,213 @@
+"""A network in int8 as it is exported: the best of the calibration methods, on held-out images.
+
+Where int8 loses more than is allowed, each layer is left in float alone, which shows the ones that
+hurt; `--float-layers auto` leaves out the worst of them, one after another, until the loss is small
+enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import onnx
+import torch
+from torch import Tensor
+
+from train.export.images import Images, prepared
+from train.export.loss import Loss, accuracy_loss
+from train.export.quantise import METHODS, Quantiser, calibrated, layer_matches, layers_of
+from train.export.request import Request
+from train.export.runtimes import Function, onnx_function
+from vbs.command import Failure
+from vbs.console import print_err
+from vbs.progress import Progress, State
+from vbs.text import one_of
+
+CALIBRATION_BATCH = 4  # images whose activations are in memory at once
+CHOICE_BYTES = 512 * 1024**2  # of the images that exports are compared on
+NAMED = 3  # layers that the advice names
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A network in int8.
+
+    method        of the calibration.
+    methods       of each method what is lost on the images to choose by, all layers in int8 but
+                  for the ones that were named.
+    float_layers  that are left in float.
+    layers        what is lost with one further layer in float, by its name; {} if not measured.
+    """
+
+    model: onnx.ModelProto
+    quantiser: Quantiser
+    method: str
+    methods: dict[str, Loss]
+    float_layers: tuple[str, ...] = ()
+    layers: dict[str, Loss] | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Images in memory on which networks are compared, and the logits in float32.
+
+    batches  of images [n, c, side, side].
+    """
+
+    batches: list[Tensor]
+    targets: Tensor
+    logits: Tensor
+
+    def loss(self, model: onnx.ModelProto) -> Loss:
+        """What a network loses."""
+        return accuracy_loss(self.logits, _logits(_function(model), self.batches), self.targets)
+
+
+def quantise(request: Request) -> Quantised:
+    """The network of a request in int8.
+
+    Raises ValueError without images, and for the name of a layer that the network has not.
+    """
+    images = request.images
+    if images is None:
+        raise ValueError(
+            f"--precision int8 needs images to calibrate on; name them by --data ({request.why})"
+        )
+    given = request.config.float_layers
+    quantiser = _calibrated(request, images)
+    named = () if given in (None, AUTO) else named_layers(str(given), quantiser.model)
+    bench = _bench(request, images)
+    methods, models = {}, {}
+    for method in METHODS:
+        models[method] = quantiser.quantised(method, named)
+        methods[method] = bench.loss(models[method])
+    best = min(methods, key=lambda name: (methods[name].points, methods[name].divergence))
+    found = Quantised(models[best], quantiser, best, methods, named)
+    if given == AUTO and methods[best].points > request.config.max_loss:
+        return _without_worst(found, bench, request.config.max_loss)
+    return found
+
+
+def with_layers(request: Request, found: Quantised) -> Quantised:
+    """The same with what is lost when one further layer is left in float."""
+    assert request.images is not None
+    return found if found.layers is not None else _measured(found, _bench(request, request.images))
+
+
+def advice(found: Quantised) -> str:
+    """What to do about a loss, in a sentence."""
+    if not found.layers:
+        return "no layer is left to take out of int8"
+    base = found.methods[found.method]
+    gains = {name: base.points - found.layers[name].points for name in _by_gain(found)}
+    worst = [name for name, points in gains.items() if points > 0][:NAMED]
+    if not worst:
+        return (
+            f"no single layer in float regains accuracy on {base.images} other images; try "
+            "--float-layers auto, more --calibration images, or a larger --max-loss"
+        )
+    told = ", ".join(f"{name} {gains[name]:.2f} points" for name in worst)
+    names = ",".join([*found.float_layers, *worst])
+    return (
+        f"the layers that hurt most, by what each alone regains in float on {base.images} other "
+        f"images: {told}; use --float-layers {names}, --float-layers auto, or a larger --max-loss"
+    )
+
+
+def named_layers(text: str, model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of layers; ValueError for one that the network has not."""
+    known = layers_of(model)
+    nodes = [node.name for node in model.graph.node]
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if not any(layer_matches(node, name) for node in nodes):
+            one_of("--float-layers", name, known)
+    if not names:
+        raise ValueError(f"--float-layers names no layer; known are {', '.join(known)}")
+    return names
+
+
+def _calibrated(request: Request, images: Images) -> Quantiser:
+    how, split = request.preprocessing, images.calibration
+    steps = -(-len(split) // CALIBRATION_BATCH) * len(METHODS)
+    with Progress(State(0, steps, "batches calibrated"), lines=3) as progress:
+        done = 0
+
+        def batches():  # type: ignore[no-untyped-def]
+            nonlocal done
+            for batch, _ in prepared(split, how, CALIBRATION_BATCH):
+                yield batch
+                done += 1
+                progress.update(State(done, steps, "batches calibrated"))
+
+        return calibrated(request.float_onnx, batches)
+
+
+def _bench(request: Request, images: Images) -> Bench:
+    how = request.preprocessing
+    size = 4 * how.channels * how.resolution**2
+    count = max(32, min(len(images.choice), CHOICE_BYTES // size))
+    pairs = list(prepared(images.choice.select(range(min(count, len(images.choice)))), how))
+    batches = [batch for batch, _ in pairs]
+    targets = torch.cat([labels for _, labels in pairs])
+    return Bench(batches, targets, _logits(onnx_function(request.float_onnx), batches))
+
+
+def _measured(found: Quantised, bench: Bench) -> Quantised:
+    """With what is lost when one further layer is left in float."""
+    names = [
+        name
+        for name in layers_of(found.quantiser.model)
+        if not _covered(name, found.float_layers, found.quantiser.model)
+    ]
+    losses = {}
+    with Progress(State(0, len(names), "layers tried in float"), lines=5) as progress:
+        for count, name in enumerate(names, 1):
+            model = found.quantiser.quantised(found.method, (*found.float_layers, name))
+            losses[name] = bench.loss(model)
+            progress.update(State(count, len(names), "layers tried in float"))
+    return Quantised(
+        found.model, found.quantiser, found.method, found.methods, found.float_layers, losses
+    )
+
+
+def _without_worst(found: Quantised, bench: Bench, most: float) -> Quantised:
+    """With as few layers in float, the worst first, as keep the loss to `most` points."""
+    found = _measured(found, bench)
+    left: list[str] = []
+    for name in _by_gain(found):
+        left.append(name)
+        model = found.quantiser.quantised(found.method, left)
+        loss = bench.loss(model)
+        if loss.points <= most:
+            break
+    else:
+        raise Failure(f"int8 {loss} with every layer in float; a larger --max-loss allows it")
+    print_err(f"in float: {', '.join(left)}")
+    return Quantised(model, found.quantiser, found.method, found.methods, tuple(left), found.layers)
+
+
+def _by_gain(found: Quantised) -> list[str]:
+    """Layers by what is regained when they are left in float, most first.
+
+    By the divergence from the network in float32: it changes smoothly, where the accuracy on some
+    hundred images has steps.
+    """
+    assert found.layers is not None
+    return sorted(found.layers, key=lambda name: found.layers[name].divergence)  # type: ignore[index]
+
+
+def _covered(layer: str, names: Collection[str], model: onnx.ModelProto) -> bool:
+    """Whether all nodes of a layer are in float already."""
+    own = [node.name for node in model.graph.node if layer_matches(node.name, layer)]
+    return all(any(layer_matches(node, name) for name in names) for node in own)
+
+
+def _function(model: onnx.ModelProto) -> Function:
+    return onnx_function(model.SerializeToString())
+
+
+def _logits(function: Callable[[Tensor], Tensor], batches: list[Tensor]) -> Tensor:
+    return torch.cat([function(batch) for batch in batches])

@@ -1,0 +1,73 @@
+"""Latency of functions, measured in turns so that a disturbance of the machine meets all of them.
+
+Nothing here corrects for other programs: the spread shows them. `nas.block_times` measures more
+carefully, for tables that networks are chosen by.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+TURN = 0.02  # seconds that a function runs before it is the next one's turn
+SECONDS, FEWEST, MOST = 1.5, 15, 1000  # of each function in all: seconds, least and most calls
+WARM_UP = 3  # calls that are not counted
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one call: the median, the quartiles, and of how many calls."""
+
+    median: float
+    low: float
+    high: float
+    calls: int
+
+    def __str__(self) -> str:
+        """The median and the quartiles in milliseconds: "4.21 ms (4.18 to 4.40)"."""
+        return f"{_ms(self.median)} ms ({_ms(self.low)} to {_ms(self.high)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def latencies(
+    functions: Mapping[str, Callable[[], Any]], *, seconds: float = SECONDS
+) -> dict[str, Latency]:
+    """The latency of each function, by its name.
+
+    seconds  for each of them; slow functions run at least FEWEST times.
+    """
+    for function in functions.values():
+        for _ in range(WARM_UP):
+            function()
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    waiting = set(functions)
+    while waiting:
+        for name in [name for name in functions if name in waiting]:
+            taken = times[name]
+            end = time.perf_counter() + TURN
+            while True:
+                start = time.perf_counter()
+                functions[name]()
+                now = time.perf_counter()
+                taken.append(now - start)
+                if now >= end:
+                    break
+            if (sum(taken) >= seconds and len(taken) >= FEWEST) or len(taken) >= MOST:
+                waiting.discard(name)
+    return {name: _summary(taken) for name, taken in times.items()}
+
+
+def _summary(taken: list[float]) -> Latency:
+    low, median, high = np.quantile(taken, (0.25, 0.5, 0.75)).tolist()
+    return Latency(median, low, high, len(taken))
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.3g}"

@@ -1,0 +1,216 @@
+"""Programs that classify photographs with an export, written beside it.
+
+They need the runtime, NumPy and Pillow, and nothing of this project, except for that of
+safetensors, whose network no other tool builds. Their preprocessing is Pillow's: pixels differ from
+`train.preprocessing` by at most one level of 255.
+"""
+
+from __future__ import annotations
+
+PREPARED = '''
+def opened(name: str, mode: str) -> Image.Image:
+    """A photograph, upright, without alpha."""
+    image = ImageOps.exif_transpose(Image.open(name))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+def prepared(name: str, how: dict) -> np.ndarray:
+    """float32 [1, channels, side, side]: resized, cropped at the centre, normalised."""
+    grey = how["channels"] == 1
+    image = opened(name, "L" if grey else "RGB")
+    size, short = how["resolution"], min(image.size)
+    side = round(size / how["crop_share"])
+    width, height = (side * length // short for length in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)  # with antialiasing
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    image = image.crop((left, top, left + size, top + size))
+    mean, std = (np.mean(how[key]) if grey else np.array(how[key]) for key in ("mean", "std"))
+    pixels = np.asarray(image, np.float64).reshape(size, size, how["channels"])
+    return ((pixels / 255 - mean) / std).astype(np.float32).transpose(2, 0, 1)[None]
+
+
+def show(name: str, outputs: np.ndarray, about: dict) -> None:
+    """Print the five likeliest classes of a photograph."""
+    outputs = outputs.ravel().astype(np.float64)
+    if about.get("output") != "probabilities":
+        outputs = np.exp(outputs - outputs.max())
+        outputs /= outputs.sum()
+    best = np.argsort(-outputs)[:5]
+    print(name, *(f"{outputs[index]:.1%} {about['classes'][index]}" for index in best), sep="\\t")
+'''
+
+_HEAD = '''"""Classify photographs: python PROGRAM PHOTO.jpg ...
+
+Needs NEEDS.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+IMPORTS
+'''
+
+_PHOTOS = """
+photos = sys.argv[1:] or sys.exit(f"usage: python {sys.argv[0]} PHOTO.jpg ...")
+"""
+
+ONNX = (
+    _HEAD
+    + PREPARED
+    + _PHOTOS
+    + """
+session = onnxruntime.InferenceSession(
+    str(Path(__file__).with_name(FILE)), providers=["CPUExecutionProvider"]
+)
+notes = session.get_modelmeta().custom_metadata_map
+about = {key: json.loads(value) for key, value in notes.items()}
+(given,) = session.get_inputs()
+for name in photos:
+    if about["input"] == "uint8":  # the preprocessing is in the file
+        images = np.asarray(opened(name, "L" if given.shape[3] == 1 else "RGB"))
+        images = images.reshape(1, *images.shape[:2], given.shape[3])
+    else:
+        images = prepared(name, about["preprocessing"])
+    show(name, session.run(None, {given.name: images})[0], about)
+"""
+)
+
+OPENVINO = (
+    _HEAD
+    + PREPARED
+    + _PHOTOS
+    + """
+file = Path(__file__).with_name(FILE)
+core = openvino.Core()
+network = core.read_model(file)
+about = {
+    key: json.loads(network.get_rt_info(["vision_baseline_search", key]).astype(str))
+    for key in ("classes", "preprocessing", "output")
+}
+network = core.compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+for name in photos:
+    show(name, network(prepared(name, about["preprocessing"]))[0], about)
+"""
+)
+
+TORCHSCRIPT = (
+    _HEAD
+    + PREPARED
+    + _PHOTOS
+    + """
+notes = {"description.json": ""}
+network = torch.jit.load(str(Path(__file__).with_name(FILE)), "cpu", _extra_files=notes)
+about = json.loads(notes["description.json"])
+for name in photos:
+    with torch.inference_mode():
+        outputs = network(torch.from_numpy(prepared(name, about["preprocessing"])))
+    show(name, outputs.numpy(), about)
+"""
+)
+
+TFLITE = (
+    _HEAD
+    + PREPARED
+    + _PHOTOS
+    + """
+file = Path(__file__).with_name(FILE)
+about = json.loads(file.with_name(file.name + ".json").read_text())["network"]
+network = Interpreter(str(file))
+network.allocate_tensors()
+(given,), (output,) = network.get_input_details(), network.get_output_details()
+for name in photos:
+    network.set_tensor(given["index"], prepared(name, about["preprocessing"]))
+    network.invoke()
+    show(name, network.get_tensor(output["index"]), about)
+"""
+)
+
+SAFETENSORS = (
+    _HEAD
+    + """from PIL import Image
+
+from train import load_network
+from train.preprocessing import preprocess
+"""
+    + _PHOTOS
+    + """
+trained = load_network(Path(__file__).with_name(FILE))
+for name in photos:
+    with torch.inference_mode():
+        images = torch.from_numpy(preprocess(Image.open(name), trained.preprocessing))[None]
+        probabilities = trained.module(images)[0].softmax(0)
+    values, indices = probabilities.topk(min(5, len(probabilities)))
+    best = zip(values.tolist(), indices.tolist())
+    print(name, *(f"{value:.1%} {trained.classes[index]}" for value, index in best), sep="\t")
+"""
+)
+
+TIMM = (
+    '''"""This network in timm, and what it says about photographs: python load.py PHOTO.jpg ...
+
+Needs timm, torch, safetensors, numpy and pillow.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from safetensors.torch import load_file
+
+
+FUNCTION
+'''
+    + PREPARED
+    + """
+
+folder = Path(__file__).resolve().parent
+about = json.loads((folder / "timm.json").read_text())
+network = timm_network(about)
+network.load_state_dict(load_file(folder / "model.safetensors"))
+network.eval()  # takes images [n, *input_size] in [0, 1], minus mean, over std
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or sys.exit(f"usage: python {sys.argv[0]} PHOTO.jpg ..."):
+        with torch.inference_mode():
+            outputs = network(torch.from_numpy(prepared(name, about["preprocessing"])))
+        show(name, outputs.numpy(), about)
+"""
+)
+
+_IMPORTS = {
+    "onnx": ("import onnxruntime\nfrom PIL import Image, ImageOps\n", "numpy, onnxruntime, pillow"),
+    "openvino": ("import openvino\nfrom PIL import Image, ImageOps\n", "numpy, openvino, pillow"),
+    "tflite": (
+        "from ai_edge_litert.interpreter import Interpreter\nfrom PIL import Image, ImageOps\n",
+        "ai-edge-litert, numpy, pillow",
+    ),
+    "torchscript": ("import torch\nfrom PIL import Image, ImageOps\n", "numpy, pillow, torch"),
+    "safetensors": ("import torch", "vision-baseline-search"),
+}
+PROGRAMS = {
+    "onnx": ONNX,
+    "openvino": OPENVINO,
+    "tflite": TFLITE,
+    "torchscript": TORCHSCRIPT,
+    "safetensors": SAFETENSORS,
+}
+
+
+def program_of(kind: str, file: str) -> str:
+    """The program for a file of that name, which lies beside it."""
+    imports, needs = _IMPORTS[kind]
+    text = PROGRAMS[kind].replace("IMPORTS", imports).replace("NEEDS", needs)
+    # a file's name inside of a docstring
+    program = ascii(f"{file}.py")[1:-1].replace('"', "'")
+    return text.replace("FILE", ascii(file)).replace("PROGRAM", program)

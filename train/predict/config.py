@@ -1,0 +1,66 @@
+"""Options of `python -m train.predict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from train.options import DeviceOptions
+from vbs.config import option
+from vbs.options import Command
+
+TABLES = (".csv", ".jsonl", ".parquet")  # what --out may end in
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(DeviceOptions):
+    """A trained network, and images to classify."""
+
+    title = "prediction"
+
+    network: str | None = option(
+        None,
+        metavar="RUN_OR_EXPORT",
+        help="folder or weights of a run, a timm folder, a safetensors or an ONNX file of "
+        "train.export",
+    )
+    images: tuple[str, ...] = option(
+        (),
+        metavar="IMAGES",
+        help="image files, folders, FILE.zip, FILE.parquet, parquet:DIR",
+    )
+    top_k: int = option(
+        3, metavar="K", limits=(1, 1_000_000), help="classes of each image, the likeliest first"
+    )
+    out: str | None = option(
+        None, metavar="FILE", help="also write all predictions: .csv, .jsonl or .parquet"
+    )
+    contact_sheet: str | None = option(
+        None, metavar="FILE", help="also draw the first 40 images with their classes: .png"
+    )
+    batch: int = option(32, metavar="N", help="images that the network gets at once (default 32)")
+
+    def check(self) -> None:
+        if self.network is None or not self.images:
+            missing = "RUN_OR_EXPORT is" if self.network is None else "IMAGES are"
+            raise ValueError(
+                f"{missing} missing; e.g. python -m train.predict runs/train-1 photos/ cat.jpg"
+            )
+        if self.out is not None and not self.out.lower().endswith(TABLES):
+            raise ValueError(f"--out: {self.out} must end in {', '.join(TABLES)}")
+        if self.contact_sheet is not None and not self.contact_sheet.lower().endswith(".png"):
+            raise ValueError(f"--contact-sheet: {self.contact_sheet} must end in .png")
+
+
+COMMAND = Command(
+    program="train.predict",
+    config=PredictConfig,
+    run="train.predict.run:predict_images",
+    report="train.predict.report:show_result",
+    positional=("network", "images"),
+    description="Classify images with a trained network.",
+    epilog="""\
+Images are prepared as in the evaluation of the training, whatever kind RUN_OR_EXPORT is; ONNX files
+are computed by onnxruntime, all others by torch. An image that cannot be read is named and skipped;
+the exit code is then 1.""",
+    interrupted="interrupted; nothing was written",
+)

@@ -1,0 +1,75 @@
+"""Files of predictions: a table as CSV, JSON lines or parquet, and a contact sheet."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from train import pictures as draw
+from train.data.decode import decode
+from train.data.in_memory import to_picture
+from train.predict.result import PredictResult
+from train.predictions import storable_name
+from train.record import finite
+from vbs.figure import draw_picture
+from vbs.folder import write_whole
+from vbs.text import csv_cell, printable
+
+SHOWN = 40  # images of a contact sheet
+
+
+def write_table(path: Path, result: PredictResult) -> None:
+    """All predictions, a row an image, in the format of the file's ending; atomically.
+
+    Columns are those of `PredictResult.records`. Bytes of names that are no UTF-8 are written as
+    escapes; in CSV also what is not printable, and what a spreadsheet would take for a formula.
+    """
+    write = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
+    write_whole(path, lambda unfinished: write[path.suffix.lower()](unfinished, result))
+
+
+def _write_csv(path: Path, result: PredictResult) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        for number, record in enumerate(result.records()):
+            if not number:
+                writer.writerow(record)
+            writer.writerow(map(csv_cell, record.values()))
+
+
+def _write_jsonl(path: Path, result: PredictResult) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for record in result.records():
+            file.write(json.dumps(finite(_storable(record)), allow_nan=False) + "\n")
+
+
+def _write_parquet(path: Path, result: PredictResult) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pylist([_storable(record) for record in result.records()])
+    pyarrow.parquet.write_table(table, path)
+
+
+def _storable(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: storable_name(value) if isinstance(value, str) else value
+        for key, value in record.items()
+    }
+
+
+def draw_sheet(path: Path, result: PredictResult, channels: int) -> None:
+    """The first images with their likeliest class; a picture that cannot be drawn is a warning."""
+    sheet, titles = [], []
+    for row, label, probability in zip(
+        result.rows[:SHOWN].tolist(), result.labels[:, 0], result.probabilities[:, 0], strict=False
+    ):
+        # whole photographs are held one at a time
+        sheet.append(draw.small(to_picture(decode(result.store.read(row), channels), None)))
+        file = Path(result.store.name(row)).name
+        titles.append(
+            f"{printable(result.classes[int(label)])} {100 * float(probability):.0f}%, {file}"
+        )
+    draw_picture(path, lambda unfinished: draw.picture_sheet(unfinished, sheet, titles))

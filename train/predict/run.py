@@ -1,0 +1,113 @@
+"""Classify images from a config: `predict_images`."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from train.data.image_sources import Images, open_images
+from train.parser import print_notes
+from train.predict.batches import batches
+from train.predict.config import PredictConfig
+from train.predict.networks import Predictor, load_predictor
+from train.predict.outputs import draw_sheet, write_table
+from train.predict.result import PredictResult
+from vbs.console import print_err
+from vbs.processes import available_cpus
+from vbs.progress import Progress, State
+from vbs.text import shortened
+
+NAMED = 10  # unreadable images that are named one by one
+
+
+def predict_images(config: PredictConfig) -> PredictResult:
+    """Classify images with a trained network, as `python -m train.predict` does.
+
+    The predictions are returned, and written where `out` and `contact_sheet` say.
+
+    Raises ValueError, one line, for a network or images that are not there or cannot be used, and
+    where not a single image can be read; nothing is written then.
+    """
+    assert config.network is not None  # see PredictConfig.check
+    _check_places(config)
+    images = open_images(config.images)
+    predictor = load_predictor(config.network, config.device)
+    print_notes(images.notes)
+    result = _predicted(config, images, predictor)
+    if not len(result):
+        name, why = result.unreadable[0]
+        raise ValueError(
+            f"images: none of {len(images.store):,} can be read, as {shortened(name)} ({why})"
+        )
+    if config.out is not None:
+        write_table(Path(config.out), result)
+    if config.contact_sheet is not None:
+        draw_sheet(Path(config.contact_sheet), result, predictor.preprocessing.channels)
+    return result
+
+
+def _check_places(config: PredictConfig) -> None:
+    """ValueError where a file cannot be written, or would replace what is read."""
+    for name, given in (("--out", config.out), ("--contact-sheet", config.contact_sheet)):
+        if given is None:
+            continue
+        path = Path(given)
+        if not path.parent.is_dir():
+            raise ValueError(f"{name}: {path.parent}: no such folder; make it first")
+        if path.is_dir():
+            raise ValueError(f"{name}: {path} is a folder; give a file in it")
+        for source in (config.network, *config.images):
+            if path.exists() and source and os.path.exists(source) and path.samefile(source):
+                raise ValueError(f"{name}: {path} is read from; give another file")
+
+
+def _predicted(config: PredictConfig, images: Images, predictor: Predictor) -> PredictResult:
+    count, kept = len(images.store), min(config.top_k, len(predictor.classes))
+    rows, labels, probabilities = [], [], []
+    unreadable: list[tuple[str, str]] = []
+    prepared = batches(
+        images.store,
+        predictor.preprocessing,
+        config.batch,
+        device=predictor.device,
+        loaders=_loaders(config),
+    )
+    began, done = time.perf_counter(), 0
+    with Progress(State(0, count, "images")) as progress:
+        for batch in prepared:
+            for row, why in batch.unreadable:
+                name = images.store.name(row)
+                unreadable.append((name, why))
+                if len(unreadable) <= NAMED:
+                    progress.print(f"skipped {shortened(name)} ({why})")
+            if len(batch.rows):
+                top = predictor.probabilities(batch.images).topk(kept)
+                rows.append(batch.rows.numpy().copy())
+                labels.append(top.indices.numpy())
+                probabilities.append(top.values.numpy())
+            done += len(batch.rows) + len(batch.unreadable)
+            speed = done / (time.perf_counter() - began)
+            progress.update(State(done, count, "images", notes=(f"{speed:,.0f} images/s",)))
+    seconds = time.perf_counter() - began
+    if len(unreadable) > NAMED:
+        print_err(f"skipped {len(unreadable):,} unreadable images in all")
+    empty = np.empty((0, kept))
+    return PredictResult(
+        config,
+        images.store,
+        predictor.classes,
+        np.concatenate(rows) if rows else np.empty(0, np.int64),
+        np.concatenate(labels) if labels else empty.astype(np.int64),
+        np.concatenate(probabilities) if rows else empty.astype(np.float32),
+        tuple(unreadable),
+        seconds,
+        predictor.runtime,
+    )
+
+
+def _loaders(config: PredictConfig) -> int:
+    """As given, else one processor is left to the network."""
+    return config.loaders if config.loaders is not None else max(1, available_cpus() - 1)

@@ -1,0 +1,60 @@
+"""Trained networks, ready to classify images: `load_network`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from search_spaces.network import Network
+from train.parents import parent_of, path_source
+from train.preprocessing import Preprocessing
+from vbs.text import printable
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with its weights, and what is needed to use it.
+
+    module         in evaluation mode, on the CPU: float32 images [n, channels, side, side], as
+                   `train.preprocessing.preprocess` makes them, to logits [n, classes].
+    preprocessing  of its images.
+    classes        their names in the order of the logits; numbers where they have no names.
+    """
+
+    module: Network
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+
+def load_network(source: str | Path) -> TrainedNetwork:
+    """The network of `source`, its preprocessing and its class names.
+
+    source  folder of a run (its best.safetensors), a weights file, or what `train.export` wrote
+            --to timm (the folder of timm.json) or --to safetensors.
+
+        trained = load_network("runs/train-1")
+        images = torch.from_numpy(preprocess(Image.open("cat.jpg"), trained.preprocessing))[None]
+        print(trained.classes[trained.module(images).argmax()])
+
+    Only safetensors and JSON are read; nothing is unpickled or run. Raises ValueError, one line,
+    where there is no such source, it is truncated, or it does not describe its preprocessing.
+    """
+    try:
+        found = path_source(Path(source))
+        parent = parent_of(str(source), found)
+        if found.preprocessing is None:
+            raise ValueError(
+                f"{source}: how its images are prepared is unknown (there is no JSON with "
+                '"preprocessing" beside the tensors); give a run, or an export with its .json'
+            )
+        channels = parent.architecture.in_channels
+        preprocessing = Preprocessing.from_dict(found.preprocessing, channels=channels)
+        if preprocessing.channels != channels:
+            raise ValueError(
+                f"preprocessing: channels: {preprocessing.channels} is not allowed; the network "
+                f"takes {channels}"
+            )
+    except ValueError as error:
+        raise ValueError(f"network: {printable(error)}") from None
+    classes = parent.classes or tuple(map(str, range(parent.architecture.classes)))
+    return TrainedNetwork(parent.network(), preprocessing, classes)
