@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from search_spaces.architecture import Architecture, Block, Stage, stage_blocks
+from search_spaces.architecture import ACTIVATIONS, Architecture, Block, Stage, stage_blocks
 from search_spaces.cost import Costs, blocks_cost
 from search_spaces.scale import relaxed, round_channels
 from search_spaces.space import SearchSpace
+from vbs.text import one_of
 
 BEFORE, BEHIND = ("resolution", "stem"), ("head",)  # decisions that are no stage's
+FREE = ("activation",)  # those that change no cost
 
 
 class StageTable(NamedTuple):
@@ -68,7 +70,7 @@ class Tables(NamedTuple):
 class StagedSpace(SearchSpace):
     """Decisions named `block{i}_{letter}` make stage i of an architecture.
 
-    Decisions named resolution, stem and head are those fields of the `Architecture`.
+    Decisions named resolution, stem, head and activation are those fields of the `Architecture`.
 
     stage_of  (index, {letter: option}) -> `Stage`, for each of the stages.
     frame     everything else of the `Architecture` but its stages.
@@ -91,7 +93,7 @@ class StagedSpace(SearchSpace):
         self._stage_columns: dict[int, list[int]] = {}
         self._frame_columns: dict[str, int] = {}
         for column, decision in enumerate(self.choices):
-            if decision in (*BEFORE, *BEHIND):
+            if decision in (*BEFORE, *BEHIND, *FREE):
                 self._frame_columns[decision] = column
                 continue
             index = int(decision.removeprefix("block").split("_")[0])
@@ -103,6 +105,35 @@ class StagedSpace(SearchSpace):
         if "resolution" in self._frame_columns:
             return int(max(self.choices["resolution"]))
         return int(self._frame.get("resolution", Architecture.resolution))
+
+    def with_activations(self, names: Sequence[str]) -> StagedSpace:
+        """The same space with the activation as a decision, of "silu", "relu6", "hard_swish" and
+        "relu"; stages with an activation of their own keep it.
+
+        Raises ValueError for an unknown name, for fewer than two, and where it is one already.
+        """
+        names = tuple(dict.fromkeys(names))
+        for name in names:
+            one_of("activations", name, ACTIVATIONS)
+        if len(names) < 2:
+            raise ValueError(f"activations: {', '.join(names)} alone is no decision; name several")
+        if "activation" in self.choices:
+            raise ValueError(f"activations: space {self.name!r} decides on them already")
+        made = StagedSpace(
+            self.name,
+            {**self.choices, "activation": names},
+            self._stage_of,
+            frame={name: value for name, value in self._frame.items() if name != "activation"},
+            tied=self._tied,
+            only_if=self._only_if,
+            settings={**self.settings, "activations": list(names)},
+        )
+        own = str(self._frame.get("activation", Architecture.activation))
+        if own in names:
+            made.references = {
+                name: {**choices, "activation": own} for name, choices in self.references.items()
+            }
+        return made
 
     def _architecture(self, choices: dict[str, Any]) -> Architecture:
         chosen = {name: choices[name] for name in self._frame_columns}

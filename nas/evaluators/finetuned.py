@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from nas.evaluators.base import Evaluator, Point
+from nas.evaluators.inherited import preparation_of
+from nas.evaluators.quantised import Quantiser
+from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
 from train.checkpoint import BrokenCheckpoint
 from train.data import Data
@@ -35,6 +38,9 @@ class FineTuned(Evaluator):
     inherited  what networks inherit; measured once, by the first training of a process.
     folder     one folder for each network and seed, with its weights and result.json; seen by all
                workers.
+    quantised  whether accuracies at the end are those of the network in int8, as onnxruntime
+               computes it; result.json then has those in float as "float_minival_top1" and
+               "float_test_top1".
     """
 
     name = "finetuned"
@@ -49,10 +55,11 @@ class FineTuned(Evaluator):
         inherited: functools.partial[Inheritance],
         folder: Path,
         execution: Execution,
+        quantised: bool = False,
     ) -> None:
         assert data.minival is not None
         self.data, self.recipe, self.folder = data, recipe, folder
-        self._inherited, self._execution = inherited, execution
+        self._inherited, self._execution, self._quantised = inherited, execution, quantised
         self.steps = recipe.epochs
         self.scored_on = len(data.minival)
 
@@ -99,21 +106,41 @@ class FineTuned(Evaluator):
             earlier = points[-1].accuracy if points else 0.0
             best = max(earlier, row["val_top1"], row.get("ema_top1", 0.0))
             points.append(Point(row["epoch"], best, row["seconds"]))
-            yield points[-1]
+            if not self._quantised or row["epoch"] < self.steps:
+                yield points[-1]
         if result.failed:
             raise RuntimeError(result.failed)
+        test = None if result.test is None else result.test.top1
+        in_float: dict[str, Any] = {}
+        if self._quantised:
+            in_float = {"float_minival_top1": points[-1].accuracy, "float_test_top1": test}
+            accuracy, test = self._int8(result, recipe, child)
+            points[-1] = points[-1]._replace(accuracy=accuracy)
+            yield points[-1]
         write_json(
             place / RESULT,
             {
                 "network": child.key,
                 "seed": seed,
                 "minival_top1": points[-1].accuracy,
-                "test_top1": None if result.test is None else result.test.top1,
+                "test_top1": test,
+                **in_float,
                 "seconds": points[-1].seconds,
                 "curve": [list(point) for point in points],
                 "recipe": recipe.to_dict(),
             },
         )
+
+    def _int8(
+        self, result: Result, recipe: Recipe, network: Architecture
+    ) -> tuple[float, float | None]:
+        """Top-1 in percent on the minival and on the test images, if there are any, in int8."""
+        assert result.network is not None
+        assert self.data.minival is not None
+        quantiser = Quantiser(self.data.train, preparation_of(recipe, network.resolution))
+        splits = [self.data.minival, *([self.data.test] if self.data.test is not None else [])]
+        minival, *test = quantiser.top1(result.network, *splits)
+        return minival, test[0] if test else None
 
     @functools.cached_property
     def _inheritance(self) -> Inheritance:

@@ -16,6 +16,7 @@ import torch
 from nas.evaluators.base import Answer, Evaluator, Point
 from nas.evaluators.inherited_scores import SCORES, Views
 from nas.evaluators.proxy import DataIdentity
+from nas.evaluators.quantised import on_cpu, simulated_top1
 from nas.storage.cache import Cache, key_of
 from search_spaces.architecture import Architecture
 from search_spaces.space import SearchSpace
@@ -45,6 +46,7 @@ class Inherited(Evaluator):
     score    a name in `nas.evaluators.inherited_scores.SCORES`.
     device   "auto", "cpu", "cuda" or "cuda:N".
     cache    of scores that are known from earlier searches, or None.
+    quantised  whether the accuracy is that of the network as if it were in int8.
 
     Equal arguments and networks give equal scores on a CPU.
     """
@@ -62,12 +64,13 @@ class Inherited(Evaluator):
         score: str = DEFAULT,
         device: str = "auto",
         cache: Cache | None = None,
+        quantised: bool = False,
     ) -> None:
         if data.minival is None:
             raise ValueError("data: a search needs a minival; use a recipe with minival above 0")
         self.data, self.teacher, self.recipe, self.score = data, teacher, recipe, score
         self.scored_on = len(data.minival)
-        self._device, self._cache = device, cache
+        self._device, self._cache, self.quantised = device, cache, quantised
 
     def get_ready(self, space: SearchSpace) -> None:
         """Load the parent, and measure what of it matters."""
@@ -93,7 +96,10 @@ class Inherited(Evaluator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             network = self._inheritance.network(child).to(self._where)
-            value = SCORES[self.score](network, self._views(child.resolution), self.recipe)
+            views = self._views(child.resolution)
+            value = SCORES[self.score](network, views, self.recipe)
+            if self.quantised:
+                value = simulated_top1(network.cpu(), on_cpu(views.train), on_cpu(views.held_out))
         point = Point(1, value, time.perf_counter() - started)
         if self._cache is not None:
             self._cache.put(key, Answer.of_curve([point], images=self.scored_on))
@@ -108,6 +114,7 @@ class Inherited(Evaluator):
             "data": asdict(DataIdentity.of(self.data)),
             "score": [self.score, TRAIN_BATCHES, STEPS, BATCHES, BATCH],
             "device": self._where.type,
+            **({"quantised": "int8"} if self.quantised else {}),
         }
 
     @functools.cached_property

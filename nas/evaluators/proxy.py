@@ -31,6 +31,7 @@ from vbs.load import LoadWatch
 from vbs.text import quoted
 
 if TYPE_CHECKING:
+    from search_spaces.network import Network
     from train.data import Data
 
 # what an image costs to be scored twice (weights and their average), beside being trained on
@@ -120,6 +121,8 @@ class Proxy(Evaluator):
     cache      of what was trained before, by network, data, recipe, fidelity, seed, clock and kind
                of device; or None.
     clock      seconds; `time.process_time` where other programs take the processor's time.
+    quantised  whether the accuracy of a full training is that of the network in int8, as
+               onnxruntime computes it; points before its end are those in float.
     """
 
     name = "proxy"
@@ -136,13 +139,14 @@ class Proxy(Evaluator):
         *,
         cache: Cache | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        quantised: bool = False,
     ) -> None:
         if data.minival is None:
             raise ValueError("data: a search needs a minival; use a recipe with minival above 0")
         if len(data.classes) < 2:
             raise ValueError(f"data: {data.name} has one class; there is nothing to learn")
         self.data, self.fidelity, self._cache = data, fidelity, cache
-        self._execution, self._clock = execution, clock
+        self._execution, self._clock, self.quantised = execution, clock, quantised
         self.recipe = fitted(recipe, fidelity, images=len(data.train))
         self.steps = fidelity.epochs
         self.scored_on = len(data.minival)
@@ -218,6 +222,7 @@ class Proxy(Evaluator):
         data = replace(self.data, train=self._share(), test=None)
         clock = self._clock
         watch, spent, began = Watch(), 0.0, clock()
+        row: dict[str, Any] = {}
         epochs = train_by_epochs(
             architecture,
             data,
@@ -231,10 +236,25 @@ class Proxy(Evaluator):
             except StopIteration as end:
                 if end.value.failed:
                     raise RuntimeError(end.value.failed) from None
+                if self.quantised:
+                    accuracy = self._int8_accuracy(end.value.network, architecture)
+                    yield Point(self.steps, accuracy, spent + clock() - began)
                 return
             if not watch.begun:  # of a resumed run: only its row knows what was spent
                 spent, began = row["seconds"], clock()
-            yield Point(row["epoch"], row["ema_top1"], spent + clock() - began)
+            if not self.quantised or row["epoch"] < self.steps:
+                yield Point(row["epoch"], row["ema_top1"], spent + clock() - began)
+
+    def _int8_accuracy(self, network: Network | None, architecture: Architecture) -> float:
+        """Top-1 in percent on the minival of a trained network in int8."""
+        from nas.evaluators.quantised import Quantiser
+        from train.state import preparation, resolved
+
+        assert network is not None
+        assert self.data.minival is not None
+        recipe = resolved(self.recipe, architecture)
+        (top1,) = Quantiser(self.data.train, preparation(recipe)).top1(network, self.data.minival)
+        return top1
 
     def _share(self) -> Any:
         """The images that are trained on: the same for all networks and seeds."""
@@ -253,7 +273,7 @@ class Proxy(Evaluator):
             DataIdentity.of(self.data),
             seed=seed,
             clock=clock_name(self._clock, self._execution.device),
-        )
+        ) | ({"quantised": "int8"} if self.quantised else {})
 
 
 def identity(

@@ -12,6 +12,7 @@ import numpy as np
 from nas.evaluators.base import Evaluator
 from nas.evaluators.finetuned import FineTuned
 from nas.evaluators.inherited import preparation_of
+from nas.evaluators.quantised import INT8
 from nas.history import History
 from nas.parents.inheriting import Inheriting
 from nas.search.asynchronous import Plan, search_asynchronously
@@ -106,7 +107,14 @@ def fine_tune_finalists(
         f"{shell_word(f'{place}/')}"
     )
     identity = SearchIdentity(
-        space, objective, {**inheriting.identity, "recipe": recipe.to_dict(), "stage": FOLDER}
+        space,
+        objective,
+        {
+            **inheriting.identity,
+            **({"quantised": INT8} if inheriting.quantised else {}),
+            "recipe": recipe.to_dict(),
+            "stage": FOLDER,
+        },
     )
     storage = config.storage or f"sqlite:///{place / 'study.db'}"
     name = f"{config.study}-{FOLDER}" if config.storage else FOLDER
@@ -117,6 +125,7 @@ def fine_tune_finalists(
         functools.partial(_inheritance, inheriting.source, data, recipe),
         place,
         Execution(device=config.device),
+        quantised=inheriting.quantised,
     )
     described = _described(inheriting, recipe)
     with open_study(storage, name, identity, resume=True) as study:
@@ -141,11 +150,9 @@ def _inheritance(source: str, data: Data, recipe: Recipe) -> Inheritance:
 
 def _described(inheriting: Inheriting, recipe: Recipe) -> Evaluator:
     evaluator = Evaluator()
-    evaluator.name, evaluator.unit, evaluator.axis = (
-        FineTuned.name,
-        FineTuned.unit,
-        FineTuned.axis,
-    )
+    bits = ", in int8" * inheriting.quantised
+    evaluator.name = FineTuned.name
+    evaluator.unit, evaluator.axis = f"{FineTuned.unit}{bits}", f"{FineTuned.axis}{bits}"
     evaluator.trains, evaluator.steps = True, recipe.epochs
     evaluator.scored_on, evaluator.train_images = inheriting.data.minival, inheriting.data.train
     evaluator.chance = inheriting.data.chance

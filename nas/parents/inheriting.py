@@ -10,6 +10,7 @@ from typing import Any
 from nas.asha import Asha
 from nas.evaluators.base import Evaluator
 from nas.evaluators.inherited import Inherited
+from nas.evaluators.quantised import check_installed
 from nas.parents.starting import Starting
 from nas.parents.teacher import Teacher, teacher_of
 from nas.search.config import SearchConfig
@@ -42,12 +43,14 @@ class Inheriting:
 
     recipe   of the fine-tuning of networks, without a teacher.
     elastic  epochs that the teacher and its sub-networks are trained together.
+    quantised  whether accuracies are those of networks in int8.
     """
 
     data: DataSummary
     teacher: Teacher
     recipe: Recipe
     elastic: int = 0
+    quantised: bool = False
 
     @property
     def source(self) -> str:
@@ -58,11 +61,9 @@ class Inheriting:
     def described(self) -> Evaluator:
         """What reports may know of the evaluator; it answers nothing."""
         evaluator = Evaluator()
-        evaluator.name, evaluator.unit, evaluator.axis = (
-            Inherited.name,
-            Inherited.unit,
-            Inherited.axis,
-        )
+        bits = ", in int8" * self.quantised
+        evaluator.name = Inherited.name
+        evaluator.unit, evaluator.axis = f"{Inherited.unit}{bits}", f"{Inherited.axis}{bits}"
         evaluator.scored_on, evaluator.train_images = self.data.minival, self.data.train
         evaluator.chance = self.data.chance
         return evaluator
@@ -114,6 +115,7 @@ class Inheriting:
             score=config.score,
             device=config.device,
             cache=cache_of(config.cache),
+            quantised=self.quantised,
         )
         return make, Starting(strategy)
 
@@ -149,7 +151,10 @@ def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, Stag
     )
     space = parent_space(network)
     config = replace(config, recipe=name, evaluator="inherited")
-    return config, Inheriting(data, teacher, recipe, config.elastic), space
+    quantised = config.quantised is not None
+    if quantised:
+        check_installed()
+    return config, Inheriting(data, teacher, recipe, config.elastic, quantised), space
 
 
 def _for_parent(recipe: Recipe, parent: Parent, config: SearchConfig) -> Recipe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def _summary(outcome: Mapping[str, Any]) -> str:
 def _networks(outcome: Mapping[str, Any]) -> str:
     """The chart and the table: what was found, the parent, and the references."""
     teacher = outcome["teacher"]
-    extra = _measured(outcome)
+    extra, in_float = _measured(outcome), "float_top1" in teacher
     rows = [
         (
             target,
@@ -63,6 +63,7 @@ def _networks(outcome: Mapping[str, Any]) -> str:
             str(row["layers"]),
             *(cost_text(name, row[name]) if name in row else "-" for name in extra),
             _accuracy(row),
+            *([pm(*mean_and_error(row["float_top1"]))] if in_float else []),
             str(row["seeds"]),
         )
         for target, row in _listed(outcome)
@@ -70,7 +71,9 @@ def _networks(outcome: Mapping[str, Any]) -> str:
     heads = (
         *("target", "network", "FLOPs", "of parent", "params", "input", "layers"),
         *(name.replace("_", " ") for name in extra),
-        *(f"{_split(teacher)} top-1", "seeds"),
+        f"{_split(teacher)} top-1" + ", int8" * in_float,
+        *(["in float"] if in_float else []),
+        "seeds",
     )
     notes = [note(line) for line in outcome.get("notes", ())]
     title = "Against the parent, and what needs no search"
@@ -89,7 +92,7 @@ def _chart(outcome: Mapping[str, Any]) -> Chart:
     networks = [_network(row, outcome) for _, row in listed]
     points: dict[str, list[Point]] = {kind: [] for kind in KINDS}
     for index, (_, row) in enumerate(listed):
-        mean, error = mean_and_error(row)
+        mean, error = mean_and_error(accuracies(row))
         points[row["kind"]].append(Point(row["flops"] / 1e6, mean, error, index))
     return Chart(
         x=Axis("FLOPs: multiply-adds of one image, in millions"),
@@ -114,7 +117,7 @@ def _network(row: Mapping[str, Any], outcome: Mapping[str, Any]) -> Listed:
         Architecture.from_dict(row["architecture"]),
         title=f"{row['kind']}, {short(row['flops'])} FLOPs: {_accuracy(row)}",
         figures=[(_accuracy(row), what), *measured],
-        numbers={"accuracy": mean_and_error(row)[0]},
+        numbers={"accuracy": mean_and_error(accuracies(row))[0]},
         commands=[f"python -m train.export {row['weights']} --to onnx"],
     )
 
@@ -130,9 +133,14 @@ def _split(row: Mapping[str, Any]) -> str:
     return "test" if row["test_top1"] else "minival"
 
 
-def mean_and_error(row: Mapping[str, Any]) -> tuple[float, float | None]:
-    """Mean accuracy in percent with its standard error over the seeds, None of a single one."""
-    values = row["test_top1"] or row["minival_top1"]
+def accuracies(row: Mapping[str, Any]) -> Sequence[float]:
+    """Accuracies of a network in percent, of each seed: on the test images, if there are any."""
+    found: Sequence[float] = row["test_top1"] or row["minival_top1"]
+    return found
+
+
+def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean with its standard error over the seeds, None of a single one."""
     mean = sum(values) / len(values)
     if len(values) == 1:
         return mean, None
@@ -141,4 +149,4 @@ def mean_and_error(row: Mapping[str, Any]) -> tuple[float, float | None]:
 
 
 def _accuracy(row: Mapping[str, Any]) -> str:
-    return pm(*mean_and_error(row))
+    return pm(*mean_and_error(accuracies(row)))

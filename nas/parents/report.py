@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rich.box
 
 from nas.parents.page import page
@@ -68,7 +69,7 @@ def _show(result: ParentResult) -> None:
     for name in (
         *("FLOPs", "of parent", "params", "px", "layers"),
         *(name.replace("_", " ") for name in extra),
-        f"{split} %",
+        *((f"{split} %, int8", "in float %") if teacher.in_float else (f"{split} %",)),
         "seeds",
     ):
         table.add_column(name, justify="right", no_wrap=True)
@@ -86,6 +87,7 @@ def _show(result: ParentResult) -> None:
                 for name in extra
             ),
             accuracy_text(network),
+            *([f"{np.mean(network.in_float):.2f}"] if teacher.in_float else []),
             str(len(network.minival)),
         )
     console.print(table)

@@ -23,6 +23,8 @@ class Tuned:
     costs    flops, params and what the search was limited by.
     minival, test  accuracies in percent of each seed; test is empty without test images.
     weights  the file of the seed with the best minival accuracy.
+    in_float  of networks that were searched for in int8, whose minival and test are in int8: the
+              same accuracies in float.
     """
 
     kind: str
@@ -31,6 +33,7 @@ class Tuned:
     minival: Sequence[float]
     test: Sequence[float]
     weights: Path
+    in_float: Sequence[float] = ()
 
     @property
     def accuracy(self) -> float:
@@ -42,6 +45,11 @@ class Tuned:
         """Standard error of it over the seeds; NaN of a single one."""
         values = self.test or self.minival
         return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else np.nan
+
+    @property
+    def _row_in_float(self) -> dict[str, list[float]]:
+        in_float = [round(value, 3) for value in self.in_float]
+        return {"float_top1": in_float} if in_float else {}
 
     def as_row(self, folder: Path) -> dict[str, Any]:
         """Plain data for a record in a folder; its weights by their path from there."""
@@ -56,6 +64,7 @@ class Tuned:
             "seeds": len(self.minival),
             "minival_top1": [round(value, 3) for value in self.minival],
             "test_top1": [round(value, 3) for value in self.test],
+            **self._row_in_float,
             "weights": str(self.weights.relative_to(folder) if inside else self.weights),
         }
 

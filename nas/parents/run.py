@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,10 @@ from nas.history import History
 from nas.parents import report
 from nas.parents.finalists import FOLDER, fine_tune_finalists
 from nas.parents.inheriting import Inheriting, prepare_parent
+from nas.parents.int8 import measure_int8, read_int8
 from nas.parents.measured import Times, chosen_finalists
 from nas.parents.result import ParentResult, TargetResult, Tuned
-from nas.parents.teacher import Teacher, fine_tune, make_elastic
+from nas.parents.teacher import fine_tune, make_elastic
 from nas.search import record
 from nas.search.aims import Aims, aims
 from nas.search.config import SearchConfig
@@ -96,6 +97,8 @@ class _Run:
         try:
             teacher, config = self.inheriting.teacher, self.config
             fine_tune(teacher, config, device=config.device)
+            if self.inheriting.quantised:
+                measure_int8(teacher, self.data)
             if config.elastic:
                 make_elastic(teacher, config, epochs=config.elastic, device=config.device)
             for each in self.config.of_targets():
@@ -172,7 +175,7 @@ class _Run:
         return ParentResult(
             self.folder,
             self.config,
-            _teacher_row(self.inheriting.teacher, self.parent_times),
+            _teacher_row(self.inheriting, self.parent_times),
             tuple(self.targets),
             status,
             reason,
@@ -190,7 +193,7 @@ class _Run:
             reason=reason,
             evaluated=0,
             seconds=round(time.perf_counter() - self.started, 2),
-            teacher=_teacher_row(teacher, self.parent_times).as_row(self.folder)
+            teacher=_teacher_row(self.inheriting, self.parent_times).as_row(self.folder)
             if teacher.is_ready
             else None,
             targets={
@@ -247,23 +250,38 @@ def _tuned(
                     if known[seed]["test_top1"] is not None
                 ],
                 training_folder(folder, network.key, best) / WEIGHTS,
+                _in_float(list(known.values())),
             )
         )
     # those with several seeds were the best by the first one
     return sorted(found, key=lambda each: (-(len(each.minival) > 1), -np.mean(each.minival)))
 
 
-def _teacher_row(teacher: Teacher, times: Mapping[str, float]) -> Tuned:
+def _in_float(results: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Test accuracies in float of networks that were scored in int8, or those on the minival."""
+    name = "float_minival_top1"
+    if all(result.get("float_test_top1") is not None for result in results):
+        name = "float_test_top1"
+    return [result[name] for result in results if name in result]
+
+
+def _teacher_row(inheriting: Inheriting, times: Mapping[str, float]) -> Tuned:
     """The fine-tuned parent as a row of the table, with its measured times."""
+    teacher, in_float = inheriting.teacher, []
     minival = [teacher.minival_top1] if teacher.is_ready else []
     test = teacher.test_top1 if teacher.is_ready else None
+    tests = [] if test is None else [test]
+    if inheriting.quantised and (known := read_int8(teacher)) is not None:
+        in_float = tests or minival
+        minival, tests = [known.minival], [] if known.test is None else [known.test]
     return Tuned(
         "parent",
         teacher.network,
         cost(teacher.network)._asdict() | dict(times),
         minival,
-        [] if test is None else [test],
+        tests,
         teacher.weights,
+        in_float,
     )
 
 

@@ -77,6 +77,19 @@ class MeasuringOptions(Config):
     repeats: int = option(
         3, limits=(1, MOST), metavar="N", help="seeds of each finalist (default 3)"
     )
+    quantised: str | None = option(
+        None,
+        choices=("int8",),
+        metavar="int8",
+        help="search by the accuracy in 8-bit integers: computed by onnxruntime for trained "
+        "networks, simulated for scored ones (extra onnx)",
+    )
+    activations: str | None = option(
+        None,
+        metavar="NAMES",
+        help="the activation is a decision of the space, e.g. silu,relu6,hard_swish (default: that "
+        "of the space)",
+    )
     max_time: float | None = option(
         None,
         limits=TIME,
@@ -162,6 +175,8 @@ class SearchConfig(
             raise ConfigError("evaluator", "inherited needs a parent; add --parent SOURCE")
         else:
             self._check_evaluator()
+        self._check_quantised()
+        self._check_activations()
         if self.targets is None:
             self.check_target()
             objective_of(self)  # a mistake in it is reported at once
@@ -183,6 +198,27 @@ class SearchConfig(
                     f"{option_name}: a search with --parent does not use it; leave it out"
                 )
 
+    def _check_activations(self) -> None:
+        """ConfigError where activations are no decision, or decide on times that are unknown."""
+        if self.activations is None:
+            return
+        if self.evaluator != "proxy":
+            raise ConfigError("activations", "goes with --evaluator proxy")
+        timed = [name for name in given_values(self) if "latency" in name or "step_time" in name]
+        if timed:
+            raise ConfigError(
+                "activations", f"tables of block times do not know them; leave out {flag(timed[0])}"
+            )
+
+    def _check_quantised(self) -> None:
+        """ConfigError where nothing is trained, or a score does not use the classifier."""
+        if self.quantised is None:
+            return
+        if self.evaluator not in ("proxy", INHERITED):
+            raise ConfigError("quantised", "goes with --evaluator proxy or with --parent")
+        if self.parent is not None and self.score == "ridge":
+            raise ConfigError("quantised", "goes with --score steps or accuracy, not ridge")
+
     def _check_targets(self) -> None:
         """ValueError unless --targets stand alone, and are an objective each."""
         given = [name for name in TARGETS if getattr(self, name) is not None]
@@ -196,6 +232,11 @@ class SearchConfig(
         if self.targets is None:
             return [self]
         return [replace(self, targets=None, target_flops=value) for _, value in self.target_list]
+
+    @property
+    def activation_names(self) -> list[str]:
+        """The names of --activations."""
+        return [name.strip() for name in (self.activations or "").split(",") if name.strip()]
 
     @property
     def uses_workers(self) -> bool:
@@ -248,7 +289,7 @@ MEASURING = tuple(
 )
 # those that searches with a parent do not use
 OF_RANDOM_STARTS = (
-    *("fidelity", "scheduler", "grace", "factor", "scores"),
+    *("fidelity", "scheduler", "grace", "factor", "scores", "activations"),
     *("space", "width", "small_images", "schedule", "table", "table_column"),
 )
 # those that evaluators of the user's own never use

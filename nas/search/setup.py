@@ -37,19 +37,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measuring:
-    """What stands behind a search by measurement, worked out from its settings."""
+    """What stands behind a search by measurement, worked out from its settings.
+
+    quantised  whether accuracies are those of networks in int8.
+    """
 
     kind: type[Evaluator]
     data: DataSummary
     recipe: Recipe
     fidelity: Fidelity
+    quantised: bool = False
 
     @property
     def described(self) -> Evaluator:
         """What reports may know of the evaluator; it answers nothing."""
         evaluator = Evaluator()
-        evaluator.name, evaluator.unit = self.kind.name, self.kind.unit
-        evaluator.axis, evaluator.steps = self.kind.axis, self.steps
+        bits = ", in int8" * self.quantised
+        evaluator.name, evaluator.unit = self.kind.name, f"{self.kind.unit}{bits}"
+        evaluator.axis, evaluator.steps = f"{self.kind.axis}{bits}", self.steps
         evaluator.scored_on, evaluator.train_images = self.images, self.data.train
         evaluator.trains = self.kind.trains
         if self.images:
@@ -140,6 +145,8 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
         width=config.width,
         small_images=config.small_images,
     )
+    if config.activations is not None:
+        space = space.with_activations(config.activation_names)
     config = config.resolved(name, space)
     check_device(config.device, local=config.address is None)
     names = score_names(config)
@@ -153,7 +160,12 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
             "leave them out, or use --strategy predictor"
         )
     recipe = fitted(recipe, fidelity, images=data.train)
-    return config, Measuring(kind, data, recipe, fidelity), space
+    if config.quantised is not None:
+        from nas.evaluators.quantised import check_installed
+
+        check_installed()
+    quantised = config.quantised is not None
+    return config, Measuring(kind, data, recipe, fidelity, quantised), space
 
 
 def _fidelity(
@@ -189,12 +201,12 @@ def evaluator_maker(
 ) -> Callable[[], Evaluator]:
     """What makes the evaluator in each worker's process."""
     if measuring.kind.trains:
-        return proxy_maker(config, measuring, data)
+        return proxy_maker(config, measuring, data, quantised=config.quantised is not None)
     return functools.partial(_zero_cost, config, measuring, space, data)
 
 
 def proxy_maker(
-    options: WorkerOptions, measuring: Measuring, data: Data
+    options: WorkerOptions, measuring: Measuring, data: Data, *, quantised: bool = False
 ) -> Callable[[], Evaluator]:
     """The same of trainings, which any space of networks may be evaluated by."""
     return functools.partial(
@@ -204,6 +216,7 @@ def proxy_maker(
         measuring.fidelity,
         Execution(device=options.device),
         cache=cache_of(options.cache),
+        quantised=quantised,
     )
 
 
