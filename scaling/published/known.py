@@ -15,10 +15,17 @@ EFFICIENTNET = "Tan and Le, EfficientNet, 2019, table 2"
 LITE = "github.com/tensorflow/tpu, efficientnet/lite/README.md"
 V2 = "github.com/google/automl, efficientnetv2/README.md"
 TABLE_3 = "Tan and Le, EfficientNet, 2019, table 3"
+V3_PAPER = "Howard et al., Searching for MobileNetV3, 2019, table 3"
+V4_PAPER = "Qin et al., MobileNetV4, 2024"
 # zoo name -> percent and source
 KNOWN: Mapping[str, tuple[float, str]] = {
     "mobilenet_v1": (70.6, TABLE_3),
     "mobilenet_v2": (72.0, TABLE_3),
+    "mobilenetv3_large_100": (75.2, V3_PAPER),
+    "mobilenetv3_small_100": (67.4, V3_PAPER),
+    "mobilenetv4_conv_small": (73.8, V4_PAPER),
+    "mobilenetv4_conv_medium": (79.9, V4_PAPER),
+    "mobilenetv4_conv_large": (82.9, V4_PAPER),
     "resnet50": (76.0, TABLE_3),
     "mnasnet_a1": (75.2, "Tan et al., MnasNet, 2019, table 1"),
     "efficientnet_b0": (77.1, EFFICIENTNET),

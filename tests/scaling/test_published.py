@@ -21,10 +21,12 @@ from scaling.published import (
     range_problems,
     surface_prior,
 )
+from scaling.published.known import KNOWN, known_top1
 from scaling.published.model import read_published, write_published
 from scaling.published.optimum import flatness, split_factors
 from scaling.surface import Prior, at_growth, fit, simplex
 from search_spaces.catalog import zoo
+from search_spaces.zoo import TOP1
 
 RESULTS = Path(__file__).resolve().parents[2] / "experiments/results/published_scaling.json"
 # real depth, width and resolution of B0 to B7 over B0, and their published top-1
@@ -403,3 +405,8 @@ def test_what_is_no_number_is_one_line() -> None:
     for model in ("x", None, []):
         with pytest.raises(ValueError, match=r"^model: "):
             predicted_gain(good, base_top1=77.1, model=model)  # type: ignore[arg-type]
+
+
+def test_the_top1_of_published_networks_is_known() -> None:
+    assert all(KNOWN[name][0] == top1 for name, top1 in TOP1.items() if name in KNOWN)
+    assert known_top1("mobilenetv4_conv_small").percent == 73.8

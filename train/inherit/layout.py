@@ -105,13 +105,7 @@ def _of_block(block: Block, before: Group, out: Group, layer: int) -> Iterator[P
         yield from _pair("conv2", "bn2", inner, inner)
         yield from _pair("conv3", "bn3", out, inner)
     elif block.op == "uib":
-        if block.start_kernel:
-            yield from _pair("dw_start.conv", "dw_start.bn", before)
-        yield from _pair("pw_exp.conv", "pw_exp.bn", inner, before)
-        if block.kernel:
-            yield from _pair("dw_mid.conv", "dw_mid.bn", inner)
-        yield from _squeeze_excite(block, inner, layer)
-        yield from _pair("pw_proj.conv", "pw_proj.bn", out, inner)
+        yield from _of_uib(block, before, out, layer)
     elif _has_inner(block):
         yield from _pair("conv_pw", "bn1", inner, before)
         yield from _pair("conv_dw", "bn2", inner)
@@ -123,6 +117,17 @@ def _of_block(block: Block, before: Group, out: Group, layer: int) -> Iterator[P
         yield from _pair("conv_pw", "bn2", out, before)
     if block.skip == "project":
         yield from _pair("downsample.0", "downsample.1", out, before)
+
+
+def _of_uib(block: Block, before: Group, out: Group, layer: int) -> Iterator[Part]:
+    inner: Group = ("inner", block.stage, layer)
+    if block.start_kernel:
+        yield from _pair("dw_start.conv", "dw_start.bn", before)
+    yield from _pair("pw_exp.conv", "pw_exp.bn", inner, before)
+    if block.kernel:
+        yield from _pair("dw_mid.conv", "dw_mid.bn", inner)
+    yield from _squeeze_excite(block, inner, layer)
+    yield from _pair("pw_proj.conv", "pw_proj.bn", out, inner)
 
 
 def _pair(conv: str, norm: str, out: Group, inputs: Group | None = None) -> Iterator[Part]:
