@@ -55,7 +55,7 @@ def test_one_step_and_a_page(place: Path) -> None:
     assert record["status"] == "finished"
     assert [*record["costs"]] == ["search"]
     page = (place / "out" / "report.html").read_text()
-    for text in ("uniform shrinking", "of parent", "train.export", "against uniform", "data:image"):
+    for text in ("uniform shrinking", "of parent", "train.export", "against uniform", "data-chart"):
         assert text in page
     links = re.findall(r'(?:src|href)="([^"]*)"', page)
     assert all(link.startswith("data:") for link in links)

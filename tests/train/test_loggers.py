@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,9 @@ def test_wandb_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     run = logged(tmp_path)
     log(["wandb"], run, ROWS, resumed=None)
     (store,) = (run.folder / "wandb").glob("offline-run-*/run-*.wandb")
+    until = time.monotonic() + 60  # its own process writes the file
+    while b"test_top1" not in store.read_bytes() and time.monotonic() < until:
+        time.sleep(0.2)
     content = store.read_bytes()
     assert b"val_top1" in content
     assert b"test_top1" in content

@@ -54,7 +54,7 @@ class MlflowLogger(Logger):
 
     def finish(self, scores: Mapping[str, float], files: Sequence[Path]) -> None:
         self._log(scores, 0)
-        for path in files:
+        for path in filter(Path.is_file, files):
             self._client.log_artifact(self._run, str(path))
         self._end("FINISHED")
 

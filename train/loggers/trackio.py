@@ -34,7 +34,11 @@ class TrackioLogger(Logger):
     def finish(self, scores: Mapping[str, float], files: Sequence[Path]) -> None:
         import trackio
 
-        pictures = {path.stem: trackio.Image(str(path)) for path in files if path.suffix == ".png"}
+        pictures = {
+            path.stem: trackio.Image(str(path))
+            for path in files
+            if path.is_file() and path.suffix == ".png"
+        }
         self._run.log({**scores, **pictures})
 
     def close(self) -> None:

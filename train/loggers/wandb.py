@@ -41,12 +41,18 @@ class WandbLogger(Logger):
         import wandb
 
         self._run.summary.update(dict(scores))
-        pictures = {path.stem: wandb.Image(str(path)) for path in files if path.suffix == ".png"}
+        pictures = {path.stem: wandb.Image(str(path)) for path in files if _is_picture(path)}
         if pictures:
             self._run.log(pictures)
+        kept = wandb.Artifact(f"results-{self._run.id}", type="results")
         for path in files:
-            if path.suffix != ".png":
-                self._run.save(str(path), base_path=str(path.parent), policy="now")
+            if path.suffix != ".png" and path.is_file():
+                kept.add_file(str(path))
+        self._run.log_artifact(kept)
 
     def close(self) -> None:
         self._run.finish()
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix == ".png" and path.is_file()
