@@ -73,8 +73,8 @@ def _use(name: str | None, repository: str | None) -> str:
         f"{text} timm loads it by name too:\n\n```python\nimport timm\n\n"
         f'network = timm.create_model("{place}", pretrained=True).eval()\n'
         "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))\n"
-        "```\n\ntimm's transform rounds the side before the crop down, the training of this network "
-        "to the nearest pixel; `load.py` does as the training did."
+        "```\n\ntimm's transform rounds the side before the crop down, the training of this "
+        "network to the nearest pixel; `load.py` does as the training did."
     )
 
 
