@@ -230,7 +230,14 @@ def test_fp16_halves_the_file(run, capsys):
 
 
 @needs_openvino
-@pytest.mark.parametrize("precision", ["float32", "fp16", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        pytest.param("float32", marks=pytest.mark.slow),
+        pytest.param("fp16", marks=pytest.mark.slow),
+        "int8",
+    ],
+)
 def test_openvino_computes_the_network(precision, run, tmp_path, capsys):
     folder = run("plain")
     words = [str(folder), "--to", "openvino", "--softmax", "--precision", precision]
