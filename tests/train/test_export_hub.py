@@ -84,6 +84,7 @@ def test_timm_loads_a_published_network_by_its_name(data, tmp_path, capsys):
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\nlibrary_name: timm\n")
     assert 'timm.create_model("local-dir:FOLDER", pretrained=True)' in card
+    assert "The published network mobilenetv2\\_100." in card
 
 
 def test_a_searched_network_has_a_card_and_a_program(data, tmp_path, capsys):
@@ -94,13 +95,13 @@ def test_a_searched_network_has_a_card_and_a_program(data, tmp_path, capsys):
         "outcome": {"evaluated": 321, "seconds": 7200},
     }
     (search / "search.json").write_text(json.dumps(record))
-    assert export([str(run), "--to", "hub", "--measured", "Pixel 7, int8: 4.1 ms"]) == 0
+    assert export([str(run), "--to", "hub", "--measured", "Pixel 7 | int8: 4.1 ms"]) == 0
     command = capsys.readouterr().out.splitlines()[-1].strip()
     card = (run / "hub" / "README.md").read_text()
     for text in (
         "top-1 accuracy | ",
         f"| parameters | {sum(p.numel() for p in load_network(run).module.parameters()):,} |",
-        "Pixel 7, int8: 4.1 ms",
+        "| Pixel 7 \\| int8: 4.1 ms |",
         "| space | mnas\\|net |",
         "| networks evaluated | 321 |",
         "| hours | 2.0 |",

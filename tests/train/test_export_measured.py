@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commands import export
+from tests.commands import export, predict
 from tests.train.exported import CLASSES, coloured, photographs, trained
 from tests.train.images import smooth
 from train.export import request
@@ -187,6 +187,8 @@ def test_pixels_of_any_size_go_in_and_probabilities_come_out(run, tmp_path, caps
     record = record_of(folder / "network.onnx")
     assert abs(record["accuracy"]["points"]) < 3
     assert record["accuracy"]["after"] > 90
+    assert predict([str(folder / "network.onnx"), str(tmp_path / "PHOTO.jpg")]) == 2
+    assert "a file with the preprocessing in it" in capsys.readouterr().err
     assert classified(printed_command(out), tmp_path)[1].endswith("red")
 
 
@@ -195,6 +197,23 @@ def test_int8_takes_pixels_too(run, capsys):
     words = [str(folder), "--to", "onnx", "--with-preprocessing", "--precision", "int8"]
     assert export([*words, "--calibration", "8", "--max-loss", "10"]) == 0
     assert record_of(folder / "network.int8.onnx")["accuracy"]["after"] > 80
+
+
+def test_probabilities_of_a_file_are_not_softmaxed_again(run, tmp_path, capsys):
+    folder = run("plain")
+    assert export([str(folder), "--to", "onnx", "--softmax"]) == 0
+    name = str(photograph(tmp_path))
+    found = []
+    for source in (folder, folder / "network.onnx"):
+        out = tmp_path / f"{source.name}.jsonl"
+        assert predict([str(source), name, "--out", str(out)]) == 0
+        found.append(json.loads(out.read_text().splitlines()[0]))
+    first, second = (list(each.values()) for each in found)
+    assert [value for value in first if not isinstance(value, float)] == [
+        value for value in second if not isinstance(value, float)
+    ]
+    numbers = zip(first, second, strict=True)
+    assert all(a == pytest.approx(b, abs=1e-4) for a, b in numbers if isinstance(a, float))
 
 
 def test_fp16_halves_the_file(run, capsys):
@@ -211,7 +230,14 @@ def test_fp16_halves_the_file(run, capsys):
 
 
 @needs_openvino
-@pytest.mark.parametrize("precision", ["float32", "fp16", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        pytest.param("float32", marks=pytest.mark.slow),
+        pytest.param("fp16", marks=pytest.mark.slow),
+        "int8",
+    ],
+)
 def test_openvino_computes_the_network(precision, run, tmp_path, capsys):
     folder = run("plain")
     words = [str(folder), "--to", "openvino", "--softmax", "--precision", precision]

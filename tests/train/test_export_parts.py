@@ -21,23 +21,25 @@ from vbs.config import ConfigError
 
 ONNX = importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime")
 needs_onnx = pytest.mark.skipif(not ONNX, reason="needs the extra onnx")
-SIZES = ((500, 375), (37, 53), (96, 96), (96, 97), (333, 30), (12, 700), (20, 17), (1, 9))
+SIZES = (
+    (500, 375),
+    (100, 100),
+    (37, 53),
+    (96, 96),
+    (96, 97),
+    (333, 30),
+    (12, 700),
+    (20, 17),
+    (1, 9),
+)
 
 
 def pixel_graph(how: Preprocessing):
     """The preprocessing alone, as a function of decoded images."""
-    from onnx import parser
-
-    from train.export.onnx_graph import with_preprocessing
+    from train.export.onnx_graph import preprocessing_model
     from train.export.runtimes import onnx_function
 
-    side, channels = how.resolution, how.channels
-    shape = f"float[batch, {channels}, {side}, {side}]"
-    model = parser.parse_model(
-        f'<ir_version: 8, opset_import: ["" : 18]> same ({shape} images) => ({shape} logits)'
-        "{ logits = Identity(images) }"
-    )
-    return onnx_function(with_preprocessing(model, how).SerializeToString())
+    return onnx_function(preprocessing_model(how).SerializeToString())
 
 
 @needs_onnx
@@ -50,7 +52,7 @@ def pixel_graph(how: Preprocessing):
     ],
     ids=["96", "224-cropped", "grey"],
 )
-def test_the_graph_prepares_pixels_to_within_one_level(how):
+def test_the_graph_prepares_pixels_to_within_rounding(how):
     function = pixel_graph(how)
     level = 1 / 255 / min(how.channel_std)
     for seed, size in enumerate(SIZES):
@@ -59,12 +61,13 @@ def test_the_graph_prepares_pixels_to_within_one_level(how):
         for pixels in (smooth(seed, *size, how.channels), noise):
             answer = function(torch.from_numpy(pixels)[None])[0].numpy()
             off = np.abs(answer - preprocess(pixels, how))
-            assert off.max() <= 1.001 * level, size
+            assert off.max() <= 2.001 * level, size
+            assert (off > 1.5 * level).mean() < 0.001, size
             assert (off > level / 2).mean() < 0.05, size
 
 
 @needs_onnx
-@pytest.mark.parametrize("size", SIZES[:5])
+@pytest.mark.parametrize("size", SIZES[:6])
 def test_the_graph_resizes_as_pillow_does(size):
     how = Preprocessing(resolution=64, mean=(0.0,) * 3, std=(1.0,) * 3)
     pixels = smooth(1, *size)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.cost import cost
-from train.export.latency import Latency
 from train.export.loss import Loss
 from train.export.origin import Origin, origin_of
 from train.export.request import Request
 from vbs.accuracy import accuracy_error
+from vbs.load import NOTICED
 from vbs.text import shortened
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def _use(name: str | None, repository: str | None) -> str:
         f"{text} timm loads it by name too:\n\n```python\nimport timm\n\n"
         f'network = timm.create_model("{place}", pretrained=True).eval()\n'
         "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))\n"
-        "```\n\ntimm's transform rounds the side before the crop down, this network's training to "
-        "the nearest pixel; `load.py` does as the training did."
+        "```\n\ntimm's transform rounds the side before the crop down, the training of this "
+        "network to the nearest pixel; `load.py` does as the training did."
     )
 
 
@@ -90,10 +90,8 @@ def _results(request: Request, measured: Measured) -> str:
     ]
     if measured.loss is not None:
         rows.insert(0, ("top-1 accuracy", _accuracy(measured.loss)))
-    rows.append((f"latency, torch, {measured.threads} threads, CPU", _latency(measured.latency)))
-    rows += [
-        ("latency, as measured by its author", _text(each)) for each in request.config.measured
-    ]
+    rows.append((f"latency, torch, {measured.threads} threads, CPU", _latency(measured)))
+    rows += [("latency, as measured by its author", each) for each in request.config.measured]
     text = _table(rows)
     if measured.loss is not None:
         images = request.images
@@ -107,17 +105,20 @@ def _accuracy(loss: Loss) -> str:
     return f"{loss.after:.2f}% ± {error:.2f} (one standard deviation, of the number of images)"
 
 
-def _latency(latency: Latency) -> str:
-    return f"{latency} for one image (median and quartiles)"
+def _latency(measured: Measured) -> str:
+    busy = measured.load.waiting > NOTICED
+    note = "; other programs slowed the machine" if busy else ""
+    return f"{measured.latency} for one image (median and quartiles{note})"
 
 
 def _architecture(origin: Origin, name: str | None) -> str:
+    if name is not None:  # also where it was the parent of a search
+        return f"The published network {_text(name)}."
     if not origin.search:
-        known = name or origin.network
-        if not known:
-            return "The records of the training do not say."
-        return f"{_text(known)}, not the result of a search that the records name."
-    lines = "The result of an architecture search with these settings:\n\n" + _table(origin.search)
+        if not origin.network:
+            return "The records do not say."
+        return f"{_text(origin.network)}; the records name no search that found it."
+    lines = "A network of an architecture search with these settings:\n\n" + _table(origin.search)
     if origin.searched:
         lines += "\n\nWhat the search cost:\n\n" + _table(origin.searched)
     return lines

@@ -16,13 +16,13 @@ from train.data.decode import Unreadable, decode
 from train.data.formats import EXTENSIONS
 from train.export.images import decoded
 from train.export.request import Request
-from train.export.runtimes import Function
+from train.export.runtimes import Function, onnx_function
 from train.preprocessing import Preprocessing, framed, normalised
 from vbs.command import Failure
 
 TOLERANCE = 1e-4
-# of float16, whose rounding is 5e-4 of each number, and of pixels that differ by one level of 255
-COARSE = 5e-2
+COARSE = 5e-2  # of float16, whose rounding is 5e-4 of each number
+LEVELS = 2  # of 255, by which a pixel may be rounded otherwise: once in each direction
 BATCHES = (1, 3)  # neither is the 2 that the exporters see
 COUNT = 4  # images of each kind, all batches together
 SIDES = ((37, 53), (61, 40), (20, 180), (97, 97))  # of decoded images, of no network's size
@@ -66,13 +66,24 @@ def compare(
 
 @torch.no_grad()
 def compare_decoded(request: Request, other: Function, pictures: list[Tensor]) -> Compared:
-    """The same for an export of decoded images, uint8 [1, height, width, c] each."""
-    how, pairs = request.preprocessing, []
+    """The same for an export of decoded images, uint8 [1, height, width, c] each.
+
+    What the preprocessing in the file makes of them must be this project's but for the rounding of
+    pixels, and what the network makes of that must be equal.
+    """
+    from train.export.onnx_graph import preprocessing_model
+
+    how, config = request.preprocessing, request.config
+    prepare = onnx_function(preprocessing_model(how).SerializeToString())
+    level = torch.tensor(how.channel_std).mul(255).reciprocal()[:, None, None]
+    pairs = []
     for pixels in pictures:
-        logits = request.network(as_batch([pixels], how))
-        expected = _expected(logits, request.config.softmax)
-        pairs.append((expected, other(pixels)))
-    return _compared(pairs, COARSE)
+        images = prepare(pixels)
+        off = float(((images - as_batch([pixels], how)).abs() / level).max())
+        if not off <= 1.01 * LEVELS:
+            raise Mismatch(f"the preprocessing differs by {off:.1f} levels of 255; it was removed")
+        pairs.append((_expected(request.network(images), config.softmax), other(pixels)))
+    return _compared(pairs, TOLERANCE if config.precision == "float32" else COARSE)
 
 
 def _expected(logits: Tensor, probabilities: bool) -> Tensor:

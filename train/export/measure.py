@@ -16,6 +16,7 @@ from train.export.latency import Latency, latencies
 from train.export.loss import Loss, accuracy_loss, as_logits
 from train.export.request import Request
 from train.export.runtimes import Function
+from vbs.load import Load, LoadWatch
 from vbs.progress import Progress, State
 
 
@@ -29,6 +30,7 @@ class Measured:
     latency   of one image; `before` is that of the network in float32 in the same runtime,
               measured in turns with it, and None where the export is that network.
     runtime   what computed it, with so many `threads`.
+    load      of the machine while the latencies were measured.
     """
 
     loss: Loss | None
@@ -38,6 +40,7 @@ class Measured:
     before: Latency | None
     runtime: str
     threads: int
+    load: Load
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -49,6 +52,7 @@ class Measured:
             "threads": self.threads,
             "latency_seconds": self.latency.to_dict(),
             "float32_latency_seconds": None if self.before is None else self.before.to_dict(),
+            "threads_waiting": round(self.load.waiting, 3),
         }
 
 
@@ -62,6 +66,7 @@ def measured(
     """
     images = request.images
     loss = None if images is None else _loss(function, request, images)
+    watch = LoadWatch()
     times = latencies(_calls(function, reference, request))
     return Measured(
         loss,
@@ -71,6 +76,7 @@ def measured(
         times.get("float32"),
         runtime,
         torch.get_num_threads(),
+        watch.load(),
     )
 
 

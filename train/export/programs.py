@@ -2,7 +2,7 @@
 
 They need the runtime, NumPy and Pillow, and nothing of this project, except for that of
 safetensors, whose network no other tool builds. Their preprocessing is Pillow's: pixels differ from
-`train.preprocessing` by at most one level of 255.
+`train.preprocessing` by rounding alone.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import sys
 
 from train.export.result import ExportResult
 from vbs.console import print_err, print_out
+from vbs.load import NOTICED
 from vbs.tables import Console, Table
 from vbs.text import next_steps, shell_command, shell_word, shortened
 from vbs.units import short
@@ -31,6 +32,11 @@ def show_result(result: ExportResult) -> None:
     lines.append(
         f"latency of one image in {found.runtime}, {found.threads} threads: {found.latency}{before}"
     )
+    if found.load.waiting > NOTICED:
+        lines.append(
+            f"its threads waited for a processor, {found.load.waiting:.1f} of them at any time: "
+            "other programs slowed it down, measure the latency again on an idle machine"
+        )
     if result.pushed:
         lines.append(f"uploaded: {result.pushed}")
     print_out(*lines, *next_steps([_next_command(result)]))
