@@ -24,9 +24,9 @@ from torch import Tensor
 from search_spaces.network import Network, build
 from train.checkpoint import Weights, load_into, read_weights
 from train.data import Data, Split, blend
-from train.data.augment import Preparation
 from train.distributed import pick_device
 from train.evaluate import PREDICTION, predict
+from train.preprocessing import Preprocessing
 from train.recipe import Recipe
 from train.state import precision
 from vbs.folder import write_whole
@@ -98,9 +98,7 @@ def teacher_probabilities(
     No dropout, no stochastic depth, no augmentation. Raises ValueError where they are not finite.
     """
     weights, where = teacher.weights, pick_device(device)
-    preparation = Preparation(
-        size=weights.resolution, crop_share=weights.crop_share, mean=weights.mean, std=weights.std
-    )
+    preparation = Preprocessing.of_weights(weights).preparation
     network = teacher.network.to(where, memory_format=torch.channels_last)
     recipe = Recipe.from_dict(weights.about["recipe"])
     inference = replace(PREDICTION, loaders=loaders, precision=precision(recipe, where))

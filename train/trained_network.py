@@ -8,7 +8,7 @@ from pathlib import Path
 from search_spaces.network import Network
 from train.parents import parent_of, path_source
 from train.preprocessing import Preprocessing
-from vbs.text import printable
+from vbs.text import printable, shortened
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ def load_network(source: str | Path) -> TrainedNetwork:
     Only safetensors and JSON are read; nothing is unpickled or run. Raises ValueError, one line,
     where there is no such source, it is truncated, or it does not describe its preprocessing.
     """
+    if not Path(source).exists():
+        raise ValueError(
+            f"network: {shortened(source)}: no such file or folder; give a run, its weights, or an "
+            "export"
+        )
     try:
         found = path_source(Path(source))
         parent = parent_of(str(source), found)

@@ -296,7 +296,7 @@ def test_load_network_names_what_is_missing(exports, tmp_path):
     del about["classes"]
     path.with_suffix(".json").write_text(json.dumps(about))
     assert load_network(path).classes == ("0", "1", "2", "3", "4")
-    with pytest.raises(ValueError, match=r"network: .* is no file or folder"):
+    with pytest.raises(ValueError, match=r"network: .*: no such file or folder; give a run"):
         load_network(tmp_path / "gone")
     (tmp_path / "x.pt").write_bytes(b"")
     with pytest.raises(ValueError, match="is a pickle"):
@@ -386,7 +386,7 @@ def test_where_onnxruntime_is_missing_the_extra_is_named(tmp_path, photographs, 
         (["{run}", "{rows}", "--out", "{rows}"], "is read from; give another file"),
         (["{run}", "{photos}", "--top-k", "0"], "--top-k: 0 is not allowed"),
         (["{run}", "{photos}", "--device", "tpu"], "device"),
-        (["{tmp}/none", "{photos}"], "is no file or folder"),
+        (["{tmp}/none", "{photos}"], "no such file or folder; give a run, its weights"),
         (["{tmp}/none.onnx", "{photos}"], "no such file"),
         (["{empty}", "{photos}"], "has no best.safetensors"),
     ],

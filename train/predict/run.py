@@ -20,6 +20,7 @@ from vbs.processes import available_cpus
 from vbs.progress import Progress, State
 from vbs.text import shortened
 
+MOST_LOADERS = 8  # where their number is not given
 NAMED = 10  # unreadable images that are named one by one
 
 
@@ -109,5 +110,7 @@ def _predicted(config: PredictConfig, images: Images, predictor: Predictor) -> P
 
 
 def _loaders(config: PredictConfig) -> int:
-    """As given, else one processor is left to the network."""
-    return config.loaders if config.loaders is not None else max(1, available_cpus() - 1)
+    """As given, else one processor is left to the network; each keeps two batches in memory."""
+    if config.loaders is not None:
+        return config.loaders
+    return min(max(1, available_cpus() - 1), MOST_LOADERS)
