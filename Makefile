@@ -2,6 +2,7 @@
 # make test     the quick tests, minutes          make lint   ruff and mypy
 # make test-all all tests: whole grids, kills and clusters too
 # make docs     the documentation site, into site/
+# PYTEST='-k name'  further options of pytest for make test
 # VENV=dir      where the environment lives; PYTHON=python3.12 what it is made from
 
 PYTHON ?= python3
@@ -19,7 +20,7 @@ search: $(RUNTIME)
 	$(BIN)/python -m nas.search --target-flops 400M
 
 test: $(DEVELOP)
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(PYTEST)
 
 test-all: $(DEVELOP)
 	$(BIN)/python -m pytest -n 2
