@@ -28,6 +28,8 @@ from tests.pages import (
     prose,
     written_commands,
 )
+from tests.train.files import encoded
+from tests.train.test_export import a_run
 from vbs.config import from_values
 from vbs.options import read_request
 from vbs.programs import COMMANDS
@@ -63,6 +65,11 @@ def test_blocks_are_of_a_kind_that_is_tested(page: Path) -> None:
     "block", PYTHON, ids=[f"{name_of(block.page)}:{block.line}" for block in PYTHON]
 )
 def test_python_blocks_run(block: Block, tmp_path: Path) -> None:
+    """In a folder with a trained network and a photograph, which some of them read."""
+    if "runs/train-1" in block.text:
+        (tmp_path / "runs").mkdir()
+        a_run(tmp_path / "runs" / "train-1")
+        (tmp_path / "cat.jpg").write_bytes(encoded(1))
     done = subprocess.run(
         [sys.executable, "-c", block.text],
         cwd=tmp_path,

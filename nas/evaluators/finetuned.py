@@ -110,37 +110,41 @@ class FineTuned(Evaluator):
                 yield points[-1]
         if result.failed:
             raise RuntimeError(result.failed)
-        test = None if result.test is None else result.test.top1
-        in_float: dict[str, Any] = {}
+        scores = self._scores(result, points[-1].accuracy, recipe, child)
         if self._quantised:
-            in_float = {"float_minival_top1": points[-1].accuracy, "float_test_top1": test}
-            accuracy, test = self._int8(result, recipe, child)
-            points[-1] = points[-1]._replace(accuracy=accuracy)
+            points[-1] = points[-1]._replace(accuracy=scores["minival_top1"])
             yield points[-1]
         write_json(
             place / RESULT,
             {
                 "network": child.key,
                 "seed": seed,
-                "minival_top1": points[-1].accuracy,
-                "test_top1": test,
-                **in_float,
+                **scores,
                 "seconds": points[-1].seconds,
                 "curve": [list(point) for point in points],
                 "recipe": recipe.to_dict(),
             },
         )
 
-    def _int8(
-        self, result: Result, recipe: Recipe, network: Architecture
-    ) -> tuple[float, float | None]:
-        """Top-1 in percent on the minival and on the test images, if there are any, in int8."""
+    def _scores(
+        self, result: Result, minival: float, recipe: Recipe, network: Architecture
+    ) -> dict[str, Any]:
+        """Top-1 in percent on the minival and on the test images, None without those: in float, or
+        in int8 with those in float beside it."""
+        test = None if result.test is None else result.test.top1
+        if not self._quantised:
+            return {"minival_top1": minival, "test_top1": test}
         assert result.network is not None
         assert self.data.minival is not None
         quantiser = Quantiser(self.data.train, preparation_of(recipe, network.resolution))
         splits = [self.data.minival, *([self.data.test] if self.data.test is not None else [])]
-        minival, *test = quantiser.top1(result.network, *splits)
-        return minival, test[0] if test else None
+        in_int8 = [*quantiser.top1(result.network, *splits), None]
+        return {
+            "minival_top1": in_int8[0],
+            "test_top1": in_int8[1],
+            "float_minival_top1": minival,
+            "float_test_top1": test,
+        }
 
     @functools.cached_property
     def _inheritance(self) -> Inheritance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -154,18 +154,22 @@ def prepare(config: SearchConfig) -> tuple[SearchConfig, Measuring, StagedSpace]
         return config, Measuring(kind, data, recipe, Fidelity(1)), space
     fidelity = _fidelity(config, recipe, data, space)
     config = replace(config, fidelity=str(fidelity))
+    _check_how(config, names)
+    recipe = fitted(recipe, fidelity, images=data.train)
+    return config, Measuring(kind, data, recipe, fidelity, config.quantised is not None), space
+
+
+def _check_how(config: SearchConfig, names: Sequence[str]) -> None:
+    """ValueError where the strategy does not learn from scores, or int8 cannot be computed."""
     if names and config.strategy not in (None, "predictor"):
         raise ValueError(
             f"--scores: strategy {config.strategy!r} does not learn from scores; "
             "leave them out, or use --strategy predictor"
         )
-    recipe = fitted(recipe, fidelity, images=data.train)
     if config.quantised is not None:
         from nas.evaluators.quantised import check_installed
 
         check_installed()
-    quantised = config.quantised is not None
-    return config, Measuring(kind, data, recipe, fidelity, quantised), space
 
 
 def _fidelity(
