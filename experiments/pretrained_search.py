@@ -252,6 +252,8 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     axes = figure.add_subplot()
     for kind in KINDS:
         rows = [row for name, row in result["test_top1"].items() if name.rpartition(" ")[0] == kind]
+        if not rows:
+            continue
         axes.errorbar(
             [row["flops"] / 1e6 for row in rows],
             [row["mean"] for row in rows],
@@ -269,7 +271,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
         ylabel="test accuracy after fine-tuning (%)",
     )
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, loc="lower right")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     save_png(figure, path)
 
 
