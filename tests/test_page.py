@@ -228,6 +228,98 @@ def test_damaged_runs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "best.json is missing or damaged" in capsys.readouterr().err
 
 
+def a_training(folder: Path, **parts: object) -> Path:
+    """The folder of a training whose record has other `parts`."""
+    record = {
+        "status": "finished",
+        "settings": {"changes": []},
+        "outcome": {"epochs": 1, "seconds": 2.0, "images": {}, "test": {"top1": 50.0}},
+        "training": {"architecture": json.loads(zoo("mobilenet_v2").to_json())},
+    }
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps(record | parts))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"settings": {"changes": 5}},
+        {"settings": {"changes": [1]}},
+        {"outcome": {"epochs": 1, "seconds": 2.0, "images": [3]}},
+        {"outcome": {"epochs": 1, "seconds": 2.0, "test": [1]}},
+        {"outcome": {"epochs": 1, "seconds": "2"}},
+        {"training": [1]},
+    ],
+)
+def test_the_training_whose_record_has_other_types_is_named(
+    parts: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = a_training(tmp_path / "good"), a_training(tmp_path / "bad", **parts)
+    out = tmp_path / "page.html"
+    for folders in ([bad], [good, bad]):
+        assert command_line("scaling.report", [*map(str, folders), "--out", str(out)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"scaling.report: {bad}")
+        assert not out.exists()
+    assert command_line("scaling.report", [str(good), "--out", str(out)]) == 0
+
+
+@pytest.mark.parametrize("cell", [b"\xff", b"x" * 200_000, b"\0", b"1,2,3"])
+def test_damaged_curves_are_one_line(
+    cell: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = a_training(tmp_path / "run")
+    (folder / "curves.csv").write_bytes(b"epoch,val_top1\n1," + cell + b"\n")
+    assert command_line("scaling.report", [str(folder), "--out", f"{tmp_path}/p.html"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "curves.csv is damaged" in line
+
+
+def a_search(folder: Path, rewards: list[float], **best: object) -> Path:
+    """The folder of a search with these rewards, whose best network has other `best`."""
+    pandas = pytest.importorskip("pandas")
+    found = {"accuracy": 50.0, "reward": 1.0, "flops": 1000, "params": 10}
+    folder.mkdir()
+    (folder / "search.json").write_text('{"status": "finished", "settings": {}, "outcome": {}}')
+    (folder / "best.json").write_text(json.dumps(found | best))
+    (folder / "pareto.csv").write_text("flops,accuracy\n1000,50\n")
+    pandas.DataFrame({"reward": rewards}, dtype=float).to_parquet(folder / "history.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "best",
+    [
+        {"accuracy": "50"},
+        {"params": None},
+        {"architecture": [1]},
+        {"architecture": {"stages": []}},
+        {"accuracy_std": "x"},
+    ],
+)
+def test_the_search_whose_best_has_other_types_is_named(
+    best: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = a_search(tmp_path / "good", [1.0]), a_search(tmp_path / "bad", [1.0], **best)
+    assert command_line("scaling.report", [str(good), str(bad), "--out", f"{tmp_path}/p.html"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"scaling.report: {bad}: its files are damaged")
+
+
+@pytest.mark.filterwarnings("error")
+def test_searches_without_evaluations_or_rewards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = f"{tmp_path}/p.html"
+    none = [str(a_search(tmp_path / name, [float("nan"), 1.0])) for name in ("a", "b")]
+    assert command_line("scaling.report", [*none, "--out", out]) == 0
+    assert command_line("scaling.report", [none[0], "--out", out]) == 0
+    assert command_line("scaling.report", [str(a_search(tmp_path / "c", [])), "--out", out]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "history.parquet holds no evaluation" in line
+
+
 def test_limits_of_every_page_are_of_costs() -> None:
     numbers = two_networks()[0].numbers
     assert all(limit.name in numbers for limit in LIMITS)

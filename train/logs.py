@@ -92,11 +92,11 @@ def read_curves_csv(folder: Path) -> list[dict[str, float | None]]:
     path = folder / "curves.csv"
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
         return [{name: float(text) if text else None for name, text in row.items()} for row in rows]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, csv.Error):
         raise ValueError(f"{path} is damaged") from None
 
 

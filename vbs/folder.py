@@ -24,8 +24,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
     An OSError names `path`: a write to a full disk has no name of its own.
     """
-    # process numbers of two machines, or containers, may be the same
-    unfinished = path.with_name(f".unfinished-{uuid.uuid4().hex[:12]}-{path.name}")
+    unfinished = _unfinished(path)
     try:
         write(unfinished)
         os.replace(unfinished, path)
@@ -35,6 +34,22 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         raise
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def check_file(path: Path) -> None:
+    """OSError, which names `path`, unless `write_whole` can make its temporary file."""
+    unfinished = _unfinished(path)
+    try:
+        unfinished.touch()
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    unfinished.unlink()
+
+
+def _unfinished(path: Path) -> Path:
+    # process numbers of two machines, or containers, may be the same
+    return path.with_name(f".unfinished-{uuid.uuid4().hex[:12]}-{path.name}")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from nas.parents.page import parent_sections
 from scaling.family.page import family_sections
 from scaling.grid.page import grid_sections
 from scaling.report.config import ReportConfig
-from scaling.report.runs import PARENT, TRAINING, Run, named, read_run
+from scaling.report.runs import PARENT, TRAINING, DamagedRun, Run, named, read_run
 from scaling.report.searches import search_sections
 from scaling.report.trainings import training_sections
 from scaling.training_aware.page import aware_sections
@@ -18,7 +18,9 @@ from vbs.console import print_out
 from vbs.folder import write_whole
 from vbs.page.charts import scripts
 from vbs.page.parts import document, escaped, write_text
-from vbs.text import counted, shell_word
+from vbs.text import counted, shell_word, shortened
+
+_Sections = Callable[[Sequence[Run]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def write_report(config: ReportConfig) -> ReportResult:
     for kind, each in _KINDS.items():
         of_kind = [run for run in runs if run.kind == kind]
         if of_kind:
-            sections += each(named(of_kind))
+            sections += _read(each, of_kind)
     title = f"{counted(len(runs), 'run')}: {', '.join(dict.fromkeys(run.kind for run in runs))}"
     page, path = document(title, sections, scripts()), Path(config.out)
     if not path.parent.is_dir():
@@ -56,23 +58,37 @@ def show_result(result: ReportResult) -> None:
     print_out(f"{shell_word(str(result.path))}: a page on {counted(len(result.runs), 'run')}")
 
 
-def _one_by_one(sections: Callable[[Run], list[str]]) -> Callable[[Sequence[Run]], list[str]]:
+# what reading a record raises whose parts have other types and sizes than a run writes
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+
+
+def _read(sections: _Sections, runs: Sequence[Run]) -> list[str]:
+    """Sections of runs of one kind; DamagedRun names the first whose files are damaged."""
+    try:
+        return sections(named(runs))
+    except DamagedRun:
+        raise
+    except _DAMAGE as error:
+        for run in runs if len(runs) > 1 else ():
+            _read(sections, [run])
+        folders = ", ".join(str(run.folder) for run in runs)
+        reason = shortened(f"{type(error).__name__}: {error}")
+        raise DamagedRun(f"{folders}: its files are damaged ({reason})") from None
+
+
+def _one_by_one(sections: Callable[[Run], list[str]]) -> _Sections:
     """Sections of runs one after the other, each below its name."""
 
     def of_all(runs: Sequence[Run]) -> list[str]:
         found = []
         for run in runs:
-            try:
-                found += [f"<h2>{escaped(run.kind)}: {escaped(run.name)}</h2>", *sections(run)]
-            except (OSError, KeyError, TypeError, IndexError) as error:
-                reason = f"{type(error).__name__}: {error}"
-                raise ValueError(f"{run.folder}: its files are damaged ({reason})") from None
+            found += [f"<h2>{escaped(run.kind)}: {escaped(run.name)}</h2>", *sections(run)]
         return found
 
     return of_all
 
 
-_KINDS: dict[str, Callable[[Sequence[Run]], list[str]]] = {
+_KINDS: dict[str, _Sections] = {
     "search": search_sections,
     PARENT: _one_by_one(lambda run: parent_sections(run.record["outcome"])),
     "grid": _one_by_one(lambda run: grid_sections(run.folder, run.record)),

@@ -21,6 +21,10 @@ ASIDE = ("study", "storage", "workers", "cpus", "gpus", "device", "address", "ca
 SEED = "seed"
 
 
+class DamagedRun(ValueError):
+    """Files of a run that cannot be read; the message names them."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A run: its folder, kind, and the content of its record. name: how it is called beside the

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling.report.runs import Run, groups
+from scaling.report.runs import DamagedRun, Run, groups
 from search_spaces.architecture import Architecture
 from search_spaces.listed import LIMITS, listed_network
 from vbs.json_text import parse_json
@@ -23,7 +23,11 @@ MOST = 200  # points of the curve of one search
 
 
 def search_sections(runs: Sequence[Run]) -> list[str]:
-    """Sections of searches; ValueError where the files of one are missing or damaged."""
+    """Sections of searches.
+
+    Raises DamagedRun where best.json, pareto.csv or history.parquet of one cannot be read, other
+    errors for what else is wrong in its files.
+    """
     bests = [_best(run) for run in runs]
     curves = {run.name: _curve(run) for run in runs}
     targets = {json.dumps([run.settings.get(n) for n in _AIMS], sort_keys=True) for run in runs}
@@ -47,7 +51,7 @@ def _best(run: Run) -> dict[str, Any]:
         best: dict[str, Any] = parse_json(path.read_bytes())
         float(best["accuracy"]), float(best["reward"]), float(best["flops"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is missing or damaged; resume the search") from None
+        raise DamagedRun(f"{path} is missing or damaged; resume the search") from None
     return best
 
 
@@ -59,7 +63,9 @@ def _curve(run: Run) -> np.ndarray:
     try:
         reward = pandas.read_parquet(path, columns=["reward"])["reward"].to_numpy(float)
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} cannot be read ({error})") from None
+        raise DamagedRun(f"{path} cannot be read ({error})") from None
+    if not len(reward):
+        raise DamagedRun(f"{path} holds no evaluation; resume the search")
     return np.maximum.accumulate(np.where(np.isfinite(reward), reward, -np.inf))
 
 
@@ -122,7 +128,8 @@ def _progress(runs: Sequence[Run], curves: dict[str, np.ndarray]) -> Chart:
 
 def _single(curve: np.ndarray) -> list[Point]:
     """Where a curve rises, and its end."""
-    rises = np.flatnonzero(np.diff(curve, prepend=-np.inf) > 0)[-MOST:]
+    with np.errstate(invalid="ignore"):  # -inf until a network has a reward
+        rises = np.flatnonzero(np.diff(curve, prepend=-np.inf) > 0)[-MOST:]
     return [*(Point(row + 1, curve[row]) for row in rises), Point(len(curve), curve[-1])]
 
 
@@ -131,7 +138,8 @@ def _mean(curves: Sequence[np.ndarray]) -> list[Point]:
     length = min(map(len, curves))
     rows = np.unique(np.linspace(0, length - 1, MARKS).astype(int))
     values = np.stack([curve[rows] for curve in curves])
-    errors = values.std(0, ddof=1) / math.sqrt(len(curves))
+    with np.errstate(invalid="ignore"):  # -inf until a network has a reward
+        errors = values.std(0, ddof=1) / math.sqrt(len(curves))
     known = np.isfinite(values).all(0)
     return [
         Point(row + 1, mean, error)
@@ -175,5 +183,5 @@ def _front(run: Run) -> list[Point]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return [Point(float(row["flops"]) / 1e6, float(row["accuracy"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is missing or damaged; resume the search") from None
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        raise DamagedRun(f"{path} is missing or damaged; resume the search") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scaling.report.runs import Run, groups
+from scaling.report.runs import DamagedRun, Run, groups
 from scaling.report.searches import mean_text
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
@@ -19,7 +19,11 @@ SPLITS = {"test": "top-1, test", "minival": "top-1, held-out"}
 
 
 def training_sections(runs: Sequence[Run]) -> list[str]:
-    """Sections of trainings by `train.run`; ValueError where the files of one are damaged."""
+    """Sections of trainings by `train.run`.
+
+    Raises DamagedRun where run.json of one is not that of a training, other errors for what else
+    is wrong in its files.
+    """
     return [
         section("Trainings", _table(runs), _groups(runs), note("±: one standard deviation.")),
         section("Held-out accuracy by epoch", chart(_curves(runs))),
@@ -52,7 +56,7 @@ def _table(runs: Sequence[Run]) -> str:
                 )
             )
         except (KeyError, TypeError, ValueError):
-            raise ValueError(f"{run.folder}/run.json is not that of a train.run") from None
+            raise DamagedRun(f"{run.folder}/run.json is not that of a train.run") from None
     heads = ("training", "status", "epochs", "time", *SPLITS.values(), "FLOPs", "params")
     return table(heads, rows)
 

@@ -301,6 +301,14 @@ def test_safetensors_hold_timms_names_and_a_json_beside(tmp_path):
     }
 
 
+@pytest.mark.parametrize("name", ["scratch", "PROGRAM"])
+def test_an_export_may_have_any_name(name, tmp_path):
+    run = a_run(tmp_path / "run")
+    result = exported(run, "timm", out=str(tmp_path / name))
+    assert (result.path / "model.safetensors").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"run", name}
+
+
 def test_an_exported_file_has_one_owner(tmp_path, capsys):
     a_run(tmp_path)
     owner = this_process("other.command")

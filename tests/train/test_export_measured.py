@@ -296,3 +296,6 @@ def test_programs_are_python_whatever_the_file_is_called():
     for kind in PROGRAMS:
         for name in ("network.onnx", 'it\'s "quoted".onnx', "new\nline{x}\\.onnx", '"""'):
             compile(program_of(kind, name), "program", "exec")
+        name = 'PROGRAM" FILE IMPORTS NEEDS.onnx'  # words of the programs' own templates
+        if "FILE" in PROGRAMS[kind]:
+            assert f"with_name({name!a})" in program_of(kind, name)

@@ -254,6 +254,62 @@ def test_hostile_names_are_text(tmp_path, capsys):
     assert ",=1" not in text
 
 
+@pytest.mark.parametrize("given", ["{folder}", "parquet:{folder}", "{rows}?image=image", "{link}"])
+def test_no_image_is_replaced(run, tmp_path, capsys, given):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    picture, rows = folder / "a.png", folder / "rows.parquet"
+    picture.write_bytes(encoded(1))
+    pyarrow.parquet.write_table(pyarrow.table({"image": [encoded(1)]}), rows)
+    (tmp_path / "link.png").symlink_to(picture)
+    before = picture.read_bytes(), rows.read_bytes()
+    source = given.format(folder=folder, rows=rows, link=tmp_path / "link.png")
+    read = rows if "parquet" in source else picture
+    option = "--out" if read == rows else "--contact-sheet"
+    words = [str(run), source, "--device", "cpu", option]
+    assert predict([*words, str(read)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{option}: {read} is read from; give another file" in line
+    assert (picture.read_bytes(), rows.read_bytes()) == before
+    other = folder / f"new{read.suffix}"
+    for _ in range(2):  # the second time it is replaced
+        assert predict([*words[:2], "--device", "cpu", option, str(tmp_path / other.name)]) == 0
+
+
+@pytest.mark.parametrize("option", ["--out", "--contact-sheet"])
+def test_a_place_that_cannot_be_written_is_reported_before_the_work(
+    run, photographs, tmp_path, capsys, option
+):
+    name = "x" * 240 + (".csv" if option == "--out" else ".png")
+    assert predict([str(run), str(photographs), option, f"{tmp_path}/{name}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(": File name too long")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sheet_that_is_not_drawn_is_not_said_to_be_written(
+    run, photographs, tmp_path, capsys, monkeypatch
+):
+    def fails(*given: object) -> None:
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("train.pictures.picture_sheet", fails)
+    words = ["--out", f"{tmp_path}/p.csv", "--contact-sheet", f"{tmp_path}/s.png"]
+    assert predict([str(run), str(photographs), *words, "--device", "cpu"]) == 0
+    printed = capsys.readouterr()
+    assert "no fonts" in printed.err
+    assert "p.csv" in printed.out
+    assert "s.png" not in printed.out
+
+
+def test_links_to_themselves_are_passed_over(run, tmp_path):
+    (tmp_path / "a.png").write_bytes(encoded(1))
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "here").symlink_to(".")
+    assert len(predicted(run, tmp_path)) == 1
+
+
 def test_load_network_gives_module_preprocessing_and_classes(run, exports):
     weights = read_weights(run / "best.safetensors")
     images = torch.randn(2, 3, 33, 33)
@@ -358,10 +414,46 @@ def test_onnx_files_of_other_tools_are_refused(exports, photographs, tmp_path, c
     assert "not a list of names" in refused(with_value("classes", "[1]"))
     assert "resolution is missing" in refused(with_value("preprocessing", "{}"))
     assert "are supported" in refused(with_value("classes", '["a", "b"]'))
+
+    def with_batch(size: int):
+        def change(model) -> None:
+            for each in (*model.graph.input, *model.graph.output):
+                each.type.tensor_type.shape.dim[0].dim_value = size
+
+        return change
+
+    assert "there are none" in refused(with_value("classes", "[]"))
+    assert "cannot be computed (" in refused(with_batch(7), "--loaders", "0")
     (tmp_path / "text.onnx").write_text("no model")
     assert predict([str(tmp_path / "text.onnx"), str(photographs)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "cannot be read as ONNX" in line
+
+
+@needs_onnx
+def test_an_onnx_file_with_other_outputs_than_it_declares_is_refused(tmp_path, photographs):
+    import onnx
+    from onnx import TensorProto, helper
+
+    # [batch, 2] is declared, [1, 2] computed
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0, 2, 3], keepdims=0),
+        helper.make_node("Gather", ["mean", "rows"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 32, 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor("rows", TensorProto.INT64, [1, 2], [0, 1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    about = {"classes": ["a", "b"], "preprocessing": Preprocessing(resolution=32).to_dict()}
+    texts = {name: json.dumps(value) for name, value in about.items()}
+    helper.set_model_props(model, texts)
+    onnx.save(model, str(tmp_path / "x.onnx"))
+    with pytest.raises(ValueError, match=r"gives outputs \[1, 2\] for 12 images"):
+        predicted(tmp_path / "x.onnx", photographs)
 
 
 def test_where_onnxruntime_is_missing_the_extra_is_named(tmp_path, photographs, monkeypatch):

@@ -1,17 +1,18 @@
 """Image files below a folder or in a zip archive, by their paths; nothing is opened or extracted.
 
-Symbolic links are followed, as people link their data together, but not in circles; what is not a
-regular file is passed over, and so is what begins with a dot. Names that would leave an archive are
-refused.
+Symbolic links are followed, as people link their data together, but not in circles; a link that
+leads nowhere, or to itself, and what is not a regular file is passed over, and so is what begins
+with a dot. Names that would leave an archive are refused.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from train.data.archives import Members
@@ -70,15 +71,25 @@ def folder_files(folder: str) -> Files:
                     if entry.name.startswith("."):
                         continue
                     path = (*place, entry.name)
-                    if entry.is_dir():
+                    if _leads_to(entry.is_dir):
                         files.folders.add(path)
                         pending.append((path, above | {identity}))
-                    elif _wanted(files, entry.name) and entry.is_file():
+                    elif _wanted(files, entry.name) and _leads_to(entry.is_file):
                         files.images[path] = None
         except OSError as error:
             name = shortened(error.filename)
             raise ValueError(f"data: {name} cannot be read ({error.strerror})") from None
     return files
+
+
+def _leads_to(kind: Callable[[], bool]) -> bool:
+    """What is_dir or is_file of an entry says; False for a link to itself."""
+    try:
+        return kind()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False
 
 
 def _wanted(files: Files, name: str) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -51,6 +52,9 @@ class JoinedStore(Store):
     def open(self, row: int) -> BinaryIO:
         store, own = self._of(row)
         return store.open(own)
+
+    def files(self) -> Iterable[str]:
+        return itertools.chain.from_iterable(store.files() for store in self.stores)
 
     def _of(self, row: int) -> tuple[Store, int]:
         at = int(np.searchsorted(self.starts, row, "right")) - 1

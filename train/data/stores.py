@@ -11,7 +11,7 @@ import io
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
@@ -36,6 +36,9 @@ class Store(Protocol):
     def open(self, row: int) -> BinaryIO:
         """The same as a file, where that spares reading the whole."""
         return io.BytesIO(self.read(row))
+
+    def files(self) -> Iterable[str]:
+        """The files that the images are read from."""
 
 
 class FileStore(Store):
@@ -65,6 +68,9 @@ class FileStore(Store):
         except OSError as error:
             raise Unreadable(error.strerror or type(error).__name__) from None
 
+    def files(self) -> Iterable[str]:
+        return map(self.name, range(len(self)))
+
 
 class ZipStore(Store):
     """Members of a zip archive, read from it and never extracted."""
@@ -84,6 +90,9 @@ class ZipStore(Store):
             return self.members.read(row, MAX_BYTES + 1)  # whatever size it claims
         except Exception as error:  # damage shows in zlib, bz2, lzma or struct
             raise Unreadable(reason(error)) from None
+
+    def files(self) -> Iterable[str]:
+        return [os.fspath(self.members.path)]
 
 
 class ParquetStore(Store):
@@ -127,6 +136,9 @@ class ParquetStore(Store):
         if data is None:
             raise Unreadable("no image in this row")
         return data
+
+    def files(self) -> Iterable[str]:
+        return self.paths
 
     def _group(self, group: int) -> list[bytes | None]:
         import pyarrow.parquet

@@ -7,6 +7,8 @@ safetensors, whose network no other tool builds. Their preprocessing is Pillow's
 
 from __future__ import annotations
 
+import re
+
 PREPARED = '''
 def opened(name: str, mode: str) -> Image.Image:
     """A photograph, upright, without alpha."""
@@ -210,7 +212,8 @@ PROGRAMS = {
 def program_of(kind: str, file: str) -> str:
     """The program for a file of that name, which lies beside it."""
     imports, needs = _IMPORTS[kind]
-    text = PROGRAMS[kind].replace("IMPORTS", imports).replace("NEEDS", needs)
     # a file's name inside of a docstring
     program = ascii(f"{file}.py")[1:-1].replace('"', "'")
-    return text.replace("FILE", ascii(file)).replace("PROGRAM", program)
+    words = {"IMPORTS": imports, "NEEDS": needs, "FILE": ascii(file), "PROGRAM": program}
+    # at once: the name of a file may hold one of these words
+    return re.sub("|".join(words), lambda found: words[found[0]], PROGRAMS[kind])

@@ -87,7 +87,8 @@ def _exported(form: Format, config: ExportConfig, source: Path, target: Path) ->
     unfinished = target.with_name(f".unfinished-{os.getpid()}-{target.name}")
     unfinished.mkdir()
     try:
-        request = _request(config, weights, source, unfinished / "scratch")
+        scratch = unfinished / f".scratch-{target.name}"  # no name that the export writes
+        request = _request(config, weights, source, scratch)
         made = unfinished / target.name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, to us: deprecations of its exporters

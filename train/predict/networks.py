@@ -123,6 +123,8 @@ def _described(path: Path, session: Any) -> tuple[Preprocessing, tuple[str, ...]
         classes = content["classes"]
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError("classes: they are not a list of names")
+        if not classes:
+            raise ValueError("classes: there are none")
         taken = session.get_inputs()[0].shape[1:2]  # one channel: the metadata may not say so
         how = Preprocessing.from_dict(content["preprocessing"], channels=1 if taken == [1] else 3)
         return how, tuple(classes)
@@ -150,8 +152,19 @@ def _session_function(path: Path, session: Any, how: Preprocessing, classes: int
     softmax = notes.get("output") != json.dumps("probabilities")  # else the file computes it
 
     def probabilities(images: Tensor) -> Tensor:
-        (answer,) = session.run([output], {name: images.contiguous().numpy()})
+        try:
+            (answer,) = session.run([output], {name: images.contiguous().numpy()})
+        except Exception as error:  # its own classes, which share no base
+            if is_out_of_memory(error):
+                raise
+            why = shortened(" ".join(str(error).split()), 120)
+            raise ValueError(f"network: {shortened(path)} cannot be computed ({why})") from None
         outputs = torch.from_numpy(np.asarray(answer))
+        if outputs.shape != (len(images), classes):  # whatever its description says
+            raise ValueError(
+                f"network: {shortened(path)} gives outputs {list(outputs.shape)} for "
+                f"{len(images)} images; {[len(images), classes]} are expected"
+            )
         return outputs.softmax(1) if softmax else outputs
 
     return probabilities

@@ -60,8 +60,12 @@ def _storable(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def draw_sheet(path: Path, result: PredictResult, channels: int) -> None:
-    """The first images with their likeliest class; a picture that cannot be drawn is a warning."""
+def draw_sheet(path: Path, result: PredictResult, channels: int) -> bool:
+    """The first images with their likeliest class; whether they could be drawn, else it warns."""
+    return draw_picture(path, lambda unfinished: _sheet(unfinished, result, channels))
+
+
+def _sheet(path: Path, result: PredictResult, channels: int) -> None:
     sheet, titles = [], []
     for row, label, probability in zip(
         result.rows[:SHOWN].tolist(), result.labels[:, 0], result.probabilities[:, 0], strict=False
@@ -72,4 +76,4 @@ def draw_sheet(path: Path, result: PredictResult, channels: int) -> None:
         titles.append(
             f"{printable(result.classes[int(label)])} {100 * float(probability):.0f}%, {file}"
         )
-    draw_picture(path, lambda unfinished: draw.picture_sheet(unfinished, sheet, titles))
+    draw.picture_sheet(path, sheet, titles)

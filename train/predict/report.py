@@ -38,9 +38,8 @@ def show_result(result: PredictResult) -> None:
         f"{len(result) / max(result.seconds, 1e-9):,.0f} images/s with reading and preparing them, "
         f"by {result.runtime}",
     )
-    for path in (result.config.out, result.config.contact_sheet):
-        if path is not None:
-            print_out(f"written: {shell_word(path)}")
+    for path in result.written:
+        print_out(f"written: {shell_word(path)}")
     if result.unreadable:
         total = len(result) + len(result.unreadable)
         print_err(

@@ -28,6 +28,7 @@ class PredictResult:
     unreadable     (name, why) of the images that could not be read.
     seconds        from the first image to the last prediction.
     runtime        what has computed, in words.
+    written        the files of the predictions.
     """
 
     config: PredictConfig
@@ -39,6 +40,7 @@ class PredictResult:
     unreadable: tuple[tuple[str, str], ...]
     seconds: float
     runtime: str
+    written: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from train.predict.networks import Predictor, load_predictor
 from train.predict.outputs import draw_sheet, write_table
 from train.predict.result import PredictResult
 from vbs.console import print_err
+from vbs.folder import check_file
 from vbs.processes import available_cpus
 from vbs.progress import Progress, State
 from vbs.text import shortened
@@ -35,6 +38,7 @@ def predict_images(config: PredictConfig) -> PredictResult:
     assert config.network is not None  # see PredictConfig.check
     _check_places(config)
     images = open_images(config.images)
+    _check_not_read(config, images)
     predictor = load_predictor(config.network, config.device)
     print_notes(images.notes)
     result = _predicted(config, images, predictor)
@@ -43,26 +47,42 @@ def predict_images(config: PredictConfig) -> PredictResult:
         raise ValueError(
             f"images: none of {len(images.store):,} can be read, as {shortened(name)} ({why})"
         )
+    written = []
     if config.out is not None:
         write_table(Path(config.out), result)
-    if config.contact_sheet is not None:
-        draw_sheet(Path(config.contact_sheet), result, predictor.preprocessing.channels)
-    return result
+        written.append(config.out)
+    if config.contact_sheet is not None and draw_sheet(
+        Path(config.contact_sheet), result, predictor.preprocessing.channels
+    ):
+        written.append(config.contact_sheet)
+    return replace(result, written=tuple(written))
 
 
 def _check_places(config: PredictConfig) -> None:
-    """ValueError where a file cannot be written, or would replace what is read."""
-    for name, given in (("--out", config.out), ("--contact-sheet", config.contact_sheet)):
-        if given is None:
-            continue
-        path = Path(given)
+    """ValueError or OSError where a file cannot be written."""
+    for name, path in _places(config):
         if not path.parent.is_dir():
             raise ValueError(f"{name}: {path.parent}: no such folder; make it first")
         if path.is_dir():
             raise ValueError(f"{name}: {path} is a folder; give a file in it")
-        for source in (config.network, *config.images):
-            if path.exists() and source and os.path.exists(source) and path.samefile(source):
+        check_file(path)
+
+
+def _check_not_read(config: PredictConfig, images: Images) -> None:
+    """ValueError where a file would replace one that is read."""
+    for name, path in _places(config):
+        if not path.exists():
+            continue  # whatever is read is there
+        for source in (config.network, *images.store.files()):
+            if source and os.path.exists(source) and path.samefile(source):
                 raise ValueError(f"{name}: {path} is read from; give another file")
+
+
+def _places(config: PredictConfig) -> Iterator[tuple[str, Path]]:
+    """The options of files to write, and the files."""
+    for name, given in (("--out", config.out), ("--contact-sheet", config.contact_sheet)):
+        if given is not None:
+            yield name, Path(given)
 
 
 def _predicted(config: PredictConfig, images: Images, predictor: Predictor) -> PredictResult:
