@@ -13,6 +13,7 @@ from search_spaces.listed import LIMITS, listed_network
 from vbs.json_text import parse_json
 from vbs.page.charts import COLOURS, GREY, Axis, Chart, Limit, Listed, Point, Series, chart, scripts
 from vbs.page.parts import cards, document, note, pm, section, settings_section, table
+from vbs.text import counted, shell_word
 from vbs.units import short
 
 KINDS = {"parent": COLOURS[6], "found": COLOURS[0], SMALLER: COLOURS[4], UNIFORM: GREY}
@@ -112,13 +113,13 @@ def _chart(outcome: Mapping[str, Any]) -> Chart:
 def _network(row: Mapping[str, Any], outcome: Mapping[str, Any]) -> Listed:
     """A trained network, with how it is exported."""
     measured = [(cost_text(name, row[name]), name) for name in _measured(outcome) if name in row]
-    what = f"top-1, {_split(row)} images, {row['seeds']} seeds"
+    what = f"top-1, {_split(row)} images, {counted(row['seeds'], 'seed')}"
     return listed_network(
         Architecture.from_dict(row["architecture"]),
         title=f"{row['kind']}, {short(row['flops'])} FLOPs: {_accuracy(row)}",
         figures=[(_accuracy(row), what), *measured],
         numbers={"accuracy": mean_and_error(accuracies(row))[0]},
-        commands=[f"python -m train.export {row['weights']} --to onnx"],
+        commands=[f"python -m train.export {shell_word(row['weights'])} --to onnx"],
     )
 
 
