@@ -93,7 +93,8 @@ def _show(result: ParentResult) -> None:
     console.print(table)
     for line in notes(result):
         console.print(line)
-    files = ("search.json", "best.json", TABLE, FIGURE, REPORT)
+    targets = (f"{each.folder.name}/" for each in result.targets)
+    files = ("search.json", "best.json", TABLE, FIGURE, REPORT, *targets)
     print_results(result.folder, files, _next(result))
 
 
