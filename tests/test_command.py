@@ -14,7 +14,7 @@ import pytest
 
 from tests.commands import begin, commands, environment, images, wait_for_handler
 from vbs import signals
-from vbs.command import Failure, run_command
+from vbs.command import Failure, module_command, run_command
 from vbs.folder import write_whole
 
 # those that import torch before anything can be interrupted take seconds
@@ -29,6 +29,14 @@ NAMES = [
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
     return images(tmp_path_factory.mktemp("images"))
+
+
+def test_printed_commands_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    monkeypatch.setattr(sys, "prefix", "/my env")
+    monkeypatch.setattr(sys, "executable", "/my env/bin/python")
+    expected = "'/my env/bin/python' -m train.export 'a b' --to onnx"
+    assert module_command(["train.export", "a b", "--to", "onnx"]) == expected
 
 
 def failing(error: BaseException) -> int:

@@ -103,12 +103,14 @@ def test_hover_names_a_network_and_a_click_shows_it(tmp_path: Path) -> None:
         "const link = d.querySelector('.network a');"
         "return {before, hovered, after: title(), list: d.querySelector('select').value,"
         "bars: d.querySelectorAll('.network .bar').length, file: link.download,"
+        "notes: d.querySelector('.network').textContent,"
         "saved: JSON.parse(decodeURIComponent(link.href.split(',').slice(1).join(',')))};"
     )
     found = in_browser(write(tmp_path, drawn), script, width=1280, place=tmp_path)
     assert (found["before"], found["hovered"], found["after"]) == ("one", ["two"], "two")
     assert found["list"] == "1"
     assert found["bars"] == 9
+    assert "Run in the folder of the saved file:" in found["notes"]
     network = zoo("mobilenet_v2")
     assert found["file"] == f"{network.key}.json"
     assert found["saved"] == json.loads(network.to_json())
@@ -318,6 +320,20 @@ def test_searches_without_evaluations_or_rewards(
     assert command_line("scaling.report", [str(a_search(tmp_path / "c", [])), "--out", out]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "history.parquet holds no evaluation" in line
+
+
+def test_the_page_of_a_run_is_not_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "run"
+    options = ["--target-flops", "400M", "--budget", "200", "--out", str(place)]
+    assert command_line("nas.search", options) == 0
+    page = place / "report.html"
+    before = page.read_bytes()
+    assert command_line("scaling.report", [str(place), "--out", str(page)]) == 2
+    assert "is the page of one of the runs; use another name" in capsys.readouterr().err
+    assert page.read_bytes() == before
+    assert command_line("scaling.report", [str(place), "--out", str(place / "b.html")]) == 0
 
 
 def test_limits_of_every_page_are_of_costs() -> None:

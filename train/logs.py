@@ -335,7 +335,7 @@ class Progress:
         raw, averaged = row.get("val_top1"), row.get("ema_top1")
         if raw is not None:
             ema = "" if averaged is None else f" (ema {averaged:5.2f}%)"
-            parts.append(f"val top-1 {raw:5.2f}%{ema}")
+            parts.append(f"minival top-1 {raw:5.2f}%{ema}")
         elif averaged is not None:
             parts.append(f"ema top-1 {averaged:5.2f}%")
         if (speed := row.get("images_per_second")) is not None:

@@ -17,7 +17,7 @@ from search_spaces.catalog import one_of
 from train.published import DROPOUT, V2_ENDS, published
 from train.recipe_fields import checked_field, describe_field, read_field
 from vbs.plugins import call_with, is_reference, load_object
-from vbs.text import quoted, shortened
+from vbs.text import counted, quoted, shortened
 
 # How batch-norm statistics are found (train/norm_momentum.py, train/recalibrate.py). It is stored
 # with results and unfinished trainings, as short trainings by another rule read other accuracies.
@@ -137,15 +137,15 @@ class Recipe:
             raise ValueError(
                 f"device_batch: {self.device_batch} does not divide the batch of {self.batch}"
             )
+        epochs = counted(self.epochs, "epoch")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"warmup_epochs: {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; "
-                "use less"
+                f"warmup_epochs: {self.warmup_epochs:g} leaves nothing of {epochs}; use less"
             )
         if self.stages > 1 and not self.min_resolution:
             raise ValueError("min_resolution: 0 is not allowed with stages; use pixels, e.g. 128")
         if self.stages > self.epochs:
-            raise ValueError(f"stages: {self.stages} do not fit into {self.epochs} epochs")
+            raise ValueError(f"stages: {self.stages} do not fit into {epochs}; use fewer")
         if self.stages > 1 and self.resolution and self.min_resolution > self.resolution:
             raise ValueError(
                 f"min_resolution: {self.min_resolution} px is above the {self.resolution} px that "
@@ -183,13 +183,15 @@ class Recipe:
 
 OF_TEACHER = ("teacher", "teacher_weight", "temperature")
 FIELDS: dict[str, Any] = typing.get_type_hints(Recipe)
+LISTED = "fields: " + ", ".join(name for name in FIELDS if name != "name")
 
 
 def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
     """The recipe with `field=value` texts applied, as `--set` takes them.
 
     A tuple is written with commas: mean=0.5,0.5,0.5. ValueError lists the fields where one is
-    unknown, and says what its type is where a value does not read as one.
+    unknown, and says what its type is where a value does not read as one. A
+    warm-up that is not changed and no longer fits into the epochs keeps its share of the training.
     """
     values: dict[str, Any] = {}
     for text in changes:
@@ -203,8 +205,11 @@ def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
         except ValueError:
             raise ValueError(
                 f"--set {text}: {name} is {describe_field(name, FIELDS[name])}, not "
-                f"{quoted(value)}; {_fields()}"
+                f"{quoted(value)}; {LISTED}"
             ) from None
+    epochs = values.get("epochs", recipe.epochs)
+    if 1 <= epochs <= recipe.warmup_epochs:
+        values.setdefault("warmup_epochs", recipe.warmup_epochs_of(epochs))
     try:
         return dataclasses.replace(recipe, **values)
     except ValueError as error:
@@ -225,7 +230,7 @@ def check_version(settings: Mapping[str, Any], place: str) -> None:
 
 def unknown_field(name: str) -> str:
     """The complaint about a field that no recipe has."""
-    return f"a recipe has no field {quoted(name)}; {_fields()}"
+    return f"a recipe has no field {quoted(name)}; {LISTED}"
 
 
 def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:
@@ -393,7 +398,3 @@ PRESETS: dict[str, Callable[..., Recipe]] = {
     "finetune": finetune,
     "linear-probe": linear_probe,
 }
-
-
-def _fields() -> str:
-    return "fields: " + ", ".join(name for name in FIELDS if name != "name")

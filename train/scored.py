@@ -10,6 +10,11 @@ from vbs.accuracy import accuracy_error, guessing
 if TYPE_CHECKING:
     from train.data import Data
 
+ERROR_NOTE = (
+    "±: one standard deviation due to the number of images; "
+    "differences between seeds are not included"
+)
+
 
 def scored_images(data: Data) -> dict[str, Any]:
     """Images of the minival and the test split, None where there is none; and what guessing gets on
@@ -29,7 +34,7 @@ def with_error(accuracy: float | None, images: Any, *, empty: str = "") -> str:
     """An accuracy in percent with its binomial error, "83.54% ± 2.89"; without where the number of
     images is unknown, `empty` where there is no accuracy.
 
-    The error is that of the images alone: what another seed would change comes on top.
+    The error is that of `ERROR_NOTE`.
     """
     if accuracy is None or math.isnan(accuracy):
         return empty

@@ -13,7 +13,7 @@ from vbs import signals
 from vbs.children import end_with_parent
 from vbs.console import open_missing_streams, print_err
 from vbs.failures import Failure, is_infrastructure, is_out_of_memory, reason_of
-from vbs.text import shortened
+from vbs.text import shell_command, shell_word, shortened
 
 if TYPE_CHECKING:
     from vbs.options import Command
@@ -138,8 +138,13 @@ def _report(program: str, text: str, code: int) -> int:
 
 
 def python_command() -> str:
-    """What to type for this interpreter: after `make search`, no environment is activated."""
+    """This interpreter as a word of the shell; after `make search`, no environment is activated."""
     if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
         return "python"
     nearby = os.path.relpath(sys.executable)
-    return sys.executable if nearby.startswith("..") else nearby
+    return shell_word(sys.executable if nearby.startswith("..") else nearby)
+
+
+def module_command(words: Sequence[str]) -> str:
+    """The command line that runs a module, its name first and then its arguments."""
+    return f"{python_command()} -m {shell_command(words)}"

@@ -58,7 +58,7 @@ def summary(times: Times) -> list[str]:
 def _next(result: BlockTimesResult, target: str) -> list[str]:
     """What to do next, as commands; the search uses this table."""
     config, the_space, path = result.config, result.space, result.path
-    python = shell_word(python_command())
+    python = python_command()
     form = f"--space {config.space}"
     for name, usual in (("resolution", 224), ("classes", 1000), ("width", 1.0)):
         value = getattr(config, name)

@@ -10,7 +10,7 @@ training. Ranks carry over to full trainings much better than values do. It was 
 Accelerator-Aware NAS", DAC 2024; Apache-2.0) by `experiments.fit_imagenet_surrogate`, whose
 results file says how far to trust it.
 
-`schedule="long"` predicts the top-1 under a schedule 5.7 times longer: B0 reads about 72.6 there,
+`schedule="long"` predicts the top-1 under a schedule 5.7 times longer: B0 reads about 72.5 there,
 still not the 77 of 350 epochs. That model was fitted to 80 networks by
 `experiments.fit_long_schedule`.
 """

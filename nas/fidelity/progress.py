@@ -13,7 +13,7 @@ from nas.fidelity.trainings import Job
 from nas.lengths import length_lines
 from vbs.console import print_err
 from vbs.progress import Progress, State
-from vbs.text import shell_word
+from vbs.text import counted, shell_word
 from vbs.units import clock, short
 
 
@@ -32,7 +32,8 @@ def print_preview(folder: Path, comparison: Comparison, *, processes: int, devic
         f"space {space.name} at {space.resolution} px: {count} networks spread over "
         f"{short(flops.min())} to {short(flops.max())} FLOPs{limit}",
         f"recipe {comparison.recipe.name}: {len(fidelities)} fidelities x {count} networks x "
-        f"{comparison.seeds} seeds = {total} trainings, {processes} at once on {where}",
+        f"{counted(comparison.seeds, 'seed')} = {counted(total, 'training')}, {processes} at once "
+        f"on {where}",
     )
     for fidelity in fidelities:
         longest = "  (the longest, what the others are compared with)"

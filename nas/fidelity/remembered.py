@@ -14,6 +14,7 @@ from search_spaces.space import SearchSpace
 from train.recipe import NORM_STATISTICS, Recipe
 from vbs.folder import write_json
 from vbs.json_text import parse_json
+from vbs.text import counted
 
 VERSION = 2  # of the files; others count as missing (1: not scored by the moving average)
 
@@ -27,7 +28,8 @@ class Extent:
     longest: Fidelity
 
     def __str__(self) -> str:
-        return f"{self.networks} networks x {self.seeds} seeds, longest {self.longest}"
+        networks, seeds = counted(self.networks, "network"), counted(self.seeds, "seed")
+        return f"{networks} x {seeds}, longest {self.longest}"
 
     def covers(self, other: Extent) -> bool:
         """Whether it is in nothing less: trainings of a fidelity, and images and side of the

@@ -15,10 +15,10 @@ from nas.fidelity.doubts import certainty
 from nas.fidelity.ranks import LEVEL, RULE, SHARE, Estimate, Judged, answer
 from nas.fidelity.remembered import recommended
 from nas.fidelity.result import FidelityResult
-from vbs.command import python_command
+from vbs.command import module_command
 from vbs.console import print_err, print_out, print_results
 from vbs.tables import Console, Table
-from vbs.text import counted, shell_command, shell_word
+from vbs.text import counted, shell_word
 from vbs.units import clock, short
 
 
@@ -143,13 +143,9 @@ def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
     if found is None:  # where not even the longest could rank the networks
         longest = comparison.fidelities[-1]
         words += ["--longest", str(replace(longest, epochs=2 * longest.epochs))]
-    return [_command(words)]
+    return [module_command(words)]
 
 
 def resume_command(folder: Path) -> str:
     """What resumes a comparison."""
-    return _command(["nas.fidelity", "--resume", "--out", str(folder)])
-
-
-def _command(words: Sequence[str]) -> str:
-    return shell_command([python_command(), "-m", *words])
+    return module_command(["nas.fidelity", "--resume", "--out", str(folder)])

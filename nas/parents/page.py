@@ -13,7 +13,7 @@ from search_spaces.listed import LIMITS, listed_network
 from vbs.json_text import parse_json
 from vbs.page.charts import COLOURS, GREY, Axis, Chart, Limit, Listed, Point, Series, chart, scripts
 from vbs.page.parts import cards, document, note, pm, section, settings_section, table
-from vbs.text import shell_word
+from vbs.text import counted, shell_word
 from vbs.units import short
 
 KINDS = {"parent": COLOURS[6], "found": COLOURS[0], SMALLER: COLOURS[4], UNIFORM: GREY}
@@ -115,7 +115,7 @@ def _network(row: Mapping[str, Any], outcome: Mapping[str, Any]) -> Listed:
     weights = str(row["weights"])
     inside = not Path(weights).is_absolute()
     measured = [(cost_text(name, row[name]), name) for name in _measured(outcome) if name in row]
-    what = f"top-1, {_split(row)} images, {row['seeds']} seeds"
+    what = f"top-1, {_split(row)} images, {counted(row['seeds'], 'seed')}"
     return listed_network(
         Architecture.from_dict(row["architecture"]),
         title=f"{row['kind']}, {short(row['flops'])} FLOPs: {_accuracy(row)}",

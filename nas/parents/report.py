@@ -93,7 +93,8 @@ def _show(result: ParentResult) -> None:
     console.print(table)
     for line in notes(result):
         console.print(line)
-    files = ("search.json", "best.json", TABLE, FIGURE, REPORT)
+    targets = (f"{each.folder.name}/" for each in result.targets)
+    files = ("search.json", "best.json", TABLE, FIGURE, REPORT, *targets)
     print_results(result.folder, files, _next(result))
 
 
@@ -125,11 +126,9 @@ def notes(result: ParentResult) -> list[str]:
                     f"target {name}: {gain:+.2f} points against {_article(kind)}{kind}"
                     f"{_uncertain(best, other, gain)}."
                 )
-    lines.append(
-        "±: standard error over seeds. The best network of a target is chosen by its minival "
-        "accuracy."
-    )
-    return lines
+    chosen = "The best network of a target is chosen by its minival accuracy."
+    known = any(not math.isnan(network.error) for _, network in _listed(result))
+    return [*lines, f"±: standard error over seeds. {chosen}" if known else chosen]
 
 
 def _article(kind: str) -> str:
@@ -162,6 +161,7 @@ def _next(result: ParentResult) -> list[str]:
     weights = shell_word(str(first.folder / "best.safetensors"))
     return [
         f"{python} -m train.export {weights} --to onnx --out {shell_word(f'{first.text}.onnx')}",
+        f"{python} -m train.predict {weights} IMAGES",
         f"{python} -m search_spaces.show {shell_word(str(result.folder / 'best.json'))}",
     ]
 

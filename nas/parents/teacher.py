@@ -21,7 +21,7 @@ from vbs.failures import InfrastructureError
 from vbs.folder import write_whole
 from vbs.json_text import parse_json
 from vbs.lock import owned
-from vbs.text import shell_word
+from vbs.text import counted, shell_word
 
 WEIGHTS, PARENT = "best.safetensors", "parent"  # the teacher's, and the name of the parent's files
 SAMPLED = 2  # random sub-networks in each step of an elastic training
@@ -149,7 +149,8 @@ def make_elastic(teacher: Teacher, data: DataOptions, *, epochs: int, device: st
         lambda: _config(teacher, data, device, init=teacher.weights, changes=changes),
         data,
         device,
-        what=f"elastic: the teacher and its sub-networks are trained for {epochs} epochs",
+        what="elastic: the teacher and its sub-networks are trained for "
+        f"{counted(epochs, 'epoch')}",
     )
 
 

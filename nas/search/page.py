@@ -21,11 +21,10 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import cost_text, is_measured, split_cost
 from search_spaces.space import SearchSpace
 from search_spaces.stage_bars import stage_bars
-from train.suggested import recipe_words
 from vbs.folder import circumstances
 from vbs.page.charts import COLOURS, GREY, Axis, Chart, Limit, Listed, Point, Series, chart, scripts
 from vbs.page.parts import cards, document, note, section, settings_section, table
-from vbs.text import counted, shell_command, shell_word
+from vbs.text import counted
 from vbs.units import short
 
 SAMPLE = 1_500  # points of evaluated networks
@@ -237,13 +236,10 @@ def _limit(name: str) -> Limit:
 
 def _commands(config: SearchConfig, evaluator: Evaluator, file: str) -> list[str]:
     """Commands that take the saved network."""
-    commands = [f"python -m search_spaces.show {file}"]
-    if config.data is not None:
-        root = f" --data-root {shell_word(config.data_root)}" if config.data_root else ""
-        how = recipe_words(evaluator.train_images, recipe=config.recipe, changes=config.changes)
-        data = shell_word(str(config.data))
-        commands.append(f"python -m train.run {file} --data {data}{root} {shell_command(how)}")
-    return commands
+    return [
+        f"python -m search_spaces.show {file}",
+        f"python -m train.run {file} {report.training_words(config, evaluator)}",
+    ]
 
 
 def _table(history: History, evaluator: Evaluator, lines: Sequence[str]) -> str:
@@ -252,7 +248,8 @@ def _table(history: History, evaluator: Evaluator, lines: Sequence[str]) -> str:
     cells = [report.cells(row, history.space, evaluator, narrow=False) for row in listed]
     heads = ["network", *cells[0]]
     body = [[row.name, *each.values()] for row, each in zip(listed, cells, strict=True)]
-    return section("Found and published", table(heads, body), *map(note, lines))
+    notes = [*report.column_notes(history, evaluator), *lines]
+    return section("Found and published", table(heads, body), *map(note, notes))
 
 
 def _progress(history: History) -> Chart:

@@ -19,6 +19,7 @@ from nas.search.doubts import advised, doubt_about
 from nas.search.result import SearchResult
 from nas.search.rows import Row, reference_rows, rows
 from nas.strategies.base import feasible_share
+from search_spaces.architecture import Architecture
 from search_spaces.cost import cost_text, is_measured, split_cost
 from search_spaces.space import SearchSpace
 from train.suggested import recipe_words
@@ -108,17 +109,24 @@ def _show(result: SearchResult) -> None:
     console.print(table)
     for line in certainty(history, evaluator):
         console.print(line)
-    console.print(f"top-1: {evaluator.unit}.")
-    if "accuracy_long" in evaluator.further(history.space, history.genotypes[:1]):
-        console.print(
-            "long: the same under a schedule 5.7 times longer (EfficientNet-B0: about 72.6)."
-        )
-    if evaluator.measured is not None:
-        console.print("nearest: decisions that differ from the nearest measured network.")
+    for line in column_notes(history, evaluator):
+        console.print(line)
     for line in rank_certainty(history, evaluator):
         console.print(line)
     steps = next_commands(folder, result.config, result.status, history, evaluator)
     print_results(folder, (*record.FILES, "study.db"), steps)
+
+
+def column_notes(history: History, evaluator: Evaluator) -> list[str]:
+    """What the columns of the table mean, in lines."""
+    lines = [f"top-1: {evaluator.unit}."]
+    if "accuracy_long" in evaluator.further(history.space, history.genotypes[:1]):
+        lines.append(
+            "long: the same under a schedule 5.7 times longer (EfficientNet-B0: about 72.5)."
+        )
+    if evaluator.measured is not None:
+        lines.append("nearest: decisions that differ from the nearest measured network.")
+    return lines
 
 
 def certainty(history: History, evaluator: Evaluator) -> list[str]:
@@ -231,27 +239,32 @@ def _cost_cell(row: Row, name: str) -> str:
     return cost_text(name, value).removesuffix(" images/s") + share
 
 
+def training_words(config: SearchConfig, evaluator: Evaluator) -> str:
+    """Options of train.run after a search: the data and recipe of its trainings, if it had any."""
+    if config.data is None:
+        return "--data imagefolder:DIR"
+    root = f" --data-root {shell_word(config.data_root)}" if config.data_root else ""
+    how = recipe_words(evaluator.train_images, recipe=config.recipe, changes=config.changes)
+    return f"--data {shell_word(str(config.data))}{root} {shell_command(how)}"
+
+
 def next_commands(
     folder: Path, config: SearchConfig, status: str, history: History, evaluator: Evaluator
 ) -> list[str]:
     """Commands worth running now."""
-    images, evaluated = evaluator.train_images, history.networks
-    python = shell_word(python_command())
+    python = python_command()
     commands = []
     if (folder / "best.json").is_file():  # it could not be written to a full disk
         commands.append(f"{python} -m search_spaces.show {shell_word(str(folder / 'best.json'))}")
-    if commands and config.data is not None and status in ("finished", "exhausted", "out of time"):
-        network, data = (shell_word(str(each)) for each in (folder / "best.json", config.data))
-        root = config.data_root
-        where = f" --data-root {shell_word(root)}" if root else ""
-        how = recipe_words(images, recipe=config.recipe, changes=config.changes)
-        commands.append(
-            f"{python} -m train.run {network} --data {data}{where} {shell_command(how)}"
-        )
+    if commands and status in ("finished", "exhausted", "out of time"):
+        network = history.space.decode(history.genotypes[history.best()])
+        if isinstance(network, Architecture):
+            path = shell_word(str(folder / "best.json"))
+            commands.append(f"{python} -m train.run {path} {training_words(config, evaluator)}")
     if status != "exhausted":
         broken = status in ("interrupted", "failed")
         assert config.budget is not None  # a search that ran has one
-        more = config.budget if broken else 4 * max(config.budget, evaluated)
+        more = config.budget if broken else 4 * max(config.budget, history.networks)
         quoted = shell_word(str(folder))
         code = code_values(config)  # which a resumed search does not take from its record
         again = "".join(f" {flag(name)} {shell_word(text)}" for name, text in code.items())

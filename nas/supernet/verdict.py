@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.fidelity.ranks import kendall
+from vbs.text import counted
 from vbs.units import minutes
 
 LEAST, AHEAD = 0.5, 0.1  # Kendall tau that is worth using, and what it must be above sizes
@@ -70,7 +71,7 @@ class Verdict:
         short = f"; the short training is {self.short}" if self.short else ""
         return [
             f"supernet: Kendall tau with {self.networks} networks trained on their own, "
-            f"{self.seeds} seeds each, with 90% intervals: {shown}{floor}.",
+            f"{counted(self.seeds, 'seed')} each, with 90% intervals: {shown}{floor}.",
             f"supernet: training and scoring took {spent} of processors' time{short}.",
             self._judgement(),
         ]

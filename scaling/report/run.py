@@ -17,7 +17,7 @@ from scaling.training_aware.page import aware_sections
 from vbs.console import print_out
 from vbs.folder import write_whole
 from vbs.page.charts import scripts
-from vbs.page.parts import document, escaped, write_text
+from vbs.page.parts import REPORT, document, escaped, write_text
 from vbs.text import counted, shell_word, shortened
 
 _Sections = Callable[[Sequence[Run]], list[str]]
@@ -35,8 +35,8 @@ class ReportResult:
 def write_report(config: ReportConfig) -> ReportResult:
     """Write a page on runs, those of one kind side by side.
 
-    Raises ValueError where a folder holds no run, or its files are damaged, and OSError where the
-    page cannot be written.
+    Raises ValueError where a folder holds no run, or its files are damaged, or the page would
+    replace that of a run, and OSError where the page cannot be written.
     """
     folders = list(dict.fromkeys(Path(text) for text in config.runs))
     runs = [read_run(folder) for folder in folders]
@@ -49,6 +49,8 @@ def write_report(config: ReportConfig) -> ReportResult:
     page, path = document(title, sections, scripts()), Path(config.out)
     if not path.parent.is_dir():
         raise ValueError(f"--out: {path.parent} is no folder")
+    if path.name == REPORT and any(path.parent.samefile(folder) for folder in folders):
+        raise ValueError(f"--out: {path} is the page of one of the runs; use another name")
     write_whole(path, lambda unfinished: write_text(unfinished, page))
     return ReportResult(path, runs)
 

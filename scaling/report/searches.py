@@ -31,11 +31,12 @@ def search_sections(runs: Sequence[Run]) -> list[str]:
     bests = [_best(run) for run in runs]
     curves = {run.name: _curve(run) for run in runs}
     targets = {json.dumps([run.settings.get(n) for n in _AIMS], sort_keys=True) for run in runs}
-    notes = [note("±: standard error over seeds.")]
+    means = _groups(runs, bests)
+    notes = [note("±: standard error over seeds.")] if means else []
     if len(targets) > 1:
         notes.append(note("The targets differ, so that rewards of two searches do not compare."))
     return [
-        section("Searches", _table(runs, bests, curves), _groups(runs, bests), *notes),
+        section("Searches", _table(runs, bests, curves), means, *notes),
         section("Best reward so far", chart(_progress(runs, curves))),
         section("Best networks", chart(_networks(runs, bests))),
     ]
@@ -85,7 +86,7 @@ def _table(
         )
         for run, best in zip(runs, bests, strict=True)
     ]
-    heads = ("search", "status", "evaluations", "time", "best", "reward", "FLOPs", "params")
+    heads = ("search", "status", "evaluations", "time", "top-1", "reward", "FLOPs", "params")
     return table(heads, rows)
 
 
@@ -100,7 +101,7 @@ def _groups(runs: Sequence[Run], bests: Sequence[dict[str, Any]]) -> str:
                 for what in ("accuracy", "reward")
             ]
             rows.append((name, str(len(members)), *texts))
-    heads = ("mean of", "seeds", "best accuracy", "reward")
+    heads = ("mean of", "seeds", "top-1", "reward")
     return table(heads, rows) if rows else ""
 
 

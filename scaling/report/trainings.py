@@ -15,7 +15,7 @@ from vbs.page.charts import COLOURS, Axis, Chart, Point, Series, chart
 from vbs.page.parts import note, section, table
 from vbs.units import clock, short
 
-SPLITS = {"test": "top-1, test", "minival": "top-1, held-out"}
+SPLITS = {"test": "test top-1", "minival": "minival top-1"}
 
 
 def training_sections(runs: Sequence[Run]) -> list[str]:
@@ -26,7 +26,7 @@ def training_sections(runs: Sequence[Run]) -> list[str]:
     """
     return [
         section("Trainings", _table(runs), _groups(runs), note("±: one standard deviation.")),
-        section("Held-out accuracy by epoch", chart(_curves(runs))),
+        section("Minival accuracy by epoch", chart(_curves(runs))),
     ]
 
 
@@ -82,7 +82,7 @@ def _curves(runs: Sequence[Run]) -> Chart:
         series.append(Series(run.name, points, "line", COLOURS[place % len(COLOURS)]))
     return Chart(
         x=Axis("epoch"),
-        y=Axis("top-1, held-out images (%)"),
+        y=Axis("minival top-1 (%)"),
         series=series,
         alt="Held-out accuracy of every training by epoch.",
     )

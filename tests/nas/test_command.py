@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import itertools
 import json
 import os
@@ -117,8 +118,13 @@ def test_what_is_printed(tmp_path: Path) -> None:
         "short training schedule",
         "results: found/",
         "python -m search_spaces.show found/best.json",
+        "python -m train.run found/best.json --data imagefolder:DIR",
     ):
         assert words in done.stdout
+    page = html.unescape((tmp_path / "found" / "report.html").read_text())
+    for line in done.stdout.splitlines():
+        if line.startswith(("top-1: ", "long: ", "nearest: ", "rank: ")):
+            assert line in page
     assert len(done.stderr.splitlines()) <= 10  # quiet in a pipe
 
 

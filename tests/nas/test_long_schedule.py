@@ -31,11 +31,11 @@ def test_recorded_scores_reach_the_goals() -> None:
 
 
 def test_the_long_schedule_reads_higher_and_claims_no_350_epochs() -> None:
-    """B0 reads about 72.6 under the longer schedule; 350 epochs give 77."""
+    """B0 reads about 72.5 under the longer schedule; 350 epochs give 77."""
     surrogate = load_surrogate()
     short, _ = surrogate.predict(B0)
     long, std = surrogate.predict(B0, schedule="long")
-    assert long[0] == pytest.approx(72.6, abs=0.4)
+    assert long[0] == pytest.approx(72.51, abs=0.05)
     assert long[0] > short[0] + 5
     assert 0.1 < std[0] < 0.6
     assert surrogate.long is not None

@@ -167,7 +167,7 @@ def test_in_a_pipe_an_epoch_is_a_line(capsys: pytest.CaptureFixture) -> None:
         progress.epoch(make_row(3, ema_top1=60.25))
     out, said = capsys.readouterr()
     assert out == ""
-    start = "epoch  3/15,  24 px, loss 0.6667, val top-1 53.00% (ema 60.25%),  12,346 images/s"
+    start = "epoch  3/15,  24 px, loss 0.6667, minival top-1 53.00% (ema 60.25%),  12,346 images/s"
     assert said.startswith(start + ",    3:00 elapsed,")
     assert said.endswith(" left\n")
     assert said.count("\n") == 1
@@ -178,9 +178,9 @@ def test_in_a_pipe_an_epoch_is_a_line(capsys: pytest.CaptureFixture) -> None:
     [
         ({"val_top1": None}, "loss 2.0000,  12,346 images/s"),
         ({"val_top1": None, "ema_top1": 7.5}, "loss 2.0000, ema top-1  7.50%,"),
-        ({"train_loss": math.nan}, "loss nan, val"),
-        ({"train_loss": None, "resolution": None}, "epoch 1/3, val top-1"),
-        ({"images_per_second": None}, "val top-1 51.00%,    1:00 elapsed"),
+        ({"train_loss": math.nan}, "loss nan, minival"),
+        ({"train_loss": None, "resolution": None}, "epoch 1/3, minival top-1"),
+        ({"images_per_second": None}, "minival top-1 51.00%,    1:00 elapsed"),
         ({"seconds": None}, "0:00 elapsed"),
     ],
 )

@@ -191,7 +191,7 @@ def test_the_command_prints_a_table_and_writes_files(run, photographs, tmp_path,
     for row, line in zip(rows, lines, strict=True):
         assert row["prediction"] == line["prediction"]
         assert float(row["probability_2"]) == pytest.approx(line["probability_2"])
-        assert f"{100 * line['probability']:.1f}% {line['prediction']}" in printed.out
+        assert f"{line['prediction']} ({100 * line['probability']:.1f}%)" in printed.out
     assert Image.open(sheet).size[0] > 500
 
 

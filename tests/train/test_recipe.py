@@ -102,6 +102,15 @@ def test_an_impossible_change_says_what_is_possible(text: str, words: tuple[str,
         assert word in str(error.value)
 
 
+def test_a_warm_up_fits_into_fewer_epochs() -> None:
+    whole = preset("finetune")
+    assert change(whole, ["epochs=2"]).warmup_epochs == whole.warmup_epochs == 1.0
+    assert change(whole, ["epochs=1"]).warmup_epochs == pytest.approx(1 / 15)
+    assert change(whole, ["epochs=1", "warmup_epochs=0.5"]).warmup_epochs == 0.5
+    with pytest.raises(ValueError, match="warmup_epochs: 1 leaves nothing of 1 epoch;"):
+        change(whole, ["epochs=1", "warmup_epochs=1"])
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -11,7 +11,7 @@ from train.export.origin import Origin, origin_of
 from train.export.request import Request
 from vbs.accuracy import accuracy_error
 from vbs.load import NOTICED
-from vbs.text import shortened
+from vbs.text import counted, shortened
 
 if TYPE_CHECKING:
     from train.export.measure import Measured
@@ -80,17 +80,18 @@ def _use(name: str | None, repository: str | None) -> str:
 
 def _results(request: Request, measured: Measured) -> str:
     architecture = request.weights.architecture
-    counted = cost(architecture)
+    spent = cost(architecture)
     side = request.preprocessing.resolution
     rows = [
-        ("parameters", f"{counted.params:,}"),
-        (f"multiply-adds at {architecture.resolution} px", f"{counted.flops:,}"),
-        (f"activations at {architecture.resolution} px", f"{counted.activations:,}"),
+        ("parameters", f"{spent.params:,}"),
+        (f"multiply-adds at {architecture.resolution} px", f"{spent.flops:,}"),
+        (f"activations at {architecture.resolution} px", f"{spent.activations:,}"),
         ("side of the evaluated images", f"{side} px"),
     ]
     if measured.loss is not None:
         rows.insert(0, ("top-1 accuracy", _accuracy(measured.loss)))
-    rows.append((f"latency, torch, {measured.threads} threads, CPU", _latency(measured)))
+    threads = counted(measured.threads, "thread")
+    rows.append((f"latency, torch, {threads}, CPU", _latency(measured)))
     rows += [("latency, as measured by its author", each) for each in request.config.measured]
     text = _table(rows)
     if measured.loss is not None:

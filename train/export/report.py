@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 from train.export.result import ExportResult
+from vbs.command import python_command
 from vbs.console import print_err, print_out
 from vbs.load import NOTICED
 from vbs.tables import Console, Table
-from vbs.text import next_steps, shell_command, shell_word, shortened
+from vbs.text import counted, next_steps, shell_command, shell_word, shortened
 from vbs.units import short
 
 
@@ -30,7 +29,8 @@ def show_result(result: ExportResult) -> None:
         lines.append(f"accuracy in {found.runtime}, {found.data}: {found.loss}")
     before = "" if found.before is None else f"; in float32 {found.before}"
     lines.append(
-        f"latency of one image in {found.runtime}, {found.threads} threads: {found.latency}{before}"
+        f"latency of one image in {found.runtime}, {counted(found.threads, 'thread')}, median and "
+        f"quartiles: {found.latency}{before}"
     )
     if found.load.waiting > NOTICED:
         lines.append(
@@ -50,14 +50,13 @@ def _show_methods(result: ExportResult) -> None:
         return
     quantised = result.quantised
     table = Table(box=None, pad_edge=False)
-    for name in ("calibration", "top-1", "lost", "±", "divergence", ""):
+    for name in ("calibration", "top-1", "points lost", "KL divergence, nats", ""):
         table.add_column(name, justify="left" if name in ("calibration", "") else "right")
     for name, loss in quantised.methods.items():
         table.add_row(
             name,
             f"{loss.after:.2f}%",
-            f"{loss.points:.2f}",
-            f"{loss.error:.2f}",
+            f"{loss.points:.2f} ± {loss.error:.2f}",
             f"{loss.divergence:.2g}",
             "kept" if name == quantised.method else "",
         )
@@ -65,10 +64,11 @@ def _show_methods(result: ExportResult) -> None:
     images = next(iter(quantised.methods.values())).images
     left = ", ".join(quantised.float_layers)
     print_out(
-        f"chosen on {images} other held-out images" + (f"; in float32: {left}" if left else "")
+        f"kept: the least loss on {counted(images, 'held-out image')}; the accuracy below is of "
+        "others" + (f"; in float32: {left}" if left else "")
     )
 
 
 def _next_command(result: ExportResult) -> str:
     """A command line that uses the export."""
-    return shell_command([sys.executable, str(result.program), "PHOTO.jpg"])
+    return f"{python_command()} {shell_command([str(result.program), 'PHOTO.jpg'])}"

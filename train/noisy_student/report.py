@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 from train.noisy_student.config import RECORD
 from train.noisy_student.result import NoisyStudentResult
 from train.noisy_student.run import resume_command
-from train.scored import with_error
+from train.scored import ERROR_NOTE, with_error
+from vbs.command import module_command
 from vbs.console import print_err, print_results
 from vbs.tables import Console, Table
-from vbs.text import shell_command
 
 
 def show_result(result: NoisyStudentResult) -> None:
@@ -32,7 +30,7 @@ def show_result(result: NoisyStudentResult) -> None:
             "" if agreement is None else f"{agreement:.2f}%",
         )
     console.print(table)
-    console.print("±: one standard deviation, of the number of images; another seed is extra")
+    console.print(ERROR_NOTE)
     console.print("agreement: unlabelled images that student and its teacher put in one class")
     config, last = result.config, result.networks[-1]["run"]
     students = [f"round-{number}/student/" for number in range(1, len(result.networks))]
@@ -41,5 +39,5 @@ def show_result(result: NoisyStudentResult) -> None:
     print_results(
         result.folder,
         [RECORD, *students],
-        [shell_command([sys.executable, "-m", *words]) for words in commands],
+        [module_command(words) for words in commands],
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +21,11 @@ from train.noisy_student.result import NoisyStudentResult
 from train.recipe import Recipe, change, preset
 from train.resolve import architecture_of
 from train.start import check_random_start
+from vbs.command import module_command
 from vbs.config_file import check_call
 from vbs.console import print_err
 from vbs.folder import results_folder, resumed_folder
 from vbs.signals import Interrupted
-from vbs.text import shell_command
 
 if TYPE_CHECKING:
     from train.noisy_student.images import Images
@@ -118,8 +117,7 @@ def _prepared(whole: SelfTraining, out: str | None, *, resume: bool) -> NoisyStu
 
 def resume_command(folder: Path) -> str:
     """What resumes the run in a folder, to be pasted."""
-    words = [sys.executable, "-m", "train.noisy_student", "--resume", "--out", str(folder)]
-    return shell_command(words)
+    return module_command(["train.noisy_student", "--resume", "--out", str(folder)])
 
 
 def _fitted(whole: SelfTraining, run: TeacherRun, teacher: Teacher, images: Images) -> SelfTraining:

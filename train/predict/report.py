@@ -8,7 +8,6 @@ from train.predict.result import PredictResult
 from vbs.console import print_err, print_out
 from vbs.tables import Console, Table
 from vbs.text import counted, shell_word, shortened
-from vbs.units import clock
 
 ROWS = 40  # images that are printed one by one
 CLASSES = 20  # classes whose images are counted
@@ -20,10 +19,10 @@ def show_result(result: PredictResult) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("image")
     for place in range(places):
-        table.add_column(f"{place + 1}.")
+        table.add_column("prediction" if place == 0 else f"prediction {place + 1}")
     for index in range(min(ROWS, len(result))):
         cells = [
-            f"{100 * float(probability):.1f}% {shortened(result.classes[int(label)], 40)}"
+            f"{shortened(result.classes[int(label)], 40)} ({100 * float(probability):.1f}%)"
             for label, probability in zip(
                 result.labels[index], result.probabilities[index], strict=True
             )
@@ -34,7 +33,7 @@ def show_result(result: PredictResult) -> None:
         _print_counts(result)
     print_out(
         "",
-        f"{counted(len(result), 'image')} in {clock(result.seconds)}, "
+        f"{counted(len(result), 'image')} in {result.seconds:,.1f} s, "
         f"{len(result) / max(result.seconds, 1e-9):,.0f} images/s with reading and preparing them, "
         f"by {result.runtime}",
     )

@@ -9,10 +9,11 @@ from typing import Any
 from search_spaces.architecture import Architecture
 from search_spaces.listed import LIMITS, listed_network
 from train.ray_tune.plan import Plan
+from train.scored import ERROR_NOTE
 from vbs.folder import circumstances
 from vbs.page.charts import COLOURS, GREY, Axis, Chart, Limit, Point, Series, chart, scripts
 from vbs.page.parts import document, note, section, settings_section, table
-from vbs.text import counted
+from vbs.text import counted, shell_word
 from vbs.units import clock
 
 MOST = 150  # networks that can be chosen
@@ -26,8 +27,7 @@ def page(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
     split = "test" if any(row["test_top1"] is not None for row in rows) else "minival"
     finished = sum(row["status"] == "finished" for row in rows)
     counts = f"{counted(finished, 'training')} of {len(rows)} finished."
-    meaning = "±: one standard deviation, of the number of images; another seed is extra."
-    parts = [_table(rows, split), note(f"{counts} {meaning}")]
+    parts = [_table(rows, split), note(f"{counts} {ERROR_NOTE}.")]
     known = [row for row in rows if row[f"{split}_top1"] is not None]
     if known:
         parts.insert(0, chart(_chart(plan, known, split)))
@@ -46,7 +46,7 @@ def _chart(plan: Plan, rows: Sequence[Mapping[str, Any]], split: str) -> Chart:
             title=f"{row['name']}: {row[f'{split}_top1']:.2f}%, {row['status']}",
             figures=[(_accuracy(row, split), f"top-1, {split}"), (clock(row["seconds"]), "time")],
             numbers={"accuracy": row[f"{split}_top1"]},
-            commands=[f"python -m train.export {row['folder']} --to onnx"],
+            commands=[f"python -m train.export {shell_word(row['folder'])} --to onnx"],
         )
         for row in rows[:MOST]
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,9 +14,10 @@ from train.ray_tune.certainty import certainty
 from train.ray_tune.progress import STATUSES, called
 from train.ray_tune.result import TuneResult
 from train.scored import error_of, with_error
+from vbs.command import module_command
 from vbs.console import print_err, print_out
 from vbs.tables import Console, Table
-from vbs.text import csv_cell, next_steps, shell_command, shell_word
+from vbs.text import csv_cell, next_steps, shell_word
 from vbs.units import clock, short
 
 COLUMNS = (
@@ -156,4 +156,4 @@ def next_commands(place: str, rows: Sequence[Mapping[str, Any]], status: str) ->
     best = rows[0]
     if best["status"] == "finished" and "://" not in place:
         words.append(["train.export", f"{place}/{best['folder']}", "--to", "timm"])
-    return [shell_command([sys.executable, "-m", *command]) for command in words]
+    return [module_command(command) for command in words]

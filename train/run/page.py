@@ -13,17 +13,17 @@ from search_spaces.architecture import Architecture
 from search_spaces.listed import listed_network
 from train.logs import Row, read_curves_csv
 from train.record import read_run
-from train.scored import with_error
+from train.scored import ERROR_NOTE, with_error
 from vbs.page.charts import COLOURS, Axis, Chart, Point, Series, chart, scripts
 from vbs.page.parts import bars, cards, document, image, note, section, settings_section
 from vbs.units import clock
 
 CURVES = {  # column -> name, colour
     "train_loss": ("training (augmented)", "#9aa3ad"),
-    "val_loss": ("held-out images", COLOURS[0]),
-    "ema_loss": ("held-out images, averaged weights", COLOURS[1]),
-    "val_top1": ("held-out images", COLOURS[0]),
-    "ema_top1": ("held-out images, averaged weights", COLOURS[1]),
+    "val_loss": ("minival", COLOURS[0]),
+    "ema_loss": ("minival, averaged weights", COLOURS[1]),
+    "val_top1": ("minival", COLOURS[0]),
+    "ema_top1": ("minival, averaged weights", COLOURS[1]),
 }
 
 
@@ -53,7 +53,9 @@ def _figures(outcome: Mapping[str, Any], network: Architecture) -> list[tuple[st
     if outcome.get("test"):
         found.append((with_error(outcome["test"]["top1"], images["test"]), "top-1, test images"))
     if "top1" in chosen:
-        found.append((with_error(chosen["top1"], images["minival"]), "top-1, held-out images"))
+        found.append(
+            (with_error(chosen["top1"], images["minival"]), "top-1, minival (held-out images)")
+        )
     own = {what: value for value, what in listed_network(network, title="").figures}
     found += [(own["FLOPs"], "FLOPs"), (own["params"], "params"), (own["input"], "input")]
     found.append((f"{outcome['epochs']}", "epochs"))
@@ -69,7 +71,7 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
     if outcome["chosen"]:
         kind = "their moving average" if outcome["chosen"]["weights"] == "ema" else "as trained"
         lines.append(f"Weights of epoch {outcome['chosen']['epoch']}, {kind}.")
-    lines.append("±: one standard deviation, of the number of images; another seed is extra.")
+    lines.append(f"{ERROR_NOTE}.")
     return [note(line) for line in lines]
 
 

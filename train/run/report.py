@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from train.run.config import COMMAND
 from train.run.result import TrainResult
-from train.scored import with_error
+from train.scored import ERROR_NOTE, with_error
 from vbs import lock
+from vbs.command import module_command
 from vbs.console import print_err, print_results
 from vbs.load import NOTICED
 from vbs.options import words_of
 from vbs.tables import Console, Table
-from vbs.text import shell_command
 from vbs.units import clock
 
 
@@ -42,7 +41,7 @@ def show_result(result: TrainResult | int) -> None:
         table.add_row("test", *_shown(scores, images["test"]))
     if table.row_count:
         console.print(table)
-        console.print("±: one standard deviation, of the number of images; another seed is extra")
+        console.print(ERROR_NOTE)
     if outcome.chosen:
         kind = "their moving average" if outcome.chosen["weights"] == "ema" else "as trained"
         console.print(f"weights of epoch {outcome.chosen['epoch']}, {kind}")
@@ -66,19 +65,15 @@ def _next_commands(result: TrainResult) -> list[str]:
     if result.status == "finished":
         words = [["train.export", str(folder), "--to", kind] for kind in ("timm", "onnx")]
         words.append(["train.predict", str(folder), "IMAGES"])
-        return [_command(command) for command in words]
+        return [module_command(command) for command in words]
     processes = result.training.processes
     start = ["torch.distributed.run", f"--nproc-per-node={processes}", "-m"]
     start = start if processes > 1 else []
     if result.status == "interrupted":
-        return [_command([*start, "train.run", "--resume", "--out", str(folder)])]
+        return [module_command([*start, "train.run", "--resume", "--out", str(folder)])]
     # a failed run would fail again: what is wrong with it must be changed, in another folder
     command = [*start, "train.run", *words_of(COMMAND, result.config, out=f"{folder}-2")]
-    return [f"{_command(command)} --set ..."]
-
-
-def _command(words: Sequence[str]) -> str:
-    return shell_command([sys.executable, "-m", *words])
+    return [f"{module_command(command)} --set ..."]
 
 
 def _shown(scores: Sequence[float], images: int | None) -> list[str]:

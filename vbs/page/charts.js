@@ -109,10 +109,17 @@
       const save = element("a", `Save as ${network.file}`);
       save.download = network.file;
       save.href = `data:application/json;charset=utf-8,${encodeURIComponent(network.json)}`;
-      details.append(element("summary", "The network as JSON"), save, element("pre", network.json));
-      panel.append(details);
+      details.append(element("summary", "The network as JSON"), element("pre", network.json));
+      const saved = element("p", undefined, "note");
+      saved.append(save);
+      panel.append(details, saved);
     }
-    if (network.commands.length) panel.append(element("pre", network.commands.join("\n")));
+    if (network.commands.length) {
+      const saved = network.commands.some((command) => command.includes(network.file));
+      const where = saved ? "of the saved file" : "of the run";
+      panel.append(element("p", `Run in the folder ${where}:`, "note"));
+      panel.append(element("pre", network.commands.join("\n")));
+    }
   }
 
   function options(spec, networks, choose) {

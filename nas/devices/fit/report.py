@@ -52,7 +52,7 @@ def _further(result: FitResult) -> str:
 
 
 def _next(result: FitResult) -> list[str]:
-    device, python = result.device, shell_word(python_command())
+    device, python = result.device, python_command()
     middle = short_seconds(float(np.median(result.kit.seconds)))
     where = f"--target-latency {middle} --on {shell_word(str(result.path))}"
     return [f"{python} -m nas.search --space {shell_word(device.space)} {where}"]

@@ -23,7 +23,7 @@ def show_result(result: KitResult) -> None:
         f"kit: {shell_word(f'{result.folder}/')} "
         f"({', '.join((NETWORKS, SCRIPT, TIMES, README, RECORD))})",
     )
-    folder, python = result.folder, shell_word(python_command())
+    folder, python = result.folder, python_command()
     print_out(
         *next_steps(
             [
