@@ -81,7 +81,7 @@ def _curves(runs: Sequence[Run]) -> Chart:
         points = [Point(x, y) for x, y in known if x is not None and y is not None]
         series.append(Series(run.name, points, "line", COLOURS[place % len(COLOURS)]))
     return Chart(
-        x=Axis("epoch"),
+        x=Axis("epoch", whole=True),
         y=Axis("minival top-1 (%)"),
         series=series,
         alt="Held-out accuracy of every training by epoch.",

@@ -96,7 +96,10 @@ def _curve(history: Sequence[Row], names: Sequence[str], label: str) -> Chart:
     positive = values[np.isfinite(values) & (values > 0)]
     wide = label == "loss" and len(positive) > 0 and bool(positive.max() > 30 * positive.min())
     return Chart(
-        x=Axis("epoch"), y=Axis(label, log=wide), series=series, alt=f"{label} against epochs"
+        x=Axis("epoch", whole=True),
+        y=Axis(label, log=wide),
+        series=series,
+        alt=f"{label} against epochs",
     )
 
 

@@ -123,8 +123,9 @@
   }
 
   function options(spec, networks, choose) {
-    const axis = ({ label, log, least }) => ({
+    const axis = ({ label, log, least, whole }) => ({
       type: log ? "logarithmic" : "linear",
+      ticks: whole ? { precision: 0 } : {},
       min: least ?? undefined,
       title: { display: true, text: label },
     });

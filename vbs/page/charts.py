@@ -82,11 +82,16 @@ class Limit(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """An axis of a chart; `label` names its unit. least: where it begins; None: at the data."""
+    """An axis of a chart; `label` names its unit.
+
+    least  where it begins; None: at the data.
+    whole  whether its marks are whole numbers, such as epochs.
+    """
 
     label: str
     log: bool = False
     least: float | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
