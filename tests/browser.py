@@ -28,6 +28,11 @@ FLAGS = (
     "--enable-logging=stderr",
     "--hide-scrollbars",
 )
+# without a screen there is a frame only where something changes, and sometimes not even then
+FRAMES = (
+    "<script>window.requestAnimationFrame = call => setTimeout(() => call(performance.now()), 16);"
+    "</script>"
+)
 
 
 def in_browser(page: Path, script: str, *, width: int, place: Path) -> Any:
@@ -39,7 +44,8 @@ def in_browser(page: Path, script: str, *, width: int, place: Path) -> Any:
     Fails where the page writes to the console, asks for anything, or is wider than the window.
     """
     wrapper = place / f"wrapper-{page.stem}-{width}.html"
-    inner = html.escape(page.read_text(encoding="utf-8"), quote=True)
+    text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{FRAMES}", 1)
+    inner = html.escape(text, quote=True)
     wrapper.write_text(
         f'<iframe id="f" style="width:{width}px;height:900px;border:0" srcdoc="{inner}"></iframe>'
         "<script>addEventListener('load', async () => { const frame = document.getElementById('f');"
