@@ -108,11 +108,12 @@ def advice(found: Quantised) -> str:
             f"no single layer in float regains accuracy on {base.images} other images; try "
             "--float-layers auto, more --calibration images, or a larger --max-loss"
         )
-    told = ", ".join(f"{name} {gains[name]:.2f} points" for name in worst)
+    regained = ", ".join(f"{name} {gains[name]:.2f} points" for name in worst)
     names = ",".join([*found.float_layers, *worst])
     return (
         f"the layers that hurt most, by what each alone regains in float on {base.images} other "
-        f"images: {told}; use --float-layers {names}, --float-layers auto, or a larger --max-loss"
+        f"images: {regained}; use --float-layers {names}, --float-layers auto, or a larger "
+        "--max-loss"
     )
 
 

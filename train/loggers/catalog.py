@@ -35,7 +35,7 @@ LOGGERS = {
 def check_loggers(names: Sequence[str]) -> None:
     """Raises ValueError for an unknown name, and for a package that is not installed."""
     for name in names:
-        one_of("log", name, LOGGERS)
+        one_of("--log", name, LOGGERS)
         package = LOGGERS[name].package
         if package and importlib.util.find_spec(package) is None:
             raise ValueError(
