@@ -49,6 +49,7 @@ from train.inherit.inheritance import some_batches
 from train.loop import train
 from train.recipe import Recipe, change, preset
 from train.state import preparation, resolved
+from vbs.accuracy import standard_error
 from vbs.console import print_out
 from vbs.figure import draw_picture, new_figure, save_png
 
@@ -135,7 +136,7 @@ def summary(done: Mapping[Arm, dict[str, Any]]) -> dict[str, Any]:
 def _row(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over shapes and seeds; the error is the standard error of the mean loss."""
     losses = np.array([row["test"]["float"] - row["test"]["int8"] for row in rows])
-    error = float(losses.std(ddof=1) / len(losses) ** 0.5) if len(losses) > 1 else None
+    error = standard_error(losses) if len(losses) > 1 else None
     times = [row["milliseconds"] for row in rows]
     return {
         "networks": len(rows),

@@ -36,6 +36,7 @@ from scaling.grid.config import FIGURE, RECORD, GridConfig
 from scaling.grid.report import show_result
 from scaling.grid.run import run_grid
 from search_spaces.architecture import Architecture
+from vbs.accuracy import standard_error
 from vbs.failures import Failure
 from vbs.folder import write_json
 
@@ -106,7 +107,7 @@ def afresh(compound: list[dict[str, Any]], seeds: int) -> dict[str, Any]:
     def mean_and_error(row: dict[str, Any], part: range) -> tuple[float, float]:
         known = row["accuracies"]
         values = np.array([known[str(seed)] for seed in part if str(seed) in known])
-        return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+        return float(values.mean()), standard_error(values)
 
     best = max(compound, key=lambda row: mean_and_error(row, range(CHOOSING))[0])
     mean, error = mean_and_error(best, range(CHOOSING, seeds))

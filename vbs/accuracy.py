@@ -37,6 +37,13 @@ def accuracy_error(accuracy: np.ndarray | float, images: np.ndarray | int) -> np
     return 100 * np.sqrt(known * share * (1 - share) + 0.25) / (known + 1)
 
 
+def standard_error(values: Sequence[float] | np.ndarray) -> float:
+    """The standard error of the mean of values [n]; NaN for fewer than two."""
+    if len(values) < 2:
+        return math.nan
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+
 def mean_error(accuracies: Sequence[float], images: int) -> float:
     """The error of one network's mean accuracy, over trainings that were scored on the same images.
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nas.parents.references import SMALLER, UNIFORM
 from search_spaces.architecture import Architecture
 from search_spaces.cost import cost_text, is_measured
 from search_spaces.listed import LIMITS, listed_network
+from vbs.accuracy import standard_error
 from vbs.json_text import parse_json
 from vbs.page.charts import COLOURS, GREY, Axis, Chart, Limit, Listed, Point, Series, chart, scripts
 from vbs.page.parts import cards, document, note, pm, section, settings_section, table
@@ -64,7 +67,7 @@ def _networks(outcome: Mapping[str, Any]) -> str:
             str(row["layers"]),
             *(cost_text(name, row[name]) if name in row else "-" for name in extra),
             _accuracy(row),
-            *([pm(*mean_and_error(row["float_top1"]))] if in_float else []),
+            *([_mean(row["float_top1"])] if in_float else []),
             str(row["seeds"]),
         )
         for target, row in _listed(outcome)
@@ -93,7 +96,7 @@ def _chart(outcome: Mapping[str, Any]) -> Chart:
     networks = [_network(row, outcome) for _, row in listed]
     points: dict[str, list[Point]] = {kind: [] for kind in KINDS}
     for index, (_, row) in enumerate(listed):
-        mean, error = mean_and_error(accuracies(row))
+        mean, error = float(np.mean(accuracies(row))), standard_error(accuracies(row))
         points[row["kind"]].append(Point(row["flops"] / 1e6, mean, error, index))
     return Chart(
         x=Axis("FLOPs: multiply-adds of one image, in millions"),
@@ -120,7 +123,7 @@ def _network(row: Mapping[str, Any], outcome: Mapping[str, Any]) -> Listed:
         Architecture.from_dict(row["architecture"]),
         title=f"{row['kind']}, {short(row['flops'])} FLOPs: {_accuracy(row)}",
         figures=[(_accuracy(row), what), *measured],
-        numbers={"accuracy": mean_and_error(accuracies(row))[0]},
+        numbers={"accuracy": float(np.mean(accuracies(row)))},
         commands=[f"python -m train.export {shell_word(weights)} --to onnx"] if inside else [],
     )
 
@@ -142,14 +145,10 @@ def accuracies(row: Mapping[str, Any]) -> Sequence[float]:
     return found
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean with its standard error over the seeds, None of a single one."""
-    mean = sum(values) / len(values)
-    if len(values) == 1:
-        return mean, None
-    spread = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return mean, (spread / len(values)) ** 0.5
+def _mean(values: Sequence[float]) -> str:
+    """Mean with its standard error over the seeds."""
+    return pm(float(np.mean(values)), standard_error(values))
 
 
 def _accuracy(row: Mapping[str, Any]) -> str:
-    return pm(*mean_and_error(accuracies(row)))
+    return _mean(accuracies(row))

@@ -12,6 +12,7 @@ import numpy as np
 
 from nas.search.config import SearchConfig
 from search_spaces.architecture import Architecture
+from vbs.accuracy import standard_error
 from vbs.command import FAILED, INTERRUPTED
 
 
@@ -43,8 +44,7 @@ class Tuned:
     @property
     def error(self) -> float:
         """Standard error of it over the seeds; NaN of a single one."""
-        values = self.test or self.minival
-        return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else np.nan
+        return standard_error(self.test or self.minival)
 
     @property
     def _row_in_float(self) -> dict[str, list[float]]:

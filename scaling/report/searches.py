@@ -13,6 +13,7 @@ import numpy as np
 from scaling.report.runs import DamagedRun, Run, groups
 from search_spaces.architecture import Architecture
 from search_spaces.listed import LIMITS, listed_network
+from vbs.accuracy import standard_error
 from vbs.json_text import parse_json
 from vbs.page.charts import COLOURS, Axis, Chart, Listed, Point, Series, chart
 from vbs.page.parts import note, section, table
@@ -107,8 +108,7 @@ def _groups(runs: Sequence[Run], bests: Sequence[dict[str, Any]]) -> str:
 
 def mean_text(values: Sequence[float]) -> str:
     """The mean with its standard error."""
-    error = float(np.std(values, ddof=1) / math.sqrt(len(values)))
-    return f"{np.mean(values):.2f} ± {error:.2f}"
+    return f"{np.mean(values):.2f} ± {standard_error(values):.2f}"
 
 
 def _progress(runs: Sequence[Run], curves: dict[str, np.ndarray]) -> Chart:

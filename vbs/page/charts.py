@@ -26,7 +26,7 @@ GREY = "#9aa3ad"
 class Point(NamedTuple):
     """A point of a chart.
 
-    error    one standard deviation of y; None where unknown.
+    error    one standard deviation of y; None or NaN where unknown.
     network  its place among the chart's networks; None where it has none.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,5 +134,6 @@ def image(path: Path, caption: str) -> str:
 
 
 def pm(accuracy: float, error: float | None) -> str:
-    """An accuracy in percent with its error, where that is known."""
-    return f"{accuracy:.2f}%" + ("" if error is None else f" ± {error:.2f}")
+    """An accuracy in percent with its error, where that is known: not None or NaN."""
+    known = error is not None and not math.isnan(error)
+    return f"{accuracy:.2f}%" + (f" ± {error:.2f}" if known else "")
