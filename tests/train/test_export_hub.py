@@ -119,7 +119,7 @@ def test_a_searched_network_has_a_card_and_a_program(data, tmp_path, capsys):
     done = subprocess.run(
         [words[0], "-I", *words[1:]], capture_output=True, text=True, cwd=tmp_path
     )
-    assert done.stdout.split("\t")[1].endswith("light"), done.stderr
+    assert done.stdout.split("\t")[1].startswith("light ("), done.stderr
 
 
 def test_without_the_hub_it_says_what_to_type(data, tmp_path, monkeypatch, capsys):

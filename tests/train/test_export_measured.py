@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 from tests.commands import export, predict
 from tests.train.exported import CLASSES, coloured, photographs, trained
 from tests.train.images import smooth
+from train.checkpoint import read_weights, write_weights
 from train.export import request
 from train.export.onnx_file import write_onnx
 
@@ -116,7 +118,7 @@ def test_int8_is_measured_and_recorded(run, tmp_path, capsys):
     }
     said = classified(printed_command(out), tmp_path)
     assert said[0] == "PHOTO.jpg"
-    assert said[1].endswith("red")
+    assert said[1].startswith("red (")
 
 
 def test_int8_weights_have_a_scale_for_each_channel(run):
@@ -189,7 +191,7 @@ def test_pixels_of_any_size_go_in_and_probabilities_come_out(run, tmp_path, caps
     assert record["accuracy"]["after"] > 90
     assert predict([str(folder / "network.onnx"), str(tmp_path / "PHOTO.jpg")]) == 2
     assert "a file with the preprocessing in it" in capsys.readouterr().err
-    assert classified(printed_command(out), tmp_path)[1].endswith("red")
+    assert classified(printed_command(out), tmp_path)[1].startswith("red (")
 
 
 def test_int8_takes_pixels_too(run, capsys):
@@ -248,7 +250,7 @@ def test_openvino_computes_the_network(precision, run, tmp_path, capsys):
     record = record_of(folder / name)
     assert record["runtime"] == "openvino"
     assert record["accuracy"]["after"] > 80
-    assert classified(printed_command(out), tmp_path)[1].endswith("red")
+    assert classified(printed_command(out), tmp_path)[1].startswith("red (")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +278,19 @@ def test_mistakes_about_int8_are_one_line(arguments, said, run, tmp_path, capsys
     assert len(error) == 1
     assert said in error[0]
     assert [path.name for path in folder.iterdir()] == ["best.safetensors"]
+
+
+def test_a_damaged_recipe_in_the_weights_is_one_line(run, data, capsys):
+    folder = run("plain")
+    weights = read_weights(folder / "best.safetensors")
+    about = {**weights.about, "recipe": {"seed": "x"}}
+    write_weights(folder / "best.safetensors", replace(weights, about=about))
+    words = [str(folder), "--to", "onnx", "--precision", "int8", "--data", data]
+    assert export(words) == 2
+    error = capsys.readouterr().err
+    assert "network: the recorded recipe of " in error
+    assert "is damaged (seed: 'x'" in error
+    assert error.count("\n") == 1
 
 
 def test_int8_without_images_is_one_line(run, data, capsys):

@@ -8,7 +8,7 @@ test images, where the data set has them: it holds no luck of the choice.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from torch import Tensor
 from train.checkpoint import Weights
 from train.data import Data, Reading, Split, evaluation_steps, load
 from train.preprocessing import Preprocessing
+from train.recipe import preset
 from train.record import read_run
-from vbs.text import quoted
+from vbs.text import quoted, shortened
 
 CHOICE = 512  # most images that exports are compared on, to choose one
 BATCH = 32
@@ -70,11 +71,10 @@ def _loaded(
     recorded, recipe = _recorded(weights, folder)
     if not (data or recorded):
         raise ValueError("neither the weights nor a run.json beside them name their data")
-    own = recipe.get("minival", 0.1)  # the images that the training held out, not others
+    own, seed = _held_out(recipe, folder)  # the images that the training held out, not others
 
     def read(minival: float) -> Data:
         reading = Reading(channels=weights.architecture.in_channels, download=False)
-        seed = recipe.get("seed", 0)
         return load(data or recorded, minival=minival, seed=seed, root=root, reading=reading)
 
     try:
@@ -104,6 +104,17 @@ def _recorded(weights: Weights, folder: Path) -> tuple[str, dict[str, Any]]:
     data = data or weights.about.get("data") or ""
     recipe = recipe or weights.about.get("recipe") or {}
     return str(data), recipe if isinstance(recipe, dict) else {}
+
+
+def _held_out(recipe: dict[str, Any], folder: Path) -> tuple[float, int]:
+    """Share of the training images that a training held out, and its seed."""
+    fields = {name: recipe[name] for name in ("minival", "seed") if name in recipe}
+    try:
+        checked = replace(preset("finetune"), **fields)
+    except ValueError as error:
+        where = shortened(folder)
+        raise ValueError(f"network: the recorded recipe of {where} is damaged ({error})") from None
+    return checked.minival, checked.seed
 
 
 def _check_classes(own: tuple[str, ...], others: tuple[str, ...]) -> None:

@@ -41,7 +41,7 @@ def show(name: str, outputs: np.ndarray, about: dict) -> None:
         outputs = np.exp(outputs - outputs.max())
         outputs /= outputs.sum()
     best = np.argsort(-outputs)[:5]
-    print(name, *(f"{outputs[index]:.1%} {about['classes'][index]}" for index in best), sep="\\t")
+    print(name, *(f"{about['classes'][index]} ({outputs[index]:.1%})" for index in best), sep="\\t")
 '''
 
 _HEAD = '''"""Classify photographs: python PROGRAM PHOTO.jpg ...
@@ -148,7 +148,7 @@ for name in photos:
         probabilities = trained.module(images)[0].softmax(0)
     values, indices = probabilities.topk(min(5, len(probabilities)))
     best = zip(values.tolist(), indices.tolist())
-    print(name, *(f"{value:.1%} {trained.classes[index]}" for value, index in best), sep="\t")
+    print(name, *(f"{trained.classes[index]} ({value:.1%})" for value, index in best), sep="\t")
 """
 )
 

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from train.data.image_sources import Images, open_images
 from train.parser import print_notes
-from train.predict.batches import batches
+from train.predict.batches import Batch, batches
 from train.predict.config import PredictConfig
 from train.predict.networks import Predictor, load_predictor
 from train.predict.outputs import draw_sheet, write_table
@@ -105,7 +106,7 @@ def _predicted(config: PredictConfig, images: Images, predictor: Predictor) -> P
                 if len(unreadable) <= NAMED:
                     progress.print(f"skipped {shortened(name)} ({why})")
             if len(batch.rows):
-                top = predictor.probabilities(batch.images).topk(kept)
+                top = _probabilities(predictor, batch, images).topk(kept)
                 rows.append(batch.rows.numpy().copy())
                 labels.append(top.indices.numpy())
                 probabilities.append(top.values.numpy())
@@ -127,6 +128,19 @@ def _predicted(config: PredictConfig, images: Images, predictor: Predictor) -> P
         seconds,
         predictor.runtime,
     )
+
+
+def _probabilities(predictor: Predictor, batch: Batch, images: Images) -> Tensor:
+    """float32 [n, classes]; ValueError where they are not finite."""
+    found = predictor.probabilities(batch.images)
+    finite = found.isfinite().all(1)
+    if not finite.all():
+        name = images.store.name(int(batch.rows[int(finite.logical_not().nonzero()[0, 0])]))
+        raise ValueError(
+            f"network: its outputs for {shortened(name)} are not finite (NaN or infinite); "
+            "its weights are damaged, or its activations overflow"
+        )
+    return found
 
 
 def _loaders(config: PredictConfig) -> int:

@@ -13,7 +13,7 @@ from tests.commands import predict
 from tests.train.predict.helpers import needs_onnx, predicted, whole
 from tests.train.test_export import PLAIN, a_run, exported
 from train import load_network
-from train.checkpoint import read_weights
+from train.checkpoint import read_weights, write_weights
 from train.predict import networks
 from train.preprocessing import Preprocessing, preprocess
 
@@ -169,3 +169,12 @@ def test_where_onnxruntime_is_missing_the_extra_is_named(tmp_path, photographs, 
     monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'vision-baseline-search\[onnx\]'"):
         predicted(tmp_path / "network.onnx", photographs)
+
+
+def test_outputs_that_are_not_finite_are_refused(run, photographs, tmp_path):
+    weights = read_weights(run / "best.safetensors")
+    tensors = {name: tensor.clone() for name, tensor in weights.tensors.items()}
+    tensors["classifier.weight"].fill_(3e38)  # finite, but its products are not
+    write_weights(tmp_path / "best.safetensors", replace(weights, tensors=tensors))
+    with pytest.raises(ValueError, match=r"^network: its outputs for .*\.\w+ are not finite"):
+        predicted(tmp_path / "best.safetensors", photographs)
