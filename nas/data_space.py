@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nas.options import SpaceOptions
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
+from vbs.text import shell_word
 
 if TYPE_CHECKING:
     from train.data import Data
@@ -77,3 +79,32 @@ def side_of(data: Data | DataSummary) -> int | None:
     if isinstance(data.train, MemorySplit):
         return max(data.train.pixels.images.shape[-2:])
     return None
+
+
+def space_form(name: str, settings: Mapping[str, Any], *, classes: bool = True) -> str:
+    """The options that name a space and its form, e.g. "--space compact --resolution 32".
+
+    settings  those of the space (`SearchSpace.settings`); a space of the user's own may have none.
+    classes   whether the number of classes is named; a search on images takes that of the images.
+    """
+    side = settings.get("resolution", USUAL)
+    known, width = settings.get("classes", CLASSES), settings.get("width", 1.0)
+    small = settings.get("small_images", side <= SMALL)
+    words = [f"--space {shell_word(name)}"]
+    if side != USUAL or not classes:
+        words.append(f"--resolution {side}")
+    if classes and known != CLASSES:
+        words.append(f"--classes {known}")
+    if width != 1.0:
+        words.append(f"--width {width}")
+    if small != (side <= SMALL):
+        words.append("--small-images" if small else "--no-small-images")
+    return " ".join(words)
+
+
+def search_form(name: str, settings: Mapping[str, Any]) -> str:
+    """The options of `nas.search` that search a space: those of its form, and where no surrogate
+    knows the space, an evaluator that trains on images."""
+    if name == "efficientnet" and settings == space(name).settings:
+        return space_form(name, settings)
+    return f"--evaluator proxy --data imagefolder:DIR {space_form(name, settings, classes=False)}"

@@ -11,8 +11,7 @@ from nas.block_times.config import TimingOptions
 from nas.block_times.lookup import accuracy, cached_path, setting_of
 from nas.block_times.run import BlockTimesResult
 from nas.block_times.table import Times
-from nas.data_space import SMALL
-from search_spaces.catalog import space
+from nas.data_space import search_form, space_form
 from search_spaces.space import SearchSpace
 from train.options import TrainingOptions, WorkerOptions
 from vbs.command import python_command
@@ -59,24 +58,16 @@ def _next(result: BlockTimesResult, target: str) -> list[str]:
     """What to do next, as commands; the search uses this table."""
     config, the_space, path = result.config, result.space, result.path
     python = python_command()
-    form = f"--space {config.space}"
-    for name, usual in (("resolution", 224), ("classes", 1000), ("width", 1.0)):
-        value = getattr(config, name)
-        form += f" --{name} {value}" if value != usual else ""
-    assert config.resolution is not None  # see measure_block_times
-    small = " --small-images" if config.small_images and config.resolution > SMALL else ""
-    search = form + small
-    if config.space != "efficientnet" or the_space.settings != space("efficientnet").settings:
-        # which no surrogate knows; unasked, such a search takes classes and side of its images
-        search = f"--evaluator proxy --data imagefolder:DIR --space {config.space} --resolution "
-        search += f"{config.resolution}{f' --width {config.width}' * (config.width != 1.0)}{small}"
+    assert config.space is not None  # see measure_block_times
+    search = search_form(config.space, the_space.settings)
+    form = space_form(config.space, the_space.settings)
     own = path.is_file() and path.resolve() != _looked_for(the_space, config.kind).resolve()
     table = f" --times {shell_word(str(path))}" * own
     other = "step_time" if config.kind == "latency" else "latency"
     target_name = config.kind.replace("_", "-")
     return [
         f"{python} -m nas.search {search} --target-{target_name} {target}{table}",
-        f"{python} -m nas.block_times {form}{small} --kind {other}",
+        f"{python} -m nas.block_times {form} --kind {other}",
     ]
 
 

@@ -53,7 +53,8 @@ def check_space(
     raise ValueError(
         f"device {quoted(device.name)} was measured on the space {quoted(device.space)} "
         f"({_described(device.settings)}) and cannot answer for {quoted(space.name)}{other} "
-        f"({_described(space.settings)})"
+        f"({_described(space.settings)}); measure a kit of networks of that space "
+        "(python -m nas.devices.kit) on the device"
     )
 
 

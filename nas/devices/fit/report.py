@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nas.data_space import search_form
 from nas.devices.fit.run import FitResult
 from nas.devices.own import HELD_OUT
 from vbs.command import python_command
@@ -38,7 +39,10 @@ def show_result(result: FitResult) -> None:
         )
     print_out(_further(result))
     print_out("", f"device: {shell_word(result.path)}")
-    print_out(*next_steps(_next(result)))
+    print_out(*next_steps([next_search := _next(result)]))
+    classes = device.settings.get("classes")
+    if classes is not None and "--data" in next_search:
+        print_out(f"the images must have {classes} classes, as the networks of the kit do")
 
 
 def _further(result: FitResult) -> str:
@@ -51,8 +55,8 @@ def _further(result: FitResult) -> str:
     return f"expected mean error {expected[0]:.1%}; {text}"
 
 
-def _next(result: FitResult) -> list[str]:
+def _next(result: FitResult) -> str:
     device, python = result.device, python_command()
     middle = short_seconds(float(np.median(result.kit.seconds)))
     where = f"--target-latency {middle} --on {shell_word(str(result.path))}"
-    return [f"{python} -m nas.search --space {shell_word(device.space)} {where}"]
+    return f"{python} -m nas.search {search_form(device.space, device.settings)} {where}"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.lib.surrogate_scores import kendall_tau
+from nas.data_space import search_form
 from nas.devices import OwnDevice, design, fit_device, load_device, measurements_needed
 from nas.devices.features import Features, weigh
 from nas.devices.prior import prior_of
@@ -18,6 +19,7 @@ from search_spaces.space import SearchSpace
 from tests.speed import assert_quick
 
 SPACE = space_named("efficientnet")
+PROXY = "--evaluator proxy --data imagefolder:DIR "
 RESULTS = Path(__file__).resolve().parents[3] / "experiments/results/leave_one_device_out.json"
 
 
@@ -329,3 +331,21 @@ def test_recorded_own_device_is_nearer_than_block_times_and_flops() -> None:
         assert error < 4 < each["block_times"]["mean_error_percent"]
         assert 2 * error < each["flops_fitted_to_the_ten"]["mean_error_percent"]
         assert each["device"]["kendall_tau"] > 0.94
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "suggested"),
+    [
+        ("efficientnet", {}, "--space efficientnet"),
+        ("efficientnet", {"width": 0.5}, "--space efficientnet --resolution 224 --width 0.5"),
+        ("mobilenetv4", {}, "--space mobilenetv4 --resolution 224"),
+        ("compact", {"resolution": 32, "small_images": True}, "--space compact --resolution 32"),
+    ],
+)
+def test_the_search_that_is_suggested_knows_the_accuracy_of_the_space(name, form, suggested):
+    trained = "" if suggested == "--space efficientnet" else PROXY
+    assert search_form(name, space_named(name, **form).settings) == trained + suggested
+
+
+def test_the_search_of_a_space_of_ones_own_trains_on_images():
+    assert search_form("own:Space", {}) == f"{PROXY}--space own:Space --resolution 224"
