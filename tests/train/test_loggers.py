@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,6 +86,20 @@ def test_wandb_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     content = store.read_bytes()
     assert b"val_top1" in content
     assert b"test_top1" in content
+
+
+def test_trackio_keeps_curves_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # it reads it at its import
+    pytest.importorskip("trackio")
+    run = logged(tmp_path)
+    log(["trackio"], run, ROWS[:1], resumed=None)
+    log(["trackio"], run, ROWS[1:], resumed=10)  # continues the same run
+    with contextlib.closing(sqlite3.connect(tmp_path / "trackio" / "runs.db")) as database:
+        rows = database.execute("select step, metrics from metrics where run_name = 'train-1'")
+        known = {(step, *json.loads(values).items()) for step, values in rows}
+    assert (10, ("epoch", 1.0), ("train_loss", 2.0), ("val_top1", 40.0)) in known
+    assert (20, ("epoch", 2.0), ("train_loss", 1.5), ("val_top1", 60.0)) in known
+    assert any(values == [("test_top1", 61.0)] for _, *values in known)
 
 
 class Broken(Logger):
