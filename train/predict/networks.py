@@ -90,6 +90,8 @@ def _onnx(path: Path, device: str) -> Predictor:
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = available_cpus()
+    # a waiting thread that spins takes the processor from the processes that prepare images
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors, which are raised as well
     providers: list[Any] = ["CPUExecutionProvider"]
     if where.type == "cuda":
