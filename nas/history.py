@@ -301,7 +301,8 @@ class History:
         Full evaluations only.
         """
         if self._front is None or self._front[0] != len(self):
-            accuracy = np.where(self.full, self.accuracy, np.nan)
+            whole = self.full.all()
+            accuracy = self.accuracy if whole else np.where(self.full, self.accuracy, np.nan)
             if self.networks < len(self) and self.full.any():  # means, in first rows
                 rows = np.flatnonzero(self.full)
                 first, network, count = self._by_network(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 FIRST = 10  # bits of the first table
+FEW = 24  # keys that are looked for one at a time
 FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2^64 by the golden ratio: multiplicative hashing (Knuth)
 
 
@@ -26,19 +27,38 @@ class KeySet:
 
     def contains(self, keys: np.ndarray) -> np.ndarray:
         """Which keys uint64 [n] are in the set, bool [n]."""
-        found = np.zeros(len(keys), bool)
-        if self._has_zero:
-            found[keys == 0] = True
-        rows = np.flatnonzero(keys)
-        keys = keys[rows]
+        if len(keys) <= FEW:
+            return np.array([self._has(key) for key in keys.tolist()], bool)
         places, mask = self._places(keys), len(self._slots) - 1
-        while len(rows):
-            there = self._slots[places]
-            same = there == keys
-            found[rows[same]] = True
-            further = ~same & (there != 0)
-            rows, keys, places = rows[further], keys[further], (places[further] + 1) & mask
+        there = self._slots[places]
+        found = (there == keys) & (there != 0)
+        rows = np.flatnonzero((there != keys) & (there != 0))
+        while len(rows) > FEW:
+            keys_left, places_left = keys[rows], (places[rows] + 1) & mask
+            there = self._slots[places_left]
+            places[rows] = places_left
+            found[rows] = there == keys_left
+            rows = rows[(there != keys_left) & (there != 0)]
+        for row in rows.tolist():
+            found[row] = self._has(int(keys[row]), int(places[row]))
+        if self._has_zero:
+            found |= keys == 0
         return found
+
+    def _has(self, key: int, place: int | None = None) -> bool:
+        """Whether one key is in the set, looked for from a place on."""
+        if not key:
+            return self._has_zero
+        return int(self._slots[self._find(key, place)]) == key
+
+    def _find(self, key: int, place: int | None = None) -> int:
+        """The slot that holds a key, or the empty one where it would be."""
+        mask = len(self._slots) - 1
+        if place is None:
+            place = ((key * int(FACTOR)) & (2**64 - 1)) >> (64 - self._bits)
+        while (there := self._slots.item(place)) and there != key:
+            place = (place + 1) & mask
+        return place
 
     def update(self, keys: np.ndarray) -> None:
         """Add keys uint64 [n]; they may occur several times."""
@@ -58,11 +78,13 @@ class KeySet:
     def _put(self, keys: np.ndarray) -> None:
         """Put keys [n] into the table, which are not in it and not 0."""
         places, mask = self._places(keys), len(self._slots) - 1
-        while len(keys):
+        while len(keys) > FEW:
             free = self._slots[places] == 0
             self._slots[places[free]] = keys[free]  # where several fit, the last one stays
             further = self._slots[places] != keys
             keys, places = keys[further], (places[further] + 1) & mask
+        for key, place in zip(keys.tolist(), places.tolist(), strict=True):
+            self._slots[self._find(key, place)] = key
 
     def _grow(self) -> None:
         """A table that is at most half full of `_count` keys, with the keys of the old one."""

@@ -106,11 +106,10 @@ def draw(
 
 def _draw_evaluated(axes: Any, history: History) -> None:
     """A sample of what was evaluated, and the front as a staircase."""
-    valid = np.flatnonzero(~np.isnan(history.accuracy))
-    shown = np.random.default_rng(0).choice(valid, min(SAMPLE, len(valid)), replace=False)
+    shown, of = sample(history, SAMPLE)
     axis, accuracy = axis_of(history), history.accuracy[shown]
     spent = axis.of(history.costs[shown])
-    dots, words = (2, "evaluated (a sample)") if len(valid) > SAMPLE else (5, "evaluated")
+    dots, words = (2, "evaluated (a sample)") if of > SAMPLE else (5, "evaluated")
     full = history.full[shown]
     axes.plot(spent[full], accuracy[full], ".", ms=dots, c="0.6", label=words)
     if not full.all():
@@ -120,6 +119,15 @@ def _draw_evaluated(axes: Any, history: History) -> None:
     place = axis.of(history.costs[front])
     axes.step(place, best, where="post", c="tab:blue", lw=1.8, label="Pareto front")
     _limit_below(axes, spent, accuracy, float(best.min()))
+
+
+def sample(history: History, most: int) -> tuple[np.ndarray, int]:
+    """At most so many rows of successful evaluations, none twice; and of how many."""
+    failed = np.isnan(history.accuracy)
+    # a number stands for all rows, which take 8 bytes each as an array
+    rows = np.flatnonzero(~failed) if failed.any() else len(history)
+    count = int((~failed).sum())
+    return np.random.default_rng(0).choice(rows, min(most, count), replace=False), count
 
 
 def lower_end(accuracy: np.ndarray, least: float) -> float:
