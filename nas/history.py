@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from nas.evaluators.base import Evaluations
+from nas.columns import Columns
+from nas.evaluators.base import Curve, Evaluations
+from nas.key_set import KeySet
 from nas.objective import Objective, pareto_front
+from nas.step_accuracies import StepAccuracies
 from search_spaces.cost import Cost, Costs
 from search_spaces.space import SearchSpace
 from vbs.accuracy import Lead, accuracy_error, lead, mean_error, paired_variance, pooled_deviation
@@ -42,32 +46,34 @@ class History:
     accuracy is what was reached, `expected` what it would have come to, which the reward is of. A
     network evaluated again, with another seed (int64 [n]), is another row.
 
-    revision counts how often rewards of old rows were revised.
+    revision counts how often rewards of old rows were revised. steps: accuracies by the step of the
+    learning curves.
     """
 
     def __init__(self, space: SearchSpace, objective: Objective) -> None:
         self.space, self.objective = space, objective
         self.revision = 0
-        self._count = 0
-        self._keys: set[int] = set()
+        self._keys = KeySet()
         self._pending = np.empty((0, len(space.choices)), np.int8)
         self._pending_keys: frozenset[int] = frozenset()
         self._front: tuple[int, np.ndarray] | None = None  # for that many rows
-        self._columns: dict[str, np.ndarray] = {
-            "genotypes": np.empty((0, len(space.choices)), np.int8),
-            "error": np.empty(0, object),
-            "curves": np.empty(0, object),
-        }
-        for name in ("accuracy", "expected", "std", "seconds", "reward", "fidelity"):
-            self._columns[name] = np.empty(0, np.float64)
-        for name in ("seed", "images"):
-            self._columns[name] = np.empty(0, np.int64)
-        for name in space.cost_names:
-            whole = name in Cost._fields
-            self._columns[name] = np.empty(0, np.int64 if whole else np.float64)
+        self.steps = StepAccuracies()
+        self._stopped = False  # whether any successful evaluation was stopped early
+        numbers = dict.fromkeys(("accuracy", "std", "seconds", "reward", "fidelity"), np.float64)
+        whole = dict.fromkeys(("seed", "images", *Cost._fields), np.int64)
+        measured = dict.fromkeys(space.cost_names[len(Cost._fields) :], np.float64)
+        texts = dict.fromkeys(("error", "curves"), object)
+        types: dict[str, Any] = {**numbers, **whole, **measured, **texts}
+        self._columns = Columns(
+            {
+                "genotypes": (np.int8, (len(space.choices),)),
+                **{name: (dtype, ()) for name, dtype in types.items()},
+            },
+            {"error": "", "fidelity": 1.0, "seed": 0, "images": 0, "curves": ()},
+        )
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._columns)
 
     @property
     def networks(self) -> int:
@@ -77,12 +83,12 @@ class History:
     def extend(self, genotypes: np.ndarray, evaluations: Evaluations, costs: Costs) -> None:
         """Append evaluated genotypes [n, decisions] with their answers and costs."""
         accuracy = np.asarray(evaluations.accuracy, np.float64)
-        error, fidelity = evaluations.error, evaluations.fidelity
         reward = self.objective.reward(accuracy, costs)
         images = np.zeros(len(accuracy)) if evaluations.images is None else evaluations.images
         std = np.asarray(evaluations.std, np.float64)
         if np.isnan(std).any():
             std = np.where(np.isnan(std), accuracy_error(accuracy, images), std)
+        curves = evaluations.curves if any(evaluations.curves or ()) else None
         rows = {
             "genotypes": genotypes,
             "accuracy": accuracy,
@@ -90,21 +96,19 @@ class History:
             "std": std,
             "seconds": evaluations.seconds,
             "reward": np.where(np.isnan(reward), -np.inf, reward),
-            "error": np.full(len(accuracy), "", object) if error is None else error,
-            "fidelity": 1.0 if fidelity is None else fidelity,
-            "seed": 0 if evaluations.seed is None else evaluations.seed,
+            "error": evaluations.error,
+            "fidelity": evaluations.fidelity,
+            "seed": evaluations.seed,
             "images": images,
+            "curves": None if curves is None else _objects(curves),
             **{name: costs.get(name) for name in self.space.cost_names},
         }
-        end = self._count + len(accuracy)
-        self._reserve(end)
-        for name, values in rows.items():
-            self._columns[name][self._count : end] = values
-        self._columns["curves"][self._count : end].fill(())
-        for row, curve in enumerate(evaluations.curves or ()):
-            self._columns["curves"][self._count + row] = curve
-        self._keys.update(self.space.keys(genotypes).tolist())
-        self._count = end
+        self._columns.append(len(accuracy), rows)
+        self.steps.extend(len(accuracy), curves)
+        self._keys.update(self.space.keys(genotypes))
+        if evaluations.fidelity is not None:
+            stopped = (np.asarray(evaluations.fidelity) < 1) & np.isfinite(accuracy)
+            self._stopped = self._stopped or bool(stopped.any())
         self._expect()
 
     def _expect(self) -> None:
@@ -114,37 +118,33 @@ class History:
         were stopped were worse, and may have gained less: a friendly estimate, the same for all
         that stopped at one step, so that it never changes their order.
         """
-        stopped = np.flatnonzero((self.fidelity < 1) & np.isfinite(self.accuracy))
-        if not len(stopped):
+        if not self._stopped:
             return
-        gains: dict[int, list[float]] = {}
-        for row in np.flatnonzero(self.full):
-            for point in self.curves[row]:
-                if np.isfinite(point.accuracy):
-                    gains.setdefault(point.step, []).append(self.accuracy[row] - point.accuracy)
-        steps = [self.curves[row][-1].step if self.curves[row] else 0 for row in stopped]
-        expected = self.accuracy[stopped] + [np.mean(gains.get(step, [0.0])) for step in steps]
+        if "expected" not in self._columns:
+            self._columns.add("expected", self.accuracy)
+        stopped = np.flatnonzero((self.fidelity < 1) & np.isfinite(self.accuracy))
+        full, steps = self.full, self.steps.last[stopped]
+        gains = np.zeros(len(stopped))
+        for step in np.unique(steps).tolist():
+            before = self.steps.at(step)
+            passed = full & np.isfinite(before)
+            if passed.any():
+                gains[steps == step] = np.mean(self.accuracy[passed] - before[passed])
+        expected = self.accuracy[stopped] + gains
         if not np.array_equal(expected, self.expected[stopped]):
             self.revision += 1
-            self._columns["expected"][stopped] = expected
+            self._columns.put("expected", stopped, expected)
             rewards = self.objective.reward(expected, self.costs[stopped])
-            self._columns["reward"][stopped] = rewards
-
-    def _reserve(self, rows: int) -> None:
-        """Room for that many rows, doubling so that appending costs constant time on average."""
-        if rows <= len(self._columns["accuracy"]):
-            return
-        room = max(1024, rows, 2 * len(self._columns["accuracy"]))
-        for name, column in self._columns.items():
-            grown = np.empty((room, *column.shape[1:]), column.dtype)
-            grown[: self._count] = column[: self._count]
-            self._columns[name] = grown
+            self._columns.put("reward", stopped, rewards)
 
     def contains(self, genotypes: np.ndarray) -> np.ndarray:
         """Which genotypes [n, decisions] were evaluated before or are pending, bool [n]."""
-        known = self._keys | self._pending_keys if self._pending_keys else self._keys
-        keys = self.space.keys(genotypes).tolist()
-        return np.fromiter(map(known.__contains__, keys), bool, len(keys))
+        keys = self.space.keys(genotypes)
+        known = self._keys.contains(keys)
+        if self._pending_keys:
+            pending = map(self._pending_keys.__contains__, keys.tolist())
+            known |= np.fromiter(pending, bool, len(keys))
+        return known
 
     @property
     def pending(self) -> np.ndarray:
@@ -157,9 +157,7 @@ class History:
         self._pending_keys = frozenset(self.space.keys(genotypes).tolist())
 
     def _view(self, name: str) -> np.ndarray:
-        view = self._columns[name][: self._count]
-        view.flags.writeable = False
-        return view
+        return self._columns.view(name)
 
     @property
     def genotypes(self) -> np.ndarray:
@@ -191,7 +189,7 @@ class History:
 
     @property
     def expected(self) -> np.ndarray:
-        return self._view("expected")
+        return self._view("expected" if "expected" in self._columns else "accuracy")
 
     @property
     def seed(self) -> np.ndarray:
@@ -223,12 +221,15 @@ class History:
         means: the best of many single evaluations is mostly a lucky one. ValueError while nothing
         succeeded.
         """
-        full = np.flatnonzero(self.full)
-        if not len(full):
+        successful = self.full
+        if not successful.any():
             failed = [reason for reason in self.error if reason]
             reason = f"; the first failed by {failed[0]}" if failed else ""
-            raise ValueError(f"history: none of {self._count} evaluations succeeded{reason}")
-        if self.networks < self._count:
+            raise ValueError(f"history: none of {len(self)} evaluations succeeded{reason}")
+        if successful.all() and self.networks == len(self):
+            return int(self.reward.argmax())
+        full = np.flatnonzero(successful)
+        if self.networks < len(self):
             first, network, count = self._by_network(full)
             often = first[count == count.max()]
             means = np.bincount(network, weights=self.reward[full]) / count
@@ -248,7 +249,7 @@ class History:
     def summary(self, row: int) -> Summary:
         """What is known of the network of a row: means over its full evaluations."""
         same = None
-        if self.networks < self._count:  # something was repeated
+        if self.networks < len(self):  # something was repeated
             same = self.full & (self.genotypes == self.genotypes[row]).all(1)
         if same is None or same.sum() < 2:
             accuracy, std, reward = self.accuracy[row], self.std[row], self.reward[row]
@@ -261,7 +262,7 @@ class History:
         """Deviation between trainings of one network, pooled over all that were evaluated again;
         NaN where none was."""
         rows = np.flatnonzero(self.full)
-        if self.networks == self._count or not len(rows):
+        if self.networks == len(self) or not len(rows):
             return math.nan
         _, network, _ = self._by_network(rows)
         order = np.argsort(network, kind="stable")
@@ -299,13 +300,22 @@ class History:
 
         Full evaluations only.
         """
-        if self._front is None or self._front[0] != self._count:
-            accuracy = np.where(self.full, self.accuracy, np.nan)
-            if self.networks < self._count and self.full.any():  # means, in first rows
+        if self._front is None or self._front[0] != len(self):
+            whole = self.full.all()
+            accuracy = self.accuracy if whole else np.where(self.full, self.accuracy, np.nan)
+            if self.networks < len(self) and self.full.any():  # means, in first rows
                 rows = np.flatnonzero(self.full)
                 first, network, count = self._by_network(rows)
-                accuracy = np.full(self._count, np.nan)
+                accuracy = np.full(len(self), np.nan)
                 accuracy[rows[first]] = np.bincount(network, weights=self.accuracy[rows]) / count
             cost = self.costs.get(self.objective.of)
-            self._front = (self._count, pareto_front(accuracy, cost))
+            self._front = (len(self), pareto_front(accuracy, cost))
         return self._front[1]
+
+
+def _objects(curves: Sequence[Curve]) -> np.ndarray:
+    """Tuples as an object array [n]."""
+    found = np.empty(len(curves), object)
+    for row, curve in enumerate(curves):
+        found[row] = curve
+    return found

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.evaluators.base import Evaluations
+from nas.evaluators.base import Evaluations, Evaluator
 from nas.history import History
 from nas.objective import Objective
+from nas.search.loop import answers
 from nas.storage.cache import network_key
-from search_spaces.cost import MEASURED, is_measured, split_cost
+from search_spaces.cost import MEASURED, Cost, is_measured, split_cost
 from search_spaces.space import SearchSpace
 from vbs.folder import write_whole
 
 if TYPE_CHECKING:
     import pyarrow
 
+PART = 250_000  # rows that are converted, written and read at a time
 KEYED = 2_000  # rows up to which all get the key of their network: a key takes about a millisecond
+DECIMALS = 3  # of numbers that are rounded: a hundredth of the error that a surrogate states
+ROUNDED = ("accuracy", "std", "reward")
 MEANING = {
     "accuracy": "percent, as far as the evaluation got; NaN where it failed",
     "std": "error of the accuracy in points, one standard deviation: what the evaluator states, "
@@ -40,40 +46,68 @@ MEANING = {
 }
 
 
-def write_history(folder: Path, history: History) -> None:
+def write_history(folder: Path, history: History, *, rounded: bool = False) -> None:
     """Write history.parquet: a row for each evaluation in order, decisions by their options.
 
     What each column means is in the metadata of its field in the schema, under "description".
+
+    rounded  whether accuracy, its error and the reward are written as float32 of `DECIMALS`
+             decimals: where the evaluator can give the exact numbers again.
     """
     import pyarrow.parquet
 
-    table = history_table(history)
     # only these repeat enough to be worth a dictionary
-    few = [*history.space.choices, "key", "error"]
-    write_whole(
-        folder / "history.parquet",
-        lambda path: pyarrow.parquet.write_table(table, str(path), use_dictionary=few),
-    )
+    few = [*history.space.choices, "key", "error", *(ROUNDED if rounded else ())]
+    packed = dict.fromkeys((*Cost._fields, "images", "seed"), "DELTA_BINARY_PACKED")
+
+    def write(path: Path) -> None:
+        tables = _parts(history, rounded=rounded)
+        first = next(tables)
+        with pyarrow.parquet.ParquetWriter(
+            str(path), first.schema, compression="zstd", use_dictionary=few, column_encoding=packed
+        ) as writer:
+            for table in itertools.chain([first], tables):
+                writer.write_table(table, row_group_size=PART)
+
+    write_whole(folder / "history.parquet", write)
 
 
 def history_table(history: History) -> pyarrow.Table:
-    """The same as an Arrow table."""
+    """The same as an Arrow table, with exact numbers."""
+    import pyarrow
+
+    return pyarrow.concat_tables(list(_parts(history, rounded=False))).unify_dictionaries()
+
+
+def _parts(history: History, *, rounded: bool) -> Iterator[pyarrow.Table]:
+    """Tables of the rows of a history in turn; one without rows where there are none."""
+    repeats, keys = _repeats(history), _keys(history)
+    for start in range(0, max(1, len(history)), PART):
+        yield _table(history, slice(start, start + PART), repeats, keys, rounded=rounded)
+
+
+def _table(
+    history: History, rows: slice, repeats: np.ndarray, keys: dict[int, str], *, rounded: bool
+) -> pyarrow.Table:
     import pyarrow
 
     columns: dict[str, Any] = {}
     for column, (decision, options) in enumerate(history.space.choices.items()):
-        columns[decision] = _labelled(history.genotypes[:, column], options)
+        columns[decision] = _labelled(history.genotypes[rows, column], options)
     for name in ("accuracy", "std", "seconds", "reward"):
-        columns[name] = _numbers(getattr(history, name))
+        values = getattr(history, name)[rows]
+        if rounded and name in ROUNDED:
+            values = np.round(values, DECIMALS).astype(np.float32)
+        columns[name] = _numbers(values)
     for name in history.space.cost_names:
-        columns[name] = _numbers(history.costs.get(name))
+        columns[name] = _numbers(history.costs.get(name)[rows])
     for name in ("fidelity", "images", "seed"):
-        columns[name] = _numbers(getattr(history, name))
-    columns["key"] = _keys(history)
-    columns["repeat"] = _bits(_repeats(history))
-    reasons = {reason: index for index, reason in enumerate(dict.fromkeys(["", *history.error]))}
-    indices = np.array([reasons[reason] for reason in history.error], np.int64)
-    columns["error"] = _labelled(indices, tuple(reasons))
+        columns[name] = _numbers(getattr(history, name)[rows])
+    columns["key"] = _texts({row - rows.start: key for row, key in keys.items()}, history, rows)
+    columns["repeat"] = _bits(repeats[rows])
+    errors = history.error[rows]
+    failed = np.flatnonzero(errors != "").tolist()
+    columns["error"] = _texts({row: errors[row] for row in failed}, history, rows)
     fields = [
         pyarrow.field(name, column.type, metadata={"description": _meaning(name)})
         for name, column in columns.items()
@@ -90,26 +124,41 @@ def _meaning(name: str) -> str:
 
 def _repeats(history: History) -> np.ndarray:
     """Which rows evaluate a network that an earlier row evaluated, bool [n]."""
+    if history.networks == len(history):
+        return np.zeros(len(history), bool)
     repeats = np.ones(len(history), bool)
     _, first = np.unique(history.space.keys(history.genotypes), return_index=True)
     repeats[first] = False
     return repeats
 
 
-def _keys(history: History) -> Any:
-    """The keys of the networks as an Arrow column, "" where there is none; see KEYED."""
+def _keys(history: History) -> dict[int, str]:
+    """The keys of the networks by row, where they have one; see KEYED."""
     rows = range(len(history)) if len(history) <= KEYED else history.front().tolist()
-    keys = {row: network_key(history.space, history.genotypes[row]) for row in rows}
-    known = {key: index for index, key in enumerate(dict.fromkeys(["", *keys.values()]))}
-    indices = [known[keys.get(row, "")] for row in range(len(history))]
-    return _labelled(np.array(indices, np.int64), tuple(known))
+    return {row: network_key(history.space, history.genotypes[row]) for row in rows}
+
+
+def _texts(texts: dict[int, str], history: History, rows: slice) -> Any:
+    """An Arrow column of the texts of some of the rows, by their place; "" elsewhere."""
+    indices = np.zeros(len(history.genotypes[rows]), np.int32)
+    known = {text: index for index, text in enumerate(dict.fromkeys(["", *texts.values()]))}
+    for place, text in texts.items():
+        if 0 <= place < len(indices):
+            indices[place] = known[text]
+    return _labelled(indices, tuple(known))
 
 
 def _numbers(values: np.ndarray) -> Any:
     """A numeric array [n] as an Arrow array; `pyarrow.array` would import pandas to look at it."""
     import pyarrow
 
-    kinds = {"int8": pyarrow.int8(), "int64": pyarrow.int64(), "float64": pyarrow.float64()}
+    kinds = {
+        "int8": pyarrow.int8(),
+        "int32": pyarrow.int32(),
+        "int64": pyarrow.int64(),
+        "float32": pyarrow.float32(),
+        "float64": pyarrow.float64(),
+    }
     buffer = pyarrow.py_buffer(np.ascontiguousarray(values))
     return pyarrow.Array.from_buffers(kinds[values.dtype.name], len(values), [None, buffer])
 
@@ -141,12 +190,18 @@ def _labelled(indices: np.ndarray, labels: tuple) -> Any:
 
 
 def read_history(
-    folder: Path, space: SearchSpace, objective: Objective, *, evaluated: int
+    folder: Path,
+    space: SearchSpace,
+    objective: Objective,
+    *,
+    evaluated: int,
+    evaluator: Evaluator | None = None,
 ) -> History:
     """What `write_history` wrote; an empty history where the search had not got that far.
 
     evaluated  rows the record speaks of, 0 where it speaks of none. ValueError where the file is
                damaged, has fewer rows, or holds what this search could not have evaluated.
+    evaluator  gives the exact numbers of a file with rounded ones.
     """
     import pyarrow
     import pyarrow.parquet
@@ -156,24 +211,51 @@ def read_history(
     if not path.exists() and not evaluated:
         return history
     try:
-        table = pyarrow.parquet.read_table(path)
-        genotypes = np.empty((table.num_rows, len(space.choices)), np.int8)
-        for column, (decision, options) in enumerate(space.choices.items()):
-            genotypes[:, column] = _option_indices(table[decision], options)
-        accuracy, std, seconds = (
-            table[name].to_numpy().astype(np.float64) for name in ("accuracy", "std", "seconds")
-        )
-        error = np.array(table["error"].to_pylist(), object)
-        seed, images = (_whole(table, name) for name in ("seed", "images"))
-        evaluations = Evaluations(accuracy, std, seconds, error, seed=seed, images=images)
-        history.extend(genotypes, evaluations, space.costs(genotypes))
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=PART):
+                _extend(history, pyarrow.Table.from_batches([batch]), evaluator)
     except (pyarrow.ArrowException, OSError, KeyError, ValueError) as failure:
         reason = str(failure).splitlines()[0]
         raise ValueError(f"resume: {path} cannot be read ({reason})") from None
-    distinct = len(np.unique(space.keys(genotypes))) == len(genotypes)
+    distinct = history.networks == len(history)
     if len(history) < evaluated or not distinct or not objective.feasible(history.costs).all():
         raise ValueError(f"resume: {path} is not the history of the search in search.json")
     return history
+
+
+def _extend(history: History, table: pyarrow.Table, evaluator: Evaluator | None) -> None:
+    """Append the rows of a table."""
+    space = history.space
+    genotypes = np.empty((table.num_rows, len(space.choices)), np.int8)
+    for column, (decision, options) in enumerate(space.choices.items()):
+        genotypes[:, column] = _option_indices(table[decision], options)
+    accuracy, std, seconds = (
+        table[name].to_numpy().astype(np.float64) for name in ("accuracy", "std", "seconds")
+    )
+    if evaluator is not None and str(table["accuracy"].type) == "float":
+        accuracy, std = _exact(space, genotypes, (accuracy, std), evaluator)
+    error = np.array(table["error"].to_pylist(), object)
+    seed, images = (_whole(table, name) for name in ("seed", "images"))
+    evaluations = Evaluations(accuracy, std, seconds, error, seed=seed, images=images)
+    history.extend(genotypes, evaluations, space.costs(genotypes))
+
+
+def _exact(
+    space: SearchSpace,
+    genotypes: np.ndarray,
+    known: tuple[np.ndarray, np.ndarray],
+    evaluator: Evaluator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracies and their errors, of which rounded ones are known, by evaluating again.
+
+    Where these do not agree, the evaluator is another one: what was written stays.
+    """
+    again = answers(evaluator, space, genotypes)
+    agree = np.ones(len(genotypes), bool)
+    for rounded, exact in zip(known, (again.accuracy, again.std), strict=True):
+        agree &= np.isclose(rounded, exact, rtol=1e-6, atol=10.0**-DECIMALS, equal_nan=True)
+    accuracy = np.where(agree, again.accuracy, known[0])
+    return accuracy, np.where(agree, again.std, known[1])
 
 
 def _whole(table: Any, name: str) -> np.ndarray | None:

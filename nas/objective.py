@@ -12,6 +12,7 @@ from search_spaces.cost import MEASURED, Cost, Costs, cost_label, cost_text, is_
 from vbs.plugins import blamed, is_reference, load_object, reference_to
 from vbs.text import quoted, shortened
 
+PART = 250_000  # rows at a time, so that a long history is not held several times
 Reward = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 # of the user's own: (accuracy [n] in percent, {cost name: [n]}) -> [n]
 PluginReward = Callable[[np.ndarray, Mapping[str, np.ndarray]], np.ndarray]
@@ -234,7 +235,31 @@ def pareto_front(accuracy: np.ndarray, flops: np.ndarray) -> np.ndarray:
 
     Of equal networks the first stands for all; rows with NaN accuracy never belong.
     """
-    valid = np.flatnonzero(~np.isnan(accuracy))
-    order = valid[np.lexsort((valid, -accuracy[valid], flops[valid]))]
+    front = np.empty(0, np.int64)
+    for start in range(
+        0, len(accuracy), PART
+    ):  # the front of all is the front of the parts' fronts
+        part = np.arange(start, min(start + PART, len(accuracy)))
+        rows = np.concatenate([front, part[~np.isnan(accuracy[part])]])
+        front = rows[_front_of(accuracy[rows], flops[rows], rows)]
+    return front
+
+
+def _front_of(accuracy: np.ndarray, flops: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Indices of the front of networks [n]; of equal ones the first by `rows` [n]."""
+    order = np.lexsort((rows, -accuracy, flops))
     best_before = np.maximum.accumulate(np.concatenate([[-np.inf], accuracy[order][:-1]]))
     return order[accuracy[order] > best_before[: len(order)]]
+
+
+def highest(values: np.ndarray, count: int) -> np.ndarray:
+    """Rows of the `count` highest values [n], the highest first; of equal ones the first first.
+
+    NaN counts as less than any number.
+    """
+    found = np.empty(0, np.int64)
+    for start in range(0, len(values), PART):
+        rows = np.concatenate([found, np.arange(start, min(start + PART, len(values)))])
+        order = np.argsort(-np.nan_to_num(values[rows], nan=-np.inf), kind="stable")
+        found = rows[order[:count]]
+    return found

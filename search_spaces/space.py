@@ -132,7 +132,8 @@ class SearchSpace:
         rows = np.arange(len(mutants))
         # the decision with the highest random priority among those that can change the network
         priority = rng.random(mutants.shape, dtype=np.float32)
-        priority[~self.active(mutants)] = 0.0
+        if self._only_if:
+            priority[~self.active(mutants)] = 0.0
         priority[:, self.option_counts == 1] = -1.0
         columns = priority.argmax(1)
         counts = self.option_counts[columns]
@@ -177,15 +178,25 @@ class SearchSpace:
         A collision of the hash (chance about n^2 / 2^65) makes a search skip one new network as
         if it were known; it never makes it repeat one.
         """
-        return genotypes.astype(np.uint64) @ self._radix
+        # products of whole numbers of 64 bits are slow; these sums of halves are exact in float64
+        high, low = self._radix_halves @ genotypes.T.astype(np.float64)
+        return (high.astype(np.uint64) << np.uint64(32)) + low.astype(np.uint64)
 
     @cached_property
     def _radix(self) -> np.ndarray:
+        """What one option of each decision adds to a key, uint64 [decisions]."""
         counts = [int(count) for count in self.option_counts]
         if math.prod(counts) <= 2**64:
             return np.array([math.prod(counts[i + 1 :]) for i in range(len(counts))], np.uint64)
         odd = np.random.default_rng(0).integers(0, 2**63, len(counts), dtype=np.uint64)
         return 2 * odd + np.uint64(1)
+
+    @cached_property
+    def _radix_halves(self) -> np.ndarray:
+        """Upper and lower 32 bits of that, float64 [2, decisions]."""
+        halves = self._radix >> np.uint64(32), self._radix & np.uint64(2**32 - 1)
+        assert len(self.option_counts) < 2**14  # else a sum may not be exact
+        return np.array(halves, np.float64)
 
     def encode(self, choices: Mapping[str, Hashable]) -> np.ndarray:
         """The genotype, int8 [decisions], of one network given as {decision: option}.

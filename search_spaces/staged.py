@@ -28,6 +28,7 @@ from vbs.text import one_of
 
 BEFORE, BEHIND = ("resolution", "stem"), ("head",)  # decisions that are no stage's
 FREE = ("activation",)  # those that change no cost
+MOST_MADE = 10_000  # stages that a space keeps
 
 
 class StageTable(NamedTuple):
@@ -58,13 +59,14 @@ class Tables(NamedTuple):
         """The sum over all blocks of each genotype [n, decisions], [n, numbers]."""
         total = np.zeros((len(genotypes), self.around.shape[1]), self.around.dtype)
         state = np.zeros(len(genotypes), np.int64)
+        columns = genotypes.T.astype(np.int64, order="C")
         for table in self.stages:
             row = state * table.combinations
-            for column, weight in zip(table.columns, table.weights, strict=True):
-                row += genotypes[:, column].astype(np.int64) * weight
-            total += table.values[row]
-            state = table.following[row]
-        return total + self.around[state]
+            for column, weight in zip(table.columns.tolist(), table.weights.tolist(), strict=True):
+                row += columns[column] * weight
+            total += table.values.take(row, axis=0)
+            state = table.following.take(row)
+        return total + self.around.take(state, axis=0)
 
 
 class StagedSpace(SearchSpace):
@@ -98,6 +100,12 @@ class StagedSpace(SearchSpace):
                 continue
             index = int(decision.removeprefix("block").split("_")[0])
             self._stage_columns.setdefault(index, []).append(column)
+        self._made: dict[tuple, Stage] = {}  # stages that were decoded, which are checked once
+        names = list(self.choices)
+        self._stage_decisions = {  # letter -> decision
+            index: {names[column].removeprefix(f"block{index}_"): names[column] for column in all}
+            for index, all in self._stage_columns.items()
+        }
 
     @property
     def resolution(self) -> int:
@@ -139,11 +147,17 @@ class StagedSpace(SearchSpace):
         chosen = {name: choices[name] for name in self._frame_columns}
         frame = {**self._frame, **chosen}
         stages: list[Stage] = []
-        for index in self._stage_columns:
-            prefix = f"block{index}_"
-            own = {k.removeprefix(prefix): v for k, v in choices.items() if k.startswith(prefix)}
+        for index, decisions in self._stage_decisions.items():
             before = stages[-1].channels if stages else frame["stem"]
-            stages.append(self._stage(index, own, before))
+            options = [choices[decision] for decision in decisions.values()]
+            # 1 and 1.0 are equal and need not be one option
+            key = (index, before, *options, *map(type, options))
+            if key not in self._made:
+                if len(self._made) >= MOST_MADE:
+                    self._made.clear()
+                own = dict(zip(decisions, options, strict=True))
+                self._made[key] = self._stage(index, own, before)
+            stages.append(self._made[key])
         return Architecture(stages=tuple(stages), **frame)
 
     def _stage(self, index: int, own: dict[str, Any], before: int) -> Stage:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 WAIT = 1.0  # seconds that the loop waits for workers before it looks at the study again
 LOST_EVERY = 5.0  # seconds between two looks for what others have left undone
 FEWEST = 8  # evaluations before the share of failures counts
+# of the workers: so many networks are proposed at once, which is one for fewer than 64. A proposal
+# of 1,000 workers does not know 1,000 results in any case; 15 more save most of the driver's time.
+AHEAD = 1 / 64
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,10 @@ class _Driver:
     begun: int = 0  # evaluations of new networks, where there is no study to count them
     claimed: set[tuple[int, int]] = field(default_factory=set)  # keys and seeds, by this driver
     stalled: int = 0
+    proposed: np.ndarray = field(default_factory=lambda: np.empty((0, 0), np.int8))  # not begun
     old: int = 0  # rows of the history that this run began with
+    failed: int = 0  # rows since, and those of them that failed
+    counted: int = 0
     started: float = field(default_factory=time.monotonic)
     looked: float = -np.inf  # when the study was read last, and when for what is lost
     searched: float = -np.inf
@@ -118,7 +124,8 @@ class _Driver:
     def run(self) -> str:
         self.rebuild_rungs(0)  # of what the history came with
         self.look_around()
-        self.old = len(self.history)
+        self.old = self.counted = len(self.history)
+        self.failed = 0
         while True:
             self.start_new()
             self.start_repeats()
@@ -190,12 +197,16 @@ class _Driver:
         self.stalled = 0
         if self.record is not None:
             self.record(self.history)
-        errors = self.history.error[self.old :]  # what made an earlier run stop may be mended
-        failed, count = int((errors != "").sum()), len(errors)
-        if count >= FEWEST and failed > self.plan.failures * count:
+        # what made an earlier run stop may be mended: its rows do not count
+        errors = self.history.error[self.counted :]
+        self.failed += int((errors != "").sum())
+        self.counted = len(self.history)
+        count = self.counted - self.old
+        if count >= FEWEST and self.failed > self.plan.failures * count:
+            errors = self.history.error[self.old :]
             last = next(reason for reason in reversed(errors) if reason)
             raise TooManyFailures(
-                f"{failed} of {count} evaluations failed, the last by {last}; "
+                f"{self.failed} of {count} evaluations failed, the last by {last}; "
                 "what is found so far is kept"
             )
 
@@ -207,14 +218,24 @@ class _Driver:
                 continue
             if self.is_complete():
                 return
-            proposals = self.propose(min(free, self.plan.budget - self.begun_by_all()))
-            begun = [self.begin(genotype, 0) for genotype in proposals]
+            begun = [self.begin(genotype, 0) for genotype in self.next_new(free)]
             if any(begun):
                 self.stalled = 0
                 continue
             self.stalled += 1
             if self.running or len(self.history.pending):
                 return  # what is being evaluated now may open new ways
+
+    def next_new(self, free: int) -> np.ndarray:
+        """At most so many new feasible genotypes [k, decisions]: proposed earlier, or now."""
+        left = self.plan.budget - self.begun_by_all()
+        if len(self.proposed):  # others may have claimed some meanwhile
+            self.proposed = admitted(self.proposed, self.history)[0]
+        if not len(self.proposed):
+            ahead = int(AHEAD * self.workers.capacity)
+            self.proposed = self.propose(min(max(free, ahead), left))
+        new, self.proposed = np.split(self.proposed, [min(free, left)])
+        return new
 
     def propose(self, count: int) -> np.ndarray:
         """At most `count` new feasible genotypes."""
@@ -273,11 +294,17 @@ class _Driver:
             self.workers.wait(WAIT / 4)
             time.sleep(WAIT / 20)
             return
+        ended = False
         for number, message in self.workers.wait(WAIT):
             if isinstance(message, Point):
                 self.on_point(number, message)
             else:
                 self.end(number, message)
+                ended = True
+        if ended:
+            self.look_around()  # which brings what is in the study into the history
+            if self.study is None:
+                self.on_extension()
 
     def on_point(self, number: int, point: Point) -> None:
         """Record a point of a learning curve; stop what lags behind."""
@@ -307,9 +334,6 @@ class _Driver:
         job = self.running.pop(number)
         if self.study is not None:
             self.study.finish(number, answer)
-            self.look_around()  # which brings it into the history
             return
         answers = Evaluations.of_answers([answer], seeds=[job.seed])
         self.history.extend(job.genotype[None], answers, job.costs)
-        self.look_around()
-        self.on_extension()

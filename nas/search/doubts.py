@@ -10,7 +10,6 @@ import numpy as np
 from nas.evaluators.base import Evaluator
 from nas.evaluators.proxy import Fidelity, used_images
 from nas.history import History
-from nas.strategies.observations import accuracy_at
 from train.recipe import Recipe
 from vbs.console import print_err
 from vbs.noise import Doubt, doubt_of
@@ -29,12 +28,12 @@ def doubt_about(history: History, evaluator: Evaluator) -> Doubt | None:
     if not evaluator.scored_on or not len(history):
         return None
     rows = np.flatnonzero(np.isfinite(history.accuracy) & (history.seed == 0))
-    curves = history.curves[rows]
-    step = min((curve[-1].step for curve in curves if curve), default=0)
+    last = history.steps.last[rows]
+    step = int(last[last > 0].min()) if last.any() else 0
     accuracies = history.accuracy[rows]
     when = ""
     if (history.fidelity[rows] < 1).any() and step:
-        accuracies = np.array([accuracy_at(curve, step) for curve in curves])
+        accuracies = history.steps.at(step)[rows]
         when = f"after {step} of {evaluator.steps} epochs "
     return doubt_of(
         accuracies,
@@ -72,14 +71,21 @@ def remedies(
 
 
 class Watch:
-    """Prints each kind of doubt once on stderr; called with the history as it grows."""
+    """Prints each kind of doubt once on stderr; called with the history as it grows.
+
+    It looks again when the history is a twentieth longer: a look takes as long as the history.
+    """
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
         self._printed: set[str] = set()
+        self._next = 0  # rows of the history at the next look
 
     def __call__(self, history: History) -> None:
         """Look at the history, and print what is new."""
+        if len(history) < self._next:
+            return
+        self._next = len(history) + max(1, len(history) // 20)
         doubt = doubt_about(history, self._evaluator)
         if doubt is not None and doubt.kind not in self._printed:
             self._printed.add(doubt.kind)

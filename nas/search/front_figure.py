@@ -80,7 +80,7 @@ def draw(
             )
     best = history.best()
     axes.plot(
-        axis.of(history.costs)[best],
+        axis.of(history.costs[best : best + 1])[0],
         history.summary(best).accuracy,
         "D",
         ms=8,
@@ -106,20 +106,28 @@ def draw(
 
 def _draw_evaluated(axes: Any, history: History) -> None:
     """A sample of what was evaluated, and the front as a staircase."""
-    valid = np.flatnonzero(~np.isnan(history.accuracy))
-    shown = np.random.default_rng(0).choice(valid, min(SAMPLE, len(valid)), replace=False)
-    spent, accuracy = axis_of(history).of(history.costs), history.accuracy
-    dots, words = (2, "evaluated (a sample)") if len(valid) > SAMPLE else (5, "evaluated")
+    shown, of = sample(history, SAMPLE)
+    axis, accuracy = axis_of(history), history.accuracy[shown]
+    spent = axis.of(history.costs[shown])
+    dots, words = (2, "evaluated (a sample)") if of > SAMPLE else (5, "evaluated")
     full = history.full[shown]
-    axes.plot(spent[shown[full]], accuracy[shown[full]], ".", ms=dots, c="0.6", label=words)
+    axes.plot(spent[full], accuracy[full], ".", ms=dots, c="0.6", label=words)
     if not full.all():
-        axes.plot(
-            spent[shown[~full]], accuracy[shown[~full]], "x", ms=4, c="0.75", label="stopped early"
-        )
+        axes.plot(spent[~full], accuracy[~full], "x", ms=4, c="0.75", label="stopped early")
     front = history.front()
     best = np.array([history.summary(row).accuracy for row in front])
-    axes.step(spent[front], best, where="post", c="tab:blue", lw=1.8, label="Pareto front")
-    _limit_below(axes, spent[shown], accuracy[shown], float(best.min()))
+    place = axis.of(history.costs[front])
+    axes.step(place, best, where="post", c="tab:blue", lw=1.8, label="Pareto front")
+    _limit_below(axes, spent, accuracy, float(best.min()))
+
+
+def sample(history: History, most: int) -> tuple[np.ndarray, int]:
+    """At most so many rows of successful evaluations, none twice; and of how many."""
+    failed = np.isnan(history.accuracy)
+    # a number stands for all rows, which take 8 bytes each as an array
+    rows = np.flatnonzero(~failed) if failed.any() else len(history)
+    count = int((~failed).sum())
+    return np.random.default_rng(0).choice(rows, min(most, count), replace=False), count
 
 
 def lower_end(accuracy: np.ndarray, least: float) -> float:

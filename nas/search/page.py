@@ -10,10 +10,10 @@ import numpy as np
 
 from nas.evaluators.base import Evaluator
 from nas.history import History
-from nas.objective import pareto_front
+from nas.objective import PART, pareto_front
 from nas.search import report
 from nas.search.config import SearchConfig
-from nas.search.front_figure import UNITS, axis_of, lower_end
+from nas.search.front_figure import UNITS, axis_of, lower_end, sample
 from nas.search.front_figure import Axis as CostAxis
 from nas.search.rows import Row, reference_rows, rows
 from nas.storage.cache import network_key, plain
@@ -141,7 +141,8 @@ class _Networks:
     def chart(self) -> Chart:
         history, axis = self.history, self.axis
         limits = [_limit(name) for name in history.space.cost_names if name != "activations"]
-        valid = history.accuracy[np.isfinite(history.accuracy)]
+        finite = np.isfinite(history.accuracy)
+        valid = history.accuracy if finite.all() else history.accuracy[finite]
         front = min(history.summary(row).accuracy for row in history.front().tolist())
         return Chart(
             x=Axis(axis.label),
@@ -156,29 +157,30 @@ class _Networks:
 
     def _series(self) -> list[Series]:
         history, axis = self.history, self.axis
-        spent = axis.of(history.costs)
-        valid = np.flatnonzero(np.isfinite(history.accuracy))
-        rng = np.random.default_rng(0)
-        shown = np.sort(rng.choice(valid, min(SAMPLE, len(valid)), replace=False))
+        shown, of = sample(history, SAMPLE)
+        shown.sort()
         full, early = (shown[self.full[shown] == whole] for whole in (True, False))
+
+        def spent(rows: np.ndarray) -> np.ndarray:
+            return axis.of(history.costs[rows])
 
         def points(chosen: np.ndarray) -> list[Point]:
             return [
-                Point(spent[row], history.accuracy[row], history.std[row], self.places.get(row))
-                for row in chosen.tolist()
+                Point(place, history.accuracy[row], history.std[row], self.places.get(row))
+                for row, place in zip(chosen.tolist(), spent(chosen), strict=True)
             ]
 
         front = [
-            Point(spent[row], history.summary(row).accuracy, None, self.places.get(row))
-            for row in history.front().tolist()
+            Point(place, history.summary(row).accuracy, None, self.places.get(row))
+            for row, place in zip(history.front().tolist(), spent(history.front()), strict=True)
         ]
         best = history.best()
         listed = [
-            Series("best reward", [front_point(history, spent, best)], "diamond", COLOURS[6]),
+            Series("best reward", [front_point(history, axis, best)], "diamond", COLOURS[6]),
             *self._published(),
             Series("Pareto front", front, "steps", COLOURS[0]),
             *self._measured(),
-            Series("evaluated" + " (a sample)" * (len(valid) > SAMPLE), points(full), "dots", GREY),
+            Series("evaluated" + " (a sample)" * (of > SAMPLE), points(full), "dots", GREY),
             Series("stopped early", points(early), "crosses", GREY),
         ]
         return [series for series in listed if series.points]
@@ -206,9 +208,10 @@ class _Networks:
         return [Series("best measured networks", points, "circles", COLOURS[2])]
 
 
-def front_point(history: History, spent: np.ndarray, row: int) -> Point:
+def front_point(history: History, axis: CostAxis, row: int) -> Point:
     """The point of the best network, which is the first that can be chosen."""
-    return Point(spent[row], history.summary(row).accuracy, history.summary(row).std, 0)
+    spent = axis.of(history.costs[row : row + 1])[0]
+    return Point(spent, history.summary(row).accuracy, history.summary(row).std, 0)
 
 
 def _figures(
@@ -254,11 +257,14 @@ def _table(history: History, evaluator: Evaluator, lines: Sequence[str]) -> str:
 
 def _progress(history: History) -> Chart:
     """The best reward so far against evaluations."""
-    reward = np.where(np.isfinite(history.reward), history.reward, -np.inf)
-    best = np.maximum.accumulate(reward)
-    changes = np.flatnonzero(np.diff(best, prepend=-np.inf) > 0)
-    points = [Point(row + 1, best[row]) for row in changes.tolist()]
-    points.append(Point(len(history), best[-1]))
+    points, best = [], -np.inf
+    for start in range(0, len(history), PART):
+        part = history.reward[start : start + PART]
+        reached = np.maximum.accumulate(np.where(np.isfinite(part), part, -np.inf))
+        rises = np.flatnonzero(np.diff(np.maximum(reached, best), prepend=best) > 0)
+        points += [Point(start + row + 1, reached[row]) for row in rises.tolist()]
+        best = max(best, float(reached[-1]))
+    points.append(Point(len(history), best))
     return Chart(
         x=Axis("evaluations"),
         y=Axis("best reward so far"),

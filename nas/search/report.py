@@ -11,6 +11,7 @@ import rich.box
 from nas.evaluators.base import Evaluator
 from nas.evaluators.ranking import could_be_best, probability_better
 from nas.history import History
+from nas.objective import highest
 from nas.parents import report as parent_report
 from nas.parents.result import ParentResult
 from nas.search import front_figure, record
@@ -111,7 +112,7 @@ def _show(result: SearchResult) -> None:
         console.print(line)
     for line in column_notes(history, evaluator):
         console.print(line)
-    for line in rank_certainty(history, evaluator):
+    for line in result.ranking:
         console.print(line)
     steps = next_commands(folder, result.config, result.status, history, evaluator)
     print_results(folder, (*record.FILES, "study.db"), steps)
@@ -147,7 +148,7 @@ def certainty(history: History, evaluator: Evaluator) -> list[str]:
 
 def rank_certainty(history: History, evaluator: Evaluator) -> list[str]:
     """How sure a prediction is of which network is the best, in lines; none where unknown."""
-    rows = np.argsort(-np.nan_to_num(history.reward, nan=-np.inf), kind="stable")[:CONTENDERS]
+    rows = highest(history.reward, CONTENDERS)
     known = evaluator.predict_own(history.space, history.genotypes[rows])
     if known is None or history.objective.own_reward:
         return []

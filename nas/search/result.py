@@ -51,6 +51,7 @@ class SearchResult:
                "interrupted" or "failed"; reason explains it, "" where there is none.
     seconds    that the search took, with those of earlier parts.
     written    whether all files could be written.
+    ranking    how sure predictions are of which network is the best, in lines.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class SearchResult:
     reason: str
     seconds: float
     written: bool = True
+    ranking: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def exit_code(self) -> int:

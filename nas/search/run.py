@@ -85,7 +85,9 @@ def _in_folder(
     """The search itself, by an evaluator that answers at once."""
     config, the_space, objective, strategy, tables = aimed
     evaluated, seconds = (earlier.evaluated, earlier.seconds) if earlier else (0, 0.0)
-    history = history_file.read_history(folder, the_space, objective, evaluated=evaluated)
+    history = history_file.read_history(
+        folder, the_space, objective, evaluated=evaluated, evaluator=evaluator
+    )
     keep_times(folder, tables)
     budget = config.budget
     assert budget is not None  # see _parts

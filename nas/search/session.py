@@ -28,6 +28,7 @@ from vbs.progress import Progress
 from vbs.text import shell_word
 
 SAVE_EVERY = 10.0  # seconds between partial results of a search that takes longer
+SAVING = 0.05  # of the time, at most, where saving takes long
 # extends the history, calls its argument after every extension, and returns how the search ended
 Loop = Callable[[Callable[[History], None]], str]
 
@@ -79,11 +80,13 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
     found = bool(history.full.any())
     if status == "interrupted" and not found:
         reason = f"{reason}; {session.continued}"
+    ranking: tuple[str, ...] = ()
     with signals.deferred():
         unchanged = 0 < known == len(history)
         seconds, written = session.past if unchanged else session.seconds, True
         try:
-            certainty = _certainty(history, evaluator)
+            ranking = tuple(report.rank_certainty(history, evaluator)) if found else ()
+            certainty = [*report.certainty(history, evaluator), *ranking] if found else []
             _write(session, status, reason, seconds, certainty)
         except OSError as error:  # what was evaluated before is in the study, if there is one
             status, written = "failed", False
@@ -101,7 +104,15 @@ def run_session(session: Session, loop: Loop) -> SearchResult:
                 ),
             )
     return SearchResult(
-        session.folder, session.config, history, evaluator, status, reason, seconds, written
+        folder=session.folder,
+        config=session.config,
+        history=history,
+        evaluator=evaluator,
+        status=status,
+        reason=reason,
+        seconds=seconds,
+        written=written,
+        ranking=ranking,
     )
 
 
@@ -111,7 +122,7 @@ def _write(
     """All files of the results."""
     folder, history, evaluator = session.folder, session.history, session.evaluator
     if len(history):
-        history_file.write_history(folder, history)
+        history_file.write_history(folder, history, rounded=evaluator.instant)
     if history.full.any():
         report.write(folder, session.config, history, evaluator)
     session.record(
@@ -124,28 +135,23 @@ def _write(
     )
 
 
-def _certainty(history: History, evaluator: Evaluator) -> list[str]:
-    """How sure the choice is, in lines."""
-    if not history.full.any():
-        return []
-    return [*report.certainty(history, evaluator), *report.rank_certainty(history, evaluator)]
-
-
 def _looped(session: Session, loop: Loop, watch: Watch) -> tuple[str, str]:
     """How the loop ended, as in `report.ENDINGS`, and why it failed, or ""."""
-    saved = time.monotonic()
+    saved, pause = time.monotonic(), SAVE_EVERY
 
     def on_extension(history: History) -> None:
-        nonlocal saved
+        nonlocal saved, pause
         progress.update(shown(history))
         watch(history)
-        if time.monotonic() - saved > SAVE_EVERY:
+        if (began := time.monotonic()) - saved > pause:
             with contextlib.suppress(OSError):  # the final write reports a full disk
-                history_file.write_history(session.folder, history)
+                rounded = session.evaluator.instant
+                history_file.write_history(session.folder, history, rounded=rounded)
                 session.record(  # what a search that is killed has spent counts too
                     status="running", evaluated=len(history), seconds=round(session.seconds, 2)
                 )
             saved = time.monotonic()
+            pause = max(SAVE_EVERY, (saved - began) / SAVING)
 
     shown = Shown(session.total)
     with Progress(shown(session.history)) as progress:

@@ -296,6 +296,7 @@ class Simulated:
         self._turns = itertools.count()
         self._reported: dict[int, list[Point]] = {}
         self._began: dict[int, float] = {}
+        self._stopped: dict[int, int] = {}  # turn of the answer of what was stopped
 
     @property
     def busy(self) -> float:
@@ -311,33 +312,35 @@ class Simulated:
         end = Answer.of_curve(curve)
         self._expect(self.now + end.seconds, number, end)
 
-    def _expect(self, time: float, number: int, message: Point | Answer) -> None:
-        heapq.heappush(self._events, Event(time, next(self._turns), number, message))
+    def _expect(self, time: float, number: int, message: Point | Answer) -> int:
+        """Add an event; its turn."""
+        turn = next(self._turns)
+        heapq.heappush(self._events, Event(time, turn, number, message))
+        return turn
 
     def wait(self, seconds: float) -> list[Message]:
         """The next thing that happens, whenever that is."""
         while self._events:
             event = heapq.heappop(self._events)
-            if event.number not in self._began:  # stopped meanwhile
-                continue
+            number = event.number
+            if number not in self._began or event.turn < self._stopped.get(number, 0):
+                continue  # it was stopped meanwhile
             self.now = event.time
             if isinstance(event.message, Point):
                 self._reported[event.number].append(event.message)
             else:
                 self._spent += event.time - self._began.pop(event.number)
+                self._stopped.pop(event.number, None)
+                del self._reported[event.number]
             return [(event.number, event.message)]
         return []
 
     def stop(self, number: int) -> None:
         """End now, at the last point that was reported."""
-        began = self._began.get(number)
-        if began is None:
+        if number not in self._began or number in self._stopped:
             return
-        self._events = [event for event in self._events if event.number != number]
-        heapq.heapify(self._events)
-        self._expect(
-            self.now, number, Answer.of_curve(self._reported[number], stopped_of=self._steps)
-        )
+        answer = Answer.of_curve(self._reported[number], stopped_of=self._steps)
+        self._stopped[number] = self._expect(self.now, number, answer)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,8 @@ from nas.evaluators.base import Point
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+ENDED = "trials ended"  # system attribute of a study: the order of the next trial that ends
 
 
 class Tables(NamedTuple):
@@ -56,6 +58,34 @@ def tables() -> Tables:
         models.TrialIntermediateValueModel,
     )
     return Tables._make([*(model.__table__ for model in mapped), TrialState])
+
+
+@functools.cache
+def _statement(name: str) -> Any:
+    """A statement that every trial executes: putting it together takes as long as executing it."""
+    from sqlalchemy import bindparam, select, update
+
+    studies, trials, system = tables().studies, tables().trials, tables().study_system
+    of_study = studies.c.study_id == bindparam("study")
+    trial = trials.c.trial_id == bindparam("trial")
+    numbers = select(trials.c.number).where(trials.c.study_id == bindparam("study"))
+    ended = select(system.c.value_json).where(system.c.study_id == bindparam("study"))
+    end = update(trials).where(trial)
+    return {
+        "lock": select(studies.c.study_id).where(of_study).with_for_update(),
+        "last number": numbers.order_by(trials.c.trial_id.desc()).limit(1),
+        "ended": ended.where(system.c.key == bindparam("key")),
+        "state": select(trials.c.state).where(trial),
+        "end": end.values(state=bindparam("ended_as"), datetime_complete=bindparam("at")),
+    }[name]
+
+
+@functools.cache
+def _insert(table: Any) -> Any:
+    """The statement that inserts rows into a table."""
+    from sqlalchemy import insert
+
+    return insert(table)
 
 
 def find_study(connection: Connection, name: str) -> int | None:
@@ -104,21 +134,55 @@ def lock_study(connection: Connection, study: int) -> bool:
 
     On sqlite, the transaction has done that already.
     """
-    from sqlalchemy import select
-
-    table = tables().studies
-    row = select(table.c.study_id).where(table.c.study_id == study).with_for_update()
-    return connection.scalar(row) is not None
+    return connection.scalar(_statement("lock"), {"study": study}) is not None
 
 
-def count_trials(connection: Connection, study: int, *, ended: bool = False) -> int:
-    """Trials of a study, or those that have ended."""
+def count_ended(connection: Connection, study: int) -> int:
+    """Trials of a study that have ended, by looking at all of them."""
     from sqlalchemy import func, select
 
     table, state = tables().trials, tables().state
+    over = table.c.state.in_((state.COMPLETE, state.PRUNED, state.FAIL))
     count = select(func.count()).where(table.c.study_id == study)
-    over = (state.COMPLETE, state.PRUNED, state.FAIL)
-    return connection.scalar(count.where(table.c.state.in_(over)) if ended else count) or 0
+    return connection.scalar(count.where(over)) or 0
+
+
+def next_number(connection: Connection, study: int) -> int:
+    """The number of the next trial of a study, which must be locked."""
+    last = connection.scalar(_statement("last number"), {"study": study})
+    return 0 if last is None else last + 1
+
+
+def ended_among(connection: Connection, trials: Collection[int]) -> list[int]:
+    """Those of the trials (ids) that have ended, in order of their ids.
+
+    The ids are one parameter: a list of a thousand takes longer to put into a statement than to
+    look up.
+    """
+    from sqlalchemy import text
+
+    if not trials:
+        return []
+    ids: list[int] | str = sorted(trials)
+    if connection.dialect.name == "postgresql":
+        among = "trial_id = ANY(:ids)"
+    else:
+        among, ids = "trial_id IN (SELECT value FROM json_each(:ids))", json.dumps(ids)
+    statement = text(
+        f"SELECT trial_id FROM trials WHERE {among} "
+        "AND state IN ('COMPLETE', 'PRUNED', 'FAIL') ORDER BY trial_id"
+    )
+    return [id for (id,) in connection.execute(statement, {"ids": ids})]
+
+
+def next_order(connection: Connection, study: int) -> int:
+    """A number for the trial that ends now, larger than those of all trials of the study that have
+    ended; the study must be locked."""
+    value = connection.scalar(_statement("ended"), {"study": study, "key": ENDED})
+    # studies of earlier versions do not have it
+    order = count_ended(connection, study) if value is None else int(json.loads(value))
+    put_attributes(connection, tables().study_system, study, {ENDED: order + 1})
+    return order
 
 
 def insert_trial(
@@ -126,16 +190,15 @@ def insert_trial(
     study: int,
     params: Mapping[str, tuple[int, str]],
     attributes: Mapping[str, Any],
+    system: Mapping[str, Any],
 ) -> tuple[int, int]:
     """(id, number) of a new running trial; the study must be locked.
 
-    params      decision -> (index of its option, distribution as JSON).
-    attributes  user attributes, JSON values.
+    params              decision -> (index of its option, distribution as JSON).
+    attributes, system  user and system attributes, JSON values.
     """
-    from sqlalchemy import insert
-
     known = tables()
-    number = count_trials(connection, study)
+    number = next_number(connection, study)
     trial = insert_row(
         connection,
         known.trials,
@@ -145,22 +208,20 @@ def insert_trial(
         datetime_start=_now(),
     )
     connection.execute(
-        insert(known.params),
+        _insert(known.params),
         [
             {"trial_id": trial, "param_name": name, "param_value": index, "distribution_json": text}
             for name, (index, text) in params.items()
         ],
     )
     put_attributes(connection, known.attributes, trial, attributes)
+    put_attributes(connection, known.system, trial, system)
     return trial, number
 
 
 def state_of(connection: Connection, trial: int) -> str | None:
     """The name of a trial's state in Optuna, by the trial's id; None where it is not there."""
-    from sqlalchemy import select
-
-    table = tables().trials
-    state = connection.scalar(select(table.c.state).where(table.c.trial_id == trial))
+    state = connection.scalar(_statement("state"), {"trial": trial})
     return None if state is None else state.name
 
 
@@ -194,18 +255,14 @@ def put_points(connection: Connection, trial: int, points: Iterable[Point]) -> N
 def end_trial(connection: Connection, trial: int, state: str, value: float | None) -> None:
     """Set the state of a trial, by its name in Optuna, and its value if it has one."""
     from optuna.storages._rdb.models import TrialValueModel
-    from sqlalchemy import insert, update
 
     known = tables()
     if value is not None:
         stored, kind = TrialValueModel.value_to_stored_repr(value)
         row = {"trial_id": trial, "objective": 0, "value": stored, "value_type": kind}
-        connection.execute(insert(known.values), row)
-    connection.execute(
-        update(known.trials)
-        .where(known.trials.c.trial_id == trial)
-        .values(state=known.state[state], datetime_complete=_now())
-    )
+        connection.execute(_insert(known.values), row)
+    ended = {"trial": trial, "ended_as": known.state[state], "at": _now()}
+    connection.execute(_statement("end"), ended)
 
 
 def put_attributes(
@@ -221,9 +278,7 @@ def put_attributes(
 
 def insert_row(connection: Connection, table: Any, **values: Any) -> int:
     """The id of a new row."""
-    from sqlalchemy import insert
-
-    key = connection.execute(insert(table).values(**values)).inserted_primary_key
+    key = connection.execute(_insert(table), values).inserted_primary_key
     assert key is not None  # of one row there is one
     return key[0]
 

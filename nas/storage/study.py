@@ -154,7 +154,7 @@ class Study:
     @property
     def started(self) -> int:
         """Networks that any driver has claimed so far, lost ones included."""
-        return sum(seed == 0 for _, seed in [*self._trials.taken, *self._trials.lost])
+        return self._trials.networks
 
     @property
     def known(self) -> int:
@@ -205,7 +205,7 @@ class Study:
         most: int | None,
     ) -> Trial | None:
         self._lock(connection)
-        self._trials.read(connection)
+        self._trials.read_claims(connection)
         known = self._trials.taken.get(evaluation)
         if known is not None:
             # our own where the connection broke while that was being committed
@@ -312,6 +312,8 @@ class Study:
         the history then.
         """
         count = self._database.write(lambda c: self._retry_failed(c, which))
+        if not count:
+            return 0
         self._trials = self._lost.trials = Trials(self._study, self._search.space)
         self._database.read(self._trials.read)
         return count

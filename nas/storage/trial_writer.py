@@ -12,16 +12,23 @@ import numpy as np
 from nas.evaluators.base import Answer, Point
 from nas.storage.cache import plain
 from nas.storage.optuna_tables import (
-    count_trials,
     end_trial,
     insert_trial,
+    next_order,
     put_attributes,
     put_points,
     state_of,
     tables,
 )
 from nas.storage.study_settings import SearchIdentity
-from nas.storage.trials import ORDER, Evaluation, Trial, answer_attributes, curve_attribute
+from nas.storage.trials import (
+    GENOTYPE,
+    ORDER,
+    Evaluation,
+    Trial,
+    answer_attributes,
+    curve_attribute,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -45,12 +52,14 @@ class TrialWriter:
         indices = np.frombuffer(evaluation[0], np.int8).tolist()
         params = {
             name: (index, options)
-            for (name, options), index in zip(self._distributions.items(), indices, strict=True)
+            for (name, options), index in zip(self.distributions.items(), indices, strict=True)
         }
-        return Trial(*insert_trial(connection, self.study, params, about), evaluation, driver)
+        inner = {GENOTYPE: evaluation[0].hex()}  # read in one row instead of one for each decision
+        made = insert_trial(connection, self.study, params, about, inner)
+        return Trial(*made, evaluation, driver)
 
     @cached_property
-    def _distributions(self) -> dict[str, str]:
+    def distributions(self) -> dict[str, str]:
         """The options of every decision as Optuna keeps them."""
         from optuna.distributions import CategoricalDistribution, distribution_to_json
 
@@ -76,7 +85,7 @@ class TrialWriter:
         new = [point for point in answer.curve if known.get(point.step) != point]
         put_points(connection, trial.id, new)
         put_attributes(connection, tables().attributes, trial.id, answer_attributes(answer))
-        inner: dict[str, Any] = {ORDER: count_trials(connection, self.study, ended=True)}
+        inner: dict[str, Any] = {ORDER: next_order(connection, self.study)}
         if answer.curve:
             inner["curve"] = curve_attribute(answer.curve)
         put_attributes(connection, tables().system, trial.id, inner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
@@ -13,15 +14,31 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nas.evaluators.base import Answer, Point
-from nas.storage.optuna_tables import tables
+from nas.storage.optuna_tables import ended_among, tables
 from search_spaces.space import SearchSpace
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 LOST = "lost"  # attribute of a trial whose driver was gone: the driver that took it over
-ORDER = "order"  # system attribute of a trial that its driver ended: how many had ended before
+ORDER = "order"  # system attribute of a trial that its driver ended: larger than all before
+GENOTYPE = "genotype"  # system attribute of a trial: two hex digits for the option of each decision
 AT_ONCE = 500  # trials in one statement: databases limit the number of its parameters
+# the attributes that are read
+READ = (
+    "accuracy",
+    "accuracy std",
+    "curve",
+    "driver",
+    "error",
+    "fidelity",
+    "images",
+    "seconds",
+    "seed",
+    LOST,
+    ORDER,
+    GENOTYPE,
+)
 
 Evaluation = tuple[bytes, int]  # a genotype's bytes and a seed: what is evaluated once
 
@@ -54,6 +71,7 @@ class Trials:
     lost     what was lost with its driver and is not claimed again: in which trial, and who took
              it over.
     first    the number of the first trial of every evaluation.
+    networks how many evaluations with seed 0 were claimed, lost ones included.
     ended    in order of completion.
     last     the largest id that was read.
     """
@@ -64,6 +82,7 @@ class Trials:
     taken: dict[Evaluation, Trial] = field(default_factory=dict)
     lost: dict[Evaluation, tuple[Trial, str]] = field(default_factory=dict)
     first: dict[Evaluation, int] = field(default_factory=dict)
+    networks: int = 0
     ended: list[Row] = field(default_factory=list)
     last: int = -1
 
@@ -72,16 +91,17 @@ class Trials:
         self.running[trial.id] = trial
         self.taken[trial.evaluation] = trial
         self.lost.pop(trial.evaluation, None)
-        self.first.setdefault(trial.evaluation, trial.number)
+        if trial.evaluation not in self.first:
+            self.first[trial.evaluation] = trial.number
+            self.networks += trial.evaluation[1] == 0
         self.last = max(self.last, trial.id)
 
     def read(self, connection: Connection) -> None:
         """Take in trials that were claimed and trials that ended since the last time."""
-        new, ended = self._changes(connection)
-        attributes = dict(self._attributes(connection, sorted({*new, *ended})))
-        for trial in self._claimed(connection, new, attributes):
-            self.add(trial)
-        self.last = max([self.last, *new])
+        new = self._new(connection)
+        known = ended_among(connection, self.running)
+        ended = [*known, *(id for id, (_, finished) in new.items() if finished)]
+        attributes = self._take_in(connection, new, known)
         rows = []
         for trial in [self.running.pop(id) for id in ended if id in self.running]:
             about = attributes[trial.id]
@@ -96,46 +116,41 @@ class Trials:
         self.ended += sorted(rows, key=lambda row: row[:2])
         self._read_lost(connection)
 
+    def read_claims(self, connection: Connection) -> None:
+        """Take in trials that were claimed since the last time. Which have ended is left to the
+        next `read`: who claims a network need not know."""
+        self._take_in(connection, self._new(connection), [])
+
+    def _take_in(
+        self, connection: Connection, new: dict[int, tuple[int, bool]], ended: list[int]
+    ) -> dict[int, dict[str, Any]]:
+        """Add new trials; the attributes of these and of the ended ones."""
+        attributes = dict(self._attributes(connection, sorted({*new, *ended})))
+        numbers = {id: number for id, (number, _) in new.items()}
+        for trial in self._claimed(connection, numbers, attributes):
+            self.add(trial)
+        self.last = max([self.last, *new])
+        return attributes
+
     def _read_lost(self, connection: Connection) -> None:
         """Who has what was lost: it may have changed hands again."""
         lost = {trial.id: evaluation for evaluation, (trial, _) in self.lost.items()}
         for id, about in self._attributes(connection, list(lost)):
             self.lost[lost[id]] = (self.lost[lost[id]][0], about[LOST])
 
-    def _changes(self, connection: Connection) -> tuple[dict[int, int], list[int]]:
-        """Trials not seen before, id -> number; and ids of those that have ended, as of now."""
-        from sqlalchemy import or_, select
-
-        table = tables().trials
-        new: dict[int, int] = {}
-        ended = []
-        columns = (table.c.trial_id, table.c.number, table.c.state)
-        of_study = select(*columns).where(table.c.study_id == self.study)
-        parts = list(_parts(list(self.running))) or [[]]
-        for part in parts:
-            wanted = table.c.trial_id.in_(part)
-            if part is parts[-1]:
-                wanted = or_(wanted, table.c.trial_id > self.last)
-            for id, number, state in connection.execute(of_study.where(wanted)):
-                if id > self.last:
-                    new[id] = number
-                if state.is_finished():
-                    ended.append(id)
-        return dict(sorted(new.items())), ended
+    def _new(self, connection: Connection) -> dict[int, tuple[int, bool]]:
+        """Trials not seen before: id -> (number, whether it has ended)."""
+        rows = connection.execute(_later(), {"study": self.study, "last": self.last})
+        return {id: (number, state.is_finished()) for id, number, state in rows}
 
     def _attributes(
         self, connection: Connection, ids: Sequence[int]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """(id, user and system attributes) of trials."""
-        from sqlalchemy import select
-
         for part in _parts(ids):
             found: dict[int, dict[str, Any]] = {id: {} for id in part}
             for table in (tables().attributes, tables().system):
-                columns = (table.c.trial_id, table.c.key, table.c.value_json)
-                for id, key, value in connection.execute(
-                    select(*columns).where(table.c.trial_id.in_(part))
-                ):
+                for id, key, value in connection.execute(_attributes_of(table), {"ids": part}):
                     found[id][key] = json.loads(value)
             yield from found.items()
 
@@ -146,14 +161,34 @@ class Trials:
         attributes: dict[int, dict[str, Any]],
     ) -> Iterator[Trial]:
         """Those of the trials (id -> number) that evaluate a network of this space."""
+        known = {id: self._written(attributes[id].get(GENOTYPE)) for id in numbers}
+        earlier = [id for id, genotype in known.items() if genotype is None]
+        known |= self._of_params(connection, earlier)
+        for id, number in numbers.items():
+            # others, such as one that was enqueued by hand, are not ours to wait for
+            genotype = known[id]
+            if "driver" in attributes[id] and genotype is not None:
+                seed, driver = attributes[id].get("seed", 0), str(attributes[id]["driver"])
+                yield Trial(id, number, (genotype, seed), driver)
+
+    def _written(self, text: Any) -> bytes | None:
+        """The genotype of an attribute; None where it is none of this space."""
+        try:
+            genotype = np.frombuffer(bytes.fromhex(text), np.int8)
+        except (TypeError, ValueError):
+            return None
+        counts = self.space.option_counts
+        fits = len(genotype) == len(counts) and ((genotype >= 0) & (genotype < counts)).all()
+        return genotype.tobytes() if fits else None
+
+    def _of_params(self, connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
+        """Genotypes by the parameters that Optuna shows; earlier versions wrote nothing else."""
         from sqlalchemy import select
 
         columns = {name: column for column, name in enumerate(self.space.choices)}
         table = tables().params
-        for part in _parts(list(numbers)):
-            genotypes: dict[int, np.ndarray] = defaultdict(
-                lambda: np.full(len(columns), -1, np.int8)
-            )
+        genotypes: dict[int, np.ndarray] = defaultdict(lambda: np.full(len(columns), -1, np.int8))
+        for part in _parts(ids):
             for id, name, value in connection.execute(
                 select(table.c.trial_id, table.c.param_name, table.c.param_value).where(
                     table.c.trial_id.in_(part)
@@ -161,11 +196,28 @@ class Trials:
             ):
                 if name in columns:
                     genotypes[id][columns[name]] = int(value)
-            for id in part:
-                # others, such as one that was enqueued by hand, are not ours to wait for
-                if "driver" in attributes[id] and id in genotypes and (genotypes[id] >= 0).all():
-                    seed, driver = attributes[id].get("seed", 0), str(attributes[id]["driver"])
-                    yield Trial(id, numbers[id], (genotypes[id].tobytes(), seed), driver)
+        return {id: found.tobytes() for id, found in genotypes.items() if (found >= 0).all()}
+
+
+@functools.cache
+def _later() -> Any:
+    """The statement that selects the trials of a study after the last one that is known."""
+    from sqlalchemy import bindparam, select
+
+    table = tables().trials
+    columns = select(table.c.trial_id, table.c.number, table.c.state)
+    of_study = columns.where(table.c.study_id == bindparam("study"))
+    return of_study.where(table.c.trial_id > bindparam("last")).order_by(table.c.trial_id)
+
+
+@functools.cache
+def _attributes_of(table: Any) -> Any:
+    """The statement that selects what is read of the attributes of trials."""
+    from sqlalchemy import bindparam, select
+
+    columns = select(table.c.trial_id, table.c.key, table.c.value_json)
+    ids = table.c.trial_id.in_(bindparam("ids", expanding=True))
+    return columns.where(ids).where(table.c.key.in_(READ))
 
 
 def answer_attributes(answer: Answer) -> dict[str, Any]:

@@ -41,8 +41,7 @@ def admitted(
     """
     space = history.space
     keys = space.keys(genotypes)
-    first = np.zeros(len(keys), bool)
-    first[np.unique(keys, return_index=True)[1]] = True
+    first = first_of_each(keys)
     if taken is not None and len(taken):
         first &= ~np.isin(keys, space.keys(taken))
     genotypes = genotypes[first]
@@ -50,6 +49,17 @@ def admitted(
     costs = space.costs(genotypes)
     feasible = history.objective.feasible(costs)
     return genotypes[feasible], costs[feasible]
+
+
+def first_of_each(keys: np.ndarray) -> np.ndarray:
+    """Which of the keys [n] are the first of their value, bool [n]."""
+    order = np.argsort(keys)  # faster than a stable sort; repeats are few
+    ordered = keys[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(keys)])
+    first = np.zeros(len(keys), bool)
+    if len(keys):
+        first[np.minimum.reduceat(order, starts)] = True
+    return first
 
 
 def fresh(

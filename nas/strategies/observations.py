@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nas.evaluators.base import Curve
 from nas.history import History
 from vbs.accuracy import paired_variance
 
@@ -42,13 +41,12 @@ def observations(history: History, rows: np.ndarray) -> Observations:
     fidelity = history.fidelity[rows]
     if (fidelity >= 1).all():
         return Observations(accuracy, variance)
-    curves, spread = history.curves[rows], float(accuracy.std())
-    last = np.array([curve[-1].step if curve else 0 for curve in curves])
+    spread, last = float(accuracy.std()), history.steps.last[rows]
     ended = (fidelity >= 1) if (fidelity >= 1).any() else last == last.max()
     for step in np.unique(last[~ended]):
         stopped = ~ended & (last == step)
         passed = np.flatnonzero(ended & (last > step))
-        before = np.array([accuracy_at(curve, step) for curve in curves[passed]])
+        before = history.steps.at(int(step))[rows[passed]]
         known = np.isfinite(before)
         accuracy[stopped], doubt = extrapolated(
             accuracy[stopped], before[known], accuracy[passed[known]], spread=spread
@@ -56,13 +54,6 @@ def observations(history: History, rows: np.ndarray) -> Observations:
         # what the rows that passed were off holds the images' part of both steps
         variance[stopped] = np.maximum(variance[stopped], doubt)
     return Observations(accuracy, variance)
-
-
-def accuracy_at(curve: Curve, step: int) -> float:
-    """Accuracy at a step of a learning curve, NaN where it has no such point."""
-    if 0 < step <= len(curve) and curve[step - 1].step == step:  # where no step was left out
-        return curve[step - 1].accuracy
-    return next((point.accuracy for point in curve if point.step == step), float("nan"))
 
 
 def extrapolated(

@@ -64,7 +64,8 @@ class Predictor:
     start        evaluations begun before the model is used; until then, large networks.
     few          of them that must have ended successfully, at least `RELEARN`.
     temperature  deviations of a sample from the mean are scaled by 0 to this over a batch.
-    rows         the model is fitted to that many best networks; more say little about the top.
+    rows         the model is fitted to that many best networks, and to that many of those that
+                 are evaluated now, the last ones; more say little about the top.
     learn        its prior variances are learned from that many first ones, then stay.
     elites, children, rounds  of the evolution that maximises each sample.
     pool         the only genotypes to choose from, [m, decisions]; None: all of the space.
@@ -147,7 +148,7 @@ class Predictor:
         seen = observations(history, known)
         rewards = self.objective.reward(seen.accuracy, history.costs[known])
         best = np.argsort(-rewards, kind="stable")[: self.rows]
-        rows, pending = known[best], history.pending
+        rows, pending = known[best], history.pending[-self.rows :]
         features = self._features(history.genotypes[rows], history.costs[rows])
         targets = (seen.accuracy[best] - prior.center) / prior.spread
         variance = prior.noise + seen.variance[best] / prior.spread**2

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pyarrow.parquet
 import pytest
 
+from nas import catalog
 from nas.evaluators.base import Answer, Evaluations
 from nas.history import History
-from nas.history_file import read_history, write_history
+from nas.history_file import history_table, read_history, write_history
 from nas.objective import Objective
 from nas.storage.cache import network_key
+from search_spaces.catalog import space
 from tests.nas.studies import EASY, every_network
 from tests.nas.toys import b0_space, tiny_space
 
@@ -76,3 +79,40 @@ def test_a_long_history_has_the_keys_of_its_front(count: int, tmp_path: Path) ->
     assert known == (set(range(count)) if count < 100 else {*history.front().tolist()})
     row = int(history.front()[-1])
     assert keys[row] == history.space.decode(history.genotypes[row]).key
+
+
+def test_rounded_numbers_are_exact_again_where_the_evaluator_gives_them(tmp_path: Path) -> None:
+    the_space, objective = space("efficientnet"), Objective(1e9)
+    evaluator = catalog.evaluator("surrogate", the_space)
+    history = History(the_space, objective)
+    genotypes = the_space.sample(300, np.random.default_rng(0))
+    history.extend(genotypes, evaluator.evaluate(the_space, genotypes), the_space.costs(genotypes))
+    write_history(tmp_path, history, rounded=True)
+    written = pyarrow.parquet.read_table(tmp_path / "history.parquet")["accuracy"].to_numpy()
+    assert written.dtype == np.float32
+    np.testing.assert_allclose(written, history.accuracy, atol=6e-4)
+    again = read_history(tmp_path, the_space, objective, evaluated=300, evaluator=evaluator)
+    for name in ("accuracy", "std", "reward"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(history, name))
+    unknown = read_history(tmp_path, the_space, objective, evaluated=300)
+    np.testing.assert_array_equal(unknown.accuracy, written.astype(np.float64))
+
+
+def test_a_long_history_is_written_and_read_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(b0_space(), Objective(1e9))
+    genotypes = history.space.sample(40, np.random.default_rng(0))
+    answers = [Answer(50.0 + row / 7, seconds=row) for row in range(39)] + [Answer.failed("why")]
+    evaluations = Evaluations.of_answers(answers)
+    history.extend(genotypes, evaluations, history.space.costs(genotypes))
+    whole = history_table(history).to_pandas()
+    monkeypatch.setattr("nas.history_file.PART", 7)
+    write_history(tmp_path, history)
+    assert pyarrow.parquet.ParquetFile(tmp_path / "history.parquet").num_row_groups == 6
+    read = pandas.read_parquet(tmp_path / "history.parquet")
+    assert read.astype(str).equals(whole.astype(str))  # numbers are not categories in the file
+    again = read_history(tmp_path, history.space, history.objective, evaluated=40)
+    assert again.error.tolist() == history.error.tolist()
+    for name in ("genotypes", "accuracy", "seconds", "reward"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(history, name))

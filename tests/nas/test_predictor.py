@@ -16,7 +16,7 @@ from nas.search.workers import Simulated
 from nas.strategies.base import sample_fresh
 from nas.strategies.bayes import fit_prior, make_basis, mean_weights, posterior_weights
 from nas.strategies.cheap_scores import SHARES, Memorised, Scale, explained_share
-from nas.strategies.observations import accuracy_at, observations
+from nas.strategies.observations import observations
 from nas.strategies.predictor import Predictor
 from tests.nas.toys import TARGET, Synthetic, b0_space
 from tests.speed import assert_quick
@@ -83,7 +83,7 @@ def test_early_stops_are_expected_where_regression_on_full_rows_puts_them() -> N
     stated = np.sqrt(seen.variance[stopped].mean())
     assert 0.6 < missed.std() / stated < 1.4
     # numpy's regression as a witness: the same but for the shrinkage
-    before = [accuracy_at(history.curves[row], 3) for row in np.flatnonzero(~stopped)]
+    before = history.steps.at(3)[~stopped]
     slope, offset = np.polyfit(before, history.accuracy[~stopped], 1)
     expected = offset + slope * history.accuracy[stopped]
     np.testing.assert_allclose(seen.accuracy[stopped], expected, atol=0.4)

@@ -1,0 +1,112 @@
+"""What does one driver of a thousand workers cost, and what do fifty drivers of one database lose?
+
+(a) 1,000 workers on 125 simulated nodes, of which 10% leave in an hour and are replaced after ten
+    minutes: 20,000 trainings of three epochs in virtual time, ten minutes each, recorded in an
+    sqlite study. With `random`, `predictor`, and `predictor` with ASHA: processor milliseconds of
+    the driver for each finished training (all of its process but the simulation), also by quarters
+    of the search; processor milliseconds of a proposal once 10,000 trainings are known; peak
+    memory; trainings lost or repeated.
+(b) 50 drivers with 20 workers each on one PostgreSQL, in five processes of which one is killed
+    half-way: trainings lost or repeated, finished trainings a second, processor milliseconds of
+    each. It needs TEST_POSTGRESQL_URL; python tests/nas/postgresql.py COMMAND runs a server.
+(c) a study of 100,000 rows, opened and read into a history as --resume does: processor seconds and
+    peak memory.
+
+Processor time (time.process_time), not seconds, since the machine has other work; linear algebra
+on one thread. Each part is a process of its own. Goals: 10 ms, 50 ms, 2 GB, nothing lost or
+repeated, 30 s. Results are written after each part; `--share .05` makes all sizes twenty times
+smaller, to see that it works, and writes elsewhere. Time: 20 minutes of one core. Command:
+
+    python tests/nas/postgresql.py python -m experiments.thousand_workers
+"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # before the imports below, which take a while
+    from experiments.lib.common import run_experiment
+
+    run_experiment("experiments.thousand_workers")
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from experiments.lib.arguments import HIDDEN, experiment_arguments
+from experiments.lib.common import RESULTS, settings_of_machine
+from vbs.console import print_err, print_out
+from vbs.folder import write_json
+from vbs.json_text import parse_json
+
+RESULT = RESULTS / "thousand_workers.json"
+URL = "TEST_POSTGRESQL_URL"
+WORKERS, TRAININGS, ROWS, DRIVERS = 1_000, 20_000, 100_000, 50
+PARTS = ("random", "predictor", "predictor-asha", "drivers", "resume")
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def measured(part: str, share: float) -> dict[str, Any]:
+    """What a process of its own finds out about a part."""
+    command = [sys.executable, "-m", "experiments.thousand_workers", "--only", part]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "found.json")
+        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
+        words = [*command, "--share", str(share), "--found", str(path)]
+        subprocess.run(words, check=True, env=environment)
+        found: dict[str, Any] = parse_json(path.read_bytes())
+    return found
+
+
+def one_part(part: str, share: float) -> dict[str, Any]:
+    """The figures of a part, measured in this process."""
+    from experiments.lib import driver_cost
+
+    if part == "drivers":
+        return driver_cost.many_drivers(
+            os.environ[URL], drivers=DRIVERS, trainings=int(share * TRAININGS)
+        )
+    if part == "resume":
+        return driver_cost.resumed(rows=int(share * ROWS))
+    strategy, _, asha = part.partition("-")
+    workers = max(8, int(share * WORKERS)) if share < 0.1 else WORKERS
+    return driver_cost.one_driver(
+        strategy, workers=workers, trainings=int(share * TRAININGS), asha=bool(asha)
+    )
+
+
+def main() -> int:
+    """Measure the parts that are named, all by default, and write each into the result file."""
+    parser = experiment_arguments(__doc__)
+    parser.add_argument("--parts", default=",".join(PARTS), help="those to measure, with commas")
+    parser.add_argument("--share", type=float, default=1.0, help="of all sizes; default: 1")
+    parser.add_argument("--only", choices=PARTS, help=HIDDEN)
+    parser.add_argument("--found", type=Path, help=HIDDEN)
+    options = parser.parse_args()
+    if options.only:
+        write_json(options.found, one_part(options.only, options.share))
+        return 0
+    place = RESULT if options.share == 1 else Path(tempfile.gettempdir(), RESULT.name)
+    known = parse_json(place.read_bytes()) if place.is_file() else {}
+    for part in options.parts.split(","):
+        if part == "drivers" and not os.environ.get(URL):
+            print_err(f"drivers: left out, {URL} names no database; see --help")
+            continue
+        known = {
+            **known,
+            "settings": {
+                "workers": WORKERS,
+                "trainings": TRAININGS,
+                "rows": ROWS,
+                "drivers": DRIVERS,
+                "share": options.share,
+            },
+            **settings_of_machine(),
+            part: measured(part, options.share),
+        }
+        write_json(place, known)
+        print_out(*json.dumps({part: known[part]}, indent=1).splitlines())
+    print_out(f"results: {place}")
+    return 0
