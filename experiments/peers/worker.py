@@ -65,6 +65,7 @@ class Smac:
             overwrite=True,
             logging_level=False,
         )
+        self.costs: list[float] = []
         self.open: Any = None
 
     def ask(self) -> Choices:
@@ -81,9 +82,12 @@ class Smac:
             config = Configuration(self.space, values=dict(zip(self.names, choices, strict=True)))
             info = TrialInfo(config, seed=0)
         if values is None:
-            value = TrialValue(cost=float("inf"), status=StatusType.CRASHED)
+            # as the worst: the forest takes no infinity
+            cost = max(self.costs, default=0.0)
+            value = TrialValue(cost=cost, status=StatusType.CRASHED)
         else:
             value = TrialValue(cost=-values[0])
+            self.costs.append(-values[0])
         self.smac.tell(info, value, save=False)
 
 
