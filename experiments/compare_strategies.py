@@ -7,7 +7,7 @@ under ~/.cache/vision-baseline-search/peers or $VBS_PEERS. Four tasks:
 
     flops   the ImageNet surrogate's mean plus training-seed noise of 0.2 points, within 400M FLOPs
     device  the same at a throughput on the A100 of at least EfficientNet-B0's
-    table   two thirds of the measured ImageNet trainings (3,082 networks) within 400M FLOPs
+    table   two thirds of the measured ImageNet trainings (3,076 networks) within 400M FLOPs
     front   the surrogate: the whole front of accuracy and FLOPs within 400M
 
 Recorded after 50 to 300 evaluations (ours 1,000), over 20 seeds: the noise-free accuracy of the
@@ -44,7 +44,7 @@ from typing import Any
 
 from experiments.lib.arguments import Options, Parser, experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from experiments.lib.peer_environments import FRONT_PEERS, PEERS, install, python_of
+from experiments.lib.peer_environments import FRONT_PEERS, PEERS, described, install, python_of
 from experiments.lib.strategy_runs import NEAREST, TOGETHER, run
 from experiments.lib.strategy_tables import Run, markdown, summary
 from experiments.lib.strategy_tasks import TASKS, task_of
@@ -181,6 +181,7 @@ def write(path: Path, settings: dict[str, Any], runs: list[Run]) -> None:
             "missing": lacking,
             "settings": settings,
             **settings_of_machine(),
+            "peers": described(),
             "summary": summary(runs, NAMES),
             "runs": runs,
         },

@@ -6,6 +6,7 @@ want versions of common packages that exclude each other's and ours.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -25,30 +26,33 @@ PENALTY = "lowest reward so far"
 class PeerEntry(NamedTuple):
     """What is known of a peer.
 
-    title         the method that stands for the package in the comparison.
+    method        of the package that takes part in the comparison.
+    package       that it comes from.
     requirements  file of pinned versions; None: it runs in this environment.
     limit         how it learns that a network exceeds the limits.
-    table         whether it chooses among the networks of a table by itself; else each proposal
-                  is replaced by the nearest network of the table.
     """
 
-    title: str
+    method: str
+    package: str
     requirements: str | None
     limit: str
-    table: bool
 
 
 PEERS: dict[str, PeerEntry] = {
-    "smac": PeerEntry("SMAC3, random forest and EI", "smac.txt", PENALTY, False),
-    "hebo": PeerEntry("HEBO", "hebo.txt", PENALTY, False),
-    "ax": PeerEntry("Ax, BoTorch's default", "ax.txt", CONSTRAINT, False),
-    "neps": PeerEntry("NePS, its Bayesian optimisation", "neps.txt", PENALTY, False),
-    "syne-tune": PeerEntry("Syne Tune, conformal quantiles", "syne-tune.txt", PENALTY, False),
+    "smac": PeerEntry("random forest, expected improvement", "smac", "smac.txt", PENALTY),
+    "hebo": PeerEntry("HEBO", "hebo", "hebo.txt", PENALTY),
+    "ax": PeerEntry("BoTorch's qLogNEI by Ax's default", "ax-platform", "ax.txt", CONSTRAINT),
+    "neps": PeerEntry(
+        "Bayesian optimization, qLogNEI", "neural-pipeline-search", "neps.txt", PENALTY
+    ),
+    "syne-tune": PeerEntry("conformal quantile regression", "syne-tune", "syne-tune.txt", PENALTY),
 }
 FRONT_PEERS: dict[str, PeerEntry] = {
-    "ax-qnehvi": PeerEntry("Ax, qLogNEHVI of BoTorch", "ax.txt", CONSTRAINT, False),
-    "optuna-nsga2": PeerEntry("Optuna, NSGA-II", None, CONSTRAINT, False),
-    "optuna-motpe": PeerEntry("Optuna, multi-objective TPE", None, CONSTRAINT, False),
+    "ax-qnehvi": PeerEntry(
+        "BoTorch's qLogNEHVI by Ax's default", "ax-platform", "ax.txt", CONSTRAINT
+    ),
+    "optuna-nsga2": PeerEntry("NSGA-II", "optuna", None, CONSTRAINT),
+    "optuna-motpe": PeerEntry("multi-objective TPE", "optuna", None, CONSTRAINT),
 }
 
 
@@ -62,6 +66,22 @@ def entry_of(peer: str) -> PeerEntry:
     """The entry of that name; ValueError names the nearest."""
     every = PEERS | FRONT_PEERS
     return every[one_of("peer", peer, every)]
+
+
+def described() -> dict[str, dict[str, str]]:
+    """Method, version and treatment of the limits of every peer, as plain data."""
+    return {
+        name: {"method": entry.method, "version": version_of(entry), "limit": entry.limit}
+        for name, entry in (PEERS | FRONT_PEERS).items()
+    }
+
+
+def version_of(entry: PeerEntry) -> str:
+    """The version of a peer's package, as pinned or as installed here."""
+    if entry.requirements is None:
+        return importlib.metadata.version(entry.package)
+    pinned = [line.split("==") for line in (FOLDER / entry.requirements).read_text().split()]
+    return dict(pinned)[entry.package]
 
 
 def python_of(peer: str) -> Path:
