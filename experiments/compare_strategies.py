@@ -1,18 +1,33 @@
 """Which strategy finds the best network with the fewest trainings?
 
-Every strategy of ours, and Optuna's samplers as peers, run on the same loop against the same
-oracle: the ImageNet surrogate's mean plus training-seed noise of 0.2 points, objective `feasible`
-at 400M FLOPs, one proposal at a time (the predictor: eight, its own batch). Reported after 50,
-80, 100, 300 and 1,000 evaluations, over 20 seeds: the noise-free accuracy of the best of the five
-networks that looked best, the hypervolume of the noise-free front above (55%, 400M), and the
-milliseconds each proposal took. Optuna's GP (three seeds) and plain TPE stop at 300 evaluations:
-beyond, a run takes over ten minutes.
+Every strategy of ours and, on the same loop against the same oracles, what others would use:
+Optuna's samplers, and with `--peers` SMAC3, HEBO, BoTorch through Ax, NePS and Syne Tune, each in
+an environment of its own with pinned versions (`experiments/peers`), which `--install` makes
+under ~/.cache/vision-baseline-search/peers or $VBS_PEERS. Four tasks:
 
-Expected: predictor at 80 evaluations equals the best peer at 300.
-Time: an hour and a half on one core, most of it Optuna's GP and TPE; run it again to
-continue where it stopped.
+    flops   the ImageNet surrogate's mean plus training-seed noise of 0.2 points, within 400M FLOPs
+    device  the same at a throughput on the A100 of at least EfficientNet-B0's
+    table   two thirds of the measured ImageNet trainings (3,076 networks) within 400M FLOPs
+    front   the surrogate: the whole front of accuracy and FLOPs within 400M
+
+Recorded after 50 to 300 evaluations (ours 1,000), over 20 seeds: the noise-free accuracy of the
+best of the five networks that looked best, the hypervolume of the noise-free front above 55% and
+within the limit, and the milliseconds each proposal took. One proposal at a time (the predictors:
+eight, their own batch), after 12 random networks (Optuna's samplers: 10).
+
+Peers get decisions as integers in order. Infeasible proposals cost no evaluation: SMAC3, HEBO, NePS
+and Syne Tune are told the lowest reward so far, Ax and Optuna the excess as a constraint, and are
+asked again. On the table our predictor chooses among the networks that are there; a peer's
+proposal is replaced by the nearest that is not known yet, and it is told about that one.
+`predictor:nearest` is ours under the same rule. Strategies that take over ten minutes a run have
+fewer seeds.
+
+Expected: predictor at 50 evaluations equals the best peer at 150.
+Time: an hour and a half on one core without --peers, most of it Optuna's GP and TPE; with them
+about 40 hours. Run it again to continue where it stopped; failed runs of peers are made again.
 
     python -m experiments.compare_strategies [--seeds 20] [--processes 2] [--only predictor]
+    python -m experiments.compare_strategies --peers smac hebo ax neps syne-tune --install
 """
 
 from __future__ import annotations
@@ -27,81 +42,66 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from experiments.lib.arguments import experiment_arguments
+from experiments.lib.arguments import Options, Parser, experiment_arguments
 from experiments.lib.common import RESULTS, settings_of_machine
-from experiments.lib.strategy_runs import (
-    BUDGETS,
-    FEWER_SEEDS,
-    NOISE,
-    REFERENCE,
-    TOGETHER,
-    oracle_digest,
-    run,
-)
+from experiments.lib.peer_environments import FRONT_PEERS, PEERS, described, install, python_of
+from experiments.lib.strategy_runs import NEAREST, TOGETHER, run
+from experiments.lib.strategy_tables import Run, markdown, summary
+from experiments.lib.strategy_tasks import TASKS, task_of
 from nas import catalog
 from search_spaces.catalog import one_of
 from vbs.console import print_err, print_out
 from vbs.folder import write_json
 
-PEERS = ("random", "tpe", "tpe-multivariate", "gp", "nsga2")
-
-
-def summary(runs: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
-    """Mean and standard error of the accuracies, means of the rest, by strategy and budget."""
-    table: dict[str, Any] = {}
-    for name in names:
-        own = [run for run in runs if run["strategy"] == name]
-        table[name] = {"seeds": len(own)}
-        for budget in own[0]["accuracy"] if own else ():
-            values = np.array([run["accuracy"][budget] for run in own])
-            table[name][budget] = {
-                "accuracy": round(float(values.mean()), 3),
-                "standard_error": round(float(values.std(ddof=1) / len(own) ** 0.5), 3)
-                if len(own) > 1
-                else None,
-                "hypervolume": round(float(np.mean([r["hypervolume"][budget] for r in own])), 4),
-                "milliseconds": round(
-                    float(np.median([r["milliseconds"][budget] for r in own])), 3
-                ),
-            }
-    return table
-
-
-def markdown(table: dict[str, Any]) -> str:
-    """The summary as a table for people: accuracy by budget, hypervolume and ms at the last."""
-    lines = [
-        "| strategy | seeds | " + " | ".join(f"{n:,}" for n in BUDGETS) + " | hypervolume | ms |",
-        "|---|---|" + "---|" * (len(BUDGETS) + 2),
-    ]
-    for name, row in table.items():
-        cells = [row.get(str(budget)) for budget in BUDGETS]
-        known = [cell for cell in cells if cell]
-        if known:
-            shown = [f"{cell['accuracy']:.2f}" if cell else "" for cell in cells]
-            last = [f"{known[-1]['hypervolume']:.3f}", f"{known[-1]['milliseconds']:.2g}"]
-            lines.append(f"| {name} | {row['seeds']} | " + " | ".join([*shown, *last]) + " |")
-    return "\n".join(lines)
-
-
-def load(path: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """Runs already made under the same settings."""
-    if not path.exists():
-        return []
-    content = json.loads(path.read_text())
-    if not isinstance(content, dict) or content.get("settings") != settings:
-        raise ValueError(f"{path} was made with other settings; move it away to start again")
-    return content["runs"]
+OPTUNA = tuple(f"optuna:{name}" for name in ("random", "tpe", "tpe-multivariate", "gp", "nsga2"))
+SHORT = ("random", "evolution", "predictor", "optuna:tpe-multivariate")  # of the other tasks
+NAMES: dict[str, list[str]] = {  # strategies by task, in the order of the tables
+    "flops": [*dict.fromkeys([*catalog.STRATEGIES, *OPTUNA]), *PEERS],
+    "device": [*SHORT, *PEERS],
+    "table": [*SHORT, f"predictor{NEAREST}", *PEERS],
+    "front": ["random", "nsga2", "predictor-front", *FRONT_PEERS],
+}
+SLOW = {"optuna:gp": 3, "hebo": 5, "ax": 5, "neps": 5, "ax-qnehvi": 5}  # seeds; a run takes long
 
 
 def main() -> None:
-    """Run what is missing, write results after each run, print the table."""
+    """Run what is missing, write results after each run, print the tables."""
     parser = experiment_arguments(__doc__)
+    add_options(parser)
+    arguments = parser.parse_args()
+    peers = chosen_peers(arguments.peers)
+    if arguments.install:
+        for peer in peers:
+            install(peer)
+    for peer in peers:
+        python_of(peer)  # a missing environment is reported before anything runs
+    settings = {"together": TOGETHER, "tasks": {name: task_of(name).settings() for name in TASKS}}
+    runs = [run for path in (arguments.out, *arguments.merge) for run in load(path, settings)]
+    done = {key_of(run) for run in runs if "failed" not in run}
+    todo = [key for key in planned(arguments, peers) if key not in done]
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        for future in as_completed([pool.submit(run, *key) for key in todo]):
+            found = json.loads(json.dumps(future.result()))  # marks as text, as in the file
+            runs = [run for run in runs if key_of(run) != key_of(found)] + [found]
+            print_err(" ".join(map(str, key_of(found))) + " " + found.get("failed", ""))
+            write(arguments.out, settings, runs)
+    write(arguments.out, settings, runs)
+    table = summary(runs, NAMES)
+    for task in NAMES:
+        print_out(task, "", *markdown(table, task).splitlines(), "")
+
+
+def add_options(parser: Parser) -> None:
+    """The options of the command."""
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0, help="to share seeds out")
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--tasks", help=f"comma-separated, of {', '.join(TASKS)}")
     parser.add_argument("--only", help="comma-separated strategies")
+    parser.add_argument(
+        "--peers", nargs="*", default=[], metavar="PEER", help=f"of {', '.join(PEERS)}"
+    )
+    parser.add_argument("--install", action="store_true", help="make the peers' environments")
     parser.add_argument("--out", type=Path, default=RESULTS / "compare_strategies.json")
     parser.add_argument(
         "--merge",
@@ -111,56 +111,78 @@ def main() -> None:
         metavar="FILE",
         help="runs of other processes or machines",
     )
-    arguments = parser.parse_args()
-    names = list(dict.fromkeys([*catalog.STRATEGIES, *(f"optuna:{peer}" for peer in PEERS)]))
-    chosen = [one_of("strategy", n, names) for n in (arguments.only or ",".join(names)).split(",")]
-    settings = {
-        "target_flops": REFERENCE[1],
-        "reward": "feasible",
-        "noise": NOISE,
-        "budgets": list(BUDGETS),
-        "together": TOGETHER,
-        "oracle": oracle_digest(),
-    }
-    runs = [run for path in (arguments.out, *arguments.merge) for run in load(path, settings)]
-    done = {(run["strategy"], run["seed"]) for run in runs}
-    todo = [
-        (name, seed)
-        for name, seed in planned(chosen, arguments.seeds)
-        if (name, seed) not in done and seed >= arguments.first_seed
+
+
+def chosen_peers(names: list[str]) -> list[str]:
+    """The peers of these names, with the methods for fronts that are in the same environment."""
+    chosen = [one_of("peer", name, PEERS) for name in names]
+    requirements = [PEERS[name].requirements for name in chosen]
+    return chosen + [
+        name for name, each in FRONT_PEERS.items() if each.requirements in requirements
     ]
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        for future in as_completed([pool.submit(run, *one) for one in todo]):
-            runs.append(json.loads(json.dumps(future.result())))  # budgets as text, as in the file
-            done.add((runs[-1]["strategy"], runs[-1]["seed"]))
-            print_err(" ".join(map(str, list(runs[-1].values())[:3])))
-            write(arguments.out, settings, runs, names, complete=False)
-    missing = set(planned(names, arguments.seeds)) - done
-    write(arguments.out, settings, runs, names, complete=not missing)
-    print_out(*markdown(summary(runs, names)).splitlines())
 
 
-def planned(names: list[str], seeds: int) -> list[tuple[str, int]]:
-    """(strategy, seed) of every run, the first seed of all strategies first."""
-    return [(n, s) for s in range(seeds) for n in names if s < FEWER_SEEDS.get(n, seeds)]
+def planned(arguments: Options, peers: list[str]) -> list[tuple[str, str, int]]:
+    """(task, strategy, seed) of every run that is asked for, all first seeds first."""
+    tasks = [
+        one_of("task", name, TASKS) for name in (arguments.tasks or ",".join(TASKS)).split(",")
+    ]
+    free = {name for names in NAMES.values() for name in names} - set(PEERS)
+    here = free - {name for name, each in FRONT_PEERS.items() if each.requirements} | set(peers)
+    only = (
+        [one_of("strategy", name, here) for name in arguments.only.split(",")]
+        if (arguments.only)
+        else here
+    )
+    return [
+        (task, name, seed)
+        for seed in range(arguments.first_seed, arguments.seeds)
+        for task in tasks
+        for name in NAMES[task]
+        if name in only and seed < SLOW.get(name, arguments.seeds)
+    ]
 
 
-def write(
-    path: Path,
-    settings: dict[str, Any],
-    runs: list[dict[str, Any]],
-    names: list[str],
-    *,
-    complete: bool,
-) -> None:
+def key_of(run: Run) -> tuple[str, str, int]:
+    """What makes a run unique."""
+    return run["task"], run["strategy"], run["seed"]
+
+
+def load(path: Path, settings: dict[str, Any]) -> list[Run]:
+    """Runs already made under the same settings."""
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    if not isinstance(content, dict) or content.get("settings") != settings:
+        raise ValueError(f"{path} was made with other settings; move it away to start again")
+    return content["runs"]
+
+
+def missing(runs: list[Run], seeds: int = 20) -> list[str]:
+    """What a complete comparison lacks, as "task strategy: 3 of 20 seeds"."""
+    done = {key_of(run) for run in runs if "failed" not in run}
+    found = []
+    for task, names in NAMES.items():
+        for name in names:
+            wanted = SLOW.get(name, seeds)
+            count = sum((task, name, seed) in done for seed in range(wanted))
+            if count < wanted:
+                found.append(f"{task} {name}: {count} of {wanted} seeds")
+    return found
+
+
+def write(path: Path, settings: dict[str, Any], runs: list[Run]) -> None:
     """The result file, labelled as partial until every strategy has all its seeds."""
+    lacking = missing(runs)
     write_json(
         path,
         {
-            "complete": complete,
+            "complete": not lacking,
+            "missing": lacking,
             "settings": settings,
             **settings_of_machine(),
-            "summary": summary(runs, names),
+            "peers": described(),
+            "summary": summary(runs, NAMES),
             "runs": runs,
         },
     )

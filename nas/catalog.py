@@ -39,6 +39,7 @@ STRATEGIES: dict[str, StrategyEntry] = {
     "nsga2": StrategyEntry("nas.strategies.nsga2:Nsga2", 100_000),
     "controller": StrategyEntry("nas.strategies.controller:Controller", 8_000),  # as in the paper
     "predictor": StrategyEntry("nas.strategies.predictor:Predictor", 1_000),
+    "predictor-front": StrategyEntry("nas.strategies.front_predictor:FrontPredictor", 1_000),
     # Optuna's samplers take longer with every trial; the budgets are some minutes of one core
     "optuna:tpe": StrategyEntry(OPTUNA, 300, {"sampler": "tpe"}),
     "optuna:tpe-multivariate": StrategyEntry(OPTUNA, 1_000, {"sampler": "tpe-multivariate"}),

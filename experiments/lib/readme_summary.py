@@ -52,7 +52,7 @@ def _surrogate() -> Row:
 
 def _strategies() -> Row:
     def accuracy(name: str, trainings: str) -> str:
-        return f"{read('compare_strategies')['summary'][name][trainings]['accuracy']:.2f}%"
+        return f"{read('compare_strategies')['summary']['flops'][name][trainings]['accuracy']:.2f}%"
 
     return (
         "strategies: predicted ImageNet top-1 of the best network after 50 evaluations",

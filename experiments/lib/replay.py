@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.lib.strategy_runs import NOISE, REFERENCE, best_of_five
+from experiments.lib.strategy_runs import best_of_five
+from experiments.lib.strategy_tasks import NOISE, REFERENCE
 from nas import catalog
 from nas.evaluators.base import Point
 from nas.evaluators.surrogate import load_surrogate

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.lib import replay, replay_curves
-from experiments.lib.strategy_runs import NOISE, REFERENCE, oracle_digest
+from experiments.lib.strategy_tasks import NOISE, REFERENCE, oracle_digest
 from nas.asha import Asha
 
 WORKERS = 16

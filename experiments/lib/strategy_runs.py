@@ -1,54 +1,27 @@
-"""One run of one strategy against the noisy surrogate, for `experiments.compare_strategies`."""
+"""One run of one strategy on one task, for `experiments.compare_strategies`."""
 
 from __future__ import annotations
 
-import hashlib
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
+from experiments.lib.peer_environments import FRONT_PEERS, PEERS
+from experiments.lib.peer_process import PeerFailed, PeerStrategy, description, start_peer
+from experiments.lib.strategy_tasks import REFERENCE, Task, task_of
 from nas import catalog
-from nas.evaluators.base import Evaluations, Evaluator
-from nas.evaluators.surrogate import Surrogate, load_surrogate
 from nas.history import History
-from nas.objective import Objective, pareto_front
+from nas.objective import pareto_front
 from nas.search.loop import LoopOptions, search
 from nas.strategies.base import Strategy
-from search_spaces.catalog import space
-from search_spaces.space import SearchSpace
+from nas.strategies.predictor import Predictor
 
-BUDGETS = (50, 80, 100, 300, 1000)
-NOISE = 0.2  # points; the 13 networks measured twice differ by 0.20 on average
-REFERENCE = (55.0, 400e6)  # accuracy and FLOPs a front must beat to add hypervolume
 LONGEST = {"optuna:gp": 300, "optuna:tpe": 300}  # beyond, a run takes over ten minutes
-FEWER_SEEDS = {"optuna:gp": 3}  # ten minutes for each run
-TOGETHER = {"predictor": 8}  # proposals at a time, by a strategy's own generation; else 1
-
-
-class Oracle(Evaluator):
-    """The surrogate's mean, plus noise that depends on the network and the seed only."""
-
-    name = "oracle"
-
-    def __init__(self, surrogate: Surrogate, seed: int) -> None:
-        self.surrogate, self.seed = surrogate, seed
-
-    def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Noisy accuracies of genotypes int8 [n, decisions]."""
-        mean, _ = self.surrogate.predict(genotypes)
-        noise = [
-            np.random.default_rng([self.seed, int(key)]).normal() for key in space.keys(genotypes)
-        ]
-        count = len(genotypes)
-        return Evaluations(mean + NOISE * np.array(noise), np.full(count, NOISE), np.zeros(count))
-
-
-def oracle_digest() -> str:
-    """12 hex digits of the noise-free accuracies of 1,000 networks: equal oracles, equal runs."""
-    genotypes = space("efficientnet").sample(1000, np.random.default_rng(0))
-    mean, _ = load_surrogate("imagenet").predict(genotypes)
-    return hashlib.sha256(np.round(mean, 3).tobytes()).hexdigest()[:12]
+PEERS_LONGEST = 300
+TOGETHER = {"predictor": 8, "predictor-front": 8}  # a strategy's own generation; else 1
+NEAREST = ":nearest"  # a predictor that does not know the table, as the peers
 
 
 class Timed:
@@ -74,40 +47,71 @@ class Timed:
         return round(float(np.median(last)), 3)
 
 
-def make(name: str, the_space: SearchSpace, objective: Objective) -> Strategy:
-    """A strategy of ours, or "optuna:SAMPLER"."""
+def make(name: str, task: Task, seed: int, stack: ExitStack) -> Strategy:
+    """A strategy of ours, of "optuna:SAMPLER", or a peer, which ends with the stack.
+
+    The predictor chooses among the networks of a task's table; "predictor:nearest" does not know
+    the table.
+    """
+    if name in PEERS or name in FRONT_PEERS:
+        reference = (REFERENCE[0], 1.0)
+        first = description(task.space, seed, front=task.front, reference=reference)
+        process = stack.enter_context(start_peer(name, first))
+        return PeerStrategy(process, front=task.front)
     if name.startswith("optuna:"):
         from nas.strategies.optuna_sampler import OptunaSampler
 
         return OptunaSampler(name.removeprefix("optuna:"))
-    return catalog.strategy(name, the_space, objective)
+    if name == "predictor" and task.pool is not None:
+        return Predictor(task.space, task.objective, pool=task.pool)
+    return catalog.strategy(name.removesuffix(NEAREST), task.space, task.objective)
 
 
-def run(name: str, seed: int) -> dict[str, Any]:
-    """One search; its figures after each of BUDGETS."""
-    surrogate = load_surrogate("imagenet")
-    the_space = space("efficientnet")
-    objective = Objective(REFERENCE[1], "feasible")
-    strategy = Timed(make(name, the_space, objective))
-    longest = LONGEST.get(name, BUDGETS[-1])
-    together = TOGETHER.get(name, 1)
-    history = search(
-        the_space,
-        Oracle(surrogate, seed),
-        objective,
-        strategy,
-        longest,
-        LoopOptions(seed=seed, workers=together),
-    )
-    truth, _ = surrogate.predict(history.genotypes)
-    budgets = [budget for budget in BUDGETS if budget <= longest]
-    flops = history.costs.flops.astype(np.float64)
+def run(task_name: str, name: str, seed: int) -> dict[str, Any]:
+    """One search; its figures after each of the task's marks.
+
+    A peer that ends or hangs leaves the row of a failed run, with the reason and the figures of
+    the marks that it reached.
+    """
+    task = task_of(task_name)
+    longest = task.marks[-1]
+    if name in PEERS or name in FRONT_PEERS:
+        longest = min(longest, PEERS_LONGEST)
+    history = History(task.space, task.objective)
+    failed, started = "", time.perf_counter()
+    with ExitStack() as stack:
+        strategy = Timed(make(name, task, seed, stack))
+        options = LoopOptions(
+            seed=seed, workers=TOGETHER.get(name.removesuffix(NEAREST), 1), history=history
+        )
+        try:
+            search(
+                task.space,
+                task.make(seed),
+                task.objective,
+                strategy,
+                min(longest, LONGEST.get(name, longest)),
+                options,
+            )
+        except PeerFailed as error:
+            failed = f"after {len(history)} evaluations: {error}"
+    row = {"task": task_name, "strategy": name, "seed": seed, **figures(task, history, strategy)}
+    row["seconds"] = round(time.perf_counter() - started, 1)
+    return {**row, "failed": failed} if failed else row
+
+
+def figures(task: Task, history: History, strategy: Timed) -> dict[str, Any]:
+    """By the marks that a search reached: accuracy, hypervolume, milliseconds for a proposal."""
+    marks = [mark for mark in task.marks if mark <= len(history)]
+    truth = task.truth(history.genotypes) if len(history) else np.empty(0)
+    cost = history.costs.get(task.objective.of).astype(np.float64)
+    reference = (REFERENCE[0], task.objective.target)
     return {
-        "strategy": name,
-        "seed": seed,
-        "accuracy": {n: round(best_of_five(history.accuracy[:n], truth[:n]), 4) for n in budgets},
-        "hypervolume": {n: round(hypervolume(truth[:n], flops[:n]), 4) for n in budgets},
-        "milliseconds": {n: strategy.milliseconds(n) for n in budgets},
+        "accuracy": {n: round(best_of_five(history.accuracy[:n], truth[:n]), 4) for n in marks},
+        "hypervolume": {
+            n: float(f"{hypervolume(truth[:n], cost[:n], reference):.5g}") for n in marks
+        },
+        "milliseconds": {n: strategy.milliseconds(n) for n in marks},
     }
 
 
@@ -116,9 +120,13 @@ def best_of_five(observed: np.ndarray, truth: np.ndarray) -> float:
     return float(truth[np.argsort(-observed, kind="stable")[:5]].max())
 
 
-def hypervolume(accuracy: np.ndarray, flops: np.ndarray) -> float:
-    """Area [points x G FLOPs] between the front and the reference point."""
-    front = pareto_front(accuracy, flops)
-    front = front[(accuracy[front] > REFERENCE[0]) & (flops[front] <= REFERENCE[1])]
-    ends = np.append(flops[front][1:], REFERENCE[1])
-    return float(((ends - flops[front]) / 1e9 * (accuracy[front] - REFERENCE[0])).sum())
+def hypervolume(
+    accuracy: np.ndarray, cost: np.ndarray, reference: tuple[float, float] = REFERENCE
+) -> float:
+    """Area between the front and the reference point: points x G FLOPs, or points x seconds of a
+    cost that is a time."""
+    front = pareto_front(accuracy, cost)
+    front = front[(accuracy[front] > reference[0]) & (cost[front] <= reference[1])]
+    ends = np.append(cost[front][1:], reference[1])
+    unit = 1e9 if reference[1] > 1e3 else 1.0
+    return float(((ends - cost[front]) / unit * (accuracy[front] - reference[0])).sum())

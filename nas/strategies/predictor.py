@@ -15,8 +15,9 @@ workers do not ask for the same network over and over.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,8 @@ from nas.strategies.cheap_scores import Memorised, Scale, Scores, explained_shar
 from nas.strategies.observations import observations
 from search_spaces.cost import Costs
 from search_spaces.space import SearchSpace
+
+Rewards = Callable[[np.ndarray], np.ndarray]  # int8 [samples, m, decisions] -> [samples, m]
 
 RELEARN = 4  # evaluations between two fits of the prior, the slowest part of a proposal
 
@@ -111,10 +114,10 @@ class Predictor:
         data = self._data(history, known, prior)
         share = self._explained(data, prior)
         samples = max(count, self.shortlist // 3) if share else count  # for a varied shortlist
-        weights = self._weights(data, prior, samples, rng)
-        models = self._basis.collapse(prior.spread * weights)
-        models[:, 0, 0] += prior.center
-        ranked = self._maxima(data.genotypes[: data.known], models, history, rng)
+        models = self._models(data, prior, samples, rng)
+        ranked = self._maxima(
+            data.genotypes[: data.known], partial(self._rewards, models), samples, history, rng
+        )
         # the best of every sample, then the second best where those are too few
         found = fresh(ranked.swapaxes(0, 1).reshape(-1, ranked.shape[2]), history)
         if share and len(found):
@@ -146,8 +149,7 @@ class Predictor:
     def _data(self, history: History, known: np.ndarray, prior: Prior) -> Data:
         """The best of the known rows, and what is pending, as if it had ended as expected."""
         seen = observations(history, known)
-        rewards = self.objective.reward(seen.accuracy, history.costs[known])
-        best = np.argsort(-rewards, kind="stable")[: self.rows]
+        best = self._ordered(seen.accuracy, history.costs[known])[: self.rows]
         rows, pending = known[best], history.pending[-self.rows :]
         features = self._features(history.genotypes[rows], history.costs[rows])
         targets = (seen.accuracy[best] - prior.center) / prior.spread
@@ -164,6 +166,10 @@ class Predictor:
             len(rows),
         )
 
+    def _ordered(self, accuracy: np.ndarray, costs: Costs) -> np.ndarray:
+        """Rows [n] of what was evaluated, those first that matter most."""
+        return np.argsort(-self.objective.reward(accuracy, costs), kind="stable")
+
     def _features(self, genotypes: np.ndarray, costs: Costs) -> np.ndarray:
         return self._basis.features(self._basis.describe(genotypes, costs))
 
@@ -178,6 +184,12 @@ class Predictor:
         return posterior_weights(
             data.features, data.targets, prior.deviation, data.variance, heat, rng
         )
+
+    def _models(self, data: Data, prior: Prior, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Samples of the model as matrices W [count, u, u] with accuracy = u' W u in percent."""
+        models = self._basis.collapse(prior.spread * self._weights(data, prior, count, rng))
+        models[:, 0, 0] += prior.center
+        return models
 
     def _explained(self, data: Data, prior: Prior) -> float:
         """The share of variance that the scores explain of what was evaluated; 0.0: no help."""
@@ -215,32 +227,42 @@ class Predictor:
         return shortlist[chosen[: len(shortlist)]]
 
     def _maxima(
-        self, tried: np.ndarray, weights: np.ndarray, history: History, rng: np.random.Generator
+        self,
+        tried: np.ndarray,
+        rewards_of: Rewards,
+        samples: int,
+        history: History,
+        rng: np.random.Generator,
     ) -> np.ndarray:
         """The elites [samples, elites, decisions] of an evolution on each sample, best first."""
         if self.pool is not None:
             pool = fresh(self.pool, history)
-            pool = np.broadcast_to(pool, (len(weights), *pool.shape))
-            return self._select(pool, self._rewards(pool, weights))[0] if pool.size else pool
+            pool = np.broadcast_to(pool, (samples, *pool.shape))
+            return self._select(pool, rewards_of(pool))[0] if pool.size else pool
         pool = np.concatenate([tried[:30], sample_fresh(history, 100, rng)])
-        pool = np.broadcast_to(pool, (len(weights), *pool.shape))
-        elites, rewards = self._select(pool, self._rewards(pool, weights))
+        pool = np.broadcast_to(pool, (samples, *pool.shape))
+        elites, rewards = self._select(pool, rewards_of(pool))
         for _ in range(self.rounds):
             children = self._vary(elites, rng)
             both = np.concatenate([elites, children], axis=1)
-            values = np.concatenate([rewards, self._rewards(children, weights)], axis=1)
+            values = np.concatenate([rewards, rewards_of(children)], axis=1)
             elites, rewards = self._select(both, values)
         return elites
 
-    def _rewards(self, genotypes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _rewards(self, models: np.ndarray, genotypes: np.ndarray) -> np.ndarray:
         """Rewards [samples, m] of genotypes [samples, m, decisions]; -inf outside the limits."""
+        accuracy, costs = self._accuracy(models, genotypes)
+        rewards = self.objective.reward(accuracy.ravel(), costs)
+        allowed = self.objective.feasible(costs)
+        return np.where(allowed, rewards, -np.inf).reshape(accuracy.shape)
+
+    def _accuracy(self, models: np.ndarray, genotypes: np.ndarray) -> tuple[np.ndarray, Costs]:
+        """Accuracy float64 [samples, m] of genotypes [samples, m, decisions] under each sample,
+        and the costs of all of them in a row."""
         flat = genotypes.reshape(-1, genotypes.shape[2])
         costs = self.space.costs(flat)
         described = self._basis.describe(flat, costs).reshape(*genotypes.shape[:2], -1)
-        accuracy = ((described @ weights) * described).sum(2).ravel().astype(np.float64)
-        rewards = self.objective.reward(accuracy, costs)
-        allowed = self.objective.feasible(costs)
-        return np.where(allowed, rewards, -np.inf).reshape(genotypes.shape[:2])
+        return ((described @ models) * described).sum(2).astype(np.float64), costs
 
     def _select(self, genotypes: np.ndarray, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The `elites` best distinct genotypes of each sample with their rewards."""

@@ -1,0 +1,126 @@
+"""Environments of the optimisers that `experiments.compare_strategies` compares with.
+
+Each peer has its own, made by venv and pip from the pinned versions in `experiments/peers`: they
+want versions of common packages that exclude each other's and ours.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from search_spaces.catalog import one_of
+from vbs.console import print_err
+from vbs.text import shortened
+
+FOLDER = Path(__file__).parents[1] / "peers"
+COMMAND = "python -m experiments.compare_strategies"
+CONSTRAINT = "outcome constraint"
+PENALTY = "lowest reward so far"
+
+
+class PeerEntry(NamedTuple):
+    """What is known of a peer.
+
+    method        of the package that takes part in the comparison.
+    package       that it comes from.
+    requirements  file of pinned versions; None: it runs in this environment.
+    limit         how it learns that a network exceeds the limits.
+    """
+
+    method: str
+    package: str
+    requirements: str | None
+    limit: str
+
+
+PEERS: dict[str, PeerEntry] = {
+    "smac": PeerEntry("random forest, expected improvement", "smac", "smac.txt", PENALTY),
+    "hebo": PeerEntry("HEBO", "hebo", "hebo.txt", PENALTY),
+    "ax": PeerEntry("BoTorch's qLogNEI by Ax's default", "ax-platform", "ax.txt", CONSTRAINT),
+    "neps": PeerEntry(
+        "Bayesian optimization, qLogNEI", "neural-pipeline-search", "neps.txt", PENALTY
+    ),
+    "syne-tune": PeerEntry("conformal quantile regression", "syne-tune", "syne-tune.txt", PENALTY),
+}
+FRONT_PEERS: dict[str, PeerEntry] = {
+    "ax-qnehvi": PeerEntry(
+        "BoTorch's qLogNEHVI by Ax's default", "ax-platform", "ax.txt", CONSTRAINT
+    ),
+    "optuna-nsga2": PeerEntry("NSGA-II", "optuna", None, CONSTRAINT),
+    "optuna-motpe": PeerEntry("multi-objective TPE", "optuna", None, CONSTRAINT),
+}
+
+
+def cache_folder() -> Path:
+    """Where the environments lie: $VBS_PEERS, or a folder of the user's cache."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("VBS_PEERS") or Path(cache) / "vision-baseline-search" / "peers")
+
+
+def entry_of(peer: str) -> PeerEntry:
+    """The entry of that name; ValueError names the nearest."""
+    every = PEERS | FRONT_PEERS
+    return every[one_of("peer", peer, every)]
+
+
+def described() -> dict[str, dict[str, str]]:
+    """Method, version and treatment of the limits of every peer, as plain data."""
+    return {
+        name: {"method": entry.method, "version": version_of(entry), "limit": entry.limit}
+        for name, entry in (PEERS | FRONT_PEERS).items()
+    }
+
+
+def version_of(entry: PeerEntry) -> str:
+    """The version of a peer's package, as pinned or as installed here."""
+    if entry.requirements is None:
+        return importlib.metadata.version(entry.package)
+    pinned = [line.split("==") for line in (FOLDER / entry.requirements).read_text().split()]
+    return dict(pinned)[entry.package]
+
+
+def python_of(peer: str) -> Path:
+    """The interpreter of a peer's environment; ValueError names the command that makes it."""
+    requirements = entry_of(peer).requirements
+    if requirements is None:
+        return Path(sys.executable)
+    folder = _environment(requirements)
+    if not (folder / "ready").is_file():
+        raise ValueError(
+            f"peer {peer}: its environment {shortened(str(folder))} is missing; make it with: "
+            f"{COMMAND} --peers {peer} --install"
+        )
+    return folder / "bin" / "python"
+
+
+def install(peer: str) -> None:
+    """Make a peer's environment where it is missing; ValueError where pip could not.
+
+    It counts as made once all is installed: what an interrupted pip left is installed over.
+    """
+    requirements = entry_of(peer).requirements
+    if requirements is None or (_environment(requirements) / "ready").is_file():
+        return
+    folder = _environment(requirements)
+    print_err(f"installing {requirements} into {folder}")
+    python = str(folder / "bin" / "python")
+    steps = (
+        [sys.executable, "-m", "venv", str(folder)],
+        [python, "-m", "pip", "install", "--quiet", "-r", str(FOLDER / requirements)],
+    )
+    for step in steps:
+        done = subprocess.run(step, capture_output=True, text=True)
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+            errors = [line for line in lines if line.startswith("ERROR")] or lines
+            raise ValueError(f"peer {peer}: pip failed ({shortened(errors[-1], 300)})")
+    (folder / "ready").write_text((FOLDER / requirements).read_text())
+
+
+def _environment(requirements: str) -> Path:
+    return cache_folder() / Path(requirements).stem
