@@ -53,10 +53,10 @@ def side_by_side(
 
     Raises Failure for a task that failed; those that run are ended.
     """
-    threads = max(1, available_cpus() // processes)
     if not _has_ray():
-        yield from _without_ray(function, tasks, processes, threads)
+        yield from in_processes(function, tasks, processes)
         return
+    threads = max(1, available_cpus() // processes)
     made = functools.partial(_made, function, os.getcwd())
     jobs = {task: task for task in tasks}
     place = Place(processes, cpus=threads, gpus=gpus)
@@ -80,10 +80,10 @@ def _has_ray() -> bool:
     return is_installed("ray")
 
 
-def _without_ray(
-    function: Callable[[K], Any], tasks: Sequence[K], processes: int, threads: int
-) -> Iterator[K]:
-    """As `side_by_side`, by Python's own processes."""
+def in_processes(function: Callable[[K], Any], tasks: Sequence[K], processes: int) -> Iterator[K]:
+    """As `side_by_side`, by Python's own processes: without Ray, and without closures. All of them
+    see the GPU."""
+    threads = max(1, available_cpus() // processes)
     spawn = multiprocessing.get_context("spawn")  # a forked process cannot use the GPU
     pool = ProcessPoolExecutor(processes, spawn, _limit_threads, (threads,))
     try:

@@ -80,10 +80,12 @@ def test_a_step_over_its_limit_is_ended_with_all_it_started(
     monkeypatch.setenv("STEP_CHILD", str(tmp_path / "child"))
     monkeypatch.setattr(process, "GRACE", 0.2)
     seconds = 20.0  # processors may be busy
-    rows = ran(tmp_path, step("hangs", seconds), step("good"))
+    rows = ran(tmp_path, step("hangs", seconds), step("slow", seconds), step("good"))
     assert rows["hangs"]["status"] == "failed"
-    assert rows["hangs"]["reason"].startswith("stopped after 2")
+    assert rows["hangs"]["reason"] == "stopped after 20 seconds"
     assert rows["hangs"]["figure"] == "0.95 x so far"
+    assert rows["slow"]["status"] == "passed"  # it had an answer
+    assert rows["slow"]["reason"] == "stopped after 20 seconds"
     assert rows["good"]["status"] == "passed"
     child = Path("/proc", (tmp_path / "child").read_text(), "stat")
     assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] in "ZX"

@@ -75,7 +75,7 @@ def _judged(rows: dict[str, dict[str, Any]]) -> Finding:
     )
     return finding(
         shown,
-        goal=f"tau {GOAL:g}",
+        goal=f"tau {GOAL:g} at both",
         passed=len(rows) == len(BATCHES)
         and all(row["kendall_tau"] >= GOAL for row in rows.values()),
         batches=rows,

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.lib.arms import Arm, each_seed, gpu_share, side_by_side
+from experiments.lib.arms import Arm, each_seed, in_processes
 from experiments.lib.gpu_check.step import Conditions, Finding, Keep, finding
 from experiments.lib.gpu_check.synthetic import TINY, learnable
 from scaling.compound import Rules
@@ -65,7 +65,7 @@ def check(here: Conditions, keep: Keep) -> Finding:
     _keep_images(here, folder)
     networks = {each.name: each.architecture for each in found}
     write_json(folder / "networks.json", {name: net.to_dict() for name, net in networks.items()})
-    at_once = here.pick(max(1, min(AT_ONCE, available_cpus() // 2)), 1)
+    at_once = here.pick(max(1, min(AT_ONCE, available_cpus() // 2)), 2)
     plan = _planned(here, folder, list(networks), at_once)
     result = finding("")
     outcomes: dict[Arm, dict[str, Any]] = {}
@@ -83,7 +83,8 @@ def check(here: Conditions, keep: Keep) -> Finding:
 def _candidates(here: Conditions) -> tuple[Architecture, list[Candidate]]:
     """The base, and ways to double its FLOPs with the three controls."""
     if here.dry:
-        return TINY, spread(candidates(TINY, step=0.25, tolerance=0.2, rules=Rules(round_to=2)), 1)
+        found = candidates(TINY, step=0.25, tolerance=0.2, rules=Rules(round_to=2))
+        return TINY, spread(found, 1)[:2]
     size = ProxySize(classes=10, resolution=32, small_images=True, flops=FLOPS)
     base = proxy_base(zoo(BASE), size)
     usual = statistics.median(stage.channels for stage in base.stages)
@@ -134,7 +135,7 @@ def _planned(here: Conditions, folder: Path, names: Sequence[str], at_once: int)
 def _trained(here: Conditions, folder: Path, arms: Sequence[Arm], plan: Plan) -> Any:
     """Train; the arms as they end, their outcomes in files."""
     run = functools.partial(training, here, folder, plan.epochs)
-    return side_by_side(run, arms, plan.at_once, gpus=gpu_share(here.device, plan.at_once))
+    return in_processes(run, arms, plan.at_once)
 
 
 def training(here: Conditions, folder: Path, epochs: int, arm: Arm) -> None:
@@ -190,7 +191,9 @@ def _judged(
     shown = [f"best {best['name']} {best['accuracy']:.1f}%"] * (best is not None)
     return finding(
         f"{', '.join([*shown, *alone])} ({plan.epochs} epochs, {plan.seeds} seeds)",
+        enough=True,
         plan=vars(plan),
+        long_enough=plan.epochs >= LONG,
         base={"flops": cost(base).flops, "architecture": base.to_dict()},
         outcome=outcome,
         candidates=[

@@ -53,8 +53,6 @@ class Clock(Report):
 
 def trained(here: Conditions, recipe: Recipe, data: Data) -> tuple[Result, Clock]:
     """A training of the network, and when its steps were launched."""
-    if here.device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
     clock = Clock()
     how = Execution(device=here.device)
     return train(network_for(here), data, recipe, execution=how, report=clock), clock

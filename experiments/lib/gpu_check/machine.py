@@ -28,6 +28,6 @@ def check(here: Conditions, keep: Keep) -> Finding:
         memory_gib=memory,
         capability=list(torch.cuda.get_device_capability(0)),
         multiprocessors=known.multi_processor_count,
-        bfloat16=torch.cuda.is_bf16_supported(),
+        bfloat16=torch.cuda.is_bf16_supported(including_emulation=False),
         versions=versions,
     )

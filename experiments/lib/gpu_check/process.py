@@ -30,7 +30,7 @@ def run_step(step: Step, conditions: Conditions) -> Row:
     """The row of a step in the result file.
 
     status   "passed", "failed", "measured" (there is no goal), or "ran" in a dry run.
-    reason   of a failure that is none of the figure: it crashed, or was stopped.
+    reason   why the step did not end by itself, "" where it did: it crashed, or was stopped.
     finding  what the step returned, or had kept when it was ended; None if nothing.
     """
     found = Path(conditions.folder) / f"{step.name}.json"
@@ -46,11 +46,13 @@ def run_step(step: Step, conditions: Conditions) -> Row:
         return row | {"status": _status(kept["finding"], conditions), "reason": "", **_shown(kept)}
     output = log.read_text(errors="replace").strip()
     if code is None:
-        reason = f"stopped after {counted(round(seconds), 'second')}"
+        reason = f"stopped after {counted(round(limit), 'second')}"
     else:
         last = output.rpartition("\n")[2].removeprefix("child: ")
         reason = last[:300] or f"ended with exit code {code}"
-    return row | {"status": "failed", "reason": reason, **_shown(kept), "output": output[-SHOWN:]}
+    answered = code is None and bool(kept["finding"]) and kept["finding"]["enough"]
+    status = _status(kept["finding"], conditions) if answered else "failed"
+    return row | {"status": status, "reason": reason, **_shown(kept), "output": output[-SHOWN:]}
 
 
 def _shown(kept: dict[str, Any]) -> Row:

@@ -62,15 +62,24 @@ class Conditions:
         return dry if self.dry else real
 
 
-def finding(figure: str, *, goal: str = "", passed: bool | None = None, **details: Any) -> Finding:
+def finding(
+    figure: str,
+    *,
+    goal: str = "",
+    passed: bool | None = None,
+    enough: bool = False,
+    **details: Any,
+) -> Finding:
     """What a step found, as plain data.
 
     figure   in words, for a table.
     goal     in words; "" where there is none.
     passed   whether it is met; None where there is none.
+    enough   whether it is an answer even if the step is stopped before it has more.
     details  everything else. Numbers that are not finite become None.
     """
-    return plain({"figure": figure, "goal": goal, "passed": passed, **details})
+    known = {"figure": figure, "goal": goal, "passed": passed, "enough": enough}
+    return plain({**known, **details})
 
 
 def plain(value: Any) -> Any:
