@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 
 from experiments.lib.arguments import Options, experiment_arguments
-from experiments.lib.arms import side_by_side
+from experiments.lib.arms import gpu_share, side_by_side
 from experiments.lib.common import RESULTS, settings_of_machine
 from experiments.lib.student_arms import ARMS, NETWORK, Setup, run_arm
 from train.data import load
@@ -230,7 +230,8 @@ def main() -> None:
 
     if arguments.processes > 1:
         run = functools.partial(_one_seed, arguments, setup)
-        for _ in side_by_side(run, arguments.seeds, arguments.processes):
+        gpus = gpu_share(arguments.device, arguments.processes)
+        for _ in side_by_side(run, arguments.seeds, arguments.processes, gpus=gpus):
             finished()
     else:
         for seed in arguments.seeds:

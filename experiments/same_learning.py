@@ -38,7 +38,7 @@ import numpy as np
 import torch
 
 from experiments.lib.arguments import Options, experiment_arguments
-from experiments.lib.arms import side_by_side
+from experiments.lib.arms import gpu_share, side_by_side
 from experiments.lib.common import RESULTS, settings_of_machine
 from experiments.lib.timm_data import per_image, timm_accuracy, training_loader
 from experiments.lib.timm_loop import timm_loop
@@ -297,6 +297,7 @@ def compare(texts: list[str] | None = None) -> None:
             _write(arguments, checked)
     else:
         run = functools.partial(_one_of, arguments)
-        for _ in side_by_side(run, waiting, arguments.processes):
+        gpus = gpu_share(arguments.device, arguments.processes)
+        for _ in side_by_side(run, waiting, arguments.processes, gpus=gpus):
             _write(arguments, checked)
     print_out(*json.dumps(_write(arguments, checked), indent=1).splitlines())

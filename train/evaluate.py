@@ -90,13 +90,13 @@ def _score(
         Step(step.indices, slice(world.rank, None, world.size), step.seed)
         for step in evaluation_steps(len(split), inference.batch * world.size)
     ]
-    sums = torch.zeros(4, dtype=torch.float64)
+    sums = torch.zeros(4, dtype=torch.float64, device=world.device)
     with _evaluating(network), autocast(world.device, inference.precision):
         batches = split.batches(steps, preparation, device=world.device, workers=inference.loaders)
         for images, targets in batches:
             if len(images):
-                sums += _sums(network(images).float(), targets).cpu()
-    loss, top1, top5, count = world.total(sums).tolist()
+                sums += _sums(network(images).float(), targets)
+    loss, top1, top5, count = world.total(sums).tolist()  # the only wait for the device
     return Score(loss / count, 100 * top1 / count, 100 * top5 / count)
 
 
@@ -137,8 +137,9 @@ def _sums(logits: Tensor, targets: Tensor) -> Tensor:
     loss = F.cross_entropy(logits, targets, reduction="sum")
     hard = targets if targets.ndim == 1 else targets.argmax(1)
     hits = logits.topk(min(5, logits.shape[1]), 1).indices == hard[:, None]
-    counts = [loss, hits[:, 0].sum(), hits.sum(), torch.tensor(len(logits))]
-    return torch.stack([value.to(loss.device, torch.float64) for value in counts])
+    count = loss.new_full((), len(logits))
+    counts = [loss, hits[:, 0].sum(), hits.sum(), count]
+    return torch.stack([value.to(torch.float64) for value in counts])
 
 
 @contextlib.contextmanager

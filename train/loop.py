@@ -26,7 +26,7 @@ from train.distributed import World, world
 from train.evaluate import Inference, Score, evaluate
 from train.execution import DEFAULT, Execution
 from train.failures import Stopped, calmer, is_sound, out_of_memory
-from train.memory_use import keep_freed_memory, peak_megabytes
+from train.memory_use import begin_run, peak_megabytes
 from train.optimizer import learning_rate, set_learning_rate
 from train.optimizer_step import optimizer_step, side_of_images
 from train.progressive import Phase, first_epoch, phase
@@ -141,8 +141,7 @@ def train_by_epochs(
         checkpoint.mkdir(parents=True, exist_ok=True)
     with world(execution.device) as here, torch.random.fork_rng(_forked(here)):
         share_of(recipe, here)
-        if here.device.type == "cpu":
-            keep_freed_memory()
+        begin_run(here.device)
         run = begin(architecture, data, recipe, here, execution.loaders, initial)
         if checkpoint is not None and (checkpoint / "last.safetensors").exists():
             try:

@@ -15,11 +15,22 @@ from vbs.failures import is_out_of_memory
 
 
 def peak_megabytes(device: torch.device) -> float:
-    """Most memory held so far, in MB (1e6 bytes): by tensors on a GPU, by the process on a CPU."""
+    """Most memory held so far, in MB (1e6 bytes): on a GPU by tensors, since `begin_run`; on a CPU
+    by the process, since its start."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+
+
+def begin_run(device: torch.device) -> None:
+    """Before a training: on a GPU, forget the peak of those that the process had before; on a CPU
+    see `keep_freed_memory`."""
+    if device.type == "cpu":
+        keep_freed_memory()
+    else:
+        torch.cuda.init()  # without it there are no statistics yet
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 @functools.cache

@@ -80,7 +80,8 @@ def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
     """What "auto" means here. On a CPU bfloat16 was slower for every network tried, depthwise ones
     by 2 to 4 times (experiments/bench_training.py)."""
     if recipe.precision == "auto":
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        # GPUs before Ampere compute bfloat16 by float32, more slowly than float32 itself
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if able else torch.float32
     return torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import json
+import math
 import multiprocessing
 import os
 import sys
@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from experiments.lib.arguments import Options, Parser, experiment_arguments
-from experiments.lib.common import RESULTS, settings_of_machine
+from experiments.lib.common import RESULTS, is_installed, settings_of_machine
 from train.cluster.jobs import run_jobs
 from train.cluster.place import Place
 from train.recipe import NORM_STATISTICS
@@ -41,26 +41,35 @@ Arm = tuple[str, int]
 K = TypeVar("K")
 
 
-def side_by_side(function: Callable[[K], Any], tasks: Sequence[K], processes: int) -> Iterator[K]:
+def side_by_side(
+    function: Callable[[K], Any], tasks: Sequence[K], processes: int, *, gpus: float = 0.0
+) -> Iterator[K]:
     """Call a function for each task in processes of their own, so many at once, each with its share
     of the processors; the tasks as they end.
 
     function  defined in an importable module, or a closure; it writes what it finds into files.
               Where Ray is not installed, a closure is not allowed.
+    gpus      share of a GPU of each, see `gpu_share`; with 0, processes of Ray see no GPU.
 
     Raises Failure for a task that failed; those that run are ended.
     """
-    threads = max(1, available_cpus() // processes)
     if not _has_ray():
-        yield from _without_ray(function, tasks, processes, threads)
+        yield from in_processes(function, tasks, processes)
         return
+    threads = max(1, available_cpus() // processes)
     made = functools.partial(_made, function, os.getcwd())
     jobs = {task: task for task in tasks}
-    with contextlib.closing(run_jobs(made, jobs, Place(processes, cpus=threads))) as ends:
+    place = Place(processes, cpus=threads, gpus=gpus)
+    with contextlib.closing(run_jobs(made, jobs, place)) as ends:
         for task, outcome in ends:
             if outcome.reason:
                 raise Failure(f"{_named(task)} failed: {outcome.reason}")
             yield task
+
+
+def gpu_share(device: str, processes: int) -> float:
+    """What each of so many processes may use of the GPU, in Ray's steps of 0.0001; 0 on a CPU."""
+    return math.floor(10_000 / processes) / 10_000 if device.startswith("cuda") else 0.0
 
 
 def _named(task: object) -> str:
@@ -68,13 +77,13 @@ def _named(task: object) -> str:
 
 
 def _has_ray() -> bool:
-    return importlib.util.find_spec("ray") is not None
+    return is_installed("ray")
 
 
-def _without_ray(
-    function: Callable[[K], Any], tasks: Sequence[K], processes: int, threads: int
-) -> Iterator[K]:
-    """As `side_by_side`, by Python's own processes."""
+def in_processes(function: Callable[[K], Any], tasks: Sequence[K], processes: int) -> Iterator[K]:
+    """As `side_by_side`, by Python's own processes: without Ray, and without closures. All of them
+    see the GPU."""
+    threads = max(1, available_cpus() // processes)
     spawn = multiprocessing.get_context("spawn")  # a forked process cannot use the GPU
     pool = ProcessPoolExecutor(processes, spawn, _limit_threads, (threads,))
     try:
@@ -143,9 +152,9 @@ def run_all(
         missing = [arm for arm in wanted if not _file(args.work, arm).exists()]
         if missing:
             print_err(f"{len(missing)} of {len(arms)} arms are to be run")
-        for name, seed in side_by_side(
-            functools.partial(_run_one, args.work.resolve(), run), missing, args.processes
-        ):
+        one = functools.partial(_run_one, args.work.resolve(), run)
+        gpus = gpu_share(str(getattr(args, "device", "cpu")), args.processes)
+        for name, seed in side_by_side(one, missing, args.processes, gpus=gpus):
             result = _written(args, arms, settings, summary)
             print_err(f"{name}, seed {seed}: finished")
         return result

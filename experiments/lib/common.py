@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import platform
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +25,14 @@ def settings_of_machine() -> dict[str, object]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {"machine": processor(), "cpus": available_cpus(), "versions": versions}
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:
+        return False
 
 
 def run_experiment(module: str, function: str = "main") -> NoReturn:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from train.data.transfer import constant, on_device
 from vbs.text import quoted
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -208,8 +209,8 @@ def frame(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> Tens
     else:
         images = _centre(images, how.size, how.size)
     if how.flip:
-        flipped = torch.from_numpy(np.flatnonzero(draws.uniform(_FRAME, 3)[:, 2] < 0.5))
-        flipped = flipped.to(images.device)
+        chosen = np.flatnonzero(draws.uniform(_FRAME, 3)[:, 2] < 0.5)
+        flipped = on_device(chosen, images.device)
         mirrored = F.horizontal_flip_image(images.index_select(0, flipped))
         images = images.index_copy(0, flipped, mirrored)
     return images
@@ -233,17 +234,31 @@ def _shifted(images: Tensor, draws: Draws) -> Tensor:
     pad_y, pad_x = height // 8, width // 8
     padded = F.pad_image(images, [pad_x, pad_y, pad_x, pad_y], padding_mode="reflect")
     shares = draws.uniform(_FRAME, 3)[:, :2] * (2 * pad_y + 1, 2 * pad_x + 1)
-    offsets = shares.astype(np.int64)
-    # images that move alike are brought side by side and cut out together
+    cut = _cut_in_groups if images.device.type == "cpu" else _cut_at_once
+    return cut(padded, shares.astype(np.int64), height, width)
+
+
+def _cut_in_groups(padded: Tensor, offsets: np.ndarray, height: int, width: int) -> Tensor:
+    """A window of each image, from its row and column in `offsets` [n, 2].
+
+    Images that move alike are brought side by side and cut out together.
+    """
     order = np.lexsort(offsets.T)
-    ordered = padded.index_select(0, torch.from_numpy(order).to(images.device))
+    ordered = padded.index_select(0, torch.from_numpy(order))
     ends = np.flatnonzero(np.diff(offsets[order], axis=0).any(1)) + 1
     crops = [
         F.crop_image(ordered[start:stop], *offsets[order[start]].tolist(), height, width)
         for start, stop in itertools.pairwise([0, *ends.tolist(), len(order)])
     ]
-    back = torch.from_numpy(np.argsort(order)).to(images.device)
-    return torch.cat(crops).index_select(0, back)
+    return torch.cat(crops).index_select(0, torch.from_numpy(np.argsort(order)))
+
+
+def _cut_at_once(padded: Tensor, offsets: np.ndarray, height: int, width: int) -> Tensor:
+    """The same by one indexing: on a GPU the launches of all groups take longer than their work."""
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    places = on_device(np.column_stack([np.arange(len(offsets)), offsets]), padded.device)
+    image, row, column = places.unbind(1)
+    return windows[image, :, row, column]
 
 
 def _resized_crops(images: Tensor, how: Augmentation, draws: Draws) -> Tensor:
@@ -325,10 +340,12 @@ def _policy(name: str, magnitude: float, layers: int, fill: tuple[int, ...]) -> 
 def finish(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> Tensor:
     """uint8 [n, c, size, size] to normalised float32 in channels_last, some of them erased."""
     channels = images.shape[1]
-    mean = [255 * value for value in _channels(how.mean, channels)]
-    std = [255 * value for value in _channels(how.std, channels)]
+    mean, std = (
+        constant(tuple(255 * value for value in _channels(values, channels)), images.device)
+        for values in (how.mean, how.std)
+    )
     # normalised while a channel lies in one piece: in channels_last it takes much longer
-    floats = F.normalize_image(images.to(torch.float32), mean, std, inplace=True)
+    floats = images.to(torch.float32).sub_(mean).div_(std)
     floats = floats.contiguous(memory_format=torch.channels_last)
     if isinstance(how, Augmentation) and how.erasing > 0 and len(floats):
         transform = v2.RandomErasing(how.erasing, inplace=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from train.data.augment import Augmentation, Draws, Preparation
 from train.data.split import UNLABELLED, ImageRequest, Split
+from train.data.transfer import on_device
 
 
 def blend(labelled: Split, unlabelled: Split, *, ratio: float) -> Split:
@@ -84,7 +85,7 @@ class Blend(Split):
                 if batch is None:
                     batch = images.new_empty((len(used), *images.shape[1:]))
                 used[places[number]] = taken + offset
-                batch[torch.from_numpy(places[number]).to(device)] = images
+                batch[on_device(places[number], device)] = images
             assert batch is not None
             yield batch, used
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from train.data.augment import Augmentation, Draws, Preparation, frame, one_thread, recolour
 from train.data.split import ImageRequest, Split
 from train.data.stores import Store
+from train.data.transfer import on_device
 
 
 class Pixels:
@@ -81,7 +82,7 @@ class MemorySplit(Split):
         """See `Split.pictures`."""
         images = self.pixels.on(device)
         for request in requests:
-            rows = torch.from_numpy(self.rows[request.indices]).to(device)
+            rows = on_device(self.rows[request.indices], device)
             with one_thread():
                 framed = frame(images.index_select(0, rows), how, request.draws)
                 batch = recolour(framed, how, request.draws)

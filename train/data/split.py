@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from train.data.augment import Augmentation, Draws, Preparation, finish, one_thread
+from train.data.transfer import on_device
 
 UNLABELLED = -1  # the target of an image without label: a loss refuses it
 
@@ -83,7 +84,7 @@ class Split:
         targets = self.targets.to(device)
         prepared = self.prepared(steps, augmentation, device=device, workers=workers)
         for images, used in prepared:
-            yield images, targets[torch.from_numpy(used).to(device)]
+            yield images, targets[on_device(used, device)]
 
     def prepared(
         self,

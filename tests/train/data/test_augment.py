@@ -12,6 +12,7 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from train.data import augment
 from train.data.augment import Augmentation, Draws, Preparation, finish, frame, mix, recolour
 
 
@@ -91,6 +92,15 @@ def test_padded_crops_have_every_offset_equally_often() -> None:
     for index in range(20):
         offset = (int(top[index]) + 4, int(left[index]) + 4)
         assert torch.equal(output[index], F.crop(padded, *offset, 32, 32))
+
+
+def test_a_gpu_cuts_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one indexing, for images of any sides."""
+    pixels = F.resize(images(50), [32, 48])
+    how, draws = Augmentation(size=32, crop="pad"), Draws(4, np.arange(50))
+    on_cpu = frame(pixels, how, draws)
+    monkeypatch.setattr(augment, "_cut_in_groups", augment._cut_at_once)
+    assert torch.equal(frame(pixels, how, draws), on_cpu)
 
 
 def test_resized_crops_are_torchvisions() -> None:

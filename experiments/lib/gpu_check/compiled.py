@@ -1,0 +1,65 @@
+"""torch.compile in the training loop: the same training, and what it gains and costs.
+
+The trainings are longer than the 180 batches after which batch norms get the network's own
+momentum: that compiles once more. In a dry run the kernels are not made by Inductor, which takes
+a minute: `aot_eager` has the same graphs.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import Any
+
+import torch
+
+from experiments.lib.gpu_check.loop import Clock, row_of, short_recipe, trained
+from experiments.lib.gpu_check.step import Conditions, Finding, Keep, finding
+from experiments.lib.gpu_check.synthetic import learnable, network_for
+
+ALIKE = 0.05  # share of the first epoch's loss by which the two trainings may differ
+
+
+def check(here: Conditions, keep: Keep) -> Finding:
+    """Losses and images a second of a training with torch.compile, beside one without."""
+    if here.dry:
+        torch.compile = functools.partial(torch.compile, backend="aot_eager")
+    network = network_for(here)
+    data = learnable(*here.pick((8192, 1024), (64, 32)), side=network.resolution)
+    rows: dict[str, Any] = {}
+    found = finding("")
+    for name in ("eager", "compiled"):
+        changes = [f"compile={name == 'compiled'}", "precision=auto"]
+        result, clock = trained(here, short_recipe(here, *changes), data)
+        rows[name] = row_of(result, clock) | {"stalls_seconds": stalls(clock)}
+        found = _judged(rows)
+        keep(found)
+    return found
+
+
+def stalls(clock: Clock) -> float:
+    """Seconds of the steps that took more than a second each: compiling."""
+    spans = [end - begin for begin, end in itertools.pairwise([0.0, *clock.times])]
+    return sum(span for span in spans if span > 1.0)
+
+
+def _judged(rows: dict[str, dict[str, Any]]) -> Finding:
+    goal = f"losses within {ALIKE:.0%} of the first epoch's, faster"
+    eager, compiled = rows["eager"], rows.get("compiled")
+    if compiled is None:
+        return finding("not compiled", goal=goal, passed=False, trainings=rows)
+    if eager["failed"] or compiled["failed"]:
+        reason = compiled["failed"] or eager["failed"]
+        return finding(reason, goal=goal, passed=False, trainings=rows)
+    pairs = zip(eager["losses"], compiled["losses"], strict=True)
+    apart = max(abs(one - other) for one, other in pairs) / eager["losses"][0]
+    gain = compiled["images_per_second"] / eager["images_per_second"]
+    return finding(
+        f"{gain:.2f} x eager's images/s, losses {apart:.1%} apart, "
+        f"{compiled['stalls_seconds']:.0f} s to compile",
+        goal=goal,
+        passed=apart <= ALIKE and gain > 1,
+        losses_apart=apart,
+        gain=gain,
+        trainings=rows,
+    )

@@ -1,0 +1,88 @@
+"""Run the steps one after the other, within a time for all of them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from experiments.lib.common import is_installed
+from experiments.lib.gpu_check.process import Row, run_step
+from experiments.lib.gpu_check.record import FINISHED, Record
+from experiments.lib.gpu_check.step import Conditions, Step
+from experiments.lib.gpu_check.steps import MINUTES
+from vbs.failures import Failure
+
+LEAST = 15.0  # seconds with which a step is worth starting
+DRY_STEP = 900.0  # limit of a step in a dry run, on busy processors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What is run: on which device, with which images, for how long in all."""
+
+    device: str
+    dry: bool
+    data: str | None
+    minutes: float
+
+    def limit(self, step: Step) -> float:
+        """Seconds that the step may take; more where there is more time than usual."""
+        return DRY_STEP if self.dry else step.seconds * max(1.0, self.minutes / MINUTES)
+
+    def conditions(self, folder: str, ends: float) -> Conditions:
+        """Those of a step that is stopped at a time."""
+        return Conditions(
+            device=self.device, dry=self.dry, data=self.data, folder=folder, ends=ends
+        )
+
+
+def describe_machine(check: Check, step: Step) -> Row:
+    """The row of the step that describes the device; Failure with its reason where there is
+    none."""
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+        row = run_step(step, check.conditions(folder, time.time() + check.limit(step)))
+    if row["reason"]:
+        raise Failure(row["reason"])
+    return row
+
+
+def run_steps(
+    check: Check, steps: Sequence[Step], record: Record, report: Callable[[Row], None]
+) -> None:
+    """Run the steps that the record has no row of, and write it after each.
+
+    report  gets every row that is new.
+    """
+    ends = time.time() + 60 * check.minutes
+    for step in steps:
+        if step.name in record.rows:
+            continue
+        row = skipped(step, missing(step, check, ends - time.time()))
+        if row is None:
+            with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+                own = min(ends, time.time() + check.limit(step))
+                row = run_step(step, check.conditions(folder, own))
+        record.add(row)
+        report(row)
+    record.write(FINISHED)
+
+
+def missing(step: Step, check: Check, left: float) -> str:
+    """Why a step cannot run; "" where it can."""
+    lacking = [package for package in step.packages if not is_installed(package)]
+    if lacking:
+        return f"{' and '.join(lacking)} not installed"
+    if step.data and check.data is None and not check.dry:
+        return "no --data"
+    return f"{max(0.0, left):.0f} s are left" if left < LEAST else ""
+
+
+def skipped(step: Step, reason: str) -> Row | None:
+    """The row of a step that is left out; None without a reason."""
+    if not reason:
+        return None
+    empty = {"seconds": 0.0, "limit": 0.0, "figure": "", "goal": "", "finding": None}
+    row = {"name": step.name, "question": step.question, **empty}
+    return row | {"status": "skipped", "reason": reason}

@@ -1,0 +1,30 @@
+"""Small arrays of numbers on the device, without waiting for it."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def on_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """The array as a tensor on the device.
+
+    A copy from ordinary memory to a GPU waits until the GPU has finished all that it was given
+    before, which then has nothing to do until the next work comes. From page-locked memory it does
+    not; torch keeps such memory until the copy is done.
+    """
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@functools.lru_cache(maxsize=64)
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """The numbers as float32 [n, 1, 1] on the device, where they are copied once; not to be
+    changed."""
+    with torch.inference_mode(False):  # whichever mode it is first used in
+        return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
