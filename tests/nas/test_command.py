@@ -189,7 +189,7 @@ MISTAKES = {
     "surrogate elsewhere": ([*QUICK, "--space", "mnasnet"], "was fitted on the space"),
     "surrogate at 32 px": ([*QUICK, "--resolution", "64"], "was fitted on the space"),
     "vanishing": ([*QUICK, "--resolution", "7"], "resolution"),
-    "no table": ([*QUICK, "--evaluator", "table"], "give --table FILE"),
+    "no table": ([*QUICK, "--evaluator", "table"], "use --table FILE"),
     "missing table": ([*QUICK, "--evaluator", "table", "--table", "no.csv"], "is not a file"),
     "idle table": ([*QUICK, "--table", "no.csv"], "evaluator 'surrogate' reads no table"),
     "unwritable": ([*QUICK, "--out", "/proc/nothing/here"], "cannot be written"),

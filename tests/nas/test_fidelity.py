@@ -181,7 +181,7 @@ def test_a_space_fits_its_data(
 
 def test_a_space_fits_loaded_images_too() -> None:
     assert space_for(toys.data(), "compact").settings["resolution"] == 16
-    with pytest.raises(ValueError, match=r"classes: 10 is not what the data have \(3\)"):
+    with pytest.raises(ValueError, match=r"classes: 10 is not allowed; the data have 3"):
         space_for(toys.data(), "compact", classes=10)
 
 

@@ -228,7 +228,7 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
             "--seeds: 1 is not allowed; use a number",
         ),
         (("--data", "DATA", "--workers", "0"), "--workers: 0 is not allowed"),
-        (("--data", "DATA", "--classes", "10"), "classes: 10 is not what the data have"),
+        (("--data", "DATA", "--classes", "10"), "classes: 10 is not allowed; the data have"),
         (("--data", "DATA", *CHANGES, "--target-flops", "1K"), "below what space 'compact' can do"),
         (("--data", "DATA", "--space", "compct"), "did you mean compact"),
         (("--data", "DATA", "--set", "minival=0"), "--set minival: images to choose by"),

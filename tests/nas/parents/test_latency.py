@@ -117,7 +117,7 @@ def test_finalists_are_measured_and_those_too_slow_replaced(
     for genotype in named.values():
         assert times[SPACE.decode(genotype).key]["latency"] <= 1.02 * limit
     assert times[toys.PARENT.key]["latency"] == pytest.approx(seconds_of(toys.PARENT), rel=0.1)
-    refused = capsys.readouterr().err.count("the next is taken")
+    refused = capsys.readouterr().err.count("trying the next network")
     assert len(times) == len({SPACE.decode(each).key for each in named.values()}) + 1 + refused
     before = len(measurements)
     again, _ = chosen_finalists(history, CONFIG, tmp_path)
