@@ -62,7 +62,7 @@ def test_few_measured_networks_predict_the_others(measurements: list[int]) -> No
     times = fitted(lines)
     assert sum(measurements) <= 24
     assert times.error < 0.08
-    assert "% off on average when predicted from the others" in lines[-1]
+    assert "% when each is predicted from the others" in lines[-1]
     genotypes = SPACE.sample(60, np.random.default_rng(9))
     found = times.of(SPACE)
     real = np.array([seconds_of(SPACE.decode(each)) for each in genotypes])
