@@ -207,7 +207,7 @@ def test_an_answer_is_found_for_equal_data_space_and_recipe_only() -> None:
     assert recommended({"train": "34cd"}, the_space, recipe) is None
     assert recommended(FOUND, small_space(width=1.0), recipe) is None
     assert recommended(FOUND, the_space, replace(recipe, lr=0.1)) is None
-    assert keep(None).startswith(f"--fidelity auto is nothing now; before it was {SHORT}")
+    assert keep(None).startswith(f"--fidelity auto is now undefined; before it was {SHORT}")
     assert recommended(FOUND, the_space, recipe) is None
 
 
