@@ -61,7 +61,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         if self.kind not in ("latency", "step_time"):
-            raise ValueError(f"kind: {self.kind!r} is not allowed; use latency or step_time")
+            raise ValueError(f"kind: {self.kind!r} is unknown; use latency or step_time")
         for name, most in (("batch", 2**16), ("threads", 1024)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:

@@ -25,7 +25,7 @@ def target_list(text: str, what: str = "targets") -> list[tuple[str, float]]:
     """
     texts = [each.strip() for each in text.split(",")]
     if not all(texts) or len(texts) > MOST_TARGETS:
-        raise ConfigError(what, f"{shortened(repr(text), 60)} is not allowed; use e.g. 50M,35M,20M")
+        raise ConfigError(what, f"{shortened(repr(text), 60)} is not understood; write 50M,35M,20M")
     found = {parse_quantity(each, what=what): each for each in texts}
     if min(found) <= 0:
         raise ConfigError(what, f"{found[min(found)]} is not allowed; use FLOPs above 0")

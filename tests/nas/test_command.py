@@ -229,8 +229,8 @@ TABLES = {
     "text": ("t.csv", HEADER + CELLS + ",good\n", "row 1 .* has accuracy = 'good'"),
     "boolean": ("t.csv", HEADER + CELLS + ",true\n", "row 1 .* has accuracy = True"),
     "missing": ("t.csv", HEADER + CELLS + ",\n", "row 1 .* has accuracy = "),
-    "too high": ("t.csv", HEADER + CELLS + ",1e300\n", "which is no percentage"),
-    "fractions": ("t.csv", HEADER + CELLS + ",0.66\n", "accuracies are in percent"),
+    "too high": ("t.csv", HEADER + CELLS + ",1e300\n", "use a percentage"),
+    "fractions": ("t.csv", HEADER + CELLS + ",0.66\n", "use accuracies in percent"),
     "bytes": ("t.csv", HEADER + CELLS.replace("3", "\udcff", 1) + ",60\n", "t.csv"),
 }
 

@@ -232,7 +232,7 @@ def test_a_quick_comparison_replaces_no_larger_one(extent: Extent, replaces: boo
     assert recommended(FOUND, small_space(), preset("proxy")) == (
         Fidelity(1) if replaces else SHORT
     )
-    assert f"--fidelity auto {'is epochs=1' if replaces else 'stays epochs=2'}" in said
+    assert f"--fidelity auto {'is now epochs=1' if replaces else 'remains epochs=2'}" in said
     assert "12 networks x 2 seeds, longest epochs=4,share=1" in said
     assert "\n" not in said
 
