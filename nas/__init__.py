@@ -1,4 +1,4 @@
-"""Which network is best? Objectives, strategies, evaluators and the search loop."""
+"""Neural architecture search: objectives, strategies, evaluators and the search loop."""
 
 from typing import TYPE_CHECKING
 

@@ -1,9 +1,9 @@
 """Asynchronous successive halving: evaluations that lag behind the others are stopped early.
 
-Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), in the form that
-stops evaluations instead of pausing them, so that none waits for the others. Searches use this
-implementation; `train.ray_tune` uses Ray's own ASHAScheduler, which works with Ray Tune's trials
-only.
+Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (ASHA), in the variant that
+stops evaluations instead of pausing them, so that no evaluation waits for others. Searches use
+this implementation; `train.ray_tune` uses Ray's ASHAScheduler, which supports only Ray Tune's
+trials.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from train.parser import check_factor
 
 @dataclass(frozen=True)
 class Asha:
-    """Stops what is not among the best `1 / factor` that have reached the same rung so far.
+    """Scheduler that stops evaluations outside the best `1 / factor` at a rung.
 
-    A rung is a number of steps: `first`, first * factor, ... below the full number. The state is
-    what was recorded: rungs are rebuilt by recording old curves again.
+    A rung is a number of steps: `first`, first * factor, ... below `steps`. An evaluation is
+    compared with those that have reached the same rung so far. The state consists of the recorded
+    values; a resumed search restores it by recording its curves again.
 
-    Nothing is stopped at a rung where even the best `1 / factor` do not all have an accuracy above
-    chance: the order of guesses is noise.
+    No evaluation is stopped at a rung until the best `1 / factor` all have an accuracy above
+    chance, because the order of guesses is noise.
+
+    steps   steps of a full evaluation.
+    first   first rung, from 1.
+    factor  reduction factor.
     """
 
     steps: int
@@ -45,7 +50,7 @@ class Asha:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """Steps at which evaluations are compared, rising."""
+        """Steps at which evaluations are compared, in ascending order."""
         found, rung = [], float(self.first)
         while round(rung) < self.steps:
             found.append(round(rung))
@@ -53,16 +58,16 @@ class Asha:
         return tuple(dict.fromkeys(found))
 
     def record(self, number: int, step: int, value: float, *, guessing: bool = False) -> None:
-        """What evaluation `number` was worth at a step; steps between rungs are not kept.
+        """Record the value of evaluation `number` at a step; steps between rungs are ignored.
 
-        guessing  whether its accuracy there cannot be told from chance.
+        guessing  whether its accuracy at this step does not differ from chance.
         """
         if step in self._recorded:
             self._recorded[step][number] = -math.inf if math.isnan(value) else value
             (self._guessing.add if guessing else self._guessing.discard)((step, number))
 
     def stops(self, number: int, step: int) -> bool:
-        """Whether evaluation `number`, recorded at this step, is to go no further."""
+        """Return whether evaluation `number`, recorded at this step, should stop."""
         values = self._recorded.get(step, {})
         if number not in values:
             return False
@@ -73,6 +78,6 @@ class Asha:
 
 
 def cutoff(values: Sequence[float], factor: float) -> float:
-    """The value that the best `1 / factor` of the values reach, at least one of them."""
+    """Return the lowest value among the best `1 / factor` of the values (at least one)."""
     best = sorted(values, reverse=True)
     return best[max(1, int(len(best) / factor)) - 1]

@@ -1,4 +1,4 @@
-"""The only registry of strategies and evaluators, by name; they are imported when they are used."""
+"""Catalog of strategies and evaluators: the registry by name. Each is imported on first use."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class StrategyEntry(NamedTuple):
-    """How a strategy is made.
+    """Entry of a strategy.
 
-    reference  names its class, as `vbs.plugins.load_object` reads it.
-    budget     of searches whose evaluations cost nothing.
-    arguments  of the class, beside the space and the objective where it takes these.
+    reference  its class in the form that `vbs.plugins.load_object` reads.
+    budget     default number of evaluations when evaluations cost nothing.
+    arguments  arguments of the class, in addition to the space and the objective if it has them.
     """
 
     reference: str
@@ -40,7 +40,7 @@ STRATEGIES: dict[str, StrategyEntry] = {
     "controller": StrategyEntry("nas.strategies.controller:Controller", 8_000),  # as in the paper
     "predictor": StrategyEntry("nas.strategies.predictor:Predictor", 1_000),
     "predictor-front": StrategyEntry("nas.strategies.front_predictor:FrontPredictor", 1_000),
-    # Optuna's samplers take longer with every trial; the budgets are some minutes of one core
+    # Optuna's samplers take longer with every trial; these budgets take minutes on one core
     "optuna:tpe": StrategyEntry(OPTUNA, 300, {"sampler": "tpe"}),
     "optuna:tpe-multivariate": StrategyEntry(OPTUNA, 1_000, {"sampler": "tpe-multivariate"}),
     "optuna:gp": StrategyEntry(OPTUNA, 100, {"sampler": "gp"}),
@@ -49,15 +49,16 @@ STRATEGIES: dict[str, StrategyEntry] = {
 
 
 class EvaluatorEntry(NamedTuple):
-    """What an evaluator needs, and how it is made.
+    """Entry of an evaluator, with its requirements.
 
-    reference  names its class or what returns an instance, as `vbs.plugins.load_object` reads it.
-    table      whether it reads a table of measured networks: it gets the file, the space and the
-               column of accuracies.
-    images     whether it measures on the user's images, by workers; see nas.search.setup.
+    reference  its class, or a function that returns an instance, in the form that
+               `vbs.plugins.load_object` reads.
+    table      whether it reads a table of measured networks; its arguments are the file, the space
+               and the column of accuracies.
+    images     whether it measures on the user's images, in workers; see nas.search.setup.
     trains     whether it trains networks.
     schedules  whether it predicts for several training schedules.
-    own        whether it is code of the user's own.
+    own        whether it is the user's code.
     """
 
     reference: str
@@ -68,7 +69,7 @@ class EvaluatorEntry(NamedTuple):
     own: bool = False
 
     def load(self) -> Any:
-        """The class or function."""
+        """Import the class or function."""
         return load_object(self.reference, what="evaluator")
 
 
@@ -80,15 +81,17 @@ EVALUATORS: dict[str, EvaluatorEntry] = {
     "supernet": EvaluatorEntry("nas.evaluators.supernet:Shared", images=True),
     "zero-cost": EvaluatorEntry("nas.evaluators.zero_cost:ZeroCost", images=True),
 }
-PLUGIN_BUDGET = 1_000  # of a strategy of the user's own, unless it has a `budget`
+PLUGIN_BUDGET = 1_000  # budget of a user's strategy without an attribute `budget`
 
 
 def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
-    """The strategy of that name with its default numbers; ValueError names the nearest.
+    """Return the named strategy with default hyperparameters.
 
-    "package.module:Name" and "path/to/file.py:Name" name a strategy of your own: an object with
-    the methods of `nas.strategies.base.Strategy`, or what returns one, such as its class; it gets
-    the space and the objective where it takes arguments.
+    "package.module:Name" and "path/to/file.py:Name" refer to your own strategy: an object with
+    the methods of `nas.strategies.base.Strategy`, or a class or function that returns one. It
+    receives the space and the objective if it has arguments.
+
+    Raises ValueError for an unknown name; the message suggests the nearest.
     """
     if not is_reference(name, STRATEGIES):
         entry = STRATEGIES[one_of("strategy", name, STRATEGIES)]
@@ -108,7 +111,7 @@ def strategy(name: str, space: SearchSpace, objective: Objective) -> Strategy:
 
 
 class OwnStrategy:
-    """A strategy of the user's own, whose mistakes are errors of one line that name it."""
+    """A user's strategy, whose mistakes become one-line errors with its name."""
 
     def __init__(self, name: str, own: Any) -> None:
         self.name, self._own = name, own
@@ -116,7 +119,7 @@ class OwnStrategy:
         self.budget = _whole(name, "budget", getattr(own, "budget", PLUGIN_BUDGET))
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """What it proposes, int8 [n, decisions]; ValueError for what are no genotypes."""
+        """Return its proposals, int8 [n, decisions]; raises ValueError if they are no genotypes."""
         with blamed("strategy", self.name):
             found = np.asarray(self._own.propose(history, count, rng))
         options = history.space.option_counts
@@ -146,13 +149,16 @@ def _whole(name: str, what: str, value: Any) -> int:
 
 
 def budget_of(name: str, strategy: Strategy) -> int:
-    """The budget of a strategy where evaluations cost nothing and the user names none."""
+    """Return the default budget of a strategy when evaluations cost nothing."""
     known = STRATEGIES.get(name)
     return known.budget if known else int(getattr(strategy, "budget", PLUGIN_BUDGET))
 
 
 def evaluator_entry(name: str) -> EvaluatorEntry:
-    """What the evaluator of that name needs; nothing is imported. ValueError names the nearest."""
+    """Return the entry of the named evaluator without importing it.
+
+    Raises ValueError for an unknown name; the message suggests the nearest.
+    """
     if is_reference(name, EVALUATORS):
         return EvaluatorEntry(name, own=True)
     return EVALUATORS[one_of("evaluator", name, EVALUATORS)]
@@ -166,25 +172,31 @@ def evaluator(
     table_column: str = "accuracy",
     schedule: str = "short",
 ) -> Evaluator:
-    """The evaluator of that name, checked against the space; ValueError says what does not fit.
+    """Return the named evaluator, checked against the space.
 
-    Those that measure on images are made where they work, not here. "package.module:Name" and
-    "path/to/file.py:Name" name an evaluator of your own: a subclass of
-    `nas.evaluators.base.Evaluator`, or a function that returns an instance; it gets the space
-    where it takes an argument.
+    "package.module:Name" and "path/to/file.py:Name" refer to your own evaluator: a subclass of
+    `nas.evaluators.base.Evaluator`, or a function that returns an instance. It receives the space
+    if it has an argument.
+
+    table         file of the evaluator "table".
+    table_column  column of accuracies in that file.
+    schedule      training schedule whose accuracy is predicted, of evaluators with several.
+
+    Raises ValueError if the evaluator does not fit the arguments or the space, and for evaluators
+    that measure on images, which workers create.
     """
     entry = evaluator_entry(name)
     if table is not None and not entry.table:
-        raise ValueError(f"table: a file is given, but the evaluator is {name!r}, not 'table'")
+        raise ValueError(f"table: the evaluator {name!r} reads no file; use 'table', or no file")
     if entry.images:
-        raise ValueError(f"evaluator: {name!r} measures on images; it is made by each worker")
+        raise ValueError(f"evaluator: {name!r} measures on images; only workers create it")
     if entry.own:
         made = _plugin_evaluator(name, space)
     else:
         offered: dict[str, Any] = {"space": space, "schedule": schedule}
         if entry.table:
             if table is None:
-                raise ValueError(f"table: the evaluator {name!r} needs a file; give --table FILE")
+                raise ValueError(f"table: the evaluator {name!r} needs a file; use --table FILE")
             offered = {"path": table, "space": space, "column": table_column}
         made = called(entry.load(), what="evaluator", **offered)
     made.check(space)

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 HISTORY = "history.parquet"
 NEEDED = ("reward", "fidelity", "error")
-# options that say what is maximised
+# options that define the reward
 REWARDED = (*TARGETS, "reward", "exponent", "also")
 
 
 class Interval(NamedTuple):
-    """A mean over searches with its 95% confidence interval, NaN where one search is all."""
+    """A mean over searches with its 95% confidence interval, which is NaN for a single search."""
 
     mean: float
     low: float
@@ -46,25 +46,25 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchComparison:
-    """What groups of searches have found.
+    """Comparison of groups of searches by their best rewards.
 
-    curves  best reward after each evaluation, float64 [searches, evaluations] for each group, up
-            to the shortest search of all groups; NaN before the first that succeeded.
+    curves  group -> best reward after each evaluation, float64 [searches, evaluations], cut to the
+            shortest search of all groups; NaN before the first successful evaluation.
     """
 
     curves: Mapping[str, np.ndarray]
 
     @property
     def evaluations(self) -> int:
-        """After how many evaluations the searches are compared."""
+        """Number of evaluations after which the searches are compared."""
         return next(iter(self.curves.values())).shape[1]
 
     def best(self, name: str, *, after: int | None = None) -> Interval:
-        """The best reward of a group after so many evaluations (default: all)."""
+        """Return the best reward of a group after `after` evaluations (None: all)."""
         return interval(self.curves[name][:, (after or self.evaluations) - 1])
 
     def difference(self, first: str, second: str) -> Interval:
-        """How much higher the best reward of the first group is (Welch's interval)."""
+        """Return the best reward of the first group minus that of the second (Welch's interval)."""
         a, b = self.curves[first][:, -1], self.curves[second][:, -1]
         mean = float(a.mean() - b.mean())
         if min(len(a), len(b)) < 2:
@@ -77,7 +77,7 @@ class SearchComparison:
         return Interval(mean, mean - half, mean + half)
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row for each group: searches, mean best reward, and its interval."""
+        """Return a table with a row per group: searches, mean best reward, and its interval."""
         import pandas as pd
 
         rows = {
@@ -100,8 +100,10 @@ class SearchComparison:
         return "\n".join(lines)
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Mean best reward over evaluations with 95% bands, as a matplotlib figure; saved where a
-        path is given."""
+        """Return a matplotlib figure of the mean best reward over evaluations, with 95% bands.
+
+        path  PNG file to save it to; None: not saved.
+        """
         figure = new_figure(7, 4.5)
         axes = figure.add_subplot()
         steps = np.unique(np.geomspace(1, self.evaluations, 200).astype(int))
@@ -123,15 +125,16 @@ class SearchComparison:
 def compare_searches(
     searches: Mapping[str, Sequence[SearchResult | str | Path]],
 ) -> SearchComparison:
-    """Compare groups of searches by the best reward that each has found.
+    """Compare groups of searches by the best reward of each search.
 
     searches  group, such as a strategy -> its searches (results of `run_search`, or folders), one
-              for each seed. Searches are comparable where they have the same objective.
+              for each seed.
 
-    Raises ValueError for a group without searches, and where a search has no history.
+    Raises ValueError for a group without searches, for a search without a history, and if searches
+    have different objectives.
     """
     if not isinstance(searches, Mapping):
-        raise TypeError('searches: give a mapping of groups, such as {"evolution": [...]}')
+        raise TypeError('searches: use a mapping of groups, such as {"evolution": [...]}')
     if not searches:
         raise ValueError("searches: there is no group of searches to compare")
     for name, group in searches.items():
@@ -146,7 +149,7 @@ def compare_searches(
 
 
 def _check_comparable(searches: Sequence[SearchResult | str | Path]) -> None:
-    """ValueError where two searches maximise different rewards."""
+    """Raise ValueError if two searches maximise different rewards."""
     known: dict[tuple[Any, ...], str] = {}
     for search in searches:
         if isinstance(search, SearchResult):
@@ -154,7 +157,7 @@ def _check_comparable(searches: Sequence[SearchResult | str | Path]) -> None:
         elif isinstance(search, str | Path):
             record, place = Path(search) / "search.json", str(search)
             if not record.is_file():
-                continue  # a history alone
+                continue  # only a history, without options
             values = stored_values(SearchConfig, record, what="search")
             config = SearchConfig(**values)
         else:
@@ -169,7 +172,7 @@ def _check_comparable(searches: Sequence[SearchResult | str | Path]) -> None:
 
 
 def _curve(search: SearchResult | str | Path) -> np.ndarray:
-    """The best reward after each evaluation of one search, float64 [evaluations]."""
+    """Return the best reward after each evaluation of one search, float64 [evaluations]."""
     if isinstance(search, SearchResult):
         table, place = search.to_pandas(), str(search.folder)
     else:
@@ -196,7 +199,7 @@ def _read(folder: Path) -> pd.DataFrame:
 
 
 def interval(values: np.ndarray) -> Interval:
-    """The mean of values [n] with its 95% interval by Student's t."""
+    """Return the mean of values [n] with its 95% interval by Student's t."""
     mean = float(np.mean(values))
     if len(values) < 2 or math.isnan(mean):
         return Interval(mean, math.nan, math.nan)
@@ -205,7 +208,7 @@ def interval(values: np.ndarray) -> Interval:
 
 
 def _quantile(freedom: float) -> float:
-    """The 97.5% quantile of Student's t."""
+    """Return the 97.5% quantile of Student's t with `freedom` degrees of freedom."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 0.975))

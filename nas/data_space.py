@@ -1,4 +1,4 @@
-"""A space of networks that fits a data set: its classes, and the side of its images."""
+"""Search spaces that fit a data set: its number of classes and the side of its images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from train.data.summary import DataSummary
 
 S = TypeVar("S", bound=SpaceOptions)
-SMALL = 64  # px up to which networks have the small-image form
-CLASSES = 1000  # where there are no images and none are named
-USUAL = 224  # px where the images have several sizes, and the most that is taken unasked
+SMALL = 64  # px up to which networks use the small-image form
+CLASSES = 1000  # default number of classes without images
+USUAL = 224  # px for images of several sizes, and the largest default side
 
 
 def space_for(
@@ -30,15 +30,16 @@ def space_for(
     width: float = 1.0,
     small_images: bool | None = None,
 ) -> StagedSpace:
-    """The space of that name for the classes and images of a data set.
+    """Return the named space for the classes and images of a data set.
 
-    resolution    None: the side that all its images share, at most 224; 224 where they differ.
-    classes       None: as many as it has; ValueError where another number is given.
-    small_images  None: up to 64 px.
+    resolution    input side in pixels. None: the side that all images share, at most 224; 224 if
+                  their sides differ.
+    classes       number of classes. None: that of the data set. Raises ValueError if it differs.
+    small_images  whether networks have fewer strides. None: up to 64 px.
     """
     known = len(data.classes)
     if classes is not None and classes != known:
-        raise ValueError(f"classes: {classes} is not what the data have ({known}); leave it out")
+        raise ValueError(f"classes: {classes} is not allowed; the data have {known}, leave it out")
     if resolution is None:
         resolution = fitting_side(data)
     if small_images is None:
@@ -47,10 +48,10 @@ def space_for(
 
 
 def space_without_images(options: S) -> tuple[S, SearchSpace]:
-    """The space that options name where no images decide its sizes, and the options with it.
+    """Return the options with all sizes, and their space, if there are no images to fit.
 
-    Unless given, it is `efficientnet`, for images of 224 px and 1,000 classes. ValueError for a
-    size that a space of the user's own does not take.
+    The default is `efficientnet`, for images of 224 px and 1,000 classes. Raises ValueError for a
+    size that a user's space does not accept.
     """
     options.check_sizes()
     name, side = options.space or "efficientnet", options.resolution or USUAL
@@ -65,12 +66,15 @@ def space_without_images(options: S) -> tuple[S, SearchSpace]:
 
 
 def fitting_side(data: Data | DataSummary) -> int:
-    """The input side in pixels that suits a data set, where no other is given."""
+    """Return the default input side in pixels for a data set, at most 224."""
     return min(side_of(data) or USUAL, USUAL)
 
 
 def side_of(data: Data | DataSummary) -> int | None:
-    """The longer side in pixels that the images share; None where they differ, or are streamed."""
+    """Return the longer side in pixels that all images share.
+
+    None if the sides differ or the images are streamed.
+    """
     from train.data.in_memory import MemorySplit
     from train.data.summary import DataSummary
 
@@ -82,10 +86,10 @@ def side_of(data: Data | DataSummary) -> int | None:
 
 
 def space_form(name: str, settings: Mapping[str, Any], *, classes: bool = True) -> str:
-    """The options that name a space and its form, e.g. "--space compact --resolution 32".
+    """Return the options that select a space, e.g. "--space compact --resolution 32".
 
-    settings  those of the space (`SearchSpace.settings`); a space of the user's own may have none.
-    classes   whether the number of classes is named; a search on images takes that of the images.
+    settings  settings of the space (`SearchSpace.settings`); a user's space may have none.
+    classes   whether to include the number of classes; a search on images uses that of the images.
     """
     side = settings.get("resolution", USUAL)
     known, width = settings.get("classes", CLASSES), settings.get("width", 1.0)
@@ -103,8 +107,10 @@ def space_form(name: str, settings: Mapping[str, Any], *, classes: bool = True) 
 
 
 def search_form(name: str, settings: Mapping[str, Any]) -> str:
-    """The options of `nas.search` that search a space: those of its form, and where no surrogate
-    knows the space, an evaluator that trains on images."""
+    """Return the options of `nas.search` that search a space.
+
+    They include an evaluator that trains on images if no surrogate knows the space.
+    """
     if name == "efficientnet" and settings == space(name).settings:
         return space_form(name, settings)
     return f"--evaluator proxy --data imagefolder:DIR {space_form(name, settings, classes=False)}"

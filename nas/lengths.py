@@ -1,4 +1,4 @@
-"""Fidelities with enough optimizer steps; see `train.length`."""
+"""Fidelities with enough optimizer steps; `train.length` defines how many are enough."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from train.recipe import Recipe
 def fidelity_of(
     text: str, recipe: Recipe, changes: Sequence[str], *, images: int, epochs: int | None = None
 ) -> Fidelity:
-    """The fidelity that a text and the changes of a recipe mean, on so many training images.
+    """Parse a fidelity and choose its epochs.
 
-    Where neither names the epochs, they are `epochs` (default: the recipe's), or as many as its
-    `least_steps` take.
+    text     fidelity, such as "epochs=8,share=0.2".
+    changes  changes of the recipe by the user, as "name=value".
+    images   training images of the data set.
+    epochs   epochs if neither `text` nor `changes` sets them (None: those of the recipe); raised
+             until the training has the recipe's `least_steps` optimizer steps.
     """
     found = Fidelity.parse(text, epochs=epochs or recipe.epochs)
     if text_names_epochs(text) or names_epochs(changes):
@@ -26,7 +29,7 @@ def fidelity_of(
 
 
 def text_names_epochs(text: str) -> bool:
-    """Whether a fidelity, as the user wrote it, names the epochs."""
+    """Return whether the text of a fidelity sets the epochs."""
     return any(part.strip().startswith("epochs=") for part in text.split(","))
 
 
@@ -38,11 +41,12 @@ def length_lines(
     judged: int = 0,
     option: str = "--fidelity {text}",
 ) -> tuple[str, str]:
-    """The length of a training as printed, and a warning where it is too short ("" if not).
+    """Return the printed length of a training, and a warning if it is too short, or "".
 
-    recipe  fitted to the fidelity. images: training images of the data set, of which it uses some.
-    judged  epoch after which trainings are compared first; 0 where none is stopped early.
-    option  what names the fidelity, with "{text}" in its place.
+    recipe  recipe fitted to the fidelity.
+    images  training images of the data set; the fidelity may use a part of them.
+    judged  epoch after which trainings are first compared; 0 if none is stopped early.
+    option  option that sets the fidelity, with "{text}" in place of its value.
     """
     used = used_images(fidelity, images)
     longer = str(fidelity).replace(f"epochs={fidelity.epochs}", "epochs={epochs}", 1)

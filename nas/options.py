@@ -1,4 +1,4 @@
-"""Groups of options that searches and comparisons share: the space, and the study."""
+"""Option groups that searches and comparisons share: the search space and the study."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def storage_url(text: str, *, what: str = "storage") -> str:
-    """The URL with its password escaped; of sqlite with an absolute path."""
+    """Return the URL with its password escaped; the path of an SQLite URL becomes absolute."""
     if text.startswith("sqlite:///"):
         return f"sqlite:///{absolute(text.removeprefix('sqlite:///'), what=what)}"
     return escaped_url(text)
@@ -25,43 +25,43 @@ def storage_url(text: str, *, what: str = "storage") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SpaceOptions(Config):
-    """Which networks are considered, and for which images."""
+    """Options of the search space: its name and the sizes of its networks."""
 
     title = "space"
 
     space: str | None = option(
         None,
         catalog=SPACES,
-        help="default efficientnet; compact where networks are trained on images",
+        help="search space (default efficientnet; compact if networks are trained on images)",
     )
     resolution: int | None = option(
-        None, metavar="PX", help="input side (default 224, or that of the images)"
+        None, metavar="PX", help="input side (default 224, or the side of the images)"
     )
     classes: int | None = option(
-        None, metavar="N", help="number of classes (default 1000, or that of the images)"
+        None, metavar="N", help="number of classes (default 1000, or the number in the data)"
     )
-    width: float = option(1.0, metavar="X", help="multiplies all channels (default 1)")
+    width: float = option(1.0, metavar="X", help="multiplier of all channels (default 1)")
     small_images: bool | None = option(
-        None, help="fewer strides, for 32 px images (default: up to 64 px)"
+        None, help="use fewer strides, for images of 32 px (default: up to 64 px)"
     )
 
     def check_sizes(self) -> None:
-        """ValueError for a size that a space of the user's own does not take; imports it."""
+        """Raise ValueError for a size that a user's space does not accept; imports the space."""
         if self.space is None:
             return
         for name in given_values(self):
             if name in SIZES and name not in size_options(self.space):
                 raise ValueError(
-                    f"{flag(name)}: space {shortened(self.space)} does not take it; leave it out"
+                    f"{flag(name)}: space {shortened(self.space)} has no such option; leave it out"
                 )
 
     def sizes(self) -> dict[str, Any]:
-        """The sizes that are named, as `search_spaces.catalog.space` takes them."""
+        """Return the sizes that are set, as arguments of `search_spaces.catalog.space`."""
         values = {name: getattr(self, name) for name in SIZES}
         return {name: value for name, value in values.items() if value is not None}
 
     def resolved(self, name: str, space: SearchSpace) -> Self:
-        """The options with those of a space that was made by that name."""
+        """Return the options with the name and the sizes of a space that was created."""
         own = size_options(name)
         known = {size: value for size, value in space.settings.items() if size in own}
         return replace(self, space=name, **known)
@@ -69,7 +69,7 @@ class SpaceOptions(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions(Config):
-    """Where results are recorded the moment they are there."""
+    """Options of the study, the database that records every result immediately."""
 
     title = "study"
 
@@ -78,18 +78,18 @@ class StudyOptions(Config):
         metavar="URL",
         parse=storage_url,
         later=True,
-        help="a database for many drivers: postgresql://USER@HOST/NAME (default: a file in the "
-        "folder)",
+        help="database that several drivers share: postgresql://USER@HOST/NAME (default: a file "
+        "in the folder)",
     )
     study: str = option(
         "search",
         metavar="NAME",
         later=True,
-        help="name of the study in the database; drivers that give the same one share it",
+        help="name of the study in the database; drivers with the same name share the study",
     )
 
     def settings(self) -> dict[str, Any]:
-        """The values as plain data, as a record keeps them: without the password."""
+        """Return the values as plain data for a record, without the password."""
         settings = super().settings()
         if self.storage is not None:
             settings["storage"] = without_password(self.storage)

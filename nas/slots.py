@@ -1,4 +1,4 @@
-"""How many evaluations run at once on this machine or cluster."""
+"""Number of evaluations that run in parallel on this machine or cluster."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from vbs.processes import available_cpus
 
 
 def slots(options: PlaceOptions, *, trains: bool = True) -> Place:
-    """What the options ask for, and what fits where they leave it open.
+    """Return the workers and the processors and GPUs of each; unset options become what fits.
 
     trains  whether evaluations train; scores without training are computed on processors.
 
-    Raises ValueError where the cluster, or this machine, has not what one evaluation wants.
+    Raises ValueError if the cluster or this machine has too few processors or GPUs for one
+    evaluation.
     """
     address = None if options.address == "local" else options.address
     nodes = _nodes(address)
@@ -30,7 +31,7 @@ def slots(options: PlaceOptions, *, trains: bool = True) -> Place:
         check_fits(cpus, gpus, what="training", nodes=nodes)
     elif gpus > has["gpus"]:
         raise ValueError(
-            f"--gpus: a training wants {gpus:g} GPUs, but this machine has {has['gpus']:g}"
+            f"--gpus: a training needs {gpus:g} GPUs, but this machine has {has['gpus']:g}"
         )
     fits = [has[name] / each for name, each in (("cpus", cpus), ("gpus", gpus)) if each]
     most = max(1, int(min(fits, default=1)))
@@ -44,7 +45,7 @@ def slots(options: PlaceOptions, *, trains: bool = True) -> Place:
 
 
 def _nodes(address: str | None) -> list[dict[str, float]]:
-    """Processors ("CPU") and GPUs ("GPU") of each node of the cluster, or of this machine."""
+    """Return processors ("CPU") and GPUs ("GPU") of each node of the cluster, or this machine."""
     if address is not None:
         return cluster_resources(address)
     import torch

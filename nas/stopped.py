@@ -1,4 +1,4 @@
-"""Why a search by measurement may have to stop early; what it has found is kept."""
+"""Exceptions that stop a search by measurement early; its results so far are kept."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from vbs.failures import Failure, InfrastructureError
 
 
 class StudyLost(InfrastructureError):
-    """The database of the study does not answer, or takes nothing any more."""
+    """The database of the study does not respond, or refuses writes."""
 
 
 class LostCluster(InfrastructureError):
-    """No worker is left, or the cluster does not answer any more."""
+    """No worker is left, or the cluster does not respond."""
 
 
 class TooManyFailures(Failure):
-    """Most evaluations fail: going on would waste the rest of the budget."""
+    """Most evaluations fail, so the rest of the budget would be wasted."""
 
 
 class BusyMachine(Failure):
-    """Times that a decision depends on cannot be trusted: other programs use the processors."""
+    """Other programs use the processors, so measured times that matter are unreliable."""

@@ -1,10 +1,9 @@
-"""How long networks of a space take on this machine, without running them:
-`python -m nas.block_times`.
+"""Block times: prediction of networks' times on this machine, `python -m nas.block_times`.
 
-Measures every block of a space once (forward, or forward, backward and update), shows the table,
-how well it predicts whole networks that it was not made from, and where it is kept. A search that
-is given `--target-latency 20ms` or `--max-step-time 0.5s` uses the table, and measures it first
-where there is none. The format of the file, for times of other machines: `nas.block_times.table`.
+The command measures every block of a space once (forward, or forward, backward and update) and
+writes a table. It prints the table, its error on other whole networks, and its file. A search with
+`--target-latency 20ms` or `--max-step-time 0.5s` uses the table, and measures it if it does not
+exist. `nas.block_times.table` describes the file format, for times of other machines.
 """
 
 from typing import TYPE_CHECKING

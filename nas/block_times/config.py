@@ -13,7 +13,7 @@ from vbs.units import LONGEST, parse_seconds
 
 @dataclass(frozen=True, kw_only=True)
 class BlockTimesConfig(SpaceOptions, TimingOptions):
-    """A table of block times: the blocks of which space, and how they are timed."""
+    """Options of a table of block times: the space, and how its blocks are timed."""
 
     title = "table"
 
@@ -22,13 +22,13 @@ class BlockTimesConfig(SpaceOptions, TimingOptions):
         limits=(0.0, LONGEST),
         parse=parse_seconds,
         metavar="TIME",
-        help=f"time of measuring (default {SECONDS:g}s)",
+        help=f"duration of the measurement (default {SECONDS:g}s)",
     )
     file: str | None = option(
         None,
         flag="out",
         metavar="FILE",
-        help="where to keep the table (default: where searches look)",
+        help="file of the table (default: a file in the cache, which searches use)",
     )
 
 
@@ -38,9 +38,9 @@ COMMAND = Command(
     run="nas.block_times.run:measure_block_times",
     report="nas.block_times.report:show_result",
     kind="table",
-    description="Measure how long every block of a space takes on this machine.",
+    description="Measure the time of every block of a space on this machine.",
     epilog="""\
 Searches on this machine use the table: nas.search --target-latency 20ms. For another device measure
 networks instead: nas.devices.kit writes them, and nas.devices.fit fits a device to their times.""",
-    interrupted="interrupted; nothing was kept",
+    interrupted="interrupted; nothing was written",
 )

@@ -1,7 +1,7 @@
-"""Few networks of a space that hold all its blocks: what is run to time every block once.
+"""Cover of a space: few networks that together contain all its blocks, to time every block.
 
-A block is timed inside networks, where its neighbours, caches and allocations are the real ones;
-run alone in a loop it is faster. So the question is which networks to run.
+A block is timed inside a network, with realistic neighbours, caches and allocations; alone in a
+loop it would be faster. This module chooses the networks to run.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from search_spaces.staged import StagedSpace, Tables
 
 
 def cover(space: SearchSpace, rng: np.random.Generator) -> np.ndarray:
-    """Genotypes int8 [m, decisions] whose networks hold every block of the space.
+    """Return genotypes, int8 [m, decisions], whose networks contain every block of the space.
 
-    Of a space without stages, every block that `distinct_draws` have. Greedy: each network
-    holds as many blocks that no one before has as can be found; ties by the generator, so that
-    another call puts the blocks among other neighbours.
+    For a space without stages, every block of `distinct_draws`. The choice is greedy: each network
+    contains as many new blocks as possible. `rng` breaks ties, so that another call places the
+    blocks among other neighbours.
     """
     if isinstance(space, StagedSpace):
         return _cover_of_stages(space, rng)
@@ -42,21 +42,24 @@ def _numbers(network: Architecture, names: dict[str, int]) -> np.ndarray:
 
 
 def _cover_of_stages(space: StagedSpace, rng: np.random.Generator) -> np.ndarray:
-    """One best path through the tables after the other, until nothing is new."""
+    """Take best paths through the tables until no block is new."""
     tables, count = _tables_of_blocks(space)
     new = np.ones(count + 1, bool)
-    new[count] = False  # the filling number
+    new[count] = False  # the number that fills up rows
     genotypes: list[np.ndarray] = []
     while new.any():
         genotype, held = _best_path(space, tables, new, rng)
-        assert new[held].any()  # else this would never end
+        assert new[held].any()  # otherwise the loop would never end
         new[held] = False
         genotypes.append(genotype)
     return space.canonical(np.stack(genotypes))
 
 
 def _tables_of_blocks(space: StagedSpace) -> tuple[Tables, int]:
-    """Tables of the distinct blocks' numbers in each row, filled up with the count of all."""
+    """Return tables of the numbers of the blocks in each row, and the count of all blocks.
+
+    The count fills up short rows.
+    """
     example = decoded(space, np.zeros(len(space.choices), np.int8))
     names: dict[str, int] = {}
     width = 0
@@ -80,14 +83,17 @@ def _tables_of_blocks(space: StagedSpace) -> tuple[Tables, int]:
 def _best_path(
     space: StagedSpace, tables: Tables, new: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The genotype with the most new blocks, by dynamic programming from the last stage back."""
-    worth = new[tables.around].sum(1).astype(np.float64)  # by state before what is looked at
+    """Return the genotype with the most new blocks, and the numbers of its blocks.
+
+    Dynamic programming from the last stage to the first.
+    """
+    worth = new[tables.around].sum(1).astype(np.float64)  # new blocks from here on, by state
     best: list[np.ndarray] = []
     for table in reversed(tables.stages):
         gain = new[table.values].sum(1) + worth[table.following]
         gain = (gain + 0.5 * rng.random(len(gain))).reshape(-1, table.combinations)
         best.append(gain.argmax(1))
-        # the dice decide between equals within a stage, and must not add up to a whole block
+        # random numbers break ties within a stage, and must not add up to a whole block
         worth = np.floor(gain.max(1))
     genotype, held, state = np.zeros(len(space.choices), np.int8), [], 0
     for table, choice in zip(tables.stages, reversed(best), strict=True):

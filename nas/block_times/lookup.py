@@ -1,4 +1,4 @@
-"""Tables of block times of this machine: found again where they were measured before."""
+"""Lookup of block times of this machine: in the cache, or else by measurement."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vbs.text import shortened
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
 
-MOST_ERROR = 0.07  # median, of whole networks; above it a table is warned of
+MOST_ERROR = 0.07  # largest median error on whole networks without a warning
 
 
 def times_for(
@@ -32,25 +32,27 @@ def times_for(
     say: Callable[[str], None] | None = None,
     **how: Any,
 ) -> Times:
-    """The table of a space's block times: from the file `path`, or of this machine.
+    """Return the table of a space's block times, from a file or of this machine.
 
-    Of this machine it is measured once, which takes a minute or more, and found again by machine,
-    settings and blocks in ~/.cache/vision-baseline-search/times (or under $XDG_CACHE_HOME).
+    The table of this machine is measured once, which takes a minute or more. Later calls find it
+    by machine, settings and blocks in ~/.cache/vision-baseline-search/times (or under
+    $XDG_CACHE_HOME).
 
-    kind   "latency" or "step_time".
-    say    gets a line when something is measured, on what and how long, and one on the error
-           of the table, measured or found again, with a warning above 7%; stderr by default,
-           where the latter stands once. Of a file it gets nothing.
-    how    batch (default 1 for a latency, 32 for a training step), threads, device, precision and
-           recipe, as in `nas.block_times.config.TimingOptions`.
+    kind  "latency" or "step_time".
+    path  file of a table; None: the table of this machine.
+    say   function that prints lines on a measurement and its duration, and one on the error of the
+          table, with a warning above 7%. None: stderr, with the latter line only once. It is not
+          called for a file.
+    how   batch (default 1 for a latency, 32 for a training step), threads, device, precision and
+          recipe, as in `nas.block_times.config.TimingOptions`.
 
-    ValueError where the file is no table of that kind, or settings cannot be.
+    Raises ValueError if the file is not a table of that kind, and for invalid settings.
     """
     timing = TimingOptions(kind=kind, **how)
     if path is not None:
         times = read_times(Path(path))
         if times.kind != kind:
-            raise ValueError(f"block times: {path} holds {times.kind}, not {kind}")
+            raise ValueError(f"block times: {path} contains {times.kind}; use a file of {kind}")
         return times
     setting = setting_of(timing)
     place = cached_path(space, setting)
@@ -66,7 +68,7 @@ def times_for(
 
 
 def setting_of(timing: TimingOptions) -> Setting:
-    """The setting that options describe; ValueError for a device that is not there."""
+    """Return the setting of some options; raises ValueError for a missing device."""
     from nas.block_times.timing import Setting
 
     batch = BATCH[timing.kind] if timing.batch is None else timing.batch
@@ -82,14 +84,15 @@ def setting_of(timing: TimingOptions) -> Setting:
 
 
 def cached_path(space: SearchSpace, setting: Setting) -> Path:
-    """Where the table of this machine for these settings and the blocks of this space is kept."""
+    """Return the cache file of this machine's table for these settings and the space's blocks."""
     return kept_path(setting, FORMAT, block_names(space))
 
 
 def kept_path(setting: Setting, what: str, of: Any) -> Path:
-    """Where measured times of this machine for these settings are kept.
+    """Return the cache file of measured times of this machine for these settings.
 
-    what  was measured, in words that name its format; `of`: plain data that decides it.
+    what  format of the measured times.
+    of    plain data that the times depend on.
     """
     from nas.block_times.measure import machine
 
@@ -99,7 +102,7 @@ def kept_path(setting: Setting, what: str, of: Any) -> Path:
 
 
 def _versions(setting: Setting) -> str:
-    """The versions that decide the times."""
+    """Return the versions of the packages that the times depend on."""
     import torch
 
     packages = RUNTIMES[setting.runtime]
@@ -107,7 +110,7 @@ def _versions(setting: Setting) -> str:
 
 
 def _identity(setting: Setting) -> dict[str, Any]:
-    """The setting, as it was before there were runtimes where it is that of torch."""
+    """Return the setting as plain data; without the runtime torch, for files of version 0.1."""
     fields = asdict(setting)
     if setting.runtime == "torch":
         del fields["runtime"]
@@ -122,7 +125,7 @@ def measured(
     seconds: float,
     say: Callable[[str], None] | None = None,
 ) -> Times:
-    """Measure a table and keep it in a file; one that cannot be kept is used all the same."""
+    """Measure a table and write it to a file; a file that cannot be written is a warning."""
     from nas.block_times.measure import MeasuringPlan, measure
 
     times = measure(space, setting, MeasuringPlan(seconds=seconds), say=say or _stderr)
@@ -131,7 +134,7 @@ def measured(
         times.write(path)
     except OSError as error:
         (say or _stderr)(
-            f"block times: {path} cannot be written ({error.strerror}); the table is not kept"
+            f"block times: {path} cannot be written ({error.strerror}); the table is not cached"
         )
         (say or _once)(_trust(times, None))
     else:
@@ -145,20 +148,20 @@ def _stderr(line: str) -> None:
 
 @functools.cache
 def _once(line: str) -> None:
-    """Print it once: a search uses its table several times."""
+    """Print a line only once, because a search reads its table several times."""
     _stderr(line)
 
 
 def _trust(times: Times, path: Path | None) -> str:
-    """A line on how far a table can be trusted, and where it is."""
+    """Return a line on the error of a table, and its file."""
     error = times.checked.get("median_error")
     poor = isinstance(error, int | float) and error > MOST_ERROR
     doubt = times.checked.get("doubt")
-    where = "" if path is None else f"; kept in {path}"
+    where = "" if path is None else f"; table: {path}"
     if isinstance(doubt, str):
         where = f" (measured on a busy machine: {shortened(doubt)}){where}"
     again = (
-        f" (more than {MOST_ERROR:.0%}: measure again while the machine does nothing else, by "
+        f" (more than {MOST_ERROR:.0%}: measure again while the machine is idle, by "
         "python -m nas.block_times)"
     )
     warning = "warning: " * (poor or isinstance(doubt, str))
@@ -166,7 +169,7 @@ def _trust(times: Times, path: Path | None) -> str:
 
 
 def accuracy(times: Times) -> str:
-    """A sentence on how well whole networks were predicted, as far as the table says."""
+    """Return a clause on the error of a table on whole networks, if the table contains it."""
     found = times.checked
     try:
         return (
@@ -175,4 +178,4 @@ def accuracy(times: Times) -> str:
             f"Kendall tau {found['kendall_tau']:.2f}"
         )
     except (KeyError, ValueError, TypeError, OverflowError):
-        return "the table does not say how well it predicts whole networks"
+        return "the table does not contain its error on whole networks"

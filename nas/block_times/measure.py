@@ -1,11 +1,10 @@
-"""Measuring a table of block times on this machine.
+"""Measurement of a table of block times on this machine.
 
-A few networks that hold every block (`nas.block_times.cover`) are run in turn, and whole random
-networks among them, in rounds of changing order: what else the machine does meanwhile falls on
-all alike (`nas.block_times.rounds`). What is kept of a block, or a network, is the lower quartile
-of its undisturbed runs. From some of the whole networks comes the line from sums of blocks to
-networks, where it is better than the plain sum; the others, which nothing was fitted to, say how
-good predictions are.
+A few networks that contain every block (`nas.block_times.cover`), and random networks that are
+timed whole, run in rounds of random order, so that other load on the machine affects all of them
+equally (`nas.block_times.rounds`). The time of a block or a network is the lower quartile of its
+undisturbed runs. A line from the sum of blocks to the network is fitted to some of the whole
+networks, if it predicts better than the plain sum. The other whole networks test the predictions.
 """
 
 from __future__ import annotations
@@ -35,22 +34,22 @@ from vbs.failures import is_out_of_memory
 from vbs.folder import circumstances
 from vbs.load import Load
 
-ROUNDS = (3, 40)  # least and most of them, whatever they take
-PASSES = {"latency": 2, "step_time": 1}  # timed, behind one that warms up, in a network's turn
-KEPT = 3 * 10**8  # numbers in memory between rounds, 1.2 GB
+ROUNDS = (3, 40)  # least and most rounds, regardless of the duration
+PASSES = {"latency": 2, "step_time": 1}  # timed passes of a network per round, after one warm-up
+KEPT = 3 * 10**8  # most numbers in memory between rounds, 1.2 GB
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuringPlan:
-    """How long a table is measured, and on which whole networks it is fitted and tested.
+    """Duration of a measurement, and the numbers of whole networks for fit and test.
 
-    seconds      of measuring, about; more for large spaces.
-    rounds       how often every network is run, instead of as often as the seconds allow.
-    calibration  whole networks to fit the line on.
-    tests        whole networks to test it on; `Times.checked` holds how well it predicts them.
-    seed         draws the networks, and the order in which they run.
+    seconds      approximate duration; large spaces take longer.
+    rounds       fixed number of rounds; None: as many as the seconds allow.
+    calibration  number of whole networks to which the line is fitted.
+    tests        number of whole networks that test the line; `Times.checked` has the errors.
+    seed         seed of the networks and of their order.
     """
 
     seconds: float = SECONDS
@@ -61,7 +60,7 @@ class MeasuringPlan:
 
 
 class Bench:
-    """Networks to run in turn; what does not fit into memory is built again each time."""
+    """Networks to run in rounds; those that do not fit into memory are rebuilt every time."""
 
     def __init__(self, networks: list[Architecture], setting: Setting) -> None:
         self.networks, self.setting = networks, setting
@@ -71,7 +70,7 @@ class Bench:
         self._room = KEPT
 
     def subject(self, index: int) -> Subject:
-        """The network of that number, ready to run."""
+        """Return the network with that index, ready to run."""
         if index in self._kept:
             return self._kept[index]
         subject = Subject(self.networks[index], self.setting, self._images, self._compiled)
@@ -90,12 +89,13 @@ def measure(
     *,
     say: Say = print,
 ) -> Times:
-    """The table of every block of the space.
+    """Measure every block of the space, and return the table.
 
-    plan  default: `MeasuringPlan()`, about a minute.
-    say   gets a line on what is done and how long it takes.
+    plan  plan of the measurement; None: `MeasuringPlan()`, about a minute.
+    say   function that prints lines on the progress and the duration.
 
-    ValueError where the space's networks are no Architectures or do not fit into memory.
+    Raises ValueError if the space's networks are not Architectures, differ in resolution, or do
+    not fit into memory.
     """
     plan = plan or MeasuringPlan()
     covering, wholes = drawn(space, plan.calibration + plan.tests, plan.seed)
@@ -134,7 +134,7 @@ def _table(
     calibration: int,
     setting: Setting,
 ) -> Times:
-    """What the runs say: blocks, the line fitted to some whole networks, errors on the others."""
+    """Return the table: blocks, the line fitted to some whole networks, errors on the others."""
     blocks = _blocks(networks, parts)
     sums = np.array([_sum(network, blocks) for network in networks[len(parts) :]])
     constant, scale, fit = calibrated(sums[:calibration], whole[:calibration])
@@ -155,7 +155,7 @@ def _table(
 
 
 def drawn(space: SearchSpace, wholes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Genotypes of the networks whose blocks are timed, and of others that are timed whole."""
+    """Return genotypes of networks whose blocks are timed, and of others that are timed whole."""
     rng = np.random.default_rng(seed)
     covering = cover(space, rng)
     if len(covering) <= 40:
@@ -164,7 +164,7 @@ def drawn(space: SearchSpace, wholes: int, seed: int) -> tuple[np.ndarray, np.nd
 
 
 def machine(setting: Setting) -> str:
-    """The processor or GPU, as the system names it."""
+    """Return the name of the processor or GPU from the system."""
     if setting.device != "cpu":
         return torch.cuda.get_device_name(setting.device)
     name = platform.processor() or platform.machine()
@@ -183,8 +183,8 @@ def _run(
     plan: MeasuringPlan,
     say: Say,
 ) -> tuple[list[list[Run]], list[list[Run]], Load]:
-    """The parts of each run of the first `covering` networks, the seconds of the whole others, and
-    the load of the machine meanwhile."""
+    """Return the parts of the runs of the first `covering` networks, the seconds of the runs of
+    the other, whole networks, and the load of the machine."""
     bench = Bench(networks, setting)
 
     def turn(index: int) -> list[Run]:
@@ -195,7 +195,7 @@ def _run(
 
     say(
         f"block times: measuring the {setting.kind} of every block, in {covering} networks that "
-        f"hold them all; the first round shows how long it takes"
+        f"contain all blocks; the duration is known after the first round"
     )
     runs, load = in_rounds(
         [partial(turn, index) for index in range(len(networks))],
@@ -211,7 +211,7 @@ def _run(
 def _blocks(
     networks: list[Architecture], parts: list[list[Parts]]
 ) -> dict[str, tuple[float, float]]:
-    """Typical time and quartile distance of each block, with its share of the update."""
+    """Return typical time and quartile distance of each block, with its share of the update."""
     runs: dict[str, list[float]] = defaultdict(list)
     block_of: dict[str, Block] = {}
     for network, found in zip(networks, parts, strict=False):
@@ -229,8 +229,11 @@ def _blocks(
 
 
 def shares(networks: list[Architecture], update: list[float]) -> Callable[[Block], float]:
-    """What of the update falls to a block: so much a parameter, a tensor, and (for the classifier,
-    of which each network has one) a call; fitted to the networks' seconds."""
+    """Return a function from a block to its seconds of the update.
+
+    Each parameter, each tensor, and each call (counted at the classifier, which every network has
+    once) takes a fixed time, fitted to the updates of the networks.
+    """
     if not any(update):
         return lambda block: 0.0
     rows = np.array(
@@ -247,7 +250,7 @@ def shares(networks: list[Architecture], update: list[float]) -> Callable[[Block
 
 
 def _sizes(block: Block) -> tuple[int, int, int]:
-    """Parameters, tensors, and 1 for the classifier."""
+    """Return the numbers of parameters and tensors, and 1 for the classifier."""
     tensors = sum(1 + layer.bias + 2 * layer.norm for layer in layers_of(block))
     return blocks_cost([block]).params, tensors, int(block.op == "classifier")
 
@@ -257,8 +260,14 @@ def _sum(network: Architecture, blocks: dict[str, tuple[float, float]]) -> float
 
 
 def calibrated(sums: np.ndarray, whole: np.ndarray) -> tuple[float, float, str]:
-    """Constant, scale and what was fitted: of the plain sum, a scale, and a line, the one that
-    predicts each network best from the others (by median relative error)."""
+    """Return constant, scale, and the name of the fit.
+
+    The candidates are the plain sum, a scale, and a line; the best has the lowest median relative
+    error when each network is predicted from the others.
+
+    sums   sums of block times of the networks, [n].
+    whole  measured times of the networks, [n].
+    """
     fits: dict[str, Callable[[np.ndarray, np.ndarray], tuple[float, float]]] = {
         "none": lambda s, w: (0.0, 1.0),
         "scale": lambda s, w: (0.0, float(np.median(w / s))),
@@ -277,7 +286,7 @@ def calibrated(sums: np.ndarray, whole: np.ndarray) -> tuple[float, float, str]:
 
 
 def _line(sums: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
-    """Least squares of relative errors, neither number below 0."""
+    """Return constant and scale, both at least 0, by least squares of relative errors."""
     from scipy.optimize import nnls
 
     (constant, scale), _ = nnls(np.stack([1 / whole, sums / whole], axis=1), np.ones(len(whole)))
@@ -285,7 +294,7 @@ def _line(sums: np.ndarray, whole: np.ndarray) -> tuple[float, float]:
 
 
 def errors(measured: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """How well networks were predicted: relative errors, rank correlation, and the pairs."""
+    """Return the errors of predictions: relative errors, rank correlation, and the times."""
     if not len(measured):
         return {}
     relative = predicted / measured - 1
@@ -301,7 +310,7 @@ def errors(measured: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
 
 
 def kendall_tau(a: np.ndarray, b: np.ndarray) -> float:
-    """Pairs in the same order less pairs in the opposite one, over all pairs (tau-a)."""
+    """Return Kendall's tau (a): concordant minus discordant pairs, divided by all pairs."""
     upper = np.triu_indices(len(a), 1)
     signs = np.sign(np.subtract.outer(a, a)) * np.sign(np.subtract.outer(b, b))
     return float(signs[upper].mean()) if len(upper[0]) else 1.0

@@ -1,4 +1,4 @@
-"""The report of a table of block times."""
+"""Printed report of a table of block times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vbs.units import short_seconds
 
 
 def show_result(result: BlockTimesResult) -> None:
-    """Print the table by operation, how far it can be trusted, and what to do next."""
+    """Print the table by operation, its error, and the next steps."""
     times, the_space, path = result.times, result.space, result.path
     setting = times.settings
     print_out(
@@ -41,7 +41,7 @@ def show_result(result: BlockTimesResult) -> None:
 
 
 def summary(times: Times) -> list[str]:
-    """The table by operation: blocks, their shortest, median and longest time, their spread."""
+    """Return the printed table by operation: number, shortest, median and longest time, spread."""
     groups: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for name, pair in times.blocks.items():
         groups[name.split()[0]].append(pair)
@@ -55,7 +55,7 @@ def summary(times: Times) -> list[str]:
 
 
 def _next(result: BlockTimesResult, target: str) -> list[str]:
-    """What to do next, as commands; the search uses this table."""
+    """Return commands for the next steps; the search uses this table."""
     config, the_space, path = result.config, result.space, result.path
     python = python_command()
     assert config.space is not None  # see measure_block_times
@@ -72,7 +72,7 @@ def _next(result: BlockTimesResult, target: str) -> list[str]:
 
 
 def _looked_for(the_space: SearchSpace, kind: str) -> Path:
-    """The table that a search uses by default for a space and a target of that kind."""
+    """Return the table that a search uses by default for a space and a target of that kind."""
     device, recipe = WorkerOptions.device, TrainingOptions.recipe
     return cached_path(
         the_space, setting_of(TimingOptions(kind=kind, device=device, recipe=recipe))

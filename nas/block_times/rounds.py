@@ -1,10 +1,10 @@
-"""Timing in rounds, with contention detected: the one way in which networks are timed.
+"""Timing in rounds with detection of contention, the only method that times networks here.
 
-What is timed is run in turn, in rounds of changing order, so that whatever else the machine does
-falls on all alike. A run counts as quiet where its threads hardly waited for a processor; the
-times of quiet runs are those of an idle machine. Where there are too few of them, rounds are
-added for a while, and what is still missing then is reported as a doubt: a network of 1.3 ms may
-well read 400 ms while its threads wait for each other.
+All networks run in rounds of random order, so that other load on the machine affects all of them
+equally. A run is quiet if its threads hardly waited for a processor; quiet runs have the times of
+an idle machine. If there are too few of them, further rounds follow. If there are still too few,
+the time is reported as doubtful: a network of 1.3 ms may take 400 ms while its threads wait for
+each other.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from nas.block_times.timing import Setting
     from vbs.load import Load
 
-QUIET = 0.05  # most of a run's time that each of its threads, on average, may wait in a quiet run
-ENOUGH = 5  # quiet runs that are enough
-LONGER = 3.0  # times the planned seconds that quiet runs are waited for
-TYPICAL = 0.25  # quantile that is kept
-SPREAD = 0.25  # quartile distance over the time above which a time is in doubt
+QUIET = 0.05  # largest share of a quiet run that its threads wait, on average
+ENOUGH = 5  # sufficient number of quiet runs
+LONGER = 3.0  # longest duration of a measurement, in multiples of the planned seconds
+TYPICAL = 0.25  # quantile of the runs that is reported
+SPREAD = 0.25  # largest quartile distance, relative to the time, without a doubt
 
 
 class Run(NamedTuple):
-    """One run: its result (seconds, or those of its parts), and whether it was quiet."""
+    """A run: its result (seconds, or seconds of its parts), and whether it was quiet."""
 
     result: Any
     quiet: bool
 
 
 class Timing(NamedTuple):
-    """Seconds of a network.
+    """Time of a network.
 
-    seconds  the lower quartile of its quiet runs, or of all where they are too few.
-    spread   their quartile distance.
-    doubt    why it cannot be trusted, in words; "" where it can.
+    seconds  lower quartile of its quiet runs, or of all runs if those are too few.
+    spread   quartile distance of the same runs in seconds.
+    doubt    reason why the time is doubtful; "" if it is not.
     """
 
     seconds: float
@@ -49,10 +49,10 @@ class Timing(NamedTuple):
 
 
 def run(task: Callable[[], Any], setting: Setting) -> Run:
-    """One run of a task, and whether threads waited for a processor meanwhile.
+    """Run a task once, and record whether its threads waited for a processor.
 
-    The processor time of a single thread does not count the turns of other programs: such runs
-    are always quiet.
+    The processor time of a single thread excludes other programs, so that its runs are always
+    quiet.
     """
     if setting.clock == "thread":
         return Run(task(), True)
@@ -74,13 +74,15 @@ def in_rounds(
     rng: np.random.Generator | None = None,
     announce: Callable[[int, float], None] = lambda rounds, left: None,
 ) -> tuple[list[list[Run]], Load]:
-    """The runs of each turn, and the load of the machine meanwhile.
+    """Call all functions in rounds; return the runs of each, and the load of the machine.
 
-    turns     functions that run something once or a few times.
-    seconds   of measuring, about; limits are the least and most rounds, whatever they take.
-    rounds    instead of as many as the seconds allow; none are added then.
-    rng       orders each round; None: the order of the turns.
-    announce  gets the number of rounds and the seconds left, after the first.
+    turns     functions that run a task once or a few times.
+    seconds   approximate duration.
+    limits    least and most rounds, regardless of the duration.
+    rounds    fixed number of rounds; None: as many as the seconds allow, and more if too few runs
+              are quiet.
+    rng       generator of the order within each round; None: the order of `turns`.
+    announce  function called after the first round with the number of rounds and the seconds left.
     """
     runs: list[list[Run]] = [[] for _ in turns]
     began, watch, done, planned = time.perf_counter(), LoadWatch(), 0, limits[1]
@@ -105,13 +107,13 @@ def _lacking(runs: Sequence[Sequence[Run]]) -> bool:
 
 
 def chosen(runs: Sequence[Run]) -> list[Any]:
-    """The results of the quiet runs, or of all where those are too few."""
+    """Return the results of the quiet runs, or of all runs if those are too few."""
     quiet = [one.result for one in runs if one.quiet]
     return quiet if _are_enough(len(quiet), len(runs)) else [one.result for one in runs]
 
 
 def contention(runs: Sequence[Run], load: Load) -> str:
-    """Why runs do not show an idle machine, in words; "" where enough of them were quiet."""
+    """Return why the machine was not idle during runs; "" if enough of them were quiet."""
     quiet = sum(one.quiet for one in runs)
     if _are_enough(quiet, len(runs)):
         return ""
@@ -124,7 +126,7 @@ def _are_enough(quiet: int, count: int) -> bool:
 
 
 def timing(runs: Sequence[Run], load: Load) -> Timing:
-    """The time of runs whose results are seconds."""
+    """Return the time of runs whose results are seconds."""
     low, typical, high = np.quantile(chosen(runs), (0.25, TYPICAL, 0.75))
     doubt = contention(runs, load)
     if not doubt and high - low > SPREAD * typical:

@@ -1,4 +1,4 @@
-"""Measure a table of block times from its config: `measure_block_times`."""
+"""Measurement of a table of block times from its config: `measure_block_times`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from vbs.lock import owned
 class BlockTimesResult:
     """A measured table of block times.
 
-    path    of the file that it is kept in.
-    space   that of the networks, without measured costs.
-    config  with everything that was left open.
+    path    file of the table.
+    space   space of the networks, without measured costs.
+    config  options with all defaults resolved.
     """
 
     times: Times
@@ -31,22 +31,22 @@ class BlockTimesResult:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         return 0
 
 
 def measure_block_times(config: BlockTimesConfig) -> BlockTimesResult:
-    """Measure every block of a space, and keep the table in a file.
+    """Measure every block of a space, and write the table to a file.
 
-    Raises ValueError for options that do not go together, and where the file cannot be written or
-    is used by another process.
+    Raises ValueError for options that contradict each other, and if the file cannot be written or
+    another process is writing it.
     """
     config, the_space = space_without_images(config)
     setting = setting_of(config)
     path = cached_path(the_space, setting) if config.file is None else Path(config.file)
     if path.is_dir() or (config.file is not None and not os.access(path.parent, os.W_OK)):
         raise ValueError(f"--out: {path} cannot be written")
-    with contextlib.suppress(OSError):  # a table that cannot be kept is shown all the same
+    with contextlib.suppress(OSError):  # a table that cannot be written is still printed
         path.parent.mkdir(parents=True, exist_ok=True)
     place = path.parent if os.access(path.parent, os.W_OK) else None
     with owned(place, "nas.block_times", name=f".{path.name}.owner.json"):

@@ -1,10 +1,10 @@
-"""Runtimes that networks are deployed with: a module in each of them, as a function.
+"""Runtimes of deployed networks: conversion of a module to a function in each runtime.
 
     run = MAKERS["onnxruntime"](module, images, threads)
     outputs = run(inputs_of("onnxruntime", images))
 
-A module is compiled for the shape of its example. Functions of one runtime hand each other what
-they return: tensors in torch, arrays elsewhere.
+A module is compiled for the shape of its example. Outputs of a function are valid inputs of other
+functions of the same runtime: tensors in torch, arrays elsewhere.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _onnxruntime(module: nn.Module, example: Tensor, threads: int) -> Function:
 def _openvino(module: nn.Module, example: Tensor, threads: int) -> Function:
     import openvino
 
-    # in float32, as the other runtimes: by default a processor with bfloat16 uses that
+    # float32 as in the other runtimes; the default on processors with bfloat16 is bfloat16
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
@@ -69,12 +69,12 @@ def _openvino(module: nn.Module, example: Tensor, threads: int) -> Function:
 def _onnx_file(module: nn.Module, example: Tensor, folder: Path) -> Path:
     path = folder / "network.onnx"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside torch's exporter
+        warnings.simplefilter("ignore")  # torch's exporter uses deprecated functions
         write_onnx(path, module, tuple(example.shape), any_batch=False)
     return path
 
 
-# name -> what makes a function of (module in evaluation mode, example of its input, threads)
+# name -> function of (module in evaluation mode, example input, threads) that returns a function
 MAKERS: dict[str, Callable[[nn.Module, Tensor, int], Function]] = {
     "torch": _torch,
     "torch-compile": _torch_compile,
@@ -84,5 +84,5 @@ MAKERS: dict[str, Callable[[nn.Module, Tensor, int], Function]] = {
 
 
 def inputs_of(runtime: str, images: Tensor) -> Any:
-    """Images in the form that functions of the runtime take."""
+    """Return images in the form that functions of the runtime accept."""
     return images if runtime.startswith("torch") else images.contiguous().numpy()

@@ -1,26 +1,27 @@
-"""Tables of block times: what a network takes on some machine, as the sum of its blocks.
+"""Tables of block times, which predict the time of a network as the sum of its blocks.
 
-The format is the same whoever measured: a JSON object with
+The file is a JSON object with
 
     format    "block times 1"
     kind      "latency" (seconds of one forward pass of a batch) or "step_time" (seconds of one
               training step: forward, backward and update)
-    blocks    block -> [seconds, spread]: the typical time, and the distance of its quartiles
-    constant, scale   a network takes constant + scale * (sum over its blocks); 0 and 1 if absent
-    settings  what else decides the times (batch, device, threads, ...), any plain values
-    machine   where they were measured, any text
-    checked   optional: how well whole networks were predicted, any plain values
+    blocks    block -> [seconds, spread]: the typical time, and its quartile distance
+    constant, scale   time of a network = constant + scale * (sum over its blocks); 0 and 1 if
+              absent
+    settings  what else the times depend on (batch, device, threads, ...), any plain values
+    machine   the machine of the measurement, any text
+    checked   optional: errors of predictions of whole networks, any plain values
 
-A block is named by all that decides its time, as `block_name` writes it:
+The name of a block contains everything that its time depends on, as `block_name` writes it:
 
     mbconv k3 s2 16>96>24 se4 skip=none 112px silu symmetric
 
-is operation, kernel, stride, channels in, inside and out, squeeze-and-excitation channels,
-shortcut, side of the input, activation and padding. A universal inverted bottleneck has its first
-kernel too ("uib a5 k3 s2 ..."), a hard gate stands behind its channels ("se24 hard_sigmoid"). The
-times of a head ("head", "pooled_head", "pooled_norm_head") hold the mean over the image, those of
-"classifier" in a training step hold the loss. To use the times of a telephone, run there every
-block that `block_names(space)` lists and write such a file.
+This is the operation, kernel, stride, channels of input, inside and output,
+squeeze-and-excitation channels, shortcut, side of the input, activation and padding. A universal
+inverted bottleneck also has its first kernel ("uib a5 k3 s2 ..."); a hard gate follows its channels
+("se24 hard_sigmoid"). The times of a head ("head", "pooled_head", "pooled_norm_head") include the
+mean over the image, and those of "classifier" in a training step include the loss. For the times
+of a phone, measure every block of `block_names(space)` there and write a file in this format.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ from vbs.text import quoted
 
 FORMAT = "block times 1"
 LARGEST = 64 * 2**20  # bytes of a file; the mnasnet space needs less than 1 MB
-DRAWS = 2000  # networks that show the blocks of a space without stages
+DRAWS = 2000  # random networks that provide the blocks of a space without stages
 
 
 @dataclass(frozen=True)
 class Times:
-    """A table of block times; see the module for the meaning of its fields."""
+    """A table of block times; the module docstring describes the fields."""
 
     kind: str
     blocks: Mapping[str, tuple[float, float]]
@@ -64,7 +65,7 @@ class Times:
     def __post_init__(self) -> None:
         one_of("kind", self.kind, BATCH)
         if not isinstance(self.blocks, Mapping) or not self.blocks:
-            raise ValueError("blocks: there is no table of block -> [seconds, spread]")
+            raise ValueError("blocks: use an object of block -> [seconds, spread]")
         pairs = {name: _pair(name, pair) for name, pair in self.blocks.items()}
         object.__setattr__(self, "blocks", pairs)
         object.__setattr__(self, "constant", _number("constant", self.constant, least=0.0))
@@ -76,9 +77,9 @@ class Times:
             raise ValueError(f"machine: {quoted(self.machine)} is not a text")
 
     def predict(self, architecture: Architecture) -> tuple[float, float]:
-        """Seconds of the whole network, and their spread (quartile distance, blocks independent).
+        """Return the seconds of a network and their spread (quartile distance).
 
-        ValueError where the table lacks a block of the network.
+        The spread assumes independent blocks. Raises ValueError if a block is not in the table.
         """
         names = [block_name(block, architecture) for block in architecture.blocks()]
         self._check(names)
@@ -87,11 +88,11 @@ class Times:
         return float(seconds), float(self.scale * np.sqrt((pairs[:, 1] ** 2).sum()))
 
     def of(self, space: SearchSpace) -> Callable[[np.ndarray], np.ndarray]:
-        """The function genotypes [n, decisions] -> seconds float64 [n], for `space.measured_by`.
+        """Return a function from genotypes [n, decisions] to seconds float64 [n].
 
-        By look-ups where the space is made of stages: 100,000 networks take milliseconds. There
-        Raises ValueError at once where the table lacks a block that the space can make; elsewhere
-        it is raised when such a network comes.
+        It is an argument of `space.measured_by`. For a space of stages it uses lookups: 100,000
+        networks take milliseconds. This method then raises ValueError if a block of the space is
+        not in the table; for other spaces, the function raises it for a network with such a block.
         """
         if not isinstance(space, StagedSpace):
             return lambda genotypes: np.array(
@@ -106,18 +107,18 @@ class Times:
 
     @property
     def digest(self) -> str:
-        """64 hex digits of all that predictions depend on."""
+        """64 hex digits of everything that predictions depend on."""
         fields = [self.kind, self.constant, self.scale, sorted(self.blocks.items())]
         return hashlib.sha256(json.dumps(fields).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as they stand in a file."""
+        """Return the content of a file as plain values."""
         fields = asdict(self)
         fields["blocks"] = {name: list(pair) for name, pair in sorted(self.blocks.items())}
         return {"format": FORMAT, **fields}
 
     def write(self, path: Path) -> None:
-        """The table as a file, whole or not at all."""
+        """Write the table to a file atomically."""
         write_json(path, self.to_json())
 
     def _check(self, names: Iterable[str]) -> None:
@@ -131,10 +132,10 @@ class Times:
 
 
 def read_times(path: Path) -> Times:
-    """The table in a file; ValueError says in one line what is wrong with it."""
+    """Return the table in a file; raises ValueError, in one line, if the file is damaged."""
     try:
         if not path.is_file():
-            raise ValueError("there is no such file")
+            raise ValueError("the file does not exist")
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it is larger than {LARGEST // 2**20} MiB")
         fields = parse_json(path.read_bytes())
@@ -143,12 +144,12 @@ def read_times(path: Path) -> Times:
         raise ValueError(f"block times: {path} cannot be read ({error.strerror})") from None
     except ValueError as error:
         reason = str(error).splitlines()[0][:300]
-        raise ValueError(f"block times: {path} is no such table ({reason})") from None
+        raise ValueError(f"block times: {path} is not a table of block times ({reason})") from None
 
 
 def _from_json(fields: object) -> Times:
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-        raise ValueError(f"it does not say format {FORMAT!r}")
+        raise ValueError(f"its format is not {FORMAT!r}")
     known = Times.__dataclass_fields__
     unknown = [name for name in fields if name not in known and name != "format"]
     if unknown:
@@ -169,14 +170,14 @@ def _pair(name: str, pair: object) -> tuple[float, float]:
 def _number(name: str, value: object, *, least: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{name}: {str(value)[:60]!r} is not a number")
-    # first the comparison: a whole number of thousands of digits is no float
+    # compare first, because an integer of thousands of digits does not convert to float
     if not least <= value <= 1e6 or math.isnan(value):
         raise ValueError(f"{name}: {str(value)[:60]} is not from {least:g} to 1e+06")
     return float(value)
 
 
 def block_name(block: Block, architecture: Architecture) -> str:
-    """All that decides a block's time, as text; see the module."""
+    """Return the name of a block with everything that its time depends on; see the module."""
     activation = block.activation or architecture.activation
     gate = "" if block.gate == "sigmoid" else f"{block.gate} "
     return (
@@ -187,9 +188,10 @@ def block_name(block: Block, architecture: Architecture) -> str:
 
 
 def block_names(space: SearchSpace) -> list[str]:
-    """Every block that networks of the space are made of, in alphabetical order.
+    """Return the names of all blocks of a space in alphabetical order.
 
-    Complete for spaces of stages; of others, the blocks of `DRAWS` networks drawn at random.
+    The list is complete for spaces of stages. For others, it has the blocks of `DRAWS` random
+    networks.
     """
     names: set[str] = set()
     if isinstance(space, StagedSpace):
@@ -208,17 +210,17 @@ def block_names(space: SearchSpace) -> list[str]:
 
 
 def distinct_draws(space: SearchSpace, rng: np.random.Generator) -> np.ndarray:
-    """What is distinct of `DRAWS` genotypes, int8 [n, decisions]."""
+    """Return the distinct ones of `DRAWS` random genotypes, int8 [n, decisions]."""
     draws = space.sample(DRAWS, rng)
     return draws[np.sort(np.unique(space.keys(draws), return_index=True)[1])]
 
 
 def decoded(space: SearchSpace, genotype: np.ndarray) -> Architecture:
-    """The network of a genotype; ValueError where it is no Architecture."""
+    """Return the network of a genotype; raises ValueError if it is not an Architecture."""
     network = space.decode(genotype)
     if not isinstance(network, Architecture):
         raise ValueError(
             f"block times: space {space.name!r} decodes to {type(network).__name__}, which has no "
-            "blocks; give space.measured_by a function of your own"
+            "blocks; use space.measured_by with your own function"
         )
     return network

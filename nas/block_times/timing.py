@@ -1,9 +1,9 @@
-"""Seconds of networks and of each of their blocks, measured inside the running network.
+"""Timing of networks and of their blocks inside the running network.
 
-A forward pass is stamped between blocks. A training step is cut at the same places: each block's
-output is detached before it is handed on, and the backward pass goes block by block from the loss
-to the stem, so that memory fills and empties as in a step that is not cut. The update is one call
-for all parameters; what of it falls to a block is for `nas.block_times.measure.shares` to say.
+A forward pass is timed between blocks. A training step is cut at the same places: the output of
+each block is detached before the next block, and the backward pass runs block by block from the
+loss to the stem, so that memory is allocated and freed as in an uncut step. The update is a single
+call for all parameters; `nas.block_times.measure.shares` divides it among blocks.
 """
 
 from __future__ import annotations
@@ -37,16 +37,18 @@ from vbs.text import one_of
 
 @dataclass(frozen=True)
 class Setting:
-    """What is timed, and how.
+    """Settings of a timing.
 
-    kind       "latency" (forward pass for evaluation) or "step_time" (a training step).
-    batch      images at a time.
+    kind       "latency" (forward pass in evaluation mode) or "step_time" (a training step).
+    batch      images per batch.
     device     "cpu", "cuda" or "cuda:N"; "auto" is a GPU if there is one.
-    threads    of torch on a CPU.
+    threads    threads on a CPU.
     precision  "float32", "bfloat16" or "auto" (the trainer's choice for the device).
-    recipe     whose optimizer and moving average a training step has.
-    runtime    what runs a forward pass, as in `nas.block_times.options.RUNTIMES`. All but "torch"
-               compute on a CPU, in float32.
+    recipe     preset with the optimizer and the moving average of a training step.
+    runtime    runtime of a forward pass, from `nas.block_times.options.RUNTIMES`. All except
+               "torch" compute on a CPU in float32.
+
+    Raises ValueError for invalid values, and if the device or the runtime is missing.
     """
 
     kind: str
@@ -65,7 +67,9 @@ class Setting:
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
                 raise ValueError(f"{name}: {value!r} is not allowed; use a number from 1 to {most}")
         if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"precision: {self.precision!r}; use auto, float32 or bfloat16")
+            raise ValueError(
+                f"precision: {self.precision!r} is not allowed; use auto, float32 or bfloat16"
+            )
         object.__setattr__(self, "device", str(pick_device(self.device)))
         if recipes.preset(self.recipe).train != "all":
             raise ValueError(f"recipe: {self.recipe!r} does not train the whole network")
@@ -89,10 +93,10 @@ class Setting:
 
     @property
     def clock(self) -> str:
-        """What time is taken by.
+        """Clock of the measurement: "thread", "wall" or "events".
 
-        One thread's own processor time is what an idle machine would show, and does not count
-        other programs' turns; several threads and GPUs need the clock on the wall.
+        The processor time of a single thread excludes other programs, and equals the time on an
+        idle machine. Several threads require wall-clock time, and GPUs require events.
         """
         if self.device != "cpu":
             return "events"
@@ -100,7 +104,7 @@ class Setting:
 
 
 class Marks:
-    """Moments on the clock of a setting; on a GPU events, read when all is done."""
+    """Time stamps of the clock of a setting; on a GPU they are events, read at the end."""
 
     def __init__(self, setting: Setting) -> None:
         self._cuda = setting.clock == "events"
@@ -116,7 +120,7 @@ class Marks:
             self._marks.append(self._now())
 
     def spans(self) -> list[float]:
-        """Seconds between each mark and the next."""
+        """Return the seconds between consecutive marks."""
         pairs = zip(self._marks, self._marks[1:], strict=False)
         if not self._cuda:
             return [end - start for start, end in pairs]
@@ -125,17 +129,18 @@ class Marks:
 
 
 class Parts(NamedTuple):
-    """Seconds of each block of a network, in order, and of the update (0 in a forward pass)."""
+    """Seconds of each block of a network in order, and of the update (0 for a forward pass)."""
 
     blocks: list[float]
     update: float
 
 
 class Subject:
-    """A network on the device, and all that its forward pass or training step needs.
+    """A network on the device, with everything for its forward pass or training step.
 
-    compiled  blocks that are compiled for the runtime, by name and extended here: compiling takes
-              a second for each.
+    images    batch of inputs, [batch, channels, side, side].
+    compiled  cache of blocks compiled for the runtime, by name, to which new ones are added;
+              compiling a block takes a second. None: an empty cache.
     """
 
     def __init__(
@@ -164,12 +169,12 @@ class Subject:
         self._average = None
         if self._training:
             self._optimizer = optimizer(recipe, self.network)
-            set_learning_rate(self._optimizer, 0.0)  # the same work, and weights that stay sound
+            set_learning_rate(self._optimizer, 0.0)  # the same work, but the weights stay finite
             if recipe.ema_decay:
                 self._average = MovingAverage(self.network, recipe.ema_decay)
 
     def whole(self) -> float:
-        """Seconds of one pass or step of the network as it is."""
+        """Return the seconds of an uncut pass or step of the network."""
         marks = Marks(self.setting)
         if not self._training:
             run = self._network_function
@@ -187,7 +192,7 @@ class Subject:
         return marks.spans()[0]
 
     def parts(self) -> Parts:
-        """Seconds of the same, block by block."""
+        """Return the seconds of a pass or step, block by block."""
         marks = Marks(self.setting)
         if self._training:
             return self._step_parts(marks)
@@ -202,13 +207,13 @@ class Subject:
 
     @cached_property
     def _network_function(self) -> Function:
-        """The whole network, in its runtime."""
+        """Whole network in its runtime."""
         make = MAKERS[self.setting.runtime]
         return make(self.network, self.images, self.setting.threads)
 
     @cached_property
     def _block_functions(self) -> list[Function]:
-        """Each block, in its runtime."""
+        """Each block in its runtime."""
         make, x = MAKERS[self.setting.runtime], self.images
         functions = []
         for block, segment in zip(self.architecture.blocks(), self._segments, strict=True):
@@ -244,7 +249,7 @@ class Subject:
         for index in reversed(range(len(outputs))):
             torch.autograd.backward(outputs[index], grad)
             grad = inputs[index].grad  # type: ignore[union-attr]
-            outputs[index] = inputs[index] = None  # as a step that is not cut lets go of them
+            outputs[index] = inputs[index] = None  # an uncut step frees them, too
             marks.mark()
         self._update()
         marks.mark()
@@ -268,7 +273,7 @@ def _precision(setting: Setting, device: torch.device) -> torch.dtype:
 
 
 def images_for(architecture: Architecture, setting: Setting) -> Tensor:
-    """Random images of a batch, as the trainer lays them out."""
+    """Return a batch of random images in the memory format of the trainer."""
     side = architecture.resolution
     shape = (setting.batch, architecture.in_channels, side, side)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -307,10 +312,10 @@ class _Classifier(nn.Module):
 
 
 def segments(network: Network) -> list[nn.Module]:
-    """Modules that are the network when called one after the other.
+    """Return modules that compute the network when called in sequence.
 
-    One for each of `Architecture.blocks`, in that order; the mean over the image belongs to the
-    head, or to the classifier of a network without one.
+    There is one for each of `Architecture.blocks`, in that order. The mean over the image belongs
+    to the head, or to the classifier of a network without a head.
     """
     named: dict[str, Callable[[], nn.Module]] = {
         "stem": lambda: _Stem(network),
@@ -327,11 +332,11 @@ def segments(network: Network) -> list[nn.Module]:
 
 @contextlib.contextmanager
 def ready(setting: Setting) -> Iterator[None]:
-    """torch computes on the setting's device, with its threads, inside."""
+    """Make torch compute on the device of a setting, with its threads, within the context."""
     before = torch.get_num_threads()
     torch.set_num_threads(setting.threads)
     if setting.device == "cpu":
-        keep_freed_memory()  # as the trainer does
+        keep_freed_memory()  # the trainer does the same
     index = torch.device(setting.device).index
     try:
         with torch.cuda.device(-1 if index is None else index):  # -1: none

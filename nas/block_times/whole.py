@@ -1,4 +1,4 @@
-"""Times of whole networks on this machine, taken in turn."""
+"""Times of whole networks on this machine, measured in rounds."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vbs.text import counted
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
 
-KEPT = 10**8  # parameters of networks in memory between rounds, 0.4 GB
-ROUNDS = (5, 100)  # least and most, whatever they take
-SECONDS = 2.0  # of measuring for each network, where that gives rounds enough
-LONG = 10.0  # the same, where a decision hangs on a few percent
+KEPT = 10**8  # most parameters of networks in memory between rounds, 0.4 GB
+ROUNDS = (5, 100)  # least and most rounds, regardless of the duration
+SECONDS = 2.0  # duration per network, within the limits of ROUNDS
+LONG = 10.0  # duration per network if a decision depends on a few percent
 
 
 def measured(
@@ -27,12 +27,14 @@ def measured(
     seconds: float = SECONDS,
     report: Callable[[str], None] = print,
 ) -> list[Timing]:
-    """Seconds of each network for one pass of a batch, their spread, and whether they are in doubt.
+    """Measure the seconds of each network for one batch, with their spread and possible doubts.
 
-    seconds  of measuring for each network, about; up to three times as many on a busy machine.
+    All networks run in rounds (`nas.block_times.rounds`).
 
-    All networks are run in turn, in rounds (`nas.block_times.rounds`). Raises ValueError where
-    memory runs out.
+    seconds  approximate duration per network; up to three times as long on a busy machine.
+    report   function that prints a line on the duration.
+
+    Raises ValueError if memory runs out.
     """
     from nas.block_times.timing import ready
 
@@ -60,10 +62,10 @@ def measured(
 
 
 def _turn(network: Architecture, setting: Setting, *, keep: bool) -> Callable[[], list[Run]]:
-    """Two runs behind one that warms up.
+    """Return a function that runs a network twice after a warm-up.
 
-    keep  whether the network is built once, not for each turn. Those that are compiled are kept:
-          compiling takes seconds.
+    keep  whether to build the network only once instead of in every round; for compiled networks,
+          because compiling takes seconds.
     """
     from nas.block_times.timing import Subject, images_for
 

@@ -1,16 +1,16 @@
-"""Speed of networks on devices: six measured accelerators, and devices of the user's own.
+"""Prediction of speed on devices: six measured accelerators, and your own devices.
 
     values, std = load_device("a100").predict(space, genotypes)              # images/s
     values, std = load_device("zcu102").predict(space, genotypes, "latency")  # seconds
 
-A device of the user's own takes about ten measurements:
+Your own device needs about ten measurements:
 
     genotypes = design(space, 10, rng)          # the networks to measure
     device = fit_device(space, genotypes, seconds, "my-phone")
     device.save("my-phone.json")                # load_device("my-phone.json") reads it
 
-The measured devices answer for the `efficientnet` space. They are fitted to Accel-NASBench (Ahmad
-et al., DAC 2024, Apache-2.0) by `experiments.fit_devices`.
+The measured devices predict for the `efficientnet` space. They were fitted to Accel-NASBench
+(Ahmad et al., DAC 2024, Apache-2.0) by `experiments.fit_devices`.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What measured networks and their times are checked for before a device is fitted to them."""
+"""Checks of measured networks and their times before a device is fitted to them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from nas.devices.prior import GOAL, Prior, measurements_needed, sources_for
 from search_spaces.space import SearchSpace
 from vbs.text import counted, quoted
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # costs are named after devices
-FEWEST, MOST_MEASURED = 5, 500  # networks; the time of a fit grows with their cube
-SHORTEST, LONGEST = 1e-9, 1e6  # seconds of a run; others are of no device
-# factors from every measured device at which a mistaken unit is likely
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")  # names of costs contain those of devices
+FEWEST, MOST_MEASURED = 5, 500  # networks; the time of a fit grows with the cube of their number
+SHORTEST, LONGEST = 1e-9, 1e6  # plausible seconds of a run
+# a unit is likely wrong if times differ from those on every measured device by these factors
 SLOWER, FASTER = 1_000, 30
-FASTER_ALONE = 3  # with one image at a time, which the measured throughputs do not have
-APART = 100  # factor between networks, for their FLOPs, at which one is likely of another unit
-ALIKE = 0.01  # relative range of the times of different networks that tells them apart
+FASTER_ALONE = 3  # FASTER for batch 1, because the measured throughputs have larger batches
+APART = 100  # a unit is likely wrong if the time per FLOP of a network differs by this factor
+ALIKE = 0.01  # least relative range of the times of different networks
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError for a name that cannot stand in the names of costs and files, and for that
-    of a measured device."""
+    """Raise ValueError for a name that is not allowed in costs and files, or is already used by a
+    measured device."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(
             f"name: {quoted(name, 60)} is not allowed; use up to 60 letters, digits, '-', '_' and "
@@ -37,9 +37,9 @@ def check_name(name: str) -> None:
 def checked_seconds(
     space: SearchSpace, genotypes: np.ndarray, seconds: Sequence[float] | np.ndarray
 ) -> np.ndarray:
-    """The times as float64 [n].
+    """Return the times as float64 [n].
 
-    Raises ValueError for missing, zero, negative, constant and impossible times, for fewer than
+    Raises ValueError for missing, zero, negative, constant and implausible times, for fewer than
     `FEWEST` different networks, and for more than `MOST_MEASURED`.
     """
     try:
@@ -52,7 +52,7 @@ def checked_seconds(
     if times.shape != (len(genotypes),):
         raise ValueError(
             f"seconds: {counted(len(times), 'time')} for {counted(len(genotypes), 'network')}; "
-            "give one for each"
+            "use one for each network"
         )
     for row, value in enumerate(times, 1):
         if not np.isfinite(value):
@@ -61,8 +61,8 @@ def checked_seconds(
             raise ValueError(f"seconds: network {row} has {value:g}; use seconds above 0")
         if not SHORTEST <= value <= LONGEST:
             raise ValueError(
-                f"seconds: network {row} has {value:g}; no network takes less than {SHORTEST:g} s "
-                f"or more than {LONGEST:,.0f} s"
+                f"seconds: network {row} has {value:g}; use seconds from {SHORTEST:g} to "
+                f"{LONGEST:,.0f}"
             )
     if len(times) > MOST_MEASURED:
         raise ValueError(
@@ -76,8 +76,8 @@ def checked_seconds(
         )
     if np.ptp(np.log(times)) < ALIKE:
         raise ValueError(
-            f"seconds: all networks take about {times.mean():.3g} s; something else than the "
-            "network is measured"
+            f"seconds: all networks take about {times.mean():.3g} s; the measured time does not "
+            "depend on the network, measure only its forward pass"
         )
     return times
 
@@ -90,17 +90,19 @@ def check_count(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> None
     different = len(np.unique(space.canonical(genotypes), axis=0))
     if different < needed:
         raise ValueError(
-            f"networks: no device was measured on the space {quoted(space.name)} before, so "
-            f"{counted(different, 'different network')} are too few for an expected error of "
-            f"{GOAL:.0%}; measure at least {needed}"
+            f"networks: {counted(different, 'different network')} are too few for an expected "
+            f"error of {GOAL:.0%} on the space {quoted(space.name)}, which has no measured "
+            f"devices; measure at least {needed}"
         )
 
 
 def check_unit(
     space: SearchSpace, genotypes: np.ndarray, log_seconds: np.ndarray, *, batch: int
 ) -> None:
-    """Raise ValueError where every measured device, or the other networks, are so much faster or
-    slower that times are likely of another unit."""
+    """Raise ValueError if times are likely in another unit.
+
+    They are if all measured devices, or the other networks, are faster or slower by a large factor.
+    """
     faster = FASTER_ALONE if batch == 1 else FASTER
     factors = []
     for device, kind in sources_for(space, measured_devices()):
@@ -110,12 +112,12 @@ def check_unit(
     if factors and min(factors) > np.log(SLOWER):
         raise ValueError(
             f"seconds: an image takes at least {np.exp(min(factors)):,.0f} times as long as on "
-            "every measured device; are these milliseconds? any_unit=True accepts them"
+            "every measured device; are the times milliseconds? any_unit=True accepts them"
         )
     if factors and max(factors) < -np.log(faster):
         raise ValueError(
             f"seconds: an image takes at most 1/{np.exp(-max(factors)):,.0f} of its time on every "
-            "measured device; are these times of another unit? any_unit=True accepts them"
+            "measured device; are the times in another unit? any_unit=True accepts them"
         )
     relative = log_seconds - np.log(space.costs(genotypes).flops)
     relative -= np.median(relative)
@@ -124,5 +126,5 @@ def check_unit(
         times = f"{np.exp(abs(relative[row])):,.0f} times as"
         raise ValueError(
             f"seconds: network {row + 1} is {times} {'slow' if relative[row] > 0 else 'fast'} for "
-            "its FLOPs as the others; is its time of another unit? any_unit=True accepts it"
+            "its FLOPs as the others; is its time in another unit? any_unit=True accepts it"
         )

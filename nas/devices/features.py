@@ -1,10 +1,10 @@
-"""Features in which a new device may differ from the devices that are known.
+"""Features for the difference between a new device and the measured devices.
 
-The time of a network on a new device is near the geometric mean of its times on the known ones
-(the *sources*). What may differ: the weight of each source, the price of each kind of operation,
-the price of each stage, and a little of everything. An extra price adds time to time, so it enters
-the log time divided by the mean time. Where no device was measured on a space, FLOPs, activations
-and the number of layers are the sources.
+The time of a network on a new device is close to the geometric mean of its times on the measured
+devices (the *sources*). A new device may differ in the weight of each source, the time per unit of
+each kind of operation (its *price*), the price of each stage, and, by small amounts, in single
+decisions. An extra price adds to the time, so in the log time it is divided by the mean time. On a
+space without measured devices, the sources are FLOPs, activations and the number of layers.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace, StageTable, Tables
 from vbs.text import quoted
 
-CHUNK = 16384  # rows at a time: the working arrays then stay in the processor's cache
-LARGE_MAP = 56  # px; below it weights move more bytes than activations do
+CHUNK = 16384  # rows at a time, so that the working arrays fit in the processor's cache
+LARGE_MAP = 56  # px; on smaller maps, weights move more bytes than activations
 OPERATIONS = (  # sums over the blocks of a network
     "small depthwise FLOPs",
     "large depthwise FLOPs",
@@ -42,11 +42,11 @@ COUNTS = ("blocks", "squeezing blocks", "FLOPs", "params", "activations")
 BY_STAGE = ("FLOPs", "activations", "squeezed activations", "depthwise FLOPs", "layers")
 GROUPS = ("mean", "sources", "operations", *BY_STAGE, "totals", "decisions", "constant")
 PROXIES = ("FLOPs", "activations", "layers")
-ONE = len(OPERATIONS) + len(COUNTS)  # the column that is 1 for every network
+ONE = len(OPERATIONS) + len(COUNTS)  # column with 1 for every network
 
 
 def weigh(blocks: Sequence[Block]) -> list[float]:
-    """The numbers of `OPERATIONS` and `COUNTS` summed over some blocks."""
+    """Return the sums of `OPERATIONS` and `COUNTS` over blocks."""
     out = dict.fromkeys((*OPERATIONS, *COUNTS), 0.0)
     for block in blocks:
         for layer in layers_of(block):
@@ -79,16 +79,16 @@ def weigh(blocks: Sequence[Block]) -> list[float]:
 
 
 def column(name: str) -> int:
-    """The column of a sum in what `weigh` gives."""
+    """Return the index of a sum in the result of `weigh`."""
     return (*OPERATIONS, *COUNTS).index(name)
 
 
 class Features:
-    """Features of the genotypes of a space of stages, given the models of known devices.
+    """Features of the genotypes of a space of stages, given models of measured devices.
 
-    sources  models of that space's measured devices; without any, `PROXIES` stand for them.
+    sources  models of the measured devices of that space; (): `PROXIES` replace them.
 
-    Centres and scales come from 2,000 genotypes of a fixed seed.
+    Centres and scales are computed on 2,000 genotypes with a fixed seed.
     """
 
     def __init__(self, space: SearchSpace, sources: Sequence[StageTimes] = ()) -> None:
@@ -102,7 +102,7 @@ class Features:
         self._scale()
 
     def _tabulate(self, space: StagedSpace, sources: Sequence[StageTimes]) -> Tables:
-        """Tables of all sums: `weigh`'s, 1, those by stage, the sources', single decisions."""
+        """Return tables of all sums: `weigh`, 1, sums by stage, sources, single decisions."""
         tables = space.tabulated(weigh)
         count = len(tables.stages)
         self._stages = slice(ONE + 1, ONE + 1 + len(BY_STAGE) * count)
@@ -131,14 +131,17 @@ class Features:
         return Tables(stages, around)
 
     def _decisions(self, table: StageTable, option_counts: np.ndarray) -> np.ndarray:
-        """Orthogonal polynomials of the stage's decisions, [combinations, options - decisions]."""
+        """Return orthogonal polynomials of a stage's decisions.
+
+        Shape [combinations, options - decisions].
+        """
         counts = [int(option_counts[place]) for place in table.columns]
         grid = np.array(list(itertools.product(*map(range, counts)))).reshape(-1, len(counts))
         parts = [_contrasts(n)[grid[:, place]] for place, n in enumerate(counts)]
         return np.concatenate(parts, axis=1)
 
     def _scale(self) -> None:
-        """Centres and scales over a reference sample."""
+        """Compute centres and scales on a reference sample."""
         sums = self.sums(self.space.sample(2_000, np.random.default_rng(99)))
         logs = np.log(sums[:, self._sources])
         self._log_center = logs.mean(0)
@@ -151,7 +154,10 @@ class Features:
         self._total_scale = np.where(totals.std(0) > 1e-9, totals.std(0), np.inf)
 
     def _price_matrix(self, sums: np.ndarray) -> np.ndarray:
-        """From sums to relative extra times, [sums, prices]; a block by stage shares one unit."""
+        """Return the matrix from sums to relative extra times, [sums, prices].
+
+        All stages of a group in `BY_STAGE` have the same unit.
+        """
         count = (self._stages.stop - self._stages.start) // len(BY_STAGE)
         places = [*range(len(OPERATIONS)), ONE, *range(self._stages.start, self._stages.stop)]
         units = sums[:, places].mean(0)
@@ -173,18 +179,18 @@ class Features:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """For each feature the index of its group in `GROUPS`, int64 [features]."""
+        """Index in `GROUPS` of the group of each feature, int64 [features]."""
         count = (self._stages.stop - self._stages.start) // len(BY_STAGE)
         sizes = [1, len(self._sources), len(OPERATIONS) + 1, *[count] * len(BY_STAGE), len(COUNTS)]
         sizes += [self._mains.stop - self._mains.start, 1]
         return np.repeat(np.arange(len(GROUPS)), sizes)
 
     def sums(self, genotypes: np.ndarray) -> np.ndarray:
-        """All sums over the blocks of each genotype, float64 [n, sums]."""
+        """Return all sums over the blocks of each genotype, float64 [n, sums]."""
         return self._tables.sums(genotypes)
 
     def of(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean log time of the sources [n], centred, and the features [n, features]."""
+        """Return the centred mean log time of the sources [n] and the features [n, features]."""
         sums = self.sums(genotypes)
         logs = np.log(sums[:, self._sources]) - self._log_center
         mean = logs.mean(1)
@@ -194,12 +200,12 @@ class Features:
         return mean, np.concatenate([*parts, np.ones((len(mean), 1))], axis=1)
 
     def compiled(self, weights: np.ndarray) -> CompiledFeatures:
-        """Weighted sums of the features, weights [features, outputs], for many genotypes."""
+        """Return fast tables of weighted sums of the features, weights [features, outputs]."""
         return CompiledFeatures(self, weights)
 
 
 class CompiledFeatures:
-    """Weighted sums of `Features` as few tables: hundreds of thousands of genotypes a second."""
+    """Weighted sums of `Features` as a few tables, for 100,000s of genotypes per second."""
 
     def __init__(self, features: Features, weights: np.ndarray) -> None:
         groups = features.groups
@@ -231,7 +237,10 @@ class CompiledFeatures:
         self._tables = Tables(stages, features._tables.around @ projection)
 
     def of(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean log time of the sources [n], centred, and the weighted sums [n, outputs]."""
+        """Return the centred mean log time of the sources [n] and the weighted sums [n, outputs].
+
+        genotypes  int8 [n, decisions].
+        """
         mean, out = np.empty(len(genotypes)), np.empty((len(genotypes), self._outputs))
         for start in range(0, len(genotypes), CHUNK):
             part = slice(start, start + CHUNK)
@@ -249,7 +258,7 @@ class CompiledFeatures:
 
 
 def _by_stage(values: np.ndarray) -> np.ndarray:
-    """The numbers of `BY_STAGE` from those of `weigh`, [rows, 5]."""
+    """Return the sums of `BY_STAGE` from those of `weigh`, [rows, 5]."""
     depthwise = (
         values[:, column("small depthwise FLOPs")] + values[:, column("large depthwise FLOPs")]
     )
@@ -259,6 +268,6 @@ def _by_stage(values: np.ndarray) -> np.ndarray:
 
 
 def _contrasts(options: int) -> np.ndarray:
-    """Orthogonal polynomial coding, [options, options - 1], of mean 0 and variance 1."""
+    """Return an orthogonal polynomial coding, [options, options - 1], of mean 0 and variance 1."""
     basis, _ = np.linalg.qr(np.vander(np.arange(options, dtype=np.float64), increasing=True))
     return basis[:, 1:] * np.sqrt(options)

@@ -1,10 +1,10 @@
-"""Times of the networks of a space on this machine, predicted from few measured ones.
+"""Times of the networks of a space on this machine, predicted from a few measured networks.
 
-A table of block times needs every block of a space to be run: thousands in the space of a parent's
-sub-networks, which differ in their input side. Here some whole networks are run, chosen as for
-a device of one's own (`nas.devices.prior`). From them come prices of operations, activations,
-weights and layers, by which the others are predicted, with the error that is found when each of
-the measured ones is predicted from the others.
+A table of block times requires a run of every block of a space. The space of a parent's
+sub-networks has thousands of blocks, because input sides differ. This module instead runs a few
+whole networks, chosen as for an own device (`nas.devices.prior`), and fits the times per unit of
+operations, activations, weights and layers (*prices*) to them. The error is estimated by
+predicting each measured network from the others.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from vbs.text import counted, quoted
 if TYPE_CHECKING:
     from nas.block_times.timing import Setting
 
-NAME = "here"  # of the device
-NETWORKS = 24  # that are measured
-PENALTY = 0.01  # of a price whose sum would take the whole time
-GOOD = 0.1  # mean relative error; above it, a warning
+NAME = "here"  # name of the device
+NETWORKS = 24  # measured networks
+PENALTY = 0.01  # penalty on a price whose sum would take the whole time
+GOOD = 0.1  # largest mean relative error without a warning
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class FittedTimes:
-    """Times of networks of a space, predicted from measured ones.
+    """Times of networks of a space, predicted from measured networks.
 
     kind       "latency" or "step_time", in seconds.
     device     the measured networks and their times.
-    prices     seconds of a unit of each sum of `nas.devices.features.weigh`, float64 [sums].
-    error      mean relative error of each measured network predicted from the others.
-    deviation  root mean square of the same errors.
+    prices     seconds per unit of each sum of `nas.devices.features.weigh`, float64 [sums].
+    error      mean relative error when each measured network is predicted from the others.
+    deviation  root mean square of the same relative errors.
     """
 
     kind: str
@@ -58,23 +58,23 @@ class FittedTimes:
     deviation: float
 
     def of(self, space: SearchSpace) -> FittedCost:
-        """The cost for `space.measured_by`; ValueError for a space that was not measured."""
+        """Return the cost for `space.measured_by`; raises ValueError for another space."""
         self.device.check(space)
         return FittedCost(_tables(space), self.prices, self.deviation)
 
     @property
     def digest(self) -> str:
-        """64 hex digits of all that predictions depend on."""
+        """64 hex digits that identify the measurements, and so the predictions."""
         return self.device.digest
 
     def write(self, path: Path) -> None:
-        """The measured networks and times as a file, atomically."""
+        """Write the measured networks and times to a file atomically."""
         self.device.save(path)
 
 
 @dataclass(frozen=True)
 class FittedCost:
-    """Genotypes [n, decisions] -> predicted seconds, float64 [n]."""
+    """Function from genotypes [n, decisions] to predicted seconds, float64 [n]."""
 
     tables: Tables
     prices: np.ndarray
@@ -84,14 +84,17 @@ class FittedCost:
         return self.tables.sums(genotypes) @ self.prices
 
     def error(self, genotypes: np.ndarray) -> np.ndarray:
-        """Standard deviations of a measurement of these networks, float64 [n]."""
+        """Return the standard deviations of the predictions in seconds, float64 [n]."""
         return self(genotypes) * self.deviation
 
 
 def fitted_prices(sums: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """Prices float64 [m], none below 0, of sums [n, m] by the seconds [n] of n networks.
+    """Return prices in seconds per unit, float64 [m], none below 0.
 
-    Least squares of relative errors, with a small penalty on the seconds that each sum is given.
+    sums     sums of each network, [n, m].
+    seconds  times of the networks, [n].
+
+    Least squares of relative errors, with a small penalty on the seconds of each sum.
     """
     from scipy.optimize import nnls
 
@@ -118,14 +121,14 @@ def fitted_times(
     say: Say | None = None,
     **how: Any,
 ) -> FittedTimes:
-    """Times of the networks of a space of stages: from a file, known from before, or measured.
+    """Return times of the networks of a space of stages, from a file, the cache, or measurements.
 
     kind  "latency" or "step_time".
-    path  a file that `FittedTimes.write` wrote.
-    say   gets a line on what is measured, and one on the error, once each; stderr by default.
-    how   as of `nas.block_times.lookup.times_for`.
+    path  file that `FittedTimes.write` wrote; None: the cache, or new measurements.
+    say   function that prints a line on the measurement and one on the error; None: stderr.
+    how   settings, as for `nas.block_times.lookup.times_for`.
 
-    Raises ValueError where the file holds no such times, and for settings that cannot be.
+    Raises ValueError if the file has no times of this space, and for invalid settings.
     """
     setting = setting_of(TimingOptions(kind=kind, **how))
     place = kept_path(setting, FORMAT, [space.name, dict(space.settings), NETWORKS])
@@ -137,7 +140,7 @@ def fitted_times(
             place.parent.mkdir(parents=True, exist_ok=True)
             found.write(place)
         except OSError as error:
-            (say or print_err)(f"times: {place} cannot be written ({error.strerror}); not kept")
+            (say or print_err)(f"times: {place} cannot be written ({error.strerror}); not cached")
     else:
         device = read_own(path)
         device.check(space)
@@ -147,11 +150,11 @@ def fitted_times(
 
 
 def measure(space: SearchSpace, setting: Setting, *, say: Say) -> OwnDevice:
-    """Run `NETWORKS` networks of a space, or all of a smaller one, in turn."""
+    """Measure `NETWORKS` networks of a space, or all networks of a smaller one, in rounds."""
     genotypes = _chosen(space)
     say(
         f"times: measuring the {setting.kind} of {counted(len(genotypes), 'network')} by "
-        f"{setting.runtime}; those of others are predicted"
+        f"{setting.runtime}; times of other networks are predicted"
     )
     times = measured([decoded(space, each) for each in genotypes], setting, report=say)
     doubt = next((each.doubt for each in times if each.doubt), "")
@@ -168,8 +171,10 @@ def measure(space: SearchSpace, setting: Setting, *, say: Say) -> OwnDevice:
 
 
 def _chosen(space: SearchSpace) -> np.ndarray:
-    """The networks that are measured, int8 [n, decisions]; the first is the largest, whose time
-    users compare with."""
+    """Return the networks to measure, int8 [n, decisions].
+
+    The first is the largest, because users compare with its time.
+    """
     largest = np.zeros((1, len(space.choices)), np.int8)
     distinct = len(np.unique(space.sample(POOL, np.random.default_rng(0)), axis=0))
     others = design(space, min(NETWORKS - 1, distinct), np.random.default_rng(0))
@@ -195,17 +200,17 @@ def _fitted(kind: str, device: OwnDevice, space: SearchSpace) -> FittedTimes:
 
 @functools.cache
 def _once(line: str) -> None:
-    """Print it once: a search uses its times several times."""
+    """Print a line only once, because a search reads its times several times."""
     print_err(line)
 
 
 def _trust(times: FittedTimes) -> str:
-    """A line on how far predicted times can be trusted."""
+    """Return a line on the error of predicted times."""
     count = len(times.device.seconds)
     line = (
-        f"{times.kind}: predicted from {counted(count, 'measured network')}, each of which is "
-        f"{times.error:.1%} off on average when predicted from the others"
+        f"{times.kind}: predicted from {counted(count, 'measured network')}; mean error "
+        f"{times.error:.1%} when each is predicted from the others"
     )
     if times.error <= GOOD:
         return f"times: {line}"
-    return f"times: warning: {line}; measure again while the machine does nothing else"
+    return f"times: warning: {line}; measure again while the machine is idle"

@@ -1,8 +1,8 @@
-"""Gaussian inference with few measurements: a prior on weights, a floor, an evidence.
+"""Bayesian inference of a device's weights and floor from few measurements.
 
     log time = softmax(mean + features @ weights, floor) + noise,   weights ~ N(0, deviations^2)
 
-Whether there is a floor, where it is and how noisy the measurements are is chosen by the evidence.
+The marginal likelihood (evidence) selects the floor, or none, and the noise of the measurements.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHARPNESS = 6.0  # of the smooth maximum of time and floor
+SHARPNESS = 6.0  # sharpness of the smooth maximum of time and floor
 NO_FLOOR = -np.inf
 FLOORS = (-0.12, -0.06, -0.02, 0.02, 0.06, 0.12)  # log distance to the second fastest measurement
-FLOOR_CHANCE = 0.2  # that a device has a floor, before anything is measured
-NOISES = {1.0: 0.7, 2.0: 0.2, 4.0: 0.1}  # factor of the prior's noise -> chance
-STEPS = 8  # of Gauss-Newton
+FLOOR_CHANCE = 0.2  # prior probability that a device has a floor
+NOISES = {1.0: 0.7, 2.0: 0.2, 4.0: 0.1}  # factor of the prior's noise -> prior probability
+STEPS = 8  # steps of Gauss-Newton
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What the measurements say under one floor and noise.
+    """Posterior for one floor and one noise.
 
-    alpha    weights = deviations^2 * features' alpha, [n].
-    spread   standard deviations of the measurements as seen by the weights, [n].
-    floor, noise  log floor (`NO_FLOOR` without) and standard deviation of a measurement.
+    alpha     dual weights: weights = deviations^2 * features' alpha, [n].
+    spread    effective standard deviation of each measurement for the weights, [n].
+    floor     log floor; `NO_FLOOR`: none.
+    noise     standard deviation of a measurement of the log time.
     evidence  log marginal likelihood, up to a constant.
     """
 
@@ -38,23 +39,27 @@ class Solution:
 
 
 def bounded(value: np.ndarray, floor: float) -> np.ndarray:
-    """The smooth maximum of log times and a log floor."""
+    """Return the smooth maximum of log times and a log floor."""
     if floor == NO_FLOOR:
         return value
     return np.logaddexp(SHARPNESS * value, SHARPNESS * floor) / SHARPNESS
 
 
 def share_above(value: np.ndarray, floor: float) -> np.ndarray:
-    """Derivative of `bounded`: 1 far above the floor, 0 far below."""
+    """Return the derivative of `bounded`: 1 far above the floor, 0 far below."""
     return 1 / (1 + np.exp(np.clip(SHARPNESS * (floor - value), -40, 40)))
 
 
 def solve(
     scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, floor: float, noise: float
 ) -> Solution:
-    """The posterior mode and its evidence (Laplace).
+    """Return the posterior mode and its evidence by the Laplace approximation.
 
-    scaled  features times prior deviations [n, features]; mean, measured log times [n].
+    scaled    features times prior deviations, [n, features].
+    mean      prior mean of the log times, [n].
+    measured  measured log times, [n].
+    floor     log floor; `NO_FLOOR`: none.
+    noise     standard deviation of a measurement.
     """
     kernel = scaled @ scaled.T
     value = measured.copy()
@@ -77,7 +82,7 @@ def solve(
 def hypotheses(
     measured: np.ndarray, noise: float, factors: Mapping[float, float]
 ) -> list[tuple[float, float, float]]:
-    """Floors and noises to consider, each with the log of its chance."""
+    """Return (floor, noise, log prior probability) of each hypothesis."""
     second = np.sort(measured)[1]
     floors = [(NO_FLOOR, 1 - FLOOR_CHANCE)]
     floors += [(float(second + away), FLOOR_CHANCE / len(FLOORS)) for away in FLOORS]
@@ -89,7 +94,7 @@ def hypotheses(
 
 
 def infer(scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, noise: float) -> Solution:
-    """The solution of the likeliest floor and noise."""
+    """Return the solution of the most probable floor and noise; arguments as for `solve`."""
     found = []
     for floor, spread, chance in hypotheses(measured, noise, NOISES):
         solution = solve(scaled, mean, measured, floor, spread)
@@ -98,7 +103,7 @@ def infer(scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, noise: flo
 
 
 def evidence(scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, noise: float) -> float:
-    """Log marginal likelihood of the measurements over all floors, at that noise."""
+    """Return the log marginal likelihood over all floors at one noise; arguments as for `solve`."""
     found = [
         solve(scaled, mean, measured, floor, spread).evidence + chance
         for floor, spread, chance in hypotheses(measured, noise, {1.0: 1.0})
@@ -107,7 +112,8 @@ def evidence(scaled: np.ndarray, mean: np.ndarray, measured: np.ndarray, noise: 
 
 
 def covariance_factor(scaled: np.ndarray, solution: Solution) -> np.ndarray:
-    """R [features, features] with R R' the posterior covariance of weights / deviations."""
+    """Return R [features, features], where R R' is the posterior covariance of weights /
+    deviations."""
     precision = (scaled / solution.spread[:, None]).T @ (scaled / solution.spread[:, None])
     precision[np.diag_indices_from(precision)] += 1.0
     return np.linalg.inv(np.linalg.cholesky(precision)).T

@@ -1,4 +1,4 @@
-"""Devices by name or from a device file."""
+"""Loading of devices by name or from a device file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Device = MeasuredDevice | OwnDevice
 
 
 def load_device(name_or_file: str | Path) -> Device:
-    """A measured device by its name, or a device of the user's own from its .json file.
+    """Return a measured device by its name, or an own device from its .json file.
 
-    Raises ValueError with the nearest names for an unknown device, and in one line for a file
-    that is missing or is no device file.
+    Raises ValueError for an unknown name (the message suggests the nearest), and for a file that
+    is missing or not a device file.
     """
     text = str(name_or_file)
     if text not in DEVICES and (text.endswith(".json") or "/" in text):

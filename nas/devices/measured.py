@@ -1,8 +1,8 @@
-"""The six measured accelerators, and the training time of the same measurements.
+"""Measured devices: six accelerators, and the training time from the same data set.
 
-Fitted to the 4,623 networks of Accel-NASBench (Ahmad et al., "Accel-NASBench: Sustainable
-Benchmarking for Accelerator-Aware NAS", DAC 2024; Apache-2.0) by `experiments.fit_devices`, whose
-results file says how far to trust each device.
+They were fitted to the 4,623 networks of Accel-NASBench (Ahmad et al., "Accel-NASBench:
+Sustainable Benchmarking for Accelerator-Aware NAS", DAC 2024; Apache-2.0) by
+`experiments.fit_devices`, whose results file has the error of each device.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ MODEL_FIELDS = ("tables", "plain", "sharpness", "gaps", "shift", "spread")
 class MeasuredDevice:
     """A device whose speed was measured on thousands of networks.
 
-    name      as `load_device` knows it.
-    title     its name in tables and figures.
-    space     name of the space it answers for.
-    settings  that space's resolution, classes, width and small_images.
-    choices   that space's decisions and options.
+    name      name for `load_device`.
+    title     name in tables and figures.
+    space     name of the space for which it predicts.
+    settings  resolution, classes, width and small_images of that space.
+    choices   decisions and options of that space.
     models    kind of prediction -> model of the log seconds. The kinds are throughput (images/s),
               latency (seconds of one image) and train_time (seconds of the whole training).
-    source    where the measurements come from, with their licence.
+    source    origin of the measurements, with their licence.
     """
 
     name: str
@@ -60,16 +60,19 @@ class MeasuredDevice:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds that `predict` knows; the first one is the default."""
+        """Kinds of prediction; the first is the default of `predict`."""
         return tuple(self.models)
 
     def predict(
         self, space: SearchSpace, genotypes: np.ndarray, kind: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Value and standard deviation of one measurement, images/s or seconds, float64 [n] each.
+        """Return value and standard deviation of one measurement, float64 [n] each.
 
-        Raises ValueError for a space or a kind that was not measured, and for genotypes that are
-        not an integer array [n, decisions] of option indices.
+        genotypes  integer array [n, decisions] of option indices.
+        kind       "throughput" (images/s), or "latency" or "train_time" (seconds), as in `kinds`;
+                   None: the first one.
+
+        Raises ValueError for a space or a kind that was not measured, and for invalid genotypes.
         """
         kind = self._kind(kind)
         self.check(space)
@@ -95,18 +98,21 @@ class MeasuredDevice:
 
 @functools.cache
 def measured_devices() -> Mapping[str, MeasuredDevice]:
-    """The devices as shipped with this package, by name."""
+    """Return the devices of this package by name."""
     with resources.as_file(resources.files("nas.devices").joinpath(FILE)) as path:
         return read_measured(path)
 
 
 def measured_device(name: str) -> MeasuredDevice:
-    """The shipped device of that name; ValueError with the nearest names otherwise."""
+    """Return the device of this package with that name.
+
+    Raises ValueError for an unknown name; the message suggests the nearest.
+    """
     return measured_devices()[one_of("device", name, DEVICES)]
 
 
 def read_measured(path: str | Path) -> dict[str, MeasuredDevice]:
-    """Devices from a file that `write_measured` wrote (.npz without pickled objects)."""
+    """Return the devices of a file that `write_measured` wrote (.npz without pickled objects)."""
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
     about = json.loads(arrays["about"].item())
@@ -123,7 +129,7 @@ def read_measured(path: str | Path) -> dict[str, MeasuredDevice]:
 
 
 def write_measured(path: str | Path, devices: Mapping[str, MeasuredDevice]) -> None:
-    """Write devices of one space atomically; equal devices give equal bytes."""
+    """Write devices of one space atomically; equal devices produce equal bytes."""
     first = next(iter(devices.values()))
     models = [(name, kind, m) for name, each in devices.items() for kind, m in each.models.items()]
     about = {
@@ -140,7 +146,7 @@ def write_measured(path: str | Path, devices: Mapping[str, MeasuredDevice]) -> N
     }
 
     def save(unfinished: Path) -> None:
-        with unfinished.open("wb") as file:  # given a path, numpy would add an ending to it
+        with unfinished.open("wb") as file:  # numpy would append .npz to a path
             np.savez_compressed(file, **arrays)
 
     write_whole(Path(path), save)

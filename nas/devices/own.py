@@ -1,7 +1,8 @@
-"""A device of the user's own, from about ten measured networks.
+"""Own devices, fitted to about ten measured networks.
 
-The device file holds the measurements, not the model: reading it fits again, which takes a few
-milliseconds, and a foreign file can hold nothing but networks and their times.
+A device file contains the measurements and not the model. The model is fitted again when the file
+is read, which takes a few milliseconds. A file from elsewhere can therefore contain nothing but
+networks and times.
 """
 
 from __future__ import annotations
@@ -45,25 +46,26 @@ from vbs.text import quoted, shortened
 
 FORMAT = "vision-baseline-search device 1"
 LARGEST_FILE = 10_000_000  # bytes
-HELD_OUT = 50  # networks at most that are predicted from the others
-DIRECTIONS = 6  # of the weights' uncertainty that are kept; the rest counts as the same everywhere
-MOST_ERROR = 10.0  # that a message says as a number
-FURTHER = (5, 10, 20, 40)  # measurements more, whose worth is reported
+HELD_OUT = 50  # most networks that are predicted from the others
+DIRECTIONS = 6  # kept directions of the weights' uncertainty; the rest is assumed to be constant
+MOST_ERROR = 10.0  # largest relative error that messages print as a number
+FURTHER = (5, 10, 20, 40)  # numbers of further measurements whose benefit is reported
 KEYS = ("format", "name", "space", "settings", "batch", "networks", "seconds")
 SIMPLE = (str, int, float, bool)  # values of settings and options
 
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """How well measured networks are predicted from the others, and two simpler rules.
+    """Leave-one-out errors: each measured network predicted from the others.
 
-    Of more than `HELD_OUT` networks, so many of the given ones are predicted, evenly spread.
+    Of more than `HELD_OUT` networks, `HELD_OUT` evenly spread ones are predicted.
 
-    mean_error, median_error  relative.
-    tau        Kendall's tau of predicted and measured times.
-    deviation  root mean square of the log errors.
-    of_mean    the same where the prediction is the mean of the other times.
-    of_flops   the same where the time is proportional to a power of the FLOPs.
+    mean_error    mean relative error.
+    median_error  median relative error.
+    tau           Kendall's tau of predicted and measured times.
+    deviation     root mean square of the log errors.
+    of_mean       the same if the prediction is the mean of the other times.
+    of_flops      the same if the time is proportional to a power of the FLOPs.
     """
 
     mean_error: float
@@ -76,14 +78,14 @@ class LeaveOneOut:
 
 @dataclass(frozen=True)
 class Model:
-    """The fitted log seconds of networks of a space."""
+    """Fitted model of the log seconds of networks of a space."""
 
     compiled: CompiledFeatures
     solution: Solution
     rest: float
 
     def predict(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log seconds and the standard deviation of one measurement, float64 [n] each."""
+        """Return log seconds and the standard deviation of a measurement, float64 [n] each."""
         mean, out = self.compiled.of(genotypes)
         value = mean + out[:, 0]
         variance = (out[:, 1:] ** 2).sum(1) + self.rest
@@ -96,13 +98,14 @@ class Model:
 class OwnDevice:
     """A device that was measured on a few networks; predicts as `MeasuredDevice` does.
 
-    name       a word for tables and files.
-    space, settings  name and settings of the space that was measured on.
-    batch      images that the seconds are for.
-    networks   {decision: option} of each measured network.
-    seconds    what each took.
-    leave_one_out  how well it predicts; None for a device that was read from a file.
-    expected   further designed measurements -> expected mean relative error with them; 0: now.
+    name             name in tables and files.
+    space, settings  name and settings of the space of the measured networks.
+    batch            images per run.
+    networks         {decision: option} of each measured network.
+    seconds          time of one run of each network.
+    leave_one_out    errors of the predictions; None for a device from a file.
+    expected         number of further designed measurements -> expected mean relative error; 0:
+                     without further ones.
     """
 
     name: str
@@ -117,16 +120,19 @@ class OwnDevice:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """throughput in images/s; latency in seconds of one batch."""
+        """Kinds of prediction: throughput in images/s, latency in seconds of one batch."""
         return ("throughput", "latency")
 
     def predict(
         self, space: SearchSpace, genotypes: np.ndarray, kind: str | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Value and standard deviation of one measurement, images/s or seconds, float64 [n] each.
+        """Return value and standard deviation of one measurement, float64 [n] each.
 
-        Raises ValueError for a space that was not measured, an unknown kind, and genotypes that
-        are not an integer array [n, decisions] of option indices.
+        genotypes  integer array [n, decisions] of option indices.
+        kind       "throughput" (None; images/s) or "latency" (seconds of one batch).
+
+        Raises ValueError for a space that was not measured, an unknown kind, and invalid
+        genotypes.
         """
         kind = check_kind(self, kind)
         self.check(space)
@@ -142,9 +148,9 @@ class OwnDevice:
             self._genotypes(space)
 
     def _genotypes(self, space: SearchSpace) -> np.ndarray:
-        """The measured networks, int8 [n, decisions].
+        """Return the measured networks, int8 [n, decisions].
 
-        Raises ValueError where one is not in the space, and for times that no fit is made to.
+        Raises ValueError if a network is not in the space, or its time is invalid.
         """
         try:
             found = np.stack([space.encode(network) for network in self.networks])
@@ -161,7 +167,7 @@ class OwnDevice:
 
     @property
     def digest(self) -> str:
-        """64 hex digits; devices that predict the same have the same."""
+        """64 hex digits that identify the measurements, and so the predictions."""
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
 
     def save(self, path: str | Path) -> None:
@@ -169,7 +175,7 @@ class OwnDevice:
         write_json(Path(path), self._content())
 
     def _content(self) -> dict[str, Any]:
-        """What the device file holds."""
+        """Return the content of the device file."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -182,13 +188,17 @@ class OwnDevice:
 
 
 def fit_model(prior: Prior, genotypes: np.ndarray, log_seconds: np.ndarray) -> Model:
-    """The posterior given measured networks, int8 [n, decisions] and [n], of one image."""
+    """Return the posterior given measured networks.
+
+    genotypes    int8 [n, decisions].
+    log_seconds  log of the seconds per image, [n].
+    """
     offset = log_seconds.mean()
     mean, scaled = prior.scaled(genotypes)
     solution = infer(scaled, mean, log_seconds - offset, prior.noise)
     weights = prior.deviations * (scaled.T @ solution.alpha)
     weights[-1] += offset
-    # the directions in which typical networks are least certain
+    # keep the directions in which predictions of typical networks are least certain
     factor = covariance_factor(scaled, solution)
     _, typical = prior.scaled(prior.features.space.sample(POOL, np.random.default_rng(0)))
     _, sizes, directions = np.linalg.svd(typical @ factor, full_matrices=False)
@@ -202,7 +212,7 @@ def fit_model(prior: Prior, genotypes: np.ndarray, log_seconds: np.ndarray) -> M
 def leave_one_out(
     prior: Prior, genotypes: np.ndarray, log_seconds: np.ndarray, flops: np.ndarray
 ) -> LeaveOneOut:
-    """Each of up to `HELD_OUT` measured networks predicted from all others."""
+    """Predict up to `HELD_OUT` measured networks, each from all others."""
     count = len(log_seconds)
     mean, scaled = prior.scaled(genotypes)
     rows = np.linspace(0, count - 1, min(count, HELD_OUT)).round().astype(int)
@@ -226,14 +236,14 @@ def leave_one_out(
 
 
 def _from_flops(flops: np.ndarray, log_seconds: np.ndarray, new: float) -> float:
-    """The log seconds at `new` on the straight line through log FLOPs and log seconds."""
+    """Return log seconds at `new` FLOPs by linear regression of log seconds on log FLOPs."""
     logs = np.log(flops) - np.log(flops).mean()
     slope = logs @ log_seconds / max(logs @ logs, 1e-12)
     return float(log_seconds.mean() + slope * (np.log(new) - np.log(flops).mean()))
 
 
 def rank_agreement(left: np.ndarray, right: np.ndarray) -> float:
-    """Kendall's tau of two number lists, equal pairs counting nothing."""
+    """Return Kendall's tau (a) of two arrays [n]; ties count 0."""
     signs = np.sign(left[:, None] - left) * np.sign(right[:, None] - right)
     return float(signs.sum() / (len(left) * (len(left) - 1)))
 
@@ -247,16 +257,17 @@ def fit_device(
     batch: int = 1,
     any_unit: bool = False,
 ) -> OwnDevice:
-    """A device from measured networks.
+    """Fit a device to measured networks.
 
-    genotypes  int8 [n, decisions], best chosen by `nas.devices.design`.
-    seconds    of one run of each network, [n].
-    batch      images in a run.
-    any_unit   accept times that look as if they were in another unit.
+    genotypes  measured networks, int8 [n, decisions], preferably chosen by `nas.devices.design`.
+    seconds    time of one run of each network, [n].
+    name       name of the device.
+    batch      images per run.
+    any_unit   whether to accept times that appear to be in another unit.
 
-    Raises ValueError for missing, zero, negative and constant times, for times that no property
-    of the networks explains (shuffled rows), for a likely mistake in the unit, for too few
-    different networks or too many, and for a space that is not made of stages.
+    Raises ValueError for missing, zero, negative and constant times, for times that do not depend
+    on the networks (shuffled rows), for a likely wrong unit, for too few different networks or too
+    many, and for a space that is not made of stages.
     """
     check_name(name)
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= 1_000_000:
@@ -271,8 +282,8 @@ def fit_device(
     found = leave_one_out(prior, genotypes, log_seconds, space.costs(genotypes).flops)
     if found.deviation >= found.of_mean:
         raise ValueError(
-            f"seconds: networks predicted from the others are {_percent(found.mean_error)} off, no "
-            "better than by the mean of the times; are rows exchanged, or was the machine busy?"
+            f"seconds: predictions from the other networks have {_percent(found.mean_error)} "
+            "error, no better than the mean time; are rows exchanged, or was the machine busy?"
         )
     return OwnDevice(
         name=name,
@@ -291,7 +302,7 @@ def _percent(error: float) -> str:
 
 
 def _expected(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> dict[int, float]:
-    """Expected mean relative error over the space now and after further measurements."""
+    """Return the expected mean relative error over the space, now and with more measurements."""
     rng = np.random.default_rng(0)
     pool, targets = np.unique(space.sample(POOL, rng), axis=0), space.sample(TARGETS, rng)
     most = min(max(FURTHER), len(pool))
@@ -301,12 +312,15 @@ def _expected(space: SearchSpace, prior: Prior, genotypes: np.ndarray) -> dict[i
 
 
 def read_own(path: str | Path) -> OwnDevice:
-    """A device from a file that `OwnDevice.save` wrote; ValueError in one line otherwise."""
+    """Return a device from a file that `OwnDevice.save` wrote.
+
+    Raises ValueError, in one line, if the file is missing or not a device file.
+    """
     path = Path(path)
     shown = shortened(path)
     try:
-        if path.exists() and not path.is_file():  # a device such as /dev/zero never ends
-            raise ValueError("it is no file")
+        if path.exists() and not path.is_file():  # reading /dev/zero would never end
+            raise ValueError("it is not a file")
         if path.stat().st_size > LARGEST_FILE:
             raise ValueError(f"it is larger than {LARGEST_FILE:,} bytes")
         return _device_from(parse_json(path.read_bytes()))
@@ -318,7 +332,7 @@ def read_own(path: str | Path) -> OwnDevice:
 
 def _device_from(content: Any) -> OwnDevice:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"it is no device file (format {FORMAT!r})")
+        raise ValueError(f"it is not a device file (format {FORMAT!r})")
     if set(content) != set(KEYS):
         wrong = sorted(set(content) ^ set(KEYS))[0]
         raise ValueError(
@@ -343,7 +357,7 @@ def _device_from(content: Any) -> OwnDevice:
 
 
 def _simple(value: Any) -> bool:
-    """Whether it is an object of plain values."""
+    """Return whether a value is a JSON object of plain values."""
     return isinstance(value, dict) and all(
         each is None or isinstance(each, SIMPLE) for each in value.values()
     )

@@ -1,4 +1,4 @@
-"""What every device checks before it predicts."""
+"""Interface of devices, and the checks that all devices share before they predict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vbs.text import one_of, quoted, shortened
 
 
 class Device(Protocol):
-    """A device that predicts how fast networks of a space are."""
+    """A device that predicts the speed of networks of a space."""
 
     @property
     def name(self) -> str: ...
@@ -34,7 +34,10 @@ class Device(Protocol):
 
 
 def check_kind(device: Device, kind: str | None) -> str:
-    """The kind to predict, the device's first one for None; ValueError for an unknown one."""
+    """Return the kind to predict; None: the first of the device.
+
+    Raises ValueError for an unknown kind.
+    """
     if kind is None:
         return device.kinds[0]
     return one_of(f"kind of device {quoted(device.name)}", kind, device.kinds)
@@ -43,7 +46,7 @@ def check_kind(device: Device, kind: str | None) -> str:
 def check_space(
     device: Device, space: SearchSpace, choices: Mapping[str, tuple] | None = None
 ) -> None:
-    """Raise ValueError unless the device was measured on `space`, with `choices` where given."""
+    """Raise ValueError unless the device was measured on `space`, with these `choices` if any."""
     check_is_space(space)
     theirs = {name: tuple(options) for name, options in space.choices.items()}
     same = choices is None or list(theirs.items()) == list(choices.items())
@@ -52,17 +55,17 @@ def check_space(
     other = "" if same or space.name != device.space else " with other choices"
     raise ValueError(
         f"device {quoted(device.name)} was measured on the space {quoted(device.space)} "
-        f"({_described(device.settings)}) and cannot answer for {quoted(space.name)}{other} "
+        f"({_described(device.settings)}) and cannot predict for {quoted(space.name)}{other} "
         f"({_described(space.settings)}); measure a kit of networks of that space "
         "(python -m nas.devices.kit) on the device"
     )
 
 
 def check_is_space(space: object) -> None:
-    """Raise ValueError for what is no `SearchSpace`, such as the name of one."""
+    """Raise ValueError unless `space` is a `SearchSpace` (and not the name of one)."""
     if not isinstance(space, SearchSpace):
         raise ValueError(
-            f"space: {quoted(space, 60)} is no SearchSpace; search_spaces.catalog.space(NAME) is"
+            f"space: {quoted(space, 60)} is not a SearchSpace; use search_spaces.catalog.space"
         )
 
 
@@ -83,7 +86,7 @@ def check_genotypes(space: SearchSpace, genotypes: np.ndarray) -> None:
             f"decision of the space {quoted(space.name)}"
         )
     if not np.issubdtype(genotypes.dtype, np.integer):
-        raise ValueError(f"genotypes: {genotypes.dtype} is no integer type of option indices")
+        raise ValueError(f"genotypes: {genotypes.dtype} is not an integer type of option indices")
     if len(genotypes):
         wrong = (genotypes.min(0) < 0) | (genotypes.max(0) >= counts)
         if wrong.any():

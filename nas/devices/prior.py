@@ -1,8 +1,8 @@
-"""What to expect of a device that nobody measured, and which networks to measure on it.
+"""Prior of an unmeasured device, and the choice of networks to measure on it.
 
-The deviations of the prior were learned by `experiments.leave_one_device_out` from how the
-measured devices differ from each other. The networks are chosen one after the other: each is the
-one that reduces the expected error over the space the most.
+`experiments.leave_one_device_out` learned the deviations of the prior from the differences between
+the measured devices. Networks are chosen greedily: each next one reduces the expected error over
+the space the most.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from search_spaces.space import SearchSpace
 from vbs.text import quoted
 
 FILE = "prior.json"
-CONSTANT = 10.0  # deviation of the log of a device's speed as a whole: it says nothing
-POOL, TARGETS = 700, 400  # networks to choose from, and to be certain about
-FAST_SHARE = 0.12  # of the networks may lie at a floor, where a time says little ...
+CONSTANT = 10.0  # deviation of the log of a device's overall speed: uninformative
+POOL, TARGETS = 700, 400  # networks to choose from, and networks whose error is reduced
+FAST_SHARE = 0.12  # share of networks that may be at a floor, where a time is less informative ...
 FAST_NOISE = 3.0  # ... so that its variance counts up to this many times
 MEAN_OF_NORMAL = 0.7979  # mean absolute value of a standard normal variable
-GOAL = 0.08  # mean relative error that measurements are enough for
-LEAST = 10  # measurements on a space without measured devices, whatever is expected of them
-MOST = 200  # measurements that a design is looked for with
+GOAL = 0.08  # expected mean relative error at which the measurements are sufficient
+LEAST = 10  # fewest measurements on a space without measured devices
+MOST = 200  # most measurements of a design
 SPEED_KINDS = ("throughput", "latency")
 
 
 @dataclass(frozen=True)
 class Prior:
-    """A Gaussian prior on the features' weights.
+    """A Gaussian prior on the weights of features.
 
-    features    of the space.
-    deviations  of each feature's weight, [features].
+    features    features of the space.
+    deviations  standard deviation of each weight, [features].
     noise       standard deviation of a measurement of the log time.
     """
 
@@ -48,13 +48,17 @@ class Prior:
     noise: float
 
     def scaled(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Expected log time [n] up to a constant, and features times deviations [n, features]."""
+        """Return the expected log time up to a constant [n], and features times deviations
+        [n, features]."""
         mean, features = self.features.of(genotypes)
         return mean, features * self.deviations
 
 
 def prior_from(features: Features, learned: Mapping[str, float]) -> Prior:
-    """A prior from the deviation of each group of `GROUPS`, and of the noise."""
+    """Return a prior from learned deviations.
+
+    learned  group of `GROUPS`, or "noise" -> standard deviation.
+    """
     groups = [*(learned[name] for name in GROUPS[:-1]), CONSTANT]
     return Prior(features, np.array(groups)[features.groups], learned["noise"])
 
@@ -62,7 +66,7 @@ def prior_from(features: Features, learned: Mapping[str, float]) -> Prior:
 def sources_for(
     space: SearchSpace, devices: Mapping[str, MeasuredDevice]
 ) -> dict[tuple[str, str], StageTimes]:
-    """(device, kind) -> model, of all devices that were measured on the space."""
+    """Return (device, kind) -> model of all devices that were measured on the space."""
     found: dict[tuple[str, str], StageTimes] = {}
     for name, device in devices.items():
         try:
@@ -75,23 +79,23 @@ def sources_for(
 
 @functools.cache
 def learned_deviations() -> dict[str, dict[str, float]]:
-    """As shipped: with measured devices as sources ("measured"), and without ("costs")."""
+    """Return the deviations with measured devices as sources ("measured") and without ("costs")."""
     return json.loads(resources.files("nas.devices").joinpath(FILE).read_text())
 
 
 @functools.lru_cache(maxsize=4)
 def prior_of(space: SearchSpace) -> Prior:
-    """The prior for a new device on the space; ValueError for a space that has no stages."""
+    """Return the prior for a new device; raises ValueError for a space without stages."""
     features = Features(space, list(sources_for(space, measured_devices()).values()))
     return prior_from(features, learned_deviations()["measured" if features.measured else "costs"])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Networks in the order they are to be measured, and what is expected of them.
+    """Networks to measure in order, and the expected errors.
 
-    genotypes  int8 [count, decisions].
-    errors     expected mean relative error over the space after each, [count].
+    genotypes  networks, int8 [count, decisions].
+    errors     expected mean relative error over the space after each measurement, [count].
     """
 
     genotypes: np.ndarray
@@ -105,9 +109,11 @@ def plan(
     targets: np.ndarray,
     measured: np.ndarray | None = None,
 ) -> Plan:
-    """Greedy reduction of the expected variance of `targets` by `count` networks of `pool`.
+    """Choose `count` networks of `pool` that reduce the expected variance of `targets` greedily.
 
-    measured  genotypes that were measured before, int8 [n, decisions].
+    pool      networks to choose from, int8 [n, decisions].
+    targets   networks whose variance is reduced, int8 [n, decisions].
+    measured  networks that were already measured, int8 [n, decisions]; None: none.
     """
     known = pool[:0] if measured is None else measured
     mean, left = prior.scaled(np.concatenate([known, pool]))
@@ -140,9 +146,12 @@ def plan(
 
 
 def design(space: SearchSpace, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Networks to measure on a new device, most useful first, int8 [count, decisions].
+    """Return networks to measure on a new device, most useful first, int8 [count, decisions].
 
-    Raises ValueError for a space that has no stages, and for more networks than are chosen from.
+    count  number of networks, from 1 to 200.
+    rng    source of the networks to choose from.
+
+    Raises ValueError for a space without stages, and for more networks than the space offers.
     """
     check_is_space(space)
     whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
@@ -150,16 +159,16 @@ def design(space: SearchSpace, count: int, rng: np.random.Generator) -> np.ndarr
         raise ValueError(f"count: {quoted(count)} is not allowed; use a number from 1 to {MOST}")
     prior, pool = prior_of(space), np.unique(space.sample(POOL, rng), axis=0)
     if count > len(pool):
-        raise ValueError(f"count: the space {quoted(space.name)} has {len(pool)} networks only")
+        raise ValueError(f"count: the space {quoted(space.name)} has only {len(pool)} networks")
     return plan(prior, count, pool, space.sample(TARGETS, rng)).genotypes
 
 
 @functools.lru_cache(maxsize=4)
 def measurements_needed(space: SearchSpace, error: float = GOAL) -> int:
-    """Designed measurements after which the expected mean relative error is at most `error`.
+    """Return the number of designed measurements for an expected mean relative error of `error`.
 
-    At least `LEAST` on a space without measured devices, as the prior was learned on another one;
-    at most `MOST`, also where that many do not suffice.
+    At least `LEAST` on a space without measured devices, because the prior was learned on another
+    space; at most `MOST`, even if they do not suffice.
     """
     check_is_space(space)
     if isinstance(error, bool) or not isinstance(error, int | float) or not error > 0:

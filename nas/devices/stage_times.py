@@ -1,12 +1,12 @@
-"""Time of a network as a sum of stage times, bounded below by what feeds the device.
+"""Model of a network's time: a sum of stage times with a lower bound, the floor.
 
     log time = log((sum of stage times)^p + floor^p) / p + correction
 
-The first layer and each further layer of a stage take a time of their own for every expansion,
-kernel and squeeze-and-excitation. Small networks run into a floor (input pipeline, launches),
-which depends on the depth, the activations and the squeeze-and-excitation layers. How far a
-measurement scatters depends on the gap between the two: at the floor it is several times as much.
-Needs numpy only.
+The first layer and each further layer of a stage have a separate time for every combination of
+expansion, kernel and squeeze-and-excitation. The time of small networks is bounded by a floor
+(input pipeline, kernel launches), which depends on the depth, the activations and the
+squeeze-and-excitation layers. The spread of measurements depends on the gap between sum and floor;
+at the floor it is several times as large. This module needs only numpy.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ import numpy as np
 
 from nas.evaluators.stage_tables import stage_columns
 
-CHUNK = 16384  # rows at a time: the working arrays then stay in the processor's cache
+CHUNK = 16384  # rows at a time, so that the working arrays fit in the processor's cache
 ITERATIONS = 14
-HEAVY_TAIL = 2.0  # robust standard deviations beyond which residuals weigh less (Cauchy)
-KNOTS = 10  # of the correction and the spread along the gap
+HEAVY_TAIL = 2.0  # robust standard deviations beyond which residuals have less weight (Cauchy)
+KNOTS = 10  # knots of the correction and the spread along the gap
 FOLDS = 5
 NORMAL_68, NORMAL_95 = 0.994458, 1.959964  # half-widths of the central 68% and 95%
 
 
 @dataclass(frozen=True)
 class StageTimes:
-    """Log time of every genotype of a space of stages with decisions e, k, l and se.
+    """Model of the log time of genotypes, for a space of stages with decisions e, k, l and se.
 
     tables     [stages, width, 3]: time, log floor and squeeze-and-excitation of each combination
-               of a stage's decisions; their sums over the stages are the network's. What lies
-               outside the stages counts to the first one.
-    plain      added to the log floor of networks without squeeze-and-excitation.
-    sharpness  p above.
+               of a stage's decisions; sums over the stages give those of the network. The first
+               stage includes the layers outside the stages.
+    plain      offset of the log floor of networks without squeeze-and-excitation.
+    sharpness  exponent p of the formula above.
     gaps       log(sum of stage times) - log(floor) at the knots, increasing, [knots].
     shift      correction of the log time at the knots, [knots].
     spread     standard deviation of one measurement of the log time at the knots, [knots].
@@ -51,7 +51,7 @@ class StageTimes:
     def predict(
         self, choices: Mapping[str, tuple], genotypes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Log time and standard deviation of one measurement of it, float64 [n] each."""
+        """Return log time and standard deviation of one measurement, float64 [n] each."""
         out = np.empty((2, len(genotypes)))
         for start in range(0, len(genotypes), CHUNK):
             part = slice(start, start + CHUNK)
@@ -65,14 +65,14 @@ class StageTimes:
     def parts(
         self, choices: Mapping[str, tuple], genotypes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Log of the summed stage times and log of the floor, float64 [n] each."""
+        """Return the log of the summed stage times and the log floor, float64 [n] each."""
         codes = stage_codes(choices, genotypes)
         sums = sum(table[code] for table, code in zip(self.tables, codes, strict=True))
         return np.log(sums[:, 0]), sums[:, 1] + self.plain * (sums[:, 2] < 0.5)
 
 
 def stage_codes(choices: Mapping[str, tuple], genotypes: np.ndarray) -> list[np.ndarray]:
-    """For each stage the number of its combination of decisions, int64 [n]."""
+    """Return, for each stage, the index of its combination of decisions, int64 [n]."""
     columns = np.ascontiguousarray(genotypes.T).astype(np.intp)
     counts = [len(options) for options in choices.values()]
     codes = []
@@ -94,9 +94,13 @@ def fit_stage_times(
     activations: np.ndarray,
     times: np.ndarray,
 ) -> StageTimes:
-    """Robust fit to measured times; correction and spread come from `FOLDS`-fold residuals.
+    """Fit the model robustly to measured times.
 
-    genotypes [n, decisions], activations [n] of the networks, times [n], above 0.
+    Correction and spread are estimated from the residuals of `FOLDS`-fold cross-validation.
+
+    genotypes    measured networks, int8 [n, decisions].
+    activations  activations of the networks, [n].
+    times        measured times, above 0, [n].
     """
     design = _Design(choices, genotypes, activations)
     fold = np.random.default_rng(0).permutation(len(times)) % FOLDS
@@ -106,7 +110,7 @@ def fit_stage_times(
         part = design.fit(np.flatnonzero(~held), times)
         work, floor = part.parts(choices, genotypes[held])
         residual[held] = np.log(times[held]) - _smooth_maximum(work, floor, part.sharpness)
-    # one model for all gaps: the floor of few small networks differs a little from fold to fold
+    # one model for all gaps, because the floor of few small networks varies between folds
     whole = design.fit(np.arange(len(times)), times)
     work, floor = whole.parts(choices, genotypes)
     gap = work - floor
@@ -120,16 +124,16 @@ def fit_stage_times(
 
 
 def _spread(missed: np.ndarray) -> float:
-    """A standard deviation whose 68% and 95% intervals both cover about that share.
+    """Return a standard deviation whose 68% and 95% intervals both cover about that share.
 
-    Residuals have heavy tails, so no deviation gives both exactly: this one lies between the two.
+    Residuals have heavy tails, so that no deviation gives both exactly; this is a compromise.
     """
     inner, outer = np.quantile(missed, [0.68, 0.95]) / (NORMAL_68, NORMAL_95)
     return float(inner**0.8 * outer**0.2)
 
 
 class _Design:
-    """The regression's features: those of the stage times, and those of the log floor."""
+    """Features of the regression: those of the stage times, and those of the log floor."""
 
     def __init__(
         self, choices: Mapping[str, tuple], genotypes: np.ndarray, activations: np.ndarray
@@ -138,7 +142,7 @@ class _Design:
         self.stages = stage_columns(choices)
         self.options = [len(options) for options in choices.values()]
         self.times = self._times(genotypes)
-        # activations are a sum over stages too, so these features give them exactly
+        # activations are also sums over stages, so that these features express them exactly
         scaled = (activations - activations.mean()) / activations.std()
         self._activations = np.linalg.lstsq(self.times, scaled, rcond=None)[0]
         self._depth = genotypes[:, 2::4].sum(1).mean()
@@ -146,7 +150,7 @@ class _Design:
         self.floor = np.concatenate([self._floor(genotypes), plain[:, None]], axis=1)
 
     def _times(self, genotypes: np.ndarray) -> np.ndarray:
-        """1, then of each stage: first layer, further layers, and what is not linear in them."""
+        """Return 1, then for each stage: first layer, further layers, and nonlinear terms."""
         features = [np.ones((len(genotypes), 1), bool)]
         for columns in self.stages:
             e, k, layers, se = genotypes[:, columns].T.astype(np.int64)
@@ -159,9 +163,9 @@ class _Design:
         return np.concatenate(features, axis=1).astype(np.float64)
 
     def _floor(self, genotypes: np.ndarray) -> np.ndarray:
-        """1, the deepest form of the deepest stage, depth, SE stages, activations, [n, 5].
+        """Return 1, the largest depth of the deepest stage, depth, SE stages, activations, [n, 5].
 
-        Networks with a fourth layer have a floor of their own: on TPUv3 it is 20% higher.
+        Networks with a fourth layer have a different floor: on TPUv3 it is 20% higher.
         """
         layers, options = genotypes[:, 2::4], self.options[2::4]
         deepest = int(np.argmax(options))
@@ -175,7 +179,7 @@ class _Design:
         return np.stack(parts, axis=1).astype(np.float64)
 
     def fit(self, rows: np.ndarray, times: np.ndarray) -> StageTimes:
-        """Gauss-Newton on the log times of some rows; correction 0 and spread 0."""
+        """Fit the log times of some rows by Gauss-Newton; correction and spread remain 0."""
         scale = times[rows].mean()
         features, floor, log_times = self.times[rows], self.floor[rows], np.log(times[rows] / scale)
         count, mains = features.shape
@@ -202,7 +206,7 @@ class _Design:
         return self._tabulated(weights, scale)
 
     def _tabulated(self, weights: np.ndarray, scale: float) -> StageTimes:
-        """The weights as tables over the combinations of each stage."""
+        """Return the weights as tables over the combinations of each stage."""
         sizes = [int(np.prod([self.options[c] for c in columns])) for columns in self.stages]
         tables = np.zeros((len(self.stages), max(sizes), 3))
         mains = self.times.shape[1]
@@ -226,7 +230,7 @@ class _Design:
 def _linearised(
     weights: np.ndarray, features: np.ndarray, floor: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log times at `weights` and their derivatives by them."""
+    """Return log times at `weights` [n] and their derivatives [n, weights]."""
     mains = features.shape[1]
     work = np.maximum(features @ weights[:mains], 1e-2)
     low, power = floor @ weights[mains:-1], np.exp(weights[-1])

@@ -1,1 +1,1 @@
-"""Evaluators: each answers how accurate networks are, and how sure it is."""
+"""Evaluators: estimates of the accuracy of networks, with their uncertainty."""

@@ -1,4 +1,4 @@
-"""The base class of evaluators, and what they return."""
+"""Base class of evaluators, and the types that they return."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from vbs.failures import is_infrastructure, reason_of
 
 
 class Point(NamedTuple):
-    """One point of a learning curve: after `step` steps (epochs, say; from 1), accuracy in
-    percent, and the seconds spent on this evaluation so far."""
+    """A point of a learning curve.
+
+    step      number of steps so far (such as epochs), from 1.
+    accuracy  accuracy in percent.
+    seconds   time of this evaluation so far.
+    """
 
     step: int
     accuracy: float
@@ -28,15 +32,15 @@ Curve = tuple[Point, ...]
 
 @dataclass(frozen=True)
 class Answer:
-    """How one expensive evaluation ended.
+    """Result of one expensive evaluation.
 
-    accuracy  percent; NaN where it failed.
-    std       standard deviation of that number in points, NaN where unknown.
-    seconds   what it took.
-    error     why it failed; "" if it did not.
-    curve     the points on the way.
-    fidelity  the share of all steps it got: below 1 where it was stopped early.
-    images    how many images the accuracy was read on; 0: unknown, or not of images.
+    accuracy  percent; NaN if it failed.
+    std       standard deviation of the accuracy in points; NaN if unknown.
+    seconds   duration of the evaluation.
+    error     reason of a failure; "" if it did not fail.
+    curve     points of the learning curve.
+    fidelity  share of the steps that were run; below 1 if it was stopped early.
+    images    number of images of the accuracy; 0 if unknown, or without images.
     """
 
     accuracy: float
@@ -51,13 +55,13 @@ class Answer:
     def of_curve(
         cls, curve: Sequence[Point], *, stopped_of: int | None = None, images: int = 0
     ) -> Answer:
-        """What a curve came to; a number that is none is a failure.
+        """Return the result of a curve; an accuracy that is not finite is a failure.
 
-        stopped_of  how many steps it would have had, where it was stopped; None: it ended itself.
-        images      how many images its accuracies were read on.
+        stopped_of  number of steps of a full evaluation if it was stopped; None: it was finished.
+        images      number of images of its accuracies.
         """
         if not curve:
-            return cls(float("nan"), error="the evaluation ended without an answer")
+            return cls(float("nan"), error="the evaluation ended without a result")
         last = curve[-1]
         if not np.isfinite(last.accuracy):
             return cls.failed(f"accuracy is {last.accuracy}", curve)
@@ -68,7 +72,7 @@ class Answer:
 
     @classmethod
     def failed(cls, reason: str, curve: Sequence[Point] = ()) -> Answer:
-        """A failure, with what was spent on it until its last point."""
+        """Return a failure, with the seconds until its last point."""
         seconds = curve[-1].seconds if curve else 0.0
         reason = " ".join(reason.split())
         return cls(float("nan"), seconds=seconds, error=reason, curve=tuple(curve))
@@ -76,16 +80,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class Evaluations:
-    """Answers for n genotypes.
+    """Results of evaluating n genotypes.
 
-    accuracy  percent, float64 [n]; NaN where the evaluation failed.
-    std       standard deviation of that number in points, float64 [n].
-    seconds   what each answer took, float64 [n].
-    error     why it failed, object [n] of str, "" where it did not; None if none failed.
-    fidelity  share of its steps that each got, float64 [n]; None if all got all.
-    curves    the learning curve of each; None if there are none.
-    seed      of each evaluation, int64 [n]; None if all are 0.
-    images    how many images each accuracy was read on, int64 [n]; None if that is unknown.
+    accuracy  percent, float64 [n]; NaN if the evaluation failed.
+    std       standard deviation of the accuracy in points, float64 [n].
+    seconds   duration of each evaluation, float64 [n].
+    error     reason of a failure or "", object [n] of str; None if none failed.
+    fidelity  share of the steps that each ran, float64 [n]; None if all were full.
+    curves    learning curves; None if there are none.
+    seed      seed of each evaluation, int64 [n]; None if all are 0.
+    images    number of images of each accuracy, int64 [n]; None if unknown.
     """
 
     accuracy: np.ndarray
@@ -104,7 +108,7 @@ class Evaluations:
     def of_answers(
         cls, answers: Sequence[Answer], *, seeds: Sequence[int] | None = None
     ) -> Evaluations:
-        """Single answers as arrays, of evaluations with these seeds."""
+        """Return single results as arrays; seeds None: all are 0."""
         numbers = [(each.accuracy, each.std, each.seconds, each.fidelity) for each in answers]
         accuracy, std, seconds, fidelity = np.array(numbers, float).reshape(-1, 4).T
         error = np.array([each.error for each in answers], object)
@@ -116,15 +120,15 @@ class Evaluations:
 
 @dataclass(frozen=True)
 class Measured:
-    """Networks whose accuracy was measured: genotypes int8 [m, decisions], percent [m]."""
+    """Networks with measured accuracy: genotypes int8 [m, decisions], accuracy in percent [m]."""
 
     genotypes: np.ndarray
     accuracy: np.ndarray
 
     def nearest(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Decisions that differ from the nearest measured network, and its row here.
+        """Return the number of decisions that differ from the nearest network, and its row.
 
-        int64 [n] each for genotypes [n, decisions]; the first row wins among equally near ones.
+        int64 [n] each, for genotypes [n, decisions]; the first of equally near rows counts.
         """
         distance = np.empty(len(genotypes), np.int64)
         rows = np.empty(len(genotypes), np.int64)
@@ -136,27 +140,29 @@ class Measured:
 
 
 class Evaluator:
-    """How accurate are networks? A failed evaluation is a row with its reason, no exception.
+    """Base class of evaluators, which estimate the accuracy of networks.
 
-    What the network did not cause (an OSError, say, or `vbs.failures.InfrastructureError`) is no
-    row: it is raised, and ends the search, which `--resume` continues once the cause is gone.
+    An evaluation that fails because of the network is a result with a reason. Other failures
+    (such as an OSError or `vbs.failures.InfrastructureError`) are raised and end the search, which
+    `--resume` continues after the cause is removed.
 
-    A user's evaluator overrides `evaluate` or, where it learns bit by bit and may be stopped
-    early, `curve`; the rest describes it to the loop and the report.
+    Your own evaluator overrides `evaluate`, or `curve` if an evaluation has several steps and may
+    be stopped early. The attributes describe it to the search loop and the report:
 
-    name      as in results, e.g. "surrogate".
-    unit      what its accuracy is, in a sentence; axis the same on a figure's axis.
-    trains    whether it trains networks, with a point of a curve for each epoch.
-    cheap     thousands at once cost next to nothing, so that batches should be large.
-    instant   single answers cost next to nothing, so that reports may ask for more of them.
-    measured  networks to compare results with, or None.
-    pooled    it can answer for the measured networks only.
-    steps     points of a full learning curve; 1 where it answers once.
-    scored_on how many images its accuracies are read on, the same for all; 0: unknown.
-    chance    what guessing gets on these images, in percent; NaN: unknown.
-    remedies  what makes its accuracies more certain, in a sentence.
-    train_images  how many images there are to train on; 0: unknown.
-    notes     lines about how far its accuracies can be relied on, for reports.
+    name          name in results, e.g. "surrogate".
+    unit          description of its accuracy as a phrase.
+    axis          the same as the label of a figure's axis.
+    trains        whether it trains networks, with a point of a curve per epoch.
+    cheap         whether thousands of evaluations at once are cheap, so that batches are large.
+    instant       whether single evaluations are cheap, so that reports may evaluate more networks.
+    measured      measured networks to compare results with; None: none.
+    pooled        whether it can evaluate only the measured networks.
+    steps         points of a full learning curve; 1 without curves.
+    scored_on     number of images of its accuracies; 0: unknown.
+    chance        accuracy of guessing on these images in percent; NaN: unknown.
+    remedies      phrase on how to make its accuracies more certain.
+    train_images  number of training images; 0: unknown.
+    notes         lines for reports on the reliability of its accuracies.
     """
 
     name: str = "evaluator"
@@ -176,42 +182,42 @@ class Evaluator:
 
     @property
     def has_curve(self) -> bool:
-        """Whether it reports learning curves, by which evaluations may be stopped early."""
+        """Whether it reports learning curves, so that evaluations can be stopped early."""
         return self.trains or self.steps > 1
 
     def further(self, space: SearchSpace, genotypes: np.ndarray) -> dict[str, np.ndarray]:
-        """Further numbers of networks for results, name -> float64 [n]: by default none.
+        """Return further columns of the results, name -> float64 [n]; none by default.
 
-        A name with "_std" is the standard deviation of the one without.
+        A name that ends in "_std" is the standard deviation of the column without the ending.
         """
         return {}
 
     def predict_own(
         self, space: SearchSpace, genotypes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Mean and standard deviation of networks' accuracy without the spread of trainings.
+        """Return mean and standard deviation of networks' accuracy without the spread of seeds.
 
-        In percent, float64 [n] each; by default None: unknown.
+        In percent, float64 [n] each; None (the default) if unknown.
         """
         return None
 
     def check(self, space: SearchSpace) -> None:
-        """Raise ValueError where this space cannot be answered for, saying which can."""
+        """Raise ValueError if the evaluator does not support this space."""
 
     def get_ready(self, space: SearchSpace) -> None:
-        """Called once where it works, before any evaluation: an error here costs no network."""
+        """Prepare for evaluations; called once in each worker before the first of them."""
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Answers for genotypes int8 [n, decisions]: by default the ends of their curves."""
+        """Evaluate genotypes int8 [n, decisions]; by default, by the ends of their curves."""
         return Evaluations.of_answers([self._answer(space, genotype) for genotype in genotypes])
 
     def _answer(self, space: SearchSpace, genotype: np.ndarray) -> Answer:
         if type(self).curve is Evaluator.curve:
-            raise NotImplementedError("an evaluator defines `evaluate` or `curve`")
+            raise NotImplementedError("an evaluator must define `evaluate` or `curve`")
         points: list[Point] = []
         try:
             points.extend(self.curve(space, genotype))
-        except Exception as error:  # whatever a user's evaluator raises is a result, not a crash
+        except Exception as error:  # errors of a user's evaluator are results, and not crashes
             if is_infrastructure(error):
                 raise
             return Answer.failed(reason_of(error), points)
@@ -225,13 +231,15 @@ class Evaluator:
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """The points of one network's learning curve as they come, genotype int8 [decisions].
+        """Yield the points of the learning curve of one network.
 
-        The caller may stop between two points. By default one point, from `evaluate`.
-        A failure is raised; its text is the reason.
+        The caller may stop between two points. The default is a single point from `evaluate`.
 
-        seed    of everything random in this evaluation.
-        folder  of the checkpoint from which an interrupted evaluation resumes, or None.
+        genotype  network, int8 [decisions].
+        seed      seed of everything random in this evaluation.
+        folder    folder of the checkpoint that an interrupted evaluation resumes; None: none.
+
+        Raises an exception for a failure; its text is the reason.
         """
         started = time.perf_counter()
         found = self.evaluate(space, genotype[None])

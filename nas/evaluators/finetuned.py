@@ -1,4 +1,4 @@
-"""Networks that inherit the weights of a trained parent, fine-tuned to the end."""
+"""Evaluator that fine-tunes networks with weights inherited from a trained parent."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ WEIGHTS, RESULT = "best.safetensors", "result.json"  # in the folder of each tra
 
 
 class FineTuned(Evaluator):
-    """Fine-tunes networks of a `search_spaces.parent` space; what it trains is kept.
+    """Evaluator that fine-tunes networks of a `search_spaces.parent` space and stores them.
 
-    data       images; the best weights are chosen on `data.minival`, and scored on `data.test`
-               where there is one.
-    recipe     of the trainings, with the teacher that it distils from.
-    inherited  what networks inherit; measured once, by the first training of a process.
-    folder     one folder for each network and seed, with its weights and result.json; seen by all
-               workers.
-    quantised  whether accuracies at the end are those of the network in int8, as onnxruntime
-               computes it; result.json then has those in float as "float_minival_top1" and
-               "float_test_top1".
+    data       images; the best weights are chosen on `data.minival` and scored on `data.test`, if
+               it exists.
+    recipe     recipe of the trainings, with the teacher for distillation.
+    inherited  function that returns what networks inherit; called once per process.
+    folder     folder with a folder for each network and seed, which contains the weights and
+               result.json; all workers need access.
+    execution  device and other settings of the trainings.
+    quantised  whether final accuracies are those of the network in int8 in onnxruntime;
+               result.json then has those in float as "float_minival_top1" and "float_test_top1".
     """
 
     name = "finetuned"
@@ -76,7 +76,7 @@ class FineTuned(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """The best minival accuracy up to each epoch; resumes from what is in its folder."""
+        """Yield the best minival accuracy up to each epoch; resumes a training in its folder."""
         child = space.decode(genotype)
         place = training_folder(self.folder, child.key, seed)
         known = read_result(place)
@@ -129,8 +129,10 @@ class FineTuned(Evaluator):
     def _scores(
         self, result: Result, minival: float, recipe: Recipe, network: Architecture
     ) -> dict[str, Any]:
-        """Top-1 in percent on the minival and on the test images, None without those: in float, or
-        in int8 with those in float beside it."""
+        """Return top-1 in percent on minival and test images (None without test images).
+
+        In float; or in int8, and also in float.
+        """
         test = None if result.test is None else result.test.top1
         if not self._quantised:
             return {"minival_top1": minival, "test_top1": test}
@@ -152,12 +154,12 @@ class FineTuned(Evaluator):
 
 
 def training_folder(folder: Path, network: str, seed: int) -> Path:
-    """The folder of one training, of a network by its key."""
+    """Return the folder of the training of a network (by its key) with a seed."""
     return folder / f"{network}-{seed}"
 
 
 def read_result(place: Path) -> Mapping[str, Any] | None:
-    """What a training that has ended came to; None where it has not ended."""
+    """Return the result of a finished training; None if it is not finished."""
     try:
         known = parse_json((place / RESULT).read_bytes())
         accuracy, seconds = float(known["minival_top1"]), float(known["seconds"])

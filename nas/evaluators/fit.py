@@ -1,10 +1,10 @@
-"""Fitting the surrogate: Bayesian regression on stage pairs and physical totals.
+"""Fit of the surrogate: Bayesian regression on stage pairs and total costs.
 
-The model is linear in the features of `SurrogateBasis` after a warp of the accuracy. Every group
-of alike features has a prior variance of its own, found with the noise by maximising the evidence
-(MacKay 1992, "Bayesian interpolation", fixed-point form). No feature looks at more than two
-stages, apart from the totals, so a fitted model is a set of small tables: `tabulate` makes them.
-Needs numpy only; `nas.evaluators.surrogate` reads the result.
+The model is linear in the features of `SurrogateBasis` after a warp of the accuracy. Each group of
+similar features has its own prior variance. These variances and the noise maximise the evidence
+(MacKay 1992, "Bayesian interpolation", fixed-point form). Apart from the totals, each feature
+depends on at most two stages, so that `tabulate` converts a fitted model to a set of small tables.
+This module needs only numpy; `nas.evaluators.surrogate` reads the result.
 """
 
 from __future__ import annotations
@@ -18,23 +18,26 @@ import numpy as np
 from nas.evaluators.stage_tables import MONOMIALS, Tables, monomials, stage_columns
 from search_spaces.space import SearchSpace
 
-ITERATIONS = 5  # fixed-point steps of the evidence, twice; more move no score's third digit
-PRIOR_VARIANCE = 5e-4  # where the steps start, in squared latent units for features of sd ~1
-NOISE_VARIANCE = 0.05
-STUDENT_DEGREES = 5.0  # of freedom; the residuals' kurtosis is about 6
-# No model of this kind is the truth, so its own variance says too little about far networks: these
-# two factors bring intervals on held-out folds near nominal at every distance from the data, where
-# 1 and 1 cover 80% close by and 65% at eight or nine differing decisions (nominal 68%).
+ITERATIONS = 5  # fixed-point steps of the evidence, twice; more do not change the third digit
+PRIOR_VARIANCE = 5e-4  # initial value, in squared latent units for features of sd ~1
+NOISE_VARIANCE = 0.05  # initial value
+STUDENT_DEGREES = 5.0  # degrees of freedom; the kurtosis of the residuals is about 6
+# The model is not exact, so that its variance is too small for distant networks. With these two
+# factors, intervals on held-out folds are nearly nominal at every distance from the data; factors
+# of 1 cover 80% nearby and 65% at eight or nine differing decisions (nominal 68%).
 WIDENED = 3.0
 NOISE_KEPT = 0.8
 MEDIAN_SQUARE = 0.4549  # median of the square of a standard normal variable
-WARP_SCALE = 10.0  # latent units; brings the sd of ImageNet accuracies near 1
+WARP_SCALE = 10.0  # latent units, so that the sd of ImageNet accuracies is about 1
 
 
 def warp(accuracy: np.ndarray, ceiling: float) -> np.ndarray:
-    """Percent -> latent value, in which effects add up better: each removes a share of the error.
+    """Return the latent value of an accuracy, in which effects are more nearly additive.
 
-    ceiling  percent that no network of the space reaches under the schedule.
+    Each effect then removes a share of the error.
+
+    accuracy  percent, [n].
+    ceiling   percent that no network of the space reaches under the schedule.
     """
     return -WARP_SCALE * np.log1p(-accuracy / ceiling)
 
@@ -42,10 +45,10 @@ def warp(accuracy: np.ndarray, ceiling: float) -> np.ndarray:
 class SurrogateBasis:
     """Features of the genotypes of a space whose decisions are `block{i}_{e,k,l,se}`.
 
-    Single decisions and their products two by two, whole stages, sums over the early and over the
+    They are single decisions and products of two, whole stages, sums over the early and over the
     late stages with their products, polynomials in the logs of FLOPs, params, activations and
-    depth, and those logs times single decisions. Centres and scales come from 20,000 genotypes
-    of a fixed seed.
+    depth, and these logs times single decisions. Centres and scales are computed on 20,000
+    genotypes with a fixed seed.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -61,20 +64,20 @@ class SurrogateBasis:
         self._sum_center, self._sum_scale = sums.mean(0), sums.std(0)
 
     def totals(self, genotypes: np.ndarray) -> np.ndarray:
-        """FLOPs, params, activations and layers, float64 [n, 4]."""
+        """Return FLOPs, params, activations and layers, float64 [n, 4]."""
         costs = self.space.costs(genotypes)
         depth = sum(self._values(genotypes, "l").T)
         return np.stack([costs.flops, costs.params, costs.activations, depth], 1).astype(np.float64)
 
     def features(self, genotypes: np.ndarray) -> np.ndarray:
-        """All features, float64 [n, p]: pairwise ones, then polynomial, then gates."""
+        """Return all features, float64 [n, p]: pairwise ones, then polynomial, then gates."""
         mains = self.mains(genotypes)
         logs = (np.log(self.totals(genotypes)) - self.log_center) / self.log_scale
         gates = [mains * column[:, None] for column in logs.T]
         return np.concatenate([self.pairwise(genotypes), monomials(logs), *gates], axis=1)
 
     def pairwise(self, genotypes: np.ndarray) -> np.ndarray:
-        """The features that see at most two stages each, float64 [n, pairwise_count]."""
+        """Return the features of at most two stages each, float64 [n, pairwise_count]."""
         mains = self.mains(genotypes)
         sums = (self._raw_sums(genotypes) - self._sum_center) / self._sum_scale
         left, right = self._pairs
@@ -94,13 +97,13 @@ class SurrogateBasis:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """For each feature the index of its group, int [p]: alike features share one prior."""
+        """Index of the group of each feature, int [p]; the features of a group share a prior."""
         index = {label: i for i, label in enumerate(dict.fromkeys(self.labels))}
         return np.array([index[label] for label in self.labels])
 
     @cached_property
     def labels(self) -> list[tuple]:
-        """For each feature what its group is called, ("pair", 1, 0, 0) and the like."""
+        """Name of the group of each feature, such as ("pair", 1, 0, 0)."""
         stage, kind = self._stage_and_kind
         left, right = self._pairs
         apart = np.minimum(np.abs(stage[left] - stage[right]), 2)
@@ -116,7 +119,7 @@ class SurrogateBasis:
 
     @cached_property
     def _stage_and_kind(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each main feature: its stage, and which of e, k, l, se it belongs to."""
+        """Stage of each main feature, and the index of its decision in e, k, l, se."""
         return self._owner // 4, self._owner % 4
 
     @cached_property
@@ -127,7 +130,7 @@ class SurrogateBasis:
 
     @cached_property
     def _in_stage(self) -> list[tuple[int, ...]]:
-        """Main features of three or all four different decisions of one stage."""
+        """Main features of three or four different decisions of one stage."""
         stage, _ = self._stage_and_kind
         return [
             members
@@ -142,12 +145,12 @@ class SurrogateBasis:
         return np.concatenate(blocks, axis=1)
 
     def _values(self, genotypes: np.ndarray, letter: str) -> np.ndarray:
-        """The chosen e, k, l or se (0 or 1) of every stage, float64 [n, stages]."""
+        """Return the chosen e, k, l or se (0 or 1) of every stage, float64 [n, stages]."""
         columns = [j for j, name in enumerate(self.space.choices) if name.endswith(f"_{letter}")]
         return np.stack([self._options[j][genotypes[:, j]] for j in columns], axis=1)
 
     def _raw_sums(self, genotypes: np.ndarray) -> np.ndarray:
-        """Sums over the first three and over the later stages, [n, 16]; terms see one stage."""
+        """Return sums of terms over the first three and over the later stages, [n, 16]."""
         e, k, layers, se = (self._values(genotypes, letter) for letter in ("e", "k", "l", "se"))
         terms = [
             e == 1,
@@ -165,14 +168,20 @@ class SurrogateBasis:
 
 
 def _contrasts(options: int) -> np.ndarray:
-    """Orthogonal polynomial coding, [options, options - 1], of mean 0 and variance 1."""
+    """Return an orthogonal polynomial coding, [options, options - 1], of mean 0 and variance 1."""
     basis, _ = np.linalg.qr(np.vander(np.arange(options, dtype=np.float64), increasing=True))
     return basis[:, 1:] * np.sqrt(options)
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """A fitted model: mean offset, weights [p], their covariance [p, p], variance of the noise."""
+    """A fitted model.
+
+    offset      mean of the latent values.
+    weights     weights of the features, [p]; covariance: theirs, [p, p].
+    noise       variance of the noise.
+    evidence    log marginal likelihood.
+    """
 
     offset: float
     weights: np.ndarray
@@ -181,21 +190,22 @@ class Posterior:
     evidence: float
 
     def mean(self, features: np.ndarray) -> np.ndarray:
-        """Latent mean, [n]."""
+        """Return the latent mean, [n]."""
         return self.offset + features @ self.weights
 
     def variance(self, features: np.ndarray) -> np.ndarray:
-        """Variance of the latent mean (what more networks would reduce), without noise, [n]."""
+        """Return the variance of the latent mean without noise, [n]."""
         return np.einsum("np,np->n", features @ self.covariance, features)
 
 
 def fit(features: np.ndarray, latent: np.ndarray, groups: np.ndarray) -> Posterior:
-    """Posterior of the weights under group priors that maximise the evidence.
+    """Return the posterior of the weights under group priors that maximise the evidence.
 
-    Measurements have outliers (one network measured twice differs by 1.3 points), so networks
-    that a first fit misses by far weigh less in the second, as a Student t would have it. The
-    noise is that of all networks, outliers included: intervals are to cover them too. Both
-    variances are then calibrated by `WIDENED` and `NOISE_KEPT`.
+    Measurements have outliers (two measurements of one network differ by 1.3 points), so that
+    networks with large residuals in a first fit have less weight in the second, according to a
+    Student t. The noise is that of all networks, so that intervals also cover outliers. `WIDENED`
+    and `NOISE_KEPT` then calibrate both variances.
+
     features [n, p], latent [n], groups int [p].
     """
     offset = latent.mean()
@@ -216,7 +226,7 @@ def fit(features: np.ndarray, latent: np.ndarray, groups: np.ndarray) -> Posteri
 
 
 def _standardised(posterior: Posterior, features: np.ndarray, centred: np.ndarray) -> np.ndarray:
-    """Squared residuals [n] of networks in the fit, each divided by the freedom it was left."""
+    """Return squared residuals [n] of networks in the fit, corrected for their leverage."""
     leverage = posterior.variance(features) / posterior.noise
     return (centred - posterior.mean(features)) ** 2 / np.clip(1 - leverage, 0.3, 1.0)
 
@@ -224,12 +234,12 @@ def _standardised(posterior: Posterior, features: np.ndarray, centred: np.ndarra
 def _maximise(
     features: np.ndarray, centred: np.ndarray, groups: np.ndarray, prior: np.ndarray
 ) -> tuple[Posterior, np.ndarray]:
-    """Posterior after `ITERATIONS` steps from the group variances `prior`, and the last ones."""
+    """Return the posterior after `ITERATIONS` steps from group variances, and the last ones."""
     gram, projection, total = features.T @ features, features.T @ centred, centred @ centred
     noise = NOISE_VARIANCE
     for _ in range(ITERATIONS):
         root, weights, _ = _solve(gram, projection, prior[groups], noise)
-        # effective number of parameters of each group: how far the data narrow its prior
+        # effective number of parameters of each group: how much the data narrow its prior
         freedom = 1 - np.einsum("ij,ij->j", root, root)
         effective = np.bincount(groups, freedom, len(prior))
         squares = np.bincount(groups, weights**2, len(prior))
@@ -247,7 +257,7 @@ def _maximise(
 def _solve(
     gram: np.ndarray, projection: np.ndarray, prior: np.ndarray, noise: float
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Posterior in units of the prior: R with R'R the covariance, weights, log |precision|."""
+    """Return R with R'R the covariance in units of the prior, weights, and log |precision|."""
     scale = np.sqrt(prior)
     precision = gram * (scale[:, None] * scale / noise)
     precision[np.diag_indices_from(precision)] += 1.0
@@ -258,7 +268,7 @@ def _solve(
 
 
 def _inverse_of_lower(lower: np.ndarray) -> np.ndarray:
-    """Inverse of a lower triangular matrix by halves: matrix products, which all cores share."""
+    """Return the inverse of a lower triangular matrix, by halves, with multithreaded products."""
     half = len(lower) // 2
     if half < 32:
         return np.linalg.inv(lower)
@@ -272,10 +282,10 @@ def _inverse_of_lower(lower: np.ndarray) -> np.ndarray:
 def tabulate(
     basis: SurrogateBasis, posterior: Posterior, ceiling: float, *, rng: np.random.Generator
 ) -> Tables:
-    """The posterior as tables: mean exact, log variance by a least-squares fit in the same basis.
+    """Return the posterior as tables: exact mean, and least-squares fit of the log variance.
 
-    The variance is fitted on 12,000 random genotypes, and on 12,000 of a search for accuracy, as
-    that is where a search will ask for it.
+    The variance is fitted on 12,000 random genotypes and on 12,000 of a search for accuracy, where
+    searches use it.
     """
     mean = _outputs(basis, posterior.offset, posterior.weights)
     drawn = basis.space.sample(12_000, rng)
@@ -292,7 +302,8 @@ def tabulate(
 
 
 def _climb(space: SearchSpace, tables: Tables, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Genotypes of all stages of a search for accuracy at every size, [count, decisions]."""
+    """Return genotypes from all generations of a search for accuracy at every size,
+    [count, decisions]."""
     population, seen = space.sample(2_000, rng), []
     for _ in range(24):
         both = np.concatenate([population, space.mutate(space.mutate(population, rng), rng)])
@@ -304,7 +315,8 @@ def _climb(space: SearchSpace, tables: Tables, count: int, rng: np.random.Genera
 
 
 def _outputs(basis: SurrogateBasis, offset: float, weights: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Pair tables [pairs, width, width], gate tables [stages, width, 4] and polynomial [1 + m]."""
+    """Return pair tables [pairs, width, width], gate tables [stages, width, 4], and polynomial
+    [1 + m]."""
     mains, width = len(basis._owner), max(len(grid) for _, grid in _stage_grids(basis))
     split = len(weights) - 4 * mains
     gates = weights[split:].reshape(4, mains)
@@ -329,7 +341,7 @@ def _outputs(basis: SurrogateBasis, offset: float, weights: np.ndarray) -> tuple
         table = np.zeros((width, width))
         joint = (value(both) - start).reshape(len(left), len(right))
         table[: len(left), : len(right)] = joint - alone[first][:, None] - alone[second]
-        # what a stage does by itself goes into the tables of stages 0-1, 0-2, ...
+        # the effect of a single stage goes into the tables of stages 0-1, 0-2, ...
         if first == 0:
             table[: len(left), : len(right)] += alone[second]
             if second == 1:
@@ -339,7 +351,7 @@ def _outputs(basis: SurrogateBasis, offset: float, weights: np.ndarray) -> tuple
 
 
 def _stage_grids(basis: SurrogateBasis) -> list[tuple[list[int], np.ndarray]]:
-    """For each stage its columns and all its combinations, the other stages at option 0."""
+    """Return, for each stage, its columns and all combinations, the other stages at option 0."""
     grids = []
     for columns in basis.stages:
         counts = [len(basis._options[column]) for column in columns]
@@ -356,7 +368,7 @@ def _join(
     posterior: Posterior,
     ceiling: float,
 ) -> Tables:
-    """Both outputs side by side, with the cost tables of the totals."""
+    """Return tables of both outputs, with the cost tables of the totals."""
     grids = _stage_grids(basis)
     origin = basis.totals(np.zeros((1, len(basis.space.choices)), np.int8))[0]
     width = mean[0].shape[1]

@@ -1,4 +1,4 @@
-"""Networks that inherit the weights of a trained parent, scored in seconds."""
+"""Evaluator that scores networks with weights inherited from a trained parent, in seconds."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from train.recipe import Recipe
 from train.steps import augmentation
 
 DEFAULT = "steps"
-TRAIN_BATCHES = 8  # of `BATCH` images, for batch-norm statistics and features
-STEPS = 30  # of fine-tuning, of the score of that name
+TRAIN_BATCHES = 8  # batches of `BATCH` images, for batch-norm statistics and features
+STEPS = 30  # steps of fine-tuning of the score "steps"
 HELD_OUT_BATCH = 256
-SEED = 1  # of the images of these steps
+SEED = 1  # seed of the images of these steps
 
 
 class Inherited(Evaluator):
-    """Scores networks of a `search_spaces.parent` space by what they inherit from its parent.
+    """Evaluator that scores networks of a `search_spaces.parent` space with inherited weights.
 
-    data     images; networks are scored on `data.minival`.
-    teacher  source of the trained parent, as `train.parents.load_parent` reads it.
-    recipe   of fine-tuning: preparation of the images, and the optimizer of a few steps.
-    score    a name in `nas.evaluators.inherited_scores.SCORES`.
-    device   "auto", "cpu", "cuda" or "cuda:N".
-    cache    of scores that are known from earlier searches, or None.
-    quantised  whether the accuracy is that of the network as if it were in int8.
+    data       images; networks are scored on `data.minival`.
+    teacher    source of the trained parent, for `train.parents.load_parent`.
+    recipe     recipe of fine-tuning, for the preparation of images and the optimizer.
+    score      a name in `nas.evaluators.inherited_scores.SCORES`.
+    device     "auto", "cpu", "cuda" or "cuda:N".
+    cache      scores of earlier searches; None: no cache.
+    quantised  whether the accuracy is that of the network in simulated int8.
 
-    Equal arguments and networks give equal scores on a CPU.
+    On a CPU, equal arguments and networks give equal scores.
     """
 
     name = "inherited"
@@ -73,7 +73,7 @@ class Inherited(Evaluator):
         self._device, self._cache, self.quantised = device, cache, quantised
 
     def get_ready(self, space: SearchSpace) -> None:
-        """Load the parent, and measure what of it matters."""
+        """Load the parent, and measure the importance of its channels."""
         limit_threads()
         assert self._inheritance is not None
 
@@ -85,7 +85,7 @@ class Inherited(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """The score of one network."""
+        """Yield the score of one network as a single point."""
         child = space.decode(genotype)
         key = "" if self._cache is None else key_of(self.identity(child))
         known = None if self._cache is None else self._cache.get(key)
@@ -106,7 +106,7 @@ class Inherited(Evaluator):
         yield point
 
     def identity(self, child: Architecture) -> dict[str, Any]:
-        """Everything that decides a score, as plain data."""
+        """Return everything that a score depends on, as plain data."""
         return {
             "network": json.loads(child.to_json()),
             "teacher": self._parent.digest,
@@ -138,7 +138,7 @@ class Inherited(Evaluator):
 
 
 def views_of(data: Data, recipe: Recipe, side: int, *, device: torch.device) -> Views:
-    """The images that networks of an input side are scored with; equal for all of them."""
+    """Return the images for scoring networks of an input side; equal for all networks."""
     assert data.minival is not None
     preparation = preparation_of(recipe, side)
     train = some_batches(data.train, preparation, device=device, count=TRAIN_BATCHES, batch=BATCH)
@@ -150,12 +150,12 @@ def views_of(data: Data, recipe: Recipe, side: int, *, device: torch.device) -> 
 
 
 def preparation_of(recipe: Recipe, side: int) -> Preparation:
-    """How the recipe's evaluation images of an input side are prepared."""
+    """Return the preparation of the recipe's evaluation images for an input side."""
     return Preparation(size=side, crop_share=recipe.eval_crop, mean=recipe.mean, std=recipe.std)
 
 
 def _augmented(split: Split, recipe: Recipe, side: int, device: torch.device) -> list[Batch]:
-    """Training batches as the recipe augments them, of as many epochs as they need."""
+    """Return `STEPS` augmented training batches, from as many epochs as necessary."""
     rng = np.random.default_rng(SEED)
     orders: list[np.ndarray] = []
     while len(orders) < STEPS:

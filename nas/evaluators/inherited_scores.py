@@ -1,6 +1,6 @@
-"""Scores of networks with inherited weights, as predictors of accuracy after fine-tuning.
+"""Scores of networks with inherited weights, which predict the accuracy after fine-tuning.
 
-Each takes seconds. How well they rank is measured in experiments/inherited_scores.py.
+Each takes seconds. experiments/inherited_scores.py measures how well they rank networks.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from train.optimizer import optimizer
 from train.recalibrate import average_statistics
 from train.recipe import Recipe
 
-MOMENTUM = 0.1  # of batch norm in a few steps: smaller ones keep the old statistics
+MOMENTUM = 0.1  # of batch norm; with smaller values, a few steps do not update the statistics
 RIDGE = (1e-3, 1e-2, 1e-1, 1.0)  # penalties relative to the mean squared feature
 
 
 @dataclass(frozen=True)
 class Views:
-    """The images that a network is scored with, at its input side.
+    """Images for scoring a network, at its input side.
 
-    train      batches of training images as in evaluation.
-    augmented  batches of training images as the recipe augments them, for steps of fine-tuning.
-    held_out   batches of the images that are held out.
+    train      batches of training images, prepared as for evaluation.
+    augmented  batches of augmented training images, for steps of fine-tuning.
+    held_out   batches of held-out images.
     """
 
     train: Sequence[Batch]
@@ -41,16 +41,21 @@ Score = Callable[[Network, Views, Recipe], float]
 
 
 def by_accuracy(network: Network, views: Views, recipe: Recipe) -> float:
-    """Held-out accuracy in percent, with inherited batch-norm statistics or with those of training
-    images, whichever are better."""
+    """Return the held-out accuracy in percent.
+
+    The batch-norm statistics are the inherited ones or those of training images, whichever give
+    the higher accuracy.
+    """
     inherited = accuracy(network, views.held_out)
     recalibrate(network, views.train)
     return max(inherited, accuracy(network, views.held_out))
 
 
 def by_ridge(network: Network, views: Views, recipe: Recipe) -> float:
-    """Held-out accuracy in percent of a closed-form classifier on the features in front of the
-    network's own, batch norm recalibrated; the penalty by generalised cross-validation."""
+    """Return the held-out accuracy in percent of a ridge classifier on the network's features.
+
+    Batch norm is recalibrated, and the penalty is chosen by generalised cross-validation.
+    """
     recalibrate(network, views.train)
     known, targets = _features(network, views.train)
     new, wanted = _features(network, views.held_out)
@@ -60,8 +65,11 @@ def by_ridge(network: Network, views: Views, recipe: Recipe) -> float:
 
 
 def by_steps(network: Network, views: Views, recipe: Recipe) -> float:
-    """Held-out accuracy in percent after a few steps of fine-tuning, one on each augmented batch,
-    with the recipe's optimizer and a learning rate that falls to 0."""
+    """Return the held-out accuracy in percent after a few steps of fine-tuning.
+
+    There is one step on each augmented batch, with the recipe's optimizer and a learning rate that
+    decreases to 0.
+    """
     network.train()
     for norm in _norms(network):
         norm.momentum = MOMENTUM
@@ -83,23 +91,26 @@ SCORES: dict[str, Score] = {"accuracy": by_accuracy, "ridge": by_ridge, "steps":
 
 @torch.no_grad()
 def accuracy(network: nn.Module, batches: Sequence[Batch]) -> float:
-    """Percent of the images that are classified right; the network is put into evaluation mode."""
+    """Return the percentage of correctly classified images; sets evaluation mode."""
     network.eval()
     right = sum(int((network(images).argmax(1) == wanted).sum()) for images, wanted in batches)
     return 100 * right / sum(len(wanted) for _, wanted in batches)
 
 
 def recalibrate(network: Network, batches: Sequence[Batch]) -> None:
-    """Batch-norm statistics that are the mean of those of these batches; evaluation mode."""
+    """Set batch-norm statistics to the mean of those of the batches; sets evaluation mode."""
     average_statistics(network, (images for images, _ in batches))
 
 
 def ridge_logits(known: Tensor, targets: Tensor, new: Tensor) -> Tensor:
-    """Ridge regression: predictions float64 [m, classes] for features [m, d], from features [n, d]
-    and targets [n, classes].
+    """Return predictions of ridge regression, float64 [m, classes].
 
-    Features are centred and scaled. Of `RIDGE`, the penalty with the smallest error by
-    generalised cross-validation is taken (Golub, Heath & Wahba 1979).
+    known    features of the regression, [n, d].
+    targets  targets of the regression, [n, classes].
+    new      features of the predictions, [m, d].
+
+    Features are centred and scaled. The penalty is the one in `RIDGE` with the smallest error by
+    generalised cross-validation (Golub, Heath & Wahba 1979).
     """
     center, scale = known.mean(0), known.std(0).clamp_min(1e-6)
     known, new = (known - center) / scale, (new - center) / scale
@@ -121,7 +132,7 @@ def ridge_logits(known: Tensor, targets: Tensor, new: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _features(network: Network, batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-    """What the classifier gets, float64 [n, channels], and the targets int64 [n]."""
+    """Return the inputs of the classifier, float64 [n, channels], and the targets, int64 [n]."""
     found: list[Tensor] = []
     hook = network.classifier.register_forward_pre_hook(
         lambda module, inputs: found.append(inputs[0].double())

@@ -1,8 +1,8 @@
-"""Accuracy under a longer training schedule, predicted from a surrogate of a short one.
+"""Model of the accuracy under a longer training schedule, based on a surrogate of a short one.
 
-A linear model on the short prediction, its square, and the logs of FLOPs, params, activations and
-layers. The short prediction is itself uncertain; that uncertainty is passed on through the slope.
-`experiments.fit_long_schedule` fits and cross-validates it.
+The model is linear in the short prediction, its square, and the logs of FLOPs, params, activations
+and layers. The uncertainty of the short prediction is propagated through the slope.
+`experiments.fit_long_schedule` fits and cross-validates the model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ARRAYS = ("center", "scale", "weights", "covariance")
 
 
 class OwnAccuracy(NamedTuple):
-    """Accuracy of networks over many trainings: mean and standard deviation, percent, [n] each."""
+    """Mean accuracy of networks over many trainings, and its standard deviation, percent, [n]."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -32,17 +32,17 @@ class OwnAccuracy(NamedTuple):
 class LongSchedule:
     """A fitted model of accuracy under a longer schedule.
 
-    unit        of the predicted numbers, in words.
-    source      of the trainings, with their licence.
-    longer      how many times longer the schedule trains than the short one.
-    center, scale  by which the inputs are standardised, [5]: the short prediction and the four
-                   logs of `Tables.logs`.
+    unit           description of the predicted numbers.
+    source         origin of the trainings, with their licence.
+    longer         ratio of the durations of the long and the short schedule.
+    center, scale  mean and deviation that standardise the inputs, [5]: the short prediction and the
+                   four logs of `Tables.logs`.
     weights, covariance  posterior of the weights of `design`, [7] and [7, 7]. The covariance makes
-                predictions far from the fitted networks less certain.
-    ceiling     percent; deviations shrink in proportion to the distance from it.
-    left        deviation of a network's own accuracy around the model, over that distance.
-    seeds       deviation between trainings of one network, over that distance.
-    fitted      lowest and highest short prediction of the fitted networks.
+                   predictions far from the fitted networks less certain.
+    ceiling        percent; deviations are proportional to the distance from it.
+    left           residual deviation of a network's mean accuracy, divided by that distance.
+    seeds          deviation between trainings of one network, divided by that distance.
+    fitted         lowest and highest short prediction of the fitted networks.
     """
 
     unit: str
@@ -60,10 +60,10 @@ class LongSchedule:
     def predict(
         self, short: np.ndarray, short_std: np.ndarray, logs: np.ndarray
     ) -> tuple[OwnAccuracy, np.ndarray]:
-        """The networks' own accuracy under the longer schedule, and the deviation of seeds [n].
+        """Return the mean accuracy under the longer schedule, and the deviation of seeds [n].
 
-        short, short_std  own accuracy under the short schedule and its deviation, percent, [n].
-        logs  of `Tables.logs`, [n, 4].
+        short, short_std  mean accuracy under the short schedule and its deviation, percent, [n].
+        logs              result of `Tables.logs`, [n, 4].
         """
         columns = self.columns(short, logs)
         mean = columns @ self.weights
@@ -73,23 +73,23 @@ class LongSchedule:
         return OwnAccuracy(mean, np.sqrt(variance)), self.seeds * distance
 
     def columns(self, short: np.ndarray, logs: np.ndarray) -> np.ndarray:
-        """What the weights multiply, [n, 7]."""
+        """Return the regressors of the model, [n, 7]."""
         return design((np.column_stack([short, logs]) - self.center) / self.scale)
 
     def slope(self, short: np.ndarray) -> np.ndarray:
-        """Points of the long schedule for one point of the short one, [n]."""
+        """Return the points of the long schedule per point of the short one, [n]."""
         standard = (np.asarray(short) - self.center[0]) / self.scale[0]
         return (self.weights[1] + 2 * self.weights[2] * standard) / self.scale[0]
 
 
 def design(standard: np.ndarray) -> np.ndarray:
-    """Columns [n, 7] of standardised inputs [n, 5]: 1, the prediction, its square, the logs."""
+    """Return regressors [n, 7] of standardised inputs [n, 5]: 1, prediction, its square, logs."""
     short = standard[:, :1]
     return np.concatenate([np.ones_like(short), short, short**2, standard[:, 1:]], axis=1)
 
 
 def read_long_schedule(path: str | Path) -> LongSchedule:
-    """A model from a JSON file that `write_long_schedule` wrote."""
+    """Return the model in a JSON file that `write_long_schedule` wrote."""
     about: Mapping[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     arrays = {name: np.array(about[name], np.float64) for name in ARRAYS}
     low, high = about["fitted"]

@@ -1,10 +1,10 @@
-"""Short trainings on the user's own data: how good is a network after a few cheap epochs?
+"""Proxy: evaluator that trains networks on the user's data for a few cheap epochs.
 
 Each network is trained by a recipe at a reduced fidelity (fewer epochs, a share of the images, a
 smaller input side) and scored on images that are held out of the training set (the minival). The
-learning rate falls to its end within those few epochs, as it would in a long run. What is scored is
-the moving average of the weights: while the learning rate is high, the weights themselves say
-little about where they are going, and a search would stop the wrong networks.
+learning rate decreases to its final value within these few epochs, as in a long training. The
+moving average of the weights is scored, because the weights themselves are a poor predictor while
+the learning rate is high, and a search would stop the wrong networks.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from search_spaces.network import Network
     from train.data import Data
 
-# what an image costs to be scored twice (weights and their average), beside being trained on
+# cost of scoring an image twice (weights and their average), relative to training on it
 EVALUATION = 2 / 3
-AVERAGE = 0.98  # decay of the moving average of the weights, where the recipe has none
+AVERAGE = 0.98  # decay of the moving average of the weights, if the recipe has none
 
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How much of a full training a proxy is; written "epochs=9,share=0.2,resolution=24".
+    """Reduced training, written as "epochs=9,share=0.2,resolution=24".
 
-    epochs      of the images that are used.
-    share       of the training images that are used, at least one batch.
-    resolution  input side in pixels; 0: the architecture's.
+    epochs      epochs over the used images.
+    share       share of the training images that are used, at least one batch.
+    resolution  input side in pixels; 0: that of the architecture.
     """
 
     epochs: int
@@ -74,7 +74,7 @@ class Fidelity:
 
     @classmethod
     def parse(cls, text: str, *, epochs: int) -> Fidelity:
-        """The fidelity that `str` writes; `epochs` where the text names none."""
+        """Parse a fidelity in the form of `str`; `epochs` is the default of its epochs."""
         found: dict[str, Any] = {"epochs": epochs}
         kinds = {"epochs": int, "share": float, "resolution": int}
         for part in filter(None, text.split(",")):
@@ -90,9 +90,9 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """Which images a data set has, and how `train.data.load` has loaded them.
+    """Identity of a data set: its images, and the arguments of `train.data.load`.
 
-    digests  of the listings by split.
+    digests  split -> digest of its listing.
     """
 
     digests: Mapping[str, str]
@@ -102,27 +102,27 @@ class DataIdentity:
 
     @classmethod
     def of(cls, data: Data) -> DataIdentity:
-        """That of loaded data; ValueError where its settings do not hold it."""
+        """Return the identity of loaded data; raises ValueError if its settings lack it."""
         names = {field.name for field in fields(cls)}
         known = {name: value for name, value in data.settings.items() if name in names}
         if missing := names - {*known}:
             raise ValueError(
-                f"data: {data.name} has no {min(missing)!r} in its settings, so its results "
-                "cannot be found again; load it by train.data.load, or use no cache"
+                f"data: {data.name} has no {min(missing)!r} in its settings, so that results "
+                "cannot be cached; load it with train.data.load, or use no cache"
             )
         return cls(**known)
 
 
 class Proxy(Evaluator):
-    """Trains every network on `data.train` and scores it on `data.minival`.
+    """Evaluator that trains every network on `data.train` and scores it on `data.minival`.
 
-    recipe     the rest of the training; its epochs, resolution and seed are not used.
-    execution  its checkpoint is not used.
-    cache      of what was trained before, by network, data, recipe, fidelity, seed, clock and kind
-               of device; or None.
-    clock      seconds; `time.process_time` where other programs take the processor's time.
-    quantised  whether the accuracy of a full training is that of the network in int8, as
-               onnxruntime computes it; points before its end are those in float.
+    recipe     recipe of the training; `fidelity` replaces its epochs and resolution.
+    execution  device and other settings; its checkpoint is ignored.
+    cache      results by network, data, recipe, fidelity, seed, clock and kind of device; None: no
+               cache.
+    clock      function that returns seconds; `time.process_time` on a machine with other load.
+    quantised  whether the accuracy of a full training is that of the network in int8 in
+               onnxruntime; earlier points are in float.
     """
 
     name = "proxy"
@@ -152,23 +152,23 @@ class Proxy(Evaluator):
         self.scored_on = len(data.minival)
 
     def check(self, space: SearchSpace) -> None:
-        """ValueError unless the space decodes to networks for these classes."""
+        """Raise ValueError unless the space decodes to networks for these classes."""
         network = space.decode(space.sample(1, np.random.default_rng(0))[0])
         if not isinstance(network, Architecture):
             raise ValueError(
                 f"proxy: space {space.name!r} decodes to {type(network).__name__}, "
-                "which cannot be trained here; give an evaluator of your own"
+                "which cannot be trained here; use your own evaluator"
             )
         if network.classes != len(self.data.classes):
             raise ValueError(
-                f"classes: the space is for {network.classes}, {self.data.name} has "
+                f"classes: the space has {network.classes}, but {self.data.name} has "
                 f"{len(self.data.classes)}"
             )
 
     def get_ready(self, space: SearchSpace) -> None:
-        """Look at an image of each part: they may not be seen from here."""
+        """Read an image of each split, because a worker may have no access to them."""
         self.check(space)
-        assert self.data.minival is not None  # checked when this was made
+        assert self.data.minival is not None  # see __init__
         for split in (self.data.train, self.data.minival):
             split.picture(0)
 
@@ -180,7 +180,7 @@ class Proxy(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """Minival accuracy after every epoch; resumes from the checkpoint in `folder`."""
+        """Yield the minival accuracy after every epoch; resumes the checkpoint in `folder`."""
         architecture = space.decode(genotype)
         key = "" if self._cache is None else key_of(self.identity(architecture, seed))
         known = None if self._cache is None else self._cache.get(key)
@@ -197,7 +197,7 @@ class Proxy(Evaluator):
     def _trained(
         self, architecture: Architecture, seed: int, folder: Path | None
     ) -> Iterator[Point]:
-        """The points of a training; from the start where its checkpoint is of no use."""
+        """Yield the points of a training, which restarts if its checkpoint is damaged."""
         from train.checkpoint import BrokenCheckpoint
 
         try:
@@ -240,13 +240,13 @@ class Proxy(Evaluator):
                     accuracy = self._int8_accuracy(end.value.network, architecture)
                     yield Point(self.steps, accuracy, spent + clock() - began)
                 return
-            if not watch.begun:  # of a resumed run: only its row knows what was spent
+            if not watch.begun:  # resumed: the row contains the seconds before the interruption
                 spent, began = row["seconds"], clock()
             if not self.quantised or row["epoch"] < self.steps:
                 yield Point(row["epoch"], row["ema_top1"], spent + clock() - began)
 
     def _int8_accuracy(self, network: Network | None, architecture: Architecture) -> float:
-        """Top-1 in percent on the minival of a trained network in int8."""
+        """Return the top-1 in percent on the minival of a trained network in int8."""
         from nas.evaluators.quantised import Quantiser
         from train.state import preparation, resolved
 
@@ -257,7 +257,7 @@ class Proxy(Evaluator):
         return top1
 
     def _share(self) -> Any:
-        """The images that are trained on: the same for all networks and seeds."""
+        """Return the training images, the same for all networks and seeds."""
         count = used_images(self.fidelity, len(self.data.train))
         if count == len(self.data.train):
             return self.data.train
@@ -265,7 +265,7 @@ class Proxy(Evaluator):
         return self.data.train.select(np.sort(order[:count]))
 
     def identity(self, architecture: Architecture, seed: int) -> dict[str, Any]:
-        """See `identity`; ValueError where the data do not say which they are."""
+        """Return `identity`; raises ValueError if the data have no identity."""
         return identity(
             architecture,
             self.recipe,
@@ -285,10 +285,10 @@ def identity(
     seed: int,
     clock: str,
 ) -> dict[str, Any]:
-    """Everything that decides an answer, as plain data.
+    """Return everything that a result depends on, as plain data.
 
-    recipe  fitted to the fidelity.
-    clock   see `clock_name`: seconds of different clocks or devices cannot be compared.
+    recipe  recipe fitted to the fidelity.
+    clock   see `clock_name`; seconds of different clocks or devices are not comparable.
     """
     return {
         "network": json.loads(architecture.to_json()),
@@ -302,7 +302,7 @@ def identity(
 
 
 def clock_name(clock: Callable[[], float], device: str) -> str:
-    """What the seconds of an answer are: "processor" or "wall", and the kind of device."""
+    """Return the kind of clock, "processor" or "wall", and the kind of device."""
     from train.distributed import pick_device
 
     kind = "processor" if clock is time.process_time else "wall"
@@ -310,14 +310,15 @@ def clock_name(clock: Callable[[], float], device: str) -> str:
 
 
 def used_images(fidelity: Fidelity, images: int) -> int:
-    """Training images of a fidelity, of so many."""
+    """Return how many of `images` training images a fidelity uses."""
     return max(1, round(fidelity.share * images))
 
 
 def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
-    """The recipe at that fidelity: epochs and warm-up changed alike, progressive stages off.
+    """Return the recipe at a fidelity: epochs and warm-up scaled, progressive stages off.
 
-    With a moving average of the weights, of about a tenth of the steps and at most some fifty.
+    It has a moving average of the weights, over about a tenth of the steps and at most about 50.
+    Raises ValueError if the share leaves less than a batch.
     """
     count = used_images(fidelity, images)
     if count < recipe.batch:
@@ -341,10 +342,10 @@ def fitted(recipe: Recipe, fidelity: Fidelity, *, images: int) -> Recipe:
 def image_seconds(
     architecture: Architecture, recipe: Recipe, *, device: str = "auto", threads: int = 0
 ) -> float:
-    """Seconds that a training image takes here, from a few steps on images of noise.
+    """Measure the seconds per training image on this machine, with a few steps on random images.
 
-    As on a machine that does nothing else, as far as that can be told; a busy one gets a line on
-    stderr. NaN where the network cannot be trained.
+    The estimate is for an idle machine; a busy one causes a line on stderr. NaN if the network
+    cannot be trained.
     """
     import torch
 
@@ -362,7 +363,7 @@ def image_seconds(
             times.append(clock())
 
     where, before = pick_device(device), torch.get_num_threads()
-    # the time of an image hardly depends on the batch on a CPU
+    # on a CPU, the time per image hardly depends on the batch
     batch = min(recipe.batch, 32) if where.type == "cpu" else recipe.batch
     generator = torch.Generator().manual_seed(0)
     size = (8 * batch, architecture.in_channels, *[architecture.resolution] * 2)
@@ -372,7 +373,7 @@ def image_seconds(
     data = Data("noise", names, split, None, None, {}, ())
     short = replace(recipe, epochs=1, warmup_epochs=0.0, minival=0.0, batch=batch, device_batch=0)
     torch.set_num_threads(threads or before)
-    # one thread's own processor time does not count other programs' turns
+    # the processor time of a single thread excludes other programs
     alone = where.type == "cpu" and torch.get_num_threads() == 1
     clock, watch = time.thread_time if alone else time.perf_counter, LoadWatch()
     try:
@@ -392,7 +393,7 @@ def _once(line: str) -> None:
 
 @functools.cache
 def shared_data(text: str, minival: float, root: str | None = None) -> Data:
-    """The data that a text names, see `train.data.load`; loaded once in a process."""
+    """Return the data of `train.data.load`, loaded once per process."""
     from train.data import load
 
     return load(text, minival=minival, root=root, test=False)

@@ -1,4 +1,4 @@
-"""Accuracy of networks in int8, which `--quantised int8` searches by."""
+"""Accuracy of networks in int8, the objective of searches with `--quantised int8`."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from train.inherit.importance import Batch
 from train.inherit.inheritance import some_batches
 from train.int8_simulation import simulated_int8
 
-INT8 = "int8"  # what --quantised may be
-CALIBRATION, BATCH = 4, 32  # batches of training images that give the ranges of activations
-SIMULATED = 2  # batches for a simulation
+INT8 = "int8"  # allowed value of --quantised
+CALIBRATION, BATCH = 4, 32  # batches of training images for the ranges of activations
+SIMULATED = 2  # the same for a simulation
 CPU = torch.device("cpu")
 
 
 def check_installed() -> None:
-    """ValueError unless networks can be quantised and run."""
+    """Raise ValueError if a package that quantises and runs networks is missing."""
     for package in NEEDS:
         if importlib.util.find_spec(package) is None:
             raise ValueError(
@@ -38,19 +38,19 @@ def check_installed() -> None:
 
 @dataclass(frozen=True)
 class Quantiser:
-    """Quantises networks, and scores them in onnxruntime.
+    """Quantiser of networks, which scores them in onnxruntime.
 
-    train        images to calibrate on.
-    preparation  how a network gets them.
+    train        images for calibration.
+    preparation  preparation of the images for a network.
     """
 
     train: Split
     preparation: Preparation
 
     def top1(self, network: nn.Module, *splits: Split) -> list[float]:
-        """Top-1 in percent of a network in int8 on each of some splits.
+        """Return the top-1 in percent of a network in int8 on each split.
 
-        network  is put into evaluation mode and moved to the CPU.
+        The network is set to evaluation mode and moved to the CPU.
         """
         calibration = some_batches(
             self.train, self.preparation, device=CPU, count=CALIBRATION, batch=BATCH
@@ -61,7 +61,7 @@ class Quantiser:
 
 
 class _Exported(nn.Module):
-    """A function of images as a module."""
+    """A module that calls a function of images."""
 
     def __init__(self, function: Function) -> None:
         super().__init__()
@@ -72,13 +72,13 @@ class _Exported(nn.Module):
 
 
 def on_cpu(batches: Sequence[Batch]) -> list[Batch]:
-    """The same batches on the CPU."""
+    """Return the batches on the CPU."""
     return [(images.cpu(), targets.cpu()) for images, targets in batches]
 
 
 def simulated_top1(network: nn.Module, train: Sequence[Batch], held_out: Sequence[Batch]) -> float:
-    """Top-1 in percent of a network as if it were in int8, in a second.
+    """Return the top-1 in percent of a network in simulated int8; takes about a second.
 
-    train  batches of training images that give the ranges of activations.
+    train  batches of training images for the ranges of activations.
     """
     return accuracy(simulated_int8(network, [images for images, _ in train[:SIMULATED]]), held_out)

@@ -1,4 +1,4 @@
-"""The fitted surrogate as tables: a prediction is 21 look-ups of stage pairs and a polynomial."""
+"""Tables of the fitted surrogate: a prediction is 21 lookups of stage pairs and a polynomial."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CHUNK = 8192  # rows at a time: the working arrays then stay in the processor's cache
+CHUNK = 8192  # rows at a time, so that the working arrays fit in the processor's cache
 MONOMIALS = tuple(  # powers of the four logs, total degree 1 to 3
     powers for powers in itertools.product(range(4), repeat=4) if 1 <= sum(powers) <= 3
 )
 
 
 def monomials(logs: np.ndarray) -> np.ndarray:
-    """Products of powers of the columns of `logs` [n, 4] as `MONOMIALS` lists them, [n, 34]."""
+    """Return the products of powers of the columns of `logs` [n, 4] in `MONOMIALS`, [n, 34]."""
     raised = [[np.ones(len(logs)), x, x * x, x * x * x] for x in np.ascontiguousarray(logs.T)]
     out = np.empty((len(MONOMIALS), len(logs)))
     for row, (a, b, c, d) in zip(out, MONOMIALS, strict=True):
@@ -27,7 +27,7 @@ def monomials(logs: np.ndarray) -> np.ndarray:
 
 
 def stage_columns(choices: Mapping[str, tuple]) -> list[list[int]]:
-    """Columns of the decisions of each stage, from names such as block0_e."""
+    """Return the columns of the decisions of each stage, from names such as block0_e."""
     stages: dict[str, list[int]] = {}
     for column, name in enumerate(choices):
         stages.setdefault(name.split("_")[0], []).append(column)
@@ -36,15 +36,15 @@ def stage_columns(choices: Mapping[str, tuple]) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Tables:
-    """Mean and log variance of a latent accuracy for every genotype of a space.
+    """Tables of mean and log variance of a latent accuracy, for every genotype of a space.
 
-    choices     the decisions, stage after stage.
+    choices     decisions and options, stage by stage.
     totals      FLOPs, params, activations, layers of each stage combination, [stages, width, 4];
-                their sums over the stages are the network's.
-    log_center, log_scale  what the logs of these sums are standardised with, [4].
-    pairs       [stage pairs, width, width, 2]: contribution to mean and log variance.
-    gates       [stages, width, 4, 2]: their sums are the factors of the four logs.
-    polynomial  [1 + monomials, 2]: a constant, then one weight for each monomial of the logs.
+                sums over the stages give those of the network.
+    log_center, log_scale  mean and deviation that standardise the logs of these sums, [4].
+    pairs       [stage pairs, width, width, 2]: contributions to mean and log variance.
+    gates       [stages, width, 4, 2]: sums over the stages are the factors of the four logs.
+    polynomial  [1 + monomials, 2]: a constant, then the weight of each monomial of the logs.
     noise       latent variance of one training, given the architecture.
     ceiling, scale  accuracy = ceiling * (1 - exp(-latent / scale)).
     """
@@ -61,33 +61,33 @@ class Tables:
     scale: float
 
     def predict(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Accuracy in percent and standard deviation of one measurement, float64 [n] each."""
+        """Return accuracy in percent and standard deviation of one training, float64 [n] each."""
         latent, variance = self.latent(genotypes)
         error = self.ceiling * np.exp(-latent / self.scale)
         return self.ceiling - error, np.sqrt(variance + self.noise) * error / self.scale
 
     def predict_own(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Accuracy in percent and standard deviation of a mean of many trainings, [n] each."""
+        """Return the mean accuracy over many trainings in percent, and its deviation, [n] each."""
         latent, variance = self.latent(genotypes)
         error = self.ceiling * np.exp(-latent / self.scale)
         return self.ceiling - error, np.sqrt(variance) * error / self.scale
 
     def latent(self, genotypes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Latent mean and its variance without noise, float64 [n] each."""
+        """Return the latent mean and its variance without noise, float64 [n] each."""
         out = np.empty((2, len(genotypes)))
         for start in range(0, len(genotypes), CHUNK):
             out[:, start : start + CHUNK] = self._chunk(genotypes[start : start + CHUNK])
         return out[0], np.exp(out[1])
 
     def logs(self, genotypes: np.ndarray) -> np.ndarray:
-        """Standardised logs of FLOPs, params, activations and layers, float64 [n, 4]."""
+        """Return standardised logs of FLOPs, params, activations and layers, float64 [n, 4]."""
         out = np.empty((len(genotypes), 4))
         for start in range(0, len(genotypes), CHUNK):
             out[start : start + CHUNK] = self._logs(self._codes(genotypes[start : start + CHUNK]))
         return out
 
     def _codes(self, genotypes: np.ndarray) -> list[np.ndarray]:
-        """For each stage the index [n] of its combination of options."""
+        """Return, for each stage, the index of its combination of options, [n]."""
         columns = np.ascontiguousarray(genotypes.T).astype(np.intp)
         counts = [len(options) for options in self.choices.values()]
         codes = []

@@ -1,4 +1,4 @@
-"""Networks scored with the weights of a supernet, which all networks of the space share."""
+"""Evaluator that scores networks with the weights of a supernet, which all networks share."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ CALIBRATION = 8  # batches of `BATCH` training images, for batch-norm statistics
 
 
 class Shared(Evaluator):
-    """Scores networks by held-out accuracy with shared weights, batch norm recalibrated.
+    """Evaluator by held-out accuracy with shared weights and recalibrated batch norm.
 
     data     images; networks are scored on `data.minival`.
-    weights  the file of `train.supernet.training.train_supernet`.
-    key      of everything that decided these weights.
-    recipe   prepares the images.
+    weights  file that `train.supernet.training.train_supernet` wrote.
+    key      key of everything that these weights depend on.
+    recipe   recipe with the preparation of the images.
     device   "auto", "cpu", "cuda" or "cuda:N".
-    cache    of scores that are known from earlier searches, or None.
+    cache    scores of earlier searches; None: no cache.
 
-    Equal arguments and networks give equal scores on a CPU.
+    On a CPU, equal arguments and networks give equal scores.
     """
 
     name = "supernet"
@@ -79,7 +79,7 @@ class Shared(Evaluator):
         seed: int = 0,
         folder: Path | None = None,
     ) -> Iterator[Point]:
-        """The score of one network."""
+        """Yield the score of one network as a single point."""
         child = space.decode(genotype)
         key = "" if self._cache is None else key_of(self.identity(child))
         known = None if self._cache is None else self._cache.get(key)
@@ -98,7 +98,7 @@ class Shared(Evaluator):
         yield point
 
     def identity(self, child: Architecture) -> dict[str, Any]:
-        """Everything that decides a score, as plain data."""
+        """Return everything that a score depends on, as plain data."""
         return {
             "network": json.loads(child.to_json()),
             "supernet": self.key,
@@ -115,12 +115,12 @@ class Shared(Evaluator):
     def _tensors(self) -> dict[str, Tensor]:
         trained = read_supernet(self.weights)
         if trained is None:
-            raise InfrastructureError(f"{self.weights}: the weights of the supernet are gone")
+            raise InfrastructureError(f"{self.weights}: the weights of the supernet are missing")
         return trained.tensors
 
     @functools.lru_cache(maxsize=4)  # noqa: B019, one evaluator lives as long as its process
     def _batches(self, side: int) -> tuple[list[Batch], list[Batch]]:
-        """Training images for batch norm, and the held out ones; equal for all networks."""
+        """Return training images for batch norm, and held-out images; equal for all networks."""
         assert self.data.minival is not None
         preparation = preparation_of(self.recipe, side)
         draw = functools.partial(some_batches, preparation=preparation, device=self._where)

@@ -1,18 +1,17 @@
-"""The accuracy of networks of a space, looked up in a model fitted to measured trainings.
+"""Surrogate: predicted accuracy of networks, from a model fitted to measured trainings.
 
     mean, std = load_surrogate("imagenet").predict(genotypes)
     mean, std = load_surrogate("imagenet").predict(genotypes, schedule="long")
 
-"imagenet" answers for the `efficientnet` space with ImageNet top-1 in percent *under the short
-training schedule of the measurements*: EfficientNet-B0 reads about 66, not the 77 of its full
-training. Ranks carry over to full trainings much better than values do. It was fitted to the
+"imagenet" predicts for the `efficientnet` space the ImageNet top-1 in percent *under the short
+training schedule of the measurements*: EfficientNet-B0 has about 66, not the 77 of its full
+training. Ranks transfer to full trainings much better than values. The model was fitted to the
 4,623 networks of Accel-NASBench (Ahmad et al., "Accel-NASBench: Sustainable Benchmarking for
 Accelerator-Aware NAS", DAC 2024; Apache-2.0) by `experiments.fit_imagenet_surrogate`, whose
-results file says how far to trust it.
+results file has the errors.
 
-`schedule="long"` predicts the top-1 under a schedule 5.7 times longer: B0 reads about 72.5 there,
-still not the 77 of 350 epochs. That model was fitted to 80 networks by
-`experiments.fit_long_schedule`.
+`schedule="long"` predicts the top-1 under a schedule that is 5.7 times as long: B0 has about 72.5,
+still not the 77 of 350 epochs. `experiments.fit_long_schedule` fitted that model to 80 networks.
 """
 
 from __future__ import annotations
@@ -46,16 +45,16 @@ TABLE_FIELDS = ("totals", "log_center", "log_scale", "pairs", "gates", "polynomi
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A fitted model and what it was fitted on.
+    """A fitted model and its measurements.
 
-    name      as `load_surrogate` knows it.
-    space     name of the space it answers for.
-    settings  that space's resolution, classes, width and small_images.
-    unit      what its numbers are, in words.
-    source    where the measurements come from, with their licence.
-    tables    the model.
-    measured  the networks it was fitted to, each once, with the mean of what was measured.
-    long      the model of a longer schedule; None: there is none.
+    name      name for `load_surrogate`.
+    space     name of the space for which it predicts.
+    settings  resolution, classes, width and small_images of that space.
+    unit      description of its numbers.
+    source    origin of the measurements, with their licence.
+    tables    tables of the model.
+    measured  measured networks of the fit, each once, with their mean accuracies.
+    long      model of a longer schedule; None: none.
     """
 
     name: str
@@ -69,7 +68,7 @@ class Surrogate:
 
     @property
     def choices(self) -> Mapping[str, tuple]:
-        """The decisions of a genotype and their options, in order."""
+        """Decisions of a genotype and their options, in order."""
         return self.tables.choices
 
     def predict(
@@ -78,15 +77,17 @@ class Surrogate:
         *,
         schedule: str = "short",
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of one measured training, percent, float64 [n] each.
+        """Return mean and standard deviation of one training in percent, float64 [n] each.
 
         networks  genotypes int8 [n, decisions], or networks of the space; n is 1 for one network.
         schedule  "short", that of the measurements, or "long" (`LongSchedule`).
 
-        The deviation is that of a new measurement: the spread of trainings of one network and
-        what 28 decisions cannot tell, plus the model's own uncertainty, which grows where the
-        measurements are thin. Raises ValueError for networks that are not in the space, and for
-        genotypes that are not an integer array [n, decisions] of option indices.
+        The deviation is that of a new measurement. It includes the spread of trainings of one
+        network, effects that 28 decisions do not express, and the uncertainty of the model, which
+        is larger where there are few measurements.
+
+        Raises ValueError for networks that are not in the space, and for genotypes that are not an
+        integer array [n, decisions] of option indices.
         """
         long = self.schedule_model(schedule)
         genotypes = self._genotypes(networks)
@@ -101,10 +102,10 @@ class Surrogate:
         *,
         schedule: str = "short",
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the mean of many trainings, percent, float64 [n] each.
+        """Return the mean over many trainings and its deviation in percent, float64 [n] each.
 
-        The deviation leaves out the spread of seeds. It is what the certainty of a ranking
-        depends on (`nas.evaluators.ranking`). Arguments and errors are those of `predict`.
+        The deviation excludes the spread of seeds. The certainty of a ranking depends on it
+        (`nas.evaluators.ranking`). Arguments and errors are those of `predict`.
         """
         long = self.schedule_model(schedule)
         genotypes = self._genotypes(networks)
@@ -112,14 +113,12 @@ class Surrogate:
         return short if long is None else long.predict(*short, self.tables.logs(genotypes))[0]
 
     def schedule_model(self, schedule: str) -> LongSchedule | None:
-        """The model of that schedule; None for the short one."""
+        """Return the model of a schedule; None for the short one. Raises ValueError for others."""
         if schedule not in SCHEDULES:
             known = " or ".join(SCHEDULES)
             raise ValueError(f"schedule: {schedule!r} is unknown; use {known}")
         if schedule == "long" and self.long is None:
-            raise ValueError(
-                f"schedule: surrogate {self.name!r} knows no longer schedule; use short"
-            )
+            raise ValueError(f"schedule: surrogate {self.name!r} has no longer schedule; use short")
         return self.long if schedule == "long" else None
 
     def _genotypes(
@@ -139,7 +138,7 @@ class Surrogate:
         return self._legal(networks)
 
     def check(self, space: SearchSpace) -> None:
-        """Raise ValueError unless `space` is the one the surrogate was fitted on."""
+        """Raise ValueError unless the surrogate was fitted on `space`."""
         choices = {name: tuple(options) for name, options in space.choices.items()}
         same_choices = list(choices.items()) == list(self.choices.items())
         if space.name == self.space and same_choices and space.settings == self.settings:
@@ -149,8 +148,8 @@ class Surrogate:
         other = "" if same_choices or space.name != self.space else " with other choices"
         raise ValueError(
             f"surrogate {self.name!r} was fitted on the space {self.space!r} ({ours}) and cannot "
-            f"answer for {space.name!r}{other} ({theirs or 'no settings'}); use --evaluator proxy, "
-            "zero-cost or supernet with --data, or a table of measured networks"
+            f"predict for {space.name!r}{other} ({theirs or 'no settings'}); use --evaluator proxy,"
+            " zero-cost or supernet with --data, or a table of measured networks"
         )
 
     def _legal(self, genotypes: np.ndarray) -> np.ndarray:
@@ -162,7 +161,9 @@ class Surrogate:
                 f"each decision of the space {self.space!r}"
             )
         if not np.issubdtype(genotypes.dtype, np.integer):
-            raise ValueError(f"genotypes: {genotypes.dtype} is no integer type of option indices")
+            raise ValueError(
+                f"genotypes: {genotypes.dtype} is not an integer type of option indices"
+            )
         if len(genotypes):
             low, high = genotypes.min(0), genotypes.max(0)
             for (name, options), least, most in zip(self.choices.items(), low, high, strict=True):
@@ -175,9 +176,9 @@ class Surrogate:
 
 
 class SurrogateEvaluator(Evaluator):
-    """Answers from a surrogate, thousands at once; `accuracy` and `std` are its prediction.
+    """Evaluator by a surrogate, thousands of networks at once.
 
-    schedule  of training, "short" or "long"; see `Surrogate.predict`.
+    schedule  training schedule, "short" or "long"; see `Surrogate.predict`.
     """
 
     name = "surrogate"
@@ -191,7 +192,7 @@ class SurrogateEvaluator(Evaluator):
         if long is None:
             self.unit = f"{surrogate.unit}, not the 77 of its full training"
             self.measured = surrogate.measured
-        else:  # the measured accuracies are of the short one
+        else:  # the measured accuracies belong to the short schedule
             self.unit = long.unit
 
     def check(self, space: SearchSpace) -> None:
@@ -199,7 +200,7 @@ class SurrogateEvaluator(Evaluator):
         self.surrogate.check(space)
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Predictions for genotypes int8 [n, decisions]; ValueError for another space."""
+        """Predict for genotypes int8 [n, decisions]; raises ValueError for another space."""
         self.check(space)
         start = time.perf_counter()
         accuracy, std = self.surrogate.predict(genotypes, schedule=self.schedule)
@@ -208,7 +209,7 @@ class SurrogateEvaluator(Evaluator):
         return Evaluations(accuracy, std, seconds)
 
     def further(self, space: SearchSpace, genotypes: np.ndarray) -> dict[str, np.ndarray]:
-        """Top-1 under the schedule that is not searched by, and its deviation, percent [n]."""
+        """Return top-1 and its deviation under the other schedule, in percent, [n] each."""
         if self.surrogate.long is None:
             return {}
         other = "short" if self.schedule == "long" else "long"
@@ -218,13 +219,13 @@ class SurrogateEvaluator(Evaluator):
     def predict_own(
         self, space: SearchSpace, genotypes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of networks' accuracy over many trainings, percent [n] each."""
+        """Return the mean accuracy over many trainings and its deviation, percent, [n] each."""
         return self.surrogate.predict_own(genotypes, schedule=self.schedule)
 
 
 @functools.cache
 def load_surrogate(name: str = "imagenet") -> Surrogate:
-    """The surrogate of that name as shipped with this package; ValueError lists the known ones."""
+    """Return the surrogate of this package with that name; raises ValueError for other names."""
     if name not in SURROGATES:
         known = ", ".join(SURROGATES)
         raise ValueError(f"surrogate: {name!r} is unknown; known are {known}")
@@ -238,12 +239,12 @@ def load_surrogate(name: str = "imagenet") -> Surrogate:
 
 
 def imagenet_evaluator(schedule: str = "short") -> SurrogateEvaluator:
-    """The evaluator of the surrogate of ImageNet, for a schedule of `SCHEDULES`."""
+    """Return the evaluator of the ImageNet surrogate, for a schedule of `SCHEDULES`."""
     return SurrogateEvaluator(load_surrogate("imagenet"), schedule)
 
 
 def read_surrogate(path: str | Path) -> Surrogate:
-    """A surrogate from a file that `write_surrogate` wrote (.npz without pickled objects)."""
+    """Return the surrogate in a file of `write_surrogate` (.npz without pickled objects)."""
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
     about = json.loads(arrays["about"].item())
@@ -260,7 +261,7 @@ def read_surrogate(path: str | Path) -> Surrogate:
 
 
 def write_surrogate(path: str | Path, surrogate: Surrogate) -> None:
-    """Write a surrogate, whole or not at all; equal surrogates give equal bytes."""
+    """Write a surrogate to a file atomically; equal surrogates produce equal bytes."""
     tables = surrogate.tables
     about = {key: getattr(surrogate, key) for key in ("name", "space", "unit", "source")}
     about |= {"settings": dict(surrogate.settings), "choices": dict(tables.choices)}
@@ -273,7 +274,7 @@ def write_surrogate(path: str | Path, surrogate: Surrogate) -> None:
     }
 
     def save(unfinished: Path) -> None:
-        with unfinished.open("wb") as file:  # given a path, numpy would add an ending to it
+        with unfinished.open("wb") as file:  # numpy would append .npz to a path
             np.savez_compressed(file, **arrays)
 
     write_whole(Path(path), save)

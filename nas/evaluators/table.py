@@ -1,4 +1,4 @@
-"""Measurements in a file: a search among networks that are trained already."""
+"""Evaluator that reads accuracies from a file of measured networks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 
 class TableEvaluator(Evaluator):
-    """Looks accuracies up; a network that is not in the table is a failed evaluation."""
+    """Evaluator by lookup; a network that is not in the table is a failed evaluation.
+
+    space     space of the networks.
+    measured  networks and their mean accuracies.
+    std       standard deviations of these means in points, [m]; NaN: unknown.
+    """
 
     name = "table"
-    unit = "accuracy as the table states it"
-    cheap = False  # a row stands for a training: choose them one by one, as expensive ones
+    unit = "accuracy in the table"
+    cheap = False  # a row replaces a training, so that batches should be small
     pooled = True
     instant = True
 
@@ -32,14 +37,14 @@ class TableEvaluator(Evaluator):
         self._row = {key: row for row, key in enumerate(keys)}
 
     def check(self, space: SearchSpace) -> None:
-        """ValueError unless the table was read for this space."""
+        """Raise ValueError unless the table was read for this space."""
         if space.choices != self.space.choices:
             raise ValueError(
                 f"table: read for space {self.space.name!r}, not for space {space.name!r}"
             )
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """The measured accuracies of genotypes int8 [n, decisions]."""
+        """Return the measured accuracies of genotypes int8 [n, decisions]."""
         rows = np.array([self._row.get(key, -1) for key in space.keys(genotypes).tolist()], int)
         missing = rows < 0
         accuracy = np.where(missing, np.nan, self._accuracy[rows])
@@ -53,11 +58,15 @@ class TableEvaluator(Evaluator):
 
 
 def read_table(path: str | Path, space: SearchSpace, *, column: str = "accuracy") -> TableEvaluator:
-    """A CSV or parquet file with one column a decision of the space and one of accuracies.
+    """Read a CSV or parquet file with a column per decision of the space and one of accuracies.
 
-    Accuracies are in percent. Rows with equal decisions count as repeated measurements: their
-    mean, and its error by the standard deviation of all repeats (NaN where nothing is
-    repeated: then it is unknown). ValueError names the file, and the row or column that is wrong.
+    Accuracies are in percent. Rows with equal decisions are repeated measurements, which are
+    averaged. The error of the mean comes from the standard deviation of all repeats; it is NaN if
+    no network is repeated.
+
+    column  name of the column of accuracies.
+
+    Raises ValueError with the file and the wrong row or column.
     """
     path = Path(path)
     table = _load(path)
@@ -88,7 +97,7 @@ def _load(path: Path) -> pyarrow.Table:
         raise ValueError(f"table: {path} is not a file")
     try:
         with path.open("rb") as file:
-            is_parquet = file.read(4) == b"PAR1"  # whatever the file is called
+            is_parquet = file.read(4) == b"PAR1"  # regardless of the file's name
         table = pyarrow.parquet.read_table(path) if is_parquet else pyarrow.csv.read_csv(path)
         return _without_decimals(table)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -98,7 +107,7 @@ def _load(path: Path) -> pyarrow.Table:
 
 
 def _without_decimals(table: pyarrow.Table) -> pyarrow.Table:
-    """The table with float64 in place of decimal columns, which databases export numbers as."""
+    """Return the table with float64 instead of decimal columns, which some databases export."""
     import pyarrow
 
     fields = [
@@ -109,21 +118,21 @@ def _without_decimals(table: pyarrow.Table) -> pyarrow.Table:
 
 
 def _accuracies(path: Path, column: str, values: list[Any]) -> np.ndarray:
-    """Percent, float64 [rows]."""
+    """Return the accuracies in percent, float64 [rows]; raises ValueError for other values."""
     for row, value in enumerate(values, start=1):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= value <= 100:
             raise ValueError(
-                f"table: row {row} of {path} has {column} = {quoted(value)}, which is no percentage"
+                f"table: row {row} of {path} has {column} = {quoted(value)}; use a percentage"
             )
     if max(values) <= 1:
-        raise ValueError(f"table: {column} of {path} is within 0 to 1; accuracies are in percent")
+        raise ValueError(f"table: {column} of {path} is from 0 to 1; use accuracies in percent")
     return np.array(values, np.float64)
 
 
 def _indices(path: Path, decision: str, values: list[Any], options: tuple) -> np.ndarray:
     known = {option: index for index, option in enumerate(options)}
-    # options that are no plain CSV or parquet value, such as tuples, are written as text
+    # options without a plain CSV or parquet value, such as tuples, are stored as text
     by_text = {str(option): index for index, option in enumerate(options)}
     indices = np.empty(len(values), np.int8)
     for row, value in enumerate(values):
@@ -142,7 +151,7 @@ def _indices(path: Path, decision: str, values: list[Any], options: tuple) -> np
 
 
 def _merged(space: SearchSpace, genotypes: np.ndarray, accuracy: np.ndarray) -> TableEvaluator:
-    """Repeated networks as one row with their mean."""
+    """Return an evaluator with one row per network, the mean of repeated measurements."""
     keys = space.keys(genotypes)
     _, first, group, count = np.unique(
         keys, return_index=True, return_inverse=True, return_counts=True

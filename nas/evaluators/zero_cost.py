@@ -1,9 +1,9 @@
-"""Networks compared before anything is trained, by scores of one batch (`zero_cost_scores`).
+"""Evaluator without training, by zero-cost scores of a single batch (`zero_cost_scores`).
 
-Scores have no common unit, so ranks are combined, never values: each score of a network becomes
-its percentile among the same random networks of the space, and the answer is the mean of these.
+Scores have no common unit, so that ranks are combined and not values: each score of a network
+becomes its percentile among random networks of the space, and the result is the mean percentile.
 For ImageNet networks of MBConv blocks, params and FLOPs rank as well as any other score (Kendall
-tau 0.6); what more than that these scores tell differs between data sets, and is to be measured.
+tau 0.6). The benefit of the other scores differs between data sets and should be measured.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ DEFAULT = ("params", "flops", "naswot", "zico")
 
 
 class Scored(NamedTuple):
-    """The scores of one network, float64 [k], NaN where they failed; seconds; why, or ""."""
+    """Scores of one network.
+
+    values   scores, float64 [k]; NaN for failed ones.
+    seconds  duration of the computation.
+    error    reason of a failure, or "".
+    """
 
     values: np.ndarray
     seconds: float
@@ -42,18 +47,18 @@ class Scored(NamedTuple):
 
 
 class ZeroCost(Evaluator):
-    """Answers with mean percentiles, 0 to 100, of scores that need no training.
+    """Evaluator by mean percentiles, 0 to 100, of scores that need no training.
 
-    images     float32 [n, channels, h, w], normalised, n >= 4; see `first_batch`. Networks are run
-               at this size, whatever resolution they are meant for.
+    images     float32 [n, channels, h, w], normalised, n >= 4; see `first_batch`. Networks run at
+               this size, regardless of their resolution.
     targets    int64 [n] or float32 [n, classes].
     scores     names in `SCORES`.
-    reference  random networks of the space that percentiles refer to. They are scored on first
-               use, which takes as long as evaluating so many networks.
-    seed       of the networks' weights, the same for all, and of the reference.
+    reference  number of random networks of the space for the percentiles. They are scored on first
+               use, which takes as long as evaluating the same number of networks.
+    seed       seed of the weights of all networks, and of the random networks.
 
-    Equal arguments and networks give equal answers, in whatever order they are evaluated. Raises
-    ValueError for images, targets or names that are not allowed.
+    Equal arguments and networks give equal results, independent of the order. Raises ValueError
+    for invalid images, targets or names.
     """
 
     name = "zero-cost"
@@ -84,33 +89,33 @@ class ZeroCost(Evaluator):
         self._known: dict[Architecture, Scored] = {}
 
     def check(self, space: SearchSpace) -> None:
-        """ValueError where networks of the space cannot be built or do not take these images."""
+        """Raise ValueError if networks of the space cannot be built or do not fit the images."""
         network = space.decode(np.zeros(len(space.choices), np.int8))
         if not isinstance(network, Architecture):
             raise ValueError(
                 f"zero-cost: space {space.name!r} decodes to {type(network).__name__}, which is "
-                "no Architecture; nothing can be built from it"
+                "not an Architecture and cannot be built"
             )
         channels = self.images.shape[1]
         if network.in_channels != channels:
             raise ValueError(
-                f"zero-cost: networks of space {space.name!r} take {network.in_channels} channels, "
-                f"the images have {channels}"
+                f"zero-cost: networks of space {space.name!r} need {network.in_channels} channels, "
+                f"but the images have {channels}"
             )
         soft = self.targets.ndim == 2
         if soft and network.classes != self.targets.shape[1]:
             raise ValueError(
                 f"zero-cost: networks of space {space.name!r} have {network.classes} classes, "
-                f"the targets {self.targets.shape[1]}"
+                f"but the targets have {self.targets.shape[1]}"
             )
         if not soft and int(self.targets.max()) >= network.classes:
             raise ValueError(
                 f"zero-cost: networks of space {space.name!r} have {network.classes} classes, "
-                f"but target {int(self.targets.max())} is among the images'"
+                f"but a target is {int(self.targets.max())}"
             )
 
     def get_ready(self, space: SearchSpace) -> None:
-        """Score the reference."""
+        """Score the random networks of the reference."""
         limit_threads()
         self.check(space)
         self._references(space)
@@ -120,7 +125,7 @@ class ZeroCost(Evaluator):
         return [self._scored(space, genotype) for genotype in sample]
 
     def evaluate(self, space: SearchSpace, genotypes: np.ndarray) -> Evaluations:
-        """Mean percentiles of genotypes int8 [n, decisions]; std is not known."""
+        """Return mean percentiles of genotypes int8 [n, decisions]; their std is unknown."""
         self.check(space)
         found = [self._scored(space, genotype) for genotype in genotypes]
         reference = self._references(space)
@@ -141,13 +146,13 @@ class ZeroCost(Evaluator):
     def features(
         self, space: SearchSpace, genotypes: np.ndarray
     ) -> tuple[tuple[str, ...], np.ndarray]:
-        """Names of the scores, and their values, float64 [n, k]; NaN where one failed."""
+        """Return the names of the scores, and their values, float64 [n, k]; NaN for failed ones."""
         self.check(space)
         rows = [self._scored(space, genotype).values for genotype in genotypes]
         return self.scores, np.array(rows).reshape(-1, len(self.scores))
 
     def _scored(self, space: SearchSpace, genotype: np.ndarray) -> Scored:
-        """From memory where the network is known, then as long as it took the first time."""
+        """Return the scores of a network; a repeated one has the seconds of the first time."""
         architecture = space.decode(genotype)
         if architecture not in self._known:
             self._known[architecture] = self._measured(architecture)
@@ -164,7 +169,7 @@ class ZeroCost(Evaluator):
             values = np.array([found[name] for name in self.scores])
             failed = [name for name in self.scores if not math.isfinite(found[name])]
             error = f"{failed[0]} is not a number" if failed else ""
-        except Exception as problem:  # whatever a network cannot do is a result, not a crash
+        except Exception as problem:  # failures of a network are results, and not crashes
             if is_infrastructure(problem):
                 raise
             error = _reason(problem)
@@ -172,12 +177,13 @@ class ZeroCost(Evaluator):
 
 
 def percentiles(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Where values [n] stand among those of reference [m], 0 to 100, float64 [n]; NaN stays NaN.
+    """Return the percentiles of values [n] in a reference [m], 0 to 100, float64 [n].
 
-    The i-th of m in order, from 0, stands at 100 (i + 1/2) / m, equal ones at their mean; what lies
-    between is interpolated. A value beyond all others approaches 0 or 100 with its distance (by a
-    factor e for each standard deviation of the reference), so that a search that has left the
-    sample behind still sees which way is up. NaN in the reference is left out.
+    The i-th value of the sorted reference, from 0, has the percentile 100 (i + 1/2) / m; equal
+    values have their mean, and values between two are interpolated. A value outside the range
+    approaches 0 or 100 with its distance (by a factor e per standard deviation of the reference),
+    so that better networks than the reference are still ranked. NaN remains NaN, and NaN in the
+    reference is ignored.
     """
     ordered = np.sort(reference[np.isfinite(reference)])
     points, first, repeats = np.unique(ordered, return_index=True, return_counts=True)
@@ -193,12 +199,12 @@ def percentiles(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def first_batch(
     data: Data, recipe: Recipe, *, size: int, count: int | None = None, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Random training images as the recipe's evaluation prepares them, and their targets.
+    """Return random training images, prepared as for evaluation, and their targets.
 
     size   side in pixels: the networks' resolution, or less to be faster.
-    count  how many; 64 up to 64 px and 16 above where not given, and no more than there are.
+    count  number of images, at most all. None: 64 up to 64 px, and 16 above.
 
-    float32 [n, channels, size, size] and int64 [n] (float32 [n, classes] where targets are soft).
+    float32 [n, channels, size, size] and int64 [n] (float32 [n, classes] for soft targets).
     """
     if count is None:
         count = 64 if size <= 64 else 16

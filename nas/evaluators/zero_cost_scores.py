@@ -1,9 +1,9 @@
-"""Scores of untrained networks: one batch of images, seconds on a CPU.
+"""Zero-cost scores of untrained networks, from one batch of images, in seconds on a CPU.
 
     scores(build(architecture), images, targets)["naswot"]
 
-params    trainable numbers.
-flops     multiply-adds at the architecture's own resolution (`search_spaces.cost`).
+params    number of parameters.
+flops     multiply-adds at the architecture's resolution (`search_spaces.cost`).
 synflow   log of the synaptic flow: weight x gradient summed over all weights of the network made
           linear, with positive weights (Tanaka et al., "Pruning neural networks without any data
           by iteratively conserving synaptic flow", NeurIPS 2020).
@@ -14,15 +14,15 @@ grad_norm Euclidean norms of the gradients of the loss, summed over layers (Abde
 naswot    log |K|, the kernel of Hamming distances between the images' binary codes (Mellor et al.,
           "Neural architecture search without training", ICML 2021).
 zen       change of the feature maps with a small change of Gaussian images, weights Gaussian,
-          corrected for what batch norm divides by (Lin et al., "Zen-NAS", ICCV 2021).
+          corrected for the scaling by batch norm (Lin et al., "Zen-NAS", ICCV 2021).
 zico      gradients' mean over their standard deviation between batches, summed within layers, the
           logs summed over layers (Li et al., "ZiCo: Zero-shot NAS via inverse coefficient of
-          variation on gradients", ICLR 2023); the batches are the two halves of the one.
+          variation on gradients", ICLR 2023); here the batches are the two halves of one batch.
 
-More is better for each of them. Weights are those of convolutions and linear layers; gradients are
-taken in training mode, where batch norm uses the batch. All were published for ReLU. With SiLU and
-its like a code's bit is the sign of the activation's input, which is where ReLU would switch.
-Values of one score compare networks on the same images and seed, nothing else.
+Higher is better for all scores. Weights are those of convolutions and linear layers. Gradients are
+computed in training mode, where batch norm uses the statistics of the batch. All scores were
+published for ReLU; for SiLU and similar activations, a bit of the code is the sign of the
+activation's input, as for ReLU. Scores are comparable only for the same images and seed.
 """
 
 from __future__ import annotations
@@ -47,17 +47,19 @@ from search_spaces.network import Network, Residual
 ACTIVATIONS = (nn.SiLU, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
 LEAST_IMAGES = 4  # two halves for zico, of two images each for batch norm
 
-# of the Zen-score: images and step as in its authors' code, but not their 32 repeats: after 4 it
-# varies by 0.03 to 0.12 from seed to seed, where random networks of a space vary by 13
+# Zen-score: images and step as in its authors' code, but 4 repeats instead of 32, because it then
+# varies by only 0.03 to 0.12 between seeds, while random networks of a space vary by 13
 ZEN_IMAGES, ZEN_STEP, ZEN_REPEATS = 16, 1e-2, 4
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What scores are computed from, shared work included; `network` is a copy to run, not edit.
+    """Inputs of scores, with computations that several scores share.
 
+    network  copy of the network, which scores may run but not modify.
     images   float32 [n, channels, h, w], normalised.
     targets  int64 [n] or float32 [n, classes].
+    seed     seed of random weights and images.
     """
 
     network: nn.Module
@@ -67,12 +69,12 @@ class Probe:
 
     @cached_property
     def gradients(self) -> list[Tensor]:
-        """Of the loss on the whole batch, for each of `weights`."""
+        """Gradients of the loss on the whole batch, for each of `weights`."""
         return self._gradients(slice(None))
 
     @cached_property
     def halves(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The same on the first and the second half of the batch."""
+        """Gradients of the loss on the first and on the second half of the batch."""
         half = len(self.images) // 2
         return self._gradients(slice(0, half)), self._gradients(slice(half, 2 * half))
 
@@ -90,15 +92,16 @@ def scores(
     names: Sequence[str] = (),
     seed: int = 0,
 ) -> dict[str, float]:
-    """The scores of those names (all of `SCORES` where none is given); NaN where one is no number.
+    """Return scores by name; NaN for scores that are not finite.
 
-    images  float32 [n, channels, h, w], normalised, of any size that the network takes, n >= 4.
-    targets int64 [n] or float32 [n, classes].
-    seed    of the Zen-score's weights and images, and of dropout.
+    images   float32 [n, channels, h, w], normalised, of any size that the network accepts, n >= 4.
+    targets  int64 [n] or float32 [n, classes].
+    names    names in `SCORES`; (): all.
+    seed     seed of the Zen-score's weights and images, and of dropout.
 
-    The network's weights, buffers, modes, gradients and flags and torch's random state are left
-    as they are. Raises ValueError for an unknown name or too few images, and torch's errors where
-    the network cannot run.
+    The network's weights, buffers, modes, gradients and flags, and torch's random state, do not
+    change. Raises ValueError for an unknown name or too few images, and torch's errors if the
+    network cannot run.
     """
     names = [one_of("score", name, SCORES) for name in names or SCORES]
     if len(images) != len(targets) or len(images) < LEAST_IMAGES:
@@ -111,42 +114,43 @@ def scores(
     with torch.random.fork_rng(devices), torch.enable_grad():
         probe = Probe(_runnable(network), images, targets, seed)
         for name in names:
-            torch.manual_seed(seed)  # what dropout draws must not depend on the scores before
+            torch.manual_seed(seed)  # dropout must not depend on the scores before
             value = SCORES[name](probe)
             found[name] = value if math.isfinite(value) else math.nan
     return found
 
 
 def weights(network: nn.Module) -> list[Tensor]:
-    """The kernels of convolutions and linear layers."""
+    """Return the kernels of convolutions and linear layers."""
     return [layer.weight for layer in network.modules() if isinstance(layer, _ConvNd | nn.Linear)]
 
 
 def params(probe: Probe) -> float:
-    """Number of parameters."""
+    """Return the number of parameters."""
     return float(sum(value.numel() for value in probe.network.parameters()))
 
 
 def flops(probe: Probe) -> float:
-    """FLOPs at the architecture's resolution; NaN for a module that `build` did not make."""
+    """Return FLOPs at the architecture's resolution; NaN for a module that is not a `Network`."""
     if not isinstance(probe.network, Network):
         return math.nan
     return float(cost(probe.network.architecture).flops)
 
 
 def synflow(probe: Probe) -> float:
-    """log sum |weight x dR/dweight|, R the sum of a linear network's outputs for an image of ones.
+    """Return log sum |weight x dR/dweight|, R the sum of a linear network's outputs for ones.
 
-    Linear: batch norms and activations do nothing, squeeze-and-excitation's gates stand open (where
-    its sigmoid tends to as signals grow), biases are zero. What is left is the published score of a
-    ReLU network without batch norm, for which positive weights leave every ReLU open.
+    In the linear network, batch norms and activations are removed, the gates of
+    squeeze-and-excitation are 1 (the limit of the sigmoid for large signals), and biases are 0.
+    This is the published score of a ReLU network without batch norm, where positive weights make
+    every ReLU the identity.
     """
     network = _linear(probe.network)
     ones = torch.ones_like(probe.images[:1], dtype=torch.float64)
     size = _log_flow(network, ones)
     if not math.isfinite(size):
         return math.nan
-    # split between image and output, this centres both passes in the range of a double
+    # split between image and output, it centres both passes in the range of a double
     root = math.exp(-size / 2)
     kernels = weights(network)
     total = (root * network(root * ones)).sum()
@@ -154,23 +158,23 @@ def synflow(probe: Probe) -> float:
 
 
 def snip(probe: Probe) -> float:
-    """sum |weight x gradient|."""
+    """Return sum |weight x gradient|."""
     return _products(weights(probe.network), probe.gradients)
 
 
 def grad_norm(probe: Probe) -> float:
-    """sum over layers of ||gradient||."""
+    """Return the sum over layers of ||gradient||."""
     return sum(float(grad.norm()) for grad in probe.gradients)
 
 
 @torch.no_grad()
 def naswot(probe: Probe) -> float:
-    """log |K|, K[i, j] the bits that the codes of images i and j have in common."""
+    """Return log |K|, where K[i, j] is the number of equal bits in the codes of images i and j."""
     count = len(probe.images)
     kernel = torch.zeros(count, count, dtype=torch.float64)
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        # of +1 and -1: a product is the bits in common less those that differ
+        # codes of +1 and -1: a product is the number of equal bits minus that of different ones
         codes = (inputs[0].flatten(1) > 0).float().mul_(2).sub_(1)
         kernel.add_(((codes @ codes.T).cpu().double() + codes.shape[1]) / 2)
 
@@ -184,11 +188,11 @@ def naswot(probe: Probe) -> float:
 
 @torch.no_grad()
 def zen(probe: Probe) -> float:
-    """log E|f(x + a e) - f(x)| + sum over batch norms of log sqrt(mean variance), over repeats.
+    """Return log E|f(x + a e) - f(x)| + sum over batch norms of log sqrt(mean variance).
 
-    f is the network up to its last feature maps, without residual links and squeeze-and-excitation,
-    as its authors remove them; x, e and all weights are standard normal, a = 0.01. The activation
-    stays the network's own.
+    The result is the mean over repeats. f is the network up to its last feature maps, without
+    residual connections and squeeze-and-excitation, which the authors also remove; x, e and all
+    weights are standard normal, and a = 0.01. The activation is that of the network.
     """
     network = _plain(probe.network)
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
@@ -201,7 +205,7 @@ def zen(probe: Probe) -> float:
         images, noise = (torch.randn(shape, generator=generator).to(probe.images) for _ in "xe")
         network(images + ZEN_STEP * noise)
         moved = features.pop()
-        network(images)  # last, so that the norms' statistics are its
+        network(images)  # last, so that the statistics of the norms belong to it
         change = (moved - features.pop()).abs().flatten(1).sum(1).mean()
         total += float(change.double().log())
         total += sum(0.5 * float(norm.running_var.double().mean().log()) for norm in norms)
@@ -209,9 +213,9 @@ def zen(probe: Probe) -> float:
 
 
 def zico(probe: Probe) -> float:
-    """sum over layers of log sum mean|g| / std(g); weights without deviation do not count.
+    """Return the sum over layers of log sum mean|g| / std(g), over weights with a deviation.
 
-    A layer in which no weight has one is left out, as in its authors' code.
+    Layers without such weights are ignored, as in the authors' code.
     """
     total = 0.0
     for one, other in zip(*probe.halves, strict=True):
@@ -236,30 +240,30 @@ SCORES: dict[str, Callable[[Probe], float]] = {
 
 
 def _runnable(network: nn.Module) -> nn.Module:
-    """A copy in training mode, all of it with gradients, in the layout that convolves fastest."""
+    """Return a copy in training mode, with all gradients, in the fastest memory format."""
     copied = copy.deepcopy(network).train().requires_grad_(True)
     return copied.to(memory_format=torch.channels_last)
 
 
 def _grad(value: Tensor, kernels: list[Tensor]) -> list[Tensor]:
-    """Gradients for each kernel, zero for one that the value does not depend on."""
+    """Return the gradient of each kernel, zero if the value does not depend on it."""
     return list(torch.autograd.grad(value, kernels, allow_unused=True, materialize_grads=True))
 
 
 def _products(kernels: list[Tensor], grads: list[Tensor]) -> float:
-    """sum |kernel x gradient| over all of them."""
+    """Return sum |kernel x gradient| over all kernels."""
     pairs = zip(kernels, grads, strict=True)
     return sum(float((kernel.detach() * grad).abs().sum()) for kernel, grad in pairs)
 
 
 def _log(value: float) -> float:
-    """NaN where there is none."""
+    """Return the logarithm; NaN for values that are not above 0."""
     return math.log(value) if value > 0 else math.nan
 
 
 @torch.no_grad()
 def _log_flow(network: nn.Module, ones: Tensor) -> float:
-    """log R of a linear network; R itself may leave the range of a double, in deep networks."""
+    """Return log R of a linear network, even if R exceeds the range of a double."""
     for image in (1.0, 1e-290, 1e290):
         flow = float(network(image * ones).sum())
         if 0 < flow < math.inf:
@@ -268,7 +272,8 @@ def _log_flow(network: nn.Module, ones: Tensor) -> float:
 
 
 def _linear(network: nn.Module) -> nn.Module:
-    """A linear copy in double precision, with positive weights and no biases; see `synflow`."""
+    """Return a linear copy in double precision, with positive weights and biases 0; see
+    `synflow`."""
     copied = copy.deepcopy(network).double().eval()
     _replace(copied, (_BatchNorm, SqueezeExcite, *ACTIVATIONS))
     with torch.no_grad():
@@ -281,7 +286,10 @@ def _linear(network: nn.Module) -> nn.Module:
 
 
 def _plain(network: nn.Module) -> nn.Module:
-    """A copy without residual links and gates whose norms remember their last batch alone."""
+    """Return a copy without residual connections and gates.
+
+    Its norms have the statistics of the last batch only.
+    """
     copied = copy.deepcopy(network)
     _replace(copied, (SqueezeExcite,))
     for module in copied.modules():
@@ -289,12 +297,12 @@ def _plain(network: nn.Module) -> nn.Module:
             module.downsample = None
         elif isinstance(module, _BatchNorm):
             module.momentum = 1.0
-            module.reset_running_stats()  # a NaN from another score would stay, even times 0
+            module.reset_running_stats()  # a NaN from another score would remain, even times 0
     return copied
 
 
 def _replace(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
-    """Modules of those kinds do nothing from now on."""
+    """Replace modules of these types by the identity."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, kinds):
@@ -302,7 +310,7 @@ def _replace(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> None:
 
 
 def _last_features(network: nn.Module) -> list[Tensor]:
-    """A list that holds, after each call, the output of the last layer before the classifier."""
+    """Return a list with the output of the last layer before the classifier after each call."""
     last: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -315,7 +323,7 @@ def _last_features(network: nn.Module) -> list[Tensor]:
 
 
 def _redraw(network: nn.Module, generator: torch.Generator) -> None:
-    """Standard normal kernels, norms that only normalise, no biases."""
+    """Set standard normal kernels, norms with weight 1, and biases 0."""
     for layer in network.modules():
         if isinstance(layer, _ConvNd | nn.Linear):
             drawn = torch.randn(layer.weight.shape, generator=generator)

@@ -1,4 +1,4 @@
-"""Which short training ranks networks as a long one does? `python -m nas.fidelity`."""
+"""Fidelity: find the short training that ranks networks as a long one, `python -m nas.fidelity`."""
 
 from typing import TYPE_CHECKING
 

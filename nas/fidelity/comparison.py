@@ -1,4 +1,4 @@
-"""What a comparison of fidelities trains, worked out from its config."""
+"""Comparison of fidelities: networks, fidelities and trainings, derived from the config."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared.
+    """A comparison of fidelities.
 
-    config      with everything that was left open.
-    fidelities  by rising cost; the longest is the last.
-    genotypes   int8 [networks, decisions].
+    config      options with all defaults resolved.
+    recipe      recipe of the trainings, not fitted to a fidelity.
+    fidelities  fidelities by ascending cost; the longest is the last.
+    genotypes   networks, int8 [networks, decisions].
     """
 
     config: FidelityConfig
@@ -42,33 +43,33 @@ class Comparison:
 
     @property
     def seeds(self) -> int:
-        """Of each training."""
+        """Number of seeds of each training."""
         return self.config.seeds
 
     @property
     def digests(self) -> Mapping[str, str]:
-        """Of the images, by which a resumed comparison knows them."""
+        """Digest of the images, which must be the same when the comparison is resumed."""
         return {"data_sha256": key_of(self.data.digests)}
 
     @property
     def side(self) -> int:
-        """Of the networks' input in pixels, where a fidelity has none of its own."""
+        """Input side in pixels, for fidelities without a resolution."""
         return self.recipe.resolution or self.space.resolution
 
     @property
     def timed(self) -> Recipe:
-        """The recipe as it is trained, but at the full side, which `work` counts in."""
+        """Recipe of the longest training, but at the full side, the unit of `work`."""
         return fitted(
             self.recipe, replace(self.fidelities[-1], resolution=0), images=self.data.train
         )
 
     def work(self, job: Job) -> float:
-        """See `nas.fidelity.plan.work`."""
+        """Return the cost of a training; see `nas.fidelity.plan.work`."""
         fidelity = self.fidelities[job.fidelity]
         return work(fidelity, images=self.data.train, held=self.data.minival, side=self.side)
 
     def jobs(self) -> list[Job]:
-        """All trainings, the longest first, so that none of them is still running at the end."""
+        """Return all trainings, the longest first, so that none of these runs alone at the end."""
         jobs = [
             Job(fidelity, network, seed)
             for seed in range(self.seeds)
@@ -78,8 +79,11 @@ class Comparison:
         return sorted(jobs, key=lambda job: -self.work(job))
 
     def key(self, job: Job, device: str) -> str:
-        """Of a training's result in the cache; all devices of a comparison are of one kind."""
-        # as `train.data.load` is called by the proxy
+        """Return the key of a training's result in the cache.
+
+        device  device of the training; all devices of a comparison are of the same kind.
+        """
+        # the proxy calls `train.data.load` with these arguments
         data = DataIdentity(self.data.digests, self.recipe.minival)
         fidelity = self.fidelities[job.fidelity]
         network = self.space.decode(self.genotypes[job.network])
@@ -88,19 +92,22 @@ class Comparison:
         return key_of(identity(network, recipe, fidelity, data, seed=job.seed, clock=clock))
 
     def folder_name(self, job: Job) -> str:
-        """Of a training's folder."""
+        """Return the name of a training's folder."""
         fidelity = str(self.fidelities[job.fidelity]).replace("=", "").replace(",", "-")
         return f"{fidelity}-network{job.network}-seed{job.seed}"
 
 
 def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
-    """What a config describes, fitted to the data.
+    """Return the comparison of a config, fitted to the data.
 
-    Raises ValueError for whatever does not go together. Nothing is decoded or trained.
+    No image is decoded and no network is trained. Raises ValueError for options that contradict
+    each other or the data.
     """
     if not recipe.minival:
-        raise ValueError("--set minival: images to choose by are needed; use e.g. 0.1")
-    from train.data.summary import summarise  # imports torch: a mistake above is answered at once
+        raise ValueError(
+            "--set minival: a comparison needs held-out images to choose by; use e.g. 0.1"
+        )
+    from train.data.summary import summarise  # torch is slow to import; report errors before
 
     assert config.data is not None  # see FidelityConfig.check
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)
@@ -130,7 +137,10 @@ def prepare(config: FidelityConfig, recipe: Recipe) -> Comparison:
 def _fidelities(
     config: FidelityConfig, recipe: Recipe, data: DataSummary, space: StagedSpace
 ) -> tuple[Fidelity, ...]:
-    """By rising cost, the longest last; ValueError where one of them cannot be."""
+    """Return the fidelities by ascending cost, the longest last.
+
+    Raises ValueError if one of them is invalid or not cheaper than the longest.
+    """
     side = recipe.resolution or space.resolution
     longest = longest_of(recipe, images=data.train, named=names_epochs(config.changes))
     if config.longest is not None:
@@ -152,7 +162,7 @@ def _fidelities(
             raise ValueError(f"fidelities: {fidelity} is not cheaper than the longest, {longest}")
     if not others or len(set(others)) < len(others):
         raise ValueError(
-            "fidelities: give some that differ and are cheaper than the longest "
-            f"({longest}), as --fidelities 'epochs=3;epochs=9,share=0.25'"
+            "fidelities: use one or more different ones that are cheaper than the longest "
+            f"({longest}), such as --fidelities 'epochs=3;epochs=9,share=0.25'"
         )
     return (*sorted(others, key=cost), longest)

@@ -17,9 +17,9 @@ RECORD, FIGURE = "fidelity.json", "fidelity.png"
 
 @dataclass(frozen=True, kw_only=True)
 class FidelityConfig(SpaceOptions, DataOptions, PlaceOptions):
-    """A comparison of fidelities: which networks are trained, on which images, and for how long.
+    """Options of a comparison of fidelities: networks, images, and durations of the trainings.
 
-    Images are needed; everything else has a default.
+    All options except the images have defaults.
     """
 
     title = "comparison"
@@ -30,7 +30,7 @@ class FidelityConfig(SpaceOptions, DataOptions, PlaceOptions):
         limits=(0.0, LARGEST),
         metavar="SIZE",
         parse=parse_quantity,
-        help="networks of at most so many FLOPs, e.g. 4M",
+        help="largest FLOPs of the networks, e.g. 4M",
     )
     recipe: str = option(
         "proxy", catalog=PRESETS, metavar="NAME", help="recipe of the trainings (default proxy)"
@@ -45,19 +45,19 @@ class FidelityConfig(SpaceOptions, DataOptions, PlaceOptions):
     fidelities: tuple[str, ...] | None = option(
         None,
         metavar="TEXT;...",
-        help="fidelities to try (default: some, by the size of the data, its images and the "
+        help="fidelities to compare (default: chosen by the number and size of the images and the "
         "recipe)",
     )
     longest: str | None = option(
         None,
         metavar="TEXT",
-        help="what they are compared with (default: the recipe's epochs, at most 30, of at most "
-        "about 20,000 images)",
+        help="fidelity that they are compared with (default: the recipe's epochs, at most 30, on "
+        "at most about 20,000 images)",
     )
 
     def check(self) -> None:
         if self.data is None:
-            raise ValueError("--data is missing; e.g. python -m nas.fidelity --data cifar10")
+            raise ValueError("--data is missing; use images, such as --data cifar10")
 
 
 COMMAND = Command(
@@ -67,13 +67,13 @@ COMMAND = Command(
     report="nas.fidelity.report:show_result",
     kind="fidelity",
     record=RECORD,
-    description="Find the cheapest training that ranks networks as a long one does.",
+    description="Find the cheapest training that ranks networks as a long training does.",
     epilog="""\
 DATA is cifar10, cifar100, fashion-mnist, imagenet, imagefolder:DIR, parquet:DIR or
-FILE.zip. A fidelity is written epochs=9,share=0.2,resolution=24 (share of the training images;
-resolution in pixels, else the network's). The folder gets fidelity.json (settings, networks,
-accuracies, correlations, answer) and fidelity.png; finished trainings are kept in
-~/.cache/vision-baseline-search/results and are not repeated by later runs on the same kind of
-device. Accuracies are those of the moving average of the weights; seconds are the processor's, of
-all threads together, or on a GPU those of the clock on the wall.""",
+FILE.zip. The form of a fidelity is epochs=9,share=0.2,resolution=24 (share of the training images;
+resolution in pixels, default that of the networks). The folder gets fidelity.json (settings,
+networks, accuracies, correlations, answer) and fidelity.png. Results of finished trainings are
+cached in ~/.cache/vision-baseline-search/results for later runs on the same kind of device.
+Accuracies are those of the moving average of the weights. Seconds are processor time of all threads
+together, or wall-clock time on a GPU.""",
 )

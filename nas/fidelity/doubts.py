@@ -1,4 +1,4 @@
-"""Fidelities at which networks are at chance, or differ by no more than noise."""
+"""Doubts about fidelities: accuracies at chance, or differences within the noise."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from vbs.accuracy import accuracy_error, pooled_deviation
 from vbs.noise import Doubt, doubt_of
 
 HELP = (
-    "what may help: longer trainings (--longest epochs=N), more images, a larger minival "
+    "possible remedies: longer trainings (--longest epochs=N), more images, a larger minival "
     "(--set minival=0.2), larger networks (--target-flops)"
 )
 
 
 def doubt_about(accuracy: np.ndarray, data: DataSummary) -> Doubt | None:
-    """The doubt about networks by their accuracies [networks, seeds], NaN where there is none."""
+    """Return the doubt about accuracies; None if there is none.
+
+    accuracy  percent [networks, seeds]; NaN for missing ones.
+    """
     rows = [row[np.isfinite(row)].tolist() for row in accuracy]
     known = [row for row in rows if row]
     return doubt_of(
@@ -33,12 +36,16 @@ def doubt_about(accuracy: np.ndarray, data: DataSummary) -> Doubt | None:
 def certainty(
     compared: Sequence[tuple[Fidelity, np.ndarray]], data: DataSummary, *, longest: np.ndarray
 ) -> list[str]:
-    """The error of the images and every doubt, in lines; fidelities with their accuracies."""
+    """Return lines with the error due to the number of images, and with every doubt.
+
+    compared  fidelities with their accuracies in percent [networks, seeds].
+    longest   accuracies of the longest fidelity.
+    """
     mean = float(np.nanmean(longest)) if np.isfinite(longest).any() else 50.0
     error = float(accuracy_error(mean, data.minival))
     lines = [
-        f"accuracies are read on {data.minival:,} held-out images: that alone is ± {error:.2f} "
-        "points at the longest, for all networks alike"
+        f"accuracies are measured on {data.minival:,} held-out images: their number alone causes "
+        f"an error of ± {error:.2f} points at the longest, equal for all networks"
     ]
     for fidelity, accuracy in compared:
         doubt = doubt_about(accuracy, data)
@@ -48,8 +55,10 @@ def certainty(
 
 
 class Watch:
-    """Finds a doubt about each fidelity once, as its trainings end; shape [fidelities, networks,
-    seeds]."""
+    """Watcher that finds a doubt about each fidelity once, while its trainings end.
+
+    shape  numbers of fidelities, networks and seeds.
+    """
 
     def __init__(
         self, fidelities: Sequence[Fidelity], data: DataSummary, shape: tuple[int, int, int]
@@ -59,7 +68,7 @@ class Watch:
         self._found: set[int] = set()
 
     def update(self, fidelity: int, network: int, seed: int, accuracy: float) -> str:
-        """Take in an accuracy in percent, NaN of a training that failed; a new doubt, or ""."""
+        """Record an accuracy in percent (NaN: failed), and return a new doubt as text, or ""."""
         self._accuracy[fidelity, network, seed] = accuracy
         if fidelity in self._found:
             return ""

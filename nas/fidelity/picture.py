@@ -1,4 +1,4 @@
-"""The figure of a comparison: learning curves, and rank correlation against seconds."""
+"""Figure of a comparison: learning curves, and rank correlation against seconds."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ def draw(
     *,
     title: str,
 ) -> None:
-    """Write the PNG.
+    """Write the figure to a PNG file.
 
-    answers  [fidelity][network][seed]; flops int64 [networks].
+    judged   results of the fidelities; the longest is the last.
+    found    the recommended fidelity; None: none.
+    answers  [fidelity][network][seed].
+    flops    FLOPs of the networks, int64 [networks].
     """
     figure = new_figure(11, 4.6, dpi=120)
     left, right = figure.subplots(1, 2)
@@ -46,7 +49,7 @@ def _curves(
     answers: Sequence[Sequence[Answer]],
     flops: np.ndarray,
 ) -> None:
-    """A line for each network and seed of the longest training, coloured by FLOPs."""
+    """Draw a line for each network and seed of the longest training, coloured by FLOPs."""
     from matplotlib import cm, colormaps, colors
 
     millions = flops / 1e6
@@ -64,13 +67,13 @@ def _curves(
     panel.set(
         xlabel="epoch (dashed: further seeds)",
         ylabel="minival accuracy of averaged weights (%)",
-        title=f"the longest: {longest.fidelity}",
+        title=f"longest training: {longest.fidelity}",
     )
     panel.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _ranks(panel: Any, judged: Sequence[Judged], found: Judged | None) -> None:
-    """Kendall's tau with the longest, against what a training costs."""
+    """Draw Kendall's tau with the longest training against the seconds of a training."""
     from matplotlib.ticker import LogLocator
 
     longest = judged[-1]
@@ -85,7 +88,7 @@ def _ranks(panel: Any, judged: Sequence[Judged], found: Judged | None) -> None:
         "-",
         c="0.7",
         lw=1.5,
-        label="the longest, after each epoch",
+        label="longest, after each epoch",
     )
     for each in judged:
         tau = each.kendall
@@ -102,11 +105,11 @@ def _ranks(panel: Any, judged: Sequence[Judged], found: Judged | None) -> None:
             mfc="none",
             mec="black",
             mew=1.5,
-            label="the answer",
+            label="recommended",
         )
     floor = longest.kendall.value
     panel.axhline(floor, c="0.3", ls="--", lw=1, label="seed floor")
-    panel.axhline(SHARE * floor, c="0.3", ls=":", lw=1, label=f"{SHARE:g} of it")
+    panel.axhline(SHARE * floor, c="0.3", ls=":", lw=1, label=f"{SHARE:g} x seed floor")
     panel.set(
         xscale="log",
         xlabel="seconds of a training",

@@ -1,4 +1,4 @@
-"""What to compare: networks that are spread over a space, and fidelities worth trying."""
+"""Plan of a comparison: networks spread over a space, and candidate fidelities."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from train.length import FIRST_JUDGED, enough_epochs
 from train.recipe import Recipe
 
 DRAWS = 2000  # random networks to choose from
-IMAGES = 20_000  # an epoch of the longest training has no more, unless asked for
-EPOCHS = 30  # nor has it more epochs
-LEAST_SIDE = 16  # px
+IMAGES = 20_000  # most images per epoch of the longest training, by default
+EPOCHS = 30  # most epochs of the longest training, by default
+LEAST_SIDE = 16  # px, smallest input side
 
 
 def within(space: SearchSpace, target: float | None) -> Objective:
-    """At most so many FLOPs, or any; ValueError where the space has no such network."""
+    """Return an objective that limits FLOPs to `target` (None: no limit).
+
+    Raises ValueError if the space has no network within the limit.
+    """
     most = float(space.cost_range("flops")[1]) if target is None else target
     objective = Objective(most, "feasible")
     check_limits(space, objective)
@@ -31,12 +34,14 @@ def within(space: SearchSpace, target: float | None) -> Objective:
 
 
 def spread(space: SearchSpace, objective: Objective, count: int) -> np.ndarray:
-    """`count` feasible networks unlike each other, int8 [count, decisions], by rising FLOPs.
+    """Return `count` diverse feasible networks, int8 [count, decisions], by ascending FLOPs.
 
-    Of random feasible networks, one from each of `count` equally full bands of FLOPs: the one
-    that differs in most decisions from the nearest of those taken before. So they are spread as a
-    search's candidates are, not pushed to the corners of the space, which would be too easy to
-    rank. The same for the same space and limits. ValueError where there are too few.
+    Random feasible networks are divided into `count` equally large bands of FLOPs. From each band
+    comes the network that differs in most decisions from the nearest one chosen before. The
+    networks are thus as diverse as the candidates of a search, and not at the corners of the space,
+    where they would be too easy to rank. The result is deterministic.
+
+    Raises ValueError if there are too few networks within the limits.
     """
     found = sample_fresh(History(space, objective), DRAWS, np.random.default_rng(0))
     if len(found) < count:
@@ -48,17 +53,20 @@ def spread(space: SearchSpace, objective: Objective, count: int) -> np.ndarray:
     taken = [int(bands[0][len(bands[0]) // 2])]
     for band in bands[1:]:
         differing = (found[band][:, None] != found[taken][None]).sum(2)
-        # of equally far ones that which is unlike all others too
+        # among equally distant ones, take the one that differs most from all others
         best = np.lexsort((-differing.sum(1), -differing.min(1)))[0]
         taken.append(int(band[best]))
     return found[taken]
 
 
 def longest_of(recipe: Recipe, *, images: int, named: bool = False) -> Fidelity:
-    """What the others are compared with by default: the recipe's epochs (at most 30, but enough
-    steps) of so many training images (at most about 20,000).
+    """Return the default fidelity that the others are compared with.
 
-    named  whether the user named the epochs, which are then only cut.
+    It has the recipe's epochs (at most 30, but enough optimizer steps) and at most about 20,000
+    training images.
+
+    images  number of training images.
+    named   whether the user set the epochs; then they are never raised.
     """
     share = min(1.0, float(f"{IMAGES / images:.2g}"))
     usual = Fidelity(min(recipe.epochs, EPOCHS), share)
@@ -69,14 +77,18 @@ def longest_of(recipe: Recipe, *, images: int, named: bool = False) -> Fidelity:
 
 
 def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fidelity]:
-    """Cheaper fidelities: a third of the epochs, a quarter of the images, 3/4 of the side.
+    """Return cheaper fidelities: a third of the epochs, a quarter of the images, 3/4 of the side.
 
-    From about an eighth to about half of the longest's cost. Trainings of less than
-    `FIRST_JUDGED` optimizer steps and sides below 16 px are left out, so that of a tiny data set
-    few may remain.
+    Their cost is from about an eighth to about half of that of the longest. Trainings of less than
+    `FIRST_JUDGED` optimizer steps and sides below 16 px are left out, so that few may remain for a
+    tiny data set.
+
+    images  number of training images.
+    side    input side in pixels of fidelities without a resolution.
+    batch   batch of the recipe.
     """
     per_epoch = max(1, used_images(longest, images) // batch)
-    # a longest training that the user made short has cheaper ones too
+    # a short longest training of the user also needs cheaper ones
     least = min(FIRST_JUDGED, longest.epochs * per_epoch // 3)
     third = max(1, round(longest.epochs / 3), math.ceil(least / per_epoch))
     quarter = float(f"{longest.share / 4:.2g}")
@@ -99,7 +111,13 @@ def ladder(longest: Fidelity, *, images: int, side: int, batch: int) -> list[Fid
 
 
 def work(fidelity: Fidelity, *, images: int, held: int, side: int) -> float:
-    """What a training costs, in training images of `side` px; a held out one counts
-    `EVALUATION`: every epoch evaluates the weights and their moving average."""
+    """Return the cost of a training in training images of `side` px.
+
+    A held-out image counts as `EVALUATION` images, because every epoch evaluates the weights and
+    their moving average.
+
+    images  number of training images.
+    held    number of held-out images.
+    """
     share = (fidelity.resolution / side) ** 2 if fidelity.resolution else 1.0
     return share * fidelity.epochs * (used_images(fidelity, images) + EVALUATION * held)

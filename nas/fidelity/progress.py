@@ -1,4 +1,4 @@
-"""What a comparison of fidelities prints on stderr: a preview, and its progress."""
+"""Preview and progress of a comparison of fidelities, printed to stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vbs.units import clock, short
 
 
 def print_preview(folder: Path, comparison: Comparison, *, processes: int, device: str) -> None:
-    """Print on stderr what is trained, on what, how often, and where."""
+    """Print the data, networks, trainings and device of a comparison to stderr."""
     config, data, space = comparison.config, comparison.data, comparison.space
     flops = space.costs(comparison.genotypes).flops
     target = config.target_flops
@@ -28,7 +28,7 @@ def print_preview(folder: Path, comparison: Comparison, *, processes: int, devic
     where = "CPU" if device == "cpu" else device.split(":")[0]
     print_err(
         f"data {config.data}: {len(data.classes)} classes, {data.train:,} training images, "
-        f"{data.minival:,} held out of them",
+        f"{data.minival:,} of them held out",
         f"space {space.name} at {space.resolution} px: {count} networks spread over "
         f"{short(flops.min())} to {short(flops.max())} FLOPs{limit}",
         f"recipe {comparison.recipe.name}: {len(fidelities)} fidelities x {count} networks x "
@@ -36,21 +36,21 @@ def print_preview(folder: Path, comparison: Comparison, *, processes: int, devic
         f"on {where}",
     )
     for fidelity in fidelities:
-        longest = "  (the longest, what the others are compared with)"
+        longest = "  (the longest; the others are compared with it)"
         recipe = fitted(comparison.recipe, fidelity, images=data.train)
         length, warning = length_lines(
             recipe, fidelity, images=data.train, option="--longest {text}"
         )
         print_err(f"  {fidelity}: {length}{longest if fidelity is fidelities[-1] else ''}")
-    if warning:  # of the longest; that the others are short is what is compared
+    if warning:  # about the longest; the other fidelities are short on purpose
         print_err(warning)
     print_err(f"results go to {shell_word(f'{folder}/')}")
 
 
 class Trainings:
-    """Takes in the trainings of a comparison as they end; what the display shows of them.
+    """Progress of the trainings of a comparison.
 
-    missing  those that are not known yet.
+    missing  trainings whose results are not in the cache.
     """
 
     def __init__(self, comparison: Comparison, missing: Sequence[Job]) -> None:
@@ -63,12 +63,12 @@ class Trainings:
         self._watch = Watch(fidelities, comparison.data, shape)
 
     def state(self) -> State:
-        """How many are trained, and the share of all work that this is."""
+        """Return the number of trained networks, and their share of all work."""
         share = 1.0 if self._ended == self._of else self._done / self._work
         return State(self._ended, self._of, "trained", share=share)
 
     def update(self, job: Job, answer: Answer, progress: Progress) -> None:
-        """Show a training that ended, and what is doubtful about its fidelity."""
+        """Display a training that ended, and a new doubt about its fidelity."""
         self._ended, self._done = self._ended + 1, self._done + self._comparison.work(job)
         outcome = answer.error or f"{answer.accuracy:.2f}% in {clock(answer.seconds)}"
         progress.update(
@@ -82,13 +82,13 @@ class Trainings:
 
 
 def print_estimate(comparison: Comparison, missing: Sequence[Job], seconds: float) -> None:
-    """Print on stderr how long the missing trainings take.
+    """Print the estimated duration of the missing trainings to stderr.
 
-    seconds  for a training image, with all processes.
+    seconds  seconds per training image, with all processes together.
     """
     known = len(comparison.jobs()) - len(missing)
     print_err(
-        f"{len(missing)} trainings{f' ({known} more are known already)' if known else ''}: about "
-        f"{clock(sum(map(comparison.work, missing)) * seconds)} in all, by a few steps that were "
-        "timed"
+        f"{len(missing)} trainings{f' ({known} more are already known)' if known else ''}: about "
+        f"{clock(sum(map(comparison.work, missing)) * seconds)} in total, estimated from a few "
+        "timed steps"
     )

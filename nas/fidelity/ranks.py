@@ -1,10 +1,10 @@
-"""How well does a cheap training rank networks? Rank correlations, their noise, and a rule.
+"""Rank correlations of cheap trainings with the longest one, their intervals, and a rule.
 
-Accuracies come as [networks, seeds]. Two trainings are compared across different seeds only, so
-that what they share is the network, not its first weights: the longest training compared with
-itself is then the floor that the noise of a seed sets, and no fidelity can be expected to do
-better. A dozen networks are few: every correlation comes with the interval that a bootstrap
-over networks gives (Efron 1979; percentiles).
+Accuracies are arrays [networks, seeds]. Two trainings are compared only across different seeds, so
+that they share the network but not its initial weights. The longest training compared with itself
+is then the seed floor: the noise of seeds limits the correlation, and no fidelity can be expected
+to exceed it. Because a dozen networks are few, every correlation has an interval from a bootstrap
+over networks (Efron 1979; percentiles).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from nas.evaluators.proxy import Fidelity
 
 Measure = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-FEWEST = 4  # networks with which a rank correlation is worth its name
-SHARE = 0.8  # of the seed floor that a fidelity must reach
-DRAWS, CHUNK = 2000, 200  # bootstrap resamples, and how many are worked on at once
-LEVEL = 0.90  # of the intervals
+FEWEST = 4  # fewest networks for a rank correlation
+SHARE = 0.8  # least share of the seed floor for a fidelity that is worth using
+DRAWS, CHUNK = 2000, 200  # bootstrap resamples, and how many are computed at once
+LEVEL = 0.90  # level of the intervals
 
 RULE = (
-    f"worth using is a fidelity whose Kendall tau with the longest is at least {SHARE:g} of the "
-    "seed floor (the tau of the longest with itself under another seed), where both are above 0 "
-    f"by their {LEVEL:.0%} intervals; the cheapest of these is the answer"
+    f"a fidelity is worth using if its Kendall tau with the longest is at least {SHARE:g} of the "
+    "seed floor (the tau of the longest with itself under another seed), and the "
+    f"{LEVEL:.0%} intervals of both are above 0; the answer is the cheapest of these"
 )
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A correlation, and the interval that the choice of networks leaves it; NaN where unknown."""
+    """A correlation and its interval over the choice of networks; NaN if unknown."""
 
     value: float
     low: float
@@ -43,7 +43,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Rung:
-    """How the longest training's end is ranked after `epoch` epochs of a fidelity."""
+    """Rank correlation after `epoch` epochs of a fidelity with the end of the longest training.
+
+    seconds  median time of a training until then.
+    """
 
     epoch: int
     seconds: float
@@ -52,15 +55,17 @@ class Rung:
 
 @dataclass(frozen=True)
 class Judged:
-    """What a fidelity is worth.
+    """Result of a fidelity.
 
-    networks  that it and the longest were measured for; `accuracy` percent [all networks, seeds],
-              NaN where a training failed.
-    kendall   tau-b with the longest, spearman's rho likewise.
-    seconds   of a training, the median, by `nas.fidelity.trainings.clock_of`.
-    seed_sd   of a seed, in points; spread, the sd between networks, likewise.
-    rungs     one for each of its epochs.
-    worth     see `RULE`.
+    networks  number of networks that were trained by it and by the longest.
+    accuracy  percent [all networks, seeds]; NaN if a training failed.
+    kendall   Kendall's tau-b with the longest.
+    spearman  Spearman's rho with the longest.
+    seconds   median time of a training, by `nas.fidelity.trainings.clock_of`.
+    seed_sd   standard deviation between seeds, in points.
+    spread    standard deviation between networks, in points.
+    rungs     rank correlations after each of its epochs.
+    worth     whether it is worth using; see `RULE`.
     """
 
     fidelity: Fidelity
@@ -76,8 +81,7 @@ class Judged:
 
 
 def kendall(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Kendall's tau-b of numbers [..., n] with others, [...]; 0 where all are equal, which ranks
-    nothing."""
+    """Return Kendall's tau-b of two arrays [..., n], [...]; 0 if all values are equal."""
     signs = [np.sign(each[..., :, None] - each[..., None, :]) for each in (first, second)]
     pairs = [np.abs(sign).sum((-2, -1)) for sign in signs]
     agreeing = (signs[0] * signs[1]).sum((-2, -1))
@@ -85,7 +89,7 @@ def kendall(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's rho of numbers [..., n] with others, [...]; 0 where all are equal."""
+    """Return Spearman's rho of two arrays [..., n], [...]; 0 if all values are equal."""
     ranks = [_ranks(each) for each in (first, second)]
     apart = [each - each.mean(-1, keepdims=True) for each in ranks]
     squares = [(each**2).sum(-1) for each in apart]
@@ -94,15 +98,16 @@ def spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks [..., n], equal values sharing the mean of theirs."""
+    """Return ranks [..., n]; equal values have the mean of their ranks."""
     mine, others = values[..., :, None], values[..., None, :]
     return (mine > others).sum(-1) + 0.5 * (mine == others).sum(-1)
 
 
 def estimate(measure: Measure, first: np.ndarray, second: np.ndarray) -> Estimate:
-    """The mean of a correlation over all pairs of different seeds, with its interval.
+    """Return the mean of a correlation over all pairs of different seeds, with its interval.
 
-    Accuracies are [networks, seeds] with two seeds or more; networks with a NaN do not count.
+    measure        correlation: `kendall` or `spearman`.
+    first, second  accuracies [networks, seeds], at least two seeds; networks with NaN are ignored.
     """
     known = np.isfinite(first).all(1) & np.isfinite(second).all(1)
     if known.sum() < FEWEST:
@@ -118,7 +123,7 @@ def estimate(measure: Measure, first: np.ndarray, second: np.ndarray) -> Estimat
 
 
 def _mean_of_pairs(measure: Measure, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Of accuracies [..., n, seeds], [...]."""
+    """Return the mean over pairs of different seeds [...], for accuracies [..., n, seeds]."""
     seeds = first.shape[-1]
     return np.mean(
         [
@@ -134,7 +139,7 @@ def _mean_of_pairs(measure: Measure, first: np.ndarray, second: np.ndarray) -> n
 def judge(
     answers: Sequence[Sequence[Sequence[Answer]]], fidelities: Sequence[Fidelity]
 ) -> list[Judged]:
-    """What each fidelity is worth, in the order given.
+    """Return the result of each fidelity in the given order.
 
     answers  [fidelity][network][seed]; the last fidelity is the longest.
     """
@@ -145,12 +150,12 @@ def judge(
 
 
 def _is_worth(tau: Estimate, floor: Estimate) -> bool:
-    """See `RULE`; comparisons with NaN are false."""
+    """Apply `RULE`; comparisons with NaN are false."""
     return tau.low > 0 and floor.low > 0 and tau.value >= SHARE * floor.value
 
 
 def answer(judged: Sequence[Judged]) -> Judged | None:
-    """The cheapest that is worth using; None where not even the longest is."""
+    """Return the cheapest fidelity that is worth using; None if not even the longest is."""
     worth = [each for each in judged if each.worth]
     return min(worth, key=lambda each: each.seconds) if worth else None
 
@@ -188,7 +193,7 @@ def _rungs(
 
 
 def _accuracy(answers: Sequence[Sequence[Answer]], epoch: int | None = None) -> np.ndarray:
-    """Percent at the end, or after an epoch, [networks, seeds]; NaN where the training failed."""
+    """Return percent at the end or after an epoch, [networks, seeds]; NaN for failed trainings."""
     return np.array([[_at(each, epoch)[0] for each in row] for row in answers])
 
 
@@ -199,7 +204,7 @@ def _median_seconds(answers: Sequence[Sequence[Answer]], epoch: int | None) -> f
 
 
 def _at(answer: Answer, epoch: int | None) -> tuple[float, float]:
-    """Accuracy and seconds of an answer, or of the point of its curve after an epoch."""
+    """Return accuracy and seconds of an answer, at its end or after an epoch."""
     nothing = (math.nan, math.nan)
     if answer.error:
         return nothing

@@ -1,4 +1,4 @@
-"""The folder of a comparison of fidelities, and what is remembered of it for searches."""
+"""Record of a comparison of fidelities in its folder, and its answer for later searches."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ from vbs.folder import circumstances, write_json
 
 @dataclass(frozen=True)
 class Earlier:
-    """A comparison that is resumed: its config with what has changed, and what it was made with.
+    """The record of a comparison to resume.
 
-    data  digest of the images; "" where the record has none.
+    config  its options, with changes.
+    recipe  its recipe.
+    data    digest of the images; "" if the record has none.
     """
 
     config: FidelityConfig
@@ -36,20 +38,22 @@ class Earlier:
     data: str
 
     def check_same(self, comparison: Comparison) -> None:
-        """ValueError where the images are not those of the comparison."""
+        """Raise ValueError if the images differ from those of the record."""
         if self.data not in ("", comparison.digests["data_sha256"]):
             raise ValueError(
-                f"resume: {self.config.data} does not hold the images of the comparison"
+                f"resume: {self.config.data} does not contain the images of the comparison"
             )
 
 
 def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
-    """The comparison in a folder, with options that change; ValueError where there is none, or it
-    would become another one."""
+    """Return the record of the comparison in a folder, with changed options.
+
+    Raises ValueError if there is none, or if an option that changes must stay.
+    """
     path = folder / RECORD
     config = resumed(FidelityConfig, changes, path, what="comparison")
-    content = json.loads(path.read_bytes())  # `resumed` has read it too
-    settings = content["settings"]  # where the first versions kept all of it
+    content = json.loads(path.read_bytes())  # `resumed` has already checked it
+    settings = content["settings"]  # early versions stored everything here
     recipe = content.get("recipe", settings.get("fields"))
     digests = content.get("digests", settings)
     data = digests.get("data_sha256", "") if isinstance(digests, dict) else None
@@ -62,7 +66,7 @@ def read_earlier(folder: Path, changes: Mapping[str, Any]) -> Earlier:
 
 
 def write(folder: Path, comparison: Comparison, status: str, **outcome: Any) -> None:
-    """fidelity.json: everything needed to make the comparison again, and what came out."""
+    """Write fidelity.json with everything that repeats the comparison, and its outcome."""
     write_json(
         folder / RECORD,
         {
@@ -79,7 +83,7 @@ def write(folder: Path, comparison: Comparison, status: str, **outcome: Any) -> 
 def finish(
     folder: Path, comparison: Comparison, answers: Mapping[Job, Answer]
 ) -> tuple[Judged, ...]:
-    """Judge, write the record and the figure, and remember the answer for searches."""
+    """Judge the fidelities, write record and figure, and store the answer for searches."""
     table = [
         [
             [answers[Job(fidelity, network, seed)] for seed in range(comparison.seeds)]
@@ -118,7 +122,7 @@ def finish(
 
 
 def _remember(folder: Path, comparison: Comparison, judged: Sequence[Judged]) -> None:
-    """The answer, where searches look for it, unless a larger comparison's is there."""
+    """Store the answer for searches, unless there is one of a larger comparison."""
     found, longest = answer(judged), judged[-1]
     extent = Extent(longest.networks, comparison.seeds, longest.fidelity)
     config = comparison.config
@@ -140,7 +144,9 @@ def _remember(folder: Path, comparison: Comparison, judged: Sequence[Judged]) ->
         if message:
             print_err(f"nas.fidelity: {message}")
     except OSError as error:
-        print_err(f"nas.fidelity: not kept for --fidelity auto: {error.filename}: {error.strerror}")
+        print_err(
+            f"nas.fidelity: not stored for --fidelity auto: {error.filename}: {error.strerror}"
+        )
 
 
 def _networks(comparison: Comparison) -> list[dict[str, Any]]:
@@ -157,7 +163,7 @@ def _networks(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _plain(judged: Judged, answers: Sequence[Sequence[Answer]]) -> dict[str, Any]:
-    """A fidelity's part of the record."""
+    """Return the entry of a fidelity in the record."""
     return {
         "fidelity": str(judged.fidelity),
         "worth_using": judged.worth,

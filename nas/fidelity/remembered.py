@@ -1,4 +1,4 @@
-"""Answers of comparisons, remembered for searches: `--fidelity auto`."""
+"""Stored answers of comparisons, which searches use with `--fidelity auto`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vbs.folder import write_json
 from vbs.json_text import parse_json
 from vbs.text import counted
 
-VERSION = 2  # of the files; others count as missing (1: not scored by the moving average)
+VERSION = 2  # version of the files; others are ignored (1 did not score the moving average)
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much a comparison has tried: networks with all their seeds, and the longest fidelity."""
+    """Size of a comparison: numbers of networks and seeds, and the longest fidelity."""
 
     networks: int
     seeds: int
@@ -32,8 +32,10 @@ class Extent:
         return f"{networks} x {seeds}, longest {self.longest}"
 
     def covers(self, other: Extent) -> bool:
-        """Whether it is in nothing less: trainings of a fidelity, and images and side of the
-        longest."""
+        """Return whether this comparison is at least as large as another one.
+
+        The criteria are the trainings of a fidelity, and the images and the side of the longest.
+        """
         mine, its = self.longest, other.longest
         return (
             self.networks * self.seeds >= other.networks * other.seeds
@@ -43,21 +45,23 @@ class Extent:
 
 
 class Remembered(NamedTuple):
-    """An answer and what it comes from."""
+    """A stored answer (None: no fidelity is worth using), and the size of its comparison."""
 
     fidelity: Fidelity | None
     extent: Extent
 
 
 def recommended(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> Fidelity | None:
-    """What the comparisons on this machine found for equal data, space and recipe: the last one,
-    or a larger one before it.
+    """Return the answer of comparisons on this machine for the same data, space and recipe.
 
-    digests  of the data, as in `train.data.Data.settings` or `train.data.summary.DataSummary`.
-    recipe   before it is fitted to a fidelity; its seed does not matter.
+    The last comparison counts, or a larger one before it. The limits of the search are ignored; the
+    comparison should have had similar ones.
 
-    None where there was no comparison, or nothing was worth using. The limits of the search do not
-    count: the comparison should have been made within similar ones.
+    digests  digests of the data, from `train.data.Data.settings` or
+             `train.data.summary.DataSummary`.
+    recipe   recipe that is not fitted to a fidelity; its seed is ignored.
+
+    None if there was no comparison, or no fidelity was worth using.
     """
     known = _read(path_of(digests, space, recipe))
     return None if known is None else known.fidelity
@@ -72,17 +76,21 @@ def remember(
     extent: Extent,
     details: Mapping[str, Any],
 ) -> str:
-    """Keep an answer for `recommended`, with details for a reader, unless there is one of a larger
-    comparison (`Extent.covers`).
+    """Store an answer for `recommended`, unless there is one of a larger comparison.
 
-    What became of another answer, as a sentence; "" where there was none. Raises OSError.
+    found    the answer; None: no fidelity is worth using.
+    extent   size of the comparison; see `Extent.covers`.
+    details  further entries of the file for readers.
+
+    Returns a sentence if an earlier answer differs or stays; "" otherwise. Raises OSError if the
+    file cannot be written.
     """
     path = path_of(digests, space, recipe)
     before, now = _read(path), Remembered(found, extent)
     if before is not None and not extent.covers(before.extent):
         return (
-            f"--fidelity auto stays {_shown(before.fidelity)}, of a larger comparison "
-            f"({before.extent}) than this one ({extent}); remove {path} to forget it"
+            f"--fidelity auto remains {_shown(before.fidelity)} from a larger comparison "
+            f"({before.extent}) than this one ({extent}); remove {path} to delete that answer"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(
@@ -99,13 +107,13 @@ def remember(
     if before is None or before == now:
         return ""
     return (
-        f"--fidelity auto is {_shown(found)} now; before it was {_shown(before.fidelity)}, of a "
+        f"--fidelity auto is now {_shown(found)}; before it was {_shown(before.fidelity)}, from a "
         f"comparison of {before.extent}"
     )
 
 
 def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> Path:
-    """The file of an answer, beside the results that searches share."""
+    """Return the file of an answer, next to the folder of cached results."""
     fields = recipe.to_dict()
     for unimportant in ("name", "seed"):
         del fields[unimportant]
@@ -121,7 +129,7 @@ def path_of(digests: Mapping[str, str], space: SearchSpace, recipe: Recipe) -> P
 
 
 def _read(path: Path) -> Remembered | None:
-    """What is kept in a file; None where that is nothing, or damaged."""
+    """Return the answer in a file; None if it is missing or damaged."""
     try:
         content = parse_json(path.read_bytes())
         counts = content["networks"], content["seeds"]
@@ -135,4 +143,4 @@ def _read(path: Path) -> Remembered | None:
 
 
 def _shown(fidelity: Fidelity | None) -> str:
-    return "nothing" if fidelity is None else str(fidelity)
+    return "undefined" if fidelity is None else str(fidelity)

@@ -1,4 +1,4 @@
-"""The report of a finished comparison of fidelities."""
+"""Printed report of a finished comparison of fidelities."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from vbs.units import clock, short
 
 
 def show_result(result: FidelityResult) -> None:
-    """Print the tables, the rule and the answer, and what to do next; failures on stderr."""
+    """Print the tables, the rule, the answer and the next steps; failures go to stderr."""
     judged, comparison = result.judged, result.comparison
     longest, found = judged[-1], answer(judged)
     failed = sum(int((~(each.accuracy == each.accuracy)).sum()) for each in judged)
     if failed:
         print_err(
             f"nas.fidelity: {counted(failed, 'training')} failed; "
-            f"{shell_word(result.folder / RECORD)} says why"
+            f"{shell_word(result.folder / RECORD)} contains the reasons"
         )
     print_out(f"rank correlation with the longest, across seeds ({clock(result.seconds)}):")
     _print_table(judged, found)
     print_out(
         _rungs(longest),
-        "tau: Kendall's, rho: Spearman's; the longest's with itself is the seed floor; sd in "
-        "points of accuracy,",
-        "which is that of the moving average of the weights; seconds are the processor's, of a GPU "
-        "the wall clock's.",
-        f"{longest.networks} networks are few: fidelities whose intervals overlap cannot be told "
-        "apart.",
+        "tau: Kendall's tau; rho: Spearman's rho; the tau of the longest with itself is the seed "
+        "floor; sd: standard deviation in points",
+        "of the accuracy of averaged weights; seconds: processor time, or wall-clock time on a "
+        "GPU.",
+        f"{longest.networks} networks are few: fidelities with overlapping intervals may be "
+        "equally good.",
         f"rule: {RULE}.",
         f"answer: {_verdict(found, longest)}",
     )
@@ -51,7 +51,7 @@ def show_result(result: FidelityResult) -> None:
 
 
 def _print_table(judged: Sequence[Judged], found: Judged | None) -> None:
-    """A row for each fidelity."""
+    """Print a row for each fidelity."""
     console = Console(piped_width=130)
     narrow = console.width < 105
     table = Table(box=None if narrow else rich.box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -71,7 +71,7 @@ def _shown(estimate: Estimate) -> str:
 def _cells(
     judged: Judged, longest: Judged, found: Judged | None, *, narrow: bool
 ) -> dict[str, str]:
-    """Header -> text of a fidelity's cell."""
+    """Return header -> cell of a fidelity's row."""
     cells = {
         "seconds": f"{judged.seconds:.1f}",
         "cost": f"{judged.seconds / longest.seconds:.2f}",
@@ -86,10 +86,10 @@ def _cells(
 
 
 def _rungs(longest: Judged) -> str:
-    """How soon the longest training shows its end: what stopping early can rely on."""
+    """Return a line on how early the longest training predicts its end, for early stopping."""
     shown = [rung for rung in longest.rungs if _is_shown(rung.epoch, len(longest.rungs))]
     texts = [f"{rung.epoch}: {rung.kendall.value:.2f}" for rung in shown]
-    return f"the longest after k epochs, tau with its end: {', '.join(texts)}"
+    return f"tau of the longest after k epochs with its end: {', '.join(texts)}"
 
 
 def _is_shown(epoch: int, epochs: int) -> bool:
@@ -100,8 +100,8 @@ def _verdict(found: Judged | None, longest: Judged) -> str:
     floor = longest.kendall
     if found is None:
         return (
-            "none is worth using: the longest itself does not surely rank these networks alike "
-            f"under another seed (tau {_shown(floor)}); a longer one is needed"
+            "none is worth using, because the longest does not reliably rank these networks the "
+            f"same under another seed (tau {_shown(floor)}); use a longer one"
         )
     if found is longest:
         return (
@@ -115,13 +115,13 @@ def _verdict(found: Judged | None, longest: Judged) -> str:
 
 
 def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
-    """What to do next, as commands that can be pasted."""
+    """Return commands for the next steps, quoted for a shell."""
     config = comparison.config
     assert config.data is not None
     assert config.space is not None
     words = ["nas.fidelity" if found is None else "nas.search", "--data", config.data]
     if found is not None:
-        # by its name where another answer is recorded, or none could be
+        # the stored answer may be another one, or missing; then name the fidelity
         known = recommended(comparison.data.digests, comparison.space, comparison.recipe)
         text = "auto" if known == found.fidelity else str(found.fidelity)
         words += ["--evaluator", "proxy", "--fidelity", text]
@@ -140,12 +140,12 @@ def next_commands(comparison: Comparison, found: Judged | None) -> list[str]:
     words += ["--recipe", config.recipe]
     for text in config.changes:
         words += ["--set", text]
-    if found is None:  # where not even the longest could rank the networks
+    if found is None:  # not even the longest ranks the networks reliably
         longest = comparison.fidelities[-1]
         words += ["--longest", str(replace(longest, epochs=2 * longest.epochs))]
     return [module_command(words)]
 
 
 def resume_command(folder: Path) -> str:
-    """What resumes a comparison."""
+    """Return the command that resumes a comparison."""
     return module_command(["nas.fidelity", "--resume", "--out", str(folder)])

@@ -1,4 +1,4 @@
-"""What a comparison of fidelities has found."""
+"""Result of a comparison of fidelities."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from vbs.command import FAILED
 
 @dataclass(frozen=True)
 class FidelityResult:
-    """How well each fidelity ranks networks, and where the files are.
+    """Result of a comparison of fidelities.
 
-    config   with everything that was left open, so that it repeats the comparison.
-    judged   by rising cost; the longest is the last.
-    seconds  that this run took.
+    folder      folder of the files.
+    config      options with all defaults resolved; they repeat the comparison.
+    judged      results of the fidelities by ascending cost; the longest is the last.
+    seconds     duration of this run.
+    comparison  the comparison.
     """
 
     folder: Path
@@ -29,11 +31,11 @@ class FidelityResult:
 
     @property
     def recommended(self) -> Fidelity | None:
-        """The cheapest fidelity that is worth using; None where not even the longest is."""
+        """Cheapest fidelity that is worth using; None if not even the longest is."""
         found = answer(self.judged)
         return None if found is None else found.fidelity
 
     @property
     def exit_code(self) -> int:
-        """That of the command line: 1 where too few networks could be trained."""
+        """Exit code of the command: 1 if too few networks could be trained."""
         return 0 if self.judged[-1].networks >= FEWEST else FAILED

@@ -1,4 +1,4 @@
-"""Compare fidelities from a config: `run_fidelity`."""
+"""Comparison of fidelities from a config: `run_fidelity`."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ def run_fidelity(
 ) -> FidelityResult:
     """Train networks at several fidelities and compare their ranks, as `python -m nas.fidelity`.
 
-    out      folder of the results; default: a new runs/fidelity-N.
-    resume   whether to resume the comparison in `out`; its config is read from there.
+    config   options; None to resume.
+    out      folder of the results; None: a new runs/fidelity-N.
+    resume   whether to resume the comparison in `out`, with the options stored there.
     changes  options of a resumed comparison that change, such as {"workers": 2}.
 
-    Raises ValueError for options that do not go together, `vbs.failures.InfrastructureError` where
-    the machine or the cluster failed, and KeyboardInterrupt after Ctrl-C.
+    Raises ValueError for options that contradict each other, `vbs.failures.InfrastructureError` if
+    the machine or the cluster fails, and KeyboardInterrupt after Ctrl-C.
     """
     started, place = time.monotonic(), None if out is None else str(out)
     check_call(FidelityConfig, config, resume=resume, changes=changes)
@@ -84,7 +85,7 @@ def _in_folder(
 
 
 def _device(config: FidelityConfig, place: Place) -> str:
-    """What a training is given: in this process the device of that name, in others theirs."""
+    """Return the device of trainings; other processes have "cpu" or their own "cuda"."""
     if place.slots == 1 and place.address is None:
         from train.distributed import pick_device
 
@@ -93,7 +94,7 @@ def _device(config: FidelityConfig, place: Place) -> str:
 
 
 def _trained(folder: Path, comparison: Comparison, place: Place, device: str) -> dict[Job, Answer]:
-    """The answers of all trainings: what is known already, then what is missing."""
+    """Return the answers of all trainings, from the cache or by training."""
     cache, jobs = Cache(), comparison.jobs()
     keys = {job: comparison.key(job, device) for job in jobs}
     found = {job: cache.get(key) for job, key in keys.items()}
@@ -101,7 +102,7 @@ def _trained(folder: Path, comparison: Comparison, place: Place, device: str) ->
     missing = [job for job in jobs if job not in answers]
     if not missing:
         return answers
-    # one training at a time in this process keeps the threads that it has
+    # a single training at a time in this process uses all its threads
     alone = place.slots == 1 and place.address is None
     middle = np.linspace(0, len(comparison.genotypes) - 1, 3).astype(int)
     seconds = (

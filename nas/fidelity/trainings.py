@@ -1,6 +1,6 @@
-"""The trainings behind a comparison of fidelities, run by the pool of searches.
+"""Trainings of a comparison of fidelities, run in the process pool of searches.
 
-Its processes keep the data set between trainings.
+The processes of the pool keep the data set between trainings.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vbs.failures import infrastructure_error, is_infrastructure, reason_of
 
 
 class Job(NamedTuple):
-    """Which training: indices into the fidelities and networks, and the seed."""
+    """A training: indices of its fidelity and its network, and its seed."""
 
     fidelity: int
     network: int
@@ -37,11 +37,13 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Work:
-    """All that a process needs for a training, as data that can be sent.
+    """Everything that a process needs for a training, as data that can be sent.
 
-    settings  of the space of that name.
-    cache     folder of the results.
-    folder    of the training's checkpoint; removed at its end.
+    data, root  the data set, and the folder of data sets, as for `train.data.load`.
+    space       name of the space.
+    settings    sizes of the space.
+    cache       folder of cached results.
+    folder      folder of the training's checkpoint, which is removed at the end.
     """
 
     data: str
@@ -57,7 +59,7 @@ class Work:
     folder: Path
 
     def proxy(self) -> Proxy:
-        """The evaluator that trains, with the clock of the comparison."""
+        """Return the evaluator that trains, with the clock of the comparison."""
         return Proxy(
             shared_data(self.data, self.recipe.minival, self.root),
             self.recipe,
@@ -69,11 +71,11 @@ class Work:
 
 
 def clock_of(device: str) -> Callable[[], float]:
-    """What trainings are timed by.
+    """Return the clock of trainings.
 
-    On a CPU the processor's time (of all threads together), which other programs and the other
-    trainings hardly change, and which does not depend on how many run at once: a comparison that
-    continues with other --workers finds its results. A GPU's work is in no process's time.
+    On a CPU it is the processor time of all threads together. Other programs and parallel trainings
+    hardly change it, so that a comparison resumed with other --workers can use its earlier results.
+    On a GPU it is wall-clock time, because processor time does not include the GPU's work.
     """
     return time.process_time if device == "cpu" else time.perf_counter
 
@@ -81,7 +83,8 @@ def clock_of(device: str) -> Callable[[], float]:
 def trained(work: Work) -> Answer:
     """Train one network; a failure is an answer with its reason.
 
-    Raises InfrastructureError for what the network did not cause; its checkpoint is kept.
+    Raises InfrastructureError for failures that the network did not cause; the checkpoint then
+    remains.
     """
     points: list[Point] = []
     try:
@@ -89,7 +92,7 @@ def trained(work: Work) -> Answer:
         the_space = space(work.space, **work.settings)
         points.extend(proxy.curve(the_space, work.genotype, seed=work.seed, folder=work.folder))
         answer = Answer.of_curve(points, images=proxy.scored_on)
-    except Exception as error:  # one network that cannot be trained does not end the comparison
+    except Exception as error:  # a network that cannot be trained must not end the comparison
         if is_infrastructure(error):
             raise infrastructure_error(error) from None
         answer = Answer.failed(reason_of(error), points)
@@ -98,12 +101,12 @@ def trained(work: Work) -> Answer:
 
 
 def run_all(works: Mapping[Job, Work], place: Place | None) -> Iterator[tuple[Job, Answer]]:
-    """Each job with its answer as they end, begun in their order.
+    """Start trainings in order, and yield each job with its answer when it ends.
 
-    place  where they run, in processes of a pool; None: one after the other in this process.
+    place  processes of a pool; None: one after the other in this process.
 
-    Raises what `trained` and `train.cluster.jobs.run_jobs` raise. Closing the iterator ends the
-    trainings.
+    Raises the exceptions of `trained` and `train.cluster.jobs.run_jobs`. Closing the iterator ends
+    the trainings.
     """
     if place is None:
         for job, work in works.items():
@@ -115,15 +118,17 @@ def run_all(works: Mapping[Job, Work], place: Place | None) -> Iterator[tuple[Jo
 
 
 def _trainer() -> Callable[[Work], Answer]:
-    """In a process of the pool: what trains."""
+    """Return the function that trains, in a process of the pool."""
     return trained
 
 
 def seconds_per_image(
     the_space: SearchSpace, genotypes: np.ndarray, recipe: Recipe, *, device: str, threads: int
 ) -> float:
-    """What a training image takes here, the mean of the networks [n, decisions]; NaN where one
-    cannot be trained. From a few steps each."""
+    """Measure the seconds per training image, the mean over networks [n, decisions].
+
+    A few steps of each network are timed. NaN if one cannot be trained.
+    """
     times = [
         image_seconds(the_space.decode(genotype), recipe, device=device, threads=threads)
         for genotype in genotypes

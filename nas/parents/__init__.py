@@ -1,1 +1,1 @@
-"""Search the sub-networks of a trained parent, and fine-tune what is found."""
+"""Searches from pretrained weights: sub-networks of a trained parent, found and fine-tuned."""

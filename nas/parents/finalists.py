@@ -1,4 +1,4 @@
-"""Fine-tune the best networks of a search, and the references, with the parent as teacher."""
+"""Finalists: fine-tuning of a search's best networks and of the references."""
 
 from __future__ import annotations
 
@@ -33,26 +33,31 @@ from vbs.console import print_err
 from vbs.text import counted, shell_word
 
 FOLDER = "finalists"
-LONGEST = 4.0  # times the parent's epochs, for networks of a quarter of its FLOPs or fewer
-SEEDED = 2  # of the fine-tuned networks, the best by one seed, that are trained with further ones
+LONGEST = 4.0  # most epochs, in multiples of the parent's
+SEEDED = 2  # best networks after the first seed, which are trained with further seeds
 
 
 @dataclass(frozen=True)
 class InOrder:
-    """The strategy that proposes given genotypes [n, decisions], in their order."""
+    """Strategy that proposes given genotypes [n, decisions] in their order."""
 
     genotypes: np.ndarray
     generation: int = 1
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """The first of them that are not in the history."""
+        """Return the first genotypes that are not in the history."""
         return self.genotypes[~history.contains(self.genotypes)][:count]
 
 
 def tuning_recipe(inheriting: Inheriting, networks: Sequence[Architecture] = ()) -> Recipe:
-    """The recipe of networks that inherit: the parent's, for about as many multiply-adds as the
-    parent was trained with, but at most `LONGEST` times its epochs; distilling from the parent
-    where the recipe asks for it, unless another teacher is named."""
+    """Return the recipe of networks that inherit from the parent.
+
+    It is the parent's recipe with more epochs, for about as many multiply-adds as the parent's
+    training, but at most `LONGEST` times its epochs. If the recipe distils and names no other
+    teacher, the parent is the teacher.
+
+    networks  networks to fine-tune; (): the epochs stay those of the parent.
+    """
     recipe = inheriting.recipe
     if networks:
         epochs = epochs_of(recipe.epochs, inheriting.teacher.network, networks)
@@ -63,8 +68,8 @@ def tuning_recipe(inheriting: Inheriting, networks: Sequence[Architecture] = ())
 
 
 def epochs_of(epochs: int, parent: Architecture, networks: Sequence[Architecture]) -> int:
-    """Epochs in which the most expensive network takes about the multiply-adds that its parent
-    takes in `epochs`, at most `LONGEST` times as many."""
+    """Return the epochs in which the most expensive network needs about the multiply-adds of
+    `epochs` epochs of its parent, at most `LONGEST` times as many."""
     most = max(cost(network).flops for network in networks)
     return round(epochs * min(LONGEST, max(1.0, cost(parent).flops / most)))
 
@@ -78,13 +83,14 @@ def fine_tune_finalists(
     folder: Path,
     data: Data,
 ) -> History:
-    """Fine-tune networks [n, decisions], and the best of them with further seeds.
+    """Fine-tune networks, and the best of them with further seeds.
 
-    config    of the search for one target.
-    searched  what that search has evaluated: its space and objective are used.
-    folder    of the search; what is there is resumed.
+    genotypes  networks, int8 [n, decisions].
+    config     options of the search for one target.
+    searched   history of that search, whose space and objective are used.
+    folder     folder of that search; trainings in it are resumed.
 
-    Every training has a folder of its own in `folder`/finalists, with its weights.
+    Each training has its own folder in `folder`/finalists, with its weights.
     """
     space, objective = searched.space, searched.objective
     place = (folder / FOLDER).resolve()
@@ -141,7 +147,7 @@ def fine_tune_finalists(
 
 
 def _inheritance(source: str, data: Data, recipe: Recipe) -> Inheritance:
-    """What networks inherit; on the processor, where they are built."""
+    """Return what networks inherit, on the CPU, where they are built."""
     parent = load_parent(source)
     preparation = preparation_of(recipe, parent.architecture.resolution)
     batches = some_batches(data.train, preparation, device=pick_device("cpu"))

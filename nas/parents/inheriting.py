@@ -29,20 +29,20 @@ from train.recipe import NORM_STATISTICS, Recipe, change, preset
 from train.state import resolved
 from vbs.text import counted, quoted
 
-RECIPE = "finetune"  # in place of the default of searches that train from random weights
-EPOCHS = 6  # of the parent by that recipe; smaller networks are trained for more (finalists.py)
-# Changes of a recipe that ask for a teacher. Without one the same seconds train for more epochs: a
-# third of Lite0 reached 95.9% in 163 s without, 94.0% in 131 s with one (a single seed;
-# experiments/finetuned_children.py measures it).
+RECIPE = "finetune"  # default recipe here; other searches train from random weights
+EPOCHS = 6  # of the parent by that recipe; smaller networks train for longer (finalists.py)
+# Changes of a recipe that request a teacher. There is none by default, because the same seconds
+# train for more epochs without one: a third of Lite0 reached 95.9% in 163 s without, and 94.0% in
+# 131 s with a teacher (a single seed; experiments/finetuned_children.py measures it).
 DISTILLATION = ("teacher", "temperature")
 
 
 @dataclass(frozen=True)
 class Inheriting:
-    """Measures sub-networks of a parent on images; implements `nas.search.job.Measurement`.
+    """Measurement of a parent's sub-networks on images; implements `nas.search.job.Measurement`.
 
-    recipe   of the fine-tuning of networks, without a teacher.
-    elastic  epochs that the teacher and its sub-networks are trained together.
+    recipe     recipe for fine-tuning networks, without a teacher.
+    elastic    epochs of training the teacher together with its sub-networks; 0: none.
     quantised  whether accuracies are those of networks in int8.
     """
 
@@ -59,7 +59,7 @@ class Inheriting:
 
     @property
     def described(self) -> Evaluator:
-        """What reports may know of the evaluator; it answers nothing."""
+        """Description of the evaluator for reports; it cannot evaluate."""
         evaluator = Evaluator()
         bits = ", in int8" * self.quantised
         evaluator.name = Inherited.name
@@ -70,12 +70,12 @@ class Inheriting:
 
     @property
     def steps(self) -> int:
-        """Points of a learning curve: scores have one."""
+        """Points of a learning curve; a score is a single point."""
         return 1
 
     @property
     def first_rung(self) -> int:
-        """The point after which networks are compared first."""
+        """Point after which networks are first compared."""
         return 1
 
     @property
@@ -85,7 +85,7 @@ class Inheriting:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What all drivers of a search must agree about, beside its options."""
+        """Values that must be equal in all drivers of a search, in addition to its options."""
         return {
             "norm_statistics": NORM_STATISTICS,
             "data": self.digests,
@@ -94,17 +94,17 @@ class Inheriting:
         }
 
     def preview(self, budget: int, asha: Asha | None) -> list[str]:
-        """What is done, in lines that are printed before a search starts."""
+        """Return the lines that describe the search before it starts."""
         parent = self.teacher.network
         return [
             f"each of {counted(budget, 'network')} inherits from {self.teacher.parent.source} at "
-            f"{parent.resolution} px, and is scored on {self.data.minival:,} images held out"
+            f"{parent.resolution} px and is scored on {self.data.minival:,} held-out images"
         ]
 
     def start(
         self, config: SearchConfig, space: SearchSpace, strategy: Strategy
     ) -> tuple[Callable[[], Evaluator], Strategy]:
-        """What makes the evaluator in each worker's process, and the strategy."""
+        """Return a function that creates the evaluator in a worker, and the strategy."""
         assert config.data is not None
         data = load(config.data, minival=self.recipe.minival, root=config.data_root, test=False)
         make = functools.partial(
@@ -121,18 +121,20 @@ class Inheriting:
 
 
 def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, StagedSpace]:
-    """The parent and its space, fitted to the data, and the config with what it left open.
+    """Return the config with all options set, the measurement, and the space of the parent.
 
-    Raises ValueError for whatever does not go together. Nothing is decoded, trained or started.
+    Parent and space are fitted to the data. No image is decoded and no training starts.
+
+    Raises ValueError if options, parent and images contradict each other.
     """
     assert config.parent is not None
     if config.data is None:
-        raise ValueError("--data is missing; --parent needs images, e.g. --data imagefolder:DIR")
+        raise ValueError("--data is missing; --parent needs images, use --data imagefolder:DIR")
     parent = load_parent(config.parent)
     name = RECIPE if config.recipe == SearchConfig.recipe else config.recipe
     recipe = change(preset(name), config.changes)
     if not recipe.minival:
-        raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
+        raise ValueError("--set minival: a search needs held-out images to choose by; use e.g. 0.1")
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     network = _fitted(parent, config, data)
@@ -158,27 +160,30 @@ def prepare_parent(config: SearchConfig) -> tuple[SearchConfig, Inheriting, Stag
 
 
 def _for_parent(recipe: Recipe, parent: Parent, config: SearchConfig) -> Recipe:
-    """The recipe with the parent's colours, and without a teacher, unless changes name them."""
+    """Return the recipe with the parent's mean and std and no teacher, unless changes set them."""
     if parent.mean and parent.std and not _names(config, "mean", "std"):
         recipe = replace(recipe, mean=parent.mean, std=parent.std)
     return recipe if _names(config, *DISTILLATION) else replace(recipe, teacher_weight=0.0)
 
 
 def _fitted(parent: Parent, config: SearchConfig, data: DataSummary) -> Architecture:
-    """The parent's architecture for the images; ValueError where it cannot take them."""
+    """Return the parent's architecture with the classes and the side of the images.
+
+    Raises ValueError if it cannot be trained on them.
+    """
     network = parent.architecture
     if network.in_channels != 3:
         raise ValueError(
-            f"--parent: {quoted(parent.source)} takes {network.in_channels} channels; images are "
-            "loaded with 3"
+            f"--parent: {quoted(parent.source)} needs {network.in_channels} channels, but images "
+            "have 3"
         )
     classes = len(data.classes)
     if config.classes is not None and config.classes != classes:
         raise ValueError(
-            f"classes: {config.classes} is not what the data have ({classes}); leave it out"
+            f"classes: {config.classes} is not allowed; the data have {classes}, leave it out"
         )
     if classes < 2:
-        raise ValueError("data: they have one class; there is nothing to learn")
+        raise ValueError("data: the images have one class; there is nothing to learn")
     if data.train < classes:
         raise ValueError(
             f"data: {data.train:,} training images are fewer than the {classes:,} classes"
@@ -187,12 +192,12 @@ def _fitted(parent: Parent, config: SearchConfig, data: DataSummary) -> Architec
     least = total_stride(network)
     if side < least:
         raise ValueError(
-            f"resolution: {side} px are fewer than the {least} px that the parent's strides need; "
+            f"resolution: {side} px is not allowed; the parent's strides need {least} px, "
             f"use --resolution {least} or more"
         )
     return replace(network, classes=classes, resolution=side)
 
 
 def _names(config: SearchConfig, *fields: str) -> bool:
-    """Whether a change of the recipe names a field that begins so."""
+    """Return whether a change of the recipe starts with one of these names."""
     return any(text.startswith(fields) for text in config.changes)

@@ -1,4 +1,4 @@
-"""Accuracy of the fine-tuned parent in int8, beside which searches with --quantised are shown."""
+"""Accuracy of the fine-tuned parent in int8, the reference of searches with --quantised."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from train.parents import load_parent
 from vbs.folder import write_json
 from vbs.json_text import parse_json
 
-FILE = "int8.json"  # beside the training of the parent
+FILE = "int8.json"  # in the folder of the teacher
 
 
 class Int8(NamedTuple):
-    """Top-1 in percent on the minival and on the test images, None without such images."""
+    """Top-1 in percent on the minival and on the test images (None without test images)."""
 
     minival: float
     test: float | None
 
 
 def measure_int8(teacher: Teacher, data: Data) -> None:
-    """Measure the parent in int8, unless that is known; it has been fine-tuned."""
+    """Measure the fine-tuned parent in int8, unless its accuracy is known."""
     if read_int8(teacher) is not None:
         return
     parent = load_parent(str(teacher.weights))
@@ -35,7 +35,7 @@ def measure_int8(teacher: Teacher, data: Data) -> None:
 
 
 def read_int8(teacher: Teacher) -> Int8 | None:
-    """What was measured; None where nothing was."""
+    """Return the measured accuracy; None if there is none."""
     try:
         known = parse_json((teacher.folder / FILE).read_bytes())
         test = known["test_top1"]

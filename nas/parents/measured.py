@@ -1,7 +1,7 @@
-"""Finalists whose time is limited are measured: predictions of a search are not enough.
+"""Measured finalists of a search with a limit on time, which predictions cannot guarantee.
 
-The search is among predicted times. Here the best networks are run on this machine; one that is
-slower than allowed by more than the noise of its measurement is replaced by the next.
+A search uses predicted times. This module times the best networks on this machine. A network that
+exceeds the limit by more than the noise of its measurement is replaced by the next one.
 """
 
 from __future__ import annotations
@@ -30,15 +30,17 @@ from vbs.text import counted
 
 FOUND = "found"
 FILE = "measured.json"
-ATTEMPTS = 4  # times that networks which are too slow are replaced, at most
+ATTEMPTS = 4  # most rounds of measuring networks
 Times = Mapping[str, Mapping[str, float]]  # key of a network -> cost -> seconds
 
 
 @dataclass
 class Clock:
-    """Measured times of networks, kept in the folder of a search.
+    """Measured times of networks, stored in the folder of a search.
 
-    known  cost -> key of the network -> [seconds, spread].
+    kinds  costs that are measured, such as "latency".
+    path   file of the measured times.
+    known  cost -> key of the network -> [seconds, spread in seconds].
     """
 
     config: SearchConfig
@@ -48,7 +50,7 @@ class Clock:
 
     @classmethod
     def of(cls, config: SearchConfig, kinds: Sequence[str], folder: Path) -> Clock:
-        """With what was measured before; a damaged file counts as none."""
+        """Return a clock with earlier measurements; a damaged file is ignored."""
         clock = cls(config, kinds, folder / FILE, {kind: {} for kind in kinds})
         try:
             content = parse_json(clock.path.read_bytes())
@@ -60,7 +62,7 @@ class Clock:
         return clock
 
     def measure(self, networks: Sequence[Architecture]) -> None:
-        """Measure the networks that are not known yet, in turn."""
+        """Measure the networks without a measurement, in rounds of all of them."""
         for kind in self.kinds:
             new = {each.key: each for each in networks if each.key not in self.known[kind]}
             if not new:
@@ -75,7 +77,7 @@ class Clock:
             write_json(self.path, self.known)
 
     def times(self) -> dict[str, dict[str, float]]:
-        """Key of a network -> cost -> seconds."""
+        """Return key of a network -> cost -> seconds."""
         found: dict[str, dict[str, float]] = {}
         for kind, pairs in self.known.items():
             for key, (seconds, _) in pairs.items():
@@ -86,13 +88,13 @@ class Clock:
 def chosen_finalists(
     history: History, config: SearchConfig, folder: Path
 ) -> tuple[dict[str, np.ndarray], Times]:
-    """Name -> genotype [decisions] of what is fine-tuned, and the measured times.
+    """Return the networks to fine-tune, name -> genotype [decisions], and the measured times.
 
-    The `config.finalists` networks of highest reward as "found 1" and so on, and the references.
-    Where a time on this machine is limited, they are measured, and so is the parent; those that
-    are too slow are replaced.
+    They are the `config.finalists` networks of highest reward, as "found 1" and so on, and the
+    references. If a time on this machine is limited, they and the parent are measured, and those
+    that are too slow are replaced.
 
-    folder  of the search for one target, where measured times are kept.
+    folder  folder of the search for one target, where measured times are stored.
     """
     full = np.flatnonzero(history.full)
     best = history.genotypes[full[np.argsort(-history.reward[full], kind="stable")]]
@@ -124,17 +126,20 @@ def chosen_finalists(
 class _Chooser:
     history: History
     clock: Clock
-    pairs: dict[str, list[tuple[float, float]]]  # by cost: measured and predicted seconds
+    pairs: dict[str, list[tuple[float, float]]]  # cost -> measured and predicted seconds
 
     @property
     def limits(self) -> dict[str, float]:
-        """The largest seconds of each measured cost that is limited."""
+        """Limit in seconds of each measured cost that is limited."""
         every = dict(self.history.objective.all_limits)
         return {kind: every[kind] for kind in self.clock.kinds if kind in every}
 
     def next_of(self, queue: Iterator[np.ndarray], count: int, attempt: int) -> list[np.ndarray]:
-        """The next networks of a queue; after the first attempt, those that are fast enough where
-        predictions are off by what they were off so far."""
+        """Return the next networks of a queue.
+
+        After the first attempt, only those whose predictions, corrected by the errors so far, are
+        within the limits.
+        """
         found: list[np.ndarray] = []
         while len(found) < count:
             genotype = next(queue, None)
@@ -145,7 +150,7 @@ class _Chooser:
         return found
 
     def is_fast(self, name: str, genotype: np.ndarray) -> bool:
-        """Whether a measured network is within the limits, but for the noise; says so if not."""
+        """Return whether a measured network is within the limits plus noise; prints if not."""
         key = self.history.space.decode(genotype).key
         for kind in self.limits:
             seconds = self.clock.known[kind][key][0]
@@ -156,7 +161,7 @@ class _Chooser:
                 print_err(
                     f"finalists: {name}: {cost_text(kind, seconds)} measured, "
                     f"{cost_text(kind, self._predicted(kind, genotype))} predicted: above the "
-                    f"limit of {cost_text(kind, limit)}, the next is taken"
+                    f"limit of {cost_text(kind, limit)}; trying the next network"
                 )
                 return False
         return True
@@ -171,13 +176,13 @@ class _Chooser:
         )
 
     def _bias(self, kind: str) -> float:
-        """Measured over predicted time, the median of the networks that were measured."""
+        """Return the median ratio of measured to predicted time over the measured networks."""
         ratios = [measured / predicted for measured, predicted in self.pairs[kind]]
         return float(np.median(ratios)) if ratios else 1.0
 
 
 def _named(kept: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Name -> genotype; a reference that was found, too, counts as found."""
+    """Return name -> genotype; a reference that the search also found counts as found."""
     found = {f"{FOUND} {place}": each for place, each in enumerate(kept[FOUND], 1)}
     for name, genotypes in kept.items():
         if name == FOUND or not len(genotypes):

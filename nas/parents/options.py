@@ -1,4 +1,4 @@
-"""The group of options of searches from pretrained weights."""
+"""Option group of searches from pretrained weights."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ MOST_TARGETS = 16
 
 
 def target_texts(text: str, *, what: str = "targets") -> str:
-    """Targets like 50M,35M, checked, the largest first."""
+    """Return targets such as "50M,35M", checked, the largest first."""
     return ",".join(each for each, _ in target_list(text, what))
 
 
 def target_list(text: str, what: str = "targets") -> list[tuple[str, float]]:
-    """The targets as texts and FLOPs, the largest first; ConfigError where they are no sizes."""
+    """Return the targets as texts and FLOPs, the largest first.
+
+    Raises ConfigError if they are no sizes, not above 0, nearly equal, or too many.
+    """
     texts = [each.strip() for each in text.split(",")]
     if not all(texts) or len(texts) > MOST_TARGETS:
         raise ConfigError(what, f"{shortened(repr(text), 60)} is not understood; write 50M,35M,20M")
     found = {parse_quantity(each, what=what): each for each in texts}
     if min(found) <= 0:
         raise ConfigError(what, f"{found[min(found)]} is not allowed; use FLOPs above 0")
-    if len({short(value) for value in found}) < len(found):  # folders are named after them
+    if len({short(value) for value in found}) < len(found):  # each target needs its own folder name
         raise ConfigError(what, f"{shortened(repr(text), 60)} has targets that are nearly equal")
     return [(found[value], value) for value in sorted(found, reverse=True)]
 
@@ -48,32 +51,32 @@ class ParentOptions(Config):
         None,
         metavar="SIZES",
         parse=target_texts,
-        help="several targets of FLOPs instead of --target-flops, e.g. 50M,35M,20M: one teacher, "
-        "and a trained network for each",
+        help="several targets of FLOPs instead of --target-flops, e.g. 50M,35M,20M: one teacher "
+        "and a trained network for each target",
     )
     score: str = option(
         "steps",
         choices=SCORES,
         metavar="|".join(SCORES),
-        help="how candidates are compared before fine-tuning: a few steps of it (default), "
-        "held-out accuracy as inherited, or a ridge classifier on their features",
+        help="how candidates are compared: after a few steps of fine-tuning (default), by the "
+        "held-out accuracy of inherited weights, or by a ridge classifier on their features",
     )
 
     elastic: int = option(
         0,
         limits=(0, 1000),
         metavar="EPOCHS",
-        help="before candidates inherit, train the teacher together with its sub-networks for so "
-        "many epochs (default 0)",
+        help="epochs of training the teacher together with its sub-networks before candidates "
+        "inherit (default 0)",
     )
 
     @property
     def target_list(self) -> list[tuple[str, float]]:
-        """The targets of --targets as texts and FLOPs, largest first."""
+        """Targets of --targets as texts and FLOPs, largest first."""
         return [] if self.targets is None else target_list(self.targets)
 
     def check_parent(self) -> None:
-        """ConfigError for options that go with --parent alone."""
+        """Raise ConfigError for options that need --parent."""
         if self.parent is None:
             for name in ("targets", "score", "elastic"):
                 if getattr(self, name) != ParentOptions.__dataclass_fields__[name].default:

@@ -1,4 +1,4 @@
-"""The search from pretrained weights that a network was found by."""
+"""Origin of a network: the search from pretrained weights that found it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from nas.search.config import SearchConfig
 from nas.search.record import read_earlier
 from vbs.json_text import parse_json
 
-DEPTH = 4  # folders between a file of a search and its search.json, at most
+DEPTH = 4  # most parent folders of a file that may contain search.json
 
 
 @dataclass(frozen=True)
 class Origin:
     """A search from pretrained weights.
 
-    folder   of the search, with its search.json.
-    config   of the search: images, recipe.
-    teacher  the file of the fine-tuned parent.
-    source   the file of the weights that its networks inherited: the teacher's, or those that were
-             trained together with sub-networks.
+    folder   folder of the search, with its search.json.
+    config   options of the search.
+    teacher  file of the fine-tuned parent.
+    source   file of the weights that its networks inherited: those of the teacher, or of the
+             teacher trained together with its sub-networks.
     """
 
     folder: Path
@@ -32,11 +32,11 @@ class Origin:
 
 
 def origin_of(path: str | Path) -> Origin | None:
-    """The search that a file is a result of; None where it is that of no such search.
+    """Return the search from pretrained weights that wrote a file; None if there is none.
 
     path  best.json or best.safetensors of the search, of a target, or of one of its trainings.
 
-    Raises ValueError where the weights of the teacher are no longer there.
+    Raises ValueError if the weights of the teacher are missing.
     """
     if not Path(path).is_file():
         return None
@@ -52,15 +52,15 @@ def origin_of(path: str | Path) -> Origin | None:
         for each in (weights, source):
             if not each.is_file():
                 raise ValueError(
-                    f"{each} is not there, the weights of the teacher of {folder}; repeat the "
-                    "search to train it again, or give --parent SOURCE"
+                    f"{each} is missing, the weights of the teacher of {folder}; repeat the "
+                    "search to train it again, or use --parent SOURCE"
                 )
         return Origin(folder, config, weights, source)
     return None
 
 
 def _teacher(path: Path) -> Mapping[str, Any] | None:
-    """The teacher of a search's record; None where there is none."""
+    """Return the teacher in the record of a search; None if there is none."""
     try:
         teacher = parse_json(path.read_bytes())["outcome"]["teacher"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""report.html of a search from pretrained weights: its networks beside the parent."""
+"""Page report.html of a search from pretrained weights: its networks compared with the parent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = {"parent": COLOURS[6], "found": COLOURS[0], SMALLER: COLOURS[4], UNIFORM
 
 
 def page(folder: Path) -> str:
-    """The page of the search from pretrained weights in a folder, from its files."""
+    """Return the HTML page of the search from pretrained weights in a folder."""
     record = parse_json((folder / "search.json").read_bytes())
     settings = record["settings"]
     title = f"The best networks inside {settings['parent']} for {Path(settings['data']).name}"
@@ -35,12 +35,15 @@ def page(folder: Path) -> str:
 
 
 def parent_sections(outcome: Mapping[str, Any]) -> list[str]:
-    """What was found, and all networks beside the parent; `outcome` is that of search.json."""
+    """Return two sections: the found networks, and all networks compared with the parent.
+
+    outcome  the entry "outcome" of search.json.
+    """
     return [_summary(outcome), _networks(outcome)]
 
 
 def _summary(outcome: Mapping[str, Any]) -> str:
-    """The best network of each target in large print, beside the parent."""
+    """Return cards with the accuracy of the parent and of the best network of each target."""
     teacher = outcome["teacher"]
     figures = [(_accuracy(teacher), f"the fine-tuned parent, {short(teacher['flops'])} FLOPs")]
     for name, rows in outcome["targets"].items():
@@ -49,11 +52,11 @@ def _summary(outcome: Mapping[str, Any]) -> str:
         what = f"target {name}: {best['kind']}, {short(best['flops'])} FLOPs ({share:.0%})"
         figures.append((_accuracy(best), what))
     text = f"Accuracy on the {_split(teacher)} images."
-    return section("What was found", cards(figures), note(text))
+    return section("Found networks", cards(figures), note(text))
 
 
 def _networks(outcome: Mapping[str, Any]) -> str:
-    """The chart and the table: what was found, the parent, and the references."""
+    """Return a chart and a table of the found networks, the parent, and the references."""
     teacher = outcome["teacher"]
     extra, in_float = _measured(outcome), "float_top1" in teacher
     rows = [
@@ -80,18 +83,18 @@ def _networks(outcome: Mapping[str, Any]) -> str:
         "seeds",
     )
     notes = [note(line) for line in outcome.get("notes", ())]
-    title = "Against the parent, and what needs no search"
+    title = "Comparison with the parent and with networks that need no search"
     return section(title, chart(_chart(outcome)), table(heads, rows), *notes)
 
 
 def _measured(outcome: Mapping[str, Any]) -> list[str]:
-    """Names of the measured costs of the networks."""
+    """Return the names of the measured costs of the networks."""
     first = next(iter(outcome["targets"].values()))[0]
     return [name for name in first if is_measured(name)]
 
 
 def _chart(outcome: Mapping[str, Any]) -> Chart:
-    """Accuracy against FLOPs, by kind of network."""
+    """Return a chart of accuracy against FLOPs, with a series for each kind of network."""
     listed = list(_listed(outcome))
     networks = [_network(row, outcome) for _, row in listed]
     points: dict[str, list[Point]] = {kind: [] for kind in KINDS}
@@ -114,7 +117,10 @@ def _chart(outcome: Mapping[str, Any]) -> Chart:
 
 
 def _network(row: Mapping[str, Any], outcome: Mapping[str, Any]) -> Listed:
-    """A trained network, with how it is exported; paths outside the folder reveal its user."""
+    """Return a trained network with its export command.
+
+    There is no command for weights outside the folder, because the path could reveal the user.
+    """
     weights = str(row["weights"])
     inside = not Path(weights).is_absolute()
     measured = [(cost_text(name, row[name]), name) for name in _measured(outcome) if name in row]
@@ -140,13 +146,16 @@ def _split(row: Mapping[str, Any]) -> str:
 
 
 def accuracies(row: Mapping[str, Any]) -> Sequence[float]:
-    """Accuracies of a network in percent, of each seed: on the test images, if there are any."""
+    """Return the accuracies of a network in percent, one per seed.
+
+    They are on the test images, or on the minival without test images.
+    """
     found: Sequence[float] = row["test_top1"] or row["minival_top1"]
     return found
 
 
 def _mean(values: Sequence[float]) -> str:
-    """Mean with its standard error over the seeds."""
+    """Return the mean with its standard error over the seeds."""
     return pm(float(np.mean(values)), standard_error(values))
 
 

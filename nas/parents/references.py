@@ -1,7 +1,7 @@
 """Reference networks that a search from pretrained weights is compared with.
 
-They are what one would do without a search: run the parent at a lower resolution, or make all of
-its stages smaller by the same share.
+They need no search: the parent at a lower resolution, and the parent with all stages reduced by
+the same share.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ SMALLER, UNIFORM = "parent at a lower resolution", "uniform shrinking"
 
 
 def reference_genotypes(space: SearchSpace, objective: Objective) -> dict[str, np.ndarray]:
-    """Name -> genotype int8 [decisions], the most expensive of its kind within the limits; see
-    `ordered_references`."""
+    """Return name -> genotype int8 [decisions], the most expensive of its kind within the limits.
+
+    See `ordered_references`.
+    """
     return {name: each[0] for name, each in ordered_references(space, objective).items()}
 
 
 def ordered_references(space: SearchSpace, objective: Objective) -> dict[str, np.ndarray]:
-    """Name -> genotypes int8 [n, decisions] within the limits, the most expensive first.
+    """Return name -> genotypes int8 [n, decisions] within the limits, the most expensive first.
 
-    space  of the sub-networks of a parent, with what the objective needs measured. A kind that
-           does not fit the limits at all is left out.
+    A kind without a network within the limits is left out.
+
+    space  space of a parent's sub-networks, with the measured costs that the objective needs.
     """
     found = {}
     for name, kind in ((SMALLER, _smaller(space)), (UNIFORM, shrunk(space))):
@@ -41,7 +44,7 @@ def ordered_references(space: SearchSpace, objective: Objective) -> dict[str, np
 
 
 def _smaller(space: SearchSpace) -> Iterator[np.ndarray]:
-    """The parent at each of its resolutions."""
+    """Yield the parent at each of its resolutions."""
     for option in range(len(space.choices["resolution"])):
         genotype = np.zeros(len(space.choices), np.int8)
         genotype[list(space.choices).index("resolution")] = option
@@ -51,12 +54,13 @@ def _smaller(space: SearchSpace) -> Iterator[np.ndarray]:
 def shrunk(
     space: SearchSpace, kinds: Sequence[str] = ("c", "e", "l"), resolution: int = 0
 ) -> Iterator[np.ndarray]:
-    """The parent at one of its resolutions with each kind of decision at one level of its options,
-    int8 [decisions]: such decisions are reduced by about the same share in all stages.
+    """Yield uniformly shrunk parents, int8 [decisions], for all combinations of levels.
 
-    kinds       of decisions that are reduced: channels (stem and head among them), expansions,
-                layers.
-    resolution  number of the option.
+    Each kind of decision is reduced by about the same share in all stages.
+
+    kinds       kinds of decisions that are reduced: "c" (channels, including stem and head), "e"
+                (expansions), "l" (layers).
+    resolution  index of the resolution among its options.
     """
     most = {
         kind: max(len(options) for name, options in space.choices.items() if _kind(name) == kind)
@@ -78,10 +82,10 @@ def shrunk(
 
 
 def _kind(decision: str) -> str:
-    """The letter of a stage's decision; stem and head count as channels."""
+    """Return the letter of a decision; stem and head count as channels."""
     return "c" if decision in ("stem", "head") else decision.rpartition("_")[2]
 
 
 def _level(options: int, level: int, most: int) -> int:
-    """The option of a decision at a level of `most` levels."""
+    """Return the option of a decision at a level of `most` levels."""
     return round(level * (options - 1) / max(1, most - 1))

@@ -1,4 +1,4 @@
-"""Tables and pictures of a search from pretrained weights."""
+"""Report of a search from pretrained weights: files, printed table and figure."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ COLOURS = {"found": "tab:blue", SMALLER: "tab:orange", UNIFORM: "tab:gray", "par
 
 
 def write(result: ParentResult) -> None:
-    """best.json, networks.csv, networks.png and report.html of what there is, and best.json in the
-    folder of each target; a figure or page that cannot be made is a warning."""
+    """Write best.json, networks.csv, networks.png and report.html, and best.json of each target.
+
+    A figure or a page that cannot be drawn is a warning.
+    """
     _write_best(result.folder, result.targets[0].networks[0], result)
     for target in result.targets:
         _write_best(target.folder, target.networks[0], result)
@@ -50,7 +52,7 @@ def _write_best(folder: Path, network: Tuned, result: ParentResult) -> None:
 
 
 def show(result: ParentResult) -> None:
-    """Print the networks of each target beside the parent, and what can be done next."""
+    """Print the networks of each target with the parent, and commands for the next steps."""
     with signals.deferred():
         if result.targets:
             _show(result)
@@ -99,21 +101,21 @@ def _show(result: ParentResult) -> None:
 
 
 def accuracy_text(network: Tuned) -> str:
-    """Mean accuracy with its standard error over the seeds."""
+    """Return the mean accuracy with its standard error over the seeds."""
     if math.isnan(network.error):
         return f"{network.accuracy:.2f}"
     return f"{network.accuracy:.2f} ± {network.error:.2f}"
 
 
 def notes(result: ParentResult) -> list[str]:
-    """Comparison of the best network of each target with the references, in sentences."""
+    """Return sentences that compare the best network of each target with the references."""
     lines = []
     for each in result.targets:
         best = each.networks[0]
         name = each.text
         if best.kind != "found":
             found = next((other for other in each.networks if other.kind == "found"), None)
-            behind = "" if found is None else f"; what was found reaches {accuracy_text(found)}%"
+            behind = "" if found is None else f"; the search's best has {accuracy_text(found)}%"
             lines.append(
                 f"target {name}: {_article(best.kind)}{best.kind} is the best network{behind}."
             )
@@ -136,11 +138,11 @@ def _article(kind: str) -> str:
 
 
 def _uncertain(best: Tuned, other: Tuned, gain: float) -> str:
-    """Whether the seeds' errors hide a difference."""
+    """Return whether a difference is within the errors over seeds, as the end of a sentence."""
     errors = [each.error for each in (best, other) if not math.isnan(each.error)]
     if not errors:
-        return ", of one seed each"
-    return ", within the seeds' errors" if abs(gain) <= math.hypot(*errors) else ""
+        return ", with one seed each"
+    return ", within the standard error" if abs(gain) <= math.hypot(*errors) else ""
 
 
 def _costs(result: ParentResult) -> list[str]:
@@ -156,7 +158,7 @@ def _listed(result: ParentResult) -> Iterator[tuple[str, Tuned]]:
 
 
 def _next(result: ParentResult) -> list[str]:
-    """What to do next, as commands."""
+    """Return commands for the next steps."""
     python, first = python_command(), result.targets[0]
     weights = shell_word(str(first.folder / "best.safetensors"))
     return [
@@ -186,7 +188,7 @@ def _write_table(path: Path, result: ParentResult) -> None:
 
 
 def _draw(path: Path, result: ParentResult) -> None:
-    """Accuracy against FLOPs: the parent, what was found, and the references."""
+    """Draw accuracy against FLOPs of the parent, the found networks, and the references."""
     figure = new_figure(7.5, 5.0, dpi=120)
     axes = figure.add_subplot()
     drawn: set[str] = set()

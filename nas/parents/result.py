@@ -18,14 +18,14 @@ from vbs.command import FAILED, INTERRUPTED
 
 @dataclass(frozen=True)
 class Tuned:
-    """A network that was fine-tuned with one seed or more.
+    """A network that was fine-tuned with one or more seeds.
 
-    kind     "found", or the name of a reference (nas.parents.references).
-    costs    flops, params and what the search was limited by.
-    minival, test  accuracies in percent of each seed; test is empty without test images.
-    weights  the file of the seed with the best minival accuracy.
-    in_float  of networks that were searched for in int8, whose minival and test are in int8: the
-              same accuracies in float.
+    kind           "found", or the name of a reference (nas.parents.references).
+    costs          flops, params and the limited costs of the search; times in seconds.
+    minival, test  accuracies in percent, one per seed; test is empty without test images.
+    weights        file of the seed with the best minival accuracy.
+    in_float       accuracies in float if the search was in int8, where minival and test are those
+                   in int8; empty otherwise.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class Tuned:
 
     @property
     def error(self) -> float:
-        """Standard error of it over the seeds; NaN of a single one."""
+        """Standard error of the accuracy over the seeds; NaN for a single seed."""
         return standard_error(self.test or self.minival)
 
     @property
@@ -52,7 +52,7 @@ class Tuned:
         return {"float_top1": in_float} if in_float else {}
 
     def as_row(self, folder: Path) -> dict[str, Any]:
-        """Plain data for a record in a folder; its weights by their path from there."""
+        """Return plain data for a record in a folder; the path of the weights is relative to it."""
         inside = self.weights.is_relative_to(folder)
         return {
             "kind": self.kind,
@@ -71,10 +71,10 @@ class Tuned:
 
 @dataclass(frozen=True)
 class TargetResult:
-    """The fine-tuned networks of one target, the best by its minival accuracy first.
+    """The fine-tuned networks of one target, sorted by minival accuracy, the best first.
 
-    text    the target in a few characters, such as 35M.
-    folder  of its search and trainings.
+    text    the target as a short text, such as 35M.
+    folder  folder of its search and trainings.
     """
 
     text: str
@@ -87,7 +87,9 @@ class ParentResult:
     """Result of a search from pretrained weights.
 
     teacher  the fine-tuned parent: its costs, accuracies and weights.
-    status   "finished", "interrupted" or "failed"; reason explains it.
+    status   "finished", "interrupted" or "failed".
+    reason   explanation of the status; "" if finished.
+    seconds  duration of the search, including earlier parts.
     """
 
     folder: Path
@@ -100,5 +102,5 @@ class ParentResult:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         return {"finished": 0, "interrupted": INTERRUPTED}.get(self.status, FAILED)

@@ -1,4 +1,4 @@
-"""Search the sub-networks of a parent, for one target or several: `run_parent_search`."""
+"""Search of a parent's sub-networks for one or several targets: `run_parent_search`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from vbs.text import shell_word
 from vbs.units import short
 
 FILES = ("search.json", "best.json", report.TABLE, report.FIGURE)
-BUDGET = 64  # networks that are scored for each target, where the user names no number
+BUDGET = 64  # default number of scored networks for each target
 
 
 def run_parent_search(
@@ -47,9 +47,11 @@ def run_parent_search(
 ) -> ParentResult:
     """Fine-tune the parent, then search and fine-tune sub-networks for each target.
 
-    earlier  the search in `out` that is resumed; None for a new one.
+    out      folder of the results; None: a new folder in runs/.
+    earlier  record of the search in `out` to resume; None for a new search.
+    started  start time, of `time.perf_counter`.
 
-    Raises ValueError before anything is trained where options, parent and images do not fit.
+    Raises ValueError before any training if options, parent and images do not fit.
     """
     own_teacher = config.cache == "off"
     config, inheriting, space = prepare_search(config)
@@ -66,20 +68,23 @@ def run_parent_search(
 
 
 def prepare_search(config: SearchConfig) -> tuple[SearchConfig, Inheriting, StagedSpace]:
-    """What `prepare_parent` returns, with all targets checked.
+    """Return the result of `prepare_parent` after checking all targets.
 
-    Raises ValueError where options, parent, images and targets do not fit.
+    Raises ValueError if options, parent, images and targets do not fit.
     """
     config, inheriting, space = prepare_parent(config)
-    for each in config.of_targets():  # a target that makes no sense is reported now
+    for each in config.of_targets():  # report invalid targets before any training
         _check_below_parent(aims(each, space, fallback="predictor"))
     return config, inheriting, space
 
 
 @dataclass
 class _Run:
-    """A run in its folder; `targets` are what is found so far, `parent_times` the measured times
-    of the parent."""
+    """A run in its folder.
+
+    targets       results of the targets so far.
+    parent_times  measured times of the parent in seconds.
+    """
 
     folder: Path
     config: SearchConfig
@@ -124,10 +129,10 @@ class _Run:
             return result
 
     def search(self, config: SearchConfig) -> tuple[str, str] | None:
-        """Search and fine-tune for one target; returns status and reason if that did not end."""
+        """Search and fine-tune for one target; returns status and reason if it was not finished."""
         text = _text_of(config)
         place = self.folder / f"target-{text}"
-        if config.storage is not None:  # targets are searches of their own in a database
+        if config.storage is not None:  # each target is a separate study in a database
             config = replace(config, study=f"{config.study}-{text}")
         earlier = None
         if (place / "search.json").is_file():
@@ -145,7 +150,7 @@ class _Run:
             return "failed", f"no network was found for the target {text}"
         named, times = chosen_finalists(found.history, config, place)
         if not named:
-            return "failed", f"no network that was measured is within the target {text}"
+            return "failed", f"no measured network is within the target {text}"
         self.parent_times = times.get(self.inheriting.teacher.network.key, {})
         history = fine_tune_finalists(
             np.stack(list(named.values())),
@@ -157,7 +162,7 @@ class _Run:
         )
         networks = _tuned(named, history, place / FOLDER, times)
         if not networks:
-            return "failed", f"no network of the target {text} was fine-tuned"
+            return "failed", f"no network was fine-tuned for the target {text}"
         shutil.copyfile(networks[0].weights, place / WEIGHTS)
         self.targets.append(TargetResult(text, place, networks))
         self.write("running", "")
@@ -165,13 +170,13 @@ class _Run:
 
     @cached_property
     def data(self) -> Data:
-        """The images, decoded once for all targets."""
+        """Images, decoded once for all targets."""
         assert self.config.data is not None
         minival = self.inheriting.recipe.minival
         return load(self.config.data, minival=minival, root=self.config.data_root)
 
     def result(self, status: str, reason: str) -> ParentResult:
-        """The result so far."""
+        """Return the result so far."""
         return ParentResult(
             self.folder,
             self.config,
@@ -205,24 +210,25 @@ class _Run:
 
 
 def _check_below_parent(aimed: Aims) -> None:
-    """ValueError where the parent itself is within the target: there is nothing to search for."""
+    """Raise ValueError if the parent itself is within the target, which needs no search."""
     space, of, target = aimed.space, aimed.objective.of, aimed.objective.target
     parent = space.costs(np.zeros((1, len(space.choices)), np.int8)).get(of)[0].item()
     if target < parent:
         return
     least, _ = space.cost_range(of)
     raise ValueError(
-        f"target: {cost_text(of, target)} are not below the parent's {cost_text(of, parent)} "
-        f"{cost_label(of)}; its sub-networks begin at {cost_text(of, least)}"
+        f"target: {cost_text(of, target)} is not allowed; use a value below the parent's "
+        f"{cost_text(of, parent)} {cost_label(of)} (the smallest sub-network: "
+        f"{cost_text(of, least)})"
     )
 
 
 def _tuned(
     named: Mapping[str, np.ndarray], history: History, folder: Path, times: Times
 ) -> list[Tuned]:
-    """The fine-tuned networks, best minival accuracy first; without those that failed.
+    """Return the fine-tuned networks, best minival accuracy first, without failed ones.
 
-    times  that were measured, in place of predicted ones.
+    times  measured times, which replace the predicted ones.
     """
     found = []
     for name, genotype in named.items():
@@ -253,12 +259,12 @@ def _tuned(
                 _in_float(list(known.values())),
             )
         )
-    # those with several seeds were the best by the first one
+    # networks with several seeds were the best after the first seed
     return sorted(found, key=lambda each: (-(len(each.minival) > 1), -np.mean(each.minival)))
 
 
 def _in_float(results: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Test accuracies in float of networks that were scored in int8, or those on the minival."""
+    """Return accuracies in float of networks scored in int8: on test images, else the minival."""
     name = "float_minival_top1"
     if all(result.get("float_test_top1") is not None for result in results):
         name = "float_test_top1"
@@ -266,7 +272,7 @@ def _in_float(results: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 def _teacher_row(inheriting: Inheriting, times: Mapping[str, float]) -> Tuned:
-    """The fine-tuned parent as a row of the table, with its measured times."""
+    """Return the fine-tuned parent as a row of the table, with its measured times."""
     teacher, in_float = inheriting.teacher, []
     minival = [teacher.minival_top1] if teacher.is_ready else []
     test = teacher.test_top1 if teacher.is_ready else None
@@ -286,7 +292,7 @@ def _teacher_row(inheriting: Inheriting, times: Mapping[str, float]) -> Tuned:
 
 
 def _text_of(config: SearchConfig) -> str:
-    """What a search aims at in a few characters, as a name for its folder."""
+    """Return the target of a search as a short text for the name of its folder."""
     objective = objective_of(config)
     if split_cost(objective.of)[0] == "image_time":
         return short(1 / objective.target)
@@ -294,7 +300,7 @@ def _text_of(config: SearchConfig) -> str:
 
 
 def _later(config: SearchConfig) -> dict[str, Any]:
-    """The values of options that a resumed search may change."""
+    """Return the values of options that a resumed search may change."""
     return {
         name: getattr(config, name)
         for name in given_values(config)

@@ -1,7 +1,7 @@
-"""Where a search from pretrained weights starts: the parent, shrunk by simple rules.
+"""Starting points of a search from pretrained weights: the parent, shrunk by simple rules.
 
-Random sub-networks keep a random share of every stage, and are poor where the target is small.
-Networks that are shrunk evenly, at each resolution, are better ones to start from.
+Random sub-networks keep a random share of every stage, and are inaccurate for small targets.
+Uniformly shrunk networks, at each resolution, are better starting points.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from nas.strategies.base import Strategy, fresh
 from search_spaces.space import SearchSpace
 
 REDUCED = (("l",), ("l", "e"), ("l", "e", "c"))  # kinds of decisions that are reduced together
-NEAR = 0.75  # of the target: cheaper networks are left out
-MOST = 16
+NEAR = 0.75  # share of the target; cheaper networks are left out
+MOST = 16  # starting points
 
 
 def starting_genotypes(space: SearchSpace, objective: Objective) -> np.ndarray:
-    """Genotypes int8 [n, decisions], n up to `MOST`, nearest to the target first.
+    """Return genotypes int8 [n, decisions], n up to `MOST`, nearest to the target first.
 
-    At each resolution, with fewer layers, narrower expansions too, or fewer channels too: the most
-    expensive network of each kind within the limits.
+    At each resolution: the most expensive network within the limits with fewer layers; with fewer
+    layers and expansions; and with fewer layers, expansions and channels.
     """
     found = []
     for option in range(len(space.choices["resolution"])):
@@ -44,17 +44,20 @@ def starting_genotypes(space: SearchSpace, objective: Objective) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Starting:
-    """The strategy that proposes shrunk parents first, then what another strategy proposes."""
+    """Strategy that proposes shrunk parents first, then the proposals of another strategy."""
 
     strategy: Strategy
 
     @property
     def generation(self) -> int:
-        """That of the other strategy."""
+        """Size of a generation of the other strategy."""
         return self.strategy.generation
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Those of `starting_genotypes` that are not in the history; see `Strategy.propose`."""
+        """Return `starting_genotypes` that are not in the history, then those of the strategy.
+
+        See `Strategy.propose`.
+        """
         first = fresh(starting_genotypes(history.space, history.objective), history)[:count]
         if len(first):
             return first

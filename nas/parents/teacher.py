@@ -1,4 +1,4 @@
-"""The parent, fine-tuned on the user's images: once, whatever is searched for afterwards."""
+"""Teacher: the parent, fine-tuned on the user's images once for all later searches."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from vbs.json_text import parse_json
 from vbs.lock import owned
 from vbs.text import counted, shell_word
 
-WEIGHTS, PARENT = "best.safetensors", "parent"  # the teacher's, and the name of the parent's files
+WEIGHTS, PARENT = "best.safetensors", "parent"  # weights of the teacher; stem of parent's files
 SAMPLED = 2  # random sub-networks in each step of an elastic training
-LOOK = 2.0  # seconds between two looks at a teacher that another process trains
+LOOK = 2.0  # seconds between two checks of a teacher that another process trains
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A parent to be fine-tuned, or fine-tuned already, in its folder.
+    """A parent that is or will be fine-tuned, in its folder.
 
-    parent   the pretrained network.
-    network  its architecture with the classes and the side of the images.
-    recipe   of the training.
-    changes  of the recipe by name, as the user gave them.
+    parent   pretrained network.
+    network  architecture of the parent with the classes and the side of the images.
+    recipe   recipe of the training.
+    changes  the user's changes of the recipe, as "name=value".
     """
 
     folder: Path
@@ -46,39 +46,39 @@ class Teacher:
 
     @property
     def run(self) -> Path:
-        """The folder of the training."""
+        """Folder of the training."""
         return self.folder / "run"
 
     @property
     def weights(self) -> Path:
-        """The file of the fine-tuned weights."""
+        """File of the fine-tuned weights."""
         return self.run / WEIGHTS
 
     def elastic_run(self, epochs: int) -> Path:
-        """The folder of its training together with its sub-networks."""
+        """Return the folder of its training together with its sub-networks."""
         return self.folder / f"elastic-{epochs}"
 
     def source(self, elastic: int) -> Path:
-        """The file of the weights that sub-networks inherit.
+        """Return the file of the weights that sub-networks inherit.
 
-        elastic  epochs that they were trained together; 0: none.
+        elastic  epochs of training teacher and sub-networks together; 0: none.
         """
         return self.elastic_run(elastic) / WEIGHTS if elastic else self.weights
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has been fine-tuned to the end."""
+        """Whether its fine-tuning is finished."""
         return _is_finished(self.run)
 
     @property
     def test_top1(self) -> float | None:
-        """Its accuracy on the test images in percent; None without such images."""
+        """Accuracy on the test images in percent; None without test images."""
         test = _record(self.run).get("outcome", {}).get("test")
         return None if test is None else float(test["top1"])
 
     @property
     def minival_top1(self) -> float:
-        """Its accuracy on the images that are held out, in percent."""
+        """Accuracy on the held-out images in percent."""
         return float(_record(self.run)["outcome"]["chosen"]["top1"])
 
 
@@ -90,12 +90,12 @@ def teacher_of(
     changes: tuple[str, ...],
     digests: Mapping[str, str],
 ) -> Teacher:
-    """The teacher for these images; nothing is trained.
+    """Return the teacher for these images without training it.
 
-    digests  of the images.
+    Its folder is next to the cache of results; parent, network, images and recipe determine its
+    name.
 
-    Its folder lies beside the cache of results, and is found again by the parent's weights, the
-    images and the recipe.
+    digests  split -> digest of its images.
     """
     content = {
         "parent": parent.digest,
@@ -111,8 +111,8 @@ def teacher_of(
 def fine_tune(teacher: Teacher, data: DataOptions, *, device: str) -> None:
     """Train the teacher, or resume its training, unless it is ready.
 
-    Where another process trains it, that is waited for. Raises KeyboardInterrupt after an
-    interruption, and InfrastructureError where the training failed.
+    If another process trains it, wait for that process. Raises KeyboardInterrupt after an
+    interruption, and InfrastructureError if the training fails.
     """
 
     def config() -> TrainConfig:
@@ -141,8 +141,10 @@ def fine_tune(teacher: Teacher, data: DataOptions, *, device: str) -> None:
 
 
 def make_elastic(teacher: Teacher, data: DataOptions, *, epochs: int, device: str) -> None:
-    """Train the teacher and its sub-networks together for so many epochs; see
-    `train.inherit.elastic`. As `fine_tune` otherwise."""
+    """Train the teacher together with its sub-networks; see `train.inherit.elastic`.
+
+    Waits and raises as `fine_tune` does.
+    """
     changes = (f"epochs={epochs}", f"elastic={SAMPLED}", "warmup_epochs=0")
     _train(
         teacher.elastic_run(epochs),
@@ -162,7 +164,7 @@ def _config(
     init: Path,
     changes: tuple[str, ...] = (),
 ) -> TrainConfig:
-    """A training of the teacher's network, whose file is written."""
+    """Write the file of the teacher's network, and return the options of its training."""
     path = teacher.folder / f"{PARENT}.json"
     text = teacher.network.to_json()
     write_whole(path, lambda unfinished: unfinished.write_text(text))
@@ -180,14 +182,14 @@ def _config(
 def _train(
     run: Path, config: Callable[[], TrainConfig], data: DataOptions, device: str, *, what: str
 ) -> None:
-    """A training in a folder, unless it has been finished there; see `fine_tune`.
+    """Train in a folder, unless the training there is finished; see `fine_tune`.
 
-    config  makes its config, when it begins.
-    what    it is, in words for a line.
+    config  function that returns the options, called when the training starts.
+    what    printed description, after the name and a colon.
     """
     name = what.partition(":")[0]
     if _is_finished(run):
-        print_err(f"{name}: trained before, in {shell_word(f'{run}/')}")
+        print_err(f"{name}: already trained, in {shell_word(f'{run}/')}")
         return
     run.parent.mkdir(parents=True, exist_ok=True)
     waiting = False
@@ -214,11 +216,11 @@ def _run(
         result = run_training(out=run, resume=True, changes={"data": data.data, "device": device})
     else:
         result = run_training(config(), out=run)
-    assert isinstance(result, TrainResult)  # a number only under torchrun
+    assert isinstance(result, TrainResult)  # it is an exit code only under torchrun
     if result.status == "interrupted":
         raise KeyboardInterrupt
     if result.status != "finished":
-        raise InfrastructureError(f"{name}: its training failed ({result.reason})")
+        raise InfrastructureError(f"{name}: the training failed ({result.reason})")
 
 
 def _is_finished(run: Path) -> bool:
@@ -226,7 +228,7 @@ def _is_finished(run: Path) -> bool:
 
 
 def _record(run: Path) -> Mapping[str, Mapping]:
-    """run.json of a training; empty where there is none."""
+    """Return run.json of a training; {} if it does not exist or is damaged."""
     try:
         content = parse_json((run / RECORD).read_bytes())
     except (OSError, ValueError):

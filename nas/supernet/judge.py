@@ -1,4 +1,4 @@
-"""Stand-alone trainings of networks that are spread over a space: what a supernet is judged by."""
+"""Judge of a supernet: stand-alone trainings of networks that are spread over a space."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nas.storage.cache import network_key
 from search_spaces.space import SearchSpace
 from train.recipe import Recipe
 
-SEEDS = 2  # of each network of the judge
-SHORT_SEED = 2  # of the short trainings: another one than the judge's
+SEEDS = 2  # seeds of each network of the judge
+SHORT_SEED = 2  # seed of the short trainings, different from those of the judge
 
 
 class Training(NamedTuple):
-    """Which training: the row of a network, and its seed."""
+    """A training: the row of its network, and its seed."""
 
     network: int
     seed: int
@@ -28,12 +28,13 @@ class Training(NamedTuple):
 
 @dataclass(frozen=True)
 class Judge:
-    """What is trained on its own.
+    """Stand-alone trainings that a supernet is compared with.
 
-    genotypes     int8 [networks, decisions] of the space.
-    recipe        not fitted to a fidelity.
-    fidelity      of the trainings that decide.
-    images, held  how many images there are to train on, and to score on.
+    genotypes  networks of the space, int8 [networks, decisions].
+    recipe     recipe, not fitted to a fidelity.
+    fidelity   fidelity of the reference trainings.
+    images     number of training images.
+    held       number of held-out images.
     """
 
     space: SearchSpace
@@ -45,11 +46,11 @@ class Judge:
     held: int
 
     def key(self, network: int) -> str:
-        """Of the network in a row."""
+        """Return the key of the network in a row."""
         return network_key(self.space, self.genotypes[network])
 
     def trainings(self) -> list[Training]:
-        """Those that decide, all networks with one seed first."""
+        """Return the reference trainings, all networks with the first seed first."""
         return [
             Training(network, seed)
             for seed in range(SEEDS)
@@ -57,13 +58,14 @@ class Judge:
         ]
 
     def shorts(self) -> list[Training]:
-        """The short trainings."""
+        """Return the short trainings."""
         return [Training(network, SHORT_SEED) for network in range(len(self.genotypes))]
 
     def short(self, share: float) -> Fidelity:
-        """The fidelity that costs a share of the deciding trainings, as near as images allow.
+        """Return a fidelity with about `share` of the cost of the reference trainings.
 
-        Epochs and images shrink alike. A share of 1 or more is the fidelity itself.
+        Epochs and images shrink by the same factor, as far as the number of images allows. For a
+        share of 1 or more it is the reference fidelity.
         """
         whole = self.fidelity
         if share >= 1:
@@ -71,7 +73,7 @@ class Judge:
         cost = functools.partial(work, images=self.images, held=self.held, side=1)
         budget = share * cost(whole)
         epochs = max(1, round(whole.epochs * math.sqrt(share)))
-        for fewer in range(epochs, 0, -1):  # scoring after each epoch may cost too much by itself
+        for fewer in range(epochs, 0, -1):  # scoring after each epoch alone may cost too much
             images = budget / fewer - EVALUATION * self.held
             part = float(f"{min(whole.share, images / self.images):.3g}")
             if part > 0 and used_images(Fidelity(fewer, part), self.images) >= self.recipe.batch:

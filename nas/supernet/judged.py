@@ -1,4 +1,4 @@
-"""Judge a supernet: run the stand-alone trainings that are not known yet, and compare."""
+"""Comparison of a supernet with stand-alone trainings, which run if they are not cached."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from vbs.units import clock
 
 
 def judged(judge: Judge, trained: Trained, shared: Shared, config: SearchConfig) -> Verdict:
-    """The verdict on a supernet.
+    """Return the verdict on a supernet.
 
-    shared  scores with its weights, in this process.
+    trained  the trained supernet.
+    shared   evaluator with its weights, in this process.
 
-    Raises ValueError where too few of the judge's networks can be trained.
+    Raises ValueError if too few of the judge's networks can be trained.
     """
     place = slots(config, trains=True)
     scores, scoring = _scores(judge, shared)
@@ -55,7 +56,7 @@ def judged(judge: Judge, trained: Trained, shared: Shared, config: SearchConfig)
 
 
 def _scores(judge: Judge, shared: Shared) -> tuple[np.ndarray, float]:
-    """What the supernet makes of the networks [networks], and the seconds of all of them."""
+    """Return the scores of the supernet [networks], and their total seconds."""
     shared.get_ready(judge.space)
     found = shared.evaluate(judge.space, judge.genotypes)
     return found.accuracy, float(found.seconds.sum())
@@ -68,7 +69,7 @@ def _answers(
     config: SearchConfig,
     place: Place,
 ) -> Mapping[Training, Answer]:
-    """The answers of trainings: what is in the cache, then what is missing; failures too."""
+    """Return the answers of trainings, from the cache or by training, including failures."""
     cache = cache_of(config.cache)
     assert cache is not None  # see nas.supernet.scoring
     alone = place.slots == 1 and place.address is None
@@ -78,7 +79,7 @@ def _answers(
     answers = {training: answer for training, answer in known.items() if answer is not None}
     missing = {Job(0, *training): works[training] for training in works if training not in answers}
     print_err(
-        f"judge: {counted(len(works), 'training')} of {fidelity}, {len(answers)} of them known"
+        f"judge: {counted(len(works), 'training')} of {fidelity}, {len(answers)} of them cached"
     )
     ended = len(answers)
     for job, answer in run_all(missing, None if alone else place):
@@ -112,14 +113,14 @@ def _work(
 
 
 def cache_folder(config: SearchConfig) -> Path:
-    """The folder of known results."""
+    """Return the folder of cached results."""
     cache = cache_of(config.cache)
     assert cache is not None  # see nas.supernet.scoring
     return cache.folder
 
 
 def _key(judge: Judge, work: Work) -> str:
-    """Of a training's result in the cache, as `nas.evaluators.proxy` keeps it."""
+    """Return the key of a training's result in the cache, equal to `nas.evaluators.proxy`."""
     network = judge.space.decode(work.genotype)
     recipe = fitted(work.recipe, work.fidelity, images=judge.images)
     by = clock_name(clock_of(work.device), work.device)
@@ -127,5 +128,5 @@ def _key(judge: Judge, work: Work) -> str:
 
 
 def _accuracies(answers: Mapping[Training, Answer], trainings: list[Training]) -> np.ndarray:
-    """In the order of the trainings; NaN where one failed."""
+    """Return accuracies in the order of the trainings; NaN for failed ones."""
     return np.array([answers[training].accuracy for training in trainings])

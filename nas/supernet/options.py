@@ -1,4 +1,4 @@
-"""The group of options of searches with a supernet."""
+"""Option group of searches with a supernet."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ class SupernetOptions(Config):
         30,
         limits=(1, 10_000),
         metavar="N",
-        help="epochs in which the weights are trained that all networks share (default 30)",
+        help="epochs of training the weights that all networks share (default 30)",
     )
     supernet_labels: float = option(
         0.0,
         limits=(0.0, 1.0),
         metavar="X",
-        help="weight of the labels, beside the largest network's outputs, in what the other "
-        "networks learn from in this training (default 0)",
+        help="weight of the labels in the targets of smaller networks, from 0 to 1; the rest is "
+        "the largest network's outputs (default 0)",
     )
     judge: int = option(
         24,
         limits=(0, 1000),
         metavar="N",
-        help="networks that are trained on their own, each with two seeds, to check how well the "
-        "supernet ranks; 0: unchecked (default 24)",
+        help="networks that are trained stand-alone, with two seeds each, to check the ranking of "
+        "the supernet; 0: no check (default 24)",
     )
 
     def check_supernet(self, evaluator: str) -> None:
-        """ConfigError for options that go with `--evaluator supernet` alone, or that are too few
-        for a rank correlation."""
+        """Raise ConfigError for options that need `--evaluator supernet`, and for too few networks
+        of the judge."""
         if evaluator != EVALUATOR:
             for name in ("supernet_epochs", "supernet_labels", "judge"):
                 if getattr(self, name) != SupernetOptions.__dataclass_fields__[name].default:
                     raise ConfigError(name, "goes with --evaluator supernet")
         elif 0 < self.judge < FEWEST:
             raise ConfigError(
-                "judge", f"{self.judge} networks rank nothing; use {FEWEST} or more, or 0"
+                "judge", f"{self.judge} is not allowed; use {FEWEST} networks or more, or 0"
             )
 
 
-FEWEST = 8  # networks with which a rank correlation is worth its name
+FEWEST = 8  # fewest networks for a rank correlation

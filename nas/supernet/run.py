@@ -1,4 +1,4 @@
-"""Search with a supernet, and train the best networks on their own: `run_supernet_search`."""
+"""Search with a supernet, and stand-alone trainings of its best: `run_supernet_search`."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ FOLDER = "finalists"
 def run_supernet_search(
     config: SearchConfig, out: str | None, *, earlier: Earlier | None, started: float
 ) -> SearchResult:
-    """Score networks with shared weights, then train the best of them on their own.
+    """Score networks with shared weights, then train the best of them stand-alone.
 
-    earlier  the search in `out` that is resumed; None for a new one.
+    out      folder of the results; None: a new folder in runs/.
+    earlier  record of the search in `out` to resume; None for a new search.
+    started  start time, of `time.perf_counter`.
 
-    The result is that of the finalists, or of the scores where there are none.
+    The result is that of the finalists, or of the scores if there are no finalists.
 
-    Raises ValueError before anything is trained where options, space and images do not fit.
+    Raises ValueError before any training if options, space and images do not fit.
     """
     config, sharing, space = prepare_supernet(config)
     scored = run_job(config, out, earlier=earlier, started=started, known=(sharing, space))
@@ -53,7 +55,7 @@ def run_supernet_search(
 
 
 def _finalists(folder: Path, scored: SearchResult, sharing: Sharing) -> SearchResult:
-    """Train the networks of highest reward, each with some seeds; best.json is of the best."""
+    """Train the networks of highest reward with several seeds; best.json gets the best of them."""
     config, searched = scored.config, scored.history
     genotypes = best_networks(searched, config.finalists)
     recipe = fitted(sharing.recipe, sharing.fidelity, images=sharing.data.train)
@@ -70,7 +72,7 @@ def _finalists(folder: Path, scored: SearchResult, sharing: Sharing) -> SearchRe
         pool=genotypes,
     )
     print_err(
-        f"finalists: {counted(count, 'network')} of highest reward trained on their own for "
+        f"finalists: {counted(count, 'network')} of highest reward trained stand-alone by "
         f"{sharing.fidelity}, {counted(config.repeats, 'seed')} each"
     )
     place = folder / FOLDER
@@ -118,7 +120,7 @@ def _finalists(folder: Path, scored: SearchResult, sharing: Sharing) -> SearchRe
 
 
 def best_networks(history: History, count: int) -> np.ndarray:
-    """Genotypes [at most count, decisions] of highest reward."""
+    """Return the genotypes of highest reward, [at most count, decisions]."""
     full = np.flatnonzero(history.full)
     best = full[np.argsort(-history.reward[full], kind="stable")]
     return history.genotypes[best[:count]]

@@ -1,4 +1,4 @@
-"""Measurement of a search with a supernet: its weights, its evaluator, and its verdict."""
+"""Measurement of a search with a supernet: weights, evaluator, and verdict."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ from train.supernet.weights import check_space
 from vbs.console import print_err
 from vbs.text import counted
 
-POOL = 4096  # random networks within the limits that a supernet is trained for
+POOL = 4096  # random networks within the limits, for which the supernet is trained
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """Scores networks with shared weights; implements `nas.search.job.Measurement`.
+    """Measurement of networks with shared weights; implements `nas.search.job.Measurement`.
 
-    recipe    of stand-alone trainings, not fitted to a fidelity.
-    fidelity  of the trainings of judge and finalists.
-    shared    the recipe of the shared weights.
-    labels    see `train.supernet.sandwich.Sandwich`.
+    recipe    recipe of stand-alone trainings, not fitted to a fidelity.
+    fidelity  fidelity of the trainings of judge and finalists.
+    shared    recipe of the shared weights.
+    labels    weight of the labels; see `train.supernet.sandwich.Sandwich`.
     """
 
     data: DataSummary
@@ -62,7 +62,7 @@ class Sharing:
 
     @cached_property
     def described(self) -> Evaluator:
-        """What reports may know of the evaluator; it answers nothing."""
+        """Description of the evaluator for reports; it cannot evaluate."""
         evaluator = Evaluator()
         evaluator.name, evaluator.unit, evaluator.axis = Shared.name, Shared.unit, Shared.axis
         evaluator.scored_on, evaluator.train_images = self.data.minival, self.data.train
@@ -71,12 +71,12 @@ class Sharing:
 
     @property
     def steps(self) -> int:
-        """Points of a learning curve: scores have one."""
+        """Points of a learning curve; a score is a single point."""
         return 1
 
     @property
     def first_rung(self) -> int:
-        """The point after which networks are compared first."""
+        """Point after which networks are first compared."""
         return 1
 
     @property
@@ -86,7 +86,7 @@ class Sharing:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What all drivers of a search must agree about, beside its options."""
+        """Values that must be equal in all drivers of a search, in addition to its options."""
         return {
             "norm_statistics": NORM_STATISTICS,
             "data": self.digests,
@@ -94,17 +94,19 @@ class Sharing:
         }
 
     def preview(self, budget: int, asha: Asha | None) -> list[str]:
-        """What is done, in lines that are printed before a search starts."""
+        """Return the lines that describe the search before it starts."""
         return [
-            f"each of {counted(budget, 'network')}: scored with the weights of a supernet, which "
-            f"is trained first, on {self.data.minival:,} images held out"
+            f"each of {counted(budget, 'network')}: scored on {self.data.minival:,} held-out "
+            "images with the weights of a supernet, which is trained first"
         ]
 
     def start(
         self, config: SearchConfig, space: SearchSpace, strategy: Strategy
     ) -> tuple[Callable[[], Evaluator], Strategy]:
-        """Train the supernet unless that was done before, and judge it; what makes the evaluator in
-        each worker's process, and the strategy."""
+        """Train the supernet, unless its weights are cached, and judge it.
+
+        Returns a function that creates the evaluator in a worker, and the strategy.
+        """
         assert config.data is not None
         data = load(config.data, minival=self.recipe.minival, root=config.data_root, test=False)
         cache = cache_of(config.cache)
@@ -141,17 +143,17 @@ class Sharing:
 
 
 def limited(config: SearchConfig, space: SearchSpace) -> History:
-    """An empty history of the search: the space with measured costs, and the objective."""
+    """Return an empty history with the space (with measured costs) and the objective."""
     aimed = aims(config, space, fallback="evolution")
     return History(aimed.space, aimed.objective)
 
 
 def training_of(history: History, data: Data, recipe: Recipe, *, labels: float) -> SupernetTraining:
-    """The training of the supernet of all networks that a search may come to.
+    """Return the training of the supernet for all networks that a search may evaluate.
 
-    history  of the search: only networks within its limits are trained.
-    recipe   of this training, see `nas.supernet.shared.recipe_of`.
-    labels   see `train.supernet.sandwich.Sandwich`.
+    history  history of the search; only networks within its limits are trained.
+    recipe   recipe of this training; see `nas.supernet.shared.recipe_of`.
+    labels   weight of the labels; see `train.supernet.sandwich.Sandwich`.
     """
     space = history.space
     pool = sample_fresh(history, POOL, np.random.default_rng(0))
@@ -162,20 +164,25 @@ def training_of(history: History, data: Data, recipe: Recipe, *, labels: float) 
 
 
 def prepare_supernet(config: SearchConfig) -> tuple[SearchConfig, Sharing, StagedSpace]:
-    """The measurement and the space, fitted to the data, and the config with what it left open.
+    """Return the config with all options set, the measurement, and the space.
 
-    Raises ValueError for whatever does not go together. Nothing is decoded, trained or started.
+    Measurement and space are fitted to the data. No image is decoded and no training starts.
+
+    Raises ValueError if options, space and images contradict each other.
     """
     if config.data is None:
         raise ValueError(
-            "--data is missing; --evaluator supernet needs images, e.g. --data imagefolder:DIR"
+            "--data is missing; --evaluator supernet needs images, use --data imagefolder:DIR"
         )
     if config.cache == "off":
-        raise ValueError("--cache: the weights of the supernet are kept there; name a folder")
+        raise ValueError(
+            "--cache: off is not allowed; the weights of the supernet are stored there, use a "
+            "folder"
+        )
     recipe = change(preset(config.recipe), config.changes)
     check_random_start(recipe, "a search")
     if not recipe.minival:
-        raise ValueError("--set minival: a search needs images to choose by; use e.g. 0.1")
+        raise ValueError("--set minival: a search needs held-out images to choose by; use e.g. 0.1")
     data = summarise(config.data, minival=recipe.minival, root=config.data_root)
     print_notes(data.notes)
     if len(data.classes) < 2:
@@ -206,7 +213,7 @@ def prepare_supernet(config: SearchConfig) -> tuple[SearchConfig, Sharing, Stage
 
 
 def _fidelity(config: SearchConfig, recipe: Recipe, data: DataSummary) -> Fidelity:
-    """Of the judge's trainings: what the user names, or the longest of `nas.fidelity`."""
+    """Return the fidelity of the judge: that of the user, or the longest of `nas.fidelity`."""
     if config.fidelity:
         return fidelity_of(config.fidelity, recipe, config.changes, images=data.train)
     return longest_of(recipe, images=data.train, named=names_epochs(config.changes))

@@ -1,4 +1,4 @@
-"""The shared weights of a search: trained once, whatever is searched for with them afterwards."""
+"""Shared weights of a supernet, trained once for all later searches."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from vbs.lock import owned
 from vbs.text import counted, shell_word
 from vbs.units import minutes
 
-CLIP = 5.0  # norm of the gradients of all networks of a step together
-EVERY = 30.0  # seconds between lines about the progress
-LOOK = 2.0  # seconds between two looks at a supernet that another process trains
+CLIP = 5.0  # largest norm of the summed gradients of all networks in a step
+EVERY = 30.0  # seconds between lines of progress
+LOOK = 2.0  # seconds between two checks of a supernet that another process trains
 
 
 def recipe_of(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe of a supernet: that of stand-alone trainings, for so many epochs.
+    """Return the recipe of a supernet: that of stand-alone trainings, for `epochs` epochs.
 
     Gradients are clipped. Progressive stages and the moving average of the weights are off.
     """
@@ -43,14 +43,14 @@ def recipe_of(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def trained_weights(training: SupernetTraining, folder: Path, *, device: str) -> Trained:
-    """Train the shared weights in a folder, or resume that, unless it has been done there.
+    """Train the shared weights in a folder, or resume the training, unless it is finished.
 
-    Where another process trains them, that is waited for.
+    If another process trains them, wait for that process.
     """
     known = read_supernet(folder / WEIGHTS)
     if known is not None:
         print_err(
-            f"supernet: trained before for {minutes(known.seconds)}, in {shell_word(f'{folder}/')}"
+            f"supernet: already trained in {minutes(known.seconds)}, in {shell_word(f'{folder}/')}"
         )
         return known
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def trained_weights(training: SupernetTraining, folder: Path, *, device: str) ->
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process trains in the folder."""
+    """Wait until no other process trains in the folder, and lock it within the context."""
     waiting = False
     while True:
         with contextlib.ExitStack() as stack:
@@ -85,7 +85,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 class _Lines:
-    """Prints how far a training is."""
+    """Printer of the progress of a training."""
 
     def __init__(self) -> None:
         self._begun = self._printed = time.monotonic()

@@ -1,4 +1,4 @@
-"""How well does a supernet rank networks? Rank correlations with stand-alone trainings."""
+"""Verdict on a supernet: rank correlations of its scores with stand-alone trainings."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from nas.fidelity.ranks import kendall
 from vbs.text import counted
 from vbs.units import minutes
 
-LEAST, AHEAD = 0.5, 0.1  # Kendall tau that is worth using, and what it must be above sizes
-DRAWS, LEVEL = 2000, 0.90  # of the bootstrap over networks
+LEAST, AHEAD = 0.5, 0.1  # least useful Kendall tau, and its least lead over FLOPs and params
+DRAWS, LEVEL = 2000, 0.90  # resamples and level of the bootstrap over networks
 UNCHECKED = (
-    "supernet: its ranking has NOT been checked (--judge 0); weight sharing often ranks worse than "
-    "counting parameters does"
+    "supernet: its ranking has NOT been checked (--judge 0); shared weights often rank worse than "
+    "the number of parameters"
 )
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """How one predictor ranks the networks of the judge.
+    """Ranking of the judge's networks by one predictor.
 
     tau        Kendall's tau-b with the accuracies of the stand-alone trainings.
-    low, high  90% interval of it, by a bootstrap over networks.
-    seconds    that the predictor took for all of them, of all processes together.
+    low, high  its 90% interval, by a bootstrap over networks.
+    seconds    time of the predictor for all networks, of all processes together.
     """
 
     tau: float
@@ -38,12 +38,14 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Rankings by name ("supernet", "FLOPs", "params", "short training"), and of how many networks.
+    """Rankings of a supernet and of simpler predictors.
 
-    seeds  of each of their stand-alone trainings.
-    floor  tau between the seeds of the judge, which no predictor can be expected to surpass by
-           much; NaN for one seed.
-    short  what the short training is, as a text.
+    rankings  by name: "supernet", "FLOPs", "params", "short training".
+    networks  number of networks of the judge.
+    seeds     number of seeds of their stand-alone trainings.
+    floor     tau between the seeds of the judge, which no predictor can be expected to exceed by
+              much; NaN for one seed.
+    short     fidelity of the short training, as text.
     """
 
     rankings: Mapping[str, Ranking]
@@ -54,14 +56,14 @@ class Verdict:
 
     @property
     def is_useful(self) -> bool:
-        """Whether the supernet ranks well enough, and better than sizes do."""
+        """Whether the supernet ranks well enough, and better than FLOPs and params."""
         tau = self.rankings["supernet"].tau
         sizes = max(self.rankings[name].tau for name in ("FLOPs", "params"))
         return tau >= LEAST and tau >= sizes + AHEAD
 
     @property
     def lines(self) -> list[str]:
-        """The verdict as it is printed."""
+        """Printed lines of the verdict."""
         shown = ", ".join(
             f"{name} {each.tau:.2f} ({each.low:.2f} to {each.high:.2f})"
             for name, each in self.rankings.items()
@@ -70,9 +72,9 @@ class Verdict:
         spent = minutes(self.rankings["supernet"].seconds)
         short = f"; the short training is {self.short}" if self.short else ""
         return [
-            f"supernet: Kendall tau with {self.networks} networks trained on their own, "
+            f"supernet: Kendall tau with {self.networks} networks trained stand-alone, "
             f"{counted(self.seeds, 'seed')} each, with 90% intervals: {shown}{floor}.",
-            f"supernet: training and scoring took {spent} of processors' time{short}.",
+            f"supernet: training and scoring took {spent} of processor time{short}.",
             self._judgement(),
         ]
 
@@ -95,12 +97,12 @@ class Verdict:
         if short > tau:
             return (
                 "supernet: it ranks better than FLOPs and params, but short trainings rank better "
-                "at equal seconds; use --evaluator proxy where few networks are compared"
+                "at equal seconds; use --evaluator proxy to compare few networks"
             )
         return "supernet: it ranks better than FLOPs, params and short trainings at equal seconds."
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         numbers = {
             name: {key: round(value, 4) for key, value in asdict(each).items()}
             for name, each in self.rankings.items()
@@ -117,7 +119,12 @@ class Verdict:
 
 
 def ranking(scores: np.ndarray, reached: np.ndarray, seconds: float) -> Ranking:
-    """How scores [networks] rank accuracies [networks]; seconds as in `Ranking`."""
+    """Return the ranking of networks by scores.
+
+    scores   scores of a predictor, [networks].
+    reached  accuracies of the stand-alone trainings, [networks].
+    seconds  time of the predictor.
+    """
     rows = np.random.default_rng(0).integers(len(scores), size=(DRAWS, len(scores)))
     low, high = np.quantile(
         kendall(scores[rows], reached[rows]), [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
@@ -131,13 +138,14 @@ def verdict(
     *,
     short: str = "",
 ) -> Verdict:
-    """The verdict of accuracies.
+    """Return the verdict for accuracies and predictions.
 
-    reached    percent [networks, seeds] of the stand-alone trainings; networks with a NaN do not
-               count.
-    predicted  name -> what it predicts [networks], and its seconds, as in `Ranking`.
+    reached    percent [networks, seeds] of the stand-alone trainings; networks with NaN are
+               ignored.
+    predicted  name -> scores [networks], and seconds as in `Ranking`.
+    short      fidelity of the short training, as text.
 
-    Raises ValueError where fewer than two networks are left.
+    Raises ValueError if fewer than two networks remain.
     """
     known = np.isfinite(reached).all(1)
     for scores, _ in predicted.values():

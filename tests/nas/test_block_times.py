@@ -128,7 +128,7 @@ def test_the_least_that_somebody_else_must_write(tmp_path: Path) -> None:
     path.write_text(json.dumps({"format": "block times 1", "kind": "latency", "blocks": blocks}))
     times = times_for(space("efficientnet"), kind="latency", path=path)
     assert times.predict(b0)[0] == pytest.approx(0.002 * len(list(b0.blocks())))
-    with pytest.raises(ValueError, match="holds latency, not step_time"):
+    with pytest.raises(ValueError, match="contains latency; use a file of step_time"):
         times_for(space("efficientnet"), kind="step_time", path=path)
 
 

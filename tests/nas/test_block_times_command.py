@@ -96,7 +96,7 @@ def test_a_table_that_cannot_be_kept_is_used(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     said: list[str] = []
     assert times_for(space("efficientnet"), kind="latency", say=said.append).kind == "latency"
-    assert "the table is not kept" in said[-2]
+    assert "the table is not cached" in said[-2]
     assert "median error" in said[-1]
 
 

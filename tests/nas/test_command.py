@@ -189,7 +189,7 @@ MISTAKES = {
     "surrogate elsewhere": ([*QUICK, "--space", "mnasnet"], "was fitted on the space"),
     "surrogate at 32 px": ([*QUICK, "--resolution", "64"], "was fitted on the space"),
     "vanishing": ([*QUICK, "--resolution", "7"], "resolution"),
-    "no table": ([*QUICK, "--evaluator", "table"], "give --table FILE"),
+    "no table": ([*QUICK, "--evaluator", "table"], "use --table FILE"),
     "missing table": ([*QUICK, "--evaluator", "table", "--table", "no.csv"], "is not a file"),
     "idle table": ([*QUICK, "--table", "no.csv"], "evaluator 'surrogate' reads no table"),
     "unwritable": ([*QUICK, "--out", "/proc/nothing/here"], "cannot be written"),
@@ -229,8 +229,8 @@ TABLES = {
     "text": ("t.csv", HEADER + CELLS + ",good\n", "row 1 .* has accuracy = 'good'"),
     "boolean": ("t.csv", HEADER + CELLS + ",true\n", "row 1 .* has accuracy = True"),
     "missing": ("t.csv", HEADER + CELLS + ",\n", "row 1 .* has accuracy = "),
-    "too high": ("t.csv", HEADER + CELLS + ",1e300\n", "which is no percentage"),
-    "fractions": ("t.csv", HEADER + CELLS + ",0.66\n", "accuracies are in percent"),
+    "too high": ("t.csv", HEADER + CELLS + ",1e300\n", "use a percentage"),
+    "fractions": ("t.csv", HEADER + CELLS + ",0.66\n", "use accuracies in percent"),
     "bytes": ("t.csv", HEADER + CELLS.replace("3", "\udcff", 1) + ",60\n", "t.csv"),
 }
 

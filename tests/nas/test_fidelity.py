@@ -181,7 +181,7 @@ def test_a_space_fits_its_data(
 
 def test_a_space_fits_loaded_images_too() -> None:
     assert space_for(toys.data(), "compact").settings["resolution"] == 16
-    with pytest.raises(ValueError, match=r"classes: 10 is not what the data have \(3\)"):
+    with pytest.raises(ValueError, match=r"classes: 10 is not allowed; the data have 3"):
         space_for(toys.data(), "compact", classes=10)
 
 
@@ -207,7 +207,7 @@ def test_an_answer_is_found_for_equal_data_space_and_recipe_only() -> None:
     assert recommended({"train": "34cd"}, the_space, recipe) is None
     assert recommended(FOUND, small_space(width=1.0), recipe) is None
     assert recommended(FOUND, the_space, replace(recipe, lr=0.1)) is None
-    assert keep(None).startswith(f"--fidelity auto is nothing now; before it was {SHORT}")
+    assert keep(None).startswith(f"--fidelity auto is now undefined; before it was {SHORT}")
     assert recommended(FOUND, the_space, recipe) is None
 
 
@@ -232,7 +232,7 @@ def test_a_quick_comparison_replaces_no_larger_one(extent: Extent, replaces: boo
     assert recommended(FOUND, small_space(), preset("proxy")) == (
         Fidelity(1) if replaces else SHORT
     )
-    assert f"--fidelity auto {'is epochs=1' if replaces else 'stays epochs=2'}" in said
+    assert f"--fidelity auto {'is now epochs=1' if replaces else 'remains epochs=2'}" in said
     assert "12 networks x 2 seeds, longest epochs=4,share=1" in said
     assert "\n" not in said
 

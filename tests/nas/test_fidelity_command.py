@@ -94,7 +94,7 @@ def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes
     assert main(["--resume", "--out", out, "--workers", "1", "--device", "cpu"]) == 0
     said = capsys.readouterr()
     assert len(set(ended)) == len(ended) == 16
-    assert "13 trainings (3 more are known already): about 0:" in said.err
+    assert "13 trainings (3 more are already known): about 0:" in said.err
     assert "answer: " in said.out
     assert {path.name for path in Path(out).iterdir()} == {"fidelity.json", "fidelity.png"}
     record = json.loads(Path(out, "fidelity.json").read_text())
@@ -126,7 +126,7 @@ def check_that_a_larger_one_stays(
     remember(Fidelity(7), *asked, extent=Extent(9, 2, LONG), details={})
     assert main(["--config", "out/fidelity.json"]) == 0
     said = capsys.readouterr()
-    assert "--fidelity auto stays epochs=7,share=1, of a larger comparison (9 netw" in said.err
+    assert "--fidelity auto remains epochs=7,share=1 from a larger comparison (9 netw" in said.err
     assert "left: " not in said.err
     assert "--fidelity auto" not in said.out
     assert recommended(*asked) == Fidelity(7)
@@ -228,13 +228,16 @@ def test_what_another_clock_or_kind_of_device_has_timed_is_another_result(
             "--seeds: 1 is not allowed; use a number",
         ),
         (("--data", "DATA", "--workers", "0"), "--workers: 0 is not allowed"),
-        (("--data", "DATA", "--classes", "10"), "classes: 10 is not what the data have"),
+        (("--data", "DATA", "--classes", "10"), "classes: 10 is not allowed; the data have"),
         (("--data", "DATA", *CHANGES, "--target-flops", "1K"), "below what space 'compact' can do"),
         (("--data", "DATA", "--space", "compct"), "did you mean compact"),
-        (("--data", "DATA", "--set", "minival=0"), "--set minival: images to choose by"),
+        (("--data", "DATA", "--set", "minival=0"), "--set minival: a comparison needs held-out"),
         (("--data", "DATA", *CHANGES, "--longest", "epochs=3,share=0.1"), "leaves 4 of 42"),
         (("--data", "DATA", *CHANGES, "--fidelities", "epochs=2"), "not cheaper than the longest"),
-        (("--data", "DATA", *CHANGES, "--fidelities", ";"), "fidelities: give some that differ"),
+        (
+            ("--data", "DATA", *CHANGES, "--fidelities", ";"),
+            "fidelities: use one or more different",
+        ),
         (("--data", "DATA", *CHANGES, "--fidelities", "epochs=x"), "is not understood"),
         (("--data", "DATA", *CHANGES, "--device", "abacus"), "device: 'abacus' is unknown"),
         (("--data", "ONE"), "for each of two classes or more"),

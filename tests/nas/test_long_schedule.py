@@ -72,7 +72,7 @@ def test_an_unknown_schedule_is_refused() -> None:
     with pytest.raises(ValueError, match="schedule: 'longer' is unknown; use short or long"):
         load_surrogate().predict(B0, schedule="longer")
     without = dataclasses.replace(load_surrogate(), long=None)
-    with pytest.raises(ValueError, match="knows no longer schedule"):
+    with pytest.raises(ValueError, match="has no longer schedule"):
         without.predict(B0, schedule="long")
 
 

@@ -150,7 +150,7 @@ MISTAKES = {
     "no data": (PROXY, "--data is missing"),
     "nowhere": ([*PROXY, "--data", "imagefolder:nowhere"], "nowhere is not a folder"),
     "one class": ([*PROXY, "--data", "imagefolder:ONE"], "holds 1 class folder"),
-    "classes": ([*PROXY, "--data", "IMAGES", "--classes", "7"], "classes: 7 is not what the data"),
+    "classes": ([*PROXY, "--data", "IMAGES", "--classes", "7"], "classes: 7 is not allowed"),
     "small share": ([*PROXY, "--data", "IMAGES", "--fidelity", "share=0.1"], "a share of 0.1"),
     "fidelity": ([*PROXY, "--data", "IMAGES", "--fidelity", "epoch=1"], "is not understood"),
     "unknown yet": ([*PROXY, "--data", "IMAGES", *SHORT[2:], "--fidelity", "auto"], "nas.fidelity"),

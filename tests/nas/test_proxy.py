@@ -176,7 +176,7 @@ def test_what_cannot_be_learned_from_is_refused(
 
 def test_spaces_of_other_classes_or_networks_are_refused() -> None:
     proxy().check(toy_space())
-    with pytest.raises(ValueError, match="the space is for 4, toys has 3"):
+    with pytest.raises(ValueError, match="the space has 4, but toys has 3"):
         proxy().check(toy_space(classes=4))
     with pytest.raises(ValueError, match="decodes to tuple, which cannot be trained"):
         proxy().check(tiny_space())

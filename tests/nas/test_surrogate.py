@@ -176,7 +176,7 @@ def test_evaluator_answers_for_its_space_only():
     [
         (np.zeros((2, 5), np.int8), r"shape \(2, 5\) is not \[n, 28\]"),
         (np.zeros(28, np.int8), r"shape \(28,\)"),
-        (np.zeros((1, 28)), "no integer type"),
+        (np.zeros((1, 28)), "not an integer type"),
         (np.full((1, 28), 3, np.int8), r"option 3 of 'block0_e' is not in 0\.\.2"),
         (np.full((1, 28), -1, np.int8), "option -1 of 'block0_e'"),
     ],

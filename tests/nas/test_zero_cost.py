@@ -156,8 +156,8 @@ def test_a_score_that_is_no_number_fails_the_network():
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (tiny_space(), "space 'tiny' decodes to tuple, which is no Architecture"),
-        (spread(classes=2), "have 2 classes, but target 2 is among"),
+        (tiny_space(), "space 'tiny' decodes to tuple, which is not an Arch"),
+        (spread(classes=2), "have 2 classes, but a target is 2"),
     ],
 )
 def test_spaces_that_do_not_fit_are_refused(space, message):

@@ -76,7 +76,7 @@ def test_a_dry_run_names_the_targets(place: Path, capsys: pytest.CaptureFixture[
     [
         ([], "--target-flops is missing"),
         (["--targets", "1M", "--target-flops", "1M"], "--target-flops: leave it out where --targ"),
-        (["--targets", "9M"], "target: 9M are not below the parent's"),
+        (["--targets", "9M"], "target: 9M is not allowed; use a value"),
         (["--target-flops", "600K", "--phi", "0..1"], "--phi: a baseline with --parent does not"),
         (["--target-flops", "600K", "--skip", "grid"], "--skip: a baseline with --parent does not"),
         (["--target-flops", "600K", "--set", "epochs=x"], "epochs="),

@@ -303,7 +303,7 @@ def test_a_family_grows_in_measured_time(
         (["--memory", "8G"], "--memory: phi 3 needs about 10.2 GB to train with a batch of 32"),
         (["--memory", "lots"], "--memory: 'lots' is not a size"),
         (["--batch", "0"], "--batch: 0 is not allowed; use a number from 1 to 1,000,000"),
-        (["--times", "no.json"], "block times: no.json is no such table"),
+        (["--times", "no.json"], "block times: no.json is not a table"),
         (["--round-to", "7"], "--round-to: 7 is not allowed; use one of 2, 4, 8, 16, 32"),
     ],
 )

@@ -113,7 +113,7 @@ def test_a_single_network_is_no_gain(capsys: pytest.CaptureFixture[str]) -> None
         (["--on", ""], "has an empty name"),
         (["--on", "train_time"], "train_time has no throughput; leave --on out"),
         (["--on", "none.json"], "No such file"),
-        (["--on", "other.json"], "it is no device file"),
+        (["--on", "other.json"], "it is not a device file"),
         (["--w", "1"], "--w: 1.0 is not allowed; use a number from -10 to 0"),
         (["--v", "nan"], "--v: 'nan' is not a finite number"),
         (["--strategy", "nosuch"], "--strategy: 'nosuch' is unknown"),

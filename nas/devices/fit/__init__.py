@@ -1,7 +1,7 @@
-"""A device of one's own from a kit that was measured: `python -m nas.devices.fit`.
+"""Fit of an own device to a measured kit: `python -m nas.devices.fit`.
 
-Reads the times of a kit of `nas.devices.kit`, fits a device to them with the measured devices as
-prior, and writes a device file that commands take by --on.
+The command reads the times of a kit of `nas.devices.kit`, fits a device to them with the measured
+devices as prior, and writes a device file for the option --on of other commands.
 """
 
 from typing import TYPE_CHECKING

@@ -15,24 +15,24 @@ from vbs.text import shortened
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig(Config):
-    """A device from measurements: the kit that was measured, and the name of the device."""
+    """Options of a fit: the measured kit, and the name of the device."""
 
     title = "fit"
 
-    kit: str | None = option(None, parse=absolute_path, help="folder of a kit that was measured")
-    name: str | None = option(None, metavar="NAME", help="of the device, e.g. my-phone")
+    kit: str | None = option(None, parse=absolute_path, help="folder of a measured kit")
+    name: str | None = option(None, metavar="NAME", help="name of the device, e.g. my-phone")
     space: str | None = option(
-        None, catalog=SPACES, help="needed where the space of the kit is code of your own"
+        None, catalog=SPACES, help="space of the kit; required if it is your own code"
     )
     out: str | None = option(
-        None, metavar="FILE", help="the device file (default: NAME.json in this folder)"
+        None, metavar="FILE", help="device file to write (default: NAME.json in this folder)"
     )
 
     def check(self) -> None:
         if self.kit is None:
-            raise ValueError("KIT is missing; e.g. python -m nas.devices.fit kit/ --name my-phone")
+            raise ValueError("KIT is missing; use python -m nas.devices.fit kit/ --name my-phone")
         if self.name is None:
-            raise ValueError("--name is missing; e.g. --name my-phone")
+            raise ValueError("--name is missing; use a name, such as --name my-phone")
         if not NAME.fullmatch(self.name):
             raise ValueError(
                 f"--name: {shortened(repr(self.name), 60)} is not allowed; use up to 60 letters, "
@@ -51,7 +51,7 @@ COMMAND = Command(
     report="nas.devices.fit.report:show_result",
     positional=("kit",),
     switches={
-        "any_unit": "accept times that look as if they were in another unit",
+        "any_unit": "accept times that appear to be in another unit",
         "skip_missing": "leave out networks without a time",
     },
     description="Fit a device to the measured networks of a kit.",

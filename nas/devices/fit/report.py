@@ -1,4 +1,4 @@
-"""The report of a fitted device: how far to trust it, and what to do next."""
+"""Printed report of a fitted device: its errors, and the next steps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vbs.console import print_out
 from vbs.text import counted, next_steps, shell_word
 from vbs.units import short_seconds
 
-ENOUGH = 0.9  # of the expected error that further measurements must leave to be worth their time
+ENOUGH = 0.9  # further measurements pay off if they reduce the expected error to this share
 
 
 def show_result(result: FitResult) -> None:
-    """Print the errors of the device, and what further measurements would bring."""
+    """Print the errors of the device, and the expected benefit of further measurements."""
     device, kit = result.device, result.kit
     found = device.leave_one_out
-    assert found is not None  # of a device that was fitted now
+    assert found is not None  # it is None only for a device from a file
     count = len(kit.seconds)
     held = "each" if count <= HELD_OUT else f"{HELD_OUT} of them"
     low, high = (short_seconds(float(value)) for value in (kit.seconds.min(), kit.seconds.max()))
@@ -46,12 +46,12 @@ def show_result(result: FitResult) -> None:
 
 
 def _further(result: FitResult) -> str:
-    """What further measurements would bring."""
+    """Return a line on the expected benefit of further measurements."""
     expected = result.device.expected
     worth = {more: error for more, error in expected.items() if more}
     text = ", ".join(f"{error:.1%} with {more} more" for more, error in worth.items())
     if not worth or min(worth.values()) > ENOUGH * expected[0]:
-        return f"expected mean error {expected.get(0, np.nan):.1%}; more measurements bring little"
+        return f"expected mean error {expected.get(0, np.nan):.1%}; more measurements help little"
     return f"expected mean error {expected[0]:.1%}; {text}"
 
 

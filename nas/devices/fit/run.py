@@ -1,4 +1,4 @@
-"""Fit a device from its config: `fit_kit`."""
+"""Fit of a device from its config: `fit_kit`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from vbs.plugins import is_reference
 
 @dataclass(frozen=True)
 class Checked:
-    """How well networks are predicted that the fit did not see.
+    """Errors on networks that were not used for the fit.
 
-    median_error, mean_error, largest_error  relative.
-    tau          Kendall's tau of predicted and measured times.
-    tau_of_flops the same of FLOPs and measured times.
-    covered      share within two standard deviations.
+    networks      number of these networks.
+    median_error, mean_error, largest_error  relative errors.
+    tau           Kendall's tau of predicted and measured times.
+    tau_of_flops  Kendall's tau of FLOPs and measured times.
+    covered       share of measured times within two standard deviations of the prediction.
     """
 
     networks: int
@@ -39,8 +40,8 @@ class Checked:
 class FitResult:
     """A device that was fitted to a kit.
 
-    path     of the device file.
-    checked  on the networks of the kit that only test the fit; None without any.
+    path     the device file.
+    checked  errors on the networks of the kit that only test the fit; None without such networks.
     """
 
     device: OwnDevice
@@ -51,18 +52,18 @@ class FitResult:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         return 0
 
 
 def fit_kit(config: FitConfig, *, any_unit: bool = False, skip_missing: bool = False) -> FitResult:
     """Fit a device to the times in a kit, and write the device file.
 
-    any_unit      accept times that look as if they were in another unit.
-    skip_missing  leave out networks without a time.
+    any_unit      whether to accept times that appear to be in another unit.
+    skip_missing  whether to leave out networks without a time.
 
-    Raises ValueError for a kit that was not measured or whose times cannot be right, and where
-    the device file exists; OSError, which names it, where it cannot be written.
+    Raises ValueError for a kit without times or with implausible times, and if the device file
+    exists. Raises OSError with its name if it cannot be written.
     """
     assert config.kit is not None  # see FitConfig.check
     assert config.name is not None
@@ -83,18 +84,18 @@ def fit_kit(config: FitConfig, *, any_unit: bool = False, skip_missing: bool = F
         raise ValueError(f"{config.kit}: {text}") from None
     try:
         with owned(path.absolute().parent, "nas.devices.fit", name=f".{path.name}.owner.json"):
-            _check_free(path)  # another process may have written it meanwhile
+            _check_free(path)  # another process may have written it in the meantime
             device.save(path)
     except OSError as error:
-        error.filename = str(path)  # a full disk names no file, and a lock is another one
+        error.filename = str(path)  # errors of a full disk or of the lock do not name this file
         raise
     return FitResult(device, kit, path, _checked(device, kit), config)
 
 
 def _check_free(path: Path) -> None:
-    """Raise ValueError where something has the name of the device file, be it a link to nothing."""
+    """Raise ValueError if the device file exists, even as a broken link."""
     if os.path.lexists(path):
-        raise ValueError(f"--out: {path} exists; remove it, or give another --out")
+        raise ValueError(f"--out: {path} exists; remove it, or use another --out")
 
 
 def _checked(device: OwnDevice, kit: MeasuredKit) -> Checked | None:

@@ -1,7 +1,7 @@
-"""Networks to measure on a device of one's own: `python -m nas.devices.kit`.
+"""Kit of networks to measure on an own device: `python -m nas.devices.kit`.
 
-Chooses the networks of a space that tell most of an unknown device, and writes them as ONNX files
-with a program that measures them. `nas.devices.fit` makes a device of the times.
+The command chooses the most informative networks of a space, and writes them as ONNX files with a
+program that measures them. `nas.devices.fit` fits a device to the times.
 """
 
 from typing import TYPE_CHECKING

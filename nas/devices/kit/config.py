@@ -17,13 +17,13 @@ RECORD, TIMES, SCRIPT, README, NETWORKS = (
     "README.md",
     "networks",
 )
-USUAL = 10  # networks of a kit
+USUAL = 10  # default number of networks in a kit
 MOST_CHECKS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class KitConfig(SpaceOptions):
-    """A kit: which networks are to be measured on a device."""
+    """Options of a kit: the networks to measure on a device."""
 
     title = "kit"
 
@@ -31,8 +31,8 @@ class KitConfig(SpaceOptions):
         None,
         limits=(FEWEST, MOST),
         metavar="N",
-        help=f"networks that the device is fitted to (default {USUAL}, or as many as a space "
-        "without measured devices needs)",
+        help=f"networks for the fit of the device (default {USUAL}; a space without measured "
+        "devices may need more)",
     )
     check_networks: int = option(
         0,
@@ -41,10 +41,10 @@ class KitConfig(SpaceOptions):
         help="further random networks that only test the fit (default 0)",
     )
     batch: int = option(
-        1, limits=(1, 2**12), metavar="N", help="images at a time on the device (default 1)"
+        1, limits=(1, 2**12), metavar="N", help="images per forward pass on the device (default 1)"
     )
     seed: int = option(
-        0, limits=(0, 2**63 - 1), metavar="N", help="same seed, same networks (default 0)"
+        0, limits=(0, 2**63 - 1), metavar="N", help="seed of the choice of networks (default 0)"
     )
 
 
@@ -56,9 +56,9 @@ COMMAND = Command(
     kind="kit",
     record=RECORD,
     resumable=False,
-    description="Write networks to measure on a device of your own.",
+    description="Write networks to measure on your own device.",
     epilog="""\
 The folder gets networks/*.onnx, measure.py (needs numpy, and onnxruntime or OpenVINO), an empty
-times.csv and a README for other runtimes. Copy it to the device, fill in times.csv there by
-measure.py or by hand, and fit a device to it by python -m nas.devices.fit.""",
+times.csv and a README for other runtimes. Copy it to the device, fill in times.csv there with
+measure.py or by hand, and fit a device to it with python -m nas.devices.fit.""",
 )

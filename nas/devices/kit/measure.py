@@ -2,10 +2,10 @@
 
     python measure.py [--runtime onnxruntime|openvino] [--device NAME] [--threads 1] [--seconds 60]
 
-It needs numpy, and onnxruntime or openvino. The networks are run in turn, in rounds of changing
-order, so that whatever else the device does falls on all alike. The time of a network is the lower
-quartile of its runs. With one thread on a CPU it is processor time, which does not count the turns
-of other programs; otherwise it is time on the wall.
+The program needs numpy, and onnxruntime or openvino. It runs all networks in rounds of random
+order, so that other load on the device affects all of them equally. The time of a network is the
+lower quartile of its runs. With one thread on a CPU it is processor time, which excludes other
+programs; otherwise it is wall-clock time.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 Runner = Callable[[], object]
-WARM_UP, FEWEST = 2, 5  # runs of each network that are not counted, and that are needed
+WARM_UP, FEWEST = 2, 5  # uncounted runs, and least counted runs, of each network
 
 
 def onnxruntime_runner(path: Path, shape: list[int], options: argparse.Namespace) -> Runner:
-    """A function that runs an ONNX file once, by onnxruntime."""
+    """Return a function that runs an ONNX file once with onnxruntime."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -39,7 +39,7 @@ def onnxruntime_runner(path: Path, shape: list[int], options: argparse.Namespace
 
 
 def openvino_runner(path: Path, shape: list[int], options: argparse.Namespace) -> Runner:
-    """A function that runs an ONNX file once, by OpenVINO."""
+    """Return a function that runs an ONNX file once with OpenVINO."""
     import openvino
 
     device = options.device or "CPU"
@@ -56,13 +56,13 @@ RUNNERS = {"onnxruntime": onnxruntime_runner, "openvino": openvino_runner}
 
 
 def batch_shape(folder: Path) -> list[int]:
-    """The shape of the images, from kit.json."""
+    """Return the shape of the images, from kit.json."""
     text = (folder / "kit.json").read_text()
     return json.loads(text)["shape"]
 
 
 def measure(paths: list[Path], shape: list[int], options: argparse.Namespace) -> list[list[float]]:
-    """Seconds of each run of each network: a list for each path."""
+    """Return the seconds of each run of each network, a list per path."""
     on_cpu = options.device in (None, "CPU", "CPUExecutionProvider")
     clock = time.process_time if options.threads == 1 and on_cpu else time.perf_counter
     runners = [RUNNERS[options.runtime](path, shape, options) for path in paths]
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--runtime", choices=sorted(RUNNERS), default="onnxruntime")
     parser.add_argument("--device", help="provider of onnxruntime, or device of OpenVINO")
     parser.add_argument("--threads", type=int, default=1, help="threads of a CPU (default 1)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of measuring (default 60)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="total duration (default 60)")
     options = parser.parse_args()
     if options.threads < 1:
         parser.error(f"--threads: {options.threads} is not allowed; use 1 or more")

@@ -1,4 +1,4 @@
-"""A kit that was measured, read back: `read_kit`."""
+"""Reading of a measured kit: `read_kit`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ SUFFIXES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6}
 class MeasuredKit:
     """The networks of a kit and their times on a device.
 
-    genotypes, seconds        of the networks that the device is fitted to, [n, decisions] and [n].
-    check_genotypes, check_seconds  of those that only test the fit.
-    batch                     images of each forward pass.
-    digest                    64 hex digits of the times.
+    genotypes, seconds  networks for the fit, int8 [n, decisions], and their times, float64 [n].
+    check_genotypes, check_seconds  the same of the networks that only test the fit.
+    batch               images per forward pass.
+    digest              64 hex digits of the times.
     """
 
     space: SearchSpace
@@ -49,13 +49,13 @@ class MeasuredKit:
 def read_kit(
     folder: Path, *, own_space: str | None = None, skip_missing: bool = False
 ) -> MeasuredKit:
-    """The networks of a kit with the times that were filled in.
+    """Return the networks of a kit with their times from times.csv.
 
-    own_space     name of the space where it is code of the user's own: a file alone imports none.
-    skip_missing  leave out networks without a time.
+    own_space     name of the space if it is the user's code, which a file must not import.
+    skip_missing  whether to leave out networks without a time.
 
-    Raises ValueError, in one line, where there is no kit, a file is damaged, or a time is missing
-    or not a number above 0.
+    Raises ValueError, in one line, if the folder has no kit, a file is damaged, or a time is
+    missing or not a number above 0.
     """
     record = _record(folder)
     space = _space_of(record, folder, own_space)
@@ -70,12 +70,12 @@ def read_kit(
             seconds.append(times[row["network"]])
             checks.append(row["use"] == "check")
     if not genotypes:
-        raise ValueError(f"{folder / TIMES}: no time is filled in; see the README of the kit")
+        raise ValueError(f"{folder / TIMES}: all times are missing; see the README of the kit")
     missing = [row["network"] for row in rows if row["network"] not in times]
     if missing and not skip_missing:
         raise ValueError(
             f"{folder / TIMES}: {counted(len(missing), 'network')} without a time: "
-            f"{shortened(', '.join(missing), 60)}; fill in what is missing, or give --skip-missing"
+            f"{shortened(', '.join(missing), 60)}; fill in their times, or use --skip-missing"
         )
     found, taken, check = np.array(genotypes, np.int8), np.array(seconds), np.array(checks)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -93,18 +93,18 @@ def read_kit(
 def _text(path: Path) -> str:
     try:
         if not path.is_file():
-            raise ValueError(f"{path}: there is no such file; is its folder a kit?")
+            raise ValueError(f"{path} does not exist; is its folder a kit?")
         if path.stat().st_size > LARGEST:
             raise ValueError(f"{path}: it is larger than {LARGEST // 2**20} MiB")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: it is not text in UTF-8") from None
+        raise ValueError(f"{path}: it is not UTF-8 text") from None
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """kit.json, checked."""
+    """Return the checked content of kit.json."""
     path = folder / RECORD
     text = _text(path)
     try:
@@ -131,9 +131,9 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _check_networks(record: dict[str, Any], space: SearchSpace, path: Path) -> None:
-    """Raise ValueError unless the genotypes of a record give the networks that were written.
+    """Raise ValueError unless the genotypes of a record decode to the networks of the kit.
 
-    They do not where the record was changed, or the code of the user's own space since then.
+    They do not if the record or the code of the user's space has changed.
     """
     rows, counts = record["networks"], space.option_counts
     numbers = {_number_of(row["network"]) for row in rows}
@@ -147,8 +147,8 @@ def _check_networks(record: dict[str, Any], space: SearchSpace, path: Path) -> N
         network = space.decode(np.array(genotype, np.int8)) if fits else None
         if network is None or network.key != row["key"]:
             raise ValueError(
-                f"{path}: network {shortened(repr(row['network']), 40)} is not the one that the "
-                f"space {shortened(space.name, 60)} gives with these settings; write a new kit"
+                f"{path}: network {shortened(repr(row['network']), 40)} differs from the network "
+                f"of the space {shortened(space.name, 60)} with these settings; write a new kit"
             )
         shape = [record["shape"][0], network.in_channels, network.resolution, network.resolution]
         if record["shape"] != shape:
@@ -156,7 +156,7 @@ def _check_networks(record: dict[str, Any], space: SearchSpace, path: Path) -> N
 
 
 def _space_of(record: dict[str, Any], folder: Path, own_space: str | None) -> SearchSpace:
-    """The space of a kit; code of the user's own is not imported for a file alone."""
+    """Return the space of a kit; the user's code is imported only if `own_space` names it."""
     stored = dict(record["settings"])
     given = [] if own_space is None else ["space"]
     try:
@@ -172,16 +172,16 @@ def _space_of(record: dict[str, Any], folder: Path, own_space: str | None) -> Se
     except ValueError as error:
         raise ValueError(f"{folder / RECORD}: {error}") from None
     if config.space is None:
-        raise ValueError(f"{folder / RECORD}: it does not name its space")
+        raise ValueError(f"{folder / RECORD}: the name of the space is missing")
     return make_space(config.space, **config.sizes())
 
 
 def _times(text: str, names: set[str], path: Path) -> dict[str, float]:
-    """Median seconds of each network that has a time."""
+    """Return the median seconds of each network with a time."""
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=None)))  # lines may end in \r alone
+        rows = list(csv.reader(io.StringIO(text, newline=None)))  # lines may end with \r
     except csv.Error as error:
-        raise ValueError(f"{path}: it is no CSV file ({shortened(error, 60)})") from None
+        raise ValueError(f"{path}: it is not a CSV file ({shortened(error, 60)})") from None
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if len(header) < 2 or header[0] != "network" or header[1] not in UNITS:
         raise ValueError(
@@ -206,7 +206,7 @@ def _times(text: str, names: set[str], path: Path) -> dict[str, float]:
 
 
 def _number_of(name: str) -> str:
-    """A network's name without leading zeros, which spreadsheets drop."""
+    """Return a network's name without leading zeros, which spreadsheets remove."""
     return name.lstrip("0")
 
 
@@ -218,7 +218,7 @@ def _seconds(text: str, unit: float, where: str) -> float:
         value = float(match[1]) * (SUFFIXES[match[2]] if match[2] else unit)
     except ValueError:
         shown = shortened(repr(text), 40)
-        raise ValueError(f"{where}: {shown} is not a time; write 12.3, 12.3ms or 0.0123s") from None
+        raise ValueError(f"{where}: {shown} is not a time; use 12.3, 12.3ms or 0.0123s") from None
     if not math.isfinite(value) or value <= 0:
         raise ValueError(f"{where}: {shortened(repr(text), 40)} is not a time above 0")
     return value

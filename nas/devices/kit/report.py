@@ -1,4 +1,4 @@
-"""The report of a kit: what is in it, and what to do next."""
+"""Printed report of a kit: its networks, and the next steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vbs.units import short
 
 
 def show_result(result: KitResult) -> None:
-    """Print the networks of the kit by their cost, and how it is measured."""
+    """Print the costs of the kit's networks, and the commands that measure and fit."""
     config, flops = result.config, result.space.costs(result.genotypes).flops
     size = sum(path.stat().st_size for path in (result.folder / NETWORKS).iterdir())
     tests = f" and {config.check_networks} to test the fit" if config.check_networks else ""

@@ -1,4 +1,4 @@
-"""Write a kit from its config: `write_kit`."""
+"""Writing of a kit from its config: `write_kit`."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ FORMAT = "device kit 1"
 
 @dataclass(frozen=True)
 class KitResult:
-    """A kit that was written.
+    """A written kit.
 
-    folder     that holds it.
+    folder     folder of the kit.
     genotypes  int8 [count + check_networks, decisions]; the last ones only test the fit.
-    config     with everything that was left open.
+    config     options with all defaults resolved.
     """
 
     folder: Path
@@ -51,24 +51,24 @@ class KitResult:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         return 0
 
 
 def write_kit(config: KitConfig | None = None, *, out: str | Path | None = None) -> KitResult:
     """Choose networks of a space, and write them with a program that measures them.
 
-    out  folder of the kit; default: a new runs/kit-N.
+    out  folder of the kit; None: a new runs/kit-N.
 
-    Raises ValueError for options that do not go together, a space with fewer networks than are
-    asked for, packages that are not installed, and a folder that already holds a kit.
+    Raises ValueError for options that contradict each other, a space with too few networks, missing
+    packages, and a folder that already contains a kit.
     """
     config, space = _resolved(config or KitConfig())
     genotypes = _chosen(config, space)
     networks = [space.decode(genotype) for genotype in genotypes]
     for network in networks:
         if not isinstance(network, Architecture):
-            raise ValueError(f"--space: networks of {space.name} are no Architectures")
+            raise ValueError(f"--space: networks of {space.name} are not Architectures")
     _check_packages()
     place = None if out is None else str(out)
     files = (RECORD, TIMES, SCRIPT, README, NETWORKS)
@@ -78,7 +78,7 @@ def write_kit(config: KitConfig | None = None, *, out: str | Path | None = None)
         ) as folder,
         contextlib.ExitStack() as stack,
     ):
-        stack.callback(_remove, folder)  # an interrupted kit would be refused the next time
+        stack.callback(_remove, folder)  # the next run would refuse the rest of an interrupted kit
         names = _write_networks(folder, networks, config.batch)
         script = resources.files("nas.devices.kit").joinpath("measure.py").read_text()
         write_whole(folder / SCRIPT, lambda path: path.write_text(script))
@@ -91,7 +91,7 @@ def write_kit(config: KitConfig | None = None, *, out: str | Path | None = None)
 
 
 def _remove(folder: Path) -> None:
-    """Remove the parts of a kit, but not what else the folder holds."""
+    """Remove the files of a kit, but no other files in the folder."""
     shutil.rmtree(folder / NETWORKS, ignore_errors=True)
     for name in (RECORD, TIMES, SCRIPT, README):
         (folder / name).unlink(missing_ok=True)
@@ -107,20 +107,20 @@ def _resolved(config: KitConfig) -> tuple[KitConfig, SearchSpace]:
 
 
 def _count(config: KitConfig, space: SearchSpace) -> int:
-    """Networks to measure; ValueError for fewer than a device can be fitted to."""
+    """Return the number of networks to measure; raises ValueError if they are too few."""
     if prior_of(space).features.measured:
         return config.count or USUAL
     needed = measurements_needed(space)
     if config.count is not None and config.count < needed:
         raise ValueError(
-            f"--count: no device was measured on space {space.name} before, so {config.count} "
-            f"networks are too few; use at least {needed}"
+            f"--count: {config.count} networks are too few for space {space.name}, which has no "
+            f"measured devices; use at least {needed}"
         )
     return config.count or max(needed, USUAL)
 
 
 def _chosen(config: KitConfig, space: SearchSpace) -> np.ndarray:
-    """Distinct genotypes: those that tell most of a device, then random ones that test the fit."""
+    """Return distinct genotypes: the designed ones for the fit, then random ones that test it."""
     assert config.count is not None  # see _resolved
     rng = np.random.default_rng(config.seed)
     chosen = design(space, config.count, rng)
@@ -143,7 +143,7 @@ def _check_packages() -> None:
 
 
 def _write_networks(folder: Path, networks: list[Architecture], batch: int) -> list[str]:
-    """Write every network, with random weights, as NN.onnx; their names."""
+    """Write every network with random weights as NN.onnx, and return the names."""
     import torch
 
     from search_spaces.network import build
@@ -155,7 +155,7 @@ def _write_networks(folder: Path, networks: list[Architecture], batch: int) -> l
     for name, network in zip(names, networks, strict=True):
         print_err(f"kit: network {name} of {len(networks)}")
         with torch.random.fork_rng([]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside torch's exporter
+            warnings.simplefilter("ignore")  # torch's exporter uses deprecated functions
             torch.manual_seed(0)
             model = build(network).eval()
             write_whole(
@@ -174,7 +174,7 @@ def _shape(network: Architecture, batch: int) -> tuple[int, int, int, int]:
 def _record(
     config: KitConfig, genotypes: np.ndarray, names: list[str], networks: list[Architecture]
 ) -> dict[str, Any]:
-    """kit.json: what `nas.devices.fit` reads."""
+    """Return the content of kit.json for `nas.devices.fit`."""
     rows = []
     assert config.count is not None  # see _resolved
     for index, (name, genotype, network) in enumerate(zip(names, genotypes, networks, strict=True)):
@@ -199,7 +199,7 @@ def _record(
 
 
 def _readme(config: KitConfig, networks: list[Architecture]) -> str:
-    """README.md of the kit."""
+    """Return README.md of the kit."""
     shape = _shape(networks[0], config.batch)
     template = resources.files("nas.devices.kit").joinpath("readme.template.md").read_text()
     return string.Template(template).substitute(

@@ -177,7 +177,7 @@ def test_fit_kit_gives_the_errors(kit: Path) -> None:
 Change = Callable[[list[str]], list[str]]
 BAD_TIMES: dict[str, tuple[Change, str]] = {
     "missing": (lambda v: ["", "", *v[2:]], "2 networks without a time: 01, 02"),
-    "none": (lambda v: [""] * len(v), "no time is filled in"),
+    "none": (lambda v: [""] * len(v), "all times are missing"),
     "zero": (lambda v: [*v[:2], "0", *v[3:]], "line 4: '0' is not a time above 0"),
     "negative": (lambda v: [*v[:2], "-4", *v[3:]], "line 4: '-4' is not a time above 0"),
     "nan": (lambda v: [*v[:2], "nan", *v[3:]], "line 4: 'nan' is not a time"),
@@ -186,8 +186,8 @@ BAD_TIMES: dict[str, tuple[Change, str]] = {
     "unknown unit": (lambda v: [*v[:2], "3h", *v[3:]], "line 4: '3h' is not a time"),
     "decimal comma": (lambda v: ["7,94", *v[1:]], "line 2: 3 cells, not 2"),
     "constant": (lambda v: ["12"] * len(v), "all networks take about 0.012 s"),
-    "seconds": (lambda v: [f"{float(x) / 1e3:g}" for x in v], "are these times of another unit?"),
-    "microseconds": (lambda v: [f"{float(x) * 1e3:g}" for x in v], "are these milliseconds?"),
+    "seconds": (lambda v: [f"{float(x) / 1e3:g}" for x in v], "are the times in another unit?"),
+    "microseconds": (lambda v: [f"{float(x) * 1e3:g}" for x in v], "are the times milliseconds?"),
     "one in microseconds": (
         lambda v: [*v[:2], f"{float(v[2]) * 1e3:g}", *v[3:]],
         "network 3 is ",
@@ -195,7 +195,7 @@ BAD_TIMES: dict[str, tuple[Change, str]] = {
     "one in seconds": (lambda v: [f"{float(v[0]) / 1e3:g}", *v[1:]], "network 1 is "),
     "reversed": (
         lambda v: [v[order] for order in reversed_ranks(v)],
-        "no better than by the mean of the times",
+        "no better than the mean time",
     ),
     "too many": (lambda v: [*v, "12"], "line 17: network '16' is not of this kit"),
 }
@@ -224,10 +224,13 @@ def test_bad_times_are_one_line(
         (b"", "the first line must be network,milliseconds"),
         (b"network;milliseconds\n01;2\n", "the first line must be"),
         (b"network,hours\n01,2\n", "the first line must be"),
-        (b"\xff\xfe", "not text in UTF-8"),
-        (b"network,milliseconds\n01," + b"1" * 200_000 + b"\n", "it is no CSV file (field larger"),
+        (b"\xff\xfe", "not UTF-8 text"),
+        (
+            b"network,milliseconds\n01," + b"1" * 200_000 + b"\n",
+            "it is not a CSV file (field larger",
+        ),
         (b"\0" * 2**21, "larger than 1 MiB"),
-        (None, "there is no such file; is its folder a kit?"),
+        (None, "does not exist; is its folder a kit?"),
     ],
 )
 def test_bad_files_of_times_are_one_line(
@@ -264,7 +267,7 @@ def test_any_unit_accepts_fast_devices(
         (["KIT", "--name", "a/b"], "--name: 'a/b' is not allowed"),
         (["KIT", "--name", ""], "--name: '' is not allowed"),
         (["KIT", "--name", "a100"], "a100 is a measured device"),
-        (["none", "--name", "x"], "there is no such file; is its folder a kit?"),
+        (["none", "--name", "x"], "does not exist; is its folder a kit?"),
         (["KIT", "--name", "x", "--out", "x.txt"], "must end in .json"),
         (["KIT", "--name", "x", "--out", "none/x.json"], "does not exist"),
         (["KIT", "--name", "x", "--space", "mnasnet"], "the kit is of space efficientnet"),
@@ -322,7 +325,7 @@ def test_damaged_records_are_one_line(kit: Path, capsys: pytest.CaptureFixture[s
         (["--count", "2.5"], "--count: '2.5' is not a whole number"),
         (
             ["--space", "mnasnet", "--count", "5"],
-            "--count: no device was measured on space mnasnet",
+            "networks are too few for space mnasnet",
         ),
         (["--space", "nosuch"], "--space: 'nosuch' is unknown"),
         (["--space", "nosuch.py:Space"], "nosuch.py does not exist"),

@@ -161,7 +161,7 @@ def test_genotypes_must_be_option_indices() -> None:
     for wrong, message in (
         (genotypes(1)[0], "integer array"),
         (genotypes(1)[:, :5], "not \\[n, 28\\]"),
-        (genotypes(1).astype(float), "no integer type"),
+        (genotypes(1).astype(float), "not an integer type"),
         (genotypes(1) + 9, "is not in"),
         (genotypes(1) - 9, "is not in"),
     ):

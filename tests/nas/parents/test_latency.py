@@ -62,7 +62,7 @@ def test_few_measured_networks_predict_the_others(measurements: list[int]) -> No
     times = fitted(lines)
     assert sum(measurements) <= 24
     assert times.error < 0.08
-    assert "% off on average when predicted from the others" in lines[-1]
+    assert "% when each is predicted from the others" in lines[-1]
     genotypes = SPACE.sample(60, np.random.default_rng(9))
     found = times.of(SPACE)
     real = np.array([seconds_of(SPACE.decode(each)) for each in genotypes])
@@ -117,7 +117,7 @@ def test_finalists_are_measured_and_those_too_slow_replaced(
     for genotype in named.values():
         assert times[SPACE.decode(genotype).key]["latency"] <= 1.02 * limit
     assert times[toys.PARENT.key]["latency"] == pytest.approx(seconds_of(toys.PARENT), rel=0.1)
-    refused = capsys.readouterr().err.count("the next is taken")
+    refused = capsys.readouterr().err.count("trying the next network")
     assert len(times) == len({SPACE.decode(each).key for each in named.values()}) + 1 + refused
     before = len(measurements)
     again, _ = chosen_finalists(history, CONFIG, tmp_path)

@@ -66,7 +66,7 @@ def test_a_search_ends_with_a_verdict(place: Path) -> None:
     judge = ["--judge", "8"]
     code, out, err = command(place, *words(place, *judge, "--out", "first"))
     assert code == 0, err
-    assert "Kendall tau with 8 networks trained on their own, 2 seeds each" in out
+    assert "Kendall tau with 8 networks trained stand-alone, 2 seeds each" in out
     record = json.loads((place / "first" / "search.json").read_text())
     assert record["status"] == "finished"
     assert record["outcome"]["evaluated"] == 5
@@ -79,7 +79,7 @@ def test_a_search_ends_with_a_verdict(place: Path) -> None:
     code, out, err = command(place, *words(place, *judge, "--seed", "1", "--out", "second"))
     assert code == 0, err
     assert "supernet: trained before" in err
-    assert "16 trainings of epochs=2,share=1, 16 of them known" in err
+    assert "16 trainings of epochs=2,share=1, 16 of them cached" in err
 
 
 @pytest.mark.slow
@@ -105,8 +105,8 @@ def test_a_search_killed_while_the_supernet_is_trained_resumes(place: Path) -> N
     ("arguments", "line"),
     [
         ([], "--data is missing; --evaluator supernet needs images"),
-        (["--data", "imagefolder:IMAGES", "--judge", "3"], "--judge: 3 networks rank nothing"),
-        (["--data", "imagefolder:IMAGES", "--cache", "off"], "--cache: the weights of the"),
+        (["--data", "imagefolder:IMAGES", "--judge", "3"], "--judge: 3 is not allowed"),
+        (["--data", "imagefolder:IMAGES", "--cache", "off"], "--cache: off is not allowed"),
         (["--data", "imagefolder:IMAGES", "--grace", "2"], "--grace: evaluator 'supernet'"),
         (["--data", "imagefolder:IMAGES", "--set", "batch=500"], "batch: 500 is more than the"),
         (["--data", "imagefolder:NOWHERE"], "NOWHERE"),
