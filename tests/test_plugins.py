@@ -356,10 +356,10 @@ BAD = {
     "no module": ("no_such_module:Toy", "there is no module 'no_such_module'"),
     "no submodule": ("json.nothing:Toy", "there is no module 'json.nothing'"),
     "no name": ("toys.py:Draw", "toys.py has no 'Draw'; did you mean Drawn"),
-    "an empty name": ("toys.py:", "has no name behind the colon"),
-    "an expression": ("toys.py:Drawn()", "has no name behind the colon"),
-    "a relative module": ("..toys:Drawn", "write package.module:Name or path/to/file.py:Name"),
-    "another ending": ("toys.txt/x:Drawn", "write package.module:Name or path/to/file.py:Name"),
+    "an empty name": ("toys.py:", "has no name after the colon"),
+    "an expression": ("toys.py:Drawn()", "has no name after the colon"),
+    "a relative module": ("..toys:Drawn", "use package.module:Name or path/to/file.py:Name"),
+    "another ending": ("toys.txt/x:Drawn", "use package.module:Name or path/to/file.py:Name"),
     "it raises": ("raises.py:Toy", "raises.py failed: ZeroDivisionError: division by"),
     "it exits": ("exits.py:Toy", "exits.py failed: SystemExit"),
     "its import": ("imports.py:Toy", "imports.py failed: ModuleNotFoundError: No module"),
@@ -456,7 +456,7 @@ def test_code_that_only_a_file_names_is_not_imported(
     for call in refused:
         assert call() == 2
         error = capsys.readouterr().err
-        assert f"names code, {toys}:Drawn; it runs if you give it again: --strategy " in error
+        assert f"names code, {toys}:Drawn, which runs only if you give it again: --strat" in error
         assert error.count("\n") == 1
     with pytest.raises(ValueError, match="names code"):
         run_search(out=out, resume=True, changes={"budget": 30})
@@ -480,7 +480,7 @@ def test_a_family_takes_the_recipe_whose_memory_is_estimated(
     capsys.readouterr()
     again = ["--config", str(out / "family.json"), "--out", str(tmp_path / "again")]
     assert family(again) == 2
-    assert f"names code, {toys}:quick; it runs if you give it again" in capsys.readouterr().err
+    assert f"names code, {toys}:quick, which runs only if you give it" in capsys.readouterr().err
     assert not marker.exists()
     assert family([*again, *recipe]) == 0
     assert marker.exists()
@@ -550,7 +550,7 @@ def test_a_baseline_of_a_space_of_the_users_own(
     capsys.readouterr()
     recorded = ["--config", str(out / "baseline.json"), "--dry-run"]
     assert baseline(recorded) == 2
-    assert f"names code, {toys}:tiny; it runs if you give it again" in capsys.readouterr().err
+    assert f"names code, {toys}:tiny, which runs only if you give it" in capsys.readouterr().err
     assert baseline([*recorded, *space_words]) == 0
 
 
@@ -684,7 +684,7 @@ def bad_space():
         (["--reward", "broken.py:nothing"], "returned a number that is not finite"),
         (["--reward", "broken.py:one"], "failed: TypeError"),
         (["--space", "broken.py:bad_space"], "space: bad_space failed: RuntimeError: no space"),
-        (["--strategy", "empty.py:X"], "defines nothing"),
+        (["--strategy", "empty.py:X"], "it defines no names"),
     ],
 )
 def test_mistakes_of_own_code_are_one_line(
