@@ -156,7 +156,7 @@ def test_a_score_that_is_no_number_fails_the_network():
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        (tiny_space(), "space 'tiny' decodes to tuple, which is no Architecture"),
+        (tiny_space(), "space 'tiny' decodes to tuple, which is not an Architecture"),
         (spread(classes=2), "have 2 classes, but target 2 is among"),
     ],
 )
