@@ -158,7 +158,7 @@ def test_a_grids_choice_grows_the_family(
     assert run([*given, "--base", "mnasnet_a1", "--out", str(tmp_path / "other")]) == 0
     printed = capsys.readouterr().err
     assert (
-        printed == "--base: these coefficients are of a grid of mobilenet_v2, not of mnasnet_a1\n"
+        printed == "--base: these coefficients are from a grid of mobilenet_v2, not of mnasnet_a1\n"
     )
 
 
@@ -169,7 +169,7 @@ def test_the_choice_of_an_unfinished_grid_is_told(
     (tmp_path / "grid.json").write_text(json.dumps(known))
     assert run(["--coefficients", str(tmp_path / "grid.json"), "--out", str(tmp_path / "x")]) == 2
     assert (
-        "(the grid is interrupted; scaling.grid --resume continues it)" in capsys.readouterr().err
+        "(the grid is interrupted; resume it with scaling.grid --resume)" in capsys.readouterr().err
     )
 
 
@@ -254,7 +254,7 @@ def test_a_family_grows_in_measured_time(
         (["--known", "b0=77", "0=78"], "--known: phi 0 is given twice"),
         (
             ["--known", "b1=79.1", "--growth", "2"],
-            "--known: b1 is a published member, which this family has not; write its phi, such as "
+            "--known: b1 is a published member, but not of this family; write its phi, such as "
             "1=77.1",
         ),
         (["--known", "1=79", "--base-top1", "77"], "--base-top1: write --known 0=77 beside the"),
@@ -467,7 +467,7 @@ def test_a_family_grows_in_the_time_of_a_device(
     printed = capsys.readouterr().out
     assert "time on a100 2^phi" in printed
     assert "time on a100: it was measured on networks of the space efficientnet" in printed
-    assert re.search(r"miss its times by [5-9]% on average", printed)
+    assert re.search(r"with a mean error of [5-9]%", printed)
 
 
 def test_times_by_totals_grow_as_timm_reports_of_a_like_device() -> None:

@@ -262,7 +262,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--proxy-resolution", "4"], "resolution: vanishes"),
         (["--candidates", "2"], "--candidates: 2 is not allowed; use a number from 4 to 100"),
         (["--seeds", "0"], "--seeds: 0 is not allowed"),
-        (["--objective", "watts"], "--objective: 'watts' is unknown; known are flops, latency,"),
+        (["--objective", "watts"], "--objective: 'watts' is unknown; use one of flops, latency,"),
         (["--rules", "v3"], "rules: 'v3' is unknown"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown"),
         (["--resume"], "resume: which grid? give its folder as --out DIR"),
@@ -329,7 +329,7 @@ def test_candidates_are_trained_at_their_own_resolution(
     given: list[str], images: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["--dry-run", "--data", images, "--set", "batch=16", *given]) == 2
-    assert "resolution: a side of 24 px for all would undo" in capsys.readouterr().err
+    assert "resolution: with a side of 24 px for all, candidates would" in capsys.readouterr().err
 
 
 def test_images_that_cannot_be_used_are_refused_before_anything(
