@@ -1,4 +1,4 @@
-"""Configs: one reading of values for options, files, records and Python."""
+"""Configs: values from options, files, records and Python are read in the same way."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_records_of_other_versions_name_them(tmp_path: Path) -> None:
         resumed(Toy, {}, path, what="toy")
     del known["settings"]["colour"], known["settings"]["many"]
     path.write_text(json.dumps(known))
-    assert resumed(Toy, {}, path, what="toy").many == 3  # what it did not know
+    assert resumed(Toy, {}, path, what="toy").many == 3  # missing in the earlier record
 
 
 def test_earlier_spellings_work_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
@@ -414,6 +414,6 @@ def test_a_record_of_another_command_names_both(tmp_path: Path) -> None:
         path.write_text(json.dumps({"settings": config.settings()}))
         with pytest.raises(ValueError, match=rf"it is a record of {program}, not of toy$"):
             COMMAND.execute(["--config", str(path)])
-    path.write_text(json.dumps(GRID.config().settings()))  # no record: a file by hand
+    path.write_text(json.dumps(GRID.config().settings()))  # a file written by hand, not a record
     with pytest.raises(ValueError, match=r"option: '\w+' is unknown"):
         COMMAND.execute(["--config", str(path)])

@@ -1,4 +1,4 @@
-"""JSON of users is read strictly: equal keys and numbers that are none are refused."""
+"""JSON from users is parsed strictly: equal keys and invalid numbers are refused."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_rest_is_as_json_has_it(value: object) -> None:
 
 
 def readers(folder: Path, text: str) -> dict[str, Callable[[], object]]:
-    """What reads files that users hand over, each with a file of that text."""
+    """Return the functions that read files from users, each with a file of that text."""
     for name in ("run.json", "search.json", "grid.json", "times.json"):
         (folder / name).write_text(text)
     return {

@@ -1,4 +1,4 @@
-"""Paths as users write them: what no path is, is one line."""
+"""Paths given by users: an invalid path gives a one-line error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code of the user's own for strategies, evaluators, spaces, recipes and rewards."""
+"""User code for strategies, evaluators, spaces, recipes and rewards."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ number = 3
 
 @pytest.fixture
 def toys(tmp_path: Path) -> str:
-    """The file of the toys."""
+    """The file that defines the toys."""
     path = tmp_path / "toys.py"
     path.write_text(SOURCE)
     return str(path)
@@ -151,7 +151,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def words(place: str) -> list[str]:
-    """Options of a search by toys of a module or file alone."""
+    """Return the options of a search that uses only the toys of a module or file."""
     return [
         "--target-flops",
         "4M",
@@ -178,10 +178,10 @@ def test_a_search_by_code_of_a_file(
     shown = capsys.readouterr().out
     record = json.loads(Path("out/search.json").read_text())
     settings = record["settings"]
-    assert settings["strategy"] == f"{tmp_path}/toys.py:Drawn"  # the same from every folder
+    assert settings["strategy"] == f"{tmp_path}/toys.py:Drawn"  # an absolute path
     assert (settings["space"], settings["width"]) == (f"{tmp_path}/toys.py:tiny", 1.0)
     assert settings["budget"] == 24
-    assert record["outcome"]["evaluated"] == 12  # all that there are
+    assert record["outcome"]["evaluated"] == 12  # all networks of the space
     best = json.loads(Path("out/best.json").read_text())
     expected = best["accuracy"] - best["flops"] / 1e5 - best["params"] / 1e5
     assert best["reward"] == pytest.approx(expected, abs=1e-5)
@@ -225,7 +225,7 @@ def test_the_same_search_from_python(toys: str, tmp_path: Path) -> None:
         target_flops="4M", space=f"{toys}:fixed", evaluator=f"{toys}:Slow", strategy="random"
     )
     result = run_search(config, out=tmp_path / "out")
-    assert result.config.budget == 64  # an evaluator that takes its time
+    assert result.config.budget == 64  # the default for slow evaluators
     assert result.front[-1].accuracy == 52
     frugal = load_object(f"{toys}:frugal")
     by_function, by_name = Objective(4e6, frugal), Objective(4e6, f"{toys}:frugal")
@@ -440,7 +440,7 @@ def test_code_that_only_a_file_names_is_not_imported(
     code = ["--strategy", f"{toys}:Drawn"]
     given = ["--target-flops", "400M", *code, "--budget", "20", "--out", str(out)]
     assert search(given) == 0
-    assert f"--budget 80 --strategy {toys}:Drawn" in capsys.readouterr().out  # what is next
+    assert f"--budget 80 --strategy {toys}:Drawn" in capsys.readouterr().out  # the next command
     marker.unlink()
     sys.modules.pop(type(load_object(f"{toys}:Drawn")()).__module__)
     marker.unlink(missing_ok=True)
