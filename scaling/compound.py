@@ -259,7 +259,7 @@ def fast(growth: float, *, weights: Sequence[float] = FAST) -> Factors:
         raise ValueError(f"growth: {quoted(growth)} is not allowed; use a number above 0")
     if len(weights) != 3 or not all(0 <= each < math.inf for each in weights) or not any(weights):
         raise ValueError(
-            f"weights: {quoted(tuple(weights))} are no shares; use three numbers from 0"
+            f"weights: {quoted(tuple(weights))} are not shares; use three numbers from 0"
         )
     depth, width, side = (each / sum(weights) for each in weights)
     return Factors(growth**depth, growth ** (width / 2), growth ** (side / 2))

@@ -28,7 +28,7 @@ def fields_of(kind: type, fields: object, what: str) -> dict:
     known = {field.name: field for field in dataclasses.fields(kind)}
     for name in fields:
         if name not in known:
-            raise ValueError(f"{shortened(name)}: unknown field; allowed are {', '.join(known)}")
+            raise ValueError(f"{shortened(name)}: unknown field; use one of {', '.join(known)}")
     for name, field in known.items():
         if field.default is dataclasses.MISSING and name not in fields:
             raise ValueError(f"{name}: this field is missing from the {what}")

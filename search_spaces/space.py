@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def _options(options: Sequence[Hashable]) -> tuple:
     """Return options as a tuple of plain values, because NumPy scalars cannot be stored."""
     if isinstance(options, str):
-        raise ValueError(f"choices: {options!r} is a text; give a tuple of options")
+        raise ValueError(f"choices: {options!r} is a text; use a tuple of options")
     return tuple(o.item() if isinstance(o, np.generic) else o for o in options)
 
 

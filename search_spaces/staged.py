@@ -118,7 +118,9 @@ class StagedSpace(SearchSpace):
         for name in names:
             one_of("activations", name, ACTIVATIONS)
         if len(names) < 2:
-            raise ValueError(f"activations: {', '.join(names)} alone is no decision; use several")
+            raise ValueError(
+                f"activations: {', '.join(names)} alone is not a decision; use several"
+            )
         if "activation" in self.choices:
             raise ValueError(f"activations: they are already a decision of space {self.name!r}")
         made = StagedSpace(

@@ -161,7 +161,7 @@ def _numbered_folder(kind: str) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise ValueError(f"out: {folder} cannot be made ({error.strerror})") from None
+            raise ValueError(f"out: {folder} cannot be created ({error.strerror})") from None
         else:
             return folder
 

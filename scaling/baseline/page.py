@@ -88,7 +88,7 @@ def _summary(folder: Path, network: Architecture) -> str:
 def _search(folder: Path) -> str:
     record = read_json(folder / "search" / "search.json")
     if record is None:
-        return section("Search", note("This step was left out."))
+        return section("Search", note("This step was skipped."))
     import pandas
 
     history = pandas.read_parquet(folder / "search" / "history.parquet")
@@ -134,14 +134,14 @@ def stages_section(network: Architecture, name: str, other: Architecture) -> str
 def _grid(folder: Path) -> list[str]:
     record = read_json(folder / "grid" / "grid.json")
     if record is None or "chosen" not in record["outcome"]:
-        return [section("Best growth", note("This step was left out."))]
+        return [section("Best growth", note("This step was skipped."))]
     return grid_sections(folder / "grid", record)
 
 
 def _family(folder: Path) -> str:
     record = read_json(folder / "family" / "family.json")
     if record is None:
-        return section("The family", note("This step was left out."))
+        return section("The family", note("This step was skipped."))
     trained = trained_members(folder)
     split = (
         "test" if any(row.get("test_top1") is not None for row in trained.values()) else "minival"
@@ -247,7 +247,7 @@ def _costs(folder: Path, known: Mapping[str, Any]) -> str:
     )
     skipped = known.get("skipped", [])
     if skipped:
-        text += f" Left out: {', '.join(skipped)}."
+        text += f" Skipped: {', '.join(skipped)}."
     return section("Cost", table(heads, rows), note(text))
 
 

@@ -99,7 +99,7 @@ def plan(config: BaselineConfig, place: str) -> list[str]:
         "train": f"the members whose trainings fit into {seconds_text(config.train_time)} "
         "together; a finalist is not trained again",
     }
-    shown = [f"  {name:10s}{'left out' if name in config.skip else what[name]}" for name in STEPS]
+    shown = [f"  {name:10s}{'skipped' if name in config.skip else what[name]}" for name in STEPS]
     return [*shown, f"results go to {place}; each step reports how long it takes"]
 
 

@@ -196,7 +196,7 @@ class FamilyConfig(Config):
         self.given_coefficients()
         if self.known and self.base_top1 is not None:
             raise ConfigError(
-                "base_top1", f"write --known 0={self.base_top1:g} beside the other known members"
+                "base_top1", f"use --known 0={self.base_top1:g} beside the other known members"
             )
         if self.growth is not None:
             check_family_growth(self.growth)
@@ -251,7 +251,7 @@ class FamilyConfig(Config):
         found = Coefficients(alpha, beta, gamma)
         if not missing:
             return found
-        hint = f"published are {PUBLISHED}"
+        hint = f"the published ones are {PUBLISHED}"
         spent = alpha * beta**2 * gamma**2
         if len(missing) == 1 and spent <= 2:
             left = (2 / spent) ** (1.0 if missing == ["--alpha"] else 0.5)
@@ -322,7 +322,7 @@ def test_side_of(text: str, side: int, step: int) -> int:
     is_factor = factor != text.strip().lower()
     if not is_factor and "." in factor:
         number(name, float, factor)
-        raise ConfigError(name, f"{text} is no number of pixels; write a factor as {factor}x")
+        raise ConfigError(name, f"{text} is not a number of pixels; use {factor}x for a factor")
     value = number(name, float if is_factor else int, factor)
     if is_factor:
         if not 1 <= value <= LARGEST_TEST:

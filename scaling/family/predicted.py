@@ -101,7 +101,7 @@ def _phi_of(name: str, config: FamilyConfig) -> float:
     if not abs(phi) <= 100:
         raise ConfigError(
             "known",
-            f"{shortened(repr(name), 40)} is no member; write b0 to b8, or a phi such as 0",
+            f"{shortened(repr(name), 40)} is not a member; use b0 to b8, or a phi such as 0",
         )
     return phi
 

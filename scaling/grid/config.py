@@ -137,5 +137,5 @@ missing; with a larger --seeds it adds seeds.""",
         "dry_run": "list the candidates and train nothing",
         "retry_failed": "with --resume: repeat failed trainings",
     },
-    interrupted="interrupted; resume by --resume --out DIR",
+    interrupted="interrupted; resume with --resume --out DIR",
 )

@@ -71,7 +71,7 @@ def print_preview(
                 f"about {each:.0f} s a training, {places.slots} at once: about "
                 f"{minutes(total * each / places.slots)} for all {total}"
             )
-    lines.append(f"results go to {shell_word(f'{folder}/')}, every training at once to its study")
+    lines.append(f"results go to {shell_word(f'{folder}/')}; its study gets every training at once")
     print_err(*lines)
 
 

@@ -228,7 +228,7 @@ def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
 
         def costs(networks: Sequence[Architecture]) -> list[float]:
             times = measured(networks, setting, report=print_err)
-            return trusted(times, remedy="start it again while the machine does nothing else")
+            return trusted(times, remedy="run it again while the machine does nothing else")
 
     return candidates(
         base,
@@ -254,7 +254,7 @@ def _listed(config: GridConfig) -> int:
     found = _candidates(config, base)
     trained = spread(found, config.candidates)
     own = cost(base)
-    what = "a proxy of the base" if measuring else "the base as it is (a proxy of it with --data)"
+    what = "a proxy of the base" if measuring else "the base itself (its proxy with --data)"
     print_out(
         f"{config.base}, {what}: {short(own.flops)} FLOPs at {base.resolution} px, "
         f"{own.params:,} params; growth {config.growth:g} of real {config.objective} "
@@ -266,7 +266,7 @@ def _listed(config: GridConfig) -> int:
     print_out(
         "",
         f"{len(found) - controls} candidates and {controls} controls, in "
-        f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*), "
-        "--candidates sets how many; nothing was trained",
+        f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*; "
+        "see --candidates); nothing was trained",
     )
     return 0

@@ -33,8 +33,8 @@ def verdict(
             lines.append(f"  {line}")
         if surface["at_rim"]:
             lines.append(
-                f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "
-                "rim reach inwards only, and are too narrow"
+                f"  no growth for {' or '.join(surface['at_rim'])}: intervals at the "
+                "rim extend only inwards, and are too narrow"
             )
     best = outcome["best_candidate"]
     lines.append(f"best candidate: {best['name']}, {best['accuracy']:.2f}%")
@@ -75,8 +75,11 @@ def noise_line(surface: Mapping[str, Any]) -> str:
         return f"{hidden}: about {more} more seeds for each candidate would show it"
     ratio = surface["between_over_noise"]
     if ratio is not None and ratio < ALIKE:
-        return f"{hidden}: all candidates do about as well, and many more seeds would hardly help"
+        return (
+            f"{hidden}: all candidates are about equally accurate, and many more seeds would "
+            "hardly help"
+        )
     return (
         f"the optimum is not clear: candidates differ by more than their seeds do ({noise:.2f} "
-        "points), but not as a smooth surface would; trust the best candidates rather than it"
+        "points), but not as a smooth surface would; the best candidates are more reliable"
     )

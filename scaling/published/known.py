@@ -94,7 +94,7 @@ def known_top1(base: str, given: float | None = None) -> KnownTop1:
             fields = {}
         for name, source in (
             ("accuracy_long", "predicted under the longer schedule"),
-            ("accuracy", "as its search has it"),
+            ("accuracy", "from its search"),
         ):
             value = fields.get(name) if isinstance(fields, dict) else None
             if isinstance(value, int | float) and not isinstance(value, bool):

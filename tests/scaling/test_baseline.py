@@ -146,7 +146,7 @@ def test_a_dry_run_says_what_would_be_done(baseline: Path, tmp_path: Path) -> No
     done = chain("--dry-run", "--skip", "grid", "--out", str(tmp_path / "out"), place=baseline)
     assert done.returncode == 0
     assert "up to 4 networks of space compact within 1M FLOPs" in done.stderr
-    assert "grid      left out" in done.stderr
+    assert "grid      skipped" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -231,7 +231,7 @@ def test_the_page_needs_nothing_beside_it(baseline: Path) -> None:
     assert all(link.startswith("data:") for link in links)
     assert "python -m scaling.baseline --data imagefolder:" in text
     assert str(baseline) not in text  # commands are relative
-    assert "This step was left out." in text  # the grid
+    assert "This step was skipped." in text  # the grid
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_a_resume_that_is_refused_leaves_the_record(images: str, tmp_path: Path)
     ("noise", "more", "between", "told"),
     [
         (0.7, 6, 1.5, "noise hides the optimum (seeds differ by 0.70 points): about 6 more seeds"),
-        (0.7, None, 1.2, "all candidates do about as well"),
+        (0.7, None, 1.2, "all candidates are about equally accurate"),
         (0.7, None, 9.0, "but not as a smooth surface would"),
         (None, None, None, "one seed does not show why: use --seeds 3"),
         (0.7, 0, 9.0, ""),
@@ -243,7 +243,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
     assert_quick(dry_run, 2)
     shown = capsys.readouterr().out
     assert "(1.2, 1.1, 1.15)" in shown
-    assert "17 would be trained (*)" in shown
+    assert "17 would be trained (*;" in shown
     assert "resolution alone" in shown
     assert "nothing was trained" in shown
     assert list(tmp_path.iterdir()) == []
@@ -359,7 +359,7 @@ def test_a_machine_that_is_taken_back_ends_a_grid_as_ctrl_c_does(
     begun.send_signal(signal.SIGTERM)
     told = begun.communicate(timeout=60)[1]
     assert begun.returncode == 130
-    assert told.endswith("\nscaling.grid: interrupted; resume by --resume --out DIR\n")
+    assert told.endswith("\nscaling.grid: interrupted; resume with --resume --out DIR\n")
     assert "PC: " not in told
     record = json.loads((tmp_path / "grid" / "grid.json").read_text())
     assert record["status"] == "interrupted"

@@ -149,8 +149,8 @@ def test_stages_unroll_to_blocks_with_every_number_resolved():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (net(sauce=1), "sauce: unknown field; allowed are stem, stages, head"),
-        (row(sauce=1), r"stages\[1\].sauce: unknown field; allowed are op, layers, kernel"),
+        (net(sauce=1), "sauce: unknown field; use one of stem, stages, head"),
+        (row(sauce=1), r"stages\[1\].sauce: unknown field; use one of op, layers, kernel"),
         (json.dumps({"stages": [ROW], "head": 1}), "stem: this field is missing"),
         (net(stages=[{"op": "conv"}]), r"stages\[0\].layers: this field is missing"),
         (net(stages=[]), r"stages: \(\) must be a list of at least one"),

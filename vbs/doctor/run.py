@@ -120,7 +120,7 @@ def _machine(found: Examination) -> Iterable[str]:
     shared = _free("/dev/shm")
     yield f"{files:,} open files allowed, {shared:.1f} GiB free in /dev/shm"
     if files < FEW_FILES:
-        found.warnings.append(f"only {files:,} open files are allowed; ulimit -n {FEW_FILES} helps")
+        found.warnings.append(f"only {files:,} open files are allowed; use ulimit -n {FEW_FILES}")
     if shared < SMALL_MEMORY:
         found.warnings.append(
             "/dev/shm is small: loader processes and Ray may fail; in a container, use --shm-size"
