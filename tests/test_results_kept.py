@@ -118,7 +118,7 @@ def test_a_disk_that_is_full_in_the_end_is_a_failed_search_that_can_be_resumed(
     last = full.stderr.splitlines()[-1]
     assert last.startswith("nas.search: run[lr=0.1]/history.parquet: ")
     assert "File too large" in last
-    assert last.endswith("; resume with --resume --out 'run[lr=0.1]'")
+    assert last.endswith("; --resume --out 'run[lr=0.1]' continues")
     assert json.loads((folder / "search.json").read_text())["status"] == "failed"
     assert "networks evaluated" in full.stdout
     assert "best.json" not in full.stdout

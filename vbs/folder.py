@@ -114,7 +114,7 @@ def _resumable(record: Path) -> Iterator[None]:
         if "--resume" in str(error) or not record.is_file():
             raise
         out = shell_word(str(record.parent))
-        raise InfrastructureError(f"{error}; resume with --resume --out {out}") from None
+        raise InfrastructureError(f"{error}; --resume --out {out} continues") from None
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ def test_a_full_disk_stops_the_search_and_its_networks_are_evaluated_later(
     assert stopped.returncode == 1, stopped.stderr
     line = stopped.stderr.splitlines()[-1]
     assert line.startswith(f"nas.search: {out.resolve()}/trainings/")
-    assert line.endswith(f".safetensors: No space left on device; resume with --resume --out {out}")
+    assert line.endswith(f".safetensors: No space left on device; --resume --out {out} continues")
     assert not (out / "history.parquet").exists()
     url = f"sqlite:///{out / 'study.db'}"
     (trial,) = optuna.load_study(study_name="search", storage=url).trials

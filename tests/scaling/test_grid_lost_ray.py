@@ -39,7 +39,7 @@ def test_a_grid_whose_ray_is_killed_is_resumed(tmp_path: Path) -> None:
     known = kill_one(grid.pid, "raylet")
     _, told = grid.communicate(timeout=60)
     assert grid.returncode == 1, told
-    assert told.splitlines()[-1] == f"{LOST}; resume with --resume --out {out}"
+    assert told.splitlines()[-1] == f"{LOST}; --resume --out {out} continues"
     assert "Traceback" not in told
     assert "[E " not in told  # of Ray's C++
     assert json.loads((out / "grid.json").read_text())["status"] == "failed"
