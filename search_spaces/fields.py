@@ -36,6 +36,7 @@ def fields_of(kind: type, fields: object, what: str) -> dict:
 
 
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless the value is one of the allowed ones."""
     if value not in allowed:
         raise ValueError(
             f"{name}: {shortened(repr(value))} is not allowed; use one of {', '.join(allowed)}"
@@ -43,6 +44,7 @@ def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
+    """Return the value; raises ValueError unless it is an int from `least` to `most`."""
     # bool is a subclass of int, but `"layers": true` in a file is a mistake; the upper bound
     # limits the time to unroll a hostile file
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
@@ -54,6 +56,7 @@ def whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
 
 
 def odd(name: str, value: object) -> None:
+    """Raise ValueError unless the value is a positive odd int."""
     if whole(name, value, least=1) % 2 == 0:
         raise ValueError(
             f"{name}: {shortened(repr(value))} is not allowed; use an odd number (1, 3, 5, 7, ...)"
@@ -61,11 +64,13 @@ def odd(name: str, value: object) -> None:
 
 
 def odd_or_0(name: str, value: object) -> None:
+    """Raise ValueError unless the value is 0 or a positive odd int."""
     if whole(name, value, least=0):
         odd(name, value)
 
 
 def number(name: str, value: object, *, low: float, high: float) -> float:
+    """Return the value as a float; raises ValueError unless it is from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(
             f"{name}: {shortened(repr(value))} is not allowed; use a number from {low} to {high}"

@@ -42,19 +42,23 @@ class Layers:
         *,
         bias: bool = False,
     ) -> nn.Conv2d:
+        """Return a convolution that keeps the size at stride 1."""
         # "same" padding differs from symmetric padding only for strided kernels larger than 1
         asymmetric = self.padding == "same" and stride == 2 and kernel > 1
         kind, pad = (SameConv2d, 0) if asymmetric else (nn.Conv2d, kernel // 2)
         return kind(channels, out, kernel, stride, pad, groups=groups, bias=bias)
 
     def norm(self, channels: int) -> nn.BatchNorm2d:
+        """Return a batch norm."""
         return nn.BatchNorm2d(channels, **self._norm)
 
     def activation(self) -> nn.Module:
+        """Return an activation."""
         # not in place, because autograd would first copy the input of a SiLU
         return _ACTIVATIONS[self._activation]()
 
     def squeeze_excite(self, channels: int, block: Block) -> nn.Module:
+        """Return the squeeze-and-excitation of a block; an identity if it has none."""
         if not block.se_channels:
             return nn.Identity()
         if block.gate == "hard_sigmoid":
@@ -110,6 +114,7 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(self.conv_expand(self.act(self.conv_reduce(means))))
 
     def gate(self, x: Tensor) -> Tensor:
+        """Return the factors of the channels."""
         return torch.sigmoid(x)
 
 

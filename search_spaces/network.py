@@ -124,6 +124,7 @@ class Residual(nn.Module):
         self.drop_path = _drop_path(drop_path) if self.downsample is not None else nn.Identity()
 
     def branch(self, x: Tensor) -> Tensor:
+        """Return the output of the branch, without the shortcut."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:

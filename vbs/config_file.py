@@ -224,7 +224,7 @@ def typed(kind: type[T], values: Mapping[str, Any]) -> T:
             value, hint = values[each.name], hints[each.name]
             parts = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
             fits = isinstance(value, tuple(typing.get_origin(part) or part for part in parts))
-            # a bool is an int to Python
+            # bool is a subclass of int
             if not fits or isinstance(value, bool) != (hint is bool):
                 raise ValueError(f"{each.name}: {str(value)[:60]!r} has the wrong type")
             found[each.name] = value

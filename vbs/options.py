@@ -296,7 +296,7 @@ class Parser(argparse.ArgumentParser):
         option that takes one value and is given twice."""
         self._check_words(args[0])
         several = any(not each.option_strings and each.nargs == "*" for each in self._actions)
-        # options may stand between several values without a flag
+        # options may be given between several values without a flag
         parse = self.parse_known_intermixed_args if several else self.parse_known_args
         found, rest = parse(*args, **kwargs)
         for word in rest:
@@ -323,4 +323,5 @@ class Parser(argparse.ArgumentParser):
             given.add(action.dest)
 
     def error(self, message: str) -> NoReturn:
+        """Raise ValueError instead of exiting."""
         raise ValueError(message)

@@ -1,4 +1,4 @@
-"""Examine this installation: `examine`."""
+"""Examination of this installation: packages, devices, Ray, a database, display and caches."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ def escaped(text: object, keep: str = "") -> str:
 
 
 def section(title: str, *parts: str) -> str:
+    """Return a section with a heading; parts are HTML."""
     return f"<section><h2>{escaped(title)}</h2>{''.join(parts)}</section>"
 
 
@@ -67,6 +68,7 @@ def cards(shown: Sequence[tuple[str, str]]) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; heads and cells are plain text."""
     head = "".join(f"<th>{escaped(text)}</th>" for text in heads)
     body = "".join(
         "<tr>" + "".join(f"<td>{escaped(text)}</td>" for text in row) + "</tr>" for row in rows
@@ -89,6 +91,7 @@ def folded(title: str, part: str) -> str:
 
 
 def note(text: str) -> str:
+    """Return a paragraph of plain text in small print."""
     return f'<p class="note">{escaped(text)}</p>'
 
 
