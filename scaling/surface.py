@@ -184,8 +184,8 @@ class _Fitting:
     design [n, 7], counts of seeds [n], means [n] in percent, number of images.
     noise: standard deviation of a training, NaN if unknown.
     missed: standard deviation of candidates around the surface beyond the noise.
-    penalty [7] and prior_precision [7, 7]: precisions of the weights around 0 and around
-    prior_mean [7], both without the height.
+    penalty [7]: precision of the weights around 0.
+    prior_precision [7, 7]: precision around prior_mean [7], which leaves the height free.
     """
 
     design: np.ndarray

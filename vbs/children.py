@@ -24,8 +24,8 @@ def end_with_parent() -> None:
     """Arrange that a process started with `child_environment` ends soon after its parent.
 
     The process receives SIGTERM and exits after GRACE seconds if it is still running. On Linux
-    the kernel sends the signal when the thread that started this process ends. If the parent
-    ended before this call, its process ID no longer matches.
+    the kernel sends the signal when the thread that started this process ends. A parent that
+    ended before this call is recognized by its process ID.
     """
     text = os.environ.pop(PARENT, None)  # children of this process have another parent
     if text is None or not text.isdigit():

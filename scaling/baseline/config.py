@@ -74,7 +74,7 @@ class BaselineConfig(DataOptions):
     fidelity: str | None = option(
         None,
         metavar="TEXT",
-        help="share of the recipe for trainings of search and grid, e.g. epochs=8,share=0.2 "
+        help="length of the trainings of search and grid, e.g. epochs=8,share=0.2 "
         "(default: by the number of images)",
     )
     finalists: int = option(
