@@ -1,4 +1,4 @@
-"""How does a network grow? Compound scaling, families, grids and whole baselines."""
+"""Scaling of networks: compound scaling, families, growth grids, and whole baselines."""
 
 from typing import TYPE_CHECKING
 

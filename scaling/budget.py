@@ -1,9 +1,10 @@
-"""Members of a family with a given real cost.
+"""Scaling to a given exact or measured cost: `within_budget` and `within_measured`.
 
-The formula's growth is not what a network really costs: layers are whole numbers, so that depth is
-a staircase, and channels come in eights. From (1.2, 1.1, 1.15), 1.92 by the formula, B0 really
-grows by 2.57. Here the roundings are chosen: among the networks that have the given cost within
-a tolerance, the one whose real depth, width and resolution are nearest to the factors' own.
+The growth by the formula differs from the real cost of a network: layers are whole numbers, so that
+depth grows in steps, and channels are multiples of 8. With (1.2, 1.1, 1.15), the formula gives
+1.92, but B0 grows by 2.57. The functions here choose the roundings: among the networks with the
+given cost, within a tolerance, they return the one whose real depth, width and resolution are
+nearest to the given factors.
 """
 
 from __future__ import annotations
@@ -23,25 +24,26 @@ from search_spaces.scale import scale
 
 TOLERANCE = 0.03
 REACH = 0.35  # depth and width are searched within exp(+-REACH) of the given factors
-STEPS = 71  # of the search along depth and along width
-MOST = 400  # shapes that are looked at for a member, the nearest first
-CLOSE = 0.01  # to the wanted FLOPs, where a member's cost is then measured
-ATTEMPTS = 8  # networks whose cost is measured, for one member
-STEPPED = (0.3, 3.0)  # least and most power of FLOPs that a measured cost is taken to rise by
+STEPS = 71  # grid points of the search along depth and along width
+MOST = 400  # maximum number of shapes that are tried for a member, nearest first
+CLOSE = 0.01  # tolerance of FLOPs for networks whose cost is measured
+ATTEMPTS = 8  # maximum number of networks that are measured for one member
+STEPPED = (0.3, 3.0)  # limits of the assumed exponent of measured cost over FLOPs
 
-HALVINGS = 12  # of the range of growths of FLOPs that another cost is looked for in
+HALVINGS = 12  # bisection steps of the search for the growth of FLOPs
 
 Costs = Callable[[Sequence[Architecture]], Sequence[float]]
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What the members of a family really cost.
+    """Growth of the real cost in a family.
 
-    step       the member of phi costs step^phi times the base, within `tolerance` of that.
-    costs      of networks, such as measured seconds, that grow instead of FLOPs; see
-               `within_measured`.
-    computed   whether the costs are exact and quick, such as activations; see `within_budget`.
+    step       the member of phi costs step^phi times the base, within `tolerance`.
+    costs      function that returns the costs of networks that grow instead of FLOPs, such as
+               measured seconds; see `within_measured`.
+    computed   whether the costs are exact and fast to compute, such as activations; see
+               `within_budget`.
     """
 
     step: float
@@ -51,10 +53,10 @@ class Growth:
 
 
 def real_factors(base: Architecture, member: Architecture) -> Factors:
-    """By how much depth, width and resolution of a member really differ from the base's.
+    """Return the real factors of depth, width and resolution of a member over its base.
 
-    depth  layers, each weighed by the FLOPs of its stage in the base.
-    width  the root of what the member's channels alone make of the base's FLOPs.
+    depth  mean factor of layers, weighted by the FLOPs of each stage in the base.
+    width  square root of the factor of FLOPs that results from the channels alone.
     """
     layers = [stage.layers for stage in member.stages]
     own = with_layers(member, [stage.layers for stage in base.stages])
@@ -73,7 +75,7 @@ def _real_depth(base: Architecture, layers: Sequence[int]) -> float:
 
 
 def _real_width(base: Architecture, wide: Architecture) -> float:
-    """Of a network with the base's layers."""
+    """Return the real width factor of a network with the base's layers."""
     same = dataclasses.replace(wide, resolution=base.resolution)
     return math.sqrt(cost(same).flops / cost(base).flops)
 
@@ -87,15 +89,17 @@ def within_budget(
     tolerance: float = TOLERANCE,
     costs: Costs | None = None,
 ) -> Architecture:
-    """The member whose real FLOPs are `growth` times the base's, within `tolerance` of that.
+    """Return the member whose exact cost is `growth` times the base's, within `tolerance`.
 
-    costs  of networks, that grow instead of FLOPs: computed quickly, and rising with the side.
+    costs  function that returns costs that grow instead of FLOPs; it must be fast, and the costs
+           must rise with the side.
 
-    Of all such roundings the one nearest to the factors, as the logarithms of real depth, width and
-    resolution tell, and of those if there are any that no stage loses layers or channels by where
-    the factors are to grow it; where the rules cap the resolution, depth and width make up for it.
+    Among all roundings with this cost, the one nearest to the factors is chosen, by the logarithms
+    of real depth, width and resolution. Roundings in which no stage loses layers or channels
+    while the factors grow them are preferred. If the rules limit the resolution, depth and width
+    compensate for it.
 
-    ValueError where no rounding meets the growth, with the nearest growth there is.
+    Raises ValueError if no rounding has the cost, with the nearest possible growth.
     """
     if not 0 < growth < math.inf:
         raise ValueError(f"growth: {growth!r} is not allowed; use a number above 0")
@@ -133,13 +137,15 @@ def _nearest(
     rules: Rules,
     goal: _Goal,
 ) -> tuple[Architecture | None, tuple[float, float]]:
-    """The shape with its side that is nearest to what is wanted, of those within the tolerance; and
-    (error, growth) of the one that misses the growth by least."""
+    """Return the shape and side nearest to the wanted factors within the tolerance.
+
+    Also returns (error, growth) of the best network outside the tolerance.
+    """
     best: tuple[float, Architecture] | None = None
     missed = (math.inf, 0.0)
     for away, shape in shapes:
         if best is not None and away >= best[0]:
-            break  # its side can only take it further away
+            break  # the side can only increase the distance
         for side in _sides(shape, wanted.resolution * base.resolution, rules, goal):
             grows = goal.grows(shape, side)
             error = abs(grows / goal.growth - 1)
@@ -153,8 +159,8 @@ def _nearest(
 
 
 def _is_steady(base: Architecture, shape: Architecture, wanted: Factors) -> bool:
-    """Whether all stages have at least the base's layers where depth is to grow, at most those
-    where it is to shrink; the same of channels."""
+    """Return whether no stage has fewer layers than the base if depth grows, or more if it shrinks;
+    the same for channels and width."""
     pairs = list(zip(shape.stages, base.stages, strict=True))
 
     def goes(own: int, before: int, factor: float) -> bool:
@@ -176,13 +182,14 @@ def within_measured(
     rules: Rules | None = None,
     tolerance: float = TOLERANCE,
 ) -> Architecture:
-    """The member whose measured cost is `growth` times the base's, within `tolerance` of that.
+    """Return the member whose measured cost is `growth` times the base's, within `tolerance`.
 
-    costs  of networks, in any unit, such as seconds; called with the base and one member at a time.
+    costs  function that returns the costs of networks in any unit, such as seconds; called with
+           the base and one member at a time.
 
-    The FLOPs that a member is given are corrected by what the last ones cost (`_next`), until that
-    leads to a member that was measured before. ValueError where none of `ATTEMPTS` members meets
-    the growth, with the nearest.
+    The FLOPs of the next member are corrected by the costs of the previous ones (`_next`), until
+    a member was measured before. Raises ValueError if none of `ATTEMPTS` members has the cost,
+    with the nearest growth.
     """
     rules = rules or Rules()
     if growth == 1 and (rules.largest is None or base.resolution <= rules.largest):
@@ -204,14 +211,14 @@ def within_measured(
         default=1.0,
     )
     raise ValueError(
-        f"growth: of {len(seen) - 1} members none measures {growth:.4g} times the base within "
-        f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times; costs rise by steps, "
-        "and measured ones are noisy: allow a larger tolerance, or measure on fewer threads"
+        f"growth: none of {len(seen) - 1} members measures {growth:.4g} times the base within "
+        f"{100 * tolerance:g}%; the nearest measures {nearest:.4g} times; costs rise in steps, and "
+        "measured costs are noisy: use a larger tolerance, or measure on fewer threads"
     )
 
 
 def _close(base: Architecture, factors: Factors, growth: float, rules: Rules) -> Architecture:
-    """The member as close to a growth of FLOPs as there is one within the usual tolerance."""
+    """Return the member closest to a growth of FLOPs, within `CLOSE` if possible."""
     try:
         return within_budget(base, factors, growth, rules=rules, tolerance=CLOSE)
     except ValueError:
@@ -219,11 +226,12 @@ def _close(base: Architecture, factors: Factors, growth: float, rules: Rules) ->
 
 
 def _next(known: Sequence[tuple[float, float]], growth: float) -> float:
-    """The growth of FLOPs that should give a growth of the cost, by (FLOPs, cost) of the members
-    that were measured, both over the base's.
+    """Return the growth of FLOPs that should give a growth of the cost.
 
-    Between the nearest member on either side where there are such; else on the secant through the
-    two nearest.
+    known  (FLOPs, cost) of the measured members, both relative to the base.
+
+    Interpolates between the nearest members on both sides; if there are none on one side, uses
+    the secant through the two nearest.
     """
 
     def away(point: tuple[float, float]) -> float:
@@ -233,7 +241,7 @@ def _next(known: Sequence[tuple[float, float]], growth: float) -> float:
     below = [point for point in near if point[1] < growth][:1]
     above = [point for point in near if point[1] >= growth][:1]
     pair = [*below, *above]
-    if len(pair) < 2 or pair[0][0] >= pair[1][0]:  # noise can turn them round
+    if len(pair) < 2 or pair[0][0] >= pair[1][0]:  # noise can reverse their order
         pair = near[:2]
     (flops, ratio), (others, than) = sorted(pair, key=away)
     power = math.log(ratio / than) / math.log(flops / others) if flops != others else 1.0
@@ -241,14 +249,14 @@ def _next(known: Sequence[tuple[float, float]], growth: float) -> float:
 
 
 def _affordable(base: Architecture, factors: Factors, growth: float, rules: Rules) -> Factors:
-    """The factors, all raised to the power that gives the growth by the formula.
+    """Return the factors raised to the power that gives the growth by the formula.
 
-    What a cap takes from the resolution goes to depth and width, in their proportion.
+    If the rules limit the resolution, depth and width grow in proportion to compensate for it.
     """
     if (factors.growth - 1) * (growth - 1) > 0:
         power = math.log(growth) / math.log(factors.growth)
         wanted = Factors(*(factor**power for factor in factors))
-    else:  # no direction is given
+    else:  # the factors give no direction
         each = growth ** (1 / 3)
         wanted = Factors(each, each**0.5, each**0.5)
     if rules.largest is None or wanted.resolution * base.resolution <= rules.largest:
@@ -261,14 +269,14 @@ def _affordable(base: Architecture, factors: Factors, growth: float, rules: Rule
 
 
 def _apart(real: float, wanted: float, *, weight: float) -> float:
-    """Squared distance of logarithms; width and resolution weigh twice, as they do in the cost."""
+    """Return the weighted squared distance of logarithms; width and resolution have weight 2."""
     return (weight * math.log(real / wanted)) ** 2
 
 
 def _shapes(
     base: Architecture, wanted: Factors, rules: Rules
 ) -> Iterator[tuple[float, Architecture]]:
-    """Networks of all layers and channels near what is wanted, the nearest first, with distance."""
+    """Yield (distance, network) for layers and channels near the wanted factors, nearest first."""
     ways = [dataclasses.replace(rules, layers=how) for how in ("up", "nearest")]
     deeper = (layers_of(base, factor, way) for factor in _around(wanted.depth) for way in ways)
     scaled = (
@@ -289,7 +297,7 @@ def _shapes(
 
 
 def _fitting(counts: Iterable[Sequence[int]], rules: Rules) -> Iterator[tuple[int, ...]]:
-    """Layers of the stages, at most those of the network that members are to be within."""
+    """Yield the layers of the stages, limited to those of `rules.within`."""
     for each in counts:
         if rules.within is None:
             yield tuple(each)
@@ -299,22 +307,22 @@ def _fitting(counts: Iterable[Sequence[int]], rules: Rules) -> Iterator[tuple[in
 
 
 def _around(factor: float) -> list[float]:
-    """Factors near one."""
+    """Return factors near the given factor."""
     return [factor, *(np.exp(np.linspace(-REACH, REACH, STEPS)) * factor).tolist()]
 
 
 def _sides(shape: Architecture, ideal: float, rules: Rules, goal: _Goal) -> list[int]:
-    """Sides worth looking at: of those within the tolerance the one nearest to the ideal, else
-    the nearest on either side of the target.
+    """Return the sides to try: within the tolerance the one nearest to the ideal, otherwise the
+    nearest on either side of the target.
 
-    Cost rises with the side, so that those within the tolerance are a range, found by halving.
+    The cost rises with the side, so those within the tolerance form a range, found by bisection.
     """
     step = rules.resolution_step
     largest = rules.largest if rules.largest is not None else 3 * ideal + step
     most = math.floor(largest / step)
 
     def first(share: float) -> int:
-        """The first place whose cost is at least that share of the target."""
+        """Return the first place whose cost is at least this share of the target."""
         low, high = 1, most + 1
         while low < high:
             middle = (low + high) // 2
@@ -342,7 +350,7 @@ def _computed(costs: Costs) -> Callable[[Architecture], float]:
 
 @dataclass(frozen=True)
 class _Goal:
-    """A growth of what a network costs, and the base's cost."""
+    """A growth of the cost, and the cost of the base."""
 
     growth: float
     tolerance: float
@@ -350,7 +358,7 @@ class _Goal:
     own: float
 
     def grows(self, shape: Architecture, side: int) -> float:
-        """What the network costs at a side over the base; 0 where its feature maps vanish."""
+        """Return the cost at a side relative to the base; 0 if the feature maps vanish."""
         try:
             return self.spent(dataclasses.replace(shape, resolution=side)) / self.own
         except ValueError:
@@ -364,7 +372,7 @@ def _flops_growth(
     rules: Rules,
     spent: Callable[[Architecture], float],
 ) -> float:
-    """The growth of FLOPs at which the rounded factors grow another cost by `growth`, about."""
+    """Return the approximate growth of FLOPs at which another cost grows by `growth`."""
     finer = dataclasses.replace(rules, layers="nearest")
     own = spent(base)
     low, high = sorted((0.0, STEPPED[1] * math.log(growth)))
@@ -373,7 +381,7 @@ def _flops_growth(
         wanted = _affordable(base, factors, math.exp(middle), rules)
         try:
             grows = spent(grown(base, wanted, finer)) / own
-        except ValueError:  # nothing is left of it
+        except ValueError:  # the feature maps vanish
             grows = 0.0
         low, high = (low, middle) if grows > growth else (middle, high)
     return math.exp((low + high) / 2)

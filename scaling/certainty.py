@@ -1,4 +1,4 @@
-"""How sure a comparison of trained networks is: its lead, and what chance or noise hide."""
+"""Certainty of a comparison of trained networks: the lead of the best, and chance or noise."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 
 class Scored(NamedTuple):
-    """How networks are scored: on how many images, what guessing gets there in percent, and what
-    would make it more certain, in a sentence."""
+    """How networks are scored.
+
+    images    number of images.
+    chance    accuracy of guessing, in percent.
+    remedies  sentence that says what would make the comparison more certain.
+    """
 
     images: int
     chance: float
@@ -24,13 +28,13 @@ class Scored(NamedTuple):
 
 
 def scored_by(measuring: Measuring, *, larger: str) -> Scored:
-    """How these trainings are scored; larger: how larger networks are had, with its option."""
+    """Return how these trainings are scored; larger: hint how to get larger networks."""
     helps = remedies(measuring.recipe, measuring.fidelity, measuring.data, larger=larger)
     return Scored(measuring.images, measuring.data.chance, helps)
 
 
 def doubt_about(known: Mapping[str, Result], scored: Scored) -> Doubt | None:
-    """The doubt about the networks that were trained, see `vbs.noise.doubt_of`."""
+    """Return why the trained networks cannot be distinguished, see `vbs.noise.doubt_of`."""
     rows = [list(one.accuracies.values()) for one in known.values() if one.accuracies]
     return doubt_of(
         [sum(values) / len(values) for values in rows],
@@ -42,13 +46,13 @@ def doubt_about(known: Mapping[str, Result], scored: Scored) -> Doubt | None:
 
 
 def lead_among(known: Mapping[str, Result], images: int) -> Lead | None:
-    """How far the most accurate network is ahead of the others; None of fewer than two."""
+    """Return the lead of the most accurate network; None for fewer than two networks."""
     rows = [list(one.accuracies.values()) for one in known.values() if one.accuracies]
     return lead_of(rows, images) if len(rows) > 1 else None
 
 
 def certainty(known: Mapping[str, Result], scored: Scored) -> list[str]:
-    """Both in lines, as they are printed under a table."""
+    """Return the lead and the doubt as lines to print under a table."""
     lead, doubt = lead_among(known, scored.images), doubt_about(known, scored)
     lines = [] if lead is None else [f"{lead} (paired error on the same images)"]
     return lines if doubt is None else [*lines, f"warning: {doubt.text}; {scored.remedies}"]

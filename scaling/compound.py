@@ -1,10 +1,10 @@
-"""Compound scaling: depth, width and resolution grow together from one baseline.
+"""Compound scaling: depth, width and resolution of a baseline grow together.
 
 Source: Tan & Le 2019 (EfficientNet), section 3.3: depth alpha^phi, width beta^phi, resolution
-gamma^phi, all three at least 1. By the formula the cost grows by (alpha beta^2 gamma^2)^phi; what a
-network really costs differs, for layers are whole and channels come in eights (`scaling.budget`).
-Tan & Le 2021 (EfficientNetV2), section 3.3, adds two rules: inference at 480 px at most, and extra
-layers gradually more in the later stages.
+gamma^phi, all three at least 1. By the formula, the cost grows by (alpha beta^2 gamma^2)^phi. The
+real cost differs, because layers are whole numbers and channels are multiples of 8
+(`scaling.budget`). Tan & Le 2021 (EfficientNetV2), section 3.3, adds two rules: at most 480 px for
+inference, and gradually more of the extra layers in the later stages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ V2_LARGEST = 480  # pixels
 
 
 class Factors(NamedTuple):
-    """What depth, width and resolution of a network are multiplied by."""
+    """Factors of the depth, width and resolution of a network."""
 
     depth: float = 1.0
     width: float = 1.0
@@ -44,15 +44,15 @@ class Factors(NamedTuple):
 
     @property
     def growth(self) -> float:
-        """By what the cost grows, by the formula."""
+        """Factor of the cost by the formula."""
         return self.depth * self.width**2 * self.resolution**2
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """alpha (depth), beta (width) and gamma (resolution) of compound scaling.
+    """Coefficients alpha (depth), beta (width) and gamma (resolution) of compound scaling.
 
-    Raises ValueError for one below 1: the family would shrink along it.
+    Raises ValueError for a coefficient below 1, which would shrink the family.
     """
 
     alpha: float
@@ -70,14 +70,14 @@ class Coefficients:
             object.__setattr__(self, field.name, float(value))
 
     def factors(self, phi: float = 1.0) -> Factors:
-        """The factors after `phi` steps; a phi below 0 shrinks the network, as for a proxy."""
+        """Return the factors after `phi` steps; a negative phi shrinks the network."""
         if isinstance(phi, bool) or not isinstance(phi, int | float) or not abs(phi) <= 100:
             raise ValueError(f"phi: {quoted(phi)} is not allowed; use a number from 0")
         return Factors(self.alpha**phi, self.beta**phi, self.gamma**phi)
 
     @property
     def growth(self) -> float:
-        """The formula's growth of cost for each step of phi."""
+        """Factor of the cost for each step of phi, by the formula."""
         return self.factors().growth
 
     def __str__(self) -> str:
@@ -86,22 +86,22 @@ class Coefficients:
 
 GREEK = ("alpha", "beta", "gamma")
 PUBLISHED = Coefficients(1.2, 1.1, 1.15)
-ROUNDINGS = (2, 4, 8, 16, 32)  # that commands take: channels are multiples of one of them
+ROUNDINGS = (2, 4, 8, 16, 32)  # multiples of channels that commands accept
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How factors become whole layers, channels and pixels.
+    """How scaled depth, width and resolution are rounded and limited.
 
-    kind            "compound" (Tan & Le 2019), or "v2": at most `V2_LARGEST` pixels, and extra
-                    layers gradually more in the later stages (`staged_layers`).
-    layers          "up" as published, or "nearest": depth is then a finer staircase. For "v2"
-                    the sum of layers is meant.
-    max_resolution  largest input side; None: no limit of the user's own.
-    round_to, floor, fixed_ends  as `scale` takes them.
-    resolution_step  the input side is a multiple of so many pixels, the nearest one.
-    within          members are sub-networks of this one, whose weights they can inherit; None: of
-                    none.
+    kind            "compound" (Tan & Le 2019), or "v2": at most `V2_LARGEST` pixels, and
+                    gradually more of the extra layers in the later stages (`staged_layers`).
+    layers          rounding of layers: "up", as published, or "nearest", with smaller steps. For
+                    "v2" it applies to the sum of layers.
+    max_resolution  largest input side; None: no additional limit.
+    round_to, floor, fixed_ends  see `search_spaces.scale.scale`.
+    resolution_step  input sides are rounded to multiples of this number of pixels.
+    within          parent network whose weights the members can inherit as sub-networks; None: no
+                    parent.
     """
 
     kind: str = "compound"
@@ -126,17 +126,17 @@ class Rules:
             raise ValueError(
                 f"resolution_step: {quoted(self.resolution_step)} is not a number of pixels"
             )
-        Rounding(round_to=self.round_to, floor=self.floor)  # raises for impossible ones
+        Rounding(round_to=self.round_to, floor=self.floor)  # raises for invalid values
 
     @property
     def rounding(self) -> Rounding:
-        """How channels are rounded."""
+        """Rounding of channels."""
         return Rounding(round_to=self.round_to, floor=self.floor)
 
     def side(self, resolution: int, factor: float) -> int:
-        """The input side in pixels, `factor` times `resolution` within the rules.
+        """Return the input side in pixels, `factor` times `resolution` within the rules.
 
-        ValueError where nothing is left of it.
+        Raises ValueError if the side would be 0.
         """
         step = self.resolution_step
         side = math.floor(resolution * factor / step + 0.5) * step
@@ -144,18 +144,18 @@ class Rules:
         if largest is not None:
             side = min(side, largest // step * step)
         if side < 1:
-            raise ValueError(f"resolution: {factor:.3g} times {resolution} px leaves nothing")
+            raise ValueError(f"resolution: {factor:.3g} times {resolution} px is below 1 px")
         return side
 
     @property
     def largest(self) -> int | None:
-        """The largest input side that the rules allow."""
+        """Largest input side that the rules allow; None: no limit."""
         whole = None if self.within is None else self.within.resolution
         sides = [self.max_resolution, self._v2_largest, whole]
         return min((side for side in sides if side is not None), default=None)
 
     def fitted(self, network: Architecture) -> Architecture | None:
-        """The network within the one that it is to be a sub-network of; None where it cannot be."""
+        """Return the network limited to a sub-network of `within`; None if that is impossible."""
         return network if self.within is None else within_parent(network, self.within)
 
     @property
@@ -164,9 +164,9 @@ class Rules:
 
 
 def grown(architecture: Architecture, factors: Factors, rules: Rules | None = None) -> Architecture:
-    """The architecture scaled by the factors under the rules, with the published rounding.
+    """Return the architecture scaled by the factors under the rules, with published rounding.
 
-    ValueError where a factor is impossible or the feature maps vanish.
+    Raises ValueError for an invalid factor, and if the feature maps vanish.
     """
     rules = rules or Rules()
     side = rules.side(architecture.resolution, factors.resolution)
@@ -176,12 +176,12 @@ def grown(architecture: Architecture, factors: Factors, rules: Rules | None = No
     deep = with_layers(wide, layers_of(architecture, factors.depth, rules))
     found = rules.fitted(dataclasses.replace(deep, resolution=side))
     if found is None:
-        raise ValueError(f"width: {factors.width:.3g} leaves other shortcuts than the parent has")
+        raise ValueError(f"width: {factors.width:.3g} gives other shortcuts than the parent has")
     return found
 
 
 def layers_of(architecture: Architecture, depth: float, rules: Rules) -> list[int]:
-    """Layers of each stage, `depth` times those of the architecture under the rules."""
+    """Return the layers of each stage, `depth` times those of the architecture, under the rules."""
     _positive(depth)
     own = [stage.layers for stage in architecture.stages]
     if rules.kind == "v2":
@@ -198,7 +198,7 @@ def _rounded(layers: float, how: str) -> int:
 
 
 def with_layers(architecture: Architecture, layers: Sequence[int]) -> Architecture:
-    """The architecture with so many layers in its stages."""
+    """Return the architecture with these numbers of layers in its stages."""
     stages = tuple(
         dataclasses.replace(stage, layers=count)
         for stage, count in zip(architecture.stages, layers, strict=True)
@@ -207,17 +207,17 @@ def with_layers(architecture: Architecture, layers: Sequence[int]) -> Architectu
 
 
 def staged_layers(layers: Sequence[int], total: int) -> list[int]:
-    """V2's rule: `total` layers in all, of the extra ones the later stages get more.
+    """Distribute `total` layers by the rule of EfficientNetV2: later stages get more extra layers.
 
-    A stage's share of the extra layers is its own layers weighed by its place, 1 for the first
-    stage to n for the last; whole layers go to the largest remainders. Where layers are taken away,
-    by the same weights, each stage keeps one.
+    The share of a stage in the extra layers is its own layers weighted by its position, from 1 for
+    the first stage to n for the last; remaining layers go to the largest remainders. If layers are
+    removed, the weights are the same, and each stage keeps at least one.
     """
     extra = total - sum(layers)
     weights = [count * place for place, count in enumerate(layers, start=1)]
     exact = [count + extra * w / sum(weights) for count, w in zip(layers, weights, strict=True)]
     found = [max(1, math.floor(count)) for count in exact]
-    # the largest remainders first, of equal ones the later stage
+    # the largest remainders first; among equal ones the later stage
     order = sorted(range(len(layers)), key=lambda i: (found[i] - exact[i], -i))
     for index in order[: max(0, total - sum(found))]:
         found[index] += 1
@@ -230,11 +230,11 @@ def _positive(depth: float) -> None:
 
 
 # Dollar, Singh & Girshick 2021, fast compound scaling: shares of depth, width and resolution. Their
-# code rounds layers and multiples of 8 channels to the nearest, and sides to multiples of 4 pixels.
+# code rounds layers and channels (multiples of 8) to the nearest, and sides to multiples of 4 px.
 FAST = (1.0, 8.0, 1.0)
 FAST_RULES = Rules(layers="nearest", floor=0.0, resolution_step=4)
-# Han et al. 2020, TinyNet-A to E: depth, width and resolution over EfficientNet-B0; stem and head
-# keep their channels. Width shrinks first and resolution last.
+# Han et al. 2020, TinyNet-A to E: depth, width and resolution relative to EfficientNet-B0; stem
+# and head keep their channels. Width shrinks first and resolution last.
 TINY = (
     Factors(1.2, 1.0, 192 / 224),
     Factors(1.1, 0.75, 188 / 224),
@@ -246,11 +246,12 @@ TINY_RULES = Rules(layers="nearest", fixed_ends=True)
 
 
 def fast(growth: float, *, weights: Sequence[float] = FAST) -> Factors:
-    """The factors that multiply FLOPs by `growth`, with shares of depth, width and resolution.
+    """Return the factors that multiply FLOPs by `growth`, with shares of depth, width, resolution.
 
-    With the default shares activations grow about as the square root of FLOPs, which is what
-    training time follows on accelerators; (1, 1, 1) scales all three alike. `FAST_RULES` are their
-    rounding. Source: Dollar, Singh & Girshick 2021, "Fast and accurate model scaling".
+    With the default shares, activations grow approximately as the square root of FLOPs, and
+    training time on accelerators follows activations; (1, 1, 1) scales all three equally.
+    `FAST_RULES` are the corresponding rules. Source: Dollar, Singh & Girshick 2021, "Fast and
+    accurate model scaling".
 
     Raises ValueError for a growth that is not positive, and for weights that are negative or all 0.
     """
@@ -258,19 +259,20 @@ def fast(growth: float, *, weights: Sequence[float] = FAST) -> Factors:
         raise ValueError(f"growth: {quoted(growth)} is not allowed; use a number above 0")
     if len(weights) != 3 or not all(0 <= each < math.inf for each in weights) or not any(weights):
         raise ValueError(
-            f"weights: {quoted(tuple(weights))} are no shares; use three numbers from 0"
+            f"weights: {quoted(tuple(weights))} are not shares; use three numbers from 0"
         )
     depth, width, side = (each / sum(weights) for each in weights)
     return Factors(growth**depth, growth ** (width / 2), growth ** (side / 2))
 
 
 def tiny(growth: float) -> Factors:
-    """The factors of TinyNet that multiply FLOPs by `growth`, between those of TinyNet-A to E.
+    """Return the TinyNet factors that multiply FLOPs by `growth`, between TinyNet-A and E.
 
-    Logarithms of the factors are interpolated between the published ones, from the network itself.
-    `TINY_RULES` are their rounding. Source: Han et al. 2020, "Model Rubik's cube".
+    The logarithms of the factors are interpolated between the published ones, starting from
+    factors of 1. `TINY_RULES` are the corresponding rules. Source: Han et al. 2020, "Model Rubik's
+    cube".
 
-    Raises ValueError for a growth outside those of the published factors.
+    Raises ValueError for a growth outside the range of the published factors.
     """
     known = [Factors(), *TINY]
     lowest = known[-1].growth

@@ -1,4 +1,4 @@
-"""Measured times that decisions hang on."""
+"""Check of measured times that decisions are based on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from nas.stopped import BusyMachine
 
 
 def trusted(times: Sequence[Timing], *, remedy: str) -> list[float]:
-    """The seconds, for a decision that hangs on them; BusyMachine where one is in doubt.
+    """Return the seconds of all timings; raises BusyMachine if one is unreliable.
 
-    remedy  what the user may do about it.
+    remedy  what the user can do about it; the end of the message.
     """
     doubts = [time.doubt for time in times if time.doubt]
     if doubts:
-        raise BusyMachine(f"times: what was measured cannot be trusted ({doubts[0]}); {remedy}")
+        raise BusyMachine(f"times: the measurements are unreliable ({doubts[0]}); {remedy}")
     return [time.seconds for time in times]

@@ -1,4 +1,4 @@
-"""Options of the commands that train named networks and compare them."""
+"""Options shared by the commands that train and compare given networks."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from train.parser import check_device
 from train.recipe import change, preset
 from vbs.config import ConfigError, option
 
-DATA = "cifar10"  # where none are named
-MOST_GROWTH = 10  # of one step
+DATA = "cifar10"  # default data
+MOST_GROWTH = 10  # largest growth of one step
 
 
 def network_text(text: str, *, what: str = "base") -> str:
-    """A network's name, or a file as it is called from every folder."""
+    """Return the name of a network, or the absolute path of a file."""
     return str(Path(text).resolve()) if Path(text).is_file() else text
 
 
 def check_rounding(round_to: int) -> None:
-    """ConfigError for a multiple that channels are not rounded to."""
+    """Raise ConfigError if channels cannot be rounded to this multiple."""
     if round_to not in ROUNDINGS:
         allowed = ", ".join(map(str, ROUNDINGS))
         raise ConfigError("round_to", f"{round_to} is not allowed; use one of {allowed}")
 
 
 def check_family_growth(growth: float) -> None:
-    """ConfigError for a growth of one step that no family can have."""
+    """Raise ConfigError for an invalid growth of one step."""
     if not 1 < growth <= MOST_GROWTH:
         raise ConfigError(
             "growth", f"{growth:g} is not allowed; use a number above 1, up to {MOST_GROWTH}"
@@ -39,7 +39,7 @@ def check_family_growth(growth: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonOptions(DataOptions, TrainingOptions, WorkerOptions, StudyOptions):
-    """Images, trainings, workers and study."""
+    """Options of data, trainings, workers and study."""
 
     title = "trainings"
 
@@ -48,7 +48,7 @@ class ComparisonOptions(DataOptions, TrainingOptions, WorkerOptions, StudyOption
         metavar="DATA",
         parse=data_text,
         later=True,
-        help="images: cifar10 (default), imagefolder:DIR, parquet:DIR and so on, as in train.run",
+        help="images: cifar10 (default), imagefolder:DIR, parquet:DIR and others, see train.run",
     )
 
     def check(self) -> None:

@@ -1,11 +1,11 @@
-"""A smooth surface of accuracy over the ways to spend one step of growth.
+"""Smooth surface of accuracy over the ways to spend one step of growth.
 
 A candidate spends shares of its growth on depth, width and resolution, which sum to 1: a mixture
 experiment (Scheffe 1958). The surface is Scheffe's quadratic, y = sum b_i s_i + sum b_ij s_i s_j,
-with one more term for what a candidate costs above or below the growth. Its best place is
-looked for where all shares are at least 0; how well it is known, by a parametric bootstrap: what
-the surface predicts for each candidate, moved by the noise of its seeds and by the surface's error.
-Where the best place is on the rim of the triangle an interval can only reach inwards, and is too
+with one more term for the difference between a candidate's cost and the growth. The optimum is
+searched where all shares are at least 0. Its uncertainty comes from a parametric bootstrap: the
+surface's predictions for the candidates are perturbed by the noise of seeds and the error of the
+surface. If the optimum is on the rim of the triangle, an interval extends only inwards, and is too
 narrow.
 """
 
@@ -19,27 +19,28 @@ import numpy as np
 
 from vbs.accuracy import paired_variance, pooled_deviation
 
-CURVED = 8.0  # prior deviation of a curvature, in deviations of the candidates' means: a few points
-# with much noise could otherwise swing it anywhere
+CURVED = 8.0  # prior standard deviation of a curvature relative to that of the candidates' means;
+# limits the effect of a few noisy points
 DRAWS = 1000
-STEP = 0.02  # of the shares where the best place is looked for
+STEP = 0.02  # step of the shares in the search for the optimum
 INTERVAL = (0.025, 0.975)
-WEIGHTS = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)  # of a prior, that are tried
-MISSED = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # of the candidates' deviation, tried with them
-SMOOTH = 0.3  # prior deviation of these: a surface that misses all would leave any prior standing
-KNOWN = 0.5  # an interval of more than that share of all there is hides the optimum
-TIMES = (2, 3, 4, 6, 8, 12, 16)  # as many seeds that are tried in thought
+WEIGHTS = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)  # candidate weights of a prior
+MISSED = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)  # candidate errors, relative to the means' deviation
+SMOOTH = 0.3  # prior deviation of MISSED; large errors would make any prior plausible
+KNOWN = 0.5  # width of intervals above which the optimum counts as hidden
+TIMES = (2, 3, 4, 6, 8, 12, 16)  # factors of the number of seeds that are simulated
 
 
 @dataclass(frozen=True)
 class Prior:
-    """A normal prior of the surface's first six weights, known but for the surface's height.
+    """A normal prior of the surface's first six weights, except for the height of the surface.
 
-    weights    [6], in points; precision [6, 6], which leaves the height free.
-    weight     that the precision is multiplied by: 0 ignores the prior, 1 believes it as it is, and
-               None has it learned from the accuracies (the highest marginal likelihood).
+    weights    mean, [6], in points.
+    precision  [6, 6]; it leaves the height free.
+    weight     factor of the precision: 0 ignores the prior, 1 uses it unchanged; None: learned
+               from the accuracies (the highest marginal likelihood).
 
-    `scaling.published.surface_prior` makes one of published trainings.
+    `scaling.published.surface_prior` creates one from published trainings.
     """
 
     weights: np.ndarray
@@ -53,17 +54,20 @@ class Prior:
 
 @dataclass(frozen=True)
 class Surface:
-    """What was fitted, and where its best place is.
+    """A fitted surface and its optimum.
 
-    shares      [3] of the best place; intervals [3, 2] that hold it with 95%.
-    accuracy    of the surface there, percent; error: its standard error.
-    noise       deviation between seeds of one candidate, points, NaN where each has one seed.
-                Candidates are weighed by it and by the images (`vbs.accuracy.paired_variance`).
-    weights     of `features`.
-    f_ratio     variance between candidates over that of their means by noise alone.
-    more_seeds  further seeds for each candidate after which the optimum would likely show; 0 if it
-                does, None where many would not help.
-    prior_weight  of the prior, given or learned; 0 where there is none.
+    shares      shares of the optimum, [3].
+    intervals   95% intervals of these shares, [3, 2].
+    accuracy    accuracy of the surface at the optimum, in percent.
+    error       standard error of this accuracy.
+    noise       standard deviation between seeds of one candidate, in points; NaN if each has one
+                seed. Candidates are weighted by it and by the images
+                (`vbs.accuracy.paired_variance`).
+    weights     weights of `features`.
+    f_ratio     variance between candidates divided by the variance of their means from noise.
+    more_seeds  additional seeds for each candidate after which the optimum would likely be clear;
+                0: it is clear, None: more seeds would hardly help.
+    prior_weight  weight of the prior, given or learned; 0: none.
     """
 
     shares: np.ndarray
@@ -82,19 +86,22 @@ class Surface:
         return self.more_seeds != 0
 
     def predict(self, shares: np.ndarray) -> np.ndarray:
-        """Accuracy [n] at shares [n, 3], at exactly the given growth."""
+        """Return accuracies [n] at shares [n, 3], for exactly the given growth."""
         return at_growth(shares) @ self.weights
 
 
 def features(shares: np.ndarray, excess: np.ndarray) -> np.ndarray:
-    """[n, 7] of shares [n, 3] and the logarithm of real growth over the given one [n]."""
+    """Return features [n, 7] of shares [n, 3] and excess [n].
+
+    excess  logarithm of the real growth divided by the given growth.
+    """
     depth, width, side = np.asarray(shares, np.float64).T
     columns = [depth, width, side, depth * width, depth * side, width * side, excess]
     return np.stack(columns, axis=1)
 
 
 def at_growth(shares: np.ndarray) -> np.ndarray:
-    """Features of networks that have exactly the given growth."""
+    """Return the features of networks with exactly the given growth."""
     return features(shares, np.zeros(len(shares)))
 
 
@@ -107,13 +114,13 @@ def fit(
     images: int = 0,
     prior: Prior | None = None,
 ) -> Surface:
-    """The surface through candidates' shares [n, 3], excess [n] and accuracies by seed.
+    """Fit the surface through candidates' shares [n, 3], excess [n] and accuracies by seed.
 
-    images  that all accuracies were read on; 0: unknown.
-    prior   of the surface. With it the draws are those of the posterior, and without it of the
+    images  number of images of all accuracies; 0: unknown.
+    prior   prior of the surface. With a prior, draws are from the posterior; without, from the
             bootstrap.
 
-    Raises ValueError where fewer than four candidates were trained, or two with a prior.
+    Raises ValueError for fewer than four candidates, or fewer than two with a prior.
     """
     fewest = 4 if prior is None or prior.weight == 0 else 2
     if len(shares) < fewest:
@@ -147,21 +154,21 @@ def fit(
 
 
 def simplex() -> np.ndarray:
-    """Shares [m, 3] that sum to 1, in steps."""
+    """Return a grid of shares [m, 3] that sum to 1."""
     count = round(1 / STEP)
     rows = [(i, j, count - i - j) for i in range(count + 1) for j in range(count + 1 - i)]
     return np.array(rows, np.float64) / count
 
 
 def _intervals(places: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Where the optima of draws [places, draws] lie, [3, 2]."""
+    """Return the intervals [3, 2] of the optima of draws [places, draws]."""
     return np.quantile(places[values.argmax(0)], INTERVAL, axis=0).T
 
 
 def _more_seeds(
     fitting: _Fitting, weights: np.ndarray, places: np.ndarray, rng: np.random.Generator
 ) -> int | None:
-    """See `Surface`: the bootstrap with more seeds, until its intervals are narrow enough."""
+    """Repeat the draws with more seeds until the intervals are narrow enough; see `Surface`."""
     seeds = round(float(fitting.counts.mean()))
     for times in (1, *TIMES):
         values = at_growth(places) @ fitting.draws(weights, times, rng)
@@ -172,13 +179,13 @@ def _more_seeds(
 
 @dataclass(frozen=True)
 class _Fitting:
-    """Least squares weighed by seeds and images, with a prior on all but the plane.
+    """Least squares weighted by seeds and images, with a prior on all weights but the plane.
 
-    design [n, 7], counts of seeds [n], means [n] in percent, read on so many images.
-    noise: deviation of a training, NaN where unknown.
-    missed: deviation of candidates from the surface that the noise does not explain.
-    penalty [7] and prior_precision [7, 7]: of the weights, the latter around prior_mean [7], which
-    it holds for but for the height.
+    design [n, 7], counts of seeds [n], means [n] in percent, number of images.
+    noise: standard deviation of a training, NaN if unknown.
+    missed: standard deviation of candidates around the surface beyond the noise.
+    penalty [7]: precision of the weights around 0.
+    prior_precision [7, 7]: precision around prior_mean [7], which leaves the height free.
     """
 
     design: np.ndarray
@@ -197,7 +204,7 @@ class _Fitting:
     def of(
         cls, design: np.ndarray, means: np.ndarray, counts: np.ndarray, noise: float, images: int
     ) -> _Fitting:
-        """With what the plain least squares leave over, where there are candidates enough."""
+        """Fit with `missed` from the residuals of plain least squares, if there are enough."""
         spread = float(means.std()) or 1e-9
         penalty = np.full(design.shape[1], 1 / (CURVED * spread) ** 2)
         penalty[:3] *= 1e-4
@@ -211,9 +218,9 @@ class _Fitting:
         return cls(design, counts, means, images, float(means.mean()), noise, missed, penalty)
 
     def believing(self, prior: Prior) -> _Fitting:
-        """With a prior of its own weight, or of the one that makes the means most likely.
+        """Add a prior with its own weight, or with the weight that makes the means most likely.
 
-        What the surface misses is then fitted with it: few candidates leave nothing over.
+        `missed` is fitted together with it, because few candidates leave no residuals.
         """
         if prior.weight == 0:
             return self
@@ -235,7 +242,7 @@ class _Fitting:
         return tried[best]
 
     def evidence(self) -> float:
-        """Log marginal likelihood of the means, but for a constant."""
+        """Return the log marginal likelihood of the means, up to a constant."""
         believed = np.diag(self.penalty) + self.prior_precision
         expected = np.linalg.solve(believed, self.prior_precision @ self.prior_mean)
         covariance = self.design @ np.linalg.solve(believed, self.design.T)
@@ -246,16 +253,18 @@ class _Fitting:
         )
 
     def known(self, times: float = 1.0) -> np.ndarray:
-        """Variance of each candidate's mean that seeds and images explain, with `times` as many
-        seeds, [n]."""
+        """Return the variance of each candidate's mean from seeds and images, [n].
+
+        times  factor of the number of seeds.
+        """
         return paired_variance(self.means, self.images, self.noise, trainings=times * self.counts)
 
     def variance(self, times: float = 1.0) -> np.ndarray:
-        """Of each candidate's mean around the surface, with `times` as many seeds, [n]."""
+        """Return the variance of each candidate's mean around the surface, [n]."""
         return self.known(times) + self.missed**2
 
     def weights(self, means: np.ndarray, times: float = 1.0) -> np.ndarray:
-        """Weights [f, k] of k fits to means [k, n]."""
+        """Return the weights [f, k] of k fits to means [k, n]."""
         weighed = self.design / self.variance(times)[:, None]
         right = weighed.T @ (means - self.center).T
         right += (self.prior_precision @ self.prior_mean)[:, None]
@@ -264,15 +273,15 @@ class _Fitting:
         return weights
 
     def precision(self, times: float = 1.0) -> np.ndarray:
-        """Of the weights after training, [7, 7]."""
+        """Return the posterior precision of the weights, [7, 7]."""
         weighed = self.design / self.variance(times)[:, None]
         return weighed.T @ self.design + np.diag(self.penalty) + self.prior_precision
 
     def draws(self, weights: np.ndarray, times: float, rng: np.random.Generator) -> np.ndarray:
-        """Weights [f, DRAWS] of fits to what the surface predicts for the candidates, moved.
+        """Return weights [f, DRAWS] of fits to perturbed predictions for the candidates.
 
-        With a prior they are draws of the posterior: each fit to moved candidates would lean on
-        the prior again.
+        With a prior, they are drawn from the posterior, because each fit to perturbed candidates
+        would use the prior again.
         """
         if self.prior_weight > 0:
             root = np.linalg.cholesky(np.linalg.inv(self.precision(times)))

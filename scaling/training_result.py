@@ -1,4 +1,4 @@
-"""What the trainings of one network have given."""
+"""Result of the trainings of one network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from vbs.accuracy import mean_error
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of one network.
+    """Results of one network.
 
     accuracies  minival accuracy in percent, by seed.
-    seconds     mean of a training. errors: reasons of those that failed, by seed.
-    images      that the accuracies were read on, the same for all networks; 0: unknown.
+    seconds     mean seconds of a training.
+    errors      reasons of failed trainings, by seed.
+    images      number of images of the accuracies, the same for all networks; 0: unknown.
     """
 
     accuracies: Mapping[int, float]
@@ -28,19 +29,21 @@ class Result:
 
     @property
     def mean(self) -> float:
-        """Mean accuracy over the seeds; NaN where there is none."""
+        """Mean accuracy over the seeds; NaN if there is none."""
         values = list(self.accuracies.values())
         return float(np.mean(values)) if values else math.nan
 
     @property
     def error(self) -> float:
-        """Error of the mean accuracy in points, of the seeds and of the images
-        (`vbs.accuracy.mean_error`); NaN where nothing is known. Networks that are compared on the
-        same images are known better against each other."""
+        """Error of the mean accuracy in points, from seeds and images.
+
+        See `vbs.accuracy.mean_error`; NaN if it is unknown. The error of a difference between
+        networks on the same images is smaller.
+        """
         return mean_error(list(self.accuracies.values()), self.images)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, seeds as text."""
+        """Return the result as plain data, with seeds as text."""
         return {
             "accuracies": {str(seed): round(x, 3) for seed, x in self.accuracies.items()},
             "mean": None if math.isnan(self.mean) else round(self.mean, 3),

@@ -1,9 +1,9 @@
-"""Named networks, each trained for a short while with several seeds: on a laptop or a cluster.
+"""Short trainings of given networks with several seeds, on one machine or a cluster.
 
-This is a search by measurement (`nas.search.asynchronous`) that chooses nothing: its space has one
-decision, which network. So it has all that a search has: every result is in an Optuna study the
-moment it ends, a network that was trained before is not trained again, several processes may share
-the work, failures are rows with their reasons.
+The trainings are a search by measurement (`nas.search.asynchronous`) over a space with one
+decision, the network. They have all properties of such a search: every result is written to an
+Optuna study at once, no training is repeated, several processes may share the work, and failures
+are recorded with their reasons.
 """
 
 from __future__ import annotations
@@ -47,28 +47,30 @@ from train.start import check_random_start
 from vbs.progress import Progress, State
 
 DECISION = "network"
-# a training of the usual fidelity: images of an epoch, of those so many for each class at least,
-# and of all epochs together; 8 epochs of a fifth of CIFAR-10
+# a training of the usual fidelity: images of an epoch, images of an epoch for each class (at
+# least), and images of all epochs together; 8 epochs of a fifth of CIFAR-10
 IMAGES, OF_A_CLASS, SEEN = 9_000, 90, 72_000
-EPOCHS = (8, 60)  # least and most of it
-LINES = 40  # about as many are printed while they are trained
+EPOCHS = (8, 60)  # smallest and largest number of epochs
+LINES = 40  # approximate number of progress lines
 
 
 @dataclass(frozen=True)
 class InOrder:
-    """The strategy that proposes every network, one after the other."""
+    """A strategy that proposes every network in order."""
 
     count: int
     generation: int = 1
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> np.ndarray:
-        """The next ones, int8 [k, 1]."""
+        """Return the next networks, int8 [k, 1]."""
         return fresh(np.arange(self.count, dtype=np.int8)[:, None], history)[:count]
 
 
 def usual_fidelity(recipe: Recipe, images: int, classes: int) -> Fidelity:
-    """How much of a training suits so many training images, where the user names nothing; never
-    fewer optimizer steps than the recipe's `least_steps`."""
+    """Return the default fidelity for this number of training images.
+
+    It has at least as many optimizer steps as the recipe's `least_steps`.
+    """
     share = min(1.0, math.ceil(1000 * max(IMAGES, OF_A_CLASS * classes) / images) / 1000)
     least, most = EPOCHS
     epochs = min(most, max(least, round(SEEN / (share * images))))
@@ -77,17 +79,17 @@ def usual_fidelity(recipe: Recipe, images: int, classes: int) -> Fidelity:
 
 
 def measuring_of(options: ComparisonOptions, *, split: int = 0) -> Measuring:
-    """Data, recipe and fidelity of the trainings.
+    """Return data, recipe and fidelity of the trainings.
 
-    split  seed that draws the minival.
+    split  seed of the random split into training and minival images.
 
-    Raises ValueError for what does not go together.
+    Raises ValueError for options that contradict each other.
     """
     check_device(options.device, local=options.address is None)
     recipe = change(preset(options.recipe), options.changes)
     check_random_start(recipe, "this command")
     if not recipe.minival:
-        raise ValueError("--set minival: networks need images to be judged by; use e.g. 0.1")
+        raise ValueError("--set minival: networks need images for their scores; use e.g. 0.1")
     source = options.data or DATA
     data = summarise(source, minival=recipe.minival, seed=split, root=options.data_root)
     print_notes(data.notes)
@@ -101,38 +103,37 @@ def measuring_of(options: ComparisonOptions, *, split: int = 0) -> Measuring:
 
 
 def length_of(measuring: Measuring) -> str:
-    """The length of a training, as printed."""
+    """Return the length of a training as it is printed."""
     return length_lines(measuring.recipe, measuring.fidelity, images=measuring.data.train)[0]
 
 
 def free_resolution(measuring: Measuring) -> None:
-    """ValueError where recipe or fidelity give all networks one input side, though they are to be
-    compared at their own."""
+    """Raise ValueError if recipe or fidelity give all networks the same input side."""
     recipe = measuring.recipe
     if recipe.resolution or recipe.eval_resolution:
         raise ValueError(
-            f"resolution: a side of {recipe.resolution or recipe.eval_resolution} px for all would "
-            "undo what candidates grow by; leave it out of --fidelity and --set (the proxy's is "
-            "--proxy-resolution)"
+            f"resolution: with a side of {recipe.resolution or recipe.eval_resolution} px for all, "
+            "candidates would not grow in resolution; leave it out of --fidelity and --set (the "
+            "proxy's is --proxy-resolution)"
         )
 
 
 def expected_seconds(
     networks: Sequence[Architecture], measuring: Measuring, *, device: str, threads: int
 ) -> float:
-    """Seconds of one training here: a few steps of the network of median FLOPs are timed."""
+    """Return the seconds of one training here, from a few steps of the network of median FLOPs."""
     middle = sorted(networks, key=lambda network: cost(network).flops)[len(networks) // 2]
     return training_seconds(middle, measuring, device=device, threads=threads)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trainings:
-    """How networks are trained that are compared.
+    """How compared networks are trained.
 
-    seeds   each network is trained with seeds 0 to seeds - 1.
-    folder  of the study, unless the options name a storage, and of unfinished trainings.
-    places  None: what the options name, or what fits.
-    split   seed that draws the minival.
+    seeds   number of seeds: 0 to seeds - 1.
+    folder  folder of the study, unless the options name a storage, and of unfinished trainings.
+    places  resources of the workers; None: from the options, or all that fit.
+    split   seed of the random split into training and minival images.
     """
 
     options: ComparisonOptions
@@ -150,15 +151,16 @@ def train_all(
     update: Callable[[dict[str, Result]], None] = lambda _: None,
     retry_failed: bool = False,
 ) -> dict[str, Result]:
-    """Train every network with every seed; what is known by now, by name.
+    """Train every network with every seed; return the results by name.
 
-    update        called with what is known: of the study at first, then whenever it has grown.
-    retry_failed  whether what failed before is trained again.
+    update        function that is called with the results of the study at first, and again
+                  whenever there are new ones.
+    retry_failed  whether to repeat trainings that failed before.
 
-    A network that failed with seed 0 is not trained with others.
+    A network that failed with seed 0 is not trained with other seeds.
 
-    Raises ValueError where the study was made with other networks or settings, or no worker can be
-    had, and what `search_asynchronously` raises.
+    Raises ValueError if the study has other networks or settings, or if no worker is available,
+    and the exceptions of `search_asynchronously`.
     """
     names, seeds, options = list(networks), trainings.seeds, trainings.options
     space = SearchSpace("networks", {DECISION: names}, functools.partial(_decoded, networks))
@@ -187,7 +189,7 @@ def train_all(
                 )
             finally:
                 workers.close()
-    # what killed trainings have left
+    # remove files of killed trainings
     shutil.rmtree(trainings.folder / "trainings", ignore_errors=True)
     return results(names, history)
 
@@ -206,7 +208,7 @@ def _workers(space: SearchSpace, trainings: Trainings) -> OnCluster:
 
 
 def _missing(history: History, networks: int, seeds: int) -> bool:
-    """Whether a training is to come."""
+    """Return whether a training is missing."""
     if history.networks < networks:
         return True
     first = history.genotypes[history.full & (history.seed == 0), 0]
@@ -238,7 +240,7 @@ def _study(
 
 
 def results(names: Sequence[str], history: History) -> dict[str, Result]:
-    """What a history holds of each network, by name."""
+    """Return the results of each network in a history, by name."""
     found: dict[str, Result] = {}
     for index, name in enumerate(names):
         rows = np.flatnonzero(history.genotypes[:, 0] == index)
@@ -261,11 +263,11 @@ def results(names: Sequence[str], history: History) -> dict[str, Result]:
 def progress_of(
     trainings: int, scored: Scored | None = None
 ) -> Iterator[Callable[[Mapping[str, Result]], None]]:
-    """Show how far so many trainings are; gives a function of what is known by now.
+    """Show the progress of trainings; yields a function that takes the current results.
 
-    The first call is about what was trained before.
+    The first call must contain the results of earlier trainings.
 
-    scored  how they are scored; a doubt about the networks is printed once of each kind.
+    scored  how networks are scored; a doubt about them is printed once for each kind.
     """
     with contextlib.ExitStack() as stack:
         shown: Progress | None = None
@@ -284,7 +286,7 @@ def progress_of(
 
 
 def _state(found: Mapping[str, Result], trainings: int) -> State:
-    """How many have ended, and the best mean accuracy in percent."""
+    """Return the number of ended trainings, and the best mean accuracy in percent."""
     ended = sum(len(one.accuracies) + len(one.errors) for one in found.values())
     means = [one.mean for one in found.values() if one.accuracies]
     best = (f"best {max(means):.2f}%",) if means else ()

@@ -1,1 +1,1 @@
-"""What is a network? Architectures as plain data, their cost, their modules, spaces of them."""
+"""Networks as plain data: architectures, their cost, their torch modules, and search spaces."""

@@ -1,8 +1,8 @@
-"""A network as plain data: `Architecture`, its `Stage`s, and the `Block`s they unroll to.
+"""Networks as plain data: `Architecture`, its `Stage`s, and the `Block`s that they unroll to.
 
-An architecture is frozen, hashable and equal to what its JSON says; every other module derives
-what it needs (cost, torch modules, bigger siblings) from `Architecture.blocks`, the only place
-where stages are unrolled into layers.
+An architecture is frozen, hashable and equal to the one read from its JSON. All other modules
+derive costs, torch modules and scaled networks from `Architecture.blocks`, the only place where
+stages are unrolled into layers.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from search_spaces.fields import LATER, fields_of, number, odd, odd_or_0, one_of
 from vbs.json_text import parse_json
 from vbs.text import quoted, shortened
 
-MOST_BLOCKS = 5_000  # of all stages together; the largest published networks have some hundreds
+MOST_BLOCKS = 5_000  # limit for all stages together; the largest published networks have hundreds
 OPS = ("conv", "dwsep", "mbconv", "fused", "bottleneck", "identity", "uib")
 SKIPS = ("identity", "none", "pool", "project")
 ACTIVATIONS = ("silu", "relu", "relu6", "hard_swish")
 PADDINGS = ("symmetric", "same")
 GATES = ("sigmoid", "hard_sigmoid")
-HEADS = ("head", "pooled_head", "pooled_norm_head")  # ops of the block in front of the classifier
+HEADS = ("head", "pooled_head", "pooled_norm_head")  # ops of the block before the classifier
 HEAD_FORMS = ("spatial", "pooled", "pooled_norm")
-EXPANDING = ("mbconv", "fused", "uib")  # ops whose expansion need not be a whole number
+EXPANDING = ("mbconv", "fused", "uib")  # ops whose expansion may be a fraction
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`layers` equal blocks; only the first of them strides and changes the channels.
+    """`layers` equal blocks; only the first one strides and changes the number of channels.
 
     op        "conv" (k x k convolution), "dwsep" (MobileNetV1: depthwise and pointwise, each with
               activation), "mbconv" (inverted residual; with expand 1 the depthwise-separable
               block of MnasNet and EfficientNet), "fused" (Fused-MBConv; with expand 1 a single
               k x k convolution), "bottleneck" (ResNet; inner width channels / expand),
-              "identity" (passes its input on), "uib" (MobileNetV4's universal inverted
-              bottleneck: depthwise or nothing, pointwise expansion, depthwise or nothing,
+              "identity" (returns its input), "uib" (MobileNetV4's universal inverted bottleneck:
+              optional depthwise convolution, pointwise expansion, optional depthwise convolution,
               pointwise projection).
-    kernel    odd side of the spatial convolution; of a "uib" the one behind the expansion, 0 for
-              none.
-    stride    of the first layer, 1 or 2; a "uib" strides in its last depthwise convolution.
-    expand    width inside the block over its input width; for "bottleneck" output over inner.
-              "mbconv", "fused" and "uib" allow fractions: the width is then rounded to a multiple
-              of 8, at least 90% of the exact one.
+    kernel    odd side of the spatial convolution; for "uib" of the depthwise convolution after
+              the expansion, 0: none.
+    stride    stride of the first layer, 1 or 2; a "uib" strides in its last depthwise convolution.
+    expand    width inside the block divided by its input width; for "bottleneck" output width
+              divided by inner width. "mbconv", "fused" and "uib" allow fractions: the width is
+              rounded to a multiple of 8, at least 90% of the exact one.
     channels  output channels.
-    se        squeeze-and-excitation channels over block input channels; 0 for none.
-    skip      "identity" where shapes allow, "none", "pool" (3x3 average pool, channels cut or
-              zero-padded: a shortcut for every layer), or "project" (1x1 convolution where
+    se        squeeze-and-excitation channels divided by block input channels; 0: none.
+    skip      "identity" (if the shapes are equal), "none", "pool" (3x3 average pool, channels cut
+              or zero-padded: a shortcut for every layer), or "project" (1x1 convolution if the
               shapes differ, as in ResNet).
-    start_kernel  of a "uib": odd side of the depthwise convolution in front of the expansion,
-              which no activation follows; 0 for none.
-    activation  of this stage; "" is that of the network.
-    gate      "sigmoid", or "hard_sigmoid" for the squeeze-and-excitation of MobileNetV3: `se` is
-              then the share of the channels inside the block, rounded to a multiple of 8, and the
-              activation in it is a ReLU.
-    joined    whether the modules of the stage stand behind those of the stage before it, in the
-              same `blocks.<group>`, as where one stage of timm has blocks of several forms. It
-              changes names only.
+    start_kernel  for "uib": odd side of the depthwise convolution before the expansion, which has
+              no activation; 0: none.
+    activation  activation of this stage; "": that of the network.
+    gate      "sigmoid", or "hard_sigmoid" for the squeeze-and-excitation of MobileNetV3: then `se`
+              is a share of the channels inside the block, rounded to a multiple of 8, and its
+              inner activation is a ReLU.
+    joined    whether the modules of the stage follow those of the previous stage in the same
+              `blocks.<group>`, for stages of timm with blocks of several forms. Affects only the
+              names of modules.
     """
 
     op: str
@@ -96,7 +96,7 @@ class Stage:
     def _check_expand(self) -> None:
         if self.op in EXPANDING and isinstance(self.expand, float):
             exact = number("expand", self.expand, low=1.0, high=1e6)
-            # 6.0 and 6 are one architecture, with one key
+            # 6.0 and 6 must give the same architecture and the same key
             object.__setattr__(self, "expand", int(exact) if exact == int(exact) else exact)
         else:
             whole("expand", self.expand, least=1)
@@ -128,14 +128,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class Block:
-    """One layer with every number resolved; what cost and network are computed from.
+    """One layer with all numbers resolved; costs and torch modules are computed from it.
 
-    op is "stem", "max_pool", "head", "classifier" or an op of `Stage` ("fused" with expand 1 is
-    resolved to "conv"); "pooled_head" and "pooled_norm_head" are heads that get the mean over the
-    image. Sizes are sides of square feature maps in pixels. `stage` counts from 0
-    and is -1 outside the stages. `se_channels` 0 means no squeeze-and-excitation. `skip` is
-    "none" where the stage asks for an identity that the shapes do not allow, and "identity"
-    where a projection is not needed. `activation` "" is that of the network.
+    op is "stem", "max_pool", "head", "classifier" or an op of `Stage` ("fused" with expand 1
+    becomes "conv"); "pooled_head" and "pooled_norm_head" are heads after the global average
+    pooling. Sizes are sides of square feature maps in pixels. `stage` counts from 0 and is -1
+    outside the stages. `se_channels` 0 means no squeeze-and-excitation. `skip` is "none" if the
+    stage has identity skips but the shapes differ, and "identity" if a projection is not needed.
+    `activation` "" is that of the network.
     """
 
     op: str
@@ -156,19 +156,19 @@ class Block:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A whole network: stem, stages, head, classifier, and the conventions it was defined with.
+    """A network: stem, stages, head, classifier, and its conventions.
 
-    stem        channels of the stem convolution (`stem_kernel`, `stem_stride`, and a 3x3 max
-                pool of stride 2 behind it if `stem_pool`).
-    head        channels of the 1x1 convolution before the classifier; 0 for none.
+    stem        channels of the stem convolution (`stem_kernel`, `stem_stride`, followed by a 3x3
+                max pool of stride 2 if `stem_pool`).
+    head        channels of the 1x1 convolution before the classifier; 0: none.
     resolution  input side in pixels; `cost` and published numbers refer to it.
-    padding     "symmetric" (PyTorch) or "same" (TensorFlow); sizes agree, borders do not.
-    bn_momentum PyTorch's convention (TensorFlow's 0.99 is 0.01 here).
-    head_form   "spatial" (1x1 convolution, batch norm, activation, mean over the image), "pooled"
-                (MobileNetV3: mean, 1x1 convolution with bias, activation) or "pooled_norm"
-                (MobileNetV4: mean, 1x1 convolution, batch norm, activation).
+    padding     "symmetric" (PyTorch) or "same" (TensorFlow); output sizes agree, borders differ.
+    bn_momentum batch norm momentum in PyTorch's convention (TensorFlow's 0.99 is 0.01 here).
+    head_form   "spatial" (1x1 convolution, batch norm, activation, global average pooling),
+                "pooled" (MobileNetV3: pooling, 1x1 convolution with bias, activation) or
+                "pooled_norm" (MobileNetV4: pooling, 1x1 convolution, batch norm, activation).
 
-    Raises ValueError that names the field, the value and what is allowed.
+    Raises ValueError with the field, the value and what is allowed.
     """
 
     stem: int
@@ -212,13 +212,13 @@ class Architecture:
             if not isinstance(stage, Stage):
                 raise ValueError(f"stages[{index}]: {quoted(stage)} is not a Stage")
         if self.stages[0].joined:
-            raise ValueError("stages[0].joined: true is not allowed: no stage is before it")
+            raise ValueError("stages[0].joined: true is not allowed for the first stage")
         _check_layers(sum(stage.layers for stage in self.stages))
-        for _ in self.blocks():  # walks every size and channel once: impossible ones raise
+        for _ in self.blocks():  # raises if a size or a number of channels is impossible
             pass
 
     def blocks(self) -> Iterator[Block]:
-        """Every layer from the stem to the classifier, in order, with all numbers resolved."""
+        """Yield all layers from the stem to the classifier, with all numbers resolved."""
         size = shrink(self.resolution, self.stem_stride, "stem_stride")
         yield Block(
             "stem",
@@ -250,19 +250,19 @@ class Architecture:
         yield Block("classifier", -1, 1, 1, channels, channels, self.classes, 0, "none", 1, 1)
 
     def to_json(self) -> str:
-        """The whole architecture as JSON text; `from_json` gives back an equal object."""
+        """Return the architecture as JSON text, which `from_json` reads as an equal object."""
         fields = self.to_dict()
         stages = ",\n    ".join(json.dumps(stage) for stage in fields.pop("stages"))
         lines = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in fields.items()]
         return "{\n" + ",\n".join([f'  "stages": [\n    {stages}\n  ]', *lines]) + "\n}\n"
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain data; `from_dict` gives back an equal object."""
+        """Return the architecture as plain data, which `from_dict` reads as an equal object."""
         return {**stored(self), "stages": [stored(stage) for stage in self.stages]}
 
     @classmethod
     def from_json(cls, text: str) -> Architecture:
-        """Read what `to_json` wrote; ValueError names an unknown, missing or impossible field."""
+        """Read the JSON of `to_json`; raises ValueError with the name of an invalid field."""
         try:
             fields = parse_json(text)
         except ValueError as error:
@@ -271,12 +271,12 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, fields: object) -> Architecture:
-        """The same from the parsed JSON object, as it stands inside other JSON files."""
+        """Read a parsed JSON object, for example a part of another JSON file."""
         fields = fields_of(cls, fields, "architecture")
         rows = fields.get("stages")
         if not isinstance(rows, list):
             raise ValueError(f"stages: {shortened(repr(rows))} is not a list of stages")
-        _check_layers(len(rows))  # before each is looked at
+        _check_layers(len(rows))  # before reading each of them
         stages = []
         for index, row in enumerate(rows):
             try:
@@ -287,13 +287,15 @@ class Architecture:
 
     @property
     def key(self) -> str:
-        """12 hex digits of a SHA-256 over all fields: equal architectures, equal keys."""
+        """12 hex digits of a SHA-256 over all fields; equal for equal architectures."""
         text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def places(self) -> tuple[tuple[int, int], ...]:
-        """The group and the number in it of each stage's first layer among the network's modules,
-        `blocks.<group>.<number>`: those of a joined stage stand behind those before it."""
+        """Return (group, number) of each stage's first module, `blocks.<group>.<number>`.
+
+        Joined stages continue the numbers of the stage before.
+        """
         found: list[tuple[int, int]] = []
         group, number = -1, 0
         for stage in self.stages:
@@ -305,12 +307,12 @@ class Architecture:
 
 
 def kernels_text(part: Stage | Block) -> str:
-    """The kernels as text: k3, or a5 k3 where one stands in front of the expansion too."""
+    """Return the kernels as text: k3, or a5 k3 for a uib (start_kernel and kernel)."""
     return f"a{part.start_kernel} k{part.kernel}" if part.op == "uib" else f"k{part.kernel}"
 
 
 def stage_blocks(stage: Stage, channels: int, size: int, *, index: int = 0) -> Iterator[Block]:
-    """The blocks of one stage that is fed `channels` feature maps of `size` x `size` pixels."""
+    """Yield the blocks of one stage, given its input: `channels` maps of `size` x `size` pixels."""
     if stage.op == "identity" and stage.channels != channels:
         raise ValueError(
             f"stages[{index}].channels: {stage.channels} is not allowed with op 'identity'; "
@@ -342,7 +344,7 @@ def stage_blocks(stage: Stage, channels: int, size: int, *, index: int = 0) -> I
 
 
 def shrink(size: int, stride: int, field: str) -> int:
-    """Side of the output: ceil(size / stride) for every odd kernel, in both padding styles."""
+    """Return the output side ceil(size / stride), for odd kernels in both padding styles."""
     if stride > 1 and size < 2:
         raise ValueError(
             f"resolution: vanishes at {field} {stride}, where the feature map is {size} px; "
@@ -352,7 +354,7 @@ def shrink(size: int, stride: int, field: str) -> int:
 
 
 def _inner(stage: Stage, channels: int) -> int:
-    """Channels inside a block that gets `channels`."""
+    """Return the channels inside a block with `channels` input channels."""
     if stage.op == "bottleneck":
         return stage.channels // int(stage.expand)
     if isinstance(stage.expand, int):
@@ -361,7 +363,7 @@ def _inner(stage: Stage, channels: int) -> int:
 
 
 def _squeezed(stage: Stage, channels: int, inner: int) -> int:
-    """Channels of the squeeze-and-excitation of a block; 0 for none."""
+    """Return the squeeze-and-excitation channels of a block; 0 for none."""
     if not stage.se:
         return 0
     if stage.gate == "hard_sigmoid":
@@ -370,7 +372,7 @@ def _squeezed(stage: Stage, channels: int, inner: int) -> int:
 
 
 def multiple_of_8(exact: float) -> int:
-    """The nearest multiple of 8, at least 8 and 90% of the exact number (MobileNet's rounding)."""
+    """Return the nearest multiple of 8, at least 8 and at least 90% of `exact` (as MobileNet)."""
     rounded = max(8, int(exact + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * exact else rounded
 
@@ -382,7 +384,7 @@ def _resolve_skip(skip: str, same_shape: bool) -> str:
 
 
 def _check_layers(count: int) -> None:
-    """The bound keeps a hostile file from being unrolled, and built, for hours."""
+    """Raise ValueError for too many layers, which could take hours to unroll and build."""
     if count > MOST_BLOCKS:
         raise ValueError(
             f"stages: {count:,} layers in all are not allowed; use at most {MOST_BLOCKS:,}"

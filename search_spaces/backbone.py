@@ -1,8 +1,8 @@
-"""A network as the backbone of a detector or a segmentation network: its feature maps.
+"""Backbones of detectors and segmentation networks: networks that return feature maps.
 
-`Backbone` behaves like timm's `create_model(..., features_only=True)`: called with images, it
-returns a list of feature maps, and `feature_info` has their channels and reductions. Its tensors
-have the names that they have in `search_spaces.network.Network`.
+`Backbone` has the interface of timm's `create_model(..., features_only=True)`: called with images,
+it returns a list of feature maps, and `feature_info` has their channels and reductions. Its
+tensors have the same names as in `search_spaces.network.Network`.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from vbs.text import quoted
 
 
 class FeatureInfo:
-    """What the feature maps of a backbone are, finest first; timm's interface."""
+    """Description of a backbone's feature maps, finest first; timm's interface."""
 
     def __init__(self, maps: Sequence[FeatureMap]) -> None:
         self.maps = tuple(maps)
 
     def channels(self) -> list[int]:
-        """Channels of each feature map."""
+        """Return the channels of each feature map."""
         return [each.channels for each in self.maps]
 
     def reduction(self) -> list[int]:
-        """Pixels of the image for one of each feature map, along one side."""
+        """Return the reduction of each feature map: image pixels per map pixel along one side."""
         return [each.reduction for each in self.maps]
 
     def module_name(self) -> list[str]:
-        """The module of the network that returns each feature map."""
+        """Return the name of the module that computes each feature map."""
         return [each.module for each in self.maps]
 
 
 class Backbone(nn.Module):
-    """Stem and blocks of a network, with the feature maps of several reductions as output.
+    """Stem and blocks of a network; returns the feature maps of several reductions.
 
-    network     whose modules it uses; they are shared, not copied. `build` makes one with fresh
+    network     network whose modules are shared, not copied. `build` creates one with fresh
                 weights.
-    reductions  such as (8, 16, 32); None for all from 4 on (all where none is that large).
+    reductions  such as (8, 16, 32); None: all from 4 on (all, if none is that large).
 
-    The module takes float images [n, in_channels, height, width] and returns one tensor
-    [n, channels, ceil(height / reduction), ceil(width / reduction)] for each reduction, finest
-    first. Blocks behind the last one are left out. Carries `.architecture`. ValueError for a
-    reduction that the network does not have.
+    The input is float images [n, in_channels, height, width]; the output is a list of tensors
+    [n, channels, ceil(height / reduction), ceil(width / reduction)], one for each reduction,
+    finest first. Blocks after the last feature map are removed. `.architecture` is that of the
+    network. Raises ValueError for a reduction that the network does not have.
     """
 
     def __init__(self, network: Network, reductions: Sequence[int] | None = None) -> None:
@@ -67,7 +67,7 @@ class Backbone(nn.Module):
         self.blocks = nn.Sequential(*groups)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """The feature maps of images [n, in_channels, height, width]."""
+        """Return the feature maps of images [n, in_channels, height, width]."""
         found = []
         x = norm_act(self.bn1, self.act, self.conv_stem(images))
         if "act" in self._returned:
@@ -83,18 +83,18 @@ class Backbone(nn.Module):
         return found
 
     def load_classifier(self, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Load the state dict of a classifier of the same architecture, strictly but for its head.
+        """Load the state dict of a classifier of the same architecture, without its head.
 
-        Returns the names of the tensors that were left out: of the head, of the classifier, and of
-        blocks behind the last feature map. ValueError, one line, for a tensor that is missing, has
-        another shape, or is none of that network's.
+        Returns the names of the tensors that were not loaded: those of the head, the classifier,
+        and blocks after the last feature map. Raises ValueError, in one line, for a tensor that is
+        missing, has another shape, or does not belong to the classifier.
         """
         with torch.device("meta"):
             whole = build(self.architecture).state_dict()
         own = self.state_dict()
         for name in tensors:
             if name not in whole:
-                raise ValueError(f"weights: {quoted(name)} is no tensor of the network")
+                raise ValueError(f"weights: {quoted(name)} is not a tensor of the network")
         for name, tensor in own.items():
             if name not in tensors:
                 raise ValueError(f"weights: {quoted(name)} is missing")

@@ -1,4 +1,4 @@
-"""The only registry of spaces and published networks, by name."""
+"""Registry of all search spaces and published networks by name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SPACES: dict[str, Callable[..., StagedSpace]] = {
 }
 
 
-SIZES = ("resolution", "classes", "width", "small_images")  # keywords of a space
+SIZES = ("resolution", "classes", "width", "small_images")  # keyword arguments of a space
 
 
 def space(
@@ -41,10 +41,17 @@ def space(
     width: float = 1.0,
     small_images: bool = False,
 ) -> StagedSpace:
-    """The space of that name, for images of `resolution` px; ValueError names the nearest.
+    """Return the search space with this name.
 
-    "package.module:Name" and "path/to/file.py:Name" name a space of your own: a `SearchSpace`, or
-    a function that returns one, which gets those of these keywords that it has.
+    name          a name in `SPACES`. "package.module:Name" and "path/to/file.py:Name" name your
+                  own space: a `SearchSpace`, or a function that returns one and accepts any of
+                  the other arguments.
+    resolution    input side of the networks in pixels.
+    classes       number of classes.
+    width         factor of all channels.
+    small_images  whether to stride less, see `search_spaces.scale.for_small_images`.
+
+    Raises ValueError with similar names for an unknown name.
     """
     sizes = {
         "resolution": resolution,
@@ -58,15 +65,15 @@ def space(
     sizes = {size: sizes[size] for size in _keywords(make)}
     made = make if isinstance(make, SearchSpace) else _called(name, make, sizes)
     network = made.decode(made.sample(1, np.random.default_rng(0))[0])
-    if isinstance(network, Architecture):  # as the commands expect it in the settings
+    if isinstance(network, Architecture):  # the commands read these settings
         sizes |= {"resolution": network.resolution, "classes": network.classes}
-    made = copy.copy(made)  # it may be the module's own
+    made = copy.copy(made)  # it may be a global object of the module
     made.settings = {**sizes, **made.settings}
-    return cast(StagedSpace, made)  # what needs stages checks that they are there
+    return cast(StagedSpace, made)  # functions that need stages check for them
 
 
 def size_options(name: str) -> tuple[str, ...]:
-    """Those of `SIZES` that the space of that name takes."""
+    """Return those of `SIZES` that the space with this name accepts."""
     return _keywords(load_object(name, what="space")) if is_reference(name, SPACES) else SIZES
 
 
@@ -89,5 +96,5 @@ def _called(name: str, make: Any, sizes: dict[str, Any]) -> SearchSpace:
 
 
 def zoo(name: str) -> Architecture:
-    """The published network of that name (timm's names); ValueError names the nearest."""
+    """Return a published network by timm's name; raises ValueError with similar names."""
     return NETWORKS[one_of("network", name, NETWORKS)]()

@@ -1,9 +1,10 @@
-"""The compact space: a few wide stages instead of seven, for small budgets and small images.
+"""The compact space: four wide stages instead of seven, for small budgets and small images.
 
-Four stages, each MBConv or Fused-MBConv (Tan & Le 2021) with its own expansion e, layers l and
-width w. At a few million FLOPs a network of B0's fifteen thin layers learns little in minutes;
-what can be found here is shallow, dense where that pays, and quick on a CPU. No
-squeeze-and-excitation, kernels of 3: both cost a CPU more time than their FLOPs say.
+Each stage is MBConv or Fused-MBConv (Tan & Le 2021) with its own expansion e, layers l and width w.
+At a few million FLOPs, fifteen thin layers like those of B0 learn little in minutes. The networks
+of this space are shallow, may use dense convolutions, and are fast on a CPU. They have no
+squeeze-and-excitation and only kernels of 3, because both take a CPU more time than their FLOPs
+suggest.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ STEM, HEAD = 16, 256
 def compact(
     *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
 ) -> StagedSpace:
-    """The space, with channels times `width`; see `image_settings` for the small-image form."""
+    """Return the space, with channels times `width`; see `image_settings` for small images."""
     settings, strides, frame = image_settings(
         resolution=resolution,
         classes=classes,

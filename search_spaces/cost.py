@@ -1,10 +1,10 @@
-"""What a network costs, exactly and without building it.
+"""Exact costs of networks, computed without building them.
 
 FLOPs are multiply-adds of convolutions and linear layers for one image at the architecture's own
-resolution; params count every trainable number (buffers excluded); activations are the output
-elements of convolutions and linear layers. All three equal fvcore's trace and `numel()`.
-Beside these exact costs stand measured ones, in seconds (`MEASURED`): of this machine by the name
-alone, such as "latency", and of a named device as "latency@zcu102".
+resolution; params are all trainable numbers (without buffers); activations are the output elements
+of convolutions and linear layers. All three equal fvcore's trace and `numel()`. A space may also
+have measured costs in seconds (`MEASURED`): of this machine by name alone, such as "latency", and
+of a named device as "latency@zcu102".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from search_spaces.architecture import Architecture, Block
 from vbs.units import short, short_seconds
 
-# costs that a space can carry beside the exact ones, see `SearchSpace.measured_by`
+# costs that a space may have in addition to the exact ones, see `SearchSpace.measured_by`
 MEASURED: dict[str, str] = {
     "latency": "seconds of one forward pass of a batch",
     "step_time": "seconds of one training step: forward, backward and update",
@@ -28,7 +28,7 @@ MEASURED: dict[str, str] = {
 
 
 class Cost(NamedTuple):
-    """Exact integers: FLOPs (multiply-adds), params, activations (output elements)."""
+    """Exact costs as integers: FLOPs (multiply-adds), params, activations (output elements)."""
 
     flops: int
     params: int = 0
@@ -37,7 +37,7 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Costs:
-    """The same for n networks: three int64 arrays of shape [n].
+    """Exact costs of n networks: three int64 arrays of shape [n].
 
     extra  measured costs by name, float64 [n] each.
     """
@@ -55,48 +55,48 @@ class Costs:
         return Costs(self.flops[rows], self.params[rows], self.activations[rows], extra)
 
     def get(self, name: str) -> np.ndarray:
-        """The cost of that name, [n]; ValueError where it is none of these."""
+        """Return the cost with this name, [n]; raises ValueError for an unknown name."""
         if name in Cost._fields:
             return getattr(self, name)
         if name not in self.extra:
             known = ", ".join((*Cost._fields, *self.extra))
-            raise ValueError(f"cost: {name!r} is unknown here; known are {known}{_how(name)}")
+            raise ValueError(f"cost: {name!r} is unknown here; use one of {known}{_how(name)}")
         return self.extra[name]
 
 
 def _how(name: str) -> str:
-    """What to do about a measured cost that was not measured."""
+    """Return a hint how to add a measured cost; "" for other costs."""
     if not is_measured(name):
         return ""
-    return f" (a space has {name} after space.measured_by(**{{{name!r}: function}}))"
+    return f" (to add {name}, use space.measured_by(**{{{name!r}: function}}))"
 
 
 def cost_on(kind: str, device: str) -> str:
-    """The name of a measured cost on a device: latency@zcu102."""
+    """Return the name of a measured cost on a device: latency@zcu102."""
     return f"{kind}@{device}"
 
 
 def split_cost(name: str) -> tuple[str, str]:
-    """The kind of a cost and the device that it is of, "" for none."""
+    """Return the kind of a cost and its device ("" for none)."""
     kind, _, device = name.partition("@")
     return kind, device
 
 
 def is_measured(name: str) -> bool:
-    """Whether a cost of that name is measured: one of `MEASURED`, on a device or not."""
+    """Return whether a cost is measured: one of `MEASURED`, with or without a device."""
     kind, at, device = name.partition("@")
     return kind in MEASURED and bool(device) == bool(at)
 
 
 def cost_label(name: str) -> str:
-    """A cost in words: flops, latency, latency on zcu102, throughput on a100."""
+    """Return a cost in words: flops, latency, latency on zcu102, throughput on a100."""
     kind, device = split_cost(name)
     kind = {"image_time": "throughput"}.get(kind, kind)
     return f"{kind} on {device}" if device else kind
 
 
 def cost_text(name: str, value: float) -> str:
-    """A cost with its unit, in a few digits: 385.8M, 20.3ms, 12,300 images/s."""
+    """Format a cost with its unit: 385.8M, 20.3ms, 12,300 images/s."""
     kind, _ = split_cost(name)
     if kind == "image_time":
         return f"{1 / value:,.4g} images/s" if value > 1e-3 else f"{1 / value:,.0f} images/s"
@@ -104,7 +104,7 @@ def cost_text(name: str, value: float) -> str:
 
 
 class Layer(NamedTuple):
-    """One convolution or linear layer: weights, output elements, and what hangs on it."""
+    """One convolution or linear layer; `size` is the output side in pixels."""
 
     in_channels: int
     out_channels: int
@@ -116,10 +116,11 @@ class Layer(NamedTuple):
 
 
 def cost(architecture: Architecture, size: tuple[int, int] | None = None) -> Cost:
-    """FLOPs, params and activations of the whole network, exact.
+    """Return the exact FLOPs, params and activations of the whole network.
 
-    size  height and width of the images in pixels; None for squares of the architecture's own
-          resolution. ValueError where the strides leave nothing of it.
+    size  height and width of the images in pixels; None: the architecture's own resolution.
+
+    Raises ValueError if the images are too small for the strides.
     """
     if size is None:
         return blocks_cost(architecture.blocks())
@@ -127,7 +128,7 @@ def cost(architecture: Architecture, size: tuple[int, int] | None = None) -> Cos
 
 
 def blocks_cost(blocks: Iterable[Block]) -> Cost:
-    """The summed cost of some blocks of a network."""
+    """Return the summed cost of some blocks of a network."""
     layers = (layer for block in blocks for layer in layers_of(block))
     return _summed((layer, layer.size**2) for layer in layers)
 
@@ -135,21 +136,23 @@ def blocks_cost(blocks: Iterable[Block]) -> Cost:
 def sized_blocks(
     architecture: Architecture, size: tuple[int, int]
 ) -> tuple[list[Block], list[Block]]:
-    """The blocks of a network on images of any height and width, in pixels: with their sizes along
-    the height, and along the width."""
+    """Return the blocks of a network on images of any height and width, in pixels.
+
+    The first list has the sizes along the height, the second one those along the width.
+    """
     high, wide = (list(replace(architecture, resolution=side).blocks()) for side in size)
     return high, wide
 
 
 def sized_cost(high: Iterable[Block], wide: Iterable[Block]) -> Cost:
-    """The summed cost of some blocks as `sized_blocks` gives them."""
+    """Return the summed cost of some blocks from `sized_blocks`."""
     pairs = zip(high, wide, strict=True)
     layers = (zip(layers_of(one), layers_of(other), strict=True) for one, other in pairs)
     return _summed((one, one.size * other.size) for both in layers for one, other in both)
 
 
 def _summed(layers: Iterable[tuple[Layer, int]]) -> Cost:
-    """The cost of layers, each with the pixels of its output."""
+    """Return the cost of layers, each given with the pixels of its output."""
     flops = params = activations = 0
     for layer, pixels in layers:
         weights = layer.in_channels // layer.groups * layer.out_channels * layer.kernel**2
@@ -160,14 +163,14 @@ def _summed(layers: Iterable[tuple[Layer, int]]) -> Cost:
 
 
 def layers_of(block: Block) -> Iterator[Layer]:
-    """Every convolution and linear layer of a block, in order of execution."""
+    """Yield all convolutions and linear layers of a block in order of execution."""
     yield from _LAYERS[block.op](block)
     if block.skip == "project":
         yield Layer(block.in_channels, block.out_channels, 1, 1, block.out_size, False, True)
 
 
 def _convolution(block: Block) -> Iterator[Layer]:
-    # Google's Fused-MBConv with expansion 1 squeezes its input before the convolution
+    # in Google's Fused-MBConv with expansion 1, SE acts on the input of the convolution
     yield from _squeeze_excite(block, block.in_channels)
     yield Layer(block.in_channels, block.out_channels, block.kernel, 1, block.out_size, False, True)
 
@@ -196,7 +199,7 @@ def _uib(block: Block) -> Iterator[Layer]:
     width, mid = block.in_channels, block.mid_channels
     size = block.in_size
     if block.start_kernel:
-        size = size if block.kernel else block.out_size  # the last one of the two strides
+        size = size if block.kernel else block.out_size  # only the last depthwise one strides
         yield Layer(width, width, block.start_kernel, width, size, False, True)
     yield Layer(width, mid, 1, 1, size, False, True)
     if block.kernel:

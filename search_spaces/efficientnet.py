@@ -1,8 +1,8 @@
-"""The EfficientNet-B0 space: B0's widths and strides, everything else open.
+"""The EfficientNet-B0 space: widths and strides of B0; all other properties are decisions.
 
-Its decisions are exactly those of the ImageNet measurements of Accel-NASBench (Ahmad et al., DAC
-2024) and carry their names: for each of seven MBConv stages the expansion e, kernel k, layers l
-and squeeze-and-excitation se. EfficientNet-B0 itself is one of its 1.0e11 networks.
+The decisions and their names are those of the ImageNet measurements of Accel-NASBench (Ahmad et
+al., DAC 2024): for each of seven MBConv stages the expansion e, kernel k, layers l and
+squeeze-and-excitation se. The space has 1.0e11 networks; EfficientNet-B0 is one of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ B0 = choices_of_rows(
 def efficientnet(
     *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
 ) -> StagedSpace:
-    """The space, with channels times `width`; see `image_settings` for the small-image form."""
+    """Return the space, with channels times `width`; see `image_settings` for small images."""
     settings, strides, frame = image_settings(
         resolution=resolution,
         classes=classes,

@@ -1,8 +1,9 @@
-"""Feature maps of a network as data: where they come from, and what a backbone of them costs.
+"""Feature maps of a network as plain data, and the cost of a backbone that computes them.
 
-The feature map of a reduction (pixels of the image for one of the map, along one side) is the last
-one of its size, as timm's `features_only=True` takes it: the output of the stem, of the pool behind
-it, or of the last block before one that strides. Head and classifier are no part of a backbone.
+The reduction of a feature map is the number of image pixels per map pixel along one side. The
+feature map of a reduction is the last one of its size, as in timm's `features_only=True`: the
+output of the stem, of the pool after it, or of the last block before one that strides. Head and
+classifier are not part of a backbone. The torch module is `search_spaces.backbone.Backbone`.
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import Cost, blocks_cost, sized_blocks, sized_cost
 from vbs.text import quoted
 
-LEAST = 4  # detectors and segmentation networks start at this reduction
+LEAST = 4  # smallest reduction that detectors and segmentation networks use
 
 
 class FeatureMap(NamedTuple):
     """One feature map of a network.
 
-    reduction  pixels of the image for one of the map, along one side.
-    channels   of the map.
-    module     what returns it in `search_spaces.network.Network`: "act" (the stem), "pool", or a
-               block, "blocks.<group>.<number>".
-    block      its index among `Architecture.blocks`.
+    reduction  image pixels per map pixel along one side.
+    channels   number of channels.
+    module     module of `search_spaces.network.Network` that computes it: "act" (the stem),
+               "pool", or a block, "blocks.<group>.<number>".
+    block      index of its block in `Architecture.blocks`.
     """
 
     reduction: int
@@ -36,11 +37,11 @@ class FeatureMap(NamedTuple):
 def feature_maps(
     architecture: Architecture, reductions: Sequence[int] | None = None
 ) -> tuple[FeatureMap, ...]:
-    """The feature maps of these reductions, finest first.
+    """Return the feature maps of these reductions, finest first.
 
-    reductions  such as (8, 16, 32); None for all from 4 on, or for all where none is that large.
+    reductions  such as (8, 16, 32); None: all from 4 on (all, if none is that large).
 
-    ValueError for a reduction that the network does not have.
+    Raises ValueError for a reduction that the network does not have.
     """
     every = _every(architecture)
     if reductions is None:
@@ -49,7 +50,7 @@ def feature_maps(
     for reduction in reductions:
         if reduction not in known:
             raise ValueError(
-                f"reductions: {quoted(reduction)} is none of the network's; it has "
+                f"reductions: {quoted(reduction)} is not a reduction of the network; use "
                 f"{', '.join(map(str, known))}"
             )
     if not reductions:
@@ -58,13 +59,13 @@ def feature_maps(
 
 
 def _every(architecture: Architecture) -> tuple[FeatureMap, ...]:
-    """The last feature map of each size, finest first."""
+    """Return the last feature map of each size, finest first."""
     modules = ["act", "pool"] if architecture.stem_pool else ["act"]
     for stage, (group, first) in zip(architecture.stages, architecture.places(), strict=True):
         modules += [f"blocks.{group}.{first + layer}" for layer in range(stage.layers)]
     found: dict[int, FeatureMap] = {}
     reduction = 1
-    # head and classifier follow, which are no feature maps
+    # not strict: head and classifier follow, which have no feature maps
     for index, (block, module) in enumerate(zip(architecture.blocks(), modules, strict=False)):
         reduction *= block.stride
         found[reduction] = FeatureMap(reduction, block.out_channels, module, index)
@@ -76,11 +77,10 @@ def backbone_cost(
     size: tuple[int, int] | None = None,
     reductions: Sequence[int] | None = None,
 ) -> Cost:
-    """The exact cost of what computes these feature maps, without head and classifier.
+    """Return the exact cost of a backbone with these feature maps, without head and classifier.
 
-    size        height and width of the images in pixels; None for squares of the architecture's
-                own resolution.
-    reductions  as in `feature_maps`; what stands behind the last of them is not counted.
+    size        height and width of the images in pixels; None: the architecture's own resolution.
+    reductions  as in `feature_maps`; blocks after the last feature map are not counted.
     """
     count = feature_maps(architecture, reductions)[-1].block + 1
     if size is None:

@@ -1,4 +1,4 @@
-"""Fields of an architecture: which are stored, and checks that name the field in a ValueError."""
+"""Checks of the fields of an architecture, which raise ValueError, and their stored form."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from vbs.text import shortened
 
-# of fields that are not stored where they have their defaults: files and keys from before there
-# were these fields stay valid
+# metadata of fields that are not stored if they have their defaults, so that older files and keys,
+# which do not have these fields, stay valid
 LATER = {"later": True}
 
 
 def stored(item: Any) -> dict[str, Any]:
-    """The fields of a dataclass by name, without those of `LATER` that are not used."""
+    """Return the fields of a dataclass by name, without `LATER` fields that have their default."""
     return {
         each.name: getattr(item, each.name)
         for each in dataclasses.fields(item)
@@ -22,13 +22,13 @@ def stored(item: Any) -> dict[str, Any]:
 
 
 def fields_of(kind: type, fields: object, what: str) -> dict:
-    """`fields` if it is a dict with just the fields of dataclass `kind`, else ValueError."""
+    """Return `fields` if it is a dict with the fields of `kind`; raises ValueError otherwise."""
     if not isinstance(fields, dict):
         raise ValueError(f"{what}: {shortened(repr(fields))} is not a JSON object")
     known = {field.name: field for field in dataclasses.fields(kind)}
     for name in fields:
         if name not in known:
-            raise ValueError(f"{shortened(name)}: unknown field; allowed are {', '.join(known)}")
+            raise ValueError(f"{shortened(name)}: unknown field; use one of {', '.join(known)}")
     for name, field in known.items():
         if field.default is dataclasses.MISSING and name not in fields:
             raise ValueError(f"{name}: this field is missing from the {what}")
@@ -36,6 +36,7 @@ def fields_of(kind: type, fields: object, what: str) -> dict:
 
 
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless the value is one of the allowed ones."""
     if value not in allowed:
         raise ValueError(
             f"{name}: {shortened(repr(value))} is not allowed; use one of {', '.join(allowed)}"
@@ -43,8 +44,9 @@ def one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
-    # bool is an int to Python, but `"layers": true` in a file is a mistake; the upper bound keeps
-    # a hostile file from unrolling for hours
+    """Return the value; raises ValueError unless it is an int from `least` to `most`."""
+    # bool is a subclass of int, but `"layers": true` in a file is a mistake; the upper bound
+    # limits the time to unroll a hostile file
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ValueError(
             f"{name}: {shortened(repr(value))} is not allowed; "
@@ -54,6 +56,7 @@ def whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
 
 
 def odd(name: str, value: object) -> None:
+    """Raise ValueError unless the value is a positive odd int."""
     if whole(name, value, least=1) % 2 == 0:
         raise ValueError(
             f"{name}: {shortened(repr(value))} is not allowed; use an odd number (1, 3, 5, 7, ...)"
@@ -61,11 +64,13 @@ def odd(name: str, value: object) -> None:
 
 
 def odd_or_0(name: str, value: object) -> None:
+    """Raise ValueError unless the value is 0 or a positive odd int."""
     if whole(name, value, least=0):
         odd(name, value)
 
 
 def number(name: str, value: object, *, low: float, high: float) -> float:
+    """Return the value as a float; raises ValueError unless it is from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(
             f"{name}: {shortened(repr(value))} is not allowed; use a number from {low} to {high}"

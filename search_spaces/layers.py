@@ -1,4 +1,4 @@
-"""Layers of a network: convolutions, pools and gates in the conventions of an `Architecture`."""
+"""Layers of a network: convolutions, pooling and gates, in the conventions of an `Architecture`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ACTIVATIONS = {
 
 
 class Layers:
-    """Makes convolutions, norms and activations in the conventions of one architecture."""
+    """Factory of convolutions, norms and activations in the conventions of one architecture."""
 
     def __init__(self, architecture: Architecture) -> None:
         self.padding = architecture.padding
@@ -27,7 +27,7 @@ class Layers:
         self._norm = {"eps": architecture.bn_eps, "momentum": architecture.bn_momentum}
 
     def of(self, block: Block) -> Layers:
-        """The same with the activation of a block, which may differ from the network's."""
+        """Return the same factory with the activation of a block."""
         layers = copy.copy(self)
         layers._activation = block.activation or self._activation
         return layers
@@ -42,19 +42,23 @@ class Layers:
         *,
         bias: bool = False,
     ) -> nn.Conv2d:
-        # "same" differs from symmetric padding only where a kernel over 1 is strided
+        """Return a convolution that keeps the size at stride 1."""
+        # "same" padding differs from symmetric padding only for strided kernels larger than 1
         asymmetric = self.padding == "same" and stride == 2 and kernel > 1
         kind, pad = (SameConv2d, 0) if asymmetric else (nn.Conv2d, kernel // 2)
         return kind(channels, out, kernel, stride, pad, groups=groups, bias=bias)
 
     def norm(self, channels: int) -> nn.BatchNorm2d:
+        """Return a batch norm."""
         return nn.BatchNorm2d(channels, **self._norm)
 
     def activation(self) -> nn.Module:
-        # not in place: autograd would copy the input of a SiLU first
+        """Return an activation."""
+        # not in place, because autograd would first copy the input of a SiLU
         return _ACTIVATIONS[self._activation]()
 
     def squeeze_excite(self, channels: int, block: Block) -> nn.Module:
+        """Return the squeeze-and-excitation of a block; an identity if it has none."""
         if not block.se_channels:
             return nn.Identity()
         if block.gate == "hard_sigmoid":
@@ -65,8 +69,8 @@ class Layers:
 class SameConv2d(nn.Conv2d):
     """Convolution of stride 2 and odd kernel k >= 3 with TensorFlow's "same" padding.
 
-    TensorFlow centres the windows on the whole image: an even side gets one pixel less before
-    than after, an odd side gets the symmetric k // 2. Without branches, to compile and export.
+    TensorFlow pads an even side with one pixel less before than after, and an odd side with
+    k // 2 on both ends. The code has no branches, so that it can be compiled and exported.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -77,7 +81,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class Pool(nn.Module):
-    """Max or average pooling, odd kernel, padded in the given style; borders count for nothing."""
+    """Max or average pooling with an odd kernel; padded pixels do not count."""
 
     def __init__(self, kernel: int, stride: int, kind: str, padding: str) -> None:
         super().__init__()
@@ -87,7 +91,7 @@ class Pool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pad = [self.kernel // 2] * 2
         if self.asymmetric:
-            # see SameConv2d; the padding behind the image is what ceil_mode adds
+            # see SameConv2d; ceil_mode adds the padding after the image
             pad = [self.kernel // 2 - 1 + side % 2 for side in x.shape[-2:]]
         size = (self.kernel, self.stride, pad)
         if self.kind == "max":
@@ -96,7 +100,7 @@ class Pool(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Scales every channel by a sigmoid gate computed from the means of all channels."""
+    """Multiplies every channel by a sigmoid gate computed from the means of all channels."""
 
     def __init__(self, channels: int, squeezed: int, activation: nn.Module) -> None:
         super().__init__()
@@ -105,23 +109,24 @@ class SqueezeExcite(nn.Module):
         self.conv_expand = nn.Conv2d(squeezed, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        # the mean as a sum: its gradient is then spread over the image without being written out
+        # the mean as a sum, whose gradient is broadcast over the image without being stored
         means = x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
         return x * self.gate(self.conv_expand(self.act(self.conv_reduce(means))))
 
     def gate(self, x: Tensor) -> Tensor:
+        """Return the factors of the channels."""
         return torch.sigmoid(x)
 
 
 class HardSqueezeExcite(SqueezeExcite):
-    """The same with a gate that is linear where it is neither 0 nor 1 (MobileNetV3)."""
+    """Squeeze-and-excitation with a hard sigmoid gate (MobileNetV3)."""
 
     def gate(self, x: Tensor) -> Tensor:
         return F.hardsigmoid(x)
 
 
 class PoolSkip(nn.Module):
-    """Shortcut between any shapes: 3x3 average pool, channels cut or filled up with zeros."""
+    """Shortcut between any shapes: 3x3 average pool, channels cut or padded with zeros."""
 
     def __init__(self, block: Block, padding: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Networks as a page lists them: costs, stages, JSON, and commands to go on with."""
+"""Networks for HTML reports: their costs, stages, JSON, and commands that continue with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search_spaces.stage_bars import stage_bars
 from vbs.page.charts import Limit, Listed
 from vbs.units import short
 
-# what networks of every page are filtered by
+# numbers by which every page can filter networks
 LIMITS = (Limit("flops", "FLOPs", "millions", 1e-6), Limit("params", "params", "millions", 1e-6))
 
 
@@ -22,11 +22,11 @@ def listed_network(
     numbers: Mapping[str, float] | None = None,
     commands: Sequence[str] = (),
 ) -> Listed:
-    """A network of a page.
+    """Return the entry of a network in a chart.
 
-    figures   (value, what it is), before those of its costs.
-    numbers   beside flops and params, those that limits act on.
-    commands  with {file} for the name that the network is saved by.
+    figures   (value, label) pairs before those of its costs.
+    numbers   numbers for filters, in addition to flops and params.
+    commands  commands with {file} in place of the file name of the network.
     """
     spent, file = cost(network), f"{network.key}.json"
     own = (

@@ -1,4 +1,4 @@
-"""Networks by name, or from files."""
+"""Loading of architectures by name or from JSON files."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from vbs.json_text import parse_json
 
 
 def load(text: str) -> Architecture:
-    """The architecture of a zoo name or a JSON file: an architecture, or a best.json of a search.
+    """Return the architecture with a name of the zoo, or the one in a JSON file.
 
-    Raises ValueError for an unknown name, and for a file that holds no architecture.
+    The file is an architecture or the best.json of a search. Raises ValueError for an unknown
+    name, and for a file that contains no architecture.
     """
     path = Path(text)
     if not path.is_file():

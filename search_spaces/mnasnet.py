@@ -1,10 +1,10 @@
 """The factorized hierarchical space of MnasNet (Tan et al. 2019, section 4.1).
 
-The seven stages of MobileNetV2, each with seven decisions of its own: convolution op, kernel k,
-expansion e, squeeze-and-excitation se, skip, filters c (relative to MobileNetV2's) and layers l
-(MobileNetV2's, one more, one fewer; never none). The expansion belongs to the op: it has an
-effect for "mbconv" only, which makes the 4 x 2 x 2 x 3 x 3 x 3 = 432 stage forms of the paper.
-"dwsep" is the paper's SepConv, whose pointwise convolution is linear.
+The seven stages of MobileNetV2 have seven decisions each: convolution op, kernel k, expansion e,
+squeeze-and-excitation se, skip, filters c (relative to MobileNetV2's) and layers l (MobileNetV2's,
+one more, or one fewer, but at least one). The expansion has an effect only for "mbconv", which
+gives the 4 x 2 x 2 x 3 x 3 x 3 = 432 stage forms of the paper. "dwsep" is the paper's SepConv,
+whose pointwise convolution is linear.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOBILENET_V2 = choices_of_rows(
 def mnasnet(
     *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
 ) -> StagedSpace:
-    """The space, with channels times `width`; see `image_settings` for the small-image form."""
+    """Return the space, with channels times `width`; see `image_settings` for small images."""
     settings, strides, frame = image_settings(
         resolution=resolution,
         classes=classes,

@@ -1,10 +1,10 @@
-"""MobileNetV3 and MobileNetV4 as data, in timm's block strings.
+"""MobileNetV3 and MobileNetV4 as plain data, in timm's block strings.
 
 Sources: MobileNetV3 arXiv:1905.02244, MobileNetV4 arXiv:2404.10518, and timm's mobilenetv3.py. A
 string such as "uir_r1_a5_k3_s2_e4_c96" is one stage: kind (cn: convolution; ds: depthwise
 separable; ir: inverted residual; er: Fused-MBConv; uir: universal inverted bottleneck), r layers,
-a and k kernels, s stride, e expansion, c channels, se squeeze-and-excitation, nre: ReLU. Strings of
-one line are one group of modules (`Stage.joined`).
+a and k kernels, s stride, e expansion, c channels, se squeeze-and-excitation, nre: ReLU. The
+strings of one line form one group of modules (`Stage.joined`).
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _OPS = {"cn": "fused", "ds": "mbconv", "ir": "mbconv", "er": "fused", "uir": "ui
 
 
 def stages_of(lines: str) -> tuple[Stage, ...]:
-    """The stages of block strings, a group of modules on each line."""
+    """Return the stages of block strings; each line is a group of modules."""
     return tuple(
         _stage(text, joined=place > 0)
         for line in lines.strip().splitlines()
@@ -92,12 +92,12 @@ def _stage(text: str, *, joined: bool) -> Stage:
 
 
 def mobilenetv3(lines: str, *, head: int) -> Architecture:
-    """MobileNetV3; stem and head are those of its size."""
+    """Return a MobileNetV3, from its block strings and its number of head channels."""
     return Architecture(16, stages_of(lines), head, activation="hard_swish", head_form="pooled")
 
 
 def mobilenetv4(lines: str, *, stem: int, resolution: int) -> Architecture:
-    """MobileNetV4 of convolutions alone (Conv-S, Conv-M, Conv-L)."""
+    """Return a convolutional MobileNetV4 (Conv-S, Conv-M, Conv-L)."""
     return Architecture(
         stem,
         stages_of(lines),

@@ -1,18 +1,18 @@
 """A space of MobileNetV4-like networks (Qin et al. 2024, arXiv:2404.10518).
 
-A fused stage, five stages of universal inverted bottlenecks and a 1x1 convolution, with the strides
-and channels of MobileNetV4-Conv-M. Each of the five decides the form of its blocks (op), the kernel
-a {3, 5} in front of the expansion and the kernel k {3, 5} behind it where the form has them, the
-expansion e, layers l and width w (relative to the paper's):
+A network is a fused stage, five stages of universal inverted bottlenecks and a 1x1 convolution,
+with the strides and channels of MobileNetV4-Conv-M. Each of the five stages decides the form of its
+blocks (op), the kernel a {3, 5} before the expansion and the kernel k {3, 5} after it (if the form
+has them), the expansion e, layers l and width w (relative to the paper's). The forms are:
 
     extra_dw      both kernels
-    convnext      only the one in front
-    bottleneck    only the one behind: the inverted bottleneck
-    feed_forward  none; not in stages that stride
+    convnext      only the kernel before the expansion
+    bottleneck    only the kernel after the expansion: the inverted bottleneck
+    feed_forward  no kernel; not in stages that stride
 
-In the paper the blocks of one resolution differ. The last two resolutions therefore have two
-stages each: with equal widths they are one stage of two forms. The paper's own search space was
-not published. Its networks of convolutions alone are in `search_spaces.zoo`.
+In the paper, the blocks of one resolution differ. Therefore the last two resolutions have two
+stages each; with equal widths they act as one stage of two forms. The paper's own search space was
+not published. Its convolutional networks are in `search_spaces.zoo`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ UIB = (1, 2, 3, 4, 5)  # stages of universal inverted bottlenecks
 LAYERS = {1: (1, 2, 3), 2: (1, 2, 3), 3: (1, 2, 4, 6), 4: (1, 2, 3, 4), 5: (1, 2, 4, 6, 8)}
 WIDTHS = (0.5, 0.75, 1.0, 1.25)
 STARTING, MIDDLE = ("extra_dw", "convnext"), ("extra_dw", "bottleneck")
-# Conv-M with one form for each stage
+# Conv-M with one block form per stage
 _ROWS = {
     1: ("extra_dw", 3, 5, 4, 2, 1.0),
     2: ("extra_dw", 3, 5, 6, 1, 1.0),
@@ -52,7 +52,7 @@ NEAR_CONV_M = {
 def mobilenetv4(
     *, resolution: int = 224, classes: int = 1000, width: float = 1.0, small_images: bool = False
 ) -> StagedSpace:
-    """The space, with channels times `width`; see `image_settings` for the small-image form."""
+    """Return the space, with channels times `width`; see `image_settings` for small images."""
     settings, strides, frame = image_settings(
         resolution=resolution,
         classes=classes,

@@ -1,9 +1,9 @@
-"""The torch module of an architecture; parameter names are those of timm's EfficientNet.
+"""The torch module of an architecture, with the parameter names of timm's EfficientNet.
 
-`build` reads nothing but `Architecture.blocks` and the conventions beside them (activation,
-padding, batch norm), so that the network and `cost` cannot disagree about a layer. A stage block
-is called `blocks.<stage>.<layer>`; state dicts go to timm and back for every network that timm
-has. Image sizes are never baked in: a network runs at any resolution that survives its strides.
+`build` uses only `Architecture.blocks` and the conventions of the architecture (activation,
+padding, batch norm), so that the network and `cost` agree about every layer. A stage block is
+called `blocks.<stage>.<layer>`; state dicts are interchangeable with timm for every network that
+timm has. A network accepts every image size that is large enough for its strides.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from search_spaces.norm_act import norm_act
 
 
 def build(architecture: Architecture, *, dropout: float = 0.0, drop_path: float = 0.0) -> Network:
-    """The network with fresh weights, drawn from torch's generator (seed it before the call).
+    """Return the network with fresh weights, drawn from torch's global random generator.
 
-    dropout    probability before the classifier.
-    drop_path  stochastic depth: probability of dropping the last block's branch, rising linearly
-               from 0 with the block's index (of all stage blocks, those without a skip too).
+    dropout    dropout probability before the classifier.
+    drop_path  stochastic depth: probability of dropping the branch of the last block; it rises
+               linearly from 0 with the index among all stage blocks, with or without a skip.
 
     The module takes float images [n, in_channels, height, width], returns logits [n, classes] and
-    carries `.architecture`. Raises ValueError for a probability outside [0, 1).
+    has an attribute `architecture`. Raises ValueError for a probability outside [0, 1).
     """
     for name, value in (("dropout", dropout), ("drop_path", drop_path)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
@@ -37,9 +37,9 @@ def build(architecture: Architecture, *, dropout: float = 0.0, drop_path: float 
 
 
 def build_block(architecture: Architecture, block: Block) -> nn.Module:
-    """One block of a stage with fresh weights, in the conventions of an architecture.
+    """Return one block of a stage with fresh weights, in the conventions of an architecture.
 
-    Its tensors have the names that they have in `Network` behind `blocks.<stage>.<layer>.`
+    Its tensors are named as in `Network` after `blocks.<stage>.<layer>.`
     """
     module = _stage_block(block, Layers(architecture), 0.0)
     for each in module.modules():
@@ -48,7 +48,7 @@ def build_block(architecture: Architecture, block: Block) -> nn.Module:
 
 
 class Network(nn.Module):
-    """Stem, stages of blocks, head, mean over the image, classifier; made by `build`."""
+    """Stem, stages of blocks, head, global average pooling, classifier; created by `build`."""
 
     def __init__(self, architecture: Architecture, *, dropout: float, drop_path: float) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Network(nn.Module):
         self.classifier = nn.Linear(last.in_channels, last.out_channels)
 
     def _add_head(self, layers: Layers, head: Block | None) -> None:
-        """The modules of the head, with timm's names; identities where there is none."""
+        """Add the modules of the head, with timm's names; identities if there is no head."""
         self.pools_first = head is not None and head.op != "head"
         self.conv_head: nn.Module = nn.Identity()
         self.bn2: nn.Module = nn.Identity()
@@ -92,19 +92,21 @@ class Network(nn.Module):
             self.norm_head = layers.norm(head.out_channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [n, classes] of images [n, in_channels, height, width]."""
+        """Return the logits [n, classes] of images [n, in_channels, height, width]."""
         return self.forward_head(self.forward_features(images))
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """The last feature map, [n, channels, height, width], as in timm: behind the head, or of
-        the last block where the head stands behind the pooling. See `search_spaces.backbone` for
-        the maps at several strides."""
+        """Return the last feature map [n, channels, height, width], as in timm.
+
+        It is the output of the head, or of the last block if the head follows the pooling. See
+        `search_spaces.backbone` for the feature maps at several strides.
+        """
         x = norm_act(self.bn1, self.act, self.conv_stem(images))
         x = self.blocks(self.pool(x))
         return x if self.pools_first else norm_act(self.bn2, self.act2, self.conv_head(x))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits of what `forward_features` returns, or what the classifier gets, [n, channels]."""
+        """Return the logits of a feature map, or the classifier's input [n, channels]."""
         x = x.mean((2, 3), keepdim=self.pools_first)
         if self.pools_first:
             x = norm_act(self.norm_head, self.act2, self.conv_head(x)).flatten(1)
@@ -113,15 +115,16 @@ class Network(nn.Module):
 
 
 class Residual(nn.Module):
-    """A branch and the shortcut around it, if the block has one; a subclass has the branch."""
+    """A branch with the block's shortcut, if it has one; subclasses define the branch."""
 
     def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__()
-        # called as in ResNet's checkpoints, where the projection is the only one with weights
+        # named as in ResNet's checkpoints, where only the projection has weights
         self.downsample = _shortcut(block, layers)
         self.drop_path = _drop_path(drop_path) if self.downsample is not None else nn.Identity()
 
     def branch(self, x: Tensor) -> Tensor:
+        """Return the output of the branch, without the shortcut."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,7 +133,7 @@ class Residual(nn.Module):
 
 
 class ConvBlock(Residual):
-    """One k x k convolution; squeeze-and-excitation acts on its input (Google's Fused-MBConv)."""
+    """One k x k convolution with squeeze-and-excitation on its input (Google's Fused-MBConv)."""
 
     def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__(block, layers, drop_path)
@@ -144,7 +147,7 @@ class ConvBlock(Residual):
 
 
 class DepthwiseSeparable(Residual):
-    """Depthwise, then pointwise convolution; the latter is linear unless the op is "dwsep"."""
+    """Depthwise and pointwise convolution; the latter is linear unless the op is "dwsep"."""
 
     def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__(block, layers, drop_path)
@@ -184,7 +187,7 @@ class InvertedResidual(Residual):
 
 
 class FusedInvertedResidual(Residual):
-    """Fused-MBConv: one k x k convolution expands, a linear pointwise one projects."""
+    """Fused-MBConv: k x k convolution that expands, linear pointwise projection."""
 
     def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__(block, layers, drop_path)
@@ -202,7 +205,7 @@ class FusedInvertedResidual(Residual):
 
 
 class ConvNorm(nn.Module):
-    """Convolution, batch norm, and an activation or the identity; named as timm's ConvNormAct."""
+    """Convolution, batch norm, and an activation or identity; named like timm's ConvNormAct."""
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module, activation: nn.Module) -> None:
         super().__init__()
@@ -215,9 +218,9 @@ class ConvNorm(nn.Module):
 class UniversalInvertedBottleneck(Residual):
     """MobileNetV4's block: optional depthwise convolutions before and after the expansion.
 
-    With both it is the paper's ExtraDW, with the first only a ConvNeXt-like block, with the second
-    only an inverted bottleneck, with none a feed-forward layer. The last one of them strides; the
-    first one is linear.
+    With both it is the paper's ExtraDW, with only the first one a ConvNeXt-like block, with only
+    the second one an inverted bottleneck, with none a feed-forward layer. The last depthwise
+    convolution strides; the first one has no activation.
     """
 
     def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
@@ -248,7 +251,7 @@ class UniversalInvertedBottleneck(Residual):
 
 
 class Bottleneck(Residual):
-    """ResNet's: 1x1, k x k (with the stride), 1x1; activation after the sum."""
+    """ResNet's bottleneck: 1x1, k x k (with the stride), 1x1; activation after the sum."""
 
     def __init__(self, block: Block, layers: Layers, drop_path: float) -> None:
         super().__init__(block, layers, drop_path)
@@ -285,7 +288,7 @@ def _stage_block(block: Block, layers: Layers, drop_path: float) -> nn.Module:
     if block.op == "identity":
         return nn.Identity()
     if block.op == "mbconv" and block.mid_channels == block.in_channels:
-        return DepthwiseSeparable(block, layers, drop_path)  # nothing to expand
+        return DepthwiseSeparable(block, layers, drop_path)  # it has no expansion
     return _BLOCKS[block.op](block, layers, drop_path)
 
 
@@ -303,19 +306,19 @@ def _shortcut(block: Block, layers: Layers) -> nn.Module | None:
 def _drop_path(rate: float) -> nn.Module:
     if rate == 0:
         return nn.Identity()
-    from torchvision.ops import StochasticDepth  # seconds to import, only here needed
+    from torchvision.ops import StochasticDepth  # takes seconds to import, needed only here
 
     return StochasticDepth(rate, "row")
 
 
 def _initialise(module: nn.Module) -> None:
-    """Google's EfficientNet initialisation (tensorflow/tpu, efficientnet_model.py)."""
+    """Initialise a module as Google's EfficientNet (tensorflow/tpu, efficientnet_model.py)."""
     if isinstance(module, nn.Conv2d):
         fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
         nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / (fan_out // module.groups)))
     elif isinstance(module, nn.Linear):
-        # Google's is 1 / sqrt(classes), for a thousand of them; with ten, logits of such weights
-        # begin at a loss of 3 to 6 instead of 2.3, which costs a short training its first epoch
+        # Google uses 1 / sqrt(classes), for 1,000 classes; with ten classes its loss would start
+        # at 3 to 6 instead of 2.3, which costs the first epoch of a short training
         limit = 1.0 / math.sqrt(max(module.in_features, module.out_features))
         nn.init.uniform_(module.weight, -limit, limit)
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:

@@ -1,9 +1,9 @@
-"""Batch norm and SiLU as one step of the backward pass, which keeps one tensor instead of two.
+"""Batch norm followed by SiLU as one autograd function that stores one tensor instead of two.
 
-Autograd keeps the input of the norm and the input of the SiLU, each as large as the activation.
-The second is an affine function of the first, so it is computed again when it is needed: networks
-of MBConv blocks then train in about two thirds of the memory. On a CPU that costs no time, since
-memory that is not touched need not be fetched.
+Autograd stores the input of the norm and the input of the SiLU, each as large as the activation.
+The second is an affine function of the first, so it is recomputed in the backward pass: networks
+of MBConv blocks then train in about two thirds of the memory. On a CPU this takes no extra time,
+because less memory is read.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from torch.autograd.function import once_differentiable
 
 
 def norm_act(norm: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
-    """`activation(norm(x))` with equal results and gradients; x is [n, channels, height, width]."""
+    """Return `activation(norm(x))` with equal results and gradients.
+
+    x  [n, channels, height, width].
+    """
     lean = (
         isinstance(activation, nn.SiLU)
         and isinstance(norm, nn.BatchNorm2d)
         and norm.training
-        and x.numel() > x.shape[1]  # torch says what is wrong with a single value per channel
+        and x.numel() > x.shape[1]  # for a single value per channel, torch reports the error
         and torch.is_grad_enabled()
-        # elsewhere cuDNN's norm, autocast's types and the compiler's own fusion are better
+        # elsewhere cuDNN's norm, autocast's types and the compiler's fusion are better
         and x.device.type == "cpu"
         and x.dtype == torch.float32
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
-        # somebody wants to see the modules called
+        # hooks must see the calls of the modules
         and not (norm._forward_hooks or activation._forward_hooks or activation._backward_hooks)
     )
     if not lean:

@@ -1,9 +1,9 @@
-"""The space of all sub-networks of a parent: what can be cut out of trained weights.
+"""The space of all sub-networks of a parent network, which inherit its trained weights.
 
-Each stage decides its layers, kernel, expansion, output channels and squeeze-and-excitation, and a
-universal inverted bottleneck the kernel in front of its expansion ("a"); none stays none. Stem
-channels, head channels and the input resolution are decisions too. No option is above the
-parent's, so that every network of the space inherits its weights from the parent
+Each stage decides its layers, kernel, expansion, output channels and squeeze-and-excitation; a
+universal inverted bottleneck also decides the kernel before its expansion ("a"). An absent part
+stays absent. Stem channels, head channels and the input resolution are decisions too. No option is
+larger than the parent's, so that every network of the space can inherit its weights from the parent
 (`train.inherit`). The parent itself is in the space.
 """
 
@@ -20,18 +20,18 @@ from search_spaces.staged import StagedSpace
 NAME = "parent"
 SHARES = (1.0, 0.75, 0.5)  # of the parent's channels
 HEAD_SHARES = (1.0, 0.5, 0.25)
-LEAST_SIDE = 32  # px, unless the parent's side is smaller
-SMALLEST_SHARE = 1 / 3  # of the parent's side
-FINE_SIDE = 160  # px; below it sides are multiples of 8, from it on of 16
+LEAST_SIDE = 32  # smallest side in pixels, unless the parent's side is smaller
+SMALLEST_SHARE = 1 / 3  # smallest share of the parent's side
+FINE_SIDE = 160  # pixels; smaller sides are multiples of 8, others multiples of 16
 KERNELS = (3, 5, 7)
 _EXPANDS = (2, 3, 4, 6)
 
 
 def parent_space(parent: Architecture) -> StagedSpace:
-    """The space of the sub-networks of `parent`, with its resolution as the largest.
+    """Return the space of the sub-networks of `parent`; its resolution is the largest.
 
-    Channels are multiples of 8 where the parent's are, at least half of the parent's in stem and
-    stages and a quarter in the head. Costs are exact, by tables, at every resolution.
+    Channels are multiples of 8 if the parent's are. They are at least half of the parent's in stem
+    and stages, and a quarter in the head. Costs are exact, from tables, at every resolution.
     """
     tied = _tied(parent)
     choices: dict[str, tuple] = {
@@ -71,7 +71,7 @@ def parent_space(parent: Architecture) -> StagedSpace:
 
 
 def resolutions(parent: Architecture) -> tuple[int, ...]:
-    """Input sides, in pixels, from the parent's down to a third of it, largest first."""
+    """Return input sides in pixels from the parent's down to a third of it, largest first."""
     side = parent.resolution
     step = 16 if side >= FINE_SIDE else 8
     least = max(min(LEAST_SIDE, side), side * SMALLEST_SHARE, total_stride(parent))
@@ -80,11 +80,11 @@ def resolutions(parent: Architecture) -> tuple[int, ...]:
 
 
 def within_parent(network: Architecture, parent: Architecture) -> Architecture | None:
-    """The network with no more layers, channels and pixels than the parent has.
+    """Return the network with its layers, channels and pixels limited to those of the parent.
 
-    Both have the same stages, of which kernels, expansions and squeeze-and-excitation are left as
-    they are. None where the first layer of a stage would have a shortcut that the parent has not,
-    or would lack one: it could not inherit its weights.
+    Both have the same stages; kernels, expansions and squeeze-and-excitation are not changed.
+    None if the first layer of a stage would gain or lose a shortcut compared to the parent, so
+    that it could not inherit the weights.
     """
     pairs = zip(network.stages, parent.stages, strict=True)
     found = replace(
@@ -105,7 +105,7 @@ def within_parent(network: Architecture, parent: Architecture) -> Architecture |
 
 
 def _first_shortcuts(network: Architecture) -> list[bool]:
-    """Whether the first layer of each stage gets as many channels as it gives, at equal sides."""
+    """Return whether the first layer of each stage keeps the channels and the size."""
     before = [network.stem, *(stage.channels for stage in network.stages)]
     return [
         stage.stride == 1 and stage.channels == channels
@@ -114,13 +114,13 @@ def _first_shortcuts(network: Architecture) -> list[bool]:
 
 
 def _tied(parent: Architecture) -> set[int]:
-    """The stages that keep the channels of the stage that they are joined to."""
+    """Return the stages whose channels equal those of the stage that they are joined to."""
     shortcuts = _first_shortcuts(parent)
     return {index for index, stage in enumerate(parent.stages) if stage.joined and shortcuts[index]}
 
 
 def total_stride(network: Architecture) -> int:
-    """Pixels of the input for one pixel in front of the classifier, along one side."""
+    """Return the total stride: input pixels per pixel before the classifier, along one side."""
     stride = network.stem_stride * (2 if network.stem_pool else 1)
     for stage in network.stages:
         stride *= stage.stride
@@ -128,10 +128,10 @@ def total_stride(network: Architecture) -> int:
 
 
 def _keep_shortcuts(parent: Architecture, choices: dict[str, tuple]) -> None:
-    """Restrict channels so that the first layers of stages have the parent's shortcuts.
+    """Restrict channels so that the first layers of stages have the same shortcuts as the parent.
 
-    Where such a layer has one, its channels are those that it gets: both are fixed. Where it has
-    none although it does not stride, options are left out that would make them equal.
+    If such a layer has a shortcut, its input and output channels are fixed. If it has none despite
+    a stride of 1, options that would make its input and output channels equal are removed.
     """
     before, name = parent.stem, "stem"
     tied = _tied(parent)
@@ -150,7 +150,7 @@ def _keep_shortcuts(parent: Architecture, choices: dict[str, tuple]) -> None:
 
 
 def _options(stage: Stage) -> dict[str, tuple]:
-    """The options of a stage's decisions, the parent's own first."""
+    """Return the options of a stage's decisions, the parent's own first."""
     fixed = stage.op in ("identity", "bottleneck")
     smaller = [each for each in reversed(_EXPANDS) if 1 < each < stage.expand]
     multiple = int(stage.expand) if stage.op == "bottleneck" else 1
@@ -166,12 +166,12 @@ def _options(stage: Stage) -> dict[str, tuple]:
 
 
 def _kernels(kernel: int) -> tuple[int, ...]:
-    """A kernel and the smaller ones, largest first."""
+    """Return a kernel and all smaller ones, largest first."""
     return (kernel, *(each for each in reversed(KERNELS) if each < kernel))
 
 
 def _channels(parent: int, shares: Iterable[float], *, multiple: int = 1) -> tuple[int, ...]:
-    """Channels near these shares of the parent's, distinct, largest first."""
+    """Return distinct channels near these shares of the parent's, largest first."""
     step = 8 if parent % 8 == 0 else 1
     rounding = Rounding(round_to=step * multiple)
     found = {round_channels(parent, share, rounding) for share in shares if share < 1}

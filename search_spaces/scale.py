@@ -1,4 +1,4 @@
-"""Bigger and smaller siblings of an architecture, with the rounding of the published code.
+"""Scaling of an architecture's depth, width and resolution, with the published rounding.
 
 Source: Tan & Le 2019 (EfficientNet), section 3.3, and `round_filters` and `round_repeats` of
 tensorflow/tpu's efficientnet_model.py.
@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from search_spaces.architecture import Architecture, Stage
 from vbs.text import quoted
 
-MOST = 1_000_000  # times; nothing that an architecture counts may be larger
+MOST = 1_000_000  # upper limit of factors, as of all numbers in an architecture
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rounding:
-    """How scaled channels become whole numbers.
+    """How scaled channels are rounded.
 
-    round_to  channels are a multiple of so many.
-    floor     share of the exact number that rounding must leave, 0 to 1; where rounding down
-              would leave less, the next multiple is taken.
+    round_to  channels are a multiple of this number.
+    floor     smallest share of the exact number that rounding down may leave, 0 to 1; otherwise
+              the next multiple is used.
 
     Raises ValueError for a `round_to` below 1 or a `floor` outside [0, 1].
     """
@@ -39,7 +39,7 @@ class Rounding:
             raise ValueError(f"floor: {quoted(floor)} is not allowed; use a number from 0 to 1")
 
 
-PUBLISHED = Rounding()  # of EfficientNet and MobileNet
+PUBLISHED = Rounding()  # rounding of EfficientNet and MobileNet
 
 
 def scale(
@@ -51,19 +51,19 @@ def scale(
     rounding: Rounding = PUBLISHED,
     fixed_ends: bool = False,
 ) -> Architecture:
-    """The architecture with its layers, channels and input side multiplied.
+    """Return the architecture with its layers, channels and input side multiplied.
 
-    depth       layers of every stage become ceil(depth * layers), as published: in floating
-                point, so that 1.1 * 10 gives 12. Joined stages share what their sum becomes, as in
-                timm.
-    width       channels of stem, stages and head, rounded by `rounding`. A bottleneck's inner
-                channels are rounded, and its output follows.
-    resolution  input side, rounded to the nearest pixel (for an exact side give side / old side,
-                or `dataclasses.replace` it).
-    fixed_ends  keeps stem, head, and the layers of the first and the last stage (EfficientNet-
-                Lite; MobileNetV2 in timm's "d" variants).
+    depth       factor of layers: every stage has ceil(depth * layers), as published, in floating
+                point, so that 1.1 * 10 gives 12. Joined stages share the result for their sum, as
+                in timm.
+    width       factor of the channels of stem, stages and head, rounded by `rounding`. For a
+                bottleneck the inner channels are rounded, and its output follows.
+    resolution  factor of the input side, rounded to the nearest pixel (for an exact side use
+                new side / old side, or `dataclasses.replace`).
+    fixed_ends  keep stem, head, and the layers of the first and the last stage (EfficientNet-Lite;
+                MobileNetV2 in timm's "d" variants).
 
-    EfficientNetV2-B1 to B3 need Rounding(floor=0.0). Raises ValueError naming the factor and its
+    EfficientNetV2-B1 to B3 need Rounding(floor=0.0). Raises ValueError with the factor and its
     value.
     """
     _positive("depth", depth)
@@ -77,7 +77,7 @@ def scale(
     for index, stage in enumerate(architecture.stages):
         keep = fixed_ends and index in (0, last)
         layers = stage.layers if keep else deep[index]
-        if stage.op != "identity":  # which passes on whatever the stage before it has become
+        if stage.op != "identity":  # an identity has the channels of the stage before it
             channels = _scaled_channels(stage, width, rounding)
         stages.append(dataclasses.replace(stage, layers=layers, channels=channels))
     head = architecture.head
@@ -90,10 +90,11 @@ def scale(
 
 
 def for_small_images(architecture: Architecture) -> Architecture:
-    """The architecture for images of about 32 px: its first and last strided stages do not stride.
+    """Return the architecture for images of about 32 px.
 
-    It then ends at 4 x 4 places instead of one, its weights are the same ones. The stem keeps its
-    stride: without it the early layers, which learn little, would cost most of the computation.
+    The first and the last strided stage get stride 1, so that the last feature map is 4 x 4
+    instead of 1 x 1. The weights keep their shapes. The stem keeps its stride, because otherwise
+    the early layers, which learn little, would dominate the computation.
     """
     stages = architecture.stages
     strides = relaxed([stage.stride for stage in stages])
@@ -105,13 +106,13 @@ def for_small_images(architecture: Architecture) -> Architecture:
 
 
 def relaxed(strides: Sequence[int]) -> tuple[int, ...]:
-    """Strides of stages with the first and the last 2 turned into 1."""
+    """Return the strides of stages with the first and the last 2 changed to 1."""
     strided = [index for index, stride in enumerate(strides) if stride == 2]
     return tuple(1 if index in strided[:1] + strided[-1:] else s for index, s in enumerate(strides))
 
 
 def round_channels(channels: int, width: float, rounding: Rounding = PUBLISHED) -> int:
-    """`channels * width` as the nearest allowed multiple, at least one such multiple.
+    """Return `channels * width` rounded to the nearest allowed multiple, at least one multiple.
 
     A width of 1 changes nothing. Raises ValueError for a width that is not a positive finite
     number.
@@ -125,8 +126,10 @@ def round_channels(channels: int, width: float, rounding: Rounding = PUBLISHED) 
 
 
 def _scaled_layers(stages: Sequence[Stage], depth: float) -> list[int]:
-    """Layers of each stage; within joined ones the last take their share first, as in timm's
-    `_scale_stage_depth`."""
+    """Return the layers of each stage; the last of joined stages get their share first.
+
+    Source: timm's `_scale_stage_depth`.
+    """
     found: list[int] = []
     first = 0
     for end in range(1, len(stages) + 1):

@@ -1,8 +1,8 @@
-"""Named choices and integer genotypes: what a search strategy sees of a space of networks.
+"""Search spaces: named decisions with options, integer genotypes, and a function that decodes them.
 
-A genotype row holds, for each decision, the index of the option taken; strategies work on int8
-arrays of shape [n, decisions] and never on networks. `SearchSpace` serves any decode function;
-`search_spaces.staged.StagedSpace` adds tabulated costs for spaces made of stages.
+A genotype contains, for each decision, the index of the chosen option; search strategies work on
+int8 arrays of shape [n, decisions] and never on networks. `SearchSpace` works with any decode
+function; `search_spaces.staged.StagedSpace` adds tabulated costs for spaces made of stages.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 
 def _options(options: Sequence[Hashable]) -> tuple:
-    """Options as a tuple of plain values: numpy's scalars would not survive a file."""
+    """Return options as a tuple of plain values, because NumPy scalars cannot be stored."""
     if isinstance(options, str):
-        raise ValueError(f"choices: {options!r} is a text; give a tuple of options")
+        raise ValueError(f"choices: {options!r} is a text; use a tuple of options")
     return tuple(o.item() if isinstance(o, np.generic) else o for o in options)
 
 
 class SearchSpace:
     """A finite space: `choices` maps each decision to its options, `decode` builds a network.
 
-    name      shown in results; a surrogate checks it.
-    choices   decision -> tuple of at least one distinct option, at most 127.
-    decode    called with {decision: option}; returns an `Architecture` or anything hashable.
-    cost      what `decode` returns -> `Cost`; the exact architecture cost by default.
-    only_if   decision -> (other decision, options): where the other has none of those options,
-              the decision has no effect, and genotypes carry its first option there, so that
-              every network has one genotype only.
-    settings  what else defines the space (resolution, ...), written into results.
+    name      name in results; a surrogate checks it.
+    choices   decision -> tuple of 1 to 127 distinct options.
+    decode    function of {decision: option} that returns an `Architecture` or anything hashable.
+    cost      function from the result of `decode` to `Cost`; default: the exact cost.
+    only_if   decision -> (other decision, options): unless the other decision has one of these
+              options, the decision has no effect, and genotypes contain its first option, so that
+              every network has exactly one genotype.
+    settings  other properties of the space (resolution, ...), which are written into results.
 
-    Published networks to compare results with are added by `with_references`.
+    Use `with_references` to add published networks for comparison.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SearchSpace:
         if not self.choices:
             raise ValueError(f"choices: the space {name!r} has no decision")
         for decision, options in self.choices.items():
-            # results name options by their text, so 1 and "1" are too alike
+            # results contain options as text, so 1 and "1" would be equal
             if not 1 <= len(options) <= 127 or len(set(map(str, options))) != len(options):
                 raise ValueError(
                     f"choices: {decision!r} has {options!r}; use 1 to 127 distinct options"
@@ -91,21 +91,21 @@ class SearchSpace:
 
     @property
     def resolution(self) -> int | None:
-        """Input side of the networks in pixels, of the settings; None where they have none."""
+        """Input side of the networks in pixels, from the settings; None if they have none."""
         return self.settings.get("resolution")
 
     @property
     def size(self) -> int:
-        """Number of distinct networks, exact."""
+        """Exact number of distinct networks."""
         return math.prod(
             sum(weights) for name, weights in self._weights.items() if name not in self._only_if
         )
 
     @cached_property
     def _weights(self) -> dict[str, list[int]]:
-        """For each option of each decision, how many networks its dependants make of it."""
+        """Number of networks of each option of each decision, counting dependent decisions."""
         weights: dict[str, list[int]] = {}
-        for decision in reversed(list(self.choices)):  # dependants stand behind their parent
+        for decision in reversed(list(self.choices)):  # dependants follow their parent
             dependants = [
                 (name, options)
                 for name, (parent, options) in self._only_if.items()
@@ -118,7 +118,7 @@ class SearchSpace:
         return {decision: weights[decision] for decision in self.choices}
 
     def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
-        """`count` genotypes drawn uniformly over the distinct networks, int8 [count, decisions]."""
+        """Draw `count` genotypes uniformly over the distinct networks, int8 [count, decisions]."""
         uniform = rng.random((count, len(self.choices)), dtype=np.float32)
         genotypes = np.empty(uniform.shape, np.int8)
         for column, weights in enumerate(self._weights.values()):
@@ -127,10 +127,10 @@ class SearchSpace:
         return self.canonical(genotypes)
 
     def mutate(self, genotypes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Each genotype with one effective decision changed to another of its options."""
+        """Return each genotype with one effective decision changed to another of its options."""
         mutants = np.array(genotypes, np.int8)
         rows = np.arange(len(mutants))
-        # the decision with the highest random priority among those that can change the network
+        # choose the decision with the highest random priority among those with an effect
         priority = rng.random(mutants.shape, dtype=np.float32)
         if self._only_if:
             priority[~self.active(mutants)] = 0.0
@@ -142,7 +142,7 @@ class SearchSpace:
         return self.canonical(mutants)
 
     def neighbours(self, genotype: np.ndarray) -> np.ndarray:
-        """All genotypes that differ from [decisions] in one effective decision, [k, decisions]."""
+        """Return all genotypes that differ from [decisions] in one effective decision [k, ...]."""
         others = self.option_counts - 1
         columns = np.repeat(np.arange(len(others)), others)
         steps = np.concatenate([np.arange(1, count + 1) for count in others])
@@ -153,13 +153,13 @@ class SearchSpace:
         return around[(around != genotype).any(1)]
 
     def canonical(self, genotypes: np.ndarray) -> np.ndarray:
-        """Decisions without effect set to their first option: one genotype for each network."""
+        """Return the genotypes with decisions without effect set to their first option."""
         if not self._only_if:
             return genotypes
         return np.where(self.active(genotypes), genotypes, 0).astype(np.int8)
 
     def active(self, genotypes: np.ndarray) -> np.ndarray:
-        """Which decisions have an effect, bool [n, decisions]."""
+        """Return which decisions have an effect, bool [n, decisions]."""
         active = np.ones(genotypes.shape, bool)
         names = list(self.choices)
         for decision in names:
@@ -173,10 +173,10 @@ class SearchSpace:
         return active
 
     def keys(self, genotypes: np.ndarray) -> np.ndarray:
-        """A uint64 for each genotype, [n]; exact up to 2^64 networks, beyond that a hash.
+        """Return a uint64 key for each genotype, [n]; unique up to 2^64 networks, else a hash.
 
-        A collision of the hash (chance about n^2 / 2^65) makes a search skip one new network as
-        if it were known; it never makes it repeat one.
+        A collision of the hash (probability about n^2 / 2^65) makes a search skip a new network
+        as if it were known; it never makes a search repeat a network.
         """
         # products of whole numbers of 64 bits are slow; these sums of halves are exact in float64
         high, low = self._radix_halves @ genotypes.T.astype(np.float64)
@@ -199,10 +199,10 @@ class SearchSpace:
         return np.array(halves, np.float64)
 
     def encode(self, choices: Mapping[str, Hashable]) -> np.ndarray:
-        """The genotype, int8 [decisions], of one network given as {decision: option}.
+        """Return the genotype, int8 [decisions], of one network given as {decision: option}.
 
-        A decision that has no effect may be left out. ValueError names what is unknown, missing
-        or not an option.
+        A decision without effect may be omitted. Raises ValueError for an unknown or missing
+        decision, and for an unknown option.
         """
         for decision in choices:
             if decision not in self.choices:
@@ -223,7 +223,7 @@ class SearchSpace:
         return genotype
 
     def choices_of(self, genotype: np.ndarray) -> dict[str, Any]:
-        """{decision: option} of one genotype [decisions]; ValueError where it is not of here."""
+        """Return {decision: option} of one genotype [decisions]; raises ValueError if invalid."""
         genotype = np.asarray(genotype)
         if genotype.shape != (len(self.choices),):
             raise ValueError(
@@ -238,32 +238,32 @@ class SearchSpace:
         }
 
     def decode(self, genotype: np.ndarray) -> Any:
-        """The network of one genotype [decisions]."""
+        """Return the network of one genotype [decisions]."""
         return self._decode(self.choices_of(genotype))
 
     def costs(self, genotypes: np.ndarray) -> Costs:
-        """The cost of every genotype [n, decisions], with what the space was measured by."""
+        """Return the exact and the measured costs of genotypes [n, decisions]."""
         extra = {name: self._measured_cost(name, genotypes) for name in self._measured}
         return replace(self._exact_costs(genotypes), extra=extra)
 
     def measured_by(self, **functions: Callable[[np.ndarray], np.ndarray]) -> Self:
-        """The same space whose `costs` carry a measured cost more for each function.
+        """Return a copy of the space whose `costs` include a measured cost for each function.
 
         The names are those of `search_spaces.cost.MEASURED`, with "@device" for a cost on a named
-        device; a function takes genotypes [n, decisions] and gives the cost of each, above 0,
-        float64 [n]. A name given before is replaced. A function may have a method `error` that
-        takes the same and gives standard deviations, see `cost_errors`.
+        device. A function takes genotypes [n, decisions] and returns their costs, above 0, float64
+        [n]. It replaces an earlier function with the same name. It may have a method `error` with
+        the same argument that returns standard deviations, see `cost_errors`.
         """
         for name in functions:
             if not is_measured(name):
                 known = ", ".join(MEASURED)
-                raise ValueError(f"cost: {name!r} is no measured cost; known are {known}")
+                raise ValueError(f"cost: {name!r} is not a measured cost; use one of {known}")
         measured = copy.copy(self)
         measured._measured = {**self._measured, **functions}
         return measured
 
     def with_references(self, references: Mapping[str, Mapping[str, Any]]) -> Self:
-        """The same space with published networks to compare results with.
+        """Return a copy of the space with published networks to compare results with.
 
         references  name -> {decision: option}.
         """
@@ -272,7 +272,7 @@ class SearchSpace:
         return compared
 
     def cost_errors(self, genotypes: np.ndarray) -> dict[str, np.ndarray]:
-        """Standard deviations, float64 [n], of the measured costs that are predicted with one."""
+        """Return the standard deviations, float64 [n], of measured costs that have them."""
         return {
             name: function.error(genotypes)
             for name, function in self._measured.items()
@@ -281,25 +281,26 @@ class SearchSpace:
 
     @property
     def cost_names(self) -> tuple[str, ...]:
-        """The names of all costs that `costs` gives."""
+        """Names of all costs that `costs` returns."""
         return (*Cost._fields, *self._measured)
 
     def _measured_cost(self, name: str, genotypes: np.ndarray) -> np.ndarray:
         values = np.asarray(self._measured[name](genotypes), np.float64)
         if values.shape != (len(genotypes),):
             raise ValueError(
-                f"{name}: the function of space {self.name!r} gave shape {values.shape} for "
-                f"{len(genotypes)} genotypes; give one number for each"
+                f"{name}: the function of space {self.name!r} returned shape {values.shape} for "
+                f"{len(genotypes)} genotypes; return one number for each"
             )
         wrong = values[~(np.isfinite(values) & (values > 0))]
         if len(wrong):
             raise ValueError(
-                f"{name}: the function of space {self.name!r} gave {wrong[0]}; give numbers above 0"
+                f"{name}: the function of space {self.name!r} returned {wrong[0]}; return numbers "
+                "above 0"
             )
         return values
 
     def _exact_costs(self, genotypes: np.ndarray) -> Costs:
-        """Without the measured ones, by one decode and cost call each."""
+        """Return the exact costs, with one call of decode and cost for each genotype."""
         rows = [self._checked_cost(self.decode(genotype)) for genotype in genotypes]
         columns = np.array(rows, np.int64).reshape(len(rows), len(Cost._fields)).T
         return Costs(*columns)
@@ -307,8 +308,8 @@ class SearchSpace:
     def _checked_cost(self, network: Any) -> Cost:
         if self._cost is cost and not isinstance(network, Architecture):
             raise ValueError(
-                f"cost: space {self.name!r} decodes to {type(network).__name__}, which is no "
-                "Architecture; give SearchSpace a cost function for it"
+                f"cost: space {self.name!r} decodes to {type(network).__name__}, which is not an "
+                "Architecture; pass a cost function to SearchSpace"
             )
         found = self._cost(network)
         whole = isinstance(found, Cost) and all(int(value) == value for value in found)
@@ -320,10 +321,10 @@ class SearchSpace:
         return found
 
     def cost_range(self, name: str) -> tuple[float, float]:
-        """Least and largest cost of that name in the space; whole numbers for the exact ones.
+        """Return the smallest and the largest cost in the space; integers for exact costs.
 
-        Found by descent over single decisions from the extreme of 1,000 draws: exact where the
-        cost grows with each decision on its own, as it does in spaces of stages.
+        They are found by descent over single decisions from the extremes of 1,000 samples: exact
+        if the cost is monotonic in each decision, as in spaces of stages.
         """
         draws = self.sample(1000, np.random.default_rng(0))
         extremes = []

@@ -1,4 +1,4 @@
-"""An architecture as a column of bars, for pages: a bar for the stem, each stage, and the head."""
+"""Bars that show an architecture in HTML reports: one for the stem, each stage, and the head."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ COLOURS = {
     "uib": "#3d9970",
     "identity": "#cccccc",
 }
-ENDS = "#444444"  # of stem and head
+ENDS = "#444444"  # colour of stem and head
 
 
 class StageBar(NamedTuple):
-    """A bar: its CSS colour, its width in pixels (channels, as a root), and the text beside it."""
+    """A bar: CSS colour, width in pixels (by the root of channels), and the text beside it."""
 
     colour: str
     width: int
@@ -27,7 +27,7 @@ class StageBar(NamedTuple):
 
 
 def stage_bars(network: Architecture) -> list[StageBar]:
-    """The bars of a network, from the input to the output."""
+    """Return the bars of a network, from the input to the output."""
     stem = _bar(ENDS, network.stem, f"stem {network.stem}, {network.resolution} px")
     sizes = {block.stage: block.out_size for block in network.blocks()}
     bars = [stem]

@@ -1,12 +1,11 @@
-"""Spaces whose networks are a chain of stages: costs are sums over tables, one for each stage.
+"""Spaces whose networks are a chain of stages, with costs as sums over one table per stage.
 
-What a stage costs depends on its own decisions and on what reaches it: channels and feature map
-size, its *state*. Walking the stages from the stem gives the few states that can occur, so one
-table row for each (state, combination of the stage's decisions) holds the exact cost and the
-state that follows. The cost of a million genotypes is then a handful of look-ups each. Whatever
-else sums over blocks, such as their measured times, is tabulated in the same way. Stem, input
-resolution and head may be decisions too; they have tables of their own before and behind the
-stages.
+The cost of a stage depends on its own decisions and on its *state*, which is the number of channels
+and the size of its input. Only a few states can occur, so a table with one row for each (state,
+combination of the stage's decisions) stores the exact cost and the next state. The costs of a
+million genotypes are then a few table look-ups. Other sums over blocks, such as their measured
+times, are tabulated in the same way. Stem, input resolution and head may be decisions too; they
+have their own tables before and after the stages.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from search_spaces.scale import relaxed, round_channels
 from search_spaces.space import SearchSpace
 from vbs.text import one_of
 
-BEFORE, BEHIND = ("resolution", "stem"), ("head",)  # decisions that are no stage's
-FREE = ("activation",)  # those that change no cost
+BEFORE, BEHIND = ("resolution", "stem"), ("head",)  # decisions outside the stages
+FREE = ("activation",)  # decisions that do not change the cost
 MOST_MADE = 10_000  # stages that a space keeps
 
 
 class StageTable(NamedTuple):
-    """What one stage weighs: rows are state * combinations + combination.
+    """Table of one stage: rows are state * combinations + combination.
 
-    columns [k] and weights [k] turn genotypes into combinations; values are [rows, numbers],
-    following int64 [rows] the index of the state behind the stage.
+    columns [k] and weights [k] convert genotypes to combinations; values are [rows, numbers],
+    following int64 [rows] is the index of the state after the stage.
     """
 
     columns: np.ndarray
@@ -46,17 +45,17 @@ class StageTable(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """A table for each stage, and what stem, head and classifier weigh, [last states, numbers].
+    """A table for each stage, and the values of stem, head and classifier [last states, numbers].
 
-    Where resolution or stem are decisions, the first table is the stem's; where the head is one,
-    the last table is that of head and classifier.
+    If resolution or stem are decisions, the first table is that of the stem; if the head is a
+    decision, the last table is that of head and classifier.
     """
 
     stages: list[StageTable]
     around: np.ndarray
 
     def sums(self, genotypes: np.ndarray) -> np.ndarray:
-        """The sum over all blocks of each genotype [n, decisions], [n, numbers]."""
+        """Return the sums over all blocks of genotypes [n, decisions], [n, numbers]."""
         total = np.zeros((len(genotypes), self.around.shape[1]), self.around.dtype)
         state = np.zeros(len(genotypes), np.int64)
         columns = genotypes.T.astype(np.int64, order="C")
@@ -70,13 +69,13 @@ class Tables(NamedTuple):
 
 
 class StagedSpace(SearchSpace):
-    """Decisions named `block{i}_{letter}` make stage i of an architecture.
+    """A space whose decisions `block{i}_{letter}` define stage i of an architecture.
 
     Decisions named resolution, stem, head and activation are those fields of the `Architecture`.
 
-    stage_of  (index, {letter: option}) -> `Stage`, for each of the stages.
-    frame     everything else of the `Architecture` but its stages.
-    tied      indices of stages that keep the channels that they get, whatever `stage_of` says.
+    stage_of  function (index, {letter: option}) -> `Stage`.
+    frame     all other fields of the `Architecture` except its stages.
+    tied      indices of stages whose channels equal their input channels, regardless of `stage_of`.
     """
 
     def __init__(
@@ -109,24 +108,29 @@ class StagedSpace(SearchSpace):
 
     @property
     def resolution(self) -> int:
-        """Input side of the networks in pixels; the largest where it is a decision."""
+        """Input side of the networks in pixels; the largest one if it is a decision."""
         if "resolution" in self._frame_columns:
             return int(max(self.choices["resolution"]))
         return int(self._frame.get("resolution", Architecture.resolution))
 
     def with_activations(self, names: Sequence[str]) -> StagedSpace:
-        """The same space with the activation as a decision, of "silu", "relu6", "hard_swish" and
-        "relu"; stages with an activation of their own keep it.
+        """Return a copy of the space with the activation as a decision.
 
-        Raises ValueError for an unknown name, for fewer than two, and where it is one already.
+        names  at least two of "silu", "relu6", "hard_swish" and "relu". Stages that define their
+               own activation keep it.
+
+        Raises ValueError for an unknown name, for fewer than two names, and if the activation is
+        already a decision.
         """
         names = tuple(dict.fromkeys(names))
         for name in names:
             one_of("activations", name, ACTIVATIONS)
         if len(names) < 2:
-            raise ValueError(f"activations: {', '.join(names)} alone is no decision; name several")
+            raise ValueError(
+                f"activations: {', '.join(names)} alone is not a decision; use several"
+            )
         if "activation" in self.choices:
-            raise ValueError(f"activations: space {self.name!r} decides on them already")
+            raise ValueError(f"activations: they are already a decision of space {self.name!r}")
         made = StagedSpace(
             self.name,
             {**self.choices, "activation": names},
@@ -161,14 +165,14 @@ class StagedSpace(SearchSpace):
         return Architecture(stages=tuple(stages), **frame)
 
     def _stage(self, index: int, own: dict[str, Any], before: int) -> Stage:
-        """The stage of these options, which gets `before` channels."""
+        """Return the stage with these options and `before` input channels."""
         stage = self._stage_of(index, own)
         return replace(stage, channels=before) if index in self._tied else stage
 
     def encode(self, choices: Mapping[str, Hashable] | Architecture) -> np.ndarray:
-        """The genotype, int8 [decisions], of a network, or of one given as {decision: option}.
+        """Return the genotype, int8 [decisions], of a network or of {decision: option}.
 
-        Raises ValueError for a network that is not in the space, and as `SearchSpace.encode`.
+        Raises ValueError for a network that is not in the space, and like `SearchSpace.encode`.
         """
         if isinstance(choices, Architecture):
             choices = self._choices_of_network(choices)
@@ -178,12 +182,12 @@ class StagedSpace(SearchSpace):
         for name, value in self._frame.items():
             if getattr(network, name) != value:
                 raise ValueError(
-                    f"network: its {name} is {getattr(network, name)}, and {value} in all networks "
+                    f"network: its {name} is {getattr(network, name)}, but {value} in all networks "
                     f"of space {self.name!r}"
                 )
         if len(network.stages) != len(self._stage_columns):
             raise ValueError(
-                f"network: it has {len(network.stages)} stages, and space {self.name!r} "
+                f"network: it has {len(network.stages)} stages, but space {self.name!r} has "
                 f"{len(self._stage_columns)}"
             )
         found: dict[str, Any] = {name: getattr(network, name) for name in self._frame_columns}
@@ -208,7 +212,7 @@ class StagedSpace(SearchSpace):
         return found
 
     def _exact_costs(self, genotypes: np.ndarray) -> Costs:
-        """See `SearchSpace`; by table look-ups."""
+        """Override `SearchSpace._exact_costs` with table look-ups."""
         return Costs(*self._tables.sums(genotypes).T)
 
     @cached_property
@@ -216,9 +220,9 @@ class StagedSpace(SearchSpace):
         return self.tabulated(blocks_cost)
 
     def tabulated(self, weigh: Callable[[Sequence[Block]], Sequence[float]]) -> Tables:
-        """What every stage weighs in every form it can take.
+        """Return tables of any sum over blocks, for all forms of every stage.
 
-        weigh  some blocks of a network -> its numbers, as many for whatever blocks.
+        weigh  function from blocks of a network to their numbers, always the same amount.
         """
         stem, states = self._stem_table(weigh)
         tables = [] if stem is None else [stem]
@@ -231,12 +235,12 @@ class StagedSpace(SearchSpace):
             behind, states = [], [(0, 0)]
         if stem is not None:
             before = []
-        # the head is fed by the last stage, so it exists in one form for each last state
+        # the last stage determines the input of the head, so there is one form per last state
         around = [weigh([*before, *(refed(behind, *state) if behind else ())]) for state in states]
         return Tables(tables, np.array(around))
 
     def _ends(self, chosen: Mapping[str, Any]) -> tuple[list[Block], list[Block]]:
-        """The blocks before and behind the stages, of the first network with these decisions."""
+        """Return the blocks before and after the stages of the first network with `chosen`."""
         first = self.choices_of(np.zeros(len(self.choices), np.int8))
         blocks = list(self._architecture({**first, **chosen}).blocks())
         before = list(itertools.takewhile(lambda block: block.stage < 0, blocks))
@@ -245,8 +249,7 @@ class StagedSpace(SearchSpace):
     def _stem_table(
         self, weigh: Callable[[Sequence[Block]], Sequence[float]]
     ) -> tuple[StageTable | None, list[tuple[int, int]]]:
-        """The table of the decisions before the stages, if there are any, and the states that
-        reach the first stage."""
+        """Return the table of decisions before the stages, if any, and the first stage's states."""
         names = [name for name in self._frame_columns if name in BEFORE]
         values, following = [], []
         known: dict[tuple[int, int], int] = {}
@@ -297,7 +300,7 @@ def _table(
     values: list[Sequence[float]],
     following: list[int],
 ) -> StageTable:
-    """The table of some decisions, with rows in the order of `itertools.product`."""
+    """Return the table of some decisions, with rows in the order of `itertools.product`."""
     counts = [int(option_counts[column]) for column in columns]
     weights = [math.prod(counts[place + 1 :]) for place in range(len(counts))]
     return StageTable(
@@ -310,7 +313,7 @@ def _table(
 
 
 def refed(head: list[Block], channels: int, size: int) -> list[Block]:
-    """Head and classifier blocks, fed by `channels` feature maps of side `size`."""
+    """Return head and classifier blocks with `channels` input feature maps of side `size`."""
     first, *rest = head
     if first.op == "head":
         first = replace(first, in_size=size, out_size=size)
@@ -320,9 +323,9 @@ def refed(head: list[Block], channels: int, size: int) -> list[Block]:
 def image_settings(
     *, resolution: int, classes: int, width: float, small_images: bool, strides: Sequence[int]
 ) -> tuple[dict[str, Any], tuple[int, ...], dict[str, Any]]:
-    """What every space takes: settings for the record, stage strides, fields for the frame.
+    """Return what all spaces share: settings for the record, stage strides, fields for the frame.
 
-    The small-image form is that of `search_spaces.scale.for_small_images`, for 32 px images.
+    For small images (32 px), strides change as in `search_spaces.scale.for_small_images`.
     """
     settings = {
         "resolution": resolution,
@@ -342,7 +345,7 @@ def image_settings(
 
 
 def choices_of_rows(letters: str, rows: Sequence[Sequence]) -> dict[str, Any]:
-    """{decision: option} of a network written as one row a stage, options in the letters' order."""
+    """Return {decision: option} of a network from one row per stage, options ordered as letters."""
     names = letters.split()
     return {
         f"block{index}_{letter}": option

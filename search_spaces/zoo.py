@@ -1,14 +1,13 @@
-"""Published networks as data: name -> function that returns the `Architecture`.
+"""Published networks as plain data: name -> function that returns the `Architecture`.
 
-Names are timm's, each at the resolution it is evaluated at. A name without "tf_" has PyTorch's
-conventions (symmetric padding, BN eps 1e-5, momentum 0.1). The same name with "tf_" in front is
-what Google trained, and what its weights need: "same" padding, BN eps 1e-3, and TensorFlow's BN
-decay (0.99 for EfficientNet, which is momentum 0.01 here; 0.9 for V2, which is 0.1). Costs do
-not differ between the two.
+Names are timm's; each network has its evaluation resolution. Names without "tf_" have PyTorch's
+conventions (symmetric padding, BN eps 1e-5, momentum 0.1). The same names with "tf_" have the
+conventions of Google's weights: "same" padding, BN eps 1e-3, and TensorFlow's BN decay (0.99 for
+EfficientNet, which is momentum 0.01 here; 0.9 for V2, which is 0.1). The costs of both are equal.
 
 Sources: MobileNetV1 arXiv:1704.04861, MobileNetV2 arXiv:1801.04381, MnasNet arXiv:1807.11626,
 ResNet arXiv:1512.03385, EfficientNet arXiv:1905.11946, EfficientNetV2 arXiv:2104.00298, and
-Google's code for Lite, B8, L2, V2-XL and the V2 base sizes. MobileNetV3 and V4 stand in
+Google's code for Lite, B8, L2, V2-XL and the V2 base sizes. MobileNetV3 and V4 are in
 `search_spaces.mobilenets`.
 """
 
@@ -23,7 +22,7 @@ from search_spaces.architecture import Architecture, Stage
 from search_spaces.mobilenets import MOBILENETS
 from search_spaces.scale import Rounding, scale
 
-# one line a stage: op, kernel, stride, expand, channels, layers, se, skip
+# one line per stage: op, kernel, stride, expand, channels, layers, se, skip
 _MOBILENET_V1 = """
 dwsep       3 1 1    64  1  0     none
 dwsep       3 2 1   128  2  0     none
@@ -117,7 +116,7 @@ mbconv      3 2 6   512 32  0.25  identity
 mbconv      3 1 6   640  8  0.25  identity
 """
 
-# width, depth, resolution, as published: rounded by hand, no exact powers of anything
+# width, depth, resolution, as published: rounded by hand, not exact powers
 EFFICIENTNET_SIZES = {
     "b0": (1.0, 1.0, 224),
     "b1": (1.0, 1.1, 240),
@@ -130,7 +129,7 @@ EFFICIENTNET_SIZES = {
     "b8": (2.2, 3.6, 672),
     "l2": (4.3, 5.3, 800),
 }
-# timm runs Lite3 and Lite4 at 300 and 380 px; Google's Lite code says 280 and 300
+# timm uses 300 and 380 px for Lite3 and Lite4; Google's Lite code uses 280 and 300
 _LITE_SIZES = {f"lite{size}": EFFICIENTNET_SIZES[f"b{size}"] for size in range(5)}
 _V2_BASE_SIZES = {size: EFFICIENTNET_SIZES[size] for size in ("b0", "b1", "b2", "b3")}
 # stem, rows, resolution
@@ -164,7 +163,7 @@ def _efficientnet(size: str) -> Architecture:
 
 
 def _efficientnet_lite(size: str) -> Architecture:
-    """B0 without squeeze-and-excitation, ReLU6, ends unscaled (tensorflow/tpu, lite/README)."""
+    """B0 without squeeze-and-excitation, ReLU6, unscaled ends (tensorflow/tpu, lite/README)."""
     width, depth, resolution = _LITE_SIZES[size]
     base = _network(_EFFICIENTNET, activation="relu6")
     plain = tuple(dataclasses.replace(stage, se=0.0) for stage in base.stages)
@@ -221,7 +220,7 @@ NETWORKS: dict[str, Callable[[], Architecture]] = {
     },
 }
 
-# ImageNet top-1 in percent, as the papers report it for one crop
+# ImageNet top-1 accuracy in percent, single crop, from the papers
 TOP1: dict[str, float] = {
     "mobilenet_v1": 70.6,
     "mobilenet_v2": 72.0,

@@ -1,4 +1,4 @@
-"""Pages as a browser shows them: headless Chromium, driven by a script beside the page."""
+"""Test helper: runs a script in an HTML page in headless Chromium."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FLAGS = (
     "--enable-logging=stderr",
     "--hide-scrollbars",
 )
-# without a screen there is a frame only where something changes, and sometimes not even then
+# without a screen, frames are drawn only when something changes, and not always then
 FRAMES = (
     "<script>window.requestAnimationFrame = call => setTimeout(() => call(performance.now()), 16);"
     "</script>"
@@ -36,12 +36,12 @@ FRAMES = (
 
 
 def in_browser(page: Path, script: str, *, width: int, place: Path) -> Any:
-    """What a script finds in a page of that width.
+    """Run a script in a page of the given width and return its result.
 
-    script  statements of JavaScript that see `d`, the page's document, and `w`, its window, and
+    script  JavaScript statements that can use `d`, the page's document, and `w`, its window, and
             return plain data; they may await.
 
-    Fails where the page writes to the console, asks for anything, or is wider than the window.
+    Fails if the page writes to the console, requests a resource, or is wider than the window.
     """
     wrapper = place / f"wrapper-{page.stem}-{width}.html"
     text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{FRAMES}", 1)

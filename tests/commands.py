@@ -1,4 +1,4 @@
-"""Every command that writes a folder, as a user runs it: short trainings of small images."""
+"""Test helper: command lines of all commands that write a folder, on small images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.train.files import encoded
 from vbs.command import command_line
 
-# commands as functions of their words, which return the exit code
+# commands as functions of their words that return the exit code
 search = partial(command_line, "nas.search")
 block_times = partial(command_line, "nas.block_times")
 fidelity = partial(command_line, "nas.fidelity")
@@ -31,7 +31,7 @@ ray_tune = partial(command_line, "train.ray_tune")
 ROOT = Path(__file__).resolve().parents[1]
 CATCHES_SIGTERM = 1 << 14  # bit of SigCgt in /proc/PID/status, proc(5)
 
-# a sitecustomize.py: no weights can be put in place while the file that $FULL names exists
+# a sitecustomize.py: weights cannot be renamed into place while the file that $FULL names exists
 FULL_DISK = """
 import errno, os
 put = os.replace
@@ -44,7 +44,7 @@ os.replace = replace
 
 
 def images(place: Path, train: int = 40, test: int = 6) -> str:
-    """A folder of two classes; what --data names."""
+    """Create a folder of images with two classes; return the value of --data for it."""
     number = 0
     for split, count in (("train", train), ("test", test)):
         for label in ("a", "b"):
@@ -60,7 +60,7 @@ MEASURED = [*TRAINING, "--fidelity", "epochs=1", "--workers", "1"]
 
 
 def commands(data: str) -> dict[str, list[str]]:
-    """Module and arguments of every command whose --out is a folder, without --out."""
+    """Return module and arguments, without --out, of every command whose --out is a folder."""
     network = ["mobilenet_v2", "--data", data, "--width", "0.1", "--set", "epochs=40"]
     return {
         "nas.search": ["--target-flops", "400M", "--budget", "50M"],
@@ -135,12 +135,12 @@ def commands(data: str) -> dict[str, list[str]]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Of a command of this tree, with a cache of its own where `more` says so."""
+    """Return the environment of a command of this tree, with variables `more`, such as a cache."""
     return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
 def begin(name: str, words: list[str], place: Path, **more: str) -> subprocess.Popen[str]:
-    """Start a command; its cache is in `place`."""
+    """Start a command with its cache in `place`."""
     return subprocess.Popen(
         [sys.executable, "-m", name.split()[0], *words],
         text=True,
@@ -153,7 +153,7 @@ def begin(name: str, words: list[str], place: Path, **more: str) -> subprocess.P
 
 
 def wait_for_handler(process: subprocess.Popen[str]) -> None:
-    """Until the process catches SIGTERM."""
+    """Wait until the process catches SIGTERM."""
     status = Path(f"/proc/{process.pid}/status")
     for _ in range(2000):
         caught = next(
@@ -166,7 +166,7 @@ def wait_for_handler(process: subprocess.Popen[str]) -> None:
 
 
 def processes_of(place: Path) -> list[str]:
-    """Command lines of the processes that `begin` has started with their cache in `place`."""
+    """Return the command lines of processes that `begin` started with their cache in `place`."""
     mark, found = os.fsencode(f"XDG_CACHE_HOME={place / 'cache'}"), []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -178,7 +178,7 @@ def processes_of(place: Path) -> list[str]:
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:
-    """Whether the condition held within the time."""
+    """Wait for the condition for at most this time; return whether it became true."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -188,8 +188,10 @@ def wait_for(condition: Callable[[], object], seconds: float) -> bool:
 
 
 def with_options(words: list[str], *more: str) -> list[str]:
-    """The words with further options, which replace those with the same name; --set and --skip are
-    added."""
+    """Return the words with further options, which replace those with the same name.
+
+    --set and --skip are added instead.
+    """
     given = {word for word in more if word.startswith("--")} - {"--set", "--skip"}
     found: list[str] = []
     replaced = False

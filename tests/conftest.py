@@ -1,14 +1,14 @@
-"""Fixtures of all tests."""
+"""Fixtures and environment of all tests."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-# two test processes share two cores: more threads would only wait for each other
+# two test processes share two cores, so more threads would slow each other down
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-# processes that tests start import `tests` too, which is not installed
+# processes started by tests also import `tests`, which is not installed
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")))
 )
@@ -18,7 +18,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of measurements and images beside the project; skips where it is absent."""
+    """The folder of measurements and images beside the project; skips the test if it is missing."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("SHARED_DATA", beside))
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Others' code as the judge of ours: fvcore's trace of the built network, and random networks."""
+"""Test helper: costs by fvcore's trace of a network, as a reference, and random networks."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def trace(
     module: torch.nn.Module | None = None,
     size: tuple[int, int] | None = None,
 ) -> Cost:
-    """FLOPs and activations by fvcore's trace (convolutions and linears), params by `numel()`.
+    """Return FLOPs and activations by fvcore (convolutions and linears), params by `numel()`.
 
-    Of `build(architecture)`, or of another `module` that takes its images; `size` is their height
-    and width, by default that of the architecture.
+    module  network to trace; None: `build(architecture)`.
+    size    height and width of the images; None: those of the architecture.
     """
     if module is None:
-        with torch.device("meta"):  # no time for initial weights: any numbers do
+        with torch.device("meta"):  # no initial weights are needed
             module = build(architecture)
         module.to_empty(device="cpu")
     height, width = size or (architecture.resolution,) * 2
@@ -55,7 +55,7 @@ def trace(
 
 
 def _both(flops: Callable, inputs: list, outputs: list) -> Counter:
-    """fvcore's two counts of one operator at once: a trace takes much longer than a count."""
+    """Return fvcore's two counts of an operator together, because a trace is slow."""
     counted = flops(inputs, outputs)  # a number, or a number by name
     total = sum(counted.values()) if isinstance(counted, Counter) else counted
     return Counter(flops=total, activations=_elements(inputs, outputs))
@@ -65,7 +65,7 @@ _elements = generic_activation_jit()
 
 
 def random_architecture(rng: np.random.Generator) -> Architecture:
-    """A small network of any ops, skips, conventions and odd sizes that `Architecture` allows."""
+    """Return a small network with any ops, skips, conventions and odd sizes that are allowed."""
     stem = int(rng.integers(1, 20))
     channels = stem
     stages = []
@@ -79,7 +79,7 @@ def random_architecture(rng: np.random.Generator) -> Architecture:
         stages=tuple(stages),
         head=head,
         head_form=str(rng.choice(HEAD_FORMS)) if head else "spatial",
-        resolution=int(rng.integers(65, 112)),  # 65 survives the most strides
+        resolution=int(rng.integers(65, 112)),  # 65 is enough for the largest total stride
         classes=int(rng.integers(1, 20)),
         in_channels=int(rng.integers(1, 5)),
         stem_kernel=int(rng.choice([1, 3, 5, 7])),
@@ -91,7 +91,7 @@ def random_architecture(rng: np.random.Generator) -> Architecture:
 
 
 def _random_stage(rng: np.random.Generator, channels: int) -> Stage:
-    """A stage behind `channels` feature maps."""
+    """Return a stage with `channels` input channels."""
     stage = Stage(
         op="conv",
         layers=int(rng.integers(1, 4)),

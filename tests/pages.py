@@ -1,4 +1,4 @@
-"""The pages of the documentation as tests read them: code blocks, commands, links, headings."""
+"""Test helper: parser of the documentation pages: code blocks, commands, links, headings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FENCE = re.compile(
 
 
 class Block(NamedTuple):
-    """A fenced block; `mark` is the comment in the line above it, "" where there is none."""
+    """A fenced block; `mark` is the comment in the line above it, or ""."""
 
     page: Path
     line: int
@@ -31,7 +31,7 @@ def name_of(page: Path) -> str:
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page in order."""
     source = page.read_text()
     return [
         Block(
@@ -46,12 +46,12 @@ def blocks(page: Path) -> list[Block]:
 
 
 def prose(page: Path) -> str:
-    """The text of a page without its fenced blocks."""
+    """Return the text of a page without its fenced blocks."""
     return FENCE.sub("", page.read_text())
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """The words of each command of a block of shell; outputs of a console are left out."""
+    """Yield the words of each command of a shell block, without console output."""
     joined = re.sub(r"\\\n\s*", " ", block.text)
     for line in joined.splitlines():
         if block.language == "console":
@@ -64,7 +64,7 @@ def commands(block: Block) -> Iterator[list[str]]:
 
 
 def written_commands(page: Path) -> Iterator[list[str]]:
-    """The words of every command of a page that names a module, wherever it is written."""
+    """Yield the words of every command of a page that names a module, also in the text."""
     for block in blocks(page):
         if block.language in ("sh", "console"):
             for words in commands(block):
@@ -77,7 +77,7 @@ def written_commands(page: Path) -> Iterator[list[str]]:
 
 
 def _nested(words: list[str]) -> Iterator[list[str]]:
-    """The command, and the one that it runs: ray exec CLUSTER 'cd ... && python -m ...'."""
+    """Yield the command and the one that it runs: ray exec CLUSTER 'cd ... && python -m ...'."""
     yield words
     for word in words[1:]:
         for part in word.split("&&"):
@@ -86,12 +86,12 @@ def _nested(words: list[str]) -> Iterator[list[str]]:
 
 
 def links(page: Path) -> list[str]:
-    """Targets of all links and pictures of a page, without those in code."""
+    """Return the targets of all links and pictures of a page, except those in code."""
     text = re.sub(r"`[^`\n]*`", "`code`", prose(page))
     return re.findall(r"\]\(([^)\s]+)\)", text)
 
 
 def anchors(page: Path) -> set[str]:
-    """Anchors of a page's headings, as GitHub and MyST make them."""
+    """Return the anchors of a page's headings as GitHub and MyST create them."""
     titles = re.findall(r"^#+ (.+)$", prose(page), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

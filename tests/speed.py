@@ -1,4 +1,4 @@
-"""Bounds on processor time that hold on slow and busy machines too."""
+"""Test helper: limits of processor time that also hold on slow and busy machines."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-REFERENCE = 0.036  # processor seconds of `yardstick` on one idle core of the machine of the bounds
+REFERENCE = 0.036  # processor seconds of `yardstick` on an idle core of the reference machine
 
 
 def yardstick() -> float:
-    """Processor seconds of a fixed piece of work, half of it in Python and half in numpy."""
+    """Return the processor seconds of a fixed workload, half in Python and half in NumPy."""
     start = time.process_time()
     total = 0
     for number in range(400_000):
@@ -21,14 +21,15 @@ def yardstick() -> float:
 
 
 def slowness() -> float:
-    """How many times slower this machine is now than an idle one; at least 1."""
+    """Return how many times slower this machine is than the idle reference; at least 1."""
     return max(1.0, min(yardstick() for _ in range(3)) / REFERENCE)
 
 
 def assert_quick(work: Callable[[], object], seconds: float, *, repeats: int = 4) -> None:
     """Check that one of several calls takes less processor time than `seconds` of an idle core.
 
-    The first call may have work to do once, and other programs slow every call down.
+    Several calls are needed because the first call may do one-time work, and other programs slow
+    calls down.
     """
     spent, factor = [], 1.0
     for _ in range(repeats):

@@ -20,7 +20,7 @@ from vbs.accuracy import (
 
 @pytest.mark.parametrize(("right", "images"), [(34, 72), (0, 72), (72, 72), (1, 1), (480, 5000)])
 def test_the_error_is_half_of_wilsons_interval(right: int, images: int) -> None:
-    # its ends are the p that are one of their own standard errors from what was seen
+    # the ends are the p at a distance of one standard error (of p) from the observed share
     seen = right / images
     ends = np.roots([1 + 1 / images, -(2 * seen + 1 / images), seen**2])
     error = float(accuracy_error(100 * seen, images))
@@ -43,9 +43,9 @@ def test_two_equal_seeds_on_72_images_are_not_without_error() -> None:
 
 
 def simulated(rng: np.random.Generator, *, seeds: int, images: int) -> np.ndarray:
-    """Accuracies of trainings that are scored on one minival, drawn image by image."""
-    easy = rng.beta(0.6, 0.3, images)  # how many trainings get each image right
-    skill = rng.normal(0, 0.01, seeds)  # of a training as a whole
+    """Draw accuracies of trainings that are scored on one minival, image by image."""
+    easy = rng.beta(0.6, 0.3, images)  # share of trainings that are right, for each image
+    skill = rng.normal(0, 0.01, seeds)  # deviation of a training from this share
     return 100 * (rng.random((seeds, images)) < np.clip(easy + skill[:, None], 0, 1)).mean(1)
 
 
@@ -53,10 +53,10 @@ def test_the_error_of_a_mean_holds_seeds_and_images() -> None:
     rng = np.random.default_rng(0)
     trials = [simulated(rng, seeds=3, images=100) for _ in range(4000)]
     means = [float(values.mean()) for values in trials]
-    missed = float(np.std(means))  # the truth is the same for all
+    missed = float(np.std(means))  # all minivals have the same true accuracy
     stated = math.sqrt(np.mean([mean_error(values.tolist(), 100) ** 2 for values in trials]))
     alone = math.sqrt(np.mean([values.var(ddof=1) / 3 for values in trials]))
-    assert alone < 0.75 * missed  # the spread of seeds on one minival does not hold its sampling
+    assert alone < 0.75 * missed  # the spread of seeds on one minival lacks the sampling error
     assert 0.95 * missed < stated < 1.4 * missed
 
 
@@ -75,9 +75,9 @@ def test_the_lead_counts_those_within_noise() -> None:
     assert "within noise of 1 other: 0.25 ± " in str(close)
     clear = lead_of([[40.0, 41.0], [70.0, 71.0]], 1000)
     assert "clearly ahead: 30.00 ± " in str(clear)
-    assert lead_of([[70.0], [60.0]], 0).tied == 1  # nothing is known of their errors
+    assert lead_of([[70.0], [60.0]], 0).tied == 1  # the errors are unknown
     assert str(lead_of([[70.0]], 100)) == ""
-    assert lead_of([[70.0, 70.0], [69.9, 69.9]], 72).tied == 1  # equal seeds prove nothing
+    assert lead_of([[70.0, 70.0], [69.9, 69.9]], 72).tied == 1  # equal seeds show no noise
 
 
 def test_pooled_deviation() -> None:

@@ -1,4 +1,4 @@
-"""Configs: one reading of values for options, files, records and Python."""
+"""Configs: values from options, files, records and Python are read in the same way."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ def test_options_override_a_file(tmp_path: Path) -> None:
         (["--small", "--dense"], "--dense: does not go with --small"),
         (["--sed", "1"], "option: '--sed' is unknown; did you mean --seed or --set"),
         (["--seed"], "argument --seed: expected one argument"),
-        (["--out", " "], "out: ' ' has a blank name"),
-        (["--out", "runs/ /x"], "out: 'runs/ /x' has a blank name"),
+        (["--out", " "], "out: ' ' contains a blank name"),
+        (["--out", "runs/ /x"], "out: 'runs/ /x' contains a blank name"),
         (["--out", ""], "out: the name of the folder is empty"),
         (["-h7"], "unrecognized arguments: -h7"),
         (["-help"], "unrecognized arguments: -help"),
@@ -169,9 +169,9 @@ def test_mistakes_in_python_name_the_field() -> None:
     ("text", "complaint"),
     [
         ("target: [", "it is not YAML"),
-        ("- 4", "does not hold options"),
-        ("3", "does not hold"),
-        ("target: 4M\ntarget: 5M", "the key 'target' is there twice"),
+        ("- 4", "is not a mapping of options"),
+        ("3", "is not a mapping"),
+        ("target: 4M\ntarget: 5M", "the key 'target' appears twice"),
         ("a: &x 1\nb: *x", "uses a YAML alias"),
         ("target: !!python/object/apply:os.system [ls]", "it uses the YAML tag"),
         ('seed: !!int ""', "it uses the YAML tag"),
@@ -240,7 +240,7 @@ def test_records_of_other_versions_name_them(tmp_path: Path) -> None:
         resumed(Toy, {}, path, what="toy")
     del known["settings"]["colour"], known["settings"]["many"]
     path.write_text(json.dumps(known))
-    assert resumed(Toy, {}, path, what="toy").many == 3  # what it did not know
+    assert resumed(Toy, {}, path, what="toy").many == 3  # missing in the earlier record
 
 
 def test_earlier_spellings_work_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,7 +253,7 @@ def test_earlier_spellings_work_with_a_warning(capsys: pytest.CaptureFixture[str
 
 
 def test_an_earlier_spelling_beside_the_new_one_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="--max-many: it is given twice, as --many too"):
+    with pytest.raises(ValueError, match="--max-many: it is given twice, also as --many"):
         read_request(COMMAND, ["--target", "1M", "--max-many", "5", "--many=6"])
     file = tmp_path / "toy.yaml"
     file.write_text("target: 1M\nmax-many: 5\n")
@@ -330,10 +330,10 @@ def test_a_part_of_a_record_is_read_by_the_types_of_its_fields() -> None:
     assert typed(Part, {"share": 1, "trials": [2], "folder": None, "other": 3}) == Part(1, [2])
     for values, message in (
         ({"share": 1}, "trials is missing"),
-        ({"share": True, "trials": []}, "share: 'True' is of the wrong kind"),
-        ({"share": 1, "trials": "2"}, "trials: '2' is of the wrong kind"),
-        ({"share": 1, "trials": [], "whole": 1}, "whole: '1' is of the wrong kind"),
-        (["share", "trials"], "is no object with fields"),
+        ({"share": True, "trials": []}, "share: 'True' has the wrong type"),
+        ({"share": 1, "trials": "2"}, "trials: '2' has the wrong type"),
+        ({"share": 1, "trials": [], "whole": 1}, "whole: '1' has the wrong type"),
+        (["share", "trials"], "is not an object with fields"),
     ):
         with pytest.raises(ValueError, match=message):
             typed(Part, values)  # type: ignore[arg-type]
@@ -414,6 +414,6 @@ def test_a_record_of_another_command_names_both(tmp_path: Path) -> None:
         path.write_text(json.dumps({"settings": config.settings()}))
         with pytest.raises(ValueError, match=rf"it is a record of {program}, not of toy$"):
             COMMAND.execute(["--config", str(path)])
-    path.write_text(json.dumps(GRID.config().settings()))  # no record: a file by hand
+    path.write_text(json.dumps(GRID.config().settings()))  # a file written by hand, not a record
     with pytest.raises(ValueError, match=r"option: '\w+' is unknown"):
         COMMAND.execute(["--config", str(path)])

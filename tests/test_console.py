@@ -1,4 +1,4 @@
-"""Lines, tables and pictures: whatever the text, the terminal, the pipe or the environment."""
+"""Printed lines, tables and figures work with every text, terminal, pipe and environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vbs.text import shell_command, shell_word
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("[/x]", "run[lr=0.1]", "[red]x[/red]", ":smile:", "\x1b]0;owned\x07", "\u202egnp")
-# a table with characters that few encodings have, then lines: what every command prints
+# a table with characters that few encodings have, then lines, as every command prints them
 PROGRAM = r"""
 import rich.box
 from vbs.console import print_err, print_out
@@ -37,7 +37,7 @@ print_err("ended ±")
 
 
 def run(shell: str, **more: str) -> subprocess.CompletedProcess[bytes]:
-    """PROGRAM in a shell's command line, where it is $P."""
+    """Run a shell command line, in which $P is PROGRAM."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
     words = [sys.executable, "-c", PROGRAM.encode("ascii", "backslashreplace").decode()]
     return subprocess.run(
@@ -110,7 +110,7 @@ def test_closed_streams_end_nothing(closed: str) -> None:
 
 
 def on_terminal(**more: str) -> str:
-    """What PROGRAM prints on a terminal."""
+    """Return what PROGRAM prints on a terminal."""
     parent, child = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **more}
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The pages in docs/ and the README: examples run, commands exist, outputs and links are right."""
+"""Pages in docs/ and the README: examples run, commands exist, outputs and links are correct."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ RESULTS = ROOT / "experiments" / "results"
 LANGUAGES = {"python", "sh", "console", "text", "yaml"}
 PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 BY_PAGE = pytest.mark.parametrize("page", PAGES, ids=map(name_of, PAGES))
-# pages with commands that are cheap enough to be run
+# pages with commands that are fast enough to run
 RUNNING = [
     page for page in PAGES if any(re.match("run$|output of: ", b.mark) for b in blocks(page))
 ]
 LINKING = [*PAGES, ROOT / "experiments" / "README.md", ROOT / "CHANGELOG.md"]
 OPTION = r"(?<![\w-])--[a-z][\w-]*"
-# options of tools that are not ours
+# options of other programs
 FOREIGN = {"--nproc-per-node", "--tmux", "--generate", "--logdir", "--head"}
 
 
@@ -65,7 +65,7 @@ def test_blocks_are_of_a_kind_that_is_tested(page: Path) -> None:
     "block", PYTHON, ids=[f"{name_of(block.page)}:{block.line}" for block in PYTHON]
 )
 def test_python_blocks_run(block: Block, tmp_path: Path) -> None:
-    """In a folder with a trained network and a photograph, which some of them read."""
+    """Each runs in a folder with a trained network and a photograph, which some of them read."""
     if "runs/train-1" in block.text:
         (tmp_path / "runs").mkdir()
         a_run(tmp_path / "runs" / "train-1")
@@ -98,7 +98,7 @@ def test_config_files_of_the_pages_are_read(tmp_path: Path) -> None:
 
 
 def printed(command: str, folder: Path) -> str:
-    """The standard output of a line of shell, with this interpreter as `python`."""
+    """Return the standard output of a shell line, with this interpreter as `python`."""
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
     (programs / "python").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
@@ -116,7 +116,7 @@ def printed(command: str, folder: Path) -> str:
 
 
 def comparable(text: str) -> str:
-    """Output without what differs from run to run: seconds, the interpreter, trailing spaces."""
+    """Return output without what differs between runs: seconds, interpreter, trailing spaces."""
     text = re.sub(r"in \d+\.\d s;", "in N s;", text)
     text = re.sub(r"\S+/python[\d.]* -m", "python -m", text)
     return "\n".join(line.rstrip() for line in text.splitlines())
@@ -150,7 +150,7 @@ def options_of(module: str) -> set[str]:
 
 
 def module_and_options(words: list[str]) -> tuple[str, set[str]]:
-    """The module that a command runs, "" for other programs, and the options that it is given."""
+    """Return the module of a command ("" for other programs) and the options in it."""
     if "cluster/slurm.sh" in words:
         module, rest = "train.ray_tune", words[words.index("cluster/slurm.sh") + 1 :]
     elif "-m" in words:
@@ -165,7 +165,7 @@ def module_and_options(words: list[str]) -> tuple[str, set[str]]:
 
 
 def test_commands_and_their_options_exist() -> None:
-    """One test for all pages: it asks every command for its help, once."""
+    """One test for all pages, because it asks every command for its help only once."""
     wrong, known = [], set(FOREIGN)
     for page in PAGES:
         for words in written_commands(page):

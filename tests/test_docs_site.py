@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.slow
 def test_the_site_builds_and_works_offline(tmp_path: Path) -> None:
-    """One test, since a build takes a while; warnings are errors."""
+    """One test, because a build is slow; warnings are errors."""
     site = tmp_path / "site"
     done = subprocess.run(
         [
@@ -50,7 +50,7 @@ def test_the_site_builds_and_works_offline(tmp_path: Path) -> None:
 def check_pages(site: Path) -> None:
     for page in (ROOT / "docs").glob("*.md"):
         assert "<h1>" in (site / f"{page.stem}.html").read_text()
-    # Sphinx writes its own search.html over a page of that name
+    # Sphinx overwrites a page of that name with its own search.html
     assert not (ROOT / "docs" / "search.md").exists()
 
 

@@ -1,4 +1,4 @@
-"""Commands that are terminated or killed at any moment leave nothing behind but what they saved."""
+"""Commands that are terminated or killed at any moment leave only saved results behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def short() -> Iterator[Path]:
-    """A folder for temporary files that is short enough for Ray's sockets."""
+    """A temporary folder with a path that is short enough for Ray's sockets."""
     with tempfile.TemporaryDirectory(prefix="vbs-test-", dir="/tmp") as folder:
         yield Path(folder)
 
@@ -168,7 +168,7 @@ with Store(sys.argv[1]).folder("trial") as (folder, save):
 
 
 def test_the_folder_of_a_trial_goes_with_its_process(tmp_path: Path) -> None:
-    """Checkpoints of results behind a URL are kept on the machine of the trial meanwhile."""
+    """Checkpoints for results at a URL are kept on the machine of the trial during training."""
     (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(
         [sys.executable, "-c", OF_A_STORE, f"file://{tmp_path}/out"],
@@ -209,7 +209,7 @@ def test_folders_without_an_owner_are_swept(
         folder.mkdir()
         (folder / "file").touch()
     sweep(str(tmp_path))
-    assert left.exists()  # it may have been made this moment
+    assert left.exists()  # it may have been created just now
     monkeypatch.setattr(temporary, "YOUNG", 0.0)
     with temporary_folder(str(tmp_path)) as mine:
         sweep(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What is out of memory, what the infrastructure, and what a network's own failure."""
+"""Classification of failures: out of memory, infrastructure, or the network itself."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_failures_of_a_network_are_its_own(error):
 
 
 def test_torch_texts_are_those_that_torch_raises():
-    """Provoked with a limit on the address space."""
+    """The errors are provoked with a limit on the address space."""
     code = """if True:
         import resource, torch
         from vbs.failures import is_out_of_memory

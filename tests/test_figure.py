@@ -1,4 +1,4 @@
-"""Pictures are drawn by Agg whatever the environment says; what fails is one warning."""
+"""Figures are drawn by Agg in every environment; an error is one warning."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ print(draw_picture(Path(sys.argv[1]), draw))
 
 
 def drawn(path: Path, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-    """PROGRAM in an environment with `more`."""
+    """Run PROGRAM in an environment with variables `more`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for name, value in more.items():
         environment[name] = value

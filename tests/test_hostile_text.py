@@ -32,7 +32,7 @@ from vbs.command import run_command
 from vbs.page.parts import escaped
 from vbs.text import csv_cell
 
-# the names of classes and files; a name of a file holds no slash
+# names of classes and files; a file name cannot contain a slash
 NAMES = (
     "\x1b]0;owned\x07",
     "[red]x",
@@ -51,14 +51,14 @@ FORMULA = re.compile(r"^[=+\-@](?!\d*\.?\d+(e[+-]?\d+)?$)")
 
 
 def check(text: str) -> str:
-    """Whether the text acts on no terminal; the text."""
+    """Check that the text does not act on a terminal, and return it."""
     found = UNSAFE.search(text)
     assert found is None, text[max(0, found.start() - 60) :][:120]
     return text
 
 
 def check_table(path: Path) -> list[list[str]]:
-    """Whether no cell of a CSV file acts on a terminal or a spreadsheet; its rows."""
+    """Check that no cell of a CSV file acts on a terminal or a spreadsheet; return its rows."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     for cell in (cell for row in rows for cell in row):
@@ -70,7 +70,7 @@ def check_table(path: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of images whose name, classes and files are hostile."""
+    """A folder of images with hostile names of folder, classes and files."""
     root = tmp_path_factory.mktemp("images") / "\x1b[7mda$ta\n"
     number = 0
     for split, count in (("train", 6), ("test", 2)):
@@ -85,7 +85,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str, int]:
-    """A run on those images in a folder with such a name, and what it printed."""
+    """A run on those images in a folder with a hostile name, and its output."""
     folder = tmp_path_factory.mktemp("runs") / "\x1b[5mrun[lr=0.1][/x]\n".replace("/", "")
     with pytest.MonkeyPatch.context() as patch:
         import io
@@ -127,7 +127,7 @@ def test_a_training_prints_and_draws_hostile_names(trained: tuple[Path, str, str
         with Image.open(folder / name) as image:
             image.load()
     warnings = [line for line in err.splitlines() if "warning" in line]
-    assert all("optimizer steps are few" in line for line in warnings)  # none of pictures
+    assert all("optimizer steps are few" in line for line in warnings)  # no warnings about figures
 
 
 @pytest.mark.parametrize("form", ["safetensors", "torchscript"])

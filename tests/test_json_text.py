@@ -1,4 +1,4 @@
-"""JSON of users is read strictly: equal keys and numbers that are none are refused."""
+"""JSON from users is parsed strictly: equal keys and invalid numbers are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NETWORK = NETWORKS["efficientnet_b0"]().to_json()
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' is there twice"),
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' appears twice"),
         ('{"a": NaN}', "NaN is not"),
         ("[-Infinity]", "-Infinity is not"),
         ("[1e999]", "1e999 is too large"),
@@ -46,7 +46,7 @@ def test_what_is_refused(text: str | bytes, message: str) -> None:
 def test_a_key_that_is_there_twice_is_found_soon() -> None:
     text = "{" + ",".join(f'"k{index}":1' for index in range(200_000)) + ',"k199999":2}'
     began = time.process_time()
-    with pytest.raises(ValueError, match="'k199999' is there twice"):
+    with pytest.raises(ValueError, match="'k199999' appears twice"):
         parse_json(text)
     assert time.process_time() - began < 5
 
@@ -58,7 +58,7 @@ def test_the_rest_is_as_json_has_it(value: object) -> None:
 
 
 def readers(folder: Path, text: str) -> dict[str, Callable[[], object]]:
-    """What reads files that users hand over, each with a file of that text."""
+    """Return the functions that read files from users, each with a file of that text."""
     for name in ("run.json", "search.json", "grid.json", "times.json"):
         (folder / name).write_text(text)
     return {
@@ -83,7 +83,7 @@ def test_a_network_with_equal_keys(tmp_path: Path, capsys: pytest.CaptureFixture
     path = tmp_path / "net.json"
     path.write_text(NETWORK.replace('"head": 1280', '"head": 1280, "head": 640'))
     assert show([str(path)]) == 2
-    assert "the key 'head' is there twice" in capsys.readouterr().err
+    assert "the key 'head' appears twice" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("stages", "layers"), [(10_000, 1_000), (10_000, 1), (6, 1_000)])

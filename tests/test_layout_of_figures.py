@@ -1,4 +1,4 @@
-"""Figures as people see them: nothing is cut, nothing lies on something else."""
+"""Layout of figures: nothing is cut off, and nothing overlaps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from train.pictures import confusion
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the outermost pixels are white: what is cut off touches the edge."""
+    """Return whether the outermost pixels are white, so that nothing is cut off."""
     pixels = np.asarray(Image.open(path).convert("RGB"))
     edges = (pixels[:2], pixels[-2:], pixels[:, :2], pixels[:, -2:])
     return all((edge == 255).all() for edge in edges)
@@ -105,7 +105,7 @@ def test_a_front_hides_no_point_and_drops_none(tmp_path, figures) -> None:
     answers = Synthetic().evaluate(space, genotypes)
     answers.accuracy[:] = 60 + answers.accuracy / 20
     costs = space.costs(genotypes)
-    far = np.argsort(costs.flops)[-5:]  # none of the front
+    far = np.argsort(costs.flops)[-5:]  # not on the front
     answers.accuracy[far] = 1.0
     history.extend(genotypes, answers, costs)
     front_figure.draw(tmp_path / "p.png", history, Synthetic(), [])

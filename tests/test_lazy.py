@@ -1,4 +1,4 @@
-"""Public names of packages are imported when they are used, and not before."""
+"""Public names of packages are imported on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One rule for the length of a training, in optimizer steps, in every command."""
+"""All commands use the same rule for the length of a training in optimizer steps."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from train.length import (
 )
 from train.recipe import PRESETS, change, preset
 
-PHOTOGRAPHS, CIFAR10 = 648, 45_000  # training images beside a minival of a tenth
+PHOTOGRAPHS, CIFAR10 = 648, 45_000  # training images without a minival of a tenth
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """720 training images in 12 classes."""
+    """A folder of 720 training images in 12 classes."""
     counts = {
         f"{split}/class{n:02}": count
         for n in range(12)
@@ -108,7 +108,7 @@ def search_config(images: str, **more: Any) -> SearchConfig:
 
 
 def test_all_commands_train_a_folder_of_photographs_equally_long(images: str) -> None:
-    """nas.search once trained 50 steps and judged after 10 where scaling.baseline chose 300."""
+    """nas.search once used 50 steps, compared after 10, where scaling.baseline used 300."""
     config, measuring, _ = prepare(search_config(images))
     assert config.fidelity == "epochs=60,share=1"
     asha = plan_of(config, measuring).asha

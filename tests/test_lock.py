@@ -1,4 +1,4 @@
-"""One folder has one owner, whatever command writes there."""
+"""Locks of results folders: every command refuses a folder that another process uses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RESUMED = [name for name in FUNCTIONS if name not in ("scaling.family", "scaling
 # train.noisy_student needs a teacher, see tests/train/test_noisy_student.py
 NEW = [name for name in FUNCTIONS if name != "train.noisy_student"]
 
-# takes the lock of a folder, and notes in a log when it has it and when it gives it up
+# acquires the lock of a folder, and logs when it acquires and releases it
 TAKER = """
 import os, sys, time
 from pathlib import Path
@@ -70,7 +70,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def living() -> Iterator[dict[str, Any]]:
-    """What a lock says of a process that lives."""
+    """The lock content of a running process."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     owner = this_process("other.command")
     yield {**owner, "pid": process.pid, "began": lock.processes.start(process.pid)}
@@ -79,7 +79,7 @@ def living() -> Iterator[dict[str, Any]]:
 
 
 def ended() -> dict[str, Any]:
-    """What a lock says of a process that was killed."""
+    """The lock content of a killed process."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     began = lock.processes.start(process.pid)
     process.kill()
@@ -116,7 +116,7 @@ def test_a_new_run_is_refused_where_a_living_process_works(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    if name == "scaling.training_aware":  # it would measure a table of step times before
+    if name == "scaling.training_aware":  # avoids measuring a table of step times first
         monkeypatch.setattr("scaling.training_aware.run._times", lambda *_: Times())
     path = leave(tmp_path / "out", living)
     assert called(name, [*new(name, data), "--out", str(path.parent)]) == 2
@@ -129,7 +129,7 @@ def test_a_new_run_is_refused_where_a_living_process_works(
 
 
 class Times:
-    """A table of times that every network takes a second by."""
+    """A table of times in which every network takes one second."""
 
     def predict(self, network: object) -> tuple[float, float]:
         return 1.0, 0.0
@@ -153,7 +153,7 @@ def test_a_folder_whose_owner_was_killed_is_taken_over(
     leave(tmp_path, ended())
     assert called(name, ["--resume", "--out", str(tmp_path)]) == 2
     told = capsys.readouterr().err
-    assert "in use" not in told  # but there is no record to resume
+    assert "in use" not in told  # the error is that there is no record to resume
     if name != "train.ray_tune":
         assert list(tmp_path.iterdir()) == []
 
@@ -282,7 +282,7 @@ def test_of_processes_that_take_a_lock_over_one_has_it(tmp_path: Path, links: bo
         assert [taker.wait(60) for taker in takers] == [0] * 6
         lines = [line.split() for line in log.read_text().splitlines()]
         turns = [(word, process) for word, process in lines if word != "refused"]
-        assert turns  # at least one had it, and nobody while another one did
+        assert turns  # at least one process held the lock, and never two at once
         for (begins, first), (ends, second) in zip(turns[::2], turns[1::2], strict=True):
             assert (begins, ends, first) == ("begin", "end", second)
         assert [path.name for path in folder.iterdir()] == ["go"]
@@ -338,7 +338,7 @@ def test_a_lock_that_is_no_file_is_taken_over_or_named(
         assert json.loads((tmp_path / FILE).read_text())["pid"] == os.getpid()
     (tmp_path / FILE).symlink_to("nowhere")
     with (
-        pytest.raises(ValueError, match=r"owner\.json is a link to nothing"),
+        pytest.raises(ValueError, match=r"owner\.json is a broken symbolic link"),
         owned(tmp_path, "nas.search"),
     ):
         pass
@@ -360,7 +360,7 @@ def test_an_owner_shows_that_it_lives_and_ends_when_it_is_given_up(
 
     with pytest.raises(KeyboardInterrupt):
         working()
-    assert "nas.search: process 7 on node-7 works in" in capsys.readouterr().err
+    assert "nas.search: process 7 on node-7 has taken over" in capsys.readouterr().err
     assert json.loads(path.read_text())["id"] == "other"
 
 

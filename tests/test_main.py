@@ -1,4 +1,4 @@
-"""The `vbs` script: its commands, its help at once, and its doctor."""
+"""The `vbs` script: its commands, its fast help, and `vbs doctor`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_help_is_there_at_once(tmp_path: Path) -> None:
         subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, capture_output=True)
         return time.perf_counter() - began
 
-    # beside an interpreter that does nothing, for machines that are slow or busy
+    # relative to an interpreter that does nothing, for slow or busy machines
     help_ = min(seconds("-m", "vbs", "--help") for _ in range(5))
     nothing = min(seconds("-c", "pass") for _ in range(5))
     assert help_ < nothing + 0.2 * slowness()
@@ -101,7 +101,7 @@ def test_the_doctor_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     assert any(OPTIONAL["psycopg"][1] in line for line in found.warnings)
     text = str(found)
     assert "secret" not in text
-    assert "could not be examined" in text  # no server there
+    assert "could not be examined" in text  # there is no server
 
 
 def test_a_database_is_examined_and_not_changed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Numeric options of all commands: what is no number, or none that can be meant, is one line."""
+"""Numeric options of all commands: an invalid number gives a one-line error."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_impossible_numbers_are_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if (option, value) in (("--v", "-7"), ("--w", "-7"), ("--exponent", "-7")):
-        return  # which may be below 0
+        return  # it may be below 0
     monkeypatch.chdir(tmp_path)
     run, words, _ = COMMANDS[name]
     began = time.process_time()

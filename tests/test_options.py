@@ -1,4 +1,4 @@
-"""Command lines made from configs."""
+"""Command lines built from configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of runs: charts with hover, click and limits; hostile text stays text."""
+"""HTML reports: charts with hover, click and filters; hostile text is shown as text."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vbs.page.charts import Axis, Chart, Limit, Listed, Point, Series, chart, sc
 from vbs.page.parts import document, section, write_page
 
 HOSTILE = """</script><script>document.title="x"</script><img src=x onerror='document.title="x"'>"""
-TOO_LARGE = 1_500_000  # bytes of a page
+TOO_LARGE = 1_500_000  # limit of the size of a page in bytes
 
-# the middle of a point of a chart in the page: series `s`, point `p`
+# the centre of point `p` of series `s` of a chart in the page
 PLACE = """
 const canvas = d.querySelector('canvas'), drawn = w.Chart.getChart(canvas);
 const at = (s, p) => { const point = drawn.getDatasetMeta(s).data[p];
@@ -201,7 +201,7 @@ def test_a_page_compares_runs_of_all_kinds(runs: Path, tmp_path: Path) -> None:
     ("words", "complaint"),
     [
         ([], "RUN is missing"),
-        (["nowhere"], "'nowhere' is no folder"),
+        (["nowhere"], "'nowhere' is not a folder"),
         (["."], "holds no run that can be compared"),
         ([".", "--out", "page.txt"], "--out: page.txt must end in .html"),
     ],
@@ -230,7 +230,7 @@ def test_damaged_runs_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def a_training(folder: Path, **parts: object) -> Path:
-    """The folder of a training whose record has other `parts`."""
+    """Return the folder of a training whose record has other `parts`."""
     record = {
         "status": "finished",
         "settings": {"changes": []},
@@ -278,7 +278,7 @@ def test_damaged_curves_are_one_line(
 
 
 def a_search(folder: Path, rewards: list[float], **best: object) -> Path:
-    """The folder of a search with these rewards, whose best network has other `best`."""
+    """Return the folder of a search with these rewards and other values in best.json."""
     pandas = pytest.importorskip("pandas")
     found = {"accuracy": 50.0, "reward": 1.0, "flops": 1000, "params": 10}
     folder.mkdir()

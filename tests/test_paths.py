@@ -1,4 +1,4 @@
-"""Paths as users write them: what no path is, is one line."""
+"""Paths given by users: an invalid path gives a one-line error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_links_that_form_a_loop(
     monkeypatch.chdir(tmp_path)
     Path("loop.json").symlink_to("loop.json")
     Path("loop.py").symlink_to("loop.py")
-    with pytest.raises(ValueError, match=r"x: loop\.json is no path"):
+    with pytest.raises(ValueError, match=r"x: loop\.json is not a valid path"):
         absolute("loop.json", what="x")
     for words in (
         ["nas.search", "--target-throughput", "5K", "--on", "loop.json"],

@@ -1,4 +1,4 @@
-"""Code of the user's own for strategies, evaluators, spaces, recipes and rewards."""
+"""User code for strategies, evaluators, spaces, recipes and rewards."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ number = 3
 
 @pytest.fixture
 def toys(tmp_path: Path) -> str:
-    """The file of the toys."""
+    """The file that defines the toys."""
     path = tmp_path / "toys.py"
     path.write_text(SOURCE)
     return str(path)
@@ -151,7 +151,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def words(place: str) -> list[str]:
-    """Options of a search by toys of a module or file alone."""
+    """Return the options of a search that uses only the toys of a module or file."""
     return [
         "--target-flops",
         "4M",
@@ -178,10 +178,10 @@ def test_a_search_by_code_of_a_file(
     shown = capsys.readouterr().out
     record = json.loads(Path("out/search.json").read_text())
     settings = record["settings"]
-    assert settings["strategy"] == f"{tmp_path}/toys.py:Drawn"  # the same from every folder
+    assert settings["strategy"] == f"{tmp_path}/toys.py:Drawn"  # an absolute path
     assert (settings["space"], settings["width"]) == (f"{tmp_path}/toys.py:tiny", 1.0)
     assert settings["budget"] == 24
-    assert record["outcome"]["evaluated"] == 12  # all that there are
+    assert record["outcome"]["evaluated"] == 12  # all networks of the space
     best = json.loads(Path("out/best.json").read_text())
     expected = best["accuracy"] - best["flops"] / 1e5 - best["params"] / 1e5
     assert best["reward"] == pytest.approx(expected, abs=1e-5)
@@ -225,7 +225,7 @@ def test_the_same_search_from_python(toys: str, tmp_path: Path) -> None:
         target_flops="4M", space=f"{toys}:fixed", evaluator=f"{toys}:Slow", strategy="random"
     )
     result = run_search(config, out=tmp_path / "out")
-    assert result.config.budget == 64  # an evaluator that takes its time
+    assert result.config.budget == 64  # the default for slow evaluators
     assert result.front[-1].accuracy == 52
     frugal = load_object(f"{toys}:frugal")
     by_function, by_name = Objective(4e6, frugal), Objective(4e6, f"{toys}:frugal")
@@ -356,10 +356,10 @@ BAD = {
     "no module": ("no_such_module:Toy", "there is no module 'no_such_module'"),
     "no submodule": ("json.nothing:Toy", "there is no module 'json.nothing'"),
     "no name": ("toys.py:Draw", "toys.py has no 'Draw'; did you mean Drawn"),
-    "an empty name": ("toys.py:", "has no name behind the colon"),
-    "an expression": ("toys.py:Drawn()", "has no name behind the colon"),
-    "a relative module": ("..toys:Drawn", "write package.module:Name or path/to/file.py:Name"),
-    "another ending": ("toys.txt/x:Drawn", "write package.module:Name or path/to/file.py:Name"),
+    "an empty name": ("toys.py:", "has no name after the colon"),
+    "an expression": ("toys.py:Drawn()", "has no name after the colon"),
+    "a relative module": ("..toys:Drawn", "use package.module:Name or path/to/file.py:Name"),
+    "another ending": ("toys.txt/x:Drawn", "use package.module:Name or path/to/file.py:Name"),
     "it raises": ("raises.py:Toy", "raises.py failed: ZeroDivisionError: division by"),
     "it exits": ("exits.py:Toy", "exits.py failed: SystemExit"),
     "its import": ("imports.py:Toy", "imports.py failed: ModuleNotFoundError: No module"),
@@ -440,7 +440,7 @@ def test_code_that_only_a_file_names_is_not_imported(
     code = ["--strategy", f"{toys}:Drawn"]
     given = ["--target-flops", "400M", *code, "--budget", "20", "--out", str(out)]
     assert search(given) == 0
-    assert f"--budget 80 --strategy {toys}:Drawn" in capsys.readouterr().out  # what is next
+    assert f"--budget 80 --strategy {toys}:Drawn" in capsys.readouterr().out  # the next command
     marker.unlink()
     sys.modules.pop(type(load_object(f"{toys}:Drawn")()).__module__)
     marker.unlink(missing_ok=True)
@@ -456,7 +456,7 @@ def test_code_that_only_a_file_names_is_not_imported(
     for call in refused:
         assert call() == 2
         error = capsys.readouterr().err
-        assert f"names code, {toys}:Drawn; it runs if you give it again: --strategy " in error
+        assert f"names code, {toys}:Drawn, which runs only if you give it again: --strat" in error
         assert error.count("\n") == 1
     with pytest.raises(ValueError, match="names code"):
         run_search(out=out, resume=True, changes={"budget": 30})
@@ -480,7 +480,7 @@ def test_a_family_takes_the_recipe_whose_memory_is_estimated(
     capsys.readouterr()
     again = ["--config", str(out / "family.json"), "--out", str(tmp_path / "again")]
     assert family(again) == 2
-    assert f"names code, {toys}:quick; it runs if you give it again" in capsys.readouterr().err
+    assert f"names code, {toys}:quick, which runs only if you give it" in capsys.readouterr().err
     assert not marker.exists()
     assert family([*again, *recipe]) == 0
     assert marker.exists()
@@ -550,7 +550,7 @@ def test_a_baseline_of_a_space_of_the_users_own(
     capsys.readouterr()
     recorded = ["--config", str(out / "baseline.json"), "--dry-run"]
     assert baseline(recorded) == 2
-    assert f"names code, {toys}:tiny; it runs if you give it again" in capsys.readouterr().err
+    assert f"names code, {toys}:tiny, which runs only if you give it" in capsys.readouterr().err
     assert baseline([*recorded, *space_words]) == 0
 
 
@@ -684,7 +684,7 @@ def bad_space():
         (["--reward", "broken.py:nothing"], "returned a number that is not finite"),
         (["--reward", "broken.py:one"], "failed: TypeError"),
         (["--space", "broken.py:bad_space"], "space: bad_space failed: RuntimeError: no space"),
-        (["--strategy", "empty.py:X"], "defines nothing"),
+        (["--strategy", "empty.py:X"], "it defines no names"),
     ],
 )
 def test_mistakes_of_own_code_are_one_line(

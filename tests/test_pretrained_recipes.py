@@ -1,4 +1,4 @@
-"""Recipes for pretrained weights are refused, in one line, where a training has none."""
+"""Recipes for pretrained weights are refused in one line by trainings without such weights."""
 
 from __future__ import annotations
 

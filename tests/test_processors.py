@@ -19,7 +19,7 @@ needs_two = pytest.mark.skipif(HERE < 2, reason="needs two processors")
 
 
 def group(root: Path, files: dict[str, str], *, own: str) -> tuple[Path, Path]:
-    """A fake mount of control groups and the file that names this process's own."""
+    """Create a fake mount of control groups and the file that lists this process's groups."""
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -54,7 +54,7 @@ def test_a_quota_of_a_group_above_counts(tmp_path: Path) -> None:
 )
 def test_quotas_are_rounded_up(tmp_path: Path, quota: str, cpus: int) -> None:
     files = {"cgroup.controllers": "cpu\n", "cpu.max": quota}
-    # the path of the host, which a container does not see: its own group is the mount
+    # the host's path is not visible in a container; then the mount is its own group
     root, own = group(tmp_path, files, own="0::/kubepods/pod1/abc\n")
     assert available_cpus(root, own) == cpus
 
@@ -102,7 +102,7 @@ print(available_cpus(), torch.get_num_threads(), _nodes(None)[0]["CPU"],
 
 @pytest.mark.slow
 def test_one_processor_is_one_thread_and_one_worker() -> None:
-    """What `taskset -c 0` does, for torch, trainings at once, and loader processes."""
+    """Effect of `taskset -c 0` on torch, parallel trainings and loader processes."""
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

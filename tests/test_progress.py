@@ -1,4 +1,4 @@
-"""Lines that show people how far work is."""
+"""Progress lines."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_search_shows_the_time_left_from_its_first_evaluation_on(capsys, histo
 
 
 def test_the_last_line_of_a_search_says_that_no_more_is_to_come(capsys, history) -> None:
-    """Failed finalists are not repeated: fewer evaluations than planned are all of them."""
+    """Failed finalists are not repeated, so a search may end with fewer evaluations."""
     shown = Shown(800)
     with Progress(shown(history)) as display:
         for count in (80, 10):
@@ -112,7 +112,7 @@ def test_updates_print_about_so_many_lines(capsys) -> None:
         for count in range(1, 1001):
             shown.update(State(count, 1000, "trained"))
         shown.complete()
-    assert 10 <= len(err(capsys)) < 13  # on a slow machine, signs of life too
+    assert 10 <= len(err(capsys)) < 13  # a slow machine also prints periodic lines
 
 
 def test_notes_get_lines_of_their_own_and_warnings_one_of_each_kind(capsys) -> None:

@@ -25,7 +25,7 @@ def test_the_two_commands_stand_on_the_first_screen() -> None:
 
 
 def test_the_picture_says_in_words_what_it_shows() -> None:
-    """The package index shows the words alone: a relative link leads nowhere there."""
+    """The package index shows only the text, because relative image links do not work there."""
     words = re.search(r"!\[([^]]+)\]", TEXT)
     points = json.loads((RESULTS / "search_front.json").read_text())["points"]
     b0 = points["EfficientNet-B0"]
@@ -44,5 +44,5 @@ def test_the_table_is_that_of_the_results() -> None:
 
 def test_every_page_is_linked() -> None:
     linked = {link.partition("#")[0] for link in links(README)}
-    inside = {"docs/index.md", "docs/experiments.md"}  # pages of the site alone
+    inside = {"docs/index.md", "docs/experiments.md"}  # pages that exist only in the site
     assert {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - inside <= linked

@@ -1,4 +1,4 @@
-"""Results and exit codes are the same in every environment: no picture, no terminal matters."""
+"""Results and exit codes do not depend on figures, terminals or the environment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEARCH = ["nas.search", "--target-flops", "400M", "--budget", "2000", "--out", "
 
 
 def shell(line: str, words: list[str], cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """A command, $C, in a shell's line."""
+    """Run a shell line in which $C is a command."""
     text = shell_command([sys.executable, "-m", *words])
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **more}
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""Text that did not come from us is shown, and does nothing."""
+"""Text from users is shown and never acts on a terminal, spreadsheet or shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel holds everything a search needs, and works outside the checkout."""
+"""The wheel contains everything that a search needs, and works outside the checkout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(*command: str, cwd: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("build")
     folder = tmp_path_factory.mktemp("wheel")
-    # built from a copy: a build writes into its source folder
+    # built from a copy, because a build writes into its source folder
     source = folder / "source"
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -46,7 +46,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_top_level_packages_and_their_data(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert tops == set(PACKAGES)  # and no tests
+    assert tops == set(PACKAGES)  # no tests
     for name in (
         "nas/evaluators/imagenet_surrogate.npz",
         "nas/evaluators/imagenet_long_schedule.json",
@@ -77,7 +77,7 @@ def test_search_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path: Path)
         str(wheel),
         cwd=tmp_path,
     )
-    # -I -S-like isolation would hide the dependencies: the script puts the wheel's site first
+    # options like -I -S would hide the dependencies; the script puts the wheel's site first
     script = (
         f"import sys; sys.path.insert(0, {str(site)!r})\n"
         "import nas; print(nas.__file__)\n"

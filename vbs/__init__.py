@@ -1,1 +1,1 @@
-"""What all commands share: results folders, command lines, processes, text for terminals."""
+"""Base package of all commands: options, results folders, processes, terminal text, HTML pages."""

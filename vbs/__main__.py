@@ -1,4 +1,4 @@
-"""`python -m vbs`: the same as the script `vbs`."""
+"""`python -m vbs`: the same as the `vbs` script."""
 
 from vbs.main import main
 

@@ -1,13 +1,13 @@
-"""How well an accuracy is known that was read on a number of images.
+"""Standard errors of accuracies, and of differences between the accuracies of networks.
 
-Two errors are added. Another training of the same network, with another seed, gives another
-accuracy. And the images are a sample: another set of held-out images would give another one, which
-is the binomial error. All seeds and all networks of a search are scored on the same images, so the
-spread between seeds holds nothing of the second error: it has to be added for the accuracy itself.
-Where two networks are compared on the same images most of it cancels (Miller 2024, "Adding Error
-Bars to Evals", section 2.3), and the paired error below is what counts.
+A measured accuracy has two errors. Training the same network with another seed gives another
+accuracy. The images are a sample, so another set of held-out images gives another accuracy: the
+binomial error. All seeds and all networks of a search are scored on the same images, so the spread
+between seeds does not contain the binomial error, which must be added for a single accuracy.
+In a comparison of two networks on the same images, most of the binomial error cancels (Miller
+2024, "Adding Error Bars to Evals", section 2.3); use the paired error (`paired_variance`) instead.
 
-Accuracies are in percent, errors one standard deviation in points.
+Accuracies are in percent. Errors are one standard deviation, in percentage points.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-# How often two trainings are right on the same images, as a correlation over images: two seeds of
-# one network, and two networks of one space. Measured by experiments/paired_error.py.
+# Correlation over images between the correctness of two trainings: two seeds of one network, and
+# two networks of one space. Measured by experiments/paired_error.py.
 ALIKE_SEEDS, ALIKE_NETWORKS = 0.59, 0.58
-CLEAR = 2.0  # standard errors beyond which a difference is called clear
+CLEAR = 2.0  # a difference of at least this many standard errors counts as clear
 
 
 def accuracy_error(accuracy: np.ndarray | float, images: np.ndarray | int) -> np.ndarray:
-    """The binomial error of accuracies that were read on so many images; NaN where images is 0.
+    """Return the binomial error of accuracies measured on `images` images; NaN where images is 0.
 
-    Half the width of Wilson's score interval of one standard deviation (Wilson 1927; recommended
-    by Brown, Cai and DasGupta 2001, "Interval Estimation for a Binomial Proportion", for small
-    numbers). It tends to sqrt(p (1 - p) / n), and is not 0 where all images or none are right.
+    The error is half the width of Wilson's score interval of one standard deviation (Wilson 1927;
+    recommended by Brown, Cai and DasGupta 2001, "Interval Estimation for a Binomial Proportion",
+    for small samples). It tends to sqrt(p (1 - p) / n), and is not 0 for accuracies of 0 or 100%.
     """
     share = np.clip(np.asarray(accuracy, np.float64) / 100, 0, 1)
     count = np.asarray(images, np.float64)
@@ -38,21 +38,22 @@ def accuracy_error(accuracy: np.ndarray | float, images: np.ndarray | int) -> np
 
 
 def standard_error(values: Sequence[float] | np.ndarray) -> float:
-    """The standard error of the mean of values [n]; NaN for fewer than two."""
+    """Return the standard error of the mean of values [n]; NaN for fewer than two."""
     if len(values) < 2:
         return math.nan
     return float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def mean_error(accuracies: Sequence[float], images: int) -> float:
-    """The error of one network's mean accuracy, over trainings that were scored on the same images.
+    """Return the error of the mean accuracy of one network trained several times.
 
-    sqrt(variance between trainings / trainings + binomial variance). Of a single training the
-    first part is unknown and left out. Of several it is a little too large: that seeds are right
-    on other images is in both parts. NaN where nothing is known: of one training on an unknown
-    number of images, and of several that happen to be equal.
+    All trainings are scored on the same images. The error is sqrt(variance between trainings /
+    trainings + binomial variance). For a single training the first term is unknown and omitted.
+    For several trainings the error is slightly too large, because seeds that are right on
+    different images contribute to both terms. The error is NaN for one training on an unknown
+    number of images, and for several trainings of equal accuracy on an unknown number of images.
 
-    images  0: unknown, the spread between trainings alone.
+    images  0: unknown; only the spread between trainings is used.
     """
     values = np.asarray(accuracies, np.float64)
     parts = [float(accuracy_error(values.mean(), images)) ** 2] if len(values) and images else []
@@ -62,8 +63,10 @@ def mean_error(accuracies: Sequence[float], images: int) -> float:
 
 
 def pooled_deviation(accuracies: Sequence[Sequence[float]]) -> float:
-    """Deviation between the trainings of one network, pooled over networks; NaN where none was
-    trained twice."""
+    """Return the standard deviation between trainings of one network, pooled over networks.
+
+    NaN if no network was trained twice.
+    """
     squares = sum(float(np.var(values) * len(values)) for values in accuracies if len(values))
     freedom = sum(len(values) - 1 for values in accuracies if len(values))
     return math.sqrt(squares / freedom) if freedom else math.nan
@@ -76,15 +79,17 @@ def paired_variance(
     *,
     trainings: np.ndarray | int = 1,
 ) -> np.ndarray:
-    """What one network's mean accuracy adds to the variance of a difference between two networks.
+    """Return the contribution of one network's mean accuracy to the variance of a difference.
 
-    Both are scored on the same images. The first part is that of training, over the number of
-    trainings: the variance between seeds, no less than what seeds change by being right on other
-    images. The second is what two networks find hard or easy differently, which no further seed
-    removes: the binomial variance times ALIKE_SEEDS - ALIKE_NETWORKS.
+    The difference is that between two networks scored on the same images. The first term is the
+    variance between trainings divided by the number of trainings; the variance is at least the
+    one that results from seeds being right on different images. The second term is the variance
+    from images that are hard for one network only, which more seeds do not reduce: the binomial
+    variance times ALIKE_SEEDS - ALIKE_NETWORKS.
 
-    deviation  between trainings of one network, see `pooled_deviation`; NaN: unknown.
-    images     0: unknown, the variance of training alone.
+    deviation  standard deviation between trainings of one network, see `pooled_deviation`; NaN:
+               unknown.
+    images     number of images; 0: unknown, only the variance between trainings is used.
     """
     binomial = np.nan_to_num(accuracy_error(accuracy, images)) ** 2
     seeds = 0.0 if math.isnan(deviation) else deviation**2
@@ -93,11 +98,11 @@ def paired_variance(
 
 
 class Lead(NamedTuple):
-    """How far the best of several networks is ahead, in points.
+    """Lead of the best of several networks over the others, in percentage points.
 
-    gap, error  to the second, with its paired error; NaN where there is no second.
-    tied        how many others are less than `CLEAR` paired errors behind.
-    others      how many others there are.
+    gap, error  lead over the second network and its paired error; NaN if there is no second.
+    tied        number of other networks that are less than `CLEAR` paired errors behind.
+    others      number of other networks.
     """
 
     gap: float
@@ -106,7 +111,7 @@ class Lead(NamedTuple):
     others: int
 
     def __str__(self) -> str:
-        """In a sentence; "" where there is no other."""
+        """Describe the lead in a sentence; "" if there is no other network."""
         if not self.others:
             return ""
         doubt = "" if math.isnan(self.error) else f" ± {self.error:.2f}"
@@ -118,11 +123,14 @@ class Lead(NamedTuple):
 
 
 def lead(means: np.ndarray, variances: np.ndarray, *, best: int = 0) -> Lead:
-    """How far the network `best` is ahead of the others, from the mean of each and what each adds
-    to the variance of a difference (`paired_variance`), [n] both; a variance of 0 is unknown.
+    """Return the lead of network number `best` over the other networks.
 
-    The best was chosen for being best, so that its lead is too large on average. Where nothing is
-    known of the errors, no lead is clear.
+    means      mean accuracy of each network [n], in percent.
+    variances  contribution of each network to the variance of a difference [n], see
+               `paired_variance`; 0: unknown.
+
+    The lead is too large on average, because the best network was selected by the same
+    accuracies. If no variance is known, no lead counts as clear.
     """
     others = np.delete(np.arange(len(means)), best)
     if not len(others):
@@ -136,8 +144,11 @@ def lead(means: np.ndarray, variances: np.ndarray, *, best: int = 0) -> Lead:
 
 
 def lead_of(accuracies: Sequence[Sequence[float]], images: int) -> Lead:
-    """The `lead` of the network of highest mean accuracy, from the accuracies of all trainings of
-    each, scored on the same images (0: it is not known on how many)."""
+    """Return the `lead` of the network with the highest mean accuracy.
+
+    accuracies  accuracies of all trainings of each network, in percent.
+    images      number of images, the same for all networks; 0: unknown.
+    """
     means = np.array([float(np.mean(values)) for values in accuracies])
     counts = np.array([len(values) for values in accuracies])
     deviation = pooled_deviation(accuracies)
@@ -146,10 +157,10 @@ def lead_of(accuracies: Sequence[Sequence[float]], images: int) -> Lead:
 
 
 def chance_limit(chance: float, images: int) -> float:
-    """The accuracy up to which a network may be guessing: chance and `CLEAR` binomial errors.
+    """Return the accuracy up to which a network may be guessing: chance + `CLEAR` binomial errors.
 
-    chance  what guessing gets: the share of the largest class, at least 1 / classes; in percent.
-            NaN: unknown, then so is the limit.
+    chance  accuracy of guessing: the share of the largest class, at least 1 / classes; in percent.
+            NaN: unknown; the result is NaN too.
     """
     if math.isnan(chance):
         return math.nan
@@ -157,8 +168,10 @@ def chance_limit(chance: float, images: int) -> float:
 
 
 def guessing(labels: Sequence[int] | np.ndarray, classes: int) -> float:
-    """What guessing gets on images of these labels, in percent: the share of the largest class,
-    at least 1 / classes; NaN without labels."""
+    """Return the accuracy of guessing on images with these labels, in percent.
+
+    It is the share of the largest class, at least 1 / classes; NaN without labels.
+    """
     known = np.asarray(labels)
     if not len(known):
         return math.nan

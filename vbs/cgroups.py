@@ -1,9 +1,8 @@
-"""Processor limits of the control groups (cgroups) that this process is in.
+"""Processor limits of the control groups (cgroups) of this process.
 
-A container, a Kubernetes pod or a Slurm job may be limited to a share of the machine's processors
-by a quota instead of an affinity. Formats: Linux's Documentation/admin-guide/cgroup-v2.rst
-(cpu.max, cpu.stat) and cgroup-v1/ and scheduler/sched-bwc.rst (cpu.cfs_quota_us,
-cpu.cfs_period_us).
+A container, a Kubernetes pod or a Slurm job may be limited by a quota instead of an affinity.
+Formats: Linux's Documentation/admin-guide/cgroup-v2.rst (cpu.max, cpu.stat), and cgroup-v1/ and
+scheduler/sched-bwc.rst (cpu.cfs_quota_us, cpu.cfs_period_us).
 """
 
 from __future__ import annotations
@@ -16,19 +15,19 @@ OWN = Path("/proc/self/cgroup")
 
 
 def cpu_quota(root: Path = ROOT, own: Path = OWN) -> float | None:
-    """Processors that the quotas allow, the smallest of this group and of all above it.
+    """Return the number of processors allowed by the quotas of this group and its ancestors.
 
-    None where there is no quota, or no control groups.
+    The smallest quota counts. None if there is no quota, or if there are no control groups.
 
-    root  where the groups are mounted.
-    own   the file that names the groups of this process.
+    root  mount point of the control groups.
+    own   file that lists the groups of this process.
     """
     quotas = [quota for folder in _folders(root, own) for quota in _quota(folder)]
     return min(quotas, default=None)
 
 
 def throttled(root: Path = ROOT, own: Path = OWN) -> int:
-    """Periods in which a quota stopped the processes of this group, or of a group above it."""
+    """Return the number of periods in which a quota throttled this group or an ancestor."""
     total = 0
     for folder in _folders(root, own):
         for line in _read(folder / "cpu.stat").splitlines():
@@ -39,7 +38,7 @@ def throttled(root: Path = ROOT, own: Path = OWN) -> int:
 
 
 def _folders(root: Path, own: Path) -> Iterator[Path]:
-    """Folders of this process's groups that may limit processors, each before the one above it."""
+    """Yield the folders of this process's processor groups, each before its parent."""
     for line in _read(own).splitlines():
         parts = line.split(":", 2)
         if len(parts) != 3:
@@ -54,7 +53,7 @@ def _folders(root: Path, own: Path) -> Iterator[Path]:
         mount = next((mount for mount in mounts if _is_mounted(mount, controllers)), None)
         if mount is None:
             continue
-        # inside a container the path may be the host's; the container's own group is the mount
+        # inside a container, the path may be the host's; then the mount is the container's group
         folder = mount / group.strip("/")
         while folder != mount and mount in folder.parents:
             yield folder
@@ -68,10 +67,10 @@ def _is_mounted(mount: Path, controllers: str) -> bool:
 
 
 def _quota(folder: Path) -> Iterator[float]:
-    """Processors that the quota of one group allows, if it has one."""
+    """Yield the number of processors allowed by the quota of one group, if it has a quota."""
     limit, _, period = _read(folder / "cpu.max").strip().partition(" ")
     if not limit:
-        limit = _read(folder / "cpu.cfs_quota_us").strip()  # -1: none
+        limit = _read(folder / "cpu.cfs_quota_us").strip()  # -1: no quota
         period = _read(folder / "cpu.cfs_period_us").strip()
     if limit.isdigit() and period.isdigit() and int(limit) and int(period):
         yield int(limit) / int(period)

@@ -1,4 +1,4 @@
-"""Commands that other commands start, and that do not outlive them."""
+"""Child commands: processes started by another command, which end when that command ends."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import sys
 import threading
 import time
 
-PARENT = "VBS_PARENT"  # environment variable: the process that a child belongs to
+PARENT = "VBS_PARENT"  # environment variable: process ID of the parent
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-LOOK, GRACE = 0.5, 30.0  # seconds between looks for the parent, and to save and leave without it
+LOOK, GRACE = 0.5, 30.0  # seconds between checks for the parent; seconds to save after it ended
 
 
 def child_environment(**variables: str) -> dict[str, str]:
-    """The environment for a command that is to end with this process, even by SIGKILL."""
+    """Return the environment for a command that ends with this process, even after SIGKILL."""
     return {**os.environ, **variables, PARENT: str(os.getpid())}
 
 
 def end_with_parent() -> None:
-    """In a process started with `child_environment`: end soon after the parent has gone.
+    """Arrange that a process started with `child_environment` ends soon after its parent.
 
-    It gets SIGTERM, and leaves by itself where that has not ended it within GRACE. The kernel
-    sends the signal as soon as the thread that started this process ends; a parent that ended
-    before that is found by its number.
+    The process receives SIGTERM and exits after GRACE seconds if it is still running. On Linux
+    the kernel sends the signal when the thread that started this process ends. A parent that
+    ended before this call is recognized by its process ID.
     """
-    text = os.environ.pop(PARENT, None)  # processes that this one starts have another parent
+    text = os.environ.pop(PARENT, None)  # children of this process have another parent
     if text is None or not text.isdigit():
         return
     parent = int(text)
@@ -47,7 +47,7 @@ def end_with_parent() -> None:
 
 
 def _signal_after_parent() -> bool:
-    """Whether the kernel will send SIGTERM when the thread that started this process ends."""
+    """Ask the kernel for SIGTERM when the parent thread ends; return whether it accepted."""
     with contextlib.suppress(OSError, AttributeError):
         return ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) == 0
     return False

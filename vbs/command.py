@@ -1,4 +1,4 @@
-"""What all command lines share: parser, exit codes, one-line errors, signals."""
+"""Common behaviour of all command lines: exit codes, one-line errors, signals."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from vbs.options import Command
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # exit codes
-LONGEST = 2000  # characters of an error message; files may hold keys and names of any length
-# errors of the operating system that a wrong path explains; all others are the machine's
+LONGEST = 2000  # characters of an error message; keys and names in files may be of any length
+# OS errors that are caused by a wrong path; all other OS errors are failures of the machine
 OF_A_PATH = frozenset(
     (
         errno.ENOENT,
@@ -39,14 +39,14 @@ OF_A_PATH = frozenset(
 def run_command(
     program: str, action: Callable[[], int], *, interrupted: str | Callable[[], str] = "interrupted"
 ) -> int:
-    """Run a command's body; its exit code. Whatever goes wrong is one line on stderr.
+    """Run the body of a command and return its exit code. Every error is one line on stderr.
 
-    Codes: what `action` returns; 2 for a user's mistake (ValueError, or a path that does not
-    exist or is not allowed); 1 for a failure of the machine (`Failure`, and any other OSError:
-    a full disk, a lost storage; memory that ran out); 130 for Ctrl-C, SIGTERM and SIGHUP, which
-    raise KeyboardInterrupt. A process that another command started ends soon after that one.
+    Exit codes: the result of `action`; 2 for a user's mistake (ValueError, or a path that does
+    not exist or is not accessible); 1 for a failure of the machine (`Failure`, out of memory, and
+    any other OSError, such as a full disk); 130 for Ctrl-C, SIGTERM and SIGHUP, which raise
+    KeyboardInterrupt. A command that was started by another command ends soon after it.
 
-    interrupted  the line for the last case, or a function that returns it.
+    interrupted  line to print for exit code 130, or a function that returns it.
     """
     open_missing_streams()
     with signals.caught():
@@ -66,7 +66,7 @@ def run_command(
 
 
 def explained(error: Exception) -> tuple[str, int]:
-    """The line that reports an error of a command, and its exit code; 0 for one of the program."""
+    """Return the error line and the exit code for an exception; exit code 0 for a bug."""
     if isinstance(error, Failure):
         return str(error), FAILED
     if isinstance(error, ValueError):
@@ -87,17 +87,17 @@ def run_program(
     argv: Sequence[str] | None = None,
     called: str = "",
 ) -> NoReturn:
-    """Run a command for the words of the command line, and exit with its code.
+    """Run a command with the words of the command line, and exit with its exit code.
 
-    module       where it is defined, default <program>.config.
-    function     what is called there (0 for None); default: its `COMMAND`, see
+    module       module that defines the command; default: <program>.config.
+    function     function to call in it (None means exit code 0); default: its `COMMAND`, see
                  `vbs.options.Command`.
-    interrupted  what is printed after Ctrl-C; default: what the command says.
-    argv         words of the command line where they are not those of this process.
-    called       how the command was called, for its help, where that is not python -m <program>.
+    interrupted  line to print after Ctrl-C; default: that of the command.
+    argv         words of the command line; None: those of this process.
+    called       how the user called the command, for its help; default: python -m <program>.
 
-    To be called by `__main__` before any other import: signals are handled from here on, and the
-    imports of a command may take seconds.
+    `__main__` must call this function before any other import: it installs the signal handlers,
+    and the imports of a command may take seconds.
     """
     texts = [interrupted or "interrupted"]
 
@@ -112,7 +112,7 @@ def run_program(
     try:
         signals.install()
         code = run_command(program, action, interrupted=lambda: texts[-1])
-    except KeyboardInterrupt:  # just before run_command handles it, or after
+    except KeyboardInterrupt:  # just before or after run_command handles it
         signals.ignore()
         code = _report(program, texts[-1], INTERRUPTED)
     signals.ignore()
@@ -120,14 +120,16 @@ def run_program(
 
 
 def command_line(program: str, argv: Sequence[str] | None = None) -> int:
-    """Run a command that is defined in <program>.config for the words of a command line; its exit
-    code."""
+    """Run the command defined in <program>.config and return its exit code.
+
+    argv  words of the command line; None: those of this process.
+    """
     command: Command = importlib.import_module(f"{program}.config").COMMAND
     return run_command(program, lambda: command.execute(argv), interrupted=command.interrupted)
 
 
 def os_error_text(error: OSError) -> str:
-    """The path that an operation failed on, and why."""
+    """Return the path of a failed operation and the reason."""
     reason = error.strerror or " ".join(str(error).split()) or type(error).__name__
     return f"{error.filename or 'output'}: {reason}"
 
@@ -138,7 +140,7 @@ def _report(program: str, text: str, code: int) -> int:
 
 
 def python_command() -> str:
-    """This interpreter as a word of the shell; after `make search`, no environment is activated."""
+    """Return this interpreter as a shell word; `make search` does not activate its environment."""
     if os.environ.get("VIRTUAL_ENV") == sys.prefix or sys.prefix == sys.base_prefix:
         return "python"
     nearby = os.path.relpath(sys.executable)
@@ -146,5 +148,5 @@ def python_command() -> str:
 
 
 def module_command(words: Sequence[str]) -> str:
-    """The command line that runs a module, its name first and then its arguments."""
+    """Return the command line that runs a module; `words` are its name and its arguments."""
     return f"{python_command()} -m {shell_command(words)}"

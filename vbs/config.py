@@ -5,8 +5,8 @@
         title: ClassVar[str] = "search"
         target_flops: float | None = option(None, help="...", metavar="SIZE", parse=parse_quantity)
 
-A value is read alike from a command line, a YAML file, a JSON record and Python. A group of
-options is a base class: names are flat everywhere. What a run saves can be read again.
+Values from a command line, a YAML file, a JSON record and Python are read in the same way. A group
+of options is a base class; names are flat everywhere. A saved config can be read again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vbs.units import parse_quantity, parse_seconds, quantity_text, seconds_text
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# limits of the options with these names, in every command
+# limits of options with these names, in every command
 SCALES, SIDES, MANY = (1e-3, 1e3), (1, 100_000), (1, 100_000)
 LIMITS: dict[str, tuple[float, float]] = {
     "width": SCALES,
@@ -51,9 +51,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "threads": (1, 1024),
     "measure_threads": (1, 1024),
 }
-PATHS = ("DIR", "FILE", "PATH")  # metavars of options that name one
-WHOLE = 2**63  # whole numbers are below it
-# by what reads a value: what writes it
+PATHS = ("DIR", "FILE", "PATH")  # metavars of options whose values are paths
+WHOLE = 2**63  # upper limit of whole numbers
+# parser of a value -> function that writes the value as text
 TEXTS: dict[Any, Callable[[Any], str]] = {
     parse_quantity: quantity_text,
     parse_seconds: seconds_text,
@@ -61,7 +61,7 @@ TEXTS: dict[Any, Callable[[Any], str]] = {
 
 
 class ConfigError(ValueError):
-    """An invalid value of an option: `name` is the field, `text` what is wrong with it."""
+    """An invalid value of an option: `name` is the field, `text` describes the mistake."""
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"{name}: {text}")
@@ -70,19 +70,20 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of a config says of itself as an option.
+    """Metadata of a config field that is a command-line option.
 
     help     one line, with the unit and the default.
-    metavar  what stands for the value in the help, such as SIZE; "" by the type.
-    parse    reads the value from a text: called with the text and what=NAME, raises ValueError.
-    limits   least and most of a number, both inclusive.
-    choices  the values that are allowed, () for any.
-    catalog  names that are known; any other value names code to import (`vbs.plugins`), which
-             takes effect only where it is given on the command line or in Python, never by a file.
-    later    whether a resumed run may change it: it says how something is done, not what.
-    flag     the option's name where it is not the field's, such as "set".
+    metavar  placeholder of the value in the help, such as SIZE; "": derived from the type.
+    parse    function that reads the value from a text; called with the text and what=NAME, raises
+             ValueError.
+    limits   smallest and largest allowed number, both inclusive.
+    choices  allowed values; (): any.
+    catalog  known names; any other value names code to import (`vbs.plugins`), which is accepted
+             only from the command line or Python, never from a file alone.
+    later    whether a resumed run may change the option.
+    flag     name of the option if it differs from the field, such as "set".
     old      earlier spellings of the option; they are accepted with a warning.
-    many     whether a command line gives several values after one flag, not a flag for each.
+    many     whether one flag takes several values (otherwise the flag is repeated).
     """
 
     help: str = ""
@@ -98,13 +99,13 @@ class Option:
 
 
 def option(default: Any = dataclasses.MISSING, **kwargs: Any) -> Any:
-    """A field of a config; the keywords are those of `Option`."""
+    """Return a field of a config; the keywords are those of `Option`."""
     return dataclasses.field(default=default, metadata={"option": Option(**kwargs)})
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a field may be: `base` (str, int, float or bool), in a tuple or not, None or not."""
+    """Type of a field: `base` (str, int, float or bool), `many` (a tuple), `optional` (or None)."""
 
     base: type
     many: bool
@@ -117,17 +118,17 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Base of all configs. Values are converted and checked when a config is made.
+    """Base class of all configs. Values are converted and checked on construction.
 
-    Raises ConfigError, which is a ValueError, for a value that an option cannot have.
+    Raises ConfigError (a ValueError) for an invalid value.
     """
 
-    title: ClassVar[str] = "options"  # of the group of options that a class adds
-    # digests of what a run read, which earlier versions kept among its settings
+    title: ClassVar[str] = "options"  # heading of the options that a class adds
+    # digests of input data that earlier versions stored among the settings
     recorded: ClassVar[tuple[str, ...]] = ()
 
     def __new__(cls, *_: Any, **values: Any) -> Self:
-        """A TypeError for a name that is no option says which is near."""
+        """Raise a TypeError that suggests similar names for an unknown option."""
         known = [each.name for each in dataclasses.fields(cls) if each.init]
         for name in values:
             try:
@@ -143,10 +144,10 @@ class Config:
         self.check()
 
     def check(self) -> None:
-        """Raise ValueError where options do not go together; for subclasses."""
+        """Raise ValueError for options that contradict each other; subclasses override this."""
 
     def settings(self) -> dict[str, Any]:
-        """The values as plain data, as a record keeps them."""
+        """Return the values as plain data, for a record."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in ((name, getattr(self, name)) for name in options(type(self)))
@@ -154,12 +155,12 @@ class Config:
 
 
 def _once(function: Callable[[type[Config]], R]) -> Callable[[type[Config]], R]:
-    """The function, called once for each class."""
+    """Cache the result of a function for each class."""
     known: dict[int, R] = {}
 
     @functools.wraps(function)
     def cached(config: type[Config]) -> R:
-        if id(config) not in known:  # classes live as long as the program
+        if id(config) not in known:  # the ID stays valid: classes live as long as the program
             known[id(config)] = function(config)
         return known[id(config)]
 
@@ -168,7 +169,7 @@ def _once(function: Callable[[type[Config]], R]) -> Callable[[type[Config]], R]:
 
 @_once
 def options(config: type[Config]) -> dict[str, Option]:
-    """The options of a config by the names of their fields, in the order of its groups."""
+    """Return the options of a config by field name, in the order of its groups."""
     return {
         each.name: each.metadata["option"]
         for each in dataclasses.fields(config)
@@ -178,9 +179,9 @@ def options(config: type[Config]) -> dict[str, Option]:
 
 @_once
 def groups(config: type[Config]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(title, names of fields) of each class that adds options, the config's own first.
+    """Return (title, field names) of each class that adds options, the config's own first.
 
-    An option that a class defines again stays in the group that it comes from.
+    An option that a class redefines stays in its original group.
     """
     known = options(config)
     by_class = {each: inspect.get_annotations(each) for each in config.__mro__}
@@ -195,7 +196,7 @@ def groups(config: type[Config]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 @_once
 def kinds(config: type[Config]) -> dict[str, Kind]:
-    """What each field may be, from its annotation."""
+    """Return the type of each field, from its annotation."""
     hints = typing.get_type_hints(config)
     return {name: _kind(hints[name]) for name in options(config)}
 
@@ -212,13 +213,13 @@ def _kind(hint: Any) -> Kind:
 
 
 def flag(name: str, config: type[Config] | None = None) -> str:
-    """An option as it is typed: --target-flops."""
+    """Return an option as it is typed: --target-flops."""
     known = options(config).get(name) if config is not None else None
     return "--" + ((known.flag if known else "") or name).replace("_", "-")
 
 
 def converted(config: type[Config], name: str, value: Any) -> Any:
-    """The value of a field as its annotation has it; ConfigError where it cannot be one."""
+    """Convert the value of a field to its type; raises ConfigError for an invalid value."""
     kind, known = kinds(config)[name], options(config)[name]
     value = _plain(value)
     if value is None and kind.optional:
@@ -243,14 +244,14 @@ def _checked(name: str, base: type, known: Option, value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A path, or a number or an array of NumPy, as Python's own text, number or list."""
+    """Convert a path or a NumPy number or array to Python's own text, number or list."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return value.tolist() if type(value).__module__ == "numpy" else value
 
 
 def _typed(name: str, base: type, known: Option, value: Any) -> Any:
-    """The value by its type, of whatever source."""
+    """Convert a value from any source to the type of the option."""
     value = _plain(value)
     if isinstance(value, str) and known.parse is not None:
         try:
@@ -271,7 +272,7 @@ def _typed(name: str, base: type, known: Option, value: Any) -> Any:
 
 
 def number(name: str, base: type, value: Any) -> Any:
-    """A finite number of that type; ConfigError for what is none."""
+    """Convert a value to a finite number of type `base`; raises ConfigError if it is not one."""
     shown = shortened(repr(value), 40)
     wrong = ConfigError(name, f"{shown} is not {_called(base)}")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -302,12 +303,12 @@ def _range(low: float, high: float) -> str:
 
 
 def value_text(config: type[Config], name: str, value: Any) -> str:
-    """One value of an option as it is typed: 400M, 20ms."""
+    """Return one value of an option as it is typed: 400M, 20ms."""
     return TEXTS.get(options(config)[name].parse, str)(value)
 
 
 def from_values(config: type[C], values: Mapping[str, Any]) -> C:
-    """A config of named values, texts among them; ConfigError for a name that is no option."""
+    """Build a config from named values or texts; raises ValueError for an unknown option."""
     found = named(config, values)
     for each in dataclasses.fields(config):
         if each.default is dataclasses.MISSING and each.name not in found:
@@ -317,12 +318,12 @@ def from_values(config: type[C], values: Mapping[str, Any]) -> C:
 
 
 def partial(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of some options, converted and checked one by one."""
+    """Convert and check the values of some options, one by one."""
     return {name: converted(config, name, value) for name, value in named(config, values).items()}
 
 
 def named(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names of fields: a file may have them as on the command line."""
+    """Return values by field name; a file may name options as the command line does."""
     known = options(config)
     fields = {each.flag.replace("-", "_"): name for name, each in known.items() if each.flag}
     fields |= {
@@ -345,12 +346,12 @@ def named(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def code_values(config: Config) -> dict[str, Any]:
-    """The options that name code to import."""
+    """Return the options that name code to import."""
     return named_code(type(config), config.settings())
 
 
 def named_code(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some values, converted or not, that name code to import."""
+    """Return the values, converted or not, that name code to import."""
     by_field = {str(name).replace("-", "_"): value for name, value in values.items()}
     return {
         name: by_field[name]
@@ -364,18 +365,18 @@ def named_code(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any
 def check_code(
     config: type[Config], stored: Mapping[str, Any], given: Collection[str], *, source: str
 ) -> None:
-    """ConfigError where values from a file name code, and the user has not named it again."""
+    """Raise ConfigError if a file names code that the user has not named again."""
     for name, value in named_code(config, stored).items():
         if name not in given:
             raise ConfigError(
                 name,
-                f"{source} names code, {shortened(value)}; it runs if you give it again: "
+                f"{source} names code, {shortened(value)}, which runs only if you give it again: "
                 f"{flag(name, config)} {shell_word(value)}",
             )
 
 
 def given_values(config: Config) -> dict[str, Any]:
-    """The values that differ from the defaults."""
+    """Return the values that differ from the defaults."""
     defaults = {
         each.name: each.default
         for each in dataclasses.fields(config)

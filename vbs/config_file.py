@@ -1,4 +1,4 @@
-"""Configs in files: YAML and JSON that a user writes, and records of runs that are resumed."""
+"""Config files: YAML and JSON files written by users, and the records of runs to resume."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ from vbs.config import C, Config, ConfigError, check_code, options, partial, val
 from vbs.json_text import parse_json
 from vbs.text import quoted, shortened
 
-LARGEST = 1 << 20  # bytes of a config file in YAML, whose reader is slow
-LARGEST_RECORD = 1 << 28  # bytes of one in JSON, as records are
+LARGEST = 1 << 20  # bytes of a YAML config file; its parser is slow
+LARGEST_RECORD = 1 << 28  # bytes of a JSON config file, such as a record
 T = TypeVar("T")
 
 
 class FileValues(NamedTuple):
-    """The options in a file, and whether it is the record of a run."""
+    """Options from a file, and whether the file is the record of a run."""
 
     values: dict[str, Any]
     is_record: bool
 
 
 def read_values(path: str) -> FileValues:
-    """The options in a YAML or JSON file: a mapping of names to values, or a record with
-    "settings". ValueError, with the path, for anything else."""
+    """Read the options in a YAML or JSON file.
+
+    The file is a mapping of names to values, or a record with "settings". Raises ValueError with
+    the path for anything else.
+    """
     if not path:
         raise ValueError("--config: the path is empty")
     try:
         place = Path(path).expanduser()
     except RuntimeError as error:  # "~NAME" of an unknown user
-        raise ValueError(f"--config: {shortened(path)} is no path ({shortened(error)})") from None
+        raise ValueError(
+            f"--config: {shortened(path)} is not a valid path ({shortened(error)})"
+        ) from None
     json_file = place.suffix.lower() == ".json"
     largest = LARGEST_RECORD if json_file else LARGEST
     try:
@@ -51,21 +56,21 @@ def read_values(path: str) -> FileValues:
     if is_record:
         values = values["settings"]
     if not isinstance(values, dict):
-        raise ValueError(f"--config: {shortened(path)} does not hold options and their values")
+        raise ValueError(f"--config: {shortened(path)} is not a mapping of options to values")
     return FileValues(values, is_record)
 
 
 def _parse_yaml(content: bytes) -> Any:
-    """The mappings, lists and texts of a YAML text, with true, false and null; ValueError, in one
-    line, for what is none.
+    """Return the mappings, lists, texts, true, false and null of a YAML text.
 
-    Numbers stay texts, which the options read as they do those of a command line: YAML would make
-    64 of 0100 and 90 of 1:30, and a time of 20 would lose that it has no unit.
+    Raises ValueError, in one line, for anything else. Numbers stay texts, which the options parse
+    like those of a command line: YAML would read 0100 as 64 and 1:30 as 90, and a time of 20
+    would no longer be recognized as lacking its unit.
     """
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses tags, aliases, merges and equal keys: they hide what a file says."""
+        """YAML loader that rejects tags, aliases, merges and equal keys, which hide content."""
 
         yaml_implicit_resolvers: ClassVar = {
             first: [each for each in known if each[0].rpartition(":")[2] in ("bool", "null")]
@@ -86,7 +91,7 @@ def _parse_yaml(content: bytes) -> Any:
                 if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
                     raise ValueError("a key is not a text")
                 if key.value in seen:
-                    raise ValueError(f"the key {quoted(key.value)} is there twice")
+                    raise ValueError(f"the key {quoted(key.value)} appears twice")
                 seen.add(key.value)
             return super().construct_mapping(node, deep=deep)
 
@@ -104,17 +109,19 @@ def _parse_yaml(content: bytes) -> Any:
 def check_call(
     kind: type[Config], config: Config | None, *, resume: bool, changes: Mapping[str, Any] | None
 ) -> None:
-    """Raise ValueError or TypeError where a run is not described by its arguments: a new one by a
-    config, a resumed one by what changes."""
+    """Check the arguments of a run: a new run takes a config, a resumed run takes changes.
+
+    Raises ValueError or TypeError for any other combination.
+    """
     if resume and config is not None:
-        raise ValueError("config: a resumed run has its own; give what changes as changes={...}")
+        raise ValueError("config: a resumed run reads its record; pass changes={...} instead")
     if not resume and changes is not None:
-        raise ValueError("changes: they are for a run that is resumed; change the config instead")
+        raise ValueError("changes: only a resumed run takes them; change the config instead")
     if changes is not None and not isinstance(changes, Mapping):
         raise TypeError(f"changes: {quoted(changes)} is not a mapping of options to values")
     if not resume and not isinstance(config, kind):
-        given = "is missing" if config is None else f"{quoted(config, 60)} is not one"
-        raise TypeError(f"config: a {kind.__name__} is needed; it {given}")
+        given = "it is missing" if config is None else f"{quoted(config, 60)} is not one"
+        raise TypeError(f"config: a {kind.__name__} is required; {given}")
 
 
 def resumed(
@@ -125,14 +132,14 @@ def resumed(
     what: str,
     same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
 ) -> C:
-    """The config of the run that `record` describes, with what may change later.
+    """Return the config of the run that `record` describes, with its allowed changes.
 
-    changes  options that are given, converted: see `partial`.
-    what     the run as messages call it: "search".
-    same     whether a value that differs from the stored one means the same.
+    changes  converted values of options, see `partial`.
+    what     name of the run in messages, such as "search".
+    same     function that returns whether a value that differs from the stored one is equivalent.
 
-    ValueError where the record cannot be read, another version wrote it, or a change would make it
-    another run.
+    Raises ValueError if the record cannot be read, if another version wrote it, or if an option
+    cannot change in a resumed run.
     """
     stored = stored_values(config, record, what=what)
     return changed(config, stored, changes, record.name, what=what, same=same)
@@ -147,7 +154,7 @@ def changed(
     what: str,
     same: Callable[[str, Any, dict[str, Any]], bool] = lambda name, value, stored: False,
 ) -> C:
-    """The same, of the stored values; `record` is the name of their file."""
+    """Apply `resumed` to stored values; `record` is the name of their file."""
     changes = partial(config, changes)
     check_code(config, stored, changes, source=record)
     stored, known = dict(stored), options(config)
@@ -169,8 +176,7 @@ def changed(
 
 
 def stored_values(config: type[Config], record: Path, *, what: str) -> dict[str, Any]:
-    """The converted settings of a record; defaults stand for what an earlier version did not
-    know."""
+    """Return the converted settings of a record, with defaults for options it does not have."""
     if not record.is_file():
         raise ValueError(
             f"resume: {record.parent} holds no {what} (there is no {record.name} in it)"
@@ -187,7 +193,7 @@ def stored_values(config: type[Config], record: Path, *, what: str) -> dict[str,
 def recorded_values(
     config: type[Config], content: Mapping[str, Any], record: str
 ) -> dict[str, Any]:
-    """The same, of the content of the file `record`."""
+    """Apply `stored_values` to the parsed content of the file `record`."""
     settings = content["settings"]
     unknown = {*settings} - {*options(config)} - {*config.recorded}
     if unknown:
@@ -206,21 +212,21 @@ def recorded_values(
 
 
 def typed(kind: type[T], values: Mapping[str, Any]) -> T:
-    """The dataclass made of the values that are named like its fields; others are left out.
+    """Build a dataclass from the values that are named like its fields; others are ignored.
 
-    Raises ValueError where one without a default is missing, or has another type than the field.
+    Raises ValueError for a missing value without a default, and for a value of another type.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{str(values)[:60]!r} is no object with fields")
+        raise ValueError(f"{str(values)[:60]!r} is not an object with fields")
     hints, found = typing.get_type_hints(kind), {}
     for each in dataclasses.fields(kind):  # type: ignore[arg-type]
         if each.name in values:
             value, hint = values[each.name], hints[each.name]
             parts = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
             fits = isinstance(value, tuple(typing.get_origin(part) or part for part in parts))
-            # a bool is an int to Python
+            # bool is a subclass of int
             if not fits or isinstance(value, bool) != (hint is bool):
-                raise ValueError(f"{each.name}: {str(value)[:60]!r} is of the wrong kind")
+                raise ValueError(f"{each.name}: {str(value)[:60]!r} has the wrong type")
             found[each.name] = value
         elif each.default is each.default_factory is dataclasses.MISSING:
             raise ValueError(f"{each.name} is missing")
@@ -234,7 +240,7 @@ def _version_of(content: Mapping[str, Any]) -> str:
 
 
 def _shown(config: type[Config], name: str, value: Any) -> str:
-    """A value as it is typed; several as a list."""
+    """Return a value as it is typed; several values as a list."""
     if value is None:
         return "none"
     if isinstance(value, tuple):

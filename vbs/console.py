@@ -1,7 +1,7 @@
-"""What commands print: safe for every terminal, encoding and pipe.
+"""Output of commands on stdout and stderr, safe for every terminal, encoding and pipe.
 
-No line acts on a terminal, no character that the encoding lacks ends a command, and neither does
-a closed pipe or a full disk behind stdout: results are in files, the lines are extra.
+Control characters are escaped, and characters that the encoding lacks are replaced. A closed pipe
+or a full disk behind stdout does not end a command, because all results are in files.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TextIO, cast
 
 from vbs.text import next_steps, printable, shell_word
 
-# how characters of our own texts are spelled where the encoding lacks them
+# replacements of our own characters in encodings that lack them
 SPELLED = {
     "±": "+-",
     "≤": "<=",
@@ -28,12 +28,12 @@ SPELLED = {
 
 
 def print_out(*lines: object) -> None:
-    """Print lines on stdout. A newline inside a line is escaped, as all of it that acts."""
+    """Print lines on stdout. Newlines and control characters inside a line are escaped."""
     Stream(sys.stdout).write(_joined(lines))
 
 
 def print_err(*lines: object) -> None:
-    """Print lines on stderr, at once; as `print_out`."""
+    """Print lines on stderr, like `print_out`, and flush."""
     Stream(sys.stderr).write(_joined(lines))
 
 
@@ -47,21 +47,20 @@ def warn(text: object) -> None:
 
 
 def print_results(folder: Path, names: Iterable[str], commands: Sequence[str]) -> None:
-    """Print where results are, which files of `names` are there, and what to run next."""
+    """Print the results folder, the existing files of `names`, and the commands to run next."""
     print_out("", results_line(folder, names), *next_steps(commands))
 
 
 def results_line(folder: Path, names: Iterable[str]) -> str:
-    """Where results are, as a word that can be pasted, and which of `names` are there."""
+    """Return a line with the results folder as a shell word and the existing files of `names`."""
     found = [name for name in names if (folder / name).exists()]
     return f"results: {shell_word(f'{folder}/')} ({', '.join(found)})"
 
 
 def open_missing_streams() -> None:
-    """Put the null device in place of standard streams that the caller has closed.
+    """Replace standard streams that the caller has closed by the null device.
 
-    Otherwise they are None, and the next file that is opened becomes what children of this process
-    print into.
+    Otherwise they are None, and child processes would print into the next file that is opened.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -70,7 +69,7 @@ def open_missing_streams() -> None:
 
 
 def encodable(text: str, encoding: str) -> str:
-    """The text with every character that the encoding lacks spelled in ASCII."""
+    """Return the text with every character that the encoding lacks spelled in ASCII."""
     try:
         text.encode(encoding)
     except LookupError:
@@ -91,11 +90,11 @@ def _spelled(character: str, encoding: str) -> str:
 
 
 class Stream(io.TextIOBase):
-    """A text stream in which nothing fails: for stdout or stderr, which may be None.
+    """A text stream that never raises, for stdout or stderr, which may be None.
 
-    Characters that its encoding lacks are spelled in ASCII. Where stdout cannot be written any
-    more, it is replaced by the null device: without a word after a closed pipe, as in
-    `command | head -1`, and with a warning otherwise, such as for a full disk.
+    Characters that the encoding lacks are spelled in ASCII. If stdout can no longer be written,
+    it is replaced by the null device: silently after a closed pipe, as in `command | head -1`,
+    and with a warning otherwise, for example after the disk is full.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -106,7 +105,7 @@ class Stream(io.TextIOBase):
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
-        """Write and flush."""
+        """Write the text and flush."""
         if self._stream is not None:
             try:
                 self._stream.write(encodable(text, self.encoding))
@@ -116,7 +115,7 @@ class Stream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """`write` has done it."""
+        """Do nothing, because `write` flushes."""
 
     def isatty(self) -> bool:
         try:
@@ -131,11 +130,11 @@ class Stream(io.TextIOBase):
         stream, self._stream = self._stream, None
         is_stdout = stream is sys.stdout
         try:
-            # what is left in the buffer would fail again when the interpreter ends
+            # the rest of the buffer would fail again when the interpreter exits
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, cast(TextIO, stream).fileno())
             os.close(null)
         except (OSError, ValueError, AttributeError):
             pass  # a stream without a file
         if is_stdout and isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            warn(f"stdout cannot be written ({error.strerror}); results are in their files")
+            warn(f"stdout cannot be written ({error.strerror}); the results are in files")

@@ -1,7 +1,8 @@
-"""Why work failed: out of memory, by the infrastructure, or by the work itself.
+"""Causes of failures: out of memory, infrastructure, or the work itself.
 
-A network that runs out of memory has failed, and is a result. A full disk, lost storage or a lost
-machine says nothing about a network: the work stops or is retried, and nothing is recorded.
+A network that runs out of memory has failed; this is recorded as its result. A full disk, lost
+storage or a lost machine says nothing about the network: the work stops or is retried, and nothing
+is recorded.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import errno
 import re
 from collections.abc import Iterator
 
-REASON = 300  # characters of a reason at most
+REASON = 300  # maximum characters of a reason
 
 # torch and oneDNN raise RuntimeError with these texts; the sources are c10/core/impl/alloc_cpu.cpp,
 # c10/cuda/CUDACachingAllocator.cpp, oneDNN's dnnl.hpp, and the status names of cuBLAS and cuDNN
@@ -24,8 +25,8 @@ OUT_OF_MEMORY = re.compile(
     r"DataLoader worker \(pid.{1,40}\) is killed by signal: Killed",
     re.IGNORECASE,
 )
-# what the operating system, databases and libraries say of disks, mounts and limits, where they do
-# not raise an OSError; Rust's libraries write "(os error 28)"
+# messages of the operating system, databases and libraries about disks, mounts and limits that are
+# not raised as an OSError; Rust libraries write "(os error 28)"
 INFRASTRUCTURE = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error|"
     r"Stale (NFS )?file handle|File too large|Too many open files|Transport endpoint is not|"
@@ -36,7 +37,7 @@ INFRASTRUCTURE = re.compile(
     r"devices? (is|are) busy or unavailable|CUDA driver initialization failed",
     re.IGNORECASE,
 )
-# of a reason that was recorded, what only the operating system writes; 12 is ENOMEM
+# parts of recorded reasons that only the operating system writes; 12 is ENOMEM
 RECORDED = re.compile(
     r"^\w*(OSError|IOError|PermissionError|FileNotFoundError|NotADirectoryError|IsADirectoryError|"
     r"FileExistsError|BlockingIOError|InterruptedError|Connection\w*Error|BrokenPipeError|"
@@ -44,46 +45,46 @@ RECORDED = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|Stale (NFS )?file handle|"
     r"database or disk is full"
 )
-# modules whose errors are of storage and clusters, never of a network
+# packages whose errors are caused by storage or the cluster, never by a network
 STORAGE = ("sqlite3", "sqlalchemy", "psycopg", "pyarrow", "fsspec", "zipfile", "ray")
 
 
 class Failure(RuntimeError):
-    """A failure that is not the user's mistake: reported in one line, exit code 1."""
+    """A failure that is not the user's mistake; reported in one line with exit code 1."""
 
 
 class InfrastructureError(Failure):
-    """What the evaluated network did not cause, such as a full disk or lost storage.
+    """A failure that the evaluated network did not cause, such as a full disk or lost storage.
 
-    The text is one line, with the path where there is one. Commands end with exit code 1.
+    Its text is one line, with the path if there is one. The exit code of commands is 1.
     """
 
 
 class DataLost(InfrastructureError, ValueError):
-    """Images of a data set cannot be read any more, or too many of them are damaged."""
+    """Images of a data set can no longer be read, or too many of them are damaged."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the error, or one that caused it, says that memory ran out, on a CPU or a GPU."""
+    """Return whether the error or one of its causes is out of memory, on a CPU or a GPU."""
     return any(_ran_out(each) for each in _chain(error))
 
 
 def is_infrastructure(error: BaseException) -> bool:
-    """Whether the error, or one that caused it, is not the fault of the evaluated network."""
+    """Return whether the error or one of its causes is a failure of the infrastructure."""
     return not is_out_of_memory(error) and any(_is_of_infrastructure(e) for e in _chain(error))
 
 
 def recorded_infrastructure(reason: str) -> bool:
-    """Whether a recorded reason of a failure was certainly the infrastructure's.
+    """Return whether a recorded reason certainly names a failure of the infrastructure.
 
-    Earlier versions recorded a full disk, for example, as the failure of a network.
+    Earlier versions recorded, for example, a full disk as the failure of a network.
     """
     return RECORDED.search(reason) is not None
 
 
 def reason_of(error: BaseException) -> str:
-    """The error's class and text in one line, which says "out of memory" where it was that."""
-    # torch's loader puts the traceback of its process into the text; its last line says what it is
+    """Return the class and the text of an error in one line, with "out of memory" if it is that."""
+    # torch's loader includes the traceback of its process; the last line is the error itself
     lines = [line for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines and "Original Traceback" in str(error) else " ".join(lines)
     text = " ".join(text.split())[:REASON]
@@ -95,7 +96,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def infrastructure_error(error: BaseException) -> InfrastructureError:
-    """An error of `is_infrastructure` as an InfrastructureError, with its path in its text."""
+    """Convert an error of the infrastructure to an InfrastructureError with its path."""
     if isinstance(error, InfrastructureError):
         return error
     for each in _chain(error):
@@ -110,13 +111,13 @@ def _text(path: object) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and those that it was raised from."""
+    """Yield the error and its causes."""
     seen: list[BaseException] = []
     each: BaseException | None = error
     while each is not None and each not in seen:
         seen.append(each)
         yield each
-        # Ray wraps what a task raised
+        # Ray wraps the error of a task
         cause = getattr(each, "cause", None)
         each = each.__cause__ or (cause if isinstance(cause, BaseException) else None)
 
@@ -126,7 +127,7 @@ def _ran_out(error: BaseException) -> bool:
         return False
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    # torch.OutOfMemoryError and ray.exceptions.OutOfMemoryError, without importing either
+    # torch.OutOfMemoryError and ray.exceptions.OutOfMemoryError, without importing the packages
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
@@ -136,9 +137,9 @@ def _is_of_infrastructure(error: BaseException) -> bool:
     if isinstance(error, InfrastructureError):
         return True
     if isinstance(error, OSError):
-        # a time-out without a number may be one of the evaluation itself
+        # a TimeoutError without errno may be a time limit of the evaluation
         return not isinstance(error, TimeoutError) or error.errno is not None
     kind = type(error)
     if kind.__module__.partition(".")[0] in STORAGE:
-        return not kind.__name__.startswith("RayTaskError")  # that of a task is its cause
+        return not kind.__name__.startswith("RayTaskError")  # its cause decides
     return INFRASTRUCTURE.search(str(error)) is not None

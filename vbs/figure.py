@@ -1,8 +1,8 @@
-"""Pictures: matplotlib's own defaults whatever the environment says, and failures as warnings.
+"""Figures drawn with matplotlib's default settings; errors while drawing become warnings.
 
-Notebooks pass on MPLBACKEND=module://matplotlib_inline.backend_inline, which only they have; a
-matplotlibrc may ask for LaTeX, a window system or fonts. No picture is worth a result: what fails
-while one is drawn is one warning.
+The environment is ignored: notebooks pass on MPLBACKEND=module://matplotlib_inline.backend_inline,
+which exists only there, and a matplotlibrc may select LaTeX, a window system or fonts. A figure
+that cannot be drawn never loses results.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def new_figure(
     dpi: float = 110,
     layout: Literal["constrained", "tight", "none"] = "constrained",
 ) -> Any:
-    """A matplotlib Figure of width x height inches that is drawn by Agg, without pyplot.
+    """Return a matplotlib Figure of width x height inches that Agg draws, without pyplot.
 
-    layout  of matplotlib: "constrained", "tight", or "none" for axes that are placed by hand.
+    layout  layout engine of matplotlib: "constrained", "tight", or "none" for manual axes.
     """
     _import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # pyplot would keep every figure and pick a window system
+    from matplotlib.figure import Figure  # pyplot keeps every figure and selects a window system
 
     figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
     figure.set_layout_engine(layout)
@@ -43,7 +43,7 @@ def new_figure(
 
 
 def save_png(figure: Any, path: Path) -> None:
-    """Draw the figure into a file; characters that the font lacks are one warning on stderr."""
+    """Draw the figure into a file; characters missing in the font give one warning on stderr."""
     missing: set[str] = set()
     with warnings.catch_warnings():
         usual = warnings.showwarning
@@ -56,35 +56,35 @@ def save_png(figure: Any, path: Path) -> None:
 
         warnings.filterwarnings("always", message="Glyph")
         warnings.showwarning = show
-        # a layout engine takes no account of long labels beside axes of a fixed aspect
+        # a layout engine ignores long labels beside axes of a fixed aspect ratio
         whole = {} if figure.get_layout_engine() is None else {"bbox_inches": "tight"}
         figure.savefig(path, format="png", **whole)
     if missing:
         count = len(missing)
-        _once(f"figures: the font lacks {counted(count, 'character')}; a box stands for each")
+        _once(f"figures: the font lacks {counted(count, 'character')}, drawn as boxes")
 
 
 def label(text: object, longest: int = 60) -> str:
-    """The printable text for titles, axes and legends, where $ would begin a formula.
+    """Return printable text for titles, axes and legends, with $ escaped (it starts a formula).
 
-    A leading underscore would hide a line from its legend.
+    A space is put before a leading underscore, which would hide a line from the legend.
     """
     shown = shortened(text, longest).replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown
 
 
 def draw_picture(path: Path, draw: Callable[[Path], Any]) -> bool:
-    """Let `draw` write a picture atomically; whether it did.
+    """Let `draw` write a figure atomically; return whether it succeeded.
 
-    What fails is a warning on stderr. Call it after everything else is written.
+    An error is a warning on stderr. Call this after everything else is written.
     """
     return attempt(path.name, lambda: write_whole(path, draw))
 
 
 def attempt(what: str, draw: Callable[[], Any], *, failed: str = "is not drawn") -> bool:
-    """Call `draw` with matplotlib's own defaults; whether it ended without an exception.
+    """Call `draw` with matplotlib's default settings; return whether it succeeded.
 
-    An exception is a warning on stderr that `what` is not drawn, or what `failed` says.
+    An exception is printed as a warning on stderr: "<what> <failed> (<reason>)".
     """
     try:
         with _log_as_warning(), _defaults():
@@ -98,7 +98,7 @@ def attempt(what: str, draw: Callable[[], Any], *, failed: str = "is not drawn")
 
 
 def _import_matplotlib() -> Any:
-    """The package. It refuses to be imported with a backend that is not installed."""
+    """Import matplotlib, which refuses to be imported if MPLBACKEND is not installed."""
     before = os.environ.get("MPLBACKEND")
     os.environ["MPLBACKEND"] = "agg"
     try:
@@ -113,7 +113,7 @@ def _import_matplotlib() -> Any:
 
 @contextlib.contextmanager
 def _defaults() -> Iterator[None]:
-    """matplotlib's settings as it ships them, with its own fonts first."""
+    """Use matplotlib's default settings, and its bundled fonts if its font is not found."""
     matplotlib = _import_matplotlib()
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -123,7 +123,7 @@ def _defaults() -> Iterator[None]:
 
 
 def _finds_font() -> bool:
-    """Whether the font that all figures use is found and can be read; caches may be damaged."""
+    """Return whether the default font is found and readable; font caches may be damaged."""
     from matplotlib import font_manager
 
     try:
@@ -134,7 +134,7 @@ def _finds_font() -> bool:
 
 
 def _use_bundled_fonts() -> None:
-    """Forget what the font cache says; use the fonts inside matplotlib's package."""
+    """Ignore the font cache and use the fonts inside matplotlib's package."""
     import matplotlib
     from matplotlib import font_manager
 
@@ -145,7 +145,7 @@ def _use_bundled_fonts() -> None:
 
 @contextlib.contextmanager
 def _log_as_warning() -> Iterator[None]:
-    """Make one line of what matplotlib logs, of an unwritable cache, say."""
+    """Print what matplotlib logs as one warning line, for example about an unwritable cache."""
     logged: list[str] = []
 
     class Collector(logging.Handler):
@@ -167,5 +167,5 @@ def _log_as_warning() -> Iterator[None]:
 
 @functools.cache
 def _once(text: str) -> None:
-    """Every picture of a run has the same cause to complain."""
+    """Print a warning once, because all figures of a run have the same problem."""
     warn(text)

@@ -1,4 +1,4 @@
-"""Folders of results, and files in them that are written atomically."""
+"""Results folders, and atomic writes of their files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from vbs.text import quoted, shell_word
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
-    An OSError names `path`: a write to a full disk has no name of its own.
+    An OSError names `path`, because the error of a full disk names no file.
     """
     unfinished = _unfinished(path)
     try:
         write(unfinished)
         os.replace(unfinished, path)
     except OSError as error:
-        if error.strerror:  # its text is made of its parts
+        if error.strerror:  # otherwise the text of the error is not built from its attributes
             error.filename = str(path)
         raise
     finally:
@@ -37,7 +37,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def check_file(path: Path) -> None:
-    """OSError, which names `path`, unless `write_whole` can make its temporary file."""
+    """Raise an OSError that names `path` if `write_whole` cannot create its temporary file."""
     unfinished = _unfinished(path)
     try:
         unfinished.touch()
@@ -48,12 +48,12 @@ def check_file(path: Path) -> None:
 
 
 def _unfinished(path: Path) -> Path:
-    # process numbers of two machines, or containers, may be the same
+    # process IDs of two machines or containers may be equal
     return path.with_name(f".unfinished-{uuid.uuid4().hex[:12]}-{path.name}")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON with a final newline, atomically."""
+    """Write JSON with a final newline atomically."""
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_whole(path, lambda unfinished: unfinished.write_text(text))
 
@@ -62,15 +62,16 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def results_folder(
     out: str | None, *, kind: str, files: Sequence[str], command: str, resume: bool | None = False
 ) -> Iterator[Path]:
-    """A folder that holds none of `files`, made if need be: `out`, or a new runs/<kind>-N.
+    """Yield a folder that contains none of `files`: `out`, or a new runs/<kind>-N.
 
-    It is owned by this process, the `command`, inside the block; see `vbs.lock.owned`. The first
-    of the files is its record, see `status_after`.
+    The folder is created if it does not exist. Inside the block it is locked for this process,
+    named `command`; see `vbs.lock.owned`. The first of the files is its record; see
+    `status_after`.
 
-    resume  whether it is `out` with what it holds, owned already: see `resumed_folder`. None where
-            the command cannot resume.
+    resume  whether `out` is a run to resume, already locked by `resumed_folder`. None if the
+            command cannot resume.
 
-    Raises ValueError where it cannot be written, already holds results, or has another owner.
+    Raises ValueError if the folder cannot be written, contains results or is in use.
     """
     if resume and out:
         with _resumable(Path(out, files[0])):
@@ -89,23 +90,23 @@ def results_folder(
         except OSError as error:
             raise ValueError(f"out: {folder} cannot be written ({error.strerror})") from None
         if held:
-            how = "" if resume is None else "continue what is there by --resume, or "
+            how = "" if resume is None else "use --resume to continue it, or "
             raise ValueError(f"out: {folder} already holds {held}; {how}choose another --out")
         stack.enter_context(_resumable(folder / files[0]))
         yield folder
 
 
 def check_name(out: str) -> None:
-    """ValueError for a folder of results whose name is empty or blank."""
+    """Raise ValueError if the name of a results folder is empty or blank."""
     if not out:
         raise ValueError("out: the name of the folder is empty")
     if not all(part.strip() for part in Path(out).parts):
-        raise ValueError(f"out: {quoted(out)} has a blank name; give the folder another one")
+        raise ValueError(f"out: {quoted(out)} contains a blank name; choose another --out")
 
 
 @contextlib.contextmanager
 def _resumable(record: Path) -> Iterator[None]:
-    """As `status_after`; a failure of the infrastructure says how to resume what is recorded."""
+    """Apply `status_after`, and add the command that resumes to failures of the infrastructure."""
     try:
         with status_after(record):
             yield
@@ -118,10 +119,10 @@ def _resumable(record: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def resumed_folder(out: str | None, *, resume: bool, command: str) -> Iterator[None]:
-    """With `resume`, the folder `out` is owned by this process inside the block.
+    """Lock the folder `out` for this process inside the block if `resume` is true.
 
-    To be entered before its record is read. What is wrong with the folder is left to the reader.
-    Raises ValueError where another process owns it.
+    Enter this block before reading the record of the folder. Other problems of the folder are
+    reported by the code that reads it. Raises ValueError if another process uses the folder.
     """
     folder = Path(out) if resume and out else None
     with owned(folder, command):
@@ -130,9 +131,9 @@ def resumed_folder(out: str | None, *, resume: bool, command: str) -> Iterator[N
 
 @contextlib.contextmanager
 def status_after(record: Path) -> Iterator[None]:
-    """Where an exception leaves the block, a JSON record does not keep its status "running".
+    """Change the status "running" of a JSON record when an exception leaves the block.
 
-    It is "interrupted" after KeyboardInterrupt, otherwise "failed". Nothing else is changed.
+    The status becomes "interrupted" after KeyboardInterrupt, otherwise "failed".
     """
     try:
         yield
@@ -151,7 +152,7 @@ def _first_of(folder: Path, files: Sequence[str]) -> str | None:
 
 
 def _numbered_folder(kind: str) -> Path:
-    """runs/<kind>-N with the first free N, made in one step: runs may start together."""
+    """Create runs/<kind>-N with the first free N; mkdir is atomic, as runs may start together."""
     number = 1
     while True:
         folder = Path("runs", f"{kind}-{number}")
@@ -160,19 +161,19 @@ def _numbered_folder(kind: str) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise ValueError(f"out: {folder} cannot be made ({error.strerror})") from None
+            raise ValueError(f"out: {folder} cannot be created ({error.strerror})") from None
         else:
             return folder
 
 
 def check_writable(folder: Path) -> None:
-    """OSError unless files can be made in the folder."""
+    """Raise OSError if no files can be created in the folder."""
     write_whole(folder / f".writable-{os.getpid()}", lambda path: path.write_text(""))
     (folder / f".writable-{os.getpid()}").unlink()
 
 
 def circumstances(packages: Iterable[str]) -> dict[str, Any]:
-    """Versions (None where not installed) and the machine, as every record states them."""
+    """Return the versions (None if not installed) and the machine, for a record."""
     versions = {name: _version(name) for name in ("vision-baseline-search", *packages)}
     return {
         "versions": {"python": platform.python_version(), **versions},
@@ -181,7 +182,7 @@ def circumstances(packages: Iterable[str]) -> dict[str, Any]:
 
 
 def _cpus() -> str:
-    """The machine's, and how many of them this process may use where that is fewer."""
+    """Return the number of CPUs, and how many this process may use if they are fewer."""
     available, every = available_cpus(), os.cpu_count()
     return str(every) if every in (None, available) else f"{available} of {every}"
 

@@ -1,9 +1,9 @@
-"""Forked processes that leave alone what their parent registered for its own end.
+"""Forked loader processes that keep the `atexit` callbacks of their parent.
 
-Since Python 3.13, multiprocessing empties the list of `atexit` callbacks in every forked process
-(popen_fork.py). That frees what only a callback holds, among it clients of Ray: their destructor
-waits for threads that a fork does not copy, and the process dies by a segmentation fault. Here the
-list stays as it is. Nothing of it runs, as such processes end by `os._exit`.
+Since Python 3.13, multiprocessing clears the list of `atexit` callbacks in every forked process
+(popen_fork.py). This frees objects that only a callback references, such as clients of Ray; their
+destructor waits for threads that a fork does not copy, and the process dies by a segmentation
+fault. Here the list is kept. No callback runs, because such processes end by `os._exit`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Popen(popen_fork.Popen):
                 os.close(parent_reads)
                 os.close(parent_writes)
                 code = process_obj._bootstrap(parent_sentinel=child_reads)
-                _util._exit_function()  # of multiprocessing itself: it empties its queues
+                _util._exit_function()  # flushes the queues of multiprocessing
             finally:
                 os._exit(code)
         os.close(child_writes)
@@ -47,6 +47,6 @@ class _Context(context.ForkContext):
 
 
 def loader_context() -> context.BaseContext:
-    """How processes that read images are started: as is usual here, forks as described above."""
+    """Return the context that starts image loaders: the default one, with the forks above."""
     method = multiprocessing.get_start_method()
     return _Context() if method == "fork" else multiprocessing.get_context(method)

@@ -1,7 +1,7 @@
-"""Removes a temporary folder, and ends the processes that use it, once its owner has ended.
+"""Guard process that removes a temporary folder, and its processes, after its owner has ended.
 
-`vbs.temporary` starts this file as a small process of its own, without the packages of the
-environment: a process that is killed cannot remove anything itself.
+`vbs.temporary` runs this file as a separate small process without the packages of the environment,
+because a killed process cannot remove its own folder.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 
 MARK = "VBS_TEMPORARY"  # environment variable: the folder that a process uses
-LOOK = 0.2  # seconds between looks at processes
-ENDING = 10.0  # seconds within which killed processes are gone
+LOOK = 0.2  # seconds between checks of the processes
+ENDING = 10.0  # seconds to wait for killed processes
 
 
 def processes_of(folder: str) -> list[int]:
-    """Numbers of the processes, but this one, that were started with the folder in MARK.
+    """Return the IDs of all other processes that were started with the folder in MARK.
 
-    Ray's agents write their title over their environment. They are found by their open files.
+    Ray's agents overwrite their environment with their title; their open files identify them.
     """
     found = []
     for place in Path("/proc").glob("[0-9]*"):
@@ -36,12 +36,12 @@ def _marked(place: Path, folder: str) -> bool:
     mark = os.fsencode(f"{MARK}={folder}")
     try:
         return mark in (place / "environ").read_bytes().split(b"\0")
-    except OSError:  # it has ended, or is another user's
+    except OSError:  # the process has ended, or belongs to another user
         return False
 
 
 def _writes(place: Path, folder: str) -> bool:
-    """Whether the process has its output in the folder, or, one of Ray's, any open file there."""
+    """Return whether stdout, stderr or, for a Ray process, any open file is in the folder."""
     with contextlib.suppress(OSError):
         ray = (place / "cmdline").read_bytes().startswith(b"ray::")
         for number in os.listdir(place / "fd") if ray else ("1", "2"):
@@ -52,7 +52,7 @@ def _writes(place: Path, folder: str) -> bool:
 
 
 def remove(folder: str) -> None:
-    """Kill the processes that use the folder, and remove it."""
+    """Kill the processes that use the folder, and remove the folder."""
     end = time.monotonic() + ENDING
     while (left := processes_of(folder)) and time.monotonic() < end:
         for number in left:
@@ -63,8 +63,8 @@ def remove(folder: str) -> None:
 
 
 def wait_for_end(parent: int) -> None:
-    """Until the process that started this one has ended."""
-    with contextlib.suppress(AttributeError, OSError):  # no Linux, or too old
+    """Wait until the parent process has ended."""
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or too old
         descriptor = os.pidfd_open(parent)
         if os.getppid() == parent:
             select.select([descriptor], [], [])

@@ -1,7 +1,7 @@
-"""JSON that a user, or another program, wrote: read strictly.
+"""Strict parser of JSON that was written by a user or another program.
 
-Python's reader keeps the last of two equal keys, and takes NaN, Infinity and 1e999. Each of them
-hides a mistake, or an attempt to show one value to a person and another to this program.
+Python's parser keeps the last of two equal keys, and accepts NaN, Infinity and 1e999. Each of them
+hides a mistake, or an attempt to show different values to a person and to this program.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from vbs.text import shortened
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
-    Raises ValueError, in one line, for what is not JSON, equal keys in an object, numbers that
-    are not finite or have too many digits, text that is not UTF-8, and nesting that is too deep.
+    Raises ValueError, in one line, for invalid JSON, equal keys in an object, numbers that are not
+    finite or have too many digits, text that is not UTF-8, and nesting that is too deep.
     """
     try:
         return json.loads(
@@ -39,7 +39,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = next(name for name, count in counts.items() if count > 1)
-        raise ValueError(f"the key {shortened(repr(twice))} is there twice")
+        raise ValueError(f"the key {shortened(repr(twice))} appears twice")
     return found
 
 
@@ -51,9 +51,9 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    _finite(text)  # whoever reads it may make a float of it
+    _finite(text)  # the caller may convert it to a float
     return int(text)
 
 
 def _constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number of JSON")
+    raise ValueError(f"{text} is not a JSON number")

@@ -1,10 +1,10 @@
-"""What else a machine does while something is timed: does this process get its processors?
+"""Load of the machine during a measurement: whether other programs took processor time.
 
-A time is only as good as the machine is idle. Three counters of Linux say so without guessing:
-for each thread the time that it was ready to run and waited for a processor (/proc/PID/task/TID/
-schedstat, Documentation/scheduler/sched-stats.rst), the busy time of each processor
-(/proc/stat), and the periods in which a container's quota stopped it (cpu.stat of its control
-group). Elsewhere they are not known, and only the spread of repeated runs shows contention.
+A measured time is reliable only on an idle machine. Three counters of Linux show contention: the
+time that each thread was ready to run and waited for a processor (/proc/PID/task/TID/schedstat,
+Documentation/scheduler/sched-stats.rst), the busy time of each processor (/proc/stat), and the
+periods in which the quota of a container throttled it (cpu.stat of its control group). On other
+systems they are unknown, and only the spread of repeated runs shows contention.
 """
 
 from __future__ import annotations
@@ -19,21 +19,20 @@ from vbs.processes import available_cpus
 
 TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 BUSY = (1, 2, 3, 6, 7)  # fields of /proc/stat: user, nice, system, irq, softirq
-STEAL = 8  # time that the host of a virtual machine gave to others
-NOTICED = 0.1  # processors of others, and share of time, that are worth a remark
+STEAL = 8  # field: time that the host of a virtual machine gave to others
+NOTICED = 0.1  # processors used by others, and share of time, that are reported
 
 
 @dataclass(frozen=True)
 class Load:
-    """What happened between two moments.
+    """Load of the machine between two moments.
 
-    seconds    on the wall.
-    waited     seconds that threads of this process waited for a processor, added up; None where
-               the system does not say.
-    others     processors that other programs used, of those available to this process, on
-               average; None where unknown.
-    stolen     the same, of the host of a virtual machine.
-    throttled  periods in which the quota of a container stopped this process.
+    seconds    wall-clock time.
+    waited     total seconds that threads of this process waited for a processor; None if unknown.
+    others     mean number of processors, of those available to this process, that other programs
+               used; None if unknown.
+    stolen     mean number of processors that the host of a virtual machine took.
+    throttled  periods in which the quota of a container throttled this process.
     cpus       processors available to this process.
     """
 
@@ -45,17 +44,17 @@ class Load:
     cpus: int
 
     def crowds(self, threads: int) -> bool:
-        """Whether so many threads did not get a processor each."""
+        """Return whether `threads` threads did not get one processor each."""
         short = (self.others or 0.0) + self.stolen + threads > self.cpus + NOTICED
         return short or self.throttled > 0
 
     @property
     def waiting(self) -> float:
-        """Waiting threads, on average: 1.0 where one thread always waited."""
+        """Mean number of waiting threads: 1.0 if one thread always waited."""
         return (self.waited or 0.0) / self.seconds
 
     def __str__(self) -> str:
-        """What was in the way, for people; "" where nothing was."""
+        """Describe the contention; "" if there was none."""
         found = []
         if self.others is not None and self.others > NOTICED:
             found.append(f"other programs used {self.others:.1f} of {self.cpus} processors")
@@ -67,7 +66,7 @@ class Load:
 
 
 class LoadWatch:
-    """Counts from when it is made; `load` says what happened since."""
+    """Counts the load from its construction on; see `load`."""
 
     def __init__(self) -> None:
         self._began, self._own = time.perf_counter(), time.process_time()
@@ -75,7 +74,7 @@ class LoadWatch:
         self._busy, self._stolen = _processors()
 
     def load(self) -> Load:
-        """What happened since this was made."""
+        """Return the load since construction."""
         seconds = max(time.perf_counter() - self._began, 1e-9)
         own = time.process_time() - self._own
         now, (busy, stolen) = waited(), _processors()
@@ -93,8 +92,10 @@ class LoadWatch:
 
 
 def waited() -> float | None:
-    """Seconds that the threads of this process, of those there are now, have waited for a
-    processor while they were ready to run; None where the system does not say."""
+    """Return the seconds that the current threads of this process have waited for a processor.
+
+    Only time in which a thread was ready to run counts. None if the system does not report it.
+    """
     total = 0
     try:
         for thread in os.scandir("/proc/self/task"):
@@ -103,14 +104,14 @@ def waited() -> float | None:
             except FileNotFoundError:
                 if thread.name == str(os.getpid()):
                     return None
-                # another thread has ended meanwhile
+                # another thread has ended in the meantime
     except (OSError, ValueError, IndexError):
         return None
     return total / 1e9
 
 
 def _processors() -> tuple[float | None, float]:
-    """Busy and stolen seconds of the processors available to this process, since boot."""
+    """Return the busy and stolen seconds since boot of the processors available to this process."""
     if not hasattr(os, "sched_getaffinity"):
         return None, 0.0
     mine = {f"cpu{number}" for number in os.sched_getaffinity(0)}

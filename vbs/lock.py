@@ -1,10 +1,10 @@
-"""One folder of results has one owner: the process that writes there.
+"""Locks of results folders: only one process at a time writes to a folder.
 
-The lock is a small JSON file that names the owner. It is taken over where the owner has ended,
-whatever ended it: on the same machine that is known by process number and start time; on another
-one that shares the folder, by a file time that the owner refreshes. Creation is atomic (a hard
-link, or exclusive creation where the file system has no links), also of processes that start
-together and of those that take over the same lock.
+The lock is a small JSON file that describes the owner. After the owner has ended, for whatever
+reason, another process may take over the lock. An owner on the same machine is identified by
+process ID and start time; an owner on another machine that shares the folder refreshes the time of
+the file. Creation is atomic (a hard link, or exclusive creation on file systems without links),
+also for processes that start together and for those that take over the same lock.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from vbs.console import print_err
 from vbs.text import printable, shortened
 
 FILE = "owner.json"
-UNSAFE = re.compile(r"[^\w-]", re.ASCII)  # characters of an identifier that no file name gets
-BEAT = 20.0  # seconds between signs of life
-FORGOTTEN = 120.0  # seconds without one, after which an owner on another machine counts as ended
-WRITING = 5.0  # seconds that a file without content may be one that is being written
-TRIES, WAIT = 1000, 0.01  # rounds, and seconds between them, while others change the lock
-# of os.link on file systems without hard links
+UNSAFE = re.compile(r"[^\w-]", re.ASCII)  # characters that are replaced in file names
+BEAT = 20.0  # seconds between heartbeats
+FORGOTTEN = 120.0  # seconds without a heartbeat after which a remote owner counts as ended
+WRITING = 5.0  # seconds for which a file without content counts as being written
+TRIES, WAIT = 1000, 0.01  # attempts, and seconds between them, while others change the lock
+# error numbers of os.link on file systems without hard links
 NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK, errno.EINVAL, errno.EXDEV)
 
 Owner = Mapping[str, Any]
 
 
 def this_process(command: str) -> dict[str, Any]:
-    """What the lock says of its owner."""
+    """Return the description of this process for the lock file."""
     return {
         "command": command,
         "host": socket.gethostname(),
@@ -53,24 +53,24 @@ def this_process(command: str) -> dict[str, Any]:
 
 
 def is_alive(owner: Owner, age: float) -> bool:
-    """Whether the owner still works; age: seconds since its last sign of life."""
+    """Return whether the owner is still running; age: seconds since its last heartbeat."""
     pid = owner.get("pid")
     if not isinstance(pid, int):
         return False
     if processes.place() and owner.get("processes") == processes.place():
         began = processes.start(pid)
-        if began:  # else unknown
+        if began:  # "" means unknown
             return owner.get("began") == began
     return age < FORGOTTEN
 
 
 def in_use(place: object, owner: Owner, age: float) -> ValueError:
-    """The refusal: who works in a place."""
+    """Return the error for a folder that another process uses."""
     here = owner.get("processes") == processes.place()
     seen = ""
     if not here:
         seen = (
-            f", last seen {max(0.0, age):.0f} s ago; without a sign of life for {FORGOTTEN:.0f} s "
+            f", last seen {max(0.0, age):.0f} s ago; after {FORGOTTEN:.0f} s without a heartbeat "
             "it counts as ended"
         )
     what = ("command", "another command"), ("pid", "?"), ("host", "an unknown machine")
@@ -83,12 +83,13 @@ def in_use(place: object, owner: Owner, age: float) -> ValueError:
 
 @contextlib.contextmanager
 def owned(folder: Path | None, command: str, *, name: str = FILE) -> Iterator[None]:
-    """The folder is this process's inside the block; None, or no such folder: nothing is locked.
+    """Lock the folder for this process inside the block.
 
-    command  what the refusal calls this process, such as nas.search.
-    name     of the lock file; one of its own for a single file in a folder.
+    folder   None, or a folder that does not exist: nothing is locked.
+    command  name of this process in error messages, such as nas.search.
+    name     name of the lock file; another name locks a single file of a folder.
 
-    Raises ValueError where another process that lives owns it, OSError where it cannot be written.
+    Raises ValueError if another running process owns the folder, OSError if it cannot be written.
     """
     if folder is None or not folder.is_dir():
         yield
@@ -108,15 +109,15 @@ def owned(folder: Path | None, command: str, *, name: str = FILE) -> Iterator[No
 
 
 def _take(path: Path, mine: Owner) -> None:
-    """Make the lock ours; ValueError where its owner lives.
+    """Acquire the lock; raises ValueError if its owner is running.
 
-    Of those that take over the lock of the same ended owner, the one that creates the file `after`
-    that owner has it. It replaces the lock before it removes that file, so whoever creates it
-    again afterwards finds another lock than it had read, and starts over.
+    If several processes take over the lock of the same ended owner, the one that creates the file
+    `after` that owner gets it. It replaces the lock before it removes that file, so a process that
+    creates the file again later finds a different lock from the one it read, and starts over.
     """
     own = _beside(path, mine["id"])
     if path.is_symlink() and not path.exists():
-        raise ValueError(f"out: {printable(path)} is a link to nothing; remove it")
+        raise ValueError(f"out: {printable(path)} is a broken symbolic link; remove it")
     try:
         own.write_text(json.dumps(mine) + "\n")
         for _ in range(TRIES):
@@ -126,19 +127,19 @@ def _take(path: Path, mine: Owner) -> None:
     finally:
         with contextlib.suppress(OSError):
             own.unlink()
-    raise ValueError(f"out: {path.parent} could not be locked; other processes keep taking it")
+    raise ValueError(f"out: {path.parent} cannot be locked; other processes keep locking it")
 
 
 def _taken_over(path: Path, own: Path) -> bool:
-    """Whether the owner has ended, and the lock is ours instead; ValueError where it lives.
+    """Return whether the lock was taken over from an ended owner.
 
-    False where the lock changes just now.
+    False if the lock is changing at this moment. Raises ValueError if the owner is running.
     """
     first = _read(path)
     if first is None:
         return False
     last, shown = _last(path, first)
-    os.utime(own)  # by the clock of the file system, which may be another machine's
+    os.utime(own)  # by the clock of the file system, which may be that of another machine
     try:
         age = own.stat().st_mtime - shown.stat().st_mtime
     except FileNotFoundError:
@@ -160,7 +161,7 @@ def _taken_over(path: Path, own: Path) -> bool:
 
 
 def _remove_claims(path: Path, first: Owner, claim: Path) -> None:
-    """What those have left that ended while they took over, and then our own claim."""
+    """Remove the claims of processes that ended during a take-over, then our own claim."""
     owner: Owner | None = first
     while owner and _after(path, owner) != claim:
         after = _after(path, owner)
@@ -170,7 +171,7 @@ def _remove_claims(path: Path, first: Owner, claim: Path) -> None:
 
 
 def _last(path: Path, first: Owner) -> tuple[Owner, Path]:
-    """Who has the lock by now, and the file that says so: the owner, or the last that took over."""
+    """Return the current owner and its file: the owner of the lock, or of the last claim."""
     owner, ended = first, path
     while owner and (later := _read(_after(path, owner))) is not None:
         owner, ended = later, _after(path, owner)
@@ -186,14 +187,14 @@ def _after(path: Path, owner: Owner) -> Path:
 
 
 def _id(owner: Owner | None) -> str:
-    """The owner's identifier, as a part of a file's name."""
+    """Return the owner's identifier as a part of a file name."""
     return "" if owner is None else UNSAFE.sub("_", str(owner.get("id", "")))[:64]
 
 
 def _read(path: Path) -> Owner | None:
-    """The owner that a file names; {} where it is damaged, None where there is no file."""
+    """Return the owner from a lock file; {} if it is damaged, None if there is no file."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
             return {}
         known = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -204,7 +205,7 @@ def _read(path: Path) -> Owner | None:
 
 
 def _create(path: Path, own: Path) -> bool:
-    """Whether `path`, with the content of `own`, could be created: there was no such file."""
+    """Create `path` with the content of `own`; return False if `path` exists."""
     try:
         os.link(own, path)
     except FileExistsError:
@@ -221,9 +222,9 @@ def _create(path: Path, own: Path) -> bool:
 
 
 def _beat(path: Path, mine: Owner, over: threading.Event) -> None:
-    """Show that this process lives; interrupt it where another one has taken its lock over."""
+    """Send heartbeats, and interrupt this process if another one has taken over its lock."""
     while not over.wait(BEAT):
-        with contextlib.suppress(OSError):  # a disk that is away for a while
+        with contextlib.suppress(OSError):  # the disk may be unavailable for a while
             known = _read(path)
             if known is not None and _id(known) != mine["id"]:
                 give_up(mine["command"], path.parent, known)
@@ -232,9 +233,9 @@ def _beat(path: Path, mine: Owner, over: threading.Event) -> None:
 
 
 def give_up(command: str, place: object, owner: Owner) -> None:
-    """Interrupt this process: it seemed to have ended, and `owner` has taken its place."""
+    """Interrupt this process: it counted as ended, and `owner` has taken over its lock."""
     pid, host = shortened(owner.get("pid"), 80), shortened(owner.get("host"), 80)
-    print_err(f"{command}: process {pid} on {host} works in {printable(place)} now; this one ends")
+    print_err(f"{command}: process {pid} on {host} has taken over {printable(place)}; stopping")
     main = threading.main_thread().ident
-    if main is not None:  # unlike `interrupt_main`, this ends a call that blocks
+    if main is not None:  # unlike `interrupt_main`, this also interrupts a blocking call
         signal.pthread_kill(main, signal.SIGINT)

@@ -1,6 +1,6 @@
-"""The `vbs` script: one name for all commands, `vbs search` for `python -m nas.search`.
+"""The `vbs` script: one program for all commands; `vbs search` is `python -m nas.search`.
 
-Its help imports nothing of the commands: it has to be there at once.
+Its help imports no command, so that it is printed immediately.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vbs.version import VERSION
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command that the first word or two name, with the others; exit with its code."""
+    """Run the command that the first one or two words name, and exit with its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     name = words[0] if words else "--help"
     if name in ("-h", "--help", "help"):
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(0)
     second = words[1] if len(words) > 1 and not words[1].startswith("-") else ""
     if second and any(each.startswith(f"{name} ") for each in COMMANDS):
-        name = f"{name} {second}"  # of a command of two words
+        name = f"{name} {second}"  # command of two words
     try:
         one_of("command", name, COMMANDS)
     except ValueError as error:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def help_text() -> str:
-    """All commands with a line each."""
+    """Return the list of all commands with one line each."""
     width = max(map(len, COMMANDS)) + 2
     lines = [f"  {name:<{width}}{entry.help}" for name, entry in COMMANDS.items()]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""Whether the accuracies of several networks say more than chance and noise do."""
+"""Test whether differences between the accuracies of several networks exceed chance and noise."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from vbs.accuracy import chance_limit, paired_variance
 
-FEWEST = 6  # networks before there is a doubt
-MANY = 1 / 3  # of the networks at chance is worth a warning
-REAL = 0.5  # share of the variance between networks that should be more than noise
+FEWEST = 6  # smallest number of networks that is tested
+MANY = 1 / 3  # share of networks at chance from which there is a warning
+REAL = 0.5  # smallest share of the variance between networks that should be real
 
 
 class Doubt(NamedTuple):
@@ -31,18 +31,19 @@ def doubt_of(
     trainings: int = 1,
     when: str = "",
 ) -> Doubt | None:
-    """The doubt about networks with these accuracies, in percent; None where there is none.
+    """Return why networks with these accuracies cannot be distinguished; None if they can.
 
-    They are scored on the same images. At chance is what cannot be distinguished from guessing: no
-    more than two binomial errors above `chance`. Within noise are networks whose variance is less
-    than twice that of a single network's paired error: then less than half of it is real, and more
-    than half of what a choice goes by is luck.
+    All networks are scored on the same images. A network is at chance if its accuracy is at most
+    two binomial errors above `chance`. Networks are within noise if their variance is less than
+    twice that of the paired error of a single network: then less than half of the variance is
+    real, and a choice among them is mostly random.
 
-    images     that each accuracy was read on; 0: unknown.
-    chance     what guessing gets, see `vbs.accuracy.guessing`; NaN: unknown.
-    deviation  between trainings of one network, NaN: unknown; each accuracy is the mean of so many
-               `trainings`.
-    when       in words, such as "after 2 epochs ".
+    accuracies  accuracy of each network, in percent.
+    images      number of images of each accuracy; 0: unknown.
+    chance      accuracy of guessing, see `vbs.accuracy.guessing`; NaN: unknown.
+    deviation   standard deviation between trainings of one network; NaN: unknown.
+    trainings   number of trainings of which each accuracy is the mean.
+    when        prefix of the sentence, such as "after 2 epochs ".
     """
     values = np.asarray(accuracies, np.float64)
     values = values[np.isfinite(values)]
@@ -55,8 +56,8 @@ def doubt_of(
         return Doubt(
             "chance",
             f"{when}{guessing} of {len(values)} networks are at chance "
-            f"({chance:.1f}%{on}): choosing among them is choosing by "
-            "noise",
+            f"({chance:.1f}%{on}): a choice among them is "
+            "random",
         )
     noise = float(np.mean(paired_variance(values, images, deviation, trainings=trainings)))
     spread = float(values.var(ddof=1))
@@ -65,6 +66,6 @@ def doubt_of(
             "noise",
             f"{when}the {len(values)} networks differ by {math.sqrt(spread):.2f} "
             f"points (standard deviation), the noise of one is "
-            f"{math.sqrt(noise):.2f}: their order is mostly luck",
+            f"{math.sqrt(noise):.2f}: their order is mostly random",
         )
     return None

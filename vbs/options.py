@@ -1,7 +1,7 @@
-"""Command lines made from configs.
+"""Command-line interfaces of configs: `Command`, and the parser that is built from its config.
 
-The standard library's argparse finds the words of a command line here and writes the help;
-`vbs.config` reads the values, alike for options, config files, records and Python.
+The standard library's argparse splits the command line and writes the help. `vbs.config` converts
+the values, in the same way for options, config files, records and Python.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from vbs.text import one_of, shortened
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command: its config, and the function that does the work.
+    """A command: its config, and the function that runs it.
 
-    program      as it is called: "nas.search", for `python -m nas.search`.
-    run          "module:function" of (config, *, out, resume, changes, and one keyword for each
-                 switch that was given). It returns an exit code, or an object that has one as
-                 `exit_code`. Without `record`, it takes the config and the switches alone.
-    report       "module:function" that prints the returned object, "" for none.
-    kind         what messages call a run; new folders are runs/<kind>-N.
-    record       file in the folder of results that holds the settings; "" for a command without
-                 such a folder.
+    program      name of the module: "nas.search", for `python -m nas.search`.
+    run          "module:function" with arguments (config, *, out, resume, changes, and one
+                 keyword for each switch that was given). It returns an exit code, or an object
+                 with an `exit_code`. Without `record`, it takes only the config and the switches.
+    report       "module:function" that prints the returned object; "": none.
+    kind         name of a run in messages; new folders are runs/<kind>-N.
+    record       file in the results folder that stores the settings; "": the command has no
+                 results folder.
     resumable    whether a run can be resumed.
-    positional   fields that are given without a flag, in their order.
+    positional   fields that are given without a flag, in this order.
     switches     options of a run that are not part of its config: name -> help.
-    interrupted  what is printed after Ctrl-C.
-    earlier      "module:function" that takes the words of a command line and returns them with
-                 earlier spellings replaced that `Option.old` cannot describe; "" for none.
+    interrupted  line to print after Ctrl-C.
+    earlier      "module:function" that takes the words of a command line and replaces earlier
+                 spellings that `Option.old` cannot describe; "": none.
     """
 
     program: str
@@ -72,9 +72,10 @@ class Command:
     earlier: str = ""
 
     def execute(self, argv: Sequence[str] | None = None, *, called: str = "") -> int:
-        """Run the command for the words of a command line; its exit code.
+        """Run the command and return its exit code.
 
-        called  how it was called, for its help; default: python -m <program>.
+        argv    words of the command line; None: those of this process.
+        called  how the user called the command, for its help; default: python -m <program>.
 
         Raises ValueError, with the option as it is typed, for a user's mistake.
         """
@@ -92,7 +93,7 @@ class Command:
 
 
 class Request(NamedTuple):
-    """A command line that was read: values of options, and how the run goes."""
+    """A parsed command line: unconverted values of options, results folder, resume, switches."""
 
     values: dict[str, Any]
     out: str | None
@@ -112,9 +113,9 @@ def _call(command: Command, request: Request) -> Any:
 
 
 def words_of(command: Command, config: Config, *, out: str | Path | None = None) -> list[str]:
-    """The words of a command line that give this config, without what is the default.
+    """Return the words of a command line that give this config; defaults are omitted.
 
-    out  folder of the results, where the command has one.
+    out  results folder, if the command has one.
     """
     words = option_words(command.config, given_values(config), positional=command.positional)
     return words if out is None else [*words, "--out", str(out)]
@@ -123,7 +124,7 @@ def words_of(command: Command, config: Config, *, out: str | Path | None = None)
 def option_words(
     config: type[Config], values: Mapping[str, Any], *, positional: Sequence[str] = ()
 ) -> list[str]:
-    """The words of a command line for values of options; for changes of a resumed run, too."""
+    """Return the words of a command line for values of options, or for changes of a resumed run."""
     first = [text for name in positional for text in _texts(config, name, values.get(name))]
     for name, value in values.items():
         if name not in positional:
@@ -138,13 +139,13 @@ def _words(config: type[Config], name: str, value: Any) -> list[str]:
     texts = _texts(config, name, value)
     if known.many:
         return [typed, *texts]
-    # a text that begins like an option is a value only behind an equals sign
+    # a value that begins with a hyphen is recognized only after an equals sign
     pairs = [[f"{typed}={text}"] if text.startswith("-") else [typed, text] for text in texts]
     return [word for pair in pairs for word in pair]
 
 
 def _texts(config: type[Config], name: str, value: Any) -> list[str]:
-    """The values of an option as they are typed."""
+    """Return the values of an option as they are typed."""
     if value is None:
         return []
     values = value if kinds(config)[name].many else (value,)
@@ -152,17 +153,17 @@ def _texts(config: type[Config], name: str, value: Any) -> list[str]:
 
 
 def load(place: str) -> Any:
-    """The object of "module:name"."""
+    """Import and return the object "module:name"."""
     module, _, name = place.partition(":")
     found = getattr(importlib.import_module(module), name)
-    signals.raise_postponed()  # of a signal that came during the import
+    signals.raise_postponed()  # a signal may have arrived during the import
     return found
 
 
 def read_request(
     command: Command, argv: Sequence[str] | None = None, *, called: str = ""
 ) -> Request:
-    """The words of a command line; values of options are not read yet."""
+    """Parse a command line; the values of options are not converted yet."""
     words = [str(word) for word in (sys.argv[1:] if argv is None else argv)]
     if command.earlier:
         words = load(command.earlier)(words)
@@ -180,7 +181,7 @@ def read_request(
 
 
 def _named_in(file: str, command: Command, found: FileValues) -> dict[str, Any]:
-    """Values of a file by the names of fields; a name that is no option is an error of the file."""
+    """Return the values of a config file by field name; an unknown name is an error of the file."""
     try:
         return named(command.config, found.values)
     except ConfigError:
@@ -194,7 +195,7 @@ def _named_in(file: str, command: Command, found: FileValues) -> dict[str, Any]:
 
 
 def _writer(name: str, values: Mapping[str, Any]) -> str:
-    """The program whose records have this name and these settings; "" for none."""
+    """Return the program whose records have this name and these settings; "" if there is none."""
     for entry in COMMANDS.values():
         command = load(f"{entry.program}.config:COMMAND")
         known = {*options(command.config), *command.config.recorded}
@@ -204,7 +205,7 @@ def _writer(name: str, values: Mapping[str, Any]) -> str:
 
 
 def _renamed(config: type[Config], words: list[str]) -> list[str]:
-    """The words with earlier spellings of options replaced, each with a warning."""
+    """Return the words with earlier spellings of options replaced, each with a warning."""
     now = {old: flag(name, config) for name, each in options(config).items() for old in each.old}
     found: list[str] = []
     for position, word in enumerate(words):
@@ -213,14 +214,14 @@ def _renamed(config: type[Config], words: list[str]) -> list[str]:
         name, mark, value = word.partition("=")
         if name in now:
             if any(each.partition("=")[0] == now[name] for each in words):
-                raise ValueError(f"{name}: it is given twice, as {now[name]} too")
+                raise ValueError(f"{name}: it is given twice, also as {now[name]}")
             print_err(f"warning: {name} is now {now[name]}; the old name works for one version")
         found.append(f"{now.get(name, name)}{mark}{value}")
     return found
 
 
 def parser_of(command: Command, *, called: str = "") -> Parser:
-    """The parser of a command's options, for its help and its words."""
+    """Return the parser of a command's options, which also writes the help."""
     called = called or f"python -m {command.program}"
     words = [called, *map(str.upper, command.positional), "[options]"]
     parser = Parser(
@@ -257,7 +258,7 @@ def parser_of(command: Command, *, called: str = "") -> Parser:
 
 
 def _add(group: Any, command: Command, name: str) -> None:
-    """One option of a config; its value stays the text that was given."""
+    """Add one option of a config to a parser; its value stays a text."""
     known, kind = options(command.config)[name], kinds(command.config)[name]
     texts = {"help": known.help.replace("%", "%%")}
     metavar = known.metavar or "|".join(known.catalog) or name.upper().replace("_", "-")
@@ -277,25 +278,25 @@ def _add(group: Any, command: Command, name: str) -> None:
     group.add_argument(flag(name, command.config), **words)
 
 
-_LISTS = (argparse._AppendAction, argparse._ExtendAction)  # what takes an option several times
+_LISTS = (argparse._AppendAction, argparse._ExtendAction)  # actions of options that may be repeated
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports an invalid command line in one line, as every other mistake: raises ValueError."""
+    """A parser that raises ValueError, in one line, for an invalid command line."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # argparse takes what looks like a negative number for a value; its own has no exponent, and
-        # no range or list such as -2..4
+        # argparse accepts negative numbers as values; its own pattern has no exponents, ranges or
+        # lists, such as -2..4
         number = r"-?(\d+(\.\d+|\.(?!\.))?|\.\d+)(e[-+]?\d+)?"
         self._negative_number_matcher = re.compile(rf"(?=-){number}((\.\.|,){number})*$", re.I)
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
-        """As argparse has it; an unknown option names the nearest that there are, and an option
-        that takes one value and is given twice is warned of."""
+        """Parse like argparse, but suggest similar names for an unknown option, and warn about an
+        option that takes one value and is given twice."""
         self._check_words(args[0])
         several = any(not each.option_strings and each.nargs == "*" for each in self._actions)
-        # options may stand between several values without a flag
+        # options may be given between several values without a flag
         parse = self.parse_known_intermixed_args if several else self.parse_known_args
         found, rest = parse(*args, **kwargs)
         for word in rest:
@@ -312,7 +313,7 @@ class Parser(argparse.ArgumentParser):
             name = word.partition("=")[0]
             if word == "--" or name in ("-h", "--help"):
                 return
-            if re.match("-h.", word):  # argparse prints the help for -h7, too
+            if re.match("-h.", word):  # argparse would also print the help for -h7
                 self.error(f"unrecognized arguments: {word}")
             action = self._option_string_actions.get(name)
             if action is None or isinstance(action, _LISTS):
@@ -322,4 +323,5 @@ class Parser(argparse.ArgumentParser):
             given.add(action.dest)
 
     def error(self, message: str) -> NoReturn:
+        """Raise ValueError instead of exiting."""
         raise ValueError(message)

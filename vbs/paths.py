@@ -1,4 +1,4 @@
-"""Paths as users write them."""
+"""Paths given by users."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from vbs.text import shortened
 
 
 def absolute(text: str | Path, *, what: str) -> Path:
-    """The path as it is called from every folder, links followed; "~" is the home folder.
+    """Return the absolute path with links resolved; "~" is the home folder.
 
-    Raises ValueError, which begins with `what`, for links that form a loop, and for "~NAME" where
-    there is no such user.
+    Raises ValueError, which begins with `what`, for links that form a loop, and for "~NAME" of an
+    unknown user.
     """
     try:
         return Path(text).expanduser().resolve()
     except RuntimeError as error:
-        raise ValueError(f"{what}: {shortened(text)} is no path ({shortened(error)})") from None
+        raise ValueError(
+            f"{what}: {shortened(text)} is not a valid path ({shortened(error)})"
+        ) from None

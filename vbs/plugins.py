@@ -1,9 +1,9 @@
-"""Code of the user's own, named on a command line: "package.module:Name" or "path/to/file.py:Name".
+"""User code named on a command line: "package.module:Name" or "path/to/file.py:Name".
 
-Naming it is what runs it: the module is imported, as `python -m` would, and nothing else of the
-text is evaluated. What a file defines can be sent to other processes by reference, as the module's
-name holds the file's path: `vbs.plugins.STEM_HEX`, imported by the finder below. Processes on other
-machines need the same file at the same path, or an installed package.
+The named module is imported, as by `python -m`; nothing else of the text is evaluated. Objects
+defined in a file can be pickled by reference, because the name of the module contains the path of
+the file: `vbs.plugins.STEM_HEX`, which the finder below imports. Processes on other machines need
+the same file at the same path, or an installed package.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from vbs.text import one_of, quoted, shortened
 
 T = TypeVar("T")
 
-__path__: list[str] = []  # so that modules of files can be imported below this one
+__path__: list[str] = []  # makes this module a package, so that files can be imported below it
 
 
 class FileFinder:
-    """Finds the modules of files by their names; see `module_name`."""
+    """Import finder for the modules of files; see `module_name`."""
 
     @classmethod
     def find_spec(cls, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """As `sys.meta_path` has it."""
+        """Return the spec of a module, as `sys.meta_path` requires."""
         if not name.startswith(f"{__name__}."):
             return None
         try:
@@ -50,42 +50,44 @@ if FileFinder not in sys.meta_path:
 
 
 def is_reference(text: str, catalog: Collection[str] = ()) -> bool:
-    """Whether a text names code, and not a member of a catalog, such as "optuna:tpe"."""
+    """Return whether a text names code rather than a member of a catalog, such as "optuna:tpe"."""
     place, colon, _ = text.rpartition(":")
     families = {name.partition(":")[0] for name in catalog if ":" in name}
     return bool(colon) and text not in catalog and place not in families
 
 
 def absolute_reference(text: str, *, what: str = "plugin") -> str:
-    """The text as it names the same file from every folder."""
+    """Return the reference with the absolute path of its file."""
     place, _, name = text.rpartition(":")
     return f"{absolute(place, what=what)}:{name}" if place.endswith(".py") else text
 
 
 def catalog_name(text: str, catalog: Collection[str], *, what: str) -> str:
-    """A name of a catalog, or an absolute reference; ValueError, with the nearest names, for
-    anything else. Nothing is imported."""
+    """Return a name of a catalog or an absolute reference, without importing anything.
+
+    Raises ValueError, with the most similar names, for anything else.
+    """
     if is_reference(text, catalog):
         return absolute_reference(text, what=what)
     return one_of(what, text, catalog)
 
 
 def module_name(file: Path) -> str:
-    """The name of a file's module: the same in all processes, another one for each path."""
+    """Return the module name of a file: the same in all processes, different for each path."""
     stem = re.sub(r"\W", "_", file.stem)
     return f"{__name__}.{stem}_{os.fsencode(file).hex()}"
 
 
 def load_object(text: str, *, what: str = "plugin") -> Any:
-    """The object that "package.module:Name" or "path/to/file.py:Name" names.
+    """Import and return the object that "package.module:Name" or "path/to/file.py:Name" names.
 
-    Raises ValueError, in one line, where there is no such module, file or name, and where
-    importing it fails.
+    Raises ValueError, in one line, if there is no such module, file or name, or if importing it
+    fails.
     """
     place, _, name = text.rpartition(":")
     shown = shortened(place)
     if not name.isidentifier():
-        raise ValueError(f"{what}: {quoted(text)} has no name behind the colon; write {shown}:Name")
+        raise ValueError(f"{what}: {quoted(text)} has no name after the colon; use {shown}:Name")
     if place.endswith(".py"):
         file = absolute(place, what=what)
         if not file.is_file():
@@ -96,13 +98,13 @@ def load_object(text: str, *, what: str = "plugin") -> Any:
         module = _imported(place, shown, what)
     else:
         raise ValueError(
-            f"{what}: {quoted(text)} is not understood; write package.module:Name or "
+            f"{what}: {quoted(text)} is not understood; use package.module:Name or "
             "path/to/file.py:Name"
         )
     if not hasattr(module, name):
         own = [each for each in vars(module) if not each.startswith("_")]
         if not own:
-            raise ValueError(f"{what}: {shown} defines nothing, so no {name!r}")
+            raise ValueError(f"{what}: {shown} has no {name!r}; it defines no names")
         try:
             one_of(what, name, own)
         except ValueError as error:
@@ -112,34 +114,34 @@ def load_object(text: str, *, what: str = "plugin") -> Any:
 
 
 def _imported(module: str, shown: str, what: str) -> Any:
-    """The module; an error while it is imported is a ValueError of one line."""
+    """Import a module; an error during the import is a ValueError of one line."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(f"{error.name}.")):
             raise ValueError(
-                f"{what}: there is no module {error.name!r}; install it, or name its file, as "
+                f"{what}: there is no module {error.name!r}; install it, or name its file, like "
                 "path/to/file.py:Name"
             ) from None
         raise ValueError(f"{what}: importing {shown} failed: {reason_of(error)}") from error
     except (KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # whatever the user's module raises
+    except BaseException as error:  # the user's module may raise anything
         raise ValueError(f"{what}: importing {shown} failed: {reason_of(error)}") from error
 
 
 def call_with(factory: Callable[..., T], *, what: str, **offered: Any) -> T:
-    """The result of `called`; what the user's own code raises is a ValueError of one line."""
+    """Return the result of `called`; an error in the user's code is a ValueError of one line."""
     call = _bound(factory, offered, what)
     with blamed(what, getattr(factory, "__name__", "it")):
         return factory(*call.args, **call.kwargs)
 
 
 def called(factory: Callable[..., T], *, what: str, **offered: Any) -> T:
-    """The result of a class or function that takes all, some or none of the offered arguments.
+    """Call a class or function with those of the offered arguments that it accepts.
 
-    They are passed in their order for its required parameters, whatever these are called, and by
-    name for optional ones. ValueError where it requires others.
+    They are passed by position, in their order, for its required parameters, whatever the names,
+    and by name for its optional parameters. Raises ValueError if it requires other arguments.
     """
     call = _bound(factory, offered, what)
     return factory(*call.args, **call.kwargs)
@@ -170,8 +172,10 @@ def _bound(
 
 @contextlib.contextmanager
 def blamed(what: str, name: str) -> Iterator[None]:
-    """Report what the user's own code raises inside as a ValueError of one line: the option, the
-    name of the code, the reason, and the line of the file."""
+    """Report an exception of the user's code inside the block as a ValueError of one line.
+
+    The line contains `what` (the option), the name of the code, the reason, and the source line.
+    """
     try:
         yield
     except (KeyboardInterrupt, GeneratorExit):
@@ -185,7 +189,7 @@ def blamed(what: str, name: str) -> Iterator[None]:
 
 
 def reference_to(function: Callable[..., Any], *, what: str) -> str:
-    """The text that names a function or class; ValueError for one that cannot be imported."""
+    """Return the reference of a function or class; raises ValueError if it cannot be imported."""
     text = f"{function.__module__}:{function.__qualname__}"
     if getattr(sys.modules.get(function.__module__), function.__qualname__, None) is not function:
         raise ValueError(f"{what}: {function.__qualname__} is not defined at the top of a module")

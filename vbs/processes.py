@@ -1,4 +1,4 @@
-"""Identity of processes, whose numbers are reused, and the processors that this one may use."""
+"""Identity of processes, whose IDs are reused, and the number of available processors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from vbs.cgroups import OWN, ROOT, cpu_quota
 
 @functools.cache
 def place() -> str:
-    """What tells one set of process numbers from another (this boot of this machine, this
-    container), 8 hex digits; "" where unknown."""
+    """Return 8 hex digits that identify the process ID namespace: this boot, this container.
+
+    "" if unknown.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return hashlib.sha256(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:8]
@@ -23,11 +25,13 @@ def place() -> str:
 
 
 def start(process: int) -> str:
-    """When a process of this place began, in ticks since boot; "-" where there is none, "" where
-    unknown."""
+    """Return the start time of a local process, in clock ticks since boot.
+
+    "-" if there is no such process, "" if unknown.
+    """
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return "-" if fields[0] in "ZX" else fields[19]  # a zombie does no work any more
+        return "-" if fields[0] in "ZX" else fields[19]  # a zombie has ended
     except OSError:
         pass
     try:
@@ -40,13 +44,12 @@ def start(process: int) -> str:
 
 
 def available_cpus(root: Path = ROOT, own: Path = OWN) -> int:
-    """Processors that this process may use, at least 1.
+    """Return the number of processors that this process may use, at least 1.
 
-    As many as its affinity allows (`taskset`, Slurm), and no more than the quotas of its control
-    groups, rounded up (containers). root and own are where these are described, see
-    `vbs.cgroups.cpu_quota`.
+    It is limited by the affinity (`taskset`, Slurm) and by the quotas of the control groups
+    (containers), rounded up. For root and own see `vbs.cgroups.cpu_quota`.
     """
-    if hasattr(os, "process_cpu_count"):  # Python 3.13; PYTHON_CPU_COUNT changes it
+    if hasattr(os, "process_cpu_count"):  # Python 3.13; PYTHON_CPU_COUNT overrides it
         count = os.process_cpu_count() or 1
     elif hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))

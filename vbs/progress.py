@@ -1,4 +1,4 @@
-"""How far work is: a bar and a table on a terminal, lines elsewhere, with elapsed and left time.
+"""Progress display: a bar and a table on a terminal, lines elsewhere, with elapsed and left time.
 
 with Progress(State(0, 8, "trained")) as progress:
     for count in range(1, 9):
@@ -22,19 +22,19 @@ from vbs.tables import Console, Table
 from vbs.text import printable
 from vbs.units import clock
 
-EVERY = 30.0  # seconds after which a pipe gets a line though nothing has ended
-LOOK = 2.0  # seconds between two looks for a newer state, on a terminal
-LINES = 10  # most lines for the states of a run, where there is no terminal
+EVERY = 30.0  # seconds after which a line is printed without a terminal, even without progress
+LOOK = 2.0  # seconds between two queries for a newer state, on a terminal
+LINES = 10  # maximum number of progress lines of a run, without a terminal
 
 
 def timing(elapsed: float, left: float = math.nan) -> str:
-    """Labelled times from seconds: "1:30 elapsed, 4:10 left"; without what is not finite."""
+    """Format seconds as "1:30 elapsed, 4:10 left"; a time that is not finite is omitted."""
     text = f"{clock(elapsed)} elapsed"
     return f"{text}, {clock(left)} left" if math.isfinite(left) else text
 
 
 def seconds_left(elapsed: float, done: float, total: float) -> float:
-    """Seconds for the rest at the mean speed so far; NaN before anything is done.
+    """Return the seconds for the remaining work at the mean speed so far; NaN if none is done.
 
     done, total  amounts of work in any one unit: evaluations, steps, shares.
     """
@@ -42,10 +42,10 @@ def seconds_left(elapsed: float, done: float, total: float) -> float:
 
 
 class Pulse:
-    """A context manager that calls `report` whenever `every` seconds passed without a report.
+    """A context manager that calls `report` after `every` seconds without a report.
 
-    A pipe or a log file has no bar that moves: without a sign of life a long training looks as
-    if it hung. `report` is called from a thread; `reported` says that a line was just written.
+    Without a terminal there is no moving bar, so a long training would look as if it hung.
+    `report` is called from a thread. Call `reported` after printing a line.
     """
 
     def __init__(self, report: Callable[[], None], *, every: float = EVERY) -> None:
@@ -55,7 +55,7 @@ class Pulse:
         self._thread: threading.Thread | None = None
 
     def reported(self) -> None:
-        """A line was written: the next one is due `every` seconds from now."""
+        """Restart the interval, because a line was printed."""
         self._last = time.monotonic()
 
     def __enter__(self) -> Pulse:
@@ -83,14 +83,14 @@ class Pulse:
 
 @dataclass(frozen=True)
 class State:
-    """How far work is.
+    """State of the work.
 
-    count, of  what has ended, and what there is in all.
-    unit       what it is: "trained".
-    share      of the work that is done, 0 to 1, where single ones differ in length or are known
-               from within; None: count / of.
-    notes      parts of a line that follow the times, such as the best so far.
-    rows       cells of the table that a terminal shows, of what is under way.
+    count, of  number of finished items, and of all items.
+    unit       name of what is counted: "trained".
+    share      share of the work that is done, 0 to 1, if items differ in length or report their
+               own progress; None: count / of.
+    notes      parts of the line after the times, such as the best result so far.
+    rows       rows of the table on a terminal: cells of the items in progress.
     """
 
     count: int
@@ -102,7 +102,7 @@ class State:
 
     @property
     def done(self) -> float:
-        """The share of the work that is done, 0 to 1."""
+        """Share of the work that is done, 0 to 1."""
         return self.count / max(1, self.of) if self.share is None else self.share
 
     def __str__(self) -> str:
@@ -112,18 +112,18 @@ class State:
 
 
 class Progress:
-    """A context manager that shows on stderr how far work is.
+    """A context manager that shows the progress of work on stderr.
 
-    On a terminal: a bar, and a table of what is under way. Elsewhere: a line when `update` finds
-    that enough more is done, and one at least every half minute. A resumed run begins with a line
-    about what was done before. The time left is known from the first work of this run on, at its
-    mean speed.
+    On a terminal it shows a bar and a table of the items in progress. Elsewhere it prints a line
+    when `update` reports enough progress, and at least every 30 seconds. A resumed run begins with
+    a line about the work that was done before. The remaining time is estimated from the mean speed
+    of this run.
 
-    state    what was done before.
-    lines    about how many lines updates print, where there is no terminal.
+    state    state before this run.
+    lines    approximate number of lines that updates print, without a terminal.
     columns  header of the table -> "left" or "right".
-    look     returns the newest state; called from a thread, now and then, where states change
-             between updates.
+    look     function that returns the newest state; called from a thread now and then, for states
+             that change between updates.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class Progress:
                 refresh_per_second=4,
                 transient=True,
                 get_renderable=self._picture,
-                # what is printed on stdout must reach the file that stdout may lead to
+                # stdout may be redirected to a file, which must receive what is printed
                 redirect_stdout=sys.stdout.isatty(),
             )
             self._live.start()
@@ -177,7 +177,7 @@ class Progress:
     def update(self, state: State, note: str = "") -> None:
         """Show a state.
 
-        note  what has just ended, in words; it always gets a line.
+        note  description of what has just ended; it is always printed.
         """
         with self._lock:
             self._state = state
@@ -187,7 +187,7 @@ class Progress:
                 self._print_line()
 
     def complete(self) -> None:
-        """Show that no more is to come, also where that is less than was planned."""
+        """Show the work as complete, even if fewer items were done than planned."""
         with self._lock:
             count, ended = self._state.count, self._state
             self._state = replace(ended, of=count, share=None if ended.share is None else 1.0)
@@ -202,20 +202,20 @@ class Progress:
             self._live.console.print(*lines, soft_wrap=True)
 
     def warn(self, kind: str, text: str) -> None:
-        """Print a warning, once of each kind."""
+        """Print a warning, once for each kind."""
         if kind not in self._warned:
             self._warned.add(kind)
             self.print(f"warning: {text}")
 
     def _step(self, state: State) -> int:
-        """How many of the lines a state is worth."""
+        """Return how many of the lines are due at a state."""
         if state.share is None:
             return self._lines * state.count // max(1, state.of)
         return int(self._lines * state.share)
 
     def _report(self) -> None:
-        """A sign of life after a while without a line."""
-        state = None if self._look is None else self._look()  # which may take seconds
+        """Show the newest state after some time without a line."""
+        state = None if self._look is None else self._look()  # this may take seconds
         with self._lock:
             self._state = self._state if state is None else state
             if self._live is None:
@@ -235,7 +235,7 @@ class Progress:
         )
 
     def _picture(self) -> Any:
-        """What a terminal shows."""
+        """Return what a terminal shows."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.text import Text

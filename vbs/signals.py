@@ -1,4 +1,4 @@
-"""Signals that end a command: SIGTERM and SIGHUP act as Ctrl-C does, at any moment."""
+"""Signal handling of commands: SIGTERM and SIGHUP act like Ctrl-C at any moment."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Any
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN = 0.05  # seconds until a signal that could not be delivered is sent again
-_IMPORTING = "<frozen importlib._bootstrap>"  # the file of every import's frames
+_IMPORTING = "<frozen importlib._bootstrap>"  # file name of the frames of every import
 
-_Handler = Any  # of `signal.getsignal`
-_installed_by = 0  # process; a fork inherits the handlers
-_noted: list[int] = []  # signals that came while they were deferred
-_postponed: dict[int, threading.Timer] = {}  # by signal: what sends it again after an import
+_Handler = Any  # type of the result of `signal.getsignal`
+_installed_by = 0  # process ID; a forked process inherits the handlers
+_noted: list[int] = []  # signals that arrived while signals were deferred
+_postponed: dict[int, threading.Timer] = {}  # signal -> timer that sends it again after an import
 
 
 class Interrupted(KeyboardInterrupt):
@@ -27,7 +27,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interrupted_with(text: str) -> Iterator[None]:
-    """An interruption of the block is reported by `text` instead of the command's own line."""
+    """Report an interruption of the block by `text` instead of the command's own line."""
     try:
         yield
     except KeyboardInterrupt:
@@ -35,9 +35,9 @@ def interrupted_with(text: str) -> Iterator[None]:
 
 
 def install() -> dict[int, _Handler]:
-    """Let the signals raise KeyboardInterrupt in the main thread; the handlers before.
+    """Make the signals raise KeyboardInterrupt in the main thread; return the previous handlers.
 
-    A signal that is ignored, as under nohup, stays ignored. Does nothing in another thread.
+    A signal that is ignored, as under nohup, stays ignored. Does nothing in other threads.
     """
     global _installed_by
     if threading.current_thread() is not threading.main_thread():
@@ -51,11 +51,11 @@ def install() -> dict[int, _Handler]:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """The handler: raises KeyboardInterrupt, but not inside an import.
+    """Signal handler that raises KeyboardInterrupt, but not inside an import.
 
-    Modules may swallow whatever is raised while they are imported, and a half imported one fails
-    later; so the signal is sent again until the import has ended. In a
-    forked process SIGTERM and SIGHUP have their default action.
+    A module may catch any exception while it is imported, and a partly imported module fails
+    later; therefore the signal is sent again until the import has ended. In a forked process,
+    SIGTERM and SIGHUP have their default action.
     """
     if os.getpid() != _installed_by and number != signal.SIGINT:
         signal.signal(number, signal.SIG_DFL)
@@ -77,7 +77,7 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def _send_later(number: int) -> None:
-    """To the main thread, so that it leaves a call that blocks."""
+    """Send the signal again to the main thread, so that it interrupts a blocking call."""
     main = threading.main_thread().ident
     if main is None:
         return
@@ -88,7 +88,7 @@ def _send_later(number: int) -> None:
 
 
 def raise_postponed() -> None:
-    """Raise KeyboardInterrupt at once if a signal waits for an import that has ended."""
+    """Raise KeyboardInterrupt immediately if a signal was postponed by an import."""
     for number in list(_postponed):
         _postponed.pop(number).cancel()
         raise KeyboardInterrupt(number)
@@ -96,9 +96,9 @@ def raise_postponed() -> None:
 
 @contextlib.contextmanager
 def caught() -> Iterator[None]:
-    """The signals raise KeyboardInterrupt inside the block; the handlers before come back after it.
+    """Raise KeyboardInterrupt for signals inside the block; restore the handlers after it.
 
-    One that is raised where Python cannot pass it on, such as in a `__del__`, is raised again.
+    An interrupt raised where Python ignores exceptions, such as in a `__del__`, is raised again.
     """
     before, hook = install(), sys.unraisablehook
     _noted.clear()
@@ -120,16 +120,16 @@ def caught() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """The signals are only noted inside: what the block writes is written to its end.
+    """Only record signals inside the block, so that it can finish writing.
 
-    A caller that has more to do afterwards calls `raise_noted`.
+    A caller with more work afterwards calls `raise_noted`.
     """
 
     def note(number: int, frame: FrameType | None) -> None:
         _noted.append(number)
 
     before: dict[int, _Handler] = {}
-    if threading.current_thread() is threading.main_thread():  # only it may set handlers
+    if threading.current_thread() is threading.main_thread():  # only this thread may set handlers
         before = {
             number: signal.signal(number, note)
             for number in ENDING
@@ -142,7 +142,7 @@ def deferred() -> Iterator[None]:
 
 
 def raise_noted() -> None:
-    """Raise KeyboardInterrupt if a signal came while signals were deferred."""
+    """Raise KeyboardInterrupt if a signal arrived while signals were deferred."""
     if _noted:
         number = _noted[0]
         _noted.clear()
@@ -150,7 +150,7 @@ def raise_noted() -> None:
 
 
 def ignore() -> None:
-    """Ignore the signals from now on: the program ends, and its exit code is settled."""
+    """Ignore the signals from now on, because the program ends with a known exit code."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 

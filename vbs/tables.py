@@ -1,4 +1,4 @@
-"""Tables and progress bars: rich's console, in which no text is markup or an emoji's code."""
+"""Tables and consoles of rich that never interpret text as markup or emoji codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNLIMITED = 100_000  # columns
 
 
 class Table(RichTable):
-    """rich's, in which every cell and header is one line of printable text."""
+    """A rich table in which every cell and header is one line of printable text."""
 
     def add_column(self, header: Any = "", *more: Any, **options: Any) -> None:
         super().add_column(_line(header), *more, **options)
@@ -31,11 +31,11 @@ def _line(shown: Any) -> Any:
 
 
 class Console(RichConsole):
-    """A console on stdout, or on stderr, that shows every text as it is, escaped where needed.
+    """A rich console on stdout or stderr that prints every text literally, escaped if needed.
 
-    piped_width  columns where the output does not go to a terminal; None: what rich finds.
+    piped_width  columns if the output is not a terminal; None: determined by rich.
 
-    A table is never cut: where it is wider than the terminal, its lines wrap.
+    Tables are never truncated; the lines of a table wider than the terminal wrap.
     """
 
     def __init__(self, *, stderr: bool = False, piped_width: int | None = None) -> None:
@@ -51,12 +51,12 @@ class Console(RichConsole):
             self.width = piped_width
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """rich's, of the escaped text; called for every string in a table too."""
+        """Render the escaped text; rich calls this for every string, also in tables."""
         shown = encodable(printable(text, keep="\n"), self.encoding)
         return super().render_str(shown, **{**options, "markup": False, "emoji": False})
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """rich's; every text is a line, and a table is as wide as its content."""
+        """Print each text as a line, and each table at the width of its content."""
         before = self.width
         room = self.options.update(max_width=UNLIMITED)
         tables = [each for each in objects if isinstance(each, RichTable)]

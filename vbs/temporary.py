@@ -1,5 +1,7 @@
-"""Temporary folders that go with their owner, even one that is killed, and so do the processes
-that it starts meanwhile."""
+"""Temporary folders that are removed with their owner, even if it is killed.
+
+Processes that the owner starts meanwhile are ended too.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,15 @@ from vbs import guard, signals
 from vbs.lock import owned
 
 PREFIX = "vbs-ray-"
-YOUNG = 60.0  # seconds in which a folder may be too new to have its lock
+YOUNG = 60.0  # seconds during which a new folder may not have its lock yet
 
 
 @contextlib.contextmanager
 def temporary_folder(above: str | None = None) -> Iterator[str]:
-    """A new folder in `above` (default: where temporary files are), removed after the block.
+    """Create a folder in `above` (default: the temporary folder) and remove it after the block.
 
-    Processes that are started inside are killed with it; they know it by an environment variable.
-    Folders of owners that have ended are removed first.
+    Processes that are started inside the block are killed with it; an environment variable marks
+    them. Folders of owners that have ended are removed first.
     """
     above = above or tempfile.gettempdir()
     sweep(above)
@@ -50,9 +52,9 @@ def temporary_folder(above: str | None = None) -> Iterator[str]:
 
 
 def process_folder() -> Path:
-    """A temporary folder of this process, removed when it ends, even if it is killed.
+    """Return a temporary folder that is removed when this process ends, even if it is killed.
 
-    It is that of the command that has started this process, where that has one.
+    If this process was started by a command that has such a folder, it is that one.
     """
     mark = os.environ.get(guard.MARK)
     return Path(mark) if mark and os.path.isdir(mark) else Path(_of_process(os.getpid()))
@@ -67,9 +69,9 @@ def _of_process(process: int) -> str:
 
 
 def sweep(above: str) -> None:
-    """Remove the folders of this kind whose owner has ended, where no guard has done so."""
+    """Remove folders whose owner has ended and whose guard did not remove them."""
     for place in Path(above).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError, ValueError):  # another user's, or in use
+        with contextlib.suppress(OSError, ValueError):  # belongs to another user, or in use
             if time.time() - place.stat().st_mtime < YOUNG:
                 continue
             with owned(place, "a temporary folder"):
@@ -77,7 +79,7 @@ def sweep(above: str) -> None:
 
 
 def _start_guard(folder: str) -> subprocess.Popen[bytes] | None:
-    """The process that cleans up after this one; None where it cannot be started."""
+    """Start the process that removes the folder later; None if it cannot be started."""
     command = [sys.executable, "-I", "-S", guard.__file__, folder, str(os.getpid())]
     with contextlib.suppress(OSError):
         return subprocess.Popen(

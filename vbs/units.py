@@ -1,4 +1,4 @@
-"""Numbers as users write and read them: 400M, 0.4G, 4e8; 250us, 20ms, 1.5s, 30min, 2h."""
+"""Numbers and times with units as users write and read them: 400M, 0.4G, 4e8; 20ms, 1.5s, 2h."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Mapping
 
 from vbs.text import shortened
 
-LARGEST = 1e18  # operations, parameters or bytes; no network has as many
+LARGEST = 1e18  # operations, parameters or bytes; more than any network has
 LONGEST = 1e9  # seconds, 30 years
 _FACTORS = {"": 1.0, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
 _SECONDS = {"us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 def parse_quantity(text: str, *, what: str = "quantity") -> float:
-    """The number a text like 400M, 0.4G, 4e8 or 400000000 stands for; ValueError unless > 0."""
+    """Parse a number like 400M, 0.4G, 4e8 or 400000000; raises ValueError unless it is > 0."""
     value = _number(text, r"[KMGBT]?", _FACTORS)
     return _checked(value, text, what, "size", "write it like 400M, 0.4G or 4e8", LARGEST)
 
 
 def parse_rate(text: str, *, what: str = "rate") -> float:
-    """The images/s that a text like 12K or 12000 stands for; ValueError unless > 0."""
+    """Parse images/s like 12K or 12000; raises ValueError unless it is > 0."""
     value = _number(text, r"[KMGBT]?", _FACTORS)
     return _checked(value, text, what, "rate", "write images/s like 12K or 12000", LARGEST)
 
 
 def short(value: float) -> str:
-    """Four significant figures with a suffix: 385.8M, 5.289M, 104.4G, 1.2e+15."""
+    """Format a number with four significant digits and a suffix: 385.8M, 104.4G, 1.2e+15."""
     for suffix, factor in (("", 1.0), ("K", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)):
         if abs(value) < 999.95 * factor:
             return f"{value / factor:.4g}{suffix}"
@@ -35,15 +35,15 @@ def short(value: float) -> str:
 
 
 def quantity_text(value: float) -> str:
-    """The shortest text that `parse_quantity` reads as exactly this number: 4M, 1.5K, 385814752."""
+    """Return the shortest text that `parse_quantity` reads as this number: 4M, 1.5K, 385814752."""
     return _text_of(value, {name: each for name, each in _FACTORS.items() if name != "B"}, "")
 
 
 def percent(share: float) -> str:
-    """A share as a percentage with two or three significant figures: 0.52%, 67%, 99.9%, 100%.
+    """Format a share as a percentage with two or three significant digits: 0.52%, 67%, 99.9%.
 
-    Only a share of exactly 1 is written as 100%. Shares below 0.0001 are "less than 0.01%": they
-    are estimated from samples, which know no better.
+    Only a share of exactly 1 is "100%". Shares below 0.0001 are "less than 0.01%", because they
+    are estimated from samples that are not more precise.
     """
     if share < 1e-4:
         return "less than 0.01%"
@@ -56,23 +56,25 @@ def percent(share: float) -> str:
 
 
 def parse_seconds(text: str, *, what: str = "time") -> float:
-    """The seconds a text like 250us, 20ms, 1.5s, 30min or 2h stands for; ValueError unless > 0.
+    """Parse a time like 250us, 20ms, 1.5s, 30min or 2h to seconds; raises ValueError unless > 0.
 
-    A number without its unit is refused: it could be meant in seconds or in milliseconds.
+    A number without a unit is refused, because it could mean seconds or milliseconds.
     """
-    text = text.replace("\u03bc", "\u00b5")  # Greek mu, and the sign for micro
+    text = text.replace("\u03bc", "\u00b5")  # Greek mu -> micro sign
     value = _number(text, "us|\u00b5s|ms|s|min|h", {k.upper(): v for k, v in _SECONDS.items()})
     return _checked(value, text, what, "time", "write it like 20ms, 1.5s, 30min or 2h", LONGEST)
 
 
 def seconds_text(value: float) -> str:
-    """The shortest text that `parse_seconds` reads as exactly this time: 90s, 1.5h, 20ms."""
+    """Return the shortest text that `parse_seconds` reads as this time: 90s, 1.5h, 20ms."""
     return _text_of(value, {name: each for name, each in _SECONDS.items() if name.isascii()}, "s")
 
 
 def _text_of(value: float, factors: Mapping[str, float], usual: str) -> str:
-    """The shortest of a number from 1 and a unit that gives the value exactly; of texts of the same
-    length the one of the larger unit."""
+    """Return the shortest text of a number >= 1 and a unit that equals the value exactly.
+
+    Among texts of equal length, the one with the larger unit is chosen.
+    """
     texts = []
     for unit, factor in factors.items():
         number = f"{value / factor:.12g}"
@@ -82,7 +84,7 @@ def _text_of(value: float, factors: Mapping[str, float], usual: str) -> str:
 
 
 def _number(text: str, units: str, factors: Mapping[str, float]) -> float:
-    """The number before one of the units, times its factor; NaN where the text is another."""
+    """Return the number times the factor of its unit; NaN if the text has another form."""
     number = rf"\s*([-+]?[\d.]+(?:e[-+]?\d+)?)\s*({units})\s*"
     match = re.fullmatch(number, text, re.IGNORECASE)
     if match is None:
@@ -94,7 +96,7 @@ def _number(text: str, units: str, factors: Mapping[str, float]) -> float:
 
 
 def _checked(value: float, text: str, what: str, kind: str, hint: str, largest: float) -> float:
-    """The value; ValueError unless it is finite, above 0 and at most `largest`."""
+    """Return the value; raises ValueError unless it is finite, above 0 and at most `largest`."""
     shown = shortened(repr(text), 60)
     if not math.isfinite(value):
         raise ValueError(f"{what}: {shown} is not a {kind}; {hint}")
@@ -106,7 +108,7 @@ def _checked(value: float, text: str, what: str, kind: str, hint: str, largest: 
 
 
 def short_seconds(value: float) -> str:
-    """Three significant figures with a unit: 250us, 20.3ms, 1.5s; whole seconds above: 14,400s."""
+    """Format a time with three significant digits: 250us, 20.3ms, 1.5s; above: 14,400s."""
     for unit, factor in (("us", 1e-6), ("ms", 1e-3), ("s", 1.0)):
         if abs(value) < 999.5 * factor:
             return f"{value / factor:.3g}{unit}"
@@ -114,14 +116,14 @@ def short_seconds(value: float) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """For people who wait: "40 s", "34 min", "2.1 h"."""
+    """Format a duration roughly: "40 s", "34 min", "2.1 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss, h:mm:ss or d days h:mm:ss; "?" where they are not finite."""
+    """Format seconds as m:ss, h:mm:ss or d days h:mm:ss; "?" if they are not finite."""
     if not math.isfinite(seconds):
         return "?"
     minutes, second = divmod(max(round(seconds), 0), 60)

@@ -1,10 +1,10 @@
-"""From images and a budget to a family of networks: `python -m scaling.baseline`.
+"""Baseline: from images and a budget to a trained family, `python -m scaling.baseline`.
 
-The whole method on the user's own data, step by step: a search by training (`nas.search`), the best
-networks trained again for longer, a grid of how the winner grows (`scaling.grid`), the family
-(`scaling.family`), and as many of its members as the hours allow, trained on Ray
-(`train.ray_tune`). Each step resumes where it was interrupted, and can be left out. The result is
-report.html: one page that needs nothing beside it.
+The command runs the whole method on the user's data, step by step: a search by training
+(`nas.search`), longer trainings of the best networks, a grid over ways to grow the winner
+(`scaling.grid`), the family (`scaling.family`), and the training of as many members as the time
+allows on Ray (`train.ray_tune`). Each step resumes where it was interrupted, and can be skipped.
+The result is report.html, a single self-contained page.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The steps of a baseline in one folder: which are over, and what each has cost."""
+"""Chain of the steps of a baseline: runs each step in its folder and records its cost."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ from vbs.text import shell_command
 class Step:
     """A step of a baseline: a command that runs in a folder.
 
-    is_over  whether nothing is left to do.
-    run      called with whether the step is resumed; returns the exit code.
-    words    of the command that begins it, and `resumed` of the one that resumes it; () where that
-             is the same.
+    is_over  function that returns whether the step is complete.
+    run      function that runs the step, with an argument that is true if the step is resumed; it
+             returns the exit code.
+    words    words of the command that starts the step.
+    resumed  words of the command that resumes the step; (): the same as `words`.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Step:
 class Chain:
     """The record of the steps in a folder.
 
-    Raises ValueError where the folder holds another baseline.
+    Raises ValueError if the folder contains a baseline with other options.
     """
 
     def __init__(self, folder: Path, config: BaselineConfig) -> None:
@@ -52,7 +53,7 @@ class Chain:
         known = self._known()
         self.costs: dict[str, dict[str, Any]] = known.get("costs", {})
         self.commands: dict[str, list[str]] = known.get("commands", {})
-        self.bases: dict[str, str] = known.get("bases", {})  # keys of the networks that grow
+        self.bases: dict[str, str] = known.get("bases", {})  # step -> key of its base network
 
     def _known(self) -> dict[str, Any]:
         path = self.folder / RECORD
@@ -70,7 +71,7 @@ class Chain:
         return known
 
     def write(self, status: str) -> None:
-        """baseline.json, with what is known by now."""
+        """Write baseline.json with the current state."""
         write_json(
             self.folder / RECORD,
             {
@@ -87,8 +88,11 @@ class Chain:
         )
 
     def settle(self, name: str, base: str) -> None:
-        """Make sure that a step's folder is of this network: results of another one are moved to
-        a folder of their own, and back when that network is the base again."""
+        """Make sure that the folder of a step belongs to the network `base`.
+
+        Results of another network are moved to a folder of their own, and moved back when that
+        network becomes the base again.
+        """
         folder, before = self.folder / name, self.bases.get(name, base)
         if name in self.config.skip:
             return
@@ -101,9 +105,9 @@ class Chain:
         self.bases[name] = base
 
     def run(self, step: Step) -> None:
-        """Run a step, unless it is over or left out.
+        """Run a step, unless it is complete or skipped.
 
-        Raises ValueError where it is refused, and Failure where it fails, both with its name.
+        Raises ValueError if its options are invalid, and Failure if it fails, both with its name.
         """
         if step.name in self.config.skip or step.is_over():
             return
@@ -121,7 +125,7 @@ class Chain:
                 signals.raise_noted()
         except ValueError:
             if not any((self.folder / name).exists() for name in STEPS):
-                (self.folder / RECORD).unlink()  # the folder may be of another baseline yet
+                (self.folder / RECORD).unlink()  # another baseline may use the folder
             raise
         if code == INTERRUPTED:
             raise KeyboardInterrupt
@@ -130,7 +134,7 @@ class Chain:
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:
-        """Add the seconds inside to the costs of a step."""
+        """Add the seconds of the block to the costs of a step."""
         began = time.monotonic()
         try:
             yield
@@ -142,13 +146,13 @@ class Chain:
 
 
 def _shown(name: str, value: Any) -> str:
-    """The value of an option as it is typed."""
+    """Return the value of an option as it is typed."""
     return " ".join(option_words(BaselineConfig, {name: value})[1:]) or "none"
 
 
 @contextlib.contextmanager
 def _named(step: str) -> Iterator[None]:
-    """Errors inside name the step; an interruption is that of the whole baseline."""
+    """Prefix errors with the name of the step; an interruption ends the whole baseline."""
     try:
         yield
     except KeyboardInterrupt:
@@ -163,8 +167,10 @@ def _named(step: str) -> Iterator[None]:
 
 
 def _places(config: BaselineConfig) -> dict[str, Any]:
-    """What this machine holds, for the costs, and how many trainings it has room for; nothing of a
-    cluster's."""
+    """Return the processors and GPUs of this machine, and how many trainings run at once.
+
+    {} for a cluster, whose machines are unknown.
+    """
     if config.address is not None:
         return {}
     import torch

@@ -17,15 +17,15 @@ from vbs.units import LARGEST, parse_quantity, parse_seconds
 
 STEPS = ("search", "finalists", "grid", "family", "train")
 RECORD = "baseline.json"
-RECIPE, OF_PARENT = "proxy", "finetune"  # of all trainings; with a parent
-# options of steps that a baseline with a parent has not
+RECIPE, OF_PARENT = "proxy", "finetune"  # preset of all trainings without and with a parent
+# options that a baseline with a parent does not use
 OF_GROWTH = ("space", "fidelity", "candidates", "growth", "phi", "train_time", "skip")
 MOST = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineConfig(DataOptions):
-    """A baseline for images: what is searched, how the winner grows, and for how long."""
+    """Options of a baseline: data, the space to search, how the winner grows, and time limits."""
 
     title = "baseline"
 
@@ -35,33 +35,33 @@ class BaselineConfig(DataOptions):
         limits=(0.0, LARGEST),
         parse=parse_quantity,
         metavar="SIZE",
-        help="of the baseline, e.g. 4M",
+        help="FLOPs of the baseline, e.g. 4M",
     )
     parent: str | None = option(
         None,
         metavar="SOURCE",
         parse=weights_text,
         help="search inside this trained network instead: a run's folder, a .safetensors file, "
-        "timm:NAME or package:efficientnet_lite0; what is found is fine-tuned, and does not grow",
+        "timm:NAME or package:efficientnet_lite0; the results are fine-tuned and do not grow",
     )
     targets: str | None = option(
         None,
         metavar="SIZES",
         parse=target_texts,
-        help="with --parent, several targets instead of --target-flops, e.g. 50M,35M",
+        help="with --parent: several targets instead of --target-flops, e.g. 50M,35M",
     )
-    space: str = option("compact", catalog=SPACES, help="of the search (default compact)")
+    space: str = option("compact", catalog=SPACES, help="space of the search (default compact)")
     resolution: int | None = option(
         None,
         limits=(8, 100_000),
         metavar="PX",
-        help="of the baseline's input (default: the images', at most 224)",
+        help="input side of the baseline (default: that of the images, at most 224)",
     )
     budget: int = option(
         60,
         limits=(1, MOST),
         metavar="N",
-        help="networks to search through, for each target (default 60)",
+        help="networks to evaluate for each target (default 60)",
     )
     max_time: float | None = option(
         None,
@@ -69,31 +69,37 @@ class BaselineConfig(DataOptions):
         parse=parse_seconds,
         metavar="TIME",
         later=True,
-        help="the search begins no new network after that, e.g. 1h",
+        help="the search starts no new network after this time, e.g. 1h",
     )
     fidelity: str | None = option(
         None,
         metavar="TEXT",
-        help="how much of the recipe a training of search and grid is, e.g. epochs=8,share=0.2 "
+        help="length of the trainings of search and grid, e.g. epochs=8,share=0.2 "
         "(default: by the number of images)",
     )
     finalists: int = option(
         3,
         limits=(1, MOST),
         metavar="N",
-        help="networks of the search that are trained again (default 3)",
+        help="best networks of the search that are trained again (default 3)",
     )
-    candidates: int = option(9, limits=(4, MOST), metavar="N", help="of the grid (default 9)")
-    seeds: int = option(3, limits=(1, MOST), metavar="N", help="of finalists and grid (default 3)")
-    growth: float = option(2.0, metavar="X", help="of FLOPs from member to member (default 2)")
-    phi: str = option("0..2", metavar="PHI", help="members (default 0..2)")
+    candidates: int = option(
+        9, limits=(4, MOST), metavar="N", help="candidates of the grid (default 9)"
+    )
+    seeds: int = option(
+        3, limits=(1, MOST), metavar="N", help="seeds of finalists and grid (default 3)"
+    )
+    growth: float = option(
+        2.0, metavar="X", help="factor of FLOPs from member to member (default 2)"
+    )
+    phi: str = option("0..2", metavar="PHI", help="members of the family (default 0..2)")
     train_time: float = option(
         3600.0,
         limits=TIME,
         parse=parse_seconds,
         metavar="TIME",
         later=True,
-        help="for the members' trainings together (default 1h)",
+        help="total time for training the members (default 1h)",
     )
     changes: tuple[str, ...] = option(
         (),
@@ -107,16 +113,16 @@ class BaselineConfig(DataOptions):
         choices=STEPS,
         metavar="|".join(STEPS),
         later=True,
-        help="leave a step out (repeatable)",
+        help="skip a step (repeatable)",
     )
     workers: int | None = option(
-        None, metavar="N", later=True, help="trainings at once (default: all that fit)"
+        None, metavar="N", later=True, help="parallel trainings (default: all that fit)"
     )
     gpus: float | None = option(
-        None, metavar="X", later=True, help="GPUs of a training (default 1 if there are any)"
+        None, metavar="X", later=True, help="GPUs per training (default 1 if there are any)"
     )
     address: str | None = option(
-        None, metavar="HOST:PORT", later=True, help="a Ray cluster, or auto"
+        None, metavar="HOST:PORT", later=True, help="address of a Ray cluster, or auto"
     )
     device: str = option(
         "auto", metavar="NAME", later=True, help="auto (default), cpu, cuda or cuda:N"
@@ -124,10 +130,10 @@ class BaselineConfig(DataOptions):
 
     def check(self) -> None:
         if self.data is None:
-            raise ValueError("--data is missing; name images, such as cifar10")
+            raise ValueError("--data is missing; use images, such as cifar10")
         self._check_parent()
         if self.target_flops is None and self.targets is None:
-            raise ValueError("--target-flops is missing; give a size, such as 4M")
+            raise ValueError("--target-flops is missing; use a size, such as 4M")
         phis_of([self.phi])
         check_family_growth(self.growth)
         check_device(self.device, local=False)
@@ -135,11 +141,11 @@ class BaselineConfig(DataOptions):
 
     @property
     def recipe(self) -> str:
-        """The preset of all trainings."""
+        """Preset of all trainings."""
         return RECIPE if self.parent is None else OF_PARENT
 
     def _check_parent(self) -> None:
-        """ValueError for options that do not go with --parent, or with it alone."""
+        """Raise ValueError for options that contradict --parent or need it."""
         if self.targets is not None:
             if self.parent is None:
                 raise ConfigError("targets", "goes with --parent; add --parent SOURCE")
@@ -160,14 +166,14 @@ COMMAND = Command(
     kind="baseline",
     record=RECORD,
     resumable=False,
-    description="From images and a budget to a family of networks.",
+    description="Search, grow and train a family of networks from images and a budget.",
     epilog="""\
-DATA is as in train.run. The steps, each as its own command does it: nas.search by training; the
-best few trained again by the whole recipe; scaling.grid of the winner; scaling.family; as many
-members trained as --train-time allows. With --parent there is one step, nas.search inside the
-trained network for one target or several. DIR gets a folder for each, and report.html. The same
-command with the same --out resumes where it was interrupted; --dry-run prints what it would do.
---space also takes code of your own, as package.module:Name or path/to/file.py:Name.""",
-    switches={"dry_run": "print what would be done"},
+For DATA see train.run. Each step is a command of its own: nas.search by training; longer trainings
+of the best few with the whole recipe; scaling.grid of the winner; scaling.family; training of as
+many members as --train-time allows. With --parent there is one step, nas.search inside the trained
+network, for one target or several. DIR gets a folder for each step, and report.html. The same
+command with the same --out resumes where it was interrupted; --dry-run prints the steps.
+--space also accepts your own code: package.module:Name or path/to/file.py:Name.""",
+    switches={"dry_run": "print the steps without running them"},
     interrupted="interrupted; the same command resumes",
 )

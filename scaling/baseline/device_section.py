@@ -1,4 +1,4 @@
-"""The section of a baseline's page on devices that were measured."""
+"""Report section of a baseline about its speed on measured devices."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from vbs.page.parts import note, section, table
 from vbs.units import short_seconds
 
 TITLE = "Speed on devices"
-REFERENCE = "EfficientNet-B0"  # in the measured space
+REFERENCE = "EfficientNet-B0"  # a network of the measured space
 
 
 def device_section(best: Mapping[str, Any]) -> str:
-    """Predicted speed of the network found on every measured device, beside the reference.
+    """Return a table of the predicted speed of the found network and of the reference.
 
-    best  the content of best.json.
+    best  content of best.json.
 
-    The devices were measured at one input side with 1,000 classes, which the page says: a network
-    of another side or number of classes is predicted with its layers at that side. "" for a
-    network that is not in the measured space.
+    The devices were measured at one input side with 1,000 classes, which the page mentions: for a
+    network with another side or number of classes, the prediction is that of its layers at the
+    measured side. "" for a network that is not in the measured space.
     """
     devices = measured_devices()
     first = next(iter(devices.values()))

@@ -1,4 +1,4 @@
-"""The networks that a baseline carries from step to step."""
+"""Networks that a baseline passes from step to step: finalists, winner, members."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ from vbs.accuracy import lead_of, mean_error
 from vbs.config_file import resumed
 from vbs.failures import recorded_infrastructure
 
-BATCH = 32  # of the steps that are timed
-FINALISTS = "finalists/runs"  # where finalists are trained
+BATCH = 32  # batch of the timed training steps
+FINALISTS = "finalists/runs"  # folder of the finalists' trainings
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where there is none."""
+    """Return the content of a JSON file; None if it does not exist."""
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def best_record(folder: Path) -> Any:
-    """The content of best.json in a baseline's folder: of the winner of the finalists, or of what
-    the search found where they are left out."""
+    """Return the best.json of a baseline: the winner of the finalists, or of the search if the
+    finalists were skipped."""
     return read_json(folder / "best.json") or read_json(folder / "search" / "best.json")
 
 
 def best_networks(folder: Path, config: BaselineConfig) -> list[Architecture]:
-    """The networks of a baseline's search with the best mean reward, best first: as many as there
-    are finalists, or fewer."""
+    """Return the networks of a baseline's search with the best mean rewards, best first.
+
+    At most `config.finalists` networks. Raises ValueError if none was trained to the end.
+    """
     import pandas
 
     search = resumed(SearchConfig, {"space": config.space}, folder / "search.json", what="search")
@@ -61,7 +63,7 @@ def best_networks(folder: Path, config: BaselineConfig) -> list[Architecture]:
 
 
 def winner(folder: Path) -> dict[str, Any]:
-    """The finalist in a baseline's folder of the best mean over seeds, as a best.json."""
+    """Return the finalist with the best mean accuracy over seeds, in the form of a best.json."""
     rows = json.loads((folder / FINALISTS / "results.json").read_text())["trials"]
     means: dict[str, list[float]] = {}
     tests: dict[str, list[float]] = {}
@@ -97,8 +99,10 @@ def _finite(value: float) -> float | None:
 def affordable(
     folder: Path, config: BaselineConfig, members: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """The members whose trainings fit into the hours together, by their measured step times; one
-    that was a finalist costs nothing more."""
+    """Return the members whose trainings fit into the time limit together, smallest first.
+
+    The estimates use their measured step times; a member that was a finalist costs nothing.
+    """
     from train.data.summary import summarise
 
     assert config.data is not None
@@ -119,13 +123,13 @@ def affordable(
 
 
 def member_key(folder: Path, name: str) -> str:
-    """The key of the network that is a member of the family of a baseline's folder."""
+    """Return the key of a member's network in a baseline's folder."""
     known = read_json(folder / "family" / "members" / f"{name}.json")
     return Architecture.from_dict(known["architecture"]).key
 
 
 def started_with(folder: Path, keys: set[str]) -> list[Path]:
-    """The folders of trainings in a baseline's folder that hold any of these networks."""
+    """Return the training folders of a baseline that contain any of these networks."""
     found = []
     for path in sorted(folder.glob("train/*/run.json")):
         trials = _plan_of(read_json(path))["trials"]
@@ -135,14 +139,16 @@ def started_with(folder: Path, keys: set[str]) -> list[Path]:
 
 
 def _plan_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a record of train.ray_tune was to train; version 0.1 wrote it among the settings."""
+    """Return the planned trainings in a record of train.ray_tune; version 0.1 used settings."""
     found: Mapping[str, Any] = record.get("plan") or record.get("settings", {})
     return found
 
 
 def trained_members(folder: Path) -> dict[str, dict[str, Any]]:
-    """What became of the members of the family that were trained or failed, by name; a finalist
-    was trained by the same recipe, so that its first seed is a member's training."""
+    """Return the results of the members that were trained or failed, by name.
+
+    The first seed of a finalist counts as the training of a member, because the recipe is equal.
+    """
     rows = {**_as_finalists(folder), **_ended(folder, "train/*")}
     members = (read_json(folder / "family" / "family.json") or {"members": []})["members"]
     keys = {member["name"]: member_key(folder, member["name"]) for member in members}
@@ -150,13 +156,13 @@ def trained_members(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _as_finalists(folder: Path) -> dict[str, dict[str, Any]]:
-    """The finalists' trainings that can be a member's; one that failed is tried again as that."""
+    """Return the finished trainings of finalists by network key; failed ones are repeated."""
     ended = _ended(folder, FINALISTS)
     return {key: row for key, row in ended.items() if row["status"] == "finished"}
 
 
 def _ended(folder: Path, where: str) -> dict[str, dict[str, Any]]:
-    """The trainings of the first seed in these folders that ended, by the key of the network."""
+    """Return the ended trainings of the first seed in these folders, by network key."""
     return {
         row["name"].rpartition("-s")[0]: row
         for path in sorted(folder.glob(f"{where}/results.json"))
@@ -166,7 +172,7 @@ def _ended(folder: Path, where: str) -> dict[str, dict[str, Any]]:
 
 
 def has_ended(row: Mapping[str, Any]) -> bool:
-    """Whether a training of results.json is over, by its own doing."""
+    """Return whether a training of results.json has ended, and not by an infrastructure failure."""
     if row["status"] in ("lost", "running", "interrupted", "waiting"):
         return False
     return row["status"] != "failed" or not recorded_infrastructure(row.get("reason") or "")

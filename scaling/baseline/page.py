@@ -1,4 +1,4 @@
-"""report.html of a baseline: one page that needs nothing beside it."""
+"""HTML report of a baseline: report.html, a single self-contained page."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from vbs.page.parts import (
 from vbs.text import shell_command
 from vbs.units import short, short_seconds
 
-PM = "±: one standard deviation, of the number of images and, where there are several, of seeds."
-UP = 2  # folders above the page's that a path may climb to stay a path
+PM = "±: one standard deviation, from the number of images and, if there are several, the seeds."
+UP = 2  # number of ".." with which a path is still shown as a relative path
 
 
 def write_report(folder: Path, *, command: Sequence[str]) -> Path:
-    """The page of the baseline in a folder; a step that was left out is named as such."""
+    """Write report.html of the baseline in a folder; skipped steps are marked."""
     known = read_json(folder / "baseline.json") or {}
     network = _network(folder)
     sections = [
@@ -70,7 +70,7 @@ def _summary(folder: Path, network: Architecture) -> str:
     best = best_record(folder)
     accuracy = (
         pm(best["accuracy"], best.get("accuracy_std")),
-        "of the held-out images it was chosen by",
+        "of the held-out images used for the selection",
     )
     if best.get("test_accuracy") is not None:
         accuracy = (pm(best["test_accuracy"], best.get("test_std")), "of the test images")
@@ -88,7 +88,7 @@ def _summary(folder: Path, network: Architecture) -> str:
 def _search(folder: Path) -> str:
     record = read_json(folder / "search" / "search.json")
     if record is None:
-        return section("Search", note("This step was left out."))
+        return section("Search", note("This step was skipped."))
     import pandas
 
     history = pandas.read_parquet(folder / "search" / "history.parquet")
@@ -97,16 +97,16 @@ def _search(folder: Path) -> str:
     failed = int((history["error"] != "").sum())
     outcome = record["outcome"]
     text = (
-        f"{len(full)} trainings to the end, {len(early)} stopped early, {failed} failed, in "
+        f"{len(full)} complete trainings, {len(early)} stopped early, {failed} failed, in "
         f"{outcome['seconds'] / 60:.0f} minutes."
     )
-    drawn = picture(lambda: _evaluated(early, full), "Every network that was tried.")
+    drawn = picture(lambda: _evaluated(early, full), "All evaluated networks.")
     notes = [note(line) for line in outcome.get("certainty", ())]
     return section("Search", drawn, note(text), *notes)
 
 
 def _evaluated(early: Any, full: Any) -> Any:
-    """Accuracy against FLOPs, of trainings that were stopped early and of those to the end."""
+    """Draw accuracy against FLOPs of complete trainings and of those that were stopped early."""
     figure = new_figure(5.4, 3.4)
     axes = figure.add_subplot()
     axes.plot(early["flops"] / 1e6, early["accuracy"], "x", c="0.7", label="stopped early")
@@ -114,19 +114,19 @@ def _evaluated(early: Any, full: Any) -> Any:
     order = full.sort_values(["flops", "accuracy"])
     best = np.maximum.accumulate(order["accuracy"].to_numpy())
     axes.step(order["flops"] / 1e6, best, where="post", c="tab:red", label="front")
-    axes.set(xlabel="FLOPs, in millions", ylabel="accuracy on images held out (%)")
+    axes.set(xlabel="FLOPs, in millions", ylabel="accuracy on held-out images (%)")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure
 
 
 def stages_section(network: Architecture, name: str, other: Architecture) -> str:
-    """The stages of a network beside those of another one."""
+    """Return the stages of a network beside those of another one."""
     columns = "".join(
         f"<div><b>{escaped(name)}</b>{bars(stage_bars(each))}</div>"
         for name, each in (("found", network), (name, other))
     )
-    legend = note("A bar is a stage: its width is channels (as a root), its text the blocks in it.")
+    legend = note("Each bar is a stage. Its width grows with the root of the channels.")
     title = f"Stage by stage, beside {name}"
     return section(title, f'<div class="pair">{columns}</div>', legend)
 
@@ -134,14 +134,14 @@ def stages_section(network: Architecture, name: str, other: Architecture) -> str
 def _grid(folder: Path) -> list[str]:
     record = read_json(folder / "grid" / "grid.json")
     if record is None or "chosen" not in record["outcome"]:
-        return [section("How it should grow", note("This step was left out."))]
+        return [section("Best growth", note("This step was skipped."))]
     return grid_sections(folder / "grid", record)
 
 
 def _family(folder: Path) -> str:
     record = read_json(folder / "family" / "family.json")
     if record is None:
-        return section("The family", note("This step was left out."))
+        return section("The family", note("This step was skipped."))
     trained = trained_members(folder)
     split = (
         "test" if any(row.get("test_top1") is not None for row in trained.values()) else "minival"
@@ -187,7 +187,7 @@ def _family(folder: Path) -> str:
 def _family_figures(
     points: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], split: str
 ) -> str:
-    """Accuracy against FLOPs and against time, beside or below each other as the page is wide."""
+    """Return figures of accuracy against FLOPs and against time, side by side if they fit."""
     tops = [row[f"{split}_top1"] for _, row in points]
     flops = [member["flops"] / 1e6 for member, _ in points]
     times = [
@@ -200,7 +200,7 @@ def _family_figures(
         ),
     ]
     pictures = "".join(
-        picture(figure, f"Accuracy of the members that were trained against {what}.")
+        picture(figure, f"Accuracy of the trained members against {what}.")
         for figure, what in zip(drawn, ("FLOPs", "the time of a step"), strict=True)
     )
     return f'<div class="pair">{pictures}</div>'
@@ -219,7 +219,7 @@ def _line(
 
 
 def _costs(folder: Path, known: Mapping[str, Any]) -> str:
-    """Wall clock, what of the machine was held for it, and how much of that was measuring."""
+    """Return a table of wall-clock time, machine time, and time spent in trainings, by step."""
     measured = _measuring_seconds(folder, known)
     held = {what: known.get(what, 0) for what in ("processors", "gpus")}
     at_once = known.get("at_once")
@@ -240,19 +240,19 @@ def _costs(folder: Path, known: Mapping[str, Any]) -> str:
         )
     heads = ("step", "wall clock", "processor hours", "GPU hours", "measuring", "share")
     text = (
-        "Hours are those of all processors and GPUs of this machine while a step ran; nothing is "
-        "known of a cluster's. Measuring: the seconds of all trainings added up, and the timing of "
-        "the family; its share is of the trainings that could have run in that time. Results that "
-        "were known from earlier trainings count as if they were trained again."
+        "Hours are those of all processors and GPUs of this machine while a step ran; those of a "
+        "cluster are unknown. Measuring: total seconds of all trainings, and of the timing of the "
+        "family; share: measuring divided by the time of all trainings that could have run at "
+        "once. Results reused from earlier trainings count as if they were trained again."
     )
     skipped = known.get("skipped", [])
     if skipped:
-        text += f" Left out: {', '.join(skipped)}."
-    return section("What it cost", table(heads, rows), note(text))
+        text += f" Skipped: {', '.join(skipped)}."
+    return section("Cost", table(heads, rows), note(text))
 
 
 def _measuring_seconds(folder: Path, known: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds inside trainings, and of the family's timing while others waited, by step."""
+    """Return the seconds in trainings by step, and those of the family's timing."""
     timing = known.get("costs", {}).get("family", {"wall_seconds": 0.0})["wall_seconds"]
     found = {"search": 0.0, "family": timing * known.get("at_once", 1)}
     history = folder / "search" / "history.parquet"
@@ -270,10 +270,10 @@ def _measuring_seconds(folder: Path, known: Mapping[str, Any]) -> dict[str, floa
 
 
 def relative(words: Sequence[str], place: Path) -> list[str]:
-    """The words of a command with their absolute paths relative to a folder.
+    """Return the words of a command with its absolute paths relative to a folder.
 
-    A path that is far from the folder becomes its name: the page may be read on another machine,
-    where folders of this one mean nothing and reveal its user.
+    A path far from the folder is reduced to its name, because the page may be read on another
+    machine, where the path is useless and would reveal the user's name.
     """
 
     def shown(word: str) -> str:
@@ -292,14 +292,14 @@ def relative(words: Sequence[str], place: Path) -> list[str]:
 
 
 def commands_section(folder: Path, known: Mapping[str, Any], command: Sequence[str]) -> str:
-    """How to repeat a baseline: the command, and those of its steps."""
+    """Return the section with the command that repeats a baseline, and those of its steps."""
     place = folder.resolve().parent
     single = [["python", "-m", *words] for words in known.get("commands", {}).values()]
     whole, *steps = (shell_command(relative(words, place)) for words in (command, *single))
-    lines = [f"# in the folder that holds {folder.resolve().name}/", whole, "", "# step by step"]
+    lines = [f"# in the folder that contains {folder.resolve().name}/", whole, "", "# step by step"]
     lines += steps
     versions = known.get("versions", {})
     with_what = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     machine = note(f"{known.get('machine', '')}; {with_what}")
     text = escaped("\n".join(lines), keep="\n")
-    return section("To do it again", f"<pre>{text}</pre>", machine)
+    return section("How to repeat it", f"<pre>{text}</pre>", machine)

@@ -1,4 +1,4 @@
-"""report.html of a baseline inside pretrained weights."""
+"""HTML report of a baseline inside pretrained weights: report.html."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vbs.text import shell_command
 
 
 def write_parent_report(folder: Path, *, command: Sequence[str]) -> Path:
-    """The page of a baseline with a parent in a folder, whose search has ended."""
+    """Write report.html of a baseline with a parent; its search must have ended."""
     known = read_json(folder / "baseline.json") or {}
     record = read_json(folder / "search" / "search.json")
     outcome = record["outcome"]
@@ -40,7 +40,7 @@ def write_parent_report(folder: Path, *, command: Sequence[str]) -> Path:
 
 
 def _use(folder: Path, outcome: Mapping[str, Any]) -> str:
-    """Commands that take the trained networks."""
+    """Return the section with commands that use the trained networks."""
     place = folder.resolve().parent
     lines = []
     for name in outcome["targets"]:
@@ -48,10 +48,10 @@ def _use(folder: Path, outcome: Mapping[str, Any]) -> str:
         export = ["python", "-m", "train.export", weights, "--to", "onnx", "--out", f"{name}.onnx"]
         lines.append(shell_command(relative(export, place)))
     smaller = ["python", "-m", "scaling.family", "--base", weights, "--phi=-2..-1"]
-    lines += ["", "# smaller ones of the same parent, with the weights that they inherit"]
+    lines += ["", "# smaller networks of the same parent, with inherited weights"]
     lines.append(shell_command(relative(smaller, place)))
     text = escaped("\n".join(lines), keep="\n")
-    return section("To use them", f"<pre>{text}</pre>")
+    return section("How to use them", f"<pre>{text}</pre>")
 
 
 def _spent(known: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
@@ -61,7 +61,7 @@ def _spent(known: Mapping[str, Any], outcome: Mapping[str, Any]) -> str:
     if processors:
         text += f" on {processors} processors"
     text += (
-        ", for the fine-tuning of the parent where no earlier search had done that, the scores of "
-        "candidates, and the fine-tuning of the best."
+        ", for the fine-tuning of the parent (unless an earlier search had done it), the scores of "
+        "the candidates, and the fine-tuning of the best."
     )
-    return section("What it cost", note(text))
+    return section("Cost", note(text))

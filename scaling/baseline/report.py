@@ -1,4 +1,4 @@
-"""What a baseline has found."""
+"""Result of a baseline, and its printed summary."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from vbs.text import shell_word
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """A baseline, and where its files are.
+    """Result of a baseline.
 
-    config  with everything that was left open, so that it repeats the baseline.
-    page    report.html, which needs nothing beside it.
+    folder  folder of all files.
+    config  config with all defaults resolved, so that it repeats the baseline.
+    page    path of report.html.
     """
 
     folder: Path
@@ -29,16 +30,16 @@ class BaselineResult:
 
     @property
     def best(self) -> Architecture:
-        """The network that was found."""
+        """The best network found."""
         return Architecture.from_dict(best_record(self.folder)["architecture"])
 
     @property
     def members(self) -> Mapping[str, Mapping[str, Any]]:
-        """The trainings of the members of the family, as plain data by name, smallest first."""
+        """Training results of the family's members as plain data by name, smallest first."""
         return trained_members(self.folder)
 
 
 def show_result(result: BaselineResult | int) -> None:
-    """Print where the page is; nothing after a dry run."""
+    """Print the path of the report; nothing after a dry run."""
     if not isinstance(result, int):
         print_out("", f"report: {shell_word(str(result.page))}")

@@ -1,4 +1,4 @@
-"""Run a baseline from its config: `run_baseline`."""
+"""Run of a baseline: `run_baseline` executes its steps and writes the report."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from vbs.units import quantity_text, seconds_text
 def run_baseline(
     config: BaselineConfig, *, out: str | Path | None = None, dry_run: bool = False
 ) -> BaselineResult | int:
-    """Run all steps that are not over, as `python -m scaling.baseline` does.
+    """Run all incomplete steps of a baseline, as `python -m scaling.baseline` does.
 
-    out      folder for everything; one of an earlier baseline with the same config is resumed.
+    out      folder for all results; an earlier baseline with the same config is resumed.
              Default: a new runs/baseline-N.
-    dry_run  print what would be done; the exit code comes back.
+    dry_run  print the steps and return the exit code.
 
-    Raises ValueError for options that do not go together, for whatever a later step would refuse,
-    and where the folder holds another baseline; `vbs.failures.Failure` where a step fails; and
-    KeyboardInterrupt after Ctrl-C.
+    Raises ValueError for invalid options, including those of later steps, and if the folder
+    contains another baseline; `vbs.failures.Failure` if a step fails; KeyboardInterrupt after
+    Ctrl-C.
     """
     resolved = _resolved(config)
     place = None
@@ -47,7 +47,7 @@ def run_baseline(
         place = absolute(out, what="out")
     if dry_run:
         if place is not None:
-            Chain(place, resolved)  # it refuses a folder of another baseline
+            Chain(place, resolved)  # raises if the folder contains another baseline
         print_err(*plan(resolved, "a new runs/baseline-N" if place is None else f"{place}/"))
         return 0
     with _folder(place) as folder:
@@ -65,7 +65,7 @@ def run_baseline(
 
 @contextlib.contextmanager
 def _folder(place: Path | None) -> Iterator[Path]:
-    """The folder of a baseline, owned inside the block; None for a new one."""
+    """Yield the folder of a baseline, locked inside the block; None: a new folder."""
     if place is None:
         with results_folder(
             None, kind=COMMAND.kind, files=(RECORD,), command=COMMAND.program, resume=None
@@ -84,7 +84,7 @@ def _steps(config: BaselineConfig) -> Sequence[Callable[[Chain], None]]:
 
 
 def plan(config: BaselineConfig, place: str) -> list[str]:
-    """What will be done, in a few lines."""
+    """Return a description of the steps in a few lines."""
     if config.parent is not None:
         return _plan_of_parent(config, place)
     assert config.target_flops is not None
@@ -92,14 +92,14 @@ def plan(config: BaselineConfig, place: str) -> list[str]:
     what = {
         "search": f"up to {counted(config.budget, 'network')} of space {config.space} within "
         f"{quantity_text(config.target_flops)} FLOPs, by trainings of {config.fidelity}",
-        "finalists": f"the best {config.finalists}, {seeds} each, by the whole recipe",
+        "finalists": f"the best {config.finalists}, {seeds} each, with the whole recipe",
         "grid": f"{config.candidates} ways to grow and 3 controls, {seeds} each, by trainings of "
         f"{config.fidelity}",
         "family": f"members {config.phi}, each step {config.growth:g} times the FLOPs; timed here",
         "train": f"the members whose trainings fit into {seconds_text(config.train_time)} "
         "together; a finalist is not trained again",
     }
-    shown = [f"  {name:10s}{'left out' if name in config.skip else what[name]}" for name in STEPS]
+    shown = [f"  {name:10s}{'skipped' if name in config.skip else what[name]}" for name in STEPS]
     return [*shown, f"results go to {place}; each step reports how long it takes"]
 
 
@@ -115,7 +115,7 @@ def _plan_of_parent(config: BaselineConfig, place: str) -> list[str]:
 
 
 def _resolved(config: BaselineConfig) -> BaselineConfig:
-    """The config without open choices; ValueError for whatever a step would refuse later."""
+    """Return the config with all defaults resolved; raises ValueError if a step would refuse it."""
     check_device(config.device, local=config.address is None)
     if config.device == "cpu" and config.gpus is None:
         config = replace(config, gpus=0.0)

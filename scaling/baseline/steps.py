@@ -1,4 +1,4 @@
-"""The steps of a baseline, each by the function of its command."""
+"""Steps of a baseline: each builds the config of its command and calls the command's function."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from vbs.options import option_words, words_of
 
 
 def search_config(config: BaselineConfig) -> SearchConfig:
-    """The search of a baseline."""
+    """Return the config of a baseline's search."""
     if config.parent is not None:
         return SearchConfig(
             parent=config.parent,
@@ -80,7 +80,7 @@ def search_config(config: BaselineConfig) -> SearchConfig:
 
 
 def search(chain: Chain) -> None:
-    """A network for the target, by training on the data."""
+    """Search a network for the target by training on the data."""
     config, folder = search_config(chain.config), chain.folder / "search"
     changes = {**_how(chain.config), **code_values(chain.config)}
     if config.max_time is not None:
@@ -113,7 +113,7 @@ def search(chain: Chain) -> None:
 
 
 def finalists(chain: Chain) -> None:
-    """The best few of the search, trained again by the whole recipe; the winner to best.json."""
+    """Train the best networks of the search with the whole recipe; best.json gets the winner."""
     config, folder = chain.config, chain.folder / "finalists"
     networks, runs = folder / "networks.json", chain.folder / FINALISTS
     if "finalists" not in config.skip:
@@ -138,13 +138,13 @@ def finalists(chain: Chain) -> None:
 
 
 def _write_networks(path: Path, networks: Sequence[Architecture]) -> None:
-    """Networks as train.ray_tune reads them."""
+    """Write networks as input of train.ray_tune."""
     text = json.dumps([json.loads(network.to_json()) for network in networks], indent=1)
     path.write_text(text + "\n")
 
 
 def _base_of(chain: Chain) -> str:
-    """The network that grows: the winner, or what the search found where finalists are skipped."""
+    """Return the file of the network that grows: the winner, or the search's if there is none."""
     for path in (chain.folder / "best.json", chain.folder / "search" / "best.json"):
         if path.exists():
             return str(path)
@@ -157,7 +157,7 @@ def _base_key(chain: Chain) -> str:
 
 
 def grid(chain: Chain) -> None:
-    """How the winner should grow."""
+    """Compare ways to grow the winner."""
     given, folder = chain.config, chain.folder / "grid"
     chain.settle("grid", _base_key(chain))
     changes = _how(given)
@@ -203,7 +203,7 @@ def grid(chain: Chain) -> None:
 
 
 def family(chain: Chain) -> None:
-    """The members, each at its real cost; grown again where a grid has been chosen from since."""
+    """Grow and time the members; repeated if the grid has chosen other coefficients since."""
     given, folder = chain.config, chain.folder / "family"
     chain.settle("family", _base_key(chain))
     chosen = chain.folder / "grid" / "grid.json"
@@ -227,7 +227,7 @@ def family(chain: Chain) -> None:
         if not path.exists():
             return False
         known = json.loads(path.read_text())
-        grown = known.get("coefficients") or known["settings"]["coefficients"]  # of version 0.1
+        grown = known.get("coefficients") or known["settings"]["coefficients"]  # version 0.1
         return wanted is None or grown == wanted
 
     def run(_: bool) -> int:
@@ -242,15 +242,17 @@ def family(chain: Chain) -> None:
 
 
 def train(chain: Chain) -> None:
-    """As many members as the hours allow, the smallest first; those that were not trained yet, as a
-    finalist is by now."""
+    """Train as many members as the time allows, smallest first.
+
+    Members that are already trained, such as finalists, are not trained again.
+    """
     config, grown = chain.config, chain.folder / "family"
     if "train" in config.skip or not (grown / "family.json").exists():
         return
     members = json.loads((grown / "family.json").read_text())["members"]
     names = affordable(chain.folder, config, members)
     if not names:
-        print_err("train: the budget allows no member; use a larger --train-time")
+        print_err("train: the time allows no member; use a larger --train-time")
         return
     wanted = {member_key(chain.folder, name) for name in names}
     for folder in started_with(chain.folder, wanted):
@@ -274,7 +276,7 @@ def train(chain: Chain) -> None:
 
 
 def _resume_training(chain: Chain, folder: Path) -> None:
-    """Train what an earlier run has left in its folder."""
+    """Complete the trainings that an earlier run left in its folder."""
     changes = {"data": chain.config.data, **_places(chain.config)}
 
     def run(_: bool) -> int:
@@ -287,7 +289,7 @@ def _resume_training(chain: Chain, folder: Path) -> None:
 
 
 def _tune(config: TuneConfig, folder: Path) -> int:
-    """Train networks, or what of them is not trained yet in the folder; the exit code."""
+    """Train the networks that are not trained yet in the folder; return the exit code."""
     result = run_tune(config, out=folder)
     show_tune(result)
     return result.exit_code
@@ -296,7 +298,7 @@ def _tune(config: TuneConfig, folder: Path) -> int:
 def _tuned(
     config: BaselineConfig, networks: Sequence[str], *, seeds: tuple[int, ...] = ()
 ) -> TuneConfig:
-    """The trainings of files of networks by the whole recipe."""
+    """Return the config that trains networks from files with the whole recipe."""
     return TuneConfig(
         architectures=tuple(networks),
         data=config.data,
@@ -308,7 +310,7 @@ def _tuned(
 
 
 def _places(config: BaselineConfig) -> dict[str, Any]:
-    """Where train.ray_tune runs, as far as that is given."""
+    """Return the given options that say where train.ray_tune runs."""
     given = {
         "workers": config.workers,
         "address": config.address,
@@ -319,14 +321,14 @@ def _places(config: BaselineConfig) -> dict[str, Any]:
 
 
 def _how(config: BaselineConfig) -> dict[str, Any]:
-    """How searches and grids run, where that is given."""
+    """Return the given options that say where searches and grids run."""
     names = ("workers", "gpus", "address", "data_root")
     given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     return given if config.device == "auto" else {**given, "device": config.device}
 
 
 def _says(path: Path, *statuses: str) -> Callable[[], bool]:
-    """Whether a record has one of these statuses, as a function."""
+    """Return a function that tests whether a record has one of these statuses."""
 
     def is_over() -> bool:
         return path.exists() and json.loads(path.read_text()).get("status") in statuses
@@ -335,8 +337,10 @@ def _says(path: Path, *statuses: str) -> Callable[[], bool]:
 
 
 def _all_ended(folder: Path) -> bool:
-    """Whether all trials of train.ray_tune in a folder have ended, none of them for others'
-    reasons."""
+    """Return whether all trials of train.ray_tune in a folder have ended.
+
+    Trials that failed because of the infrastructure have not ended.
+    """
     path = folder / "results.json"
     if not _says(path, "finished")():
         return False

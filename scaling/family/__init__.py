@@ -1,8 +1,8 @@
-"""Grow a family from one baseline, as B1 to B7 grew from B0: `python -m scaling.family`.
+"""Family: grow networks from one baseline, as B1 to B7 grew from B0, `python -m scaling.family`.
 
 A member is the base scaled by factors of depth, width and resolution: those published for
-EfficientNet, those of the formula alpha^phi, beta^phi, gamma^phi, or, where a growth of real cost
-is given, the nearest that really cost that (`scaling.budget`).
+EfficientNet, or those of the formula alpha^phi, beta^phi, gamma^phi. If a growth of the real cost
+is given, a member is the network with this cost that is nearest to the factors (`scaling.budget`).
 """
 
 from typing import TYPE_CHECKING

@@ -29,30 +29,30 @@ from vbs.text import one_of, quoted
 from vbs.units import LARGEST, parse_quantity
 
 RECORD, FIGURE, MEMBERS = "family.json", "family.png", "members"
-MOST = 64  # members
+MOST = 64  # maximum number of members
 LARGEST_PHI = 100
-LARGEST_TEST, MOST_PIXELS = 4.0, 4096  # of --test-resolution
+LARGEST_TEST, MOST_PIXELS = 4.0, 4096  # limits of --test-resolution: factor, pixels
 RULES = ("compound", "v2", "fast", "tinynet")
-EXACT = ("flops", "activations", "memory")  # objectives that are computed
-TIMED = ("latency", "step_time")  # measured here
-OBJECTIVES = (*EXACT, *TIMED)  # others are devices
-OWN_FACTORS = ("fast", "tinynet")  # rules that say how factors grow, too
+EXACT = ("flops", "activations", "memory")  # computed objectives
+TIMED = ("latency", "step_time")  # objectives measured on this machine
+OBJECTIVES = (*EXACT, *TIMED)  # any other objective is a device
+OWN_FACTORS = ("fast", "tinynet")  # rules that also define the factors
 
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyConfig(Config):
-    """A family: the network that grows, by how much, and which figures its members get."""
+    """Options of a family: the base, how it grows, and which figures its members get."""
 
     title = "family"
 
     base: str | None = option(
-        None, metavar="NETWORK", help="default: the grid's, or efficientnet_b0"
+        None, metavar="NETWORK", help="network that grows (default: the grid's, or efficientnet_b0)"
     )
     parent: str | None = option(
         None,
         metavar="SOURCE",
         parse=weights_text,
-        help="go down from this trained network: members are sub-networks that inherit its weights "
+        help="shrink this trained network: members are sub-networks that inherit its weights "
         "(default: the teacher of the search with --parent that found the base)",
     )
     targets: str | None = option(
@@ -62,71 +62,74 @@ class FamilyConfig(Config):
         help="members within these FLOPs instead of --phi, e.g. 25M,15M",
     )
     weights: bool | None = option(
-        None, help="write the weights that members inherit (default: where there is a parent)"
+        None, help="write the weights that members inherit (default: if there is a parent)"
     )
     coefficients: str | None = option(
-        None, metavar="FACTORS", help="published, or a file of scaling.grid"
+        None, metavar="FACTORS", help="published, or the file of a scaling.grid"
     )
-    alpha: float | None = option(None, metavar="X", help="depth is multiplied by X^phi")
-    beta: float | None = option(None, metavar="X", help="width is multiplied by X^phi")
-    gamma: float | None = option(None, metavar="X", help="resolution is multiplied by X^phi")
+    alpha: float | None = option(None, metavar="X", help="factor of depth for each step of phi")
+    beta: float | None = option(None, metavar="X", help="factor of width for each step of phi")
+    gamma: float | None = option(
+        None, metavar="X", help="factor of resolution for each step of phi"
+    )
     phi: tuple[str, ...] | None = option(
         None,
         many=True,
         metavar="PHI",
-        help="members: 0..7 (default; -4..0 of tinynet), -2..4, 3, 1.5; below 0 they shrink",
+        help="members: 0..7 (default; -4..0 for tinynet), -2..4, 3, 1.5; negative ones shrink",
     )
     growth: float | None = option(
-        None, metavar="X", help="each member really costs X^phi times the base"
+        None, metavar="X", help="the real cost of each member is X^phi times the base's"
     )
     objective: str = option(
         "flops",
         metavar="|".join((*OBJECTIVES, "DEVICE")),
-        help="what grows by that: FLOPs (default), activations, memory of a training step, seconds "
-        "measured here as --measure does, or time on a device (a100, or a file of vbs device fit)",
+        help="cost that --growth refers to: FLOPs (default), activations, memory of a training "
+        "step, seconds measured here (see --measure), or time on a device (a100, or a file of vbs "
+        "device fit)",
     )
     tolerance: float | None = option(
-        None, metavar="X", help="of that, as a share (default 0.03; 0.05 of seconds)"
+        None, metavar="X", help="tolerance of --growth, as a share (default 0.03; 0.05 of seconds)"
     )
     rules: str = option(
         "compound",
         choices=RULES,
         metavar="|".join(RULES),
-        help="v2: at most 480 px, and extra layers gradually more in the later stages; fast: "
-        "mostly width, so that activations grow slowly; tinynet: shrinks width first, resolution "
-        "last",
+        help="v2: at most 480 px, and gradually more of the extra layers in the later stages; "
+        "fast: mostly width, so that activations grow slowly; tinynet: shrinks width first, "
+        "resolution last",
     )
     max_resolution: int | None = option(None, metavar="PX", help="largest input side")
     round_resolution: int | None = option(
         None,
         limits=(1, 1024),
         metavar="PX",
-        help="input sides are multiples of PX (default 1; 4 of --rules fast)",
+        help="input sides are multiples of PX (default 1; 4 with --rules fast)",
     )
     test_resolution: str | None = option(
         None,
         metavar="PX|X",
-        help="test members at PX pixels, or X times their own side as in 1.15x, after training "
-        "them at their own",
+        help="test members at PX pixels, or at X times their training side as in 1.15x, after "
+        "training them at their own side",
     )
     round_to: int = option(
-        8, metavar="|".join(map(str, ROUNDINGS)), help="channels are multiples of (default 8)"
+        8, metavar="|".join(map(str, ROUNDINGS)), help="channels are multiples of it (default 8)"
     )
     fixed_ends: bool = option(
         False,
-        help="stem, head, and the layers of the first and the last stage stay (EfficientNet-Lite)",
+        help="do not scale stem, head, and the layers of first and last stage (EfficientNet-Lite)",
     )
     recipe: str = option(
         "efficientnet",
         catalog=PRESETS,
-        help="of the training whose memory is estimated (default efficientnet)",
+        help="recipe of the training whose memory is estimated (default efficientnet)",
     )
-    batch: int = option(32, metavar="N", help="of that training, on one device (default 32)")
+    batch: int = option(32, metavar="N", help="batch of that training on one device (default 32)")
     precision: str = option(
         "float32",
         choices=("float32", "bfloat16"),
         metavar="float32|bfloat16",
-        help="of that training (default float32)",
+        help="precision of that training (default float32)",
     )
     base_top1: float | None = option(
         None,
@@ -138,8 +141,8 @@ class FamilyConfig(Config):
         (),
         many=True,
         metavar="MEMBER=X",
-        help="top-1 of trained members in percent, b0=77.1 or by phi 0=77.1: the others are "
-        "forecast from them",
+        help="top-1 of trained members in percent, b0=77.1 or by phi 0=77.1; the others are "
+        "predicted from them",
     )
     memory: float | None = option(
         None,
@@ -151,7 +154,7 @@ class FamilyConfig(Config):
     times: tuple[str, ...] = option(
         (),
         metavar="FILE",
-        help="a table of nas.block_times: predict the members' times where it has their blocks",
+        help="table of nas.block_times, to predict the times of members that have its blocks",
     )
     measure: str | None = option(
         None,
@@ -160,18 +163,20 @@ class FamilyConfig(Config):
         help="measure the members' times here, with a batch of --measure-batch",
     )
     measure_batch: int | None = option(
-        None, metavar="N", help="default 1 for latency, 32 for step_time"
+        None, metavar="N", help="batch of --measure (default 1 for latency, 32 for step_time)"
     )
     measure_threads: int | None = option(
-        None, metavar="N", help="of a CPU (default: all processors)"
+        None, metavar="N", help="CPU threads of --measure (default: all processors)"
     )
     runtime: str = option(
         "torch",
         choices=tuple(RUNTIMES),
         metavar="|".join(RUNTIMES),
-        help="what runs the forward passes of --measure latency (default torch)",
+        help="runtime of --measure latency (default torch)",
     )
-    device: str = option("auto", metavar="NAME", help="of --measure: auto, cpu, cuda, cuda:N")
+    device: str = option(
+        "auto", metavar="NAME", help="device of --measure: auto, cpu, cuda, cuda:N"
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.phi, int | float) and not isinstance(self.phi, bool):
@@ -191,7 +196,7 @@ class FamilyConfig(Config):
         self.given_coefficients()
         if self.known and self.base_top1 is not None:
             raise ConfigError(
-                "base_top1", f"write --known 0={self.base_top1:g} beside the other known members"
+                "base_top1", f"use --known 0={self.base_top1:g} beside the other known members"
             )
         if self.growth is not None:
             check_family_growth(self.growth)
@@ -225,16 +230,16 @@ class FamilyConfig(Config):
             raise ConfigError("runtime", f"{self.runtime} needs --measure latency")
 
     def phis(self) -> list[float]:
-        """The places of the members; ConfigError where they cannot be read."""
+        """Return the phi of all members; raises ConfigError if they cannot be parsed."""
         if self.phi is None:
             return phis_of(["-4..0" if self.rules == "tinynet" else "0..7"])
         return phis_of(self.phi)
 
     def given_coefficients(self) -> Coefficients | None:
-        """alpha, beta and gamma where they are given.
+        """Return alpha, beta and gamma if they are given, otherwise None.
 
-        Raises ValueError where one of them is missing: a published value beside the given ones
-        would make a family of neither.
+        Raises ValueError if only some of them are given, because they cannot be mixed with
+        published values.
         """
         values = {name: getattr(self, name) for name in GREEK}
         missing = [f"--{name}" for name, value in values.items() if value is None]
@@ -246,7 +251,7 @@ class FamilyConfig(Config):
         found = Coefficients(alpha, beta, gamma)
         if not missing:
             return found
-        hint = f"published are {PUBLISHED}"
+        hint = f"the published ones are {PUBLISHED}"
         spent = alpha * beta**2 * gamma**2
         if len(missing) == 1 and spent <= 2:
             left = (2 / spent) ** (1.0 if missing == ["--alpha"] else 0.5)
@@ -257,12 +262,12 @@ class FamilyConfig(Config):
 
 
 def is_file_name(text: str) -> bool:
-    """Whether a device is named by a file, as `nas.devices.load_device` reads names."""
+    """Return whether a device name is a file, as in `nas.devices.load_device`."""
     return text.endswith(".json") or "/" in text
 
 
 def phis_of(texts: Sequence[str]) -> list[float]:
-    """The places that texts like -2..4, 3 and 1.5 name; ConfigError where one cannot be read."""
+    """Parse phi values like -2..4, 3 and 1.5; raises ConfigError for an invalid text."""
     found: list[float] = []
     for text in (part for word in texts for part in word.split(",") if part):
         ends = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", text)
@@ -288,7 +293,7 @@ def phis_of(texts: Sequence[str]) -> list[float]:
 
 
 def rules_of(config: FamilyConfig) -> Rules:
-    """How factors are rounded; the published families of V2 and Lite by their own rules."""
+    """Return the rounding rules, including those of the published V2 and Lite families."""
     assert config.base is not None
     name = "" if Path(config.base).is_file() else config.base.removeprefix("tf_")
     if config.rules in OWN_FACTORS:
@@ -306,18 +311,18 @@ def rules_of(config: FamilyConfig) -> Rules:
 
 
 def test_side_of(text: str, side: int, step: int) -> int:
-    """The input side of testing for a network that is trained at `side` pixels.
+    """Return the input side for testing a network that is trained at `side` pixels.
 
-    text  pixels, or a factor that ends with x; a factor's side is the nearest multiple of `step`.
+    text  pixels, or a factor that ends with x; the side of a factor is a multiple of `step`.
 
-    Raises ConfigError for a text that is neither, and for fewer pixels than those of training.
+    Raises ConfigError for an invalid text, and for fewer pixels than in training.
     """
     name = "test_resolution"
     factor = text.strip().lower().removesuffix("x")
     is_factor = factor != text.strip().lower()
     if not is_factor and "." in factor:
         number(name, float, factor)
-        raise ConfigError(name, f"{text} is no number of pixels; write a factor as {factor}x")
+        raise ConfigError(name, f"{text} is not a number of pixels; use {factor}x for a factor")
     value = number(name, float if is_factor else int, factor)
     if is_factor:
         if not 1 <= value <= LARGEST_TEST:
@@ -346,9 +351,9 @@ COMMAND = Command(
     epilog="""\
 NETWORK is a zoo name (efficientnet_b0), a JSON file (an architecture, a best.json of nas.search),
 or a .safetensors file with an architecture. FACTORS is published (those of EfficientNet-B0 to B8
-and L2, the default), or the grid.json of scaling.grid. With --growth 2 every member really costs
-2^phi times the base. The folder gets family.json (all figures), family.png, and
-members/NAME.json, which train.run, train.ray_tune and search_spaces.show take; where members are
-sub-networks of a parent, members/NAME.safetensors too, for train.run --init. --recipe also takes
-code of your own, as package.module:Name or path/to/file.py:Name.""",
+and L2, the default), or the grid.json of scaling.grid. With --growth 2 the real cost of every
+member is 2^phi times the base's. The folder gets family.json (all figures), family.png, and
+members/NAME.json, for train.run, train.ray_tune and search_spaces.show; if members are
+sub-networks of a parent, also members/NAME.safetensors, for train.run --init. --recipe also accepts
+your own code: package.module:Name or path/to/file.py:Name.""",
 )

@@ -1,10 +1,10 @@
-"""Times of members on a device that was measured on the networks of one space.
+"""Times of members on a device that was measured on networks of one search space.
 
-A device answers for networks of its space, and members are seldom among them. Their times are
-extrapolated from totals: a constant, FLOPs, activations and parameters, with weights of at least 0
-that are fitted to what the device says about its own networks. What EfficientNet-B1 to B7 take over
-B0 by the totals of the RTX 3090 is within 3% of what timm reports of an RTX 4090. FPGAs do not
-follow totals: there the fit misses by a quarter and more, and is refused.
+Members are seldom networks of that space. Their times are extrapolated from totals: a constant,
+FLOPs, activations and parameters, with nonnegative weights fitted to the predictions of the device
+for its own networks. By the totals of the RTX 3090, the times of EfficientNet-B1 to B7 relative to
+B0 are within 3% of timm's report for an RTX 4090. The times of FPGAs do not follow totals: the
+error of the fit is 25% and more, and such devices are refused.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 from vbs.text import quoted
 
-SAMPLE = 2000  # networks that the weights are fitted to
-OPS_FROM = 50  # of them, whose stages tell the operations
-MOST_ERROR = 0.15  # mean relative error of the fit that members' times may be extrapolated by
+SAMPLE = 2000  # networks for the fit of the weights
+OPS_FROM = 50  # networks of the sample from which the operations are collected
+MOST_ERROR = 0.15  # largest mean relative error of the fit for which times are extrapolated
 
 
 @dataclass(frozen=True)
 class DeviceTimes:
-    """Seconds of networks on a device by their totals.
+    """Times of networks on a device, extrapolated from their totals.
 
-    name     of the device.
-    weights  of a constant, FLOPs, activations and parameters, [4].
+    name     name of the device.
+    weights  weights of a constant, FLOPs, activations and parameters, [4].
     error    mean relative error on the device's own networks.
-    scope    the networks that it was measured on, in words.
-    ops      of their stages.
+    scope    description of the networks that were measured.
+    ops      operations of their stages.
     """
 
     name: str
@@ -49,11 +49,11 @@ class DeviceTimes:
     ops: frozenset[str]
 
     def __call__(self, networks: Sequence[Architecture]) -> list[float]:
-        """Seconds of one image for each network; of its training, for `train_time`."""
+        """Return the seconds per image of each network; for `train_time`, those of training."""
         return (totals(networks) @ self.weights).tolist()
 
     def check(self, base: Architecture, name: str) -> None:
-        """Raise ValueError unless the base is made of the stages that were measured."""
+        """Raise ValueError if the base has stages with operations that were not measured."""
         others = sorted({stage.op for stage in base.stages} - self.ops)
         if others:
             raise ValueError(
@@ -63,17 +63,17 @@ class DeviceTimes:
 
 
 def totals(networks: Sequence[Architecture]) -> np.ndarray:
-    """The columns [n, 4] that times are linear in."""
+    """Return the columns [n, 4] on which times depend linearly."""
     found = [cost(each) for each in networks]
     return np.array([(1.0, each.flops, each.activations, each.params) for each in found])
 
 
 @functools.cache
 def device_times(name_or_file: str) -> DeviceTimes:
-    """The times of a device by its name or file.
+    """Return the times of a device, given its name or file.
 
     Raises ValueError for an unknown device, for one whose times do not follow totals, and for one
-    that was measured on a space of the user's own.
+    that was measured on a user's own space.
     """
     from scipy.optimize import nnls
 
@@ -93,9 +93,9 @@ def device_times(name_or_file: str) -> DeviceTimes:
     scope = f"networks of the space {device.space} ({settings})"
     if error > MOST_ERROR:
         raise ValueError(
-            f"objective: {device.name} was measured on {scope}, and members of a family are others;"
-            f" FLOPs, activations and params miss its times by {error:.0%}, which is too much to "
-            "extrapolate from them"
+            f"objective: {device.name} was measured on {scope}, not on members of families; FLOPs, "
+            f"activations and params predict its times with an error of {error:.0%}, which is too "
+            "large to extrapolate"
         )
     ops = frozenset(
         stage.op for genotype in genotypes[:OPS_FROM] for stage in space.decode(genotype).stages
@@ -104,7 +104,7 @@ def device_times(name_or_file: str) -> DeviceTimes:
 
 
 def _space_of(device: Device) -> SearchSpace:
-    """The space that a device was measured on, by name: a device file alone imports no code."""
+    """Return the space that a device was measured on; only by name, because files run no code."""
     if device.space not in SPACES:
         raise ValueError(
             f"objective: {device.name} was measured on the space {quoted(device.space, 60)}; use a "
@@ -114,7 +114,7 @@ def _space_of(device: Device) -> SearchSpace:
     if unknown:
         raise ValueError(
             f"objective: {device.name} was measured with the setting {quoted(unknown[0], 60)}, "
-            f"which the space {device.space} has not; its settings are {', '.join(SIZES)}"
+            f"which space {device.space} does not have; its settings are {', '.join(SIZES)}"
         )
     return space_named(device.space, **device.settings)
 
@@ -125,7 +125,7 @@ def add_device_times(
     rows: Sequence[dict[str, Any]],
     device: DeviceTimes,
 ) -> None:
-    """The members' times on the device, and how many times the base's they are, into their rows."""
+    """Add the members' times on the device, and their ratio to the base's time, to the rows."""
     own, *times = device([base, *(member.architecture for member in members)])
     for row, seconds in zip(rows, times, strict=True):
         row[f"time_on_{device.name}"] = {
@@ -136,11 +136,11 @@ def add_device_times(
 
 
 def time_notes(config: FamilyConfig) -> list[str]:
-    """How times on a device are known; empty where none are."""
+    """Return a note on how times on a device were obtained; [] if there are none."""
     if config.objective in OBJECTIVES:
         return []
     device = device_times(config.objective)
     return [
         f"time on {device.name}: it was measured on {device.scope}; others are extrapolated from "
-        f"FLOPs, activations and params, which miss its times by {device.error:.0%} on average"
+        f"FLOPs, activations and params, with a mean error of {device.error:.0%}"
     ]

@@ -1,4 +1,4 @@
-"""A family's figure: real cost beside the formula's, real factors, and predicted accuracy."""
+"""Figure of a family: real and formula cost, real factors, and predicted accuracy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from vbs.figure import label, new_figure, save_png
 from vbs.units import short
 
-MOST_TICKS = 12  # of phi, one for each member
+MOST_TICKS = 12  # largest number of members that each get a tick on the phi axis
 
 
 def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
-    """Draw the members of a base of that name."""
+    """Draw the members of the base called `name` into a PNG file."""
     predicted = [row for row in rows if row["predicted_top1"] is not None]
     if predicted:
         figure = new_figure(16, 4.5)
@@ -47,7 +47,7 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
         right.plot(phis, real, "o-", c=colour, label=axis)
         right.plot(phis, wanted, "x--", c=colour, alpha=0.5)
     right.set(xlabel="phi", ylabel="times the base", title="Real factors (dashed: wanted)")
-    left.margins(x=0.2, y=0.1)  # the words beside the first point, and above the last
+    left.margins(x=0.2, y=0.1)  # space for the labels of the first and the last point
     _mark_sizes(left.yaxis)
     for panel, place in ((left, "lower right"), (right, "upper left")):
         if len(phis) <= MOST_TICKS:
@@ -58,7 +58,7 @@ def draw(path: Path, rows: Sequence[Mapping[str, Any]], *, name: str) -> None:
 
 
 def _draw_accuracy(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Predicted top-1 with its 95% interval over FLOPs, and what was published."""
+    """Draw predicted top-1 with its 95% interval against FLOPs, and published top-1."""
     rows = sorted(rows, key=lambda row: row["flops"])
     found = [row["predicted_top1"] for row in rows]
     flops, percent = [row["flops"] for row in rows], [each["percent"] for each in found]
@@ -87,7 +87,7 @@ def _draw_accuracy(panel: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _mark_sizes(axis: Any) -> None:
-    """Ticks such as 200M, 500M, 1G on a logarithmic axis."""
+    """Set ticks such as 200M, 500M, 1G on a logarithmic axis."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -1,7 +1,7 @@
-"""Members of a family that inherit the weights of a trained parent: sub-networks of it.
+"""Members of a family that are sub-networks of a trained parent and inherit its weights.
 
-Such a family goes down from the parent. Each member has no more layers, channels and pixels than
-the parent has, and gets the most important of its weights (`train.inherit`).
+The members of this family are smaller than the parent: none has more layers, channels or pixels.
+Each inherits the most important of the parent's weights (`train.inherit`).
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from vbs.units import short
 
 @dataclass(frozen=True)
 class Cut:
-    """What the members of a family are cut out of.
+    """The parent of a family whose members inherit weights.
 
     parent  the trained network.
-    search  that found the base; None where the parent was named by the user.
+    search  the search that found the base; None if the user named the parent.
     """
 
     parent: Parent
@@ -55,9 +55,9 @@ class Cut:
 
 
 def cut_of(source: str | None, search: Origin | None) -> Cut:
-    """What members are cut out of: the parent that is named, or that of a search.
+    """Return the parent given by the user, or else that of a search.
 
-    Raises ValueError where the parent cannot be read.
+    Raises ValueError if the parent cannot be read.
     """
     if source is None:
         assert search is not None
@@ -66,8 +66,8 @@ def cut_of(source: str | None, search: Origin | None) -> Cut:
 
 
 def check_base(cut: Cut, base: Architecture, config: FamilyConfig) -> None:
-    """Raise ValueError unless the base is a sub-network of the parent, and members of such FLOPs
-    can be."""
+    """Raise ValueError if the base is not a sub-network of the parent, or if no sub-networks have
+    the FLOPs of the members."""
     try:
         check_child(cut.network, base)
         if base.resolution > cut.network.resolution:
@@ -77,13 +77,13 @@ def check_base(cut: Cut, base: Architecture, config: FamilyConfig) -> None:
             )
     except ValueError as error:
         text = str(error).removeprefix("child: ")
-        raise ValueError(f"--base: it is no sub-network of the parent; {text}") from None
+        raise ValueError(f"--base: it is not a sub-network of the parent; {text}") from None
     if config.objective == "flops":
         _check_range(cut, base, config)
 
 
 def _check_range(cut: Cut, base: Architecture, config: FamilyConfig) -> None:
-    """Raise ConfigError for members whose FLOPs no member can have, with the possible range."""
+    """Raise ConfigError, with the possible range, if members with these FLOPs do not exist."""
     least, most = family_range(cut.network, base)
     own, whole = cost(base).flops, cost(cut.network).flops
     if config.targets is not None:
@@ -105,14 +105,17 @@ def _check_range(cut: Cut, base: Architecture, config: FamilyConfig) -> None:
             )
             raise ConfigError(
                 name,
-                f"{is_size} {side} the members of a family that goes down from a parent of "
+                f"{is_size} {side} the members of a family inside a parent of "
                 f"{short(whole)} FLOPs; {hint}",
             )
 
 
 def family_range(parent: Architecture, base: Architecture) -> tuple[float, float]:
-    """Least and most FLOPs of members: the smallest sub-network that a search considers, and the
-    parent with the kernels, expansions and squeeze-and-excitation of the base."""
+    """Return the smallest and the largest FLOPs of members.
+
+    The smallest member is the smallest sub-network in the search space of the parent; the largest
+    is the parent with the kernels, expansions and squeeze-and-excitation of the base.
+    """
     pairs = zip(base.stages, parent.stages, strict=True)
     stages = tuple(
         replace(own, layers=theirs.layers, channels=theirs.channels) for own, theirs in pairs
@@ -124,11 +127,11 @@ def family_range(parent: Architecture, base: Architecture) -> tuple[float, float
 def write_member_weights(
     folder: Path, members: Sequence[Member], rows: Sequence[dict[str, Any]], cut: Cut
 ) -> None:
-    """Write NAME.safetensors of each member into a folder, and say so in its row.
+    """Write NAME.safetensors of each member into a folder, and add the file name to its row.
 
-    Where the images are known, channels and layers are kept by their importance for them, batch
-    norm is measured again if that is better, and the row gets the accuracy on the images that are
-    held out.
+    If the images are known, channels and layers are selected by their importance for them, batch
+    norm statistics are recalibrated if that improves the accuracy, and the row gets the accuracy on
+    the held-out images.
     """
     folder.mkdir(exist_ok=True)
     parent = cut.parent
@@ -149,7 +152,7 @@ _CPU = torch.device("cpu")
 
 
 def _images(cut: Cut) -> tuple[Recipe, Data | None]:
-    """The recipe and the images of the search that found the base."""
+    """Return the recipe and the images of the search that found the base."""
     if cut.search is None:
         return preset("finetune"), None
     config, parent = cut.search.config, cut.parent
@@ -172,7 +175,7 @@ def _inheritance(parent: Parent, recipe: Recipe, data: Data | None) -> Inheritan
 
 
 def _settle(network: Any, train: Any, held_out: Any) -> float:
-    """Held-out accuracy in percent; batch norm is recalibrated where that is not worse."""
+    """Return the held-out accuracy in percent; keep recalibrated batch norm unless it is worse."""
     before, state = accuracy(network, held_out), copy.deepcopy(network.state_dict())
     recalibrate(network, train)
     after = accuracy(network, held_out)

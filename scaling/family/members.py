@@ -1,4 +1,4 @@
-"""Members of a family: the base scaled by published factors, by a formula, or to an exact cost."""
+"""Members of a family: the base scaled by published factors, by a formula, or to a given cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search_spaces.architecture import Architecture
 from search_spaces.cost import Cost, cost
 from search_spaces.zoo import EFFICIENTNET_SIZES, NETWORKS, TOP1
 
-SIDE = 224  # of the base that the published sizes are of
+SIDE = 224  # input side of the base of the published sizes
 PUBLISHED_FACTORS = {
     name: Factors(depth, width, side / SIDE)
     for name, (width, depth, side) in EFFICIENTNET_SIZES.items()
@@ -24,9 +24,10 @@ PUBLISHED_FACTORS = {
 class Member:
     """One network of a family.
 
-    phi       its place in the family.
-    factors   that it was scaled by, real ones those that it has after rounding.
-    formula   FLOPs that the formula gives the factors: base times depth width^2 resolution^2.
+    phi       position in the family.
+    factors   factors by which the base was scaled.
+    real      factors after rounding.
+    formula   FLOPs by the formula: those of the base times depth width^2 resolution^2.
     """
 
     name: str
@@ -39,7 +40,7 @@ class Member:
 
     @property
     def top1(self) -> float | None:
-        """Published ImageNet top-1 in percent, where exactly this network was published."""
+        """Published ImageNet top-1 in percent; None if this network was not published."""
         return published_top1(self.architecture)
 
 
@@ -52,16 +53,17 @@ def family(
     growth: Growth | float | None = None,
     rules: Rules | None = None,
 ) -> list[Member]:
-    """The members for each phi; those below 0 are smaller than the base.
+    """Return the members for each phi; a negative phi gives a network smaller than the base.
 
     coefficients  alpha, beta, gamma; None: the published factors, for phi 0 (B0) to 8 (B8) and 9
-                  (L2), the resolution as a share of B0's 224 px, and the published coefficients
-                  for a phi below 0.
-    factors       of a phi, instead: `fast_factors` or `tiny_factors`.
-    growth        what each member really costs; a number is the step of a growth of FLOPs. None:
-                  whatever the rounded factors cost.
+                  (L2), with the resolution relative to B0's 224 px, and the published coefficients
+                  for a negative phi.
+    factors       function from phi to factors, in place of coefficients: `fast_factors` or
+                  `tiny_factors`.
+    growth        growth of the real cost; a number is the growth of FLOPs for each step of phi.
+                  None: the cost of the rounded factors.
 
-    Raises ValueError for an impossible phi, growth or size, and where no rounding meets a growth.
+    Raises ValueError for an invalid phi, growth or size, and if no rounding has the cost.
     """
     rules = rules or Rules()
     wanted = factors or functools.partial(factors_of, coefficients=coefficients)
@@ -95,7 +97,7 @@ def family(
 def _of_cost(
     base: Architecture, phi: float, factors: Factors, growth: Growth, rules: Rules
 ) -> Architecture:
-    """The member of a phi that really costs what the growth says."""
+    """Return the member of a phi with the real cost of the growth."""
     times, tolerance, costs = growth.step**phi, growth.tolerance, growth.costs
     if costs is None or growth.computed:
         return within_budget(base, factors, times, rules=rules, tolerance=tolerance, costs=costs)
@@ -103,11 +105,11 @@ def _of_cost(
 
 
 def factors_of(phi: float, coefficients: Coefficients | None) -> Factors:
-    """The factors of a phi; ValueError where the published ones have no such phi."""
+    """Return the factors of a phi; raises ValueError if none are published for it."""
     if coefficients is not None:
         return coefficients.factors(phi)
     if phi < 0:
-        return PUBLISHED.factors(phi)  # nobody published smaller members
+        return PUBLISHED.factors(phi)  # smaller members were not published
     sizes = list(PUBLISHED_FACTORS.values())
     if phi not in range(len(sizes)):
         raise ValueError(
@@ -118,17 +120,17 @@ def factors_of(phi: float, coefficients: Coefficients | None) -> Factors:
 
 
 def fast_factors(phi: float) -> Factors:
-    """The factors of fast compound scaling that multiply FLOPs by 2^phi."""
+    """Return the factors of fast compound scaling that multiply FLOPs by 2^phi."""
     return fast(2.0**phi)
 
 
 def tiny_factors(phi: float) -> Factors:
-    """The factors of TinyNet that multiply FLOPs by 2^phi, for a phi from -4.8 to 0."""
+    """Return the factors of TinyNet that multiply FLOPs by 2^phi, for phi from -4.8 to 0."""
     return tiny(2.0**phi)
 
 
 def published_top1(architecture: Architecture) -> float | None:
-    """ImageNet top-1 in percent of a published network, whatever its padding and norms; or None."""
+    """Return the published ImageNet top-1 in percent, for any padding and norms; or None."""
     return _known().get(_shape(architecture))
 
 
@@ -137,7 +139,7 @@ def _known() -> dict[Architecture, float]:
 
 
 def _shape(architecture: Architecture) -> Architecture:
-    """The network in the zoo's plain conventions, which costs and results do not depend on."""
+    """Return the network with the zoo's default conventions, which do not affect the results."""
     plain = NETWORKS["efficientnet_b0"]()
     return dataclasses.replace(
         architecture, padding=plain.padding, bn_eps=plain.bn_eps, bn_momentum=plain.bn_momentum

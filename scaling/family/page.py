@@ -1,4 +1,4 @@
-"""report.html of a family: its members with costs, accuracies and networks."""
+"""HTML report of a family: its members with costs, accuracies and networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vbs.page.charts import COLOURS, Axis, Chart, Point, Series, chart, scripts
 from vbs.page.parts import document, note, pm, section, settings_section, table
 from vbs.units import short, short_seconds
 
-ACCURACIES = {  # column -> what it is; in percent, predicted ones with their error
+ACCURACIES = {  # column -> label; in percent, predicted ones with their error
     "published_top1": "published top-1",
     "predicted_top1": "predicted top-1",
     "inherited_minival_top1": "top-1 as inherited, held-out images",
@@ -22,7 +22,7 @@ ACCURACIES = {  # column -> what it is; in percent, predicted ones with their er
 
 
 def page(folder: Path) -> str:
-    """The page of the family in a folder, from its files."""
+    """Return the HTML page of the family in a folder."""
     record = parse_json((folder / RECORD).read_bytes())
     title = f"The family of {Path(str(record['settings']['base'])).stem}"
     sections = [*family_sections(folder, record), settings_section(record["settings"], record)]
@@ -30,13 +30,13 @@ def page(folder: Path) -> str:
 
 
 def family_sections(folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """The members as a chart and a table; `record` is what family.json holds."""
+    """Return the members as a chart and a table; `record` is the content of family.json."""
     members = record["members"]
     return [section("Members", chart(_chart(folder, members)), _table(members))]
 
 
 def _chart(folder: Path, members: Sequence[Mapping[str, Any]]) -> Chart:
-    """Accuracies against FLOPs; where none is known, parameters."""
+    """Return a chart of accuracies against FLOPs; of parameters if no accuracy is known."""
     networks, series = [], []
     for member in members:
         known = parse_json((folder / MEMBERS / f"{member['name']}.json").read_bytes())
@@ -76,13 +76,13 @@ def _chart(folder: Path, members: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def _accuracies(member: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(value, what it is) of the accuracies that are known of a member."""
+    """Return (value, label) of the known accuracies of a member."""
     known = [(_accuracy(member, name), what) for name, what in ACCURACIES.items()]
     return [(pm(*accuracy), what) for accuracy, what in known if accuracy]
 
 
 def _accuracy(member: Mapping[str, Any], name: str) -> tuple[float, float | None] | None:
-    """An accuracy in percent with its error, None without one; None where it is not known."""
+    """Return an accuracy in percent with its error or None; None if it is unknown."""
     value = member.get(name)
     if isinstance(value, Mapping):
         return value["percent"], value["std"] or None
@@ -114,6 +114,6 @@ def _table(members: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _time(value: Any) -> str:
-    """Seconds of a measurement or a prediction, as a record has them."""
+    """Format the seconds of a measurement or a prediction in a record."""
     seconds = value.get("seconds") if isinstance(value, Mapping) else value
     return "-" if seconds is None else short_seconds(seconds)

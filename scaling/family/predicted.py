@@ -1,4 +1,4 @@
-"""Predicted top-1 of a family's members, from the base's or from that of trained members."""
+"""Predicted top-1 of a family's members, from that of the base or of trained members."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from search_spaces.architecture import Architecture
 from vbs.config import ConfigError
 from vbs.text import shortened
 
-DEVIATIONS = 1.959964  # half-width of a 95% interval
-BASE = "base"  # the member of phi 0, in --known
+DEVIATIONS = 1.959964  # half-width of a 95% interval in standard deviations
+BASE = "base"  # name of the member of phi 0 in --known
 
 
 @dataclass(frozen=True)
 class Top1:
     """Predicted ImageNet top-1 of a member in percent.
 
-    percent, std  mean and deviation of one training; None where there is no prediction.
-    known   whether it is not a prediction: as given or as published. A base whose top-1 its own
-            search predicted is neither known nor has an error.
+    percent, std  mean and standard deviation of one training; None if there is no prediction.
+    known   whether it is given or published rather than predicted. A base whose top-1 was
+            predicted by its search is not known, and has no error.
     reason  why there is no prediction.
     """
 
@@ -42,7 +42,7 @@ class Top1:
     reason: str = ""
 
     def as_row(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the prediction as plain data."""
         if self.percent is None:
             return {"predicted_top1": None, "no_prediction": self.reason}
         reach = DEVIATIONS * self.std
@@ -57,9 +57,9 @@ class Top1:
 
 
 def known_members(config: FamilyConfig) -> dict[float, float]:
-    """phi -> top-1 of the members that --known names.
+    """Return phi -> top-1 of the members that --known names.
 
-    Raises ConfigError for a text that is no member and percentage.
+    Raises ConfigError for a text that is not a member with a percentage.
     """
     found: dict[float, float] = {}
     for text in (part for word in config.known for part in word.split(",") if part):
@@ -88,7 +88,7 @@ def _phi_of(name: str, config: FamilyConfig) -> float:
         if not published or config.growth is not None or config.rules not in ("compound", "v2"):
             raise ConfigError(
                 "known",
-                f"{name} is a published member, which this family has not; write its phi, such as "
+                f"{name} is a published member, but not of this family; write its phi, such as "
                 f"{sizes.index(name)}=77.1",
             )
         return float(sizes.index(name))
@@ -101,14 +101,14 @@ def _phi_of(name: str, config: FamilyConfig) -> float:
     if not abs(phi) <= 100:
         raise ConfigError(
             "known",
-            f"{shortened(repr(name), 40)} is no member; write b0 to b8, or a phi such as 0",
+            f"{shortened(repr(name), 40)} is not a member; use b0 to b8, or a phi such as 0",
         )
     return phi
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of the members, in their order, and what they rest on, in words."""
+    """Predictions for all members in their order, and a description of their basis."""
 
     top1: Sequence[Top1]
     basis: str
@@ -120,9 +120,9 @@ def predictions(
     trained: Mapping[Member, float],
     config: FamilyConfig,
 ) -> Predictions:
-    """The top-1 of each member, from that of trained members, else from the base's.
+    """Predict the top-1 of each member from trained members, or else from the base.
 
-    trained  members whose top-1 is known, in percent, shown or not.
+    trained  members with known top-1 in percent, including those that are not shown.
     """
     factors = np.array([factors_between(base, each.architecture) for each in members])
     if trained:
@@ -171,7 +171,7 @@ def _forecast(
 
 
 def shown_top1(row: Mapping[str, Any]) -> str:
-    """A prediction with its 95% interval; a known value, or that of the base's search, alone."""
+    """Format a prediction with its 95% interval; known values without an interval."""
     found = row["predicted_top1"]
     if found is None:
         return "-"
@@ -184,7 +184,7 @@ def shown_top1(row: Mapping[str, Any]) -> str:
 
 
 def notes(rows: Sequence[Mapping[str, Any]], basis: str) -> list[str]:
-    """Where predictions come from, and why members have none."""
+    """Return notes on the basis of predictions, and on members without a prediction."""
     published, found = load_published(), []
     if basis:
         found.append(

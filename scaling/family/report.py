@@ -1,4 +1,4 @@
-"""A grown family, and how it is printed."""
+"""Result of a family, and its printed table."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ from vbs.text import shell_command, shell_word
 if TYPE_CHECKING:
     from scaling.family.inherited import Cut
 
-TIMES = ("predicted_latency", "predicted_step_time")  # of tables of block times
+TIMES = ("predicted_latency", "predicted_step_time")  # predicted by tables of block times
 
 
 @dataclass(frozen=True)
 class FamilyResult:
-    """A family, and where its files are.
+    """Result of a family.
 
-    config        with everything that was left open, so that it repeats the family.
+    folder        folder of all files.
+    config        config with all defaults resolved, so that it repeats the family.
     coefficients  None: the published factors.
     rows          figures of each member as plain data, in the order of `members`.
-    notes         what the predicted accuracies rest on, and why members have none.
-    cut           what the members are cut out of; None where the base was scaled freely.
+    notes         basis of the predicted accuracies, and why members have none.
+    cut           parent of the members; None if they inherit no weights.
     """
 
     folder: Path
@@ -56,7 +57,7 @@ class FamilyResult:
 
 
 def show_result(result: FamilyResult) -> None:
-    """Print the table of the members, and what to do next."""
+    """Print the table of the members, notes, and the commands to run next."""
     config, rows = result.config, result.rows
     console = Console(piped_width=150)
     console.print(*_title(result), "")
@@ -105,13 +106,13 @@ def show_result(result: FamilyResult) -> None:
     if lines:
         console.print("", *lines)
     if doubt := first_doubt(rows):
-        console.print(f"! not to be trusted: {doubt}; {remedy(config)}")
+        console.print(f"! unreliable times: {doubt}; {remedy(config)}")
     files = (RECORD, FIGURE, REPORT, f"{MEMBERS}/")
     print_results(result.folder, files, _next_commands(result))
 
 
 def _title(result: FamilyResult) -> list[str]:
-    """What the family is, in lines."""
+    """Return a description of the family, in lines."""
     config, coefficients, rows = result.config, result.coefficients, result.rows
     how = "published factors" if coefficients is None else f"(alpha, beta, gamma) = {coefficients}"
     if config.rules in OWN_FACTORS:
@@ -130,12 +131,12 @@ def _title(result: FamilyResult) -> list[str]:
     return [line] if result.cut is None else [f"sub-networks of {result.cut.parent.source}", line]
 
 
-# headings of accuracies, and those of members that inherit
+# headings of accuracies, without and with a parent
 _LAST = {False: ("published", "predicted top-1 (95%)"), True: ("inherited minival %",)}
 
 
 def _accuracies(row: Mapping[str, Any], cut: Cut | None) -> list[str]:
-    """Cells of accuracies."""
+    """Return the accuracy cells of a member."""
     if cut is not None:
         known = row.get("inherited_minival_top1")
         return ["-" if known is None else f"{known:.1f}"]
@@ -144,19 +145,19 @@ def _accuracies(row: Mapping[str, Any], cut: Cut | None) -> list[str]:
 
 
 def _tested(row: Mapping[str, Any]) -> list[str]:
-    """Cells of testing."""
+    """Return the cells of --test-resolution."""
     return [str(row["test"]["resolution"]), f"{row['test']['flops']:,}"] if "test" in row else []
 
 
 def _heading(time: str) -> str:
-    """Of a column of times."""
+    """Return the heading of a column of times."""
     if time.startswith("time_on_"):
         return f"time on {time.removeprefix('time_on_')}"
     return time.replace("_", " ", 1)
 
 
 def _next_commands(result: FamilyResult) -> list[str]:
-    """What to do next with the members, as commands."""
+    """Return the commands to run next."""
     folder, rows = result.folder, result.rows
     if "weights" in rows[0]:
         return [_fine_tuning(folder / MEMBERS, row, result.cut) for row in rows[:3]]
@@ -176,7 +177,7 @@ def _next_commands(result: FamilyResult) -> list[str]:
 
 
 def _fine_tuning(members: Path, row: Mapping[str, Any], cut: Cut | None) -> str:
-    """The command that fine-tunes a member from the weights that it inherits."""
+    """Return the command that fine-tunes a member from its inherited weights."""
     network, weights = (
         shell_word(str(members / name)) for name in (f"{row['name']}.json", row["weights"])
     )

@@ -1,4 +1,4 @@
-"""The config of a family without open choices."""
+"""Resolution of a family's config: defaults, coefficients and parent."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ if TYPE_CHECKING:
     from scaling.family.inherited import Cut
 
 SECONDS_TOLERANCE = 0.05
-STEP, DOWN = 2.0, "-2..0"  # growth of targets, and by default of a family inside a parent
+STEP, DOWN = 2.0, "-2..0"  # growth for targets, and default phi of a family inside a parent
 
 
 def resolve(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None, Cut | None]:
-    """The config without open choices; its coefficients, None: the published factors; and what its
-    members are cut out of, None: nothing."""
+    """Return the config with all defaults resolved, its coefficients and its parent.
+
+    The coefficients are None for the published factors; the parent is None if members inherit no
+    weights.
+    """
     base, coefficients = config.base, config.given_coefficients()
     if config.coefficients not in (None, "published"):
         coefficients, grown = read_grid(Path(config.coefficients))
         if base is None:
             base = grown
         elif not _same_network(base, grown):
-            print_err(f"--base: these coefficients are of a grid of {grown}, not of {base}")
+            print_err(f"--base: these coefficients are from a grid of {grown}, not of {base}")
     base = config.parent or "efficientnet_b0" if base is None else base
     config = replace(config, base=network_text(base))
-    base_network(config)  # a mistake in it is reported first
+    base_network(config)  # an invalid base is reported first
     cut = _cut_of(config)
     config = _within_parent(config, cut)
     own = config.rules in OWN_FACTORS
@@ -68,7 +71,7 @@ def resolve(config: FamilyConfig) -> tuple[FamilyConfig, Coefficients | None, Cu
 
 
 def _cut_of(config: FamilyConfig) -> Cut | None:
-    """What members are cut out of; torch is imported only where there is a parent."""
+    """Return the parent of the members; torch is imported only if there is one."""
     assert config.base is not None
     search = origin_of(config.base)
     if config.parent is None and search is None:
@@ -79,15 +82,17 @@ def _cut_of(config: FamilyConfig) -> Cut | None:
 
 
 def _tolerance(config: FamilyConfig) -> float:
-    """The default of a config without one."""
-    if config.targets is not None:  # nothing is to be above a target, and little below
+    """Return the default tolerance."""
+    if config.targets is not None:  # members must be within a target, and close to it
         return TOLERANCE / 2
     return SECONDS_TOLERANCE if config.objective in TIMED else TOLERANCE
 
 
 def _within_parent(config: FamilyConfig, cut: Cut | None) -> FamilyConfig:
-    """The config with the defaults of a family inside a parent; ConfigError for options that need
-    one where there is none."""
+    """Set the defaults of a family inside a parent.
+
+    Raises ConfigError for options that need a parent if there is none.
+    """
     if cut is None:
         if config.weights:
             raise ConfigError(
@@ -105,24 +110,26 @@ def _same_network(name: str, other: str) -> bool:
 
 
 def read_grid(path: Path) -> tuple[Coefficients, str]:
-    """The coefficients that a grid chose, and its base; ValueError where the file is none of a
-    finished grid's."""
+    """Return the coefficients that a grid chose, and its base.
+
+    Raises ConfigError if the file is not the record of a finished grid.
+    """
     if not path.is_file():
-        raise ConfigError("coefficients", f"{path} is no file; use published, or a grid.json")
+        raise ConfigError("coefficients", f"{path} is not a file; use published, or a grid.json")
     try:
         known = parse_json(path.read_bytes())
         if known["status"] != "finished" and "chosen" not in known["outcome"]:
-            raise ValueError(f"the grid is {known['status']}; scaling.grid --resume continues it")
+            raise ValueError(f"the grid is {known['status']}; resume it with scaling.grid --resume")
         chosen = known["outcome"]["chosen"]
         found = Coefficients(chosen["alpha"], chosen["beta"], chosen["gamma"])
         return found, str(known["settings"]["base"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         reason = str(error).splitlines()[0][:120]
-        raise ConfigError("coefficients", f"{path} holds no grid's choice ({reason})") from None
+        raise ConfigError("coefficients", f"{path} holds no choice of a grid ({reason})") from None
 
 
 def base_network(config: FamilyConfig) -> Architecture:
-    """The architecture of a config's base."""
+    """Return the architecture of a config's base."""
     text = config.base
     assert text is not None
     with_weights = text.endswith(".safetensors") or text.partition(":")[0] in ("timm", "package")
@@ -134,5 +141,5 @@ def base_network(config: FamilyConfig) -> Architecture:
 
 
 def step_of(config: FamilyConfig) -> float | None:
-    """The growth of one step of phi; None: whatever the rounded factors cost."""
+    """Return the growth of one step of phi; None: the cost of the rounded factors."""
     return STEP if config.targets is not None else config.growth

@@ -1,4 +1,4 @@
-"""Grow a family from its config: `grow_family`."""
+"""Run of a family: `grow_family` scales the base and writes the members."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from vbs.figure import draw_picture
 from vbs.folder import circumstances, results_folder, write_json
 from vbs.page.parts import REPORT, write_page
 
-OWN_FACTORS = {"fast": fast_factors, "tinynet": tiny_factors}  # of a phi, by rules
+OWN_FACTORS = {"fast": fast_factors, "tinynet": tiny_factors}  # rules -> factors of a phi
 
 
 def grow_family(
     config: FamilyConfig | None = None, *, out: str | Path | None = None
 ) -> FamilyResult:
-    """Grow a base into a family, and write its members, as `python -m scaling.family` does.
+    """Grow a base into a family and write its members, as `python -m scaling.family` does.
 
-    config  default: the published family of EfficientNet-B0, B0 to B7.
-    out     folder of the results; default: a new runs/family-N.
+    config  None: the published family of EfficientNet-B0, B0 to B7.
+    out     results folder; default: a new runs/family-N.
 
-    Raises ValueError for options that do not go together, where no network meets a growth, and
-    where the folder holds a family.
+    Raises ValueError for invalid options, if no network has the cost of a growth, and if the
+    folder already contains a family.
     """
     config, coefficients, cut = resolve(config or FamilyConfig())
     base = base_network(config)
@@ -99,7 +99,7 @@ def grow_family(
 
 
 def _places(config: FamilyConfig, base: Architecture) -> list[float]:
-    """The phi of each member; of targets, so that members cost at most that."""
+    """Return the phi of each member; for targets, so that members cost at most the target."""
     if config.targets is None:
         return config.phis()
     assert config.tolerance is not None
@@ -109,7 +109,7 @@ def _places(config: FamilyConfig, base: Architecture) -> list[float]:
 
 
 def _named(members: Sequence[Member], config: FamilyConfig) -> list[Member]:
-    """The members with the targets as names, where there are some."""
+    """Return the members named by the targets, if there are any."""
     if config.targets is None:
         return list(members)
     names = [text for text, _ in target_list(config.targets)]
@@ -117,7 +117,7 @@ def _named(members: Sequence[Member], config: FamilyConfig) -> list[Member]:
 
 
 def _growth(config: FamilyConfig) -> Growth | None:
-    """What the members really cost, of a config without open choices."""
+    """Return the growth of the real cost, for a resolved config."""
     step = step_of(config)
     if step is None:
         return None
@@ -127,7 +127,7 @@ def _growth(config: FamilyConfig) -> Growth | None:
 
 
 def _costs(config: FamilyConfig) -> Costs | None:
-    """What grows; None: FLOPs."""
+    """Return the function of the cost that grows; None: FLOPs."""
     if config.objective == "flops":
         return None
     if config.objective in TIMED:
@@ -140,7 +140,7 @@ def _costs(config: FamilyConfig) -> Costs | None:
 
 
 def _memory(network: Architecture, config: FamilyConfig) -> int:
-    """Bytes of a training step."""
+    """Return the estimated bytes of a training step."""
     recipe = preset(config.recipe)
     return training_memory(
         network,
@@ -156,7 +156,7 @@ def _tables(paths: Sequence[str]) -> list[Any]:
 
 
 def _row(member: Member, config: FamilyConfig, tables: Sequence[Any]) -> dict[str, Any]:
-    """All figures of a member, as plain data."""
+    """Return all figures of a member as plain data."""
     row: dict[str, Any] = {
         "name": member.name,
         "phi": member.phi,
@@ -175,13 +175,13 @@ def _row(member: Member, config: FamilyConfig, tables: Sequence[Any]) -> dict[st
         try:
             seconds, spread = table.predict(member.architecture)
         except ValueError:
-            continue  # a table of one space and size seldom has a member's blocks
+            continue  # a table of one space and size often lacks blocks of a member
         row[f"predicted_{table.kind}"] = {"seconds": seconds, "spread": spread}
     return row
 
 
 def _tested(network: Architecture, config: FamilyConfig) -> dict[str, Any]:
-    """The side that a member is tested at, and what it costs there."""
+    """Return the side for testing a member, and the cost at that side."""
     assert config.test_resolution is not None
     step = config.round_resolution or 1
     side = test_side_of(config.test_resolution, network.resolution, step)
@@ -193,9 +193,9 @@ def _test_notes(config: FamilyConfig) -> list[str]:
     if config.test_resolution is None:
         return []
     return [
-        "test px, test FLOPs: of testing; all else is of training, the predicted top-1 too. More "
-        "pixels in testing cost no training: six of timm's EfficientNet-B0 to B4 gained 0.8 to "
-        "1.3 points at 1.1 to 1.2 times the side"
+        "test px, test FLOPs: for testing; all other columns are for training, including the "
+        "predicted top-1. Testing at more pixels costs no training: six of timm's EfficientNet-B0 "
+        "to B4 gained 0.8 to 1.3 points at 1.1 to 1.2 times the side"
     ]
 
 
@@ -212,7 +212,7 @@ def _check_memory(rows: Sequence[Mapping[str, Any]], config: FamilyConfig) -> No
 
 
 def _write(result: FamilyResult) -> None:
-    """The members as files, the record, and the figure."""
+    """Write the members, the record, the figure and the page."""
     folder = result.folder
     (folder / MEMBERS).mkdir(exist_ok=True)
     for member, row in zip(result.members, result.rows, strict=True):

@@ -1,4 +1,4 @@
-"""Times of a family's members, measured here: shown with their spread, marked where in doubt."""
+"""Measured times of a family's members, with their spread and a mark if they are unreliable."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from vbs.units import short_seconds
 
 
 def remedy(config: FamilyConfig) -> str:
-    """What to do about times that are in doubt."""
+    """Return what to do about unreliable times."""
     fewer = "" if config.measure_threads == 1 else ", or with --measure-threads 1"
     return f"measure again while the machine does nothing else{fewer}"
 
 
 def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing]:
-    """Times of networks on this machine, as a config without open choices has them; measured at
-    length where members are chosen by them."""
+    """Measure networks on this machine, for a resolved config.
+
+    Measurements take longer if members are selected by them.
+    """
     from nas.block_times.timing import Setting
 
     assert config.measure is not None
@@ -44,7 +46,7 @@ def timed(networks: Sequence[Architecture], config: FamilyConfig) -> list[Timing
 
 
 def seconds_of(config: FamilyConfig) -> Costs:
-    """Seconds for choosing members by; they raise BusyMachine where they are in doubt."""
+    """Return a function that measures seconds to select members; it may raise BusyMachine."""
     return lambda networks: trusted(timed(networks, config), remedy=remedy(config))
 
 
@@ -54,7 +56,7 @@ def measure(
     rows: Sequence[dict[str, Any]],
     config: FamilyConfig,
 ) -> None:
-    """Times of all members on this machine, taken in one run with the base's, into their rows."""
+    """Measure all members and the base in one run, and add the times to the rows."""
     own, *times = timed([base, *(member.architecture for member in members)], config)
     for row, time in zip(rows, times, strict=True):
         row[f"measured_{config.measure}"] = {
@@ -66,7 +68,7 @@ def measure(
 
 
 def shown_setting(config: FamilyConfig) -> str:
-    """A sentence on how times were measured; "" where none were."""
+    """Return a sentence on how times were measured; "" if none were."""
     if config.measure is None:
         return ""
     from train.distributed import pick_device
@@ -79,14 +81,13 @@ def shown_setting(config: FamilyConfig) -> str:
 
 
 def first_doubt(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Why a measured time of some member cannot be trusted; "" where all can."""
+    """Return why a measured time of some member is unreliable; "" if all are reliable."""
     times = (value for row in rows for name, value in row.items() if name.startswith("measured_"))
     return next((time["doubt"] for time in times if time["doubt"]), "")
 
 
 def shown_time(known: Mapping[str, Any] | None) -> str:
-    """Seconds with their spread, where they were measured how many times the base's, and a mark
-    where they are in doubt."""
+    """Format seconds with their spread, the ratio to the base, and ! if they are unreliable."""
     if known is None:
         return "-"
     text = f"{short_seconds(known['seconds'])} ± {short_seconds(known['spread'] / 2)}"

@@ -1,9 +1,9 @@
-"""Find alpha, beta and gamma of a baseline: `python -m scaling.grid`.
+"""Grid: find alpha, beta and gamma of a baseline, `python -m scaling.grid`.
 
-Candidates are all (alpha, beta, gamma) of a grid whose networks really cost what one step of
-growth may cost, and controls that spend the same on depth, width or resolution alone (Tan & Le
-2019, sections 3.3 and 5.1). Each is trained for a short while with several seeds; a smooth surface
-through the accuracies (`scaling.surface`) shows where the best is, and how well that is known.
+Candidates are all (alpha, beta, gamma) of a grid whose networks have the real cost of one step of
+growth, and controls that grow depth, width or resolution alone (Tan & Le 2019, sections 3.3 and
+5.1). Each gets short trainings with several seeds. A smooth surface through the accuracies
+(`scaling.surface`) gives the optimum and its uncertainty.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The choice of a grid: the optimum of a surface through the accuracies, and the best candidate."""
+"""Choice of a grid: the optimum of a surface through the accuracies, and the best candidate."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from scaling.published import surface_prior
 from scaling.surface import Surface, fit
 from scaling.training_result import Result
 
-TOP1 = (1.0, 94.0)  # percent that the prior can start from
-FEWEST = 6  # candidates, controls among them, that a surface is fitted to
+TOP1 = (1.0, 94.0)  # range of accuracies in percent that the prior accepts
+FEWEST = 6  # smallest number of candidates, including controls, for a surface
 
 
 def fitted_surface(
     config: GridConfig, found: Sequence[Candidate], known: Mapping[str, Result]
 ) -> Surface | None:
-    """The surface through what was trained; None where that is too little."""
+    """Fit the surface through the accuracies; None if too few candidates were trained."""
     rows = [each for each in found if each.name in known and known[each.name].accuracies]
     if len(rows) < FEWEST:
         return None
@@ -37,7 +37,7 @@ def fitted_surface(
 
 
 def coefficients_at(growth: float, places: np.ndarray) -> np.ndarray:
-    """alpha, beta, gamma [..., 3] of shares [..., 3]: their formula gives the growth exactly."""
+    """Return alpha, beta, gamma [..., 3] of shares [..., 3]; their formula gives the growth."""
     return growth ** (np.asarray(places) * np.array([1.0, 0.5, 0.5]))
 
 
@@ -47,7 +47,7 @@ def chosen(
     known: Mapping[str, Result],
     surface: Surface | None,
 ) -> dict[str, Any]:
-    """The choice as plain data: the surface's optimum, and the plain best beside it."""
+    """Return the choice as plain data: the optimum of the surface, and the best candidate."""
     trained = [each for each in found if each.name in known and known[each.name].accuracies]
     if not trained:
         return {}
@@ -74,7 +74,7 @@ def chosen(
 
 
 def _described(surface: Surface, growth: float) -> dict[str, Any]:
-    """The surface as plain data."""
+    """Return the surface as plain data."""
     ranges = coefficients_at(growth, surface.intervals.T).T
     return {
         "accuracy": round(surface.accuracy, 3),

@@ -12,22 +12,25 @@ from vbs.config import option
 from vbs.options import Command
 from vbs.units import LARGEST, parse_quantity
 
-# of the proxy where nothing is given: its FLOPs, but no narrower than that, and its side
+# defaults of the proxy: FLOPs, smallest width, largest side
 PROXY_FLOPS, NARROWEST, PROXY_SIDE = 3e6, 0.15, 96
-# channels are multiples of 8, or of FINE where half of the stages have fewer than NARROW: eights
-# would leave such stages as they are for most widths
+# channels are multiples of 8, or of FINE if half of the stages have fewer than NARROW channels,
+# because multiples of 8 would not change such stages for most widths
 NARROW, FINE = 64, 2
 RECORD, FIGURE = "grid.json", "grid.png"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig(ComparisonOptions):
-    """A grid: how a baseline grows by one step, and how candidates are compared."""
+    """Options of a grid: how the baseline grows by one step, and how candidates are compared."""
 
     title = "grid"
 
     base: str = option(
-        "efficientnet_b0", metavar="NETWORK", parse=network_text, help="default efficientnet_b0"
+        "efficientnet_b0",
+        metavar="NETWORK",
+        parse=network_text,
+        help="network that grows (default efficientnet_b0)",
     )
     base_top1: float | None = option(
         None,
@@ -35,7 +38,9 @@ class GridConfig(ComparisonOptions):
         limits=(1, 95),
         help="ImageNet top-1 of the base in percent, without --data (default: as published)",
     )
-    growth: float = option(2.0, metavar="X", help="cost of one step over the base's (default 2)")
+    growth: float = option(
+        2.0, metavar="X", help="cost of one step relative to the base (default 2)"
+    )
     step: float = option(0.05, metavar="X", help="step of the grid (default 0.05)")
     tolerance: float = option(
         0.05, metavar="X", help="tolerance of the growth, as a share (default 0.05)"
@@ -44,8 +49,8 @@ class GridConfig(ComparisonOptions):
         14,
         metavar="N",
         limits=(4, MOST),
-        help="so many of the grid are trained, as far apart as possible, and three controls "
-        "(default 14)",
+        help="number of candidates of the grid that are trained, spread widely, in addition to "
+        "three controls (default 14)",
     )
     seeds: int = option(
         3, metavar="N", limits=(1, 100), later=True, help="trainings of each candidate (default 3)"
@@ -62,40 +67,42 @@ class GridConfig(ComparisonOptions):
         "flops",
         metavar="flops|latency|step_time",
         choices=("flops", "latency", "step_time"),
-        help="what grows by --growth: FLOPs (default), or seconds measured on this machine",
+        help="cost that --growth refers to: FLOPs (default), or seconds measured on this machine",
     )
-    measure_batch: int = option(32, metavar="N", help="batch of these seconds (default 32)")
+    measure_batch: int = option(32, metavar="N", help="batch of measured seconds (default 32)")
     runtime: str = option(
         "torch",
         choices=tuple(RUNTIMES),
         metavar="|".join(RUNTIMES),
-        help="what runs the forward passes whose latency is measured (default torch)",
+        help="runtime of measured latencies (default torch)",
     )
     rules: str = option(
-        "compound", metavar="compound|v2", help="how factors become layers (default compound)"
+        "compound", metavar="compound|v2", help="how layers are scaled (default compound)"
     )
     round_to: int | None = option(
         None,
         metavar="|".join(map(str, ROUNDINGS)),
-        help=f"channels are multiples of (default 8, or {FINE} where half of the proxy's stages "
+        help=f"channels are multiples of it (default 8, or {FINE} if half of the proxy's stages "
         f"have fewer than {NARROW})",
     )
     proxy_width: float | None = option(
-        None, metavar="X", help="channels of the proxy over the base's"
+        None, metavar="X", help="factor of the proxy's channels over the base's"
     )
     proxy_resolution: int | None = option(
-        None, metavar="PX", help=f"of the proxy (default: the images', at most {PROXY_SIDE})"
+        None,
+        metavar="PX",
+        help=f"input side of the proxy (default: that of the images, at most {PROXY_SIDE})",
     )
     proxy_flops: float | None = option(
         None,
         metavar="SIZE",
         parse=parse_quantity,
         limits=(0, LARGEST),
-        help=f"the proxy is narrowed to that (default 3M, or {NARROWEST} of the width where that "
-        "is more)",
+        help=f"the proxy is narrowed to these FLOPs (default 3M, but at least {NARROWEST} of the "
+        "width)",
     )
     small_images: bool | None = option(
-        None, help="fewer strides (default: up to 64 px, where the base is for larger images)"
+        None, help="fewer strides (default: up to 64 px, if the base is for larger images)"
     )
     study: str = option("grid", metavar="NAME", later=True, help="name of the study (default grid)")
 
@@ -121,14 +128,14 @@ COMMAND = Command(
     epilog="""\
 NETWORK is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
 nas.search. Without --data, gains are predicted from published ImageNet trainings, in seconds.
-With --data DATA, as in train.run, candidates are trained: a proxy of the base, narrow and at the
-images' own size, stands for it, since what is learned are ratios. The folder gets grid.json
-(candidates, accuracies, choice), grid.png, and study.db with every training; scaling.family
---coefficients DIR/grid.json grows the family. --resume --out DIR trains what is missing; with more
---seeds it adds those.""",
+With --data DATA (see train.run), candidates are trained: a proxy of the base, which is narrow and
+has the size of the images, replaces the base, because only ratios are learned. The folder gets
+grid.json (candidates, accuracies, choice), grid.png, and study.db with every training;
+scaling.family --coefficients DIR/grid.json grows the family. --resume --out DIR trains what is
+missing; with a larger --seeds it adds seeds.""",
     switches={
         "dry_run": "list the candidates and train nothing",
-        "retry_failed": "with --resume: train again what failed",
+        "retry_failed": "with --resume: repeat failed trainings",
     },
-    interrupted="interrupted; resume by --resume --out DIR",
+    interrupted="interrupted; resume with --resume --out DIR",
 )

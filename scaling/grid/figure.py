@@ -1,4 +1,4 @@
-"""A grid's figure: accuracy over the triangle of ways to spend one step of growth."""
+"""Figure of a grid: accuracy over the triangle of ways to spend one step of growth."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def draw(
     known: Mapping[str, Result],
     surface: Surface | None,
 ) -> None:
-    """Accuracy over the triangle of shares: corners are one axis alone."""
+    """Draw accuracy over the triangle of shares, whose corners are one axis alone."""
     figure = new_figure(7.5, 6.4)
     axes = figure.add_subplot()
     rows = [each for each in found if each.name in known and known[each.name].accuracies]
@@ -52,7 +52,7 @@ def draw(
         zorder=3,
     )
     for each, place, mean in zip(rows, points, means, strict=True):
-        if each.is_control:  # its accuracy stands beside the corner's name
+        if each.is_control:  # its accuracy is shown beside the name of the corner
             axes.plot(*place, "o", ms=13, mfc="none", mec="tab:red", mew=1.6)
         else:
             annotate(axes, place, f"{mean:.1f}")
@@ -69,7 +69,7 @@ def draw(
 
 
 def annotate(axes: Any, place: np.ndarray, text: str) -> None:
-    """Write beside a point, on the side away from the middle of the triangle."""
+    """Write text beside a point, on the side away from the centre of the triangle."""
     from matplotlib.patheffects import withStroke
 
     away = place - flat(np.full((1, 3), 1 / 3))[0]
@@ -88,7 +88,7 @@ def annotate(axes: Any, place: np.ndarray, text: str) -> None:
 
 
 def frame(axes: Any, means: Mapping[str, float]) -> None:
-    """The triangle, what its corners are, and the accuracies of the controls there."""
+    """Draw the triangle, the names of its corners, and the accuracies of the controls."""
     corners = flat(np.eye(3))
     axes.plot(*corners[[0, 1, 2, 0]].T, c="black", lw=1)
     axes.set(xlim=(-0.68, 0.68), ylim=(-0.16, 1.0))
@@ -106,6 +106,6 @@ def frame(axes: Any, means: Mapping[str, float]) -> None:
 
 
 def flat(places: np.ndarray) -> np.ndarray:
-    """Shares [n, 3] as points [n, 2] of a triangle: depth left, width right, resolution above."""
+    """Map shares [n, 3] to points [n, 2] of a triangle: depth left, width right, resolution top."""
     depth, width, side = places.T
     return np.stack([width - depth, side * math.sqrt(3)], axis=1) / 2

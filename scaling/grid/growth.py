@@ -1,9 +1,8 @@
-"""Candidates of a grid: the ways to spend one step of growth.
+"""Candidates of a grid: ways to spend one step of growth on depth, width and resolution.
 
-Candidates are all (alpha, beta, gamma) of a grid whose networks really cost what one step of
-growth may cost, and controls that spend the same on depth, width or resolution alone (Tan & Le
-2019, sections 3.3 and 5.1). Each is trained for a short while with several seeds; a smooth surface
-through the accuracies (`scaling.surface`) shows where the best is, and how well that is known.
+Candidates are all (alpha, beta, gamma) of a grid whose networks have the real cost of one step of
+growth, and controls that grow depth, width or resolution alone (Tan & Le 2019, sections 3.3 and
+5.1). Their training is in `scaling.trainings`, the choice in `scaling.grid.choice`.
 """
 
 from __future__ import annotations
@@ -25,19 +24,20 @@ from search_spaces.scale import for_small_images, scale
 from vbs.units import short
 
 AXES = ("depth", "width", "resolution")
-# networks whose times are taken, where growth is not of FLOPs: of the whole grid to learn how times
-# grow, of each axis alone, and of those that should then meet the growth
+# numbers of measured networks if growth is not that of FLOPs: from the whole grid, to learn how the
+# cost grows; of each axis alone; and of networks that should then have the cost
 PROBED, ALONG, TIMED = 12, 12, 40
-LIKELY = 2.0  # times the tolerance within which these should lie
-BAND = (0.5, 1.6)  # FLOPs of those, over the growth
-MOST = 100  # candidates; a study's decision has at most 127 options
+LIKELY = 2.0  # multiple of the tolerance for the expected cost of networks that are measured
+BAND = (0.5, 1.6)  # range of their FLOPs relative to the growth
+MOST = 100  # maximum number of candidates; a decision of a study has at most 127 options
 
 
 class Candidate(NamedTuple):
     """A way to spend one step of growth.
 
-    name    "(1.2, 1.1, 1.15)", or of a control "depth", "width", "resolution".
-    growth  real cost over the base's; real: its factors after rounding.
+    name    "(1.2, 1.1, 1.15)"; for a control "depth", "width" or "resolution".
+    growth  real cost relative to the base.
+    real    factors after rounding.
     """
 
     name: str
@@ -53,15 +53,18 @@ class Candidate(NamedTuple):
 
     @property
     def coefficients(self) -> Coefficients:
-        """The factors as those of a family."""
+        """The factors as coefficients of a family."""
         return Coefficients(*self.factors)
 
 
 def grid(
     base: Architecture, *, growth: float = 2.0, step: float = 0.05, tolerance: float = 0.05
 ) -> list[Coefficients]:
-    """The (alpha, beta, gamma) of the grid whose real FLOPs are `growth` times the base's, within
-    `tolerance`, one for each distinct network; ValueError where there is none, with the nearest."""
+    """Return the (alpha, beta, gamma) of the grid with the real cost of the growth.
+
+    Their real FLOPs are `growth` times the base's, within `tolerance`; one for each distinct
+    network. Raises ValueError with the nearest growth if there are none.
+    """
     found = candidates(base, growth=growth, step=step, tolerance=tolerance)
     return [each.coefficients for each in found if not each.is_control]
 
@@ -75,18 +78,18 @@ def candidates(
     rules: Rules | None = None,
     costs: Costs | None = None,
 ) -> list[Candidate]:
-    """The candidates of the grid, by rising depth, then the controls.
+    """Return the candidates of the grid, by increasing depth, followed by the controls.
 
-    costs  of networks, in any unit; None: FLOPs. Of another, such as seconds, few networks are
-           measured: some, as far apart as possible, to fit how it grows, and then at most `TIMED`
-           that should meet the growth.
+    costs  function that returns the costs of networks, in any unit; None: FLOPs. For other costs,
+           such as seconds, few networks are measured: some, spread widely, to fit how the cost
+           grows, and then at most `TIMED` that should have the cost.
 
-    Layers are rounded up, as published, and to the nearest too: rounding up alone leaves a hole
-    where the published coefficients are. Of the coefficients that give one network, those whose
-    formula is nearest to what it costs stand for all. A control is the network of its axis nearest
-    to the growth, be it within the tolerance or not.
+    Layers are rounded up, as published, and also to the nearest, because rounding up alone leaves
+    a gap around the published coefficients. If several coefficients give the same network, the
+    candidate has those whose formula is nearest to the real cost. A control is the network of its
+    axis that is nearest to the growth, even outside the tolerance.
 
-    Raises ValueError where no network meets the growth, with the nearest that there is.
+    Raises ValueError with the nearest growth if no network has the cost.
     """
     check_growth(growth, step, tolerance)
     rules = rules or Rules()
@@ -102,7 +105,7 @@ def candidates(
         real = ratio.get(network, math.inf)
         if abs(real / growth - 1) <= tolerance:
             name = str(Coefficients(*factors))
-            name += " nearest" if name in named else ""  # those rounded up come first
+            name += " nearest" if name in named else ""  # those with layers rounded up come first
             named.add(name)
             found.append(Candidate(name, factors, network, real, real_factors(base, network)))
     alone = _controls(base, controls, ratio, growth)
@@ -124,7 +127,7 @@ def _nothing_meets(growth: float, tolerance: float, known: Sequence[float]) -> V
 
 
 def check_growth(growth: float, step: float, tolerance: float) -> None:
-    """ValueError where no grid can be made of these."""
+    """Raise ValueError for an invalid growth, step or tolerance."""
     if not 1 < growth <= 10:
         raise ValueError(f"growth: {growth!r} is not allowed; use a number above 1, up to 10")
     if not 0.01 <= step <= 1:
@@ -136,10 +139,10 @@ def check_growth(growth: float, step: float, tolerance: float) -> None:
 def _networks(
     base: Architecture, growth: float, step: float, rules: Rules
 ) -> dict[Architecture, Factors]:
-    """Every distinct network of the grid, with the factors whose formula is nearest to its cost.
+    """Return all distinct networks of the grid, with the factors whose formula is nearest.
 
-    The formula's growth is below the real one by what layers are rounded up, and above it by
-    little: nothing is looked for beyond.
+    The growth by the formula is below the real one, because layers are rounded up, or slightly
+    above it; factors outside this range are skipped.
     """
 
     def ways(most: float) -> list[float]:
@@ -166,7 +169,7 @@ def _networks(
 
 
 def _along(base: Architecture, axis: str, growth: float, rules: Rules) -> list[Architecture]:
-    """Distinct networks grown along one axis only, from half to one and a half of the growth."""
+    """Return distinct networks that grow along one axis only, by 0.5 to 1.5 times the growth."""
     power = 1 if axis == "depth" else 2
     ways = np.exp(np.linspace(math.log(growth / 2), math.log(1.5 * growth), 241) / power)
     found = [
@@ -174,7 +177,7 @@ def _along(base: Architecture, axis: str, growth: float, rules: Rules) -> list[A
         for factor in ways
         if factor >= 1
     ]
-    if axis == "depth":  # with steps that rounding up leaves out
+    if axis == "depth":  # add the steps that rounding up omits
         nearest = dataclasses.replace(rules, layers="nearest")
         found += [
             with_layers(base, layers_of(base, float(factor), nearest))
@@ -192,7 +195,7 @@ def _ratios(
     tolerance: float,
     costs: Costs | None,
 ) -> dict[Architecture, float]:
-    """Real cost over the base's of each network that may meet the growth."""
+    """Return the cost relative to the base of each network that may have the wanted cost."""
     own = cost(base).flops
     alone = [network for along in controls.values() for network in along if network != base]
     flops = {network: cost(network).flops / own for network in (*networks, *alone)}
@@ -200,7 +203,7 @@ def _ratios(
         return flops
     low, high = (share * growth for share in BAND)
     near = [network for network in networks if low <= flops[network] <= high]
-    if not near:  # the message names the nearest
+    if not near:  # the nearest one is needed for the error message
         near = sorted(networks, key=lambda network: abs(flops[network] / growth - 1))[:1]
     if not near:
         return {}
@@ -225,7 +228,7 @@ def _ratios(
 def _over_base(
     base: Architecture, networks: Iterable[Architecture], costs: Costs
 ) -> dict[Architecture, float]:
-    """Costs over the base's, all measured together."""
+    """Return costs relative to the base, all measured together."""
     distinct = list(dict.fromkeys(networks))
     own, *others = costs([base, *distinct])
     return {network: value / own for network, value in zip(distinct, others, strict=True)}
@@ -234,8 +237,11 @@ def _over_base(
 def _expected(
     base: Architecture, known: Mapping[Architecture, float], networks: Sequence[Architecture]
 ) -> np.ndarray:
-    """Costs over the base's, as powers of what depth, width and resolution do to the FLOPs; the
-    powers are fitted to those that are known."""
+    """Return expected costs relative to the base.
+
+    They are products of powers of the FLOPs factors of depth, width and resolution; the powers are
+    fitted to the known costs.
+    """
 
     def logs(some: Iterable[Architecture]) -> np.ndarray:
         real = np.log([real_factors(base, each) for each in some])
@@ -263,7 +269,7 @@ def _controls(
 
 
 def spread(found: Sequence[Candidate], count: int) -> list[Candidate]:
-    """So many of the candidates, as far from each other and from the controls as can be by their
+    """Return `count` candidates, as far as possible from each other and from the controls by their
     shares, and all controls."""
     free = [each for each in found if not each.is_control]
     controls = [each for each in found if each.is_control]
@@ -275,10 +281,10 @@ def spread(found: Sequence[Candidate], count: int) -> list[Candidate]:
 def far_apart(
     places: np.ndarray, count: int, *, taken: Sequence[Sequence[float]] = ()
 ) -> list[int]:
-    """At most `count` of the places [n, k], as far apart as can be, in their order.
+    """Return indices of at most `count` of the places [n, k], as far apart as possible, sorted.
 
-    The first is the one nearest to the middle; each next is the one furthest from all chosen, and
-    from the places that are `taken`.
+    The first is the one nearest to the centre; each next one is the furthest from all that are
+    chosen or `taken`.
     """
     if len(places) <= count:
         return list(range(len(places)))
@@ -292,7 +298,7 @@ def far_apart(
 
 
 def shares(candidate: Candidate) -> tuple[float, float, float]:
-    """What of a candidate's growth is spent on depth, width and resolution; they sum to 1."""
+    """Return the shares of a candidate's growth in depth, width and resolution; their sum is 1."""
     return _shares(candidate.real)
 
 
@@ -305,14 +311,15 @@ def _shares(real: Factors) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class ProxySize:
-    """The size of a proxy; None is what the base has.
+    """Size of a proxy; None: as in the base.
 
     classes       outputs of the classifier.
-    resolution    side of the input in pixels.
-    small_images  whether it gets the form for small images (`search_spaces.scale`).
-    width         multiplier of the channels; None: as wide as `flops` allow, in steps of 0.01.
-    narrowest     width below which it is not narrowed, whatever it costs then; None: as far as the
-                  flops need, and a ValueError where they cannot be met.
+    resolution    input side in pixels.
+    small_images  whether it strides less, see `search_spaces.scale.for_small_images`.
+    width         factor of the channels; None: the largest that `flops` allow, in steps of 0.01.
+    flops         largest FLOPs, if `width` is None.
+    narrowest     smallest width, even if the FLOPs are exceeded; None: no limit, and a ValueError
+                  if the FLOPs cannot be met.
     """
 
     classes: int | None = None
@@ -324,9 +331,9 @@ class ProxySize:
 
 
 def proxy_base(base: Architecture, size: ProxySize) -> Architecture:
-    """The base made small enough to be trained many times.
+    """Return the base made small enough to be trained many times.
 
-    Raises ValueError where nothing is left of it.
+    Raises ValueError if the FLOPs cannot be met, or if the feature maps vanish.
     """
     small = for_small_images(base) if size.small_images else base
     side = base.resolution if size.resolution is None else size.resolution

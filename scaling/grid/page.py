@@ -1,4 +1,4 @@
-"""report.html of a grid: the choice, and every candidate with its network."""
+"""HTML report of a grid: the choice, and all candidates with their networks."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from vbs.page.parts import (
 )
 
 CAPTION = "Accuracy over the ways to spend the growth; corners are one axis alone."
-FEW = 15  # rows of a table that is not folded away
+FEW = 15  # maximum rows of a table that is not collapsed
 TRAINED, PREDICTED = "accuracy on held-out images (%)", "predicted gain of top-1 (points)"
 
 
 def page(folder: Path) -> str:
-    """The page of the grid in a folder, whose choice is made, from its files."""
+    """Return the HTML page of the finished grid in a folder."""
     record = parse_json((folder / RECORD).read_bytes())
     title = f"How {Path(str(record['settings']['base'])).stem} should grow"
     sections = [*grid_sections(folder, record), settings_section(record["settings"], record)]
@@ -39,7 +39,7 @@ def page(folder: Path) -> str:
 
 
 def grid_sections(folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """The choice, and the candidates as a chart and a table; `record` is what grid.json holds."""
+    """Return the choice and the candidates as HTML; `record` is the content of grid.json."""
     outcome, rows = record["outcome"], _known(record)
     figures = [(f"{outcome['chosen'][name]:.3f}", name) for name in GREEK]
     surface = outcome.get("surface")
@@ -54,8 +54,10 @@ def grid_sections(folder: Path, record: Mapping[str, Any]) -> list[str]:
 
 
 def _known(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The candidates with a score, the best first: "score" and "error" are those of their mean
-    accuracy, or of the predicted gain of a grid that was not trained."""
+    """Return the candidates that have a score, best first.
+
+    "score" and "error" are those of the mean accuracy, or of the predicted gain.
+    """
     found = []
     for row in record["candidates"]:
         score = row.get("mean", row.get("predicted_gain"))
@@ -81,7 +83,7 @@ def _score(row: Mapping[str, Any]) -> str:
 
 
 def _chart(record: Mapping[str, Any], rows: list[dict[str, Any]]) -> Chart:
-    """Score against depth, of candidates, of one axis alone, and of the candidate chosen."""
+    """Return a chart of score against depth."""
     chosen = tuple(record["outcome"]["chosen"].values())
     networks = [
         listed_network(
@@ -96,7 +98,7 @@ def _chart(record: Mapping[str, Any], rows: list[dict[str, Any]]) -> Chart:
         kind = "candidates" if row["name"].startswith("(") else "one axis alone"
         if tuple(row["factors"].values()) == chosen:
             kind = "chosen"
-        error = row.get("standard_error")  # of predictions it is common to all of them
+        error = row.get("standard_error")  # errors of predictions are common to all candidates
         kinds[kind].append(Point(row["real_factors"]["depth"], row["score"], error, index))
     styles: dict[str, Style] = {
         "chosen": "diamond",

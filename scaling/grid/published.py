@@ -1,4 +1,4 @@
-"""A grid without trainings: the gain of every candidate, predicted from published trainings."""
+"""Grid without trainings: the gain of every candidate is predicted from published trainings."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from vbs.page.parts import REPORT, write_page
 from vbs.tables import Console, Table
 from vbs.text import counted, shell_word
 
-SHOWN = 12  # candidates of a printed table, beside the controls
-DEVIATIONS = 1.96  # of a 95% interval
+SHOWN = 12  # candidates in the printed table, in addition to the controls
+DEVIATIONS = 1.96  # half-width of a 95% interval in standard deviations
 
 
 @dataclass(frozen=True)
 class PublishedGrid:
-    """Candidates of a grid with the gain that published trainings let expect.
+    """Result of a grid whose gains are predicted from published trainings.
 
     base_top1  ImageNet top-1 of the base, and its source.
-    gains, errors  points over the base and standard deviations, one for each candidate.
-    optimum    of the growth, over all splits.
-    chosen     candidate of the highest expected gain.
+    gains, errors  gains over the base in points, and standard deviations, of each candidate [n].
+    optimum    optimum over all splits of the growth.
+    chosen     candidate with the highest predicted gain.
     """
 
     folder: Path
@@ -66,17 +66,17 @@ class PublishedGrid:
 
     @property
     def ties(self) -> np.ndarray:
-        """Which candidates are expected within `TIE` points of the best, bool [n]."""
+        """Candidates with a predicted gain within `TIE` points of the best, bool [n]."""
         return self.gains >= self.gains.max() - TIE
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         return 0
 
 
 def base_accuracy(config: GridConfig) -> KnownTop1:
-    """The top-1 of the base; ValueError where it is not known or outside the published range."""
+    """Return the top-1 of the base; raises ValueError if it is unknown or out of range."""
     top1 = known_top1(config.base, config.base_top1)
     check_range(np.ones((1, 3)), base_top1=top1.percent)
     return top1
@@ -89,11 +89,11 @@ def predicted_grid(
     found: Sequence[Candidate],
     out: str | None,
 ) -> PublishedGrid:
-    """Predict the gain of every candidate, and write the record and the figure.
+    """Predict the gain of every candidate, and write the record, the figure and the page.
 
-    top1  of the base, see `base_accuracy`.
+    top1  top-1 of the base, see `base_accuracy`.
 
-    Raises ValueError where a candidate is outside the range of the published trainings.
+    Raises ValueError if a candidate is outside the range of the published trainings.
     """
     factors = np.array([factors_between(base, each.architecture) for each in found])
     check_range(factors, base_top1=top1.percent)
@@ -115,7 +115,7 @@ def predicted_grid(
 
 
 def _record(result: PublishedGrid) -> dict[str, Any]:
-    """grid.json, in the form of a grid that was trained."""
+    """Return the content of grid.json, in the form of a trained grid."""
     optimum, published = result.optimum, load_published()
     base = {**cost(result.base)._asdict(), "architecture": json.loads(result.base.to_json())}
     rows = [
@@ -158,7 +158,7 @@ def _record(result: PublishedGrid) -> dict[str, Any]:
 
 
 def show_published(result: PublishedGrid) -> None:
-    """Print the candidates of the highest predicted gain, what ties, and what to do next."""
+    """Print the candidates with the highest predicted gain, ties, and the commands to run next."""
     config, optimum, top1 = result.config, result.optimum, result.base_top1
     published = load_published()
     print_out(
@@ -179,9 +179,9 @@ def show_published(result: PublishedGrid) -> None:
     print_out(
         "",
         f"optimum: {', '.join(ends)}; 95% intervals of a new recipe",
-        f"ties (=): {tied} of {counted(len(result.candidates), 'candidate')} are expected within "
-        f"{TIE} points of the best, which published trainings cannot tell apart; "
-        f"so are {optimum.ties.mean():.0%} of all splits of the growth",
+        f"ties (=): {tied} of {counted(len(result.candidates), 'candidate')} have predicted gains "
+        f"within {TIE} points of the best, which published trainings cannot distinguish; "
+        f"so have {optimum.ties.mean():.0%} of all splits of the growth",
         f"against the optimum, points: {said}",
         f"This is a regression over {published.trainings} published ImageNet trainings of "
         f"{published.groups} networks and recipes, not a measurement; --data DATA trains the "

@@ -1,4 +1,4 @@
-"""The figure of a predicted grid: the gain over the triangle of ways to spend one step."""
+"""Figure of a predicted grid: gain over the triangle of ways to spend one step of growth."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def draw(
     found: Sequence[Candidate],
     gains: np.ndarray,
 ) -> None:
-    """Predicted gain over the triangle of shares, what ties with the best, and the candidates.
+    """Draw the predicted gain over the triangle of shares, ties with the best, and candidates.
 
-    places  shares of the candidates, [n, 3]; gains  of them, [n].
+    places  shares of the candidates, [n, 3].
+    gains   predicted gains of the candidates, [n].
     """
     from matplotlib.patheffects import withStroke
 
@@ -35,7 +36,7 @@ def draw(
     shown = axes.tricontourf(mesh[:, 0], mesh[:, 1], optimum.expected, levels=16)
     figure.colorbar(shown, ax=axes, shrink=0.7, label="predicted gain (points of ImageNet top-1)")
     edge = optimum.expected.max() - TIE
-    rim = [withStroke(linewidth=3, foreground="black")]  # the legend is on white
+    rim = [withStroke(linewidth=3, foreground="black")]  # visible on the white legend
     axes.tricontour(
         mesh[:, 0], mesh[:, 1], optimum.expected, levels=[edge], colors="white", linewidths=1.8
     ).set(path_effects=rim)

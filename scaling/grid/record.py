@@ -1,4 +1,4 @@
-"""The record of a grid, grid.json."""
+"""Record of a grid: grid.json."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Record:
-    """grid.json, written again after every training."""
+    """Writer of grid.json, which is updated after every training."""
 
     def __init__(
         self,
@@ -52,9 +52,10 @@ class Record:
         self._began = time.monotonic() - before
 
     def end(self, status: str) -> None:
-        """What was written last, with another status; where nothing was, the old one stays.
+        """Write the last state again with another status; nothing if nothing was written before.
 
-        A full disk is no error here: what ended the grid is reported, and may be just that.
+        An OSError is ignored, because the error that ended the grid, which may be the same full
+        disk, is reported.
         """
         if self._written:
             with contextlib.suppress(OSError):
@@ -63,7 +64,7 @@ class Record:
     def write(
         self, known: Mapping[str, Result], status: str, surface: Surface | None = None
     ) -> None:
-        """The record of what is known by now."""
+        """Write the record with the current state."""
         self._known, self._written = known, True
         values = [result for result in known.values() if result.accuracies]
         outcome: dict[str, Any] = {
@@ -106,7 +107,7 @@ class Record:
 
 
 def read(path: Path) -> tuple[Architecture, list[Candidate]]:
-    """The proxy and the candidates of a grid's record; ValueError where it holds none."""
+    """Return the proxy and the candidates of a grid's record; raises ValueError if damaged."""
     try:
         content = parse_json(path.read_bytes())
         base = Architecture.from_dict(content["base"]["architecture"])

@@ -1,4 +1,4 @@
-"""The record of a grid, and what is printed before and after it."""
+"""Result of a grid, its preview before it starts, and its printed table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def print_preview(
     config: GridConfig, trainings: Trainings, base: Architecture, found: Sequence[Candidate]
 ) -> None:
-    """Print what will be trained, how long that takes, and where results go, on stderr."""
+    """Print what will be trained, the expected time, and the results folder, on stderr."""
     from scaling.trainings import expected_seconds
 
     measuring, places, folder = trainings.measuring, trainings.places, trainings.folder
@@ -71,14 +71,14 @@ def print_preview(
                 f"about {each:.0f} s a training, {places.slots} at once: about "
                 f"{minutes(total * each / places.slots)} for all {total}"
             )
-    lines.append(f"results go to {shell_word(f'{folder}/')}, every training at once to its study")
+    lines.append(f"results go to {shell_word(f'{folder}/')}; its study gets every training at once")
     print_err(*lines)
 
 
 def table(
     found: Sequence[Candidate], known: Mapping[str, Result], *, marked: Collection[str] = ()
 ) -> None:
-    """The candidates on stdout, the best first where they were trained; marked ones with a *."""
+    """Print the candidates on stdout, best first if they were trained; * for marked ones."""
     console = Console(piped_width=150)
     shown = Table(box=None, pad_edge=False, padding=(0, 1))
     for name in (
@@ -129,11 +129,12 @@ def _accuracy(result: Result | None) -> list[str]:
 
 @dataclass(frozen=True)
 class GridResult:
-    """What a grid has found.
+    """Result of a grid.
 
-    known    what is known of each candidate, by name.
-    outcome  the choice as plain data: "chosen" holds alpha, beta and gamma, and is absent where no
-             candidate could be trained.
+    known      results of each candidate, by name.
+    outcome    the choice as plain data: "chosen" contains alpha, beta and gamma, and is absent if
+               no candidate could be trained.
+    certainty  lines about the certainty of the comparison.
     """
 
     folder: Path
@@ -145,19 +146,19 @@ class GridResult:
 
     @property
     def coefficients(self) -> Coefficients:
-        """alpha, beta and gamma of the choice; ValueError where there is none."""
+        """alpha, beta and gamma of the choice; ValueError if there is none."""
         if "chosen" not in self.outcome:
             raise ValueError("grid: no candidate could be trained")
         return Coefficients(*(self.outcome["chosen"][name] for name in GREEK))
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command: 1 if no candidate could be trained."""
         return 0 if "chosen" in self.outcome else FAILED
 
 
 def finished(record: Record, known: Mapping[str, Result]) -> GridResult:
-    """Choose, and write the record and the figure."""
+    """Choose, and write the record, the figure and the page."""
     folder, config, found = record.folder, record.config, record.found
     surface = fitted_surface(config, found, known)
     outcome = chosen(config, found, known, surface)
@@ -171,7 +172,7 @@ def finished(record: Record, known: Mapping[str, Result]) -> GridResult:
 
 
 def show_result(result: GridResult | PublishedGrid | int) -> None:
-    """Print the table, the choice in words, and what to do next; nothing after a dry run."""
+    """Print the table, the choice, and the commands to run next; nothing after a dry run."""
     if isinstance(result, int):
         return
     if isinstance(result, PublishedGrid):
@@ -191,7 +192,7 @@ def show_result(result: GridResult | PublishedGrid | int) -> None:
 
 
 def _failures(result: GridResult) -> list[str]:
-    """What failed, and how to train it again."""
+    """Return a line about failed trainings and the options that repeat them."""
     errors = [f"{name}: {why}" for name, one in result.known.items() for why in one.errors.values()]
     if not errors:
         return []
@@ -202,13 +203,13 @@ def _failures(result: GridResult) -> list[str]:
 
 
 def _resume(folder: Path, config: GridConfig) -> str:
-    """The options that resume the grid; code that its record names is named again."""
+    """Return the options that resume the grid, with code that its record names."""
     words = ["--resume", "--out", str(folder), *option_words(GridConfig, code_values(config))]
     return shell_command(words)
 
 
 def _next(folder: Path, config: GridConfig, outcome: Mapping[str, Any]) -> list[str]:
-    """What to do next, as commands."""
+    """Return the commands to run next."""
     python, base = python_command(), shell_word(config.base)
     where = shell_word(str(folder / RECORD))
     growth = f" --growth {config.growth:g}"

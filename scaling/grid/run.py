@@ -1,4 +1,4 @@
-"""Run a grid from its config: `run_grid`."""
+"""Run of a grid: `run_grid` trains or predicts its candidates."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from vbs.processes import available_cpus
 from vbs.signals import interrupted_with
 from vbs.units import short
 
-# options that a grid without trainings does not use; the device takes times
+# options that have no effect without trainings; the device is used to measure times
 TRAINED = {
     *(set(options(ComparisonOptions)) - {"data", "device", "recipe"}),
     *("seeds", "candidates", "small_images", "study"),
@@ -65,16 +65,16 @@ def run_grid(
 ) -> GridResult | PublishedGrid | int:
     """Find how a baseline should grow, as `python -m scaling.grid` does.
 
-    With `config.data`, the candidates are trained on those images. Without it, their gains are
+    With `config.data`, candidates are trained on those images. Without it, their gains are
     predicted from published trainings.
 
-    out           folder of the results; default: a new runs/grid-N.
+    out           results folder; default: a new runs/grid-N.
     resume        whether to resume the grid in `out`; its config is read from there.
     changes       options of a resumed grid that change, such as {"seeds": 6}.
-    dry_run       print the candidates and train nothing; the exit code comes back.
-    retry_failed  whether a resumed grid trains again what failed.
+    dry_run       print the candidates without training, and return the exit code.
+    retry_failed  whether a resumed grid repeats failed trainings.
 
-    Raises ValueError for options that do not go together, and KeyboardInterrupt after Ctrl-C.
+    Raises ValueError for invalid options, and KeyboardInterrupt after Ctrl-C.
     """
     place = None if out is None else str(out)
     if retry_failed and not resume:
@@ -98,7 +98,7 @@ def run_grid(
 
 
 def _predicted(config: GridConfig, out: str | None) -> PublishedGrid:
-    """The candidates of the base as it is, with their gains from published trainings."""
+    """Return the candidates of the base with gains predicted from published trainings."""
     base = load(config.base)
     unused = [name for name in given_values(config) if name in TRAINED]
     if unused:
@@ -107,7 +107,7 @@ def _predicted(config: GridConfig, out: str | None) -> PublishedGrid:
             f"{name}: without --data nothing is trained; add --data, e.g. --data {DATA}, or leave "
             f"{name} out"
         )
-    top1 = base_accuracy(config)  # before candidates are made, which takes long for large bases
+    top1 = base_accuracy(config)  # checked first, as candidates of large bases take long
     return predicted_grid(config, base, top1, _candidates(config, base), out)
 
 
@@ -117,7 +117,7 @@ def _prepared(
     from scaling.trainings import Trainings, free_resolution, measuring_of, slots
 
     if not resume:
-        load(config.base)  # a mistake in it is reported before images are fetched
+        load(config.base)  # an invalid base is reported before images are downloaded
     measuring = measuring_of(config)
     config = replace(config, fidelity=config.fidelity or str(measuring.fidelity))
     free_resolution(measuring)
@@ -148,7 +148,7 @@ def _prepared(
 def _trained(
     trainings: Trainings, found: Sequence[Candidate], record: Record, *, retry_failed: bool
 ) -> dict[str, Result]:
-    """Train what is missing."""
+    """Run the missing trainings."""
     from scaling.trainings import progress_of, train_all
 
     networks = {each.name: each.architecture for each in found}
@@ -166,7 +166,7 @@ def _trained(
 
 
 def _report_few(config: GridConfig, found: Sequence[Candidate]) -> None:
-    """Print where the grid holds fewer candidates than --candidates."""
+    """Print a line if the grid has fewer candidates than --candidates."""
     free = sum(not each.is_control for each in found)
     if free < config.candidates:
         print_err(
@@ -176,19 +176,19 @@ def _report_few(config: GridConfig, found: Sequence[Candidate]) -> None:
 
 
 def _check_storage(storage: str | None) -> None:
-    """ValueError where a database cannot be used, before anything is made."""
+    """Raise ValueError for an unusable database before anything is created."""
     if storage is not None:
         Database(storage).close()
 
 
 def _proxy(config: GridConfig, measuring: Measuring | None) -> Architecture:
-    """The network that stands for the base."""
+    """Return the proxy of the base."""
     base = load(config.base)
     side, small = config.proxy_resolution, config.small_images
     classes = flops = None
     if measuring is not None:
         side = side or min(fitting_side(measuring.data), PROXY_SIDE)
-        # a base that is for small images already has that form
+        # a base for small images already strides less
         small = side <= SMALL < base.resolution if small is None else small
         classes = len(measuring.data.classes)
         flops = config.proxy_flops or PROXY_FLOPS
@@ -204,7 +204,7 @@ def _proxy(config: GridConfig, measuring: Measuring | None) -> Architecture:
 
 
 def rules_of(config: GridConfig, base: Architecture) -> Rules:
-    """How factors become layers, channels and pixels of this proxy."""
+    """Return the rules for rounding layers, channels and pixels of this proxy."""
     round_to = config.round_to
     if round_to is None:
         usual = statistics.median(stage.channels for stage in base.stages)
@@ -228,7 +228,7 @@ def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
 
         def costs(networks: Sequence[Architecture]) -> list[float]:
             times = measured(networks, setting, report=print_err)
-            return trusted(times, remedy="start it again while the machine does nothing else")
+            return trusted(times, remedy="run it again while the machine does nothing else")
 
     return candidates(
         base,
@@ -241,8 +241,7 @@ def _candidates(config: GridConfig, base: Architecture) -> list[Candidate]:
 
 
 def _listed(config: GridConfig) -> int:
-    """All candidates of the grid as a table: of the proxy where data are given, else of the base
-    as it is."""
+    """Print all candidates of the grid: of the proxy if data are given, otherwise of the base."""
     load(config.base)
     measuring = None
     if config.data is not None:
@@ -255,7 +254,7 @@ def _listed(config: GridConfig) -> int:
     found = _candidates(config, base)
     trained = spread(found, config.candidates)
     own = cost(base)
-    what = "a proxy of the base" if measuring else "the base as it is (a proxy of it with --data)"
+    what = "a proxy of the base" if measuring else "the base itself (its proxy with --data)"
     print_out(
         f"{config.base}, {what}: {short(own.flops)} FLOPs at {base.resolution} px, "
         f"{own.params:,} params; growth {config.growth:g} of real {config.objective} "
@@ -267,7 +266,7 @@ def _listed(config: GridConfig) -> int:
     print_out(
         "",
         f"{len(found) - controls} candidates and {controls} controls, in "
-        f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*), "
-        "--candidates sets how many; nothing was trained",
+        f"{time.monotonic() - started:.1f} s; {len(trained)} would be trained (*; "
+        "see --candidates); nothing was trained",
     )
     return 0

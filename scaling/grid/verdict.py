@@ -1,4 +1,4 @@
-"""The choice of a grid, and how sure it is, in words."""
+"""Printed lines on the choice of a grid and its certainty."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from scaling.grid.choice import FEWEST
 from scaling.grid.growth import Candidate
 from scaling.training_result import Result
 
-SEEDS = 3  # where one was too few
-ALIKE = 2.0  # variance between candidates, over that of their seeds, that shows nothing
+SEEDS = 3  # seeds to use if one was too few
+ALIKE = 2.0  # variance ratio between candidates and seeds below which candidates are equally good
 
 
 def verdict(
     found: Sequence[Candidate], known: Mapping[str, Result], outcome: Mapping[str, Any]
 ) -> list[str]:
-    """The choice, and how sure it is, in a few lines."""
+    """Return the choice and its certainty in a few lines."""
     lines = []
     surface = outcome.get("surface")
     if surface is not None:
@@ -33,8 +33,8 @@ def verdict(
             lines.append(f"  {line}")
         if surface["at_rim"]:
             lines.append(
-                f"  no growth for {' or '.join(surface['at_rim'])}: intervals at such a "
-                "rim reach inwards only, and are too narrow"
+                f"  no growth for {' or '.join(surface['at_rim'])}: intervals at the "
+                "rim extend only inwards, and are too narrow"
             )
     best = outcome["best_candidate"]
     lines.append(f"best candidate: {best['name']}, {best['accuracy']:.2f}%")
@@ -54,7 +54,7 @@ def verdict(
 
 
 def prior_line(surface: Mapping[str, Any]) -> str:
-    """The weight of published trainings in a surface; "" where they are left out."""
+    """Return the weight of published trainings in a surface; "" if they were not used."""
     if "prior_weight" not in surface:
         return ""
     return (
@@ -64,8 +64,7 @@ def prior_line(surface: Mapping[str, Any]) -> str:
 
 
 def noise_line(surface: Mapping[str, Any]) -> str:
-    """What hides the optimum of a surface as `chosen` describes it, and what would help; "" where
-    nothing does."""
+    """Return why the optimum of a surface is uncertain and what would help; "" if it is certain."""
     noise, more = surface["seed_noise"], surface["more_seeds"]
     if not surface["hidden_by_noise"]:
         return ""
@@ -76,8 +75,11 @@ def noise_line(surface: Mapping[str, Any]) -> str:
         return f"{hidden}: about {more} more seeds for each candidate would show it"
     ratio = surface["between_over_noise"]
     if ratio is not None and ratio < ALIKE:
-        return f"{hidden}: all candidates do about as well, and many more seeds would hardly help"
+        return (
+            f"{hidden}: all candidates are about equally accurate, and many more seeds would "
+            "hardly help"
+        )
     return (
         f"the optimum is not clear: candidates differ by more than their seeds do ({noise:.2f} "
-        "points), but not as a smooth surface would; trust the best candidates rather than it"
+        "points), but not as a smooth surface would; the best candidates are more reliable"
     )

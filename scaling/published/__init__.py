@@ -1,11 +1,11 @@
-"""What published ImageNet trainings say about growing a network.
+"""Predictions of the gain from growing a network, from published ImageNet trainings.
 
     points, std = predicted_gain(factors, base_top1=77.1)
 
-A regression over 367 published trainings in 51 groups of base network and recipe, scaled in depth,
-width and resolution. `experiments.fit_published_scaling` fits and cross-validates it. The trainings
-are others' and differ in recipe: the prediction is what a new recipe likely gains, not a
-measurement.
+The model is a regression over 367 published trainings in 51 groups of base network and recipe,
+scaled in depth, width and resolution. `experiments.fit_published_scaling` fits and cross-validates
+it. The trainings are by others with different recipes: the prediction is the likely gain under a
+new recipe, not a measurement.
 """
 
 from typing import TYPE_CHECKING

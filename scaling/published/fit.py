@@ -1,7 +1,7 @@
-"""Fitting the regression over published trainings: a linear mixed model by marginal likelihood.
+"""Fit of the regression over published trainings: a linear mixed model by marginal likelihood.
 
-Of group g (a base network and a recipe): latent = a_g + terms (beta + b_g) + noise. The constants
-a_g are free, so every group is anchored at its own base; b_g are the recipe's own slopes. The
+For group g (a base network and a recipe): latent = a_g + terms (beta + b_g) + noise. The constants
+a_g are free, so that every group is relative to its own base; b_g are the slopes of the recipe. The
 variances of the slopes and of the noise maximise the marginal likelihood (empirical Bayes, with a
 wide prior on their logarithms); beta is integrated out. Needs numpy and scipy.
 """
@@ -15,23 +15,26 @@ import numpy as np
 
 from scaling.published.model import CEILING, GrowthModel, latent, steepness, terms
 
-FREE = 100.0  # prior variance of a group's constant, latent
-PRIOR = 2.0  # prior deviation of a common slope, latent
-TYPICAL = 0.04  # deviation of slopes and noise where the search starts; the centre of their prior
-WIDE = 2.0  # prior deviation of the logarithm of a deviation
-BOUNDS = (-8.0, 1.0)  # of the logarithm of a deviation
-READ_OFF = 0.05  # points, the error of numbers read off figures
-WIDTH_READ_OFF = 0.05  # error of the log of a width that was inferred from a figure's FLOPs
-WIDTH_SLOPE = 0.2  # what that does to the latent value
+FREE = 100.0  # prior variance of a group's constant, in latent units
+PRIOR = 2.0  # prior standard deviation of a common slope, in latent units
+TYPICAL = 0.04  # initial standard deviation of slopes and noise, and centre of their prior
+WIDE = 2.0  # prior standard deviation of the logarithm of a standard deviation
+BOUNDS = (-8.0, 1.0)  # bounds of the logarithm of a standard deviation
+READ_OFF = 0.05  # error in points of accuracies that were read off figures
+WIDTH_READ_OFF = 0.05  # error of the logarithm of a width that was inferred from a figure's FLOPs
+WIDTH_SLOPE = 0.2  # effect of this error on the latent value
 
 
 class Trainings(NamedTuple):
-    """Published trainings, one a row.
+    """Published trainings, one in each row.
 
-    group      index of base and recipe, int [n]; first: whether a row is its base, bool [n].
-    logs       of real depth, width and resolution over the base, [n, 3].
-    top1       percent [n]; base_top1: of the group's base, [n].
-    digitised  whether the top-1 was read off a figure, bool [n]; inferred: whether the width was.
+    group      index of base and recipe, int [n].
+    first      whether a row is the base of its group, bool [n].
+    logs       logarithms of real depth, width and resolution relative to the base, [n, 3].
+    top1       top-1 in percent, [n].
+    base_top1  top-1 of the group's base in percent, [n].
+    digitised  whether the top-1 was read off a figure, bool [n].
+    inferred   whether the width was inferred, bool [n].
     """
 
     group: np.ndarray
@@ -43,18 +46,18 @@ class Trainings(NamedTuple):
     inferred: np.ndarray
 
     def rows(self, chosen: np.ndarray) -> Trainings:
-        """Some of the trainings."""
+        """Return the chosen trainings."""
         return Trainings(*(column[chosen] for column in self))
 
     def known_variance(self) -> np.ndarray:
-        """Variance of the latent value that reading off figures adds, [n]."""
+        """Return the variance of the latent value from reading off figures, [n]."""
         read = (self.digitised * READ_OFF / steepness(np.minimum(self.top1, CEILING - 1))) ** 2
         return read + (self.inferred * WIDTH_READ_OFF * WIDTH_SLOPE) ** 2
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A model, the logs of its deviations to start other fits from, and its log evidence."""
+    """A model, the logarithms of its standard deviations, and its log evidence."""
 
     model: GrowthModel
     deviations: np.ndarray
@@ -70,7 +73,7 @@ class Group(NamedTuple):
 
 
 def grouped(data: Trainings, names: tuple[str, ...]) -> list[Group]:
-    """The trainings by group."""
+    """Return the trainings by group."""
     columns = terms(data.logs, latent(data.base_top1), names)
     values, known = latent(data.top1), data.known_variance()
     return [
@@ -82,7 +85,10 @@ def grouped(data: Trainings, names: tuple[str, ...]) -> list[Group]:
 def fit_growth(
     data: Trainings, names: tuple[str, ...], *, start: np.ndarray | None = None
 ) -> Fitted:
-    """The regression on those terms; `start`: logs of deviations [p + 1] of an earlier fit."""
+    """Fit the regression with these terms.
+
+    start  logarithms of standard deviations [p + 1] of an earlier fit; None: `TYPICAL`.
+    """
     from scipy.optimize import minimize
 
     groups = grouped(data, names)
@@ -108,7 +114,7 @@ def fit_growth(
 
 
 class _White(NamedTuple):
-    """A group after multiplying by the inverse Cholesky factor of its covariance."""
+    """A group multiplied by the inverse Cholesky factor of its covariance."""
 
     columns: np.ndarray
     values: np.ndarray
@@ -127,7 +133,7 @@ def _whitened(logs: np.ndarray, groups: list[Group]) -> list[_White]:
 
 
 def _common(white: list[_White]) -> tuple[np.ndarray, np.ndarray, float]:
-    """Posterior of the common slopes, and the log evidence without a constant."""
+    """Return mean and covariance of the common slopes, and the log evidence up to a constant."""
     size = white[0].columns.shape[1]
     precision, sums, evidence = np.eye(size) / PRIOR**2, np.zeros(size), 0.0
     for columns, values, inverse in white:
@@ -140,7 +146,10 @@ def _common(white: list[_White]) -> tuple[np.ndarray, np.ndarray, float]:
 
 
 def objective(logs: np.ndarray, groups: list[Group]) -> tuple[float, np.ndarray]:
-    """Minus the log of evidence and prior, and its gradient, at logs of deviations [p + 1]."""
+    """Return minus the log of evidence and prior, and its gradient.
+
+    logs  logarithms of standard deviations [p + 1].
+    """
     white = _whitened(logs, groups)
     weights, covariance, evidence = _common(white)
     slope = np.zeros(len(logs))

@@ -1,7 +1,7 @@
-"""What the next member of a family will reach, from those that are trained.
+"""Forecasts of the top-1 of a family's next members from its trained members.
 
-The trained members tell the recipe's own slopes: their prior is that of a new recipe by the
-published trainings, and is updated by what the members reached.
+The slopes of the recipe have the prior of a new recipe in the published trainings, which is updated
+by the top-1 of the trained members.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from scaling.published.model import (
 )
 from vbs.text import quoted
 
-FREE = 100.0  # prior variance of the family's constant, latent
+FREE = 100.0  # prior variance of the family's constant, in latent units
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Predicted top-1 of the next members, percent, [m] each.
+    """Predicted top-1 of the next members in percent, [m] each.
 
-    top1, std  mean and deviation of one training.
-    gain       over the largest trained member, points.
+    top1, std  mean and standard deviation of one training.
+    gain       gain over the largest trained member, in points.
     """
 
     top1: np.ndarray
@@ -39,7 +39,7 @@ class Forecast:
     gain: np.ndarray
 
     def interval(self, width: float = 1.959964) -> np.ndarray:
-        """Lower and upper ends [m, 2], `width` deviations away; 95% by default."""
+        """Return lower and upper ends [m, 2], `width` standard deviations away; default: 95%."""
         return np.stack([self.top1 - width * self.std, self.top1 + width * self.std], axis=1)
 
 
@@ -50,15 +50,16 @@ def forecast(
     *,
     model: str = "both",
 ) -> Forecast:
-    """The top-1 that the next members will reach.
+    """Predict the top-1 of the next members of a family.
 
-    factors   [k, 3] real depth, width and resolution of the trained members over any one network;
-              the smallest member counts as the base.
-    top1      of them, percent [k].
-    upcoming  [m, 3] factors of the next members over the same network.
+    factors   [k, 3] real depth, width and resolution of the trained members relative to any one
+              network; the smallest member counts as the base.
+    top1      top-1 of the trained members in percent, [k].
+    upcoming  [m, 3] factors of the next members relative to the same network.
+    model     "squares", "interactions", or "both".
 
-    Raises ValueError for fewer than one member, for factors that are not positive and for a top-1
-    that is no percentage.
+    Raises ValueError if there is no trained member, for factors that are not positive, and for an
+    invalid top-1.
     """
     return forecast_by(models_named(model), factors, top1, upcoming)
 
@@ -69,7 +70,7 @@ def forecast_by(
     top1: Sequence[float] | np.ndarray,
     upcoming: Sequence[Sequence[float]] | np.ndarray,
 ) -> Forecast:
-    """As `forecast`, by these models, each weighed by its evidence for the trained members."""
+    """Apply `forecast` with these models, weighted by their evidence for the trained members."""
     known, ahead = logs_of(factors), logs_of(upcoming)
     if np.ndim(top1) != 1:
         raise ValueError(f"top1: {quoted(top1, 60)} is not allowed; use percent of each member")
@@ -94,7 +95,7 @@ def forecast_by(
 def _conditioned(
     model: GrowthModel, logs: np.ndarray, top1: np.ndarray, base: int, later: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Top-1 of the later members and deviations [m], and the log evidence of the known ones."""
+    """Return top-1 and standard deviation of later members [m], and the evidence of known ones."""
     start = latent(top1[base])
     known, ahead = terms(logs, start, model.names), terms(later, start, model.names)
     slopes = model.widened**2 * model.slopes()

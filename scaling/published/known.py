@@ -1,4 +1,4 @@
-"""Published ImageNet top-1 of networks, that growth starts from: `known_top1`."""
+"""Known ImageNet top-1 of networks, from which predictions of growth start: `known_top1`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ V2 = "github.com/google/automl, efficientnetv2/README.md"
 TABLE_3 = "Tan and Le, EfficientNet, 2019, table 3"
 V3_PAPER = "Howard et al., Searching for MobileNetV3, 2019, table 3"
 V4_PAPER = "Qin et al., MobileNetV4, 2024"
-# zoo name -> percent and source
+# zoo name -> (percent, source)
 KNOWN: Mapping[str, tuple[float, str]] = {
     "mobilenet_v1": (70.6, TABLE_3),
     "mobilenet_v2": (72.0, TABLE_3),
@@ -52,10 +52,10 @@ KNOWN: Mapping[str, tuple[float, str]] = {
 
 
 class KnownTop1(NamedTuple):
-    """ImageNet top-1 in percent, and where it comes from in words.
+    """ImageNet top-1 in percent, and its source in words.
 
-    searched  whether it is that of the search which found the network: of other trainings than the
-              published ones.
+    searched  whether it was predicted by the search that found the network, rather than measured
+              in published trainings.
     """
 
     percent: float
@@ -69,15 +69,15 @@ def _percent_of(value: float, name: str, base: str) -> float:
     except ValueError:
         raise ValueError(
             f"--base-top1: {name} {quoted(value, 40)} in {shortened(base)} is not percent between "
-            f"0 and {CEILING:g}; give that of ImageNet, e.g. --base-top1 77.1"
+            f"0 and {CEILING:g}; give the ImageNet top-1, e.g. --base-top1 77.1"
         ) from None
 
 
 def known_top1(base: str, given: float | None = None) -> KnownTop1:
-    """The top-1 of a base: as given, published for a zoo name, or, in a best.json, predicted by
-    the surrogate of ImageNet.
+    """Return the top-1 of a base: as given, as published, or as predicted by its search.
 
-    Raises ValueError where it is not known, and where a best.json holds no percentage.
+    The prediction of the ImageNet surrogate is read from a best.json. Raises ValueError if the
+    top-1 is unknown, or if a best.json contains an invalid percentage.
     """
     if given is not None:
         return KnownTop1(given, "given")
@@ -89,12 +89,12 @@ def known_top1(base: str, given: float | None = None) -> KnownTop1:
             return KnownTop1(*KNOWN[same[0]])
     else:
         fields = parse_json(path.read_bytes())
-        # other evaluators measure on images of the user's
+        # other evaluators measure on the user's own images
         if isinstance(fields, dict) and fields.get("evaluator", "surrogate") != "surrogate":
             fields = {}
         for name, source in (
             ("accuracy_long", "predicted under the longer schedule"),
-            ("accuracy", "as its search has it"),
+            ("accuracy", "from its search"),
         ):
             value = fields.get(name) if isinstance(fields, dict) else None
             if isinstance(value, int | float) and not isinstance(value, bool):

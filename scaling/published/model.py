@@ -1,10 +1,11 @@
-"""The regression over published trainings: its terms, its posterior and its predictions.
+"""Regression over published trainings: its terms, its posterior and its predictions.
 
 The response is latent(top1) = log((95 - top1) / top1). Its change from the base to a scaled network
-is linear in `terms`: the logs of depth, width and resolution over the base, their squares, their
-products with the base's own latent value, and in the second model their interactions. Each recipe
-has slopes of its own around the common ones (random effects); a new recipe's are unknown, which is
-most of the uncertainty of a prediction and grows with the distance from the base.
+is linear in `terms`: the logarithms of depth, width and resolution relative to the base, their
+squares, their products with the latent value of the base, and in the second model their
+interactions. Each recipe has its own slopes around the common ones (random effects). Those of a new
+recipe are unknown, which causes most of the uncertainty of a prediction; it grows with the distance
+from the base.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from search_spaces.architecture import Architecture
 from vbs.folder import write_json
 from vbs.text import quoted
 
-# percent that no network reaches by growing. Cross-validation hardly tells 90 from 95 (mean errors
-# .70 and .70); without a ceiling (100) the error is .75.
+# top-1 in percent that no network reaches by growing. Cross-validation hardly distinguishes 90 from
+# 95 (mean errors .70 and .70); without a ceiling (100) the error is .75.
 CEILING = 95.0
-LARGEST_FACTOR = 1e4  # of depth, width and resolution; predictions far below it say nothing
+LARGEST_FACTOR = 1e4  # limit of depth, width and resolution; predictions near it are meaningless
 CENTER = 75.0  # top-1 of a base whose latent value counts as 0
 AXES = ("depth", "width", "resolution")
 SQUARES = ("d", "w", "r", "dd", "ww", "rr", "dz", "wz", "rz")
@@ -40,13 +41,13 @@ MODELS = ("squares", "interactions")
 class GrowthModel:
     """Posterior of the regression's slopes.
 
-    names       of the terms, "d" for the log of depth, "dd" for its square, "dz" for its product
-                with the base's latent value, "dw" for an interaction.
-    weights, covariance  of the common slopes, [p] and [p, p].
-    spread      variance of one recipe's slopes around the common ones, [p].
-    noise       variance of one training, latent.
-    widened     by which deviations are multiplied, so that held-out recipes are covered as often
-                as the intervals say.
+    names       names of the terms: "d" is the logarithm of depth, "dd" its square, "dz" its
+                product with the base's latent value, "dw" an interaction.
+    weights, covariance  mean [p] and covariance [p, p] of the common slopes.
+    spread      variance of a recipe's slopes around the common ones, [p].
+    noise       variance of one training, in latent units.
+    widened     factor of standard deviations, with which the intervals cover held-out recipes as
+                often as stated.
     """
 
     names: tuple[str, ...]
@@ -57,13 +58,13 @@ class GrowthModel:
     widened: float
 
     def slopes(self) -> np.ndarray:
-        """Covariance of a new recipe's slopes, [p, p]."""
+        """Return the covariance of a new recipe's slopes, [p, p]."""
         return self.covariance + np.diag(self.spread)
 
     def change(self, terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Change of the latent value for a new recipe, and its deviation, [n] each.
+        """Return the change of the latent value for a new recipe, and its standard deviation, [n].
 
-        terms  [n, p]. The deviation includes the noise of both trainings.
+        terms  [n, p]. The standard deviation includes the noise of both trainings.
         """
         variance = np.einsum("ni,ij,nj->n", terms, self.slopes(), terms) + 2 * self.noise
         return terms @ self.weights, self.widened * np.sqrt(variance)
@@ -71,11 +72,12 @@ class GrowthModel:
 
 @dataclass(frozen=True)
 class Published:
-    """The fitted models and what they were fitted to.
+    """The fitted models and their data.
 
-    models  by name, "squares" and "interactions".
-    ranges  of "depth", "width", "resolution" and "base_top1", [lowest, highest] of the trainings.
-    trainings  their number; groups: of base networks and recipes.
+    models  models by name, "squares" and "interactions".
+    ranges  [lowest, highest] of "depth", "width", "resolution" and "base_top1" in the trainings.
+    trainings  number of trainings.
+    groups  number of groups of base network and recipe.
     sources  base, recipe, trainings and source of each group.
     """
 
@@ -87,24 +89,24 @@ class Published:
 
 
 def latent(top1: np.ndarray | float) -> np.ndarray:
-    """log((95 - top1) / top1): lower is better."""
+    """Return log((95 - top1) / top1); lower is better."""
     top1 = np.asarray(top1, np.float64)
     return np.log((CEILING - top1) / top1)
 
 
 def top1_of(value: np.ndarray | float) -> np.ndarray:
-    """Percent of a latent value."""
+    """Return the top-1 in percent of a latent value."""
     return CEILING / (1 + np.exp(np.asarray(value, np.float64)))
 
 
 def steepness(top1: np.ndarray | float) -> np.ndarray:
-    """Points of top-1 for one of the latent value, at that accuracy; positive."""
+    """Return the change of top-1 in points per unit of the latent value; positive."""
     top1 = np.asarray(top1, np.float64)
     return top1 * (CEILING - top1) / CEILING
 
 
 def terms(logs: np.ndarray, base_latent: np.ndarray | float, names: Sequence[str]) -> np.ndarray:
-    """The regression's columns [n, p] for logs of depth, width and resolution [n, 3]."""
+    """Return the columns [n, p] for logarithms of depth, width and resolution [n, 3]."""
     values = dict(zip("dwr", np.asarray(logs, np.float64).T, strict=True))
     values["z"] = np.broadcast_to(base_latent - latent(CENTER), values["d"].shape)
     columns = [np.prod([values[letter] for letter in name], axis=0) for name in names]
@@ -114,21 +116,22 @@ def terms(logs: np.ndarray, base_latent: np.ndarray | float, names: Sequence[str
 def predicted_gain(
     factors: np.ndarray | Sequence[Sequence[float]], *, base_top1: float, model: str = "both"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gain over the base in points of ImageNet top-1, and its standard deviation, [n] each.
+    """Return the gain over the base in points of ImageNet top-1, and its standard deviation, [n].
 
-    factors    [n, 3]: real depth, width and resolution over the base's (`factors_between`).
-    base_top1  of the base in percent, under the recipe that all are trained with.
-    model      "squares", "interactions", or "both": their mean, with what they differ by in the
-               deviation.
+    factors    [n, 3]: real depth, width and resolution relative to the base (`factors_between`).
+    base_top1  top-1 of the base in percent, under the recipe of all trainings.
+    model      "squares", "interactions", or "both": their mean; the standard deviation includes
+               their difference.
 
-    Outside the published trainings the deviation grows; `check_range` refuses such factors.
-    Raises ValueError for factors that are not positive, and for a base_top1 outside (0, 95).
+    The standard deviation grows outside the published trainings; `check_range` refuses such
+    factors. Raises ValueError for factors that are not positive, and for a base_top1 outside
+    (0, 95).
     """
     logs = logs_of(factors)
     base = latent(checked_top1(base_top1))
     found = [
         _points(each, logs, base) for each in models_named(model)
-    ]  # points and deviations of each model
+    ]  # points and standard deviations of each model
     points = np.array([each[0] for each in found])
     variance = np.array([each[1] ** 2 for each in found])
     return points.mean(0), np.sqrt(variance.mean(0) + points.var(0))
@@ -141,7 +144,7 @@ def _points(model: GrowthModel, logs: np.ndarray, base: np.ndarray) -> tuple[np.
 
 
 def models_named(name: str) -> list[GrowthModel]:
-    """The shipped models of that name; both for "both"."""
+    """Return the model with this name, or both for "both"."""
     models = load_published().models
     if name == "both":
         return list(models.values())
@@ -152,9 +155,9 @@ def models_named(name: str) -> list[GrowthModel]:
 
 
 def logs_of(factors: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
-    """Logs of depth, width and resolution [n, 3].
+    """Return the logarithms of depth, width and resolution [n, 3].
 
-    Raises ValueError unless all are numbers from 1 / `LARGEST_FACTOR` to `LARGEST_FACTOR`.
+    Raises ValueError unless all factors are from 1 / `LARGEST_FACTOR` to `LARGEST_FACTOR`.
     """
     try:
         values = np.asarray(factors, np.float64)
@@ -171,7 +174,7 @@ def logs_of(factors: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
 
 
 def checked_top1(top1: float) -> float:
-    """The top-1; ValueError unless it is a percentage that the regression can start from."""
+    """Return the top-1; raises ValueError unless it is a percentage between 0 and `CEILING`."""
     if not (is_number(top1) and 0 < top1 < CEILING):
         raise ValueError(
             f"base_top1: {quoted(top1)} is not allowed; use percent between 0 and {CEILING:g}"
@@ -180,7 +183,7 @@ def checked_top1(top1: float) -> float:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number that a float can hold; True and False are none."""
+    """Return whether the value is a finite number; bools are not."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
     return bool(abs(value) <= sys.float_info.max)
@@ -189,7 +192,7 @@ def is_number(value: object) -> bool:
 def range_problems(
     factors: np.ndarray | Sequence[Sequence[float]], *, base_top1: float | None = None
 ) -> list[str]:
-    """What lies outside the published trainings and how far, a line for each; empty if nothing."""
+    """Return a line for each range of the published trainings that is exceeded, with the excess."""
     logs, ranges, problems = logs_of(factors), load_published().ranges, []
     if base_top1 is not None:
         if not is_number(base_top1):
@@ -218,17 +221,17 @@ def range_problems(
 def check_range(
     factors: np.ndarray | Sequence[Sequence[float]], *, base_top1: float | None = None
 ) -> None:
-    """Raise a one-line ValueError that says how far a base or factors lie outside the trainings."""
+    """Raise a one-line ValueError if the base or factors are outside the published trainings."""
     problems = range_problems(factors, base_top1=base_top1)
     if problems:
         raise ValueError("; ".join(problems))
 
 
 def factors_between(base: Architecture, network: Architecture) -> tuple[float, float, float]:
-    """Real depth, width and resolution of a network over a base, as the regression counts them.
+    """Return the real depth, width and resolution of a network relative to a base.
 
-    Depth is the number of layers after rounding over the base's; width and resolution are those of
-    `scaling.budget.real_factors`.
+    These are the factors of the regression. Depth is the ratio of layers; for width and resolution
+    see `scaling.budget.real_factors`.
     """
     layers = [sum(stage.layers for stage in each.stages) for each in (network, base)]
     real = real_factors(base, network)
@@ -237,14 +240,14 @@ def factors_between(base: Architecture, network: Architecture) -> tuple[float, f
 
 @functools.cache
 def load_published() -> Published:
-    """The models as shipped with this package."""
+    """Return the models that are shipped with this package."""
     file = resources.files("scaling.published").joinpath("published_scaling.json")
     with resources.as_file(file) as path:
         return read_published(path)
 
 
 def read_published(path: str | Path) -> Published:
-    """Models from a JSON file that `write_published` wrote."""
+    """Read models from a JSON file written by `write_published`."""
     about = json.loads(Path(path).read_text(encoding="utf-8"))
     models = {
         name: GrowthModel(
@@ -262,7 +265,7 @@ def read_published(path: str | Path) -> Published:
 
 
 def write_published(path: str | Path, published: Published) -> None:
-    """Write models to a JSON file, atomically."""
+    """Write models to a JSON file atomically."""
     models = {
         name: {
             "names": list(each.names),

@@ -1,6 +1,6 @@
-"""The best way to spend a growth of FLOPs, by the published trainings, and what ties with it.
+"""Optimal split of a growth of FLOPs by the published trainings, and splits that tie with it.
 
-A split gives shares of the log of the growth to depth, width and resolution; FLOPs grow as
+A split is the shares of depth, width and resolution in the logarithm of the growth; FLOPs grow by
 depth x width^2 x resolution^2.
 """
 
@@ -25,7 +25,7 @@ from scaling.published.model import (
 from scaling.surface import INTERVAL, simplex
 from vbs.text import quoted
 
-TIE = 0.3  # points; the two studies of EfficientNet-B0 disagree by as much
+TIE = 0.3  # points; the two studies of EfficientNet-B0 differ by as much
 DRAWS = 1000
 NAMED: Mapping[str, tuple[float, float, float]] = {
     "published (1.2, 1.1, 1.15)": (
@@ -42,15 +42,16 @@ NAMED: Mapping[str, tuple[float, float, float]] = {
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best split of a growth and how well it is known.
+    """The optimal split of a growth, and its uncertainty.
 
-    shares        [3] of depth, width and resolution at the highest expected gain.
-    coefficients  [3] alpha, beta and gamma there; intervals [3, 2] that hold those of a new recipe
-                  with 95%.
-    gain, std     predicted there, points.
-    places        [m, 3] shares that were looked at; expected: gain at each [m].
-    ties          bool [m]: expected within `TIE` points of the best.
-    undecided     bool [m]: not worse than the best with 95% certainty, for a new recipe.
+    shares        shares of depth, width and resolution with the highest expected gain, [3].
+    coefficients  alpha, beta and gamma of the optimum, [3].
+    intervals     95% intervals of the optimal coefficients for a new recipe, [3, 2].
+    gain, std     predicted gain at the optimum, in points.
+    places        shares that were evaluated, [m, 3].
+    expected      expected gain at each of them, [m].
+    ties          whether it is within `TIE` points of the best, bool [m].
+    undecided     whether it is not worse than the best with 95% certainty, bool [m].
     losses        points below the best of some named splits.
     """
 
@@ -74,7 +75,7 @@ class Optimum:
 
 
 def split_factors(shares: np.ndarray, growth: float) -> np.ndarray:
-    """Depth, width and resolution factors [n, 3] of shares [n, 3] of a growth of FLOPs."""
+    """Return depth, width and resolution factors [n, 3] for shares [n, 3] of a growth of FLOPs."""
     return growth ** (np.asarray(shares, np.float64) / np.array([1.0, 2.0, 2.0]))
 
 
@@ -85,7 +86,7 @@ def best_split(
     model: str = "both",
     rng: np.random.Generator | None = None,
 ) -> Optimum:
-    """The best split of a growth of FLOPs and its ties; ValueError for a growth not above 1."""
+    """Return the optimal split of a growth and its ties; raises ValueError unless growth > 1."""
     if not (is_number(growth) and 1 < growth <= LARGEST_FACTOR):
         raise ValueError(
             f"growth: {quoted(growth, 40)} is not allowed; use a number above 1, up to "
@@ -121,7 +122,7 @@ def best_split(
 def drawn_gains(
     factors: np.ndarray, *, base_top1: float, model: str, rng: np.random.Generator
 ) -> np.ndarray:
-    """Gains [draws, n] of new recipes drawn from the models, without the noise of trainings."""
+    """Return gains [draws, n] of new recipes drawn from the models, without training noise."""
     base = latent(checked_top1(base_top1))
     models = models_named(model)
     counts = [len(part) for part in np.array_split(np.arange(DRAWS), len(models))]
@@ -133,16 +134,16 @@ def drawn_gains(
 
 
 def drawn_slopes(model: GrowthModel, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Slopes [count, p] of new recipes."""
+    """Return slopes [count, p] of new recipes."""
     covariance = model.widened**2 * model.slopes()
     return rng.multivariate_normal(model.weights, covariance, size=count, method="cholesky")
 
 
 def flatness(optimum: Optimum) -> Mapping[str, float]:
-    """How flat the optimum is: the share of all splits that tie, and of those that are undecided.
+    """Return how flat the optimum is: the shares of all splits that tie and that are undecided.
 
-    "points for a tenth" is the expected loss, on average, of moving a tenth of the growth from one
-    axis to another.
+    "points for a tenth" is the mean expected loss from moving a tenth of the growth from one axis
+    to another.
     """
     near = np.abs(optimum.places - optimum.shares).sum(1)
     moved = np.isclose(near, 0.2, atol=0.021)

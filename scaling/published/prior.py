@@ -1,9 +1,9 @@
-"""The published trainings as a prior of the surface over splits (`scaling.surface`).
+"""Prior of the surface over splits (`scaling.surface`) from published trainings.
 
-At one growth the regression is a quadratic in the shares of depth, width and resolution, which is
-Scheffe's quadratic: d = share x log(growth), w and r = share x log(growth) / 2; a share's square
-is the share minus its products with the others. Its slopes are those of a new recipe, so that the
-prior is as wide as recipes differ.
+For a given growth, the regression is a quadratic function of the shares of depth, width and
+resolution, which is Scheffe's quadratic: d = share x log(growth), w and r = share x log(growth) /
+2; the square of a share is the share minus its products with the others. The slopes are those of a
+new recipe, so that the prior includes the differences between recipes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scaling.published.model import (
 from scaling.published.optimum import split_factors
 from scaling.surface import Prior, at_growth
 
-FREE = 1e4  # prior variance of the surface's height in units of its own, which the data tell
+FREE = 1e4  # prior variance of the height relative to the mean variance; the data determine it
 PLACES = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]], np.float64)
 
 
@@ -35,12 +35,13 @@ def surface_prior(
     weight: float | None = None,
     model: str = "both",
 ) -> Prior:
-    """What published trainings say about the surface of one growth, in points.
+    """Return the prior of the surface for one growth, in points.
 
-    base_top1  of the base, percent, on the user's own data; where it lies outside the published
-               bases, the nearest of them tells how slopes depend on it.
-    accuracy   around which the candidates lie, percent; None: what the regression predicts.
-    weight     of the prior; None: learned by `scaling.surface.fit`. 0 ignores it.
+    base_top1  top-1 of the base in percent on the user's data; clipped to the range of the
+               published bases, because slopes depend on it.
+    accuracy   mean accuracy of the candidates in percent; None: the prediction of the regression.
+    weight     weight of the prior; None: learned by `scaling.surface.fit`; 0: ignored.
+    model      "squares", "interactions", or "both".
 
     Raises ValueError for a growth not above 1 and for accuracies outside (0, 95).
     """
@@ -57,7 +58,7 @@ def surface_prior(
     to_weights = np.linalg.inv(at_growth(places)[:, :6])
     means, seconds = [], []
     for each in models_named(model):
-        # higher is better: minus the latent value
+        # minus the latent value, so that higher is better
         mapping = -points * to_weights @ terms(np.log(factors), start, each.names)
         means.append(mapping @ each.weights)
         covariance = each.widened**2 * mapping @ each.slopes() @ mapping.T

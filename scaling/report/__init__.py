@@ -1,8 +1,8 @@
-"""Compare runs on one page: `python -m scaling.report RUN... --out FILE.html`.
+"""Comparison of runs on one HTML page: `python -m scaling.report RUN... --out FILE.html`.
 
 RUN is the folder of a search, a search from pretrained weights, a grid, a family, a training-aware
-search, or a training. The page holds what runs of one kind have in common side by side, with errors
-where they differ in their seeds only. Only result files are read.
+search, or a training. The page shows runs of one kind side by side, and means with errors for runs
+that differ only in their seed. Only result files are read.
 """
 
 from typing import TYPE_CHECKING

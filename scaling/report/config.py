@@ -10,12 +10,12 @@ from vbs.options import Command
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig(Config):
-    """A page on several runs."""
+    """Options of a page about several runs."""
 
     title = "report"
 
     runs: tuple[str, ...] = option((), metavar="RUN", help="folders of runs to compare")
-    out: str = option("report.html", metavar="FILE", help="the page (default report.html)")
+    out: str = option("report.html", metavar="FILE", help="path of the page (default report.html)")
 
     def check(self) -> None:
         if not self.runs:

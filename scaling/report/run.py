@@ -1,4 +1,4 @@
-"""Write a page on several runs from its config: `write_report`."""
+"""Run of a report: `write_report` reads runs and writes the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Sections = Callable[[Sequence[Run]], list[str]]
 
 @dataclass(frozen=True)
 class ReportResult:
-    """A page, and the runs on it."""
+    """A page, and its runs."""
 
     path: Path
     runs: Sequence[Run]
@@ -33,10 +33,10 @@ class ReportResult:
 
 
 def write_report(config: ReportConfig) -> ReportResult:
-    """Write a page on runs, those of one kind side by side.
+    """Write a page about runs, with those of one kind side by side.
 
-    Raises ValueError where a folder holds no run, or its files are damaged, or the page would
-    replace that of a run, and OSError where the page cannot be written.
+    Raises ValueError if a folder contains no run, if its files are damaged, or if the page would
+    overwrite that of a run, and OSError if the page cannot be written.
     """
     folders = list(dict.fromkeys(Path(text) for text in config.runs))
     runs = [read_run(folder) for folder in folders]
@@ -48,7 +48,7 @@ def write_report(config: ReportConfig) -> ReportResult:
     title = f"{counted(len(runs), 'run')}: {', '.join(dict.fromkeys(run.kind for run in runs))}"
     page, path = document(title, sections, scripts()), Path(config.out)
     if not path.parent.is_dir():
-        raise ValueError(f"--out: {path.parent} is no folder")
+        raise ValueError(f"--out: {path.parent} is not a folder")
     if path.name == REPORT and any(path.parent.samefile(folder) for folder in folders):
         raise ValueError(f"--out: {path} is the page of one of the runs; use another name")
     write_whole(path, lambda unfinished: write_text(unfinished, page))
@@ -56,16 +56,16 @@ def write_report(config: ReportConfig) -> ReportResult:
 
 
 def show_result(result: ReportResult) -> None:
-    """Print where the page is."""
+    """Print the path of the page."""
     print_out(f"{shell_word(str(result.path))}: a page on {counted(len(result.runs), 'run')}")
 
 
-# what reading a record raises whose parts have other types and sizes than a run writes
+# exceptions from a record whose parts have other types or sizes than a run writes
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 def _read(sections: _Sections, runs: Sequence[Run]) -> list[str]:
-    """Sections of runs of one kind; DamagedRun names the first whose files are damaged."""
+    """Return the sections of runs of one kind; DamagedRun names the first damaged run."""
     try:
         return sections(named(runs))
     except DamagedRun:
@@ -79,7 +79,7 @@ def _read(sections: _Sections, runs: Sequence[Run]) -> list[str]:
 
 
 def _one_by_one(sections: Callable[[Run], list[str]]) -> _Sections:
-    """Sections of runs one after the other, each below its name."""
+    """Return a function that puts the sections of runs one below the other, with headings."""
 
     def of_all(runs: Sequence[Run]) -> list[str]:
         found = []

@@ -1,4 +1,4 @@
-"""Runs as their folders hold them: which kind they are, and how they differ."""
+"""Runs read from their folders: kinds, names, and groups that differ only in the seed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,24 @@ from vbs.text import quoted, shortened
 
 RECORDS = {"search.json": "search", GRID: "grid", FAMILY: "family", AWARE: "training-aware"}
 TRAINING, PARENT = "training", "search from pretrained weights"
-# settings that say how and where a run was done, not what
+# settings that affect how and where a run is executed, not its results
 ASIDE = ("study", "storage", "workers", "cpus", "gpus", "device", "address", "cache", "loaders")
 SEED = "seed"
 
 
 class DamagedRun(ValueError):
-    """Files of a run that cannot be read; the message names them."""
+    """Files of a run cannot be read; the message names them."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run: its folder, kind, and the content of its record. name: how it is called beside the
-    others, see `named`."""
+    """A run.
+
+    folder  its folder.
+    kind    its kind, such as "search".
+    record  content of its record.
+    name    name that distinguishes it from other runs, see `named`.
+    """
 
     folder: Path
     kind: str
@@ -37,20 +42,20 @@ class Run:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Its options as plain data."""
+        """Options of the run as plain data."""
         return self.record["settings"]
 
     @property
     def seed(self) -> Any:
-        """Its seed; None where it has none."""
+        """Seed of the run; None if it has none."""
         changes = [text for text in self.settings.get("changes", ()) if text.startswith("seed=")]
         return changes[-1].partition("=")[2] if changes else self.settings.get(SEED)
 
 
 def read_run(folder: Path) -> Run:
-    """The run in a folder; ValueError where there is none, or its record is damaged."""
+    """Read the run in a folder; raises ValueError if there is none or its record is damaged."""
     if not folder.is_dir():
-        raise ValueError(f"{quoted(str(folder))} is no folder; give the folder of a run")
+        raise ValueError(f"{quoted(str(folder))} is not a folder; use the folder of a run")
     for name, kind in (*RECORDS.items(), ("run.json", TRAINING)):
         path = folder / name
         if not path.is_file():
@@ -69,9 +74,9 @@ def read_run(folder: Path) -> Run:
 
 
 def named(runs: Sequence[Run], *, aside: Sequence[str] = ASIDE) -> list[Run]:
-    """The runs with names that differ: the settings in which they do, else their folders.
+    """Return the runs with distinct names: the settings that differ, or else their folders.
 
-    aside  settings that names leave out.
+    aside  settings that are not used in names.
     """
     differing = [
         name
@@ -88,7 +93,7 @@ def named(runs: Sequence[Run], *, aside: Sequence[str] = ASIDE) -> list[Run]:
 
 
 def groups(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in nothing but their seed, by a name for each group."""
+    """Return the runs grouped by all settings except the seed, with a name for each group."""
     found: dict[str, list[Run]] = {}
     for run in runs:
         kept = {name: value for name, value in run.settings.items() if name not in (*ASIDE, SEED)}
@@ -105,6 +110,6 @@ def _text(run: Run, name: str) -> str:
 
 
 def _said(name: str, value: Any) -> str:
-    """A setting and its value in a few characters: texts say enough by themselves."""
+    """Return a setting and its value in short form; texts are shown without the name."""
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if isinstance(value, str) else f"{name} {shortened(text, 30)}"

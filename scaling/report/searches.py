@@ -1,4 +1,4 @@
-"""Searches side by side: best networks, rewards as they grew, and fronts."""
+"""Report sections that compare searches: best networks, best reward so far, and Pareto fronts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from vbs.page.parts import note, section, table
 from vbs.units import clock, short
 
 MARKS = 20  # points of a mean curve
-MOST = 200  # points of the curve of one search
+MOST = 200  # maximum points of the curve of one search
 
 
 def search_sections(runs: Sequence[Run]) -> list[str]:
-    """Sections of searches.
+    """Return the sections of searches.
 
-    Raises DamagedRun where best.json, pareto.csv or history.parquet of one cannot be read, other
-    errors for what else is wrong in its files.
+    Raises DamagedRun if best.json, pareto.csv or history.parquet of a search cannot be read, and
+    other exceptions for other damage.
     """
     bests = [_best(run) for run in runs]
     curves = {run.name: _curve(run) for run in runs}
@@ -35,7 +35,7 @@ def search_sections(runs: Sequence[Run]) -> list[str]:
     means = _groups(runs, bests)
     notes = [note("±: standard error over seeds.")] if means else []
     if len(targets) > 1:
-        notes.append(note("The targets differ, so that rewards of two searches do not compare."))
+        notes.append(note("The targets differ, so rewards of different searches do not compare."))
     return [
         section("Searches", _table(runs, bests, curves), means, *notes),
         section("Best reward so far", chart(_progress(runs, curves))),
@@ -47,7 +47,7 @@ _AIMS = ("target_flops", "target_latency", "target_step_time", "target_throughpu
 
 
 def _best(run: Run) -> dict[str, Any]:
-    """best.json of a search."""
+    """Read best.json of a search."""
     path = run.folder / "best.json"
     try:
         best: dict[str, Any] = parse_json(path.read_bytes())
@@ -58,7 +58,7 @@ def _best(run: Run) -> dict[str, Any]:
 
 
 def _curve(run: Run) -> np.ndarray:
-    """The best reward so far after each evaluation, float64 [n]."""
+    """Return the best reward so far after each evaluation, float64 [n]."""
     import pandas
 
     path = run.folder / "history.parquet"
@@ -92,7 +92,7 @@ def _table(
 
 
 def _groups(runs: Sequence[Run], bests: Sequence[dict[str, Any]]) -> str:
-    """Means of searches that differ in their seeds only; nothing where there are none."""
+    """Return a table of means over searches that differ only in the seed; "" if there are none."""
     known = dict(zip((run.folder for run in runs), bests, strict=True))
     rows = []
     for name, members in groups(runs).items():
@@ -107,12 +107,12 @@ def _groups(runs: Sequence[Run], bests: Sequence[dict[str, Any]]) -> str:
 
 
 def mean_text(values: Sequence[float]) -> str:
-    """The mean with its standard error."""
+    """Format the mean with its standard error."""
     return f"{np.mean(values):.2f} ± {standard_error(values):.2f}"
 
 
 def _progress(runs: Sequence[Run], curves: dict[str, np.ndarray]) -> Chart:
-    """Best reward so far against evaluations, averaged over seeds."""
+    """Return a chart of the best reward so far against evaluations, averaged over seeds."""
     series = []
     for place, (name, members) in enumerate(groups(runs).items()):
         each = [curves[run.name] for run in members]
@@ -128,14 +128,14 @@ def _progress(runs: Sequence[Run], curves: dict[str, np.ndarray]) -> Chart:
 
 
 def _single(curve: np.ndarray) -> list[Point]:
-    """Where a curve rises, and its end."""
+    """Return the points where a curve rises, and its end."""
     with np.errstate(invalid="ignore"):  # -inf until a network has a reward
         rises = np.flatnonzero(np.diff(curve, prepend=-np.inf) > 0)[-MOST:]
     return [*(Point(row + 1, curve[row]) for row in rises), Point(len(curve), curve[-1])]
 
 
 def _mean(curves: Sequence[np.ndarray]) -> list[Point]:
-    """Mean and standard error of curves, as far as all of them go."""
+    """Return the mean and standard error of curves, up to the end of the shortest."""
     length = min(map(len, curves))
     rows = np.unique(np.linspace(0, length - 1, MARKS).astype(int))
     values = np.stack([curve[rows] for curve in curves])
@@ -149,7 +149,7 @@ def _mean(curves: Sequence[np.ndarray]) -> list[Point]:
 
 
 def _networks(runs: Sequence[Run], bests: Sequence[dict[str, Any]]) -> Chart:
-    """The best network of each search, and its front."""
+    """Return a chart of the best network of each search and its Pareto front."""
     listed: list[Listed] = []
     series = []
     for place, (run, best) in enumerate(zip(runs, bests, strict=True)):
@@ -178,7 +178,7 @@ def _networks(runs: Sequence[Run], bests: Sequence[dict[str, Any]]) -> Chart:
 
 
 def _front(run: Run) -> list[Point]:
-    """pareto.csv of a search."""
+    """Return the points in pareto.csv of a search."""
     path = run.folder / "pareto.csv"
     try:
         with path.open(newline="", encoding="utf-8") as file:

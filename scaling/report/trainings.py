@@ -1,4 +1,4 @@
-"""Trainings side by side: scores and learning curves."""
+"""Report sections that compare trainings: scores and learning curves."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ SPLITS = {"test": "test top-1", "minival": "minival top-1"}
 
 
 def training_sections(runs: Sequence[Run]) -> list[str]:
-    """Sections of trainings by `train.run`.
+    """Return the sections of trainings by `train.run`.
 
-    Raises DamagedRun where run.json of one is not that of a training, other errors for what else
-    is wrong in its files.
+    Raises DamagedRun if run.json is not that of a training, and other exceptions for other damage.
     """
     return [
         section("Trainings", _table(runs), _groups(runs), note("±: one standard deviation.")),
@@ -31,7 +30,7 @@ def training_sections(runs: Sequence[Run]) -> list[str]:
 
 
 def _scores(run: Run) -> Mapping[str, Any]:
-    """Top-1 in percent by split; None where it is not known."""
+    """Return top-1 in percent by split; None if unknown."""
     outcome = run.record["outcome"]
     test, chosen = outcome.get("test") or {}, outcome.get("chosen") or {}
     return {"test": test.get("top1"), "minival": chosen.get("top1")}
@@ -62,7 +61,7 @@ def _table(runs: Sequence[Run]) -> str:
 
 
 def _groups(runs: Sequence[Run]) -> str:
-    """Means of trainings that differ in their seeds only; nothing where there are none."""
+    """Return a table of means over trainings that differ only in the seed; "" if there are none."""
     rows = []
     for name, members in groups(runs).items():
         known = [[_scores(run)[split] for run in members] for split in SPLITS]

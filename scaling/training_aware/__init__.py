@@ -1,9 +1,10 @@
-"""EfficientNetV2's search, and the family of what it finds: `python -m scaling.training_aware`.
+"""Training-aware search and scaling of EfficientNetV2: `python -m scaling.training_aware`.
 
-The reward is A * S^w * P^v (Tan & Le 2021, section 3.2): accuracy of a short training, seconds of a
-training step over those of V2-base by this machine's own table of block times, params over
-V2-base's; w = -0.07, v = -0.05. What is found is trained beside V2-base and B0 at the same size,
-their steps timed in one run, and grown by V2's rules, as much as V2-S, M and L are from V2-base.
+The reward is A * S^w * P^v (Tan & Le 2021, section 3.2): A is the accuracy of a short training, S
+the seconds of a training step relative to V2-base, from this machine's table of block times, P the
+params relative to V2-base; w = -0.07, v = -0.05. The found network is trained and timed together
+with V2-base and B0 at the same size, and grown by V2's rules as much as V2-S, M and L are grown
+from V2-base.
 """
 
 from typing import TYPE_CHECKING

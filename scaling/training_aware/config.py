@@ -19,7 +19,7 @@ RECORD, FIGURE = "training_aware.json", "training_aware.png"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingAwareConfig(ComparisonOptions):
-    """A search by EfficientNetV2's reward, and the family of what it finds."""
+    """Options of a search by EfficientNetV2's reward, and of its family."""
 
     title = "training-aware search"
 
@@ -27,8 +27,8 @@ class TrainingAwareConfig(ComparisonOptions):
         None,
         metavar="DEVICE",
         parse=device_names,
-        help="without --data: S is the time of an image there, e.g. a100 (default: the training "
-        "time of the measurements)",
+        help="without --data: S is the time per image on this device, e.g. a100 (default: the "
+        "training time of the measurements)",
     )
     budget: int | None = option(
         None,
@@ -36,17 +36,17 @@ class TrainingAwareConfig(ComparisonOptions):
         limits=(1, 10**9),
         parse=whole_quantity,
         later=True,
-        help="networks to try (default 60; 100,000 without --data; the paper: 1000)",
+        help="networks to evaluate (default 60; 100,000 without --data; the paper: 1000)",
     )
     strategy: str | None = option(
         None,
         catalog=STRATEGIES,
         metavar="NAME",
-        help="default predictor; evolution without --data",
+        help="search strategy (default predictor; evolution without --data)",
     )
-    seed: int = option(0, limits=(0, 2**63 - 1), metavar="N", help="of the search (default 0)")
+    seed: int = option(0, limits=(0, 2**63 - 1), metavar="N", help="seed of the search (default 0)")
     w: float = option(
-        W, limits=(-10, 0), metavar="W", help=f"exponent of the time of a step (default {W})"
+        W, limits=(-10, 0), metavar="W", help=f"exponent of the step time (default {W})"
     )
     v: float = option(
         V, limits=(-10, 0), metavar="V", help=f"exponent of the parameters (default {V})"
@@ -56,24 +56,24 @@ class TrainingAwareConfig(ComparisonOptions):
         limits=TIME,
         parse=parse_seconds,
         metavar="TIME",
-        help="a hard limit, e.g. 80ms (default: twice V2-base's)",
+        help="hard limit of the step time, e.g. 80ms (default: twice V2-base's)",
     )
     times: tuple[str, ...] = option(
         (),
         parse=absolute_path,
         metavar="FILE",
-        help="a table of nas.block_times --kind step_time (default: measured here)",
+        help="table of nas.block_times --kind step_time (default: measured here)",
     )
-    width: float = option(0.25, metavar="X", help="channels of the proxies (default 0.25)")
+    width: float = option(0.25, metavar="X", help="factor of the proxies' channels (default 0.25)")
     resolution: int | None = option(
-        None, metavar="PX", help="of the proxies (default: the images')"
+        None, metavar="PX", help="input side of the proxies (default: that of the images)"
     )
     seeds: int = option(
         3,
         limits=(1, 100),
         metavar="N",
         later=True,
-        help="seeds of the trainings that are compared (default 3)",
+        help="seeds of the compared trainings (default 3)",
     )
     members: tuple[str, ...] = option(
         ("s", "m", "l"),
@@ -89,11 +89,11 @@ class TrainingAwareConfig(ComparisonOptions):
         parse=parse_seconds,
         metavar="TIME",
         later=True,
-        help="no new network begins after that, e.g. 2h",
+        help="no new network starts after this time, e.g. 2h",
     )
 
 
-BUDGET = 60  # networks to train, by default
+BUDGET = 60  # default number of trained networks
 
 
 COMMAND = Command(
@@ -106,9 +106,9 @@ COMMAND = Command(
     description="Search a network that trains fast, and grow it: the method of EfficientNetV2.",
     epilog="""\
 Without --data, accuracy and training time are predicted from published measurements, in seconds.
-With --data DATA, as in train.run, networks are trained. The folder then gets search/ (as nas.search
-writes it), compare/ (what was found beside V2-base and B0, trained alike), training_aware.json with
-all figures, training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are from
-V2-base. --resume --out DIR resumes.""",
-    interrupted="interrupted; resume by --resume --out DIR",
+With --data DATA (see train.run), networks are trained. The folder then gets search/ (see
+nas.search), compare/ (equal trainings of the found network, V2-base and B0), training_aware.json
+with all figures, training_aware.png, and members/NAME.json, grown as much as V2-S, M and L are
+grown from V2-base. --resume --out DIR resumes.""",
+    interrupted="interrupted; resume with --resume --out DIR",
 )

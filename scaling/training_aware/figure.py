@@ -1,4 +1,4 @@
-"""The figure of a comparison of training speed."""
+"""Figure of a training-aware search: accuracy against training speed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vbs.figure import new_figure, save_png
 
 
 def draw(path: Path, rows: Mapping[str, Any], known: Mapping[str, Result]) -> None:
-    """Accuracy against the measured time of a training step."""
+    """Draw accuracy against the measured time of a training step."""
     figure = new_figure(7, 4.6)
     axes = figure.add_subplot()
     for name, row in rows.items():

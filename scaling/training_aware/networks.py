@@ -1,4 +1,4 @@
-"""Networks of a training-aware search: those it is compared with, and the family it grows to."""
+"""Networks of a training-aware search: those for comparison, and the members of the family."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from search_spaces.staged import StagedSpace
 W, V = -0.07, -0.05
 SPACE = "efficientnetv2"
 BASE = "EfficientNetV2-base"
-BATCH = 32  # of the training steps that are timed
-FULL = 224  # pixels of the full-size network that members grow from
+BATCH = 32  # batch of the timed training steps
+FULL = 224  # input side in pixels of the full-size network that grows
 
 
 def reference(the_space: StagedSpace) -> Architecture:
-    """V2-base in the space: at its width, for its images."""
+    """Return V2-base in the space, with its width and resolution."""
     network = the_space.decode(the_space.encode(the_space.references[BASE]))
     assert isinstance(network, Architecture)
     return network
 
 
 def b0_like(network: Architecture, *, width: float, small_images: bool) -> Architecture:
-    """EfficientNet-B0 at the width, side, classes and form of a network of the space."""
+    """Return EfficientNet-B0 with the width, side, classes and form of a network of the space."""
     base = scale(zoo("efficientnet_b0"), width=width)
     if small_images:
         base = for_small_images(base)
@@ -38,7 +38,7 @@ def b0_like(network: Architecture, *, width: float, small_images: bool) -> Archi
 
 
 def ops_of_stages(network: Architecture) -> list[dict[str, Any]]:
-    """What each stage chose, as plain data."""
+    """Return the choices of each stage as plain data."""
     return [
         {
             "stage": index,
@@ -56,7 +56,7 @@ def ops_of_stages(network: Architecture) -> list[dict[str, Any]]:
 
 
 def full_size(choices: dict[str, Any]) -> Architecture:
-    """The network of these choices at full width, for 224 px and 1,000 classes."""
+    """Return the network of these choices at full width, for 224 px and 1,000 classes."""
     whole = space(SPACE, resolution=FULL)
     network = whole.decode(whole.encode(choices))
     assert isinstance(network, Architecture)
@@ -64,9 +64,9 @@ def full_size(choices: dict[str, Any]) -> Architecture:
 
 
 def members(base: Architecture, names: tuple[str, ...] = ("s", "m", "l")) -> list[Member]:
-    """The base grown as much as V2-base would have to grow to V2-S, M and L, by V2's rules.
+    """Return the base grown as much as V2-base grows to V2-S, M and L, by V2's rules.
 
-    Growth is of real FLOPs; ValueError where no rounding meets one.
+    The growth is that of real FLOPs. Raises ValueError if no rounding has the cost.
     """
     own = cost(zoo("efficientnetv2_b0")).flops
     found = []

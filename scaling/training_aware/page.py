@@ -1,4 +1,4 @@
-"""report.html of a training-aware search: networks by accuracy, speed of training and params."""
+"""HTML report of a training-aware search: networks by accuracy, training speed and params."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vbs.units import short_seconds
 
 
 def page(folder: Path) -> str:
-    """The page of the training-aware search in a folder, from its files."""
+    """Return the HTML page of the training-aware search in a folder."""
     record = parse_json((folder / RECORD).read_bytes())
     sections = [*aware_sections(record), settings_section(record["settings"], record)]
     return document("A training-aware search", sections, scripts())
 
 
 def aware_sections(record: Mapping[str, Any]) -> list[str]:
-    """The networks as a chart and a table; `record` is what training_aware.json holds."""
+    """Return the networks as HTML; `record` is the content of training_aware.json."""
     outcome = record["outcome"]
     rows = {name: _figures(row) for name, row in outcome["networks"].items()}
     label = f"seconds of {_what(outcome)}"
@@ -35,7 +35,7 @@ def aware_sections(record: Mapping[str, Any]) -> list[str]:
 
 
 def _what(outcome: Mapping[str, Any]) -> str:
-    """What the time of the networks is of."""
+    """Return a description of the networks' time."""
     if "S" not in outcome:
         return "a training step"
     kind, device = split_cost(outcome["S"])
@@ -43,7 +43,7 @@ def _what(outcome: Mapping[str, Any]) -> str:
 
 
 def _figures(row: Mapping[str, Any]) -> tuple[float, float | None, float]:
-    """Accuracy in percent, its error, and seconds of a network, measured or predicted."""
+    """Return accuracy in percent, its error, and seconds of a network, measured or predicted."""
     if "step_seconds" in row:
         mean = row.get("mean")
         return math.nan if mean is None else mean, row.get("standard_error"), row["step_seconds"]

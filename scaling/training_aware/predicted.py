@@ -1,4 +1,4 @@
-"""A training-aware search without trainings: accuracy and training time from measurements."""
+"""Training-aware search without trainings: accuracy and training time are predicted."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ from vbs.units import percent, short_seconds
 
 SPACE, B0 = "efficientnet", "EfficientNet-B0"
 BUDGET = 100_000  # networks of each search
-LIMIT = 2.0  # training time over B0's, at most
+LIMIT = 2.0  # largest training time relative to B0
 BEST, REWARD, FASTEST = "best.json", "A x S^w x P^v", "as accurate as B0, fastest"
 SAMPLE = 3000  # points of the figure
 
 
 @dataclass(frozen=True)
 class PredictedRow:
-    """A network beside B0: predictions with standard deviations, and exact costs.
+    """Predictions of a network with standard deviations, and its exact costs.
 
-    accuracy  under the short schedule, long under the longer one, percent.
-    seconds   the S of the reward.
+    accuracy  top-1 under the short schedule, in percent.
+    long      top-1 under the longer schedule, in percent.
+    seconds   S of the reward.
     """
 
     name: str
@@ -61,11 +62,11 @@ class PredictedRow:
 
 @dataclass(frozen=True)
 class PredictedAware:
-    """What each term of V2's reward chooses, by predictions.
+    """Networks chosen by each term of V2's reward, by predictions.
 
-    cost_name  what S is: "train_time", or "image_time@a100".
-    rows       B0 first.
-    history    of the search by the whole reward.
+    cost_name  cost of S: "train_time", or "image_time@a100".
+    rows       chosen networks, B0 first.
+    history    history of the search by the whole reward.
     """
 
     folder: Path
@@ -76,14 +77,14 @@ class PredictedAware:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         return 0
 
 
 def predicted_search(config: TrainingAwareConfig, out: str | None) -> PredictedAware:
-    """Search by V2's reward and by each of its terms, and compare what they choose with B0.
+    """Search by V2's reward and by each of its terms, and compare the results with B0.
 
-    Raises ValueError for an unknown device and for options that do not go together.
+    Raises ValueError for an unknown device and for invalid options.
     """
     space, cost_name = _space(config)
     evaluator = SurrogateEvaluator(load_surrogate("imagenet"))
@@ -134,7 +135,7 @@ def predicted_search(config: TrainingAwareConfig, out: str | None) -> PredictedA
 
 
 def _space(config: TrainingAwareConfig) -> tuple[SearchSpace, str]:
-    """The space with the time that the reward weighs, and the name of that cost."""
+    """Return the space with the time of the reward as a measured cost, and the name of the cost."""
     space = make_space(SPACE)
     if config.on and "," in config.on:
         raise ValueError(f"--on: give one device, not {shortened(config.on, 60)}")
@@ -152,7 +153,7 @@ def _space(config: TrainingAwareConfig) -> tuple[SearchSpace, str]:
 def _fastest(
     histories: Mapping[str, History], evaluator: SurrogateEvaluator, b0: np.ndarray, cost_name: str
 ) -> np.ndarray:
-    """Of all networks at least as accurate as B0, the one of the shortest time; or B0."""
+    """Return the fastest of all networks that are at least as accurate as B0; or B0."""
     least = evaluator.surrogate.predict(b0[None])[0][0]
     found: list[tuple[float, np.ndarray]] = []
     for history in histories.values():
@@ -189,7 +190,7 @@ def _row(
 
 
 def _record(result: PredictedAware) -> dict[str, Any]:
-    """training_aware.json."""
+    """Return the content of training_aware.json."""
     space = result.history.space
     networks = {}
     for name, row in result.rows.items():
@@ -206,7 +207,7 @@ def _record(result: PredictedAware) -> dict[str, Any]:
 
 
 def _draw(path: Path, result: PredictedAware) -> None:
-    """Predicted accuracy against the time of the reward: what was evaluated, and the choices."""
+    """Draw predicted accuracy against the time of the reward: a sample, and the chosen networks."""
     history, name = result.history, result.cost_name
     figure = new_figure(8, 5.4)
     axes = figure.add_subplot()
@@ -239,7 +240,7 @@ def _draw(path: Path, result: PredictedAware) -> None:
 
 
 def show_predicted(result: PredictedAware) -> None:
-    """Print what each term of the reward chooses, and what to do next."""
+    """Print the network chosen by each term of the reward, and the commands to run next."""
     config, rows, b0 = result.config, result.rows, result.rows[B0]
     kind, device = split_cost(result.cost_name)
     print_out(

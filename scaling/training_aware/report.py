@@ -1,4 +1,4 @@
-"""What a training-aware search has found, and how it is printed."""
+"""Result of a training-aware search, and its printed table."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ FOUND, MEMBERS = "found", "members"
 
 @dataclass(frozen=True)
 class TrainingAwareResult:
-    """The found network beside V2-base and B0, and the family that it was grown to.
+    """Result of a training-aware search.
 
-    networks  figures of each network as plain data, by name; none where the search failed.
+    networks  figures of the found network, V2-base and B0 as plain data, by name; empty if the
+              search failed.
     members   figures of each member, smallest first.
-    known     accuracies of the compared trainings, by name.
-    images    training images.
+    known     results of the compared trainings, by name.
+    certainty lines about the certainty of the comparison.
+    images    number of training images.
     """
 
     folder: Path
@@ -44,13 +46,13 @@ class TrainingAwareResult:
 
 
 def _step(row: Mapping[str, Any]) -> str:
-    """Seconds of a step with their spread, and a mark where they are in doubt."""
+    """Format the seconds of a step with their spread, and ! if they are unreliable."""
     seconds, half = short_seconds(row["step_seconds"]), short_seconds(row["step_spread"] / 2)
     return f"{seconds} ± {half}{'!' if row['step_doubt'] else ''}"
 
 
 def show_result(result: TrainingAwareResult | PredictedAware) -> None:
-    """Print the comparison, what was found, the family, and what to do next."""
+    """Print the comparison, the found network, the family, and the commands to run next."""
     if isinstance(result, PredictedAware):
         show_predicted(result)
         return
@@ -86,8 +88,8 @@ def show_result(result: TrainingAwareResult | PredictedAware) -> None:
     console.print(*result.certainty)
     doubts = [row["step_doubt"] for row in rows.values() if row["step_doubt"]]
     if doubts:
-        console.print(f"! not to be trusted: {doubts[0]}; --resume measures again")
-    console.print("", "what each stage of the found network is:")
+        console.print(f"! unreliable times: {doubts[0]}; --resume measures again")
+    console.print("", "stages of the found network:")
     for stage in rows[FOUND]["stages"]:
         se = f" se{stage['se']:g}" if stage["se"] else ""
         console.print(
@@ -106,7 +108,7 @@ def show_result(result: TrainingAwareResult | PredictedAware) -> None:
 
 
 def _next(result: TrainingAwareResult) -> list[str]:
-    """What to do next, as commands."""
+    """Return the commands to run next."""
     config = result.config
     paths = [str(result.folder / MEMBERS / f"{row['name']}.json") for row in result.members]
     data = shell_word(config.data)

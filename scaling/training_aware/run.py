@@ -1,4 +1,4 @@
-"""Run a training-aware search from its config: `run_training_aware`."""
+"""Run of a training-aware search: `run_training_aware` searches, compares and grows."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from search_spaces.staged import StagedSpace
 
 B0 = "EfficientNet-B0"
-FRESH = 1000  # first seed of the trainings that are compared
+FRESH = 1000  # first seed of the compared trainings
 TIMES = "times.json"
-# options that the search has from this command
+# options that are passed on to the search
 SHARED = (
     "data",
     "data_root",
@@ -71,7 +71,7 @@ SHARED = (
 )
 
 
-# those that a search without trainings uses
+# options that a search without trainings uses
 PREDICTED = ("on", "budget", "strategy", "seed", "w", "v")
 
 
@@ -82,15 +82,15 @@ def run_training_aware(
     resume: bool = False,
     changes: Mapping[str, Any] | None = None,
 ) -> TrainingAwareResult | PredictedAware:
-    """Search by V2's reward, compare what was found with V2-base and B0, and grow the family.
+    """Search by V2's reward, compare the result with V2-base and B0, and grow the family.
 
     Without `config.data`, accuracy and training time are predicted, and nothing is trained.
 
-    out      folder of the results; default: a new runs/aware-N.
-    resume   whether to resume what is in `out`; its config is read from there.
+    out      results folder; default: a new runs/aware-N.
+    resume   whether to resume the run in `out`; its config is read from there.
     changes  options of a resumed run that change, such as {"budget": 100}.
 
-    Raises ValueError for options that do not go together, and KeyboardInterrupt after Ctrl-C.
+    Raises ValueError for invalid options, and KeyboardInterrupt after Ctrl-C.
     """
     place = None if out is None else str(out)
     check_call(TrainingAwareConfig, config, resume=resume, changes=changes)
@@ -120,7 +120,7 @@ def run_training_aware(
 
 
 def _check_untrained(config: TrainingAwareConfig) -> None:
-    """ValueError for an option that a search without trainings does not use."""
+    """Raise ValueError for an option that has no effect without trainings."""
     unused = [name for name in given_values(config) if name not in PREDICTED]
     if unused:
         name = flag(unused[0], TrainingAwareConfig)
@@ -160,7 +160,7 @@ def _in_folder(
     *,
     usual: float,
 ) -> TrainingAwareResult:
-    """Search, compare, grow."""
+    """Search, compare and grow in a folder."""
     print_err(
         f"V2-base at this size: {short(cost(base).flops)} FLOPs, {cost(base).params:,} params, a "
         f"training step of {BATCH} images {short_seconds(usual)}"
@@ -170,7 +170,7 @@ def _in_folder(
         return TrainingAwareResult(folder, config, exit_code=code)
     signals.raise_noted()
     best = parse_json((folder / "search" / "best.json").read_bytes())
-    small = base.resolution <= SMALL  # as `space_for` has it
+    small = base.resolution <= SMALL  # as in `space_for`
     networks = {
         FOUND: Architecture.from_dict(best["architecture"]),
         BASE: base,
@@ -180,7 +180,7 @@ def _in_folder(
 
 
 def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | None) -> Times:
-    """The table of step times: the run's own, one of --times, or this machine's."""
+    """Return the table of step times: the run's own, one of --times, or this machine's."""
     if folder is not None and (folder / TIMES).is_file():
         return read_times(folder / TIMES)
     tables = [path for path in config.times if read_times(Path(path)).kind == "step_time"]
@@ -196,7 +196,7 @@ def _times(config: TrainingAwareConfig, the_space: StagedSpace, folder: Path | N
 
 
 def _device(config: TrainingAwareConfig) -> str:
-    """Where trainings run, and so where their steps are timed."""
+    """Return the device of trainings, on which steps are timed too."""
     from train.distributed import pick_device
 
     return str(pick_device(config.device))
@@ -205,7 +205,7 @@ def _device(config: TrainingAwareConfig) -> str:
 def _search(
     folder: Path, config: TrainingAwareConfig, the_space: StagedSpace, *, usual: float
 ) -> int:
-    """`nas.search` with V2's reward, in the folder; its exit code."""
+    """Run `nas.search` with V2's reward in the folder; return its exit code."""
     inner = folder / "search"
     record = inner / "search.json"
     shared = {name: getattr(config, name) for name in SHARED}
@@ -250,10 +250,10 @@ def _compared(
     networks: Mapping[str, Architecture],
     choices: dict[str, Any],
 ) -> TrainingAwareResult:
-    """Train what was found beside the published ones, time them together, grow the family.
+    """Train and time the found network and the published ones, and grow the family.
 
-    With seeds and held-out images that the search has not seen: it chose the network for what its
-    own gave.
+    Seeds and held-out images differ from those of the search, because the search selected the
+    network by its own.
     """
     from nas.block_times.timing import Setting
     from scaling.trainings import Trainings, length_of, measuring_of, progress_of, train_all
@@ -301,7 +301,7 @@ def _compared(
 def _figures(
     networks: Mapping[str, Architecture], known: Mapping[str, Result], times: Sequence[Timing]
 ) -> dict[str, Any]:
-    """All figures of the compared networks, as plain data."""
+    """Return all figures of the compared networks as plain data."""
     return {
         name: _row(network, timed) | known[name].to_json()
         for (name, network), timed in zip(networks.items(), times, strict=True)
@@ -309,7 +309,7 @@ def _figures(
 
 
 def _row(network: Architecture, timed: Timing) -> dict[str, Any]:
-    """The figures of a network as plain data."""
+    """Return the figures of a network as plain data."""
     return {
         **cost(network)._asdict(),
         "step_seconds": timed.seconds,
@@ -321,7 +321,7 @@ def _row(network: Architecture, timed: Timing) -> dict[str, Any]:
 
 
 def _grown(folder: Path, choices: dict[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The members as files, and their figures."""
+    """Write the members to files and return their figures."""
     (folder / MEMBERS).mkdir(exist_ok=True)
     listed = []
     for member in members(full_size(choices), tuple(names)):

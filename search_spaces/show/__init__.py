@@ -1,4 +1,4 @@
-"""Show a network stage by stage, with its exact cost: `python -m search_spaces.show NETWORK`."""
+"""Print a network stage by stage with its exact cost: `python -m search_spaces.show NETWORK`."""
 
 from typing import TYPE_CHECKING
 

@@ -12,12 +12,12 @@ from vbs.text import quoted
 
 @dataclass(frozen=True, kw_only=True)
 class ShowConfig(Config):
-    """Which network is shown."""
+    """Options that select the network to show."""
 
     network: str | None = option(
         None,
         metavar="NETWORK",
-        help="a name of the zoo, or a JSON file: an architecture, or a best.json of a search",
+        help="name of a network in the zoo, or a JSON file: an architecture or a best.json",
     )
 
     input: str | None = option(
@@ -26,13 +26,13 @@ class ShowConfig(Config):
         help="size of the images in pixels, such as 320x640 (default: the network's own)",
     )
     backbone: bool = option(
-        False, help="without head and classifier; lists the feature maps that a detector gets"
+        False, help="omit head and classifier, and list the feature maps for a detector"
     )
 
     def check(self) -> None:
         if not self.network:
             raise ValueError(
-                "NETWORK is missing; give a name such as efficientnet_b0, or a JSON file"
+                "NETWORK is missing; use a name such as efficientnet_b0, or a JSON file"
             )
         if self.input is not None and self.size is None:
             raise ConfigError(
@@ -42,7 +42,7 @@ class ShowConfig(Config):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width of `input` in pixels; a single number is both."""
+        """Height and width of `input` in pixels; a single number stands for both."""
         found = re.fullmatch(r"([1-9][0-9]{0,4})(?:[xX]([1-9][0-9]{0,4}))?", self.input or "")
         return (int(found[1]), int(found[2] or found[1])) if found else None
 
@@ -53,6 +53,6 @@ COMMAND = Command(
     run="search_spaces.show.run:run_show",
     report="search_spaces.show.report:show_result",
     kind="network",
-    description="Show a network stage by stage, with its exact cost.",
+    description="Print a network stage by stage, with its exact cost.",
     positional=("network",),
 )

@@ -1,4 +1,4 @@
-"""A network as text: its stages and their exact cost."""
+"""Text description of a network: its stages and their exact cost."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from vbs.console import print_out
 
 
 def show_result(result: ShowResult) -> None:
-    """Print the network stage by stage."""
+    """Print a network stage by stage."""
     print_out(*lines(result.architecture, result.size, backbone=result.backbone))
 
 
 def lines(
     architecture: Architecture, size: tuple[int, int] | None = None, *, backbone: bool = False
 ) -> list[str]:
-    """The network as text: a line for the stem, each stage, head and classifier.
+    """Return a line for the stem, each stage, the head and the classifier of a network.
 
-    size      height and width of the images in pixels; None for the architecture's own resolution.
-    backbone  without head and classifier, and with a line for each feature map.
+    size      height and width of the images in pixels; None: the architecture's own resolution.
+    backbone  omit head and classifier, and add a line for each feature map.
     """
     maps = feature_maps(architecture) if backbone else ()
     high, wide = sized_blocks(architecture, size or (architecture.resolution,) * 2)
@@ -38,7 +38,7 @@ def lines(
         if index >= 0:
             label, what = f"stage {index}", _stage_text(architecture, index)
         elif name in HEADS and name != "head":
-            label, what = "head", "1x1 behind the pooling"
+            label, what = "head", "1x1 after the pooling"
         else:
             label, what = name, f"{first.kernel}x{first.kernel} stride {first.stride}"
         into = _map_text(first.in_channels, first.in_size, beside.in_size)
@@ -59,7 +59,7 @@ def _stage_text(architecture: Architecture, index: int) -> str:
 
 
 def _map_text(channels: int, height: int, width: int) -> str:
-    """16x112² for feature maps of 112 x 112 pixels, 16x80x160 for those of 80 x 160."""
+    """Return 16x112² for feature maps of 112 x 112 pixels, 16x80x160 for 80 x 160 pixels."""
     return f"{channels}x{height}²" if height == width else f"{channels}x{height}x{width}"
 
 

@@ -1,4 +1,4 @@
-"""Load the network to show: `run_show`."""
+"""Run of `python -m search_spaces.show`: load the network and compute its cost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from vbs.config import ConfigError
 class ShowResult:
     """A network and its exact cost.
 
-    size      height and width of the images in pixels; None for the architecture's own resolution.
-    backbone  whether it is shown, and its cost counted, without head and classifier.
+    size      height and width of the images in pixels; None: the architecture's own resolution.
+    backbone  whether head and classifier are omitted, also from the cost.
     """
 
     architecture: Architecture
@@ -27,18 +27,20 @@ class ShowResult:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command, always 0."""
         return 0
 
 
 def run_show(config: ShowConfig) -> ShowResult:
-    """The network that a config names; ValueError where there is none, or where its
-    strides leave nothing of the images."""
+    """Load the network that a config names and compute its cost.
+
+    Raises ValueError if there is no such network, or if the images are too small for its strides.
+    """
     assert config.network is not None  # see ShowConfig.check
     architecture = load(config.network)
     counted = backbone_cost if config.backbone else cost
     try:
         found = counted(architecture, config.size)
-    except ValueError as error:  # the strides leave nothing of such images
+    except ValueError as error:  # the images are too small for the strides
         raise ConfigError("input", str(error).removeprefix("resolution: ")) from None
     return ShowResult(architecture, found, config.size, config.backbone)

@@ -172,7 +172,7 @@ MISTAKES = {
     "strategy": ([*QUICK, "--strategy", "evolutoin"], "did you mean evolution"),
     "reward": ([*QUICK, "--reward", "mnaas"], "did you mean mnas"),
     "evaluator": ([*QUICK, "--evaluator", "surogate"], "did you mean surrogate"),
-    "over target": ([*QUICK, "--over-target", "maybe"], "known are forbid, allow"),
+    "over target": ([*QUICK, "--over-target", "maybe"], "use one of forbid, allow"),
     "exponent": ([*QUICK, "--exponent", "0.07"], "exponent: 0.07 is not allowed"),
     "huge exponent": ([*QUICK, "--exponent=-500"], "exponent: -500.0 is not allowed"),
     "images": ([*QUICK, "--data", "imagefolder:flowers"], "--data: evaluator 'surrogate' trains"),

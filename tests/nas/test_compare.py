@@ -99,13 +99,13 @@ def test_what_describes_no_run_is_refused(
     results: dict[str, list[SearchResult]], tmp_path: Path
 ) -> None:
     done, config = results["random"][0].folder, SearchConfig(target_flops=300e6)
-    with pytest.raises(ValueError, match="a resumed run has its own"):
+    with pytest.raises(ValueError, match="a resumed run reads its record"):
         run_search(config, out=done, resume=True)
-    with pytest.raises(ValueError, match="they are for a run that is resumed"):
+    with pytest.raises(ValueError, match="only a resumed run takes them"):
         run_search(config, out=tmp_path / "new", changes={"budget": 3})
     with pytest.raises(ValueError, match="'bugdet' is unknown; did you mean budget"):
         run_search(out=done, resume=True, changes={"bugdet": 3})
-    with pytest.raises(TypeError, match="a SearchConfig is needed; it is missing"):
+    with pytest.raises(TypeError, match="a SearchConfig is required; it is missing"):
         run_search(out=tmp_path / "new")
     with pytest.raises(TypeError, match="a SearchConfig is needed"):
         run_search({"target_flops": "400M"})  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def test_references_keep_the_activation_that_they_have() -> None:
 
 @pytest.mark.parametrize(
     ("names", "complaint"),
-    [(["silu"], "silu alone is no decision"), (["silu", "swish"], "'swish' is unknown")],
+    [(["silu"], "silu alone is not a decision"), (["silu", "swish"], "'swish' is unknown")],
 )
 def test_other_activations_are_refused(names: list[str], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):

@@ -171,5 +171,5 @@ def test_cost_of_a_user_is_a_cost() -> None:
     for wrong in (lambda net: 10, lambda net: Cost(flops=1.5)):
         with pytest.raises(ValueError, match="cost function of space 'own' returned"):
             SearchSpace("own", {"a": (1, 2)}, tuple, cost=wrong).costs(genotypes)
-    with pytest.raises(ValueError, match="give SearchSpace a cost function"):
+    with pytest.raises(ValueError, match="pass a cost function to SearchSpace"):
         SearchSpace("own", {"a": (1, 2)}, tuple).costs(genotypes)

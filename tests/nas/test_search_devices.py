@@ -180,7 +180,7 @@ LATENCY = ["--target-latency", "5ms", "--on"]
 FLOPS = ["--target-flops", "400M"]
 BAD: dict[str, tuple[list[str], str]] = {
     "unknown": ([*LATENCY, "zcu103"], "'zcu103' is unknown; did you mean zcu102"),
-    "unknown, far": ([*LATENCY, "toaster"], "known are a100, rtx3090, tpuv2, tpuv3, zcu102"),
+    "unknown, far": ([*LATENCY, "toaster"], "use one of a100, rtx3090, tpuv2, tpuv3, zcu102"),
     "own, without .json": ([*LATENCY, "own"], "'own' is unknown; did you mean the file own.json?"),
     "empty": ([*LATENCY, ""], "--on: '' has an empty name"),
     "empty name": ([*LATENCY, "zcu102,,a100"], "has an empty name"),

@@ -127,7 +127,7 @@ def test_a_finalist_whose_first_seed_failed_is_trained_as_a_member(
     [
         (["--target-flops", "1K"], "flops: a limit of 1,000 is below what space 'compact' can do"),
         (["--set", "batch=128", "--fidelity", "share=0.5"], "fidelity: a share of 0.5 leaves"),
-        (["--fidelity", "epochs=1,resolution=16"], "resolution: a side of 16 px for all would"),
+        (["--fidelity", "epochs=1,resolution=16"], "resolution: with a side of 16 px for all"),
         (["--set", "batch=999"], "images, less than the batch of 999"),
         (["--skip", "search"], "--skip search: there is no earlier search in --out"),
     ],
@@ -146,7 +146,7 @@ def test_a_dry_run_says_what_would_be_done(baseline: Path, tmp_path: Path) -> No
     done = chain("--dry-run", "--skip", "grid", "--out", str(tmp_path / "out"), place=baseline)
     assert done.returncode == 0
     assert "up to 4 networks of space compact within 1M FLOPs" in done.stderr
-    assert "grid      left out" in done.stderr
+    assert "grid      skipped" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -231,7 +231,7 @@ def test_the_page_needs_nothing_beside_it(baseline: Path) -> None:
     assert all(link.startswith("data:") for link in links)
     assert "python -m scaling.baseline --data imagefolder:" in text
     assert str(baseline) not in text  # commands are relative
-    assert "This step was left out." in text  # the grid
+    assert "This step was skipped." in text  # the grid
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_a_grids_choice_grows_the_family(
     assert run([*given, "--base", "mnasnet_a1", "--out", str(tmp_path / "other")]) == 0
     printed = capsys.readouterr().err
     assert (
-        printed == "--base: these coefficients are of a grid of mobilenet_v2, not of mnasnet_a1\n"
+        printed == "--base: these coefficients are from a grid of mobilenet_v2, not of mnasnet_a1\n"
     )
 
 
@@ -169,7 +169,7 @@ def test_the_choice_of_an_unfinished_grid_is_told(
     (tmp_path / "grid.json").write_text(json.dumps(known))
     assert run(["--coefficients", str(tmp_path / "grid.json"), "--out", str(tmp_path / "x")]) == 2
     assert (
-        "(the grid is interrupted; scaling.grid --resume continues it)" in capsys.readouterr().err
+        "(the grid is interrupted; resume it with scaling.grid --resume)" in capsys.readouterr().err
     )
 
 
@@ -228,14 +228,17 @@ def test_a_family_grows_in_measured_time(
         (
             ["--alpha", "1.2", "--beta", "1.1"],
             "--gamma is missing; alpha, beta and gamma are given together; "
-            "alpha * beta^2 * gamma^2 = 2 gives --gamma 1.17; published are (1.2, 1.1, 1.15)",
+            "alpha * beta^2 * gamma^2 = 2 gives --gamma 1.17; the published ones are (1.2, ",
         ),
         (
             ["--beta", "1.1", "--gamma", "1.15"],
             "--alpha is missing; alpha, beta and gamma are given together; "
             "alpha * beta^2 * gamma^2 = 2 gives --alpha 1.25; ",
         ),
-        (["--gamma", "1.3"], "--alpha is missing; alpha, beta and gamma are given together; publ"),
+        (
+            ["--gamma", "1.3"],
+            "--alpha is missing; alpha, beta and gamma are given together; the publ",
+        ),
         (["--phi", "x"], "--phi: 'x' is not understood; write 0..7, -2..4, 3 or 1.5"),
         (["--phi", "7..0"], "--phi: '7..0' is not understood; write 0..7, -2..4, 3 or 1.5"),
         (["--phi", "-101"], "--phi: -101 is not allowed; use numbers from -100 to 100"),
@@ -250,14 +253,14 @@ def test_a_family_grows_in_measured_time(
         (["--known", "b0=177"], "--known: 'b0=177' is not understood"),
         (["--known", "b0=0.771"], "--known: 'b0=0.771' is not understood"),
         (["--base", ""], " is a folder; name a file in it"),
-        (["--known", "c0=77"], "--known: 'c0' is no member; write b0 to b8, or a phi such as 0"),
+        (["--known", "c0=77"], "--known: 'c0' is not a member; use b0 to b8, or a phi such as 0"),
         (["--known", "b0=77", "0=78"], "--known: phi 0 is given twice"),
         (
             ["--known", "b1=79.1", "--growth", "2"],
-            "--known: b1 is a published member, which this family has not; write its phi, such as "
+            "--known: b1 is a published member, but not of this family; write its phi, such as "
             "1=77.1",
         ),
-        (["--known", "1=79", "--base-top1", "77"], "--base-top1: write --known 0=77 beside the"),
+        (["--known", "1=79", "--base-top1", "77"], "--base-top1: use --known 0=77 beside the"),
         (["--base-top1", "99"], "--base-top1: 99.0 is not allowed; use a number from 1 to 95"),
         (["--phi", "11"], "phi: 11 is not published; use 0 (B0) to 8 (B8), 9 (L2), or give"),
         (["--phi", "0..99"], "--phi: 65 members are not allowed"),
@@ -291,7 +294,7 @@ def test_a_family_grows_in_measured_time(
         (["--test-resolution", "big"], "--test-resolution: 'big' is not a whole number"),
         (
             ["--test-resolution", "1.15"],
-            "--test-resolution: 1.15 is no number of pixels; write a factor",
+            "--test-resolution: 1.15 is not a number of pixels; use 1.15x",
         ),
         (["--test-resolution", "9x"], "--test-resolution: 9x is not allowed; use 1x to 4x"),
         (["--test-resolution", "0"], "--test-resolution: 0 is not allowed; use pixels up to 4,096"),
@@ -467,7 +470,7 @@ def test_a_family_grows_in_the_time_of_a_device(
     printed = capsys.readouterr().out
     assert "time on a100 2^phi" in printed
     assert "time on a100: it was measured on networks of the space efficientnet" in printed
-    assert re.search(r"miss its times by [5-9]% on average", printed)
+    assert re.search(r"with a mean error of [5-9]%", printed)
 
 
 def test_times_by_totals_grow_as_timm_reports_of_a_like_device() -> None:

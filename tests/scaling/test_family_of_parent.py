@@ -101,7 +101,7 @@ def test_weights_can_be_left_out(place: Path, tmp_path: Path) -> None:
             "--targets: they are FLOP",
         ),
         (["--base", "mobilenet_v2", "--weights"], "--weights: there is no parent to inherit them"),
-        (["--base", "mobilenet_v2", "--parent", "PARENT"], "--base: it is no sub-network of the "),
+        (["--base", "mobilenet_v2", "--parent", "PARENT"], "--base: it is not a sub-network of "),
         (["--parent", "nowhere.safetensors"], "parent: "),
     ],
 )
@@ -128,7 +128,7 @@ def test_mistakes_are_one_line(
 def test_the_range_of_a_family_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--parent", str(place / "parent.safetensors"), "--phi", "0..2"]) == 2
     line = capsys.readouterr().err
-    assert "goes down from a parent of 997.1K FLOPs; use -2.0" in line
+    assert "a family inside a parent of 997.1K FLOPs; use -2.0" in line
     assert "to 0.00 with --growth 2" in line
 
 

@@ -47,7 +47,7 @@ def test_a_growth_that_is_none_is_refused(growth: float) -> None:
 
 @pytest.mark.parametrize("weights", [(0, 0, 0), (1, -1, 1), (1, 2)])
 def test_weights_that_are_no_shares_are_refused(weights: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match=r"weights: .* are no shares"):
+    with pytest.raises(ValueError, match=r"weights: .* are not shares"):
         fast(2, weights=weights)
 
 

@@ -184,7 +184,7 @@ def test_a_resume_that_is_refused_leaves_the_record(images: str, tmp_path: Path)
     ("noise", "more", "between", "told"),
     [
         (0.7, 6, 1.5, "noise hides the optimum (seeds differ by 0.70 points): about 6 more seeds"),
-        (0.7, None, 1.2, "all candidates do about as well"),
+        (0.7, None, 1.2, "all candidates are about equally accurate"),
         (0.7, None, 9.0, "but not as a smooth surface would"),
         (None, None, None, "one seed does not show why: use --seeds 3"),
         (0.7, 0, 9.0, ""),
@@ -217,7 +217,7 @@ def test_an_optimum_at_a_rim_is_told(best: str, rim: bool) -> None:
     known = {each.name: Result({0: top(each) - 0.1, 1: top(each) + 0.1}, 1.0, {}) for each in found}
     outcome = chosen(config, found, known, fitted_surface(config, found, known))
     said = "\n".join(verdict(found, known, outcome))
-    assert ("  no growth for depth or resolution: intervals at such a rim" in said) == rim
+    assert ("  no growth for depth or resolution: intervals at the rim" in said) == rim
     assert bool(outcome["surface"]["at_rim"]) == rim
 
 
@@ -243,7 +243,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
     assert_quick(dry_run, 2)
     shown = capsys.readouterr().out
     assert "(1.2, 1.1, 1.15)" in shown
-    assert "17 would be trained (*)" in shown
+    assert "17 would be trained (*;" in shown
     assert "resolution alone" in shown
     assert "nothing was trained" in shown
     assert list(tmp_path.iterdir()) == []
@@ -262,7 +262,7 @@ def test_a_dry_run_lists_the_candidates_and_leaves_nothing(
         (["--proxy-resolution", "4"], "resolution: vanishes"),
         (["--candidates", "2"], "--candidates: 2 is not allowed; use a number from 4 to 100"),
         (["--seeds", "0"], "--seeds: 0 is not allowed"),
-        (["--objective", "watts"], "--objective: 'watts' is unknown; known are flops, latency,"),
+        (["--objective", "watts"], "--objective: 'watts' is unknown; use one of flops, latency,"),
         (["--rules", "v3"], "rules: 'v3' is unknown"),
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown"),
         (["--resume"], "resume: which grid? give its folder as --out DIR"),
@@ -329,7 +329,7 @@ def test_candidates_are_trained_at_their_own_resolution(
     given: list[str], images: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["--dry-run", "--data", images, "--set", "batch=16", *given]) == 2
-    assert "resolution: a side of 24 px for all would undo" in capsys.readouterr().err
+    assert "resolution: with a side of 24 px for all, candidates would" in capsys.readouterr().err
 
 
 def test_images_that_cannot_be_used_are_refused_before_anything(
@@ -359,7 +359,7 @@ def test_a_machine_that_is_taken_back_ends_a_grid_as_ctrl_c_does(
     begun.send_signal(signal.SIGTERM)
     told = begun.communicate(timeout=60)[1]
     assert begun.returncode == 130
-    assert told.endswith("\nscaling.grid: interrupted; resume by --resume --out DIR\n")
+    assert told.endswith("\nscaling.grid: interrupted; resume with --resume --out DIR\n")
     assert "PC: " not in told
     record = json.loads((tmp_path / "grid" / "grid.json").read_text())
     assert record["status"] == "interrupted"

@@ -67,7 +67,7 @@ def test_reductions_are_chosen() -> None:
     assert [each[:3] for each in feature_maps(stem)] == [(2, 16, "blocks.0.1")]
     only = Backbone(build(b0), [2])
     assert len(only.blocks) == 1
-    with pytest.raises(ValueError, match=r"^reductions: 64 is none of the network's; it has 2, 4"):
+    with pytest.raises(ValueError, match=r"^reductions: 64 is not a reduction .*; use 2, 4"):
         feature_maps(b0, [64])
     with pytest.raises(ValueError, match=r"^reductions: none is given; use some of 2, 4, 8"):
         Backbone(build(b0), [])
@@ -148,7 +148,7 @@ def test_weights_of_a_classifier_load_strictly_but_for_its_head() -> None:
     body.load_classifier({name: tensors[name] for name in body.state_dict()})  # without a head
     for wrong, complaint in (
         ({**tensors, "blocks.9.0.conv.weight": torch.zeros(1)}, "'blocks.9.0.conv.weight' is no"),
-        ({**tensors, "\033[2J": torch.zeros(1)}, r"'\\x1b\[2J' is no tensor of the network"),
+        ({**tensors, "\033[2J": torch.zeros(1)}, r"'\\x1b\[2J' is not a tensor of the network"),
         ({**tensors, "bn1.weight": torch.zeros(3)}, r"the shape of 'bn1.weight' is \[3\], the"),
         ({k: v for k, v in tensors.items() if k != "bn1.bias"}, "'bn1.bias' is missing"),
     ):

@@ -103,7 +103,7 @@ def test_measured_costs_stand_beside_the_exact_ones():
     table = Costs(*np.arange(9).reshape(3, 3), extra={"latency": np.array([0.1, 0.2, 0.3])})
     assert table[1:].get("latency").tolist() == [0.2, 0.3]
     assert table.get("params") is table.params
-    with pytest.raises(ValueError, match=r"'energy' is unknown here; known are flops, .*, latency"):
+    with pytest.raises(ValueError, match=r"'energy' is unknown here; use one of flops, .*latency"):
         table.get("energy")
-    with pytest.raises(ValueError, match="a space has step_time after"):
+    with pytest.raises(ValueError, match="to add step_time, use"):
         Costs(*np.arange(9).reshape(3, 3)).get("step_time")

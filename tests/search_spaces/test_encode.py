@@ -33,7 +33,7 @@ def test_published_networks_are_encoded() -> None:
 
 def test_networks_of_elsewhere_are_refused() -> None:
     the_space, b0 = space("efficientnet"), zoo("efficientnet_b0")
-    with pytest.raises(ValueError, match="its resolution is 240, and 224 in all networks"):
+    with pytest.raises(ValueError, match="its resolution is 240, but 224 in all networks"):
         the_space.encode(replace(b0, resolution=240))
     with pytest.raises(ValueError, match="it has 6 stages"):
         the_space.encode(replace(b0, stages=b0.stages[:-1]))

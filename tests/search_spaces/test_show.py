@@ -17,7 +17,7 @@ def test_a_network_is_shown_at_any_size() -> None:
     text = lines(result.architecture, result.size)
     assert text[1].split()[-4:] == ["3x320x640", "32x160x320", "44,236,800", "928"]
     assert "4 x uib a0 k3 s1 e2" in text[7]
-    assert "1x1 behind the pooling" in text[-3]
+    assert "1x1 after the pooling" in text[-3]
     assert text[-1].split()[-2:] == [f"{result.cost.flops:,}", f"{result.cost.params:,}"]
     square = run_show(ShowConfig(network="mobilenetv4_conv_small", input="64"))
     assert square.cost == cost(zoo("mobilenetv4_conv_small"), (64, 64))

@@ -235,5 +235,5 @@ def test_what_a_measurement_may_not_answer(values: np.ndarray, message: str) -> 
     measured = space("efficientnet").measured_by(latency=lambda genotypes: values)
     with pytest.raises(ValueError, match=message):
         measured.costs(np.zeros((3, 28), np.int8))
-    with pytest.raises(ValueError, match="'speed' is no measured cost"):
+    with pytest.raises(ValueError, match="'speed' is not a measured cost"):
         measured.measured_by(speed=milliseconds)

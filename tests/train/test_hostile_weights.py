@@ -69,7 +69,7 @@ def huge(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
 
 
 HOSTILE: dict[str, tuple[Change, str]] = {
-    "infinite side": (header(resolution=float("inf")), "Infinity is not a number of JSON"),
+    "infinite side": (header(resolution=float("inf")), "Infinity is not a JSON number"),
     "huge side": (header(resolution=10**9), "resolution: 1000000000 is not allowed"),
     "negative side": (header(resolution=-5), "resolution: -5 is not allowed"),
     "broken side": (header(resolution=16.5), "resolution: 16.5 is not a whole number"),
@@ -120,7 +120,7 @@ def test_hostile_weights_are_refused_by_name(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"mean": [1, 1, 1], "mean": [0, 0, 0]}', "the key 'mean' is there twice"),
+        ('{"mean": [1, 1, 1], "mean": [0, 0, 0]}', "the key 'mean' appears twice"),
         ('{"mean": [1e999, 1, 1]}', "1e999 is too large"),
         ("[" * 100_000, "nested too deeply"),
         ("[]", "its description is damaged"),

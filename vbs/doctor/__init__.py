@@ -1,1 +1,1 @@
-"""What this installation consists of, and what is missing: `vbs doctor`."""
+"""`vbs doctor`: report the packages, devices and folders of this installation, and problems."""

@@ -10,14 +10,14 @@ from vbs.options import Command
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig(Config):
-    """What is examined."""
+    """Options of the examination."""
 
     title = "doctor"
 
     storage: str | None = option(
         None,
         metavar="URL",
-        help="a database to connect to, e.g. postgresql://USER@HOST/NAME; it is not changed",
+        help="database to test the connection to, e.g. postgresql://USER@HOST/NAME; not modified",
     )
 
 
@@ -28,5 +28,5 @@ COMMAND = Command(
     report="vbs.doctor.report:show_result",
     description="Print versions, devices, Ray, database, display and caches, to paste into an "
     "issue.",
-    epilog="The exit code is 1 where something is missing that commands need.",
+    epilog="The exit code is 1 if a requirement of the commands is missing.",
 )

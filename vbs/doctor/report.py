@@ -1,4 +1,4 @@
-"""The examination of an installation, printed."""
+"""Print the examination of an installation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from vbs.doctor.run import Examination
 
 
 def show_result(found: Examination) -> None:
-    """Print all facts, then what is missing, as text to paste into an issue."""
+    """Print all facts, then the warnings and what is missing, as text to paste into an issue."""
     lines: list[str] = []
     for section, facts in found.facts.items():
         lines += [f"{section}:", *(f"  {fact}" for fact in facts)]

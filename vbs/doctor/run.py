@@ -1,4 +1,4 @@
-"""Examine this installation: `examine`."""
+"""Examination of this installation: packages, devices, Ray, a database, display and caches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REQUIRED = (
     "matplotlib",
     "rich",
 )
-# package -> the extra that brings it, and what needs it
+# package -> (extra that installs it, its purpose)
 OPTIONAL = {
     "onnx": ("onnx", "export to ONNX"),
     "onnxruntime": ("onnx", "check of exported networks"),
@@ -45,15 +45,17 @@ OPTIONAL = {
 }
 NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "lustre", "fuse", "9p")
 GIB = 2**30
-FEW_FILES = 4096  # open files below which Ray and loader processes may run out of them
-SMALL_MEMORY = 1.0  # GiB of /dev/shm below which loader processes may fail
+FEW_FILES = 4096  # with fewer allowed open files, Ray and loader processes may fail
+SMALL_MEMORY = 1.0  # GiB; with less free space in /dev/shm, loader processes may fail
 
 
 @dataclass(frozen=True)
 class Examination:
-    """Facts by section, and what is missing or may go wrong, in lines.
+    """Result of an examination.
 
-    missing  what commands cannot work without; warnings: what may go wrong.
+    facts     lines by section.
+    missing   requirements without which commands fail.
+    warnings  problems that may occur.
     """
 
     facts: dict[str, list[str]]
@@ -62,12 +64,12 @@ class Examination:
 
     @property
     def exit_code(self) -> int:
-        """1 where something is missing."""
+        """1 if a requirement is missing, otherwise 0."""
         return 1 if self.missing else 0
 
 
 def examine(config: DoctorConfig) -> Examination:
-    """Look at packages, devices, Ray, a database, the display, and caches; nothing is changed."""
+    """Examine packages, devices, Ray, a database, the display and caches without changing them."""
     found = Examination({}, [], [])
     sections: dict[str, Callable[[Examination], Iterable[str]]] = {
         "versions": _versions,
@@ -81,7 +83,7 @@ def examine(config: DoctorConfig) -> Examination:
     for name, section in sections.items():
         try:
             found.facts[name] = [printable(line) for line in section(found)]
-        except Exception as error:  # a broken package is what this command is for
+        except Exception as error:  # this command must also report broken packages
             reason = f"{type(error).__name__}: {shortened(str(error))}"
             found.facts[name] = [f"could not be examined ({reason})"]
             found.missing.append(f"{name}: {reason}")
@@ -118,7 +120,7 @@ def _machine(found: Examination) -> Iterable[str]:
     shared = _free("/dev/shm")
     yield f"{files:,} open files allowed, {shared:.1f} GiB free in /dev/shm"
     if files < FEW_FILES:
-        found.warnings.append(f"only {files:,} open files are allowed; ulimit -n {FEW_FILES} helps")
+        found.warnings.append(f"only {files:,} open files are allowed; use ulimit -n {FEW_FILES}")
     if shared < SMALL_MEMORY:
         found.warnings.append(
             "/dev/shm is small: loader processes and Ray may fail; in a container, use --shm-size"
@@ -126,7 +128,7 @@ def _machine(found: Examination) -> Iterable[str]:
 
 
 def _free(place: str | Path) -> float:
-    """Free GiB of the file system at a place; 0 where there is none."""
+    """Return the free GiB of a file system; 0 if the path does not exist."""
     try:
         return shutil.disk_usage(place).free / GIB
     except OSError:
@@ -156,7 +158,7 @@ def _ray(found: Examination) -> Iterable[str]:
 
 def _database(storage: str | None, found: Examination) -> Iterable[str]:
     if storage is None:
-        yield "not examined; name one by --storage URL"
+        yield "not examined; use --storage URL"
         return
     import sqlalchemy
 
@@ -173,7 +175,7 @@ def _database(storage: str | None, found: Examination) -> Iterable[str]:
 
 def _display(found: Examination) -> Iterable[str]:
     backend = os.environ.get("MPLBACKEND", "not set")
-    yield f"MPLBACKEND {backend} (figures of commands are drawn by Agg, whatever it is)"
+    yield f"MPLBACKEND {backend} (commands always draw figures with Agg)"
     terminal = "a terminal" if sys.stdout.isatty() else "not a terminal"
     yield f"stdout {sys.stdout.encoding}, {terminal}; locale {locale.getlocale()[0]}"
     if sys.stdout.encoding.lower().replace("-", "") != "utf8":
@@ -191,7 +193,7 @@ def _folders(found: Examination) -> Iterable[str]:
 
 
 def _state(place: Path, found: Examination) -> str:
-    """Whether a folder can be written, how much is free there, and on which file system."""
+    """Describe whether a folder is writable, its free space and its file system."""
     there = next(each for each in (place, *place.parents) if each.exists())
     free = f"{_free(there):.1f} GiB free"
     if not os.access(there, os.W_OK):
@@ -204,11 +206,11 @@ def _state(place: Path, found: Examination) -> str:
             f"{_shown(place)} is on a network file system ({kind}); a study.db there is not safe "
             "with several machines: use --storage postgresql://..."
         )
-    return f"{'can be written' if place.exists() else 'not there yet'}, {free}, {kind or 'unknown'}"
+    return f"{'can be written' if place.exists() else 'not created'}, {free}, {kind or 'unknown'}"
 
 
 def _file_system(place: Path) -> str:
-    """The type of the file system that holds a place; "" where unknown."""
+    """Return the type of the file system of a path; "" if unknown."""
     try:
         lines = Path("/proc/mounts").read_text().splitlines()
     except OSError:
@@ -223,6 +225,6 @@ def _file_system(place: Path) -> str:
 
 
 def _shown(place: Path) -> str:
-    """The path, without the name of the user's folder."""
+    """Return the path with the home folder as ~, which hides the user's name."""
     home = Path.home()
     return f"~/{place.relative_to(home)}" if place.is_relative_to(home) else str(place)

@@ -1,1 +1,1 @@
-"""Pages in HTML that a run ends with: one file that needs nothing beside it and no network."""
+"""HTML reports: single files that contain all scripts and images and load nothing from outside."""

@@ -1,4 +1,4 @@
-// Draws the charts of a page from the JSON beside each canvas. Text enters the page as text only.
+// Draws the charts of a page from the JSON beside each canvas. Text is inserted as text, not HTML.
 "use strict";
 (() => {
   const STYLES = {
@@ -15,7 +15,7 @@
 
   // vertical bars of one standard deviation, and a dotted line at the target
   const extras = {
-    id: "extras",
+  // error bars of one standard deviation, and dotted vertical lines, such as the target
     afterDatasetsDraw(chart) {
       const { ctx, scales: { x, y }, chartArea: area } = chart;
       ctx.save();
@@ -72,7 +72,7 @@
     }));
   }
 
-  // of each chart: the points whose networks are within all limits that were typed in
+  // keeps the points whose networks are within all limits that the user has typed
   function filter(chart, networks, limits) {
     const kept = (point) => {
       const network = networks[point.network];

@@ -1,6 +1,7 @@
-"""Interactive charts of a page: points and lines with hover and zoom, and networks to choose.
+"""Interactive charts of an HTML report: points and lines with hover and zoom, and network details.
 
-Drawn in the browser by Chart.js (MIT licence, in `chartjs/`), which is inside the page.
+Charts are drawn in the browser by Chart.js (MIT licence, in `chartjs/`), which is embedded in the
+page.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from vbs.text import printable
 HERE = Path(__file__).parent
 SCRIPTS = ("hammer.min.js", "chart.umd.min.js", "chartjs-plugin-zoom.min.js")
 Style = Literal["dots", "circles", "crosses", "stars", "diamond", "steps", "stairs", "line"]
-# colours that differ in print and for colour-blind readers (Okabe and Ito 2008)
+# colours that remain distinct in print and for colour-blind readers (Okabe and Ito 2008)
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 GREY = "#9aa3ad"
 
@@ -26,8 +27,8 @@ GREY = "#9aa3ad"
 class Point(NamedTuple):
     """A point of a chart.
 
-    error    one standard deviation of y; None or NaN where unknown.
-    network  its place among the chart's networks; None where it has none.
+    error    one standard deviation of y; None or NaN: unknown.
+    network  index of its network in `Chart.networks`; None: none.
     """
 
     x: float
@@ -38,7 +39,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one name, colour and style."""
+    """Points with one name, colour and style."""
 
     name: str
     points: Sequence[Point]
@@ -48,14 +49,15 @@ class Series:
 
 @dataclass(frozen=True)
 class Listed:
-    """A network that a click on its point shows.
+    """A network that is shown when its point is clicked.
 
-    title     what it is called.
-    figures   (value, what it is) in large print.
-    numbers   those that limits act on, by the names of `Limit`.
+    title     name of the network.
+    figures   (value, label) pairs in large print.
+    numbers   values for the filters, by `Limit.name`.
     stages    (colour, width in pixels, text) of bars, from the input to the output.
-    json      its architecture as text; "" where there is none. file: the name it is saved by.
-    commands  to go on with it.
+    json      the architecture as JSON text; "": none.
+    file      file name under which `json` is saved.
+    commands  commands that continue with this network.
     """
 
     title: str
@@ -68,10 +70,11 @@ class Listed:
 
 
 class Limit(NamedTuple):
-    """A number that networks are filtered by.
+    """A number by which networks are filtered.
 
-    unit   that limits are typed in; `scale` of it are 1 of the number: 1e-6 for millions.
-    most   an upper limit; else a lower one.
+    unit   unit in which the user types a limit.
+    scale  factor from the number to the unit: 1e-6 for millions.
+    most   whether it is an upper limit (otherwise a lower limit).
     """
 
     name: str
@@ -82,10 +85,12 @@ class Limit(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """An axis of a chart; `label` names its unit.
+    """An axis of a chart.
 
-    least  where it begins; None: at the data.
-    whole  whether its marks are whole numbers, such as epochs.
+    label  name of the quantity with its unit.
+    log    whether the axis is logarithmic.
+    least  start of the axis; None: at the data.
+    whole  whether its ticks are whole numbers, such as epochs.
     """
 
     label: str
@@ -96,10 +101,11 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart, and the networks whose points it has.
+    """A chart, and the networks that its points belong to.
 
-    alt     what is seen, for readers who do not see it.
-    chosen  the network that is shown first; None where there are no networks.
+    alt     description of the chart for screen readers.
+    chosen  index of the network that is shown first; None: there are no networks.
+    limits  filters for the networks.
     marks   x of vertical lines, such as a target.
     """
 
@@ -114,7 +120,7 @@ class Chart:
 
 
 def scripts() -> str:
-    """The scripts that draw the charts of a page, at its end."""
+    """Return the script elements that draw the charts, for the end of a page."""
     texts = [(HERE / "chartjs" / name).read_text(encoding="utf-8") for name in SCRIPTS]
     texts.append((HERE / "charts.js").read_text(encoding="utf-8"))
     licence = "<!-- Chart.js, chartjs-plugin-zoom and Hammer.JS: MIT licence -->"
@@ -122,7 +128,7 @@ def scripts() -> str:
 
 
 def chart(drawn: Chart) -> str:
-    """A chart as HTML; points without a finite place are left out."""
+    """Return a chart as HTML; points that are not finite are omitted."""
     limits = "".join(
         f"<label>{escaped(each.label)} at {'most' if each.most else 'least'} ({escaped(each.unit)})"
         f'<input type="number" step="any" data-limit="{escaped(each.name)}" '
@@ -148,7 +154,7 @@ def chart(drawn: Chart) -> str:
 
 
 def _spec(drawn: Chart) -> dict[str, Any]:
-    """What `charts.js` reads."""
+    """Return the content of a chart for `charts.js`."""
     return {
         "x": drawn.x._asdict(),
         "y": drawn.y._asdict(),
@@ -199,6 +205,6 @@ def _short(value: float) -> float:
 
 
 def _json(content: Any) -> str:
-    """JSON that no character of ends the script element it stands in."""
+    """Return JSON that cannot end the script element that contains it."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""Parts of a page in HTML that needs nothing beside it: tables, notes, pictures."""
+"""Building blocks of HTML reports: document, sections, tables, notes and images."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from vbs.text import printable
 REPORT = "report.html"
 STYLE = Path(__file__).with_name("page.css")
 LARGE = 300_000  # bytes of a PNG that becomes a JPEG
-# nothing is loaded from anywhere, whatever text of a run the page shows
+# forbids loading anything, whatever text of a run the page contains
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
 def document(title: str, sections: Sequence[str], scripts: str = "") -> str:
-    """The whole page; scripts: what `vbs.page.charts.scripts` gives, for a page with charts."""
+    """Return a whole page; scripts: result of `vbs.page.charts.scripts` for a page with charts."""
     style = STYLE.read_text(encoding="utf-8")
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -38,27 +38,28 @@ def document(title: str, sections: Sequence[str], scripts: str = "") -> str:
 
 
 def write_page(folder: Path, page: Callable[[], str]) -> None:
-    """Write report.html in a folder; one that cannot be made is a warning."""
+    """Write report.html into a folder; an error is a warning on stderr."""
 
     attempt(REPORT, lambda: write_whole(folder / REPORT, lambda path: write_text(path, page())))
 
 
 def write_text(path: Path, page: str) -> None:
-    """Write a page into a file."""
+    """Write a page into a file in UTF-8."""
     path.write_text(page, encoding="utf-8")
 
 
 def escaped(text: object, keep: str = "") -> str:
-    """Any text as HTML that shows it; no character of it acts on the browser or the page."""
+    """Return any text as HTML that displays it; it cannot act on the browser or the page."""
     return html.escape(printable(text, keep=keep))
 
 
 def section(title: str, *parts: str) -> str:
+    """Return a section with a heading; parts are HTML."""
     return f"<section><h2>{escaped(title)}</h2>{''.join(parts)}</section>"
 
 
 def cards(shown: Sequence[tuple[str, str]]) -> str:
-    """Figures in large print, each with what it is."""
+    """Return (value, label) pairs in large print."""
     parts = "".join(
         f'<div class="card"><b>{escaped(value)}</b><span>{escaped(what)}</span></div>'
         for value, what in shown
@@ -67,6 +68,7 @@ def cards(shown: Sequence[tuple[str, str]]) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table; heads and cells are plain text."""
     head = "".join(f"<th>{escaped(text)}</th>" for text in heads)
     body = "".join(
         "<tr>" + "".join(f"<td>{escaped(text)}</td>" for text in row) + "</tr>" for row in rows
@@ -75,7 +77,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def settings_section(settings: Mapping[str, Any], made_with: Mapping[str, Any]) -> str:
-    """The options of a run that are set, folded away; made_with: of `vbs.folder.circumstances`."""
+    """Return the options of a run, collapsed; made_with: see `vbs.folder.circumstances`."""
     rows = [(name, str(value)) for name, value in settings.items() if value not in (None, [], "")]
     known = {name: version for name, version in made_with["versions"].items() if version}
     versions = ", ".join(f"{name} {version}" for name, version in known.items())
@@ -84,18 +86,19 @@ def settings_section(settings: Mapping[str, Any], made_with: Mapping[str, Any]) 
 
 
 def folded(title: str, part: str) -> str:
-    """A part of the page that a click on its title opens."""
+    """Return a part of the page that is collapsed until its title is clicked."""
     return f"<details><summary>{escaped(title)}</summary>{part}</details>"
 
 
 def note(text: str) -> str:
+    """Return a paragraph of plain text in small print."""
     return f'<p class="note">{escaped(text)}</p>'
 
 
 def picture(figure: Callable[[], Any], caption: str) -> str:
-    """What a function draws with matplotlib, inside the page as a drawing that stays sharp.
+    """Return the matplotlib figure that a function draws, as an SVG inside the page.
 
-    A drawing that fails is a warning on stderr, and a note in its place.
+    If drawing fails, there is a warning on stderr and a note in place of the figure.
     """
     buffer, text = io.BytesIO(), escaped(caption)
     if not attempt(f"report.html: {caption}", lambda: figure().savefig(buffer, format="svg")):
@@ -108,7 +111,7 @@ def picture(figure: Callable[[], Any], caption: str) -> str:
 
 
 def bars(drawn: Sequence[tuple[str, int, str]]) -> str:
-    """Horizontal bars: (CSS colour, width in pixels, text beside it) of each."""
+    """Return horizontal bars from (CSS colour, width in pixels, text beside the bar) of each."""
     return "".join(
         f'<div class="stage"><div class="bar" style="width:{width}px;background:{colour}"></div>'
         f"<span>{escaped(text)}</span></div>"
@@ -117,7 +120,7 @@ def bars(drawn: Sequence[tuple[str, int, str]]) -> str:
 
 
 def image(path: Path, caption: str) -> str:
-    """A PNG file inside the page; a large one, of photographs, as a JPEG."""
+    """Return a PNG file as an image inside the page; a large one is converted to JPEG."""
     if not path.is_file():
         return note(f"Could not be drawn: {caption}")
     kind, content, text = "png", path.read_bytes(), escaped(caption)
@@ -134,6 +137,6 @@ def image(path: Path, caption: str) -> str:
 
 
 def pm(accuracy: float, error: float | None) -> str:
-    """An accuracy in percent with its error, where that is known: not None or NaN."""
+    """Return an accuracy in percent with its error, if that is known (not None or NaN)."""
     known = error is not None and not math.isnan(error)
     return f"{accuracy:.2f}%" + (f" ± {error:.2f}" if known else "")

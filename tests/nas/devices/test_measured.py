@@ -135,7 +135,7 @@ def test_the_shipped_file_is_small_and_without_pickle(tmp_path: Path) -> None:
     ("name", "kind", "message"),
     [
         ("a10", None, "device: 'a10' is unknown; did you mean a100"),
-        ("phone", None, "device: 'phone' is unknown; known are a100"),
+        ("phone", None, "device: 'phone' is unknown; use one of a100"),
         ("a100", "latency", "latency was measured on zcu102, vck190 only"),
         ("zcu102", "latncy", "did you mean latency"),
         ("train_time", "throughput", "throughput was measured on a100"),

@@ -246,8 +246,8 @@ def test_a_machine_without_loopback_is_refused_in_one_line() -> None:
     )
     assert done.stderr == ""
     assert done.stdout == (
-        "this machine cannot connect to itself at 127.0.0.1 (Network is unreachable); turn its "
-        "loopback interface on: ip link set lo up\n"
+        "this machine cannot connect to itself at 127.0.0.1 (Network is unreachable); enable its "
+        "loopback interface: ip link set lo up\n"
     )
 
 

@@ -168,8 +168,8 @@ def test_earlier_spellings_of_options_are_accepted(capsys) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"workers": "2"}, "workers: '2' is of the wrong kind"),
-        ({"how": None}, "how: 'None' is of the wrong kind"),
+        ({"workers": "2"}, "workers: '2' has the wrong type"),
+        ({"how": None}, "how: 'None' has the wrong type"),
         ({"trials": []}, "trials: there are none"),
         ({"name": "../../x"}, "trials[0]: name: '../../x' is no trial's"),
         ({"architecture": {"stages": 3}}, "trials[0]: "),
@@ -238,7 +238,7 @@ def test_a_driver_that_was_given_up_ends(store, monkeypatch, capsys) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         driven()
-    assert "process 7 on elsewhere works in" in capsys.readouterr().err
+    assert "process 7 on elsewhere has taken over" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
