@@ -153,7 +153,7 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
     commands = ("-m train.export", "--to onnx", f"-m train.predict {out} IMAGES")
     for word in ("minival", "test", f"results: {out}/", *commands):
         assert word in told.out
-    for word in ("network", "36 training images", "12 held out", "18 to test", "epoch 2/2"):
+    for word in ("network", "36 training images", "12 held-out", "18 test", "epoch 2/2"):
         assert word in told.err
 
 
