@@ -61,7 +61,9 @@ class ExportConfig(DataOptions):
         help="held-out images to measure the accuracy on (default 2000)",
     )
     license: str = option(
-        "other", metavar="ID", help="licence of the weights in the card of --to hub, e.g. apache-2.0"
+        "other",
+        metavar="ID",
+        help="licence of the weights for the card of --to hub, e.g. apache-2.0",
     )
     measured: tuple[str, ...] = option(
         (),

@@ -70,7 +70,7 @@ def test_where_all_are_broken_nothing_is_written(run, tmp_path, capsys):
     out = tmp_path / "p.csv"
     assert predict([str(run), str(tmp_path), "--out", str(out), "--device", "cpu"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert "none of 12 can be read, as" in lines[-1]
+    assert "none of 12 can be read, e.g." in lines[-1]
     assert "the file is empty" in lines[-1]
     assert "skipped 12 unreadable images in all" in lines
     assert not out.exists()
