@@ -96,7 +96,7 @@ def pick_device(device: str, local: int = 0) -> torch.device:
         count = torch.cuda.device_count()
         index = local if chosen.index is None else chosen.index
         if index >= count:
-            raise ValueError(f"device: {device!r} is not there; this machine has {count} GPUs")
+            raise ValueError(f"device: {device!r} does not exist; this machine has {count} GPUs")
         return torch.device("cuda", index)
     if chosen.type == "cpu":
         limit_threads()

@@ -121,12 +121,12 @@ def _check(network: Network, found: Source, source: str) -> tuple[str, ...]:
         if theirs is None:
             raise _misfit(network, found, f"{source} lacks tensor {quoted(name)}")
         if theirs.shape != value.shape:
-            shapes = f"{list(theirs.shape)} in {source} and {list(value.shape)} here"
+            shapes = f"{list(theirs.shape)} in {source}, {list(value.shape)} in the network"
             raise _misfit(network, found, f"tensor {quoted(name)} is {shapes}")
         check_type(name, theirs, value, source=source)
     for name in found.tensors:
         if name not in own:
-            raise _misfit(network, found, f"{source} has a tensor {quoted(name)} that is not here")
+            raise _misfit(network, found, f"the network lacks tensor {quoted(name)} of {source}")
     return CLASSIFIER if fresh else ()
 
 

@@ -80,5 +80,5 @@ def too_short(recipe: Recipe, images: int, option: str = "--set epochs={epochs}"
     remedy = option.format(epochs=enough_epochs(recipe, images))
     return (
         f"warning: {steps:,} optimizer steps are few: recipe {recipe.name} needs about "
-        f"{recipe.least_steps:,}, and shorter trainings say little; use {remedy}"
+        f"{recipe.least_steps:,}, and shorter trainings are not reliable; use {remedy}"
     )

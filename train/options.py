@@ -95,7 +95,7 @@ class RecipeOptions(Config):
 
     title = "recipe"
 
-    recipe: str = option("proxy", catalog=PRESETS, help="default proxy")
+    recipe: str = option("proxy", catalog=PRESETS, help="recipe of the training (default proxy)")
     variant: str | None = option(
         None, metavar="paper|google", help="variant of recipe efficientnetv2 (default paper)"
     )
@@ -114,8 +114,8 @@ class SizeOptions(Config):
     title = "size of the network"
 
     resolution: int | None = option(None, metavar="PX", help="input size in pixels")
-    width: float | None = option(None, metavar="X", help="factor of the numbers of channels")
-    depth: float | None = option(None, metavar="X", help="factor of the numbers of layers")
+    width: float | None = option(None, metavar="X", help="factor for the numbers of channels")
+    depth: float | None = option(None, metavar="X", help="factor for the numbers of layers")
     small_images: bool = option(False, help="fewer strides, for 32 px images")
 
 

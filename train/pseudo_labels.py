@@ -111,7 +111,7 @@ def teacher_probabilities(
     inference = replace(PREDICTION, loaders=loaders, precision=precision(recipe, where))
     found = predict(network, images, preparation, device=where, inference=inference).probabilities
     if not bool(torch.isfinite(found).all()):
-        raise ValueError("teacher: its probabilities are not all numbers; train another one")
+        raise ValueError("teacher: its probabilities are not finite; train another teacher")
     return found
 
 
@@ -197,7 +197,7 @@ def _content(path: Path, text: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}); remove it to have it made again") from None
+        raise ValueError(f"{path}: damaged ({error}); remove it to create it again") from None
 
 
 def read_labels(path: Path) -> PseudoLabels:
@@ -216,4 +216,4 @@ def read_labels(path: Path) -> PseudoLabels:
             )
             return PseudoLabels(file.get_tensor("probabilities"), chosen, dict(content["about"]))
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); remove it to have it made again") from None
+        raise ValueError(f"{path}: damaged ({error}); remove it to create it again") from None

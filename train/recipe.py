@@ -140,7 +140,7 @@ class Recipe:
         epochs = counted(self.epochs, "epoch")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"warmup_epochs: {self.warmup_epochs:g} leaves nothing of {epochs}; use less"
+                f"warmup_epochs: {self.warmup_epochs:g} is not below {epochs}; use less"
             )
         if self.stages > 1 and not self.min_resolution:
             raise ValueError("min_resolution: 0 is not allowed with stages; use pixels, e.g. 128")
@@ -148,8 +148,8 @@ class Recipe:
             raise ValueError(f"stages: {self.stages} do not fit into {epochs}; use fewer")
         if self.stages > 1 and self.resolution and self.min_resolution > self.resolution:
             raise ValueError(
-                f"min_resolution: {self.min_resolution} px is above the {self.resolution} px that "
-                "progressive learning ends at"
+                f"min_resolution: {self.min_resolution} px is above the resolution of the last "
+                f"stage; use at most {self.resolution}"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def derived_architecture(model: nn.Module, *, resolution: int) -> Architecture:
         )
     stem = conv_of("conv_stem", model.conv_stem)
     if not has_activation("bn1", model.bn1):
-        raise inexpressible("bn1: a missing activation behind it")
+        raise inexpressible("bn1: a missing activation after it")
     conventions = _conventions(model)
     activation = conventions["activation"]
     layers = [
@@ -101,7 +101,7 @@ def _head(model: nn.Module, activation: str) -> dict[str, Any]:
     bare = late and type(norm) is nn.Identity
     conv = conv_of("conv_head", model.conv_head, bias=bare)
     if conv.kernel_size != (1, 1) or not (bare or has_activation("bn2", norm)):
-        raise inexpressible("conv_head: its kernel, or a missing activation behind it")
+        raise inexpressible("conv_head: its kernel, or a missing activation after it")
     if late and not bare and type(model.act2) is not nn.Identity:
         raise inexpressible("act2: a second activation in the head")
     found = activation_of("conv_head", model.act2 if bare else norm.act)

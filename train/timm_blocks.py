@@ -145,7 +145,7 @@ def _expand(part: str, outer: int, inner: int, *, least: int) -> float:
         return ratio
     raise ValueError(
         f"{part}: it expands {outer} channels to {inner}; an Architecture can express only "
-        f"{least}, {least + 1}, {least + 2}, ... times as many, and multiples of 8 above"
+        f"{least}, {least + 1}, {least + 2}, ... times as many, or a larger multiple of 8"
     )
 
 

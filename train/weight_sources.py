@@ -112,7 +112,7 @@ def _file(path: Path) -> Path:
         )
     if not path.is_file():
         raise ValueError(
-            f"{path} is no file or folder; give a run, a .safetensors file, timm:NAME or "
+            f"{path}: no such file or folder; give a run, a .safetensors file, timm:NAME or "
             f"package:NAME ({', '.join(PACKAGES)})"
         )
     return path
@@ -128,7 +128,7 @@ def _read(path: Path) -> Source:
                 else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             )
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file ({error})") from None
+        raise ValueError(f"{path}: truncated or not a safetensors file ({error})") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error})") from None
     if kind == STATE:

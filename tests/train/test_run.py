@@ -178,7 +178,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "DATA", "--variant", "googel", "--recipe", "efficientnetv2"], "google"),
         (
             ["NET", "--data", "DATA", "--set", "batch=8", "--init", "nowhere"],
-            "nowhere is no file or folder",
+            "nowhere: no such file or folder",
         ),
         (["NET", "--data", "DATA", "--device", "tpu"], "device: 'tpu'"),
         (["NET", "--data", "DATA", "--loaders", "-1"], "--loaders: -1"),

@@ -136,7 +136,7 @@ def _recognised(tree: Tree, top: Path, source: Source) -> Layout:
 
 
 def _also_classes(names: set[str]) -> str:
-    return f"{_listed(sorted(names))} read as a class beside others" if names else ""
+    return f"{_listed(sorted(names))} used as class folders, not as splits" if names else ""
 
 
 def _agree(exact: Mapping[str, Sequence[str]], inside: Mapping[str, set[str]]) -> bool:

@@ -101,8 +101,8 @@ def _groups(place: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], 
     if "train" not in groups:
         held = ", ".join(shortened(path.name, 60) for path in files[:3])
         raise ValueError(
-            f"data: {shortened(place)} holds {held} but no train*.parquet; put a word of "
-            f"{', '.join(WORDS)} into the names of files"
+            f"data: {shortened(place)} holds {held} but no train*.parquet; use one of the words "
+            f"{', '.join(WORDS)} in the names of files"
         )
     shown = ", ".join(shortened(path.relative_to(place), 60) for path in unused[:5])
     more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""

@@ -61,7 +61,7 @@ class Split:
         Raises ValueError if the split has fewer images than a batch.
         """
         if not 1 <= batch <= len(self):
-            raise ValueError(f"batch: {batch} is not allowed; use 1 to {len(self)}, the images")
+            raise ValueError(f"batch: {batch} is not allowed; use 1 to {len(self)} (all images)")
         steps = len(self) // batch
         return rng.permutation(len(self))[: steps * batch].reshape(steps, batch)
 

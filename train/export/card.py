@@ -33,7 +33,7 @@ def model_card(
         _front_matter(request.config.license),
         f"# {_text(title)}",
         f"An image classifier with {request.weights.architecture.classes} classes, in PyTorch, "
-        "written by vision-baseline-search.",
+        "exported by vision-baseline-search.",
         "## Use",
         _use(name, repository),
         "## Results",

@@ -112,7 +112,7 @@ def pictures_for(request: Request) -> tuple[list[Tensor], str]:
     if request.images is not None:
         few = request.images.test.select(np.arange(COUNT) % len(request.images.test))
         return list(decoded(few, how)), f"images of {request.images.name}"
-    return _smooth_images(how), "smooth random pictures (no images at hand; see --images)"
+    return _smooth_images(how), "smooth random images (no real ones available; see --images)"
 
 
 def as_batch(pictures: list[Tensor], how: Preprocessing) -> Tensor:
@@ -124,7 +124,7 @@ def as_batch(pictures: list[Tensor], how: Preprocessing) -> Tensor:
 def _images_of(how: Preprocessing, folder: Path) -> list[Tensor]:
     """Return the first images in a folder, repeated if there are too few; ValueError if none."""
     if not folder.is_dir():
-        raise ValueError(f"--images: {folder} is no folder")
+        raise ValueError(f"--images: {folder} is not a folder")
     found: list[Tensor] = []
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     for path in (path for path in files if path.suffix.lower() in EXTENSIONS):

@@ -27,7 +27,9 @@ class ExportConfig(DataOptions):
     to: str | None = option(
         None, metavar="|".join(FORMAT_NAMES), choices=FORMAT_NAMES, help="format of the export"
     )
-    out: str | None = option(None, metavar="PATH", help="default: beside the weights")
+    out: str | None = option(
+        None, metavar="PATH", help="file or folder of the export (default: beside the weights)"
+    )
     images: str | None = option(None, metavar="DIR", help="images to compare the export on")
     precision: str = option(
         "float32",

@@ -126,7 +126,7 @@ def named_layers(text: str, model: onnx.ModelProto) -> tuple[str, ...]:
         if not any(layer_matches(node, name) for node in nodes):
             one_of("--float-layers", name, known)
     if not names:
-        raise ValueError(f"--float-layers names no layer; known are {', '.join(known)}")
+        raise ValueError(f"--float-layers names no layer; use some of {', '.join(known)}")
     return names
 
 
@@ -185,7 +185,7 @@ def _without_worst(found: Quantised, bench: Bench, most: float) -> Quantised:
         if loss.points <= most:
             break
     else:
-        raise Failure(f"int8 {loss} with every layer in float; a larger --max-loss allows it")
+        raise Failure(f"int8 {loss} with every layer in float; use a larger --max-loss")
     print_err(f"in float: {', '.join(left)}")
     return Quantised(model, found.quantiser, found.method, found.methods, tuple(left), found.layers)
 

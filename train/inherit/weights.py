@@ -75,7 +75,7 @@ def check_child(parent: Architecture, child: Architecture) -> None:
     """Raise ValueError, with the field, unless the child is a sub-network of the parent."""
     if len(parent.stages) != len(child.stages):
         raise ValueError(
-            f"child: its stages are {len(child.stages)}, and {len(parent.stages)} in the parent"
+            f"child: it has {len(child.stages)} stages, and the parent has {len(parent.stages)}"
         )
     pairs: list[tuple[str, Any, Any, tuple[str, ...], tuple[str, ...]]]
     pairs = [("", parent, child, (*FREE, "stages"), CUT)]

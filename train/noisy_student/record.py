@@ -41,7 +41,7 @@ class SelfTraining:
         value = json.loads(json.dumps(value))
         if self.found.get(name, value) != value:
             raise ValueError(
-                f"resume: not the same {name} as before; give the same as at the start"
+                f"resume: the {name} are not the same as at the start; give the same ones"
             )
         return dataclasses.replace(self, found={**self.found, name: value})
 

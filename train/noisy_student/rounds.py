@@ -109,7 +109,7 @@ class _Rounds:
             labels = read_labels(path)
             if {name: labels.about.get(name) for name in about} != about:
                 raise ValueError(
-                    f"{path}: of another teacher or other images; remove {path.parent}/"
+                    f"{path}: made by another teacher or of other images; remove {path.parent}/"
                 )
             return labels
         print_err("", f"round {number} of {config.rounds}: {run} labels {count:,} images")
@@ -134,8 +134,8 @@ class _Rounds:
         print_err(
             "",
             f"round {number} of {config.rounds}: a student; an epoch is one pass over the "
-            f"{len(images.data.train):,} labelled images, {config.ratio:g} pseudo-labelled "
-            "beside each",
+            f"{len(images.data.train):,} labelled images, each with {config.ratio:g} "
+            "pseudo-labelled ones",
         )
         with status_after(folder / "run.json"), world(config.device) as here:
             result = train_in_folder(training, data, folder, here)
@@ -184,7 +184,7 @@ def _kept(labels: PseudoLabels, classes: tuple[str, ...]) -> list[str]:
     sure, n = int(chosen.confident.sum()), len(labels.probabilities)
     lines = [
         f"{sure:,} of {n:,} are confident; kept {int(chosen.distinct.sum()):,}, "
-        f"{chosen.distinct.min():,} to {chosen.distinct.max():,} of a class, repeated to "
+        f"{chosen.distinct.min():,} to {chosen.distinct.max():,} per class, repeated to "
         f"{chosen.per_class:,}"
     ]
     without = [name for name, count in zip(classes, chosen.distinct, strict=True) if not count]

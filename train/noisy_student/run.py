@@ -132,7 +132,7 @@ def _fitted(whole: SelfTraining, run: TeacherRun, teacher: Teacher, images: Imag
     requested = whole.architecture
     if requested.in_channels != theirs.in_channels:
         raise ValueError(
-            f"student: it has {requested.in_channels} input channels, its teacher "
+            f"student: it has {requested.in_channels} input channels, and its teacher has "
             f"{theirs.in_channels}"
         )
     architecture = replace(requested, classes=len(data.classes))

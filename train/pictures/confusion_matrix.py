@@ -34,9 +34,11 @@ def confusion(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
     """
     counts = np.asarray(counts)
     if counts.shape != (len(classes), len(classes)) or not len(classes):
-        raise ValueError(f"counts: {counts.shape} is no square of {len(classes)} classes")
+        raise ValueError(f"counts: {counts.shape} is not allowed; use a square of {len(classes)}")
     if counts.dtype.kind not in "iu" or counts.min() < 0:
-        raise ValueError(f"counts: {counts.dtype}, at least {counts.min()}; numbers of pictures")
+        raise ValueError(
+            f"counts: {counts.dtype} from {counts.min()} is not allowed; use integers from 0"
+        )
     total = counts.sum(1)
     shares = counts / np.maximum(total, 1)[:, None]
     names = [shorten(one_line(name) or f"#{index}", 22) for index, name in enumerate(classes)]
@@ -52,7 +54,7 @@ def confusion(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
         _pairs(right, counts, total, names)
     right_answers, pictures = int(np.trace(counts)), int(total.sum())
     share = f"{100 * right_answers / pictures:.2f}%" if pictures else "none"
-    head(figure, "confusion matrix", f"{share} of {pictures:,} pictures right")
+    head(figure, "confusion matrix", f"{share} of {pictures:,} images correct")
     save(figure, path)
 
 
@@ -110,7 +112,7 @@ def confused_pairs(counts: np.ndarray, limit: int) -> list[tuple[int, int]]:
 
 def _pairs(axes: Any, counts: np.ndarray, total: np.ndarray, names: list[str]) -> None:
     axes.set_axis_off()
-    axes.set_title("most confused: true, predicted, pictures", loc="left", fontsize=11)
+    axes.set_title("most confused: true, predicted, images", loc="left", fontsize=11)
     pairs = confused_pairs(counts, PAIRS)
     for line, (true, predicted) in enumerate(pairs):
         y = 1 - (line + 0.7) / PAIRS

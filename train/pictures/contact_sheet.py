@@ -40,7 +40,9 @@ def picture_sheet(path: Path, pictures: Sequence[np.ndarray], titles: Sequence[s
     for picture in pictures:
         kind, shape = picture.dtype, picture.shape
         if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or not picture.size:
-            raise ValueError(f"pictures: {kind} {shape} is no uint8 [height, width, 3]")
+            raise ValueError(
+                f"pictures: {kind} {shape} is not allowed; use uint8 [height, width, 3]"
+            )
     count = min(len(pictures), ROWS * COLUMNS)
     columns = min(count, COLUMNS)
     rows = math.ceil(count / columns)

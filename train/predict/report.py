@@ -34,7 +34,7 @@ def show_result(result: PredictResult) -> None:
     print_out(
         "",
         f"{counted(len(result), 'image')} in {result.seconds:,.1f} s, "
-        f"{len(result) / max(result.seconds, 1e-9):,.0f} images/s with reading and preparing them, "
+        f"{len(result) / max(result.seconds, 1e-9):,.0f} images/s including their preparation, "
         f"by {result.runtime}",
     )
     for path in result.written:

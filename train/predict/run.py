@@ -76,7 +76,7 @@ def _check_not_read(config: PredictConfig, images: Images) -> None:
             continue  # a new file is no input
         for source in (config.network, *images.store.files()):
             if source and os.path.exists(source) and path.samefile(source):
-                raise ValueError(f"{name}: {path} is read from; give another file")
+                raise ValueError(f"{name}: {path} is an input file; give another file")
 
 
 def _places(config: PredictConfig) -> Iterator[tuple[str, Path]]:

@@ -114,7 +114,7 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
                     "efficientnet_b0 net.json --data cifar10"
                 )
         if self.seeds is not None and self.seed_list:
-            raise ValueError("--seed-list: leave it out where --seeds is given")
+            raise ValueError("--seed-list: leave it out if --seeds is given")
         for name in ("grace", "factor"):
             if self.scheduler == "fifo" and getattr(self, name) is not None:
                 raise ValueError(

@@ -145,7 +145,7 @@ def with_data(plan: Plan, *, resumed: bool) -> tuple[Plan, Data]:
     if len(data.classes) < 2:
         raise ValueError(f"data: {data.name} has {len(data.classes)} class; use two or more")
     if config.scheduler == "asha" and data.minival is None:
-        raise ValueError("--scheduler: asha needs images held out; use --set minival=0.1")
+        raise ValueError("--scheduler: asha needs held-out images; use --set minival=0.1")
     if resumed:
         check_same(plan.data_settings, data)
     else:

@@ -196,7 +196,7 @@ def _read_trial(index: int, trial: Any) -> _Trial:
     try:
         found = typed(_Trial, trial)
         if not NAME.fullmatch(found.name):
-            raise ValueError(f"name: {found.name[:60]!r} is no trial's")
+            raise ValueError(f"name: {found.name[:60]!r} is not the name of a trial")
         Architecture.from_dict(found.architecture)
         Recipe.from_dict(found.recipe)
     except (ValueError, TypeError) as error:

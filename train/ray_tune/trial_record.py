@@ -28,7 +28,7 @@ def ending(store: Store, name: str) -> dict[str, Any] | None:
     if ended is None:
         return None
     if ended.get("status") not in ENDINGS or not isinstance(ended.get("outcome"), dict):
-        raise ValueError(f"out: {store.place}/{path} is damaged; it is no record of a trial")
+        raise ValueError(f"out: {store.place}/{path} is damaged; it is not the record of a trial")
     again = ended["status"] == "lost" or (
         # earlier versions recorded errors of the machine, e.g. a full disk, as the trial's failure
         ended["status"] == "failed" and recorded_infrastructure(str(ended["outcome"].get("failed")))
@@ -41,7 +41,7 @@ def learned(store: Store, name: str) -> list[Row]:
     path = f"{folder_of(name)}/curve.json"
     rows = (store.read(path) or {"rows": []}).get("rows")
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
-        raise ValueError(f"out: {store.place}/{path} is damaged; it is no learning curve")
+        raise ValueError(f"out: {store.place}/{path} is damaged; it is not a learning curve")
     return rows
 
 

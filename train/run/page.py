@@ -59,7 +59,7 @@ def _figures(outcome: Mapping[str, Any], network: Architecture) -> list[tuple[st
     own = {what: value for value, what in listed_network(network, title="").figures}
     found += [(own["FLOPs"], "FLOPs"), (own["params"], "params"), (own["input"], "input")]
     found.append((f"{outcome['epochs']}", "epochs"))
-    found.append((clock(outcome["seconds"]), "time of training"))
+    found.append((clock(outcome["seconds"]), "training time"))
     return found
 
 

@@ -155,7 +155,9 @@ def _begin(training: SupernetTraining, path: Path, where: torch.device) -> _Stat
     if path.exists():
         tensors, counters = files.read_state(path)
         if counters.get("identity") != training.identity():
-            raise ValueError(f"{path}: of another supernet; remove it, or use another folder")
+            raise ValueError(
+                f"{path} belongs to another supernet; remove it, or use another folder"
+            )
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "optimizer": {}}
         for key, value in tensors.items():
             kind, _, name = key.partition(".")

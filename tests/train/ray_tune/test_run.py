@@ -365,7 +365,7 @@ def test_a_last_row_that_was_never_decided_on_is_decided_on_when_it_is_reported_
         (["--out", "nope://bucket/out"], "out: nope://bucket/out cannot be used"),
         (["--set", "epoch=1"], "a recipe has no field 'epoch'"),
         (["--scheduler", "pbt"], "--scheduler: 'pbt' is unknown; known are asha, fifo"),
-        (["--scheduler", "asha", "--set", "minival=0"], "asha needs images held out"),
+        (["--scheduler", "asha", "--set", "minival=0"], "asha needs held-out images"),
         (["--workers", "0"], "--workers: 0 is not allowed"),
         (["--scheduler", "asha", "--grace", "9", "--set", "epochs=4"], "9 is more than the 4"),
         (["--factor", "2"], "--factor: fifo stops nothing early"),
