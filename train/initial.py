@@ -64,7 +64,7 @@ def initialise(network: Network, source: str) -> Initial:
             `train.weight_sources.PACKAGES`.
 
     The network is unchanged unless all tensors match. The input resolution may differ. Raises
-    ValueError, in one line, if the weights are not available or do not match.
+    ValueError (one line) if the weights are not available or do not match.
     """
     try:
         return _initialise(network, source)

@@ -46,7 +46,7 @@ def settled_after(own: float) -> int:
 
 
 class NormStatistics:
-    """Applies `norm_momentum` to the batch norms of a network.
+    """The batch norms of a network, with `norm_momentum` applied to each batch.
 
     first, near  batch at which the average begins, and whether it begins nearly right.
     """

@@ -55,7 +55,7 @@ class Preprocessing:
                    their averages (`channel_mean`).
     channels       3, or 1 for grey.
 
-    Raises ValueError, in one line, for other values.
+    Raises ValueError (one line) for other values.
     """
 
     resolution: int

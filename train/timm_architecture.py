@@ -37,8 +37,8 @@ def derived_architecture(model: nn.Module, *, resolution: int) -> Architecture:
     model       from timm.create_model, on any device, including the meta device.
     resolution  resolution of the architecture, in pixels.
 
-    A stage of timm whose blocks differ becomes several stages that are joined. Raises ValueError,
-    in one line, for the first module that an `Architecture` cannot express.
+    A stage of timm whose blocks differ becomes several stages that are joined. Raises ValueError
+    (one line) for the first module that an `Architecture` cannot express.
     """
     if type(model) not in (EfficientNet, MobileNetV3):
         raise ValueError(

@@ -88,7 +88,7 @@ def architecture_of(name: str, model: nn.Module, resolution: int) -> Architectur
 
     The zoo's architecture is preferred if the zoo has the same network: it has the batch-norm
     momentum of the original training, and states which stages never have a shortcut. Raises
-    ValueError, in one line, for the first module that an `Architecture` cannot express.
+    ValueError (one line) for the first module that an `Architecture` cannot express.
     """
     make = NETWORKS.get(name.split(".")[0])
     if make and type(model).__name__ == "ResNet":
@@ -104,7 +104,7 @@ def architecture_of(name: str, model: nn.Module, resolution: int) -> Architectur
 
 
 def _function(architecture: Architecture) -> tuple[Any, ...]:
-    """Return what is equal for architectures of equal function and equal module names."""
+    """Return the properties that determine an architecture's function and module names."""
     conventions = (architecture.activation, architecture.padding, architecture.bn_eps)
     return (*conventions, *architecture.places(), *architecture.blocks())
 

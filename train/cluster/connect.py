@@ -91,7 +91,7 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
 
 
 def is_connected() -> bool:
-    """Whether this process is connected to Ray."""
+    """Return whether this process is connected to Ray."""
     return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
 
 

@@ -66,7 +66,7 @@ class _Inbox:
 
 
 class Pool:
-    """Runs generator jobs on a Ray cluster; each slot is an actor that is set up once.
+    """A pool that runs generator jobs on a Ray cluster; each slot is an actor, set up once.
 
     make     called once in every slot's process; returns the function whose generators are jobs.
              Must be defined in an importable module or be a closure that can be pickled.

@@ -43,7 +43,7 @@ class Columns:
 
 
 def choose(path: Path, source: Source, *, labelled: bool = True) -> Columns:
-    """Return the columns that the source names or that are recognised; ValueError if none are."""
+    """Return the columns named by the source or recognised; raise ValueError if there are none."""
     schema = opened(path).schema_arrow
     features = _features(schema.metadata)
     images = [field.name for field in schema if _is_image(field.type)]

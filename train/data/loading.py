@@ -62,7 +62,7 @@ def load(
     test     whether the test images are needed; loading is faster without them.
     reading  how images are read.
 
-    Raises ValueError, in one line, for an invalid text, argument or file.
+    Raises ValueError (one line) for an invalid text, argument or file.
     """
     reading = _of_source(reading, parse(text))
     _check_split(minival, seed)

@@ -29,7 +29,7 @@ INSTEAD = "export --to onnx, torchscript or safetensors instead"
 def block_strings(architecture: Architecture) -> list[list[str]]:
     """Return timm's block strings: a list for each stage, including the stages joined to it.
 
-    A list usually has one string for all layers. Raises ValueError, in one line, for the first part
+    A list usually has one string for all layers. Raises ValueError (one line) for the first part
     that timm's builder cannot express.
     """
     stages: list[list[str]] = []

@@ -122,7 +122,7 @@ def as_batch(pictures: list[Tensor], how: Preprocessing) -> Tensor:
 
 
 def _images_of(how: Preprocessing, folder: Path) -> list[Tensor]:
-    """Return the first images in a folder, repeated if there are too few; ValueError if none."""
+    """Return the first images in a folder, repeated if too few; raise ValueError if none."""
     if not folder.is_dir():
         raise ValueError(f"--images: {folder} is not a folder")
     found: list[Tensor] = []

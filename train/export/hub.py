@@ -98,7 +98,7 @@ def write_card(folder: Path, request: Request, measured: Measured) -> None:
 def push(folder: Path, repository: str) -> str:
     """Upload a folder with huggingface_hub, as its logged-in user; return the address.
 
-    Raises ValueError, in one line, with the command to type instead.
+    Raises ValueError (one line) with the command to type instead.
     """
     typed = shell_command(["hf", "upload", repository, str(folder)])
     if importlib.util.find_spec("huggingface_hub") is None:

@@ -55,7 +55,7 @@ def images_of(
     root    folder of named sets.
     counts  most images to calibrate on, and to report the accuracy on.
 
-    Raises ValueError, in one line, if `data` is given and is not a data set of the network.
+    Raises ValueError (one line) if `data` is given and is not a data set of the network.
     """
     try:
         return _loaded(weights, folder, data, root, counts), ""

@@ -226,7 +226,7 @@ def program_file(target: Path) -> Path:
 
 
 def weights_file(run: Path) -> Path:
-    """Return the weights file of a run's folder, or the file itself; ValueError if missing."""
+    """Return the weights file of a run's folder or the file; raise ValueError if missing."""
     path = run / "best.safetensors" if run.is_dir() else run
     if path.is_file():
         return path

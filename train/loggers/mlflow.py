@@ -19,7 +19,7 @@ LONGEST = 500  # most characters of a parameter that all MLflow servers accept
 
 
 class MlflowLogger(Logger):
-    """Logs by MLflow's client, which has no global state and does not affect an active run."""
+    """A logger by MLflow's client, which has no global state and does not affect an active run."""
 
     def start(self, run: Logged) -> None:
         from mlflow import MlflowClient

@@ -7,7 +7,7 @@ from train.logs import Row, TensorBoard
 
 
 class TensorBoardLogger(Logger):
-    """Logs by `train.logs.TensorBoard`, which reports its own failures."""
+    """A logger by `train.logs.TensorBoard`, which reports its own failures."""
 
     def start(self, run: Logged) -> None:
         self._board = TensorBoard(run.folder / "tensorboard", resumed_at=run.resumed_at)

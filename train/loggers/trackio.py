@@ -15,7 +15,7 @@ from train.logs import Row
 
 
 class TrackioLogger(Logger):
-    """Logs curves, figures and the configuration; Trackio does not store other files."""
+    """A logger of curves, figures and the configuration; Trackio does not store other files."""
 
     def start(self, run: Logged) -> None:
         import trackio

@@ -15,7 +15,7 @@ from train.logs import Row
 
 
 class WandbLogger(Logger):
-    """Logs curves against the optimizer step, figures and files."""
+    """A logger of curves against the optimizer step, of figures and of files."""
 
     def start(self, run: Logged) -> None:
         import wandb

@@ -195,7 +195,7 @@ def _kept(labels: PseudoLabels, classes: tuple[str, ...]) -> list[str]:
 
 
 def _is_finished(folder: Path, digest: str) -> bool:
-    """Return whether the student is finished; ValueError if it had other pseudo-labels."""
+    """Return whether the student is finished; raise ValueError if it had other pseudo-labels."""
     if not (folder / "run.json").is_file() or not (folder / "best.safetensors").is_file():
         return False
     run = record.read_run(folder)

@@ -122,7 +122,7 @@ def resume_command(folder: Path) -> str:
 
 
 def _fitted(whole: SelfTraining, run: TeacherRun, teacher: Teacher, images: Images) -> SelfTraining:
-    """Complete the student's network and recipe by the data; ValueError if they do not match."""
+    """Complete network and recipe of the student by the data; raise ValueError on a mismatch."""
     import numpy as np
 
     from train.data import blend

@@ -50,7 +50,7 @@ def load_predictor(source: str, device: str = "auto") -> Predictor:
     device  "auto", "cpu", "cuda" or "cuda:N"; ONNX files use a GPU only if onnxruntime was built
             for it.
 
-    Raises ValueError, in one line, if the network cannot be used.
+    Raises ValueError (one line) if the network cannot be used.
     """
     path = Path(source)
     if path.suffix.lower() == ".onnx":
@@ -112,7 +112,7 @@ def _onnx(path: Path, device: str) -> Predictor:
 
 
 def _described(path: Path, session: Any) -> tuple[Preprocessing, tuple[str, ...]]:
-    """Return preprocessing and classes of an ONNX file; ValueError if it is not of an export."""
+    """Return preprocessing and classes of an ONNX file; raise ValueError if it is no export."""
     metadata = session.get_modelmeta().custom_metadata_map
     lacking = [name for name in METADATA if name not in metadata]
     if lacking:

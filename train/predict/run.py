@@ -33,7 +33,7 @@ def predict_images(config: PredictConfig) -> PredictResult:
 
     The predictions are returned, and written to the files `out` and `contact_sheet` of the config.
 
-    Raises ValueError, in one line, if the network or the images do not exist or cannot be used, or
+    Raises ValueError (one line) if the network or the images do not exist or cannot be used, or
     if no image can be read; nothing is written then.
     """
     assert config.network is not None  # see PredictConfig.check

@@ -11,7 +11,7 @@ from train.parser import check_factor
 
 
 class Asha(ASHAScheduler):
-    """Stops a trial at a rung unless it is among the best 1 / `factor` of the trials there so far.
+    """A scheduler that stops a trial at a rung unless it is among the best 1 / `factor` there.
 
     Rungs are at `grace`, grace * factor, ... epochs. Trials are identified by
     `config["trial"]["name"]`, because Ray's identifiers are new in every process.

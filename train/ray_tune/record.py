@@ -137,7 +137,7 @@ def _check_equal(out: str, plan: Plan, requested: Plan) -> None:
 
 
 def read_plan(out: str, known: Mapping[str, Any]) -> Plan:
-    """Return the plan in a store's run.json; ValueError if it is damaged or of another kind."""
+    """Return the plan in a store's run.json; raise ValueError if damaged or of another kind."""
     settings, parts = known.get("settings"), known.get("plan")
     old = parts is None
     parts = settings if old else parts

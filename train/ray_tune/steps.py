@@ -49,7 +49,7 @@ def read(steps: Any) -> dict[str, tuple[int, int]]:
 
 
 class Sender:
-    """Reports the steps of a trial, at most once in `EVERY` seconds."""
+    """A sender of a trial's steps, at most once in `EVERY` seconds."""
 
     def __init__(self, steps: Any, name: str) -> None:
         self._steps, self._name, self._next = steps, name, 0.0

@@ -258,7 +258,7 @@ def _finish(
 
 
 class TrialReporter(Report):
-    """Writes each epoch to the store, then reports it to Ray Tune; a context manager."""
+    """A context manager that writes each epoch to the store, then reports it to Ray Tune."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ FIELDS = ("epoch", "top1", "seconds", "train_loss", "images_per_second")
 
 
 class ProgressCallback(tune.Callback):
-    """Passes Tune's events to the display, and records the end of trials that cannot do it."""
+    """A callback that passes Tune's events to the display and records the end of lost trials."""
 
     def __init__(
         self, store: Store, progress: Trials, settings: Mapping[str, Any], *, stops: bool
@@ -85,7 +85,7 @@ class ProgressCallback(tune.Callback):
 
 
 class Silent(TrialProgressCallback):
-    """Replaces Tune's own callback, which prints "completed" for trials that failed."""
+    """A replacement of Tune's own callback, which prints "completed" for trials that failed."""
 
     def _print(self, msg: str) -> None:
         """Print nothing; the display shows how trials ended."""
