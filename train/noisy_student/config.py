@@ -43,7 +43,7 @@ class NoisyStudentConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions)
         help="labelled images (default: the teacher's)",
     )
     rounds: int = option(
-        1, metavar="N", limits=(1, 1000), help="number of students in sequence (default 1)"
+        1, metavar="N", limits=(1, 1000), help="students, each the teacher of the next (default 1)"
     )
     ratio: float = option(
         1.0,

@@ -54,7 +54,7 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
         None,
         metavar="X",
         limits=FACTORS,
-        help=f"of asha: one of FACTOR trials continues at each rung (default {FACTOR:g})",
+        help=f"of asha: one of X trials continues at each rung (default {FACTOR:g})",
     )
     processes_per_trial: int = option(
         1,
