@@ -143,7 +143,7 @@ def test_conventions_that_shapes_do_not_show_are_reported(tmp_path):
     [
         (
             {"stem": 12},
-            r"tensor 'conv_stem.weight' is \[8, 3, 3, 3\] in .* and \[12, 3, 3, 3\] here",
+            r"tensor 'conv_stem.weight' is \[8, 3, 3, 3\] in .*, \[12, 3, 3, 3\] in the network",
         ),
         ({"head": 0}, "'classifier.weight' is"),
         ({"in_channels": 1}, "'conv_stem.weight' is"),

@@ -188,7 +188,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "DATA", "--nonsense"], "--nonsense"),
         (["NET", "--data", "DATA", "--set", "batch=500"], "batch: 500 images are more than the 42"),
         (["NET", "--data", "DATA", "--width", "0"], "width: 0.0"),
-        (["NET", "--data", "DATA", "--variant", "google"], "recipe proxy has none"),
+        (["NET", "--data", "DATA", "--variant", "google"], "recipe proxy has no variants"),
         (["NET", "--data", "DATA", "--recipe", "linear-probe"], "--init is missing"),
         (["--resume"], "resume: which run?"),
         (["--resume", "--out", "OUT"], "holds no training run"),
