@@ -76,7 +76,7 @@ def test_trainings_are_judged_after_enough_steps(epochs: int, per_epoch: int, ju
 def test_lengths_are_printed_in_steps() -> None:
     recipe = lengthened(preset("proxy"), PHOTOGRAPHS)
     assert described(recipe, PHOTOGRAPHS, judged=20) == (
-        "60 epochs x 5 steps = 300 optimizer steps; judged first after 100"
+        "60 epochs x 5 steps = 300 optimizer steps; first compared after 100"
     )
     assert described(recipe, PHOTOGRAPHS) == "60 epochs x 5 steps = 300 optimizer steps"
     short = change(preset("proxy"), ["epochs=3"])

@@ -1,4 +1,4 @@
-"""How good is a network? Data, recipes and the training loop."""
+"""Training and evaluation of networks: data, recipes, the training loop, export, prediction."""
 
 from typing import TYPE_CHECKING
 

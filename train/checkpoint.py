@@ -1,9 +1,9 @@
-"""Weights and whole training states on disk: safetensors with a JSON header, never a pickle.
+"""Weights and training states on disk, as safetensors with a JSON header.
 
-Two kinds of file. *Weights* (`best.safetensors`, exports) hold one network's tensors and what is
-needed to use it: the architecture, the classes, how images are prepared. A *state*
-(`last.safetensors`) holds everything to resume a run bit for bit: weights, their moving
-average, the optimizer's memory and the counters. Both appear whole or not at all.
+There are two kinds of files. *Weights* (`best.safetensors`, exports) hold one network's tensors
+with its architecture, classes and preprocessing. A *state* (`last.safetensors`) holds everything to
+resume a run bit for bit: weights, their moving average, optimizer state and counters. Files are
+written atomically, and none contains a pickle.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vbs.json_text import parse_json
 from vbs.text import quoted, shortened
 
 WEIGHTS = "vision-baseline-search weights 1"
-# what the description of weights may say; recipes write nothing else
+# allowed values in the header of weights; recipes never write others
 SIDE, CROPS = 4096, RANGES["eval_crop"]
 MEANS, STDS = RANGES["mean"], RANGES["std"]
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -35,17 +35,17 @@ STATE = "vision-baseline-search training state 1"
 
 
 class BrokenCheckpoint(ValueError):
-    """A training cannot be resumed: its state is damaged, or of another training."""
+    """Raised if a training cannot be resumed: its state is damaged or of another training."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's tensors by timm's names, and how to use them.
+    """The tensors of a network by timm's names, and how to use them.
 
-    classes     their names in the order of the logits.
-    mean, std   of the input's channels, in units of [0, 1] images.
-    resolution  input side in pixels of the evaluation.
-    crop_share  side of the centre crop over the side it is cut from.
+    classes     names of the classes in the order of the logits.
+    mean, std   of the input channels, for images in [0, 1].
+    resolution  input size of the evaluation in pixels.
+    crop_share  side of the centre crop, as a share of the resized image's shorter side.
     about       further plain data: recipe, data set, accuracies.
     """
 
@@ -60,7 +60,7 @@ class Weights:
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """A safetensors file that `read_weights`, timm and any other tool can read."""
+    """Write a safetensors file that `read_weights`, timm and other tools can read."""
     header = {
         "architecture": json.loads(weights.architecture.to_json()),
         "classes": list(weights.classes),
@@ -74,7 +74,7 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def read_weights(path: Path) -> Weights:
-    """What `write_weights` wrote; ValueError names the file that is truncated or of others."""
+    """Read a file of `write_weights`; raise ValueError if it is truncated or another kind."""
     tensors, header = _read(path, WEIGHTS)
     try:
         weights = _described(tensors, header)
@@ -82,7 +82,7 @@ def read_weights(path: Path) -> Weights:
         raise ValueError(f"{path}: its description is damaged ({error} is missing)") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: its description is damaged ({error})") from None
-    with torch.device("meta"):  # shapes only: the description may ask for more memory than there is
+    with torch.device("meta"):  # shapes only: the description could request too much memory
         expected = build(weights.architecture).state_dict()
     check_equal(expected, tensors, source=path)
     check_finite(tensors, source=path)
@@ -90,7 +90,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def _described(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Weights:
-    """Weights with a description that can be used; ValueError names what cannot be."""
+    """Return the weights; raise ValueError if their description is not valid."""
     architecture = Architecture.from_dict(header["architecture"])
     classes = header["classes"]
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
@@ -115,17 +115,17 @@ def _described(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Weig
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
-    """Everything to resume a run from; `counters` is plain data."""
+    """Write a training state; `counters` is plain data."""
     _write(path, tensors, STATE, counters)
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write_state` wrote; ValueError names the file that is truncated or of others."""
+    """Read a file of `write_state`; raise ValueError if it is truncated or another kind."""
     return _read(path, STATE)
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's memory as {"<parameter index>.<name>": tensor}; numbers become tensors."""
+    """Return the optimizer state as {"<parameter index>.<name>": tensor}."""
     flat = {}
     for index, memory in optimizer.state_dict()["state"].items():
         for name, value in memory.items():
@@ -134,13 +134,13 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
-    """Put back what `flatten_optimizer` took out of an optimizer of the same parameters."""
+    """Restore the state from `flatten_optimizer` in an optimizer of the same parameters."""
     params = [param for group in optimizer.param_groups for param in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in flat.items():
         index, name = key.split(".", 1)
         param = params[int(index)]
-        if value.shape == param.shape:  # in the parameter's memory format, for foreach's fast path
+        if value.shape == param.shape:  # the parameter's memory format, for foreach's fast path
             value = torch.empty_like(param, dtype=value.dtype).copy_(value)
         state.setdefault(int(index), {})[name] = value
     groups = optimizer.state_dict()["param_groups"]
@@ -148,7 +148,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, flat: Mapping[str, Tenso
 
 
 def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], *, source: object) -> None:
-    """Copy all tensors of equal names and shapes; ValueError names the first that differs."""
+    """Copy tensors into a network; raise ValueError for the first name or shape that differs."""
     check_equal(network.state_dict(), tensors, source=source)
     network.load_state_dict(dict(tensors))
 
@@ -156,7 +156,7 @@ def load_into(network: torch.nn.Module, tensors: Mapping[str, Tensor], *, source
 def check_equal(
     own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, source: object
 ) -> None:
-    """ValueError unless both have the same names and shapes, and the same kind of numbers."""
+    """Raise ValueError if names, shapes or kinds of numbers differ."""
     for name in sorted(set(own) ^ set(tensors)):
         where = "lacks" if name in own else "has an unknown"
         raise ValueError(
@@ -172,8 +172,10 @@ def check_equal(
 
 
 def check_type(name: str, value: Tensor, own: Tensor, *, source: object) -> None:
-    """ValueError where a tensor's numbers are of another kind than the network's: integers in
-    place of weights, complex numbers, 8-bit floats."""
+    """Raise ValueError if a tensor's numbers are of another kind than the network's.
+
+    For example integers instead of weights, complex numbers, or 8-bit floats.
+    """
     allowed = FLOATS if own.is_floating_point() else (torch.int64, torch.int32)
     if value.dtype not in allowed:
         raise ValueError(
@@ -183,7 +185,7 @@ def check_type(name: str, value: Tensor, own: Tensor, *, source: object) -> None
 
 
 def check_finite(tensors: Mapping[str, Tensor], *, source: object) -> None:
-    """ValueError names the first tensor with NaN or infinite numbers."""
+    """Raise ValueError for the first tensor with NaN or infinite numbers."""
     for name, value in tensors.items():
         if not value.isfinite().all():
             raise ValueError(f"{source}: tensor {quoted(name)} has numbers that are not finite")
@@ -195,7 +197,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], kind: str, header: Mapping
         for name, value in tensors.items()
     }
     metadata = {"format": kind, "content": json.dumps(dict(header), sort_keys=True)}
-    # not save_file, which makes files that only their owner can read
+    # save_file would create files that only their owner can read
     content = save(plain, metadata)
     write_whole(path, lambda unfinished: unfinished.write_bytes(content))
 

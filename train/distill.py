@@ -1,8 +1,8 @@
-"""Knowledge distillation: a trained network's outputs as targets beside the labels.
+"""Knowledge distillation: a trained network's outputs as targets in addition to the labels.
 
-Source: Hinton, Vinyals & Dean 2015 (Distilling the Knowledge in a Neural Network). The teacher sees
-the images as they are augmented for the student (Beyer et al. 2022, Knowledge distillation: A good
-teacher is patient and consistent), at its own input side.
+Source: Hinton, Vinyals & Dean 2015 (Distilling the Knowledge in a Neural Network). The teacher gets
+the images with the student's augmentation (Beyer et al. 2022, Knowledge distillation: A good
+teacher is patient and consistent), at its own input size.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from vbs.text import quoted
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained network in evaluation mode, and how a student learns from it.
+    """A trained network in evaluation mode, with the settings of the distillation.
 
-    side         of the images that it takes, in pixels.
-    scale, shift  of each channel, [channels, 1, 1]: what turns the student's normalised images into
-                 those that the teacher was trained with.
-    temperature  by which both networks' logits are divided.
-    weight       of the teacher's targets in the loss, from 0 to 1; the labels have the rest.
+    side          size in pixels of its input images.
+    scale, shift  of each channel, [channels, 1, 1]; they convert the student's normalised images
+                  to the teacher's normalisation.
+    temperature   divisor of both networks' logits.
+    weight        weight of the teacher's targets in the loss, from 0 to 1; the labels have the
+                  rest.
     """
 
     network: Network
@@ -39,13 +40,15 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """Logits float32 [n, classes] of the student's images, at the teacher's side."""
+        """Return logits float32 [n, classes] of the student's images, resized to `side`."""
         images = resized(images, self.side) * self.scale + self.shift
         return self.network(images).float()
 
     def loss(self, logits: Tensor, theirs: Tensor, label_loss: Tensor) -> Tensor:
-        """The student's loss: the labels' and the divergence from the teacher's outputs, whose
-        gradients the square of the temperature makes independent of it."""
+        """Return the student's loss: of the labels, and the divergence from the teacher's outputs.
+
+        The square of the temperature makes the size of the gradients independent of it.
+        """
         heat = self.temperature
         divergence = F.kl_div(
             F.log_softmax(logits / heat, 1),
@@ -57,9 +60,9 @@ class Teacher:
 
 
 def load_teacher(recipe: Recipe, classes: int, device: torch.device) -> Teacher | None:
-    """The teacher that a recipe names, None where it names none.
+    """Load the teacher that a recipe names; None if it names none.
 
-    Raises ValueError where it cannot be loaded, or has other classes.
+    Raises ValueError if it cannot be loaded or has another number of classes.
     """
     if not recipe.teacher:
         return None
@@ -76,7 +79,7 @@ def load_teacher(recipe: Recipe, classes: int, device: torch.device) -> Teacher 
 
 
 def teacher_of(parent: Parent, recipe: Recipe, device: torch.device) -> Teacher:
-    """A loaded network as the teacher of a recipe."""
+    """Return a loaded network as the teacher of a recipe."""
     network = parent.network().to(device, memory_format=torch.channels_last).requires_grad_(False)
     own_mean, own_std = (torch.tensor(each, device=device) for each in (recipe.mean, recipe.std))
     mean = own_mean if parent.mean is None else torch.tensor(parent.mean, device=device)
@@ -92,7 +95,7 @@ def teacher_of(parent: Parent, recipe: Recipe, device: torch.device) -> Teacher:
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """Images [n, channels, height, width] with `side` as their longer side."""
+    """Return images [n, channels, height, width] resized so that the longer side is `side`."""
     longer = max(images.shape[-2:])
     if longer == side:
         return images

@@ -1,7 +1,7 @@
-"""Several processes, one for each device, that train one network together (torchrun, DDP).
+"""Distributed training: one process for each device trains the same network (torchrun, DDP).
 
-Every process runs the same program. What differs between them is their `World`: which share of
-each step's images is theirs, and that only the first one writes and prints.
+All processes run the same program and differ only in their `World`: their share of each step's
+images, and that only the first process writes files and prints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from vbs.processes import available_cpus
 
 @dataclass(frozen=True)
 class World:
-    """This process among `size` ones, and the device it computes on."""
+    """The rank of this process among `size` processes, and its device."""
 
     rank: int
     size: int
@@ -28,24 +28,24 @@ class World:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes the files and prints."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum of the processes' values, which must have equal shapes."""
+        """Return the sum of the values of all processes, which must have equal shapes."""
         if self.size > 1:
             values = values.to(self.device)
             dist.all_reduce(values)
         return values
 
     def equalise(self, network: nn.Module) -> None:
-        """Give every process the first one's buffers: batch-norm statistics are each its own."""
+        """Copy the first process's buffers to all processes: batch-norm statistics differ."""
         if self.size > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, 0)
 
     def met(self) -> bool:
-        """Wait until all are here; False where one of them has ended instead."""
+        """Wait for all processes; return False if one of them has ended instead."""
         try:
             self.wait()
         except RuntimeError:
@@ -53,17 +53,17 @@ class World:
         return True
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait for all processes."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextlib.contextmanager
 def world(device: str = "auto") -> Iterator[World]:
-    """The processes that torchrun started, connected; a world of one where it was not used.
+    """Connect the processes that torchrun started; a world of one process without torchrun.
 
-    device  "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". ValueError where it does
-            not exist.
+    device  "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N". Raises ValueError if it
+            does not exist.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local = int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0"))
@@ -81,9 +81,10 @@ def world(device: str = "auto") -> Iterator[World]:
 
 
 def pick_device(device: str, local: int = 0) -> torch.device:
-    """The device of that name for the `local`-th process of a machine.
+    """Return the device of that name for the `local`-th process of a machine.
 
-    For a CPU the threads of torch are limited to the available processors.
+    On a CPU, torch's threads are limited to the available processors. Raises ValueError if the
+    device is unknown or does not exist.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -95,7 +96,7 @@ def pick_device(device: str, local: int = 0) -> torch.device:
         count = torch.cuda.device_count()
         index = local if chosen.index is None else chosen.index
         if index >= count:
-            raise ValueError(f"device: {device!r} is not there; this machine has {count} GPUs")
+            raise ValueError(f"device: {device!r} does not exist; this machine has {count} GPUs")
         return torch.device("cuda", index)
     if chosen.type == "cpu":
         limit_threads()
@@ -105,11 +106,11 @@ def pick_device(device: str, local: int = 0) -> torch.device:
 
 
 def limit_threads() -> None:
-    """Let torch use no more threads than processors are available to this process.
+    """Limit torch's threads to the processors that are available to this process.
 
-    torch counts those of the affinity when it is imported, and ignores the quota of a container:
-    64 threads on 2 processors wait for each other most of the time. Where OMP_NUM_THREADS is set,
-    it decides.
+    torch counts the processors of the affinity at import and ignores the quota of a container; 64
+    threads on 2 processors wait for each other most of the time. OMP_NUM_THREADS, if set, takes
+    precedence.
     """
     available = available_cpus()
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > available:

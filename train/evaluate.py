@@ -1,4 +1,4 @@
-"""How good a network is on a split: loss, top-1 and top-5."""
+"""Evaluation of a network on a split: loss, top-1 and top-5 accuracy, and predictions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vbs.failures import is_out_of_memory
 
 
 class Score(NamedTuple):
-    """Accuracies in percent; top-5 of fewer than five classes is 100."""
+    """Loss, and accuracies in percent; top-5 is 100 with fewer than five classes."""
 
     loss: float
     top1: float
@@ -26,12 +26,12 @@ class Score(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """Probabilities of the images of a split.
+    """Predictions on the images of a split.
 
     probabilities  float32 [n, classes].
     targets        int64 [n] or float32 [n, classes].
-    indices        of the images that were used, int64 [n]: an unreadable one is replaced, with its
-                   target, by another.
+    indices        int64 [n], the images that were used: an unreadable image and its target are
+                   replaced by another.
     """
 
     probabilities: Tensor
@@ -41,11 +41,11 @@ class Predicted(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Inference:
-    """How images go through a network.
+    """Settings of an evaluation.
 
-    batch      images at a time, in each process.
-    loaders    processes that decode streamed images; 0: this one.
-    precision  of convolutions and products.
+    batch      number of images at a time, in each process.
+    loaders    processes that decode streamed images; 0: this process.
+    precision  data type of convolutions and matrix products.
     """
 
     batch: int = 256
@@ -54,7 +54,7 @@ class Inference:
 
 
 DEFAULT = Inference()
-PREDICTION = Inference(batch=64)  # whose output is kept
+PREDICTION = Inference(batch=64)  # smaller, because all outputs are kept
 
 
 def evaluate(
@@ -65,15 +65,15 @@ def evaluate(
     world: World,
     inference: Inference = DEFAULT,
 ) -> Score:
-    """Score on all images of the split, shared among the processes of the world.
+    """Return the score on all images of a split, which the processes of the world share.
 
-    Where memory runs out, the batch is halved again and again.
+    If memory runs out, the batch is halved, repeatedly if needed.
     """
     while True:
         try:
             return _score(network, split, preparation, world, inference)
         except (RuntimeError, MemoryError, OSError) as error:
-            # processes that share an evaluation must agree on its batches
+            # processes that share an evaluation cannot change their batches independently
             if not is_out_of_memory(error) or inference.batch == 1 or world.size > 1:
                 raise
         inference = replace(inference, batch=inference.batch // 2)
@@ -108,7 +108,7 @@ def predict(
     device: torch.device,
     inference: Inference = PREDICTION,
 ) -> Predicted:
-    """What a network predicts of all images in order, on the CPU."""
+    """Return a network's predictions on all images in order, as tensors on the CPU."""
     found, used = [], []
     steps = evaluation_steps(len(split), inference.batch)
     with _evaluating(network), autocast(device, inference.precision):
@@ -121,19 +121,19 @@ def predict(
 
 
 def confusion_counts(probabilities: Tensor, targets: Tensor) -> np.ndarray:
-    """int64 [classes, classes]: how many images of each true class (row) were called what."""
+    """Return the confusion matrix int64 [classes, classes]: true classes by predicted classes."""
     classes = probabilities.shape[1]
     pairs = targets * classes + probabilities.argmax(1)
     return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes).numpy()
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
-    """Convolutions and products in `precision`; without effect for float32."""
+    """Return autocast of convolutions and products to `precision`; no effect for float32."""
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
 def _sums(logits: Tensor, targets: Tensor) -> Tensor:
-    """[loss, top-1, top-5, images] summed over a batch; soft targets count as their largest."""
+    """Return sums [loss, top-1, top-5, images] over a batch; soft targets count as their argmax."""
     loss = F.cross_entropy(logits, targets, reduction="sum")
     hard = targets if targets.ndim == 1 else targets.argmax(1)
     hits = logits.topk(min(5, logits.shape[1]), 1).indices == hard[:, None]
@@ -144,7 +144,7 @@ def _sums(logits: Tensor, targets: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _evaluating(network: nn.Module):  # type: ignore[no-untyped-def]
-    """Evaluation mode without gradients; every module's own mode is restored after it."""
+    """Set evaluation mode without gradients; restore the mode of every module afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Where a training runs, and where it keeps its checkpoints."""
+"""The device, worker processes and checkpoints of a training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a training is carried out; it decides how long that takes, not what is trained.
+    """How a training is run; this affects its duration and not its result.
 
     device      "auto", "cpu", "cuda" or "cuda:N"; see `train.distributed.pick_device`.
-    loaders     processes that decode and augment streamed images; 0: the training's own.
+    loaders     processes that decode and augment streamed images; 0: the training process.
     checkpoint  folder of `last.safetensors` and `best.safetensors`; a run found there is resumed.
                 None: nothing is written.
     """

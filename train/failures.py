@@ -1,4 +1,4 @@
-"""Why a training run ends early, in one line that says what to change."""
+"""Reasons why a training run ends early, as one-line messages with a remedy."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from train.state import Run, share_of
 
 
 class Stopped(Exception):
-    """Ends a run from inside; its text is the reason."""
+    """Raised to end a run early; its text is the reason."""
 
 
 def is_sound(run: Run, row: dict[str, Any]) -> bool:
-    """Whether losses and weights are numbers: the last step of all has no later loss to tell."""
+    """Return whether the losses and the weights after an epoch's last step are finite."""
     losses = [row.get("train_loss"), row.get("val_loss")]
     if not all(math.isfinite(loss) for loss in losses if loss is not None):
         return False
@@ -23,13 +23,13 @@ def is_sound(run: Run, row: dict[str, Any]) -> bool:
 
 
 def calmer(run: Run) -> str:
-    """What to try where the loss is not a number or explodes, to be appended to a message."""
+    """Return a remedy, appended to messages about a loss that is not a number or explodes."""
     calm = "" if run.recipe.clip_norm else ", or clip_norm=1"
     return f"; try a lower lr (it was {run.recipe.lr:g}) or a longer warm-up{calm}"
 
 
 def out_of_memory(run: Run) -> str:
-    """What did not fit into memory, and which part of the batch would."""
+    """Return a message with the batch that was too large and a batch that fits."""
     recipe, share = run.recipe, share_of(run.recipe, run.world)
     side = phase(recipe, run.recipe.epochs - 1).resolution
     run.optimizer.zero_grad()

@@ -1,7 +1,8 @@
-"""Initial weights from elsewhere: of a run, of an export, of timm, of a package.
+"""Initial weights of a network, copied from a run, an export, timm or another package.
 
-Everything must fit by name and shape except the classifier, which stays fresh where the classes are
-others in number. `train.weight_sources` and `train.timm_source` read the weights.
+All tensors must match by name and shape. Only the classifier may differ: it keeps its random
+weights if the number of classes is another. `train.weight_sources` and `train.timm_source` read
+the weights; `train.parents` loads a pretrained network together with its architecture.
 """
 
 from __future__ import annotations
@@ -22,20 +23,22 @@ from train.weight_sources import COUNTER, Source, Three, read_package, read_path
 from vbs.text import printable, quoted
 
 CLASSIFIER = ("classifier.weight", "classifier.bias")
-# what does not change the function that weights stand for
+# fields of an architecture that do not change the function that the weights compute
 FREE = ("resolution", "classes", "bn_momentum")
 
 
 @dataclass(frozen=True)
 class Initial:
-    """What a network was given.
+    """A record of the weights that a network was initialised with.
 
-    source     as it was requested.
-    loaded     number of tensors taken over.
-    fresh      names of those that were not there, or of other classes.
-    mean, std  of the source's input channels, in units of [0, 1] images; None where unknown.
-    differs    conventions in which the networks differ although all shapes fit, a line each; the
-               weights are a worse start then. Empty too where the source's network is unknown.
+    source     the source as the user named it.
+    loaded     number of tensors copied.
+    fresh      names of the tensors that kept their random values: the source lacks them or has
+               another number of classes.
+    mean, std  of the source's input channels, for images in [0, 1]; None if unknown.
+    differs    fields in which the architectures differ although all shapes match, one line each;
+               the weights are then a worse start. Also empty if the source's architecture is
+               unknown.
     """
 
     source: str
@@ -54,13 +57,14 @@ class Initial:
 
 
 def initialise(network: Network, source: str) -> Initial:
-    """Copy weights into `network`; ValueError, one line, where they are not to be had or not fit.
+    """Copy pretrained weights into `network`.
 
-    source  folder of a run or of an export; a .safetensors file with timm's names; timm:NAME,
-            timm's pretrained weights, which are downloaded; package:NAME, of
+    source  folder of a run or of an export; a .safetensors file with timm's names; timm:NAME
+            (pretrained weights of timm, which are downloaded); package:NAME, a name of
             `train.weight_sources.PACKAGES`.
 
-    The network is changed only where everything fits. The input side may be another.
+    The network is unchanged unless all tensors match. The input resolution may differ. Raises
+    ValueError (one line) if the weights are not available or do not match.
     """
     try:
         return _initialise(network, source)
@@ -93,18 +97,18 @@ def _initialise(network: Network, source: str) -> Initial:
 
 
 def _timm(name: str, network: Network) -> Source:
-    """timm's pretrained weights; that they fit is checked before they are downloaded."""
+    """Return timm's pretrained weights; shapes are compared before anything is downloaded."""
     from train.timm_source import architecture_of, as_source, downloaded, pretrained_config, shapes
 
     config, model, known = pretrained_config(name), shapes(name), None
-    with contextlib.suppress(ValueError):  # names and shapes say whether the tensors fit
+    with contextlib.suppress(ValueError):  # the shapes alone decide whether the weights match
         known = architecture_of(name, model, config.input_size[-1])
     _check(network, as_source(model.state_dict(), config, known), f"timm:{name}")
     return as_source(downloaded(name, config), config, known)
 
 
 def _check(network: Network, found: Source, source: str) -> tuple[str, ...]:
-    """Names of the tensors that stay fresh; ValueError names the first that does not fit."""
+    """Return the names that stay random; raise ValueError for the first tensor that mismatches."""
     own = network.state_dict()
     fresh = []
     for name, value in own.items():
@@ -117,12 +121,12 @@ def _check(network: Network, found: Source, source: str) -> tuple[str, ...]:
         if theirs is None:
             raise _misfit(network, found, f"{source} lacks tensor {quoted(name)}")
         if theirs.shape != value.shape:
-            shapes = f"{list(theirs.shape)} in {source} and {list(value.shape)} here"
+            shapes = f"{list(theirs.shape)} in {source}, {list(value.shape)} in the network"
             raise _misfit(network, found, f"tensor {quoted(name)} is {shapes}")
         check_type(name, theirs, value, source=source)
     for name in found.tensors:
         if name not in own:
-            raise _misfit(network, found, f"{source} has a tensor {quoted(name)} that is not here")
+            raise _misfit(network, found, f"the network lacks tensor {quoted(name)} of {source}")
     return CLASSIFIER if fresh else ()
 
 
@@ -138,7 +142,7 @@ def _misfit(network: Network, found: Source, what: str) -> ValueError:
 
 
 def _called(architecture: Architecture) -> str:
-    """The zoo's name of a network with any classes and side, else its key."""
+    """Return the network's name in the zoo, for any classes and resolution, else its key."""
     free = {name: getattr(architecture, name) for name in FREE}
     for name, make in NETWORKS.items():
         if dataclasses.replace(make(), **free) == architecture:
@@ -147,7 +151,7 @@ def _called(architecture: Architecture) -> str:
 
 
 def _differences(theirs: Architecture | None, ours: Architecture) -> tuple[str, ...]:
-    """Fields, of stages too, that differ between networks of equal shapes."""
+    """Return the fields, also of stages, in which architectures of equal shapes differ."""
     if theirs is None:
         return ()
     pairs: list[tuple[str, Any, Any]] = [("", theirs, ours)]

@@ -1,13 +1,13 @@
-"""Networks as if they were quantised to 8-bit integers, in float32: `simulated_int8`.
+"""Simulation of networks quantised to 8-bit integers, in float32: `simulated_int8`.
 
-An export to int8 takes seconds to make (`train.export`), too long for a search that compares
-hundreds of networks. Here weights and activations of a torch network are rounded to the values that
-int8 has, as static quantisation by onnxruntime does (QDQ, per channel, ranges by minimum and
-maximum): weights symmetric with a scale for each output channel, after batch norm is folded into
-them; activations with a scale and a zero point for each tensor, at the input of every convolution
-and linear layer and of activations that are not fused (SiLU, hard-swish, gates), and at the output
-of every normalisation whose activation is not fused. ReLU and ReLU6 are fused into their
-convolution.
+An export to int8 takes seconds (`train.export`), too long for a search that compares hundreds of
+networks. Here the weights and activations of a torch network are rounded to the values that int8
+has, as in static quantisation by onnxruntime (QDQ, per channel, ranges by minimum and maximum).
+Weights are symmetric with a scale for each output channel, after batch norm is folded into them.
+Activations have a scale and a zero point for each tensor. They are rounded at the input of every
+convolution and linear layer and of activations that are not fused (SiLU, hard-swish, gates), and at
+the output of every normalisation whose activation is not fused. ReLU and ReLU6 are fused into
+their convolution.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ import torch
 from torch import Tensor, nn
 
 LEVELS = 255  # steps of an unsigned 8-bit integer
-WEIGHT = 127  # largest weight; symmetric
-FUSED = (nn.ReLU, nn.ReLU6)  # activations that a convolution does itself
+WEIGHT = 127  # largest quantised weight; symmetric
+FUSED = (nn.ReLU, nn.ReLU6)  # activations that are fused into their convolution
 
 
 class _Range:
-    """The range of a tensor over the calibration images, and its rounding afterwards."""
+    """The range of a tensor over the calibration images; then rounds tensors to this range."""
 
     def __init__(self) -> None:
-        self.low, self.high, self.rounds = 0.0, 0.0, False  # zero has to be a value
+        self.low, self.high, self.rounds = 0.0, 0.0, False  # int8 must represent zero exactly
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.rounds:
@@ -44,9 +44,9 @@ class _Range:
 
 @dataclass(frozen=True)
 class _Links:
-    """Which modules follow each other in a forward pass, by the tensor that they share.
+    """Connections between modules in a forward pass, found by shared tensors.
 
-    norm_of      convolution -> the batch norm behind it.
+    norm_of      convolution -> the batch norm that follows it.
     fused_norms  norms whose activation is fused.
     """
 
@@ -55,17 +55,17 @@ class _Links:
 
 
 def simulated_int8(network: nn.Module, batches: Sequence[Tensor]) -> nn.Module:
-    """A copy of a network that computes as its int8 form would, in evaluation mode.
+    """Return a copy of a network, in evaluation mode, that computes as its int8 form would.
 
-    network  of convolutions, batch norm, linear layers and activations, such as
-             `search_spaces.network.Network`; its batch norm is as it is in evaluation mode.
-    batches  images [n, c, height, width] as the network gets them, which give the ranges of
-             activations; a few dozen images are enough.
+    network  consists of convolutions, batch norms, linear layers and activations, e.g. a
+             `search_spaces.network.Network`; evaluation statistics of batch norm are used.
+    batches  prepared images [n, c, height, width] that determine the ranges of activations; a few
+             dozen images in all are enough.
 
-    Raises ValueError where there are no images.
+    Raises ValueError if there are no images.
     """
     if not len(batches):
-        raise ValueError("batches: there are no images to find the ranges of activations by")
+        raise ValueError("batches: there are no images to determine the ranges of activations")
     copied = copy.deepcopy(network).eval()
     with torch.inference_mode():
         links = _links(copied, batches[0][:1])
@@ -81,8 +81,8 @@ def simulated_int8(network: nn.Module, batches: Sequence[Tensor]) -> nn.Module:
 
 
 def _links(network: nn.Module, image: Tensor) -> _Links:
-    """How the modules of a network follow each other, found by running it on one image."""
-    made: dict[int, tuple[nn.Module, Tensor]] = {}  # id of a tensor -> what made it; kept alive
+    """Find the connections between modules by running the network on one image."""
+    made: dict[int, tuple[nn.Module, Tensor]] = {}  # id -> (module, output); keeps the id in use
     norm_of: dict[nn.Module, nn.BatchNorm2d] = {}
     fused: set[nn.Module] = set()
 
@@ -111,7 +111,7 @@ def _links(network: nn.Module, image: Tensor) -> _Links:
 
 
 def _round_weight(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None) -> None:
-    """Round a layer's weight as it is after its norm is folded into it."""
+    """Round a layer's weight in its form after batch norm is folded into it."""
     weight = layer.weight
     factor = torch.ones(len(weight))
     if norm is not None:
@@ -123,12 +123,12 @@ def _round_weight(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None) -> 
     rounded = torch.fake_quantize_per_channel_affine(
         folded, scale, torch.zeros(len(weight), dtype=torch.int32), 0, -WEIGHT, WEIGHT
     )
-    safe = torch.where(factor == 0, torch.ones_like(factor), factor)  # its channel is constant
+    safe = torch.where(factor == 0, torch.ones_like(factor), factor)  # 0: the channel is constant
     layer.weight = nn.Parameter(rounded / safe.reshape(shape), requires_grad=False)
 
 
 def _observe(network: nn.Module, links: _Links) -> list[_Range]:
-    """Put a range at every place where an int8 network rounds."""
+    """Add a range at every place where an int8 network rounds."""
     ranges: list[_Range] = []
 
     def new() -> _Range:
@@ -159,5 +159,5 @@ def _round_output(
 def _round_sigmoid(
     rounded: _Range, module: nn.Module, inputs: tuple[Any, ...], output: Tensor
 ) -> Tensor:
-    """x sigmoid(x) is two operators in ONNX, and the sigmoid is rounded."""
+    """Round the sigmoid of SiLU, which is a separate operator in ONNX."""
     return inputs[0] * rounded(torch.sigmoid(inputs[0]))

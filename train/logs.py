@@ -1,8 +1,8 @@
-"""What a training run says while it runs: curves.csv, TensorBoard, a bar or lines on stderr.
+"""Logs of a training run: curves.csv, TensorBoard, and progress on stderr.
 
-A history is a list of rows, one an epoch; a row holds the numbers of COLUMNS, those that were not
-measured are missing or None. Losses are natural-log cross-entropies, accuracies in percent, times
-in seconds since the start of training.
+A history is a list of rows, one for each epoch. A row holds the values of COLUMNS; values that were
+not measured are missing or None. Losses are natural-log cross-entropies, accuracies are in percent,
+times in seconds since the start of training.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ COLUMNS = (
     "memory_mb",
 )
 
-TAGS = {  # TensorBoard draws one group of charts for each word before the slash
+TAGS = {  # TensorBoard groups charts by the word before the slash
     "epoch": "schedule/epoch",
     "seconds": "speed/seconds",
     "lr": "schedule/lr",
@@ -68,10 +68,10 @@ TAGS = {  # TensorBoard draws one group of charts for each word before the slash
 
 
 def write_curves_csv(folder: Path, history: Sequence[Row]) -> None:
-    """curves.csv: a line an epoch, whole or not at all; OSError where it cannot be written.
+    """Write curves.csv atomically, with a line for each epoch.
 
-    The columns are always those of COLUMNS, then others that some row has. What was not measured
-    is empty, what was measured and is not a number is "nan" or "inf".
+    The columns are COLUMNS, then any others that rows have. Values that were not measured are
+    empty; others that are not finite are "nan" or "inf". Raises OSError if it cannot be written.
     """
     columns = list(dict.fromkeys([*COLUMNS, *(name for row in history for name in row)]))
 
@@ -85,9 +85,9 @@ def write_curves_csv(folder: Path, history: Sequence[Row]) -> None:
 
 
 def read_curves_csv(folder: Path) -> list[dict[str, float | None]]:
-    """The rows of curves.csv, None for what was not measured; none where there is no file.
+    """Return the rows of curves.csv, with None for empty cells; [] if there is no file.
 
-    Raises ValueError where it is damaged.
+    Raises ValueError if the file is damaged.
     """
     path = folder / "curves.csv"
     if not path.is_file():
@@ -101,24 +101,24 @@ def read_curves_csv(folder: Path) -> list[dict[str, float | None]]:
 
 
 def _text(value: Number) -> str:
-    """A number for a table; eight digits are what a float32 knows."""
+    """Return a number as text; eight digits are enough for a float32."""
     if value is None:
         return ""
     return str(int(value)) if isinstance(value, Integral) else f"{float(value):.8g}"
 
 
 class TensorBoard:
-    """A context manager that adds rows to the event files of a folder, for TensorBoard to show.
+    """A context manager that adds rows to TensorBoard's event files in a folder.
 
-    folder      made if need be; a resumed run writes into the folder of its first part
-    resumed_at  step of the checkpoint that is resumed: earlier points after it are hidden
-    main        False in all but one process of a distributed run: nothing is written
+    folder      created if missing; a resumed run writes to the folder of its first part.
+    resumed_at  step of the checkpoint that is resumed; earlier points after it are hidden.
+    main        False in all but one process of a distributed run: nothing is written.
 
-    Trouble (no tensorboardX, a full disk) is reported once on stderr and never raised: curves are
-    not worth a training run. tensorboardX comes with Ray; torch.utils.tensorboard would need all of
-    TensorBoard, a web server with gRPC, where networks are trained. Of tensorboardX only the file
-    is used: its SummaryWriter writes from a thread, which dies on a full disk, and then the
-    eleventh point waits for it for ever. A row an epoch needs no thread.
+    Errors (no tensorboardX, a full disk) are reported once on stderr and never raised, so that they
+    do not end a training. tensorboardX comes with Ray; torch.utils.tensorboard would need all of
+    TensorBoard, a web server with gRPC, on the training machines. Only the file writer of
+    tensorboardX is used: its SummaryWriter writes from a thread, which dies on a full disk, and the
+    eleventh point then waits for it forever. One row for each epoch needs no thread.
     """
 
     def __init__(self, folder: Path, *, resumed_at: int | None = None, main: bool = True) -> None:
@@ -147,7 +147,7 @@ class TensorBoard:
             self._writer = None
 
     def add(self, row: Row) -> None:
-        """Write a row's numbers at its step, at once on disk; NaN is kept, None is left out."""
+        """Write a row's values at its step, immediately to disk; NaN is kept, None left out."""
         if self._writer is None:
             return
         try:
@@ -171,12 +171,12 @@ class TensorBoard:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self._folder.mkdir(parents=True, exist_ok=True)
-        # tensorboardX tells files apart by whole seconds and empties the one that is there;
-        # TensorBoard reads files in the order of their names: nanoseconds serve both
+        # tensorboardX names files by whole seconds and empties an existing one; TensorBoard reads
+        # files in the order of their names; nanoseconds solve both
         suffix = f".{time.time_ns()}"
         self._writer = EventsWriter(str(self._folder / "events"), suffix)
         if self._resumed_at is not None:
-            # hides what earlier files have at this step and after it; the checkpoint's own stays
+            # hides points of earlier files from this step on; the checkpoint's own step stays
             first = self._resumed_at + 1
             start = SessionLog(status=SessionLog.START)
             self._write(Event(step=first, wall_time=time.time(), session_log=start))
@@ -192,13 +192,14 @@ class TensorBoard:
 
 
 class Progress:
-    """A context manager on stderr: a bar on a terminal; in a pipe a line an epoch, and one at
-    least every half minute.
+    """Progress on stderr, as a context manager.
 
-    epochs, steps    of the whole training
-    history          rows of the part that was done before, of a resumed run
-    images_per_step  of all processes together; without it the speed is that of the last row
-    main             False in all but one process of a distributed run: nothing is written
+    A terminal shows a bar. A pipe gets a line for each epoch, and at least one every half minute.
+
+    epochs, steps    of the whole training.
+    history          rows of the finished epochs of a resumed run.
+    images_per_step  of all processes together; without it, the speed is that of the last row.
+    main             False in all but one process of a distributed run: nothing is written.
     """
 
     def __init__(
@@ -222,8 +223,8 @@ class Progress:
         self._step = int(self._row.get("step") or 0)
         self._earlier = float(self._row.get("seconds") or 0)
         self._started = time.monotonic()
-        self._marks = [(self._started, self._step)] * 2  # when the last two epochs began
-        self._next = 0.0  # when the bar may be drawn again
+        self._marks = [(self._started, self._step)] * 2  # start of the last two epochs
+        self._next = 0.0  # time of the next redraw of the bar
         self._first = True
         self._pulse = Pulse(lambda: print_err(self._within()))
 
@@ -253,8 +254,8 @@ class Progress:
             self._pulse.__exit__(kind, error, trace)
 
     def step(self, step: int, loss: float | None = None) -> None:
-        """After every optimizer step; `loss` only now and then, reading it waits for the GPU."""
-        if self._first:  # a run may be resumed within an epoch: its history does not know the step
+        """Report an optimizer step; pass `loss` only now and then, reading it synchronises."""
+        if self._first:  # a run resumed within an epoch is beyond the last step of its history
             self._first = False
             self._marks = [(self._started, step - 1)] * 2
         self._step = step
@@ -264,7 +265,7 @@ class Progress:
             self._draw(now)
 
     def epoch(self, row: Row) -> None:
-        """After every epoch, with its row."""
+        """Report an epoch with its row."""
         if not self._main:
             return
         self._learn(row)
@@ -282,13 +283,13 @@ class Progress:
         self._loss = row.get("train_loss")
         for name in ("val_top1", "ema_top1"):
             accuracy = row.get(name)
-            if accuracy is not None and accuracy > self._best:  # never true of NaN
+            if accuracy is not None and accuracy > self._best:  # false for NaN
                 self._best = accuracy
 
     def _left(self) -> float:
-        """Seconds left at the speed since the last whole epoch began, NaN while unknown.
+        """Return the seconds left at the speed of the last epoch and this one; NaN if unknown.
 
-        Not at the mean speed: pictures grow during progressive training, and steps with them.
+        The mean speed of the whole run would mislead: images grow in progressive learning.
         """
         began, step = self._marks[0]
         done, left = self._step - step, max(self._steps - self._step, 0)
@@ -300,7 +301,7 @@ class Progress:
         self._bar.refresh()
 
     def _status(self) -> str:
-        """What stands beside the bar; at most 80 columns with the shortest bar."""
+        """Return the text beside the bar; at most 80 columns with the shortest bar."""
         epoch = min(int(self._row.get("epoch") or 0) + 1, self._epochs)
         parts = [f"epoch {epoch}/{self._epochs}", f"step {self._step:,}"]
         if self._loss is not None:
@@ -318,14 +319,14 @@ class Progress:
         return " ".join(parts)
 
     def _within(self) -> str:
-        """Where an epoch is that takes long, in one line."""
+        """Return a line on the progress within a long epoch."""
         epoch = min(int(self._row.get("epoch") or 0) + 1, self._epochs)
         spent = self._earlier + time.monotonic() - self._started
         at = f"epoch {epoch:>{len(str(self._epochs))}}/{self._epochs}, step {self._step:,}"
         return f"{at} of {self._steps:,}, {timing(spent, self._left())}"
 
     def _line(self) -> str:
-        """An epoch in one line; parts that were not measured are left out."""
+        """Return a line on an epoch, without values that were not measured."""
         row, width = self._row, len(str(self._epochs))
         parts = [f"epoch {int(row.get('epoch') or 0):>{width}}/{self._epochs}"]
         if (resolution := row.get("resolution")) is not None:
@@ -350,7 +351,7 @@ class Progress:
 
 
 def _bar() -> Any:
-    """A bar that is drawn only when it is updated; None on a terminal that cannot move."""
+    """Return a bar that is drawn only on updates; None on a terminal without cursor movement."""
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
@@ -358,7 +359,7 @@ def _bar() -> Any:
     if console.is_dumb_terminal:
         return None
     text = TextColumn("{task.description}", markup=False)
-    # what is printed on stdout must reach the file stdout may lead to
+    # stdout must not be redirected if it leads to a file
     return Bar(
         text,
         BarColumn(bar_width=None),

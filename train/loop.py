@@ -1,9 +1,9 @@
-"""Training one network: one visible loop, the same on a laptop and on many GPUs.
+"""The training loop, for one device or many.
 
-Nothing random is remembered: the order of an epoch, and the augmentation and dropout of a step,
-are drawn from (seed, epoch) and (seed, step). A run that was killed and is resumed from its last
-checkpoint is therefore the same run, bit for bit on a CPU, and a step that is shared among
-devices or accumulated sees the same images as one that is not.
+No state of a random generator is saved: the order of an epoch is drawn from (seed, epoch), the
+augmentation and dropout of a step from (seed, step). A run that is resumed from its last checkpoint
+therefore equals an uninterrupted one (bit for bit on a CPU), and a step whose batch is divided
+among devices or accumulated sees the same images as one that is not.
 """
 
 from __future__ import annotations
@@ -46,36 +46,41 @@ from train.steps import augmentation, order_of, parts
 from vbs.failures import is_out_of_memory
 
 SAVE_EVERY = 300.0  # seconds between checkpoints inside an epoch
-CHECK_EVERY = 20  # steps between looks at the loss on a GPU, where a look makes it wait
+CHECK_EVERY = 20  # steps between checks of the loss on a GPU, because each check synchronises
 
 
 class Report:
-    """What a run reports while it lasts; override what is wanted."""
+    """Callbacks of a training; override those that are needed."""
 
     def start(self, steps: int, history: Sequence[dict[str, Any]]) -> None:
-        """Before the first step: how many there are in all, and the rows of a resumed run."""
+        """Called before the first step.
+
+        steps    optimizer steps of the whole run.
+        history  rows of the epochs that a resumed run has already finished.
+        """
 
     def step(self, step: int, steps: int, loss: float | None) -> None:
-        """After every optimizer step; the loss only where it is known without waiting."""
+        """Called after every optimizer step; loss is None if reading it would synchronise."""
 
     def epoch(self, row: dict[str, Any]) -> None:
-        """After every epoch, its row of the history."""
+        """Called after every epoch with its row of the history."""
 
     def stop(self) -> bool:
-        """Whether to save and leave; called after every step."""
+        """Called after every step; return whether to save and stop."""
         return False
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended.
+    """The result of a training.
 
-    network   with the chosen weights: the best on the minival, or the last without one (their
-              moving average, if the recipe has it). None where nothing was trained.
+    network   the network with the chosen weights: the best on the minival, or the last ones
+              without a minival (their moving average, if the recipe has one). None if no step
+              was trained.
     history   a row for each epoch: losses, accuracies (percent), seconds of training so far
-              (evaluations not counted), images a second.
-    chosen    epoch, "raw" or "ema", and the minival score of the chosen weights.
-    test      its score on the test split, None without such a split.
+              (without evaluation), images per second.
+    chosen    epoch, "raw" or "ema", and minival score of the chosen weights.
+    test      score on the test split; None without a test split.
     failed    why the run ended early; "" if it did not.
     """
 
@@ -97,15 +102,16 @@ def train(
     initial: Network | None = None,
     report: Report | None = None,
 ) -> Result:
-    """Train a network on `data.train` by the recipe; the process's random state is untouched.
+    """Train a network on `data.train` by the recipe.
 
-    The chosen weights are scored on `data.test` at the end, where there is one.
+    The chosen weights are scored on `data.test` at the end, if there is such a split. The random
+    state of the process is unchanged.
 
-    initial  a network of the architecture whose weights to begin with (it is not changed).
+    initial  a network of the same architecture with the initial weights; it is not changed.
 
-    Under torchrun every process calls this; the first writes. Raises ValueError where
-    architecture, data, recipe and checkpoint do not belong together. What goes wrong in the run
-    itself (no memory, a loss that is no number) is reported by `Result.failed`.
+    Under torchrun every process calls this function, and only the first writes files. Raises
+    ValueError if architecture, data, recipe and checkpoint do not match. Failures of the run
+    itself (out of memory, a loss that is not a number) are reported in `Result.failed`.
     """
     epochs = train_by_epochs(
         architecture, data, recipe, execution=execution, initial=initial, report=report
@@ -126,16 +132,16 @@ def train_by_epochs(
     initial: Network | None = None,
     report: Report | None = None,
 ) -> Generator[dict[str, Any], None, Result]:
-    """As `train`, but pausing after every epoch with its row of the history.
+    """Train like `train`, but yield the row of the history after every epoch.
 
-    A resumed run begins with the rows it had. The caller may leave the generator at any row: up to
-    there, everything is in the checkpoint. Until the end, torch's random state is the run's.
+    A resumed run first yields its earlier rows. The generator may be closed after any row: the
+    checkpoint contains everything up to there. torch's random state is changed until the end.
     """
     checkpoint = execution.checkpoint
     recipe = resolved(recipe, architecture)
     if architecture.classes != len(data.classes):
         raise ValueError(
-            f"classes: the network has {architecture.classes}, {data.name} {len(data.classes)}"
+            f"classes: the network has {architecture.classes}, {data.name} has {len(data.classes)}"
         )
     if checkpoint is not None:
         checkpoint.mkdir(parents=True, exist_ok=True)
@@ -167,7 +173,7 @@ def train_by_epochs(
 def _failure(
     run: Run, checkpoint: Path | None, report: Report
 ) -> Generator[dict[str, Any], None, str]:
-    """Train to the end and choose the weights; why it ended earlier, "" if it did not."""
+    """Train to the end and choose the weights; return why it ended early, "" if it did not."""
     try:
         yield from _epochs(run, checkpoint, report)
         failed = ""
@@ -182,7 +188,7 @@ def _failure(
             raise
         failed = "a batch norm got a single value for each channel; use more images at a time"
     if failed == "out of memory":
-        # only here are the error, its traceback and the tensors that this holds gone
+        # outside the except block the error, its traceback and their tensors are released
         failed = out_of_memory(run)
     run.network.load_state_dict(run.best or run.network.state_dict())
     run.network.eval()
@@ -190,7 +196,7 @@ def _failure(
 
 
 def _tested(run: Run, split: Split) -> tuple[str, Score | None]:
-    """Why the chosen weights could not be scored, or their score."""
+    """Score the chosen weights; return why that failed ("" if not) and the score."""
     score = _scored(run, run.network, split)
     if not math.isfinite(score.loss):
         return f"the loss on the test split is not a number{calmer(run)}", None
@@ -211,11 +217,11 @@ def _epochs(run: Run, folder: Path | None, report: Report) -> Generator[dict[str
     per_epoch = len(order_of(run, 0))
     forward = _forward(run)
     report.start(per_epoch * recipe.epochs, tuple(run.history))
-    # by the rows: a run may have been left after an epoch's last step and before its evaluation
+    # count rows, not steps: a run may have stopped between an epoch's last step and its evaluation
     for epoch in range(len(run.history), recipe.epochs):
         now = phase(recipe, epoch)
         run.network.dropout.p = now.dropout
-        if run.average is not None:  # the same network in every respect but its weights
+        if run.average is not None:  # the averaged network must have the same dropout
             run.average.network.dropout.p = now.dropout
         _train_epoch(run, forward, epoch, now, folder, report)
         row = _row(run, epoch, now, per_epoch)
@@ -232,7 +238,7 @@ def _epochs(run: Run, folder: Path | None, report: Report) -> Generator[dict[str
 def _train_epoch(
     run: Run, forward: nn.Module, epoch: int, now: Phase, folder: Path | None, report: Report
 ) -> None:
-    """The rest of an epoch from `run.step`."""
+    """Train the rest of an epoch, from `run.step` on."""
     order = order_of(run, epoch)
     done, steps = run.step - epoch * len(order), len(order) * run.recipe.epochs
     batches = run.data.train.batches(
@@ -263,13 +269,13 @@ def _train_epoch(
             raise Stopped("interrupted")
     if run.world.device.type == "cuda":
         started = time.perf_counter()
-        torch.cuda.synchronize(run.world.device)  # what was only launched so far
+        torch.cuda.synchronize(run.world.device)  # include kernels that are still running
         run.seconds += time.perf_counter() - started
         run.epoch_seconds += time.perf_counter() - started
 
 
 def _forward(run: Run) -> nn.Module:
-    """The network as the steps call it: compiled, and shared among processes."""
+    """Return the network that the steps call: compiled, and wrapped for several processes."""
     forward: nn.Module = run.network
     if run.recipe.compile:
         forward = torch.compile(forward)
@@ -287,14 +293,14 @@ def _training_mode(run: Run) -> None:
 
 
 def _checked_loss(run: Run, loss: Tensor, epoch: int) -> float | None:
-    """The loss where looking at it costs nothing, else None; Stopped where it is hopeless."""
+    """Return the loss, or None between checks; raise Stopped if the training has diverged."""
     run.epoch_loss = run.epoch_loss + loss.double()
     here = run.world
     if (here.size > 1 or here.device.type != "cpu") and (run.step + 1) % CHECK_EVERY:
         return None
-    # of all processes: they must leave after the same step
+    # averaged over all processes, so that all of them stop after the same step
     value = float(here.total(loss.double())) / here.size
-    # far above chance: no later step comes back from there in reasonable time
+    # a loss far above that of chance does not recover in reasonable time
     if not math.isfinite(value) or value > 100 * math.log(len(run.data.classes) + 1):
         what = "not a number" if math.isnan(value) else f"exploding ({value:.3g})"
         raise Stopped(f"the loss is {what} at step {run.step + 1}, epoch {epoch + 1}{calmer(run)}")
@@ -306,12 +312,12 @@ def _stop_requested(run: Run, report: Report) -> bool:
         return report.stop()
     if run.step % CHECK_EVERY:
         return False
-    # all processes must leave after the same step
+    # all processes must stop after the same step
     return bool(run.world.total(torch.tensor(float(report.stop()))) > 0)
 
 
 def _row(run: Run, epoch: int, now: Phase, per_epoch: int) -> dict[str, Any]:
-    """The history's row of an epoch that just ended; evaluates on the minival."""
+    """Evaluate on the minival and return the history's row of the epoch that has just ended."""
     if run.epoch_seconds <= 0:
         run.epoch_seconds = math.nan
     loss = run.world.total(torch.as_tensor(run.epoch_loss, dtype=torch.float64).clone())

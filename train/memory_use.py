@@ -1,4 +1,4 @@
-"""Memory of a training run: how much it took, and which batch would have fitted."""
+"""Memory of a training run: its peak, and the batch that fits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from vbs.failures import is_out_of_memory
 
 
 def peak_megabytes(device: torch.device) -> float:
-    """Most memory held so far, in MB (1e6 bytes): on a GPU by tensors, since `begin_run`; on a CPU
-    by the process, since its start."""
+    """Return the peak memory in MB (1e6 bytes).
+
+    On a GPU: of tensors, since `begin_run`. On a CPU: of the process, since its start.
+    """
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -24,8 +26,7 @@ def peak_megabytes(device: torch.device) -> float:
 
 
 def begin_run(device: torch.device) -> None:
-    """Before a training: on a GPU, forget the peak of those that the process had before; on a CPU
-    see `keep_freed_memory`."""
+    """Prepare memory for a training: reset the peak of a GPU, or call `keep_freed_memory`."""
     if device.type == "cpu":
         keep_freed_memory()
     else:
@@ -35,11 +36,11 @@ def begin_run(device: torch.device) -> None:
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Let the C library keep what tensors free for the next step; whether it does.
+    """Let the C library keep freed memory for the next step; return whether this is in effect.
 
-    glibc hands blocks of a few MB back to the system as soon as they are freed, and the next step
-    gets them back page by page, each filled with zeros first: a sixth of the processor time of
-    training small networks on a CPU. The process then stays as large as it was at its largest.
+    glibc returns blocks of a few MB to the system as soon as they are freed. The next step gets
+    them back page by page, each filled with zeros: a sixth of the processor time of training small
+    networks on a CPU. With this setting the process stays as large as its peak.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -47,7 +48,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # as malloc.h numbers them
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # constants of malloc.h
     settings = ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20))
     return all(mallopt(name, value) == 1 for name, value in settings)
 
@@ -55,10 +56,10 @@ def keep_freed_memory() -> bool:
 def fitting_batch(
     network: nn.Module, *, batch: int, side: int, device: torch.device, precision: torch.dtype
 ) -> int:
-    """A divisor of `batch`, at most half of it, with which a training step passes; 0 if none does.
+    """Return a divisor of `batch`, at most half of it, with which a step fits; 0 if none fits.
 
-    Tried, not computed: what a convolution needs beside its tensors is known to the library only.
-    The next one tried is at most half as large. The network's statistics are left as they were.
+    Sizes are tried because the memory of a convolution depends on the library. Each size is at
+    most half of the one before. The network's statistics are restored.
     """
     kept = {name: value.clone() for name, value in network.named_buffers()}
     divisors = [part for part in range(batch // 2, 0, -1) if batch % part == 0]
@@ -76,7 +77,7 @@ def fitting_batch(
 def _passes(
     network: nn.Module, batch: int, side: int, device: torch.device, precision: torch.dtype
 ) -> bool:
-    """Whether forward and backward of so many images fit into memory."""
+    """Return whether the forward and backward pass of a batch fit into memory."""
     try:
         images = torch.zeros(batch, network.architecture.in_channels, side, side, device=device)
         images = images.contiguous(memory_format=torch.channels_last)

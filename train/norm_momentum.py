@@ -1,16 +1,16 @@
-"""Batch-norm statistics that describe the current weights from the first optimizer step on.
+"""Momentum schedule of batch norm, for statistics that match the weights from the first step on.
 
 Running means and variances are moving averages. With a small momentum (TensorFlow's .99, which is
 .01 here) they contain their initial values for hundreds of steps, and a short training is evaluated
-with statistics that fit no weights. The momentum is therefore larger at first: after n batches it
+with statistics that match no weights. The momentum is therefore larger at first: after n batches it
 is `WINDOW / (n + WINDOW)`, so that the first batch replaces the initial statistics and the average
 covers a share of the batches so far. It never falls below the network's own momentum, which applies
-from about `WINDOW / momentum` batches on: long trainings are what they are without this.
+from about `WINDOW / momentum` batches on; long trainings are not affected.
 
-Where the statistics are close to right already (pretrained weights, another input size of
-progressive learning), the momentum begins at `NEAR` instead of 1. Measured in
-experiments/norm_statistics.py. What lags behind even so, early in a training, is measured again
-before it is used (train/recalibrate.py).
+If the statistics are nearly right at the start (pretrained weights, a new input size in progressive
+learning), the momentum begins at `NEAR` instead of 1. Measured in experiments/norm_statistics.py.
+Early in a training the statistics still lag behind the weights; train/recalibrate.py measures them
+again before an evaluation.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 WINDOW = 20  # batches; after n of them the average covers about n / WINDOW
-NEAR = 0.1  # first momentum where the statistics are nearly right
+NEAR = 0.1  # first momentum if the statistics are nearly right
 
 
 def norm_momentum(own: float, batches: int, *, near: bool = False) -> float:
-    """The momentum of the next batch, in PyTorch's convention.
+    """Return the momentum of the next batch, in PyTorch's convention.
 
-    own      the network's momentum; 0 (statistics never change) stays 0.
-    batches  that the statistics have been averaged over so far.
-    near     whether the statistics were close to right before the first batch.
+    own      momentum of the network; 0 (statistics never change) stays 0.
+    batches  number of batches averaged so far.
+    near     whether the statistics were nearly right before the first batch.
     """
     if not own:
         return own
@@ -41,14 +41,14 @@ def norm_momentum(own: float, batches: int, *, near: bool = False) -> float:
 
 
 def settled_after(own: float) -> int:
-    """Batches from which on the momentum is the network's own."""
+    """Return the number of batches after which the momentum is the network's own."""
     return round(WINDOW / own) - WINDOW if own else 0
 
 
 class NormStatistics:
-    """Applies `norm_momentum` to the batch norms of a network.
+    """The batch norms of a network, with `norm_momentum` applied to each batch.
 
-    first, near  batch at which the average begins, and whether it begins close to right.
+    first, near  batch at which the average begins, and whether it begins nearly right.
     """
 
     def __init__(self, network: nn.Module, *, near: bool = False) -> None:
@@ -61,16 +61,16 @@ class NormStatistics:
         self.first, self.near = 0, near
 
     def begin_at(self, first: int, *, near: bool) -> None:
-        """Average from batch `first` (of the whole run, from 0) on."""
+        """Start the average at batch `first` (of the whole run, from 0)."""
         self.first, self.near = first, near
 
     @contextlib.contextmanager
     def batch(self, number: int) -> Iterator[None]:
-        """Around forward and backward pass of the training batch of that number (from 0).
+        """Wrap the forward and backward pass of a training batch; `number` counts from 0.
 
-        The norms store the statistics of the batch alone (momentum 1) and are averaged after the
-        backward pass, which needs them unchanged. The modules' momentum thus has two values in all:
-        torch.compile compiles again for each value, and gives up after eight.
+        The norms store the statistics of this batch alone (momentum 1). They are averaged after the
+        backward pass, which needs them unchanged. The modules' momentum thus has only two values:
+        torch.compile recompiles for each value and gives up after eight.
         """
         own = self._own()
         momentum = norm_momentum(own, number - self.first, near=self.near)

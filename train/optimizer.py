@@ -1,7 +1,7 @@
-"""Optimizers, learning rates and the moving average of the weights.
+"""Optimizers, learning-rate schedules and the moving average of the weights.
 
-All of them touch many small tensors, so each works on lists of tensors at once (torch's foreach
-kernels): on a GPU an EfficientNet's 200-odd parameters cost a handful of launches, not thousands.
+All of them update lists of tensors at once (torch's foreach kernels): on a GPU the 200 or so
+parameters of an EfficientNet take a handful of kernel launches instead of thousands.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from train.recipe import Recipe
 
 
 class RMSpropTF(torch.optim.Optimizer):
-    """RMSProp as TensorFlow does it: the mean square starts at 1, epsilon is inside the root.
+    """RMSProp as in TensorFlow: the mean square starts at 1, and epsilon is inside the root.
 
-    With momentum the learning rate is part of what is accumulated, so that a change of it takes
-    effect smoothly. Weight decay is added to the gradient (L2). Equals timm's `RMSpropTF`, which
-    handles one tensor after the other.
+    With momentum, the learning rate is part of the accumulated value, so that changes of it take
+    effect smoothly. Weight decay is added to the gradient (L2). Equal to timm's `RMSpropTF`, which
+    loops over the tensors.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class RMSpropTF(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -65,7 +65,7 @@ class RMSpropTF(torch.optim.Optimizer):
 
 
 def optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimizer over all parameters that want gradients; lr is set by each step."""
+    """Return the recipe's optimizer of all trainable parameters; each step sets its lr."""
     wanted = [param for param in network.parameters() if param.requires_grad]
     groups = [
         {"params": [p for p in wanted if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -86,20 +86,20 @@ def optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def peak_lr(recipe: Recipe) -> float:
-    """The learning rate after the warm-up, scaled to the recipe's batch."""
+    """Return the learning rate after the warm-up, scaled to the recipe's batch."""
     return recipe.lr * (recipe.batch / recipe.lr_batch if recipe.lr_batch else 1.0)
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of an optimizer step (from 0) of the run; a pure function.
+    """Return the learning rate of an optimizer step (from 0) of the run.
 
-    The exponential schedule counts its decay epochs from the first step, warm-up included, and
-    goes down in steps, as in tensorflow/tpu's code; cosine and linear begin after the warm-up.
+    The exponential schedule counts its decay epochs from the first step, including the warm-up,
+    and decreases in steps, as in tensorflow/tpu's code; cosine and linear start after the warm-up.
     """
     peak = peak_lr(recipe)
     epoch = step / steps_per_epoch
     if epoch < recipe.warmup_epochs:
-        # from one share above 0, so that the first step is not lost
+        # starts above 0: a learning rate of 0 would waste the first step
         return peak * (step + 1) / max(1.0, recipe.warmup_epochs * steps_per_epoch)
     if recipe.schedule == "exponential":
         return peak * recipe.decay_rate ** math.floor(epoch / recipe.decay_epochs)
@@ -111,7 +111,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """One learning rate for all groups."""
+    """Set the learning rate of all parameter groups."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
@@ -119,9 +119,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 class MovingAverage:
     """The exponential moving average of a network's weights and batch-norm statistics.
 
-    The n-th update keeps min(decay, (1 + n) / (10 + n)) of the old average: without that ramp a
-    decay of 0.9999 would remember the random first weights for tens of thousands of steps.
-    `network` is a copy that is evaluated and saved like any other.
+    The n-th update keeps min(decay, (1 + n) / (10 + n)) of the old average. Without this ramp, a
+    decay of 0.9999 would keep the random initial weights for tens of thousands of steps.
+    `network` is a copy with the averaged weights; it is evaluated and saved like any other.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -130,7 +130,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module, n: int) -> None:
-        """Take in the weights after step n (from 0)."""
+        """Update the average with the weights after step n (from 0)."""
         own, new = _tensors(self.network), _tensors(network)
         floats = [i for i, tensor in enumerate(own) if tensor.is_floating_point()]
         weight = 1.0 - min(self.decay, (1 + n) / (10 + n))

@@ -1,4 +1,4 @@
-"""One optimizer step: the losses of its batches, their gradients, and the update of the weights."""
+"""One optimizer step: losses of its batches, their gradients, and the update of the weights."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from train.steps import seed_of
 
 
 def side_of_images(run: Run, now: Phase) -> int:
-    """The side in pixels that training images are decoded at: the teacher may take larger ones."""
+    """Return the size in pixels of decoded training images; the teacher may need larger ones."""
     return now.resolution if run.teacher is None else max(now.resolution, run.teacher.side)
 
 
 def optimizer_step(
     run: Run, forward: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], now: Phase
 ) -> Tensor:
-    """One step on as many batches as it is accumulated from; its mean loss."""
+    """Run one step on the batches that it accumulates; return their mean loss."""
     recipe, here = run.recipe, run.world
     count = batches_of_step(run)
     total = torch.zeros((), device=here.device)
     for part in range(count):
         images, targets = next(batches)
-        # dropout and stochastic depth draw from torch's own generator
+        # dropout and stochastic depth use torch's global generator
         torch.manual_seed(seed_of(recipe, run.step) + (part * here.size + here.rank) * 2**20)
         if now.mixup or recipe.cutmix:
             images, targets = mix(
@@ -61,9 +61,9 @@ def optimizer_step(
 def _losses(
     run: Run, forward: nn.Module, images: Tensor, targets: Tensor, now: Phase
 ) -> Iterator[Tensor]:
-    """The loss of a batch, and then that of each sub-network that learns beside the network.
+    """Yield the loss of a batch, then the loss of each sub-network.
 
-    Each is to be used before the next one is computed: their graphs are not kept together.
+    Call backward on each before the next is computed, so that only one graph is in memory.
     """
     theirs = None
     with autocast(run.world.device, run.precision):

@@ -1,4 +1,4 @@
-"""Groups of options that several commands share: images, trainings, and how these run."""
+"""Groups of options that several commands share: images, trainings, devices and workers."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ TIME = (0.0, LONGEST)  # seconds
 
 
 def absolute_path(text: str, *, what: str = "path") -> str:
-    """The path as it is called from every folder; "~" is the home folder."""
+    """Return the path as an absolute one; "~" is the home folder."""
     if not text:
         raise ValueError(f"{what}: the path is empty")
     return str(absolute(text, what=what))
 
 
 def cache_path(text: str, *, what: str = "cache") -> str:
-    """The same, or "off"."""
+    """Return the absolute path, or "off"."""
     return text if text == "off" else absolute_path(text, what=what)
 
 
 def data_text(text: str, *, what: str = "data") -> str:
-    """The images that a text names, as they are named from every folder."""
+    """Return the value of --data with absolute paths."""
     return absolute_data(text)
 
 
 def network_text(text: str, *, what: str = "network") -> str:
-    """A network's name, or its file as it is called from every folder."""
+    """Return a network's name, or the absolute path of its file."""
     return str(Path(text).resolve()) if Path(text).is_file() else text
 
 
 def weights_text(text: str, *, what: str = "weights") -> str:
-    """The source of weights: timm:NAME, package:NAME, or a path as it is called from every
-    folder."""
+    """Return a source of weights: timm:NAME, package:NAME, or an absolute path."""
     if not text.strip():
         raise ValueError(f"{what}: the name is empty")
     return text if text.partition(":")[0] in ("timm", "package") else absolute_path(text, what=what)
@@ -47,7 +46,7 @@ def weights_text(text: str, *, what: str = "weights") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Config):
-    """Which images."""
+    """The images."""
 
     title = "images"
 
@@ -69,7 +68,7 @@ class DataOptions(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Config):
-    """How a network is trained."""
+    """The training of each network."""
 
     title = "trainings"
 
@@ -92,13 +91,13 @@ class TrainingOptions(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions(Config):
-    """The recipe of whole trainings."""
+    """The recipe of a full training."""
 
     title = "recipe"
 
-    recipe: str = option("proxy", catalog=PRESETS, help="default proxy")
+    recipe: str = option("proxy", catalog=PRESETS, help="recipe of the training (default proxy)")
     variant: str | None = option(
-        None, metavar="paper|google", help="of efficientnetv2 (default paper)"
+        None, metavar="paper|google", help="variant of recipe efficientnetv2 (default paper)"
     )
     changes: tuple[str, ...] = option(
         (),
@@ -110,19 +109,19 @@ class RecipeOptions(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class SizeOptions(Config):
-    """The size of a network, and of its images."""
+    """The size of a network and of its images."""
 
     title = "size of the network"
 
-    resolution: int | None = option(None, metavar="PX", help="its input side")
-    width: float | None = option(None, metavar="X", help="multiplies its channels")
-    depth: float | None = option(None, metavar="X", help="multiplies its layers")
+    resolution: int | None = option(None, metavar="PX", help="input size in pixels")
+    width: float | None = option(None, metavar="X", help="factor for the numbers of channels")
+    depth: float | None = option(None, metavar="X", help="factor for the numbers of layers")
     small_images: bool = option(False, help="fewer strides, for 32 px images")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions(Config):
-    """Where one network is trained; a resumed run may change it."""
+    """The device of a single training; a resumed run may use another one."""
 
     title = "device"
 
@@ -140,25 +139,27 @@ class DeviceOptions(Config):
 
 
 def loaders_of(options: DeviceOptions) -> int:
-    """Processes that decode streamed images: as given, else by the number of processors."""
+    """Return the processes that decode streamed images; default: from the number of processors."""
     return options.loaders if options.loaders is not None else max(0, available_cpus() - 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlaceOptions(Config):
-    """Where trainings run, and how many at once; a resumed run may change all of it."""
+    """The placement and number of concurrent trainings; a resumed run may change all of it."""
 
     title = "workers"
 
     workers: int | None = option(
         None, metavar="N", later=True, help="trainings at once (default: as many as fit)"
     )
-    cpus: float = option(1.0, metavar="N", later=True, help="processors of each (default 1)")
+    cpus: float = option(
+        1.0, metavar="N", later=True, help="processors of each training (default 1)"
+    )
     gpus: float | None = option(
         None,
         metavar="N",
         later=True,
-        help="GPUs of each, e.g. 0.5 (default 1 where there are any)",
+        help="GPUs of each training, e.g. 0.5 (default 1 if there are any)",
     )
     device: str = option(
         "auto", metavar="NAME", later=True, help="auto (default), cpu, cuda or cuda:N"
@@ -167,13 +168,13 @@ class PlaceOptions(Config):
         None,
         metavar="HOST:PORT",
         later=True,
-        help="a Ray cluster; auto: the one of this machine",
+        help="a Ray cluster; auto: the cluster of this machine",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions(PlaceOptions):
-    """The same, with the limits of trainings and the results that commands share."""
+    """Options of workers, with the limits of trainings and the results that commands share."""
 
     title = "workers"
 
@@ -190,7 +191,7 @@ class WorkerOptions(PlaceOptions):
         metavar="SHARE",
         limits=(0.0, 1.0),
         later=True,
-        help="stop where a larger share fails (default 0.5)",
+        help="stop if a larger share fails (default 0.5)",
     )
     cache: str | None = option(
         None,

@@ -1,8 +1,7 @@
-"""Pretrained parent networks: the architecture and the weights of a run, an export, timm, or a
-package.
+"""Pretrained parent networks: architecture and weights of a run, an export, timm or a package.
 
-A parent is what a search, a scaling or a fine-tuning can start from when no architecture is given
-beside the weights; `train.initial` copies weights into a network that is given.
+A search, a scaling or a fine-tuning starts from a parent if the user gives no architecture beside
+the weights. `train.initial` copies weights into a network that is given.
 """
 
 from __future__ import annotations
@@ -36,13 +35,14 @@ from vbs.text import printable
 class Parent:
     """A pretrained network.
 
-    source        as it was requested.
-    architecture  with the classes of the weights, and with the resolution that they were trained
-                  at (that of the evaluation, or the architecture's own, where only that is known).
-    tensors       state dict for `build(architecture)`, complete, by its names.
-    mean, std     of the input channels, in units of [0, 1] images; None where unknown.
-    classes       their names in the order of the logits; None where unknown.
-    importance    of its channels and layers, where its sub-networks were trained with it.
+    source        the source as the user named it.
+    architecture  with the number of classes of the weights, and with the resolution of their
+                  training (or of their evaluation, or the architecture's own, if only that is
+                  known).
+    tensors       complete state dict of `build(architecture)`.
+    mean, std     of the input channels, for images in [0, 1]; None if unknown.
+    classes       names of the classes in the order of the logits; None if unknown.
+    importance    importance of its channels and layers, if it was trained with sub-networks.
     """
 
     source: str
@@ -55,7 +55,7 @@ class Parent:
 
     @property
     def digest(self) -> str:
-        """64 hex digits of its architecture, weights and importance."""
+        """Return 64 hex digits of a hash of its architecture, weights and importance."""
         digest = hashlib.sha256(self.architecture.key.encode())
         if self.importance is not None:
             digest.update(json.dumps(self.importance.to_dict(), sort_keys=True).encode())
@@ -66,23 +66,23 @@ class Parent:
         return digest.hexdigest()
 
     def network(self) -> Network:
-        """The network with its weights, in evaluation mode."""
+        """Return the network with its weights, in evaluation mode."""
         network = build(self.architecture)
         network.load_state_dict(self.tensors)
         return network.eval()
 
 
 def load_parent(source: str) -> Parent:
-    """The network of `source` with its weights.
+    """Return a pretrained network with its architecture.
 
-    source  folder of a run or of an export; a .safetensors file with an architecture in it or in
-            the JSON file of its name beside it; a folder of model.safetensors and config.json from
-            Hugging Face; timm:NAME, timm's pretrained weights, which are downloaded; package:NAME,
-            of `train.weight_sources.PACKAGES`.
+    source  folder of a run or of an export; a .safetensors file that contains an architecture or
+            has it in the JSON file of the same name; a folder from Hugging Face with
+            model.safetensors and config.json; timm:NAME (pretrained weights of timm, which are
+            downloaded); package:NAME, a name of `train.weight_sources.PACKAGES`.
 
-    Raises ValueError, one line that begins with "parent: ", where there is no such source, where
-    its network cannot be expressed as an `Architecture` (the first part that cannot is named),
-    and where its weights do not fit its architecture.
+    Raises ValueError, in one line that begins with "parent: ", if the source does not exist, if
+    an `Architecture` cannot express its network (the message names the first such part), or if
+    its weights do not match its architecture.
     """
     try:
         return parent_of(source, _found(source))
@@ -100,7 +100,10 @@ def _found(source: str) -> Source:
 
 
 def path_source(source: Path) -> Source:
-    """Weights with their architecture, of a run, an export or a file; ValueError for others."""
+    """Return the weights and architecture of a run, an export or a file.
+
+    Raises ValueError if the path is none of these.
+    """
     found = read_path(source)
     try:
         architecture = found.architecture or described_architecture(found.description)
@@ -125,7 +128,7 @@ def _timm(name: str) -> Source:
 
 
 def _named(found: Source) -> Source:
-    """Weights of Hugging Face, whose description has a name of timm as its architecture."""
+    """Return weights of Hugging Face, whose description names a network of timm."""
     if not isinstance(found.description.get("architecture"), str):
         raise ValueError(
             "the weights have no architecture; give the folder of a run, an export with its .json, "
@@ -137,12 +140,12 @@ def _named(found: Source) -> Source:
 
 
 def parent_of(source: str, found: Source) -> Parent:
-    """The parent of weights with their architecture; ValueError where they do not fit it."""
+    """Return the parent; raise ValueError if the weights do not match their architecture."""
     architecture = found.architecture
     assert architecture is not None
-    with torch.device("meta"):  # shapes only: a description may ask for more memory than there is
+    with torch.device("meta"):  # shapes only: a description could request too much memory
         own = build(architecture).state_dict()
-    # counters of batch norm, which older files lack, are without effect
+    # older files lack the batch counters of batch norms, which have no effect
     counters = [name for name in own if name.endswith(COUNTER) and name not in found.tensors]
     tensors = {**found.tensors, **{name: torch.tensor(0) for name in counters}}
     check_equal(own, tensors, source=source)

@@ -1,4 +1,4 @@
-"""Predictions as tables: of the test images of a training, in test_predictions.parquet."""
+"""Predictions on the test images of a training, as the table test_predictions.parquet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vbs.folder import write_whole
 
 
 def predicted_of(result: Result, split: Split, recipe: Recipe, device: str) -> Predicted:
-    """What the network of a training predicts of a split, prepared as the recipe evaluates it."""
+    """Return a trained network's predictions on a split, prepared as in the recipe's evaluation."""
     assert result.network is not None
     where, recipe = pick_device(device), resolved(recipe, result.network.architecture)
     inference = replace(PREDICTION, precision=precision(recipe, where))
@@ -28,15 +28,15 @@ def predicted_of(result: Result, split: Split, recipe: Recipe, device: str) -> P
 def write_test_predictions(
     path: Path, split: Split, predicted: Predicted, classes: Sequence[str]
 ) -> None:
-    """One row for each image of a split, in its order, as a parquet file; atomically.
+    """Write a parquet file with one row for each image of a split, in its order, atomically.
 
-    image        path of the image file, ARCHIVE/NAME in an archive, "FILE, row N" in a parquet
-                 file; the index in the split of images that have no name.
+    image        path of the image file; ARCHIVE/NAME in an archive; "FILE, row N" in a parquet
+                 file; the index in the split if images have no names.
     label        name of the true class.
-    prediction   name of the likeliest class.
+    prediction   name of the most probable class.
     probability  of the prediction, float32.
 
-    Images that turned out to be unreadable have no row.
+    Unreadable images have no row.
     """
     import pyarrow
     import pyarrow.parquet
@@ -59,7 +59,7 @@ def write_test_predictions(
 
 
 def storable_name(name: str) -> str:
-    """The text with what cannot be encoded as UTF-8 written as escapes."""
+    """Return the text with characters that UTF-8 cannot encode written as escapes."""
     return name.encode(errors="backslashreplace").decode()
 
 

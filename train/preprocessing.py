@@ -1,18 +1,17 @@
-"""What happens to an image between its file and a trained network: `Preprocessing`.
+"""Preprocessing of images for the evaluation of a trained network: `Preprocessing`.
 
-This is *the* description of the evaluation preprocessing. It is what weights and exports carry as
-plain data, and `preprocess` computes it by the very functions that evaluate a training
-(`train.data`), so that a network sees the same numbers in training, in `vbs predict`, and in a
-program that uses an export:
+Weights and exports contain this description as plain data. `preprocess` applies it with the same
+functions that evaluate a training (`train.data`), so that a network gets equal inputs in training,
+in `vbs predict`, and in a program that uses an export. The steps are:
 
-1. the image as RGB (or grey) with 8 bits a channel, upright, without alpha: `train.data.decode`;
-2. the shorter side resized to side = round(resolution / crop_share) pixels and the longer one to
-   int(side * longer / shorter), bilinear with antialiasing as Pillow has it (the filter's support
+1. the image as RGB (or grey) with 8 bits per channel, upright, without alpha: `train.data.decode`;
+2. resize the shorter side to side = round(resolution / crop_share) pixels and the longer one to
+   int(side * longer / shorter), bilinear with antialiasing as in Pillow (the filter's support
    grows with the reduction), rounded to uint8; an image more than 8 times as long as wide is first
    cropped to 8 times at its centre;
-3. the central square of `resolution` pixels, from row round((height - resolution) / 2) and column
-   round((width - resolution) / 2), halves rounded to even;
-4. each channel, from 0 to 255: minus 255 mean, over 255 std, in float32.
+3. crop the central square of `resolution` pixels, from row round((height - resolution) / 2) and
+   column round((width - resolution) / 2), halves rounded to even;
+4. normalise each channel, from 0 to 255: subtract 255 mean, divide by 255 std, in float32.
 """
 
 from __future__ import annotations
@@ -48,14 +47,15 @@ CHANNELS = (1, 3)
 class Preprocessing:
     """Evaluation preprocessing of a trained network.
 
-    resolution     side in pixels of the square that the network gets.
-    crop_share     side of the central crop over the shorter side that it is cut from, in (0, 1].
+    resolution     side in pixels of the network's square input.
+    crop_share     side of the centre crop, as a share of the resized image's shorter side, in
+                   (0, 1].
     interpolation  of the resizing: "bilinear", with antialiasing.
-    mean, std      of red, green and blue in units of [0, 1]; a network of one channel takes their
-                   averages (`channel_mean`).
+    mean, std      of red, green and blue, for images in [0, 1]; a network with one channel uses
+                   their averages (`channel_mean`).
     channels       3, or 1 for grey.
 
-    Raises ValueError, one line, for other values.
+    Raises ValueError (one line) for other values.
     """
 
     resolution: int
@@ -84,7 +84,7 @@ class Preprocessing:
 
     @classmethod
     def of_weights(cls, weights: Weights) -> Preprocessing:
-        """That of the weights of a training."""
+        """Return the preprocessing of a training's weights."""
         return cls(
             resolution=weights.resolution,
             crop_share=weights.crop_share,
@@ -95,9 +95,9 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], *, channels: int = 3) -> Preprocessing:
-        """What `to_dict` wrote; ValueError names what is missing or invalid.
+        """Return the preprocessing of `to_dict`; raise ValueError if a field is missing or invalid.
 
-        channels  those of the network, for a description without "channels"; one without
+        channels  channels of the network, used if the description has no "channels". A missing
                   "interpolation" means bilinear.
         """
         if not isinstance(fields, Mapping):
@@ -115,7 +115,7 @@ class Preprocessing:
             raise ValueError(f"preprocessing: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: the fields by their names, mean and std as lists."""
+        """Return plain data for JSON: the fields by name, mean and std as lists."""
         values = dataclasses.asdict(self)
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -124,35 +124,35 @@ class Preprocessing:
 
     @property
     def side(self) -> int:
-        """Pixels that the shorter side is resized to before the crop."""
+        """Size in pixels that the shorter side is resized to before the crop."""
         return round(self.resolution / self.crop_share)
 
     @property
     def channel_mean(self) -> tuple[float, ...]:
-        """Means of the network's own channels, in units of [0, 1] images."""
+        """Means of the network's input channels, for images in [0, 1]."""
         return self.mean if self.channels == 3 else (sum(self.mean) / 3,)
 
     @property
     def channel_std(self) -> tuple[float, ...]:
-        """Standard deviations of the network's own channels, in units of [0, 1] images."""
+        """Standard deviations of the network's input channels, for images in [0, 1]."""
         return self.std if self.channels == 3 else (sum(self.std) / 3,)
 
     @property
     def preparation(self) -> Preparation:
-        """The same, as `train.data` takes it."""
+        """The preprocessing in the form that `train.data` takes."""
         return Preparation(
             size=self.resolution, crop_share=self.crop_share, mean=self.mean, std=self.std
         )
 
 
 def preprocess(image: Image.Image | np.ndarray | bytes, how: Preprocessing) -> np.ndarray:
-    """float32 [channels, resolution, resolution], what the network gets of an image.
+    """Return the network's input for an image, float32 [channels, resolution, resolution].
 
-    image  opened by Pillow, or encoded (the content of a file), of any size and mode; or decoded,
-           uint8 [h, w] or [h, w, 1] of grey, [h, w, 3] of RGB, or [h, w, 4] with alpha.
+    image  of any size and mode: an image of Pillow; an encoded image (the content of a file); or
+           decoded uint8, grey [h, w] or [h, w, 1], RGB [h, w, 3], or with alpha [h, w, 4].
 
-    Raises ValueError for other arrays, and where the image cannot be decoded
-    (`train.data.decode.Unreadable` is raised for encoded ones).
+    Raises ValueError for other arrays and if the image cannot be decoded
+    (`train.data.decode.Unreadable` for encoded images).
     """
     if isinstance(image, bytes):
         pixels = decode(image, how.channels)
@@ -164,17 +164,17 @@ def preprocess(image: Image.Image | np.ndarray | bytes, how: Preprocessing) -> n
 
 
 def framed(pixels: Tensor, how: Preprocessing) -> Tensor:
-    """uint8 [n, channels, resolution, resolution] of decoded images uint8 [n, channels, h, w]."""
+    """Resize and crop images uint8 [n, channels, h, w] to [n, channels, resolution, resolution]."""
     return frame(pixels, how.preparation, _draws(len(pixels)))
 
 
 def normalised(images: Tensor, how: Preprocessing) -> Tensor:
-    """float32 of framed images uint8 [n, channels, resolution, resolution], in channels_last."""
+    """Normalise uint8 [n, channels, resolution, resolution] to float32, in channels_last."""
     return finish(images, how.preparation, _draws(len(images)))
 
 
 def _draws(count: int) -> Draws:
-    """Evaluation draws no random numbers."""
+    """Return placeholders of random draws, which the evaluation does not use."""
     return Draws(0, np.arange(count))
 
 

@@ -1,7 +1,7 @@
-"""Progressive learning: image size and regularisation rise together, in stages of equal length.
+"""Progressive learning: image size and regularisation increase together, in equal stages.
 
-Source: Tan & Le 2021 (EfficientNetV2), section 4.2, algorithm 1. The learning rate is not
-restarted and the network is the same throughout: it takes images of any size.
+Source: Tan & Le 2021 (EfficientNetV2), section 4.2, algorithm 1. The learning-rate schedule
+continues across stages, and the network is the same because it accepts images of any size.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from train.recipe import Recipe
 
 
 class Phase(NamedTuple):
-    """What changes between the stages of a run; resolution in pixels."""
+    """The settings of a training stage; resolution in pixels."""
 
     stage: int
     resolution: int
@@ -22,11 +22,12 @@ class Phase(NamedTuple):
 
 
 def phase(recipe: Recipe, epoch: int) -> Phase:
-    """What epoch (from 0) of the recipe trains with; its resolution must be set.
+    """Return the settings that an epoch (from 0) is trained with.
 
-    The stages share the epochs as evenly as whole epochs allow. "linear" steps go from the
-    minima to the recipe's values themselves; "google" ones end there too, but begin a step above
-    the minima: 128 -> 300 px in 4 stages is 128, 185, 243, 300 or 171, 214, 257, 300.
+    The recipe's resolution must be set (see `train.state.resolved`). Stages have equal numbers of
+    epochs, up to rounding. "linear" stages go from the min_ values to the recipe's values;
+    "google" stages end there too, but start one step above the min_ values. For 128 to 300 px in
+    4 stages these are 128, 185, 243, 300 and 171, 214, 257, 300.
     """
     count = recipe.stages
     stage = min(epoch * count // recipe.epochs, count - 1)
@@ -40,7 +41,7 @@ def phase(recipe: Recipe, epoch: int) -> Phase:
 
     return Phase(
         stage,
-        # half up, and a float's error below a half is not one
+        # rounds half up; 1e-9 corrects floating-point errors just below a half
         int(between(recipe.min_resolution, recipe.resolution) + 0.5 + 1e-9),
         between(recipe.min_magnitude, recipe.magnitude),
         between(recipe.min_mixup, recipe.mixup),
@@ -49,7 +50,7 @@ def phase(recipe: Recipe, epoch: int) -> Phase:
 
 
 def first_epoch(recipe: Recipe, epoch: int) -> int:
-    """The first epoch (from 0) that trains with the input side of this epoch without a change."""
+    """Return the first epoch (from 0) since which the input size has been that of `epoch`."""
     side = phase(recipe, epoch).resolution
     while epoch and phase(recipe, epoch - 1).resolution == side:
         epoch -= 1

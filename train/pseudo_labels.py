@@ -1,9 +1,9 @@
-"""Pseudo-labels: what a teacher says of unlabelled images, and which of them a student learns from.
+"""Pseudo-labels: a teacher's predictions on unlabelled images, and the choice of images.
 
 Source: Xie et al. 2020, "Self-training with Noisy Student improves ImageNet classification"
-(arXiv 1911.04252), algorithm 1 and section 3.1: soft labels of a teacher without noise, images of
-low confidence left out, classes balanced by taking the most confident images of those that have
-too many and repeating images of those that have too few.
+(arXiv 1911.04252), algorithm 1 and section 3.1: soft labels of a teacher without noise; images of
+low confidence are left out; classes are balanced by taking the most confident images of the
+classes that have too many and repeating images of the classes that have too few.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ FORMAT = "vision-baseline-search pseudo-labels 1"
 class Chosen:
     """The images that a student learns from.
 
-    indices    int64 [m]: class after class, the most confident first; repeats are meant.
-    distinct   int64 [classes]: different images of each class among them.
-    confident  int64 [classes]: images at or above the threshold, most of `distinct` or more.
-    per_class  what every class was filled up or cut down to.
+    indices    int64 [m]: class by class, the most confident first; images may be repeated.
+    distinct   int64 [classes]: number of different images of each class in `indices`.
+    confident  int64 [classes]: number of images at or above the threshold.
+    per_class  number of images that each class was filled up or cut down to.
     """
 
     indices: np.ndarray
@@ -53,8 +53,11 @@ class Chosen:
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """A teacher's probabilities float32 [n, classes] for all n unlabelled images, those chosen,
-    and in `about`, plain data, whose they are and how they were chosen.
+    """Pseudo-labels of a set of unlabelled images.
+
+    probabilities  float32 [n, classes], the teacher's for all n images.
+    chosen         the images to learn from.
+    about          plain data: the teacher, and how the images were chosen.
     """
 
     probabilities: Tensor
@@ -62,7 +65,7 @@ class PseudoLabels:
     about: Mapping[str, Any]
 
     def digest(self) -> str:
-        """16 hex digits of which images are chosen and of all probabilities."""
+        """Return 16 hex digits that identify the chosen images and all probabilities."""
         state = hashlib.sha256(self.chosen.indices.tobytes())
         state.update(self.probabilities.numpy().tobytes())
         return state.hexdigest()[:16]
@@ -70,7 +73,7 @@ class PseudoLabels:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A network in evaluation mode, its description, and 16 hex digits of its file."""
+    """A network in evaluation mode, its weights file's content, and 16 hex digits of its hash."""
 
     network: Network
     weights: Weights
@@ -78,7 +81,10 @@ class Teacher:
 
 
 def load_teacher(run: Path) -> Teacher:
-    """The network of a run's best.safetensors; ValueError where it is missing or damaged."""
+    """Return the network of a run's best.safetensors.
+
+    Raises ValueError if the file is missing or damaged.
+    """
     path = run / "best.safetensors"
     if not path.is_file():
         raise ValueError(f"teacher: {run} has no best.safetensors; give the folder of a run")
@@ -93,9 +99,10 @@ def load_teacher(run: Path) -> Teacher:
 def teacher_probabilities(
     teacher: Teacher, images: Split, *, device: str = "auto", loaders: int = 0
 ) -> Tensor:
-    """Probabilities float32 [n, classes] of a teacher without noise, prepared as it was evaluated.
+    """Return a teacher's probabilities, float32 [n, classes], without noise.
 
-    No dropout, no stochastic depth, no augmentation. Raises ValueError where they are not finite.
+    Images are prepared as in the teacher's evaluation: no dropout, no stochastic depth, no
+    augmentation. Raises ValueError if the probabilities are not finite.
     """
     weights, where = teacher.weights, pick_device(device)
     preparation = Preprocessing.of_weights(weights).preparation
@@ -104,25 +111,27 @@ def teacher_probabilities(
     inference = replace(PREDICTION, loaders=loaders, precision=precision(recipe, where))
     found = predict(network, images, preparation, device=where, inference=inference).probabilities
     if not bool(torch.isfinite(found).all()):
-        raise ValueError("teacher: its probabilities are not all numbers; train another one")
+        raise ValueError("teacher: its probabilities are not finite; train another teacher")
     return found
 
 
 def balanced(
     probabilities: np.ndarray, *, confidence: float, per_class: int | None = None
 ) -> Chosen:
-    """Of images with probabilities [n, classes], as many of each class as of any other.
+    """Choose the same number of images of each class.
 
-    An image is of the class it is most probable of (the first of equals) and as confident as that
-    is probable; it counts from `confidence` on. Each class gives its `per_class` most confident
-    images, the first by index where they tie. A class with fewer gives them over and over, the
-    most confident first (the paper repeats at random); one with none gives none.
+    The class of an image is its most probable one (the first if several are equal), and its
+    confidence is that probability. Images below `confidence` are left out. Each class contributes
+    its `per_class` most confident images; ties go to the lower index. If a class has fewer, its
+    images are repeated in order, the most confident first (the paper repeats at random); a class
+    without images contributes none.
 
-    per_class  n // classes where not given, at least 1: as many images in all as there are. (The
-               paper takes 130,000 of each class from 300M images, 130M in all, 81M of them
-               different.)
+    probabilities  [n, classes].
+    confidence     from 0 to 1.
+    per_class      at least 1; None: n // classes, at least 1. (The paper takes 130,000 of each
+                   class from 300M images, 130M in all, 81M of them different.)
 
-    Raises ValueError where the numbers are not allowed or no image is confident enough.
+    Raises ValueError if an argument is not allowed or no image is confident enough.
     """
     if not 0 <= confidence <= 1:
         raise ValueError(f"confidence: {confidence!r} is not allowed; use a number from 0 to 1")
@@ -150,9 +159,9 @@ def balanced(
 
 
 def with_pseudo_labels(data: Data, unlabelled: Split, labels: PseudoLabels, ratio: float) -> Data:
-    """The data set with the chosen images added to its training images, `ratio` for each of those.
+    """Return the data set with the chosen images added, `ratio` of them per training image.
 
-    Its settings name the labels by their digest: a run is not resumed with others.
+    The settings contain the digest of the labels, so that a run is not resumed with others.
     """
     indices = labels.chosen.indices
     extra = unlabelled.select(indices).with_targets(labels.probabilities[torch.from_numpy(indices)])
@@ -166,12 +175,15 @@ def with_pseudo_labels(data: Data, unlabelled: Split, labels: PseudoLabels, rati
 
 
 def agreement(first: Tensor, second: Tensor) -> float:
-    """Percent of images that probabilities [n, classes] of two networks put in the same class."""
+    """Return the percentage of images for which two networks predict the same class.
+
+    first, second  probabilities [n, classes] of the networks.
+    """
     return 100 * float((first.argmax(1) == second.argmax(1)).double().mean())
 
 
 def write_labels(path: Path, labels: PseudoLabels) -> None:
-    """A safetensors file: 4 bytes for every image and class, whole or not at all."""
+    """Write a safetensors file atomically; it takes 4 bytes for each image and class."""
     chosen = labels.chosen
     tensors = {"probabilities": labels.probabilities.contiguous()}
     for name in ("indices", "distinct", "confident"):
@@ -185,11 +197,11 @@ def _content(path: Path, text: str) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}); remove it to have it made again") from None
+        raise ValueError(f"{path}: damaged ({error}); remove it to create it again") from None
 
 
 def read_labels(path: Path) -> PseudoLabels:
-    """What `write_labels` wrote; ValueError names the file that is damaged or of others."""
+    """Read what `write_labels` wrote; raise ValueError if the file is damaged or no such file."""
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
@@ -204,4 +216,4 @@ def read_labels(path: Path) -> PseudoLabels:
             )
             return PseudoLabels(file.get_tensor("probabilities"), chosen, dict(content["about"]))
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); remove it to have it made again") from None
+        raise ValueError(f"{path}: damaged ({error}); remove it to create it again") from None

@@ -1,4 +1,4 @@
-"""What was published for single models: dropout, and the ends of progressive learning.
+"""Values published for each model: dropout, and the last stage of progressive learning.
 
 Sources: tensorflow/tpu's models/official/efficientnet; google/automl's efficientnetv2/hparams.py
 and Tan & Le 2021 (EfficientNetV2), section 4.2.
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class V2Ends(NamedTuple):
-    """Where training ends and at which size it is evaluated, in the paper and in Google's code."""
+    """The last stage of progressive learning, in the paper and in Google's code."""
 
     resolution: int
     eval_resolution: int
@@ -47,5 +47,5 @@ DROPOUT = {
 
 
 def published(network: str) -> str:
-    """The paper's network behind a zoo name: timm's "tf_" ones differ in padding only."""
+    """Return a zoo name without "tf_"; timm's "tf_" networks differ only in their padding."""
     return network.removeprefix("tf_")

@@ -1,8 +1,8 @@
-"""Recipes: every number of a training run as frozen data, the published ones by name.
+"""Recipes: hyperparameters of a training, with the published ones by name.
 
 Sources: `efficientnet` Tan & Le 2019, section 5.2, and tensorflow/tpu's models/official/
 efficientnet; `efficientnetv2` Tan & Le 2021, sections 4.2 and 5.1, and google/automl's
-efficientnetv2/hparams.py. `proxy`, `finetune` and `linear-probe` are ours (experiments/).
+efficientnetv2/hparams.py. The other recipes come from this project (experiments/).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from train.recipe_fields import checked_field, describe_field, read_field
 from vbs.plugins import call_with, is_reference, load_object
 from vbs.text import counted, quoted, shortened
 
-# How batch-norm statistics are found (train/norm_momentum.py, train/recalibrate.py). It is stored
-# with results and unfinished trainings, as short trainings by another rule read other accuracies.
+# How batch-norm statistics are computed (train/norm_momentum.py, train/recalibrate.py). Results and
+# checkpoints store it because short trainings give other accuracies under another rule.
 NORM_STATISTICS = "momentum by batches, measured again before step 100"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -29,53 +29,53 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All numbers of a training run; equal recipes, data and networks give equal weights on a CPU.
+    """The hyperparameters of a training; equal ones, with equal data, give equal weights on a CPU.
 
     epochs            passes over the training images.
     batch             images of one optimizer step, over all devices.
-    least_steps       optimizer steps of a useful training; commands raise epochs that give fewer,
-                      unless the user named the epochs (train/length.py). 0: no such number.
-    device_batch      most images a device works on at once; a step of more is accumulated. 0: all.
+    least_steps       fewest optimizer steps of a useful training; commands raise the epochs to
+                      reach them unless the user sets the epochs (train/length.py). 0: no minimum.
+    device_batch      most images on a device at once; larger steps accumulate gradients. 0: all.
     optimizer         "rmsprop" (TensorFlow's, epsilon inside the root), "sgd" (Nesterov), "adamw".
-    lr                learning rate at `lr_batch` images a step; it scales linearly with `batch`.
-                      lr_batch 0: not scaled.
+    lr                learning rate for a batch of `lr_batch` images; it scales linearly with
+                      `batch`. lr_batch 0: not scaled.
     momentum          of rmsprop and sgd, the first beta of adamw.
     rms_decay         of the squared gradients: rmsprop's decay, adamw's second beta.
     eps               of rmsprop and adamw.
-    weight_decay      of kernels only, never of biases and norms. Decoupled for adamw.
+    weight_decay      of weights, not of biases and batch norms. Decoupled for adamw.
     schedule          after `warmup_epochs` of linear warm-up from 0: "exponential" (times
                       `decay_rate` every `decay_epochs`, in steps), "cosine" or "linear" (to 0),
                       "constant".
     clip_norm         largest norm of all gradients together; 0: not clipped.
     ema_decay         of the moving average of the weights, ramped up as (1+n)/(10+n); 0: none.
     train             "all", or only the "classifier" (batch norms then use their statistics).
-    resolution        input side of training in pixels, eval_resolution of evaluation; 0: the
-                      architecture's, and training's.
-    eval_crop         side of the centre crop over the side it is cut from.
+    resolution        input size of training in pixels; 0: the architecture's.
+    eval_resolution   input size of evaluation in pixels; 0: that of training.
+    eval_crop         side of the centre crop, as a share of the resized image's shorter side.
     crop              "resized" (random area from `crop_area` to 1, as on ImageNet), "pad" (random
                       shift by up to an eighth of the side, as on CIFAR), "none".
-    policy            "autoaugment" (ImageNet's, or "autoaugment-cifar10"), "randaugment"
-                      (`layers` operations of `magnitude`, in the papers' unit: 10 is strong),
-                      "none"; `group` images share a draw.
+    policy            "autoaugment" (ImageNet's), "autoaugment-cifar10", "randaugment" (`layers`
+                      operations of `magnitude`, in the papers' unit: 10 is strong) or "none";
+                      `group` images share a draw.
     erasing           probability of random erasing.
     mixup, cutmix     alpha of their beta distributions; 0: off.
-    teacher           a trained network whose outputs are targets beside the labels, as
-                      `train.parents.load_parent` reads it (train/distill.py); "": none.
-    teacher_weight    of those targets in the loss, from 0 to 1.
-    temperature       by which logits are divided before they are compared.
-    elastic           random sub-networks that learn from the network's outputs in each step, beside
-                      the smallest one (train/inherit/elastic.py); 0: none learn.
+    teacher           a trained network whose outputs are targets in addition to the labels, a
+                      source of `train.parents.load_parent` (train/distill.py); "": none.
+    teacher_weight    weight of these targets in the loss, from 0 to 1.
+    temperature       divisor of the logits before they are compared.
+    elastic           number of random sub-networks that learn from the network's outputs in each
+                      step, in addition to the smallest (train/inherit/elastic.py); 0: none.
     stages            progressive learning: resolution, magnitude, mixup and dropout rise from
-                      their min_ values in so many equal parts of the run; 1: they are constant.
+                      their min_ values in this number of equal stages; 1: they are constant.
     steps_of_stages   "linear" starts at the min_ values (the paper), "google" one step above them.
-    mean, std         of the input's channels, in units of [0, 1] images.
-    precision         "bfloat16" autocast, "float32", or "auto": bfloat16 on GPUs that have it.
+    mean, std         of the input channels, for images in [0, 1].
+    precision         "bfloat16" autocast, "float32", or "auto": bfloat16 on GPUs that support it.
     compile           whether torch.compile is used.
     minival           share of the training images held out to choose the best weights; 0: none,
                       the last weights are the result.
     seed              of weights, order, augmentation, dropout and the minival.
 
-    Raises ValueError naming the field, its value and what is allowed.
+    Raises ValueError with the field, its value and what is allowed.
     """
 
     name: str
@@ -140,7 +140,7 @@ class Recipe:
         epochs = counted(self.epochs, "epoch")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"warmup_epochs: {self.warmup_epochs:g} leaves nothing of {epochs}; use less"
+                f"warmup_epochs: {self.warmup_epochs:g} is not below {epochs}; use less"
             )
         if self.stages > 1 and not self.min_resolution:
             raise ValueError("min_resolution: 0 is not allowed with stages; use pixels, e.g. 128")
@@ -148,15 +148,14 @@ class Recipe:
             raise ValueError(f"stages: {self.stages} do not fit into {epochs}; use fewer")
         if self.stages > 1 and self.resolution and self.min_resolution > self.resolution:
             raise ValueError(
-                f"min_resolution: {self.min_resolution} px is above the {self.resolution} px that "
-                "progressive learning ends at"
+                f"min_resolution: {self.min_resolution} px is above the resolution of the last "
+                f"stage; use at most {self.resolution}"
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `from_dict` gives an equal recipe.
+        """Return plain data for JSON, from which `from_dict` makes an equal recipe.
 
-        Fields about a teacher and sub-networks are left out without these: recipes are part of what
-        finds earlier results again.
+        Unused fields of a teacher and of sub-networks are left out: earlier results lack them.
         """
         unused = {*(() if self.teacher else OF_TEACHER), *(() if self.elastic else ("elastic",))}
         return {
@@ -166,12 +165,12 @@ class Recipe:
         }
 
     def warmup_epochs_of(self, epochs: int) -> float:
-        """The warm-up of another number of epochs, of the same share of the training."""
+        """Return the warm-up for another number of epochs: the same share of the training."""
         return self.warmup_epochs / self.epochs * epochs
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Recipe:
-        """The recipe of `to_dict`; ValueError names a field that is unknown or ill-typed."""
+        """Return the recipe of `to_dict`; raise ValueError for unknown or ill-typed fields."""
         for name in fields:
             if name not in FIELDS:
                 raise ValueError(unknown_field(name))
@@ -187,11 +186,10 @@ LISTED = "fields: " + ", ".join(name for name in FIELDS if name != "name")
 
 
 def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
-    """The recipe with `field=value` texts applied, as `--set` takes them.
+    """Return the recipe with `field=value` texts of `--set` applied; tuples as mean=0.5,0.5,0.5.
 
-    A tuple is written with commas: mean=0.5,0.5,0.5. ValueError lists the fields where one is
-    unknown, and says what its type is where a value does not read as one. A
-    warm-up that is not changed and no longer fits into the epochs keeps its share of the training.
+    A warm-up that is not set and no longer fits into the epochs keeps its share of the training.
+    Raises ValueError, with a list of all fields, for an unknown field or a value of another type.
     """
     values: dict[str, Any] = {}
     for text in changes:
@@ -217,25 +215,27 @@ def change(recipe: Recipe, changes: Iterable[str]) -> Recipe:
 
 
 def check_version(settings: Mapping[str, Any], place: str) -> None:
-    """ValueError where trainings of an earlier version would be ranked with new ones.
+    """Raise ValueError if trainings of another version would be compared with new ones.
 
-    settings  of the run in `place`, as this version writes them.
+    settings  settings stored with the run in `place`.
     """
     if settings.get("norm_statistics") != NORM_STATISTICS:
         raise ValueError(
-            f"resume: the trainings in {place} are of a version that evaluated short trainings "
+            f"resume: the trainings in {place} are from a version that evaluates short trainings "
             "differently (batch-norm statistics); start again in another --out"
         )
 
 
 def unknown_field(name: str) -> str:
-    """The complaint about a field that no recipe has."""
+    """Return the error message for an unknown field of a recipe."""
     return f"a recipe has no field {quoted(name)}; {LISTED}"
 
 
 def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:
-    """The recipe of that name for a zoo network of that name (which decides what is published
-    by model: dropout, and the ends of progressive learning); ValueError for an unknown name.
+    """Return a recipe by name; raise ValueError if the name is unknown.
+
+    network  name in the zoo; selects its published dropout and last stage of progressive learning.
+    variant  "paper" or "google"; see `efficientnetv2`.
 
     "package.module:Name" and "path/to/file.py:Name" name a recipe of your own: a `Recipe`, or a
     function without arguments that returns one.
@@ -253,7 +253,7 @@ def preset(name: str, *, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def efficientnet(*, network: str = "", variant: str = "paper") -> Recipe:
-    """EfficientNet on ImageNet: 350 epochs of batch 4096; dropout as published for the model."""
+    """Return EfficientNet's recipe on ImageNet: 350 epochs, batch 4096, each model's dropout."""
     return Recipe(
         name="efficientnet",
         epochs=350,
@@ -265,10 +265,10 @@ def efficientnet(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
-    """EfficientNetV2 on ImageNet, progressive in 4 stages: "paper" (table 6) or "google" (code).
+    """Return EfficientNetV2's recipe on ImageNet: "paper" (table 6) or "google" (Google's code).
 
-    Published are S, M and L. XL is regularised as L; B0 to B3 and any other network as S, the
-    latter up to its own resolution and evaluated there.
+    Values are published for S, M and L. XL has the regularisation of L. All other networks have
+    that of S; those outside B0 to B3 are trained and evaluated at their own resolution.
     """
     one_of("variant", variant, ("paper", "google"))
     own = V2_ENDS["efficientnetv2_s"]._replace(resolution=0, eval_resolution=0)
@@ -296,7 +296,7 @@ def efficientnetv2(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
-    """Minutes on a laptop, for searches and small images: see experiments/proxy_recipe.py."""
+    """Return the recipe of searches: minutes for small images (experiments/proxy_recipe.py)."""
     return Recipe(
         name="proxy",
         epochs=10,
@@ -317,12 +317,11 @@ def proxy(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def scratch(*, network: str = "", variant: str = "paper") -> Recipe:
-    """Random weights and hundreds to some thousands of images: `proxy` in small batches, for many
-    more steps.
+    """Return the recipe from random weights on small data sets: `proxy` with smaller batches.
 
-    Brigato et al. 2022 (arXiv 2212.12478): on small data sets plain cross-entropy with small
-    batches, well-chosen weight decay and enough steps is hard to beat. The fields were chosen in
-    experiments/scratch_recipe.py.
+    On hundreds to some thousands of images, plain cross-entropy with small batches, well-chosen
+    weight decay and enough steps is hard to beat (Brigato et al. 2022, arXiv 2212.12478). Its
+    fields were chosen in experiments/scratch_recipe.py.
     """
     return Recipe(
         name="scratch",
@@ -345,7 +344,7 @@ def scratch(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def finetune(*, network: str = "", variant: str = "paper") -> Recipe:
-    """From pretrained weights to a small data set: short, gentle, cosine."""
+    """Return the recipe from pretrained weights to a small data set: few epochs, cosine decay."""
     return Recipe(
         name="finetune",
         epochs=15,
@@ -367,7 +366,7 @@ def finetune(*, network: str = "", variant: str = "paper") -> Recipe:
 
 
 def linear_probe(*, network: str = "", variant: str = "paper") -> Recipe:
-    """Only a new classifier on frozen features: what the weights know already."""
+    """Return the recipe that trains only a new classifier on frozen features."""
     return Recipe(
         name="linear-probe",
         epochs=10,

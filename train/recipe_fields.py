@@ -1,4 +1,4 @@
-"""What the fields of a recipe may be, and how they are written on the command line."""
+"""Allowed values of a recipe's fields, and their form on the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32", "bfloat16"),
 }
 
-# the smallest and largest value a field may have; open ends of probabilities are (0, 1)
+# smallest and largest allowed value; probabilities below 1 end at 0.99
 RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 1e6),
     "batch": (1, 1e7),
@@ -62,7 +62,7 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 def read_field(text: str, kind: Any) -> Any:
-    """The value that a text means in a field of that type; ValueError where it means none."""
+    """Return the value of a field of type `kind` from its text; raise ValueError if invalid."""
     if kind is bool:
         if text.lower() not in ("true", "false"):
             raise ValueError
@@ -77,7 +77,7 @@ def read_field(text: str, kind: Any) -> Any:
 
 
 def checked_field(name: str, value: Any, kind: Any) -> Any:
-    """The value in its field's type; ValueError says what the field takes."""
+    """Return the value in the type of its field; raise ValueError if it is not allowed."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     wrong = f"{name}: {quoted(value)} is not allowed; use {describe_field(name, kind)}"
@@ -99,7 +99,7 @@ def checked_field(name: str, value: Any, kind: Any) -> Any:
 
 
 def describe_field(name: str, kind: Any) -> str:
-    """What a field of that type may be."""
+    """Return a description of the allowed values of a field."""
     if name in ALLOWED:
         return "one of " + ", ".join(ALLOWED[name])
     if name in RANGES:

@@ -1,4 +1,4 @@
-"""The folder of a training run: its settings first, then what came out."""
+"""run.json and the names of the other files in the folder of a training run."""
 
 from __future__ import annotations
 
@@ -32,10 +32,12 @@ def write_run(
     status: str,
     **outcome: Any,
 ) -> None:
-    """run.json: everything needed to run it again, and how it ended.
+    """Write run.json: everything needed to repeat the run, and its outcome.
 
     settings  the options.
-    training  what they have come to: network, recipe and images in full.
+    training  the network, recipe and images that the options gave, in full.
+    status    e.g. "finished".
+    outcome   results of the run.
     """
     content = described(settings, status=status, **outcome)
     ahead = ("status", "settings")
@@ -44,7 +46,7 @@ def write_run(
 
 
 def described(settings: Mapping[str, Any], *, status: str, **outcome: Any) -> dict[str, Any]:
-    """The content of run.json."""
+    """Return the content of run.json."""
     return {
         "status": status,
         "settings": dict(settings),
@@ -57,11 +59,11 @@ def described(settings: Mapping[str, Any], *, status: str, **outcome: Any) -> di
 class RunRecord:
     """The run.json of a training or of a trial.
 
-    status    such as "finished".
-    data      what --data named, "" where it is not recorded.
-    training  network, recipe and images in full; version 0.1 and trials have them among the
+    status    e.g. "finished".
+    data      the value of --data; "" if it is not recorded.
+    training  network, recipe and images in full; version 0.1 and trials store them in the
               settings.
-    outcome   how it ended.
+    outcome   results of the run.
     content   the whole file.
     """
 
@@ -73,7 +75,7 @@ class RunRecord:
 
 
 def read_run(folder: Path) -> RunRecord:
-    """run.json of a folder; ValueError where there is none or it is damaged."""
+    """Read the run.json of a folder; raise ValueError if it is missing or damaged."""
     path = folder / "run.json"
     if not path.is_file():
         raise ValueError(f"{folder} holds no training run (there is no run.json in it)")
@@ -95,7 +97,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def finite(value: Any) -> Any:
-    """Plain data with NaN and infinities as None: JSON has no word for them."""
+    """Return plain data with NaN and infinities replaced by None, for JSON."""
     if isinstance(value, Mapping):
         return {name: finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):

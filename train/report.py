@@ -1,4 +1,4 @@
-"""What a training prints and draws: a preview, its progress, and pictures of its results."""
+"""Output of a training: a preview, its progress, and figures of its results."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from vbs.figure import attempt, draw_picture
 from vbs.text import printable, shell_word
 from vbs.units import short
 
-MOST_MISTAKES = 40  # on the contact sheet
+MOST_MISTAKES = 40  # images on the contact sheet
 
 
 class Reporter(Report):
-    """Bar or lines on stderr, curves.csv in the folder, and loggers; a context manager.
+    """Progress on stderr, curves.csv in the run's folder, and loggers; a context manager.
 
-    stopped  whether the run is to save and stop, e.g. because of Ctrl-C.
+    stopped  returns whether the run should save and stop, e.g. because of Ctrl-C.
     """
 
     def __init__(
@@ -87,15 +87,15 @@ class Reporter(Report):
 def print_preview(
     folder: Path, architecture: Architecture, data: Data, recipe: Recipe, here: World
 ) -> None:
-    """One paragraph on stderr: what is going to be trained, on what, how, and where."""
+    """Print what will be trained, on which data, with which recipe and on which device."""
     costs = cost(architecture)
     counts = [f"{len(data.train):,} training images"]
-    counts += [f"{len(data.minival):,} held out of them"] if data.minival else []
-    counts += [f"{len(data.test):,} to test"] if data.test else []
+    counts += [f"{len(data.minival):,} held-out images"] if data.minival else []
+    counts += [f"{len(data.test):,} test images"] if data.test else []
     device = "CPU" if here.device.type == "cpu" else str(here.device)
     if here.size > 1:
         device = f"{here.size} x {here.device.type}"
-    # of labelled and pseudo-labelled images an epoch is not all of them
+    # with pseudo-labelled images an epoch may use only a part of the images
     used = data.train.order(np.random.default_rng(0), recipe.batch).size
     length, warning = described(recipe, used), too_short(recipe, used)
     print_err(
@@ -117,10 +117,11 @@ def print_preview(
 def write_predictions(
     folder: Path, result: Result, data: Data, recipe: Recipe, *, title: str, device: str
 ) -> None:
-    """What the network predicts of the test split, and pictures, when all else is written.
+    """Write the predictions on the test split, and figures.
 
-    test_predictions.parquet (see `train.predictions`), curves.png, and from the test split (else
-    the minival) confusion.png and mistakes.png. What cannot be written or drawn is a warning.
+    Called after everything else is written. The files are test_predictions.parquet (see
+    `train.predictions`) and curves.png, and for the test split (or else the minival)
+    confusion.png and mistakes.png. A file that cannot be written or drawn gives a warning.
     """
     if result.history:
         draw_picture(folder / "curves.png", lambda path: draw.curves(path, result.history, title))
@@ -141,7 +142,7 @@ def write_predictions(
 def _draw_predicted(
     folder: Path, split: Split, predicted: Predicted, classes: Sequence[str]
 ) -> None:
-    """What the network predicts of the images of `split`, as confusion.png and mistakes.png."""
+    """Draw the predictions on the images of `split` as confusion.png and mistakes.png."""
     found, targets, indices = predicted
     counts = confusion_counts(found, targets)
     draw_picture(folder / "confusion.png", lambda path: draw.confusion(path, counts, classes))
@@ -153,6 +154,6 @@ def _draw_predicted(
         title = f"true {printable(true)}, predicted {printable(best)} {probability:.0f}%"
         name = split.name(int(indices[place]))
         titles.append(title if name is None else f"{title}, {Path(name).name}")
-    # whole photographs are held one at a time
+    # each full-size image is reduced as soon as it is read, to save memory
     sheet = [draw.small(split.picture(int(indices[place]))) for place in chosen]
     draw_picture(folder / "mistakes.png", lambda path: draw.mistakes(path, sheet, titles))

@@ -1,4 +1,4 @@
-"""The network and the recipe that options describe."""
+"""Conversion of options to the network and the recipe that they describe."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from train.recipe import Recipe, change, preset
 
 
 def recipe_of(options: RecipeOptions, network: str, *, resolution: int | None = None) -> Recipe:
-    """The recipe by name, variant and changes, for a zoo network of that name.
+    """Return the recipe by name, variant and changes, for a network of the zoo.
 
-    resolution  of the images, in place of the published ones.
+    network     name in the zoo.
+    resolution  size of the images in pixels; None: the published sizes.
 
     Raises ValueError for an unknown name, variant or field.
     """
     if options.variant and options.recipe != "efficientnetv2":
         raise ValueError(
-            f"--variant: recipe {options.recipe} has none; only efficientnetv2 differs"
+            f"--variant: recipe {options.recipe} has no variants; only efficientnetv2 has"
         )
     recipe = preset(options.recipe, network=network, variant=options.variant or "paper")
     if resolution is not None:
@@ -29,12 +30,15 @@ def recipe_of(options: RecipeOptions, network: str, *, resolution: int | None = 
 
 
 def architecture_of(network: str, size: SizeOptions) -> Architecture:
-    """The network of a zoo name or a JSON file, in the requested size; ValueError for others."""
+    """Return the network by its zoo name or JSON file, in the requested size.
+
+    Raises ValueError if there is no such network.
+    """
     return sized(load(network), size)
 
 
 def sized(architecture: Architecture, size: SizeOptions) -> Architecture:
-    """The architecture with its width, depth, strides and resolution changed as requested."""
+    """Return the architecture with the requested width, depth, strides and resolution."""
     depth, width = size.depth, size.width
     architecture = scale(
         architecture,

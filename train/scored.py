@@ -1,4 +1,4 @@
-"""On how many images a run's accuracies were read, and how that is shown."""
+"""Number of images behind an accuracy, and the standard error that follows from it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ ERROR_NOTE = (
 
 
 def scored_images(data: Data) -> dict[str, Any]:
-    """Images of the minival and the test split, None where there is none; and what guessing gets on
-    the minival in percent (`vbs.accuracy.guessing`), None where that is unknown."""
+    """Return the number of images of the minival and the test split, and the chance accuracy.
+
+    Each is None if unknown. "chance" is the accuracy of guessing on the minival, in percent (see
+    `vbs.accuracy.guessing`).
+    """
     minival = data.minival
     chance = None
     if minival is not None and minival.targets.ndim == 1:
@@ -31,10 +34,10 @@ def scored_images(data: Data) -> dict[str, Any]:
 
 
 def with_error(accuracy: float | None, images: Any, *, empty: str = "") -> str:
-    """An accuracy in percent with its binomial error, "83.54% ± 2.89"; without where the number of
-    images is unknown, `empty` where there is no accuracy.
+    """Return an accuracy in percent with its binomial error, e.g. "83.54% ± 2.89".
 
-    The error is that of `ERROR_NOTE`.
+    The error (see `ERROR_NOTE`) is left out if the number of images is unknown. `empty` is
+    returned if there is no accuracy.
     """
     if accuracy is None or math.isnan(accuracy):
         return empty
@@ -43,7 +46,7 @@ def with_error(accuracy: float | None, images: Any, *, empty: str = "") -> str:
 
 
 def error_of(accuracy: float | None, images: Any) -> float | None:
-    """The binomial error of an accuracy in points; None where it or the images are unknown."""
+    """Return the binomial error of an accuracy in points; None if either argument is unknown."""
     if accuracy is None or math.isnan(accuracy) or not isinstance(images, int) or images <= 0:
         return None
     return round(float(accuracy_error(accuracy, images)), 3)

@@ -1,4 +1,4 @@
-"""Whether a recipe needs pretrained weights to start from."""
+"""Checks that recipes for pretrained weights get some."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ PRETRAINED = ("finetune", "linear-probe")  # recipes for pretrained weights
 
 
 def needs_weights(recipe: Recipe) -> bool:
-    """Whether the recipe is of use only for pretrained weights."""
+    """Return whether the recipe is only useful with pretrained weights."""
     return recipe.name in PRETRAINED or recipe.train == "classifier"
 
 
 def check_random_start(recipe: Recipe, program: str) -> None:
-    """ValueError where the recipe needs weights, which the trainings of a program never have."""
+    """Raise ValueError if the recipe needs weights; `program` trains from random weights only."""
     if needs_weights(recipe):
         raise ValueError(
             f"{_option_of(recipe)}: needs pretrained weights, but {program} starts every network "
@@ -23,7 +23,7 @@ def check_random_start(recipe: Recipe, program: str) -> None:
 
 
 def check_start(recipe: Recipe, init: str | None) -> None:
-    """ValueError where the recipe needs weights and `init` names none."""
+    """Raise ValueError if the recipe needs pretrained weights and `init` is None or empty."""
     if needs_weights(recipe) and not init:
         raise ValueError(
             f"--init is missing: {_option_of(recipe)} needs pretrained weights; add --init RUN, "

@@ -1,4 +1,4 @@
-"""The state of a training run: what it is made from, what changes, and both on disk."""
+"""The state of a training run, in memory and in its checkpoint."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ from vbs.text import quoted
 
 @dataclass
 class Run:
-    """Everything that changes while a run lasts, and what it is made from.
+    """The inputs of a training run, and everything that changes during it.
 
     loaders        processes that decode streamed images.
     norms          averages the batch-norm statistics.
-    pretrained     whether the run began with weights that were given.
-    teacher        whose outputs are targets beside the labels, if any.
-    elastic        sub-networks that learn beside the network, if any.
+    pretrained     whether the run started from given weights.
+    teacher        network whose outputs are targets in addition to the labels, if any.
+    elastic        sub-networks that learn with the network, if any.
+    seconds        of training in all epochs, without evaluation.
     epoch_loss     sum of the losses of the epoch's steps so far, on the device.
-    epoch_seconds  of training in the epoch so far; `seconds` in all epochs. Evaluation is extra.
-    chosen, best   which weights are the result so far, and those weights.
+    epoch_seconds  of training in the current epoch, without evaluation.
+    chosen, best   description of the best weights so far, and these weights.
     """
 
     architecture: Architecture
@@ -71,14 +72,17 @@ class Run:
 
 
 def resolved(recipe: Recipe, architecture: Architecture) -> Recipe:
-    """The recipe with the sizes that it leaves to the architecture filled in."""
+    """Return the recipe with sizes of 0 replaced by those of the architecture."""
     side = recipe.resolution or architecture.resolution
     return replace(recipe, resolution=side, eval_resolution=recipe.eval_resolution or side)
 
 
 def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
-    """What "auto" means here. On a CPU bfloat16 was slower for every network tried, depthwise ones
-    by 2 to 4 times (experiments/bench_training.py)."""
+    """Return the data type of the recipe's precision on a device.
+
+    "auto" is float32 on a CPU, where bfloat16 was slower for every network measured, by 2 to 4
+    times for depthwise convolutions (experiments/bench_training.py).
+    """
     if recipe.precision == "auto":
         # GPUs before Ampere compute bfloat16 by float32, more slowly than float32 itself
         able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -87,14 +91,14 @@ def precision(recipe: Recipe, device: torch.device) -> torch.dtype:
 
 
 def preparation(recipe: Recipe) -> Preparation:
-    """How the recipe's evaluation images are prepared."""
+    """Return the preparation of the recipe's evaluation images."""
     return Preparation(
         size=recipe.eval_resolution, crop_share=recipe.eval_crop, mean=recipe.mean, std=recipe.std
     )
 
 
 def share_of(recipe: Recipe, here: World) -> int:
-    """Images a device works on at once; ValueError where the batch cannot be shared evenly."""
+    """Return the images on a device at once; raise ValueError if the batch does not divide."""
     if recipe.batch % here.size:
         raise ValueError(f"batch: {recipe.batch} cannot be shared among {here.size} processes")
     share = recipe.batch // here.size
@@ -105,7 +109,7 @@ def share_of(recipe: Recipe, here: World) -> int:
 
 
 def batches_of_step(run: Run) -> int:
-    """Batches that this process accumulates an optimizer step from."""
+    """Return the number of batches that this process accumulates in an optimizer step."""
     return run.recipe.batch // run.world.size // share_of(run.recipe, run.world)
 
 
@@ -117,7 +121,7 @@ def begin(
     loaders: int,
     initial: Network | None,
 ) -> Run:
-    """The run before its first step; equal arguments give equal weights."""
+    """Return the run before its first step; equal arguments give equal weights."""
     torch.manual_seed(recipe.seed)
     network = build(architecture, dropout=recipe.dropout, drop_path=recipe.drop_path)
     if initial is not None:
@@ -152,7 +156,7 @@ def begin(
 def _elastic(
     recipe: Recipe, network: Network, data: Data, here: World, *, pretrained: bool
 ) -> Elastic:
-    """The sub-networks that learn; their channels and layers are the same in the whole run."""
+    """Return the sub-networks to train; their channels and layers are fixed for the run."""
     if here.size > 1:
         raise ValueError("elastic: sub-networks are trained in one process; use --set elastic=0")
     batches = []
@@ -162,10 +166,10 @@ def _elastic(
 
 
 def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
-    """Keep the weights if they are the best so far, or, without a minival, the last.
+    """Keep the weights if they are the best so far; without a minival, keep the last ones.
 
-    The last are kept, too, where sub-networks learn: they get better when the network itself no
-    longer does.
+    With sub-networks the last ones are kept as well: the sub-networks still improve when the
+    network itself no longer does.
     """
     kinds = {"val": "raw", "ema": "ema"}
     scores = {kind: row[f"{kind}_top1"] for kind in kinds if f"{kind}_top1" in row}
@@ -185,7 +189,7 @@ def choose(run: Run, row: dict[str, Any], folder: Path | None) -> None:
 
 
 def weights(run: Run) -> files.Weights:
-    """The chosen weights, as they are written."""
+    """Return the chosen weights with their description, as written to best.safetensors."""
     recipe = run.recipe
     about: dict[str, Any] = {"data": run.data.name, "chosen": run.chosen}
     about["recipe"] = recipe.to_dict()
@@ -204,7 +208,7 @@ def weights(run: Run) -> files.Weights:
 
 
 def save(run: Run, path: Path) -> None:
-    """Everything that `restore` needs, in one file; only the first process writes."""
+    """Write everything that `restore` needs to a file; only the first process writes."""
     if not run.world.first:
         return
     tensors = {f"network.{name}": value for name, value in run.network.state_dict().items()}
@@ -233,10 +237,10 @@ def save(run: Run, path: Path) -> None:
 
 
 def restore(run: Run, path: Path) -> None:
-    """Resume from what `save` wrote; ValueError where it is of another run."""
+    """Resume from a file of `save`; raise ValueError if it belongs to another run."""
     tensors, counters = files.read_state(path)
     if isinstance(counters.get("recipe"), dict):
-        with contextlib.suppress(ValueError, TypeError):  # fields of later versions have defaults
+        with contextlib.suppress(ValueError, TypeError):  # fill in fields of later versions
             counters["recipe"] = Recipe.from_dict(counters["recipe"]).to_dict()
     for name, value in _identity(run).items():
         if counters.get(name) != value:
@@ -265,7 +269,7 @@ def restore(run: Run, path: Path) -> None:
 
 
 def _check_norms(run: Run, counters: dict[str, Any], path: Path) -> None:
-    """ValueError where the batch-norm statistics so far were averaged by another rule."""
+    """Raise ValueError if the batch-norm statistics so far were averaged by another rule."""
     settled = settled_after(run.architecture.bn_momentum)
     if counters.get("norm_statistics") == NORM_STATISTICS or run.recipe.train == "classifier":
         return
@@ -277,11 +281,11 @@ def _check_norms(run: Run, counters: dict[str, Any], path: Path) -> None:
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    """What must be equal for a run to be resumed; in the form it has after a trip through JSON."""
+    """Return, as plain JSON data, everything that must be equal for a run to be resumed."""
     described = {
         "architecture": json.loads(run.architecture.to_json()),
         "recipe": run.recipe.to_dict(),
-        # not where the images lie: their digests tell whether they are the same
+        # without the location of the images: their digests show whether they are the same
         "data": {k: v for k, v in run.data.settings.items() if k not in ("source", "split")},
         "processes": run.world.size,
     }
@@ -289,11 +293,11 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def _difference(name: str, stored: Any, own: Any) -> str:
-    """In words, the first thing that differs between a checkpoint's run and this one."""
+    """Describe the first difference between a checkpoint's run and this one."""
     if isinstance(stored, dict) and isinstance(own, dict):
         for field_name in sorted({*stored, *own}):
             old, new = stored.get(field_name), own.get(field_name)
             if old != new:
                 shown = f"{field_name} {quoted(old)} there, {quoted(new)} here"
-                return f"of a run with another {name} ({shown[:200]})"
-    return f"of a run with another number of {name} ({stored} there, {own} here)"
+                return f"it belongs to a run with another {name} ({shown[:200]})"
+    return f"it belongs to a run with another number of {name} ({stored} there, {own} here)"

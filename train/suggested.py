@@ -1,4 +1,4 @@
-"""The recipe that printed commands name for a full training on so many images."""
+"""Recipe options that printed commands suggest for a full training."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from collections.abc import Sequence
 
 from train.recipe import preset
 
-LARGE = 500_000  # training images from which on the published recipes suit
-STEPS, BATCH = 2_000, 32  # least optimizer steps of a training that is worth it, and their batch
+LARGE = 500_000  # training images from which the published recipes are suggested
+STEPS, BATCH = 2_000, 32  # fewest optimizer steps of a full training, and its batch
 
 
 def recipe_words(
     images: int, *, recipe: str = "proxy", changes: Sequence[str] = (), large: str = "efficientnet"
 ) -> list[str]:
-    """Options of train.run and train.ray_tune, such as ["--recipe", "proxy", "--set", "epochs=90"].
+    """Return options of train.run and train.ray_tune, e.g. ["--recipe", "proxy", "--set", ...].
 
-    The short recipe `proxy` is lengthened to STEPS steps where its own epochs give fewer, and
-    replaced by the published recipe `large` for LARGE sets. Another recipe stays as it is.
+    The short recipe `proxy` is lengthened to STEPS steps if its epochs give fewer, and replaced
+    by the published recipe `large` for LARGE data sets. Other recipes are unchanged.
 
-    images   training images.
-    changes  of the recipe, "FIELD=VALUE", without those of the length of a search's trainings.
+    images   number of training images.
+    recipe   recipe of the search.
+    changes  changes of the recipe, "FIELD=VALUE"; changes of epochs and batch are dropped for
+             `proxy`.
+    large    recipe for large data sets.
     """
     others = [text for text in changes if text.partition("=")[0] not in ("epochs", "batch")]
     if recipe != "proxy":

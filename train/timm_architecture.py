@@ -1,10 +1,10 @@
-"""The `Architecture` of a network of timm, derived from its modules.
+"""Conversion of networks of timm to an `Architecture`, derived from their modules.
 
-Covers timm's EfficientNet class (EfficientNet, EfficientNetV2, EfficientNet-Lite and -EdgeTPU,
+Supports timm's EfficientNet class (EfficientNet, EfficientNetV2, EfficientNet-Lite and -EdgeTPU,
 MobileNetV1 and V2, MnasNet, Single-Path NAS, TinyNet) and its MobileNetV3 class (MobileNetV3,
-LCNet, the convolutional MobileNetV4). Whatever an `Architecture` cannot express is refused by the
-name of its module; modules are compared by their exact types and children, so that a part which a
-later version of timm adds is refused too.
+LCNet, the convolutional MobileNetV4). Modules that an `Architecture` cannot express are rejected by
+name. Modules are compared by their exact types and children, so that parts that a later version of
+timm adds are rejected too.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from train.timm_blocks import (
 
 
 def derived_architecture(model: nn.Module, *, resolution: int) -> Architecture:
-    """The architecture of a network of timm, whose modules have the same names here.
+    """Return the architecture of a network of timm; its tensors have the same names in both.
 
-    model       as timm.create_model makes it, on any device, the meta device included.
-    resolution  of the result, in pixels.
+    model       from timm.create_model, on any device, including the meta device.
+    resolution  resolution of the architecture, in pixels.
 
-    A stage of timm whose blocks differ becomes several stages that are joined. Raises ValueError,
-    one line, that names the first module which an `Architecture` cannot express.
+    A stage of timm whose blocks differ becomes several stages that are joined. Raises ValueError
+    (one line) for the first module that an `Architecture` cannot express.
     """
     if type(model) not in (EfficientNet, MobileNetV3):
         raise ValueError(
@@ -47,7 +47,7 @@ def derived_architecture(model: nn.Module, *, resolution: int) -> Architecture:
         )
     stem = conv_of("conv_stem", model.conv_stem)
     if not has_activation("bn1", model.bn1):
-        raise inexpressible("bn1: a missing activation behind it")
+        raise inexpressible("bn1: a missing activation after it")
     conventions = _conventions(model)
     activation = conventions["activation"]
     layers = [
@@ -68,7 +68,7 @@ def derived_architecture(model: nn.Module, *, resolution: int) -> Architecture:
 
 
 def _conventions(model: nn.Module) -> dict[str, Any]:
-    """Padding and batch norm's numbers, the same in the whole network; the stem's activation."""
+    """Return padding, batch-norm settings and activation, which the whole network shares."""
     epsilons: list[tuple[str, Any]] = []
     paddings: list[tuple[str, Any]] = []
     for part, module in model.named_modules():
@@ -85,7 +85,7 @@ def _conventions(model: nn.Module) -> dict[str, Any]:
 
 
 def _head(model: nn.Module, activation: str) -> dict[str, Any]:
-    """Channels and form of the 1x1 convolution before the classifier; 0 for none."""
+    """Return channels and form of the 1x1 convolution before the classifier; 0 if none."""
     late = type(model) is MobileNetV3
     behind = ("norm_head", "act2", "flatten") if late else ("bn2",)
     known = ("conv_stem", "bn1", "blocks", "conv_head", *behind, "global_pool", "classifier")
@@ -101,7 +101,7 @@ def _head(model: nn.Module, activation: str) -> dict[str, Any]:
     bare = late and type(norm) is nn.Identity
     conv = conv_of("conv_head", model.conv_head, bias=bare)
     if conv.kernel_size != (1, 1) or not (bare or has_activation("bn2", norm)):
-        raise inexpressible("conv_head: its kernel, or a missing activation behind it")
+        raise inexpressible("conv_head: its kernel, or a missing activation after it")
     if late and not bare and type(model.act2) is not nn.Identity:
         raise inexpressible("act2: a second activation in the head")
     found = activation_of("conv_head", model.act2 if bare else norm.act)
@@ -111,7 +111,7 @@ def _head(model: nn.Module, activation: str) -> dict[str, Any]:
 
 
 def _stages(rows: Sequence[Sequence[Layer]], activation: str) -> tuple[Stage, ...]:
-    """As few stages as express all layers, in order; those of one row are joined."""
+    """Return the fewest stages that express all layers, in order; stages of a row are joined."""
     groups: list[tuple[list[Layer], bool]] = []
     for row in rows:
         for index, layer in enumerate(row):
@@ -132,7 +132,7 @@ def _stages(rows: Sequence[Sequence[Layer]], activation: str) -> tuple[Stage, ..
 
 
 def _stage(group: Sequence[Layer], activation: str, *, joined: bool) -> Stage | None:
-    """The stage of just these layers; None where it takes several."""
+    """Return one stage of these layers; None if it would take several."""
     first, *others = group
     alike = {
         (
@@ -164,8 +164,10 @@ def _stage(group: Sequence[Layer], activation: str, *, joined: bool) -> Stage | 
 
 
 def _se_ratio(group: Sequence[Layer]) -> float | None:
-    """A ratio that gives every layer its channels, as `search_spaces.architecture` computes it:
-    to the blocks' input channels, and with a hard gate to those inside."""
+    """Return a ratio that gives every layer its channels, as `search_spaces.architecture` does.
+
+    The ratio is to the block's input channels, or with a hard gate to its expanded channels.
+    """
     hard = group[0].gate == "hard_sigmoid"
     pairs = [
         (layer.mid_channels if hard else layer.in_channels, layer.se_channels) for layer in group
@@ -175,7 +177,7 @@ def _se_ratio(group: Sequence[Layer]) -> float | None:
     rounded: Callable[[float], int] = multiple_of_8 if hard else lambda c: max(1, round(c))
     low = max((squeezed - 0.5) / channels for channels, squeezed in pairs)
     high = min((squeezed + 0.5) / channels for channels, squeezed in pairs)
-    # the usual one, those of the layers, and where rounding hides it the middle of all possible
+    # the usual ratio, the layers' ratios, and the middle of the range that rounding allows
     candidates = [0.25, *(squeezed / channels for channels, squeezed in pairs), (low + high) / 2]
     for ratio in candidates:
         if 0 < ratio <= 1 and all(rounded(c * ratio) == squeezed for c, squeezed in pairs):

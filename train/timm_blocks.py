@@ -1,4 +1,4 @@
-"""What one block of a network of timm is: its modules, read into the words of an `Architecture`."""
+"""Conversion of a single block of a timm network to the fields of an `Architecture`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from search_spaces.architecture import ACTIVATIONS, multiple_of_8
 
 _ACTIVATIONS: dict[type, str] = {get_act_layer(name): name for name in ACTIVATIONS}
 _GATES: dict[type, str] = {nn.Sigmoid: "sigmoid", nn.Hardsigmoid: "hard_sigmoid"}
-# pairs of convolution and batch norm of a block, in order
+# (convolution, batch norm) pairs of each block type, in order
 _PAIRS: dict[type, tuple[tuple[str, str], ...]] = {
     ConvBnAct: (("conv", "bn1"),),
     DepthwiseSeparableConv: (("conv_dw", "bn1"), ("conv_pw", "bn2")),
@@ -38,7 +38,7 @@ _PAIRS: dict[type, tuple[tuple[str, str], ...]] = {
 _EXPANDING = (InvertedResidual, EdgeResidual, UniversalInvertedResidual)
 _DEPTHWISE = ("conv_dw", "dw_start.conv", "dw_mid.conv")
 _SPATIAL = ("conv", "conv_exp", *_DEPTHWISE)
-_OPTIONAL = ("dw_start", "dw_mid")  # parts of a block that may be identities
+_OPTIONAL = ("dw_start", "dw_mid")  # parts of a block that may be nn.Identity
 # (type, whether an activation follows each batch norm) -> op
 _OPS: dict[tuple[type, tuple[bool, ...]], str] = {
     (ConvBnAct, (True,)): "fused",
@@ -55,7 +55,7 @@ _OPS: dict[tuple[type, tuple[bool, ...]], str] = {
 
 @dataclass(frozen=True)
 class Layer:
-    """One block of timm; `part` is its name there, the other words are those of a `Block`."""
+    """A block of a timm network; `part` is its name in timm, the rest are fields of a `Block`."""
 
     part: str
     op: str
@@ -73,7 +73,7 @@ class Layer:
 
 
 def layer_of(part: str, block: nn.Module) -> Layer:
-    """The block of that name; ValueError for what an `Architecture` cannot express."""
+    """Return the layer of a block; raise ValueError if an `Architecture` cannot express it."""
     kind = type(block)
     if kind not in _PAIRS:
         raise inexpressible(f"{part}: its block {kind.__name__}")
@@ -113,7 +113,7 @@ def layer_of(part: str, block: nn.Module) -> Layer:
 
 
 def _is_absent(part: str, block: nn.Module, conv: str) -> bool:
-    """Whether a part of a universal inverted bottleneck is left out; its modules are checked."""
+    """Return whether a part of a universal inverted bottleneck is missing; check its modules."""
     name, _, inner = conv.partition(".")
     if not inner:
         return False
@@ -127,7 +127,7 @@ def _is_absent(part: str, block: nn.Module, conv: str) -> bool:
 
 
 def _strides(part: str, convs: dict[str, nn.Conv2d]) -> int:
-    """The stride of the block: that of its last spatial convolution, the only one that may."""
+    """Return the stride of a block; only its last spatial convolution may have one."""
     last = [name for name in convs if name in _SPATIAL][-1:]
     for name, conv in convs.items():
         if name not in _SPATIAL and conv.kernel_size != (1, 1):
@@ -145,12 +145,12 @@ def _expand(part: str, outer: int, inner: int, *, least: int) -> float:
         return ratio
     raise ValueError(
         f"{part}: it expands {outer} channels to {inner}; an Architecture can express only "
-        f"{least}, {least + 1}, {least + 2}, ... times as many, and multiples of 8 above"
+        f"{least}, {least + 1}, {least + 2}, ... times as many, or a larger multiple of 8"
     )
 
 
 def _squeezed(part: str, block: nn.Module, activation: str) -> tuple[int, str]:
-    """Channels of the squeeze-and-excitation, 0 where there is none, and its gate."""
+    """Return the channels of the squeeze-and-excitation (0 if there is none) and its gate."""
     module = getattr(block, "se", None)
     if module is None or type(module) is nn.Identity:
         return 0, "sigmoid"
@@ -167,7 +167,7 @@ def _squeezed(part: str, block: nn.Module, activation: str) -> tuple[int, str]:
 
 
 def conv_of(part: str, conv: nn.Module, *, bias: bool = False) -> nn.Conv2d:
-    """The convolution, if it is one of those that `search_spaces.layers` makes."""
+    """Return the convolution; raise ValueError if `search_spaces.layers` cannot build it."""
     if type(conv) not in (nn.Conv2d, Conv2dSame):
         raise inexpressible(f"{part}: its {type(conv).__name__}")
     kernel = conv.kernel_size[0]
@@ -187,7 +187,7 @@ def conv_of(part: str, conv: nn.Module, *, bias: bool = False) -> nn.Conv2d:
 
 
 def has_activation(part: str, norm: nn.Module) -> bool:
-    """Whether the batch norm is followed by an activation."""
+    """Return whether an activation follows the batch norm."""
     if type(norm) is not BatchNormAct2d:
         raise inexpressible(f"{part}: its {type(norm).__name__}")
     check_children(part, norm, ("act",))
@@ -195,7 +195,7 @@ def has_activation(part: str, norm: nn.Module) -> bool:
 
 
 def activation_of(part: str, module: nn.Module) -> str:
-    """The name of an activation."""
+    """Return the name of an activation."""
     kind = type(module)
     if kind not in _ACTIVATIONS:
         raise inexpressible(f"{part}: its activation {kind.__name__}")
@@ -203,7 +203,7 @@ def activation_of(part: str, module: nn.Module) -> str:
 
 
 def same(what: str, found: Sequence[tuple[str, Any]]) -> Any:
-    """The value that all parts share."""
+    """Return the value that all parts share; raise ValueError if they differ."""
     first = found[0][1]
     for part, value in found:
         if value != first:
@@ -215,12 +215,12 @@ def same(what: str, found: Sequence[tuple[str, Any]]) -> Any:
 
 
 def check_children(part: str, module: nn.Module, known: Sequence[str]) -> None:
-    """ValueError for a child beside the known ones that computes something."""
+    """Raise ValueError if a child outside `known` computes something."""
     for name, child in module.named_children():
         if name not in known and type(child) not in (nn.Identity, DropPath):
             raise inexpressible(f"{part}.{name}: its {type(child).__name__}")
 
 
 def inexpressible(what: str) -> ValueError:
-    """The error for a part of a network that an `Architecture` has no field for."""
+    """Return the error for a part of a network that an `Architecture` cannot express."""
     return ValueError(f"{what}, which an Architecture cannot express")

@@ -1,4 +1,4 @@
-"""timm's pretrained weights by name, as a `Source`: what is known before and after the download."""
+"""timm's pretrained weights by name, as a `Source`, before and after their download."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from train.timm_architecture import derived_architecture
 from train.weight_sources import Source, our_names, three
 from vbs.text import quoted
 
-# keywords of timm.create_model that do not change the function, or that the tensors show
+# keywords of timm.create_model that do not change the function, or that the tensors' shapes show
 HARMLESS = ("num_classes", "in_chans", "drop_rate", "drop_path_rate")
 SIZES = {"num_classes": ("classifier.weight", 0), "in_chans": ("conv_stem.weight", 1)}
 
 
 def pretrained_config(name: str) -> Any:
-    """timm's PretrainedCfg; ValueError with the nearest names where it has no such weights."""
+    """Return timm's PretrainedCfg; raise ValueError with the nearest names if there is none."""
     config = None
     with contextlib.suppress(RuntimeError):  # an unknown tag
         config = get_pretrained_cfg(name) if is_model(name) else None
@@ -38,15 +38,15 @@ def pretrained_config(name: str) -> Any:
 
 
 def shapes(name: str, **options: Any) -> nn.Module:
-    """timm's network of that name without memory for its weights, which have no values."""
+    """Return timm's network of that name on the meta device: shapes without values."""
     with torch.device("meta"):
         return timm.create_model(name, pretrained=False, **options)
 
 
 def described(source: Source) -> Source:
-    """The same with the architecture that timm's config.json names, as Hugging Face keeps it.
+    """Return the source with the architecture that its config.json (of Hugging Face) names.
 
-    Raises ValueError where timm has no network of that name, or the file changes its structure.
+    Raises ValueError if timm has no network of that name, or the file changes its structure.
     """
     name = source.description["architecture"]
     if not is_model(name):
@@ -67,27 +67,28 @@ def described(source: Source) -> Source:
 
 
 def downloaded(name: str, config: Any) -> dict[str, Tensor]:
-    """The pretrained tensors by timm's names; ValueError with a way out where that fails."""
+    """Download the pretrained tensors; raise ValueError with an alternative if that fails."""
     try:
         return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # of whichever library fetches it
+    except Exception as error:  # the type depends on the library that downloads
         reason = " ".join(str(error).split())[:160]
         raise ValueError(
-            f"timm:{name} could not be downloaded ({reason}); where there is a network, fetch "
+            f"timm:{name} could not be downloaded ({reason}); on a machine with a network, fetch "
             f"model.safetensors and config.json of huggingface.co/{config.hf_hub_id} into a "
             "folder and give its path"
         ) from None
 
 
 def architecture_of(name: str, model: nn.Module, resolution: int) -> Architecture:
-    """The architecture of timm's network.
+    """Return the architecture of timm's network.
 
-    name        of the network, whose tag does not matter.
-    resolution  of the result, in pixels.
+    name        name of the network, with or without a tag.
+    model       the network.
+    resolution  resolution of the architecture, in pixels.
 
-    The zoo's, where it has the same network: it knows the batch-norm momentum that the weights
-    were trained with, and which stages have no shortcut at any shape. Raises ValueError, one line,
-    that names the first module which an `Architecture` cannot express.
+    The zoo's architecture is preferred if the zoo has the same network: it has the batch-norm
+    momentum of the original training, and states which stages never have a shortcut. Raises
+    ValueError (one line) for the first module that an `Architecture` cannot express.
     """
     make = NETWORKS.get(name.split(".")[0])
     if make and type(model).__name__ == "ResNet":
@@ -103,7 +104,7 @@ def architecture_of(name: str, model: nn.Module, resolution: int) -> Architectur
 
 
 def _function(architecture: Architecture) -> tuple[Any, ...]:
-    """What two architectures of one function and equal names of modules have in common."""
+    """Return the properties that determine an architecture's function and module names."""
     conventions = (architecture.activation, architecture.padding, architecture.bn_eps)
     return (*conventions, *architecture.places(), *architecture.blocks())
 
@@ -111,9 +112,9 @@ def _function(architecture: Architecture) -> tuple[Any, ...]:
 def as_source(
     tensors: Mapping[str, Tensor], config: Any, architecture: Architecture | None
 ) -> Source:
-    """timm's tensors by our names, with what timm says about them.
+    """Return timm's tensors, renamed to this project's names, with timm's description.
 
-    architecture  of `architecture_of`; None where no `Architecture` can express the network.
+    architecture  from `architecture_of`; None if no `Architecture` can express the network.
     """
     return Source(
         our_names(tensors),

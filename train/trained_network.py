@@ -1,4 +1,4 @@
-"""Trained networks, ready to classify images: `load_network`."""
+"""Trained networks that are ready to classify images: `load_network`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vbs.text import printable, shortened
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network with its weights, and what is needed to use it.
+    """A trained network, its preprocessing and its classes.
 
-    module         in evaluation mode, on the CPU: float32 images [n, channels, side, side], as
-                   `train.preprocessing.preprocess` makes them, to logits [n, classes].
-    preprocessing  of its images.
-    classes        their names in the order of the logits; numbers where they have no names.
+    module         on the CPU in evaluation mode; it maps float32 images [n, channels, side, side],
+                   as `train.preprocessing.preprocess` returns them, to logits [n, classes].
+    preprocessing  preprocessing of its images.
+    classes        names in the order of the logits; "0", "1", ... if the classes have no names.
     """
 
     module: Network
@@ -27,17 +27,17 @@ class TrainedNetwork:
 
 
 def load_network(source: str | Path) -> TrainedNetwork:
-    """The network of `source`, its preprocessing and its class names.
+    """Load a trained network with its preprocessing and its class names.
 
-    source  folder of a run (its best.safetensors), a weights file, or what `train.export` wrote
+    source  folder of a run (its best.safetensors), a weights file, or an export of `train.export`
             --to timm (the folder of timm.json) or --to safetensors.
 
         trained = load_network("runs/train-1")
         images = torch.from_numpy(preprocess(Image.open("cat.jpg"), trained.preprocessing))[None]
         print(trained.classes[trained.module(images).argmax()])
 
-    Only safetensors and JSON are read; nothing is unpickled or run. Raises ValueError, one line,
-    where there is no such source, it is truncated, or it does not describe its preprocessing.
+    Only safetensors and JSON are read; nothing is unpickled or executed. Raises ValueError, in one
+    line, if the source does not exist, is truncated, or does not describe its preprocessing.
     """
     if not Path(source).exists():
         raise ValueError(

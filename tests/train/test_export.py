@@ -370,7 +370,7 @@ def test_it_compares_on_the_runs_images_or_on_those_given(tmp_path, capsys):
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(folder / f"{index}.png")
     arguments = [str(run), "--to", "safetensors", "--out"]
     for name, extra, said in (
-        ("a", [], "4 smooth random pictures"),
+        ("a", [], "4 smooth random images"),
         ("b", ["--images", str(tmp_path / "data")], f"4 images of {tmp_path / 'data'}"),
         ("c", [], f"4 images of imagefolder:{tmp_path / 'data'}"),
     ):
@@ -407,7 +407,7 @@ def test_the_command_it_prints_runs(tmp_path, capsys):
         (["{run}", "--to", "onnx", "--out", "{tmp}/net.bin"], "must end in .onnx"),
         (["{run}", "--to", "safetensors", "--out", "{run}/best.safetensors"], "exists"),
         (["{run}", "--to", "timm", "--out", "{tmp}/none/timm"], "no such folder"),
-        (["{run}", "--to", "safetensors", "--images", "{tmp}/none"], "is no folder"),
+        (["{run}", "--to", "safetensors", "--images", "{tmp}/none"], "is not a folder"),
         (["{run}", "--to", "safetensors", "--images", "{run}"], "no images in"),
     ],
 )

@@ -108,7 +108,7 @@ def test_a_searched_network_has_a_card_and_a_program(data, tmp_path, capsys):
         "| epochs | 3 |",
         "dark, light, red",
         "not stated: fill it in",
-        "timm has no name of this network",
+        "timm has no name for this network",
     ):
         assert text in card, text
     assert "secret" not in card

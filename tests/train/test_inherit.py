@@ -195,7 +195,7 @@ def test_what_matters_less_is_dropped_first() -> None:
         ({"head": 0}, "child: its head is 0; use at most the parent's 1280"),
         ({"classes": 3}, "child: its classes is 3, and 10 in the parent"),
         ({"activation": "silu"}, "child: its activation is 'silu', and 'relu6' in the parent"),
-        ({"stages": 3}, "child: its stages are 3, and 7 in the parent"),
+        ({"stages": 3}, "child: it has 3 stages, and the parent has 7"),
         ({"layers": 9}, "child: its stages[1].layers is 9; use at most the parent's 2"),
         ({"op": "fused"}, "child: its stages[1].op is 'fused', and 'mbconv' in the parent"),
         ({"se": 0.25}, "child: its stages[1].se is 0.25, and 0.0 in the parent"),

@@ -143,7 +143,7 @@ def test_conventions_that_shapes_do_not_show_are_reported(tmp_path):
     [
         (
             {"stem": 12},
-            r"tensor 'conv_stem.weight' is \[8, 3, 3, 3\] in .* and \[12, 3, 3, 3\] here",
+            r"tensor 'conv_stem.weight' is \[8, 3, 3, 3\] in .*, \[12, 3, 3, 3\] in the network",
         ),
         ({"head": 0}, "'classifier.weight' is"),
         ({"in_channels": 1}, "'conv_stem.weight' is"),
@@ -154,7 +154,7 @@ def test_conventions_that_shapes_do_not_show_are_reported(tmp_path):
         ),
         (
             {"stages": (PLAIN.stages[0], dataclasses.replace(PLAIN.stages[1], layers=1))},
-            "has a tensor 'blocks.1.1.bn1.bias' that is not here",
+            "the network lacks tensor 'blocks.1.1.bn1.bias'",
         ),
     ],
 )
@@ -189,9 +189,9 @@ def test_a_pickle_is_refused_with_the_command_that_converts_it(suffix, tmp_path)
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("{tmp}/none", "is no file or folder; give a run, a .safetensors file, timm:NAME"),
+        ("{tmp}/none", ": no such file or folder; give a run, a .safetensors file, timm:NAME"),
         ("{tmp}", "has no best.safetensors"),
-        ("{tmp}/text.safetensors", "truncated or no safetensors file"),
+        ("{tmp}/text.safetensors", "truncated or not a safetensors file"),
         ("{tmp}/last.safetensors", "is a training state; give the best.safetensors"),
         ("package:efficientnet_lite9", "did you mean efficientnet_lite0"),
         ("timm:no_such_network", "timm has no pretrained weights 'no_such_network'"),

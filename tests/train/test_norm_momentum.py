@@ -263,6 +263,6 @@ def test_results_of_earlier_versions_are_not_found_in_the_cache(tmp_path: Path) 
 
 
 def test_runs_of_earlier_versions_are_not_mixed_with_new_trainings() -> None:
-    with pytest.raises(ValueError, match="resume: the trainings in runs/tune-1 are of a version"):
+    with pytest.raises(ValueError, match="resume: the trainings in runs/tune-1 are from a version"):
         check_version({"trials": []}, "runs/tune-1")
     check_version({"norm_statistics": NORM_STATISTICS}, "runs/tune-1")

@@ -231,11 +231,11 @@ def test_without_a_package_it_says_what_to_install(name, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("{tmp}/none", "is no file or folder; give a run, a .safetensors file, timm:NAME"),
-        ("{tmp}/no\nne", r"no\\nne is no file or folder"),
+        ("{tmp}/none", ": no such file or folder; give a run, a .safetensors file, timm:NAME"),
+        ("{tmp}/no\nne", r"no\\nne: no such file or folder"),
         ("{tmp}", "has no best.safetensors"),
-        ("{tmp}/text.safetensors", "truncated or no safetensors file"),
-        ("{tmp}/cut.safetensors", "truncated or no safetensors file"),
+        ("{tmp}/text.safetensors", "truncated or not a safetensors file"),
+        ("{tmp}/cut.safetensors", "truncated or not a safetensors file"),
         ("{tmp}/last.safetensors", "is a training state; give the best.safetensors"),
         ("{tmp}/weights.pth", "is a pickle, which may run any program"),
         ("{tmp}/bare.safetensors", "the weights have no architecture; give the folder of a run"),

@@ -142,11 +142,11 @@ def test_names_of_classes_are_drawn_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("counts", "classes", "message"),
     [
-        (np.zeros((2, 3), int), ("a", "b"), "no square of 2 classes"),
-        (np.zeros((2, 2), int), ("a",), "no square of 1 classes"),
-        (np.zeros((0, 0), int), (), "no square of 0 classes"),
-        (np.zeros((1, 1)), ("a",), "numbers of pictures"),
-        (np.full((1, 1), -1), ("a",), "numbers of pictures"),
+        (np.zeros((2, 3), int), ("a", "b"), "use a square of 2"),
+        (np.zeros((2, 2), int), ("a",), "use a square of 1"),
+        (np.zeros((0, 0), int), (), "use a square of 0"),
+        (np.zeros((1, 1)), ("a",), "use integers from 0"),
+        (np.full((1, 1), -1), ("a",), "use integers from 0"),
     ],
 )
 def test_confusions_that_are_none_are_refused(

@@ -90,7 +90,7 @@ def test_changes_are_read_in_the_type_of_their_field() -> None:
         ("stages=4", ("min_resolution",)),
         ("stages=11", ("min_resolution",)),
         ("name=mine", ("no field 'name'",)),
-        ("warmup_epochs=10", ("warmup_epochs: 10 leaves nothing of 10 epochs",)),
+        ("warmup_epochs=10", ("warmup_epochs: 10 is not below 10 epochs",)),
         ("dropout=1", ("dropout: 1.0",)),
     ],
 )
@@ -107,7 +107,7 @@ def test_a_warm_up_fits_into_fewer_epochs() -> None:
     assert change(whole, ["epochs=2"]).warmup_epochs == whole.warmup_epochs == 1.0
     assert change(whole, ["epochs=1"]).warmup_epochs == pytest.approx(1 / 15)
     assert change(whole, ["epochs=1", "warmup_epochs=0.5"]).warmup_epochs == 0.5
-    with pytest.raises(ValueError, match="warmup_epochs: 1 leaves nothing of 1 epoch;"):
+    with pytest.raises(ValueError, match="warmup_epochs: 1 is not below 1 epoch;"):
         change(whole, ["epochs=1", "warmup_epochs=1"])
 
 

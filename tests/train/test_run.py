@@ -153,7 +153,7 @@ def test_a_run_leaves_everything_a_user_needs(network, images, tmp_path, capsys)
     commands = ("-m train.export", "--to onnx", f"-m train.predict {out} IMAGES")
     for word in ("minival", "test", f"results: {out}/", *commands):
         assert word in told.out
-    for word in ("network", "36 training images", "12 held out", "18 to test", "epoch 2/2"):
+    for word in ("network", "36 training images", "12 held-out", "18 test", "epoch 2/2"):
         assert word in told.err
 
 
@@ -178,7 +178,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "DATA", "--variant", "googel", "--recipe", "efficientnetv2"], "google"),
         (
             ["NET", "--data", "DATA", "--set", "batch=8", "--init", "nowhere"],
-            "nowhere is no file or folder",
+            "nowhere: no such file or folder",
         ),
         (["NET", "--data", "DATA", "--device", "tpu"], "device: 'tpu'"),
         (["NET", "--data", "DATA", "--loaders", "-1"], "--loaders: -1"),
@@ -188,7 +188,7 @@ def test_the_next_step_exists(network, images, tmp_path) -> None:
         (["NET", "--data", "DATA", "--nonsense"], "--nonsense"),
         (["NET", "--data", "DATA", "--set", "batch=500"], "batch: 500 images are more than the 42"),
         (["NET", "--data", "DATA", "--width", "0"], "width: 0.0"),
-        (["NET", "--data", "DATA", "--variant", "google"], "recipe proxy has none"),
+        (["NET", "--data", "DATA", "--variant", "google"], "recipe proxy has no variants"),
         (["NET", "--data", "DATA", "--recipe", "linear-probe"], "--init is missing"),
         (["--resume"], "resume: which run?"),
         (["--resume", "--out", "OUT"], "holds no training run"),

@@ -1,1 +1,1 @@
-"""Ray: connections to it, and pools of processes that run jobs."""
+"""Connections to Ray, and pools of processes that run jobs."""

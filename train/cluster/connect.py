@@ -1,7 +1,7 @@
-"""Connecting to Ray: one started quietly on this machine, or a cluster that is there already.
+"""Connecting to Ray: a new Ray on this machine, or an existing cluster.
 
-Whatever is wrong is a ValueError in one line and soon: Ray itself waits minutes for an address
-at which nobody answers.
+Errors are reported as ValueError, in one line and within seconds; Ray itself waits minutes for an
+address that does not answer.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from vbs.sockets import SHORT, check_loopback, too_long
 from vbs.temporary import PREFIX, temporary_folder
 
 MACHINE_LOST = "its machine was lost"
-PROBE = 5.0  # seconds that an address has to answer
-LOOK = 60.0  # seconds for a node to look at something
+PROBE = 5.0  # seconds to wait for an answer of an address
+LOOK = 60.0  # seconds to wait for a check on a node
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "1",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # without a GPU share no GPU is seen
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # tasks without a GPU share see no GPU
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # curves are in the store
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial may fail before its first epoch
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # what Tune remembers is not the truth
+    "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),  # trials are restored from the store, not from Tune
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "auto",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the progress display says how far the trials are
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # paths keep their meaning
+    "RAY_AIR_NEW_OUTPUT": "0",  # the progress display replaces it
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # keeps relative paths valid
     "RAY_TRAIN_V2_ENABLED": "1",
 }
-# how an error of Ray's own begins, in a traceback or by itself; RayTaskError wraps a task's error
+# beginnings of Ray's own errors, alone or in a traceback; RayTaskError wraps a task's error
 RAYS_OWN = re.compile(
     r"ray\.exceptions\.(?!RayTaskError)\w+|"
     r"^(The actor (died|experienced|\w+ is unavailable)|The worker died|The node |"
@@ -55,20 +55,21 @@ RAYS_OWN = re.compile(
     re.MULTILINE,
 )
 
-_connection = contextlib.ExitStack()  # what ends with the connection of this process
+_connection = contextlib.ExitStack()  # closed with the connection of this process
 
 
 def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
-    """Connect this process to Ray; True where this call did it, and `disconnect` is the caller's.
+    """Connect this process to Ray.
 
-    address  None or "local" starts Ray on this machine: loopback only, no dashboard, nothing
-             reported to anybody. "auto" is the cluster whose node this machine is,
-             "host:port" a cluster's head (port 6379 unless chosen otherwise); this machine must
-             be a node of it.
-    cpus     declared of a Ray started here; those available to this process where not given.
+    Returns True if this call connected it; the caller then has to call `disconnect`.
 
-    Raises ValueError, within seconds, where the address is wrong or nobody answers there, and
-    Failure where Ray cannot start on this machine.
+    address  None or "local" starts Ray on this machine: loopback only, no dashboard, no usage
+             reports. "auto" is the cluster of which this machine is a node, "host:port" a
+             cluster's head (port 6379 by default); this machine must be a node of it.
+    cpus     number of CPUs of a Ray started here; None: those available to this process.
+
+    Raises ValueError, within seconds, if the address is wrong or does not answer, and Failure if
+    Ray cannot start on this machine.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(environment(QUIET))  # some are read when Ray is imported
@@ -78,62 +79,62 @@ def connect(address: str | None = None, *, cpus: float | None = None) -> bool:
             return False
         try:
             _init(None if address == "local" else address, cpus, stack)
-        except BaseException:  # a signal too
+        except BaseException:  # including signals
             with signals.deferred(), contextlib.suppress(Exception):
                 stack.close()
             raise
-        signals.install()  # again: Ray's C++ has handlers of its own, which print where it was
+        signals.install()  # again, because Ray's C++ installs handlers that print tracebacks
         global _connection
         _connection = stack.pop_all()
-        atexit.register(disconnect)  # where a signal came before the caller has noted the result
+        atexit.register(disconnect)  # for a signal before the caller has stored the result
     return True
 
 
 def is_connected() -> bool:
-    """Whether this process is connected to Ray."""
+    """Return whether this process is connected to Ray."""
     return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
 
 
 def _init(address: str | None, cpus: float | None, stack: contextlib.ExitStack) -> None:
-    """Call ray.init; what it needs is set in the environment until the stack is closed."""
+    """Call ray.init; its environment is set until the stack is closed."""
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        # Ray would count processors that a quota does not let this process use
+        # Ray would count processors that a quota does not allow
         options["num_cpus"] = available_cpus() if cpus is None else math.ceil(cpus)
         options |= {"address": "local", "include_dashboard": False, **_temporary(stack)}
         settings = own_token()
         check_loopback()
     else:
         options["address"], settings = probe(address)
-    # lost workers are reported by their pools; Ray would print them between tables
+    # pools report lost workers; Ray would print them in the middle of tables
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
-    # Ray's handler would end this process by SystemExit, without a word
+    # Ray's handler would end this process by SystemExit, without a message
     ray._private.utils.set_sigterm_handler = lambda _: None
-    debugger = {name: os.environ.get(name) for name in ("PYTHONBREAKPOINT",)}  # Ray sets its own
+    debugger = {name: os.environ.get(name) for name in ("PYTHONBREAKPOINT",)}  # Ray changes it
     stack.enter_context(environment(debugger))
     stack.enter_context(authentication(settings))
     stack.callback(ray.shutdown)
     try:
         with _loopback() if address is None else contextlib.nullcontext():
             ray.init(**options)
-    except Exception as error:  # of Ray, of gRPC, of the operating system
+    except Exception as error:  # errors of Ray, of gRPC, or of the operating system
         if address is None:
             raise Failure(f"Ray could not start here ({_short(error)})") from None
         raise ValueError(f"address: {address} ({_short(error)})") from None
 
 
 def _temporary(stack: contextlib.ExitStack) -> dict[str, str]:
-    """Options of ray.init by which all its files are in a folder that goes with this process.
+    """Return options of ray.init with which all its files are in a temporary folder.
 
-    Its sockets have short paths, whatever TMPDIR says.
+    The paths of its sockets are short for any TMPDIR.
     """
     above = tempfile.gettempdir()
     session = "session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
     if not too_long(above, f"{PREFIX}12345678/{session}"):
         return {"_temp_dir": stack.enter_context(temporary_folder(above))}
-    # objects that memory does not hold stay where TMPDIR wants them
+    # objects that do not fit into memory are still stored in TMPDIR
     return {
         "_temp_dir": stack.enter_context(temporary_folder(SHORT)),
         "object_spilling_directory": above,
@@ -141,13 +142,13 @@ def _temporary(stack: contextlib.ExitStack) -> dict[str, str]:
 
 
 def disconnect() -> None:
-    """Leave the cluster; a Ray that was started here ends, with all its processes."""
+    """Leave the cluster; a Ray that was started here ends with all its processes."""
     atexit.unregister(disconnect)
     _connection.close()
 
 
 def node_resources() -> list[dict[str, float]]:
-    """What each node that is alive has, by Ray's names ("CPU", "GPU")."""
+    """Return the resources of each living node, by Ray's names ("CPU", "GPU")."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -161,9 +162,9 @@ def check_fits(
     count: int = 1,
     nodes: Sequence[Mapping[str, float]] | None = None,
 ) -> None:
-    """ValueError unless some node has the CPUs and GPUs, and all nodes have `count` times that.
+    """Raise ValueError unless a node has the CPUs and GPUs, and all nodes have `count` times that.
 
-    nodes  as `node_resources`, which is called where they are not given.
+    nodes  resources of each node; None: those of `node_resources`.
     """
     nodes = node_resources() if nodes is None else nodes
     for name, option, wanted in (("GPU", "gpus", gpus), ("CPU", "cpus", cpus)):
@@ -171,21 +172,21 @@ def check_fits(
         most, total = max(has, default=0.0), sum(has)
         if wanted > most:
             raise ValueError(
-                f"{option}: a {what} wants {wanted:g} {name}s, but no node has more than {most:g}"
+                f"{option}: a {what} needs {wanted:g} {name}s, but no node has more than {most:g}"
             )
         if wanted * count > total:
             raise ValueError(
-                f"{option}: {count} processes a {what} want {wanted * count:g} {name}s, "
+                f"{option}: {count} processes of a {what} need {wanted * count:g} {name}s, "
                 f"but all nodes together have {total:g}"
             )
     if not any(n.get("CPU", 0.0) >= cpus and n.get("GPU", 0.0) >= gpus for n in nodes):
-        raise ValueError(f"gpus: no node has {cpus:g} CPUs with {gpus:g} GPUs, as a {what} wants")
+        raise ValueError(f"gpus: a {what} needs {cpus:g} CPUs and {gpus:g} GPUs, which no node has")
 
 
 def wait_for_nodes(count: int, *, seconds: float = 900.0) -> None:
-    """Until so many nodes are there: those of a new cluster come one by one. Says that it waits.
+    """Wait until the cluster has `count` nodes, and print the progress.
 
-    Raises ValueError where they do not come in time.
+    Nodes of a new cluster join one by one. Raises ValueError after `seconds`.
     """
     import ray
 
@@ -193,19 +194,19 @@ def wait_for_nodes(count: int, *, seconds: float = 900.0) -> None:
     while (there := sum(node["Alive"] for node in ray.nodes())) < count:
         if there != seen:
             seen = there
-            print_err(f"waiting for nodes: {there} of {count} are here")
+            print_err(f"waiting for nodes: {there} of {count} have joined")
         if time.monotonic() > end:
-            raise ValueError(f"nodes: {there} of {count} nodes came within {seconds:g} s")
+            raise ValueError(f"nodes: {there} of {count} nodes joined within {seconds:g} s")
         time.sleep(1.0)
 
 
 def total(name: str) -> float:
-    """All CPUs or GPUs ("CPU", "GPU") of the nodes that are alive."""
+    """Return all CPUs or GPUs ("CPU", "GPU") of the living nodes."""
     return sum(node.get(name, 0.0) for node in node_resources())
 
 
 def real_gpus(gpus: float) -> bool:
-    """Whether a node that declares so many GPUs has any: tests declare what is not there."""
+    """Return whether a node that declares this many GPUs has any; tests declare fake ones."""
     import ray
 
     task = ray.remote(_has_gpu).options(num_cpus=0, num_gpus=gpus)
@@ -219,9 +220,9 @@ def _has_gpu() -> bool:
 
 
 def death(error: BaseException | str) -> str:
-    """Why Ray lost a process, in one line, from its error or traceback; it knows no exit codes.
+    """Return why Ray lost a process, in one line, from its error or traceback.
 
-    Of an error that is not Ray's own, its last line.
+    Ray does not report exit codes. For an error that is not Ray's own, this is its last line.
     """
     text = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
     if type(error).__module__ == "ray.exceptions":
@@ -235,14 +236,14 @@ def death(error: BaseException | str) -> str:
     if "Unavailable" in own_text or "is unavailable" in own_text:
         return "its process or its machine was lost"
     if "Died" in own_text or "died" in own_text or "WorkerCrashed" in own_text:
-        return "its process died (it crashed or was killed, e.g. for want of memory)"
+        return "its process died (it crashed or was killed, e.g. for lack of memory)"
     return text.strip().rpartition("\n")[2][:200]
 
 
 def probe(address: str) -> tuple[str, Settings]:
-    """The head of a cluster as "host:port", and the environment that its drivers need.
+    """Return the head of a cluster as "host:port", and the environment that its drivers need.
 
-    Raises ValueError unless a head answers there within PROBE seconds and lets this user in.
+    Raises ValueError unless a head answers within PROBE seconds and accepts this user.
     """
     if address == "auto":
         from ray._private.services import find_bootstrap_address
@@ -250,7 +251,7 @@ def probe(address: str) -> tuple[str, Settings]:
         found = os.environ.get("RAY_ADDRESS") or find_bootstrap_address(None)
         if not found:
             raise ValueError(
-                "address: auto finds no Ray on this machine; begin one by `ray start --head`, "
+                "address: auto finds no Ray on this machine; start one by `ray start --head`, "
                 "or leave --address out"
             )
         address = found
@@ -275,7 +276,7 @@ def probe(address: str) -> tuple[str, Settings]:
 
 @contextlib.contextmanager
 def _loopback() -> Iterator[None]:
-    """What is started meanwhile listens on 127.0.0.1 only, as Ray does on macOS."""
+    """Let processes that are started in this block listen on 127.0.0.1 only, as on macOS."""
     from ray._private import ray_constants as constants
 
     before = constants.ENABLE_RAY_CLUSTER

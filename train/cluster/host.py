@@ -1,4 +1,4 @@
-"""A pool of processes on a Ray cluster, as a search uses it: Ray itself is in a child process."""
+"""A pool of processes on a Ray cluster for a search; Ray itself is in a child process."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SILENCE = 120.0  # seconds without an answer after which a cluster counts as los
 
 
 class AnyPool(Protocol):
-    """What `Pool` and `HostedPool` have in common."""
+    """The common interface of `Pool` and `HostedPool`."""
 
     @property
     def free(self) -> int:
-        """Slots that are set up and have nothing to do."""
+        """Number of slots that are set up and idle."""
 
     def start(self, number: int, payload: Any) -> None:
         """See `Pool.start`."""
@@ -36,7 +36,7 @@ class AnyPool(Protocol):
 
 
 class HostedPool:
-    """A `Pool` in a process of its own; PoolLost where that, or Ray, has ended.
+    """A `Pool` in a child process; raises PoolLost if that process, or Ray, has ended.
 
     Arguments and methods are those of `Pool`.
     """
@@ -61,21 +61,21 @@ class HostedPool:
 
     @property
     def free(self) -> int:
-        """Slots that are set up and have nothing to do, as known from the last `wait`."""
+        """Number of slots that were set up and idle at the last `wait`."""
         return self._free
 
     def start(self, number: int, payload: Any) -> None:
-        """Run the function on the payload in a free slot; ValueError where there is none."""
+        """Run the function on the payload in a free slot; raise ValueError if there is none."""
         if self._free < 1:
             raise ValueError(f"job {number}: no slot is free; wait until one is")
         self._free -= 1
         self._process.send("start", number, payload)
 
     def wait(self, seconds: float) -> list[tuple[int, Item]]:
-        """What the jobs yielded since; see `Pool.wait`."""
+        """Return new items of the jobs; see `Pool.wait`."""
         if not self._requested:
             self._process.request("items", seconds)
-            self._requested = True  # until it is answered, also if Ctrl-C ends the wait for it
+            self._requested = True  # until the answer, also if Ctrl-C interrupts the wait
         try:
             items, self._free = self._process.result(seconds + SILENCE)
         except RayLost as error:
@@ -90,15 +90,15 @@ class HostedPool:
         self._process.send("stop", number)
 
     def close(self) -> None:
-        """End all slots, and Ray itself where it was started here; may be called twice."""
+        """End all slots, and Ray itself if it was started here; may be called twice."""
         self._process.close()
 
 
 class _Served(Pool):
-    """A pool in the process that has it."""
+    """The pool inside the child process."""
 
     def items(self, seconds: float) -> tuple[list[tuple[int, Item]], int]:
-        """The items of `wait`, and the slots that are free then."""
+        """Return the items of `wait`, and the number of free slots."""
         return self.wait(seconds), self.free
 
 
@@ -107,8 +107,10 @@ def _served(make: Callable[[], Job], place: Place, *, address: str, **limits: An
 
 
 def _unpickled(make: bytes) -> Job:
-    """In a worker's process: the result of the driver's `make`. The process between them need not
-    import what that needs."""
+    """Return the result of the driver's `make`, in a worker's process.
+
+    It is unpickled only here, so that the process in between need not import its modules.
+    """
     from ray import cloudpickle
 
     return cloudpickle.loads(make)()
@@ -117,16 +119,16 @@ def _unpickled(make: bytes) -> Job:
 def open_pool(
     make: Callable[[], Job], place: Place, *, timeout: float | None = None, retries: int = 1
 ) -> AnyPool:
-    """A pool whose cluster may be lost without harm to this process; as `Pool` otherwise.
+    """Return a pool; losing its cluster does not end this process. See `Pool` for arguments.
 
-    A process that is connected to Ray already, by its own choice, uses that.
+    If this process is already connected to Ray, that connection is used.
     """
     pool = Pool if is_connected() else HostedPool
     return pool(make, place, timeout=timeout, retries=retries)
 
 
 def cluster_resources(address: str) -> list[dict[str, float]]:
-    """What each node of the cluster that is alive has, as `node_resources`."""
+    """Return the resources of each living node of the cluster, as `node_resources`."""
     if is_connected():
         return node_resources()
     with RayProcess(_Look, address=address) as process:
@@ -134,7 +136,7 @@ def cluster_resources(address: str) -> list[dict[str, float]]:
 
 
 class _Look:
-    """A connection to look at a cluster."""
+    """A connection to query a cluster."""
 
     def __init__(self, address: str) -> None:
         self._connected = connect(address)

@@ -1,4 +1,4 @@
-"""Run independent jobs on a pool of processes: on this machine, or on a Ray cluster."""
+"""Running independent jobs on a pool of processes, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from train.cluster.worker import Ended, Job
 from vbs.failures import InfrastructureError
 
 K = TypeVar("K")
-WAIT = 1.0  # seconds of one look at the pool
+WAIT = 1.0  # seconds of one wait for the pool
 
 
 class Outcome(NamedTuple):
-    """How a job ended: what it returned, or the reason of its failure, "" where there is none."""
+    """The result of a job: the returned value, or the reason of its failure ("" for none)."""
 
     value: Any
     reason: str
@@ -25,16 +25,16 @@ class Outcome(NamedTuple):
 def run_jobs(
     make: Callable[[], Callable[[Any], Any]], jobs: Mapping[K, Any], place: Place
 ) -> Generator[tuple[K, Outcome], None, None]:
-    """Call a function with the payload of each job, in their order; (key, outcome) as they end.
+    """Call a function with the payload of each job, in order; yield (key, outcome) as they end.
 
-    make  called once in each process; returns the function. It is defined in an importable module,
-          or a closure that can be pickled.
+    make  called once in each process; returns the function. Must be defined in an importable module
+          or be a closure that can be pickled.
 
-    A job whose process died is run again once; one that fails for a reason of the machine, after a
-    pause. Closing the iterator ends the jobs that run.
+    A job whose process died is run again once; a job that fails because of the machine is run again
+    after a pause. Closing the iterator ends the running jobs.
 
-    Raises InfrastructureError where jobs fail again for a reason of the machine, or the cluster is
-    lost.
+    Raises InfrastructureError if a job fails repeatedly because of the machine, or if the cluster
+    is lost.
     """
     waiting, running = list(jobs), dict[int, K]()
     values: dict[int, Any] = {}
@@ -60,7 +60,7 @@ def run_jobs(
 
 
 class _Yielding:
-    """`make` for a pool, whose jobs are generators: they yield what the function returns."""
+    """`make` for a pool, whose jobs are generators that yield the function's result."""
 
     def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
         self._make = make

@@ -1,4 +1,4 @@
-"""Where jobs run."""
+"""The place where jobs run: number of slots, resources and cluster."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Place(NamedTuple):
-    """Where jobs run: `slots` at once, each on so many processors and GPUs.
+    """The number of concurrent jobs (`slots`), their resources, and the cluster.
 
-    cpus     of a slot, also its number of threads.
-    gpus     of a slot; may be a fraction.
+    cpus     processors of a slot, also its number of threads.
+    gpus     GPUs of a slot; may be a fraction.
     address  of a Ray cluster, as in `train.cluster.connect.connect`; None for this machine.
     """
 

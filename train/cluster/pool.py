@@ -1,8 +1,7 @@
-"""A pool of processes on a Ray cluster, each set up once, that work through generator jobs.
+"""A pool of processes on a Ray cluster, each set up once, that run generator jobs.
 
-A job is a generator: what it yields comes to the driver item by item, and it waits for the
-driver's next `wait` before it continues. So a decision to stop it after its last item costs no
-work: none is in progress.
+A job is a generator. Its items are sent to the driver one by one, and it waits for the driver's
+next `wait` before it continues. A decision to stop it after an item therefore wastes no work.
 """
 
 from __future__ import annotations
@@ -21,38 +20,38 @@ from train.cluster.worker import Ended, Item, Job, Worker, Yielded
 from vbs.failures import Failure, reason_of
 from vbs.processes import available_cpus
 
-GRACE = 5.0  # most seconds that a job over its time has to yield before its process is killed
-MOVES = 8  # most machines that a job may lose before it is given up
-PAUSES = (1.0, 10.0)  # seconds before a job is tried again that failed by the infrastructure
-SET_UPS = 3  # failed set-ups in a row after which a slot is given up
+GRACE = 5.0  # most seconds that a job over its time limit has to yield before it is killed
+MOVES = 8  # most machines that a job may lose before it fails
+PAUSES = (1.0, 10.0)  # seconds before a job that failed because of the infrastructure is retried
+SET_UPS = 3  # consecutive failures to set up a slot after which the slot is abandoned
 
 
 class PoolLost(Failure):
-    """No slot is left, or the cluster does not answer."""
+    """Raised if no slot is left or the cluster does not answer."""
 
 
 @dataclass
 class _Task:
-    """A job as the driver knows it."""
+    """A job in the driver."""
 
     number: int
     payload: Any
-    left: int  # times it may be started again after its process died
-    moves: int = MOVES  # and after its machine was lost
+    left: int  # remaining restarts after its process died
+    moves: int = MOVES  # remaining restarts after its machine was lost
     stopped: bool = False
-    faults: int = 0  # times it failed by the infrastructure
-    earliest: float = -math.inf  # when it may be started
-    held: bool = False  # its last item is with the caller: it continues at the next `wait`
-    deadline: float = math.inf  # of its time, then of its grace
-    late: bool = False  # over its time
+    faults: int = 0  # number of failures because of the infrastructure
+    earliest: float = -math.inf  # earliest time of its start
+    held: bool = False  # the caller has its last item; it continues at the next `wait`
+    deadline: float = math.inf  # end of its time limit, later of its grace
+    late: bool = False  # whether it exceeded its time limit
 
 
 @dataclass(eq=False)
 class _Slot:
-    """A process, what it works on and its last request."""
+    """A process, its job and its last request."""
 
     actor: Any
-    request: Any  # the reference of its result; None where there is none
+    request: Any  # reference of the request's result; None if there is none
     up: bool = False
     failures: int = 0
     task: _Task | None = None
@@ -67,17 +66,17 @@ class _Inbox:
 
 
 class Pool:
-    """Runs generator jobs on a Ray cluster, several at once, each slot an actor set up once.
+    """A pool that runs generator jobs on a Ray cluster; each slot is an actor, set up once.
 
     make     called once in every slot's process; returns the function whose generators are jobs.
-             Defined in an importable module, or a closure that can be pickled.
-    place    how many jobs run at once, and where.
-    timeout  seconds for a job, over which it is ended; None for none.
-    retries  times a job is started again after its process died. One that lost its machine, which
-             is no fault of its own, is started again up to MOVES times.
+             Must be defined in an importable module or be a closure that can be pickled.
+    place    number and resources of the slots, and the cluster.
+    timeout  time limit of a job in seconds; None: no limit.
+    retries  restarts of a job after its process died. A job that loses its machine, which it does
+             not cause, is restarted up to MOVES times.
 
-    The slots start side by side while the constructor returns; `ready` waits for them. Raises
-    ValueError where the cluster cannot be reached or no node can hold a slot.
+    The slots are set up in parallel after the constructor has returned; `ready` waits for them.
+    Raises ValueError if the cluster cannot be reached or no node can hold a slot.
     """
 
     def __init__(
@@ -113,14 +112,14 @@ class Pool:
 
     @property
     def free(self) -> int:
-        """Slots that are set up and have nothing to do."""
+        """Number of slots that are set up and idle."""
         idle = sum(slot.up and slot.task is None for slot in self._slots)
         return max(0, idle - len(self._inbox.waiting))
 
     def ready(self, timeout: float = 300.0) -> int:
-        """Wait until all slots are set up, at most `timeout` seconds; how many are.
+        """Wait until all slots are set up, at most `timeout` seconds; return how many are.
 
-        Raises ValueError with the reason where setting up fails.
+        Raises ValueError with the reason if setting up fails.
         """
         end = time.monotonic() + timeout
         while not all(slot.up for slot in self._slots) and time.monotonic() < end:
@@ -128,17 +127,17 @@ class Pool:
         return sum(slot.up for slot in self._slots)
 
     def start(self, number: int, payload: Any) -> None:
-        """Run the function on the payload in a free slot; ValueError where there is none."""
+        """Run the function on the payload in a free slot; raise ValueError if there is none."""
         if self.free < 1:
             raise ValueError(f"job {number}: no slot is free; wait until one is")
         self._inbox.waiting.append(_Task(number, payload, self._retries))
         self._hand_out()
 
     def wait(self, seconds: float) -> list[tuple[int, Item]]:
-        """New items of the jobs as (number, Yielded or Ended), in order of arrival for each job.
+        """Return new items as (number, Yielded or Ended), for each job in order of arrival.
 
-        Returns as soon as there is something, or a slot became free, at the latest after
-        `seconds`. The items of a job that is started again come again from its first one.
+        Returns as soon as there is an item or a further free slot, at the latest after `seconds`.
+        A job that is restarted yields its items again from the first.
         """
         for slot in self._slots:
             if slot.task is not None and slot.task.held:
@@ -155,9 +154,9 @@ class Pool:
                 return items
 
     def stop(self, number: int) -> None:
-        """End a job: its generator is closed where it waits for `wait`, else at its next item.
+        """End a job: close its generator, now if it waits for `wait`, else at its next item.
 
-        An Ended follows from `wait`. Does nothing where there is no such job.
+        `wait` then returns an Ended. Does nothing if there is no such job.
         """
         for lost in list(self._inbox.waiting):
             if lost.number == number:
@@ -171,7 +170,7 @@ class Pool:
                     self._close_job(slot)
 
     def close(self) -> None:
-        """End all slots, and Ray itself where this pool started it; may be called twice."""
+        """End all slots, and Ray itself if this pool started it; may be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -206,7 +205,7 @@ class Pool:
                 slot.request = slot.actor.begin.remote(task.payload)
 
     def _look(self, slots: list[_Slot], seconds: float) -> None:
-        """Take in what was answered, waiting for the first answer at most `seconds`."""
+        """Process new answers; wait for the first one at most `seconds`."""
         import ray
 
         requests = {slot.request: slot for slot in slots if slot.request is not None}
@@ -215,7 +214,7 @@ class Pool:
             return
         try:
             done, _ = ray.wait(list(requests), num_returns=1, timeout=max(0.0, seconds))
-            if done:  # all that is there by now
+            if done:  # take all answers that have arrived
                 done, _ = ray.wait(list(requests), num_returns=len(requests), timeout=0)
         except ray.exceptions.RayError as error:
             raise PoolLost(f"the cluster does not answer ({reason_of(error)})") from None
@@ -255,14 +254,17 @@ class Pool:
         slot.request = slot.actor.stop.remote()
 
     def _raised(self, slot: _Slot, reason: str) -> None:
-        """An exception outside the job itself: its answer or payload could not be pickled."""
+        """Handle an exception outside the job: its answer or payload could not be pickled."""
         task, slot.task = slot.task, None
         if task is not None:
             self._end(task, reason)
 
     def _over(self, slot: _Slot, task: _Task, end: Ended) -> None:
-        """A job has ended; one that failed by the infrastructure is tried again in a new process,
-        perhaps of another machine, after a pause."""
+        """Handle the end of a job.
+
+        If it failed because of the infrastructure, it is retried after a pause in a new process,
+        which may be on another machine.
+        """
         if not end.infrastructure or task.stopped:
             self._end(task, "" if end.infrastructure else end.reason)
         elif task.faults < len(PAUSES):
@@ -276,11 +278,11 @@ class Pool:
             self._inbox.items.append((task.number, end))
 
     def _end(self, task: _Task, reason: str) -> None:
-        """Tell that a job is over; of one over its time, that is the reason."""
+        """Report the end of a job; if it exceeded its time limit, that is the reason."""
         self._inbox.items.append((task.number, Ended(self._too_long() if task.late else reason)))
 
     def _lost(self, slot: _Slot, reason: str) -> None:
-        """Another process in place of one that is gone; its job begins again, or ends."""
+        """Replace a process that is gone; restart its job or report its end."""
         task = slot.task
         self._replace(slot, reason)
         if task is None:
@@ -298,25 +300,25 @@ class Pool:
         if failures >= SET_UPS:
             self._give_up(slot, reason)
             return
-        self._kill(slot.actor)  # it may only be out of reach
+        self._kill(slot.actor)  # it may still run but be unreachable
         self._slots[self._slots.index(slot)] = self._started(failures)
 
     def _give_up(self, slot: _Slot, reason: str) -> None:
-        """Do without a slot; PoolLost where it was the last."""
+        """Abandon a slot; raise PoolLost if it was the last."""
         self._kill(slot.actor)
         self._slots.remove(slot)
         if not self._slots:
             raise PoolLost(f"a slot cannot be set up: {reason}")
 
     def _first_deadline(self) -> float:
-        """Seconds until a job is over its time or its grace, or may be tried again."""
+        """Return the seconds until the next deadline of a job or the next retry."""
         times = [slot.task.deadline for slot in self._slots if slot.task is not None]
         if any(slot.up and slot.task is None for slot in self._slots):
             times += [task.earliest for task in self._inbox.waiting]
         return max(0.0, min(times, default=math.inf) - time.monotonic())
 
     def _overdue(self) -> None:
-        """End jobs that are over their time; kill the processes of those that do not yield."""
+        """Stop jobs over their time limit; kill the processes of those that do not yield."""
         for slot in list(self._slots):
             task = slot.task
             if task is None or task.deadline > time.monotonic():
@@ -337,5 +339,5 @@ class Pool:
     def _kill(actor: Any) -> None:
         import ray
 
-        with contextlib.suppress(Exception):  # it may be gone already
+        with contextlib.suppress(Exception):  # the actor may have ended
             ray.kill(actor)

@@ -1,9 +1,9 @@
-"""Asking a Ray head one question over a plain socket: does it answer, and does it want a token?
+"""Query of a Ray head over a plain socket: whether it answers, and whether it requires a token.
 
-Ray's own client waits minutes for an address at which nobody answers, and may end the process.
-The question is a gRPC call (CheckAlive of Ray's GCS) written by hand: RFC 9113 (HTTP/2), RFC 7541
+Ray's own client waits minutes for an address that does not answer, and may end the process. The
+query is a gRPC call (CheckAlive of Ray's GCS), encoded by hand by RFC 9113 (HTTP/2), RFC 7541
 (header compression) and the protocol of "gRPC over HTTP2". It needs no thread and no library, and
-ends within its time limit whatever the other side sends.
+ends within its time limit for any answer.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ METHOD = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, CONTINUATION = 0, 1, 3, 4, 6, 7, 9  # frame types
 END_STREAM, ACK, END_HEADERS = 1, 1, 4  # flags
-FRAME = 1 << 14  # bytes of a frame at most, unless both sides have agreed on more
-ANSWER = 1 << 16  # bytes of an answer at most; a head needs some hundred
+FRAME = 1 << 14  # most bytes of a frame, unless both sides have agreed on more
+ANSWER = 1 << 16  # most bytes of an answer; a head needs a few hundred
 OK, UNAUTHENTICATED = 0, 16  # gRPC's status codes
-# a header field that is not compressed: its name, the length of the value, the value
+# an uncompressed header field: its name, the length of the value, the value
 STATUS = re.compile(rb"grpc-status[\x01\x02](\d{1,2})")
 
 
 class NotRay(ValueError):
-    """What answers is not the head of a Ray cluster."""
+    """Raised if the address answers but is not the head of a Ray cluster."""
 
 
 def head_status(host: str, port: int, token: str | None, seconds: float) -> int:
-    """The gRPC status of a head's answer, e.g. `OK` or `UNAUTHENTICATED`.
+    """Return the gRPC status of a head's answer, e.g. `OK` or `UNAUTHENTICATED`.
 
-    Raises OSError (TimeoutError after `seconds` in all) where nobody answers, and `NotRay` where
-    something else does.
+    Raises OSError (TimeoutError after `seconds` in all) if there is no answer, and `NotRay` if the
+    answer is not from a Ray head.
     """
     end = time.monotonic() + seconds
     with _connected(host, port, end) as line:
@@ -50,7 +50,7 @@ def head_status(host: str, port: int, token: str | None, seconds: float) -> int:
 
 
 def _connected(host: str, port: int, end: float) -> socket.socket:
-    """A connection to the first address of the host that accepts one."""
+    """Return a connection to the first address of the host that accepts one."""
     found: queue.SimpleQueue[list[tuple[Any, ...]] | OSError] = queue.SimpleQueue()
 
     def look_up() -> None:
@@ -59,7 +59,7 @@ def _connected(host: str, port: int, end: float) -> socket.socket:
         except OSError as error:
             found.put(error)
 
-    # a name server that is silent is waited for without a limit, so in another thread
+    # in a thread, because looking up a name has no time limit
     threading.Thread(target=look_up, daemon=True).start()
     try:
         addresses = found.get(timeout=max(0.0, end - time.monotonic()))
@@ -98,7 +98,7 @@ def _status(line: socket.socket, end: float) -> int:
 
 
 def _frames(line: socket.socket, end: float) -> Iterator[tuple[int, int, bytes]]:
-    """Type, flags and content of each frame that comes, up to ANSWER bytes in all."""
+    """Yield type, flags and content of each received frame, up to ANSWER bytes in all."""
     read = 0
     while read < ANSWER:
         head = _exactly(line, 9, end)
@@ -146,7 +146,7 @@ def _fields(authority: str, token: str | None) -> bytes:
 
 
 def _text(text: bytes) -> bytes:
-    """A string with its length in front, RFC 7541, sections 5.1 and 5.2."""
+    """Encode a string with its length in front, by RFC 7541, sections 5.1 and 5.2."""
     size = len(text)
     if size < 127:
         return bytes((size,)) + text

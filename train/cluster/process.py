@@ -1,8 +1,8 @@
-"""Ray in a process of its own.
+"""Ray in a child process.
 
-Ray's C++ ends the process that it is in, without an exception, when the node or the head that it
-is connected to is lost, and its calls may block for minutes. Here that process is a child which
-holds one object, and its parent, which has the results, gets an exception in time.
+Ray's C++ ends its process, without an exception, when its node or the head of its cluster is lost,
+and its calls may block for minutes. Therefore a child process connects to Ray and holds one object;
+the parent, which has the results, gets an exception in time.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from vbs.children import child_environment, end_with_parent
 from vbs.command import Failure
 
 START = "import sys; sys.path[:] = {}; from train.cluster.process import serve; serve({})"
-CONNECTED = 120.0  # seconds to connect, and to start what is to run
+CONNECTED = 120.0  # seconds to connect and to make the object
 CLOSED = 60.0  # seconds to end
-LOOK = 0.5  # seconds between looks whether the node is still there
+LOOK = 0.5  # seconds between checks that the node still runs
 
 
 class RayLost(Failure):
-    """Ray, or the process that was connected to it, has ended or does not answer."""
+    """Raised if Ray, or the process that is connected to it, has ended or does not answer."""
 
 
 class RayProcess:
-    """An object that is made in a process of its own, and whose methods are called there.
+    """An object that is made in a child process, and whose methods are called there.
 
     factory, arguments, options  make the object, and connect to Ray. They are pickled, as are
-                                 arguments, results and exceptions of its methods. The object has
-                                 a method `close`, which disconnects.
-    address                      of the cluster, as in `train.cluster.connect.connect`; it is an
-                                 option too.
-    limit                        seconds for that; CONNECTED where not given, math.inf for none.
+                                 arguments, results and exceptions of its methods. The object has a
+                                 method `close`, which disconnects.
+    address                      of the cluster, as in `train.cluster.connect.connect`; also passed
+                                 to the factory as an option.
+    limit                        seconds for making the object; None: CONNECTED, math.inf: no limit.
 
-    Raises what the factory raises; if that takes longer, ValueError for an address and RayLost
-    for a Ray started here.
+    Raises the exceptions of the factory. If the limit is exceeded, raises ValueError for an address
+    and RayLost for a Ray started here.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RayProcess:
     ) -> None:
         self._address = None if address == "local" else address
         if self._address is not None:
-            probe(self._address)  # without waiting for a process
+            probe(self._address)  # reports errors before a process is started
         self._answers: deque[tuple[bool, Any]] = deque()
         self._line, theirs = Pipe()
         with theirs:
@@ -86,7 +86,7 @@ class RayProcess:
             raise
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """What the method returns. KeyboardInterrupt is raised there too, and waited for."""
+        """Call a method and return its result; KeyboardInterrupt is passed on to the child."""
         self.request(method, *arguments)
         try:
             return self.result(None)
@@ -98,25 +98,25 @@ class RayProcess:
             raise
 
     def request(self, method: str, *arguments: Any) -> None:
-        """Call a method whose result `result` returns later."""
+        """Call a method whose result is returned later by `result`."""
         self._send((True, method, arguments))
 
     def send(self, method: str, *arguments: Any) -> None:
-        """Call a method that has no result; an exception comes with the next `result`."""
+        """Call a method without a result; its exception is raised by the next `result`."""
         self._send((False, method, arguments))
 
     def _send(self, message: tuple[Any, ...]) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError), signals.deferred():
-            self._line.send(message)  # where the child has ended, `result` raises RayLost
+            self._line.send(message)  # if the child has ended, `result` raises RayLost
         signals.raise_noted()
 
     def result(self, seconds: float | None) -> Any:
-        """The next result; raises the exception of the method, RayLost, and TimeoutError."""
+        """Return the next result; raises the method's exception, RayLost or TimeoutError."""
         if not self._answers:
             if not self._line.poll(seconds):
                 raise TimeoutError
             try:
-                with signals.deferred():  # a message is read whole
+                with signals.deferred():  # a message must be read completely
                     self._answers.append(self._line.recv())
             except (EOFError, OSError):
                 self._kill()
@@ -142,7 +142,7 @@ class RayProcess:
         self.close()
 
     def _kill(self) -> None:
-        """End the process at once; what it started here notices, and ends as well."""
+        """Kill the process; processes that it started notice this and end."""
         self._child.kill()
         self._child.wait()
 
@@ -154,7 +154,7 @@ class RayProcess:
         )
 
     def _why(self) -> str:
-        """Why the process has ended, as far as one can see from here."""
+        """Return why the process has ended, as far as this process can find out."""
         if self._address is None:
             return "Ray has ended on this machine: one of its processes crashed or was killed"
         try:
@@ -168,13 +168,13 @@ class RayProcess:
 
 
 def _this_program() -> tuple[str, str | None]:
-    """What Ray makes of a driver: its workers can import what lies beside the program."""
+    """Return the program; Ray's workers can import modules beside it."""
     return sys.argv[0], getattr(sys.modules["__main__"], "__file__", None)
 
 
 def serve(number: int) -> None:
-    """The child's side: make the object, call its methods, until the parent closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the parent decides
+    """Run the child: make the object and call its methods until the parent closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C does
     os.set_inheritable(number, False)
     line = Connection(number)
     _mute_ray()
@@ -212,12 +212,12 @@ def _serve_once(line: Connection, made: Any) -> None:
 def _send_error(line: Connection, error: BaseException) -> None:
     try:
         line.send((False, error))
-    except (TypeError, AttributeError, ValueError):  # it cannot be pickled
+    except (TypeError, AttributeError, ValueError):  # the exception cannot be pickled
         line.send((False, Failure(f"{type(error).__name__}: {error}")))
 
 
 def _mute_ray() -> None:
-    """Python's stderr stays; what Ray's C++ writes to file 2 is dropped: it has logs."""
+    """Keep Python's stderr, but drop what Ray's C++ writes to file descriptor 2; Ray has logs."""
     copy = os.dup(2)
     sys.stderr = io.TextIOWrapper(
         os.fdopen(copy, "wb", buffering=0),
@@ -231,7 +231,7 @@ def _mute_ray() -> None:
 
 
 def _end_with_node() -> None:
-    """End this process when this machine's node of Ray has: nothing would ever be answered."""
+    """End this process when this machine's node of Ray ends, because calls would never return."""
     watched = {number: processes.start(number) for number in _node_processes()}
     while all(processes.start(number) == began for number, began in watched.items()):
         time.sleep(LOOK)
@@ -240,8 +240,11 @@ def _end_with_node() -> None:
 
 
 def _kill_agents() -> None:
-    """End what a raylet has started: where a head is lost, its agents would look for it for a
-    minute. Those of a lost raylet end by themselves."""
+    """Kill the processes that a raylet has started.
+
+    If the head is lost, its agents would search for it for a minute. Agents of a lost raylet end by
+    themselves.
+    """
     import psutil  # Ray brings it
 
     for raylet in psutil.Process().children():
@@ -251,7 +254,7 @@ def _kill_agents() -> None:
 
 
 def _node_processes() -> list[int]:
-    """The raylet that this process is connected to; of a Ray started here, its head too."""
+    """Return the raylet of this process, and also the head of a Ray started here."""
     import ray
 
     node = ray._private.worker._global_node

@@ -1,9 +1,9 @@
 """Ray's token authentication (https://docs.ray.io/en/latest/ray-security/token-auth.html).
 
-Left alone, Ray decides by what it finds: `ray.init()` writes a token to ~/.ray/auth_token,
-`ray start --head` in that home demands it, and nodes and drivers do not send it. So the mode is
-always set explicitly here, for as long as a connection lasts: a Ray on this machine has a token of
-its own in its environment, and a driver does what the head of its cluster demands.
+By default Ray decides by what it finds: `ray.init()` writes a token to ~/.ray/auth_token,
+`ray start --head` with that home requires it, and nodes and drivers do not send it. Therefore the
+mode is always set explicitly here while a connection lasts: a Ray on this machine has a new token
+in its environment, and a driver follows the head of its cluster.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from train.cluster.probe import OK, UNAUTHENTICATED, NotRay, head_status
 
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 KUBERNETES = "RAY_ENABLE_K8S_TOKEN_AUTH"
-HOW = "the token of a cluster is what `ray get-auth-token` prints on its head"
+HOW = "`ray get-auth-token` on the head prints the token of a cluster"
 
-Settings = Mapping[str, str | None]  # of environment variables; None: not set
+Settings = Mapping[str, str | None]  # environment variables; None: not set
 
 
 def own_token() -> Settings:
-    """For a Ray that is started here: a new token, which nobody else gets and no file holds."""
+    """Return the settings of a Ray that is started here: a new token that is in no file."""
     return {MODE: "token", TOKEN: secrets.token_hex(32), TOKEN_FILE: None, KUBERNETES: None}
 
 
 def settings_for(host: str, port: int, *, seconds: float) -> Settings:
-    """For a driver of the cluster with that head: with the user's token, or without one.
+    """Return the settings of a driver of the cluster with that head, with or without a token.
 
-    Raises ValueError where the head and the user's environment do not go together, `NotRay`
-    where no head answers, and OSError where nobody does.
+    Raises ValueError if the head and the user's environment do not match, `NotRay` if something
+    other than a head answers, and OSError if nothing answers.
     """
     where = f"address: {host}:{port}"
     mode = os.environ.get(MODE, "").lower()
@@ -71,7 +71,7 @@ def _status(host: str, port: int, token: str | None, seconds: float) -> int:
 
 
 def _known_token() -> tuple[str, str]:
-    """The user's token and where it comes from, in Ray's order; "" where there is none."""
+    """Return the user's token and its source, in Ray's order of precedence; "" if there is none."""
     token = os.environ.get(TOKEN, "").strip()
     if token:
         return token, TOKEN
@@ -90,7 +90,7 @@ def _known_token() -> tuple[str, str]:
 
 @contextlib.contextmanager
 def environment(settings: Settings) -> Iterator[None]:
-    """The environment variables hold meanwhile, for this process and those that it starts."""
+    """Set environment variables inside the block, also for processes that are started there."""
     before = {name: os.environ.get(name) for name in settings}
     _set(settings)
     try:
@@ -109,9 +109,9 @@ def _set(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def authentication(settings: Settings) -> Iterator[None]:
-    """The environment variables hold meanwhile, also for Ray in this process, which keeps them."""
+    """Set environment variables inside the block, also in the cache of Ray in this process."""
     with contextlib.ExitStack() as stack:
-        stack.callback(_read_again)  # once the variables are those from before
+        stack.callback(_read_again)  # after the variables are restored
         stack.enter_context(environment(settings))
         _read_again()
         yield
@@ -120,7 +120,7 @@ def authentication(settings: Settings) -> Iterator[None]:
 def _read_again() -> None:
     import ray
 
-    raylet: Any = ray._raylet  # compiled: its stubs do not have these
-    # the mode first: a thread that is still ending may ask for a token
+    raylet: Any = ray._raylet  # a compiled module whose stubs lack these attributes
+    # the mode first, because a thread that is still ending may request a token
     raylet.Config.initialize("")
     raylet.AuthenticationTokenLoader.instance().reset_cache()

@@ -1,4 +1,4 @@
-"""What runs in the processes of a pool (`train.cluster.pool`), and what they return."""
+"""The worker in the processes of a pool (`train.cluster.pool`), and its answers."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Job = Callable[[Any], Iterator[Any]]
 
 
 class Yielded(NamedTuple):
-    """What a job yielded."""
+    """An item that a job yielded."""
 
     value: Any
 
 
 class Ended(NamedTuple):
-    """A job is over; "" where it ended by itself or was stopped, else the reason.
+    """The end of a job; reason "" if it ended by itself or was stopped.
 
-    infrastructure  whether the reason is none of the job's own (see `vbs.failures`), after it was
-                    tried again as often as PAUSES allows.
+    infrastructure  whether the job itself did not cause the failure (see `vbs.failures`); it was
+                    then retried as often as PAUSES allows.
     """
 
     reason: str
@@ -35,7 +35,7 @@ Item = Yielded | Ended
 
 
 class Worker:
-    """What runs in a slot's process."""
+    """The actor in a slot's process."""
 
     def __init__(self, make: Callable[[], Job], threads: int) -> None:
         for name in THREADS:
@@ -51,11 +51,11 @@ class Worker:
         self._items: Iterator[Any] = iter(())
 
     def ready(self) -> str:
-        """Returns once the process is set up: why it could not be, "" if it is."""
+        """Return, after the set-up, why it failed; "" if it did not."""
         return self._wrong
 
     def begin(self, payload: Any) -> tuple[bool, Any]:
-        """The new job's first item, as `proceed`."""
+        """Start a new job; return its first item as `proceed` does."""
         try:
             self._items = iter(self._job(payload))
         except (Exception, SystemExit) as error:
@@ -63,7 +63,7 @@ class Worker:
         return self.proceed()
 
     def proceed(self) -> tuple[bool, Any]:
-        """(True, next item) or (False, an Ended)."""
+        """Return (True, next item) or (False, an Ended)."""
         try:
             return True, next(self._items)
         except StopIteration:
@@ -82,7 +82,7 @@ class Worker:
 
 
 def failure(error: BaseException) -> Ended:
-    """How a job ended that raised this."""
+    """Return the end of a job that raised this exception."""
     if is_infrastructure(error):
         return Ended(str(infrastructure_error(error)), infrastructure=True)
     return Ended(reason_of(error))

@@ -1,4 +1,4 @@
-"""Data sets: find, read, decode, split and augment images."""
+"""Data sets: finding, reading, decoding, splitting and augmenting images."""
 
 from typing import TYPE_CHECKING
 

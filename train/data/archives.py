@@ -1,8 +1,8 @@
 """Members of zip archives, read at their offsets by any thread of any process.
 
-`zipfile` keeps one place in one open file, shared with every process that a fork makes. Here its
-directory is read once, into arrays; members are then read by `os.pread`, which has no place, from a
-file that each process opens for itself.
+`zipfile` keeps one position in one open file, which forked processes share. Here the archive's
+directory is read once, into arrays; members are then read by `os.pread`, which needs no position,
+from a file that each process opens for itself.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _KINDS = {
 
 
 class PerProcess(Generic[Value]):
-    """A value that each process makes for itself; one that a fork inherited is not used.
+    """A value that each process makes for itself; a value inherited by fork is not used.
 
-    Two threads may make one at once; the last stays, and both work.
+    Two threads may each make one at the same time; the later one is kept, and both work.
     """
 
     def __init__(self, make: Callable[[], Value]) -> None:
@@ -47,10 +47,10 @@ class PerProcess(Generic[Value]):
 
 
 class Members:
-    """Members of an archive by number; safe after a fork, in threads, and pickled.
+    """The members of an archive by number; safe after a fork, in threads, and when pickled.
 
-    path   of the archive.
-    infos  of the members, as `zipfile.ZipFile.infolist` has them.
+    path   path of the archive.
+    infos  members, as in `zipfile.ZipFile.infolist`.
     """
 
     def __init__(self, path: str, infos: Sequence[zipfile.ZipInfo]) -> None:
@@ -69,9 +69,9 @@ class Members:
         return open(self.path, "rb", buffering=0)
 
     def read(self, number: int, most: int) -> bytes:
-        """The content of a member, or its first `most` bytes where there are more.
+        """Return the content of a member, or its first `most` bytes if it is longer.
 
-        Raises OSError, ValueError, zlib.error, lzma.LZMAError or EOFError where it is damaged.
+        Raises OSError, ValueError, zlib.error, lzma.LZMAError or EOFError if it is damaged.
         """
         offset, size, kind, flags, checksum = self._fields[number].tolist()
         if flags & ENCRYPTED:
@@ -86,7 +86,7 @@ class Members:
         start = offset + LOCAL_HEADER.size + name + extra
         data = _decompressed(kind, _exactly(file, min(size, most), start), most)
         if len(data) < most and zlib.crc32(data) != checksum:
-            raise ValueError("damaged: its checksum is not the one in the archive")
+            raise ValueError("damaged: its checksum differs from that in the archive")
         return data
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,14 +109,14 @@ def _exactly(file: BinaryIO, size: int, offset: int) -> bytes:
 
 
 def _decompressed(kind: int, data: bytes, most: int) -> bytes:
-    """Up to `most` bytes."""
+    """Return at most `most` decompressed bytes."""
     if kind == zipfile.ZIP_STORED:
         return data
     if kind == zipfile.ZIP_DEFLATED:
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, most)
     if kind == zipfile.ZIP_BZIP2:
         return bz2.BZ2Decompressor().decompress(data, most)
-    # version of the compressor, length of the properties, then these: APPNOTE.TXT 5.8.8
+    # LZMA header: compressor version, length of the properties, properties (APPNOTE.TXT 5.8.8)
     length = struct.unpack_from("<H", data, 2)[0]
     packed, dictionary = struct.unpack_from("<BI", data, 4)
     options = {

@@ -1,8 +1,9 @@
-"""How images reach the network: crop, flip, policy, erasing, mixing; draws by seed.
+"""Augmentation and preparation of images: crop, flip, policy, erasing and mixing.
 
-The transforms themselves are torchvision's (v2). What is here decides when each is applied and with
-which random numbers: those of an image depend on the seed of its step and on its position in the
-step alone, so that a step looks the same in one process, in several, in parts, and after a restart.
+The transforms are torchvision's (v2). This module decides when each is applied and with which
+random numbers. The numbers of an image depend only on the seed of its step and on its position in
+the step, so that a step has the same images in one process, in several, in parts, and after a
+restart.
 """
 
 from __future__ import annotations
@@ -31,34 +32,35 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CROPS = ("resized", "pad", "none")
 POLICIES = ("none", "randaugment", "autoaugment", "autoaugment-cifar10")
 
-# each kind of random number has its own stream, so that switching one off leaves the others alone
+# each kind of random number has its own stream, so that the others do not change if one is off
 _FRAME, _CROP, _POLICY, _ERASE = range(4)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How training images reach the network.
+    """Augmentation of training images.
 
-    size       side in pixels of the square that the network gets.
+    size       side in pixels of the network's square input.
     crop       "resized": a random share of the area in a random aspect ratio, resized.
-               "pad": padded by an eighth of each side (reflected), cropped to what it was, resized.
-               "none": resized. The last two keep the aspect ratio: what is not square loses the
-               ends of its longer side, as in `Preparation`.
-    crop_area  least share of the area that "resized" keeps, in (0, 1].
-    flip       left-right, with probability one half.
+               "pad": padded by an eighth of each side (reflected), cropped to the original size,
+               resized.
+               "none": resized. "pad" and "none" keep the aspect ratio and cut off the ends of the
+               longer side, as in `Preparation`.
+    crop_area  smallest share of the area that "resized" keeps, in (0, 1].
+    flip       whether images are mirrored left-right with probability one half.
     policy     "randaugment", "autoaugment" (its ImageNet policy), "autoaugment-cifar10" or "none".
-    magnitude  of RandAugment, 0 to 30, on the scale of the papers: TensorFlow's code divides M by
-               10, so 10 shears by 0.3 and rotates by 30 degrees, and EfficientNetV2's 25 by 0.75
-               and 75 degrees. (torchvision divides by 30, so its own 9 is 3 here; timm divides by
-               10 and clamps at 10 without mmax.) Fractions are meant. Above 10, shear, rotation
-               and the colours continue (colour factors down to 0.1, as in timm); translation (0.45
-               of the side), posterize (4 bits) and solarize (all) stay: more would erase the
-               picture.
-    layers     operations that RandAugment applies one after another.
-    erasing    probability that a random rectangle takes the mean colour.
-    group      consecutive images of a step that share one draw of policy and erasing: 1 is each its
-               own, 8 keeps a GPU busy. Crop and flip are always each image's own.
-    mean, std  of the channels, in units of [0, 1]; grey images take their averages.
+    magnitude  of RandAugment, 0 to 30, fractions included, on the scale of the papers: TensorFlow's
+               code divides M by 10, so 10 shears by 0.3 and rotates by 30 degrees, and
+               EfficientNetV2's 25 by 0.75 and 75 degrees. (torchvision divides by 30, so its own 9
+               is 3 here; timm divides by 10 and clamps at 10 without mmax.) Above 10, shear,
+               rotation and the colours continue (colour factors down to 0.1, as in timm);
+               translation (0.45 of the side), posterize (4 bits) and solarize (all) stay constant,
+               because more would erase the image.
+    layers     number of operations that RandAugment applies one after another.
+    erasing    probability that a random rectangle is filled with the mean colour.
+    group      number of consecutive images of a step that share one draw of policy and erasing; 8
+               keeps a GPU busy. Crop and flip are drawn for each image.
+    mean, std  of the channels, for images in [0, 1]; grey images use their averages.
     """
 
     size: int
@@ -88,11 +90,11 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """How images reach the network in evaluation: resized, then cropped at the centre.
+    """Preparation of images for evaluation: resized, then cropped at the centre.
 
-    size        side in pixels of the square that the network gets.
-    crop_share  share of the shorter side that the crop keeps, in (0, 1]; 0.875 is the classic one.
-    mean, std   of the channels, in units of [0, 1]; grey images take their averages.
+    size        side in pixels of the network's square input.
+    crop_share  share of the shorter side that the crop keeps, in (0, 1]; 0.875 is common.
+    mean, std   of the channels, for images in [0, 1]; grey images use their averages.
     """
 
     size: int
@@ -137,7 +139,7 @@ def _check_colours(how: Augmentation | Preparation) -> None:
 class Draws:
     """The random numbers of some images of a step, by their positions [n] in the whole step.
 
-    A position draws the same, however many follow it and whichever of them are requested.
+    The numbers of a position do not depend on which other positions are requested.
     """
 
     def __init__(self, seed: int, positions: np.ndarray) -> None:
@@ -147,30 +149,31 @@ class Draws:
         self._drawn: dict[tuple[int, ...], np.ndarray] = {}
 
     def uniform(self, kind: int, columns: int) -> np.ndarray:
-        """Numbers in [0, 1), float64 [n, columns]."""
+        """Return numbers in [0, 1), float64 [n, columns]."""
         if (kind, columns) not in self._drawn:
             drawn = np.random.default_rng([self.seed, kind]).random((self._count, columns))
             self._drawn[kind, columns] = drawn
         return self._drawn[kind, columns][self.positions]
 
     def seeds(self, kind: int, group: int = 1) -> np.ndarray:
-        """Seeds for torch, int64 [n] below 2^32, equal within a group of consecutive positions."""
+        """Return seeds for torch, int64 [n] below 2^32; positions of a group have equal seeds."""
         if (kind,) not in self._drawn:
             drawn = np.random.default_rng([self.seed, kind]).integers(2**32, size=self._count)
             self._drawn[kind,] = drawn
         return self._drawn[kind,][self.positions // group]
 
     def part(self, chosen: slice) -> Draws:
-        """Those of some of the images."""
-        other = copy.copy(self)  # shares what is drawn
+        """Return the draws of some of the images."""
+        other = copy.copy(self)  # shares the numbers drawn so far
         other.positions = self.positions[chosen]
         return other
 
 
 @contextmanager
 def _own_generator() -> Iterator[torch.Generator]:
-    """torch's CPU generator to seed at will, put back afterwards (`torch.manual_seed` would also
-    seed the GPUs).
+    """Lend torch's CPU generator and restore its state afterwards.
+
+    `torch.manual_seed` would also seed the GPUs.
     """
     generator = torch.default_generator
     state = generator.get_state()
@@ -182,11 +185,11 @@ def _own_generator() -> Iterator[torch.Generator]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for torch's operations on the CPU.
+    """Limit torch's operations on the CPU to one thread.
 
-    More of them change the order of sums, and with it, once in a while, the last bit of a picture.
-    They are no faster either: the operations are small, and on busy cores waiting for each other
-    has been seen to cost a hundred times as much as the work.
+    More threads change the order of sums and thereby, rarely, the last bit of an image. They are
+    not faster either: the operations are small, and on busy cores the threads' waiting for each
+    other can take a hundred times as long as the work.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -217,9 +220,9 @@ def frame(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> Tens
 
 
 def _centre(images: Tensor, size: int, side: int) -> Tensor:
-    """The shorter side resized to `side`, then the central square of `size`."""
+    """Resize the shorter side to `side`, then crop the central square of `size`."""
     short, long = sorted(images.shape[-2:])
-    if long > 8 * short:  # the ends would be resized, perhaps to gigabytes, and thrown away
+    if long > 8 * short:  # avoids resizing ends, perhaps to gigabytes, that are cropped afterwards
         images = F.center_crop_image(images, [min(n, 8 * short) for n in images.shape[-2:]])
     if short != side:
         images = F.resize_image(images, [side], antialias=True)
@@ -229,7 +232,7 @@ def _centre(images: Tensor, size: int, side: int) -> Tensor:
 
 
 def _shifted(images: Tensor, draws: Draws) -> Tensor:
-    """Each image moved by up to an eighth of its sides, mirrored at its borders."""
+    """Shift each image randomly by up to an eighth of its sides, with reflected borders."""
     height, width = images.shape[-2:]
     pad_y, pad_x = height // 8, width // 8
     padded = F.pad_image(images, [pad_x, pad_y, pad_x, pad_y], padding_mode="reflect")
@@ -239,9 +242,9 @@ def _shifted(images: Tensor, draws: Draws) -> Tensor:
 
 
 def _cut_in_groups(padded: Tensor, offsets: np.ndarray, height: int, width: int) -> Tensor:
-    """A window of each image, from its row and column in `offsets` [n, 2].
+    """Crop a window of each image, with its row and column in `offsets` [n, 2].
 
-    Images that move alike are brought side by side and cut out together.
+    Images with equal offsets are brought together and cropped at once.
     """
     order = np.lexsort(offsets.T)
     ordered = padded.index_select(0, torch.from_numpy(order))
@@ -272,7 +275,7 @@ def _resized_crops(images: Tensor, how: Augmentation, draws: Draws) -> Tensor:
 
 
 def recolour(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> Tensor:
-    """The policy on uint8 images [n, c, size, size], one draw for each group of positions."""
+    """Apply the policy to uint8 images [n, c, size, size], one draw for each group of positions."""
     if isinstance(how, Preparation) or how.policy == "none" or not len(images):
         return images
     fill = tuple(round(255 * value) for value in _channels(how.mean, images.shape[1]))
@@ -287,7 +290,7 @@ def recolour(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> T
 
 
 def _groups(positions: np.ndarray, group: int) -> Iterator[slice]:
-    """Runs of ascending positions [n] that belong to one group."""
+    """Yield runs of ascending positions [n] that belong to the same group."""
     ends = np.flatnonzero(np.diff(positions // group)) + 1
     borders = [0, *ends.tolist(), len(positions)]
     for start, stop in itertools.pairwise(borders):
@@ -295,7 +298,7 @@ def _groups(positions: np.ndarray, group: int) -> Iterator[slice]:
 
 
 class _RandAugment(v2.RandAugment):
-    """torchvision's RandAugment at a real magnitude of the papers' scale, beyond 10 too."""
+    """torchvision's RandAugment with a real magnitude on the papers' scale, also above 10."""
 
     def __init__(self, layers: int, magnitude: float, fill: tuple[int, ...]) -> None:
         super().__init__(layers, 0, interpolation="bilinear", fill=list(fill))
@@ -308,16 +311,17 @@ class _RandAugment(v2.RandAugment):
         self, image: Any, transform_id: str, magnitude: float, **options: Any
     ) -> Any:
         if transform_id in ("Brightness", "Color", "Contrast", "Sharpness"):
-            magnitude = max(magnitude, -0.9)  # factors are 1 + magnitude; below 0 they are refused
+            magnitude = max(magnitude, -0.9)  # factors are 1 + magnitude and must not be negative
         return super()._apply_image_or_video_transform(image, transform_id, magnitude, **options)
 
 
 def _strength(
     name: str, levels: Any, share: float, bins: int, height: int, width: int
 ) -> list[float] | None:
-    """The strength of an operation as torchvision's one level; `levels` gives its weakest and top.
+    """Return the strength of an operation, as torchvision's single level.
 
-    Operations that erase the picture when overdone stop at their top.
+    `levels` gives its weakest and strongest value. Operations that would erase the image stop at
+    the strongest.
     """
     ends = levels(2, height, width)
     if ends is None:
@@ -338,13 +342,13 @@ def _policy(name: str, magnitude: float, layers: int, fill: tuple[int, ...]) -> 
 
 
 def finish(images: Tensor, how: Augmentation | Preparation, draws: Draws) -> Tensor:
-    """uint8 [n, c, size, size] to normalised float32 in channels_last, some of them erased."""
+    """Normalise uint8 [n, c, size, size] to float32 in channels_last, and erase rectangles."""
     channels = images.shape[1]
     mean, std = (
         constant(tuple(255 * value for value in _channels(values, channels)), images.device)
         for values in (how.mean, how.std)
     )
-    # normalised while a channel lies in one piece: in channels_last it takes much longer
+    # normalised before channels_last, in which it takes much longer
     floats = images.to(torch.float32).sub_(mean).div_(std)
     floats = floats.contiguous(memory_format=torch.channels_last)
     if isinstance(how, Augmentation) and how.erasing > 0 and len(floats):
@@ -370,14 +374,15 @@ def mix(
     cutmix: float = 0.0,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Each image mixed with its neighbour in the batch: images [n, c, h, w], targets [n, classes].
+    """Mix each image with its neighbour in the batch.
 
-    mixup, cutmix  alpha of their Beta distributions, 0 for without; where both are given each batch
-                   gets one of the two, with equal chances (Yun et al. 2019; timm).
-    targets        int64 [n] or float [n, classes]; what comes back is always float [n, classes].
-    seed           of the step. A step in parts mixes within each part, all with the same draw.
+    images         [n, c, h, w].
+    targets        int64 [n] or float [n, classes]; those returned are always float [n, classes].
+    mixup, cutmix  alpha of their Beta distributions; 0: off. If both are given, each batch gets one
+                   of the two, with equal probability (Yun et al. 2019; timm).
+    seed           of the step. A step in parts is mixed within each part, all with the same draw.
 
-    Label smoothing is left to the loss: torch's cross_entropy smooths soft targets too.
+    Label smoothing is left to the loss: torch's cross_entropy also smooths soft targets.
     """
     for name, alpha in (("mixup", mixup), ("cutmix", cutmix)):
         _check_number(name, alpha, 0, 1000)

@@ -1,4 +1,4 @@
-"""Labelled and pseudo-labelled images in one split, mixed within each batch."""
+"""Labelled and pseudo-labelled images as one split, mixed within each batch."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from train.data.transfer import on_device
 
 
 def blend(labelled: Split, unlabelled: Split, *, ratio: float) -> Split:
-    """Labelled and pseudo-labelled images, `ratio` of the latter for each of the former.
+    """Return a split of labelled and pseudo-labelled images, `ratio` of the latter per labelled.
 
-    Noisy Student (Xie et al. 2020): a step of `order` has the share ratio / (1 + ratio) from
-    `unlabelled`, rounded to images. An epoch is one permutation of the labelled images; the others
-    run through permutations of their own, as far as they get. Indices count the labelled first.
-    Targets become soft where those of either are. Raises ValueError where labels are missing.
+    As in Noisy Student (Xie et al. 2020), each step takes a share ratio / (1 + ratio) of its images
+    from `unlabelled`, rounded to whole images. An epoch is one permutation of the labelled images;
+    the others are taken from permutations that are repeated as needed. Indices count the labelled
+    images first. Targets are soft if those of either split are. Raises ValueError if targets are
+    missing.
     """
     return Blend(labelled, unlabelled, ratio)
 
 
 class Blend(Split):
-    """See `blend`."""
+    """The split that `blend` returns."""
 
     def __init__(self, first: Split, second: Split, ratio: float) -> None:
         if not 0 < ratio < float("inf"):
-            raise ValueError(f"ratio: {ratio!r} is not allowed; use a number above 0, as 3")
+            raise ValueError(f"ratio: {ratio!r} is not allowed; use a number above 0, e.g. 3")
         self.first, self.second, self.ratio = first, second, ratio
         self.targets = _joined(first.targets, second.targets)
 
@@ -51,7 +52,7 @@ class Blend(Split):
         runs = -(-needed // len(self.second))
         pool = np.concatenate([rng.permutation(len(self.second)) for _ in range(runs)])[:needed]
         rows = np.concatenate([labelled, len(self.first) + pool.reshape(-1, others)], 1)
-        # shuffled, so that every part of a step, whichever device has it, sees both kinds
+        # shuffled, so that every part of a step, on any device, contains both kinds
         return rng.permuted(rows, axis=1)
 
     def pictures(

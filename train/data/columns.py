@@ -1,9 +1,10 @@
-"""Which columns of a parquet file are the images and the labels.
+"""Choice of the image and label columns of a parquet file.
 
-An image is a column of bytes, or of structs with a field `bytes`, as Hugging Face writes them. A
-label is a column of integers, text, booleans or categories, whichever of Arrow's types pandas or
-polars chose for them. Where several qualify, those that Hugging Face's features call images and
-class labels come first, then the usual names; where that leaves more than one, it is refused.
+An image column holds bytes, or structs with a field `bytes`, as Hugging Face writes them. A label
+column holds integers, text, booleans or categories, in any of Arrow's types that pandas or polars
+use for them. If several columns qualify, those marked as images and class labels in Hugging Face's
+features take precedence, then those with the usual names; if more than one remains, ValueError is
+raised.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ LABELS = ("label", "labels", "class", "target", "category", "fine_label", "class
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns, and those of the classes where the file has them.
+    """Names of the columns, and names of the classes if the file has them.
 
-    others  columns that might have been chosen instead.
+    others  columns that could have been chosen instead.
     """
 
     image: str
@@ -42,7 +43,7 @@ class Columns:
 
 
 def choose(path: Path, source: Source, *, labelled: bool = True) -> Columns:
-    """The columns of a file, as the source says or as they are called; ValueError for none."""
+    """Return the columns named by the source or recognised; raise ValueError if there are none."""
     schema = opened(path).schema_arrow
     features = _features(schema.metadata)
     images = [field.name for field in schema if _is_image(field.type)]
@@ -59,7 +60,7 @@ def choose(path: Path, source: Source, *, labelled: bool = True) -> Columns:
         label = _one(_Candidates("label", labels, classes, LABELS), schema, path, source)
     names = class_names(schema, label) if label is not None else None
     others = [name for name in images if name != image]
-    # numbers and text of a row that are no classes are no alternatives
+    # other columns of numbers or text are not listed as alternatives unless they may be classes
     others += [
         name
         for name in labels
@@ -75,9 +76,9 @@ class _Candidates:
     """Columns that may be the image or the label.
 
     kind     "image" or "label".
-    fitting  columns of a type that it may have.
-    marked   those of them that the features call so.
-    usual    names that such columns usually have, the most usual first.
+    fitting  columns of an allowed type.
+    marked   those of them that Hugging Face's features mark as this kind.
+    usual    usual names of such columns, the most usual first.
     """
 
     kind: str
@@ -87,7 +88,7 @@ class _Candidates:
 
 
 def _one(candidates: _Candidates, schema: Any, path: Path, source: Source) -> str:
-    """The column of a kind; ValueError where there is none, or more than one."""
+    """Return the column of a kind; raise ValueError if there is none or more than one."""
     kind, fitting = candidates.kind, candidates.fitting
     marked, usual = candidates.marked, candidates.usual
     given = source.options.get(kind)
@@ -123,7 +124,7 @@ def _one(candidates: _Candidates, schema: Any, path: Path, source: Source) -> st
     )
     held = _listed([f"{field.name} ({field.type})" for field in schema])
     raise ValueError(
-        f"data: {shortened(path)} has no {kind} column, which is of {what}, among {held}"
+        f"data: {shortened(path)} has no {kind} column (of {what}); its columns are {held}"
     )
 
 
@@ -167,7 +168,7 @@ def _of_kind(features: dict[str, Any], names: Sequence[str], kind: str) -> list[
 
 
 def class_names(schema: Any, column: str) -> list[str] | None:
-    """The names of a column's classes where Hugging Face's features have them."""
+    """Return the names of a column's classes from Hugging Face's features, if they have them."""
     feature = _features(schema.metadata).get(column)
     names = feature.get("names") if isinstance(feature, dict) else None
     usable = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
@@ -183,7 +184,7 @@ def _features(metadata: dict[bytes, bytes] | None) -> dict[str, Any]:
 
 
 def opened(path: Path) -> Any:
-    """The parquet file; ValueError where it cannot be read as one."""
+    """Open a parquet file; raise ValueError if it cannot be read as one."""
     import pyarrow
     import pyarrow.parquet
 

@@ -1,6 +1,6 @@
-"""What encoded images look like decoded.
+"""Decoding of encoded images.
 
-Files are taken as hostile: nothing is extracted, formats are few, sizes are bounded.
+Files are treated as untrusted: nothing is extracted, formats are few, and sizes are limited.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from train.data.exif import SIDEWAYS, TIFF_HEADS, TURNS, orientation_of, plain_j
 from train.data.formats import FORMATS, what_it_is
 
 MAX_BYTES = 256 * 1024**2  # of an encoded image
-MAX_PIXELS = 89_478_485  # of a decoded one: the size from which PIL suspects a bomb
-HEAD = 512  # bytes of a file that show what it is
+MAX_PIXELS = 89_478_485  # of a decoded image; above it PIL suspects a decompression bomb
+HEAD = 512  # bytes from which the type of a file is recognised
 
-# larger ones are refused here, in one line; Pillow's warning would add two more
+# larger images are rejected here, in one line; Pillow's warning would add two more
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# odd tags that are not needed: two lines for each
+# Pillow prints two lines for each invalid tag, also for tags that are not needed
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.(Tiff|Jpeg|Mpo)ImagePlugin")
 
 
 class Unreadable(Exception):
-    """An image that cannot be decoded; says why, in a line."""
+    """Raised for an image that cannot be decoded; its text is the reason, in one line."""
 
 
 class OtherSize(Exception):
-    """An image whose sides are not those that were wanted; it is not decoded."""
+    """Raised for an image that is not decoded because its size is not the expected one."""
 
 
 def decode(data: bytes, channels: int, *, sides: tuple[int, int] | None = None) -> Tensor:
-    """uint8 [channels, h, w] of an encoded image; raises Unreadable.
+    """Decode an image to uint8 [channels, h, w]; raises Unreadable.
 
-    sides  what h and w must be, in either order; raises OtherSize where the file states others.
+    sides  expected h and w, in either order; raises OtherSize if the file states another size.
 
-    Turned as its EXIF says, alpha laid on white, palettes and CMYK to RGB, 16 bits to 8 as
-    `train.data.depth` says, grey repeated over three channels, or colours weighed into one; of
-    animations the first frame.
+    The image is turned by its EXIF orientation. Alpha is blended with white. Palettes and CMYK
+    become RGB; 16 bits become 8 (see `train.data.depth`). Grey is repeated to three channels, and
+    colours are converted to grey for one. Of animations, the first frame is used.
     """
     try:
         return _decoded(data, channels, sides)
     except OtherSize:
         raise
-    except Exception as error:  # PIL's readers raise whatever they meet
+    except Exception as error:  # PIL's readers raise many types of exceptions
         why = error
     try:
         bare = plain_tiff(data)
@@ -71,17 +71,17 @@ def _decoded(data: bytes, channels: int, sides: tuple[int, int] | None) -> Tenso
 
 
 def pixels_of(image: Image.Image, channels: int, *, turned: int = 0) -> Tensor:
-    """uint8 [channels, h, w] of an image that Pillow has opened, as `decode` makes it of a file.
+    """Return uint8 [channels, h, w] of an image opened by Pillow, as `decode` does for a file.
 
-    turned  its EXIF orientation where its metadata were taken away; 0: as its metadata say.
+    turned  EXIF orientation, if the metadata have been removed; 0: read it from the metadata.
 
-    Raises ValueError where the range of its values is unknown, and whatever Pillow's readers raise.
+    Raises ValueError if the range of its values is unknown, and any exception of Pillow's readers.
     """
     deep = is_deep(image)
     if image.format == "TIFF":
-        image.info.pop("xmp", None)  # Pillow would search it, of whatever type it is
+        image.info.pop("xmp", None)  # Pillow would search it without checking its type
     image.load()
-    # a PNG may state it after its pixels; Pillow has turned a TIFF already
+    # a PNG may have its orientation after its pixels; Pillow has already turned a TIFF
     turned = turned or (1 if image.format == "TIFF" else orientation_of(image))
     image = _plain(eight_bits(image, deep=deep))
     if turned in TURNS:
@@ -94,9 +94,9 @@ def pixels_of(image: Image.Image, channels: int, *, turned: int = 0) -> Tensor:
 
 
 def size_of(file: BinaryIO) -> tuple[int, int]:
-    """Height and width in pixels by the start of an encoded image; raises Unreadable.
+    """Return height and width in pixels from the start of an encoded image; raises Unreadable.
 
-    Of a PNG file whose orientation follows its pixels, the sides are those before it is turned.
+    If the orientation of a PNG file follows its pixels, the size is that before turning.
     """
     try:
         return _sides(file)
@@ -121,9 +121,9 @@ def _sides(file: BinaryIO) -> tuple[int, int]:
 
 
 def _opened(file: BinaryIO, *, whole: bool) -> tuple[Image.Image, int]:
-    """The image, not yet decoded, and the orientation of a JPEG; 0 of other formats.
+    """Return the image, not yet decoded, and the orientation of a JPEG (0 for other formats).
 
-    whole  whether its pixels are wanted; of a JPEG nothing more than the header is read otherwise.
+    whole  whether the pixels are needed; otherwise only the header of a JPEG is read.
     """
     if file.seek(0, os.SEEK_END) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES} bytes")
@@ -144,7 +144,7 @@ def _opened(file: BinaryIO, *, whole: bool) -> tuple[Image.Image, int]:
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """Without alpha."""
+    """Return the image with alpha blended with white."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -153,5 +153,5 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, on one line."""
+    """Return the message of an exception on one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

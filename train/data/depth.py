@@ -1,8 +1,8 @@
-"""Images of more than 8 bits a channel, brought to 8 by the range that their files state.
+"""Conversion of images with more than 8 bits per channel to 8, by the range that the file states.
 
-TIFF says it by SMinSampleValue and SMaxSampleValue, or by BitsPerSample. Where 12-bit data lie in
-16 bits and the file does not say so, they would come out nearly black: such images are refused.
-Source: TIFF 6.0, sections 8, 12 and 19.
+TIFF states the range by SMinSampleValue and SMaxSampleValue, or by BitsPerSample. If 12-bit data
+are stored in 16 bits and the file does not say so, they would become nearly black; these images are
+rejected. Source: TIFF 6.0, sections 8, 12 and 19.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import numpy as np
 from PIL import Image
 
 FULL = 65535
-DARK = 4096  # 16-bit images below this whole range are taken for data of 12 bits or fewer
+DARK = 4096  # 16-bit images entirely below this are taken for data of 12 bits or fewer
 _BITS, _MAXIMUM, _SIGNED_MINIMUM, _SIGNED_MAXIMUM = 258, 281, 340, 341  # tags of TIFF
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether the channels of a colour image that is not yet decoded have 16 bits."""
+    """Return whether the channels of a colour image that is not yet decoded have 16 bits."""
     return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def eight_bits(image: Image.Image, *, deep: bool) -> Image.Image:
-    """The decoded image with 8 bits a channel; ValueError where its range is not known.
+    """Return the decoded image with 8 bits per channel; raise ValueError if its range is unknown.
 
-    deep  whether its file has 16 bits a channel; of colour Pillow keeps the upper 8.
+    deep  whether the file has 16 bits per channel; Pillow keeps only the upper 8 of colours.
     """
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         low, high = _range(image, values)
-        # an image may have 90 million pixels; integers below 2**24 are exact in 32 bits
+        # saves memory, as images may have 90 million pixels; float32 is exact below 2**24
         small = image.mode == "F" or max(abs(low), abs(high)) < 2**24
         scaled = values.astype(np.float32 if small else np.float64)
         scaled -= low
@@ -54,7 +54,7 @@ def _extrema(image: Image.Image) -> list[Any]:
 
 
 def _range(image: Image.Image, values: np.ndarray) -> tuple[float, float]:
-    """The values that are black and white."""
+    """Return the values of black and white."""
     low, high = _tag(image, _SIGNED_MINIMUM), _tag(image, _SIGNED_MAXIMUM)
     if high is not None and high > (low or 0):
         return low or 0, high
@@ -83,9 +83,9 @@ def _range(image: Image.Image, values: np.ndarray) -> tuple[float, float]:
 
 
 def _stated(image: Image.Image, default: int) -> int:
-    """The greatest value that the bits in use can hold.
+    """Return the greatest value of the number of bits in use.
 
-    MaxSampleValue is a statistic of one image, so that it is rounded up to whole bits: all images
+    MaxSampleValue is a statistic of one image. It is rounded up to whole bits, so that all images
     of a camera are scaled alike.
     """
     bits = _tag(image, _BITS)
@@ -98,7 +98,7 @@ def _stated(image: Image.Image, default: int) -> int:
 
 
 def _tag(image: Image.Image, number: int) -> float | None:
-    """A numeric tag of a TIFF file; None where there is none, or one that is no number."""
+    """Return a numeric tag of a TIFF file; None if it is missing or not a number."""
     value = getattr(image, "tag_v2", {}).get(number)
     if isinstance(value, tuple):
         value = value[0] if value else None

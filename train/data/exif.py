@@ -1,8 +1,8 @@
-"""How a photograph is turned: its EXIF or XMP orientation, and no other of its metadata.
+"""The orientation of a photograph from EXIF or XMP; no other metadata are read.
 
-Cameras and editors write tags of wrong types, lengths and places. Only the orientation is read
-here, and a JPEG is handed to its decoder without metadata, so that no other tag can spoil a sound
-image. Sources: EXIF 2.32, section 4.6; TIFF 6.0, section 2; ITU-T T.81, annex B.
+Cameras and editors write tags with wrong types, lengths and places. Only the orientation is read
+here, and a JPEG is decoded without its metadata, so that no other tag can make a valid image
+unreadable. Sources: EXIF 2.32, section 4.6; TIFF 6.0, section 2; ITU-T T.81, annex B.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDEWAYS = (5, 6, 7, 8)  # width and height change places
-TIFF_HEADS = {b"II*\0": "<", b"MM\0*": ">"}  # and the order of bytes that they mean
+SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
+TIFF_HEADS = {b"II*\0": "<", b"MM\0*": ">"}  # first bytes -> byte order
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # TIFF's types
 _XMP = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|>)\s*([1-8])""")
-_METADATA = range(0xE1, 0xEE)  # APP1 to APP13; APP0 (JFIF) and APP14 (Adobe) say the colours
+_METADATA = range(0xE1, 0xEE)  # APP1 to APP13; APP0 (JFIF) and APP14 (Adobe) define the colours
 _SCAN = 0xDA
 _MARKERS = frozenset(range(0xC0, 0xFF)) - frozenset(range(0xD0, 0xDA))  # those with a length
 
 
 def orientation(exif: bytes, xmp: bytes = b"") -> int:
-    """1 to 8 as EXIF counts them, or else as XMP does; 1 where neither says."""
+    """Return 1 to 8 as EXIF defines it, from EXIF or else XMP; 1 if neither has it."""
     return _in_exif(exif) or _in_xmp(xmp) or 1
 
 
@@ -61,7 +61,7 @@ def _in_xmp(xmp: bytes) -> int:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The orientation of an image whose decoder keeps its EXIF as bytes, as PNG's and WebP's do."""
+    """Return the orientation of an image whose decoder keeps EXIF as bytes, e.g. PNG and WebP."""
     return orientation(_bytes(image, "exif"), _bytes(image, "xmp", "XML:com.adobe.xmp"))
 
 
@@ -74,10 +74,10 @@ def _bytes(image: Image.Image, *names: str) -> bytes:
 
 
 def plain_jpeg(file: BinaryIO) -> tuple[bytes, int] | None:
-    """The start of a JPEG file without its metadata, up to the first scan, and its orientation.
+    """Return the start of a JPEG file, up to the first scan, without metadata; and its orientation.
 
-    The file is then at the first scan's data. None where it is no JPEG, or one that is out of
-    order; the file is then at its start.
+    The file is then positioned at the first scan's data. Returns None, with the file positioned at
+    its start, if it is not a JPEG or its segments are not in order.
     """
     if file.read(2) != b"\xff\xd8":
         file.seek(0)
@@ -103,7 +103,7 @@ def plain_jpeg(file: BinaryIO) -> tuple[bytes, int] | None:
             return b"".join(kept), orientation(exif, xmp)
 
 
-# what Pillow and libtiff need of a TIFF file: its pixels, their range, and how they are turned
+# the tags that Pillow and libtiff need: for the pixels, their range, and the orientation
 _PIXEL_TAGS = frozenset(
     (
         *range(254, 260),
@@ -129,9 +129,9 @@ _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 
 
 def plain_tiff(data: bytes) -> bytes | None:
-    """A TIFF file whose first directory has only tags that its pixels need and that can be read.
+    """Return a TIFF file whose first directory keeps only the readable tags that pixels need.
 
-    None where it is no TIFF file of 32-bit offsets, or its directory is cut short.
+    None if it is not a TIFF file with 32-bit offsets, or its directory is truncated.
     """
     order = TIFF_HEADS.get(data[:4])
     if order is None:
@@ -148,7 +148,7 @@ def plain_tiff(data: bytes) -> bytes | None:
 
 
 def _is_sound(entry: bytes, order: str, size: int) -> bool:
-    """Whether an entry of a directory is needed, and its value lies in a file of that size."""
+    """Return whether a directory entry is needed and its value lies within the file."""
     tag, kind, count, value = struct.unpack(f"{order}HHII", entry)
     needed = _TYPE_BYTES.get(kind, 0) * count
     inside = needed <= 4 or value + needed <= size

@@ -1,8 +1,8 @@
 """Image files below a folder or in a zip archive, by their paths; nothing is opened or extracted.
 
-Symbolic links are followed, as people link their data together, but not in circles; a link that
-leads nowhere, or to itself, and what is not a regular file is passed over, and so is what begins
-with a dot. Names that would leave an archive are refused.
+Symbolic links are followed, because data are often linked together, but not in circles. Skipped
+are links to nothing or to themselves, everything that is not a regular file, and names that begin
+with a dot. Archives with names that lead outside the archive are rejected.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Path = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Files:
-    """Images by their path below a folder or in an archive, split at its separators.
+    """Images by their path below a folder or in an archive, as tuples of path components.
 
-    images   paths of the images; in an archive with their entries of its directory.
+    images   paths of the images; for an archive, with their directory entries.
     folders  paths of all folders.
-    others   how many images there are of formats that are not read, by extension.
+    others   number of images in unsupported formats, by extension.
     """
 
     place: str
@@ -39,14 +39,14 @@ class Files:
     others: Counter[str] = field(default_factory=Counter)
 
     def store(self, paths: Sequence[Path]) -> Store:
-        """The encoded images of some paths, in that order."""
+        """Return the store of the encoded images at some paths, in that order."""
         if not self.archive:
             return FileStore([os.path.join(self.place, *path) for path in paths])
         infos = [info for path in paths if (info := self.images[path])]
         return ZipStore(Members(self.place, infos), ["/".join(path) for path in paths])
 
     def notes(self) -> list[str]:
-        """What is there and not read, in words."""
+        """Return notes on the images that are not read."""
         return [
             f"{count:,} {extension} files are not read; convert them to JPEG or PNG"
             for extension, count in sorted(self.others.items())
@@ -54,7 +54,7 @@ class Files:
 
 
 def folder_files(folder: str) -> Files:
-    """The images below a folder; ValueError where it is none or cannot be read."""
+    """Return the images below a folder; raise ValueError if it is missing or unreadable."""
     if not os.path.isdir(folder):
         raise ValueError(f"data: {shortened(folder)} is not a folder; use one that holds images")
     files = Files(folder, {}, set(), archive=False)
@@ -65,7 +65,7 @@ def folder_files(folder: str) -> Files:
             here = os.stat(os.path.join(folder, *place))
             identity = (here.st_dev, here.st_ino)
             if identity in above:
-                continue  # a link to a folder it lies in
+                continue  # a link to a folder that contains it
             with os.scandir(os.path.join(folder, *place)) as entries:
                 for entry in entries:
                     if entry.name.startswith("."):
@@ -83,7 +83,7 @@ def folder_files(folder: str) -> Files:
 
 
 def _leads_to(kind: Callable[[], bool]) -> bool:
-    """What is_dir or is_file of an entry says; False for a link to itself."""
+    """Return is_dir or is_file of an entry; False for a link to itself."""
     try:
         return kind()
     except OSError as error:
@@ -100,7 +100,7 @@ def _wanted(files: Files, name: str) -> bool:
 
 
 def zip_files(path: str) -> Files:
-    """The images in an archive; ValueError where it is none, or a name would leave it."""
+    """Return the images in an archive; raise ValueError if it is invalid or a name leaves it."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -111,7 +111,7 @@ def zip_files(path: str) -> Files:
         ) from None
     files = Files(path, {}, set(), archive=True)
     for member in members:
-        # archives made on Windows may separate by backslashes
+        # archives made on Windows may use backslashes
         name = member.filename.replace("\\", "/")
         parts = tuple(part for part in name.split("/") if part not in ("", "."))
         if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", name):

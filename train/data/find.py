@@ -1,13 +1,13 @@
-"""Find data sets on disk: named sets, image folders, zip archives, parquet files.
+"""Search for data sets on disk: named sets, image folders, zip archives, parquet files.
 
 imagefolder:DIR  Folders of splits and classes, see `train.data.layout`: train with val, test, or
-                 both. Where there is no other split, a seeded, stratified fifth becomes the test
+                 both. If there is no other split, a seeded, stratified fifth becomes the test
                  split.
-FILE.zip         The same inside an archive, read from it and never extracted.
+FILE.zip         The same layout inside an archive, which is never extracted.
 parquet:DIR      Hugging Face's layout, see `train.data.parquet`.
 named sets       torchvision's own classes, in their own layout under the root.
 
-After a question mark each takes options, see `train.data.source`.
+Each takes options after a question mark, see `train.data.source`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vbs.text import quoted, shortened
 
 
 def find(text: str, *, seed: int, root: str | Path | None, download: bool) -> Found:
-    """The data set that a text names; ValueError where there is none."""
+    """Return the data set that a text names; raise ValueError if there is none."""
     source = _known(parse(text), text)
     if source.kind == NAMED:
         return torchvision_sets.find(source.place, root=root, download=download)
@@ -46,7 +46,7 @@ def _known(source: Source, text: str) -> Source:
 
 
 def unlabelled_source(text: str) -> Source:
-    """The source of images without labels; a text of no known kind is a folder."""
+    """Return the source of unlabelled images; texts of an unknown kind are folders."""
     source = parse(text)
     if source.kind == NAMED and source.place not in SETS:
         return Source(FOLDER, source.place, source.options)
@@ -54,7 +54,7 @@ def unlabelled_source(text: str) -> Source:
 
 
 def find_unlabelled(text: str, *, root: str | Path | None, download: bool) -> Listing:
-    """All images that a text names, labels ignored; ValueError where there are none."""
+    """Return all images that a text names, without labels; raise ValueError if there are none."""
     source = unlabelled_source(text)
     if source.kind == NAMED:
         listing = torchvision_sets.find(source.place, root=root, download=download).train

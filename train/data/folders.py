@@ -16,12 +16,12 @@ from vbs.text import counted, quoted, shortened
 
 
 def files_of(source: Source) -> Files:
-    """The images of a folder or an archive; ValueError where it cannot be read."""
+    """Return the images of a folder or an archive; raise ValueError if it cannot be read."""
     return zip_files(source.place) if source.kind == ARCHIVE else folder_files(source.place)
 
 
 def find(source: Source, seed: int) -> Found:
-    """The data set of a folder or an archive; ValueError where there is none."""
+    """Return the data set of a folder or an archive; raise ValueError if there is none."""
     files = files_of(source)
     layout = layout_of(files, source)
     classes = sorted(layout.places["train"])
@@ -55,7 +55,7 @@ def _described(whole: Found, files: Files, layout: Layout) -> Found:
 
 
 def _where(files: Files, places: Mapping[str, Path], split: str = "train") -> str:
-    """The folder of a split, for people."""
+    """Return the name of a split's folder for messages."""
     parents = {path[:-1] for path in places.values()}
     if len(parents) == 1:
         return shortened("/".join((files.place, *parents.pop())))
@@ -63,7 +63,7 @@ def _where(files: Files, places: Mapping[str, Path], split: str = "train") -> st
 
 
 def _listing(files: Files, places: Mapping[str, Path], classes: list[str], where: str) -> Listing:
-    """The images below the class folders, in the order of classes and names, as torchvision's."""
+    """Return the images below the class folders, sorted by class and name, as in torchvision."""
     labels = {name: label for label, name in enumerate(classes)}
     owners = {path: name for name, path in places.items()}
     depths = sorted({len(path) for path in owners})

@@ -1,8 +1,8 @@
-"""File formats: which are read as images, and what a file is that is not one of them."""
+"""Image file formats: those that are read, and recognition of other files by their first bytes."""
 
 from __future__ import annotations
 
-# Pillow reads a phone's MPO files as the JPEG files that they begin with; EPS would run a program
+# Pillow reads an MPO file of a phone as its first JPEG; EPS is excluded because it runs a program
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 EXTENSIONS = (
     ".jpg",
@@ -19,7 +19,7 @@ EXTENSIONS = (
     ".ppm",
     ".pgm",
 )
-# images that are not read: a folder of them is not silently taken for an empty one
+# unsupported images are counted, so that a folder of them is not reported as empty
 OTHER_EXTENSIONS = (
     ".heic",
     ".heif",
@@ -86,7 +86,7 @@ _SIGNATURES = (
 
 
 def what_it_is(head: bytes) -> str:
-    """What a file that no image decoder takes seems to be, by its first bytes, in words."""
+    """Describe a file that no image decoder accepts, by its first bytes."""
     if not head:
         return "the file is empty"
     if not head.strip(b"\0"):
@@ -113,7 +113,7 @@ def _is_text(head: bytes) -> bool:
     try:
         text = head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # not merely cut within a character
+        if error.start < len(head) - 3:  # later errors may be a character that `head` cuts off
             return False
         text = head[: error.start].decode()
     return all(sign.isprintable() or sign in "\t\r\n" for sign in text)

@@ -1,4 +1,4 @@
-"""Images to look at, whatever holds them: files, folders, zip archives and parquet files."""
+"""Images from any source: files, folders, zip archives and parquet files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from vbs.text import shortened
 
 @dataclass(frozen=True)
 class Images:
-    """Encoded images in the order of their sources, and of names within each.
+    """Encoded images in the order of their sources, then of their names.
 
-    notes  what of the sources is not read, in lines for people.
+    notes  lines about images of the sources that are not read.
     """
 
     store: Store
@@ -62,13 +62,13 @@ class JoinedStore(Store):
 
 
 def open_images(texts: Sequence[str]) -> Images:
-    """The images of all sources; nothing is decoded or extracted.
+    """Return the images of all sources; nothing is decoded or extracted.
 
-    texts  of each source: an image file, a folder (images at any depth, else parquet files), a
-           FILE.zip, a FILE.parquet, or imagefolder:DIR and parquet:DIR as `--data` has them; an
-           image column is chosen by FILE.parquet?image=NAME.
+    texts  sources: an image file, a folder (images at any depth, or else parquet files), a
+           FILE.zip, a FILE.parquet, or imagefolder:DIR and parquet:DIR as in `--data`. The image
+           column of a parquet file is chosen by FILE.parquet?image=NAME.
 
-    Raises ValueError for a source that is not there or has no images.
+    Raises ValueError for a source that does not exist or has no images.
     """
     stores: list[Store] = []
     notes: list[str] = []
@@ -78,7 +78,7 @@ def open_images(texts: Sequence[str]) -> Images:
         if source.kind == FOLDER and os.path.isfile(source.place):
             files.append(source.place)
             continue
-        if files:  # a shell's *.jpg is one store
+        if files:  # consecutive files, e.g. of a shell's *.jpg, become one store
             stores.append(FileStore(files))
             files = []
         store, more = _opened(source)
@@ -91,7 +91,7 @@ def open_images(texts: Sequence[str]) -> Images:
 
 
 def _source(text: str) -> Source:
-    """The source of a text; one of no known kind is a file or a folder."""
+    """Return the source of a text; texts of an unknown kind are files or folders."""
     place = text if os.path.exists(text) else text.rpartition("?")[0] or text
     if place.lower().endswith(".parquet") and not text.startswith(f"{PARQUET}:"):
         return parse(f"{PARQUET}:{text}")

@@ -1,4 +1,4 @@
-"""Images of one size as one tensor in memory, augmented on the device that trains."""
+"""Images of one size as one tensor in memory, augmented on the training device."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from train.data.transfer import on_device
 class Pixels:
     """uint8 images [n, c, h, w], copied once to each device; shared by selections.
 
-    origin  the store that they were decoded from, and which of its images they are, int64 [n]; None
-            where they have no names.
+    origin  store that they were decoded from, and their rows in it, int64 [n]; None if they have
+            no names.
     """
 
     def __init__(self, images: Tensor, origin: tuple[Store, np.ndarray] | None = None) -> None:
@@ -30,7 +30,7 @@ class Pixels:
         self._copies: dict[torch.device, Tensor] = {}
 
     def on(self, device: torch.device) -> Tensor:
-        device = torch.empty(0, device=device).device  # "cuda" by its number
+        device = torch.empty(0, device=device).device  # resolves "cuda" to a numbered device
         if device == self.images.device:
             return self.images
         if device not in self._copies:
@@ -38,12 +38,12 @@ class Pixels:
         return self._copies[device]
 
     def __getstate__(self) -> dict[str, Any]:
-        # as an array: Ray's object store lends arrays out of shared memory, tensors it copies
+        # as an array: Ray's object store shares the memory of arrays but copies tensors
         return {"images": self.images.numpy(), "origin": self.origin}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         with warnings.catch_warnings():
-            # shared memory is read-only, which images are anyway
+            # shared memory is read-only; images are never written
             warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)
             self.images = torch.from_numpy(state["images"])
         self.origin = state["origin"]
@@ -51,11 +51,11 @@ class Pixels:
 
 
 class MemorySplit(Split):
-    """A split of images in memory; `workers` are not needed.
+    """A split of images in memory; it does not use `workers`.
 
     images   uint8 [m, c, h, w], or the Pixels of another split.
     targets  int64 [n] or float32 [n, classes].
-    rows     which image each target belongs to, int64 [n]; all in order where not given.
+    rows     image of each target, int64 [n]; None: all in order.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class MemorySplit(Split):
 
     @property
     def nbytes(self) -> int:
-        """Size of the images in memory, shared or not."""
+        """Size of the images in memory in bytes, shared or not."""
         return self.pixels.images.untyped_storage().nbytes()
 
     def pictures(
@@ -106,7 +106,7 @@ class MemorySplit(Split):
 
 
 def to_picture(image: Tensor, size: int | None) -> np.ndarray:
-    """uint8 [c, h, w] to uint8 [h, w, 3], cut and resized to a square where a size is given."""
+    """Convert uint8 [c, h, w] to uint8 [h, w, 3], cropped and resized to a square of `size`."""
     if size is not None:
         image = frame(image[None], Preparation(size=size), Draws(0, np.zeros(1, np.int64)))[0]
     return image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()

@@ -1,10 +1,10 @@
-"""Which images of a folder belong to which split and class, by the names of their folders.
+"""Recognition of the splits and classes of a folder by the names of its subfolders.
 
     DIR/<split>/<class>/**    splits above classes
     DIR/<class>/<split>/**    classes above splits
     DIR/<class>/**            classes alone
 
-What may be read in two ways is refused, with both of them, and with what to write for each.
+An ambiguous folder is rejected; the message has both interpretations and the option for each.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from train.data.split_names import by_split, hinted, split_of
 from vbs.text import quoted, shortened
 
 SPLITS = ("train", "val", "test")
-LISTED = 8  # names in a message
+LISTED = 8  # largest number of names in a message
 
 
 @dataclass(frozen=True)
 class Layout:
     """Folders of classes by split.
 
-    places  for train, and val and test where there are, class -> path of its folder.
+    places  for train, and for val and test if they exist: class -> path of its folder.
     unused  paths of folders that belong to no split.
     chosen  whether the user names the splits.
-    words   what is special about it, for people; "" for nothing.
+    words   note on an unusual layout; "" for none.
     """
 
     places: Mapping[str, Mapping[str, Path]]
@@ -53,20 +53,20 @@ class Tree:
             self._below[path[:-1]].append(path[-1])
 
     def below(self, place: Path) -> list[str]:
-        """Names of the folders in a folder, sorted."""
+        """Return the names of the folders in a folder, sorted."""
         return self._below.get(place, [])
 
     def filled(self, place: Path) -> set[str]:
-        """Those that hold images, at any depth."""
+        """Return the names of the folders in a folder that contain images at any depth."""
         paths = [(*place, name) for name in self.below(place)]
         return {path[-1] for path in paths if self.total[path]}
 
     def where(self, place: Path) -> str:
-        """A folder, for people."""
+        """Return the path of a folder for messages."""
         return shortened("/".join((self.source, *place)))
 
     def top(self) -> Path:
-        """The one folder that holds all others, or the one below, and so on."""
+        """Return the folder below all enclosing folders that contain only one folder."""
         place: Path = ()
         while True:
             inside = self.below(place)
@@ -77,7 +77,7 @@ class Tree:
             place = (*place, *inside)
 
     def split_place(self, place: Path) -> Path:
-        """The folder of a split's classes: as place, or the one below of the same name's split."""
+        """Return the folder of a split's classes: `place`, or its only subfolder of that split."""
         inside = self.below(place)
         alone = len(inside) == 1 and not self.direct[place]
         if alone and split_of(inside[0]) == split_of(place[-1]) is not None:
@@ -86,7 +86,7 @@ class Tree:
 
 
 def layout_of(files: Files, source: Source) -> Layout:
-    """The splits and classes; ValueError where they cannot be inferred, or not in one way only."""
+    """Return the splits and classes; raise ValueError if they are unknown or ambiguous."""
     tree = Tree(files)
     top, options = tree.top(), source.options
     named = {name: options[name] for name in SPLITS if name in options}
@@ -136,11 +136,11 @@ def _recognised(tree: Tree, top: Path, source: Source) -> Layout:
 
 
 def _also_classes(names: set[str]) -> str:
-    return f"{_listed(sorted(names))} read as a class beside others" if names else ""
+    return f"{_listed(sorted(names))} used as class folders, not as splits" if names else ""
 
 
 def _agree(exact: Mapping[str, Sequence[str]], inside: Mapping[str, set[str]]) -> bool:
-    """Whether another split has classes of train, or images that are in no class folder."""
+    """Return whether another split shares classes with train or has no class folders."""
     train = set().union(*(inside[name] for name in exact["train"]))
     rest = [name for split, names in exact.items() if split != "train" for name in names]
     return any(not inside[name] or inside[name] & train for name in rest)
@@ -149,7 +149,7 @@ def _agree(exact: Mapping[str, Sequence[str]], inside: Mapping[str, set[str]]) -
 def _hints(
     inside: Mapping[str, set[str]], exact: Mapping[str, Sequence[str]]
 ) -> dict[str, list[str]]:
-    """Other splits, by names that merely hold a split's word, where their classes are train's."""
+    """Return splits whose names only contain a split's word and whose classes train has."""
     found: dict[str, list[str]] = {}
     for name in inside:
         if (split := hinted(name)) and split not in exact and not split_of(name) and inside[name]:
@@ -170,7 +170,7 @@ def _splits(tree: Tree, top: Path, found: Mapping[str, Sequence[str]], source: S
     places: dict[str, Mapping[str, Path]] = {}
     used = set()
     for split in SPLITS:
-        # images in no class folder have no labels, so that such a folder is not used
+        # images outside class folders have no labels, so a split without class folders is unused
         names = [
             name
             for name in found.get(split, ())
@@ -198,7 +198,7 @@ def _classes(tree: Tree, place: Path) -> dict[str, Path]:
 
 
 def _below_classes(tree: Tree, top: Path, filled: set[str]) -> Layout | None:
-    """The layout of splits below classes; None where it is another."""
+    """Return the layout of splits below classes; None if it is another layout."""
     places: dict[str, dict[str, Path]] = {"train": {}}
     for name in sorted(filled):
         place = (*top, name)
@@ -221,7 +221,7 @@ def _below_classes(tree: Tree, top: Path, filled: set[str]) -> Layout | None:
 
 
 def _named(tree: Tree, top: Path, named: Mapping[str, str]) -> Layout:
-    """The layout that the user says; splits that are left out are recognised by their names."""
+    """Return the layout that the options name; other splits are recognised by their names."""
     found = by_split(tree.below(top))
     places: dict[str, Mapping[str, Path]] = {}
     used = set()
@@ -246,14 +246,14 @@ def _named(tree: Tree, top: Path, named: Mapping[str, str]) -> Layout:
         used.add(place)
         places[split] = _classes(tree, tree.split_place(place))
     if "train" not in places:
-        raise ValueError(f"data: {tree.where(top)}: which folder is train? say so by train=NAME")
+        raise ValueError(f"data: {tree.where(top)} has no folder train; name it by train=NAME")
     level = [(*top, name) for name in tree.below(top)]
     unused = [path for path in level if not any(each[: len(path)] == path for each in used)]
     return Layout(places, tuple(unused), chosen=True)
 
 
 def _refuse_splits_below(tree: Tree, found: Layout, source: Source) -> None:
-    """ValueError where images of one split would be taken for those of another."""
+    """Raise ValueError if images of one split would be used as those of another."""
     for split, classes in found.places.items():
         for name, place in classes.items():
             pending = [place]
@@ -273,7 +273,7 @@ def _refuse_splits_below(tree: Tree, found: Layout, source: Source) -> None:
 def _ambiguous(
     tree: Tree, top: Path, names: Sequence[str], source: Source, train: str | None = None
 ) -> ValueError:
-    """Both readings, and what to say for each."""
+    """Return the error with both interpretations and the option for each."""
     held = _listed(tree.below(top))
     one = train or next((name for name in names if split_of(name) == "train"), names[0])
     as_splits = source.changed(train=one)
@@ -293,7 +293,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def layout_notes(files: Files, found: Layout) -> list[str]:
-    """What of the folder is not used, in lines."""
+    """Return lines about images and folders that are not used."""
     tree = Tree(files)
     notes = []
     if found.unused:

@@ -1,4 +1,4 @@
-"""Listings of a data set: which images and labels a split has, and seeded, stratified splitting."""
+"""Images and labels of the splits of a data set, and seeded, stratified splitting."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from train.data.stores import Store
 from vbs.text import quoted
 
 TEST_SHARE = 0.2
-LISTED = 5  # classes in a message
+LISTED = 5  # largest number of classes in a message
 
 
 @dataclass(frozen=True)
 class Listing:
     """The images of a split: encoded in a store, or decoded as uint8 [m, h, w] or [m, h, w, 3].
 
-    labels  int64 [n]; rows  which image of the store each one belongs to, int64 [n].
+    labels  int64 [n].
+    rows    row of each image in `images`, int64 [n].
     """
 
     images: Store | Tensor
@@ -29,7 +30,7 @@ class Listing:
     rows: np.ndarray
 
     def digest(self) -> str:
-        """16 hex digits of the names or pixels and labels."""
+        """Return 16 hex digits of a hash of the labels and the names or pixels."""
         state = hashlib.sha256(self.labels.tobytes())
         if isinstance(self.images, Tensor):
             state.update(self.images.numpy().tobytes())
@@ -47,8 +48,8 @@ class Listing:
 class Found:
     """A data set on disk.
 
-    how    how it is split, in words.
-    notes  what of it is not used, and what was chosen, in lines.
+    how    description of how it is split.
+    notes  lines about unused parts and about choices that were made.
     """
 
     classes: tuple[str, ...]
@@ -69,9 +70,9 @@ def found(
     test: Listing | None,
     seed: int,
 ) -> Found:
-    """The data set of the splits there are: one besides train is its test split, whatever its name.
+    """Return the data set of the given splits; a single split besides train is the test split.
 
-    Where there is only one split, a seeded stratified share of it becomes the test split.
+    If there is only train, a seeded stratified share of it becomes the test split.
     """
     if val is not None and test is not None:
         return Found(classes, train, val, test, "train, val and test as given; minival: val")
@@ -100,12 +101,12 @@ def found(
 
 
 def enough(share: float) -> int:
-    """Images that a class must have for `stratified` to take one of them."""
+    """Return the images that a class needs for `stratified` to take one of them."""
     return next((count for count in range(2, 10_000) if int(share * count + 0.5)), 10_000)
 
 
 def counted(labels: np.ndarray, classes: Sequence[str]) -> str:
-    """How many images the classes have that are there, fewest first, in words."""
+    """Describe the number of images of each class present, the smallest first."""
     numbers, counts = np.unique(labels, return_counts=True)
     order = np.lexsort((numbers, counts))
     parts = [f"{counts[at]} of {quoted(classes[numbers[at]], 60)}" for at in order[:LISTED]]
@@ -114,9 +115,9 @@ def counted(labels: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices that stay and that are taken, ascending: of each class a random share, rounded.
+    """Return the indices that stay and those that are taken, ascending.
 
-    Every class keeps one image at least.
+    A random share of each class is taken, rounded; at least one image of each class stays.
     """
     rng = np.random.default_rng([seed, len(labels)])
     taken = []
@@ -131,15 +132,15 @@ def stratified(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray,
 def held_out(
     labels: np.ndarray, share: float, seed: int, classes: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`stratified` for a minival; ValueError where it would have no image."""
+    """Split off a minival by `stratified`; raise ValueError if it would be empty."""
     kept, held = stratified(labels, share, seed)
     if not len(held):
         most = int(np.unique(labels, return_counts=True)[1].max())
         usable = min(0.5, math.ceil(50 / most) / 100)
         remedy = f"use e.g. {usable:g}" if most > 1 else "add images"
         raise ValueError(
-            f"minival: {share:g} of {len(labels)} images is none of any class, as it takes "
-            f"{enough(share)} of one, and there are {counted(labels, classes)}; {remedy} "
+            f"minival: {share:g} of {len(labels)} images takes no image of any class (a class "
+            f"needs {enough(share)}), and there are {counted(labels, classes)}; {remedy} "
             "(--set minival=...), or 0 for none"
         )
     return kept, held

@@ -1,4 +1,4 @@
-"""Load a data set by its text: find its images, split them, keep them in memory or stream them."""
+"""Loading of data sets: find the images, split them, keep them in memory or stream them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from train.data.split import Split
 class Data:
     """A data set to train on.
 
-    minival   held out of the training images, to choose by; None where not requested.
-    settings  plain data for records: where from, how split, how many, digests.
-    skipped   names of the files that could not be read.
-    notes     what of the source is not used, and what was chosen, in lines for people.
+    minival   held out of the training images to choose weights; None if not requested.
+    settings  plain data for records: source, splitting, numbers of images, digests.
+    skipped   names of the unreadable files.
+    notes     lines about unused parts of the source and about choices that were made.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Data:
 
     @property
     def digests(self) -> Mapping[str, str] | None:
-        """Of the files of each split, by name; None where they are not known."""
+        """Digests of the files of each split, by name; None if they are unknown."""
         return self.settings.get("digests")
 
 
@@ -50,18 +50,19 @@ def load(
     test: bool = True,
     reading: Reading = DEFAULT,
 ) -> Data:
-    """The data set that `text` names.
+    """Load the data set that `text` names.
 
-    text     cifar10, cifar100, fashion-mnist, imagenet (torchvision's, kept under `root`);
+    text     cifar10, cifar100, fashion-mnist, imagenet (torchvision's, stored under `root`);
              imagefolder:DIR, parquet:DIR or FILE.zip, see `train.data.find`. Options follow a
-             question mark, as in imagefolder:DIR?corrupt_limit=0.05, see `train.data.source`.
-    minival  share of the training images, of each class, that is held out; 0 for none. Where
-             train, val and test all exist, val is the minival instead.
-    seed     of all splitting: the same seed holds out the same images.
-    root     folder of named sets; $VBS_DATA or ~/.cache/vision-baseline-search/data.
-    test     whether the test images are wanted; without them, loading is quicker.
+             question mark, e.g. imagefolder:DIR?corrupt_limit=0.05, see `train.data.source`.
+    minival  share of the training images that is held out, of each class; 0: none. If train, val
+             and test all exist, val is the minival instead.
+    seed     of all splitting; equal seeds hold out the same images.
+    root     folder of named sets; None: $VBS_DATA or ~/.cache/vision-baseline-search/data.
+    test     whether the test images are needed; loading is faster without them.
+    reading  how images are read.
 
-    Raises ValueError, one line, for whatever is wrong with the text, the files or the numbers.
+    Raises ValueError (one line) for an invalid text, argument or file.
     """
     reading = _of_source(reading, parse(text))
     _check_split(minival, seed)
@@ -86,10 +87,10 @@ def load(
 def load_unlabelled(
     text: str, *, root: str | Path | None = None, reading: Reading = DEFAULT
 ) -> Split:
-    """Images without labels: every target is UNLABELLED until `with_targets`.
+    """Load images without labels; every target is UNLABELLED until `with_targets`.
 
-    text  a folder (of any depth), a FILE.zip, parquet:DIR (all its files), or a named set, of which
-          the training images are taken. The rest as in `load`.
+    text  a folder (images at any depth), a FILE.zip, parquet:DIR (all its files), or a named set
+          (its training images). Other arguments as in `load`.
     """
     source = unlabelled_source(text)
     reading = _of_source(reading, source)
@@ -98,12 +99,12 @@ def load_unlabelled(
 
 
 def _of_source(reading: Reading, source: Source) -> Reading:
-    """The same with the options that the data's text has."""
+    """Return the settings with the options of the data's text applied."""
     return replace(reading, corrupt_limit=source.corrupt_limit(reading.corrupt_limit))
 
 
 def _read(found: Found, reading: Reading, text: str) -> tuple[dict[str, Split], list[str]]:
-    """The splits that there are, by name, and the files that they go without."""
+    """Return the splits by name, and the names of unreadable files."""
     splits: dict[str, Split] = {}
     skipped: list[str] = []
     for name, listing in found.listings().items():

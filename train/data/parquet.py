@@ -1,10 +1,9 @@
 """Data sets in parquet files, in the layout of Hugging Face.
 
-parquet:DIR  Files of DIR or DIR/data whose names hold train, val (valid, validation, dev) or test
-             (testing, eval, evaluation) between other words, as in train-00000-of-00002.parquet, or
+parquet:DIR  Files of DIR or DIR/data whose names contain train, val (valid, validation, dev) or
+             test (testing, eval, evaluation) as a word, e.g. train-00000-of-00002.parquet, or
              folders of these names with parquet files. A split without labels (all -1, as Hugging
-             Face marks them, or all null) is not used. `train.data.columns` says what is read of
-             them.
+             Face marks them, or all null) is not used. `train.data.columns` chooses the columns.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from train.data.split_names import WORDS, by_split, hinted
 from train.data.stores import ParquetStore
 from vbs.text import quoted, shortened
 
-UNKNOWN = -1  # the label of an image without label
+UNKNOWN = -1  # label of an image without a label
 
 
 def find(source: Source, seed: int) -> Found:
-    """The data set of a folder's files; ValueError where there is none."""
+    """Return the data set of a folder's files; raise ValueError if there is none."""
     place, files = _files(source.place)
     groups, notes = _groups(place, files)
     columns = choose(groups["train"][0], source)
@@ -56,13 +55,13 @@ def find(source: Source, seed: int) -> Found:
 
 
 def everything(source: Source) -> ParquetStore:
-    """The images of all parquet files of a folder."""
+    """Return the images of all parquet files of a folder."""
     _, files = _files(source.place)
     return ParquetStore(files, choose(files[0], source, labelled=False).image)
 
 
 def has_files(folder: str) -> bool:
-    """Whether a folder holds parquet files where they are looked for."""
+    """Return whether a folder contains parquet files in one of the supported places."""
     return bool(_found(folder)[1])
 
 
@@ -88,7 +87,7 @@ def _found(folder: str) -> tuple[Path, list[Path]]:
 
 
 def _groups(place: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], list[str]]:
-    """Files by split, train first, and what is not used."""
+    """Return the files by split, train first, and notes on unused files."""
     keys = {path: path.stem if path.parent == place else path.parent.name for path in files}
     exact = {name: split for split, names in by_split(keys.values()).items() for name in names}
     groups: dict[str, list[Path]] = {}
@@ -102,8 +101,8 @@ def _groups(place: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], 
     if "train" not in groups:
         held = ", ".join(shortened(path.name, 60) for path in files[:3])
         raise ValueError(
-            f"data: {shortened(place)} holds {held} but no train*.parquet; put a word of "
-            f"{', '.join(WORDS)} into the names of files"
+            f"data: {shortened(place)} holds {held} but no train*.parquet; use one of the words "
+            f"{', '.join(WORDS)} in the names of files"
         )
     shown = ", ".join(shortened(path.relative_to(place), 60) for path in unused[:5])
     more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
@@ -112,7 +111,7 @@ def _groups(place: Path, files: Sequence[Path]) -> tuple[dict[str, list[Path]], 
 
 
 def _labels(paths: Sequence[Path], columns: Columns) -> list[Any]:
-    """Names of classes where the training files have them, else the values themselves."""
+    """Return names of classes if the training files have them, else the values themselves."""
     column = columns.label
     assert column is not None
     parts: list[Any] = []
@@ -124,7 +123,7 @@ def _labels(paths: Sequence[Path], columns: Columns) -> list[Any]:
         values = reader.read(columns=[column], use_threads=False)[column].to_pylist()
         empty += values.count(None)
         if columns.classes:
-            # splits may list their classes in another order: their names count
+            # splits may list their classes in different orders, so the names are compared
             names = class_names(reader.schema_arrow, column) or columns.classes
             values = [_named(value, names) for value in values]
         parts += values

@@ -1,4 +1,4 @@
-"""From listings to splits: images of one size in memory, others streamed; unreadable ones named."""
+"""Conversion of listings to splits, in memory or streamed; unreadable images are reported."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from train.data.streaming import StreamSplit
 from vbs.processes import available_cpus
 from vbs.text import shortened
 
-CHECKED_HEADERS = 200_000  # streamed files up to which every header is looked at beforehand
-LOOK = 32  # images whose sizes decide whether memory is tried
+CHECKED_HEADERS = 200_000  # largest number of streamed files whose headers are all checked first
+LOOK = 32  # images whose sizes decide whether to try memory
 _THREADS = min(8, available_cpus())
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How the images of a data set are fetched and read.
+    """Settings of how the images of a data set are read.
 
     channels       3, or 1 for grey.
-    memory_limit   bytes. Images of one size that fit are kept in memory, others are streamed.
-    corrupt_limit  largest share of unreadable files, which are skipped and named; an option of the
-                   data's text goes before it.
-    download       whether a named set that is not there is downloaded.
+    memory_limit   bytes. Images of one size that fit are kept in memory; others are streamed.
+    corrupt_limit  largest share of unreadable files, which are skipped and reported; an option in
+                   the data's text takes precedence.
+    download       whether a missing named set is downloaded.
 
-    Raises ValueError for other channels.
+    Raises ValueError for other numbers of channels.
     """
 
     channels: int = 3
@@ -55,12 +55,12 @@ DEFAULT = Reading()
 
 
 def read(listing: Listing, reading: Reading, text: str = "") -> tuple[Split, list[str]]:
-    """The split of a listing, and the names of the unreadable files that it goes without.
+    """Return the split of a listing, and the names of its unreadable files, which are left out.
 
-    In memory where all images have one size and fit the memory limit, streamed otherwise. The
-    sizes that the first few state decide whether that is tried. No more than one image a thread is
-    decoded at once, and none of another size. Raises ValueError where more than the allowed share
-    is unreadable, saying how to allow more where `text` is what --data names.
+    The split is in memory if all images have one size and fit the memory limit, otherwise streamed.
+    The sizes of the first images decide whether memory is tried. Each thread decodes one image at a
+    time, and only images of that size. Raises ValueError if more than the allowed share is
+    unreadable; the message shows how to allow more if `text` is the value of --data.
     """
     channels, limit = reading.channels, reading.corrupt_limit
     if isinstance(listing.images, Tensor):
@@ -93,7 +93,7 @@ def read(listing: Listing, reading: Reading, text: str = "") -> tuple[Split, lis
 
 
 def common_side(store: Store, rows: np.ndarray, count: int) -> tuple[int, int] | None:
-    """Height and width that the first `count` readable images state; None where they differ."""
+    """Return height and width of the first `count` readable images; None if they differ."""
     sizes = set(filter(None, _mapped(lambda row: _size(store, row), rows[:count])))
     return sizes.pop() if len(sizes) == 1 else None
 
@@ -104,7 +104,7 @@ def _from_pixels(listing: Listing, channels: int) -> MemorySplit:
     images = listing.images
     assert isinstance(images, Tensor)
     if images.ndim == 3:
-        images = images[:, None].expand(-1, channels, -1, -1)  # grey repeated takes no memory
+        images = images[:, None].expand(-1, channels, -1, -1)  # repeats grey without copying
     else:
         images = images.permute(0, 3, 1, 2).contiguous()
         if channels == 1:
@@ -113,7 +113,7 @@ def _from_pixels(listing: Listing, channels: int) -> MemorySplit:
 
 
 def _mapped(work: Callable[[int], Value], rows: np.ndarray) -> Iterator[Value]:
-    """What `work` gives for each row, in order; PIL decodes outside of Python's lock."""
+    """Yield `work` of each row, in order; threads help because PIL releases Python's lock."""
 
     def some(start: int) -> list[Value]:
         return [work(row) for row in rows[start : start + LOOK].tolist()]
@@ -125,7 +125,7 @@ def _mapped(work: Callable[[int], Value], rows: np.ndarray) -> Iterator[Value]:
 
 
 def _size(store: Store, row: int) -> tuple[int, int] | None:
-    """Height and width that the image states; None where it is unreadable."""
+    """Return height and width that the image states; None if it is unreadable."""
     try:
         with store.open(row) as file:
             return size_of(file)
@@ -136,11 +136,11 @@ def _size(store: Store, row: int) -> tuple[int, int] | None:
 def _decoded(
     store: Store, rows: np.ndarray, shape: tuple[int, int, int]
 ) -> tuple[Tensor | None, dict[int, str] | None]:
-    """uint8 [n, c, h, w] and those unreadable, black; two times None where sizes differ."""
+    """Return uint8 [n, c, h, w] and errors of unreadable (black) images; None if sizes differ."""
     pixels = torch.zeros((len(rows), *shape), dtype=torch.uint8)
 
     def place(index: int) -> str | None:
-        """Why the image cannot be read, "" where it has another size."""
+        """Return why the image is unreadable, "" if its size differs, None if it is decoded."""
         try:
             image = decode(store.read(int(rows[index])), shape[0], sides=shape[1:])
         except OtherSize:
@@ -162,7 +162,7 @@ def _decoded(
 
 
 def _refuse_undecodable(store: Store, rows: np.ndarray, channels: int, limit: float) -> None:
-    """ValueError where none of the first images can be decoded, though headers may be sound."""
+    """Raise ValueError if none of the first images can be decoded, whatever their headers state."""
     why = ""
     for row in rows[:LOOK].tolist():
         try:
@@ -173,13 +173,13 @@ def _refuse_undecodable(store: Store, rows: np.ndarray, channels: int, limit: fl
             return
     if limit < 1:
         count = len(rows[:LOOK])
-        raise ValueError(f"data: none of the first {count} images can be decoded, as {why}")
+        raise ValueError(f"data: none of the first {count} images can be decoded, e.g. {why}")
 
 
 def _bad_headers(store: Store, rows: np.ndarray) -> dict[int, str]:
-    """Files whose start shows that they are no images, by their place in `rows`."""
+    """Return the files whose start shows that they are no images, by index in `rows`."""
     if len(rows) > CHECKED_HEADERS:
-        return {}  # an hour on a slow disk; StreamSplit copes with them as it meets them
+        return {}  # would take an hour on a slow disk; StreamSplit handles them during training
 
     def check(row: int) -> str | None:
         try:

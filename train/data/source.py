@@ -1,4 +1,4 @@
-"""What --data names: a kind of source, its place, and its options.
+"""Parsing of the value of --data: a kind of source, its place, and its options.
 
 imagefolder:DIR   FILE.zip   parquet:DIR   cifar10 ...    and after a question mark, e.g.
 imagefolder:DIR?train=fit&test=check&corrupt_limit=0.05
@@ -25,10 +25,10 @@ OPTIONS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A data set by its text.
+    """The parsed value of --data.
 
     kind     "imagefolder", "zip", "parquet" or "named".
-    place    of the folder or archive, or the name.
+    place    path of the folder or archive, or the name of the set.
     options  train, val, test: names of the folders of these splits, or "none"; splits=none: all
              folders are classes. image, label: columns of parquet files. corrupt_limit: largest
              share of unreadable files.
@@ -43,7 +43,7 @@ class Source:
         return f"{prefix}{self.place}{self._query(self.options)}"
 
     def changed(self, **options: str | None) -> str:
-        """The text with other options, to be pasted into a shell; None takes one away."""
+        """Return --data with changed options, for a shell; None removes an option."""
         whole = {key: value for key, value in {**self.options, **options}.items() if value}
         prefix = f"{self.kind}:" if self.kind in (FOLDER, PARQUET) else ""
         return f'--data "{shortened(prefix + self.place + self._query(whole))}"'
@@ -53,28 +53,28 @@ class Source:
         return "?" * bool(options) + "&".join(f"{key}={value}" for key, value in options.items())
 
     def absolute(self) -> Source:
-        """The same by a path that means the same in every folder and process."""
+        """Return the source with an absolute path."""
         if self.kind == NAMED:
             return self
         return Source(self.kind, os.path.abspath(self.place), self.options)
 
     def corrupt_limit(self, default: float) -> float:
-        """The largest share of unreadable files; ValueError for one that is none."""
+        """Return the largest share of unreadable files; raise ValueError for an invalid one."""
         text = self.options.get("corrupt_limit", default)
         try:
             limit = float(text)
         except ValueError:
             limit = -1.0
         if not 0 <= limit <= 1:
-            raise ValueError(f"corrupt_limit: {text!r} is not allowed; use a share 0 to 1")
+            raise ValueError(f"corrupt_limit: {text!r} is not allowed; use a share from 0 to 1")
         return limit
 
 
 def parse(text: str) -> Source:
-    """The source that a text names; ValueError for an option that it does not take.
+    """Return the source that a text names; raise ValueError for an unknown option.
 
-    A text of no known kind is a source of kind "named". A place may hold a question mark itself,
-    where it is there.
+    A text without a known prefix is a source of kind "named" or "zip". The path may itself contain
+    a question mark if it exists.
     """
     kind, colon, rest = text.partition(":")
     if kind not in (FOLDER, PARQUET) or not colon:
@@ -89,7 +89,7 @@ def parse(text: str) -> Source:
 
 
 def allowing(text: str, share: float) -> str:
-    """How to allow so large a share of unreadable files, to end a message; "" for no text."""
+    """Return the end of a message about too many unreadable files: the remedy; "" for no text."""
     if not text:
         return ""
     enough = f"{math.ceil(100 * share) / 100:g}"

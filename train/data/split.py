@@ -1,7 +1,7 @@
-"""Images and their targets, and how steps are drawn from them.
+"""Splits: images with targets, and the steps that are drawn from them.
 
-A training step is a row of indices and a seed. What its images look like depends on these alone,
-not on who computes them: memory or stream, one process or many, a resumed run or not.
+A training step is a row of indices and a seed. Its images depend only on these, whether they are in
+memory or streamed, in one process or several, in a new run or a resumed one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 from train.data.augment import Augmentation, Draws, Preparation, finish, one_thread
 from train.data.transfer import on_device
 
-UNLABELLED = -1  # the target of an image without label: a loss refuses it
+UNLABELLED = -1  # target of an image without a label; losses raise an error for it
 
 
 class Step(NamedTuple):
     """One batch of an optimizer step.
 
     indices  of the WHOLE step, over all devices and accumulation parts, int64 [step].
-    part     which of them this batch is.
+    part     the slice of them in this batch.
     seed     of the step, not negative.
     """
 
@@ -34,14 +34,14 @@ class Step(NamedTuple):
 
 
 class ImageRequest(NamedTuple):
-    """Images to read: their indices in a split [n], ascending positions in the step [n], seed."""
+    """Images to read: indices [n] in a split, and draws by ascending positions [n] in the step."""
 
     indices: np.ndarray
     draws: Draws
 
 
 class Split:
-    """Images with targets, int64 [n] (UNLABELLED where unknown) or float32 [n, classes]."""
+    """Images with targets, int64 [n] (UNLABELLED if unknown) or float32 [n, classes]."""
 
     targets: Tensor
 
@@ -50,19 +50,19 @@ class Split:
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """Names of the files that turned out to be unreadable so far; none where all are decoded.
+        """Names of the files found to be unreadable so far; empty if all images are decoded.
 
-        Those that `load` went without (`Data.skipped`) are not among them.
+        Files that `load` left out (`Data.skipped`) are not included.
         """
         return ()
 
     def order(self, rng: np.random.Generator, batch: int) -> np.ndarray:
-        """An epoch: int64 [steps, batch], a random permutation without the incomplete last batch.
+        """Return an epoch, int64 [steps, batch]: a random permutation without an incomplete batch.
 
-        Raises ValueError where the split has fewer images than a batch.
+        Raises ValueError if the split has fewer images than a batch.
         """
         if not 1 <= batch <= len(self):
-            raise ValueError(f"batch: {batch} is not allowed; use 1 to {len(self)}, the images")
+            raise ValueError(f"batch: {batch} is not allowed; use 1 to {len(self)} (all images)")
         steps = len(self) // batch
         return rng.permutation(len(self))[: steps * batch].reshape(steps, batch)
 
@@ -74,11 +74,11 @@ class Split:
         device: str | torch.device = "cpu",
         workers: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Normalised float32 images [part, c, size, size] in channels_last, and their targets.
+        """Yield float32 images [part, c, size, size], normalised, in channels_last, and targets.
 
-        workers  processes that decode and augment where images are streamed; in-memory images are
-                 augmented on the device. Neither changes what comes back; another kind of device
-                 may, by rounding.
+        workers  processes that decode and augment streamed images; images in memory are augmented
+                 on the device. The images do not depend on the workers; on another kind of device
+                 they may differ by rounding.
         """
         device = torch.device(device)
         targets = self.targets.to(device)
@@ -94,9 +94,9 @@ class Split:
         device: torch.device,
         workers: int,
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """The same images as in `batches`, with the indices int64 [part] of those that were used.
+        """Yield the images of `batches` with the indices int64 [part] of the images used.
 
-        These differ from the requested ones only where a file turned out to be unreadable.
+        The indices differ from the requested ones only if a file is unreadable.
         """
         requests = [_request(step) for step in steps]
         pictures = self.pictures(requests, augmentation, device=device, workers=workers)
@@ -113,18 +113,18 @@ class Split:
         device: torch.device,
         workers: int,
     ) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """For each request uint8 images [n, c, size, size] on the device, and the indices [n] used.
+        """Yield uint8 images [n, c, size, size] on the device and the indices [n] used.
 
-        These differ from the requested ones only where a file turned out to be unreadable.
+        The indices differ from the requested ones only if a file is unreadable.
         """
         raise NotImplementedError
 
     def select(self, indices: Any) -> Split:
-        """The images of `indices` [m], in that order, repeats allowed; shares the images."""
+        """Return the images of `indices` [m], in that order, repeats allowed; shares the images."""
         raise NotImplementedError
 
     def with_targets(self, targets: Tensor) -> Split:
-        """The same images with other targets, int64 [n] or float32 [n, classes]."""
+        """Return the same images with other targets, int64 [n] or float32 [n, classes]."""
         if len(targets) != len(self) or targets.ndim not in (1, 2):
             raise ValueError(
                 f"targets: shape {tuple(targets.shape)} is not allowed; "
@@ -140,13 +140,13 @@ class Split:
         return other
 
     def name(self, index: int) -> str | None:
-        """Where the image of an index is, for people; None of an image that has no name."""
+        """Return the path or place of an image for messages; None if it has no name."""
         return None
 
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
-        """The image as it is, uint8 [h, w, 3]; with `size`, cut and resized to that square.
+        """Return an image as uint8 [h, w, 3]; with `size`, cropped and resized to that square.
 
-        One that turns out to be unreadable is replaced as in batches.
+        An unreadable image is replaced as in `batches`.
         """
         raise NotImplementedError
 
@@ -161,7 +161,7 @@ def _request(step: Step) -> ImageRequest:
 
 
 def evaluation_steps(n: int, batch: int) -> list[Step]:
-    """All of n images once, in order; the last step may be shorter."""
+    """Return steps that cover n images once, in order; the last step may be shorter."""
     starts = range(0, n, batch)
     indices = [np.arange(start, min(start + batch, n)) for start in starts]
     return [Step(some, slice(0, len(some)), 0) for some in indices]

@@ -1,11 +1,11 @@
-"""Which names of folders and files are those of splits.
+"""Recognition of splits by the names of folders and files.
 
-A name is a split's where it consists of one of the words that Hugging Face's `datasets` uses
-(train, training; validation, valid, val, dev; test, testing, eval, evaluation), in any case, with
-numbers and words such as "set" or "images": train2017, training_set, TestImages. "holdout" is a
-test. Of test and eval beside each other, eval is the validation. As in `datasets`, a name that
-merely holds such a word between other words (my_train) counts too, but only where the folders below
-it agree. Sources: huggingface.co/docs/datasets/repository_structure (its words and delimiters);
+A name is a split's if it consists of one of the words that Hugging Face's `datasets` uses (train,
+training; validation, valid, val, dev; test, testing, eval, evaluation), in any case, with numbers
+and words like "set" or "images": train2017, training_set, TestImages. "holdout" is a test split. If
+test and eval are side by side, eval is the validation split. As in `datasets`, a name that only
+contains such a word between other words (my_train) counts too, but only if the folders below it
+agree. Sources: huggingface.co/docs/datasets/repository_structure (words and delimiters);
 torchvision's ImageFolder and Keras's image_dataset_from_directory take one folder for each split.
 """
 
@@ -37,29 +37,29 @@ _EVALUATIONS = ("eval", "evaluation")
 
 
 def word_of(name: str) -> str | None:
-    """The word that makes a name a split's, such as "eval" of Eval_Set; None where there is none.
+    """Return the word that makes a name a split's, e.g. "eval" for Eval_Set; None if there is none.
 
-    Digits, signs and the case of letters do not count.
+    Digits, punctuation and case are ignored.
     """
     found = _EXACT.fullmatch(re.sub(r"[\W\d_]+", "", name.lower()))
     return found[1] if found else None
 
 
 def split_of(name: str) -> str | None:
-    """train, val or test where a name is a split's, see above; None for other names."""
+    """Return train, val or test if a name is a split's (see above), else None."""
     word = word_of(name)
     return WORDS[word] if word else None
 
 
 def hinted(name: str) -> str | None:
-    """train, val or test where a name holds a word of one of them among others; else None."""
+    """Return train, val or test if a name contains words of exactly one of them, else None."""
     words = re.split(r"[\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
     found = {WORDS[word] for word in words if word in WORDS}
     return found.pop() if len(found) == 1 else None
 
 
 def by_split(names: Iterable[str]) -> dict[str, list[str]]:
-    """The names that are splits', by train, val and test, each sorted."""
+    """Return the names that are splits', by train, val and test, each sorted."""
     known = {name: word for name in sorted(names) if (word := word_of(name))}
     tests = [name for name, word in known.items() if WORDS[word] == "test"]
     has_val = "val" in {WORDS[word] for word in known.values()}

@@ -1,8 +1,8 @@
-"""Where encoded images are: files, members of zip archives, rows of parquet files.
+"""Stores of encoded images: files, members of zip archives, rows of parquet files.
 
-A store is read by several threads, copied by fork into loader processes, and pickled to those that
-are spawned. Nothing that has a place in a file is shared: files are opened once in each process and
-read at given offsets.
+A store is read by several threads, copied by fork into loader processes, and pickled to spawned
+ones. File positions are never shared: each process opens files for itself and reads at given
+offsets.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ import numpy as np
 from train.data.archives import Members, PerProcess
 from train.data.decode import MAX_BYTES, Unreadable, reason
 
-GROUPS_BYTES = 256 * 1024**2  # of parquet row groups kept by a process
+GROUPS_BYTES = 256 * 1024**2  # of parquet row groups that a process caches
 
 
 class Store(Protocol):
-    """Encoded images by number; may be read by several threads, and pickled to other processes."""
+    """Encoded images by number; readable by several threads, and pickled to other processes."""
 
     def __len__(self) -> int: ...
 
     def name(self, row: int) -> str:
-        """Where the image is, for people."""
+        """Return the path or place of the image for messages."""
 
     def read(self, row: int) -> bytes:
-        """The encoded image; raises Unreadable."""
+        """Return the encoded image; raises Unreadable."""
 
     def open(self, row: int) -> BinaryIO:
-        """The same as a file, where that spares reading the whole."""
+        """Return the image as a file, which can avoid reading all of it."""
         return io.BytesIO(self.read(row))
 
     def files(self) -> Iterable[str]:
-        """The files that the images are read from."""
+        """Return the files that the images are read from."""
 
 
 class FileStore(Store):
     """Image files."""
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]]) -> None:
-        # one array, not a million strings: forked workers would copy those as they touch them
+        # one array, not a million strings, which forked workers would copy when they touch them
         self._paths = np.array([os.fsencode(path) for path in paths])
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ class FileStore(Store):
     def read(self, row: int) -> bytes:
         try:
             with self.open(row) as file:
-                size = os.fstat(file.fileno()).st_size  # to read a limit's worth would reserve it
+                size = os.fstat(file.fileno()).st_size  # read(MAX_BYTES) would allocate all of it
                 return file.read(min(size, MAX_BYTES) + 1)
         except OSError as error:
             raise Unreadable(error.strerror or type(error).__name__) from None
@@ -73,7 +73,7 @@ class FileStore(Store):
 
 
 class ZipStore(Store):
-    """Members of a zip archive, read from it and never extracted."""
+    """Members of a zip archive, which is never extracted."""
 
     def __init__(self, members: Members, names: Sequence[str]) -> None:
         self.members = members
@@ -87,8 +87,8 @@ class ZipStore(Store):
 
     def read(self, row: int) -> bytes:
         try:
-            return self.members.read(row, MAX_BYTES + 1)  # whatever size it claims
-        except Exception as error:  # damage shows in zlib, bz2, lzma or struct
+            return self.members.read(row, MAX_BYTES + 1)  # limited, whatever size it states
+        except Exception as error:  # damaged data raise errors of zlib, bz2, lzma or struct
             raise Unreadable(reason(error)) from None
 
     def files(self) -> Iterable[str]:
@@ -96,10 +96,10 @@ class ZipStore(Store):
 
 
 class ParquetStore(Store):
-    """The image column of parquet files, a struct with a field `bytes`, or bytes themselves.
+    """The image column of parquet files: bytes, or structs with a field `bytes`.
 
-    Row groups are read as needed and the last ones kept: fast in order, slow at random where groups
-    are large and do not fit `GROUPS_BYTES`.
+    Row groups are read as needed and cached. Reading is fast in order, and slow in random order if
+    groups are large and do not fit `GROUPS_BYTES`.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]], column: str) -> None:
@@ -145,8 +145,8 @@ class ParquetStore(Store):
 
         file, number = self.groups[group]
         try:
-            # neither threads nor a memory map: a fork would inherit the former's locks, and a file
-            # that is cut short would end the process
+            # no threads, whose locks a fork would inherit, and no memory map, with which a
+            # truncated file would end the process
             with pyarrow.parquet.ParquetFile(self.paths[file]) as reader:
                 table = reader.read_row_group(number, columns=[self.column], use_threads=False)
             return [data for chunk in table[self.column].chunks for data in _bytes_of(chunk)]
@@ -162,7 +162,7 @@ class ParquetStore(Store):
 
 
 class _Groups:
-    """The row groups read last, up to `GROUPS_BYTES`."""
+    """The most recently read row groups, up to `GROUPS_BYTES`."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -186,6 +186,6 @@ class _Groups:
 def _bytes_of(chunk: Any) -> list[bytes | None]:
     import pyarrow
 
-    if pyarrow.types.is_struct(chunk.type):  # flatten, unlike field, keeps null structs null
+    if pyarrow.types.is_struct(chunk.type):  # flatten keeps null structs null, unlike field
         chunk = chunk.flatten()[chunk.type.get_field_index("bytes")]
     return chunk.to_pylist()

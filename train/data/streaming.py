@@ -1,4 +1,4 @@
-"""Images decoded as they are needed, in worker processes."""
+"""Splits whose images are decoded when they are needed, in worker processes."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ from vbs.forking import loader_context
 from vbs.sockets import short_folder_for_sockets
 from vbs.text import shortened
 
-PATIENCE = 100  # unreadable files in a row after which the next good one is no longer looked for
+PATIENCE = 100  # most unreadable files in a row to skip in search of the next readable one
 
 
 class StreamSplit(Split):
     """A split of encoded images.
 
-    store     where the encoded images are.
+    store     store of the encoded images.
     targets   int64 [n] or float32 [n, classes].
-    rows      which image of the store each target belongs to, int64 [n].
+    rows      row in the store of each target, int64 [n].
     channels  3 or 1.
-    text      what --data names, for messages.
+    limit     largest share of unreadable files of the store.
+    text      value of --data, for messages.
 
-    A file that turns out to be unreadable is replaced, with its target, by the next readable one of
-    the split: always the same one, whoever reads it. It is named once, in a warning, and among
-    `unreadable`; batches raise DataLost where more than the share `limit` of the store is.
+    An unreadable file and its target are replaced by the next readable one of the split, the same
+    one in every process. The file is reported once, in a warning, and is listed in `unreadable`;
+    batches raise DataLost if more than the share `limit` of the store is unreadable.
     """
 
     def __init__(
@@ -77,15 +78,15 @@ class StreamSplit(Split):
             yield images.to(device, non_blocking=True), used.numpy()
 
     def _note(self, requested: np.ndarray, used: np.ndarray) -> None:
-        """Warn of files that are known to be unreadable since now; workers cannot tell of them."""
+        """Warn of newly found unreadable files here, because workers cannot report them."""
         new = {int(row) for row in self.rows[requested[requested != used]]} - self._bad
         self._bad |= new
         for row in sorted(new):
-            message = f"{self._described(row)} is unreadable; the next image takes its place"
+            message = f"{self._described(row)} is unreadable; the next image replaces it"
             warnings.warn(message, stacklevel=4)
 
     def _described(self, row: int) -> str:
-        """A file's name and what is wrong with it."""
+        """Return a file's name with the reason why it is unreadable."""
         name = shortened(self.store.name(row))
         try:
             decode(self.store.read(row), self.channels)
@@ -99,7 +100,7 @@ class StreamSplit(Split):
             names = ", ".join(self._described(row) for row in sorted(self._bad)[:3])
             raise DataLost(
                 f"data: {len(self._bad)} of {len(self.store)} images are unreadable, more than a "
-                f"share of {self.limit:g} (corrupt_limit), as {names}"
+                f"share of {self.limit:g} (corrupt_limit): {names}"
                 f"{allowing(self.text, len(self._bad) / len(self.store))}"
             )
 
@@ -117,7 +118,7 @@ class StreamSplit(Split):
         return self.store.name(int(self.rows[index]))
 
     def picture(self, index: int, size: int | None = None) -> np.ndarray:
-        """See `Split.picture`: the image that batches have in its place, black if there is none."""
+        """See `Split.picture`; returns the image that replaces it in batches, or black."""
         image, used = _readable(self.store, self.rows, self.channels, index)
         self._note(np.array([index]), np.array([used]))
         return to_picture(image, size)
@@ -154,7 +155,7 @@ class _Batches(Dataset):
 
 
 def _readable(store: Store, rows: np.ndarray, channels: int, index: int) -> tuple[Tensor, int]:
-    """The image of an index, or of the next that can be read; a blank and -1 if none can."""
+    """Return the image of an index, or the next readable one; a blank and -1 if there is none."""
     for distance in range(min(PATIENCE, len(rows))):
         candidate = (index + distance) % len(rows)
         try:
@@ -166,14 +167,13 @@ def _readable(store: Store, rows: np.ndarray, channels: int, index: int) -> tupl
 
 
 def loaded(dataset: Dataset, count: int, *, device: torch.device, workers: int) -> Iterator[Any]:
-    """The first `count` items of a data set, whole batches, in order.
+    """Return an iterator over the first `count` items of a data set, whole batches, in order.
 
-    workers  processes that make them ahead of their use; 0: this one makes each when it is needed.
+    workers  processes that load items ahead; 0: this process loads each when it is needed.
 
-    Its processes are started here, as the platform starts them.
-    Where that is a fork, Python 3.12 and newer warn of the threads that other packages keep. What
-    the workers do takes no lock of theirs: they read at offsets, from files that they open, and
-    decode.
+    The processes start in this call, with the platform's start method. If that is fork, Python 3.12
+    and newer warn of threads that other packages keep. This is harmless: workers take no locks of
+    these threads, because they only read at offsets, from files that they open, and decode.
     """
     if workers:
         short_folder_for_sockets()
@@ -183,13 +183,13 @@ def loaded(dataset: Dataset, count: int, *, device: torch.device, workers: int) 
         sampler=range(count),
         num_workers=workers,
         pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # its own: the caller's is left alone
+        generator=torch.Generator(),  # does not change the caller's generator
         collate_fn=_as_it_is,
         worker_init_fn=_begin if workers else None,
         multiprocessing_context=loader_context() if workers else None,
     )
     if multiprocessing.get_start_method() == "forkserver":
-        # the server imports torch once, each of its forks then starts at once
+        # the server imports torch once, so that each of its forks starts quickly
         multiprocessing.set_forkserver_preload(["train.data.streaming"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*multi-threaded", category=DeprecationWarning)

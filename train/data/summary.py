@@ -1,4 +1,4 @@
-"""What a data set is, without decoding it: for plans that are made before anything is loaded."""
+"""Summary of a data set without decoding it, for plans that are made before it is loaded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LOOK = 16  # images whose sizes are compared
 
 @dataclass(frozen=True)
 class DataSummary:
-    """A data set at a glance.
+    """A summary of a data set.
 
-    classes         their names.
-    train, minival  images that `train.data.load` would train on, and hold out.
-    side            the longer side in pixels that the first images share; None where they differ.
+    classes         names of the classes.
+    train, minival  number of images that `train.data.load` would train on, and hold out.
+    side            longer side in pixels that the first images share; None if they differ.
     digests         of the listings by split, as in `Data.settings`.
-    chance          what guessing gets on the minival, see `vbs.accuracy.guessing`; NaN without one.
-    notes           what of the source is not used, and what was chosen, in lines for people.
+    chance          accuracy of guessing on the minival (`vbs.accuracy.guessing`); NaN without one.
+    notes           lines about unused parts of the source and about choices that were made.
     """
 
     classes: tuple[str, ...]
@@ -41,7 +41,7 @@ class DataSummary:
 def summarise(
     text: str, *, minival: float, seed: int = 0, root: str | Path | None = None
 ) -> DataSummary:
-    """The data set that `text` names, see `train.data.load`; ValueError likewise."""
+    """Summarise the data set that `text` names; arguments and errors as in `train.data.load`."""
     found = find(text, seed=seed, root=root, download=True)
     count = len(found.train.rows)
     held = np.empty(0, np.int64)  # the labels of the minival

@@ -1,4 +1,4 @@
-"""Named data sets by torchvision's own classes."""
+"""Named data sets, read by torchvision's classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from train.data.listing import Found, Listing
 from train.data.stores import FileStore
 
-# name: torchvision's class, what its folder under the root holds and where that comes from
+# name -> torchvision's class, and the content of its folder under the root with its origin
 SETS = {
     "cifar10": ("CIFAR10", "cifar-10-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html"),
     "cifar100": ("CIFAR100", "cifar-100-python.tar.gz of www.cs.toronto.edu/~kriz/cifar.html"),
@@ -30,13 +30,13 @@ SETS = {
 
 
 def data_root(root: str | Path | None) -> Path:
-    """The folder of named sets."""
+    """Return the folder of named sets."""
     default = Path.home() / ".cache" / "vision-baseline-search" / "data"
     return Path(root or os.environ.get("VBS_DATA") or default)
 
 
 def find(name: str, *, root: str | Path | None, download: bool) -> Found:
-    """A named set, downloaded where allowed and possible; ValueError says what to put where."""
+    """Return a named set, downloaded if allowed; raise ValueError with the files to provide."""
     kind, content = SETS[name]
     folder = data_root(root)
     if name == "imagenet":
@@ -65,7 +65,7 @@ def _made(kind: str, folder: Path, content: str, **options: Any) -> Any:
         if options.get("download"):
             folder.mkdir(parents=True, exist_ok=True)
         return getattr(torchvision.datasets, kind)(**options)
-    except Exception as error:  # of the network, of archives, of the disk
+    except Exception as error:  # errors of the network, of archives or of the disk
         reason = " ".join(str(error).split())[:120]
         raise ValueError(
             f"data: {kind} is not in {folder}; put there {content} ({reason})"

@@ -1,10 +1,10 @@
-"""Write a trained network for other tools: `python -m train.export RUN --to FORMAT`.
+"""Export of trained networks to other tools: `python -m train.export RUN --to FORMAT`.
 
-RUN is the folder of a run (its best.safetensors) or a weights file. What is written is loaded back
-by the tool it is for, and has to give the logits of the network on random and on real images, at
-batches of 1 and 3; otherwise nothing is left of it. In each batch they may differ by `TOLERANCE`
-times the largest absolute logit (times 1 where that is smaller): other kernels add up in another
-order, and the rounding of float32 (6e-8 of what is added, in each layer) grows with the numbers.
+RUN is the folder of a run (its best.safetensors) or a weights file. The export is loaded back by
+its target tool and must give the logits of the network on random and on real images, in batches of
+1 and 3; otherwise it is removed. In each batch the logits may differ by `TOLERANCE` times the
+largest absolute logit (times 1 if that is smaller): other kernels sum in another order, and the
+rounding of float32 (6e-8 of the summands, in each layer) grows with the numbers.
 """
 
 from typing import TYPE_CHECKING

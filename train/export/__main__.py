@@ -1,4 +1,4 @@
-"""`python -m train.export`."""
+"""Entry point of `python -m train.export`."""
 
 from vbs.command import run_program
 

@@ -1,10 +1,10 @@
-"""An architecture in timm's words: block strings, and the description that timm rebuilds it from.
+"""Conversion of an architecture to timm's block strings, and to a description for timm.
 
-timm's EfficientNet is made from strings like "ir_r2_k3_s2_e6_c24_se0.25" (inverted residual,
-two of them, kernel 3, stride 2, expansion 6, 24 channels, squeeze-and-excitation 0.25 of the
-block's input; `timm.models._efficientnet_builder._decode_block_str` has the language). Networks
-with the head behind the pooling are of timm's MobileNetV3 class. It can say
-most of what an `Architecture` can; what it cannot is refused here rather than built wrongly.
+timm's EfficientNet is defined by strings like "ir_r2_k3_s2_e6_c24_se0.25" (inverted residual, two
+of them, kernel 3, stride 2, expansion 6, 24 channels, squeeze-and-excitation 0.25 of the block's
+input; `timm.models._efficientnet_builder._decode_block_str` defines the language). Networks whose
+head follows the pooling belong to timm's MobileNetV3 class. The strings can express most of what an
+`Architecture` can; for the rest, ValueError is raised.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ INSTEAD = "export --to onnx, torchscript or safetensors instead"
 
 
 def block_strings(architecture: Architecture) -> list[list[str]]:
-    """timm's block strings, a list for each stage and those joined to it; usually one string, which
-    has the layers.
+    """Return timm's block strings: a list for each stage, including the stages joined to it.
 
-    Raises ValueError, one line, that names the first thing which timm's builder cannot express.
+    A list usually has one string for all layers. Raises ValueError (one line) for the first part
+    that timm's builder cannot express.
     """
     stages: list[list[str]] = []
     blocks = (block for block in architecture.blocks() if block.stage >= 0)
@@ -42,7 +42,7 @@ def block_strings(architecture: Architecture) -> list[list[str]]:
         words = [_words(block, stage) for block in layers]
         strings, stride = [], layers[0].stride
         for (kind, rest), equal in itertools.groupby(words):
-            # timm strides in the first block of a stage only, as we do
+            # timm's stages stride only in their first block, like the stages here
             strings.append(f"{kind}_r{len(list(equal))}_{rest.format(stride=stride)}")
             stride = 1
         if stage.joined:
@@ -61,10 +61,10 @@ def timm_description(
     resolution: int | None = None,
     crop_share: float = 1.0,
 ) -> dict[str, Any]:
-    """Plain data from which `timm_network` rebuilds the network; the content of timm.json.
+    """Return plain data from which `timm_network` rebuilds the network; the content of timm.json.
 
-    `model` holds keywords of timm's class, `pretrained_cfg` is what timm's data functions read the
-    preprocessing from. Raises ValueError where timm cannot express the network.
+    `model` holds keywords of timm's class, `pretrained_cfg` the preprocessing for timm's data
+    functions. Raises ValueError if timm cannot express the network.
     """
     if architecture.stem_pool:
         raise _inexpressible("the max pool behind the stem (stem_pool)")
@@ -93,7 +93,7 @@ def timm_description(
 
 
 def _keywords(architecture: Architecture) -> dict[str, Any]:
-    """Keywords of timm's class besides its blocks and layers."""
+    """Return the keywords of timm's class except its blocks and layers."""
     found = {
         "num_classes": architecture.classes,
         "num_features": architecture.head,
@@ -101,7 +101,7 @@ def _keywords(architecture: Architecture) -> dict[str, Any]:
         "stem_size": architecture.stem,
         "pad_type": "same" if architecture.padding == "same" else "",
     }
-    # timm turns strides beyond its 32 into dilations
+    # timm turns strides beyond output_stride (default 32) into dilations
     stride = 2 * math.prod(stage.stride for stage in architecture.stages)
     if architecture.head_form == "spatial":
         stem = {"stem_kernel_size": architecture.stem_kernel}
@@ -115,7 +115,7 @@ def _keywords(architecture: Architecture) -> dict[str, Any]:
 
 
 def _gate(architecture: Architecture) -> str:
-    """The gate of all squeeze-and-excitation."""
+    """Return the gate of all squeeze-and-excitation modules."""
     gates = {stage.gate for stage in architecture.stages if stage.se}
     if len(gates) > 1:
         raise _inexpressible("squeeze-and-excitation with several kinds of gates")
@@ -123,9 +123,9 @@ def _gate(architecture: Architecture) -> str:
 
 
 def timm_network(description: Mapping[str, Any]) -> nn.Module:
-    """The network of a `timm_description`, built by timm alone, with fresh weights.
+    """Build the network of a `timm_description` with timm alone, with random weights.
 
-    The source of this function is written into every timm export: it imports all it needs.
+    Every timm export contains the source of this function, so it imports everything it needs.
     """
     from timm.layers import get_act_layer
     from timm.models._efficientnet_blocks import SqueezeExcite
@@ -148,7 +148,7 @@ def timm_network(description: Mapping[str, Any]) -> nn.Module:
         se_layer=squeeze,
         act_layer=get_act_layer(description["act_layer"]),
         norm_layer=partial(BatchNorm2d, eps=eps, momentum=momentum),
-        round_chs_fn=int,  # channels as they are written, not rounded to multiples of 8
+        round_chs_fn=int,  # channels as given, not rounded to multiples of 8
         **description["model"],
     )
     if description["stem_stride"] == 1:  # timm's stem always strides
@@ -160,7 +160,7 @@ def timm_network(description: Mapping[str, Any]) -> nn.Module:
 
 
 def timm_program() -> str:
-    """A Python program for the folder of timm.json and model.safetensors, to run or to paste."""
+    """Return a Python program for the folder of timm.json and model.safetensors."""
     return TIMM.replace("FUNCTION", inspect.getsource(timm_network))
 
 
@@ -168,7 +168,7 @@ _ACTIVATIONS = {"": "", "relu": "_nre", "relu6": "_nr6", "hard_swish": "_nhs", "
 
 
 def _words(block: Block, stage: Stage) -> tuple[str, str]:
-    """The kind of a block and the rest of its string, with a place for the stride."""
+    """Return the kind of a block and the rest of its string, with "{stride}" for the stride."""
     skip = stage.skip
     if block.op in ("identity", "bottleneck"):
         raise _inexpressible(f"op {quoted(block.op)}", block)
@@ -182,7 +182,7 @@ def _words(block: Block, stage: Stage) -> tuple[str, str]:
     if block.op == "conv":
         if block.se_channels:
             raise _inexpressible("squeeze-and-excitation in a plain convolution", block)
-        # timm's convolution has a shortcut only where requested, all others unless switched off
+        # in timm, a convolution has no shortcut by default, and all other blocks have one
         return "cn", rest + tail + ("" if skip == "none" else "_skip")
     if block.op == "dwsep":
         if block.skip != "none":
@@ -196,7 +196,7 @@ def _words(block: Block, stage: Stage) -> tuple[str, str]:
 
 
 def _expand(block: Block, share: float) -> float:
-    """The expansion from which timm comes to the channels inside a block; 1 where none expands."""
+    """Return the expansion with which timm gets the block's inner channels; 1 if none expands."""
     if block.mid_channels == block.in_channels and block.op not in ("fused", "uib"):
         return 1
     for expand in (share, block.mid_channels / block.in_channels):
@@ -208,14 +208,14 @@ def _expand(block: Block, share: float) -> float:
 
 
 def _se(block: Block, share: float, expand: float) -> str:
-    """The se part of a block's string, such that timm comes to the very number of channels."""
+    """Return the se part of a block's string with which timm gets the number of channels."""
     if not block.se_channels:
         return ""
     hard = block.gate == "hard_sigmoid"
     rounded: Callable[[float], int] = multiple_of_8 if hard else round
     exact = block.se_channels / block.mid_channels
     for ratio in (share * expand if hard else share, exact * expand):
-        # timm's arithmetic: of the channels inside, with the ratio over the expansion
+        # timm multiplies the inner channels by the ratio divided by the expansion
         if rounded(block.mid_channels * (ratio / expand)) == block.se_channels:
             return f"_se{ratio!r}"
     raise _inexpressible(f"squeeze-and-excitation of {block.se_channels} channels", block)

@@ -1,4 +1,4 @@
-"""The model card of an export for the Hub: README.md with its front matter."""
+"""The model card of an export for the Hugging Face Hub: README.md with its front matter."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vbs.text import counted, shortened
 if TYPE_CHECKING:
     from train.export.measure import Measured
 
-SHOWN = 50  # classes that the card names
+SHOWN = 50  # largest number of classes that the card lists
 
 
 def model_card(
     request: Request, measured: Measured, *, name: str | None, repository: str | None
 ) -> str:
-    """The card in Markdown.
+    """Return the card in Markdown.
 
-    name        of the network in timm; None: timm has none.
-    repository  USER/NAME on the Hub, where it is known.
+    name        name of the network in timm; None if timm has none.
+    repository  USER/NAME on the Hub; None if unknown.
     """
     origin = origin_of(request.weights, request.source)
     title = (repository or name or origin.network or "image classifier").rpartition("/")[2]
@@ -33,12 +33,12 @@ def model_card(
         _front_matter(request.config.license),
         f"# {_text(title)}",
         f"An image classifier with {request.weights.architecture.classes} classes, in PyTorch, "
-        "written by vision-baseline-search.",
+        "exported by vision-baseline-search.",
         "## Use",
         _use(name, repository),
         "## Results",
         _results(request, measured),
-        "## Where the architecture comes from",
+        "## Origin of the architecture",
         _architecture(origin, name),
         "## Training",
         _training(origin),
@@ -59,22 +59,22 @@ def _front_matter(license_id: str) -> str:
 
 def _use(name: str | None, repository: str | None) -> str:
     text = (
-        "`load.py` in this folder classifies photographs, `python load.py PHOTO.jpg`, and is the "
-        "whole code of the network and its preprocessing; it needs timm, torch, safetensors, numpy "
-        "and pillow."
+        "`load.py` in this folder classifies photographs, `python load.py PHOTO.jpg`. It contains "
+        "the whole code of the network and its preprocessing and needs timm, torch, safetensors, "
+        "numpy and pillow."
     )
     if name is None:
         return (
-            f"{text}\n\ntimm has no name of this network: `timm.create_model` does not build it, "
-            "`load.py` does, from timm's blocks."
+            f"{text}\n\ntimm has no name for this network, so `timm.create_model` does not build "
+            "it; `load.py` builds it from timm's blocks."
         )
     place = f"hf-hub:{repository}" if repository else "local-dir:FOLDER"
     return (
-        f"{text} timm loads it by name too:\n\n```python\nimport timm\n\n"
+        f"{text} timm also loads it by name:\n\n```python\nimport timm\n\n"
         f'network = timm.create_model("{place}", pretrained=True).eval()\n'
         "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))\n"
-        "```\n\ntimm's transform rounds the side before the crop down, the training of this "
-        "network to the nearest pixel; `load.py` does as the training did."
+        "```\n\ntimm's transform rounds the size before the crop down; the training of this "
+        "network rounded it to the nearest pixel, as `load.py` does."
     )
 
 
@@ -86,7 +86,7 @@ def _results(request: Request, measured: Measured) -> str:
         ("parameters", f"{spent.params:,}"),
         (f"multiply-adds at {architecture.resolution} px", f"{spent.flops:,}"),
         (f"activations at {architecture.resolution} px", f"{spent.activations:,}"),
-        ("side of the evaluated images", f"{side} px"),
+        ("size of the evaluated images", f"{side} px"),
     ]
     if measured.loss is not None:
         rows.insert(0, ("top-1 accuracy", _accuracy(measured.loss)))
@@ -103,7 +103,7 @@ def _results(request: Request, measured: Measured) -> str:
 
 def _accuracy(loss: Loss) -> str:
     error = float(accuracy_error(loss.after, loss.images))
-    return f"{loss.after:.2f}% ± {error:.2f} (one standard deviation, of the number of images)"
+    return f"{loss.after:.2f}% ± {error:.2f} (one standard deviation due to the number of images)"
 
 
 def _latency(measured: Measured) -> str:
@@ -113,26 +113,26 @@ def _latency(measured: Measured) -> str:
 
 
 def _architecture(origin: Origin, name: str | None) -> str:
-    if name is not None:  # also where it was the parent of a search
+    if name is not None:  # also if it was the parent network of a search
         return f"The published network {_text(name)}."
     if not origin.search:
         if not origin.network:
-            return "The records do not say."
+            return "Not recorded."
         return f"{_text(origin.network)}; the records name no search that found it."
     lines = "A network of an architecture search with these settings:\n\n" + _table(origin.search)
     if origin.searched:
-        lines += "\n\nWhat the search cost:\n\n" + _table(origin.searched)
+        lines += "\n\nCost of the search:\n\n" + _table(origin.searched)
     return lines
 
 
 def _training(origin: Origin) -> str:
     rows: dict[str, Any] = {"data": origin.data} if origin.data else {}
     if origin.parent:
-        rows["weights at the start"] = origin.parent
+        rows["initial weights"] = origin.parent
     rows |= {"recipe" if name == "name" else name: value for name, value in origin.recipe.items()}
     if origin.hours is not None:
         rows["hours"] = f"{origin.hours:.2f}"
-    return _table(rows) if rows else "The records do not say."
+    return _table(rows) if rows else "Not recorded."
 
 
 def _limits(request: Request, measured: Measured) -> str:
@@ -140,9 +140,9 @@ def _limits(request: Request, measured: Measured) -> str:
     named = ", ".join(_text(each) for each in classes[:SHOWN])
     more = f" and {len(classes) - SHOWN:,} more (see `timm.json`)" if len(classes) > SHOWN else ""
     lines = [
-        f"- Every image gets one of these classes, whatever it shows: {named}{more}.",
+        f"- Every image is assigned to one of these classes, whatever it shows: {named}{more}.",
         "- Images must be prepared as in training (`preprocessing` in `timm.json`).",
-        "- Images of another origin than those of the training data may be recognised less well; "
+        "- Images from other sources than the training data may be classified less accurately; "
         "this was not measured.",
     ]
     if measured.loss is None:
@@ -158,7 +158,7 @@ def _table(rows: Mapping[str, Any] | list[tuple[str, str]]) -> str:
 
 
 def _text(value: object) -> str:
-    """A text from a record as plain text of Markdown."""
+    """Return a recorded value as plain text in Markdown, with special characters escaped."""
     escaped = str(shortened(value))
     for character in "\\`*_{}[]<>#|":
         escaped = escaped.replace(character, f"\\{character}")

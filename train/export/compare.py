@@ -1,4 +1,4 @@
-"""Compare an exported network with the one that was trained, on random and on real images."""
+"""Comparison of an exported network with the trained one, on random and on real images."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from train.preprocessing import Preprocessing, framed, normalised
 from vbs.command import Failure
 
 TOLERANCE = 1e-4
-COARSE = 5e-2  # of float16, whose rounding is 5e-4 of each number
-LEVELS = 2  # of 255, by which a pixel may be rounded otherwise: once in each direction
-BATCHES = (1, 3)  # neither is the 2 that the exporters see
-COUNT = 4  # images of each kind, all batches together
-SIDES = ((37, 53), (61, 40), (20, 180), (97, 97))  # of decoded images, of no network's size
+COARSE = 5e-2  # tolerance of float16, whose rounding is 5e-4 of each number
+LEVELS = 2  # of 255, by which rounding may change a pixel: one in each direction
+BATCHES = (1, 3)  # sizes other than 2, which the exporters trace
+COUNT = 4  # images of each kind, in all batches together
+SIDES = ((37, 53), (61, 40), (20, 180), (97, 97))  # decoded images, all unlike network inputs
 
 
 class Mismatch(Failure):
-    """What was written cannot be used, or is not the network."""
+    """Raised if an export cannot be used or does not compute the network."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Largest absolute difference of outputs, largest absolute output, and on which images."""
+    """Largest absolute difference of outputs, largest absolute output, and the images used."""
 
     difference: float
     scale: float
@@ -51,10 +51,10 @@ def compare(
     tolerance: float = TOLERANCE,
     probabilities: bool = False,
 ) -> Compared:
-    """Both on the pictures [COUNT, ...] and on noise, in batches of all of `BATCHES`.
+    """Compare on the pictures [COUNT, ...] and on noise, in batches of all sizes in `BATCHES`.
 
-    tolerance      of the difference, times the largest absolute output of a batch.
-    probabilities  whether the other gives these, not logits.
+    tolerance      allowed difference, times the largest absolute output of a batch.
+    probabilities  whether `other` returns probabilities instead of logits.
     """
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(pictures.shape, generator=generator)
@@ -66,10 +66,10 @@ def compare(
 
 @torch.no_grad()
 def compare_decoded(request: Request, other: Function, pictures: list[Tensor]) -> Compared:
-    """The same for an export of decoded images, uint8 [1, height, width, c] each.
+    """Compare an export that takes decoded images, uint8 [1, height, width, c] each.
 
-    What the preprocessing in the file makes of them must be this project's but for the rounding of
-    pixels, and what the network makes of that must be equal.
+    The preprocessing in the file must equal this project's up to the rounding of pixels, and the
+    outputs for equally prepared images must be equal within the tolerance.
     """
     from train.export.onnx_graph import preprocessing_model
 
@@ -100,31 +100,31 @@ def _compared(pairs: list[tuple[Tensor, Tensor]], tolerance: float) -> Compared:
         differences.append(float((answer - expected).abs().max()))
         scales.append(float(expected.abs().max()))
     each = zip(differences, scales, strict=True)
-    equal = all(off <= tolerance * max(1.0, scale) for off, scale in each)  # not where NaN
+    equal = all(off <= tolerance * max(1.0, scale) for off, scale in each)  # False for NaN
     return Compared(float(np.max(differences)), max(scales), equal)
 
 
 def pictures_for(request: Request) -> tuple[list[Tensor], str]:
-    """COUNT decoded images, uint8 [1, height, width, c] each, and what they are."""
+    """Return COUNT decoded images, uint8 [1, height, width, c] each, and a description."""
     how, given = request.preprocessing, request.config.images
     if given is not None:
         return _images_of(how, Path(given)), f"images of {given}"
     if request.images is not None:
         few = request.images.test.select(np.arange(COUNT) % len(request.images.test))
         return list(decoded(few, how)), f"images of {request.images.name}"
-    return _smooth_images(how), "smooth random pictures (no images at hand; see --images)"
+    return _smooth_images(how), "smooth random images (no real ones available; see --images)"
 
 
 def as_batch(pictures: list[Tensor], how: Preprocessing) -> Tensor:
-    """Decoded images as the network takes them, float32 [n, c, side, side]."""
+    """Return decoded images as the network's input, float32 [n, c, side, side]."""
     ready = [normalised(framed(each.permute(0, 3, 1, 2), how), how) for each in pictures]
     return torch.cat(ready).contiguous()
 
 
 def _images_of(how: Preprocessing, folder: Path) -> list[Tensor]:
-    """The first images in a folder, again and again if they are few; ValueError without any."""
+    """Return the first images in a folder, repeated if too few; raise ValueError if none."""
     if not folder.is_dir():
-        raise ValueError(f"--images: {folder} is no folder")
+        raise ValueError(f"--images: {folder} is not a folder")
     found: list[Tensor] = []
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     for path in (path for path in files if path.suffix.lower() in EXTENSIONS):
@@ -140,7 +140,7 @@ def _images_of(how: Preprocessing, folder: Path) -> list[Tensor]:
 
 
 def _smooth_images(how: Preprocessing) -> list[Tensor]:
-    """Pictures with the 1/f spectrum of photographs: noise of all scales, coarser is stronger."""
+    """Return images with the 1/f spectrum of photographs: a sum of noise, stronger if coarser."""
     generator = torch.Generator().manual_seed(1)
     pictures = []
     for height, width in SIDES:

@@ -12,28 +12,30 @@ from vbs.text import quoted
 
 FORMAT_NAMES = ("timm", "hub", "onnx", "openvino", "tflite", "safetensors", "torchscript")
 PRECISIONS = ("float32", "fp16", "int8")
-# formats that have what an option requests
-REDUCED = ("onnx", "openvino")  # precisions below float32, and probabilities
-PIXELS = ("onnx",)  # preprocessing in the file
+# formats that support an option
+REDUCED = ("onnx", "openvino")  # --precision below float32, and --softmax
+PIXELS = ("onnx",)  # --with-preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(DataOptions):
-    """An export: a trained network and a format."""
+    """The trained network and the format of an export."""
 
     title = "export"
 
     run: str | None = option(None, help="folder or weights of a run")
     to: str | None = option(
-        None, metavar="|".join(FORMAT_NAMES), choices=FORMAT_NAMES, help="the format"
+        None, metavar="|".join(FORMAT_NAMES), choices=FORMAT_NAMES, help="format of the export"
     )
-    out: str | None = option(None, metavar="PATH", help="default: beside the weights")
-    images: str | None = option(None, metavar="DIR", help="pictures to compare on")
+    out: str | None = option(
+        None, metavar="PATH", help="file or folder of the export (default: beside the weights)"
+    )
+    images: str | None = option(None, metavar="DIR", help="images to compare the export on")
     precision: str = option(
         "float32",
         metavar="|".join(PRECISIONS),
         choices=PRECISIONS,
-        help="of weights and activations; int8 is calibrated on training images (default float32)",
+        help="precision of weights and activations; int8 uses training images (default float32)",
     )
     with_preprocessing: bool = option(
         False, help="the file takes uint8 images [1, height, width, 3] of any size"
@@ -49,7 +51,7 @@ class ExportConfig(DataOptions):
         None,
         metavar="NAME,...|auto",
         help="layers that int8 leaves in float: stem, blocks.3, blocks.3.1, se, head, classifier; "
-        "auto: as few as keep to --max-loss",
+        "auto: the fewest that satisfy --max-loss",
     )
     calibration: int = option(
         128, metavar="N", limits=(1, 100_000), help="training images to calibrate on (default 128)"
@@ -61,7 +63,9 @@ class ExportConfig(DataOptions):
         help="held-out images to measure the accuracy on (default 2000)",
     )
     license: str = option(
-        "other", metavar="ID", help="of the weights, for the card of --to hub, e.g. apache-2.0"
+        "other",
+        metavar="ID",
+        help="licence of the weights for the card of --to hub, e.g. apache-2.0",
     )
     measured: tuple[str, ...] = option(
         (),
@@ -104,6 +108,6 @@ COMMAND = Command(
     run="train.export.run:export_network",
     report="train.export.report:show_result",
     positional=("run",),
-    description="Write a trained network for other tools, and measure what it computes there.",
+    description="Export a trained network to the format of another tool, and measure it there.",
     interrupted="interrupted; nothing was written",
 )

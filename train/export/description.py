@@ -1,4 +1,4 @@
-"""What an export says of itself, as plain data: how images are prepared, and what comes out."""
+"""Descriptions inside exports, as plain data: preprocessing of images, and meaning of outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from train.preprocessing import Preprocessing
 
 
 def describe_weights(weights: Weights) -> dict[str, Any]:
-    """The architecture, the names of the classes and the preprocessing of trained weights."""
+    """Return the architecture, names of classes and preprocessing of trained weights."""
     return {
         "architecture": json.loads(weights.architecture.to_json()),
         "classes": list(weights.classes),
@@ -21,10 +21,11 @@ def describe_weights(weights: Weights) -> dict[str, Any]:
 def describe_file(
     weights: Weights, *, precision: str, pixels: bool, probabilities: bool
 ) -> dict[str, Any]:
-    """The same, with the numbers that a file computes in, takes and gives.
+    """Return the description of an exported file.
 
-    pixels         whether it takes decoded uint8 images, not prepared ones.
-    probabilities  whether it gives these, not logits.
+    precision      of its weights and activations.
+    pixels         whether it takes decoded uint8 images instead of prepared ones.
+    probabilities  whether it returns probabilities instead of logits.
     """
     return {
         **describe_weights(weights),

@@ -1,4 +1,4 @@
-"""Formats of exported networks: how each is written, and read back by the tool that it is for."""
+"""Formats of exported networks: functions that write them and read them in their target tools."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from vbs.folder import write_json
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of export.
+    """A format of exports.
 
-    name     of the file or folder beside the weights.
-    write    (path, request): makes it, perhaps with files beside it; returns how it was quantised.
-    read     (path, request): the function of images that the other tool makes of it.
-    runtime  what computes that function.
-    program  in a folder, the program that classifies photographs with it; "" for a file, which
-             gets one of `train.export.programs` beside it.
-    beside   suffixes of further files of a file.
-    needs    packages that are not always installed, all of the extra of that name.
-    finish   (path, request, what was measured): writes what needs the measurements.
+    name     name of the file or folder beside the weights.
+    write    (path, request): writes it, and further files if needed; returns how it was quantised.
+    read     (path, request): returns the export, loaded by the target tool, as a function.
+    runtime  name of the runtime that computes this function.
+    program  for a folder, its program that classifies photographs; "" for a file, whose program
+             comes from `train.export.programs`.
+    beside   suffixes of further files that belong to a file.
+    needs    optional packages, all in the extra of the format's name.
+    finish   (path, request, measured): writes parts that need the measurements.
     """
 
     name: str
@@ -49,7 +49,8 @@ class Format:
 
 def _save(path: Path, network: Network) -> None:
     tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
-    path.write_bytes(save(tensors, {"format": "pt"}))  # save_file lets only its owner read it
+    # save_file would create a file that only its owner can read
+    path.write_bytes(save(tensors, {"format": "pt"}))
 
 
 def _write_timm(folder: Path, request: Request) -> None:
@@ -65,7 +66,7 @@ def _write_hub(folder: Path, request: Request) -> None:
 
 
 def timm_notes(request: Request) -> dict[str, object]:
-    """The content of timm.json."""
+    """Return the content of timm.json."""
     weights = request.weights
     description = timm_description(
         weights.architecture,
@@ -123,7 +124,7 @@ def _write_openvino(path: Path, request: Request) -> Reduced:
     from train.export.onnx_graph import with_softmax
     from train.export.openvino_file import write_openvino
 
-    # in fp16 OpenVINO rounds the weights when it saves them
+    # for fp16, OpenVINO rounds the weights when it saves them
     half = request.config.precision == "fp16"
     made = Reduced(request.float_onnx) if half else reduced(request)
     source = made.path
@@ -161,7 +162,7 @@ def _read_tflite(path: Path, request: Request) -> Function:
 
 
 def _write_torchscript(path: Path, request: Request) -> None:
-    # traced: padding follows the images' size without branches, and script knows no super()
+    # traced, because script does not support super(), and padding needs no branches
     traced = torch.jit.trace(request.network, torch.zeros(request.image_shape(2)))
     notes = json.dumps(describe_weights(request.weights))
     torch.jit.save(traced, str(path), {"description.json": notes})

@@ -1,8 +1,8 @@
 """A folder for the Hugging Face Hub: config.json in timm's format, weights and a model card.
 
 `timm.create_model("local-dir:FOLDER", pretrained=True)`, or "hf-hub:USER/NAME", loads a network
-that timm has under a name. timm builds nothing else from a config.json; load.py in the folder
-builds the others from timm's blocks, as in `--to timm`.
+that has a name in timm. timm cannot build other networks from a config.json; load.py in the folder
+builds these from timm's blocks, as in `--to timm`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,11 @@ from vbs.text import shell_command
 if TYPE_CHECKING:
     from train.export.measure import Measured
 
-SEARCHED = "vision_baseline_search"  # "architecture" of a network that timm has no name of
+SEARCHED = "vision_baseline_search"  # "architecture" of networks without a name in timm
 
 
 def published_name(architecture: Architecture) -> str | None:
-    """timm's name of a network, whatever its classes and the size of its images; None: it has
-    none."""
+    """Return timm's name of a network, for any classes and image size; None if it has none."""
     import timm
 
     for name in NETWORKS:
@@ -49,7 +48,7 @@ def published_name(architecture: Architecture) -> str | None:
 
 
 def write_hub(folder: Path, request: Request) -> None:
-    """config.json in a folder that holds the files of `--to timm`."""
+    """Write config.json to a folder that contains the files of `--to timm`."""
     how, architecture = request.preprocessing, request.weights.architecture
     grey = {"in_chans": how.channels} if how.channels != 3 else {}
     config = {
@@ -78,7 +77,7 @@ def write_hub(folder: Path, request: Request) -> None:
 
 
 def read_hub(folder: Path, request: Request) -> Function:
-    """The network as timm loads it, by its name where it has one."""
+    """Load the network with timm, by its name if it has one."""
     config = json.loads((folder / "config.json").read_text())
     if config["architecture"] != SEARCHED:
         import timm
@@ -90,16 +89,16 @@ def read_hub(folder: Path, request: Request) -> Function:
 
 
 def write_card(folder: Path, request: Request, measured: Measured) -> None:
-    """README.md, the model card."""
+    """Write README.md, the model card."""
     name = published_name(request.weights.architecture)
     text = model_card(request, measured, name=name, repository=request.config.push)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def push(folder: Path, repository: str) -> str:
-    """Upload a folder with huggingface_hub, as the user that it is logged in as; the address.
+    """Upload a folder with huggingface_hub, as its logged-in user; return the address.
 
-    Raises ValueError, one line, that says what to type instead.
+    Raises ValueError (one line) with the command to type instead.
     """
     typed = shell_command(["hf", "upload", repository, str(folder)])
     if importlib.util.find_spec("huggingface_hub") is None:
@@ -113,7 +112,7 @@ def push(folder: Path, repository: str) -> str:
         hub: Any = huggingface_hub.HfApi()
         hub.create_repo(repository, exist_ok=True)
         return str(hub.upload_folder(folder_path=str(folder), repo_id=repository))
-    except Exception as error:  # of its own kinds, of HTTP and of sockets
+    except Exception as error:  # errors of huggingface_hub, of HTTP and of sockets
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ValueError(
             f"--push: {repository} was not uploaded ({reason}); when the Hub can be reached and "

@@ -1,8 +1,8 @@
-"""Images that an export is calibrated, chosen and measured on: those of its training, or others.
+"""Images for calibrating, choosing and measuring exports: those of the training, or others.
 
-Calibration uses training images. What is chosen among several exports (the calibration method,
-the layers left in float) is chosen on the minival, and the accuracy that is reported is of the
-test images, where the data set has them: it holds no luck of the choice.
+Calibration uses training images. Choices between exports (calibration method, layers left in float)
+use the minival. The reported accuracy is measured on the test images, if the data set has them, so
+that the choices do not bias it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from train.recipe import preset
 from train.record import read_run
 from vbs.text import quoted, shortened
 
-CHOICE = 512  # most images that exports are compared on, to choose one
+CHOICE = 512  # most images to compare exports on
 BATCH = 32
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images of a data set that has the classes of the network.
+    """Images of a data set with the classes of the network.
 
-    name         of the data set.
+    name         name of the data set.
     calibration  training images.
-    choice       held-out images to choose by; the ones of `test` where too few could be held out.
-    test         held-out images whose accuracy is reported; `choice` where there are no others.
-    kind         what `test` is: "test" or "minival"; "training" where the network may have been
-                 trained on them, since its data set has no test images and its recipe no minival.
+    choice       held-out images for choices; those of `test` if too few could be held out.
+    test         held-out images for the reported accuracy; `choice` if there are no others.
+    kind         kind of `test`: "test" or "minival"; "training" if the training may have used them,
+                 because the data set has no test images and the recipe no minival.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Images:
 def images_of(
     weights: Weights, folder: Path, data: str | None, root: str | None, counts: tuple[int, int]
 ) -> tuple[Images | None, str]:
-    """Images for an export of weights in a run's folder; None, and why, where there are none.
+    """Return images for an export of weights in a run's folder; or None and the reason.
 
-    data    names a data set as in training; None: the one that the record of the training names.
+    data    a data set as in training; None: that in the record of the training.
     root    folder of named sets.
-    counts  most images to calibrate on and to report the accuracy of.
+    counts  most images to calibrate on, and to report the accuracy on.
 
-    Raises ValueError, one line, where `data` is given and is not a data set of the network.
+    Raises ValueError (one line) if `data` is given and is not a data set of the network.
     """
     try:
         return _loaded(weights, folder, data, root, counts), ""
@@ -71,7 +71,7 @@ def _loaded(
     recorded, recipe = _recorded(weights, folder)
     if not (data or recorded):
         raise ValueError("neither the weights nor a run.json beside them name their data")
-    own, seed = _held_out(recipe, folder)  # the images that the training held out, not others
+    own, seed = _held_out(recipe, folder)  # to get the images that the training held out
 
     def read(minival: float) -> Data:
         reading = Reading(channels=weights.architecture.in_channels, download=False)
@@ -80,7 +80,7 @@ def _loaded(
     try:
         loaded = read(own or 0.1)
     except ValueError:
-        loaded = read(0.0)  # too few images to hold some out, or another error again
+        loaded = read(0.0)  # if too few images can be held out; other errors occur again
     _check_classes(weights.classes, loaded.classes)
     held, test, kind = loaded.minival, loaded.test, "test"
     if test is None:
@@ -95,7 +95,7 @@ def _loaded(
 
 
 def _recorded(weights: Weights, folder: Path) -> tuple[str, dict[str, Any]]:
-    """What a training's record says of its data and its recipe; "" and {} where it does not."""
+    """Return data and recipe from the record of a training; "" and {} if not recorded."""
     try:
         run = read_run(folder)
         data, recipe = run.data, run.training.get("recipe")
@@ -107,7 +107,7 @@ def _recorded(weights: Weights, folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _held_out(recipe: dict[str, Any], folder: Path) -> tuple[float, int]:
-    """Share of the training images that a training held out, and its seed."""
+    """Return the share of the training images that a training held out, and its seed."""
     fields = {name: recipe[name] for name in ("minival", "seed") if name in recipe}
     try:
         checked = replace(preset("finetune"), **fields)
@@ -118,7 +118,7 @@ def _held_out(recipe: dict[str, Any], folder: Path) -> tuple[float, int]:
 
 
 def _check_classes(own: tuple[str, ...], others: tuple[str, ...]) -> None:
-    """ValueError unless the data set has the network's classes in the same order."""
+    """Raise ValueError unless the data set has the network's classes in the same order."""
     if own == others:
         return
     if len(own) != len(others):
@@ -138,7 +138,7 @@ def _check_classes(own: tuple[str, ...], others: tuple[str, ...]) -> None:
 
 
 def _shuffled(split: Split, count: int) -> Split:
-    """`count` images at random, always the same ones; all in order where there are no more."""
+    """Return `count` random images, always the same; all in order if there are no more."""
     if len(split) <= count:
         return split
     chosen = np.random.default_rng(0).permutation(len(split))[:count]
@@ -148,12 +148,12 @@ def _shuffled(split: Split, count: int) -> Split:
 def prepared(
     split: Split, how: Preprocessing, batch: int = BATCH
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of float32 images [n, c, side, side] as the network takes them, and their labels."""
+    """Yield batches of prepared float32 images [n, c, side, side], and their labels."""
     for images, targets in split.batches(evaluation_steps(len(split), batch), how.preparation):
         yield images.contiguous(), targets if targets.ndim == 1 else targets.argmax(1)
 
 
 def decoded(split: Split, how: Preprocessing) -> Iterator[Tensor]:
-    """Each image as it is, uint8 [1, height, width, c]."""
+    """Yield each image decoded, uint8 [1, height, width, c]."""
     for index in range(len(split)):
         yield torch.from_numpy(split.picture(index)[None, :, :, : how.channels].copy())

@@ -1,8 +1,8 @@
-"""A network in int8 as it is exported: the best of the calibration methods, on held-out images.
+"""Quantisation of a network to int8: the best calibration method on held-out images.
 
-Where int8 loses more than is allowed, each layer is left in float alone, which shows the ones that
-hurt; `--float-layers auto` leaves out the worst of them, one after another, until the loss is small
-enough.
+If int8 loses more accuracy than allowed, each layer is left in float in turn, to find the layers
+that lose most. `--float-layers auto` leaves the worst layers in float, one after another, until the
+loss is small enough.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from vbs.progress import Progress, State
 from vbs.text import one_of
 
 CALIBRATION_BATCH = 4  # images whose activations are in memory at once
-CHOICE_BYTES = 512 * 1024**2  # of the images that exports are compared on
-NAMED = 3  # layers that the advice names
+CHOICE_BYTES = 512 * 1024**2  # memory of the images that exports are compared on
+NAMED = 3  # largest number of layers in the advice
 AUTO = "auto"
 
 
@@ -34,11 +34,11 @@ AUTO = "auto"
 class Quantised:
     """A network in int8.
 
-    method        of the calibration.
-    methods       of each method what is lost on the images to choose by, all layers in int8 but
-                  for the ones that were named.
-    float_layers  that are left in float.
-    layers        what is lost with one further layer in float, by its name; {} if not measured.
+    method        calibration method.
+    methods       loss of each method on the images for choices, with all layers in int8 except
+                  those that the user named.
+    float_layers  layers left in float.
+    layers        loss with one further layer in float, by its name; None if not measured.
     """
 
     model: onnx.ModelProto
@@ -51,7 +51,7 @@ class Quantised:
 
 @dataclass(frozen=True)
 class Bench:
-    """Images in memory on which networks are compared, and the logits in float32.
+    """Images in memory to compare networks on, and the logits in float32.
 
     batches  of images [n, c, side, side].
     """
@@ -61,14 +61,14 @@ class Bench:
     logits: Tensor
 
     def loss(self, model: onnx.ModelProto) -> Loss:
-        """What a network loses."""
+        """Return the accuracy that a network loses."""
         return accuracy_loss(self.logits, _logits(_function(model), self.batches), self.targets)
 
 
 def quantise(request: Request) -> Quantised:
-    """The network of a request in int8.
+    """Quantise the network of a request.
 
-    Raises ValueError without images, and for the name of a layer that the network has not.
+    Raises ValueError if there are no images, or for an unknown layer name.
     """
     images = request.images
     if images is None:
@@ -91,13 +91,13 @@ def quantise(request: Request) -> Quantised:
 
 
 def with_layers(request: Request, found: Quantised) -> Quantised:
-    """The same with what is lost when one further layer is left in float."""
+    """Measure the loss with each further layer in float, unless it is already measured."""
     assert request.images is not None
     return found if found.layers is not None else _measured(found, _bench(request, request.images))
 
 
 def advice(found: Quantised) -> str:
-    """What to do about a loss, in a sentence."""
+    """Return advice on how to reduce a loss, in one sentence."""
     if not found.layers:
         return "no layer is left to take out of int8"
     base = found.methods[found.method]
@@ -118,7 +118,7 @@ def advice(found: Quantised) -> str:
 
 
 def named_layers(text: str, model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of layers; ValueError for one that the network has not."""
+    """Return names of layers; raise ValueError for an unknown one."""
     known = layers_of(model)
     nodes = [node.name for node in model.graph.node]
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
@@ -126,7 +126,7 @@ def named_layers(text: str, model: onnx.ModelProto) -> tuple[str, ...]:
         if not any(layer_matches(node, name) for node in nodes):
             one_of("--float-layers", name, known)
     if not names:
-        raise ValueError(f"--float-layers names no layer; known are {', '.join(known)}")
+        raise ValueError(f"--float-layers names no layer; use some of {', '.join(known)}")
     return names
 
 
@@ -157,7 +157,7 @@ def _bench(request: Request, images: Images) -> Bench:
 
 
 def _measured(found: Quantised, bench: Bench) -> Quantised:
-    """With what is lost when one further layer is left in float."""
+    """Measure the loss with each further layer in float."""
     names = [
         name
         for name in layers_of(found.quantiser.model)
@@ -175,7 +175,7 @@ def _measured(found: Quantised, bench: Bench) -> Quantised:
 
 
 def _without_worst(found: Quantised, bench: Bench, most: float) -> Quantised:
-    """With as few layers in float, the worst first, as keep the loss to `most` points."""
+    """Leave layers in float, the worst first, until the loss is at most `most` points."""
     found = _measured(found, bench)
     left: list[str] = []
     for name in _by_gain(found):
@@ -185,23 +185,23 @@ def _without_worst(found: Quantised, bench: Bench, most: float) -> Quantised:
         if loss.points <= most:
             break
     else:
-        raise Failure(f"int8 {loss} with every layer in float; a larger --max-loss allows it")
+        raise Failure(f"int8 {loss} with every layer in float; use a larger --max-loss")
     print_err(f"in float: {', '.join(left)}")
     return Quantised(model, found.quantiser, found.method, found.methods, tuple(left), found.layers)
 
 
 def _by_gain(found: Quantised) -> list[str]:
-    """Layers by what is regained when they are left in float, most first.
+    """Return the layers, sorted by how much leaving them in float improves the network.
 
-    By the divergence from the network in float32: it changes smoothly, where the accuracy on some
-    hundred images has steps.
+    This is measured by the divergence from the network in float32, which changes smoothly; the
+    accuracy on a few hundred images changes in steps.
     """
     assert found.layers is not None
     return sorted(found.layers, key=lambda name: found.layers[name].divergence)  # type: ignore[index]
 
 
 def _covered(layer: str, names: Collection[str], model: onnx.ModelProto) -> bool:
-    """Whether all nodes of a layer are in float already."""
+    """Return whether all nodes of a layer are in float already."""
     own = [node.name for node in model.graph.node if layer_matches(node.name, layer)]
     return all(any(layer_matches(node, name) for name in names) for node in own)
 

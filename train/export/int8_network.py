@@ -1,4 +1,4 @@
-"""A network of this process in int8, without a file that is kept: for searches."""
+"""A network of this process in int8, without files; used by searches."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from train.export.onnx_file import write_onnx
 from train.export.quantise import calibrated
 from train.export.runtimes import Function, onnx_function
 
-METHOD = "minmax"  # of the calibration: one for all networks that are compared
+METHOD = "minmax"  # calibration method, the same for all networks that are compared
 NEEDS = ("onnx", "onnxscript", "onnxruntime")  # the packages of the extra onnx
 
 
 def int8_function(network: nn.Module, batches: Sequence[Tensor]) -> Function:
-    """A network in int8 as onnxruntime computes it, images [n, c, side, side] to logits.
+    """Return a network in int8 as a function in onnxruntime.
+
+    It maps images [n, c, side, side] to logits. Making it takes about ten seconds.
 
     network  in evaluation mode, on the CPU.
-    batches  training images as the network gets them, which give the ranges of activations.
+    batches  prepared training images that determine the ranges of activations.
 
-    Takes about ten seconds. Raises ValueError where torch is too old to write ONNX.
+    Raises ValueError if torch is too old to write ONNX.
     """
     channels, side = batches[0].shape[1], batches[0].shape[-1]
     with tempfile.TemporaryDirectory() as folder:

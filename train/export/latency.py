@@ -1,7 +1,7 @@
-"""Latency of functions, measured in turns so that a disturbance of the machine meets all of them.
+"""Latency of functions, measured in turns, so that disturbances of the machine affect all of them.
 
-Nothing here corrects for other programs: the spread shows them. `nas.block_times` measures more
-carefully, for tables that networks are chosen by.
+Nothing here corrects for other programs; the spread shows them. `nas.block_times` measures more
+carefully, for tables that searches use.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-TURN = 0.02  # seconds that a function runs before it is the next one's turn
-SECONDS, FEWEST, MOST = 1.5, 15, 1000  # of each function in all: seconds, least and most calls
-WARM_UP = 3  # calls that are not counted
+TURN = 0.02  # seconds that a function runs before the next one
+SECONDS, FEWEST, MOST = 1.5, 15, 1000  # of each function: seconds, fewest and most calls
+WARM_UP = 3  # first calls, which are not counted
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of one call: the median, the quartiles, and of how many calls."""
+    """Seconds of one call: median and quartiles; and the number of calls."""
 
     median: float
     low: float
@@ -28,20 +28,20 @@ class Latency:
     calls: int
 
     def __str__(self) -> str:
-        """The median and the quartiles in milliseconds: "4.21 ms (4.18 to 4.40)"."""
+        """Return median and quartiles in milliseconds, e.g. "4.21 ms (4.18 to 4.40)"."""
         return f"{_ms(self.median)} ms ({_ms(self.low)} to {_ms(self.high)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
 def latencies(
     functions: Mapping[str, Callable[[], Any]], *, seconds: float = SECONDS
 ) -> dict[str, Latency]:
-    """The latency of each function, by its name.
+    """Return the latency of each function, by its name.
 
-    seconds  for each of them; slow functions run at least FEWEST times.
+    seconds  time for each function; slow functions run at least FEWEST times.
     """
     for function in functions.values():
         for _ in range(WARM_UP):

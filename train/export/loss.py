@@ -1,4 +1,4 @@
-"""The accuracy that an export loses, on the same images as the network in float32."""
+"""The accuracy that an export loses, measured on the same images as the network in float32."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ NORMAL_95 = 1.959964  # standard errors of a two-sided interval of 95%
 
 @dataclass(frozen=True)
 class Loss:
-    """Top-1 accuracies in percent, and what is lost.
+    """Top-1 accuracies in percent, and their difference.
 
-    before, after  of the network in float32, and of the export.
-    points         lost: before - after.
-    error          standard error of `points`, of the images: both see the same ones.
-    interval       95%, of `points`.
+    before, after  accuracy of the network in float32, and of the export.
+    points         before - after.
+    error          standard error of `points`, for accuracies on the same images.
+    interval       95% confidence interval of `points`.
     divergence     mean Kullback-Leibler divergence of the export's probabilities, in nats.
-    images         how many.
+    images         number of images.
     """
 
     before: float
@@ -34,7 +34,7 @@ class Loss:
     images: int
 
     def __str__(self) -> str:
-        """In a sentence."""
+        """Return the loss as a sentence."""
         low, high = self.interval
         return (
             f"loses {self.points:.2f} ± {self.error:.2f} points of top-1 ({self.before:.2f}% to "
@@ -42,16 +42,16 @@ class Loss:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
 def accuracy_loss(before: Tensor, after: Tensor, targets: Tensor) -> Loss:
-    """What is lost from the logits `before` to `after`, both [n, classes], with labels [n].
+    """Compute the loss from the logits `before` and `after`, both [n, classes], with labels [n].
 
     The error is that of a difference of two paired proportions, by Agresti and Min 2005 ("Simple
-    improved confidence intervals for comparing matched proportions"): one half is added to each
-    of the four counts, so that it is not 0 where both are right on the same images.
+    improved confidence intervals for comparing matched proportions"): one half is added to each of
+    the four counts, so that the error is not 0 if both are right on the same images.
     """
     right, still = before.argmax(1) == targets, after.argmax(1) == targets
     lost, won = int((right & ~still).sum()), int((~right & still).sum())
@@ -73,7 +73,7 @@ def accuracy_loss(before: Tensor, after: Tensor, targets: Tensor) -> Loss:
 
 
 def as_logits(outputs: Tensor, *, probabilities: bool) -> Tensor:
-    """Logits [n, classes] of an export's outputs."""
+    """Return logits [n, classes] from an export's outputs."""
     if not probabilities:
         return outputs
     return outputs.clamp_min(torch.finfo(torch.float32).tiny).log()

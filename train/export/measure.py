@@ -1,4 +1,4 @@
-"""What an export computes, measured in its runtime: accuracy on held-out images, size, latency."""
+"""Measurements of an export in its runtime: accuracy on held-out images, size, latency."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ from vbs.progress import Progress, State
 
 @dataclass(frozen=True)
 class Measured:
-    """An export in figures.
+    """Measurements of an export.
 
     loss      of accuracy; None without held-out images.
-    data      the images: their data set and which of them.
-    bytes     of all its files.
-    latency   of one image; `before` is that of the network in float32 in the same runtime,
-              measured in turns with it, and None where the export is that network.
-    runtime   what computed it, with so many `threads`.
-    load      of the machine while the latencies were measured.
+    data      the images: name of the data set, and which of its images.
+    bytes     size of all its files.
+    latency   of one image.
+    before    latency of the network in float32 in the same runtime, measured in turns with the
+              export; None if the export is that network.
+    runtime   the runtime.
+    threads   number of threads.
+    load      load of the machine while the latencies were measured.
     """
 
     loss: Loss | None
@@ -43,7 +45,7 @@ class Measured:
     load: Load
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return {
             "data": self.data or None,
             "accuracy": None if self.loss is None else self.loss.to_dict(),
@@ -59,10 +61,11 @@ class Measured:
 def measured(
     function: Function, reference: Function | None, request: Request, *, size: int, runtime: str
 ) -> Measured:
-    """Measure an export as a function.
+    """Measure an export, given as a function.
 
-    reference  the network in float32 in the same runtime; None where the export is that network.
-    size       bytes of the export.
+    function   the export.
+    reference  the network in float32 in the same runtime; None if the export is that network.
+    size       size of the export in bytes.
     """
     images = request.images
     loss = None if images is None else _loss(function, request, images)
@@ -82,7 +85,7 @@ def measured(
 
 @torch.inference_mode()
 def _loss(function: Function, request: Request, images: Images) -> Loss:
-    """On the test images; each batch is prepared once for both."""
+    """Measure the loss on the test images; each batch is prepared once for both networks."""
     how, config = request.preprocessing, request.config
     total = len(images.test)
     before, after, labels = [], [], []
@@ -105,7 +108,7 @@ def _loss(function: Function, request: Request, images: Images) -> Loss:
 def _calls(
     function: Function, reference: Function | None, request: Request
 ) -> dict[str, Callable[[], Any]]:
-    """Functions without arguments that compute one image."""
+    """Return functions without arguments that compute one image."""
     plain = torch.randn(request.image_shape(1), generator=torch.Generator().manual_seed(0))
     given = pixels_of_latency(request) if request.config.with_preprocessing else plain
 
@@ -123,8 +126,10 @@ def _calls(
 
 
 def pixels_of_latency(request: Request) -> Tensor:
-    """The decoded image that the latency is measured on: the first one, or noise of twice the
-    network's side."""
+    """Return the decoded image to measure latency on.
+
+    The first test image, or noise with twice the network's side.
+    """
     if request.images is not None:
         return next(decoded(request.images.test, request.preprocessing))
     how = request.preprocessing
@@ -133,6 +138,6 @@ def pixels_of_latency(request: Request) -> Tensor:
 
 
 def bytes_of(path: Path) -> int:
-    """Of a file, or of all files in a folder."""
+    """Return the size in bytes of a file, or of all files in a folder."""
     files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     return sum(each.stat().st_size for each in files)

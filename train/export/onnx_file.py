@@ -1,4 +1,4 @@
-"""ONNX files of networks."""
+"""Writing networks to ONNX files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-OPSET = 18  # the one that torch's exporter is written in, and the lowest it needs not convert to
-PACKAGES = ("onnx", "onnxscript")  # which writing needs
-SCOPES = "pkg.torch.onnx.name_scopes"  # torch's note of the modules that a node comes from
+OPSET = 18  # native to torch's exporter: the lowest version that needs no conversion
+PACKAGES = ("onnx", "onnxscript")  # packages that writing needs
+SCOPES = "pkg.torch.onnx.name_scopes"  # torch's metadata of the modules that a node comes from
 
 
 def write_onnx(
@@ -26,12 +26,12 @@ def write_onnx(
 ) -> None:
     """Write a network in evaluation mode as an ONNX file, from "images" to "logits", float32.
 
-    shape      of the images, [batch, channels, height, width].
-    any_batch  whether the file takes batches of any size; else only the one of `shape`.
+    shape      shape of the images, [batch, channels, height, width].
+    any_batch  whether the file takes batches of any size; else only that of `shape`.
     about      metadata of the file, name -> plain value, written as JSON.
 
-    Nodes are called MODULE/OPERATOR_NUMBER, e.g. "blocks.0.0.conv_dw/Conv_3". Raises ValueError
-    where torch is older than 2.6.
+    Nodes are named MODULE/OPERATOR_NUMBER, e.g. "blocks.0.0.conv_dw/Conv_3". Raises ValueError if
+    torch is older than 2.6.
     """
     if not hasattr(torch.onnx, "ONNXProgram") or not hasattr(torch.export.Dim, "DYNAMIC"):
         raise ValueError(f"torch {torch.__version__} is too old for onnx; use 2.6 or newer")
@@ -51,7 +51,7 @@ def write_onnx(
         scopes = re.findall(r"'([^']*)'", node.metadata_props.get(SCOPES, ""))
         module = next((name for name in reversed(scopes) if name in modules), "")
         node.name = f"{module}/{node.op_type}_{index}"
-        node.metadata_props.clear()  # paths of this machine's files
+        node.metadata_props.clear()  # they contain paths of files on this machine
     for name, value in (about or {}).items():
         program.model.metadata_props[name] = json.dumps(value)
     program.save(str(path), external_data=False)

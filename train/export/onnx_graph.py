@@ -1,10 +1,10 @@
-"""Parts of ONNX graphs around a network: preprocessing in front, softmax behind, metadata.
+"""Additions to ONNX graphs of networks: preprocessing, softmax and metadata.
 
 The preprocessing is that of `train.preprocessing` on decoded images: crop of very long images,
 antialiased bilinear resize, central crop, normalisation. onnxruntime resizes uint8 images with
-Pillow's fixed-point arithmetic, if pixels outside of the image are excluded from the means
-(`exclude_outside`): pixels differ from Pillow's and torchvision's by rounding, one level of 255 and
-rarely two, and more than nine of ten are equal.
+Pillow's fixed-point arithmetic if pixels outside the image are excluded from the means
+(`exclude_outside`). Pixels differ from Pillow's and torchvision's by rounding, by one level of 255
+and rarely two; more than nine of ten are equal.
 """
 
 from __future__ import annotations
@@ -62,8 +62,11 @@ preprocessing (uint8[1, height, width, {channels}] pixels)
 
 
 def preprocessing_model(how: Preprocessing, *, ir: int = 8, opset: int = OPSET) -> onnx.ModelProto:
-    """The preprocessing alone, from "pixels", uint8 [1, height, width, channels] of any size, to
-    "prepared", float32 [1, channels, side, side]."""
+    """Return a model of the preprocessing alone.
+
+    It maps "pixels", uint8 [1, height, width, channels] of any size, to "prepared", float32
+    [1, channels, side, side].
+    """
     text = _PREPROCESSING.format(
         ir=ir, opset=opset, channels=how.channels, size=how.resolution, side=how.side
     )
@@ -78,7 +81,7 @@ def preprocessing_model(how: Preprocessing, *, ir: int = 8, opset: int = OPSET) 
 
 
 def with_preprocessing(model: onnx.ModelProto, how: Preprocessing) -> onnx.ModelProto:
-    """A model of "images" as one of "pixels", uint8 [1, height, width, channels], of any size."""
+    """Return a model of "images" as one of "pixels", uint8 [1, height, width, channels]."""
     front = preprocessing_model(how, ir=model.ir_version, opset=opset_of(model))
     del front.opset_import[:]
     front.opset_import.extend(model.opset_import)
@@ -86,7 +89,7 @@ def with_preprocessing(model: onnx.ModelProto, how: Preprocessing) -> onnx.Model
         front, model, [("prepared", "images")], prefix1="preprocessing/", name="network"
     )
     _rename_input(merged, "preprocessing/pixels", "pixels")
-    # one image at a time: the preprocessing has the size of the image
+    # one image at a time, because the preprocessing depends on the image's size
     for value in merged.graph.output:
         value.type.tensor_type.shape.dim[0].Clear()
         value.type.tensor_type.shape.dim[0].dim_value = 1
@@ -95,7 +98,7 @@ def with_preprocessing(model: onnx.ModelProto, how: Preprocessing) -> onnx.Model
 
 
 def with_softmax(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model that gives "probabilities" where it gave "logits"."""
+    """Return a model with the output "probabilities" instead of "logits"."""
     (output,) = model.graph.output
     node = helper.make_node(
         "Softmax", ["logits"], ["probabilities"], name="softmax/Softmax", axis=1
@@ -111,7 +114,7 @@ def describe(model: onnx.ModelProto, about: Mapping[str, Any]) -> None:
 
 
 def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators."""
+    """Return the version of the model's standard operators."""
     return next((each.version for each in model.opset_import if each.domain == ""), OPSET)
 
 

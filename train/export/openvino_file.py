@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-NOTES = "vision_baseline_search"  # section of the file's runtime information with the metadata
+NOTES = "vision_baseline_search"  # section of the file's runtime information for the metadata
 
 
 def write_openvino(path: Path, onnx_file: Path, *, half: bool, about: Mapping[str, Any]) -> None:
-    """Write an ONNX file as PATH (.xml) and its weights beside it (.bin).
+    """Convert an ONNX file to an OpenVINO file `path` (.xml) with its weights beside it (.bin).
 
     half   whether weights are stored in float16.
     about  metadata, name -> plain value, written as JSON under `NOTES`.

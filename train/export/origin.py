@@ -1,4 +1,4 @@
-"""Where a network comes from, as far as the records beside its weights say."""
+"""The origin of a network, from the records beside its weights."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from train.checkpoint import Weights
 from train.record import read_run
 from vbs.json_text import parse_json
 
-LEVELS = 4  # folders above the weights in which the record of a search may lie
-# settings of a search that say what was searched for; not those of machines, paths and accounts
+LEVELS = 4  # number of folders above the weights in which to look for the record of a search
+# settings that describe a search; those of machines, paths and accounts are left out
 SETTINGS = (
     "space",
     "evaluator",
@@ -44,13 +44,13 @@ RECIPE = ("name", "epochs", "batch", "optimizer", "lr", "weight_decay", "label_s
 class Origin:
     """Records of a network.
 
-    network   what was trained: a published name, or the name of a file.
-    parent    where its weights began, "" for random ones.
-    data      name of the data set, without the folders that it lies in.
-    recipe    of the training.
-    hours     of the training; None where unknown.
-    search    settings of the search that found it; {} where none is known.
-    searched  its outcome: networks evaluated, hours.
+    network   the trained network: a published name, or the name of a file.
+    parent    source of its initial weights; "" for random ones.
+    data      name of the data set, without its folders.
+    recipe    recipe of the training.
+    hours     duration of the training; None if unknown.
+    search    settings of the search that found it; {} if none is recorded.
+    searched  outcome of the search: networks evaluated, hours.
     """
 
     network: str
@@ -63,7 +63,7 @@ class Origin:
 
 
 def origin_of(weights: Weights, source: Path) -> Origin:
-    """What the records say; empty where there are none."""
+    """Return the origin from the records; fields without a record are empty."""
     content = _object(source.parent / "run.json")
     settings, outcome = _part(content, "settings"), _part(content, "outcome")
     network = str(settings.get("network") or "")
@@ -85,7 +85,7 @@ def origin_of(weights: Weights, source: Path) -> Origin:
 
 
 def _search(network: str, source: Path) -> Mapping[str, Any]:
-    """search.json beside the network's JSON file, or in a folder above the weights."""
+    """Return search.json beside the network's JSON file, or in a folder above the weights."""
     places = [Path(network).parent] if network.endswith(".json") else []
     places += list(source.absolute().parents)[:LEVELS]
     return next((each for each in (_object(at / "search.json") for at in places) if each), {})
@@ -121,7 +121,7 @@ def _part(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _object(path: Path) -> Mapping[str, Any]:
-    """The object of a JSON file; {} where there is none."""
+    """Return the object of a JSON file; {} if there is none."""
     try:
         content = parse_json(path.read_bytes())
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
 """Programs that classify photographs with an export, written beside it.
 
-They need the runtime, NumPy and Pillow, and nothing of this project, except for that of
-safetensors, whose network no other tool builds. Their preprocessing is Pillow's: pixels differ from
-`train.preprocessing` by rounding alone.
+They need the runtime, NumPy and Pillow, but not this project; only the program for safetensors
+needs it, because no other tool builds that network. Preprocessing uses Pillow; pixels differ from
+`train.preprocessing` only by rounding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 
 PREPARED = '''
 def opened(name: str, mode: str) -> Image.Image:
-    """A photograph, upright, without alpha."""
+    """Open a photograph, upright and without alpha."""
     image = ImageOps.exif_transpose(Image.open(name))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -20,7 +20,7 @@ def opened(name: str, mode: str) -> Image.Image:
 
 
 def prepared(name: str, how: dict) -> np.ndarray:
-    """float32 [1, channels, side, side]: resized, cropped at the centre, normalised."""
+    """Return float32 [1, channels, side, side]: resized, cropped at the centre, normalised."""
     grey = how["channels"] == 1
     image = opened(name, "L" if grey else "RGB")
     size, short = how["resolution"], min(image.size)
@@ -35,7 +35,7 @@ def prepared(name: str, how: dict) -> np.ndarray:
 
 
 def show(name: str, outputs: np.ndarray, about: dict) -> None:
-    """Print the five likeliest classes of a photograph."""
+    """Print the five most probable classes of a photograph."""
     outputs = outputs.ravel().astype(np.float64)
     if about.get("output") != "probabilities":
         outputs = np.exp(outputs - outputs.max())
@@ -153,7 +153,7 @@ for name in photos:
 )
 
 TIMM = (
-    '''"""This network in timm, and what it says about photographs: python load.py PHOTO.jpg ...
+    '''"""Classify photographs with this network in timm: python load.py PHOTO.jpg ...
 
 Needs timm, torch, safetensors, numpy and pillow.
 """
@@ -180,7 +180,7 @@ folder = Path(__file__).resolve().parent
 about = json.loads((folder / "timm.json").read_text())
 network = timm_network(about)
 network.load_state_dict(load_file(folder / "model.safetensors"))
-network.eval()  # takes images [n, *input_size] in [0, 1], minus mean, over std
+network.eval()  # takes images [n, *input_size] in [0, 1], minus mean, divided by std
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or sys.exit(f"usage: python {sys.argv[0]} PHOTO.jpg ..."):
@@ -210,10 +210,10 @@ PROGRAMS = {
 
 
 def program_of(kind: str, file: str) -> str:
-    """The program for a file of that name, which lies beside it."""
+    """Return the program for a file of that name, which must be beside it."""
     imports, needs = _IMPORTS[kind]
-    # a file's name inside of a docstring
+    # escaped, because the name stands inside a docstring
     program = ascii(f"{file}.py")[1:-1].replace('"', "'")
     words = {"IMPORTS": imports, "NEEDS": needs, "FILE": ascii(file), "PROGRAM": program}
-    # at once: the name of a file may hold one of these words
+    # replaced at once, because the name of a file may contain one of these words
     return re.sub("|".join(words), lambda found: words[found[0]], PROGRAMS[kind])

@@ -1,10 +1,10 @@
-"""Networks in 8-bit integers: static quantisation of an ONNX file with onnxruntime.
+"""Static quantisation of an ONNX file to 8-bit integers with onnxruntime.
 
-Weights are signed, symmetric, with a scale for each output channel; activations are unsigned, with
-a scale and a zero point for each tensor. Their ranges come from images: the least and the largest
-value ("minmax"), the range whose histogram loses the least entropy ("entropy"), or the one that
-holds 99.999% of the values ("percentile"). The file has QuantizeLinear and DequantizeLinear nodes
-(QDQ), which onnxruntime and OpenVINO turn into integer kernels.
+Weights are signed and symmetric, with a scale for each output channel; activations are unsigned,
+with a scale and a zero point for each tensor. Their ranges are determined on images: the smallest
+and the largest value ("minmax"), the range whose histogram loses the least entropy ("entropy"), or
+the range of 99.999% of the values ("percentile"). The file has QuantizeLinear and DequantizeLinear
+nodes (QDQ), which onnxruntime and OpenVINO turn into integer kernels.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ OPERATORS = (
 class Quantiser:
     """A network in float32 with the ranges of its activations, by calibration method.
 
-    model   with the shapes of its tensors.
-    ranges  method -> what onnxruntime's calibrator has found.
+    model   the ONNX model with the shapes of its tensors.
+    ranges  method -> result of onnxruntime's calibrator.
     """
 
     model: onnx.ModelProto
     ranges: dict[str, Any]
 
     def quantised(self, method: str, in_float: Collection[str] = ()) -> onnx.ModelProto:
-        """The network in int8, but for the layers `in_float` (see `layer_matches`)."""
+        """Return the network in int8, except the layers `in_float` (see `layer_matches`)."""
         left = [
             node.name
             for node in self.model.graph.node
@@ -67,7 +67,7 @@ class Quantiser:
         quantiser = QDQQuantizer(
             copy,
             True,  # a scale for each channel of the weights
-            False,  # all 8 bits: see the documentation about processors without VNNI
+            False,  # all 8 bits; docs/deploy.md describes processors without VNNI
             quantization.QuantType.QInt8,
             quantization.QuantType.QUInt8,
             self.ranges[method],
@@ -84,7 +84,7 @@ class Quantiser:
 def calibrated(
     path: Path, images: Callable[[], Sequence[Tensor]], methods: Sequence[str] = tuple(METHODS)
 ) -> Quantiser:
-    """The ranges of all tensors of an ONNX file, by each method.
+    """Calibrate the ranges of all tensors of an ONNX file, by each method.
 
     images  returns batches [n, c, side, side] of training images; called for each method.
     """
@@ -98,8 +98,8 @@ def calibrated(
                 calibrate_method=METHODS[method],
             )
             for batch in images():
-                # at once, since the calibrator keeps every tensor of what it is handed
-                with contextlib.redirect_stdout(io.StringIO()):  # it prints how far it is
+                # batch by batch, because the calibrator keeps all tensors of what it reads
+                with contextlib.redirect_stdout(io.StringIO()):  # hides its progress
                     calibrator.collect_data(_Reader(batch))
             with contextlib.redirect_stdout(io.StringIO()):
                 ranges[method] = calibrator.compute_data()
@@ -107,7 +107,7 @@ def calibrated(
 
 
 class _Reader(calibrate.CalibrationDataReader):
-    """One batch of images."""
+    """A reader of one batch of images."""
 
     def __init__(self, batch: Tensor) -> None:
         self._left = [{"images": batch.numpy()}]
@@ -117,7 +117,7 @@ class _Reader(calibrate.CalibrationDataReader):
 
 
 def layers_of(model: onnx.ModelProto) -> list[str]:
-    """The layers that can be left in float one at a time, from the first to the last."""
+    """Return the layers that can be left in float one at a time, from the first to the last."""
     found: dict[str, None] = {}
     for node in model.graph.node:
         if node.op_type in OPERATORS:
@@ -126,7 +126,7 @@ def layers_of(model: onnx.ModelProto) -> list[str]:
 
 
 def layer_of(node: str) -> str:
-    """The layer of a node called MODULE/OPERATOR_NUMBER: a block, or stem, head or classifier."""
+    """Return the layer of a node MODULE/OPERATOR_NUMBER: a block, stem, head or classifier."""
     module = node.partition("/")[0]
     first = module.split(".")[0]
     if first == "blocks":
@@ -137,8 +137,11 @@ def layer_of(node: str) -> str:
 
 
 def layer_matches(node: str, name: str) -> bool:
-    """Whether a node is in a layer: one of `layers_of`, a module or a stage ("blocks.3"), or "se",
-    every squeeze-and-excitation."""
+    """Return whether a node belongs to a layer.
+
+    name  one of `layers_of`, a module, a stage ("blocks.3"), or "se" for every
+          squeeze-and-excitation.
+    """
     module = node.partition("/")[0]
     if name == "se":
         return "se" in module.split(".")

@@ -1,4 +1,4 @@
-"""The ONNX file of a network in the precision that an export requests."""
+"""The ONNX file of a network in the requested precision."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reduced:
-    """An ONNX file from "images" to "logits", and how it was quantised; None for floats."""
+    """An ONNX file from "images" to "logits", and how it was quantised (None in float)."""
 
     path: Path
     quantised: Quantised | None = None
 
 
 def reduced(request: Request) -> Reduced:
-    """The network in the precision of the request, in a file that is not kept."""
+    """Return the network in the precision of the request, in a temporary file."""
     precision = request.config.precision
     if precision == "float32":
         return Reduced(request.float_onnx)

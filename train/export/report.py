@@ -1,4 +1,4 @@
-"""The report of an export: where it is, what it computes, and a command that uses it."""
+"""Printed report of an export: its path, its measurements, and a command that uses it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def show_result(result: ExportResult) -> None:
     )
     if found.load.waiting > NOTICED:
         lines.append(
-            f"its threads waited for a processor, {found.load.waiting:.1f} of them at any time: "
-            "other programs slowed it down, measure the latency again on an idle machine"
+            f"on average {found.load.waiting:.1f} of its threads waited for a processor: other "
+            "programs slowed it down; measure the latency again on an idle machine"
         )
     if result.pushed:
         lines.append(f"uploaded: {result.pushed}")
@@ -45,7 +45,7 @@ def show_result(result: ExportResult) -> None:
 
 
 def _show_methods(result: ExportResult) -> None:
-    """The calibration methods, where there are several."""
+    """Print a table of the calibration methods, if there are several."""
     if result.quantised is None:
         return
     quantised = result.quantised
@@ -64,11 +64,11 @@ def _show_methods(result: ExportResult) -> None:
     images = next(iter(quantised.methods.values())).images
     left = ", ".join(quantised.float_layers)
     print_out(
-        f"kept: the least loss on {counted(images, 'held-out image')}; the accuracy below is of "
-        "others" + (f"; in float32: {left}" if left else "")
+        f"kept: the least loss on {counted(images, 'held-out image')}; the accuracy below is "
+        "measured on other images" + (f"; in float32: {left}" if left else "")
     )
 
 
 def _next_command(result: ExportResult) -> str:
-    """A command line that uses the export."""
+    """Return a command line that uses the export."""
     return f"{python_command()} {shell_command([str(result.program), 'PHOTO.jpg'])}"

@@ -1,4 +1,4 @@
-"""What is exported, and how: the argument of everything that writes an export."""
+"""The request of an export: the argument of all functions that write one."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from train.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Request:
-    """A network and the export that is requested of it.
+    """A network and the requested export.
 
     network  in evaluation mode, in float32.
     source   file of the weights.
-    images   to calibrate, choose and measure on; None: there are none, because of `why`.
-    scratch  folder of files that are not kept.
+    images   images to calibrate, choose and measure on; None if there are none.
+    why      reason why there are no images.
+    scratch  folder of temporary files.
     """
 
     config: ExportConfig
@@ -38,31 +39,31 @@ class Request:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How images reach the network."""
+        """Preprocessing of the network's images."""
         return Preprocessing.of_weights(self.weights)
 
     def image_shape(self, batch: int) -> tuple[int, int, int, int]:
-        """Of images as the network takes them."""
+        """Return the shape of a batch of prepared images."""
         how = self.preprocessing
         return batch, how.channels, how.resolution, how.resolution
 
     @cached_property
     def float_onnx(self) -> Path:
-        """An ONNX file of the network in float32, made when it is first wanted."""
+        """An ONNX file of the network in float32, written on first use."""
         path = self.scratch / "float32.onnx"
         write_onnx(path, self.network, self.image_shape(2), any_batch=True)
         return path
 
     @cached_property
     def half_onnx(self) -> Path:
-        """The same with weights and activations in float16, and float32 images and logits."""
+        """An ONNX file with weights and activations in float16, and float32 images and logits."""
         path = self.scratch / "fp16.onnx"
         write_onnx(path, _Half(self.network), self.image_shape(2), any_batch=True)
         return path
 
 
 class _Half(nn.Module):
-    """A network in float16 behind float32 images."""
+    """A network in float16 that takes and returns float32."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What an export has written."""
+"""The result of an export."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 class ExportResult:
     """An exported network.
 
-    source     the weights.
-    path       the file or folder that was written.
-    program    a program that classifies photographs with it.
-    compared   how exactly it computes the network; None in int8, whose logits differ.
-    measured   accuracy, size and latency.
-    unmeasured why there are no images to measure the accuracy on; "" where there are.
-    quantised  how it was quantised; None for floats.
-    pushed     address on the Hub, "" where it was not uploaded, and then why, if it should have
-               been.
+    source      file of the weights.
+    path        the file or folder that was written.
+    program     a program that classifies photographs with it.
+    compared    how exactly it computes the network; None for int8, whose logits differ.
+    measured    accuracy, size and latency.
+    unmeasured  why there are no images to measure the accuracy on; "" if there are.
+    quantised   how it was quantised; None in float.
+    pushed      address on the Hub; "" if it was not uploaded.
+    not_pushed  why a requested upload failed; "" if it did not.
     """
 
     config: ExportConfig
@@ -43,5 +43,5 @@ class ExportResult:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         return FAILED if self.not_pushed else 0

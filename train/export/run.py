@@ -45,14 +45,13 @@ R = TypeVar("R")
 
 
 def export_network(config: ExportConfig) -> ExportResult:
-    """Write the network of a run for another tool, as `python -m train.export` does.
+    """Export the network of a run to the format of another tool, as `python -m train.export` does.
 
-    What is written is read back by the tool and compared with the network; its accuracy, size and
+    The export is read back by the tool and compared with the network; its accuracy, size and
     latency are measured there.
 
-    Raises ValueError for invalid options and files, and `train.export.compare.Mismatch`, with
-    nothing left behind, where the other tool does not compute the same, or loses more accuracy
-    than allowed.
+    Raises ValueError for invalid options and files, and `train.export.compare.Mismatch`, after
+    removing the export, if it does not compute the same or loses more accuracy than allowed.
     """
     assert config.run is not None  # see ExportConfig.check
     assert config.to is not None
@@ -70,10 +69,10 @@ def export_network(config: ExportConfig) -> ExportResult:
 
 
 def _check_installed(form: Format, config: ExportConfig) -> None:
-    """ValueError for a package that is missing, with the extra that brings it."""
+    """Raise ValueError for a missing package, with the extra that installs it."""
     needs = dict.fromkeys(form.needs, str(config.to))
     if config.precision == "int8":
-        needs |= {"onnxruntime": "onnx"}  # which quantises, whatever runs the file
+        needs |= {"onnxruntime": "onnx"}  # quantises the network for every runtime
     for name, extra in needs.items():
         if importlib.util.find_spec(name) is None:
             raise ValueError(
@@ -87,14 +86,14 @@ def _exported(form: Format, config: ExportConfig, source: Path, target: Path) ->
     unfinished = target.with_name(f".unfinished-{os.getpid()}-{target.name}")
     unfinished.mkdir()
     try:
-        scratch = unfinished / f".scratch-{target.name}"  # no name that the export writes
+        scratch = unfinished / f".scratch-{target.name}"  # a name that no export writes
         request = _request(config, weights, source, scratch)
         made = unfinished / target.name
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, to us: deprecations of its exporters
+            warnings.simplefilter("ignore")  # deprecations inside torch's exporters
             result = _verified(form, made, request)
         shutil.rmtree(request.scratch)
-        for path in sorted(unfinished.iterdir(), key=lambda path: path == made):  # itself last
+        for path in sorted(unfinished.iterdir(), key=lambda path: path == made):  # `made` last
             os.replace(path, target.with_name(path.name))
     finally:
         shutil.rmtree(unfinished)
@@ -112,7 +111,7 @@ def _request(config: ExportConfig, weights: Weights, source: Path, scratch: Path
 
 
 def _verified(form: Format, made: Path, request: Request) -> ExportResult:
-    """Write the export as `made`, compare and measure; `Mismatch` where it is not the network."""
+    """Write the export to `made`, compare and measure it; raise `Mismatch` if it differs."""
     config = request.config
     written = _by_tool(lambda: form.write(made, request))
     function = _by_tool(lambda: form.read(made, request))
@@ -142,7 +141,7 @@ def _verified(form: Format, made: Path, request: Request) -> ExportResult:
 
 
 def _by_tool(work: Callable[[], R]) -> R:
-    """What `work` returns; whatever another tool raises in it is a `Mismatch`."""
+    """Return `work()`; raise `Mismatch` for exceptions of other tools in it."""
     try:
         return work()
     except (ValueError, OSError, Failure):
@@ -171,7 +170,7 @@ def _compared(function: Function, request: Request) -> Compared:
 
 
 def _reference(form: Format, request: Request) -> Function | None:
-    """The network in float32 in the runtime of the export; None where the export is that."""
+    """Return the network in float32 in the export's runtime; None if the export is just that."""
     config = request.config
     if form.runtime == "torch":
         return None
@@ -183,7 +182,7 @@ def _reference(form: Format, request: Request) -> Function | None:
 
 
 def _check_loss(result: ExportResult, request: Request) -> None:
-    """`Mismatch` where the export loses more accuracy than is allowed."""
+    """Raise `Mismatch` if the export loses more accuracy than allowed."""
     loss, most = result.measured.loss, request.config.max_loss
     if loss is None or loss.points <= most:
         return
@@ -196,7 +195,7 @@ def _check_loss(result: ExportResult, request: Request) -> None:
 
 
 def _record(form: Format, made: Path, result: ExportResult, request: Request) -> None:
-    """The program and the figures, beside a file or in a folder."""
+    """Write the program and the measurements, beside a file or into a folder."""
     config, quantised = result.config, result.quantised
     assert config.to is not None
     record = made / "export.json" if form.program else made.with_name(f"{made.name}.json")
@@ -222,12 +221,12 @@ def _record(form: Format, made: Path, result: ExportResult, request: Request) ->
 
 
 def program_file(target: Path) -> Path:
-    """The program beside an exported file."""
+    """Return the path of the program beside an exported file."""
     return target.with_name(f"{target.name}.py")
 
 
 def weights_file(run: Path) -> Path:
-    """The weights of a run: of its folder, or the file itself; ValueError where there are none."""
+    """Return the weights file of a run's folder or the file; raise ValueError if missing."""
     path = run / "best.safetensors" if run.is_dir() else run
     if path.is_file():
         return path
@@ -237,7 +236,7 @@ def weights_file(run: Path) -> Path:
 
 
 def _target(form: Format, config: ExportConfig, source: Path) -> Path:
-    """The file or folder to write, which does not exist yet; ValueError where it cannot be."""
+    """Return the new file or folder to write; raise ValueError if it exists or cannot be made."""
     name = Path(form.name)
     if config.precision != "float32":
         name = name.with_suffix(f".{config.precision}{name.suffix}")

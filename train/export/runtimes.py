@@ -1,4 +1,4 @@
-"""Exported files as functions of tensors, in the runtimes that they are for."""
+"""Exported files as functions of tensors, computed in their runtimes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-# images [n, c, side, side], or decoded ones uint8 [1, height, width, c], to outputs [n, classes]
+# maps images [n, c, side, side], or decoded uint8 [1, height, width, c], to outputs [n, classes]
 Function = Callable[[Tensor], Tensor]
 
 
 def onnx_function(model: Path | bytes) -> Function:
-    """An ONNX file, or its content, in onnxruntime on the CPU."""
+    """Return an ONNX file, or its content, as a function in onnxruntime on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; warnings are about its own optimisations
+    options.log_severity_level = 3  # errors; its warnings are about internal optimisations
     session = onnxruntime.InferenceSession(
         model if isinstance(model, bytes) else str(model), options, ["CPUExecutionProvider"]
     )
@@ -32,10 +32,10 @@ def onnx_function(model: Path | bytes) -> Function:
 
 
 def openvino_function(path: Path) -> Function:
-    """An OpenVINO IR, or an ONNX file, in OpenVINO on the CPU.
+    """Return an OpenVINO IR, or an ONNX file, as a function in OpenVINO on the CPU.
 
-    What is not quantised is computed in float32: by default OpenVINO uses bfloat16 where the
-    processor has it, which loses more than any file does.
+    Floating-point parts are computed in float32. By default OpenVINO uses bfloat16 if the processor
+    supports it, which loses more accuracy than any export.
     """
     import openvino
 

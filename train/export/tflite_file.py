@@ -1,4 +1,4 @@
-"""LiteRT files (.tflite) of networks, made by litert-torch, read by ai-edge-litert."""
+"""LiteRT files (.tflite) of networks, written by litert-torch and read by ai-edge-litert."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from train.export.runtimes import Function
 
 
 def write_tflite(path: Path, network: nn.Module, shape: tuple[int, int, int, int]) -> None:
-    """Write a network in evaluation mode, from images float32 of a shape to logits."""
+    """Write a network in evaluation mode, from float32 images of a shape to logits."""
     import litert_torch
 
     litert_torch.convert(network, (torch.zeros(shape),)).export(str(path))
 
 
 def tflite_function(path: Path) -> Function:
-    """A LiteRT file of one image as a function of batches, on the CPU."""
+    """Return a LiteRT file of one image as a function of batches, on the CPU."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=torch.get_num_threads())

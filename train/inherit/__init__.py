@@ -1,1 +1,1 @@
-"""Smaller networks that inherit the weights of a trained one."""
+"""Weight inheritance: smaller networks that take their weights from a trained one."""

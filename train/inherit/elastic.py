@@ -1,8 +1,8 @@
-"""Train a network so that its sub-networks work with the weights that they inherit.
+"""Training of a network together with its sub-networks, which use the weights they inherit.
 
-The sandwich rule with distillation in place (Yu & Huang 2019, Universally Slimmable Networks; Yu et
-al. 2020, BigNAS): in each step the largest network learns from the labels, and the smallest one and
-some random ones from its outputs. Their gradients add up in the weights that they share.
+The sandwich rule with in-place distillation (Yu & Huang 2019, Universally Slimmable Networks; Yu et
+al. 2020, BigNAS): in each step the largest network learns from the labels, and the smallest and
+some random ones learn from its outputs. Their gradients add up in the weights that they share.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from train.inherit.weights import inherit
 
 @dataclass(frozen=True)
 class Elastic:
-    """Which sub-networks learn beside a network.
+    """The sub-networks that are trained with a network.
 
-    importance  of the network when the training began: which of its channels and layers each
-                sub-network has.
-    sampled     random ones in each step, beside the smallest.
+    importance  of the network at the start of the training; it decides which channels and layers
+                each sub-network has.
+    sampled     number of random ones in each step, besides the smallest.
     """
 
     importance: Importance
     sampled: int
 
     def children(self, parent: Architecture, seed: int) -> Iterator[Architecture]:
-        """The sub-networks of a step: the smallest, and random ones."""
+        """Yield the sub-networks of a step: the smallest, and random ones."""
         space = parent_space(parent)
         yield space.decode((space.option_counts - 1).astype(np.int8))
         for genotype in space.sample(self.sampled, np.random.default_rng(seed)):
@@ -53,11 +53,12 @@ class Elastic:
     def losses(
         self, network: Network, images: Tensor, logits: Tensor, *, seed: int, precision: torch.dtype
     ) -> Iterator[Tensor]:
-        """The loss of each sub-network of a step, whose gradients flow into the network.
+        """Yield the loss of each sub-network of a step; gradients flow into the network.
 
-        images  as the network got them; logits float32 [n, classes], what it made of them.
+        images  input of the network.
+        logits  float32 [n, classes], its output for these images.
 
-        Batch norms use the statistics of the batch; the network's own are not changed.
+        Batch norms use the statistics of the batch; those of the network are not changed.
         """
         wanted = logits.detach().softmax(1)
         own: dict[str, Tensor] = dict(network.named_parameters())
@@ -65,7 +66,7 @@ class Elastic:
         parent = network.architecture
         for child in self.children(parent, seed):
             weights = inherit(own, parent, child, self.importance)
-            with torch.device("meta"):  # only what it computes is used
+            with torch.device("meta"):  # only its structure is used
                 module = build(child).train()
             with autocast(images.device, precision):
                 inputs = resized(images, child.resolution)
@@ -74,10 +75,10 @@ class Elastic:
 
 
 def elastic_of(network: Network, batches: Sequence[Batch], *, sampled: int) -> Elastic:
-    """The sub-networks of a network that begins to be trained.
+    """Return the sub-networks of a network at the start of its training.
 
-    batches  of training images, by which the importance of pretrained weights is measured; none
-             where the network has random weights, of which none matters more.
+    batches  training images on which the importance of pretrained weights is measured; empty for
+             random weights, which are equally important.
     """
     if batches:
         return Elastic(

@@ -21,18 +21,18 @@ Batch = tuple[Tensor, Tensor]  # images [n, channels, height, width], targets in
 
 @dataclass(frozen=True)
 class Importance:
-    """Importances of the parts of a network, larger for what matters more.
+    """Importance of the parts of a network; larger values are more important.
 
     channels  of each group of channels that are cut together, float64 [channels].
     layers    of the layers of each stage, float64 [layers]. The first layer of a stage is always
-              kept: it strides and changes the channels.
+              kept, because it strides and changes the channels.
     """
 
     channels: Mapping[Group, np.ndarray]
     layers: tuple[np.ndarray, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: ranks, 0 for the most important; `from_dict` reads them."""
+        """Return plain data for JSON: ranks, 0 for the most important; see `from_dict`."""
         return {
             "channels": {
                 " ".join(map(str, group)): _ranks(values).tolist()
@@ -43,8 +43,10 @@ class Importance:
 
     @classmethod
     def from_dict(cls, content: Any, network: Architecture) -> Importance:
-        """The importance of a network by the ranks of `to_dict`; ValueError where they are not of
-        this network."""
+        """Return the importance of a network from the ranks of `to_dict`.
+
+        Raises ValueError if they are damaged or belong to another network.
+        """
         try:
             found: dict[Group, np.ndarray] = {}
             for text, ranks in content["channels"].items():
@@ -61,7 +63,7 @@ class Importance:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """The place of each value in falling order, from 0; of equal ones the first comes first."""
+    """Return the rank of each value in descending order, from 0; ties in order."""
     ranks = np.empty(len(values), np.int64)
     ranks[np.argsort(-values, kind="stable")] = np.arange(len(values))
     return ranks
@@ -74,8 +76,11 @@ def _from_ranks(ranks: Any) -> np.ndarray:
 
 
 def by_weights(network: Network) -> Mapping[Group, np.ndarray]:
-    """L1 norms of the weights that make and use each channel (Li et al. 2017, Pruning Filters for
-    Efficient ConvNets), each convolution's relative to their mean."""
+    """Return L1 norms of the weights that produce and use each channel.
+
+    Each convolution's norms are divided by their mean. Source: Li et al. 2017, Pruning Filters for
+    Efficient ConvNets.
+    """
 
     def of(part: Part, own: bool) -> Tensor | None:
         if part.kind != "conv":
@@ -87,13 +92,13 @@ def by_weights(network: Network) -> Mapping[Group, np.ndarray]:
 
 
 def by_order(network: Network) -> Mapping[Group, np.ndarray]:
-    """Importances by which the last channels are dropped first."""
+    """Return importances by which the last channels are dropped first."""
     counts = sizes(network.architecture)
     return {group: -np.arange(count, dtype=np.float64) for group, count in counts.items()}
 
 
 def by_norm_scale(network: Network) -> Mapping[Group, np.ndarray]:
-    """Absolute scales of each channel's batch norms (Liu et al. 2017, Network Slimming)."""
+    """Return absolute scales of each channel's batch norms (Liu et al. 2017, Network Slimming)."""
 
     def of(part: Part, own: bool) -> Tensor | None:
         return _module(network, part).weight.detach().abs() if part.kind == "norm" else None
@@ -102,11 +107,12 @@ def by_norm_scale(network: Network) -> Mapping[Group, np.ndarray]:
 
 
 def by_taylor(network: Network, batches: Iterable[Batch]) -> Mapping[Group, np.ndarray]:
-    """Squared change of the loss, to first order, when a channel's batch norms give 0 (Molchanov
-    et al. 2019, Importance Estimation for Neural Network Pruning).
+    """Return the squared first-order change of the loss if a channel's batch norms give 0.
 
-    batches  of training images as the network takes them, whose squares are added up. The network
-             is used in evaluation mode, and not changed.
+    Source: Molchanov et al. 2019, Importance Estimation for Neural Network Pruning.
+
+    batches  prepared training images; their squared changes are added. The network is used in
+             evaluation mode and is not changed.
     """
     network = copy.deepcopy(network).eval()
     norms = [part for part in parts(network.architecture) if part.kind == "norm"]
@@ -127,12 +133,12 @@ def by_taylor(network: Network, batches: Iterable[Batch]) -> Mapping[Group, np.n
 
 
 def layers_by_loss(network: Network, batches: Sequence[Batch]) -> tuple[np.ndarray, ...]:
-    """How much the loss rises when a layer passes its input on, for the layers of each stage.
+    """Return how much the loss rises if a layer is skipped, for the layers of each stage.
 
-    batches  of training images as the network takes them.
+    batches  prepared training images.
 
-    The first layer of a stage gets infinity, and so do layers without a shortcut, which cannot be
-    passed by.
+    The value is infinite for the first layer of a stage and for layers without a shortcut, which
+    cannot be skipped.
     """
     network = copy.deepcopy(network).eval()
     found = []
@@ -153,7 +159,7 @@ def layers_by_loss(network: Network, batches: Sequence[Batch]) -> tuple[np.ndarr
 
 
 def layers_from_the_end(network: Network) -> tuple[np.ndarray, ...]:
-    """Importances by which the last layers of a stage are dropped first."""
+    """Return importances by which the last layers of a stage are dropped first."""
     return tuple(
         np.arange(len(blocks), 0, -1, dtype=np.float64) for blocks in layers(network.architecture)
     )
@@ -161,7 +167,7 @@ def layers_from_the_end(network: Network) -> tuple[np.ndarray, ...]:
 
 @torch.no_grad()
 def _loss(network: Network, batches: Sequence[Batch]) -> float:
-    """The mean loss of an image."""
+    """Return the mean loss per image."""
     losses = [
         F.cross_entropy(network(images).float(), targets, reduction="sum").item()
         for images, targets in batches
@@ -176,10 +182,10 @@ def _module(network: Network, part: Part) -> nn.Module:
 def _summed(
     network: Network, of: Callable[[Part, bool], Tensor | None], *, relative: bool = True
 ) -> dict[Group, np.ndarray]:
-    """The sum over all parts of a group of what each says of the group's channels.
+    """Return the sum over all parts of a group of their values for the group's channels.
 
-    of        (part, whether the channels are those it gives) -> [channels], or None.
-    relative  whether each part is divided by its mean, so that parts count the same.
+    of        (part, whether the channels are its outputs) -> [channels], or None.
+    relative  whether each part is divided by its mean, so that parts have equal weight.
     """
     found: dict[Group, np.ndarray] = {}
     counts = sizes(network.architecture)

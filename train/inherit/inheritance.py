@@ -1,4 +1,4 @@
-"""A trained network whose sub-networks inherit from it."""
+"""A trained network from which sub-networks inherit their weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from train.inherit.weights import inherit
 if TYPE_CHECKING:
     from train.data import Split
 
-BATCHES, BATCH = 4, 64  # of training images that importance is measured on
+BATCHES, BATCH = 4, 64  # number and size of the batches on which importance is measured
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Inheritance:
     """Trained weights and the importance of their parts, from which sub-networks are made.
 
     tensors     state dict of the parent.
-    parent      its architecture.
-    importance  of its channels and layers.
+    parent      architecture of the parent.
+    importance  importance of its channels and layers.
     """
 
     tensors: Mapping[str, Tensor]
@@ -39,8 +39,10 @@ class Inheritance:
     def network(
         self, child: Architecture, *, dropout: float = 0.0, drop_path: float = 0.0
     ) -> Network:
-        """The child with its inherited weights, in evaluation mode; ValueError where it is no
-        sub-network of the parent."""
+        """Return the child with its inherited weights, in evaluation mode.
+
+        Raises ValueError if it is not a sub-network of the parent.
+        """
         network = build(child, dropout=dropout, drop_path=drop_path)
         weights = inherit(self.tensors, self.parent, child, self.importance)
         network.load_state_dict(weights)
@@ -50,10 +52,10 @@ class Inheritance:
 def inheritance(
     network: Network, batches: Sequence[Batch], importance: Importance | None = None
 ) -> Inheritance:
-    """What sub-networks inherit from a trained network.
+    """Return what sub-networks inherit from a trained network.
 
-    batches     of training images as the network takes them, by which importance is measured.
-    importance  where it is known: sub-networks that were trained had their parts by it.
+    batches     prepared training images on which importance is measured.
+    importance  the importance that was used in training with sub-networks; None: measure it.
     """
     if importance is None:
         importance = Importance(by_taylor(network, batches), layers_by_loss(network, batches))
@@ -70,7 +72,7 @@ def some_batches(
     batch: int = BATCH,
     seed: int = 0,
 ) -> list[Batch]:
-    """Batches of images drawn without replacement, at most `count`; the last may be smaller."""
+    """Return at most `count` batches, drawn without replacement; the last may be smaller."""
     order = np.random.default_rng(seed).permutation(len(split))[: count * batch]
     parts = [order[first : first + batch] for first in range(0, len(order), batch)]
     steps = [Step(part, slice(None), seed + number) for number, part in enumerate(parts)]

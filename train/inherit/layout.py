@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from search_spaces.architecture import Architecture, Block
 
-# "stem", "output" (of a stage), "inner" and "squeezed" (of a layer), "head"; stage; layer
+# (kind, stage, layer); "stem", "output" (of a stage), "inner" and "squeezed" (of a layer), "head"
 Group = tuple[str, int, int]
 STEM: Group = ("stem", -1, -1)
 HEAD: Group = ("head", -1, -1)
@@ -16,12 +16,12 @@ HEAD: Group = ("head", -1, -1)
 class Part(NamedTuple):
     """A convolution, linear layer or batch norm of a network.
 
-    name       of the module, as in `search_spaces.network.Network`.
-    kind       "conv" (a linear layer too) or "norm".
-    out        the channels that it gives; None: the classes.
-    inputs     the channels that it takes; None: those of the images, or, of a depthwise
-               convolution and a norm, those that it gives.
-    stage, layer  that it is in; -1 outside the stages.
+    name          name of the module, as in `search_spaces.network.Network`.
+    kind          "conv" (also for a linear layer) or "norm".
+    out           group of its output channels; None for the classes.
+    inputs        group of its input channels; None for the images' channels. None too for
+                  depthwise convolutions and norms, whose inputs are in the group `out`.
+    stage, layer  its position; -1 outside the stages.
     """
 
     name: str
@@ -33,12 +33,12 @@ class Part(NamedTuple):
 
 
 def parts(architecture: Architecture) -> list[Part]:
-    """Every part of a network that has weights."""
+    """Return every part of a network that has weights."""
     found = [Part("conv_stem", "conv", STEM), Part("bn1", "norm", STEM)]
     before = STEM
     for stage, blocks in enumerate(layers(architecture)):
         group, first = architecture.places()[stage]
-        # a first layer with a shortcut ties the channels of the stage to those that it gets
+        # if the first layer has a shortcut, the stage has the same channels as its input
         out = before if _is_tied(blocks[0]) else ("output", stage, -1)
         for layer, block in enumerate(blocks):
             for part in _of_block(block, before, out, layer):
@@ -54,7 +54,7 @@ def parts(architecture: Architecture) -> list[Part]:
 
 
 def layers(architecture: Architecture) -> list[list[Block]]:
-    """The blocks of each stage."""
+    """Return the blocks of each stage."""
     found: list[list[Block]] = [[] for _ in architecture.stages]
     for block in architecture.blocks():
         if block.stage >= 0:
@@ -63,7 +63,7 @@ def layers(architecture: Architecture) -> list[list[Block]]:
 
 
 def sizes(architecture: Architecture) -> dict[Group, int]:
-    """The number of channels of every group."""
+    """Return the number of channels of every group."""
     found = {STEM: architecture.stem}
     if architecture.head:
         found[HEAD] = architecture.head
@@ -79,12 +79,12 @@ def sizes(architecture: Architecture) -> dict[Group, int]:
 
 
 def _is_tied(block: Block) -> bool:
-    """Whether the block gives the channels that it gets."""
+    """Return whether the block's output channels are its input channels."""
     return block.op == "identity" or block.skip == "identity"
 
 
 def _has_inner(block: Block) -> bool:
-    """Whether the block has channels of its own between its input and its output."""
+    """Return whether the block has separate channels between its input and its output."""
     expands = block.op == "mbconv" and block.mid_channels != block.in_channels
     return expands or block.op in ("fused", "bottleneck", "uib")
 
@@ -131,7 +131,7 @@ def _of_uib(block: Block, before: Group, out: Group, layer: int) -> Iterator[Par
 
 
 def _pair(conv: str, norm: str, out: Group, inputs: Group | None = None) -> Iterator[Part]:
-    """A convolution, depthwise without `inputs`, and the norm behind it."""
+    """Yield a convolution (depthwise without `inputs`) and the norm that follows it."""
     yield Part(conv, "conv", out, inputs)
     yield Part(norm, "norm", out)
 

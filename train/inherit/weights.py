@@ -1,4 +1,4 @@
-"""The weights of a smaller network, taken from those of its parent."""
+"""Weights of a smaller network, taken from those of its parent."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from train.inherit.importance import Importance
 from train.inherit.layout import Group, Part, parts, sizes
 from vbs.text import quoted
 
-# fields in which a child may differ beside those that are cut: they decide no weight
+# fields that may differ without being cut, because no weight depends on them
 FREE = ("resolution", "bn_momentum")
 CUT = ("stem", "head")
 CUT_OF_STAGE = ("layers", "kernel", "start_kernel", "expand", "channels")
-# convolutions of a block whose kernels are cropped, and the field of the stage that says to what
+# convolutions of a block whose kernels are cropped, and the stage's field with the kernel size
 KERNELS = {
     "conv": "kernel",
     "conv_dw": "kernel",
@@ -28,7 +28,7 @@ KERNELS = {
     "dw_start.conv": "start_kernel",
     "dw_mid.conv": "kernel",
 }
-VECTORS = ("weight", "bias", "running_mean", "running_var")  # of a norm
+VECTORS = ("weight", "bias", "running_mean", "running_var")  # tensors of a norm
 COUNTER = "num_batches_tracked"
 
 
@@ -38,15 +38,15 @@ def inherit(
     child: Architecture,
     importance: Importance,
 ) -> dict[str, Tensor]:
-    """The child's weights: the most important layers and channels of the parent's.
+    """Return the child's weights: the most important layers and channels of the parent.
 
-    tensors     the parent's state dict. Gradients flow from the result back into it.
+    tensors     the parent's state dict; gradients flow from the result back into it.
     importance  of the parent. Layers and channels that are kept stay in their order.
 
-    Channels that residuals tie together are the same ones in all layers of a stage. Kernels are
+    Channels that are connected by residuals are the same in all layers of a stage. Kernels are
     cropped to their centre. A child that is equal to the parent gets its weights unchanged.
 
-    Raises ValueError, naming the field, where the child is no sub-network of the parent.
+    Raises ValueError, with the field, if the child is not a sub-network of the parent.
     """
     check_child(parent, child)
     kept_layers = [
@@ -67,15 +67,15 @@ def inherit(
 
 
 def most_important(values: np.ndarray, count: int) -> np.ndarray:
-    """The indices of the `count` largest values, in ascending order; of equal ones the first."""
+    """Return the indices of the `count` largest values, ascending; ties go to the first."""
     return np.sort(np.argsort(-values, kind="stable")[:count])
 
 
 def check_child(parent: Architecture, child: Architecture) -> None:
-    """Raise ValueError, naming the field, unless the child is a sub-network of the parent."""
+    """Raise ValueError, with the field, unless the child is a sub-network of the parent."""
     if len(parent.stages) != len(child.stages):
         raise ValueError(
-            f"child: its stages are {len(child.stages)}, and {len(parent.stages)} in the parent"
+            f"child: it has {len(child.stages)} stages, and the parent has {len(parent.stages)}"
         )
     pairs: list[tuple[str, Any, Any, tuple[str, ...], tuple[str, ...]]]
     pairs = [("", parent, child, (*FREE, "stages"), CUT)]
@@ -98,7 +98,7 @@ def check_child(parent: Architecture, child: Architecture) -> None:
         {(kind, stage) for kind, stage, _ in sizes(each) if kind != "squeezed"}
         for each in (parent, child)
     )
-    if theirs != ours:  # other modules, or other shortcuts
+    if theirs != ours:  # different modules or shortcuts
         stage = min(index for _, index in theirs ^ ours)
         raise ValueError(
             f"child: its stages[{stage}] has other layers or shortcuts than the parent's: "
@@ -109,9 +109,9 @@ def check_child(parent: Architecture, child: Architecture) -> None:
 def _kept_channels(
     parent: Architecture, child: Architecture, importance: Importance, kept_layers: list[np.ndarray]
 ) -> dict[Group, np.ndarray]:
-    """For each group of the child's channels, which of the parent's they are."""
+    """Return, for each group of the child's channels, their indices in the parent."""
     kept = {}
-    # a shortcut that pools cuts the last channels: which they are is not free
+    # a shortcut that pools always cuts the last channels, so these cannot be chosen
     tied_by_place = any(stage.skip == "pool" for stage in child.stages)
     for group, count in sizes(child).items():
         kind, stage, layer = group
@@ -124,13 +124,13 @@ def _kept_channels(
 
 
 def _kernel(child: Architecture, part: Part) -> int | None:
-    """The side of a spatial convolution of a stage; None for others."""
+    """Return the kernel size of a spatial convolution of a stage; None for other parts."""
     field = KERNELS.get(_inside(part)) if part.stage >= 0 else None
     return getattr(child.stages[part.stage], field) if field else None
 
 
 def _inside(part: Part) -> str:
-    """The name of a part of a stage within its block."""
+    """Return the name of a part within its block."""
     return part.name.split(".", 3)[3]
 
 
@@ -141,7 +141,7 @@ def _taken(
     kept: Mapping[Group, np.ndarray],
     kernel: int | None,
 ) -> dict[str, Tensor]:
-    """The tensors of one part of the child."""
+    """Return the tensors of one part of the child."""
     found = {}
     for name in VECTORS:
         value = tensors.get(f"{source}.{name}")

@@ -1,5 +1,5 @@
-"""Where curves of a training go beside its folder: TensorBoard, MLflow, Weights & Biases, Trackio.
+"""Loggers that send a training's curves elsewhere: TensorBoard, MLflow, Weights & Biases, Trackio.
 
-One file a logger, and `catalog` with their names. None of them can stop a training: one that fails
-is reported once and left out.
+Each logger has its own module; `catalog` lists their names. Loggers never stop a training: one that
+fails is reported once and then left out.
 """

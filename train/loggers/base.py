@@ -1,4 +1,4 @@
-"""What a logger is, and what it gets to know of a training."""
+"""Base class of loggers, and the description of a training that they get."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from train.logs import Row
 
 @dataclass(frozen=True)
 class Logged:
-    """A training that is logged.
+    """A training to log.
 
-    folder      of its results, whose name is that of the run in a tracking tool.
+    folder      folder of its results, whose name is also that of the run in a tracking tool.
     settings    options and recipe as plain data, name -> value.
-    network     its architecture as JSON.
-    resumed_at  the step of the checkpoint that it is resumed from; None where it begins.
+    network     architecture as JSON.
+    resumed_at  step of the checkpoint from which it is resumed; None for a new run.
     """
 
     folder: Path
@@ -27,39 +27,42 @@ class Logged:
 
     @property
     def name(self) -> str:
-        """What the run is called."""
+        """Name of the run."""
         return self.folder.resolve().name
 
     @property
     def project(self) -> str:
-        """What the runs are called that it stands beside."""
+        """Name of the project: the folder that contains the runs."""
         return self.folder.resolve().parent.name or "runs"
 
 
 class Logger:
-    """Writes a training somewhere. Its methods are called in this order, `epoch` once an epoch; an
-    exception in any of them ends the logging, not the training."""
+    """Base class of loggers; it logs nothing.
+
+    The methods are called in this order, `epoch` after each epoch. An exception in any of them ends
+    the logging but not the training.
+    """
 
     def start(self, run: Logged) -> None:
-        """Begin, or resume where `run.resumed_at` is set."""
+        """Start a run, or resume it if `run.resumed_at` is set."""
 
     def epoch(self, row: Row) -> None:
-        """The numbers of an epoch, as in curves.csv; `step` counts optimizer steps."""
+        """Log the values of an epoch, as in curves.csv; `step` counts optimizer steps."""
 
     def finish(self, scores: Mapping[str, float], files: Sequence[Path]) -> None:
-        """The end: final scores by name, in percent, and files to keep, such as figures."""
+        """Log the final scores by name, in percent, and files to keep, e.g. figures."""
 
     def close(self) -> None:
-        """End without an end of the training, such as at Ctrl-C; after `finish` too."""
+        """End the logging; called after `finish`, or without it, e.g. after Ctrl-C."""
 
 
 def numbers(row: Row) -> dict[str, float]:
-    """What was measured in an epoch, without its step."""
+    """Return the measured values of an epoch, without its step."""
     return {
         name: float(value) for name, value in row.items() if value is not None and name != "step"
     }
 
 
 def kept_id(run: Logged, tool: str) -> Path:
-    """The file with the id of a run in a tracking tool, by which a resumed run continues it."""
+    """Return the file with the id of a run in a tracking tool, used to continue a resumed run."""
     return run.folder / f".{tool}-run"

@@ -1,4 +1,4 @@
-"""The loggers by the names that `--log` takes, and all of a training's together."""
+"""The loggers by their names in `--log`, and the combination of several."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vbs.text import one_of, shortened
 
 
 class Entry(NamedTuple):
-    """A logger: "module:class", and the package that it needs; "" for none."""
+    """A logger: "module:class", and the package that it needs ("" for none)."""
 
     path: str
     package: str = ""
@@ -28,12 +28,12 @@ LOGGERS = {
     "mlflow": Entry("train.loggers.mlflow:MlflowLogger", "mlflow"),
     "wandb": Entry("train.loggers.wandb:WandbLogger", "wandb"),
     "trackio": Entry("train.loggers.trackio:TrackioLogger", "trackio"),
-    "csv": Entry("train.loggers.base:Logger"),  # curves.csv is always written
+    "csv": Entry("train.loggers.base:Logger"),  # nothing to do: curves.csv is always written
 }
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Raises ValueError for an unknown name, and for a package that is not installed."""
+    """Raise ValueError for an unknown name or a package that is not installed."""
     for name in names:
         one_of("--log", name, LOGGERS)
         package = LOGGERS[name].package
@@ -44,10 +44,12 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 class Loggers:
-    """Several loggers as one; a context manager, which closes them. One that fails is reported and
-    left out.
+    """Several loggers as one; a context manager that closes them.
 
-    names  of LOGGERS; run: what is logged, from `start` on.
+    A logger that fails is reported and left out.
+
+    names  keys of LOGGERS.
+    run    the training to log.
     """
 
     def __init__(self, names: Sequence[str], run: Logged) -> None:
@@ -66,24 +68,24 @@ class Loggers:
         self._each(lambda logger: logger.close())
 
     def start(self, resumed_at: int | None) -> None:
-        """Begin; resumed_at: the step of the checkpoint that the training is resumed from."""
+        """Start the loggers; resumed_at: step of the checkpoint, None for a new training."""
         run = replace(self._run, resumed_at=resumed_at)
         self._open = {name: load(LOGGERS[name].path)() for name in self._names}
         self._each(lambda logger: logger.start(run))
 
     def epoch(self, row: Row) -> None:
-        """The numbers of an epoch."""
+        """Log the values of an epoch."""
         self._each(lambda logger: logger.epoch(row))
 
     def finish(self, scores: Mapping[str, float], files: Sequence[Path]) -> None:
-        """The final scores, and files to keep."""
+        """Log the final scores, and files to keep."""
         self._each(lambda logger: logger.finish(scores, files))
 
     def _each(self, action: Callable[[Logger], None]) -> None:
         for name, logger in list(self._open.items()):
             try:
                 action(logger)
-            except Exception as error:  # of whatever the tool does: a network, a server, a disk
+            except Exception as error:  # errors of a network, a server or a disk in any tool
                 del self._open[name]
                 reason = shortened(" ".join(f"{type(error).__name__}: {error}".split()), 200)
                 print_err(f"warning: --log {name} failed ({reason}); training continues without it")

@@ -1,7 +1,7 @@
-"""MLflow: a run with parameters, metrics and files in the tracking server of MLFLOW_TRACKING_URI,
-by default in mlflow.db beside the folders of the runs.
+"""Logger for MLflow: a run with parameters, metrics and files.
 
-Source: https://mlflow.org/docs/latest/ml/tracking/tracking-api, of MLflow 3.
+It uses the tracking server of MLFLOW_TRACKING_URI, by default mlflow.db beside the folders of the
+runs. Source: https://mlflow.org/docs/latest/ml/tracking/tracking-api, of MLflow 3.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from train.loggers.base import Logged, Logger, kept_id, numbers
 from train.logs import Row
 
-LONGEST = 500  # characters of a parameter that every MLflow server takes
+LONGEST = 500  # most characters of a parameter that all MLflow servers accept
 
 
 class MlflowLogger(Logger):
-    """Uses MLflow's client, which has no global state: a user's own active run is not touched."""
+    """A logger by MLflow's client, which has no global state and does not affect an active run."""
 
     def start(self, run: Logged) -> None:
         from mlflow import MlflowClient
@@ -42,7 +42,7 @@ class MlflowLogger(Logger):
         self._client.log_text(self._run, run.network, "architecture.json")
 
     def _experiment(self, run: Logged, place: Path) -> str:
-        """The experiment of the runs' folder; made where there is none."""
+        """Return the experiment of the runs' folder; create it if needed."""
         known = self._client.get_experiment_by_name(run.project)
         if known is not None:
             return str(known.experiment_id)

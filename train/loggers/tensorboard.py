@@ -1,4 +1,4 @@
-"""Event files for TensorBoard in the folder of the training, tensorboard/."""
+"""Logger for TensorBoard: event files in the folder of the training, tensorboard/."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from train.logs import Row, TensorBoard
 
 
 class TensorBoardLogger(Logger):
-    """See `train.logs.TensorBoard`, which tells of its own failures."""
+    """A logger by `train.logs.TensorBoard`, which reports its own failures."""
 
     def start(self, run: Logged) -> None:
         self._board = TensorBoard(run.folder / "tensorboard", resumed_at=run.resumed_at)

@@ -1,4 +1,4 @@
-"""Trackio of Hugging Face: a run in the project of the runs' folder, in a local database.
+"""Logger for Trackio of Hugging Face, in a local database; the project is the runs' folder.
 
 Source: https://huggingface.co/docs/trackio/api.
 """
@@ -15,7 +15,7 @@ from train.logs import Row
 
 
 class TrackioLogger(Logger):
-    """Keeps curves, figures and the configuration; Trackio has no place for other files."""
+    """A logger of curves, figures and the configuration; Trackio does not store other files."""
 
     def start(self, run: Logged) -> None:
         import trackio

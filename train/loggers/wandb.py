@@ -1,4 +1,4 @@
-"""Weights & Biases: a run in the project of the runs' folder; WANDB_MODE=offline needs no network.
+"""Logger for Weights & Biases; the project is the runs' folder. WANDB_MODE=offline is supported.
 
 Source: https://docs.wandb.ai/ref/python.
 """
@@ -15,7 +15,7 @@ from train.logs import Row
 
 
 class WandbLogger(Logger):
-    """Curves have the optimizer step as their axis."""
+    """A logger of curves against the optimizer step, of figures and of files."""
 
     def start(self, run: Logged) -> None:
         import wandb

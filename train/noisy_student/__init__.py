@@ -1,9 +1,9 @@
 """Self-training with unlabelled images, in rounds: `python -m train.noisy_student`.
 
 Source: Xie et al. 2020, "Self-training with Noisy Student improves ImageNet classification"
-(arXiv 1911.04252). In a round the teacher, without noise, gives unlabelled images soft labels; the
-confident ones are kept, and the classes balanced. A student, equal or larger, is trained with noise
-on labelled and pseudo-labelled images, and is the teacher of the next round.
+(arXiv 1911.04252). In each round a teacher, without noise, gives unlabelled images soft labels.
+Confident images are kept, and the classes balanced. A student, equal or larger, is trained with
+noise on labelled and pseudo-labelled images, and is the teacher of the next round.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`python -m train.noisy_student`."""
+"""Entry point of `python -m train.noisy_student`."""
 
 from vbs.command import run_program
 

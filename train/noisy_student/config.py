@@ -21,18 +21,18 @@ RECORD = "noisy_student.json"
 
 @dataclass(frozen=True, kw_only=True)
 class NoisyStudentConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
-    """Rounds of self-training: a teacher, a student's network and images without labels."""
+    """The teacher, student network, unlabelled images and rounds of a self-training."""
 
     title = "self-training"
-    # what version 0.1 kept among the settings
+    # fields that version 0.1 stored in the settings
     recorded = ("norm_statistics", "student_recipe", "student_architecture", "found")
 
-    # these may lie elsewhere when a run is resumed; their digests are compared
+    # options that may be in other places when a run is resumed; their digests are compared
     teacher: str | None = option(
-        None, metavar="RUN", parse=absolute_path, later=True, help="a finished run"
+        None, metavar="RUN", parse=absolute_path, later=True, help="folder of a finished run"
     )
     network: str | None = option(
-        None, metavar="NETWORK", flag="student", parse=network_text, help="what to train"
+        None, metavar="NETWORK", flag="student", parse=network_text, help="network to train"
     )
     unlabelled: str | None = option(None, metavar="DIR", later=True, help="images without labels")
     data: str | None = option(
@@ -43,26 +43,26 @@ class NoisyStudentConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions)
         help="labelled images (default: the teacher's)",
     )
     rounds: int = option(
-        1, metavar="N", limits=(1, 1000), help="students, each the next one's teacher (default 1)"
+        1, metavar="N", limits=(1, 1000), help="students, each the teacher of the next (default 1)"
     )
     ratio: float = option(
         1.0,
         metavar="X",
         limits=(0.0, 1e3),
-        help="unlabelled images for each labelled one in a batch (default 1; the paper's 3 for "
+        help="unlabelled images for each labelled one in a batch (default 1; the paper uses 3 for "
         "larger networks)",
     )
     confidence: float = option(
         0.3,
         metavar="P",
         limits=(0.0, 1.0),
-        help="least probability of a pseudo-label's class (default 0.3)",
+        help="lowest probability of a pseudo-label's class (default 0.3)",
     )
     per_class: int | None = option(
         None,
         metavar="N",
         limits=(1, 10**9),
-        help="images of each class, the most confident, repeated where there are fewer (default: "
+        help="images of each class, the most confident, repeated if there are fewer (default: "
         "unlabelled images / classes)",
     )
 
@@ -78,7 +78,7 @@ class NoisyStudentConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions)
             raise ConfigError("ratio", f"{self.ratio} is not allowed; use a number above 0")
         if any(text.startswith("minival=") for text in self.changes):
             raise ValueError(
-                "--set minival: the student holds out what its teacher did; leave it out"
+                "--set minival: the student holds out the same images as its teacher; leave it out"
             )
 
 
@@ -91,13 +91,12 @@ COMMAND = Command(
     record=RECORD,
     description="Train students on a teacher's labels of unlabelled images.",
     epilog="""\
-RUN is the folder of a finished train.run, NETWORK what train.run takes, DIR a folder of
-images (of any depth), FILE.zip, parquet:DIR or a named set, of which the training images are taken.
-Images that are among the labelled ones too are not taken out; there is a warning where they are
-among those held out. The labelled data are the teacher's, with what it held out held out
-again. The student's recipe is a preset (default proxy) with the noise turned on: policy
-randaugment, dropout and drop_path at least 0.2; --set changes it after that. The folder gets
-noisy_student.json and round-N/ with pseudo_labels.safetensors and student/, a folder like those of
-train.run: train.export takes it, and it can be a teacher.""",
+RUN is the folder of a finished train.run, NETWORK a network of train.run, DIR a folder of images
+(at any depth), FILE.zip, parquet:DIR, or a named set, whose training images are used. Images that
+are also among the labelled ones are not removed; a warning is printed if they are held-out ones.
+The labelled data are the teacher's, with the same images held out. The student's recipe is a preset
+(default proxy) with added noise: policy randaugment, dropout and drop_path at least 0.2; --set is
+applied afterwards. The folder gets noisy_student.json and round-N/ with pseudo_labels.safetensors
+and student/, a folder like those of train.run: train.export takes it, and it can be a teacher.""",
     interrupted="interrupted; nothing was done yet",
 )

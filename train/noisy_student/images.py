@@ -22,7 +22,7 @@ from vbs.console import print_err
 
 @dataclass(frozen=True)
 class Images:
-    """The labelled data and the unlabelled images, and where the former came from."""
+    """The labelled data, the unlabelled images, and the source of the labelled data."""
 
     data: Data
     unlabelled: Split
@@ -32,11 +32,11 @@ class Images:
 def load_images(
     whole: SelfTraining, run: TeacherRun, teacher: Teacher
 ) -> tuple[Images, SelfTraining]:
-    """The images, and the self-training with their digests.
+    """Load the images; return them, and the self-training with their digests.
 
-    run  the teacher's.
+    run  the teacher's run.
 
-    Raises ValueError where they are not what the teacher knows, or not those of before.
+    Raises ValueError if they do not match the teacher, or differ from those of the resumed run.
     """
     config = whole.config
     unlabelled, root = config.unlabelled, config.data_root
@@ -50,7 +50,8 @@ def load_images(
         raise ValueError(f"data: the classes of {text} are not those of the teacher")
     if data.digests != run.digests:
         print_err(
-            "warning: the labelled images are not the teacher's; what it held out may be trained on"
+            "warning: the labelled images are not the teacher's; students may be trained on images "
+            "that the teacher held out"
         )
     own = {k: v for k, v in data.settings.items() if k not in ("source", "split")}
     whole = whole.remembered("labelled images", own)
@@ -62,36 +63,37 @@ def load_images(
     if shared:
         print_err(
             f"WARNING: --unlabelled holds images of the labelled data's {' and '.join(shared)}: "
-            "students are trained on them, their scores there say too much"
+            "students are trained on them, so their scores there are too high"
         )
     return Images(data, pool, text), whole
 
 
 def _refuse_the_same(unlabelled: str, labelled: str) -> None:
-    """ValueError where all files of the labelled data would be taken, those of its test too."""
+    """Raise ValueError if the unlabelled images would be all labelled files, including the test."""
     ours, theirs = unlabelled_source(unlabelled), unlabelled_source(labelled)
-    # of a named set only the training images are taken
+    # of a named set, only the training images are used
     if NAMED in (ours.kind, theirs.kind) or (ours.kind == PARQUET) != (theirs.kind == PARQUET):
         return
     if os.path.realpath(ours.place) == os.path.realpath(theirs.place):
         raise ValueError(
-            f"--unlabelled: {unlabelled} is the labelled data itself, its minival and test too; "
-            "give other images, or its folder of training images alone"
+            f"--unlabelled: {unlabelled} is the labelled data itself, with its minival and test "
+            "images; give other images, or only its folder of training images"
         )
 
 
 def _shared(
     whole: SelfTraining, listing: Listing, labelled: str, seed: int, *, held_out: bool
 ) -> list[str]:
-    """Splits to score on whose files are among the unlabelled ones, by their places on disk.
+    """Return the splits for scores that share files with the unlabelled images.
 
-    Copies under another name are not found, nor a folder's in an archive.
+    Files are compared by their path. Copies under other names are not found, nor copies of a
+    folder in an archive.
     """
     taken = _files(listing)
-    if not taken:  # a named set that is not kept as files
+    if not taken:  # a named set that is not stored as image files
         return ["minival"] if held_out and whole.config.unlabelled == labelled else []
     splits = find(labelled, seed=seed, root=whole.config.data_root, download=False).listings()
-    # without a val the minival is a part of train
+    # without a val split the minival is a part of train
     minival = splits["val"] or splits["train"]
     scored = {"minival": minival if held_out else None, "test": splits["test"]}
     return [
@@ -102,7 +104,7 @@ def _shared(
 
 
 def _files(listing: Listing) -> set[str]:
-    """Where the images of a listing are, links of folders followed; none where it has no files."""
+    """Return the real paths of a listing's images; empty if they are not files."""
     images = listing.images
     if isinstance(images, torch.Tensor):
         return set()

@@ -1,4 +1,4 @@
-"""The record of a self-training, noisy_student.json: options, the student, what was found."""
+"""noisy_student.json, the record of a self-training: options, student, digests and results."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class SelfTraining:
-    """A self-training in full.
+    """A complete description of a self-training.
 
     architecture, recipe  of the student.
-    found                 digests of the teacher and the images, by what they are of.
-    networks              of a run that is finished, its rows; None of any other.
+    found                 digests of the teacher and the images, by name.
+    networks              result rows of a finished run; None otherwise.
     """
 
     config: NoisyStudentConfig
@@ -37,16 +37,16 @@ class SelfTraining:
     networks: Sequence[Row] | None = None
 
     def remembered(self, name: str, value: Any) -> SelfTraining:
-        """With a digest of what was found; ValueError where another one is recorded."""
+        """Return it with a digest added; raise ValueError if another digest is recorded."""
         value = json.loads(json.dumps(value))
         if self.found.get(name, value) != value:
             raise ValueError(
-                f"resume: not the same {name} as before; give the same as at the start"
+                f"resume: the {name} are not the same as at the start; give the same ones"
             )
         return dataclasses.replace(self, found={**self.found, name: value})
 
     def write(self, folder: Path, rows: Sequence[Row], *, status: str, failed: str = "") -> None:
-        """The record in a folder, atomically; rows are the networks so far."""
+        """Write the record to a folder, atomically; `rows` are the networks so far."""
         content = {
             "status": status,
             "settings": self.config.settings(),
@@ -63,9 +63,9 @@ class SelfTraining:
 
 
 def read_self_training(folder: Path, changes: Mapping[str, Any]) -> SelfTraining:
-    """The self-training in a folder, with options that change.
+    """Return the self-training in a folder, with changed options.
 
-    Raises ValueError where there is none to resume, or it would become another one.
+    Raises ValueError if there is none to resume, or a change would make it another one.
     """
     path = folder / RECORD
     if not path.is_file():
@@ -92,13 +92,13 @@ def read_self_training(folder: Path, changes: Mapping[str, Any]) -> SelfTraining
 
 @dataclass(frozen=True)
 class TeacherRun:
-    """What a self-training needs of its teacher's run.
+    """The parts of a teacher's run that a self-training needs.
 
-    data     text of its labelled images.
+    data     value of --data: its labelled images.
     minival  share of the training images that it held out.
-    seed     of that split.
-    digests  of the images, by split; None where they are not recorded.
-    outcome  how it ended: its scores.
+    seed     seed of that split.
+    digests  of the images, by split; None if they are not recorded.
+    outcome  results of the run, with its scores.
     """
 
     data: str
@@ -109,7 +109,7 @@ class TeacherRun:
 
 
 def read_teacher_run(folder: str) -> TeacherRun:
-    """The teacher's run; ValueError where it is not a finished one."""
+    """Return the teacher's run; raise ValueError if it is not finished."""
     run = read_run(Path(folder))
     if run.status != "finished":
         raise ValueError(f"teacher: the run in {folder} is {run.status}; finish it first")
@@ -122,7 +122,7 @@ def read_teacher_run(folder: str) -> TeacherRun:
 
 @dataclass(frozen=True)
 class _Split:
-    """How a run's images were split."""
+    """The splitting of a run's images."""
 
     minival: int | float
     seed: int
@@ -131,7 +131,7 @@ class _Split:
 
 @dataclass(frozen=True)
 class _Settings01:
-    """What version 0.1 kept among its settings beside the options."""
+    """Settings of version 0.1 that are not options."""
 
     student_architecture: dict[str, Any]
     student_recipe: dict[str, Any]
@@ -139,13 +139,13 @@ class _Settings01:
 
 
 def _in_this_format(content: dict[str, Any]) -> dict[str, Any]:
-    """The record, also where version 0.1 wrote it, which kept everything among the settings."""
+    """Return the record in the current format; version 0.1 stored everything in the settings."""
     if "student" in content:
         return content
     settings = content["settings"]
     old = typed(_Settings01, settings)
     known = kinds(NoisyStudentConfig)
-    # null stood for a default that is written out now
+    # version 0.1 wrote null for a default that is now written out
     plain = {
         name: value
         for name, value in settings.items()

@@ -1,4 +1,4 @@
-"""The report of a self-training: teacher and students in a table, and what to do next."""
+"""Printed report of a self-training: a table of teacher and students, and the next commands."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from vbs.tables import Console, Table
 
 
 def show_result(result: NoisyStudentResult) -> None:
-    """Print the table and what to do next on stdout, or why it ended early on stderr."""
+    """Print the table and the next commands on stdout, or why it ended early on stderr."""
     if result.status != "finished":
         how = resume_command(result.folder)
         print_err(f"train.noisy_student: {result.reason}; resume by: {how}")
         return
     console = Console()
     table = Table(box=None, pad_edge=False)
-    for name in ("", "minival top-1", "test top-1", "kept of a class", "agreement"):
+    for name in ("", "minival top-1", "test top-1", "kept per class", "agreement"):
         table.add_column(name, justify="right" if name else "left")
     for row in result.networks:
         kept, agreement = row.get("kept"), row.get("agreement")
@@ -31,7 +31,7 @@ def show_result(result: NoisyStudentResult) -> None:
         )
     console.print(table)
     console.print(ERROR_NOTE)
-    console.print("agreement: unlabelled images that student and its teacher put in one class")
+    console.print("agreement: unlabelled images that student and teacher put in the same class")
     config, last = result.config, result.networks[-1]["run"]
     students = [f"round-{number}/student/" for number in range(1, len(result.networks))]
     again = ["--teacher", last, "--student", config.network, "--unlabelled", config.unlabelled]

@@ -1,4 +1,4 @@
-"""What a self-training has come to."""
+"""The result of a self-training."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from vbs.command import FAILED, INTERRUPTED
 
 @dataclass(frozen=True)
 class NoisyStudentResult:
-    """How the rounds ended, and where their files are.
+    """The result of a self-training, and where its files are.
 
-    networks  the teacher and the students that were trained: "name", "run" (the folder),
-              "minival" and "test" (top-1 in percent), "kept" (images of each class) and "agreement"
-              (percent of the unlabelled images that a student and its teacher put in one class).
-    status    "finished", "interrupted" or "failed"; reason says why.
+    networks  the teacher and the trained students: "name", "run" (the folder), "minival" and
+              "test" (top-1 in percent), "kept" (images of each class) and "agreement" (percent of
+              the unlabelled images that a student and its teacher put in the same class).
+    status    "finished", "interrupted" or "failed".
+    reason    why it did not finish.
     """
 
     folder: Path
@@ -29,5 +30,5 @@ class NoisyStudentResult:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         return {"finished": 0, "interrupted": INTERRUPTED}.get(self.status, FAILED)

@@ -1,7 +1,8 @@
 """The rounds of Noisy Student: labels, a student, and that student as the next teacher.
 
-Everything is on disk before the next step begins, so a run that was killed resumes from there: a
-round's labels if they are written, its student if it is finished, otherwise from its checkpoint.
+Every step is written to disk before the next one starts, so that a killed run can be resumed: it
+reuses the labels of a round if they are written, and its student if it is finished; otherwise the
+student continues from its checkpoint.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ LABELS = "pseudo_labels.safetensors"
 def run_rounds(
     whole: SelfTraining, folder: Path, images: Images, run: TeacherRun, teacher: Teacher
 ) -> NoisyStudentResult:
-    """All rounds from where they stopped.
+    """Run all rounds, from where they stopped.
 
-    run  the teacher's.
+    run  the teacher's run.
     """
     config = whole.config
     rows = [{"name": "teacher", "run": config.teacher, **_scores(run.outcome)}]
@@ -77,25 +78,25 @@ def run_rounds(
 
 
 class _Rounds:
-    """The steps of the rounds of a self-training in a folder."""
+    """The steps of a round of self-training in a folder."""
 
     def __init__(self, whole: SelfTraining, folder: Path, images: Images) -> None:
         self._whole, self._folder, self._images = whole, folder, images
         self._config = whole.config
 
     def folder(self, number: int) -> Path:
-        """The folder of a round, from 1 on."""
+        """Return the folder of a round; numbers start at 1."""
         return self._folder / f"round-{number}"
 
     def predict(self, teacher: Teacher) -> Any:
-        """Probabilities [n, classes] of the unlabelled images."""
+        """Return probabilities [n, classes] of the unlabelled images."""
         config = self._config
         return teacher_probabilities(
             teacher, self._images.unlabelled, device=config.device, loaders=loaders_of(config)
         )
 
     def labels(self, number: int, run: str, teacher: Teacher) -> PseudoLabels:
-        """A round's pseudo-labels, from its folder or made now."""
+        """Return a round's pseudo-labels, read from its folder or new."""
         config, count = self._config, len(self._images.unlabelled)
         path = self.folder(number) / LABELS
         about = {
@@ -108,7 +109,7 @@ class _Rounds:
             labels = read_labels(path)
             if {name: labels.about.get(name) for name in about} != about:
                 raise ValueError(
-                    f"{path}: of another teacher or other images; remove {path.parent}/"
+                    f"{path}: made by another teacher or of other images; remove {path.parent}/"
                 )
             return labels
         print_err("", f"round {number} of {config.rounds}: {run} labels {count:,} images")
@@ -122,7 +123,7 @@ class _Rounds:
         return labels
 
     def train_student(self, number: int, labels: PseudoLabels) -> TrainResult | None:
-        """Train a round's student, or what is left of it; None where it is trained already."""
+        """Train or resume a round's student; return None if it is already finished."""
         config, images = self._config, self._images
         folder = self.folder(number) / "student"
         data = with_pseudo_labels(images.data, images.unlabelled, labels, config.ratio)
@@ -133,8 +134,8 @@ class _Rounds:
         print_err(
             "",
             f"round {number} of {config.rounds}: a student; an epoch is one pass over the "
-            f"{len(images.data.train):,} labelled images, {config.ratio:g} pseudo-labelled "
-            "beside each",
+            f"{len(images.data.train):,} labelled images, each with {config.ratio:g} "
+            "pseudo-labelled ones",
         )
         with status_after(folder / "run.json"), world(config.device) as here:
             result = train_in_folder(training, data, folder, here)
@@ -143,7 +144,7 @@ class _Rounds:
         return result
 
     def _training(self, number: int, teacher: str, data: Mapping[str, Any]) -> Training:
-        """A student's training as train.run has it, with the round that it belongs to."""
+        """Return a student's training in the form of train.run, with its round."""
         config, recipe = self._config, self._whole.recipe
         names = (
             "network",
@@ -178,12 +179,12 @@ class _Rounds:
 
 
 def _kept(labels: PseudoLabels, classes: tuple[str, ...]) -> list[str]:
-    """What became of the unlabelled images, in a line or two."""
+    """Describe the use of the unlabelled images, in a line or two."""
     chosen = labels.chosen
     sure, n = int(chosen.confident.sum()), len(labels.probabilities)
     lines = [
         f"{sure:,} of {n:,} are confident; kept {int(chosen.distinct.sum()):,}, "
-        f"{chosen.distinct.min():,} to {chosen.distinct.max():,} of a class, repeated to "
+        f"{chosen.distinct.min():,} to {chosen.distinct.max():,} per class, repeated to "
         f"{chosen.per_class:,}"
     ]
     without = [name for name, count in zip(classes, chosen.distinct, strict=True) if not count]
@@ -194,7 +195,7 @@ def _kept(labels: PseudoLabels, classes: tuple[str, ...]) -> list[str]:
 
 
 def _is_finished(folder: Path, digest: str) -> bool:
-    """Whether the student is trained; ValueError where that was on other pseudo-labels."""
+    """Return whether the student is finished; raise ValueError if it had other pseudo-labels."""
     if not (folder / "run.json").is_file() or not (folder / "best.safetensors").is_file():
         return False
     run = record.read_run(folder)
@@ -207,8 +208,10 @@ def _is_finished(folder: Path, digest: str) -> bool:
 
 
 def _scores(outcome: Mapping[str, Any]) -> dict[str, Any]:
-    """Minival and test top-1 of a run in percent, None where it has none; and on how many images
-    they were read (earlier versions did not record that)."""
+    """Return minival and test top-1 of a run in percent, None if it has none.
+
+    "images" has the numbers of images behind them, which earlier versions did not record.
+    """
     test, images = outcome.get("test") or {}, outcome.get("images") or {}
     return {
         "minival": (outcome.get("chosen") or {}).get("top1"),

@@ -1,4 +1,4 @@
-"""Run a self-training from its config: `run_noisy_student`."""
+"""Self-training from a config: `run_noisy_student`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from train.noisy_student.images import Images
     from train.pseudo_labels import Teacher
 
-DROPOUT = DROP_PATH = 0.2  # at least; the paper's survival probability is 0.8
+DROPOUT = DROP_PATH = 0.2  # minimum for students; the paper's survival probability is 0.8
 
 
 def run_noisy_student(
@@ -43,12 +43,13 @@ def run_noisy_student(
 ) -> NoisyStudentResult:
     """Train students in rounds, as `python -m train.noisy_student` does.
 
+    config   options of a new run; None with `resume`.
     out      folder of the results; default: a new runs/noisy-student-N.
-    resume   whether to resume the run in `out`; its config is read from there.
-    changes  options of a resumed run that change, such as {"unlabelled": "DIR"}.
+    resume   whether to resume the run in `out`, whose config is read from there.
+    changes  options of a resumed run to change, e.g. {"unlabelled": "DIR"}.
 
-    Raises ValueError for options that do not go together, and KeyboardInterrupt after Ctrl-C
-    outside of a training; inside, the result has the status "interrupted".
+    Raises ValueError if options do not go together, and KeyboardInterrupt after Ctrl-C outside a
+    training; during a training, the result has the status "interrupted".
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ValueError("torchrun: not supported; train.noisy_student runs in one process")
@@ -76,7 +77,7 @@ def _new(config: NoisyStudentConfig) -> SelfTraining:
 
 
 def noisy(recipe: Recipe) -> Recipe:
-    """The recipe with the three kinds of noise that make a student better than its teacher."""
+    """Return the recipe with the three kinds of noise of Noisy Student."""
     return replace(
         recipe,
         name=f"noisy-{recipe.name}",
@@ -87,7 +88,7 @@ def noisy(recipe: Recipe) -> Recipe:
 
 
 def _prepared(whole: SelfTraining, out: str | None, *, resume: bool) -> NoisyStudentResult:
-    # these import torch: a mistake above is reported at once
+    # imports torch only now, so that errors in the options are reported at once
     from train.distributed import pick_device
     from train.noisy_student.images import load_images
     from train.noisy_student.rounds import run_rounds
@@ -116,12 +117,12 @@ def _prepared(whole: SelfTraining, out: str | None, *, resume: bool) -> NoisyStu
 
 
 def resume_command(folder: Path) -> str:
-    """What resumes the run in a folder, to be pasted."""
+    """Return the command that resumes the run in a folder."""
     return module_command(["train.noisy_student", "--resume", "--out", str(folder)])
 
 
 def _fitted(whole: SelfTraining, run: TeacherRun, teacher: Teacher, images: Images) -> SelfTraining:
-    """Complete the student's network and recipe by the data; ValueError where they cannot be."""
+    """Complete network and recipe of the student by the data; raise ValueError on a mismatch."""
     import numpy as np
 
     from train.data import blend
@@ -131,12 +132,12 @@ def _fitted(whole: SelfTraining, run: TeacherRun, teacher: Teacher, images: Imag
     requested = whole.architecture
     if requested.in_channels != theirs.in_channels:
         raise ValueError(
-            f"student: it has {requested.in_channels} input channels, its teacher "
+            f"student: it has {requested.in_channels} input channels, and its teacher has "
             f"{theirs.in_channels}"
         )
     architecture = replace(requested, classes=len(data.classes))
     recipe = resolved(replace(whole.recipe, minival=run.minival), architecture)
-    # refuses a batch that has no share of one kind, before hours are spent on labels
+    # raises an error for a batch without images of one kind, before labels are computed for hours
     blended = blend(data.train, data.train, ratio=whole.config.ratio)
     order = blended.order(np.random.default_rng(0), recipe.batch)
     own, other = cost(architecture).params, cost(theirs).params

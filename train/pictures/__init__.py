@@ -1,7 +1,7 @@
-"""Pictures of a training run: learning curves, which classes are confused, the worst mistakes.
+"""Figures of a training run: learning curves, confusion matrix, worst mistakes.
 
-Every picture is a PNG that is written atomically. Names of classes are drawn as they are (a $
-begins no formula); characters that cannot be printed are escaped.
+Every figure is a PNG that is written atomically. Names of classes are drawn literally (a $ does not
+start a formula); characters that cannot be printed are escaped.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Which classes are confused: a matrix, or the most confused pairs."""
+"""The confusion matrix of a network, as a figure with its most confused pairs."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ from train.pictures.style import (
     shorten,
 )
 
-WRITTEN = 20  # up to so many classes the matrix holds numbers
-NAMED = 60  # up to so many its axes hold names
-PAIRS = 26  # so many confused pairs are listed
-SIDE = 500  # a matrix of more classes is shown in blocks: pixels are not left out
+WRITTEN = 20  # most classes for which the matrix has numbers
+NAMED = 60  # most classes for which its axes have names
+PAIRS = 26  # most confused pairs that are listed
+SIDE = 500  # most cells per side; with more classes, cells are merged so that none is left out
 
 
 def confusion(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
-    """Which classes are taken for which: each row in shares of that class's pictures.
+    """Draw the confusion matrix, each row as shares of its class's images.
 
-    counts   int [classes, classes], rows are the truth, columns are the predictions
-    classes  their names, in the same order
+    counts   int [classes, classes]; rows are the true classes, columns the predictions.
+    classes  names in the same order.
 
-    Up to 20 classes have their percentages written; of more the most confused pairs are listed.
-    ValueError where the two do not fit.
+    Up to 20 classes the cells have percentages; with more, the most confused pairs are listed.
+    Raises ValueError if the arguments do not match.
     """
     counts = np.asarray(counts)
     if counts.shape != (len(classes), len(classes)) or not len(classes):
-        raise ValueError(f"counts: {counts.shape} is no square of {len(classes)} classes")
+        raise ValueError(f"counts: {counts.shape} is not allowed; use a square of {len(classes)}")
     if counts.dtype.kind not in "iu" or counts.min() < 0:
-        raise ValueError(f"counts: {counts.dtype}, at least {counts.min()}; numbers of pictures")
+        raise ValueError(
+            f"counts: {counts.dtype} from {counts.min()} is not allowed; use integers from 0"
+        )
     total = counts.sum(1)
     shares = counts / np.maximum(total, 1)[:, None]
     names = [shorten(one_line(name) or f"#{index}", 22) for index, name in enumerate(classes)]
     if len(classes) <= WRITTEN:
-        # the matrix, and beside it names, axis labels, the bar and the head
+        # space for the matrix, names, axis labels, the colour bar and the title
         side, margin = max(0.44 * len(classes), 2.4), 0.8 + 0.085 * max(map(len, names))
         figure = figure_of(side + margin + 1.4, side + margin + 0.8)
         _matrix(figure, figure.add_subplot(), shares, names)
@@ -52,21 +54,21 @@ def confusion(path: Path, counts: np.ndarray, classes: Sequence[str]) -> None:
         _pairs(right, counts, total, names)
     right_answers, pictures = int(np.trace(counts)), int(total.sum())
     share = f"{100 * right_answers / pictures:.2f}%" if pictures else "none"
-    head(figure, "confusion matrix", f"{share} of {pictures:,} pictures right")
+    head(figure, "confusion matrix", f"{share} of {pictures:,} images correct")
     save(figure, path)
 
 
 def _matrix(figure: Any, axes: Any, shares: np.ndarray, names: list[str]) -> None:
-    """The matrix as colours, with as many words and numbers as can be read."""
+    """Draw the matrix as colours, with names and numbers if there is space."""
     from matplotlib.colors import PowerNorm
 
     count = len(names)
     block = math.ceil(count / SIDE)
     padded = np.pad(shares, (0, -count % block))
-    # the greatest share of a block: a mean would bleach what a single pair confuses
+    # the maximum of a block, because a mean would hide a single confused pair
     shown = padded.reshape(len(padded) // block, block, -1, block).max((1, 3))
     few = count <= WRITTEN
-    norm = PowerNorm(1 if few else 0.5, 0, 1)  # of many classes the small shares matter
+    norm = PowerNorm(1 if few else 0.5, 0, 1)  # emphasises small shares if there are many classes
     edge = len(padded) - 0.5
     image = axes.imshow(
         shown, cmap="Blues", norm=norm, interpolation="nearest", extent=(-0.5, edge, edge, -0.5)
@@ -97,9 +99,9 @@ def _matrix(figure: Any, axes: Any, shares: np.ndarray, names: list[str]) -> Non
 
 
 def confused_pairs(counts: np.ndarray, limit: int) -> list[tuple[int, int]]:
-    """(true, predicted) of the most frequent confusions; of equals the first in the matrix first.
+    """Return (true, predicted) of the most frequent confusions; ties in order of the matrix.
 
-    counts  int [classes, classes], rows are the truth
+    counts  int [classes, classes]; rows are the true classes.
     """
     wrong = np.array(counts, np.int64)
     np.fill_diagonal(wrong, 0)
@@ -110,7 +112,7 @@ def confused_pairs(counts: np.ndarray, limit: int) -> list[tuple[int, int]]:
 
 def _pairs(axes: Any, counts: np.ndarray, total: np.ndarray, names: list[str]) -> None:
     axes.set_axis_off()
-    axes.set_title("most confused: true, predicted, pictures", loc="left", fontsize=11)
+    axes.set_title("most confused: true, predicted, images", loc="left", fontsize=11)
     pairs = confused_pairs(counts, PAIRS)
     for line, (true, predicted) in enumerate(pairs):
         y = 1 - (line + 0.7) / PAIRS

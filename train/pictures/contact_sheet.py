@@ -1,4 +1,4 @@
-"""The worst mistakes: which they are, and a contact sheet of them."""
+"""The worst mistakes of a network, and contact sheets of images."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ from train.pictures.style import (
 )
 
 ROWS, COLUMNS = 5, 8  # of a contact sheet
-CELL = 190  # pixels of a picture's longer side on it
+CELL = 190  # pixels of the longer side of an image on it
 
 
 def mistakes(path: Path, pictures: Sequence[np.ndarray], titles: Sequence[str]) -> None:
-    """A `picture_sheet` of mistakes; a smile where there is none."""
+    """Draw a `picture_sheet` of mistakes; a smiley if there are none."""
     if not len(pictures) and not len(titles):
         return _smile(path)
     picture_sheet(path, pictures, titles)
 
 
 def picture_sheet(path: Path, pictures: Sequence[np.ndarray], titles: Sequence[str]) -> None:
-    """The first forty pictures with their titles.
+    """Draw the first forty images with their titles.
 
-    pictures  uint8 [height, width, 3] each, of any size; one at least.
-    titles    of each what to write beneath, such as "true cat, predicted dog 98%"
+    pictures  uint8 [height, width, 3] each, of any size; at least one.
+    titles    text below each image, e.g. "true cat, predicted dog 98%".
 
-    ValueError where the numbers differ or something is no picture.
+    Raises ValueError if the numbers differ or a picture has another shape or type.
     """
     if len(pictures) != len(titles):
         raise ValueError(f"titles: {len(titles)} of them for {len(pictures)} pictures")
     for picture in pictures:
         kind, shape = picture.dtype, picture.shape
         if kind != np.uint8 or len(shape) != 3 or shape[2] != 3 or not picture.size:
-            raise ValueError(f"pictures: {kind} {shape} is no uint8 [height, width, 3]")
+            raise ValueError(
+                f"pictures: {kind} {shape} is not allowed; use uint8 [height, width, 3]"
+            )
     count = min(len(pictures), ROWS * COLUMNS)
     columns = min(count, COLUMNS)
     rows = math.ceil(count / columns)
@@ -55,13 +57,13 @@ def picture_sheet(path: Path, pictures: Sequence[np.ndarray], titles: Sequence[s
 
 
 def small(picture: np.ndarray) -> np.ndarray:
-    """The picture with as many pixels as a contact sheet shows; a copy, so the rest is freed."""
+    """Return the image at the size of a contact sheet; a copy, so that the original is freed."""
     stride = max(1, max(picture.shape[:2]) // (3 * CELL))
     return picture[::stride, ::stride].copy() if stride > 1 else picture
 
 
 def _place(axes: Any, picture: np.ndarray, title: str, left: float, top: float) -> None:
-    """A picture within 170 x 170 units with its title beneath, in up to three lines."""
+    """Draw an image within 170 x 170 units with its title below, in up to three lines."""
     picture = small(picture)
     height, width = picture.shape[:2]
     scale = 170 / max(height, width)
@@ -79,14 +81,14 @@ def _place(axes: Any, picture: np.ndarray, title: str, left: float, top: float) 
 
 
 def _wrapped(title: str) -> str:
-    """Up to three lines of 30 characters: parts between commas, each shortened in the middle."""
+    """Return up to three lines of 30 characters: comma-separated parts, shortened if needed."""
     parts = [part.strip() for part in one_line(title).split(", ")]
     lines = [*parts[:2], ", ".join(parts[2:])] if len(parts) > 3 else parts
     return "\n".join(shorten(line, 30) for line in lines if line)
 
 
 def _smile(path: Path) -> None:
-    """The picture of no mistakes."""
+    """Draw a smiley for no mistakes."""
     from matplotlib.patches import Arc, Circle
 
     figure = figure_of(6, 3.4, constrained=False)
@@ -95,21 +97,21 @@ def _smile(path: Path) -> None:
     for x in (-0.18, 0.18):
         axes.add_patch(Circle((x, 0.38), 0.06, fc="0.2"))
     axes.add_patch(Arc((0, 0.25), 0.6, 0.56, theta1=200, theta2=340, ec="0.2", lw=3))
-    axes.text(0, -0.55, "no mistakes: every picture was recognised", ha="center", fontsize=12)
+    axes.text(0, -0.55, "no mistakes: all images classified correctly", ha="center", fontsize=12)
     axes.set(xlim=(-1.6, 1.6), ylim=(-0.85, 0.95))
     axes.set_axis_off()
     save(figure, path)
 
 
 def worst(outputs: Any, targets: Any, count: int) -> np.ndarray:
-    """Indices int64 [<= count] of the mistakes made with greatest confidence, the worst first.
+    """Return indices int64 [<= count] of the most confident mistakes, the worst first.
 
     outputs  float [pictures, classes], logits or probabilities (rows that sum to one); numpy or
-             torch, on any device
-    targets  int [pictures], the true classes
+             torch, on any device.
+    targets  int [pictures], the true classes.
 
-    Of equals the earlier picture comes first; mistakes whose outputs are no numbers come last.
-    ValueError where the shapes do not fit.
+    Ties are in the order of the images; mistakes with outputs that are not numbers come last.
+    Raises ValueError if the shapes do not match.
     """
     logits, truth = _array(outputs), _array(targets).astype(np.int64)
     if logits.ndim != 2 or truth.shape != logits.shape[:1] or count < 0:
@@ -123,7 +125,7 @@ def worst(outputs: Any, targets: Any, count: int) -> np.ndarray:
     with np.errstate(all="ignore"):
         probabilities = bool((clean >= 0).all() and (np.abs(clean.sum(1) - 1) < 0.01).all())
         weights = shown / top if probabilities else np.exp(shown - top)
-    # odds against the prediction: unlike confidences they do not all round to one
+    # odds against the prediction, because large confidences all round to one
     np.put_along_axis(weights, shown.argmax(1)[:, None], np.where(np.isfinite(top), 0, np.nan), 1)
     odds = weights.sum(1)
     order = np.argsort(np.where(np.isnan(odds), np.inf, odds), kind="stable")
@@ -131,7 +133,7 @@ def worst(outputs: Any, targets: Any, count: int) -> np.ndarray:
 
 
 def _array(values: Any) -> np.ndarray:
-    """A numpy array of an array or tensor; numpy knows no bfloat16."""
+    """Convert an array or tensor to numpy, which has no bfloat16."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         values = (values.float() if values.is_floating_point() else values).numpy()

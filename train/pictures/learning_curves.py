@@ -32,10 +32,10 @@ LINES = {  # curve -> colour, name in the legend, panel
 
 
 def curves(path: Path, history: Sequence[Row], title: str) -> None:
-    """Loss, top-1 accuracy and schedule against epochs; of no rows an empty picture.
+    """Draw loss, top-1 accuracy and schedule against epochs; an empty figure without rows.
 
-    Against epochs, not seconds: an interruption or a busier machine does not bend the curves, and
-    the schedule is one of epochs. The time is in the title. A loss that is no number is marked.
+    Epochs, unlike seconds, are not affected by interruptions or the load of the machine. The time
+    is in the title. The first loss that is not a number is marked.
     """
     epochs = np.array([_value(row, "epoch", index + 1) for index, row in enumerate(history)])
     schedule = bool(np.isfinite(_column(history, "lr")).any())
@@ -70,25 +70,25 @@ def _column(history: Sequence[Row], name: str) -> np.ndarray:
 
 
 def _line(panel: Any, epochs: np.ndarray, history: Sequence[Row], key: str, **style: Any) -> None:
-    """A curve over the epochs in which it was measured; a NaN that was measured is a gap."""
+    """Draw a curve over the epochs in which it was measured; NaN gives a gap."""
     measured = np.array([row.get(key) is not None for row in history], bool)
     values = _column(history, key)[measured]
     values[~np.isfinite(values)] = np.nan
     if not np.isfinite(values).any():
         return
-    # a single point, or one between two gaps, is seen by its marker only
+    # without a marker, a single point between gaps would not be visible
     few = np.isfinite(values).sum() <= 40
     panel.plot(epochs[measured], values, marker="o" if few else None, ms=3.5, lw=1.6, **style)
 
 
 def _finish(panel: Any, epochs: np.ndarray, history: Sequence[Row]) -> None:
-    """Grid, legend, and a mark where the training loss stopped being a number."""
+    """Add grid, legend, and a mark where the training loss stopped being a number."""
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
     known = np.array([row.get("train_loss") is not None for row in history], bool)
     broken = epochs[known & ~np.isfinite(_column(history, "train_loss"))]
     if len(broken):
-        panel.axvline(broken[0], c=RED, ls="--", lw=1.2, label="the loss is no number")
+        panel.axvline(broken[0], c=RED, ls="--", lw=1.2, label="the loss is not a number")
     if panel.get_legend_handles_labels()[0]:
         panel.legend(frameon=False, fontsize=9, loc="best")
     else:
@@ -97,7 +97,7 @@ def _finish(panel: Any, epochs: np.ndarray, history: Sequence[Row]) -> None:
 
 
 def _loss_scale(panel: Any) -> None:
-    """A logarithmic axis where the losses span more than a factor of thirty."""
+    """Use a logarithmic axis if the losses span more than a factor of thirty."""
     curves = [np.asarray(line.get_ydata(), float) for line in panel.lines if line.get_ls() == "-"]
     values = np.concatenate([*curves, np.empty(0)])
     values = values[np.isfinite(values)]
@@ -107,7 +107,7 @@ def _loss_scale(panel: Any) -> None:
 
 
 def _best(epochs: np.ndarray, history: Sequence[Row]) -> tuple[float, float, str] | None:
-    """Epoch, accuracy and key of the best validation, the first of equals; None without any."""
+    """Return epoch, accuracy and key of the best validation, the first of ties; None if none."""
     found = None
     for key in ("val_top1", "ema_top1"):
         values = _column(history, key)
@@ -124,7 +124,7 @@ def _mark_best(panel: Any, epochs: np.ndarray, history: Sequence[Row]) -> None:
         return
     panel.plot(best[0], best[1], "o", ms=9, mfc="none", mec=LINES[best[2]][0], mew=1.6)
     bottom, top = panel.get_ylim()
-    panel.set_ylim(bottom, top + 0.12 * (top - bottom))  # room for the words
+    panel.set_ylim(bottom, top + 0.12 * (top - bottom))  # space for the label
     late = best[0] > epochs.mean()
     panel.annotate(
         f"{best[1]:.2f}%",
@@ -138,7 +138,7 @@ def _mark_best(panel: Any, epochs: np.ndarray, history: Sequence[Row]) -> None:
 
 
 def _schedule(panel: Any, epochs: np.ndarray, history: Sequence[Row]) -> None:
-    """The learning rate, and on a second axis the image size where it changes."""
+    """Draw the learning rate, and the image size on a second axis if it changes."""
     rate, side = _column(history, "lr"), _column(history, "resolution")
     panel.plot(epochs, rate, c=GREEN, lw=1.6, marker="o" if len(rate) <= 40 else None, ms=3)
     panel.set_ylabel("learning rate", color=GREEN)
@@ -152,13 +152,13 @@ def _schedule(panel: Any, epochs: np.ndarray, history: Sequence[Row]) -> None:
         return
     second = panel.twinx()
     second.step(epochs, side, where="mid", c=RED, lw=1.4)
-    second.set_ylabel("image side, px", color=RED)
+    second.set_ylabel("image size, px", color=RED)
     second.set_ylim(0, 1.15 * sizes[-1])
     second.spines["top"].set_visible(False)
 
 
 def _summary(epochs: np.ndarray, history: Sequence[Row]) -> str:
-    """What the curves come to, in a line."""
+    """Return a one-line summary of the training."""
     parts = [f"{len(history)} epoch{'' if len(history) == 1 else 's'}"]
     seconds = _column(history, "seconds")
     if np.isfinite(seconds).any():

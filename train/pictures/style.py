@@ -1,4 +1,4 @@
-"""What the pictures of a training run have in common: figures, heads, names of classes."""
+"""Common style of the figures of a training run: size, title, names of classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLUE, ORANGE, GREEN, RED, GREY = "#1f5fa8", "#e07b00", "#2a8a43", "#c62828", "0.
 
 
 def shorten(name: str, length: int) -> str:
-    """A name of at most `length` characters; the middle goes, names often differ at the end."""
+    """Shorten a name to `length` characters in the middle; names often differ at the end."""
     if len(name) <= length:
         return name
     tail = (length - 1) // 3
@@ -21,7 +21,7 @@ def shorten(name: str, length: int) -> str:
 
 
 def one_line(text: str) -> str:
-    """One line of printable characters; file names may hold what no font and no UTF-8 can."""
+    """Return one line of printable characters; file names may contain others."""
     return " ".join(printable(text).split())
 
 
@@ -37,4 +37,4 @@ def head(figure: Any, title: str, summary: str) -> None:
 
 def save(figure: Any, path: Path) -> None:
     write_whole(path, lambda unfinished: save_png(figure, unfinished))
-    figure.clear()  # axes and figure point at each other: images would stay until the next gc
+    figure.clear()  # breaks reference cycles that would keep the images until the next gc

@@ -1,7 +1,7 @@
-"""Classify images with a trained network: `python -m train.predict RUN_OR_EXPORT IMAGES...`.
+"""Classification of images with a trained network: `python -m train.predict RUN_OR_EXPORT IMAGES`.
 
-Whatever computes the network, torch or onnxruntime, gets the same numbers of an image, those of the
-evaluation in training (`train.preprocessing`).
+torch and onnxruntime get the same prepared images, as in the evaluation of the training
+(`train.preprocessing`).
 """
 
 from typing import TYPE_CHECKING

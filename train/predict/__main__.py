@@ -1,4 +1,4 @@
-"""`python -m train.predict`."""
+"""Entry point of `python -m train.predict`."""
 
 from vbs.command import run_program
 

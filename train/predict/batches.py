@@ -1,4 +1,4 @@
-"""Batches of prepared images, and which files cannot be read."""
+"""Batches of prepared images, and the files that cannot be read."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from train.preprocessing import Preprocessing, framed, normalised
 class Batch(NamedTuple):
     """Prepared images.
 
-    rows        which images of the store they are, int64 [n].
-    images      float32 [n, channels, side, side] in channels_last, n may be 0.
-    unreadable  (row, why) of the images that the batch goes without.
+    rows        rows of the images in the store, int64 [n].
+    images      float32 [n, channels, side, side] in channels_last; n may be 0.
+    unreadable  (row, why) of the images that are left out.
     """
 
     rows: Tensor
@@ -33,14 +33,14 @@ class Batch(NamedTuple):
 def batches(
     store: Store, how: Preprocessing, size: int, *, device: torch.device, loaders: int
 ) -> Iterator[Batch]:
-    """All images of a store in order, in batches of `size`.
+    """Return an iterator over all images of a store in order, in batches of `size`.
 
-    device   that the images go to; they stay on the CPU, in pinned memory where it is a GPU.
-    loaders  processes that read and prepare batches while the network computes others; 0: this
-             process prepares each when it is needed.
+    device   device that will compute the images; they stay on the CPU, in pinned memory for a GPU.
+    loaders  processes that prepare batches ahead; 0: this process prepares each batch when it is
+             needed.
     """
     prepared = _Prepared(store, how, size)
-    # a process for a batch or two would start for longer than it works
+    # for one or two batches, starting a process would take longer than its work
     workers = min(loaders, len(prepared) - 1)
     return loaded(prepared, len(prepared), device=device, workers=workers)
 

@@ -8,12 +8,12 @@ from train.options import DeviceOptions
 from vbs.config import option
 from vbs.options import Command
 
-TABLES = (".csv", ".jsonl", ".parquet")  # what --out may end in
+TABLES = (".csv", ".jsonl", ".parquet")  # allowed suffixes of --out
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(DeviceOptions):
-    """A trained network, and images to classify."""
+    """The trained network and the images of a classification."""
 
     title = "prediction"
 
@@ -29,7 +29,7 @@ class PredictConfig(DeviceOptions):
         help="image files, folders, FILE.zip, FILE.parquet, parquet:DIR",
     )
     top_k: int = option(
-        3, metavar="K", limits=(1, 1_000_000), help="classes of each image, the likeliest first"
+        3, metavar="K", limits=(1, 1_000_000), help="classes of each image, most probable first"
     )
     out: str | None = option(
         None, metavar="FILE", help="also write all predictions: .csv, .jsonl or .parquet"
@@ -37,7 +37,7 @@ class PredictConfig(DeviceOptions):
     contact_sheet: str | None = option(
         None, metavar="FILE", help="also draw the first 40 images with their classes: .png"
     )
-    batch: int = option(32, metavar="N", help="images that the network gets at once (default 32)")
+    batch: int = option(32, metavar="N", help="images per forward pass (default 32)")
 
     def check(self) -> None:
         if self.network is None or not self.images:
@@ -59,8 +59,8 @@ COMMAND = Command(
     positional=("network", "images"),
     description="Classify images with a trained network.",
     epilog="""\
-Images are prepared as in the evaluation of the training, whatever kind RUN_OR_EXPORT is; ONNX files
-are computed by onnxruntime, all others by torch. An image that cannot be read is named and skipped;
+For every kind of RUN_OR_EXPORT, images are prepared as in the evaluation of the training. ONNX
+files run in onnxruntime, all others in torch. Images that cannot be read are reported and skipped;
 the exit code is then 1.""",
     interrupted="interrupted; nothing was written",
 )

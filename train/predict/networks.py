@@ -1,4 +1,4 @@
-"""Networks to predict with, by what computes them: torch or onnxruntime."""
+"""Networks to predict with, in torch or onnxruntime."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from vbs.processes import available_cpus
 from vbs.text import shortened
 
 Function = Callable[[Tensor], Tensor]
-METADATA = ("classes", "preprocessing")  # of an ONNX file, each as JSON
+METADATA = ("classes", "preprocessing")  # keys of an ONNX file's metadata, JSON values
 
 
 @dataclass(frozen=True)
 class Predictor:
     """A network on its device.
 
-    preprocessing  of its images.
-    classes        their names in the order of the probabilities.
-    probabilities  of images float32 [n, channels, side, side] on the CPU: float32 [n, classes].
-    device         that torch's memory is pinned for.
-    runtime        what computes, in words.
+    preprocessing  preprocessing of its images.
+    classes        names in the order of the probabilities.
+    probabilities  maps images float32 [n, channels, side, side] on the CPU to float32 [n, classes].
+    device         device for which torch's memory is pinned.
+    runtime        description of the runtime and device.
     """
 
     preprocessing: Preprocessing
@@ -44,11 +44,13 @@ class Predictor:
 
 
 def load_predictor(source: str, device: str = "auto") -> Predictor:
-    """The network of a run or an export; ValueError, one line, where it cannot be used.
+    """Load the network of a run or an export.
 
-    source  an ONNX file of `train.export`, or what `train.trained_network.load_network` takes.
-    device  "auto", "cpu", "cuda" or "cuda:N"; an ONNX file is computed on a GPU where onnxruntime
-            was built for it.
+    source  an ONNX file of `train.export`, or a source of `train.trained_network.load_network`.
+    device  "auto", "cpu", "cuda" or "cuda:N"; ONNX files use a GPU only if onnxruntime was built
+            for it.
+
+    Raises ValueError (one line) if the network cannot be used.
     """
     path = Path(source)
     if path.suffix.lower() == ".onnx":
@@ -92,13 +94,13 @@ def _onnx(path: Path, device: str) -> Predictor:
     options.intra_op_num_threads = available_cpus()
     # a waiting thread that spins takes the processor from the processes that prepare images
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors, which are raised as well
+    options.log_severity_level = 3  # errors, which are also raised
     providers: list[Any] = ["CPUExecutionProvider"]
     if where.type == "cuda":
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": where.index or 0}))
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # its own classes, which share no base
+    except Exception as error:  # onnxruntime's exceptions share no base class
         why = shortened(" ".join(str(error).split()), 120)
         raise ValueError(f"network: {shortened(path)} cannot be read as ONNX ({why})") from None
     how, classes = _described(path, session)
@@ -112,7 +114,7 @@ def _onnx(path: Path, device: str) -> Predictor:
 
 
 def _described(path: Path, session: Any) -> tuple[Preprocessing, tuple[str, ...]]:
-    """What the metadata of an ONNX file say; ValueError where they are not those of an export."""
+    """Return preprocessing and classes of an ONNX file; raise ValueError if it is no export."""
     metadata = session.get_modelmeta().custom_metadata_map
     lacking = [name for name in METADATA if name not in metadata]
     if lacking:
@@ -127,7 +129,7 @@ def _described(path: Path, session: Any) -> tuple[Preprocessing, tuple[str, ...]
             raise ValueError("classes: they are not a list of names")
         if not classes:
             raise ValueError("classes: there are none")
-        taken = session.get_inputs()[0].shape[1:2]  # one channel: the metadata may not say so
+        taken = session.get_inputs()[0].shape[1:2]  # the metadata of a grey network may lack it
         how = Preprocessing.from_dict(content["preprocessing"], channels=1 if taken == [1] else 3)
         return how, tuple(classes)
     except ValueError as error:
@@ -137,7 +139,7 @@ def _described(path: Path, session: Any) -> tuple[Preprocessing, tuple[str, ...]
 
 
 def _session_function(path: Path, session: Any, how: Preprocessing, classes: int) -> Function:
-    """The probabilities of a session with one input of images and one output of logits."""
+    """Return the probabilities of a session with one input of images and one output of logits."""
     wanted = [how.channels, how.resolution, how.resolution]
     inputs, outputs = session.get_inputs(), session.get_outputs()
     usual = len(inputs) == len(outputs) == 1 and inputs[0].type == "tensor(float)"
@@ -151,18 +153,18 @@ def _session_function(path: Path, session: Any, how: Preprocessing, classes: int
         )
     name, output = inputs[0].name, outputs[0].name
     notes = session.get_modelmeta().custom_metadata_map
-    softmax = notes.get("output") != json.dumps("probabilities")  # else the file computes it
+    softmax = notes.get("output") != json.dumps("probabilities")  # else the file contains softmax
 
     def probabilities(images: Tensor) -> Tensor:
         try:
             (answer,) = session.run([output], {name: images.contiguous().numpy()})
-        except Exception as error:  # its own classes, which share no base
+        except Exception as error:  # onnxruntime's exceptions share no base class
             if is_out_of_memory(error):
                 raise
             why = shortened(" ".join(str(error).split()), 120)
             raise ValueError(f"network: {shortened(path)} cannot be computed ({why})") from None
         outputs = torch.from_numpy(np.asarray(answer))
-        if outputs.shape != (len(images), classes):  # whatever its description says
+        if outputs.shape != (len(images), classes):  # the file may state another shape
             raise ValueError(
                 f"network: {shortened(path)} gives outputs {list(outputs.shape)} for "
                 f"{len(images)} images; {[len(images), classes]} are expected"
@@ -173,7 +175,7 @@ def _session_function(path: Path, session: Any, how: Preprocessing, classes: int
 
 
 def _halving(function: Function) -> Function:
-    """The function, of halves of its images where memory does not suffice for all at once."""
+    """Wrap a function so that it computes halves of its images if memory runs out."""
 
     def within_memory(images: Tensor) -> Tensor:
         try:

@@ -1,4 +1,4 @@
-"""Files of predictions: a table as CSV, JSON lines or parquet, and a contact sheet."""
+"""Output files of predictions: a table as CSV, JSON lines or parquet, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from vbs.figure import draw_picture
 from vbs.folder import write_whole
 from vbs.text import csv_cell, printable
 
-SHOWN = 40  # images of a contact sheet
+SHOWN = 40  # most images on a contact sheet
 
 
 def write_table(path: Path, result: PredictResult) -> None:
-    """All predictions, a row an image, in the format of the file's ending; atomically.
+    """Write all predictions, one row per image, atomically, in the format of the file's suffix.
 
-    Columns are those of `PredictResult.records`. Bytes of names that are no UTF-8 are written as
-    escapes; in CSV also what is not printable, and what a spreadsheet would take for a formula.
+    The columns are those of `PredictResult.records`. Bytes of names that are not UTF-8 are written
+    as escapes; in CSV, also characters that cannot be printed or that a spreadsheet would take for
+    a formula.
     """
     write = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
     write_whole(path, lambda unfinished: write[path.suffix.lower()](unfinished, result))
@@ -61,7 +62,7 @@ def _storable(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw_sheet(path: Path, result: PredictResult, channels: int) -> bool:
-    """The first images with their likeliest class; whether they could be drawn, else it warns."""
+    """Draw the first images with their predictions; return whether it worked, else warn."""
     return draw_picture(path, lambda unfinished: _sheet(unfinished, result, channels))
 
 
@@ -70,7 +71,7 @@ def _sheet(path: Path, result: PredictResult, channels: int) -> None:
     for row, label, probability in zip(
         result.rows[:SHOWN].tolist(), result.labels[:, 0], result.probabilities[:, 0], strict=False
     ):
-        # whole photographs are held one at a time
+        # each full-size image is reduced as soon as it is read, to save memory
         sheet.append(draw.small(to_picture(decode(result.store.read(row), channels), None)))
         file = Path(result.store.name(row)).name
         titles.append(

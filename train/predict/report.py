@@ -1,4 +1,4 @@
-"""The report of predictions: a table of images and their classes, and the speed."""
+"""Printed report of predictions: a table of images and classes, and the speed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from vbs.console import print_err, print_out
 from vbs.tables import Console, Table
 from vbs.text import counted, shell_word, shortened
 
-ROWS = 40  # images that are printed one by one
-CLASSES = 20  # classes whose images are counted
+ROWS = 40  # most images that are printed one by one
+CLASSES = 20  # most classes that are counted
 
 
 def show_result(result: PredictResult) -> None:
-    """Print the first predictions as a table, how many there are of each class, and the speed."""
+    """Print the first predictions as a table, the number of images of each class, and the speed."""
     console, places = Console(), result.labels.shape[1]
     table = Table(box=None, pad_edge=False)
     table.add_column("image")
@@ -34,7 +34,7 @@ def show_result(result: PredictResult) -> None:
     print_out(
         "",
         f"{counted(len(result), 'image')} in {result.seconds:,.1f} s, "
-        f"{len(result) / max(result.seconds, 1e-9):,.0f} images/s with reading and preparing them, "
+        f"{len(result) / max(result.seconds, 1e-9):,.0f} images/s including their preparation, "
         f"by {result.runtime}",
     )
     for path in result.written:
@@ -48,7 +48,7 @@ def show_result(result: PredictResult) -> None:
 
 
 def _print_counts(result: PredictResult) -> None:
-    """Of the likeliest class of each image."""
+    """Print the number of images by their most probable class."""
     counts = Counter(result.labels[:, 0].tolist()).most_common()
     shown = [f"{count:,} {shortened(result.classes[label], 40)}" for label, count in counts]
     more = [f"{len(shown) - CLASSES} more classes"] if len(shown) > CLASSES else []

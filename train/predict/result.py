@@ -1,4 +1,4 @@
-"""What a network predicts of images."""
+"""The result of classifying images."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PredictResult:
-    """Predictions of all images that could be read, in their order.
+    """Predictions on all readable images, in their order.
 
     config         the options.
     store          the encoded images.
     classes        names of the network's classes.
-    rows           which images of the store they are, int64 [n].
-    labels         the likeliest classes of each, best first, int64 [n, k].
-    probabilities  of these, float32 [n, k].
+    rows           rows of the images in the store, int64 [n].
+    labels         most probable classes of each image, best first, int64 [n, k].
+    probabilities  of these classes, float32 [n, k].
     unreadable     (name, why) of the images that could not be read.
     seconds        from the first image to the last prediction.
-    runtime        what has computed, in words.
-    written        the files of the predictions.
+    runtime        description of the runtime and device.
+    written        files that were written.
     """
 
     config: PredictConfig
@@ -46,7 +46,7 @@ class PredictResult:
         return len(self.rows)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Of each image its name, and "prediction" and "probability" (with _2, _3 for the next)."""
+        """Yield for each image its name, "prediction" and "probability" (next ones _2, _3, ...)."""
         for index, row in enumerate(self.rows.tolist()):
             record: dict[str, Any] = {"image": self.store.name(row)}
             for place in range(self.labels.shape[1]):
@@ -57,5 +57,5 @@ class PredictResult:
 
     @property
     def exit_code(self) -> int:
-        """That of the command line: 1 where images could not be read."""
+        """Exit code of the command: 1 if images could not be read."""
         return FAILED if self.unreadable else 0

@@ -1,4 +1,4 @@
-"""Classify images from a config: `predict_images`."""
+"""Classification of images from a config: `predict_images`."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from vbs.processes import available_cpus
 from vbs.progress import Progress, State
 from vbs.text import shortened
 
-MOST_LOADERS = 8  # where their number is not given
-NAMED = 10  # unreadable images that are named one by one
+MOST_LOADERS = 8  # most loaders if --loaders is not given
+NAMED = 10  # most unreadable images that are reported one by one
 
 
 def predict_images(config: PredictConfig) -> PredictResult:
     """Classify images with a trained network, as `python -m train.predict` does.
 
-    The predictions are returned, and written where `out` and `contact_sheet` say.
+    The predictions are returned, and written to the files `out` and `contact_sheet` of the config.
 
-    Raises ValueError, one line, for a network or images that are not there or cannot be used, and
-    where not a single image can be read; nothing is written then.
+    Raises ValueError (one line) if the network or the images do not exist or cannot be used, or
+    if no image can be read; nothing is written then.
     """
     assert config.network is not None  # see PredictConfig.check
     _check_places(config)
@@ -46,7 +46,7 @@ def predict_images(config: PredictConfig) -> PredictResult:
     if not len(result):
         name, why = result.unreadable[0]
         raise ValueError(
-            f"images: none of {len(images.store):,} can be read, as {shortened(name)} ({why})"
+            f"images: none of {len(images.store):,} can be read, e.g. {shortened(name)} ({why})"
         )
     written = []
     if config.out is not None:
@@ -60,7 +60,7 @@ def predict_images(config: PredictConfig) -> PredictResult:
 
 
 def _check_places(config: PredictConfig) -> None:
-    """ValueError or OSError where a file cannot be written."""
+    """Raise ValueError or OSError if an output file cannot be written."""
     for name, path in _places(config):
         if not path.parent.is_dir():
             raise ValueError(f"{name}: {path.parent}: no such folder; make it first")
@@ -70,17 +70,17 @@ def _check_places(config: PredictConfig) -> None:
 
 
 def _check_not_read(config: PredictConfig, images: Images) -> None:
-    """ValueError where a file would replace one that is read."""
+    """Raise ValueError if an output file would overwrite an input."""
     for name, path in _places(config):
         if not path.exists():
-            continue  # whatever is read is there
+            continue  # a new file is no input
         for source in (config.network, *images.store.files()):
             if source and os.path.exists(source) and path.samefile(source):
-                raise ValueError(f"{name}: {path} is read from; give another file")
+                raise ValueError(f"{name}: {path} is an input file; give another file")
 
 
 def _places(config: PredictConfig) -> Iterator[tuple[str, Path]]:
-    """The options of files to write, and the files."""
+    """Yield the options of output files, with the files."""
     for name, given in (("--out", config.out), ("--contact-sheet", config.contact_sheet)):
         if given is not None:
             yield name, Path(given)
@@ -131,7 +131,7 @@ def _predicted(config: PredictConfig, images: Images, predictor: Predictor) -> P
 
 
 def _probabilities(predictor: Predictor, batch: Batch, images: Images) -> Tensor:
-    """float32 [n, classes]; ValueError where they are not finite."""
+    """Return float32 [n, classes]; raise ValueError if they are not finite."""
     found = predictor.probabilities(batch.images)
     finite = found.isfinite().all(1)
     if not finite.all():
@@ -144,7 +144,7 @@ def _probabilities(predictor: Predictor, batch: Batch, images: Images) -> Tensor
 
 
 def _loaders(config: PredictConfig) -> int:
-    """As given, else one processor is left to the network; each keeps two batches in memory."""
+    """Return the option, or by default one process less than processors, at most MOST_LOADERS."""
     if config.loaders is not None:
         return config.loaders
     return min(max(1, available_cpus() - 1), MOST_LOADERS)

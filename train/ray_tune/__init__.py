@@ -1,4 +1,4 @@
-"""Train many networks at once with Ray Tune: `python -m train.ray_tune`."""
+"""Parallel trainings of many networks with Ray Tune: `python -m train.ray_tune`."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`python -m train.ray_tune`."""
+"""Entry point of `python -m train.ray_tune`."""
 
 from vbs.command import run_program
 

@@ -1,4 +1,4 @@
-"""ASHA (Li et al. 2020) for Ray Tune, with rungs that come back from recorded learning curves."""
+"""ASHA (Li et al. 2020) for Ray Tune, with rungs restored from recorded learning curves."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from train.parser import check_factor
 
 
 class Asha(ASHAScheduler):
-    """Stops a trial at a rung where it is not among the best 1 / `factor` of those that were there.
+    """A scheduler that stops a trial at a rung unless it is among the best 1 / `factor` there.
 
-    Rungs are at `grace`, grace * factor, ... epochs. Trials are known by `config["trial"]["name"]`
-    and not by Ray's identifiers, which are new in every process.
+    Rungs are at `grace`, grace * factor, ... epochs. Trials are identified by
+    `config["trial"]["name"]`, because Ray's identifiers are new in every process.
 
-    curves  for each trial the rows of its epochs before, as `trial_record.progress_row`.
+    curves  for each trial, the rows of its earlier epochs, as `trial_record.progress_row`.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Asha(ASHAScheduler):
             stop_last_trials=False,
         )
         self._epochs = epochs
-        # by trial: the last row that was reported, and the rungs that it reached
+        # by trial: the epoch of the last reported row, and the rungs reached with that row
         self._last: dict[str, tuple[float, list[dict[str, float]]]] = {}
         for name, rows in curves.items():
             reached: list[dict[str, float]] = []
@@ -53,11 +53,11 @@ class Asha(ASHAScheduler):
 
     @property
     def rungs(self) -> dict[float, dict[str, float]]:
-        """What the trials had at each rung, by epochs and then by trial."""
+        """The accuracies of the trials at each rung: epochs -> trial -> accuracy."""
         return {milestone: dict(values) for milestone, values in self._brackets[0]._rungs}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A resumed trial keeps its places in the rungs."""
+        """Keep a resumed trial's entries in the rungs, under its new identifier."""
         super().on_trial_add(tune_controller, trial)
         name = trial.config["trial"]["name"]
         for _, recorded in self._brackets[0]._rungs:
@@ -65,10 +65,10 @@ class Asha(ASHAScheduler):
                 recorded[trial.trial_id] = recorded.pop(name)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Ray's, but a trial that is through is left to finish: it still has to be tested.
+        """Decide as Ray does, but let a trial that has all epochs finish, to be tested.
 
-        A resumed trial reports its last row again. The process may have died before it decided
-        on that: it decides now.
+        A resumed trial reports its last row again. The decision on that row may be missing because
+        the process died, so it is made here.
         """
         epoch, reached = self._last.pop(trial.config["trial"]["name"], (None, []))
         for recorded in reached if result.get("epoch") == epoch else ():

@@ -1,4 +1,4 @@
-"""How sure the ranking of many trials is: the lead of the best network, and chance or noise."""
+"""Certainty of a ranking of many trials: the lead of the best network, chance and noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HELP = (
 
 
 def by_network(tops: Mapping[str, float]) -> list[list[float]]:
-    """Accuracies of trials by their names, "KEY-sSEED", as those of each network."""
+    """Group accuracies of trials, named "KEY-sSEED", by network."""
     found: dict[str, list[float]] = {}
     for name, top1 in tops.items():
         found.setdefault(name.rpartition("-s")[0], []).append(top1)
@@ -24,8 +24,9 @@ def by_network(tops: Mapping[str, float]) -> list[list[float]]:
 
 
 def doubt_among(tops: Mapping[str, float], images: Mapping[str, Any]) -> Doubt | None:
-    """The doubt about networks by the minival accuracies of their trials, see `vbs.noise`.
+    """Return the doubt about a ranking by minival accuracies, if any; see `vbs.noise`.
 
+    tops    minival accuracies by trial, in percent.
     images  see `train.scored.scored_images`; {} in runs of earlier versions.
     """
     networks, chance = by_network(tops), images.get("chance")
@@ -39,14 +40,16 @@ def doubt_among(tops: Mapping[str, float], images: Mapping[str, Any]) -> Doubt |
 
 
 def minival_images(images: Mapping[str, Any]) -> int:
-    """How many images the minival has; 0: unknown."""
+    """Return the number of images of the minival; 0 if unknown."""
     count = images.get("minival")
     return count if isinstance(count, int) else 0
 
 
 def certainty(rows: Sequence[Mapping[str, Any]], images: Mapping[str, Any]) -> list[str]:
-    """Both about a run's results in lines: the lead among the trials that were trained to the end,
-    the doubt about all of them."""
+    """Return lines about the certainty of a run's results.
+
+    These are the lead among the trials that were trained to the end, and the doubt about all.
+    """
     known = {row["name"]: row for row in rows if row["minival_top1"] is not None}
     tops = {name: float(row["minival_top1"]) for name, row in known.items()}
     ended = by_network({n: top1 for n, top1 in tops.items() if known[n]["status"] == "finished"})

@@ -12,18 +12,18 @@ from vbs.console import print_err
 from vbs.options import Command
 
 RECORD = "run.json"
-RETRIES = 3  # where no number is given
-WAITING = 32  # trials of several processes that wait for nodes at most, unless --workers says more
+RETRIES = 3  # default number of retries
+WAITING = 32  # default limit of concurrent trials with several processes, which wait for nodes
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
-    """Trainings of many networks by one recipe, each with each seed."""
+    """Trainings of many networks by one recipe, each network with each seed."""
 
     title = "trainings"
 
     architectures: tuple[str, ...] = option(
-        (), metavar="FILE", parse=network_text, many=True, help="what to train"
+        (), metavar="FILE", parse=network_text, many=True, help="networks to train"
     )
     seeds: int | None = option(
         None,
@@ -42,19 +42,19 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
         "fifo",
         metavar="asha|fifo",
         choices=SCHEDULERS,
-        help="asha stops the worse early, fifo (default) none",
+        help="asha stops the worse trials early, fifo (default) stops none",
     )
     grace: int | None = option(
         None,
         metavar="N",
         limits=(1, 10**6),
-        help="asha's first epoch (default: 1/4, >= 100 steps)",
+        help="epoch of asha's first rung (default: 1/4 of the epochs, >= 100 steps)",
     )
     factor: float | None = option(
         None,
         metavar="X",
         limits=FACTORS,
-        help=f"of asha: one of so many continues at each rung (default {FACTOR:g})",
+        help=f"of asha: one of X trials continues at each rung (default {FACTOR:g})",
     )
     processes_per_trial: int = option(
         1,
@@ -68,26 +68,30 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
         metavar="X",
         limits=(0.0, 1e6),
         later=True,
-        help="0.5: two trials share a GPU; 4: with 4 processes (default: 1 for each process where "
-        "a node has a GPU, else 0)",
+        help="GPUs of each trial; 0.5: two trials share one; 4: for 4 processes (default: 1 for "
+        "each process if a node has GPUs, else 0)",
     )
     cpus_per_trial: float | None = option(
-        None, metavar="X", limits=(0.1, 1e6), later=True, help="default: 1 for each process"
+        None,
+        metavar="X",
+        limits=(0.1, 1e6),
+        later=True,
+        help="CPUs of each trial (default: 1 for each process)",
     )
     loaders: int | None = option(
         None,
         metavar="N",
         limits=(0, 100_000),
         later=True,
-        help="processes of each that decode streamed images (default: by its CPUs)",
+        help="processes of each trial that decode streamed images (default: by its CPUs)",
     )
     workers: int | None = option(
         None,
         metavar="N",
         later=True,
         old=("--max-concurrent",),
-        help=f"trials at once (default: all that fit; of several processes at most {WAITING}, or "
-        "what fits at first)",
+        help=f"trials at once (default: all that fit; with several processes at most {WAITING}, "
+        "or as many as fit at first)",
     )
     retries: int | None = option(
         None,
@@ -99,7 +103,7 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
         None, metavar="HOST:PORT", later=True, help="a Ray cluster, auto, or local (default)"
     )
     nodes: int | None = option(
-        None, metavar="N", later=True, help="wait until so many nodes of it are there"
+        None, metavar="N", later=True, help="wait until the cluster has N nodes"
     )
 
     def check(self) -> None:
@@ -110,7 +114,7 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
                     "efficientnet_b0 net.json --data cifar10"
                 )
         if self.seeds is not None and self.seed_list:
-            raise ValueError("--seed-list: leave it out where --seeds is given")
+            raise ValueError("--seed-list: leave it out if --seeds is given")
         for name in ("grace", "factor"):
             if self.scheduler == "fifo" and getattr(self, name) is not None:
                 raise ValueError(
@@ -125,12 +129,12 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
         return self.address in (None, "local")
 
     def seeds_from(self, first: int) -> Sequence[int]:
-        """The seeds of each network, where the recipe's is `first`."""
+        """Return the seeds of each network; `first` is the recipe's."""
         return self.seed_list or range(first, first + (self.seeds or 1))
 
 
 def earlier_spellings(words: list[str]) -> list[str]:
-    """The words with "--seeds 0 1 2", which listed seeds in version 0.1, as --seed-list."""
+    """Replace "--seeds 0 1 2", a list of seeds in version 0.1, by --seed-list."""
     if "--seeds" not in words:
         return words
     start = words.index("--seeds") + 1
@@ -159,10 +163,10 @@ COMMAND = Command(
     description="Train many networks at once with Ray Tune.",
     epilog="""\
 FILE is a zoo name (efficientnet_b0), or a JSON file: an architecture, a best.json of
-nas.search, or a list of either. DATA is as in train.run. On a laptop this starts a Ray of its
-own; on a node of a cluster, add --address auto. --out is a folder or a URL; with several nodes one
-that all of them share. --resume --out PLACE trains what is not finished, as does the same command
-again if it names --out. PLACE gets run.json, results.json and results.csv, owner.json while it
-runs, and for each trial trials/NAME/ with best.safetensors (weights), last.safetensors (to resume),
-curve.json, curves.csv, tensorboard/, and run.json once it is over.""",
+nas.search, or a list of either. DATA is as in train.run. By default Ray is started on this machine;
+on a node of a cluster, add --address auto. --out is a folder or a URL; several nodes must share it.
+--resume --out PLACE trains what is not finished, as does the same command again if it names --out.
+PLACE gets run.json, results.json and results.csv, owner.json while it runs, and for each trial
+trials/NAME/ with best.safetensors (weights), last.safetensors (to resume), curve.json, curves.csv,
+tensorboard/, and run.json when it has ended.""",
 )

@@ -1,4 +1,4 @@
-"""The lease of a place of results: one process at a time trains its trials."""
+"""The lease of a results place, with which only one process at a time trains its trials."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from vbs import lock
 from vbs.folder import status_after
 
 COMMAND = "train.ray_tune"
-FAR = 3.0  # seconds from a look at a URL to what is written after it
+FAR = 3.0  # seconds that a process may take between reading a URL and writing to it
 
 
 @contextlib.contextmanager
 def owned(store: Store) -> Iterator[None]:
-    """The store is this process's inside the block; ValueError where another process works there.
+    """Own the store inside the block; raise ValueError if another process works there.
 
-    A folder is locked by `vbs.lock.owned`. Storages behind a URL cannot create a file only where
-    there is none, so of processes that begin together the last one that has written stays.
+    A folder is locked by `vbs.lock.owned`. Storages behind a URL have no atomic creation of files,
+    so if several processes start together, the last one that wrote the lease keeps it.
     """
     if store.local is not None:
         store.local.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def owned(store: Store) -> Iterator[None]:
         raise lock.in_use(store.place, known, age)
     mine = lock.this_process(COMMAND)
     store.write(lock.FILE, {**mine, "beat": time.time()})
-    time.sleep(FAR)  # a process that looked before that has written by now
+    time.sleep(FAR)  # processes that read the lease before have written by now
     now = store.read(lock.FILE) or mine
     if now.get("id") != mine["id"]:
         raise lock.in_use(store.place, now, _age(now))
@@ -51,17 +51,17 @@ def owned(store: Store) -> Iterator[None]:
 
 
 def _age(owner: Mapping[str, Any]) -> float:
-    """Seconds since the owner's last sign of life."""
+    """Return the seconds since the owner last renewed its lease."""
     beat = owner.get("beat")
     return time.time() - beat if isinstance(beat, int | float) else float("inf")
 
 
 def _beat(store: Store, mine: Mapping[str, Any], over: threading.Event) -> None:
     while not over.wait(lock.BEAT):
-        # a storage that is away for a while is no reason to end
+        # a storage that is unavailable for a while does not end the run
         with contextlib.suppress(OSError, ValueError):
             known = store.read(lock.FILE) or mine
-            if known.get("id") != mine["id"]:  # this machine slept, say
+            if known.get("id") != mine["id"]:  # taken over, e.g. while this machine slept
                 lock.give_up(COMMAND, store.place, known)
                 return
             store.write(lock.FILE, {**mine, "beat": time.time()})

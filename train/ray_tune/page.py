@@ -16,11 +16,11 @@ from vbs.page.parts import document, note, section, settings_section, table
 from vbs.text import counted, shell_word
 from vbs.units import clock
 
-MOST = 150  # networks that can be chosen
+MOST = 150  # most networks that can be selected
 
 
 def page(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The page of trainings that ended.
+    """Return the page of trainings that have ended.
 
     rows  of results.json, the best first.
     """
@@ -38,7 +38,7 @@ def page(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _chart(plan: Plan, rows: Sequence[Mapping[str, Any]], split: str) -> Chart:
-    """Accuracy against FLOPs, of trainings to the end and of others."""
+    """Return a chart of accuracy against FLOPs, for finished trainings and others."""
     networks = {trial["name"]: trial["architecture"] for trial in plan.trials}
     listed = [
         listed_network(
@@ -71,7 +71,7 @@ def _chart(plan: Plan, rows: Sequence[Mapping[str, Any]], split: str) -> Chart:
 
 
 def _accuracy(row: Mapping[str, Any], split: str) -> str:
-    """An accuracy in percent with its binomial error."""
+    """Return an accuracy in percent with its binomial error."""
     value, error = row[f"{split}_top1"], row[f"{split}_error"]
     if value is None:
         return "-"

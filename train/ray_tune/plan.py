@@ -1,4 +1,4 @@
-"""What many trainings are, as plain data: their networks, recipes and images."""
+"""The plan of many trainings as plain data: networks, recipes and images."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from vbs.json_text import parse_json
 if TYPE_CHECKING:
     from train.data import Data
 
-Trial = Mapping[str, Any]  # "network" (its name), "architecture", "recipe" and, later, "name"
+Trial = Mapping[str, Any]  # "network" (its name), "architecture", "recipe"; "name" is added later
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Many trainings in full.
+    """A complete description of many trainings.
 
-    minival, split_seed  how the images are split: the same for all trials.
-    digest               of the networks and recipes that were requested.
-    own_epochs           whether the user names the epochs; else they depend on the images.
-    data_settings        of the images, see `train.data.Data.settings`; None while not known.
-    images               how many accuracies are read on, see `train.scored.scored_images`.
+    minival, split_seed  share and seed of the split of the images, the same for all trials.
+    digest               hash of the requested networks and recipes.
+    own_epochs           whether the user sets the epochs; else they depend on the images.
+    data_settings        see `train.data.Data.settings`; None before the images are loaded.
+    images               numbers of images, see `train.scored.scored_images`.
     """
 
     config: TuneConfig
@@ -48,12 +48,12 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """Of the longest trial."""
+        """Epochs of the longest trial."""
         return max(trial["recipe"]["epochs"] for trial in self.trials)
 
 
 def new_plan(config: TuneConfig) -> Plan:
-    """What the options ask for; ValueError where it cannot be trained."""
+    """Return the plan of a config; raise ValueError if it cannot be trained."""
     base = _recipe(config, config.architectures[0])
     check_random_start(base, "train.ray_tune")
     trials = []
@@ -89,14 +89,14 @@ def _recipe(config: TuneConfig, network: str) -> Recipe:
 
 
 def _check_grace(plan: Plan) -> None:
-    """ValueError where no trial would be compared with others before its end."""
+    """Raise ValueError if no trial would be compared with others before its end."""
     grace, epochs = plan.config.grace, plan.epochs
     if grace is not None and grace > epochs:
         raise ValueError(f"--grace: {grace} is more than the {epochs} epochs; use fewer")
 
 
 def _networks(config: TuneConfig) -> Iterator[tuple[str, Architecture]]:
-    """All requested networks in the requested size, and their names."""
+    """Yield the names of all requested networks, and the networks in the requested size."""
     for text in config.architectures:
         listed = _listed(text)
         if listed is None:
@@ -114,21 +114,21 @@ def _networks(config: TuneConfig) -> Iterator[tuple[str, Architecture]]:
 
 
 def _listed(text: str) -> list[Any] | None:
-    """The entries of a JSON file that holds a list; None for anything else."""
+    """Return the entries of a JSON file that contains a list; None for anything else."""
     path = Path(text)
     if not path.is_file():
         return None
     try:
         content = parse_json(path.read_bytes())
     except ValueError:
-        return None  # reported where it is read as a network
+        return None  # reported when it is read as a network
     if isinstance(content, list) and not content:
         raise ValueError(f"{text}: the list of networks is empty")
     return content if isinstance(content, list) else None
 
 
 def with_data(plan: Plan, *, resumed: bool) -> tuple[Plan, Data]:
-    """The images, and the plan with names of trials and all that depends on the images."""
+    """Load the images; complete the plan with names of trials and all that depends on them."""
     from train.data import load
     from train.data.reading import Reading
 
@@ -145,18 +145,18 @@ def with_data(plan: Plan, *, resumed: bool) -> tuple[Plan, Data]:
     if len(data.classes) < 2:
         raise ValueError(f"data: {data.name} has {len(data.classes)} class; use two or more")
     if config.scheduler == "asha" and data.minival is None:
-        raise ValueError("--scheduler: asha needs images held out; use --set minival=0.1")
+        raise ValueError("--scheduler: asha needs held-out images; use --set minival=0.1")
     if resumed:
         check_same(plan.data_settings, data)
     else:
         plan = replace(plan, trials=_fitted_trials(plan, data))
         plan = replace(plan, config=_with_rungs(plan, len(data.train)))
-    # resumed ones may have moved
+    # the images of a resumed run may be in another place
     return replace(plan, data_settings=data.settings, images=scored_images(data)), data
 
 
 def _fitted_trials(plan: Plan, data: Data) -> list[Trial]:
-    """The trials with names, sizes and lengths that depend on the data."""
+    """Return the trials with their names, and with sizes and lengths that depend on the data."""
     from train.state import resolved
 
     whole: dict[str, Trial] = {}
@@ -188,7 +188,7 @@ def _fitted_trials(plan: Plan, data: Data) -> list[Trial]:
 
 
 def _with_rungs(plan: Plan, images: int) -> TuneConfig:
-    """The config with ASHA's factor, and the epoch after which trials are compared first."""
+    """Return the config with ASHA's factor and first rung."""
     _check_grace(plan)
     config = plan.config
     if config.scheduler == "fifo":

@@ -1,4 +1,4 @@
-"""How far many trainings are: what each of them has reported, and what the display shows of it."""
+"""Progress of many trainings: their reports, and the display."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train.ray_tune.certainty import HELP, doubt_among
 from vbs.progress import Progress, State
 from vbs.text import printable
 
-# in the order in which they are shown
+# in the order of display
 STATUSES = ("running", "waiting", "finished", "stopped", "interrupted", "failed", "lost")
 OVER = STATUSES[2:]
 COLUMNS = {
@@ -29,7 +29,7 @@ COLUMNS = {
 
 @dataclass
 class Line:
-    """A trial as it is shown; accuracies in percent, NaN while unknown."""
+    """A trial in the display; accuracies in percent, NaN if unknown."""
 
     name: str
     network: str
@@ -41,7 +41,7 @@ class Line:
     speed: float = math.nan
 
     def cells(self) -> tuple[str, ...]:
-        """Of the table; see COLUMNS."""
+        """Return its row of the table; see COLUMNS."""
         return (
             self.name,
             called(self.network),
@@ -53,13 +53,13 @@ class Line:
 
 
 class Trials:
-    """A context manager that shows trials on stderr; its methods report what happens to them.
+    """A display of trials on stderr, as a context manager; its methods report their events.
 
-    known   status of the trials that were over before, and rows of curve.json of all trials.
-    steps   the actor of `train.ray_tune.steps`, which knows how far the trials are within epochs,
-            or None.
-    images  that accuracies are read on, see `train.scored.scored_images`: where trials that ended
-            are at chance or within noise, that is printed once.
+    known   status of the trials that had ended before.
+    curves  rows of curve.json of all trials.
+    steps   the actor of `train.ray_tune.steps` with the progress within epochs, or None.
+    images  see `train.scored.scored_images`. If the accuracies of ended trials are at chance or
+            within noise, a warning is printed once.
     """
 
     def __init__(
@@ -91,21 +91,21 @@ class Trials:
         self._progress.__exit__(*error)
 
     def began(self, name: str) -> None:
-        """A trial runs, for the first time or again."""
+        """Report that a trial runs, for the first time or again."""
         self.lines[name].status = "running"
 
     def row(self, name: str, row: Mapping[str, Any]) -> None:
-        """An epoch of a trial is over; see `train.ray_tune.trial_record.progress_row`."""
+        """Report an epoch of a trial; see `train.ray_tune.trial_record.progress_row`."""
         self._learn(name, row)
         self._progress.update(self._state())
 
     def waits(self, name: str, reason: str) -> None:
-        """A trial lost its process or node and is resumed elsewhere."""
+        """Report that a trial has lost its process or node and will be resumed elsewhere."""
         self.lines[name].status = "waiting"
         self._progress.print(f"trial {name}: {reason}; it is resumed from its last checkpoint")
 
     def ended(self, name: str, status: str, reason: str = "") -> None:
-        """A trial is over."""
+        """Report that a trial has ended."""
         self.lines[name].status = status
         if reason:
             self._progress.print(f"trial {name} {status}: {reason}")
@@ -125,7 +125,7 @@ class Trials:
             line.best = line.top1 if math.isnan(line.best) else max(line.best, line.top1)
 
     def _look(self) -> State:
-        """How far the trials are, also within their epochs."""
+        """Return the state of the trials, including the progress within their epochs."""
         if self._steps is not None:
             for name, (step, steps) in steps_actor.read(self._steps).items():
                 line = self.lines[name]
@@ -135,7 +135,7 @@ class Trials:
     def _state(self) -> State:
         lines = list(self.lines.values())
         over = [line for line in lines if line.status in OVER]
-        # epochs that are trained or need not be
+        # epochs that are trained, or that are not needed any more
         through = sum(line.epochs if line.status in OVER else line.epoch for line in lines)
         counts = Counter(line.status for line in lines)
         notes = [f"{counts[status]} {status}" for status in STATUSES if counts[status]]
@@ -154,10 +154,10 @@ class Trials:
 
 
 def called(network: str) -> str:
-    """A network's file or zoo name, short enough for a table."""
+    """Return a network's file name or zoo name, shortened for a table."""
     return printable(Path(network).name[-30:])
 
 
 def percent(value: float | None) -> str:
-    """An accuracy for a table; empty where there is none."""
+    """Return an accuracy for a table; empty if there is none."""
     return "" if value is None or math.isnan(value) else f"{value:.2f}%"

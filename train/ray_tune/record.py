@@ -1,4 +1,4 @@
-"""The record of many trainings, run.json: its options and its plan; read again to resume."""
+"""run.json of many trainings: its options and plan, and reading it to resume."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from train.recipe import NORM_STATISTICS, Recipe, check_version
 from vbs.config import ConfigError
 from vbs.config_file import changed, recorded_values, typed
 
-# options that say how trials run; those not given again are as they were
+# options of how trials run; when a run is resumed, those that are not given keep their values
 HOW = ("address", "gpus_per_trial", "cpus_per_trial", "loaders", "workers", "retries")
-NAME = re.compile(r"[0-9a-f]{12}-s\d+")  # a folder's: nothing that leads out of the store
+NAME = re.compile(r"[0-9a-f]{12}-s\d+")  # of a folder; other names could lead out of the store
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Parts:
-    """A plan without its config, as run.json holds it; see `Plan`."""
+    """A plan without its config, in the form of run.json; see `Plan`."""
 
     minival: int | float
     split_seed: int
@@ -39,7 +39,7 @@ class _Parts:
 
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
-    """One of its trials."""
+    """A trial of the plan."""
 
     name: str
     network: str
@@ -49,10 +49,10 @@ class _Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class _Settings01:
-    """The settings of version 0.1, which held everything.
+    """The settings of version 0.1, which contained everything.
 
     workers  processes of a trial.
-    asked    the digest of the request.
+    asked    digest of the requested networks and recipes.
     """
 
     data: str
@@ -67,7 +67,7 @@ class _Settings01:
 
 @dataclass(frozen=True, kw_only=True)
 class _How01:
-    """How version 0.1 ran the trials."""
+    """The settings of how version 0.1 ran the trials."""
 
     address: str | None
     gpus_per_trial: int | float | None
@@ -78,8 +78,8 @@ class _How01:
 
 
 def write_plan(store: Store, plan: Plan, *, status: str) -> None:
-    """run.json, atomically: everything needed to run it again, and how it ended."""
-    config = replace(plan.config, nodes=None)  # a resumed run waits for no nodes by itself
+    """Write run.json atomically: everything needed to repeat the run, and its status."""
+    config = replace(plan.config, nodes=None)  # a resumed run does not wait for nodes
     known = {each.name: getattr(plan, each.name) for each in fields(plan) if each.name != "config"}
     content = record.described(config.settings(), status=status)
     content["plan"] = record.finite({**known, "norm_statistics": NORM_STATISTICS})
@@ -89,13 +89,13 @@ def write_plan(store: Store, plan: Plan, *, status: str) -> None:
 def resumed_plan(
     out: str, known: Mapping[str, Any] | None, requested: Plan | None, changes: Mapping[str, Any]
 ) -> Plan:
-    """The plan to train.
+    """Return the plan to train.
 
-    known    run.json of the store `out`, None where there is none.
-    requested  the plan of a new run, which may be that of the store; None for a resumed one.
-    changes  options of a resumed run that change.
+    known      run.json of the store `out`; None if there is none.
+    requested  plan of a new run, which may equal that of the store; None for a resumed run.
+    changes    options of a resumed run to change.
 
-    Raises ValueError where the store holds another run than requested.
+    Raises ValueError if the store contains another run than requested.
     """
     if known is None:
         if requested is None:
@@ -116,7 +116,7 @@ def _changed(config: TuneConfig, changes: Mapping[str, Any]) -> TuneConfig:
 
 
 def _check_equal(out: str, plan: Plan, requested: Plan) -> None:
-    """ValueError where a new run asks for something else than the one in the store."""
+    """Raise ValueError if a new run differs from the run in the store."""
     mine, theirs = requested.config, plan.config
     pairs = {
         name: (getattr(mine, name), getattr(theirs, name))
@@ -137,7 +137,7 @@ def _check_equal(out: str, plan: Plan, requested: Plan) -> None:
 
 
 def read_plan(out: str, known: Mapping[str, Any]) -> Plan:
-    """The plan in the run.json of a store; ValueError where it is damaged or another kind's."""
+    """Return the plan in a store's run.json; raise ValueError if damaged or of another kind."""
     settings, parts = known.get("settings"), known.get("plan")
     old = parts is None
     parts = settings if old else parts
@@ -162,7 +162,7 @@ def read_plan(out: str, known: Mapping[str, Any]) -> Plan:
 
 
 def _config_of_0_1(old: _Settings01, trials: Sequence[_Trial]) -> TuneConfig:
-    """The options as far as version 0.1 recorded them: how a run is continued, not repeated."""
+    """Return the options that version 0.1 recorded, which are enough to resume a run."""
     asha, how = old.scheduler == "asha", typed(_How01, old.how)
     return TuneConfig(
         data=old.data,
@@ -184,7 +184,7 @@ def _config_of_0_1(old: _Settings01, trials: Sequence[_Trial]) -> TuneConfig:
 def _read_trials(trials: list[Any]) -> list[_Trial]:
     found = [_read_trial(index, trial) for index, trial in enumerate(trials)]
     if len({trial.name for trial in found}) != len(found):
-        raise ValueError("trials: a name stands there twice")
+        raise ValueError("trials: a name occurs twice")
     if not found:
         raise ValueError("trials: there are none")
     return found
@@ -192,11 +192,11 @@ def _read_trials(trials: list[Any]) -> list[_Trial]:
 
 def _read_trial(index: int, trial: Any) -> _Trial:
     if not isinstance(trial, dict):
-        raise ValueError(f"trials[{index}] is no object")
+        raise ValueError(f"trials[{index}] is not an object")
     try:
         found = typed(_Trial, trial)
         if not NAME.fullmatch(found.name):
-            raise ValueError(f"name: {found.name[:60]!r} is no trial's")
+            raise ValueError(f"name: {found.name[:60]!r} is not the name of a trial")
         Architecture.from_dict(found.architecture)
         Recipe.from_dict(found.recipe)
     except (ValueError, TypeError) as error:

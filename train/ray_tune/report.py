@@ -1,4 +1,4 @@
-"""The results of many trainings: rows, a ranking, and the report."""
+"""Results of many trainings: rows, their ranking, and the printed report."""
 
 from __future__ import annotations
 
@@ -44,10 +44,12 @@ def outcome(
     ended: Mapping[str, Any] | None,
     images: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A trial's row of the results, from its learning curve and its run.json (None: absent).
+    """Return a trial's row of the results.
 
-    images  how many images its accuracies were read on, see `train.scored.scored_images`: the
-            errors are binomial, what another seed would change comes on top.
+    rows    its learning curve.
+    ended   its run.json; None if there is none.
+    images  numbers of images, see `train.scored.scored_images`. Errors are binomial and do not
+            include differences between seeds.
     """
     tops = [
         row[name] for row in rows for name in ("val_top1", "ema_top1") if row.get(name) is not None
@@ -76,7 +78,7 @@ def outcome(
 
 
 def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best first: finished trials by their minival, then the others."""
+    """Sort rows, the best first: finished trials by their minival accuracy, then the others."""
 
     def place(row: dict[str, Any]) -> tuple[int, float]:
         order = ("finished", "stopped", "running", "interrupted", "waiting", "lost", "failed")
@@ -86,7 +88,7 @@ def ranked(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The results as a table for a spreadsheet."""
+    """Write the results as a CSV table."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -94,7 +96,7 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_result(result: TuneResult) -> None:
-    """Print the final table, what is lost or was interrupted, and what to do next."""
+    """Print the final table, lost or interrupted trials, and the next commands."""
     if result.status != "finished":
         print_err(f"train.ray_tune: {result.reason}; --resume continues")
     print_table(result.place, result.trials, status=result.status, images=result.plan.images)
@@ -110,7 +112,7 @@ def show_result(result: TuneResult) -> None:
 def print_table(
     place: str, rows: Sequence[Mapping[str, Any]], *, status: str, images: Mapping[str, Any]
 ) -> None:
-    """The final table on stdout, and what to do next as commands that can be pasted."""
+    """Print the final table and the next commands on stdout."""
     console = Console(piped_width=200)
     table = Table(box=None, pad_edge=False)
     for name in (
@@ -149,7 +151,7 @@ def print_table(
 
 
 def next_commands(place: str, rows: Sequence[Mapping[str, Any]], status: str) -> list[str]:
-    """What to do next with the trials."""
+    """Return the next commands for the trials."""
     words: list[list[str]] = []
     if status != "finished" or any(row["status"] == "lost" for row in rows):
         words.append(["train.ray_tune", "--resume", "--out", place])

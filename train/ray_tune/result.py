@@ -1,4 +1,4 @@
-"""What many trainings have come to."""
+"""The result of many trainings."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TuneResult:
-    """How many trainings ended, and where their files are.
+    """The result of many trainings, and where their files are.
 
     place   the folder or URL.
-    plan    with everything that was left open.
-    trials  the rows of results.json, the best first: finished trials by their top-1 on the
-            minival in percent, then the others.
-    status  "finished", "interrupted" or "failed"; reason says why it failed.
+    plan    the complete description of the trainings.
+    trials  rows of results.json, the best first: finished trials by their top-1 on the minival in
+            percent, then the others.
+    status  "finished", "interrupted" or "failed".
+    reason  why it failed.
     """
 
     place: str
@@ -39,19 +40,19 @@ class TuneResult:
 
     @property
     def lost(self) -> Sequence[Mapping[str, Any]]:
-        """The trials that were lost with their process or node; a resumed run trains them."""
+        """Trials that were lost with their process or node; a resumed run trains them."""
         return [row for row in self.trials if row["status"] == "lost"]
 
     @property
     def exit_code(self) -> int:
-        """That of the command line: 1 too where no trial finished, or some were lost."""
+        """Exit code of the command; also 1 if no trial has finished or some were lost."""
         if self.status != "finished":
             return INTERRUPTED if self.status == "interrupted" else FAILED
         finished = any(row["status"] == "finished" for row in self.trials)
         return 0 if finished and not self.lost else FAILED
 
     def to_pandas(self) -> pd.DataFrame:
-        """The trials as rows, with the columns of results.csv."""
+        """Return the trials as rows, with the columns of results.csv."""
         import pandas as pd
 
         return pd.DataFrame(self.trials)

@@ -1,4 +1,4 @@
-"""Run many trainings from their config: `run_tune`."""
+"""Training of many networks from a config: `run_tune`."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ def run_tune(
 ) -> TuneResult:
     """Train many networks, as `python -m train.ray_tune` does.
 
-    out      folder or URL of the results; default: a new runs/tune-N. Where it holds the same run,
-             that is resumed.
-    resume   whether to resume the run in `out`; its config is read from there.
-    changes  options of a resumed run that change, such as {"workers": 2}.
+    config   options of a new run; None with `resume`.
+    out      folder or URL of the results; default: a new runs/tune-N. If it contains the same run,
+             that run is resumed.
+    resume   whether to resume the run in `out`, whose config is read from there.
+    changes  options of a resumed run to change, e.g. {"workers": 2}.
 
     Ctrl-C ends the trainings; the result then has the status "interrupted".
 
-    Raises ValueError for options that do not go together, and where `out` holds another run or is
-    used by another process.
+    Raises ValueError if options do not go together, or if `out` contains another run or is used by
+    another process.
     """
     check_call(TuneConfig, config, resume=resume, changes=changes)
     place, given = None if out is None else str(out), changes or {}
@@ -63,7 +64,7 @@ def run_tune(
     store.check()
     with owned(store):
         now = store.read(RECORD)
-        if now != known:  # by a process that has ended since
+        if now != known:  # another process has changed it and ended
             known, plan = now, resumed_plan(place, now, requested, given)
         if known is not None and not left(store, plan):
             return _ended(store, plan, "finished")
@@ -71,7 +72,7 @@ def run_tune(
 
 
 def _with_data(plan: Plan, store: Store | None, *, resumed: bool) -> TuneResult:
-    """Everything that needs Ray, connected to it and disconnected again."""
+    """Connect to Ray, do everything that needs it, and disconnect."""
     with session(plan, resumed=resumed) as call:
         plan = call("prepare")
         if store is not None:
@@ -99,10 +100,10 @@ def _ended(store: Store, plan: Plan, status: str, reason: str = "") -> TuneResul
     rows = []
     for trial in plan.trials:
         name = trial["name"]
-        # one that was lost has a record, but no ending
+        # a lost trial has a record but counts as not ended
         ended = ending(store, name) or store.read(f"{folder_of(name)}/run.json")
         row = outcome(trial, learned(store, name), ended, plan.images)
-        if row["status"] == "running":  # which it does no more
+        if row["status"] == "running":  # no trial runs any more
             row["status"] = "interrupted"
         rows.append(row)
     rows = ranked(rows)

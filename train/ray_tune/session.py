@@ -1,4 +1,4 @@
-"""Ray, the images and the trainings of a run, in a process of their own (`RayProcess`)."""
+"""A connection to Ray with the images and trainings of a run, in a child process (`RayProcess`)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,11 @@ Call = Callable[..., Any]  # (name of a method of `Session`, arguments) -> its r
 
 @contextlib.contextmanager
 def session(plan: Plan, *, resumed: bool) -> Iterator[Call]:
-    """Calls methods of a `Session`: in a process of its own, or in this one where that is connected
-    to Ray already. RayLost where the process, or its Ray, has ended."""
+    """Yield a function that calls methods of a `Session`.
+
+    The session is in a child process, or in this process if it is already connected to Ray. Raises
+    RayLost if the process, or its Ray, has ended.
+    """
     address = plan.config.address
     if is_connected():
         here = Session(plan, resumed, address=address)
@@ -48,25 +51,27 @@ def session(plan: Plan, *, resumed: bool) -> Iterator[Call]:
         finally:
             here.close()
         return
-    limit = math.inf if plan.config.is_local else None  # it reads the images first
+    limit = math.inf if plan.config.is_local else None  # local sessions first load the images
     with RayProcess(Session, plan, resumed, address=address, limit=limit) as process:
         yield process.call
 
 
 class Session:
-    """A connection to Ray with the images and what their trainings get of it."""
+    """A connection to Ray, with the images of the trainings."""
 
     def __init__(self, plan: Plan, resumed: bool, *, address: str | None) -> None:
         self._plan, self._resumed = plan, resumed
         self._data: Data | None = None
-        # a mistake in the data is found before a Ray is started here; there it may be elsewhere
+        # reports errors of the data before Ray is started here; a cluster may have other paths
         if plan.config.is_local:
             self._plan, self._data = with_data(plan, resumed=resumed)
         self._connected = connect(address)
 
     def prepare(self) -> Plan:
-        """Wait for the nodes, check what they have, and read the images; the plan with all that
-        depends on them."""
+        """Wait for the nodes, check their resources, and load the images.
+
+        Returns the plan, completed with all that depends on the images.
+        """
         if self._plan.config.nodes:
             wait_for_nodes(self._plan.config.nodes)
         self._resources = _resources(self._plan)
@@ -75,8 +80,10 @@ class Session:
         return self._plan
 
     def share(self, place: str, scratch: str) -> None:
-        """Put the images where the trials find them; ValueError where a node does not see them, or
-        the results folder."""
+        """Put the images where the trials find them.
+
+        Raises ValueError if a node cannot read them, or has no access to the results folder.
+        """
         import ray
 
         from train.ray_tune.tuner import check_nodes
@@ -88,20 +95,20 @@ class Session:
         self._shared = _shared(self._plan, self._store, images, self._resources, scratch=scratch)
 
     def train(self) -> None:
-        """Train what is left; returns when each trial has ended."""
+        """Train all remaining trials; return when each has ended."""
         assert self._data is not None
         trials = left(self._store, self._plan)
         _print_preview(self._plan, self._store, self._data, self._shared, trials)
         _train_left(self._plan, self._store, self._shared, trials)
 
     def close(self) -> None:
-        """Disconnect."""
+        """Disconnect from Ray."""
         if self._connected:
             disconnect()
 
 
 def left(store: Store, plan: Plan) -> list[Trial]:
-    """The trials that are not over; those that were only lost are not."""
+    """Return the trials that have not ended, including lost ones."""
     return [trial for trial in plan.trials if ending(store, trial["name"]) is None]
 
 
@@ -112,7 +119,7 @@ def _train_left(plan: Plan, store: Store, shared: Share, left: Sequence[Trial]) 
     curves = {trial["name"]: learned(store, trial["name"]) for trial in plan.trials}
     concurrent = config.workers
     if concurrent is None and shared.processes > 1:
-        # each has a process on the head that waits for its nodes, and a cluster may grow for them
+        # each trial has a process on the head that waits for nodes, and the cluster may grow
         concurrent = min(len(left), max(capacity(shared), WAITING))
     asha = None
     if config.scheduler == "asha":
@@ -129,14 +136,14 @@ def _train_left(plan: Plan, store: Store, shared: Share, left: Sequence[Trial]) 
 
 
 def capacity(shared: Share) -> int:
-    """Trials that the nodes can hold at once, at least 1."""
+    """Return the number of trials that the nodes can run at once, at least 1."""
     most = [total("CPU") / shared.cpus] if shared.cpus else []
     most += [total("GPU") / shared.gpus] if shared.gpus else []
     return max(1, int(min(most, default=1)))
 
 
 def _endings(store: Store, plan: Plan, left: Sequence[Trial]) -> dict[str, str]:
-    """The status of the trials that were over before, by name."""
+    """Return the status of the trials that had ended before, by name."""
     names = {trial["name"] for trial in plan.trials} - {trial["name"] for trial in left}
     found = {name: ending(store, name) for name in names}
     return {name: ended["status"] for name, ended in found.items() if ended}
@@ -171,7 +178,7 @@ def _shared(
 
 
 def _resources(plan: Plan) -> tuple[float, float]:
-    """GPUs and CPUs of a trial; ValueError where no node can give them."""
+    """Return GPUs and CPUs of a trial; raise ValueError if no node has them."""
     processes = plan.config.processes_per_trial
     gpus, cpus = plan.config.gpus_per_trial, plan.config.cpus_per_trial
     if gpus is None:
@@ -196,9 +203,9 @@ def _resources(plan: Plan) -> tuple[float, float]:
 def _print_preview(
     plan: Plan, store: Store, data: Data, shared: Share, left: Sequence[Trial]
 ) -> None:
-    """One paragraph on stderr: what is going to be trained, on what, how, and where."""
+    """Print what will be trained, on which data, with which recipe and where."""
     config, trials = plan.config, plan.trials
-    held = f", {len(data.minival):,} held out of them" if data.minival else ""
+    held = f", {len(data.minival):,} held-out images" if data.minival else ""
     recipe, again = Recipe.from_dict(trials[0]["recipe"]), len(trials) - len(left)
     asha = config.scheduler == "asha"
     length = described(recipe, len(data.train), judged=config.grace or 0)

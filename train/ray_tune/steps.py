@@ -1,7 +1,7 @@
 """Progress within epochs: trials report their steps to an actor, which the main process reads.
 
-Ray Tune gets a report of a trial once an epoch, and decides on early stopping by it. Steps are for
-the display only: a report may be lost.
+Ray Tune gets one report of a trial per epoch and decides on early stopping by it. Steps are only
+for the display, so their reports may be lost.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ import contextlib
 import time
 from typing import Any
 
-EVERY = 2.0  # seconds between two reports of a trial
+EVERY = 2.0  # seconds between reports of a trial
 ANSWER = 5.0  # seconds to wait for the actor
 
 
 class Steps:
-    """The actor: optimizer steps of each trial, done and in all."""
+    """The actor: for each trial, the optimizer steps done and the total."""
 
     def __init__(self) -> None:
         self._steps: dict[str, tuple[int, int]] = {}
 
     def put(self, name: str, step: int, steps: int) -> None:
-        """Step `step` of `steps` of a trial is done."""
+        """Store that step `step` of `steps` of a trial is done."""
         self._steps[name] = step, steps
 
     def get(self) -> dict[str, tuple[int, int]]:
-        """All that is known."""
+        """Return the steps of all trials."""
         return self._steps
 
 
 def start() -> Any:
-    """A handle of a new actor on this node, which trials and the main process use."""
+    """Start an actor on this node; return a handle for the trials and the main process."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -40,22 +40,22 @@ def start() -> Any:
 
 
 def read(steps: Any) -> dict[str, tuple[int, int]]:
-    """What the actor knows; nothing where it does not answer."""
+    """Return the steps from the actor; {} if it does not answer."""
     import ray
 
-    with contextlib.suppress(Exception):  # of Ray: the cluster may be lost, or ending
+    with contextlib.suppress(Exception):  # errors of Ray: the cluster may be lost or ending
         return ray.get(steps.get.remote(), timeout=ANSWER)
     return {}
 
 
 class Sender:
-    """Reports the steps of a trial, at most one in `EVERY` seconds."""
+    """A sender of a trial's steps, at most once in `EVERY` seconds."""
 
     def __init__(self, steps: Any, name: str) -> None:
         self._steps, self._name, self._next = steps, name, 0.0
 
     def __call__(self, step: int, steps: int) -> None:
-        """After an optimizer step; does not wait."""
+        """Report an optimizer step without waiting."""
         now = time.monotonic()
         if now < self._next:
             return

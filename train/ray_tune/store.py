@@ -1,14 +1,14 @@
-"""Where the results of many trainings lie: a folder that all nodes share, or an fsspec URL.
+"""Storage of the results of many trainings: a folder that all nodes share, or an fsspec URL.
 
-Everything that matters is a file here, written atomically: a process or a node may die at any
-moment, and a resumed run needs nothing else.
+All results are files in it, written atomically: a process or a node may die at any time, and a
+resumed run needs only these files.
 
-    run.json                   settings of the whole, and how far it is
-    owner.json                 the lease: which process runs the whole
+    run.json                   settings of the run, and its status
+    owner.json                 the lease: the process that runs it
     results.json, results.csv  a row for each trial
-    report.html                the same as a page
-    trials/NAME/curve.json     its learning curve, written after every epoch, and where it ran
-    trials/NAME/run.json       how it ended; absent while it has not
+    report.html                the results as a page
+    trials/NAME/curve.json     learning curve, written after every epoch, and where the trial ran
+    trials/NAME/run.json       how the trial ended; absent before
     trials/NAME/*.safetensors, curves.csv, tensorboard/
 """
 
@@ -29,15 +29,15 @@ from vbs.folder import write_whole
 from vbs.json_text import parse_json
 from vbs.temporary import process_folder
 
-ANSWER = 60.0  # seconds that a remote storage has for its first answer
-STATES = ("last.safetensors", "best.safetensors")  # what a trial is resumed from
+ANSWER = 60.0  # seconds to wait for the first answer of a remote storage
+STATES = ("last.safetensors", "best.safetensors")  # files from which a trial is resumed
 
 
 class Store:
-    """A folder by its path, or by a URL that fsspec knows (s3://, gs://, sftp://, file://...).
+    """A folder, by its path or by a URL that fsspec supports (s3://, gs://, sftp://, file://...).
 
-    Raises ValueError where the URL's protocol is unknown or lacks its package. Whatever goes wrong
-    with the storage later is an OSError, in one line.
+    Raises ValueError if the URL's protocol is unknown or needs a missing package. Later errors of
+    the storage are raised as OSError, in one line.
     """
 
     def __init__(self, place: str) -> None:
@@ -49,18 +49,18 @@ class Store:
 
         try:
             self._files, self._root = fsspec.core.url_to_fs(self.place)
-        except Exception as error:  # of fsspec and of the packages behind it
+        except Exception as error:  # errors of fsspec and of the packages behind it
             raise ValueError(f"out: {place} cannot be used ({_line(error)})") from None
         if "memory" in (self._files.protocol, *self._files.protocol):
             raise ValueError(f"out: {place} is lost with its process; use a folder or other URL")
 
     @property
     def local(self) -> Path | None:
-        """The folder, where it is one."""
+        """The folder; None for a URL."""
         return Path(self.place) if self._files is None else None
 
     def check(self) -> None:
-        """ValueError, in time, unless files can be made, read and removed there."""
+        """Raise ValueError, within a time limit, unless files can be written, read and removed."""
         probe = f".writable-{uuid.uuid4().hex[:8]}"
 
         def make() -> None:
@@ -75,7 +75,10 @@ class Store:
             raise ValueError(f"out: {self.place} cannot be written ({_line(error)})") from None
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """The content of a JSON file; None where it is absent. ValueError where it is no record."""
+        """Return the content of a JSON file; None if it is absent.
+
+        Raises ValueError if it is not a JSON object.
+        """
         try:
             if self.local is not None:
                 content = (self.local / name).read_bytes()
@@ -119,9 +122,9 @@ class Store:
 
     @contextlib.contextmanager
     def folder(self, name: str) -> Iterator[tuple[Path, Callable[[], None]]]:
-        """A folder on this machine to train in, and a function that saves what changed in it.
+        """Yield a local folder to train in, and a function that saves changed files.
 
-        Of a URL, the states are fetched first, and the folder is removed in the end.
+        For a URL, the checkpoints are downloaded first, and the local folder is removed at the end.
         """
         if self.local is not None:
             path = self.local / name
@@ -143,7 +146,7 @@ class Store:
                 seen[file] = stamp
 
     def _put(self, path: Path, name: str) -> None:
-        """By a temporary name: an upload that breaks off must not spoil what is there."""
+        """Upload under a temporary name, so that a broken upload does not damage the file."""
         final = f"{self._root}/{name}"
         above, _, last = final.rpartition("/")
         unfinished = f"{above}/.unfinished-{uuid.uuid4().hex[:8]}-{last}"
@@ -154,13 +157,13 @@ class Store:
 
     @contextlib.contextmanager
     def _one_error(self) -> Iterator[None]:
-        """Errors of fsspec and of the packages behind it as an OSError."""
+        """Convert errors of fsspec and of the packages behind it to OSError."""
         try:
             yield
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as error:
-            if error.strerror:  # the operating system's, with a number of its own
+            if error.strerror:  # an error of the operating system, which has its own number
                 raise
             raise OSError(errno.EIO, _line(error), self.place) from error
         except Exception as error:
@@ -168,9 +171,9 @@ class Store:
 
 
 def opened(place: str) -> tuple[Store, dict[str, Any] | None]:
-    """The store of that place and its run.json, None where there is none.
+    """Return the store of a place and its run.json (None if there is none).
 
-    Raises ValueError, in time and in one line, whatever is wrong.
+    Raises ValueError, within a time limit and in one line, for all errors.
     """
     found: list[tuple[Store, dict[str, Any] | None]] = []
 
@@ -188,7 +191,7 @@ def opened(place: str) -> tuple[Store, dict[str, Any] | None]:
 
 
 def in_time(action: Callable[[], None], seconds: float) -> None:
-    """Run an action in a thread that is left behind with TimeoutError if it takes longer."""
+    """Run an action in a thread; raise TimeoutError if it takes longer, and abandon the thread."""
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -207,7 +210,7 @@ def in_time(action: Callable[[], None], seconds: float) -> None:
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Time and size of the files in a folder, but of unfinished ones."""
+    """Return time and size of the files in a folder, except unfinished ones."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     whole = [path for path in files if not path.name.startswith(".unfinished-")]
     stats = {str(path.relative_to(folder)): os.stat(path) for path in whole}
@@ -215,7 +218,7 @@ def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def _nothing() -> None:
-    """What changed is where it belongs already."""
+    """Do nothing: changed files are already in their place."""
 
 
 def _line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""One of many trainings, as it runs on a node of a Ray cluster.
+"""A trial: one of many trainings, run on a node of a Ray cluster.
 
-A trial is trained by `train.loop.train` in its folder of the store, and is resumed from what is
-there: after its node died, and after the whole run was started again. Its learning curve is written
+A trial is trained by `train.loop.train_by_epochs` in its folder of the store. It is resumed from
+the files there if its node dies or the whole run is started again. Its learning curve is written
 before it is reported.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 OnEpoch = Callable[[Row], None]
 
-# of what gloo and NCCL say when a process at the other end is gone
+# parts of the messages of gloo and NCCL if a process at the other end is gone
 PEERS = (
     "gloo",
     "nccl",
@@ -42,25 +42,25 @@ PEERS = (
     "connection closed by peer",
     "broken pipe",
 )
-RECORDED = 10.0  # seconds for the first process to record a failure
+RECORDED = 10.0  # seconds to wait for the first process to record a failure
 
 
 class Over(Exception):
-    """Ray Tune has ended the trial while its processes still trained."""
+    """Raised if Ray Tune has ended the trial while its processes still train."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What all trials have in common.
+    """Settings and resources that all trials share.
 
-    data       the reference of a `train.data.Data` in Ray's object store.
-    settings   plain data for the trials' records.
-    cpus, gpus of a trial, shared evenly among its processes.
-    loaders    processes of each that decode streamed images.
-    cuda       whether several processes use GPUs: one may declare what is not there.
-    retries    times a trial is resumed after its process or node was lost.
-    scratch    folder for what Ray itself wants to keep.
-    steps      the actor of `train.ray_tune.steps` that shows progress within epochs, or None.
+    data        reference of a `train.data.Data` in Ray's object store.
+    settings    plain data for the trials' records.
+    cpus, gpus  of a trial, divided evenly among its processes.
+    loaders     processes that decode streamed images, for each process of a trial.
+    cuda        whether several processes use GPUs that really exist.
+    retries     times that a trial is resumed after its process or node was lost.
+    scratch     folder for Ray's own files.
+    steps       the actor of `train.ray_tune.steps` with the progress within epochs, or None.
     """
 
     data: Any
@@ -80,10 +80,10 @@ class Share:
 class TrialProcess:
     """A process of a trial.
 
-    on_epoch  gets `progress_row` of every epoch, after it is on disk.
-    device    that it trains on.
-    where     its node and its GPUs, for the trial's record.
-    first     whether it writes; the other processes of a trial write nothing.
+    on_epoch  gets the `progress_row` of every epoch after it is on disk.
+    device    device to train on.
+    where     node and GPUs of the process, for the trial's record.
+    first     whether this process writes; the other processes of a trial write nothing.
     """
 
     on_epoch: OnEpoch
@@ -93,7 +93,7 @@ class TrialProcess:
 
 
 def run_trial(config: Mapping[str, Any], *, shared: Share) -> None:
-    """A trial of Ray Tune: `config["trial"]` is its row of the settings."""
+    """Run a trial of Ray Tune; `config["trial"]` is its entry in the plan."""
     import ray
     from ray import tune
 
@@ -105,7 +105,7 @@ def run_trial(config: Mapping[str, Any], *, shared: Share) -> None:
 
 
 def _together(trial: Mapping[str, Any], shared: Share) -> None:
-    """The trial by several processes on one or several nodes, through Ray Train (DDP)."""
+    """Run the trial with several processes on one or several nodes, by Ray Train (DDP)."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
@@ -127,7 +127,7 @@ def _together(trial: Mapping[str, Any], shared: Share) -> None:
     try:
         trainer.fit()
     except Exception:
-        # an error of the training itself is its recorded result; a lost process is none
+        # an error of the training itself is recorded as its result; a lost process is not
         if ending(Store(shared.out), trial["name"]) is None:
             raise
 
@@ -138,7 +138,7 @@ def _one_of_several(trial: Mapping[str, Any], shared: Share) -> None:
     from ray.train.torch import get_device
 
     if ending(Store(shared.out), trial["name"]) is not None:
-        return  # it failed by itself: it would again
+        return  # its recorded failure would occur again
     device = str(get_device()) if shared.cuda else "cpu"
     first = ray.train.get_context().get_world_rank() == 0
     process = TrialProcess(ray.train.report, device, _place(), first)
@@ -148,9 +148,9 @@ def _one_of_several(trial: Mapping[str, Any], shared: Share) -> None:
 def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProcess) -> None:
     """Train the trial, from its last checkpoint if there is one, and record how it ended.
 
-    What is no fault of the trial's is raised and not recorded, so that it is tried again: a
-    storage that is away or full, another process of the trial that was lost. With several
-    processes a failure is raised on after it is recorded: the others wait for this one.
+    Errors that the trial does not cause are raised and not recorded, so that it is tried again: a
+    storage that is unavailable or full, or the loss of another process of the trial. With several
+    processes, failures are raised after they are recorded, because the others wait for this one.
     """
     import torch
 
@@ -176,7 +176,7 @@ def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProc
                 )
         except Exception as error:
             if isinstance(error, BrokenCheckpoint):
-                store.remove(f"{path}/last.safetensors")  # it is trained again from the start
+                store.remove(f"{path}/last.safetensors")  # the retry starts from the beginning
             own = not isinstance(error, BrokenCheckpoint | Over) and not is_infrastructure(error)
             if not own or (several and _of_another(error)):
                 raise
@@ -184,7 +184,7 @@ def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProc
             return
         finally:
             if process.device != "cpu" and torch.cuda.is_available():
-                torch.cuda.empty_cache()  # the process stays for other trials, and shares its GPU
+                torch.cuda.empty_cache()  # the process runs further trials and may share its GPU
         if process.first:
             if data.test is not None and result.network is not None and not result.failed:
                 _predict(folder, data, Recipe.from_dict(trial["recipe"]), result, process.device)
@@ -196,7 +196,7 @@ def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProc
 
 
 def _predict(folder: Path, data: Data, recipe: Recipe, result: Result, device: str) -> None:
-    """Write test_predictions.parquet; a failure is a warning."""
+    """Write test_predictions.parquet; a failure gives a warning."""
 
     def write() -> None:
         assert data.test is not None
@@ -215,7 +215,7 @@ def _failed(
     *,
     first: bool,
 ) -> None:
-    """Record an exception; with several processes, raise it on."""
+    """Record an exception; with several processes, raise it again."""
     if first:
         end(store, trial, shared.settings, rows, failed=reason_of(error))
     if shared.processes > 1:
@@ -224,7 +224,7 @@ def _failed(
 
 
 def _of_another(error: Exception) -> bool:
-    """Whether an error says that another process of the trial is gone."""
+    """Return whether an error shows that another process of the trial is gone."""
     from torch import distributed
 
     text = str(error).lower()
@@ -234,7 +234,7 @@ def _of_another(error: Exception) -> bool:
 
 
 def _await_ending(store: Store, name: str) -> None:
-    """Give the first process time to record what all of them met; the error of one ends them."""
+    """Wait for the first process to record a failure, because raising it ends all processes."""
     until = time.monotonic() + RECORDED
     while ending(store, name) is None and time.monotonic() < until:
         time.sleep(0.2)
@@ -258,7 +258,7 @@ def _finish(
 
 
 class TrialReporter(Report):
-    """Writes each epoch to the store, then reports it to Ray Tune; a context manager."""
+    """A context manager that writes each epoch to the store, then reports it to Ray Tune."""
 
     def __init__(
         self,
@@ -304,8 +304,11 @@ class TrialReporter(Report):
             self.send(step, steps)
 
     def follow(self, epochs: Generator[Row, None, Result]) -> Result:
-        """Train through all epochs. Every process of the trial reports each of them: Ray waits for
-        all; those that were trained before come first and are known."""
+        """Train through all epochs.
+
+        Every process of the trial reports every new epoch, because Ray waits for all of them.
+        Epochs from before a resume were reported already.
+        """
         while True:
             try:
                 row = next(epochs)
@@ -317,7 +320,7 @@ class TrialReporter(Report):
     def _epoch(self, row: Row) -> None:
         self.rows.append(row)
         if self._first:
-            # with several processes Tune's decision to stop does not wait for the next epoch
+            # with several processes, Tune's decision to stop must be checked here
             if self._several and ending(self._store, self._name) is not None:
                 raise Over(f"trial {self._name} is over")
             assert self._tensorboard is not None
@@ -333,7 +336,7 @@ class TrialReporter(Report):
 
 
 def _place() -> dict[str, Any]:
-    """This process, its node and the GPUs that it was given."""
+    """Return this process, its node and its GPUs."""
     import ray
 
     context = ray.get_runtime_context()

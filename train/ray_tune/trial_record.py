@@ -1,4 +1,4 @@
-"""What a trial leaves in the store: its learning curve, and how it ended."""
+"""Records of a trial in the store: its learning curve, and how it ended."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from vbs.failures import recorded_infrastructure
 Row = dict[str, Any]
 
 ENDINGS = ("finished", "failed", "stopped", "lost")
-COUNTS = ("epoch", "step", "seconds")  # of every row
-MEASURES = ("train_loss", "images_per_second", "val_top1", "ema_top1")  # None where not a number
+COUNTS = ("epoch", "step", "seconds")  # in every row
+MEASURES = ("train_loss", "images_per_second", "val_top1", "ema_top1")  # None if not finite
 
 
 def folder_of(name: str) -> str:
-    """Where a trial's files are in the store."""
+    """Return the folder of a trial's files in the store."""
     return f"trials/{name}"
 
 
 def ending(store: Store, name: str) -> dict[str, Any] | None:
-    """How a trial ended; None while it is not over. One that was lost is resumed."""
+    """Return how a trial ended; None if it has not ended or was lost, and is to be trained."""
     path = f"{folder_of(name)}/run.json"
     ended = store.read(path)
     if ended is None:
         return None
     if ended.get("status") not in ENDINGS or not isinstance(ended.get("outcome"), dict):
-        raise ValueError(f"out: {store.place}/{path} is damaged; it is no record of a trial")
+        raise ValueError(f"out: {store.place}/{path} is damaged; it is not the record of a trial")
     again = ended["status"] == "lost" or (
-        # of an earlier version, which recorded a full disk, say, as the trial's failure
+        # earlier versions recorded errors of the machine, e.g. a full disk, as the trial's failure
         ended["status"] == "failed" and recorded_infrastructure(str(ended["outcome"].get("failed")))
     )
     return None if again else ended
 
 
 def learned(store: Store, name: str) -> list[Row]:
-    """The rows of a trial's curve.json; none where it has not begun."""
+    """Return the rows of a trial's curve.json; [] if it has not started."""
     path = f"{folder_of(name)}/curve.json"
     rows = (store.read(path) or {"rows": []}).get("rows")
     if not isinstance(rows, list) or not all(_is_row(row) for row in rows):
-        raise ValueError(f"out: {store.place}/{path} is damaged; it is no learning curve")
+        raise ValueError(f"out: {store.place}/{path} is damaged; it is not a learning curve")
     return rows
 
 
@@ -55,7 +55,7 @@ def _is_row(row: Any) -> bool:
 
 
 def progress_row(row: Mapping[str, Any]) -> Row:
-    """What Ray Tune gets of an epoch; `top1` is that of the better weights, if measured."""
+    """Return the report of an epoch to Ray Tune; `top1` is the best accuracy, if measured."""
     known = [row[name] for name in ("val_top1", "ema_top1") if row.get(name) is not None]
     names = ("epoch", "seconds", "train_loss", "images_per_second")
     return {name: row[name] for name in names} | ({"top1": max(known)} if known else {})
@@ -73,7 +73,7 @@ def end(
 ) -> None:
     """Record how a trial ended: finished, failed with its reason, stopped early, or lost.
 
-    Nothing is recorded where it had ended before: its processes may not know it yet.
+    Nothing is recorded if it has already ended, which its processes may not know yet.
     """
     if ending(store, trial["name"]) is not None:
         return

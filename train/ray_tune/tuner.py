@@ -1,4 +1,4 @@
-"""Ray Tune on the machine that started many trainings, and what it reports."""
+"""Running Ray Tune on the machine that started the trainings, and handling its events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FIELDS = ("epoch", "top1", "seconds", "train_loss", "images_per_second")
 
 
 class ProgressCallback(tune.Callback):
-    """Passes what Tune hears on to the display; records how trials ended that cannot do it."""
+    """A callback that passes Tune's events to the display and records the end of lost trials."""
 
     def __init__(
         self, store: Store, progress: Trials, settings: Mapping[str, Any], *, stops: bool
@@ -37,7 +37,7 @@ class ProgressCallback(tune.Callback):
         self._stops = stops  # whether the scheduler ends trials early
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its callbacks; this one belongs to its process
+        return {}  # Tune pickles its callbacks, but this one is only for its own process
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         self._progress.began(_name(trial))
@@ -62,12 +62,12 @@ class ProgressCallback(tune.Callback):
         self._over(trial, "lost", _why(trial))
 
     def _over(self, trial: Any, status: str, reason: str) -> None:
-        """The trial's own record, where it has written one, else that it was ended."""
+        """Report how the trial ended, by its own record or else by a new one."""
         name = _name(trial)
         ended = ending(self._store, name)
         if ended is None:
             rows = learned(self._store, name)
-            # on a full disk it stays without a record, and is trained by --resume all the same
+            # on a full disk there is no record, and --resume trains it again
             with contextlib.suppress(OSError):
                 end(
                     self._store,
@@ -77,7 +77,7 @@ class ProgressCallback(tune.Callback):
                     failed=reason,
                     status=status,
                 )
-            ended = ending(self._store, name)  # its own, if it came first after all
+            ended = ending(self._store, name)  # the trial's own record if it was written first
         if ended is None:
             self._progress.ended(name, status, reason)
         else:
@@ -85,7 +85,7 @@ class ProgressCallback(tune.Callback):
 
 
 class Silent(TrialProgressCallback):
-    """Takes the place of Tune's own, which prints "completed" for trials that failed."""
+    """A replacement of Tune's own callback, which prints "completed" for trials that failed."""
 
     def _print(self, msg: str) -> None:
         """Print nothing; the display shows how trials ended."""
@@ -96,7 +96,7 @@ def _name(trial: Any) -> str:
 
 
 def _why(trial: Any) -> str:
-    """From what Tune wrote down on this machine: of each failure its traceback."""
+    """Return why a trial was lost, from the traceback that Tune stored on this machine."""
     try:
         text = Path(trial.error_file).read_text()
     except (OSError, TypeError):
@@ -113,19 +113,19 @@ def train_all(
     curves: Mapping[str, Sequence[Row]],
     concurrent: int | None,
 ) -> None:
-    """Train them all; returns when each is ended.
+    """Train all trials; return when each has ended.
 
     asha    `epochs`, `grace` and `factor`; None for no early stopping.
-    curves  the rows of curve.json of all trials there have been, also of those that are over.
+    curves  rows of curve.json of all trials, including those that have ended.
     """
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     known = {name: [progress_row(row) for row in rows] for name, rows in curves.items()}
-    # those that have begun are resumed first
+    # trials that have already started are resumed first
     order = sorted(trials, key=lambda trial: -len(known.get(trial["name"], [])))
     scheduler = None if asha is None else Asha(**asha, curves=known)
     watch = ProgressCallback(Store(shared.out), progress, shared.settings, stops=asha is not None)
-    several = shared.processes > 1  # then Ray Train asks for what the processes need
+    several = shared.processes > 1  # Ray Train then requests the resources of the processes
     needs = (
         {"node:__internal_head__": 0.001}
         if several
@@ -140,7 +140,7 @@ def train_all(
         tune_config=tune.TuneConfig(
             scheduler=scheduler,
             max_concurrent_trials=concurrent,
-            reuse_actors=True,  # another trial in the same process spares it 5 s of imports
+            reuse_actors=True,  # saves 5 s of imports for further trials in the same process
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -158,7 +158,7 @@ def train_all(
 
 
 def check_nodes(store: Store, data: Any) -> None:
-    """ValueError unless every machine sees the store, and the images that are read from files.
+    """Raise ValueError unless every machine can access the store and the image files.
 
     data  reference of the `train.data.Data`.
     """
@@ -179,7 +179,7 @@ def check_nodes(store: Store, data: Any) -> None:
             try:
                 reason = ray.get(look)
             except ray.exceptions.RayError:
-                continue  # a node that goes away is no reason to stay
+                continue  # nodes that leave the cluster are ignored
             if reason:
                 raise ValueError(f"{reason} (on node {looks[look]})")
     finally:
@@ -187,7 +187,7 @@ def check_nodes(store: Store, data: Any) -> None:
 
 
 def _look(place: str, marker: str, data: Any) -> str:
-    """What is wrong with the store or the images as seen from here; "" if nothing."""
+    """Return what is wrong with the store or the images on this node; "" if nothing."""
     try:
         store = Store(place)
         if store.read(marker) is None:

@@ -1,4 +1,4 @@
-"""Train one network by a published recipe: `python -m train.run NETWORK --data DATA`."""
+"""Training of one network by a recipe: `python -m train.run NETWORK --data DATA`."""
 
 from typing import TYPE_CHECKING
 

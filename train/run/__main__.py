@@ -1,4 +1,4 @@
-"""`python -m train.run`."""
+"""Entry point of `python -m train.run`."""
 
 from vbs.command import run_program
 

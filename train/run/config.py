@@ -14,10 +14,10 @@ RECORD = "run.json"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
-    """A training: a network, images and a recipe."""
+    """The network, images and recipe of a training."""
 
     title = "training"
-    # what version 0.1 kept among the settings, see `train.run.record`
+    # fields that version 0.1 stored in the settings, see `train.run.record`
     recorded = (
         "architecture",
         "own_colours",
@@ -29,11 +29,11 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
         "noisy_student",
     )
 
-    network: str | None = option(None, parse=network_text, help="what to train")
+    network: str | None = option(None, parse=network_text, help="network to train")
     init: str | None = option(
         None,
         metavar="SOURCE",
-        help="begin with the weights of a run's folder, a .safetensors file, timm:NAME, or "
+        help="initial weights: a run's folder, a .safetensors file, timm:NAME, or "
         "package:efficientnet_lite0 (1, 2)",
     )
 
@@ -42,8 +42,8 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
         metavar="NAME",
         many=True,
         later=True,
-        help="where curves and figures go beside curves.csv: tensorboard (default), mlflow, wandb, "
-        "trackio or csv; several at once",
+        help="destinations of curves and figures besides curves.csv: tensorboard (default), "
+        "mlflow, wandb, trackio or csv; several are allowed",
     )
 
     def check(self) -> None:

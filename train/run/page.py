@@ -1,4 +1,4 @@
-"""report.html of a training: its scores, curves, confusion and mistakes, and its network."""
+"""report.html of a training: scores, curves, confusion matrix, mistakes and network."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ CURVES = {  # column -> name, colour
 
 
 def page(folder: Path) -> str:
-    """The page of the training in a folder, from its files.
+    """Return the page of the training in a folder, from its files.
 
-    Raises ValueError where there is none.
+    Raises ValueError if the folder contains no training.
     """
     content = read_run(folder).content
     training, outcome = content["training"], content["outcome"]
@@ -48,7 +48,7 @@ def page(folder: Path) -> str:
 
 
 def _figures(outcome: Mapping[str, Any], network: Architecture) -> list[tuple[str, str]]:
-    """(value, what it is): scores, costs and time."""
+    """Return (value, label) pairs of scores, costs and time."""
     images, chosen, found = outcome["images"], outcome["chosen"], []
     if outcome.get("test"):
         found.append((with_error(outcome["test"]["top1"], images["test"]), "top-1, test images"))
@@ -59,12 +59,12 @@ def _figures(outcome: Mapping[str, Any], network: Architecture) -> list[tuple[st
     own = {what: value for value, what in listed_network(network, title="").figures}
     found += [(own["FLOPs"], "FLOPs"), (own["params"], "params"), (own["input"], "input")]
     found.append((f"{outcome['epochs']}", "epochs"))
-    found.append((clock(outcome["seconds"]), "time of training"))
+    found.append((clock(outcome["seconds"]), "training time"))
     return found
 
 
 def _notes(content: Mapping[str, Any]) -> list[str]:
-    """How it ended, and what ± means."""
+    """Return notes on how the training ended and what ± means."""
     outcome, lines = content["outcome"], []
     if content["status"] != "finished":
         lines.append(f"{content['status']}: {outcome['failed']}")
@@ -76,7 +76,7 @@ def _notes(content: Mapping[str, Any]) -> list[str]:
 
 
 def _curves(history: Sequence[Row]) -> str:
-    """Losses and accuracies by epoch, beside or below each other as the page is wide."""
+    """Draw losses and accuracies by epoch, side by side on wide pages."""
     charts = [
         _curve(history, ("train_loss", "val_loss", "ema_loss"), "loss"),
         _curve(history, ("val_top1", "ema_top1"), "top-1 accuracy (%)"),
@@ -104,10 +104,10 @@ def _curve(history: Sequence[Row], names: Sequence[str], label: str) -> Chart:
 
 
 def _pictures(folder: Path) -> str:
-    """Confusion and mistakes, where they were drawn."""
+    """Return the confusion matrix and the mistakes, if they were drawn."""
     captions = {
-        "confusion.png": "Confusion: how often images of a class (rows) get which prediction.",
-        "mistakes.png": "The mistakes that the network is surest of.",
+        "confusion.png": "Confusion matrix: predictions (columns) for each true class (rows).",
+        "mistakes.png": "The mistakes with the highest confidence.",
     }
     there = {name: text for name, text in captions.items() if (folder / name).is_file()}
     drawn = [image(folder / name, text) for name, text in there.items()]

@@ -1,4 +1,4 @@
-"""A training as its run.json holds it: its options, and what they have come to."""
+"""The run.json of a training: its options, and the network, recipe and images they gave."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """A training in full.
+    """A complete description of a training.
 
-    data_settings  of the images, as `train.data.Data.settings`; None while they are not known.
-    processes      that train together.
-    initial        where the weights come from that it begins with, "" for random ones.
-    noisy_student  of a student: its round, its teacher and how its images were labelled.
+    data_settings  settings of the images, as in `train.data.Data`; None before they are loaded.
+    processes      number of processes that train together.
+    initial        source of the initial weights; "" for random ones.
+    noisy_student  for a student: its round, its teacher and the labelling of its images.
     """
 
     config: TrainConfig
@@ -39,7 +39,7 @@ class Training:
     noisy_student: Mapping[str, Any] | None = None
 
     def write(self, folder: Path, *, status: str, **outcome: Any) -> None:
-        """run.json in a folder, atomically."""
+        """Write run.json to a folder, atomically."""
         training = {
             "architecture": json.loads(self.architecture.to_json()),
             "recipe": self.recipe.to_dict(),
@@ -53,9 +53,9 @@ class Training:
 
 
 def read_training(folder: Path, changes: Mapping[str, Any]) -> Training:
-    """The training of a folder that is resumed, with options that change.
+    """Return the training in a folder to resume, with changed options.
 
-    Raises ValueError where there is none to resume, or it would become another training.
+    Raises ValueError if there is none to resume, or a change would make it another training.
     """
     run = record.read_run(folder)
     training = run.training
@@ -78,9 +78,9 @@ def read_training(folder: Path, changes: Mapping[str, Any]) -> Training:
 
 @dataclass(frozen=True)
 class _Settings01:
-    """The settings of version 0.1, which kept the words of its command line.
+    """The settings of version 0.1, which stored the words of its command line.
 
-    data, device, data_root  as a resumed run had changed them.
+    data, device, data_root  values after any changes by a resumed run.
     """
 
     arguments: list[str]
@@ -91,7 +91,7 @@ class _Settings01:
 
 
 def _stored(run: record.RunRecord, folder: Path) -> dict[str, Any]:
-    """The values of the options, by their names."""
+    """Return the values of the options by name."""
     if "training" in run.content:
         return recorded_values(TrainConfig, run.content, str(folder / RECORD))
     try:
@@ -105,7 +105,7 @@ def _stored(run: record.RunRecord, folder: Path) -> dict[str, Any]:
 
 
 def check_same(stored: Mapping[str, Any] | None, data: Data) -> None:
-    """ValueError where a resumed run would continue with other images than it began with."""
+    """Raise ValueError if a resumed run would continue with other images."""
     for name, value in (stored or {}).items():
         now = data.settings.get(name)
         if name not in ("source", "split") and json.loads(json.dumps(now)) != value:

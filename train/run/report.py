@@ -1,4 +1,4 @@
-"""The report of a training: its result as a table, and what to do next."""
+"""Printed report of a training: its result as a table, and the next commands."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from vbs.units import clock
 
 
 def show_result(result: TrainResult | int) -> None:
-    """Print the result as a table, where it is, and what to do next; failures on stderr.
+    """Print the result as a table, its folder and the next commands; failures on stderr.
 
-    Each top-1 has the binomial error of the images that it was read on.
+    Each top-1 accuracy has the binomial error of its number of images.
     """
     if isinstance(result, int) or not result.main:
         return
@@ -53,14 +53,14 @@ def show_result(result: TrainResult | int) -> None:
         )
     if load.waiting > NOTICED:
         console.print(
-            f"its threads waited for a processor, {load.waiting:.1f} of them at any time: other "
-            "programs slowed it down"
+            f"on average {load.waiting:.1f} of its threads waited for a processor: other programs "
+            "slowed it down"
         )
     print_results(result.folder, _present(result.folder), _next_commands(result))
 
 
 def _next_commands(result: TrainResult) -> list[str]:
-    """What to do next with a run, as commands that can be pasted."""
+    """Return the next commands for a run, to be pasted into a shell."""
     folder = result.folder
     if result.status == "finished":
         words = [["train.export", str(folder), "--to", kind] for kind in ("timm", "onnx")]
@@ -71,7 +71,7 @@ def _next_commands(result: TrainResult) -> list[str]:
     start = start if processes > 1 else []
     if result.status == "interrupted":
         return [module_command([*start, "train.run", "--resume", "--out", str(folder)])]
-    # a failed run would fail again: what is wrong with it must be changed, in another folder
+    # a failed run would fail again, so its options must be changed, in another folder
     command = [*start, "train.run", *words_of(COMMAND, result.config, out=f"{folder}-2")]
     return [f"{module_command(command)} --set ..."]
 

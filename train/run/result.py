@@ -1,4 +1,4 @@
-"""What a training has come to."""
+"""The result of a training."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a training ended, and where its files are.
+    """The result of a training, and where its files are.
 
-    training  with everything that was left open: the network, the recipe and the images.
+    training  the complete description: network, recipe and images.
     outcome   weights, learning curve and scores.
-    images    how many images accuracies were read on, see `train.scored.scored_images`.
-    load      of the machine meanwhile.
-    main      whether this process wrote the folder; other processes of torchrun do not.
+    images    numbers of images behind the accuracies, see `train.scored.scored_images`.
+    load      load of the machine during the training.
+    main      whether this process wrote the folder; False in other processes of torchrun.
     """
 
     folder: Path
@@ -47,10 +47,10 @@ class TrainResult:
 
     @property
     def reason(self) -> str:
-        """Why it ended early; "" where it did not."""
+        """Why it ended early; "" if it did not."""
         return self.outcome.failed
 
     @property
     def exit_code(self) -> int:
-        """That of the command line."""
+        """Exit code of the command."""
         return {"finished": 0, "interrupted": INTERRUPTED}.get(self.status, FAILED)

@@ -1,4 +1,4 @@
-"""Run a training from its config: `run_training`."""
+"""Training of one network from a config: `run_training`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from train.distributed import World
     from train.run.result import TrainResult
 
-LAST = "last.safetensors"  # the checkpoint that a run is resumed from
+LAST = "last.safetensors"  # the checkpoint from which a run is resumed
 
 
 def run_training(
@@ -37,17 +37,18 @@ def run_training(
     resume: bool = False,
     changes: Mapping[str, Any] | None = None,
 ) -> TrainResult | int:
-    """Train a network, and write the results into a folder, as `python -m train.run` does.
+    """Train a network and write the results to a folder, as `python -m train.run` does.
 
+    config   options of a new training; None with `resume`.
     out      the folder; default: a new runs/train-N.
-    resume   whether to resume the run in `out`; its config is read from there.
-    changes  options of a resumed run that change, such as {"data": "imagefolder:DIR"}.
+    resume   whether to resume the run in `out`, whose config is read from there.
+    changes  options of a resumed run to change, e.g. {"data": "imagefolder:DIR"}.
 
-    Ctrl-C ends the training after its step; the result then has the status "interrupted". Of
-    several processes of torchrun, those whose first one has failed return the exit code 2.
+    Ctrl-C ends the training after the current step, with the status "interrupted". Under torchrun,
+    processes return the exit code 2 if the first process has failed.
 
-    Raises ValueError for options that do not go together, and where the folder holds another run
-    or is used by another process.
+    Raises ValueError if options do not go together, or if the folder contains another run or is
+    used by another process.
     """
     place = None if out is None else str(out)
     first = os.environ.get("RANK", "0") == "0"
@@ -60,7 +61,7 @@ def run_training(
         else:
             assert config is not None  # see check_call
             training = _new(config)
-        # these import torch: a mistake above is reported at once
+        # imports torch only now, so that errors in the options are reported at once
         from train.distributed import world
 
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not place:
@@ -82,9 +83,9 @@ def _new(config: TrainConfig) -> Training:
 def _train(training: Training, out: str | None, here: World, *, resume: bool) -> TrainResult | int:
     from train.run.training import train_in_folder
 
-    if not here.first and not here.met():  # until the first process has the data and the folder
-        return 2  # it has ended, and printed why
-    begun = resume and Path(out or "", LAST).exists()  # a run may be killed before a checkpoint
+    if not here.first and not here.met():  # waits until the first process has data and folder
+        return 2  # the first process has ended and printed why
+    begun = resume and Path(out or "", LAST).exists()  # a run may end before its first checkpoint
     training, data, initial = _with_data(training, here, resumed=resume, begun=begun)
     with _folder(out, here, resume=resume) as folder:
         try:
@@ -96,7 +97,7 @@ def _train(training: Training, out: str | None, here: World, *, resume: bool) ->
 
 
 def _folder(out: str | None, here: World, *, resume: bool) -> AbstractContextManager[Path]:
-    """The folder of the results, owned by the first process."""
+    """Return the folder of the results, which the first process locks."""
     if not here.first:
         return nullcontext(Path(out or ""))
     return results_folder(out, kind="train", files=record.FILES, command="train.run", resume=resume)
@@ -105,7 +106,7 @@ def _folder(out: str | None, here: World, *, resume: bool) -> AbstractContextMan
 def _with_data(
     training: Training, here: World, *, resumed: bool, begun: bool
 ) -> tuple[Training, Data, Network | None]:
-    """The training fitted to its images, the images, and the network to begin with, if any."""
+    """Load the images, fit the training to them, and return the initial network, if any."""
     from train.data import load
     from train.data.reading import Reading
     from train.state import resolved
@@ -136,7 +137,7 @@ def _with_data(
 
 
 def check_batch(recipe: Recipe, data: Data) -> None:
-    """ValueError where a batch is larger than the data."""
+    """Raise ValueError if a batch is larger than the training split."""
     if len(data.train) < recipe.batch:
         raise ValueError(
             f"batch: {recipe.batch:,} images are more than the {len(data.train):,} to train on; "
@@ -145,7 +146,7 @@ def check_batch(recipe: Recipe, data: Data) -> None:
 
 
 def _initialised(training: Training) -> tuple[Training, Network]:
-    """The network with its initial weights, and the recipe with the colours that they expect."""
+    """Return the initialised network, and the training with the normalisation of its weights."""
     import torch
 
     from search_spaces.network import build
@@ -157,7 +158,7 @@ def _initialised(training: Training) -> tuple[Training, Network]:
         torch.manual_seed(recipe.seed)
         network = build(training.architecture)
     known = initialise(network, config.init)
-    # colours that the user names are kept
+    # mean and std that the user sets are kept
     own_colours = any(text.startswith(("mean", "std")) for text in config.changes)
     if known.mean and known.std and not own_colours:
         recipe = replace(recipe, mean=known.mean, std=known.std)

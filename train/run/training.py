@@ -1,4 +1,4 @@
-"""Train a network in a folder: the part that runs and the students of Noisy Student share."""
+"""Training in a folder, shared by train.run and the students of Noisy Student."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from vbs.page.parts import write_page
 if TYPE_CHECKING:
     from search_spaces.network import Network
 
-# files that loggers keep
+# files that loggers upload
 KEPT = ("run.json", "curves.csv", "curves.png", "confusion.png", "mistakes.png", "report.html")
 
 
 def train_in_folder(
     training: Training, data: Data, folder: Path, here: World, *, initial: Network | None = None
 ) -> TrainResult:
-    """Train, or resume from the checkpoint in the folder; run.json and pictures are written.
+    """Train, or resume from the checkpoint in the folder; write run.json and figures.
 
-    initial  the network to begin with; default: random weights.
+    initial  the initial network; None: random weights.
     """
     config, architecture, recipe = training.config, training.architecture, training.recipe
     if here.first:
@@ -58,7 +58,7 @@ def train_in_folder(
         )
         if here.first:
             _write(result, data)
-            if not outcome.failed:  # pictures are drawn when everything else is written
+            if not outcome.failed:  # figures last, after all other files
                 title = f"{config.network} on {data.name}, recipe {recipe.name}"
                 write_predictions(folder, outcome, data, recipe, title=title, device=config.device)
                 write_page(folder, lambda: page(folder))
@@ -67,7 +67,7 @@ def train_in_folder(
 
 
 def _scores(outcome: Result) -> dict[str, float]:
-    """The final scores in percent."""
+    """Return the final scores in percent."""
     scores = {"minival_top1": outcome.chosen.get("top1")}
     if outcome.test is not None:
         scores |= {"test_top1": outcome.test.top1, "test_top5": outcome.test.top5}
@@ -75,7 +75,7 @@ def _scores(outcome: Result) -> dict[str, float]:
 
 
 def _write(result: TrainResult, data: Data) -> None:
-    """How a run ended, in run.json."""
+    """Write the outcome of a run to run.json."""
     outcome, waited = result.outcome, result.load.waited
     result.training.write(
         result.folder,
@@ -85,7 +85,7 @@ def _write(result: TrainResult, data: Data) -> None:
         steps=outcome.steps,
         epochs=len(outcome.history),
         seconds=round(outcome.seconds, 2),
-        # of this start, over all threads: how far the seconds are other programs' fault
+        # since this start, over all threads: shows how much other programs slowed the training
         waited_seconds=None if waited is None else round(waited, 2),
         test=outcome.test._asdict() if outcome.test else None,
         last=outcome.history[-1] if outcome.history else None,
@@ -95,20 +95,20 @@ def _write(result: TrainResult, data: Data) -> None:
 
 
 def _skipped(data: Data) -> list[str]:
-    """Files that could not be read: those known at the start, and those met since."""
+    """Return the unreadable files, found at the start or during training."""
     splits = [split for split in (data.train, data.minival, data.test) if split is not None]
     met = [name for split in splits for name in split.unreadable]
     return list(dict.fromkeys([*data.skipped, *met]))
 
 
 class Interrupts:
-    """Ctrl-C, SIGTERM and SIGHUP end the run after its step."""
+    """Handlers for Ctrl-C, SIGTERM and SIGHUP, which end the run after its current step."""
 
     def __init__(self) -> None:
         self._came = False
 
     def came(self) -> bool:
-        """Whether one of them came."""
+        """Return whether one of them was received."""
         return self._came
 
     def __enter__(self) -> Interrupts:
@@ -125,5 +125,5 @@ class Interrupts:
 
     def _note(self, number: int, frame: object) -> None:
         if self._came and number == signal.SIGINT:
-            raise KeyboardInterrupt  # pressed twice: at once
+            raise KeyboardInterrupt  # a second Ctrl-C ends the run immediately
         self._came = True

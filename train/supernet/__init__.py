@@ -1,1 +1,1 @@
-"""One set of weights for all networks of a space, trained once from random weights."""
+"""Supernets: one set of weights for all networks of a space, trained once from random weights."""

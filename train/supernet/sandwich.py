@@ -1,7 +1,7 @@
-"""Which networks learn in a step of a supernet's training, and their losses.
+"""Choice of the networks that learn in a step of a supernet's training, and their losses.
 
-The sandwich rule with distillation in place (Yu & Huang 2019; Yu et al. 2020, BigNAS): the largest
-network learns from the labels, the smallest one and some random ones from its outputs.
+The sandwich rule with in-place distillation (Yu & Huang 2019; Yu et al. 2020, BigNAS): the largest
+network learns from the labels, the smallest and some random ones learn from its outputs.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from train.evaluate import autocast
 from train.recipe import Recipe
 from train.supernet.weights import skeleton, taken
 
-END = 0.02  # share of the networks, by FLOPs, that count as the largest or the smallest
+END = 0.02  # share of the networks, by FLOPs, that count as the largest (or the smallest)
 
 
 @dataclass(frozen=True)
 class Sandwich:
     """The networks that a supernet is trained for.
 
-    genotypes  int8 [n, decisions] of networks of the space, by rising FLOPs: those that a search
-               may come to. There is no single largest network where ops are decisions: one of the
-               largest `END` of these is drawn in each step, and so is the smallest.
-    sampled    random ones in each step.
+    genotypes  int8 [n, decisions] of networks of the space, by ascending FLOPs, within the limits
+               of the search. If ops are decisions, there is no single largest network; each step
+               draws one of the largest `END` of these, and one of the smallest.
+    sampled    number of random ones in each step.
     labels     weight of the labels, from 0 to 1, in the losses of all but the largest; the rest is
-               that of the largest one's outputs.
+               the weight of the largest one's outputs.
     """
 
     space: SearchSpace
@@ -42,7 +42,7 @@ class Sandwich:
     labels: float = 0.0
 
     def networks(self, seed: int) -> list[Architecture]:
-        """The networks of a step: the largest, the smallest, and random ones."""
+        """Return the networks of a step: the largest, the smallest, and random ones."""
         rng = np.random.default_rng(seed)
         count = len(self.genotypes)
         end = max(1, round(END * count))
@@ -59,14 +59,14 @@ class Sandwich:
         seed: int,
         precision: torch.dtype,
     ) -> Iterator[Tensor]:
-        """The loss of each network of a step, whose gradients flow into the shared weights.
+        """Yield the loss of each network of a step; gradients flow into the shared weights.
 
         tensors  see `train.supernet.weights.Supernet.tensors`.
-        batch    images float32 [n, channels, side, side], as large as the largest resolution, and
-                 targets int64 [n].
+        batch    images float32 [n, channels, side, side], with the largest resolution, and targets
+                 int64 [n].
 
         Dropout and stochastic depth are those of the recipe for the largest, none for the others.
-        Each loss is to be used before the next one is computed: their graphs are not kept together.
+        Call backward on each loss before the next is computed, so that only one graph is in memory.
         """
         images, targets = batch
         wanted: Tensor | None = None

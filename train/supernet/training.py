@@ -1,7 +1,7 @@
-"""Train the shared weights of a space from random ones; killed at any moment, it resumes.
+"""Training of the shared weights of a space from random ones; it can be resumed at any time.
 
-As in `train.loop`, whatever is random in a step is drawn from the seed and the step's number, so
-that a resumed training is the same training, bit for bit on a CPU.
+As in `train.loop`, all randomness of a step is drawn from the seed and the step's number, so that a
+resumed training equals an uninterrupted one, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from train.supernet.sandwich import Sandwich
 from train.supernet.weights import Supernet, supernet
 
 STATE, WEIGHTS = "last.safetensors", "supernet.safetensors"
-SAVE_EVERY = 30.0  # seconds between states on disk
-VERSION = 1  # of the rules here: weights by other ones are trained again
+SAVE_EVERY = 30.0  # seconds between checkpoints
+VERSION = 1  # of the training rules; weights of other versions are trained again
 
 
 @dataclass(frozen=True)
 class SupernetTraining:
-    """What is trained, on which images, and how.
+    """A training of a supernet: networks, images and recipe.
 
-    side  of the training images in pixels: the largest resolution of the networks.
+    side  size of the training images in pixels: the largest resolution of the networks.
     """
 
     sandwich: Sandwich
@@ -51,7 +51,7 @@ class SupernetTraining:
     side: int
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the weights, as plain data."""
+        """Return everything that determines the weights, as plain data."""
         sandwich = self.sandwich
         described = {
             "version": VERSION,
@@ -63,7 +63,7 @@ class SupernetTraining:
             "labels": sandwich.labels,
             "recipe": self.recipe.to_dict(),
             "side": self.side,
-            # not where the images lie: their digests tell whether they are the same
+            # without the location of the images: their digests show whether they are the same
             "data": {k: v for k, v in self.data.settings.items() if k not in ("source", "split")},
         }
         return json.loads(json.dumps(described, default=str))
@@ -83,8 +83,8 @@ class _State:
 class Trained:
     """Trained shared weights.
 
-    seconds  of the training.
-    work     seconds of all processors together; of the GPU where there is one.
+    seconds  duration of the training.
+    work     seconds of all processors together; on a GPU, the duration.
     """
 
     tensors: dict[str, Tensor]
@@ -100,12 +100,12 @@ def train_supernet(
     device: str = "auto",
     report: Callable[[int, int, float], None] | None = None,
 ) -> Trained:
-    """Train to the end, or resume what is in the folder; the result is written there too.
+    """Train to the end, or resume the training in the folder; write the result there.
 
-    report  called after every step with its number, how many there are, and the largest network's
+    report  called after every step with its number, the number of steps, and the largest network's
             loss.
 
-    Raises ValueError where the loss is no number, and where the folder is of another training.
+    Raises ValueError if the loss is not a number, or if the folder contains another training.
     """
     known = read_supernet(folder / WEIGHTS)
     if known is not None:
@@ -132,7 +132,7 @@ def train_supernet(
 
 
 def read_supernet(path: Path) -> Trained | None:
-    """Trained shared weights, without gradients; None where there are none that can be read."""
+    """Return trained shared weights, without gradients; None if there are no readable ones."""
     try:
         tensors, about = files.read_state(path)
         return Trained(tensors, float(about["seconds"]), float(about["work"]), int(about["steps"]))
@@ -141,13 +141,13 @@ def read_supernet(path: Path) -> Trained | None:
 
 
 def fresh(space: SearchSpace, seed: int) -> Supernet:
-    """Shared weights before the first step; torch's random state is that of the seed behind it."""
+    """Return shared weights before the first step; sets torch's random state by the seed."""
     torch.manual_seed(seed)
     return supernet(space)
 
 
 def _begin(training: SupernetTraining, path: Path, where: torch.device) -> _State:
-    """The training before its next step."""
+    """Return the training before its next step."""
     recipe = training.recipe
     network = fresh(training.sandwich.space, recipe.seed).to(where).train()
     made = optimizer(recipe, network)
@@ -155,7 +155,9 @@ def _begin(training: SupernetTraining, path: Path, where: torch.device) -> _Stat
     if path.exists():
         tensors, counters = files.read_state(path)
         if counters.get("identity") != training.identity():
-            raise ValueError(f"{path}: of another supernet; remove it, or use another folder")
+            raise ValueError(
+                f"{path} belongs to another supernet; remove it, or use another folder"
+            )
         groups: dict[str, dict[str, Tensor]] = {"network": {}, "optimizer": {}}
         for key, value in tensors.items():
             kind, _, name = key.partition(".")
@@ -199,7 +201,7 @@ def _train(
         )
     per_epoch = len(split.order(np.random.default_rng((recipe.seed, 0)), recipe.batch))
     steps = per_epoch * recipe.epochs
-    saved, past = -math.inf, _clocks(where)  # the first state after the first step
+    saved, past = -math.inf, _clocks(where)  # the first checkpoint follows the first step
     while state.step < steps:
         epoch, done = divmod(state.step, per_epoch)
         order = split.order(np.random.default_rng((recipe.seed, epoch)), recipe.batch)[done:]
@@ -227,7 +229,7 @@ def _train(
 
 
 def _clocks(where: torch.device) -> tuple[float, float]:
-    """Seconds by the clock on the wall, and those of `Trained.work`."""
+    """Return wall-clock seconds, and the seconds of `Trained.work`."""
     wall = time.perf_counter()
     return wall, time.process_time() if where.type == "cpu" else wall
 
@@ -235,7 +237,7 @@ def _clocks(where: torch.device) -> tuple[float, float]:
 def _step(
     training: SupernetTraining, state: _State, batch: tuple[Tensor, Tensor], where: torch.device
 ) -> float:
-    """One optimizer step; the loss of the largest network."""
+    """Run one optimizer step; return the loss of the largest network."""
     recipe = training.recipe
     seed = seed_of(recipe, state.step)
     torch.manual_seed(seed)  # of dropout and stochastic depth

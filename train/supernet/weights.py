@@ -1,8 +1,8 @@
-"""The weights that all networks of a space share, and those of one of its networks.
+"""The weights that all networks of a space share, and their selection for one network.
 
-Each layer of each stage has one set of weights for every kind of block that it can be
-(`kind_of`), as large as the largest block of that kind. A network takes the first channels, the
-first layers, and the centre of the kernels.
+Each layer of each stage has one set of weights for every kind of block that it can be (`kind_of`),
+as large as the largest block of that kind. A network takes the first channels, the first layers,
+and the centre of the kernels.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from search_spaces.space import SearchSpace
 from search_spaces.staged import StagedSpace
 from vbs.text import quoted
 
-MOST = 300_000_000  # weights of a supernet
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norm: never shared
+MOST = 300_000_000  # largest number of weights of a supernet
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norm; never shared
 
 
-# ops whose output has gone through an activation; that of the others is linear
+# ops whose output follows an activation; the output of other ops is linear
 ACTIVE = ("conv", "dwsep", "bottleneck")
 
 
 class Supernet(nn.Module):
-    """The shared weights of a space; made by `supernet`. `child_weights` takes networks from it.
+    """The shared weights of a space, made by `supernet`; see `child_weights`.
 
     Modules outside the stages are named as in `search_spaces.network.Network`; a block is
-    `blocks.<stage>.<layer>.<kind>`. What follows the last stage has one set of weights for each
-    kind of input, as in `conv_head.<linear or active>`.
+    `blocks.<stage>.<layer>.<kind>`. The modules after the last stage have one set of weights for
+    each kind of input, e.g. `conv_head.<linear or active>`.
     """
 
     def __init__(
@@ -51,40 +51,40 @@ class Supernet(nn.Module):
         self.blocks = nn.ModuleList(nn.ModuleList(layers) for layers in blocks)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The shared weights by name; gradients flow into them."""
+        """Return the shared weights by name; gradients flow into them."""
         return dict(self.named_parameters())
 
 
 def _behind(head: bool) -> tuple[str, ...]:
-    """The modules behind the last stage that depend on what it gives."""
+    """Return the modules after the last stage that depend on its kind of output."""
     return ("conv_head", "bn2", "norm_head") if head else ("classifier",)
 
 
 def kind_of(block: Block, before: str) -> str:
-    """Which blocks of a layer share weights: those of equal kind, such as "mbconv_identity_linear".
+    """Return the kind of a block, e.g. "mbconv_identity_linear"; blocks of a kind share weights.
 
-    before  "active" or "linear": what the block gets, see `ACTIVE`.
+    before  "active" or "linear": the kind of its input, see `ACTIVE`.
 
-    Different ops have weights of their own. So have blocks with and without a shortcut: the branch
-    beside a shortcut learns a correction, the other one has to pass everything on. And so have
-    those behind an activation, where all numbers are about 0 or above. Blocks with and without
+    Different ops have separate weights. So have blocks with and without a shortcut: the branch
+    beside a shortcut learns a correction, while the other has to transmit all information. And so
+    have blocks after an activation, whose inputs are about 0 or positive. Blocks with and without
     squeeze-and-excitation share their convolutions.
     """
     op = block.op
     if op == "mbconv" and block.mid_channels == block.in_channels:
-        op = "separable"  # no expansion: other layers
+        op = "separable"  # without expansion it has other layers
     if op == "uib":
-        # its four forms: what a pointwise layer gets and gives is not the same in them
+        # its four forms, which differ in the inputs and outputs of their pointwise layers
         op = f"uib{bool(block.start_kernel):d}{bool(block.kernel):d}"
     return f"{op}_{block.skip}_{before}"
 
 
 def supernet(space: SearchSpace) -> Supernet:
-    """Fresh shared weights of a space, drawn from torch's generator.
+    """Return random shared weights of a space, drawn from torch's generator.
 
     The last batch norm of each branch beside a shortcut starts at 0.
 
-    Raises ValueError where networks of the space cannot share weights.
+    Raises ValueError if networks of the space cannot share weights.
     """
     plan = _plan(space)
     with torch.device("meta"):
@@ -104,7 +104,7 @@ def supernet(space: SearchSpace) -> Supernet:
 
 
 def check_space(space: SearchSpace) -> None:
-    """ValueError unless networks of the space can share weights, naming what stands against it."""
+    """Raise ValueError, with the reason, unless networks of the space can share weights."""
     if not isinstance(space, StagedSpace):
         raise ValueError(
             f"space: networks of {quoted(space.name)} cannot share weights: it is not made of "
@@ -113,25 +113,25 @@ def check_space(space: SearchSpace) -> None:
 
 
 def child_weights(tensors: Mapping[str, Tensor], child: Architecture) -> dict[str, Tensor]:
-    """The state dict of a network, taken from shared weights; a pure function.
+    """Return the state dict of a network, taken from shared weights.
 
-    tensors  of `Supernet.tensors`. The network's are views of them, through which gradients flow.
+    tensors  of `Supernet.tensors`. The result consists of views of them, so gradients flow back.
 
-    Batch-norm statistics are those of a network that has seen no image.
+    Batch-norm statistics are the initial ones.
 
-    Raises ValueError, naming the part, where the network is not one of the space.
+    Raises ValueError, with the part, if the network is not in the space.
     """
     return taken(tensors, skeleton(child))
 
 
 def skeleton(child: Architecture, *, dropout: float = 0.0, drop_path: float = 0.0) -> Network:
-    """What a network computes, without weights of its own: for `torch.func.functional_call`."""
-    with torch.device("meta"):  # not `build`: its weights need no values
+    """Return a network without weights, for `torch.func.functional_call`."""
+    with torch.device("meta"):  # not `build`, which would initialise weights
         return Network(child, dropout=dropout, drop_path=drop_path)
 
 
 def taken(tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
-    """As `child_weights`, for a network that is built already, whose own weights do not matter."""
+    """Like `child_weights`, for a network that is already built; its own weights are ignored."""
     wanted, kinds = network.state_dict(), kinds_of(network.architecture)
     device = tensors["conv_stem.weight"].device
     found = {}
@@ -148,7 +148,7 @@ def taken(tensors: Mapping[str, Tensor], network: Network) -> dict[str, Tensor]:
 
 
 def kinds_of(child: Architecture) -> dict[str, str]:
-    """Where each block has its weights, and of which kind is what follows.
+    """Return where each block has its weights, and the kind of the modules after the stages.
 
     {"<group>.<number>": "<stage>.<layer>.<kind>", "end": "linear", ...}; group and number as in
     `Architecture.places`.
@@ -167,14 +167,14 @@ def kinds_of(child: Architecture) -> dict[str, str]:
 
 
 def _given(block: Block, before: str) -> str:
-    """What a block gives, "active" or "linear"."""
+    """Return the kind of a block's output, "active" or "linear"."""
     if block.op == "identity":
         return before
     return "active" if block.op in ACTIVE else "linear"
 
 
 def source_of(name: str, kinds: Mapping[str, str]) -> str:
-    """The name in `Supernet.tensors` of a network's tensor.
+    """Return the name in `Supernet.tensors` of a network's tensor.
 
     kinds  of the network's blocks, see `kinds_of`.
     """
@@ -186,7 +186,7 @@ def source_of(name: str, kinds: Mapping[str, str]) -> str:
 
 
 def _first(value: Tensor, shape: Sequence[int], name: str) -> Tensor:
-    """The first channels along the first two axes, the centre along the others."""
+    """Return the first channels along the first two axes and the centre along the others."""
     if any(own > most for own, most in zip(shape, value.shape, strict=True)):
         raise ValueError(
             f"network: its {name} is {list(shape)}, larger than the supernet's {list(value.shape)}"
@@ -200,12 +200,12 @@ def _first(value: Tensor, shape: Sequence[int], name: str) -> Tensor:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a supernet is made of.
+    """The modules of a supernet.
 
-    frame   some network of the space.
+    frame   an arbitrary network of the space.
     around  the largest block outside the stages of each op.
-    stages  for each layer of each stage the largest block of each kind.
-    ends    what the last stage may give, "active" or "linear".
+    stages  for each layer of each stage, the largest block of each kind.
+    ends    possible kinds of the last stage's output, "active" or "linear".
     """
 
     frame: Architecture
@@ -218,7 +218,7 @@ def _plan(space: SearchSpace) -> _Plan:
     check_space(space)
     assert isinstance(space, StagedSpace)
     frame = space.decode(np.zeros(len(space.choices), np.int8))
-    # stage and layer -> {kind but for its input: block}
+    # (stage, layer) -> {kind without the input's kind: largest block}
     found: dict[tuple[int, int], dict[str, Block]] = {}
 
     def collect(blocks: Sequence[Block]) -> tuple[int]:
@@ -250,7 +250,7 @@ def _plan(space: SearchSpace) -> _Plan:
 
 
 def _larger(first: Block, second: Block) -> Block:
-    """A block that contains both."""
+    """Return a block that contains both."""
     names = (
         "kernel",
         "start_kernel",
@@ -268,7 +268,7 @@ def _made(plan: _Plan) -> Supernet:
     top = next((around[op] for op in HEADS if op in around), None)
     last = (top or around["classifier"]).in_channels
     head = top.out_channels if top else 0
-    # one small stage gives head and classifier the channels that they get at most
+    # one small stage gives head and classifier their largest numbers of input channels
     small = (Stage("conv", 1, 1, 1, 1, last, se=0.0),)
     stem = around["stem"].out_channels
     outside = build(replace(frame, stem=stem, head=head, stages=small))
@@ -283,7 +283,7 @@ def _made(plan: _Plan) -> Supernet:
 
 
 def _last_norm(module: nn.Module) -> nn.BatchNorm2d:
-    """The last batch norm of a block's branch."""
+    """Return the last batch norm of a block's branch."""
     norms = [
         each
         for name, each in module.named_modules()

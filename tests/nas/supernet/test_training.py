@@ -173,7 +173,7 @@ def test_the_folder_of_another_training_is_refused(
 
     with pytest.raises(Killed):
         train_supernet(training(), tmp_path, device="cpu", report=report)
-    with pytest.raises(ValueError, match="of another supernet"):
+    with pytest.raises(ValueError, match="belongs to another supernet"):
         train_supernet(training("lr=0.01"), tmp_path, device="cpu")
 
 

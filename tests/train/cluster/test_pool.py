@@ -185,7 +185,7 @@ def test_what_cannot_be_set_up_is_reported_at_once(cluster: Any) -> None:
         pytest.raises(PoolLost, match="cannot be set up: OSError: no such data"),
     ):
         pool.ready(PATIENCE)
-    with pytest.raises(ValueError, match="a slot wants 8 GPUs, but no node has more than"):
+    with pytest.raises(ValueError, match="a slot needs 8 GPUs, but no node has more than"):
         Pool(pool_jobs.make, Place(1, gpus=8, address=cluster.address))
     with pytest.raises(ValueError, match="slots: 0 is not allowed"):
         Pool(pool_jobs.make, Place(0, address=cluster.address))

@@ -166,7 +166,7 @@ def test_a_class_called_train_beside_others_is_a_class(
 ) -> None:
     found = found_in(folder_of(tmp_path, dict.fromkeys(classes, 5)))
     assert found.classes == classes
-    assert "read as a class" in found.how
+    assert "used as class folders" in found.how
     place = folder_of(
         tmp_path / "split", {f"{s}/{n}": 2 for s in ("train", "val") for n in classes}
     )
@@ -302,7 +302,9 @@ def test_classes_without_test_images_and_a_minival_of_none_are_reported(tmp_path
     place = folder_of(tmp_path, {"a": 9, "b": 2})
     assert "no image of classes with fewer than 3: 2 of 'b'" in found_in(place).notes[0]
     folder_of(tmp_path / "few", {"train/a": 3, "train/b": 2, "test/a": 1})
-    with pytest.raises(ValueError, match=r"takes 5 of one, .* 2 of 'b', 3 of 'a'; use e.g. 0.17"):
+    with pytest.raises(
+        ValueError, match=r"a class needs 5\), .* 2 of 'b', 3 of 'a'; use e.g. 0.17"
+    ):
         load(f"imagefolder:{tmp_path / 'few'}")
     data = load(f"imagefolder:{tmp_path / 'few'}", minival=0.17)
     assert data.minival is not None

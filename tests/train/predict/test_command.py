@@ -70,7 +70,7 @@ def test_where_all_are_broken_nothing_is_written(run, tmp_path, capsys):
     out = tmp_path / "p.csv"
     assert predict([str(run), str(tmp_path), "--out", str(out), "--device", "cpu"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert "none of 12 can be read, as" in lines[-1]
+    assert "none of 12 can be read, e.g." in lines[-1]
     assert "the file is empty" in lines[-1]
     assert "skipped 12 unreadable images in all" in lines
     assert not out.exists()
@@ -116,7 +116,7 @@ def test_no_image_is_replaced(run, tmp_path, capsys, given):
     words = [str(run), source, "--device", "cpu", option]
     assert predict([*words, str(read)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{option}: {read} is read from; give another file" in line
+    assert f"{option}: {read} is an input file; give another file" in line
     assert (picture.read_bytes(), rows.read_bytes()) == before
     other = folder / f"new{read.suffix}"
     for _ in range(2):  # the second time it is replaced
@@ -161,7 +161,7 @@ def test_a_sheet_that_is_not_drawn_is_not_said_to_be_written(
         (["{run}", "{photos}", "--out", "p.txt"], "must end in .csv, .jsonl, .parquet"),
         (["{run}", "{photos}", "--out", "{tmp}/none/p.csv"], "no such folder"),
         (["{run}", "{photos}", "--contact-sheet", "p.jpg"], "must end in .png"),
-        (["{run}", "{rows}", "--out", "{rows}"], "is read from; give another file"),
+        (["{run}", "{rows}", "--out", "{rows}"], "is an input file; give another file"),
         (["{run}", "{photos}", "--top-k", "0"], "--top-k: 0 is not allowed"),
         (["{run}", "{photos}", "--device", "tpu"], "device"),
         (["{tmp}/none", "{photos}"], "no such file or folder; give a run, its weights"),

@@ -171,7 +171,7 @@ def test_earlier_spellings_of_options_are_accepted(capsys) -> None:
         ({"workers": "2"}, "workers: '2' has the wrong type"),
         ({"how": None}, "how: 'None' has the wrong type"),
         ({"trials": []}, "trials: there are none"),
-        ({"name": "../../x"}, "trials[0]: name: '../../x' is no trial's"),
+        ({"name": "../../x"}, "trials[0]: name: '../../x' is not the name of a trial"),
         ({"architecture": {"stages": 3}}, "trials[0]: "),
     ],
 )
