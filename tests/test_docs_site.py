@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from vbs.programs import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("sphinx", "myst_parser", "furo", "sphinx_copybutton")
 MISSING = [tool for tool in TOOLS if importlib.util.find_spec(tool) is None]
@@ -44,6 +46,7 @@ def test_the_site_builds_and_works_offline(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     check_pages(site)
     check_reference(site)
+    check_commands(site)
     check_offline(site)
 
 
@@ -61,6 +64,14 @@ def check_reference(site: Path) -> None:
         assert documented or page.stem == "index", f"{page.stem}: its patterns match no module"
     page = site / "reference" / "search_spaces.html"
     assert 'id="search_spaces.architecture.Architecture"' in page.read_text()
+
+
+def check_commands(site: Path) -> None:
+    index = (site / "commands" / "index.html").read_text()
+    for name in COMMANDS:
+        page = f"{name.replace(' ', '-')}.html"
+        assert f'href="{page}"' in index
+        assert 'class="sig-name descname"' in (site / "commands" / page).read_text()
 
 
 def check_offline(site: Path) -> None:
