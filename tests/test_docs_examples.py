@@ -55,9 +55,9 @@ def test_strategy_and_reward(tmp_path: Path) -> None:
     out = tmp_path / "found"
     assert search(["--target-flops", "400M", *words, "--out", str(out)]) == 0
     greedy = best(out)["reward"]
-    words = ["--reward", f"{EXAMPLES}/my_reward.py:frugal", "--budget", "2000"]
+    words[1] = "random"
     out = tmp_path / "random"
-    assert search(["--target-flops", "400M", "--strategy", "random", *words, "--out", str(out)]) == 0
+    assert search(["--target-flops", "400M", *words, "--out", str(out)]) == 0
     assert greedy > best(out)["reward"]
 
 

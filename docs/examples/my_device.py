@@ -30,4 +30,5 @@ device = fit_device(efficientnet, genotypes, seconds, "my-phone")
 device.save("my-phone.json")
 
 values, std = device.predict(efficientnet, genotypes[:1], "latency")
-print(f"{1e3 * values[0]:.1f} ± {1e3 * std[0]:.1f} ms predicted, {1e3 * seconds[0]:.1f} ms measured")
+predicted, error, measured = (1e3 * each for each in (values[0], std[0], seconds[0]))
+print(f"{predicted:.1f} ± {error:.1f} ms predicted, {measured:.1f} ms measured")

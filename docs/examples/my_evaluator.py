@@ -1,8 +1,9 @@
 """Evaluators of your own: one that answers at once, and one that reports a learning curve.
 
-    vbs search --space my_space.py:two_stages --evaluator my_evaluator.py:Capacity --target-flops 20M
-    vbs search --space my_space.py:two_stages --evaluator my_evaluator.py:Trained --target-flops 20M \
-        --workers 2 --budget 20
+    vbs search --space my_space.py:two_stages --evaluator my_evaluator.py:Capacity \\
+        --target-flops 20M
+    vbs search --space my_space.py:two_stages --evaluator my_evaluator.py:Trained \\
+        --target-flops 20M --workers 2 --budget 20
 
 Replace `accuracy_of` by your own measurement.
 """

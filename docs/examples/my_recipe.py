@@ -1,6 +1,6 @@
 """A recipe of your own: a published one with other fields.
 
-    vbs train mobilenet_v2 --width 0.1 --data imagefolder:photos --recipe my_recipe.py:gentle
+vbs train mobilenet_v2 --width 0.1 --data imagefolder:photos --recipe my_recipe.py:gentle
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A reward of your own: two points of accuracy are worth half of the FLOPs.
 
-    vbs search --target-flops 400M --reward my_reward.py:frugal --budget 2000
+vbs search --target-flops 400M --reward my_reward.py:frugal --budget 2000
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A search space of your own: two stages of inverted residual blocks.
 
-    vbs search --space my_space.py:two_stages --evaluator my_evaluator.py:Capacity --target-flops 20M
+vbs search --space my_space.py:two_stages --evaluator my_evaluator.py:Capacity --target-flops 20M
 """
 
 from __future__ import annotations

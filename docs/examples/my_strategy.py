@@ -1,6 +1,6 @@
 """A strategy of your own: mutate one of the best networks so far.
 
-    vbs search --target-flops 400M --strategy my_strategy.py:Greedy --budget 2000
+vbs search --target-flops 400M --strategy my_strategy.py:Greedy --budget 2000
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def test_ray_takes_the_cluster_files(file: str) -> None:
 
 
 def test_nodes_of_google_cloud_have_what_ray_asks_for() -> None:
-    """Fields of docs.ray.io, "Launching Ray Clusters on GCP", and of Ray's own example with GPUs."""
+    """Fields of Ray's own example with GPUs on Google Cloud (`example-gpu-docker.yaml`)."""
     yaml = pytest.importorskip("yaml")
     text = (CLUSTER / "gcp.yaml").read_text()
     config = yaml.safe_load(text)
@@ -58,7 +58,7 @@ def test_nodes_of_google_cloud_have_what_ray_asks_for() -> None:
 
 
 def test_the_kubernetes_file_has_the_fields_of_a_ray_cluster() -> None:
-    """Fields of docs.ray.io, "RayCluster Configuration" and "token authentication" (KubeRay 1.6)."""
+    """Fields of docs.ray.io, "RayCluster Configuration" and "token authentication"."""
     yaml = pytest.importorskip("yaml")
     cluster, claim = yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())
     assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
