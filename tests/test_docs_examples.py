@@ -44,7 +44,7 @@ def test_space_and_evaluator(tmp_path: Path) -> None:
     words = ["--space", f"{EXAMPLES}/my_space.py:two_stages"]
     words += ["--evaluator", f"{EXAMPLES}/my_evaluator.py:Capacity"]
     out = tmp_path / "found"
-    assert search([*words, "--target-flops", "20M", "--budget", "200", "--out", str(out)]) == 0
+    assert search([*words, "--target-flops", "20M", "--budget", "50", "--out", str(out)]) == 0
     assert best(out)["flops"] <= 20e6
     assert set(best(out)["choices"]) == {"kernel", "expand", "layers_1", "layers_2", "channels"}
 
@@ -67,6 +67,19 @@ def test_device(tmp_path: Path) -> None:
     out = tmp_path / "found"
     assert search(["--target-latency", "12ms", *words, "--out", str(out)]) == 0
     assert best(out)["latency@my-phone"] <= 12e-3
+
+
+@pytest.mark.slow
+def test_types_agree_with_those_of_the_packages() -> None:
+    pytest.importorskip("mypy")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *map(str, sorted(EXAMPLES.glob("*.py")))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from nas.evaluators.base import Evaluations, Evaluator, Point
+from search_spaces.architecture import Architecture
 from search_spaces.cost import cost
 from search_spaces.space import SearchSpace
 
 STEPS = 9
 
 
-def accuracy_of(network: object) -> float:
+def accuracy_of(network: Architecture) -> float:
     """Accuracy in percent; here a rule of thumb that favours many parameters."""
     return 40.0 + 4.0 * float(np.log10(cost(network).params))
 

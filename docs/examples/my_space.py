@@ -5,10 +5,12 @@ vbs search --space my_space.py:two_stages --evaluator my_evaluator.py:Capacity -
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from search_spaces.architecture import Architecture, Stage
+from search_spaces.cost import Cost, cost
 from search_spaces.space import SearchSpace
 
 CHOICES = {
@@ -18,6 +20,12 @@ CHOICES = {
     "layers_2": (1, 2, 3),
     "channels": (16, 24, 32, 48),
 }
+
+
+@functools.cache
+def known_cost(network: Architecture) -> Cost:
+    """The exact cost of a network; a search draws the networks of a small space many times."""
+    return cost(network)
 
 
 class Decoder:
@@ -47,5 +55,6 @@ def two_stages(*, resolution: int = 96, classes: int = 10) -> SearchSpace:
         "two_stages",
         CHOICES,
         Decoder(resolution, classes),
+        cost=known_cost,
         settings={"resolution": resolution, "classes": classes},
     )
