@@ -1,9 +1,9 @@
 #!/bin/bash
-# Trains many networks on nodes of a Slurm cluster: one Ray for the length of the job.
+# Trains many networks on the nodes of a Slurm job, with a Ray cluster that lives as long as the job.
 #   sbatch cluster/slurm.sh --architectures nets.json --data imagefolder:/shared/images --out /shared/runs/a
-# All arguments go to train.ray_tune. Project, environment, data and --out lie on a file system that
-# all nodes share. A job that Slurm ends is gone on with by the same sbatch, as it names the same
-# --out: what is finished is not trained again.
+# All arguments go to train.ray_tune. Project, environment, data and --out are on a file system that
+# all nodes share. The same sbatch with the same --out continues a job that Slurm ended: finished
+# trials are not trained again.
 #SBATCH --job-name=ray-tune
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1
@@ -22,20 +22,20 @@ fi
 python=${PYTHON:-python}
 # absent where the partition has no GPUs
 gpus=${SLURM_GPUS_ON_NODE:-0}
-# a port of the job's own, as several jobs may share a node; Ray's workers use 10002 to 19999
+# a port for this job alone, as several jobs may share a node; Ray's workers use 10002 to 19999
 port=$((20000 + SLURM_JOB_ID % 10000))
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
-# the network address of the head: a name may have several, on Debian also one of loopback alone
+# the network address of the head: a name may have several, on Debian also a loopback address
 ip=$(srun --nodes=1 --ntasks=1 -w "$head" \
     bash -c '{ hostname --ip-address || true; hostname --all-ip-addresses; } | tr " " "\n"' |
     awk '/^[0-9.]+$/ && !/^127[.]/ && !found { print; found = 1 }')
 address=${ip:?the head has no network address}:$port
 export RAY_USAGE_STATS_ENABLED=0
-# Ray's token authentication, the same for head, nodes and driver whatever lies in ~/.ray: a token
-# of the job's own, in the environment that srun hands on. `export RAY_AUTH_MODE=disabled` before
-# sbatch does without tokens
+# Ray's token authentication, the same for head, nodes and driver, whatever ~/.ray contains: a token
+# for this job, in the environment that srun passes on. `export RAY_AUTH_MODE=disabled` before
+# sbatch disables tokens
 export RAY_AUTH_MODE=${RAY_AUTH_MODE:-token}
 unset RAY_AUTH_TOKEN RAY_AUTH_TOKEN_PATH RAY_ENABLE_K8S_TOKEN_AUTH
 if [[ $RAY_AUTH_MODE == token ]]; then
@@ -64,7 +64,7 @@ fi
 for node in "${nodes[@]:1}"; do
     start "$node" --address="$address"
 done
-# this shell runs on the head's node, which is where a driver belongs
+# this shell runs on the node of the head, where the driver has to run
 "$python" -m train.ray_tune --address "$address" --nodes "${#nodes[@]}" "$@" &
 driver=$!
 trap 'kill -TERM "$driver"' TERM

@@ -26,6 +26,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "docstrings",
+    "commands",
 ]
 root_doc = "index"
 smartquotes = False  # options and values are quoted as they are typed

@@ -1,4 +1,7 @@
-"""The documentation site: it builds without warnings, works offline, and renders docstrings."""
+"""The documentation site: it builds without warnings, works offline, and renders docstrings.
+
+A build takes a minute; the checks of the built site are functions in this file.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+
+from tests.browser import BROWSER, FLAGS
+from vbs.programs import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("sphinx", "myst_parser", "furo", "sphinx_copybutton")
@@ -38,13 +45,19 @@ def test_the_site_builds_and_works_offline(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=1800,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
     check_pages(site)
     check_reference(site)
+    check_commands(site)
+    check_links(site)
+    check_pictures(site)
     check_offline(site)
+    if BROWSER:
+        check_search(site, tmp_path)
+        check_themes(site, tmp_path)
 
 
 def check_pages(site: Path) -> None:
@@ -61,6 +74,115 @@ def check_reference(site: Path) -> None:
         assert documented or page.stem == "index", f"{page.stem}: its patterns match no module"
     page = site / "reference" / "search_spaces.html"
     assert 'id="search_spaces.architecture.Architecture"' in page.read_text()
+
+
+def check_commands(site: Path) -> None:
+    index = (site / "commands" / "index.html").read_text()
+    for name in COMMANDS:
+        page = f"{name.replace(' ', '-')}.html"
+        assert f'href="{page}"' in index
+        assert 'class="sig-name descname"' in (site / "commands" / page).read_text()
+
+
+def check_links(site: Path) -> None:
+    """Every link inside the site leads to a file, and to an anchor that the page has."""
+    anchors: dict[Path, set[str]] = {}
+    broken = []
+    for page in site.rglob("*.html"):
+        for link in re.findall(r'<a[^>]+href="([^"]+)"', page.read_text()):
+            if re.match(r"(https?|mailto|javascript):", link):
+                continue
+            path, _, anchor = unquote(link).partition("#")
+            target = (page.parent / path.partition("?")[0]).resolve() if path else page
+            if target not in anchors:
+                text = target.read_text() if _is_page(target) else ""
+                anchors[target] = set(re.findall(r'\bid="([^"]+)"', text))
+            known = anchor in anchors[target] or not _is_page(target)
+            if not target.is_file() or (anchor and not known):
+                broken.append(f"{page.relative_to(site)}: {link}")
+    assert not broken, "\n".join(broken)
+
+
+def _is_page(path: Path) -> bool:
+    return path.suffix == ".html" and path.is_file()
+
+
+def check_pictures(site: Path) -> None:
+    """Every picture has a text that stands for it, and a file."""
+    for page in site.rglob("*.html"):
+        for picture in re.findall(r"<img\b[^>]*>", page.read_text()):
+            words = re.search(r'alt="([^"]*)"', picture)
+            assert words, f"{page}: {picture}"
+            assert len(words[1].split()) > 3, f"{page}: {picture}"
+            source = re.search(r'src="([^"]+)"', picture)
+            assert source
+            assert (page.parent / unquote(source[1])).is_file(), f"{page}: {picture}"
+
+
+def shown(page: Path, place: Path, query: str = "") -> str:
+    """The document of a page after its scripts have run, without a network."""
+    assert BROWSER is not None
+    done = subprocess.run(
+        [
+            BROWSER,
+            *FLAGS,
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--user-data-dir={place}/profile",
+            "--dump-dom",
+            "--virtual-time-budget=10000",
+            page.as_uri() + query,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert "ERR_NAME_NOT_RESOLVED" not in done.stderr
+    return done.stdout
+
+
+def check_search(site: Path, place: Path) -> None:
+    text = shown(site / "search.html", place, "?q=supernet")
+    assert "supernet.html" in text
+    assert "commands/search.html" in text
+
+
+# least contrast of text and its background, as WCAG 2 defines it, over elements of the page
+CONTRAST = """
+<script>addEventListener("load", () => {
+  document.body.dataset.theme = "THEME";
+  const light = colour => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map(Number).map(x => x / 255)
+      .map(x => x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = element => {
+    for (let each = element; each; each = each.parentElement) {
+      const colour = getComputedStyle(each).backgroundColor;
+      if (!/, 0\\)$/.test(colour)) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const ratio = element => {
+    const a = light(getComputedStyle(element).color), b = light(ground(element));
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  };
+  const ratios = [...document.querySelectorAll("article h1, article p, article td, article pre")]
+    .map(ratio);
+  document.body.dataset.contrast = Math.min(...ratios);
+});</script>
+"""
+
+
+def check_themes(site: Path, place: Path) -> None:
+    """Text can be read in the light and in the dark theme."""
+    for theme in ("light", "dark"):
+        page = site / f"quickstart-{theme}.html"
+        source = (site / "quickstart.html").read_text()
+        page.write_text(source.replace("</body>", CONTRAST.replace("THEME", theme) + "</body>"))
+        found = re.search(r'data-contrast="([\d.]+)"', shown(page, place))
+        page.unlink()
+        assert found, theme
+        assert float(found[1]) >= 4.5, f"{theme}: {found[1]}"
 
 
 def check_offline(site: Path) -> None:

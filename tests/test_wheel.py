@@ -1,4 +1,4 @@
-"""The wheel contains everything that a search needs, and works outside the checkout."""
+"""The wheel has everything that a search needs, works outside the checkout, and is small."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from vbs.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("experiments", "nas", "scaling", "search_spaces", "train", "vbs")
@@ -39,7 +41,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(source), cwd=folder)
+    # the source distribution, and the wheel from it
+    run(sys.executable, "-m", "build", "--outdir", str(folder), str(source), cwd=folder)
     return next(folder.glob("*.whl"))
 
 
@@ -51,7 +54,7 @@ def test_top_level_packages_and_their_data(wheel: Path) -> None:
         "nas/evaluators/imagenet_surrogate.npz",
         "nas/evaluators/imagenet_long_schedule.json",
         "scaling/published/published_scaling.json",
-        "nas/py.typed",
+        *(f"{package}/py.typed" for package in PACKAGES),
         "train/data/loading.py",
     ):
         assert name in names
@@ -61,6 +64,21 @@ def test_top_level_packages_and_their_data(wheel: Path) -> None:
         for path in (ROOT / package).rglob("*.py")
     }
     assert in_checkout == {name for name in names if name.endswith(".py")}
+
+
+def test_its_size_is_that_of_the_documentation(wheel: Path) -> None:
+    megabytes = wheel.stat().st_size / 1e6
+    assert megabytes < 5
+    assert f"The wheel has {megabytes:.0f} MB" in (ROOT / "docs" / "quickstart.md").read_text()
+
+
+def test_versions_are_the_same_everywhere(wheel: Path) -> None:
+    assert f"-{VERSION}-" in wheel.name
+    assert f"\nversion: {VERSION}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## {VERSION}" in (ROOT / "CHANGELOG.md").read_text()
+    image = f"vision-baseline-search:{VERSION}"
+    for place in ("cluster/kuberay.yaml", "cluster/Dockerfile", "docs/cluster.md"):
+        assert image in (ROOT / place).read_text()
 
 
 def test_search_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:

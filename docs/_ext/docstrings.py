@@ -67,11 +67,11 @@ def to_rst(lines: Iterable[str]) -> Iterator[str]:
             yield from ["::", "", *(f"   {line}" for line in block), ""]
         elif columns := _columns(block):
             for name, text in columns:
-                yield from [f"``{name}``", f"   {_inline(text)}", ""]
+                yield from [f"``{name}``", f"   {inline(text)}", ""]
         elif block[0].startswith("- "):
-            yield from [*map(_inline, block), ""]
+            yield from [*map(inline, block), ""]
         else:
-            yield from [_inline(" ".join(line.strip() for line in block)), ""]
+            yield from [inline(" ".join(line.strip() for line in block)), ""]
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
@@ -106,7 +106,7 @@ def _columns(block: list[str]) -> list[tuple[str, str]]:
     return rows
 
 
-def _inline(text: str) -> str:
+def inline(text: str) -> str:
     """One line with `name` as code and nothing else as markup."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # an odd backtick: no code

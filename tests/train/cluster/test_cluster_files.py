@@ -17,16 +17,82 @@ ROOT = Path(__file__).resolve().parents[3]
 CLUSTER = ROOT / "cluster"
 
 
-def test_ray_takes_the_cluster_file() -> None:
+RAY = "2.60.0"  # that of the files
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "gcp.yaml"])
+def test_ray_takes_the_cluster_files(file: str) -> None:
     yaml = pytest.importorskip("yaml")
     pytest.importorskip("jsonschema")
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    config = prepare_config(yaml.safe_load((CLUSTER / "cluster.yaml").read_text()))
+    config = prepare_config(yaml.safe_load((CLUSTER / file).read_text()))
     validate_config(config)
     kinds = config["available_node_types"]
     assert kinds["gpu"]["resources"]["GPU"] == 1
     assert kinds[config["head_node_type"]]["resources"] == {"CPU": 0, "GPU": 0}
+    assert any(f"ray[default,train,tune]=={RAY}" in line for line in config["setup_commands"])
+
+
+def test_nodes_of_google_cloud_have_what_ray_asks_for() -> None:
+    """Fields of Ray's own example with GPUs on Google Cloud (`example-gpu-docker.yaml`)."""
+    yaml = pytest.importorskip("yaml")
+    text = (CLUSTER / "gcp.yaml").read_text()
+    config = yaml.safe_load(text)
+    assert config["provider"]["project_id"] == "PROJECT"
+    assert text.count("PROJECT") == 3  # the comment, and two places
+    images = set()
+    for kind in config["available_node_types"].values():
+        node = kind["node_config"]
+        (disk,) = node["disks"]
+        assert disk["boot"]
+        images.add(disk["initializeParams"]["sourceImage"])
+        if kind["resources"]["GPU"]:
+            assert node["guestAccelerators"][0]["acceleratorCount"] == kind["resources"]["GPU"]
+            assert {"onHostMaintenance": "TERMINATE"} in node["scheduling"]
+            assert node["metadata"]["items"] == [{"key": "install-nvidia-driver", "value": "True"}]
+            from ray.autoscaler._private.gcp.config import DEFAULT_SERVICE_ACCOUNT_ID
+
+            assert node["serviceAccounts"][0]["email"].startswith(f"{DEFAULT_SERVICE_ACCOUNT_ID}@")
+    assert len(images) == 1
+
+
+def test_the_kubernetes_file_has_the_fields_of_a_ray_cluster() -> None:
+    """Fields of docs.ray.io, "RayCluster Configuration" and "token authentication"."""
+    yaml = pytest.importorskip("yaml")
+    cluster, claim = yaml.safe_load_all((CLUSTER / "kuberay.yaml").read_text())
+    assert (cluster["apiVersion"], cluster["kind"]) == ("ray.io/v1", "RayCluster")
+    spec = cluster["spec"]
+    assert spec["rayVersion"] == RAY
+    assert spec["authOptions"] == {"mode": "token"}
+    assert spec["enableInTreeAutoscaling"] is True
+    head = spec["headGroupSpec"]
+    assert head["rayStartParams"]["num-cpus"] == "0"
+    ports = {each["name"]: each["containerPort"] for each in _container(head)["ports"]}
+    assert ports == {"gcs": 6379, "dashboard": 8265, "client": 10001}
+    (workers,) = spec["workerGroupSpecs"]
+    assert workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    assert workers["groupName"]
+    assert workers["rayStartParams"] == {}
+    assert _container(workers)["resources"]["limits"]["nvidia.com/gpu"] == 1
+    for group in (head, workers):
+        container = _container(group)
+        assert container["image"] == _container(head)["image"]
+        assert container["resources"]["limits"] == container["resources"]["requests"]
+        (volume,) = group["template"]["spec"]["volumes"]
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def _container(group: dict) -> dict:
+    (container,) = group["template"]["spec"]["containers"]
+    return container
+
+
+def test_the_image_has_the_version_of_ray() -> None:
+    text = (CLUSTER / "Dockerfile").read_text()
+    assert f"FROM rayproject/ray:{RAY}-" in text
+    assert f"ray[default,train,tune]=={RAY}" in text
 
 
 FAKES = {
