@@ -13,7 +13,7 @@ under ~/.cache/vision-baseline-search/peers or $VBS_PEERS. Four tasks:
 Recorded after 50 to 300 evaluations (ours 1,000), over 20 seeds: the noise-free accuracy of the
 best of the five networks that looked best, the hypervolume of the noise-free front above 55% and
 within the limit, and the milliseconds each proposal took. One proposal at a time (the predictors:
-eight, their own batch), after 12 random networks (Optuna's samplers: 10).
+eight, their own batch), after 12 random networks (Optuna's samplers: 10, HEBO its own 29).
 
 Peers get decisions as integers in order. Infeasible proposals cost no evaluation: SMAC3, HEBO, NePS
 and Syne Tune are told the lowest reward so far, Ax and Optuna the excess as a constraint, and are

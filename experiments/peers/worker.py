@@ -92,7 +92,12 @@ class Smac:
 
 
 class Hebo:
-    """HEBO: a warped Gaussian process and an ensemble of acquisitions."""
+    """HEBO: a warped Gaussian process and an ensemble of acquisitions.
+
+    It begins with its own number of random networks, one more than there are decisions: with few
+    values the noise of its optimiser makes the fit fail, and it then proposes at random, which it
+    prints ("jitter is too large") and does not raise.
+    """
 
     def __init__(self, search: dict[str, Any]) -> None:
         from hebo.design_space.design_space import DesignSpace
@@ -109,11 +114,7 @@ class Hebo:
             }
             for each in search["decisions"]
         ]
-        self.hebo = HEBO(
-            DesignSpace().parse(parameters),
-            rand_sample=search["start"],
-            scramble_seed=search["seed"],
-        )
+        self.hebo = HEBO(DesignSpace().parse(parameters), scramble_seed=search["seed"])
 
     def ask(self) -> Choices:
         row = self.hebo.suggest(n_suggestions=1).iloc[0]
