@@ -178,7 +178,8 @@ class Posterior:
     """A fitted model.
 
     offset      mean of the latent values.
-    weights     weights of the features, [p]; covariance: theirs, [p, p].
+    weights     weights of the features, [p].
+    covariance  covariance of the weights, [p, p].
     noise       variance of the noise.
     evidence    log marginal likelihood.
     """

@@ -189,7 +189,7 @@ def _train(
     """
     name = what.partition(":")[0]
     if _is_finished(run):
-        print_err(f"{name}: already trained, in {shell_word(f'{run}/')}")
+        print_err(f"{name}: trained before, in {shell_word(f'{run}/')}")
         return
     run.parent.mkdir(parents=True, exist_ok=True)
     waiting = False

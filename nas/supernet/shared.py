@@ -50,7 +50,7 @@ def trained_weights(training: SupernetTraining, folder: Path, *, device: str) ->
     known = read_supernet(folder / WEIGHTS)
     if known is not None:
         print_err(
-            f"supernet: already trained in {minutes(known.seconds)}, in {shell_word(f'{folder}/')}"
+            f"supernet: trained before for {minutes(known.seconds)}, in {shell_word(f'{folder}/')}"
         )
         return known
     folder.mkdir(parents=True, exist_ok=True)

@@ -202,7 +202,7 @@ def test_no_space_is_one_line(ten: np.ndarray, device: OwnDevice) -> None:
             lambda space: design(space, 5, np.random.default_rng(0)),
             lambda space: measurements_needed(space),
         ):
-            with pytest.raises(ValueError, match="is no SearchSpace"):
+            with pytest.raises(ValueError, match="is not a SearchSpace"):
                 call(wrong)
     for count in (0, 1.5, "5", None, True, 201):
         with pytest.raises(ValueError, match=r"count: .* is not allowed"):
