@@ -3,7 +3,7 @@
 Writes a page `docs/commands/NAME.rst` for each command of `vbs.programs.COMMANDS` before Sphinx
 reads its sources. A page lists the options of the command's config group by group: the help text,
 the allowed values, the default, whether a resumed run may change the option, and the other commands
-that have it. The pages are not committed; `docs/commands/index.md` is, and the directive
+that have it. The pages are not committed; `docs/commands/index.rst` is, and the directive
 `command-table` fills it.
 """
 
