@@ -22,7 +22,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from vbs.config import LIMITS, Config, Option, flag, groups, kinds, options
+from vbs.config import LIMITS, Config, Option, flag, groups, kinds, options, value_text
 from vbs.options import Command, load
 from vbs.programs import COMMANDS
 from vbs.units import parse_quantity, parse_rate, parse_seconds
@@ -238,7 +238,9 @@ def default_text(config: type[Config], field: str) -> str:
         return "on" if default else "off"
     if isinstance(default, tuple):
         return f"`{' '.join(map(str, default))}`"
-    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+    if isinstance(default, float) and options(config)[field].parse not in PARSED:
+        return f"`{default:g}`"
+    return f"`{value_text(config, field, default)}`"
 
 
 class CommandTable(SphinxDirective):
