@@ -33,9 +33,8 @@ def test_every_option_is_on_the_page(reference: Any, name: str) -> None:
             typed = (option.metavar or field.upper()).replace("_", "-")
         assert f"\n.. option:: {typed}" in page, typed
     assert "\n.. option:: --config FILE" in page
-    assert ("\n.. option:: --out " in page) == bool(
-        command.record or "out" in options(command.config)
-    )
+    flags = {flag(field, command.config) for field in options(command.config)}
+    assert ("\n.. option:: --out " in page) == bool(command.record or "--out" in flags)
     assert ("\n.. option:: --resume" in page) == bool(command.record and command.resumable)
     for switch in command.switches:
         assert f"\n.. option:: {flag(switch)}" in page

@@ -3,7 +3,7 @@
 Writes a page `docs/commands/NAME.rst` for each command of `vbs.programs.COMMANDS` before Sphinx
 reads its sources. A page lists the options of the command's config group by group: the help text,
 the allowed values, the default, whether a resumed run may change the option, and the other commands
-that have it. The pages are not committed; `docs/commands/index.md` is, and the directive
+that have it. The pages are not committed; `docs/commands/index.rst` is, and the directive
 `command-table` fills it.
 """
 
@@ -22,7 +22,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from vbs.config import LIMITS, Config, Option, flag, groups, kinds, options
+from vbs.config import LIMITS, Config, Option, flag, groups, kinds, options, value_text
 from vbs.options import Command, load
 from vbs.programs import COMMANDS
 from vbs.units import parse_quantity, parse_rate, parse_seconds
@@ -238,7 +238,9 @@ def default_text(config: type[Config], field: str) -> str:
         return "on" if default else "off"
     if isinstance(default, tuple):
         return f"`{' '.join(map(str, default))}`"
-    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+    if isinstance(default, float) and options(config)[field].parse not in PARSED:
+        return f"`{default:g}`"
+    return f"`{value_text(config, field, default)}`"
 
 
 class CommandTable(SphinxDirective):
