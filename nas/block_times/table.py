@@ -153,7 +153,7 @@ def _from_json(fields: object) -> Times:
     known = Times.__dataclass_fields__
     unknown = [name for name in fields if name not in known and name != "format"]
     if unknown:
-        raise ValueError(f"{unknown[0][:60]!r} is unknown; known are {', '.join(known)}")
+        raise ValueError(f"{unknown[0][:60]!r} is unknown; use one of {', '.join(known)}")
     for name in ("kind", "blocks"):
         if name not in fields:
             raise ValueError(f"{name} is missing")

@@ -228,7 +228,7 @@ def load_surrogate(name: str = "imagenet") -> Surrogate:
     """Return the surrogate of this package with that name; raises ValueError for other names."""
     if name not in SURROGATES:
         known = ", ".join(SURROGATES)
-        raise ValueError(f"surrogate: {name!r} is unknown; known are {known}")
+        raise ValueError(f"surrogate: {name!r} is unknown; use one of {known}")
     files = resources.files("nas.evaluators")
     with resources.as_file(files.joinpath(SURROGATES[name])) as path:
         surrogate = read_surrogate(path)

@@ -181,6 +181,13 @@ def test_findings_are_plain() -> None:
     assert plain(1 / 3) == 0.333333
 
 
+def test_the_idle_share_is_of_the_time_that_no_kernel_covers() -> None:
+    from experiments.lib.gpu_check.waiting import idle_share
+
+    assert idle_share([(0.0, 2.0), (1.0, 1.5), (1.0, 3.0), (5.0, 8.0)]) == pytest.approx(0.25)
+    assert idle_share([]) is None
+
+
 def test_every_step_is_there() -> None:
     assert len({each.name for each in STEPS}) == len(STEPS)
     for each in STEPS:

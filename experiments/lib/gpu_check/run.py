@@ -15,7 +15,7 @@ from experiments.lib.gpu_check.steps import MINUTES
 from vbs.failures import Failure
 
 LEAST = 15.0  # seconds with which a step is worth starting
-DRY_STEP = 900.0  # limit of a step in a dry run, on busy processors
+DRY_STEP = 3600.0  # limit of a step in a dry run, on busy processors
 
 
 @dataclass(frozen=True, kw_only=True)
