@@ -114,12 +114,13 @@ class Nodes(Simulated):
         else:
             self._leaves += self._rng.exponential(self._gap)
             self._returns.append(self.now + self._away)
+            busy = [number for number in self._began if number not in self._stopped]
+            # the slots of the node, of all that there are; some may be empty
+            slots = self._rng.permutation(max(self.capacity, len(busy)))[: self._slots]
+            for number in (busy[slot] for slot in slots if slot < len(busy)):
+                self._give_up(number)
             self.capacity -= self._slots
             self.lost_nodes += 1
-            busy = [number for number in self._began if number not in self._stopped]
-            chosen = self._rng.permutation(len(busy))[: self._slots]
-            for number in (busy[index] for index in chosen):
-                self._give_up(number)
         self._fill()
         return True
 
