@@ -107,6 +107,6 @@ def test_what_describes_no_run_is_refused(
         run_search(out=done, resume=True, changes={"bugdet": 3})
     with pytest.raises(TypeError, match="a SearchConfig is required; it is missing"):
         run_search(out=tmp_path / "new")
-    with pytest.raises(TypeError, match="a SearchConfig is needed"):
+    with pytest.raises(TypeError, match="a SearchConfig is required"):
         run_search({"target_flops": "400M"})  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())

@@ -267,7 +267,7 @@ def test_a_family_grows_in_measured_time(
         (["--base", "efficientnet_b00"], "network: 'efficientnet_b00' is unknown; did you mean"),
         (["--base", "no.json"], "no.json: no such file"),
         (["--base", "/"], "/ is a folder; name a file in it, such as /best.json"),
-        (["--coefficients", "no.json"], "--coefficients: no.json is no file"),
+        (["--coefficients", "no.json"], "--coefficients: no.json is not a file"),
         (["--coefficients", "published", "--alpha", "1.2"], "--coefficients: leave it out"),
         (["--growth", "1"], "--growth: 1 is not allowed"),
         (["--objective", "latency"], "--objective: latency needs --growth X"),

@@ -227,8 +227,8 @@ def test_the_range_of_a_measured_cost() -> None:
     ("values", "message"),
     [
         (np.ones(2), r"shape \(2,\) for 3"),
-        (np.array([1, 0, 1]), "gave 0.0"),
-        (np.array([1, np.nan, 1]), "gave nan"),
+        (np.array([1, 0, 1]), "returned 0.0"),
+        (np.array([1, np.nan, 1]), "returned nan"),
     ],
 )
 def test_what_a_measurement_may_not_answer(values: np.ndarray, message: str) -> None:
