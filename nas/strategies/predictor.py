@@ -114,7 +114,9 @@ class Predictor:
         weights = self._weights(data, prior, samples, rng)
         models = self._basis.collapse(prior.spread * weights)
         models[:, 0, 0] += prior.center
-        ranked = self._maxima(data.genotypes[: data.known], models, history, rng)
+        # where many are wanted, elites may be known networks: what comes behind them counts too
+        keep = self.elites + (self.children if count > self.generation else 0)
+        ranked = self._maxima(data.genotypes[: data.known], models, history, rng, keep=keep)
         # the best of every sample, then the second best where those are too few
         found = fresh(ranked.swapaxes(0, 1).reshape(-1, ranked.shape[2]), history)
         if share and len(found):
@@ -215,21 +217,28 @@ class Predictor:
         return shortlist[chosen[: len(shortlist)]]
 
     def _maxima(
-        self, tried: np.ndarray, weights: np.ndarray, history: History, rng: np.random.Generator
+        self,
+        tried: np.ndarray,
+        weights: np.ndarray,
+        history: History,
+        rng: np.random.Generator,
+        *,
+        keep: int,
     ) -> np.ndarray:
-        """The elites [samples, elites, decisions] of an evolution on each sample, best first."""
+        """The `keep` best [samples, keep, decisions] of the last generation of an evolution on each
+        sample, best first."""
         if self.pool is not None:
             pool = fresh(self.pool, history)
             pool = np.broadcast_to(pool, (len(weights), *pool.shape))
-            return self._select(pool, self._rewards(pool, weights))[0] if pool.size else pool
+            return self._select(pool, self._rewards(pool, weights), keep)[0] if pool.size else pool
         pool = np.concatenate([tried[:30], sample_fresh(history, 100, rng)])
         pool = np.broadcast_to(pool, (len(weights), *pool.shape))
-        elites, rewards = self._select(pool, self._rewards(pool, weights))
-        for _ in range(self.rounds):
+        elites, rewards = self._select(pool, self._rewards(pool, weights), self.elites)
+        for left in reversed(range(self.rounds)):
             children = self._vary(elites, rng)
             both = np.concatenate([elites, children], axis=1)
             values = np.concatenate([rewards, self._rewards(children, weights)], axis=1)
-            elites, rewards = self._select(both, values)
+            elites, rewards = self._select(both, values, self.elites if left else keep)
         return elites
 
     def _rewards(self, genotypes: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -242,14 +251,16 @@ class Predictor:
         allowed = self.objective.feasible(costs)
         return np.where(allowed, rewards, -np.inf).reshape(genotypes.shape[:2])
 
-    def _select(self, genotypes: np.ndarray, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The `elites` best distinct genotypes of each sample with their rewards."""
+    def _select(
+        self, genotypes: np.ndarray, rewards: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The `count` best distinct genotypes of each sample with their rewards."""
         keys = self.space.keys(genotypes.reshape(-1, genotypes.shape[2])).reshape(rewards.shape)
         order = np.argsort(keys, axis=1)
         keys = np.take_along_axis(keys, order, 1)
         rewards = np.take_along_axis(rewards, order, 1)
         rewards[:, 1:][keys[:, 1:] == keys[:, :-1]] = -np.inf
-        best = np.argsort(-rewards, axis=1)[:, : self.elites]
+        best = np.argsort(-rewards, axis=1)[:, :count]
         rows = np.arange(len(order))[:, None]
         return genotypes[rows, order[rows, best]], rewards[rows, best]
 
