@@ -55,7 +55,7 @@ class History:
         self.revision = 0
         self._keys = KeySet()
         self._pending = np.empty((0, len(space.choices)), np.int8)
-        self._pending_keys: frozenset[int] = frozenset()
+        self._pending_keys: set[int] = set()
         self._front: tuple[int, np.ndarray] | None = None  # for that many rows
         self.steps = StepAccuracies()
         self._stopped = False  # whether any successful evaluation was stopped early
@@ -154,7 +154,12 @@ class History:
     @pending.setter
     def pending(self, genotypes: np.ndarray) -> None:
         self._pending = genotypes
-        self._pending_keys = frozenset(self.space.keys(genotypes).tolist())
+        self._pending_keys = set(self.space.keys(genotypes).tolist())
+
+    def add_pending(self, genotype: np.ndarray) -> None:
+        """One genotype [decisions] more is being evaluated now."""
+        self._pending = np.concatenate([self._pending, genotype[None]])
+        self._pending_keys.update(self.space.keys(genotype[None]).tolist())
 
     def _view(self, name: str) -> np.ndarray:
         return self._columns.view(name)

@@ -230,7 +230,7 @@ class _Driver:
         """At most so many new feasible genotypes [k, decisions]: proposed earlier, or now."""
         left = self.plan.budget - self.begun_by_all()
         if len(self.proposed):  # others may have claimed some meanwhile
-            self.proposed = admitted(self.proposed, self.history)[0]
+            self.proposed = self.proposed[~self.history.contains(self.proposed)]
         if not len(self.proposed):
             ahead = int(AHEAD * self.workers.capacity)
             self.proposed = self.propose(min(max(free, ahead), left))
@@ -263,11 +263,8 @@ class _Driver:
         self.begun += seed == 0
         self.running[number] = Job(genotype, costs, seed)
         self.workers.start(number, genotype, seed=seed)
-        self.pend(genotype)
+        history.add_pending(genotype)
         return True
-
-    def pend(self, genotype: np.ndarray) -> None:
-        self.history.pending = np.concatenate([self.history.pending, genotype[None]])
 
     def start_repeats(self) -> None:
         """Once nothing new is to come, evaluate the finalists with further seeds."""

@@ -39,6 +39,9 @@ from nas.storage.trials import (
     Evaluation,
     Trial,
     Trials,
+    answer_attributes,
+    answer_of,
+    curve_attribute,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Study", "StudyLost", "open_study"]
 
 BEAT = 10.0  # seconds between signs of life
+AGAIN = 0.5  # seconds within which a driver that hears of no other relies on what it has read
 GRACE = 120.0  # seconds without one after which a driver elsewhere counts as gone
 
 
@@ -119,7 +123,8 @@ class Study:
         if database.shared:  # drivers elsewhere cannot see whether this process is alive
             self._pulse = Pulse(database, study, self.driver, seconds=BEAT)
             weakref.finalize(self, self._pulse.stopped.set)
-        self._database.read(self._trials.read)
+        self._current = False  # whether all that has ended is known, as far as one can say
+        self._read()
 
     def __enter__(self) -> Study:
         return self
@@ -241,28 +246,39 @@ class Study:
         if not answer.error and not math.isfinite(answer.accuracy):
             answer = dataclasses.replace(answer, error=f"accuracy is {answer.accuracy}")
         # the one thing that cost much: it is to survive a power cut, too
-        recorded = self._database.write(lambda c: self._finish(c, trial, answer), durable=True)
-        del self._own[number], self._curves[number]
-        return recorded
+        order = self._database.write(lambda c: self._finish(c, trial, answer), durable=True)
+        reported = self._curves.pop(number)
+        del self._own[number]
+        if order is None:
+            return False
+        curve = answer.curve or tuple(reported[step] for step in sorted(reported))
+        written = {**answer_attributes(answer), "curve": curve_attribute(curve)}
+        self._current = self._trials.end(trial, order, answer_of(written))
+        return True
 
-    def _finish(self, connection: Connection, trial: Trial, answer: Answer) -> bool:
+    def _finish(self, connection: Connection, trial: Trial, answer: Answer) -> int | None:
+        """The trial's place in the order of completion; None where it is not recorded."""
         self._lock(connection)
         found = state_of(connection, trial.id)
         if found is None:
             raise StudyLost(f"storage: trial {trial.number} is gone from {self._database.shown}")
         if found != "RUNNING":
             # ended by us, where the connection broke while that was being committed
-            return ORDER in system_attributes(connection, trial.id)
-        self._writer.end(connection, trial, answer, self._curves[trial.number].values())
-        return True
+            return system_attributes(connection, trial.id).get(ORDER)
+        return self._writer.end(connection, trial, answer, self._curves[trial.number].values())
 
     def sync(self, history: History) -> None:
         """Append the evaluations of all drivers that have ended since, in order of completion.
 
         Also sets the pending evaluations of the history. All rows of the history must have
         come from here.
+
+        Where nothing has ended but trials of this driver, it reads the database every `AGAIN`
+        seconds only; `claim` sees what others have claimed meanwhile.
         """
-        self._database.read(self._trials.read)
+        if not self._current or time.monotonic() - self._read_at > AGAIN:
+            self._read()
+        self._current = False
         rows = self._trials.ended[len(history) :]
         if rows:
             genotypes = np.array([row.genotype for row in rows])
@@ -273,6 +289,11 @@ class Study:
         running = [trial.evaluation[0] for trial in self._trials.running.values()]
         pending = np.frombuffer(b"".join(running), np.int8)
         history.pending = pending.reshape(len(running), len(self._search.space.choices))
+
+    def _read(self) -> None:
+        """Take in everything that is new in the database."""
+        self._read_at = time.monotonic()
+        self._database.read(self._trials.read)
 
     def beat(self) -> None:
         """A sign of life of this driver, every few seconds; called oftener, it does nothing.
@@ -296,7 +317,7 @@ class Study:
             return []
         lost = self._database.write(self._take_over)
         self._lost.handed.update(trial.id for trial in lost)
-        self._database.read(self._trials.read)
+        self._read()
         return [
             Claim(np.frombuffer(key, np.int8), seed)
             for key, seed in (trial.evaluation for trial in lost)
@@ -315,7 +336,7 @@ class Study:
         if not count:
             return 0
         self._trials = self._lost.trials = Trials(self._study, self._search.space)
-        self._database.read(self._trials.read)
+        self._read()
         return count
 
     def _retry_failed(self, connection: Connection, which: Callable[[str], bool]) -> int:

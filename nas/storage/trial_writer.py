@@ -79,19 +79,22 @@ class TrialWriter:
 
     def end(
         self, connection: Connection, trial: Trial, answer: Answer, reported: Iterable[Point]
-    ) -> None:
-        """The answer of a running trial, whose points `reported` are recorded already."""
+    ) -> int:
+        """The answer of a running trial, whose points `reported` are recorded already; its place in
+        the order of completion."""
         known = {point.step: point for point in reported}
         new = [point for point in answer.curve if known.get(point.step) != point]
         put_points(connection, trial.id, new)
         put_attributes(connection, tables().attributes, trial.id, answer_attributes(answer))
-        inner: dict[str, Any] = {ORDER: next_order(connection, self.study)}
+        order = next_order(connection, self.study)
+        inner: dict[str, Any] = {ORDER: order}
         if answer.curve:
             inner["curve"] = curve_attribute(answer.curve)
         put_attributes(connection, tables().system, trial.id, inner)
         state = "FAIL" if answer.error else "PRUNED" if answer.fidelity < 1 else "COMPLETE"
         value = None if answer.error else self._reward(trial, answer)
         end_trial(connection, trial.id, state, value)
+        return order
 
     def _reward(self, trial: Trial, answer: Answer) -> float:
         genotype = np.frombuffer(trial.evaluation[0], np.int8)

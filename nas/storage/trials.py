@@ -73,6 +73,7 @@ class Trials:
     first    the number of the first trial of every evaluation.
     networks how many evaluations with seed 0 were claimed, lost ones included.
     ended    in order of completion.
+    order    the `ORDER` of the next trial that ends, if none has ended that was not read.
     last     the largest id that was read.
     """
 
@@ -84,6 +85,7 @@ class Trials:
     first: dict[Evaluation, int] = field(default_factory=dict)
     networks: int = 0
     ended: list[Row] = field(default_factory=list)
+    order: int = 0
     last: int = -1
 
     def add(self, trial: Trial) -> None:
@@ -114,7 +116,19 @@ class Trials:
                 del self.taken[trial.evaluation]
                 self.lost[trial.evaluation] = (trial, about[LOST])
         self.ended += sorted(rows, key=lambda row: row[:2])
+        self.order = max([self.order, *(row.order + 1 for row in rows if row.order < sys.maxsize)])
         self._read_lost(connection)
+
+    def end(self, trial: Trial, order: int, answer: Answer) -> bool:
+        """Take in that a running trial has ended, unless others had ended before that were not
+        read; whether it was taken in."""
+        if order != self.order or trial.id not in self.running:
+            return False
+        del self.running[trial.id]
+        genotype, seed = np.frombuffer(trial.evaluation[0], np.int8), trial.evaluation[1]
+        self.ended.append(Row(order, trial.number, genotype, seed, answer))
+        self.order += 1
+        return True
 
     def read_claims(self, connection: Connection) -> None:
         """Take in trials that were claimed since the last time. Which have ended is left to the

@@ -104,7 +104,7 @@ class FrontPredictor(Predictor):
             return np.where(self.objective.feasible(costs), gain, -np.inf)[None]
 
         start = counted[np.argsort(front.at(self._cost(costs)) - accuracy[0], kind="stable")]
-        return self._maxima(start, gains, 1, history, rng)[0]
+        return self._maxima(start, gains, 1, history, rng, keep=self.elites)[0]
 
     def _staircase(self, accuracy: np.ndarray, costs: Costs, history: History) -> Staircase:
         """The front of networks of these accuracies [n] and costs."""

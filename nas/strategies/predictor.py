@@ -115,9 +115,11 @@ class Predictor:
         share = self._explained(data, prior)
         samples = max(count, self.shortlist // 3) if share else count  # for a varied shortlist
         models = self._models(data, prior, samples, rng)
-        ranked = self._maxima(
-            data.genotypes[: data.known], partial(self._rewards, models), samples, history, rng
-        )
+        rewards_of = partial(self._rewards, models)
+        # where many are wanted, elites may be known networks: what comes behind them counts too
+        keep = self.elites + (self.children if count > self.generation else 0)
+        tried = data.genotypes[: data.known]
+        ranked = self._maxima(tried, rewards_of, samples, history, rng, keep=keep)
         # the best of every sample, then the second best where those are too few
         found = fresh(ranked.swapaxes(0, 1).reshape(-1, ranked.shape[2]), history)
         if share and len(found):
@@ -233,20 +235,23 @@ class Predictor:
         samples: int,
         history: History,
         rng: np.random.Generator,
+        *,
+        keep: int,
     ) -> np.ndarray:
-        """The elites [samples, elites, decisions] of an evolution on each sample, best first."""
+        """The `keep` best [samples, keep, decisions] of the last generation of an evolution on each
+        sample, best first."""
         if self.pool is not None:
             pool = fresh(self.pool, history)
             pool = np.broadcast_to(pool, (samples, *pool.shape))
-            return self._select(pool, rewards_of(pool))[0] if pool.size else pool
+            return self._select(pool, rewards_of(pool), keep)[0] if pool.size else pool
         pool = np.concatenate([tried[:30], sample_fresh(history, 100, rng)])
         pool = np.broadcast_to(pool, (samples, *pool.shape))
-        elites, rewards = self._select(pool, rewards_of(pool))
-        for _ in range(self.rounds):
+        elites, rewards = self._select(pool, rewards_of(pool), self.elites)
+        for left in reversed(range(self.rounds)):
             children = self._vary(elites, rng)
             both = np.concatenate([elites, children], axis=1)
             values = np.concatenate([rewards, rewards_of(children)], axis=1)
-            elites, rewards = self._select(both, values)
+            elites, rewards = self._select(both, values, self.elites if left else keep)
         return elites
 
     def _rewards(self, models: np.ndarray, genotypes: np.ndarray) -> np.ndarray:
@@ -264,14 +269,16 @@ class Predictor:
         described = self._basis.describe(flat, costs).reshape(*genotypes.shape[:2], -1)
         return ((described @ models) * described).sum(2).astype(np.float64), costs
 
-    def _select(self, genotypes: np.ndarray, rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The `elites` best distinct genotypes of each sample with their rewards."""
+    def _select(
+        self, genotypes: np.ndarray, rewards: np.ndarray, count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The `count` best distinct genotypes of each sample with their rewards."""
         keys = self.space.keys(genotypes.reshape(-1, genotypes.shape[2])).reshape(rewards.shape)
         order = np.argsort(keys, axis=1)
         keys = np.take_along_axis(keys, order, 1)
         rewards = np.take_along_axis(rewards, order, 1)
         rewards[:, 1:][keys[:, 1:] == keys[:, :-1]] = -np.inf
-        best = np.argsort(-rewards, axis=1)[:, : self.elites]
+        best = np.argsort(-rewards, axis=1)[:, :count]
         rows = np.arange(len(order))[:, None]
         return genotypes[rows, order[rows, best]], rewards[rows, best]
 
