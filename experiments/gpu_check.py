@@ -12,7 +12,7 @@ Each step is a process of its own, ended at its limit, so that one that hangs or
 others nothing. A step whose packages (Ray, timm, ...) or images are missing is skipped by name. The
 result file is written after every step; the same command continues where it was interrupted, and
 --steps runs some again. Exit code 1 where a step failed. torch 2.11 or newer.
-With --dry every step runs on a CPU with tiny networks, without verdicts: a minute and a half.
+With --dry every step runs on a CPU with tiny networks, without verdicts: two minutes at most.
 Measured: not yet. Time: --minutes (8), of which the last step takes what the others leave.
 Writes: results/gpu_check.json (--dry: runs/gpu_check_dry.json). Command:
 

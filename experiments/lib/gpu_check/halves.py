@@ -10,6 +10,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from experiments.lib.gpu_check.loop import LEARNED, row_of, short_recipe, trained
@@ -19,6 +20,7 @@ from train.cluster.jobs import run_jobs
 from train.cluster.place import Place
 
 TRIALS = 2
+MEETING = 60.0  # seconds that a trial waits for the other's process to be ready
 
 
 def check(here: Conditions, keep: Keep) -> Finding:
@@ -38,7 +40,20 @@ def check(here: Conditions, keep: Keep) -> Finding:
 
 def _made(here: Conditions) -> Callable[[int], str]:
     """In a process of the pool."""
-    return lambda seed: json.dumps(training(here, seed))
+
+    def run(seed: int) -> str:
+        _meet(Path(here.folder), seed)
+        return json.dumps(training(here, seed))
+
+    return run
+
+
+def _meet(folder: Path, seed: int) -> None:
+    """Wait until all trials are there: their processes need not be ready at the same time."""
+    (folder / f"trial-{seed}").touch()
+    end = time.time() + MEETING
+    while len(list(folder.glob("trial-*"))) < TRIALS and time.time() < end:
+        time.sleep(0.05)
 
 
 def training(here: Conditions, seed: int) -> dict[str, Any]:
