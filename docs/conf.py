@@ -45,9 +45,6 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 88
 
-# source pages link back to the page of the module that defines a name, not to others that import it
-viewcode_follow_imported_members = False
-
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = False
 

@@ -84,11 +84,18 @@ def check_commands(site: Path) -> None:
         assert 'class="sig-name descname"' in (site / "commands" / page).read_text()
 
 
+def pages_of(site: Path) -> list[Path]:
+    """The pages without reports that can be downloaded, and without pages of source code: there,
+    Sphinx links names that two packages share to one of them only."""
+    left_out = {"_downloads", "_modules"}
+    return [page for page in site.rglob("*.html") if not left_out & set(page.parts)]
+
+
 def check_links(site: Path) -> None:
     """Every link inside the site leads to a file, and to an anchor that the page has."""
     anchors: dict[Path, set[str]] = {}
     broken = []
-    for page in site.rglob("*.html"):
+    for page in pages_of(site):
         for link in re.findall(r'<a[^>]+href="([^"]+)"', page.read_text()):
             if re.match(r"(https?|mailto|javascript):", link):
                 continue
@@ -109,7 +116,7 @@ def _is_page(path: Path) -> bool:
 
 def check_pictures(site: Path) -> None:
     """Every picture has a text that stands for it, and a file."""
-    for page in site.rglob("*.html"):
+    for page in pages_of(site):
         for picture in re.findall(r"<img\b[^>]*>", page.read_text()):
             if "toggler" in picture:  # a button of Sphinx's index of modules
                 continue
