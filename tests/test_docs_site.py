@@ -202,6 +202,13 @@ def check_offline(site: Path) -> None:
         assert not re.findall(r"(?:@import|url\()\s*[\"']?(?:https?:)?//", style.read_text()), style
 
 
+def test_the_picture_of_the_chain_is_that_of_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    import chain_figure
+
+    assert chain_figure.FILE.read_text() == chain_figure.picture()
+
+
 @pytest.fixture
 def to_rst(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
