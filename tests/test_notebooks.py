@@ -22,6 +22,7 @@ GITHUB = "github/vision-baseline-search/vision-baseline-search/blob/main/docs/no
 SMALL = {
     "your_images": """
 DATA, TARGET_FLOPS, BUDGET, FIDELITY, EPOCHS = "imagefolder:photos", "4M", 2, "epochs=1", 1
+CHANGES = ("batch=16",)
 """,
     "shrink_pretrained": """
 PARENT, DATA, TARGETS, BUDGET = "parent.safetensors", "imagefolder:photos", "600K", 4

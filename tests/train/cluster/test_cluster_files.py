@@ -51,9 +51,8 @@ def test_nodes_of_google_cloud_have_what_ray_asks_for() -> None:
             assert node["guestAccelerators"][0]["acceleratorCount"] == kind["resources"]["GPU"]
             assert {"onHostMaintenance": "TERMINATE"} in node["scheduling"]
             assert node["metadata"]["items"] == [{"key": "install-nvidia-driver", "value": "True"}]
-            from ray.autoscaler._private.gcp.config import DEFAULT_SERVICE_ACCOUNT_ID
-
-            assert node["serviceAccounts"][0]["email"].startswith(f"{DEFAULT_SERVICE_ACCOUNT_ID}@")
+            # the account that Ray makes, DEFAULT_SERVICE_ACCOUNT_ID in its module gcp.config
+            assert node["serviceAccounts"][0]["email"].startswith("ray-autoscaler-sa-v1@")
     assert len(images) == 1
 
 
