@@ -42,6 +42,7 @@ from experiments.lib.strategy_runs import (
 )
 from nas import catalog
 from search_spaces.catalog import one_of
+from vbs.accuracy import standard_error
 from vbs.console import print_err, print_out
 from vbs.folder import write_json
 
@@ -58,9 +59,7 @@ def summary(runs: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
             values = np.array([run["accuracy"][budget] for run in own])
             table[name][budget] = {
                 "accuracy": round(float(values.mean()), 3),
-                "standard_error": round(float(values.std(ddof=1) / len(own) ** 0.5), 3)
-                if len(own) > 1
-                else None,
+                "standard_error": round(standard_error(values), 3) if len(own) > 1 else None,
                 "hypervolume": round(float(np.mean([r["hypervolume"][budget] for r in own])), 4),
                 "milliseconds": round(
                     float(np.median([r["milliseconds"][budget] for r in own])), 3

@@ -7,7 +7,7 @@ is quantised to int8 (onnxruntime, static, per channel, ranges of 128 training i
 the minival and on the test images. Shown: points of test accuracy lost by activation and SE, the
 latency of one image in float and in int8 on one thread, and the int8 accuracy of the network that
 is best on the minival in float, beside that of the one that is best in int8.
-Expected: ReLU6 without SE loses least, SiLU with SE most (FACTS: EfficientNet-Lite).
+Expected: ReLU6 without SE loses least, SiLU with SE most, as EfficientNet-Lite was made for.
 Time: an hour of 2 CPU cores; resumes. Needs the extra onnx. Command:
 
     python -m experiments.int8_choices --data parquet:../shared/data/cifar10

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nas.evaluators.surrogate import load_surrogate
 from nas.options import SpaceOptions
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
@@ -82,10 +83,10 @@ def side_of(data: Data | DataSummary) -> int | None:
 
 
 def space_form(name: str, settings: Mapping[str, Any], *, classes: bool = True) -> str:
-    """The options that name a space and its form, e.g. "--space compact --resolution 32".
+    """Return the options of a space and its sizes, e.g. "--space compact --resolution 32".
 
-    settings  those of the space (`SearchSpace.settings`); a space of the user's own may have none.
-    classes   whether the number of classes is named; a search on images takes that of the images.
+    settings  `SearchSpace.settings`; a user's own space may have none.
+    classes   whether to include the number of classes. A search on images takes it from the images.
     """
     side = settings.get("resolution", USUAL)
     known, width = settings.get("classes", CLASSES), settings.get("width", 1.0)
@@ -103,8 +104,11 @@ def space_form(name: str, settings: Mapping[str, Any], *, classes: bool = True) 
 
 
 def search_form(name: str, settings: Mapping[str, Any]) -> str:
-    """The options of `nas.search` that search a space: those of its form, and where no surrogate
-    knows the space, an evaluator that trains on images."""
-    if name == "efficientnet" and settings == space(name).settings:
+    """Return the options of `nas.search` for a space.
+
+    If the surrogate does not cover the space, they select an evaluator that trains on images.
+    """
+    surrogate = load_surrogate()
+    if (name, dict(settings)) == (surrogate.space, surrogate.settings):
         return space_form(name, settings)
     return f"--evaluator proxy --data imagefolder:DIR {space_form(name, settings, classes=False)}"

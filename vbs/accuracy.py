@@ -38,7 +38,7 @@ def accuracy_error(accuracy: np.ndarray | float, images: np.ndarray | int) -> np
 
 
 def standard_error(values: Sequence[float] | np.ndarray) -> float:
-    """The standard error of the mean of values [n]; NaN for fewer than two."""
+    """Return the standard error of the mean of values [n]; NaN for fewer than two."""
     if len(values) < 2:
         return math.nan
     return float(np.std(values, ddof=1) / math.sqrt(len(values)))
