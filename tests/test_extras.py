@@ -1,4 +1,4 @@
-"""Without the packages of the extras everything can be imported, but for the modules of the extras."""
+"""Modules can be imported without the packages of the extras, but for those that need them."""
 
 from __future__ import annotations
 
