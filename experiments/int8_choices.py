@@ -7,7 +7,7 @@ is quantised to int8 (onnxruntime, static, per channel, ranges of 128 training i
 the minival and on the test images. Shown: points of test accuracy lost by activation and SE, the
 latency of one image in float and in int8 on one thread, and the int8 accuracy of the network that
 is best on the minival in float, beside that of the one that is best in int8.
-Expected: ReLU6 without SE loses least, SiLU with SE most (FACTS: EfficientNet-Lite).
+Expected: ReLU6 without SE loses least, SiLU with SE most, as EfficientNet-Lite was made for.
 Time: an hour of 2 CPU cores; resumes. Needs the extra onnx. Command:
 
     python -m experiments.int8_choices --data parquet:../shared/data/cifar10
@@ -33,7 +33,7 @@ import torch
 
 from experiments.lib.arms import Arm, arguments, each_seed, run_all
 from experiments.lib.networks import COMPACT_FLOPS, compact_space
-from nas.evaluators.quantised import CALIBRATION, Quantiser
+from nas.evaluators.quantised import CALIBRATION, Quantiser, check_installed
 from nas.fidelity.plan import spread
 from nas.objective import Objective
 from search_spaces.architecture import Architecture
@@ -175,6 +175,7 @@ def main() -> None:
     parser = arguments(__doc__, name="int8_choices", seeds=(0,))
     parser.add_argument("--data", required=True, help="as in training, e.g. parquet:DIR")
     args = parser.parse_args()
+    check_installed()
     settings = {"epochs": EPOCHS, "shapes": SHAPES, "recipe": recipe_of(0).to_dict()}
     arms = each_seed(list(networks()), args.seeds)
     result = run_all(args, arms, functools.partial(run, args.data), settings, summary)

@@ -18,6 +18,7 @@ import numpy as np
 from nas.search.config import SearchConfig
 from nas.search.result import SearchResult
 from nas.search.targets import TARGETS
+from vbs.accuracy import standard_error
 from vbs.config_file import stored_values
 from vbs.figure import label, new_figure, save_png
 from vbs.text import quoted
@@ -203,7 +204,7 @@ def interval(values: np.ndarray) -> Interval:
     mean = float(np.mean(values))
     if len(values) < 2 or math.isnan(mean):
         return Interval(mean, math.nan, math.nan)
-    half = _quantile(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    half = _quantile(len(values) - 1) * standard_error(values)
     return Interval(mean, mean - half, mean + half)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nas.evaluators.surrogate import load_surrogate
 from nas.options import SpaceOptions
 from search_spaces.catalog import space
 from search_spaces.space import SearchSpace
@@ -86,10 +87,10 @@ def side_of(data: Data | DataSummary) -> int | None:
 
 
 def space_form(name: str, settings: Mapping[str, Any], *, classes: bool = True) -> str:
-    """Return the options that select a space, e.g. "--space compact --resolution 32".
+    """Return the options of a space and its sizes, e.g. "--space compact --resolution 32".
 
-    settings  settings of the space (`SearchSpace.settings`); a user's space may have none.
-    classes   whether to include the number of classes; a search on images uses that of the images.
+    settings  `SearchSpace.settings`; a user's own space may have none.
+    classes   whether to include the number of classes. A search on images takes it from the images.
     """
     side = settings.get("resolution", USUAL)
     known, width = settings.get("classes", CLASSES), settings.get("width", 1.0)
@@ -107,10 +108,11 @@ def space_form(name: str, settings: Mapping[str, Any], *, classes: bool = True) 
 
 
 def search_form(name: str, settings: Mapping[str, Any]) -> str:
-    """Return the options of `nas.search` that search a space.
+    """Return the options of `nas.search` for a space.
 
-    They include an evaluator that trains on images if no surrogate knows the space.
+    If the surrogate does not cover the space, they select an evaluator that trains on images.
     """
-    if name == "efficientnet" and settings == space(name).settings:
+    surrogate = load_surrogate()
+    if (name, dict(settings)) == (surrogate.space, surrogate.settings):
         return space_form(name, settings)
     return f"--evaluator proxy --data imagefolder:DIR {space_form(name, settings, classes=False)}"

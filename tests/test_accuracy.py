@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import sem
 
 from vbs.accuracy import (
     accuracy_error,
@@ -15,6 +16,7 @@ from vbs.accuracy import (
     mean_error,
     paired_variance,
     pooled_deviation,
+    standard_error,
 )
 
 
@@ -91,3 +93,9 @@ def test_guessing() -> None:
     assert math.isnan(guessing([], 2))
     assert chance_limit(100 / 12, 72) == pytest.approx(14.9, abs=0.1)
     assert math.isnan(chance_limit(math.nan, 72))
+
+
+def test_standard_error_is_that_of_scipy():
+    values = [61.2, 60.4, 62.9]
+    assert standard_error(values) == pytest.approx(sem(values))
+    assert math.isnan(standard_error([61.2]))

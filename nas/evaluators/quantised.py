@@ -27,11 +27,11 @@ CPU = torch.device("cpu")
 
 
 def check_installed() -> None:
-    """Raise ValueError if a package that quantises and runs networks is missing."""
+    """Raise ValueError unless the packages that quantise and run networks are installed."""
     for package in NEEDS:
         if importlib.util.find_spec(package) is None:
             raise ValueError(
-                f"--quantised: {package} is not installed; "
+                f"int8 needs {package}, which is not installed; "
                 "pip install 'vision-baseline-search[onnx]'"
             )
 

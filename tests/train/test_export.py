@@ -385,8 +385,9 @@ def test_it_compares_on_the_runs_images_or_on_those_given(tmp_path, capsys):
         assert ("accuracy not measured" in streams.out) == (name != "c")
 
 
-def test_the_command_it_prints_runs(tmp_path, capsys):
+def test_the_command_it_prints_runs(tmp_path, capsys, monkeypatch):
     run = a_run(tmp_path / "a run's")
+    monkeypatch.chdir(tmp_path)  # printed paths are relative to the current folder
     assert export([str(run), "--to", "torchscript"]) == 0
     command = capsys.readouterr().out.splitlines()[-1].strip()
     Image.fromarray(smooth(3, 90, 120)).save(tmp_path / "PHOTO.jpg")

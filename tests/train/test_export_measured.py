@@ -49,7 +49,8 @@ def files(tmp_path_factory) -> dict[tuple[str, str], Path]:
 
 @pytest.fixture
 def run(runs, files, tmp_path, monkeypatch) -> Callable[[str], Path]:
-    """A function that returns a fresh folder of one of the runs."""
+    """A function that returns a fresh folder of one of the runs, in the current folder."""
+    monkeypatch.chdir(tmp_path)  # printed paths are relative to it
 
     def fresh(name: str) -> Path:
         folder = tmp_path / "run"

@@ -89,7 +89,7 @@ def test_wandb_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_trackio_keeps_curves_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # it reads it at its import
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # trackio reads it at import
     pytest.importorskip("trackio")
     run = logged(tmp_path)
     log(["trackio"], run, ROWS[:1], resumed=None)

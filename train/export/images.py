@@ -107,7 +107,10 @@ def _recorded(weights: Weights, folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _held_out(recipe: dict[str, Any], folder: Path) -> tuple[float, int]:
-    """Return the share of the training images that a training held out, and its seed."""
+    """Return the share of images that the training held out, and its seed.
+
+    Raises ValueError if the recorded values are not those of a recipe.
+    """
     fields = {name: recipe[name] for name in ("minival", "seed") if name in recipe}
     try:
         checked = replace(preset("finetune"), **fields)

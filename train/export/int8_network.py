@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from train.export.onnx_file import write_onnx
-from train.export.quantise import calibrated
 from train.export.runtimes import Function, onnx_function
 
 METHOD = "minmax"  # calibration method, the same for all networks that are compared
@@ -26,6 +25,8 @@ def int8_function(network: nn.Module, batches: Sequence[Tensor]) -> Function:
 
     Raises ValueError if torch is too old to write ONNX.
     """
+    from train.export.quantise import calibrated  # needs the extra onnx, and searches may not
+
     channels, side = batches[0].shape[1], batches[0].shape[-1]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "float32.onnx")

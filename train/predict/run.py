@@ -131,7 +131,7 @@ def _predicted(config: PredictConfig, images: Images, predictor: Predictor) -> P
 
 
 def _probabilities(predictor: Predictor, batch: Batch, images: Images) -> Tensor:
-    """Return float32 [n, classes]; raise ValueError if they are not finite."""
+    """Return probabilities, float32 [n, classes]; raises ValueError if any is not finite."""
     found = predictor.probabilities(batch.images)
     finite = found.isfinite().all(1)
     if not finite.all():

@@ -137,6 +137,6 @@ def image(path: Path, caption: str) -> str:
 
 
 def pm(accuracy: float, error: float | None) -> str:
-    """Return an accuracy in percent with its error, if that is known (not None or NaN)."""
+    """Return an accuracy in percent as text, with its error unless that is None or NaN."""
     known = error is not None and not math.isnan(error)
     return f"{accuracy:.2f}%" + (f" ± {error:.2f}" if known else "")
