@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.lib.strategy_tasks import BUDGETS, FRONT_MARKS, MARKS
+from vbs.accuracy import standard_error
 
 Run = dict[str, Any]
 COLUMNS = {"flops": BUDGETS, "device": MARKS, "table": MARKS, "front": FRONT_MARKS}
@@ -53,7 +54,7 @@ def mean_and_error(values: list[float], digits: int) -> tuple[float, float | Non
     mean = round(float(np.mean(values)), digits)
     if len(values) < 2:
         return mean, None
-    return mean, round(float(np.std(values, ddof=1) / len(values) ** 0.5), digits)
+    return mean, round(standard_error(values), digits)
 
 
 def markdown(table: dict[str, Any], task: str = "flops") -> str:

@@ -181,7 +181,7 @@ def test_a_search_for_which_there_is_no_surrogate_is_one_by_training(
         (["--batch", "0"], "batch: 0"),
         (["--nonsense"], "nonsense"),
         (["--seconds", "5"], "write it like 20ms"),
-        (["--device", "cuda:99"], "not there"),
+        (["--device", "cuda:99"], "does not exist"),
         (["--out", "/nowhere/at/all.json"], "cannot be written"),
         (["--out", "/tmp"], "--out"),
     ],

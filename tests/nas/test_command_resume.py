@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -205,6 +206,7 @@ def test_what_a_killed_search_had_spent_is_in_its_record(
             raise Killed
 
     monkeypatch.setattr("nas.search.session.SAVE_EVERY", -1.0)
+    monkeypatch.setattr("nas.search.session.SAVING", math.inf)
     monkeypatch.setattr(record, "write_search", killed)
     with pytest.raises(Killed):
         run([*QUICK, "--out", str(tmp_path / "run")])

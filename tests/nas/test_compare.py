@@ -69,7 +69,8 @@ def test_folders_and_results_say_the_same_and_are_drawn(
 ) -> None:
     folders = {name: [one.folder for one in group] for name, group in results.items()}
     comparison = compare_searches(folders)
-    assert comparison.best("random") == compare_searches(results).best("random")
+    exact = compare_searches(results).best("random")  # the folders' numbers are rounded
+    assert comparison.best("random") == pytest.approx(exact, abs=1e-3)
     comparison.plot(tmp_path / "comparison.png")
     assert (tmp_path / "comparison.png").stat().st_size > 5_000
 

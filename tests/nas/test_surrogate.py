@@ -187,7 +187,7 @@ def test_wrong_genotypes_are_named(rows, message):
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="'cifar' is unknown; known are imagenet"):
+    with pytest.raises(ValueError, match="'cifar' is unknown; use one of imagenet"):
         load_surrogate("cifar")
 
 

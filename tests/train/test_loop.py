@@ -290,7 +290,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, architecture, changes,
 
 def test_wrong_class_counts_and_devices_are_named() -> None:
     other = dataclasses.replace(toys.NETWORK, classes=7)
-    with pytest.raises(ValueError, match="classes: the network has 7, toys 3"):
+    with pytest.raises(ValueError, match="classes: the network has 7, toys has 3"):
         train(other, toys.data(), toys.recipe(), execution=toys.CPU)
     with pytest.raises(ValueError, match="device: 'tpu' is unknown"):
         train(toys.NETWORK, toys.data(), toys.recipe(), execution=Execution(device="tpu"))
