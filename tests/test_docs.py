@@ -37,6 +37,7 @@ from vbs.programs import COMMANDS
 
 RESULTS = ROOT / "experiments" / "results"
 LANGUAGES = {"python", "sh", "console", "text", "yaml"}
+QUICK = ("README.md", "quickstart.md")  # pages whose code the quick tests run
 PYTHON = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 BY_PAGE = pytest.mark.parametrize("page", PAGES, ids=map(name_of, PAGES))
 # pages with commands that are fast enough to run
@@ -63,7 +64,15 @@ def test_blocks_are_of_a_kind_that_is_tested(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "block", PYTHON, ids=[f"{name_of(block.page)}:{block.line}" for block in PYTHON]
+    "block",
+    [
+        pytest.param(
+            block,
+            marks=() if block.page.name in QUICK else pytest.mark.slow,
+            id=f"{name_of(block.page)}:{block.line}",
+        )
+        for block in PYTHON
+    ],
 )
 def test_python_blocks_run(block: Block, tmp_path: Path) -> None:
     """Each runs in a folder with a trained network and a photograph, which some of them read."""
@@ -123,7 +132,13 @@ def comparable(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
-@pytest.mark.parametrize("page", RUNNING, ids=map(name_of, RUNNING))
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page.name in QUICK else pytest.mark.slow, id=name_of(page))
+        for page in RUNNING
+    ],
+)
 def test_outputs_are_those_of_the_commands(page: Path, tmp_path: Path) -> None:
     for block in blocks(page):
         if block.mark == "run":

@@ -40,6 +40,7 @@ def test_the_page_links_every_example() -> None:
     assert linked == {path.name for path in EXAMPLES.glob("*.py")}
 
 
+@pytest.mark.slow
 def test_space_and_evaluator(tmp_path: Path) -> None:
     words = ["--space", f"{EXAMPLES}/my_space.py:two_stages"]
     words += ["--evaluator", f"{EXAMPLES}/my_evaluator.py:Capacity"]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("vbs", "search_spaces", "train", "nas", "scaling", "experiments")
 OPTIONAL = (
@@ -61,6 +63,7 @@ def modules() -> list[str]:
     )
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_the_extras() -> None:
     script = f"OPTIONAL, MODULES = {OPTIONAL!r}, {modules()!r}\n{SCRIPT}"
     done = subprocess.run(

@@ -43,6 +43,36 @@ def test_help_lists_every_command_and_imports_none(tmp_path: Path) -> None:
     assert not [name for name in heavy if f"'{name}'" in done.stderr]
 
 
+def test_a_wrong_value_is_reported_before_the_imports_of_a_command(tmp_path: Path) -> None:
+    script = """
+import sys
+from vbs.config import kinds
+from vbs.options import flag, load
+from vbs.programs import COMMANDS
+for name, entry in COMMANDS.items():
+    command = load(f"{entry.program}.config:COMMAND")
+    numbers = [
+        each
+        for each, kind in kinds(command.config).items()
+        if kind.base in (int, float) and each not in command.positional
+    ]
+    for each in numbers:
+        words = [flag(each, command.config), "wrong"]
+        try:
+            command.execute(words)
+        except ValueError as error:
+            print(name, error)
+        else:
+            sys.exit(f"{name} accepts {words}")
+sys.exit(" ".join({"torch", "ray", "optuna", "pandas"} & sys.modules.keys()) or None)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert len({line.split(" --")[0] for line in done.stdout.splitlines()}) >= 12
+
+
 def test_help_is_there_at_once(tmp_path: Path) -> None:
     def seconds(*words: str) -> float:
         began = time.perf_counter()

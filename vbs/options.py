@@ -102,14 +102,17 @@ class Request(NamedTuple):
 
 
 def _call(command: Command, request: Request) -> Any:
-    function = load(command.run)
-    if not command.record:
-        return function(from_values(command.config, request.values), **request.switches)
-    if request.resume:
+    # values are converted before the command is imported: imports of torch take seconds, and a
+    # mistake is reported without them
+    if command.record and request.resume:
         changes = partial(command.config, request.values)
-        return function(None, out=request.out, resume=True, changes=changes, **request.switches)
+        run = load(command.run)
+        return run(None, out=request.out, resume=True, changes=changes, **request.switches)
     config = from_values(command.config, request.values)
-    return function(config, out=request.out, **request.switches)
+    run = load(command.run)
+    if not command.record:
+        return run(config, **request.switches)
+    return run(config, out=request.out, **request.switches)
 
 
 def words_of(command: Command, config: Config, *, out: str | Path | None = None) -> list[str]:

@@ -74,6 +74,7 @@ def test_outcomes_are_told_apart_and_a_crash_stops_nothing(tmp_path: Path) -> No
     assert rows["good"]["finding"]["worst"] is None  # JSON has no NaN
 
 
+@pytest.mark.slow
 def test_a_step_over_its_limit_is_ended_with_all_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ QUICK = (
 )
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_and_its_answer_is_what_a_search_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

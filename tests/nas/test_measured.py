@@ -129,6 +129,7 @@ def test_optuna_reads_the_study(finished: tuple[Path, str, str]) -> None:
     assert done[0].user_attrs["accuracy"] == pytest.approx(done[0].intermediate_values[3])
 
 
+@pytest.mark.slow
 def test_a_finished_search_goes_on_with_what_it_knows(
     finished: tuple[Path, str, str], capfd: pytest.CaptureFixture
 ) -> None:

@@ -27,6 +27,7 @@ def runtimes() -> list[str]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", runtimes())
 def test_blocks_in_a_row_compute_the_network(runtime: str) -> None:
     network = small_space().decode(small_space().sample(1, np.random.default_rng(0))[0])
@@ -66,6 +67,7 @@ def test_a_table_is_measured_in_a_runtime(runtime: str) -> None:
     assert (seconds > 0).all()
 
 
+@pytest.mark.slow
 def test_blocks_are_compiled_once() -> None:
     if "onnxruntime" not in runtimes():
         pytest.skip("onnxruntime is not installed")

@@ -19,26 +19,35 @@ FORMS = {
 }
 
 
+SLOW = pytest.mark.slow
+
+
 def make(name: str, form: str) -> StagedSpace:
     return space(name, **FORMS[form])
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "count"),
+    [*((form, 1_000) for form in FORMS), pytest.param("imagenet", 10_000, marks=SLOW)],
+)
 @pytest.mark.parametrize("name", SPACES)
-def test_tabulated_costs_equal_exact_costs(name: str, form: str) -> None:
+def test_tabulated_costs_equal_exact_costs(name: str, form: str, count: int) -> None:
     the_space = make(name, form)
-    genotypes = the_space.sample(10_000 if form == "imagenet" else 1_000, np.random.default_rng(1))
+    genotypes = the_space.sample(count, np.random.default_rng(1))
     costs = the_space.costs(genotypes)
     exact = np.array([cost(the_space.decode(genotype)) for genotype in genotypes])
     for column, field in enumerate(Cost._fields):
         np.testing.assert_array_equal(getattr(costs, field), exact[:, column])
 
 
-@pytest.mark.parametrize("resolution", [pytest.param(224, marks=pytest.mark.slow), 75])
+@pytest.mark.parametrize(
+    ("resolution", "count"),
+    [(75, 6), pytest.param(75, 50, marks=SLOW), pytest.param(224, 50, marks=SLOW)],
+)
 @pytest.mark.parametrize("name", SPACES)
-def test_costs_equal_fvcore_on_random_architectures(name: str, resolution: int) -> None:
+def test_costs_equal_fvcore_on_random_architectures(name: str, resolution: int, count: int) -> None:
     the_space = space(name, resolution=resolution, width=0.5, classes=10)
-    genotypes = the_space.sample(50, np.random.default_rng(resolution))
+    genotypes = the_space.sample(count, np.random.default_rng(resolution))
     costs = the_space.costs(genotypes)
     for row, genotype in enumerate(genotypes):
         traced = trace(the_space.decode(genotype))

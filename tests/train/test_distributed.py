@@ -33,6 +33,7 @@ def run(folder: Path, processes: int, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one_with_the_whole_batch(tmp_path: Path) -> None:
     outs = [run(tmp_path / str(count), count, "no-norms") for count in (1, 2)]
     assert outs[1].count("done  12") == 2

@@ -106,6 +106,7 @@ def recipe(*changes: str) -> Recipe:
     return toys.recipe("epochs=12", *STEADY, *changes)
 
 
+@pytest.mark.slow
 def test_sub_networks_work_without_further_training(tmp_path: Path) -> None:
     plain = train(PARENT, toys.data(), recipe(), execution=toys.CPU)
     place = Execution(device="cpu", checkpoint=tmp_path)

@@ -213,6 +213,7 @@ def test_what_timm_cannot_express_is_named_with_a_way_out(changes, what, tmp_pat
     assert [path.name for path in run.iterdir()] == ["best.safetensors"]
 
 
+@pytest.mark.slow
 def test_the_timm_folder_is_loaded_without_this_project(tmp_path, capsys):
     run = a_run(tmp_path / "a run", dataclasses.replace(PLAIN, stem_stride=1))
     assert export([str(run), "--to", "timm"]) == 0
@@ -243,7 +244,7 @@ def test_the_timm_folder_is_loaded_without_this_project(tmp_path, capsys):
 
 
 @pytest.mark.skipif(not ONNX, reason="needs the extra onnx")
-@pytest.mark.parametrize("padding", ["same", "symmetric"])
+@pytest.mark.parametrize("padding", ["same", pytest.param("symmetric", marks=pytest.mark.slow)])
 def test_onnxruntime_computes_the_network_at_any_batch_size(padding, tmp_path):
     import onnxruntime
 

@@ -62,6 +62,7 @@ def test_timm_has_names_of_published_networks_only():
     assert published_name(dataclasses.replace(PUBLISHED, activation="silu")) is None
 
 
+@pytest.mark.slow
 def test_timm_loads_a_published_network_by_its_name(data, tmp_path, capsys):
     run = trained(tmp_path / "run", data, PUBLISHED)
     assert export([str(run), "--to", "hub", "--license", "apache-2.0"]) == 0

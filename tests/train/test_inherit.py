@@ -29,7 +29,7 @@ from train.inherit.weights import KERNELS, inherit, most_important
 PARENTS = (
     "tf_efficientnet_lite0",
     "efficientnet_b0",
-    "efficientnetv2_s",
+    pytest.param("efficientnetv2_s", marks=pytest.mark.slow),
     "resnet50",
     "mobilenet_v1",
     "mobilenet_v2",
@@ -130,7 +130,7 @@ def masked(network: Network, child: Architecture, importance: Importance) -> Net
     [
         "tf_efficientnet_lite0",
         "efficientnet_b0",
-        "efficientnetv2_s",
+        pytest.param("efficientnetv2_s", marks=pytest.mark.slow),
         "resnet50",
         "mobilenetv3_small_100",
         "mobilenetv4_conv_small",

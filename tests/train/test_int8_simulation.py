@@ -42,7 +42,12 @@ def trained_like(network: Network) -> Network:
 
 @pytest.mark.parametrize(
     ("activation", "se", "least"),
-    [("relu6", 0.0, 0.5), ("relu", 0.0, 0.5), ("silu", 0.0, 0.4), ("hard_swish", 0.25, 0.1)],
+    [
+        ("relu6", 0.0, 0.5),
+        pytest.param("relu", 0.0, 0.5, marks=pytest.mark.slow),
+        pytest.param("silu", 0.0, 0.4, marks=pytest.mark.slow),
+        ("hard_swish", 0.25, 0.1),
+    ],
 )
 def test_errors_are_those_of_onnxruntime(activation: str, se: float, least: float) -> None:
     """As large, and correlated: a difference in the last bit of a range changes many roundings."""

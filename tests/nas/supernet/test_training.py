@@ -177,6 +177,7 @@ def test_the_folder_of_another_training_is_refused(
         train_supernet(training("lr=0.01"), tmp_path, device="cpu")
 
 
+@pytest.mark.slow
 def test_all_networks_learn(tmp_path: Path) -> None:
     from nas.evaluators.inherited_scores import accuracy, recalibrate
     from train.data.augment import Preparation

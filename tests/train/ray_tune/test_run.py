@@ -86,6 +86,7 @@ def other_worker(cluster: Any, first: int) -> int:
     return other
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_never_called_completed(cluster, data, tmp_path, capfd) -> None:
     words = command(
         tmp_path,
