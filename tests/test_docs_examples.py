@@ -103,8 +103,11 @@ def test_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_logger(tmp_path: Path) -> None:
-    run_example("my_logger.py", tmp_path, images(tmp_path / "photos"))
-    lines = (tmp_path / "runs" / "logged" / "epochs.jsonl").read_text().splitlines()
+    words = ["mobilenet_v2", "--width", "0.1", "--data", images(tmp_path / "photos")]
+    words += ["--log", f"{EXAMPLES}/my_logger.py:JsonLines", "csv", "--set", "epochs=2"]
+    words += ["--set", "batch=16"]
+    assert train_run([*words, "--device", "cpu", "--out", str(tmp_path / "run")]) == 0
+    lines = (tmp_path / "run" / "epochs.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["epoch"] for row in rows[:-1]] == [1, 2]
     assert "scores" in rows[-1]

@@ -92,6 +92,14 @@ class Result:
     seconds: float
     failed: str = ""
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """Known final scores in percent, by name: minival_top1, test_top1 and test_top5."""
+        scores = {"minival_top1": self.chosen.get("top1")}
+        if self.test is not None:
+            scores |= {"test_top1": self.test.top1, "test_top5": self.test.top5}
+        return {name: float(value) for name, value in scores.items() if value is not None}
+
 
 def train(
     architecture: Architecture,

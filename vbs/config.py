@@ -351,15 +351,19 @@ def code_values(config: Config) -> dict[str, Any]:
 
 
 def named_code(config: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values, converted or not, that name code to import."""
+    """Return the values, converted or not, that name code to import, also among other values."""
     by_field = {str(name).replace("-", "_"): value for name, value in values.items()}
     return {
         name: by_field[name]
         for name, known in options(config).items()
         if known.catalog
-        and isinstance(by_field.get(name), str)
-        and is_reference(by_field[name], known.catalog)
+        and any(is_reference(text, known.catalog) for text in _texts_in(by_field.get(name)))
     }
+
+
+def _texts_in(value: Any) -> list[str]:
+    several = value if isinstance(value, list | tuple) else [value]
+    return [each for each in several if isinstance(each, str)]
 
 
 def check_code(
@@ -368,10 +372,11 @@ def check_code(
     """Raise ConfigError if a file names code that the user has not named again."""
     for name, value in named_code(config, stored).items():
         if name not in given:
+            texts = _texts_in(value)
             raise ConfigError(
                 name,
-                f"{source} names code, {shortened(value)}, which runs only if you give it again: "
-                f"{flag(name, config)} {shell_word(value)}",
+                f"{source} names code, {shortened(' '.join(texts))}, which runs only if you give "
+                f"it again: {' '.join([flag(name, config), *map(shell_word, texts)])}",
             )
 
 

@@ -1,20 +1,15 @@
 """A logger of your own: a line of JSON for each epoch.
 
-    python my_logger.py imagefolder:photos
-
-A logger gets a name in `LOGGERS`; a training then takes it as any other.
+python -m train.run mobilenet_v2 --data imagefolder:photos --log my_logger.py:JsonLines csv
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from train import TrainConfig, run_training
 from train.loggers.base import Logged, Logger, numbers
-from train.loggers.catalog import LOGGERS, Entry
 from train.logs import Row
 
 
@@ -34,16 +29,3 @@ class JsonLines(Logger):
         """Add the final scores, in percent."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"scores": dict(scores)}) + "\n")
-
-
-if __name__ == "__main__":
-    LOGGERS["jsonlines"] = Entry("my_logger:JsonLines")
-    config = TrainConfig(
-        network="mobilenet_v2",
-        data=sys.argv[1],
-        width=0.1,
-        log=("jsonlines",),
-        changes=("epochs=2", "batch=16"),
-        device="cpu",
-    )
-    run_training(config, out="runs/logged")

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from search_spaces.catalog import zoo
+from tests.commands import train_run
 from train.loggers import catalog
 from train.loggers.base import Logged, Logger
-from train.loggers.catalog import LOGGERS, Entry, Loggers, check_loggers
+from train.loggers.catalog import LOGGERS, Entry, Loggers, import_own
 from train.logs import Row
 from train.run.config import TrainConfig
 from vbs.config import from_values
@@ -151,7 +152,46 @@ def test_unknown_and_absent_loggers_are_refused(
     monkeypatch.setitem(catalog.LOGGERS, "absent", Entry("nowhere:Nothing", "no_such_package"))
     monkeypatch.setitem(catalog.LOGGERS, "mlflow", Entry("train.loggers.base:Logger"))
     with pytest.raises(ValueError, match=complaint):
-        check_loggers(names)
+        TrainConfig(network="mobilenet_v2", data="cifar10", log=names)
+
+
+OWN = """
+from train.loggers.base import Logger
+class Lines(Logger):
+    def epoch(self, row):
+        with open("epochs", "a") as file:
+            print(row["epoch"], file=file)
+def nothing():
+    return None
+"""
+
+
+def test_own_loggers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(OWN)
+    import_own(["csv", "mine.py:Lines"])
+    with pytest.raises(ValueError, match=r"log: mine\.py has no 'Line'; did you mean Lines"):
+        import_own(["mine.py:Line"])
+    log(["mine.py:Lines", "mine.py:nothing"], logged(tmp_path), ROWS, resumed=None)
+    assert Path("epochs").read_text() == "1\n2\n"
+    warning = "warning: --log mine.py:nothing failed (ValueError: log: mine.py:nothing is not a"
+    assert capsys.readouterr().err.startswith(warning)
+
+
+def test_a_record_does_not_run_own_loggers_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("evil.py").write_text("open('ran', 'w').close()\n")
+    settings = {"network": "mobilenet_v2", "data": "cifar10", "log": ["csv", "evil.py:Lines"]}
+    Path("options.json").write_text(json.dumps(settings))
+    assert train_run(["--config", "options.json"]) == 2
+    assert "names code, csv evil.py:Lines, which runs only if you give it again: --log csv" in (
+        capsys.readouterr().err
+    )
+    assert not Path("ran").exists()
 
 
 def test_a_config_checks_its_loggers() -> None:

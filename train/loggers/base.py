@@ -14,26 +14,25 @@ from train.logs import Row
 class Logged:
     """A training to log.
 
-    folder      folder of its results, whose name is also that of the run in a tracking tool.
+    folder      folder of its results.
     settings    options and recipe as plain data, name -> value.
     network     architecture as JSON.
     resumed_at  step of the checkpoint from which it is resumed; None for a new run.
+    name        name of the run in a tracking tool; "": that of the folder.
+    project     name of the project there; "": that of the folder which contains `folder`.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     network: str
     resumed_at: int | None = None
+    name: str = ""
+    project: str = ""
 
-    @property
-    def name(self) -> str:
-        """Name of the run."""
-        return self.folder.resolve().name
-
-    @property
-    def project(self) -> str:
-        """Name of the project: the folder that contains the runs."""
-        return self.folder.resolve().parent.name or "runs"
+    def __post_init__(self) -> None:
+        place = self.folder.resolve()
+        object.__setattr__(self, "name", self.name or place.name)
+        object.__setattr__(self, "project", self.project or place.parent.name or "runs")
 
 
 class Logger:

@@ -1,9 +1,10 @@
-"""The loggers by their names in `--log`, and the combination of several."""
+"""The loggers by their names in `--log`, the user's own, and the combination of several."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,8 @@ from train.loggers.base import Logged, Logger
 from train.logs import Row
 from vbs.console import print_err
 from vbs.options import load
-from vbs.text import one_of, shortened
+from vbs.plugins import call_with, is_reference, load_object
+from vbs.text import shortened
 
 
 class Entry(NamedTuple):
@@ -32,15 +34,40 @@ LOGGERS = {
 }
 
 
-def check_loggers(names: Sequence[str]) -> None:
-    """Raise ValueError for an unknown name or a package that is not installed."""
+def check_installed(names: Sequence[str]) -> None:
+    """Raise ValueError if the package of a logger is not installed; nothing is imported."""
     for name in names:
-        one_of("--log", name, LOGGERS)
-        package = LOGGERS[name].package
+        package = LOGGERS[name].package if name in LOGGERS else ""
         if package and importlib.util.find_spec(package) is None:
             raise ValueError(
                 f"--log: {package} is not installed; pip install 'vision-baseline-search[{name}]'"
             )
+
+
+def import_own(names: Sequence[str]) -> None:
+    """Import the user's own loggers, so that a mistake ends a command before it trains.
+
+    Raises ValueError if there is no such module, file or name, or if importing it fails.
+    """
+    for name in names:
+        if is_reference(name, LOGGERS):
+            load_object(name, what="log")
+
+
+def make_logger(name: str) -> Logger:
+    """Return a new logger.
+
+    name  a key of LOGGERS; "package.module:Name" or "path/to/file.py:Name" for your own: a
+          subclass of `Logger` or a function that returns a logger, without arguments.
+
+    Raises ValueError if your code cannot be imported, fails, or returns something else.
+    """
+    if not is_reference(name, LOGGERS):
+        return load(LOGGERS[name].path)()
+    made = call_with(load_object(name, what="log"), what="log")
+    if not isinstance(made, Logger):
+        raise ValueError(f"log: {name} is not a train.loggers.base.Logger")
+    return made
 
 
 class Loggers:
@@ -48,7 +75,7 @@ class Loggers:
 
     A logger that fails is reported and left out.
 
-    names  keys of LOGGERS.
+    names  of loggers, see `make_logger`.
     run    the training to log.
     """
 
@@ -70,7 +97,9 @@ class Loggers:
     def start(self, resumed_at: int | None) -> None:
         """Start the loggers; resumed_at: step of the checkpoint, None for a new training."""
         run = replace(self._run, resumed_at=resumed_at)
-        self._open = {name: load(LOGGERS[name].path)() for name in self._names}
+        for name in self._names:
+            with self._reported(name):
+                self._open[name] = make_logger(name)
         self._each(lambda logger: logger.start(run))
 
     def epoch(self, row: Row) -> None:
@@ -83,9 +112,15 @@ class Loggers:
 
     def _each(self, action: Callable[[Logger], None]) -> None:
         for name, logger in list(self._open.items()):
-            try:
+            with self._reported(name):
                 action(logger)
-            except Exception as error:  # errors of a network, a server or a disk in any tool
-                del self._open[name]
-                reason = shortened(" ".join(f"{type(error).__name__}: {error}".split()), 200)
-                print_err(f"warning: --log {name} failed ({reason}); training continues without it")
+
+    @contextlib.contextmanager
+    def _reported(self, name: str) -> Iterator[None]:
+        """Report an exception of a logger and leave it out."""
+        try:
+            yield
+        except Exception as error:  # errors of a network, a server or a disk in any tool
+            self._open.pop(name, None)
+            reason = shortened(" ".join(f"{type(error).__name__}: {error}".split()), 200)
+            print_err(f"warning: --log {name} failed ({reason}); training continues without it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from train.loggers.catalog import LOGGERS, check_installed
 from train.options import DataOptions, RecipeOptions, SizeOptions, network_text
 from train.parser import FACTOR, FACTORS, SCHEDULERS
 from vbs.config import ConfigError, option
@@ -93,6 +94,15 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
         help=f"trials at once (default: all that fit; with several processes at most {WAITING}, "
         "or as many as fit at first)",
     )
+    log: tuple[str, ...] = option(
+        ("tensorboard",),
+        metavar="NAME",
+        catalog=LOGGERS,
+        many=True,
+        later=True,
+        help="destinations of the trials' curves besides curves.csv: tensorboard (default), "
+        "mlflow, wandb, trackio, csv, or your own package.module:Name; several are allowed",
+    )
     retries: int | None = option(
         None,
         metavar="N",
@@ -115,6 +125,7 @@ class TuneConfig(DataOptions, RecipeOptions, SizeOptions):
                 )
         if self.seeds is not None and self.seed_list:
             raise ValueError("--seed-list: leave it out if --seeds is given")
+        check_installed(self.log)
         for name in ("grace", "factor"):
             if self.scheduler == "fifo" and getattr(self, name) is not None:
                 raise ValueError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from train import record
 from train.cluster.connect import probe
 from train.cluster.process import RayLost
+from train.loggers.catalog import import_own
 from train.ray_tune.config import RECORD, TuneConfig
 from train.ray_tune.lease import COMMAND, owned
 from train.ray_tune.page import page
@@ -73,12 +75,24 @@ def run_tune(
 
 def _with_data(plan: Plan, store: Store | None, *, resumed: bool) -> TuneResult:
     """Connect to Ray, do everything that needs it, and disconnect."""
+    _check_loggers(plan.config.log, store)
     with session(plan, resumed=resumed) as call:
         plan = call("prepare")
         if store is not None:
             return _train(plan, store, call)
         with results_folder(None, kind="tune", files=(RECORD,), command=COMMAND) as folder:
             return _train(plan, Store(str(folder)), call)
+
+
+def _check_loggers(names: Sequence[str], store: Store | None) -> None:
+    """Raise ValueError if the user's own loggers cannot be imported, or records would be lost."""
+    import_own(names)
+    remote = store is not None and store.local is None
+    if "mlflow" in names and remote and "MLFLOW_TRACKING_URI" not in os.environ:
+        raise ValueError(
+            "log: mlflow needs a tracking server if the results go to a URL; set "
+            "MLFLOW_TRACKING_URI"
+        )
 
 
 def _train(plan: Plan, store: Store, call: Call) -> TuneResult:

@@ -173,6 +173,7 @@ def _shared(
         retries=RETRIES if config.retries is None else config.retries,
         cuda=processes > 1 and gpus > 0 and real_gpus(gpus / processes),
         scratch=scratch,
+        log=config.log,
         steps=steps.start(),
     )
 

@@ -30,7 +30,8 @@ from vbs.json_text import parse_json
 from vbs.temporary import process_folder
 
 ANSWER = 60.0  # seconds to wait for the first answer of a remote storage
-STATES = ("last.safetensors", "best.safetensors")  # files from which a trial is resumed
+# files from which a trial and its runs in tracking tools are resumed
+STATES = ("last.safetensors", "best.safetensors", ".mlflow-run", ".wandb-run")
 
 
 class Store:

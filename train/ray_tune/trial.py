@@ -19,7 +19,9 @@ from search_spaces.architecture import Architecture
 from train import record
 from train.checkpoint import BrokenCheckpoint
 from train.execution import Execution
-from train.logs import TensorBoard, write_curves_csv
+from train.loggers.base import Logged
+from train.loggers.catalog import Loggers
+from train.logs import write_curves_csv
 from train.loop import Report, Result, train_by_epochs
 from train.predictions import predicted_of, write_test_predictions
 from train.ray_tune.steps import Sender
@@ -60,6 +62,7 @@ class Share:
     cuda        whether several processes use GPUs that really exist.
     retries     times that a trial is resumed after its process or node was lost.
     scratch     folder for Ray's own files.
+    log         destinations of the curves, as in `train.loggers.catalog.make_logger`.
     steps       the actor of `train.ray_tune.steps` with the progress within epochs, or None.
     """
 
@@ -73,6 +76,7 @@ class Share:
     cuda: bool
     retries: int
     scratch: str
+    log: tuple[str, ...] = ("tensorboard",)
     steps: Any = None
 
 
@@ -84,12 +88,14 @@ class TrialProcess:
     device    device to train on.
     where     node and GPUs of the process, for the trial's record.
     first     whether this process writes; the other processes of a trial write nothing.
+    several   whether other processes train the trial together with this one.
     """
 
     on_epoch: OnEpoch
     device: str
     where: Mapping[str, Any]
     first: bool = True
+    several: bool = False
 
 
 def run_trial(config: Mapping[str, Any], *, shared: Share) -> None:
@@ -141,7 +147,7 @@ def _one_of_several(trial: Mapping[str, Any], shared: Share) -> None:
         return  # its recorded failure would occur again
     device = str(get_device()) if shared.cuda else "cpu"
     first = ray.train.get_context().get_world_rank() == 0
-    process = TrialProcess(ray.train.report, device, _place(), first)
+    process = TrialProcess(ray.train.report, device, _place(), first, several=True)
     work(trial, ray.get(shared.data), shared, process)
 
 
@@ -156,43 +162,66 @@ def work(trial: Mapping[str, Any], data: Data, shared: Share, process: TrialProc
 
     torch.set_num_threads(max(1, int(shared.cpus / shared.processes)))
     store, path = Store(shared.out), folder_of(trial["name"])
-    began, several = time.monotonic(), shared.processes > 1
+    began, several = time.monotonic(), process.several
     with store.folder(path) as (folder, save):
-        report = TrialReporter(store, trial["name"], folder, save, process, several=several)
-        if process.first and shared.steps is not None:
-            report.send = Sender(shared.steps, trial["name"])
-        try:
-            with report:
-                result = report.follow(
-                    train_by_epochs(
-                        Architecture.from_dict(trial["architecture"]),
-                        data,
-                        Recipe.from_dict(trial["recipe"]),
-                        execution=Execution(
-                            device=process.device, loaders=shared.loaders, checkpoint=folder
-                        ),
-                        report=report,
-                    )
+        with _loggers(trial, shared, folder) as loggers:
+            report = TrialReporter(store, trial["name"], folder, save, process, loggers)
+            if process.first and shared.steps is not None:
+                report.send = Sender(shared.steps, trial["name"])
+            try:
+                result = report.follow(_epochs(trial, data, shared, process, folder, report))
+            except Exception as error:
+                if isinstance(error, BrokenCheckpoint):
+                    store.remove(f"{path}/last.safetensors")  # the retry starts from the beginning
+                own = not isinstance(error, BrokenCheckpoint | Over) and not is_infrastructure(
+                    error
                 )
-        except Exception as error:
-            if isinstance(error, BrokenCheckpoint):
-                store.remove(f"{path}/last.safetensors")  # the retry starts from the beginning
-            own = not isinstance(error, BrokenCheckpoint | Over) and not is_infrastructure(error)
-            if not own or (several and _of_another(error)):
-                raise
-            _failed(store, trial, shared, report.rows, error, first=process.first)
-            return
-        finally:
-            if process.device != "cpu" and torch.cuda.is_available():
-                torch.cuda.empty_cache()  # the process runs further trials and may share its GPU
+                if not own or (several and _of_another(error)):
+                    raise
+                _failed(store, trial, shared, report.rows, error, first=process.first)
+                return
+            finally:
+                if process.device != "cpu" and torch.cuda.is_available():
+                    torch.cuda.empty_cache()  # the process runs further trials, on a shared GPU
+            if process.first:
+                if data.test is not None and result.network is not None and not result.failed:
+                    _predict(
+                        folder, data, Recipe.from_dict(trial["recipe"]), result, process.device
+                    )
+                loggers.finish(result.scores, [folder / "curves.csv"])
         if process.first:
-            if data.test is not None and result.network is not None and not result.failed:
-                _predict(folder, data, Recipe.from_dict(trial["recipe"]), result, process.device)
             save()
             _finish(store, trial, shared, result, time.monotonic() - began)
         if several and result.failed:
             _await_ending(store, trial["name"])
             raise RuntimeError(result.failed)
+
+
+def _epochs(
+    trial: Mapping[str, Any],
+    data: Data,
+    shared: Share,
+    process: TrialProcess,
+    folder: Path,
+    report: Report,
+) -> Generator[Row, None, Result]:
+    return train_by_epochs(
+        Architecture.from_dict(trial["architecture"]),
+        data,
+        Recipe.from_dict(trial["recipe"]),
+        execution=Execution(device=process.device, loaders=shared.loaders, checkpoint=folder),
+        report=report,
+    )
+
+
+def _loggers(trial: Mapping[str, Any], shared: Share, folder: Path) -> Loggers:
+    """Return the loggers of a trial; the project has the name of the folder of all trials."""
+    settings = {**shared.settings, "network": trial["network"], **trial["recipe"]}
+    network = Architecture.from_dict(trial["architecture"]).to_json()
+    project = shared.out.rpartition("/")[2]
+    return Loggers(
+        shared.log, Logged(folder, settings, network, name=trial["name"], project=project)
+    )
 
 
 def _predict(folder: Path, data: Data, recipe: Recipe, result: Result, device: str) -> None:
@@ -258,7 +287,10 @@ def _finish(
 
 
 class TrialReporter(Report):
-    """A context manager that writes each epoch to the store, then reports it to Ray Tune."""
+    """Writes each epoch to the store, then reports it to Ray Tune.
+
+    loggers  they are started with the training; the caller closes them.
+    """
 
     def __init__(
         self,
@@ -267,24 +299,15 @@ class TrialReporter(Report):
         folder: Path,
         save: Callable[[], None],
         process: TrialProcess,
-        *,
-        several: bool,
+        loggers: Loggers,
     ) -> None:
         self._store, self._name, self._folder = store, name, folder
-        self._save, self._several = save, several
+        self._save, self._several, self._loggers = save, process.several, loggers
         self._on_epoch, self._first = process.on_epoch, process.first
         self._where: list[Mapping[str, Any]] = [process.where]
-        self._tensorboard: TensorBoard | None = None
         self._begun = False
         self.rows: list[Row] = []
         self.send: Callable[[int, int], None] | None = None
-
-    def __enter__(self) -> TrialReporter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._tensorboard is not None:
-            self._tensorboard.__exit__(None, None, None)
 
     def start(self, steps: int, history: Sequence[Row]) -> None:
         self.rows, self._begun = list(history), True
@@ -293,9 +316,7 @@ class TrialReporter(Report):
             here = {**self._where[0], "after_epoch": len(history)}
             self._where = [*known.get("where", []), here]
             self._write()
-            resumed_at = history[-1]["step"] if history else None
-            self._tensorboard = TensorBoard(self._folder / "tensorboard", resumed_at=resumed_at)
-            self._tensorboard.__enter__()
+            self._loggers.start(history[-1]["step"] if history else None)
         if history:
             self._on_epoch(progress_row(history[-1]))
 
@@ -323,8 +344,7 @@ class TrialReporter(Report):
             # with several processes, Tune's decision to stop must be checked here
             if self._several and ending(self._store, self._name) is not None:
                 raise Over(f"trial {self._name} is over")
-            assert self._tensorboard is not None
-            self._tensorboard.add(row)
+            self._loggers.epoch(row)
             write_curves_csv(self._folder, self.rows)
             self._save()
             self._write()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from train.loggers.catalog import check_loggers
+from train.loggers.catalog import LOGGERS, check_installed
 from train.options import DataOptions, DeviceOptions, RecipeOptions, SizeOptions, network_text
 from vbs.config import option
 from vbs.options import Command
@@ -40,10 +40,11 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
     log: tuple[str, ...] = option(
         ("tensorboard",),
         metavar="NAME",
+        catalog=LOGGERS,
         many=True,
         later=True,
         help="destinations of curves and figures besides curves.csv: tensorboard (default), "
-        "mlflow, wandb, trackio or csv; several are allowed",
+        "mlflow, wandb, trackio, csv, or your own package.module:Name; several are allowed",
     )
 
     def check(self) -> None:
@@ -51,7 +52,7 @@ class TrainConfig(DataOptions, RecipeOptions, SizeOptions, DeviceOptions):
             if getattr(self, name) is None:
                 example = "efficientnet_b0 --data cifar10"
                 raise ValueError(f"{name.upper()} is missing; e.g. python -m train.run {example}")
-        check_loggers(self.log)
+        check_installed(self.log)
 
 
 COMMAND = Command(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from train import record
 from train.length import lengthened, names_epochs
+from train.loggers.catalog import import_own
 from train.recipe import Recipe
 from train.resolve import architecture_of, recipe_of
 from train.run.config import TrainConfig
@@ -61,6 +62,7 @@ def run_training(
         else:
             assert config is not None  # see check_call
             training = _new(config)
+        import_own(training.config.log)
         # imports torch only now, so that errors in the options are reported at once
         from train.distributed import world
 

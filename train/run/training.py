@@ -12,7 +12,7 @@ from train.distributed import World
 from train.execution import Execution
 from train.loggers.base import Logged
 from train.loggers.catalog import Loggers
-from train.loop import Result, train
+from train.loop import train
 from train.options import loaders_of
 from train.report import Reporter, print_preview, write_predictions
 from train.run.page import page
@@ -62,16 +62,8 @@ def train_in_folder(
                 title = f"{config.network} on {data.name}, recipe {recipe.name}"
                 write_predictions(folder, outcome, data, recipe, title=title, device=config.device)
                 write_page(folder, lambda: page(folder))
-                loggers.finish(_scores(outcome), [folder / name for name in KEPT])
+                loggers.finish(outcome.scores, [folder / name for name in KEPT])
     return result
-
-
-def _scores(outcome: Result) -> dict[str, float]:
-    """Return the final scores in percent."""
-    scores = {"minival_top1": outcome.chosen.get("top1")}
-    if outcome.test is not None:
-        scores |= {"test_top1": outcome.test.top1, "test_top5": outcome.test.top5}
-    return {name: float(value) for name, value in scores.items() if value is not None}
 
 
 def _write(result: TrainResult, data: Data) -> None:

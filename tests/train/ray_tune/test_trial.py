@@ -52,7 +52,7 @@ def trial(*changes: str, network: Architecture = toys.NETWORK) -> dict[str, Any]
 def several(out: str, what: dict[str, Any], tell: Any, *, first: bool = True) -> None:
     """As one of two processes of a trial, of which there is no other."""
     both = dataclasses.replace(share(out), processes=2)
-    work(what, toys.data(), both, TrialProcess(tell, "cpu", {"node": "here"}, first))
+    work(what, toys.data(), both, TrialProcess(tell, "cpu", {"node": "here"}, first, several=True))
 
 
 def run(out: str, what: dict[str, Any], tell: Any) -> None:
@@ -104,6 +104,22 @@ def test_a_trial_that_was_cut_off_is_resumed_from_what_is_on_disk(
     tables = [parquet.read_table(each / "test_predictions.parquet") for each in (one, other)]
     assert tables[0].equals(tables[1])
     assert tables[0]["image"].to_pylist() == list(range(30))  # images without names by index
+
+
+def test_a_trial_is_a_run_of_the_project_in_every_tracking_tool(tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    out = tmp_path / "many"
+    both = dataclasses.replace(share(str(out)), log=("mlflow", "no_such_module:Logger"))
+    process = TrialProcess(lambda row: None, "cpu", {"node": "here"})
+    work(trial("epochs=2"), toys.data(), both, process)
+    client = mlflow.MlflowClient(f"sqlite:///{out}/trials/mlflow.db")
+    (found,) = client.search_runs([client.get_experiment_by_name("many").experiment_id])
+    assert (found.info.run_name, found.info.status) == ("a", "FINISHED")
+    assert len(client.get_metric_history(found.info.run_id, "train_loss")) == 2
+    assert record(out / "trials" / "a")["outcome"]["test"]["top1"] == pytest.approx(
+        found.data.metrics["test_top1"]
+    )
+    assert not (out / "trials" / "a" / "tensorboard").exists()
 
 
 @pytest.mark.parametrize(
