@@ -55,25 +55,15 @@ from vbs.console import print_err, print_out
 from vbs.folder import write_json
 
 OPTUNA = tuple(f"optuna:{name}" for name in ("random", "tpe", "tpe-multivariate", "gp", "nsga2"))
-SHORT = (
-    "random",
-    "evolution",
-    "predictor",
-    "optuna:tpe-multivariate",
-)  # for the tasks other than flops
+SHORT = ("random", "evolution", "predictor", "optuna:tpe-multivariate")  # for the other tasks
 NAMES: dict[str, list[str]] = {  # strategies by task, in the order of the tables
     "flops": [*dict.fromkeys([*catalog.STRATEGIES, *OPTUNA]), *PEERS],
     "device": [*SHORT, *PEERS],
     "table": [*SHORT, f"predictor{NEAREST}", *PEERS],
     "front": ["random", "nsga2", "predictor-front", *FRONT_PEERS],
 }
-SLOW = {
-    "optuna:gp": 3,
-    "hebo": 5,
-    "ax": 5,
-    "neps": 5,
-    "ax-qnehvi": 5,
-}  # seeds of strategies with long runs
+# seeds of strategies with long runs
+SLOW = {"optuna:gp": 3, "hebo": 5, "ax": 5, "neps": 5, "ax-qnehvi": 5}
 
 
 def main() -> None:
