@@ -129,8 +129,7 @@ def summary(done: dict[Arm, dict[str, Any]]) -> dict[str, Any]:
 
 
 def draw(path: Path, result: dict[str, Any]) -> None:
-    """Draw minival accuracy against training seconds: a thin line for each seed, a dot at its
-    end."""
+    """Draw minival accuracy against training seconds, one thin line for each seed."""
     figure = new_figure(11, 4.5, dpi=120)
     colours = {"fixed": "tab:gray", "progressive": "tab:orange"}
     for panel, task in zip(figure.subplots(1, len(TASKS)), TASKS, strict=True):

@@ -38,8 +38,7 @@ from vbs.folder import write_json
 
 
 def result_of(history: History, settings: dict[str, Any], *, partial: bool) -> dict[str, Any]:
-    """Return the content of the result file: the best network, and all networks with their
-    scores."""
+    """Return the content of the result file: the best network, and all networks."""
     row = history.best()
     best = history.space.decode(history.genotypes[row])
     return {

@@ -233,7 +233,7 @@ def weights(task: Task, data: Data) -> tuple[Path, Trained]:
         folder = task.work / "supernets" / key_of(training.identity())[:32]
         return folder / WEIGHTS, trained_weights(training, folder, device=task.device)
     if len(files) > 1:
-        raise ValueError(f"{task.work} holds {len(files)} supernets; give another --work")
+        raise ValueError(f"{task.work} holds {len(files)} supernets; use another --work")
     known = read_supernet(files[0])
     assert known is not None
     return files[0], known

@@ -21,7 +21,7 @@ PUBLISHED = (0.917, 0.317)  # Kendall tau and MAE of the best surrogate in Accel
 
 
 def markdown() -> str:
-    """A row for each question: what this project reaches, and what it is compared with."""
+    """Return the table: one row for each result of this project, with a comparison."""
     rows = [_default_search(), _surrogate(), _strategies(), _own_images(), _speed(), _times()]
     lines = ["| measured | this project | compared with |", "|---|---|---|"]
     rows += [_step(), _pretrained()]

@@ -16,7 +16,7 @@ from vbs.console import print_out
 
 
 def markdown() -> str:
-    """A row for each result."""
+    """Return the table, one row for each result."""
     return table_of([*_found(), *_fidelity(), *_waste(), *_times(), *_overhead()])
 
 

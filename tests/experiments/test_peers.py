@@ -88,9 +88,9 @@ def test_networks_over_the_limit_cost_no_evaluation_and_count_with_the_lowest_re
     ("asked", "said"),
     [
         ("if asked > 5: sys.exit('out of memory')", "exit status 1: out of memory"),
-        ("if asked > 5: print('hello', flush=True)", "answered hello, which is no network"),
-        ("if asked > 5: choices = choices[1:]", "which is no network"),
-        ("if asked > 5: choices[0] = 9", "which is no network"),
+        ("if asked > 5: print('hello', flush=True)", "answered hello, which is not a network"),
+        ("if asked > 5: choices = choices[1:]", "which is not a network"),
+        ("if asked > 5: choices[0] = 9", "which is not a network"),
         ("if asked > 5: time.sleep(60)", "no answer within 0.5 s"),
     ],
 )
