@@ -102,9 +102,7 @@ class Nodes(Simulated):
         self.spent += time.process_time() - began
 
     def _change(self) -> bool:
-        """Process the next leave or return of a node before the next event; return if there was
-        one.
-        """
+        """Process one leave or return of a node before the next event; return if there was one."""
         event = self._events[0].time if self._events else np.inf
         comes = min(self._returns, default=np.inf)
         if min(comes, self._leaves) > event or min(comes, self._leaves) == np.inf:
