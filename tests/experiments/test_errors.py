@@ -1,4 +1,4 @@
-"""What experiments and the page of a baseline say of an accuracy holds the error of its images."""
+"""Accuracies in experiments and on the page of a baseline include the error of their images."""
 
 from __future__ import annotations
 

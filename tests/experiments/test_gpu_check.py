@@ -1,4 +1,4 @@
-"""The check of a GPU: how its steps are run, limited, recorded and resumed; all of them, dry."""
+"""The check of a GPU: steps are run, limited, recorded and resumed; all of them in a dry run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def record(folder: Path, *names: str, **settings: Any) -> Record:
 
 
 def ran(folder: Path, *steps: Step, check: Check = CHECK) -> dict[str, dict[str, Any]]:
-    """The rows of a check of these steps, by name."""
+    """Run a check of some steps; return its rows by name."""
     known = record(folder, *(each.name for each in steps))
     run_steps(check, steps, known, lambda row: None)
     content = json.loads((folder / "result.json").read_text())

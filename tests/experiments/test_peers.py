@@ -1,4 +1,4 @@
-"""Peers in processes of their own: the protocol, what they are told, and how they fail."""
+"""Peers in their own processes: the protocol, the results that they receive, and their failures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LIMIT = Objective(350e6, "feasible")
 
 
 def fake(folder: Path, asked: str = "", **options: Any) -> PeerProcess:
-    """A peer that draws at random, and does `asked` before each answer."""
+    """Return a peer that proposes at random and runs the code `asked` before each answer."""
     worker = folder / "fake.py"
     log = folder / "log.jsonl"
     worker.write_text(FAKE.replace("LOG", repr(str(log))).replace("ASKED", asked or "pass"))

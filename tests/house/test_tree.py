@@ -1,4 +1,4 @@
-"""The rules of the house: imports without circles, lazy package files, sizes, one place each."""
+"""Structure of the source: no import cycles, lazy package files, sizes, shared helpers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_nobody_imports_a_main_module() -> None:
 
 
 def checkout(folder: Path, **files: str) -> Tree:
-    """A tree of modules of train by their source."""
+    """Return a tree with modules of `train`, given by their source."""
     for name, text in {"__init__": "", **files}.items():
         path = folder / "train" / f"{name.replace('__of__', '/')}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def test_package_files_hold_a_docstring_and_lazy_names(path: Path) -> None:
 
 @BY_NAME
 def test_files_and_functions_stay_readable(path: Path) -> None:
-    """In statements: the formatter decides how many lines they take."""
+    """Functions are counted in statements, because the formatter decides on lines."""
     tree = ast.parse(path.read_text())
     assert statements(tree) <= 285
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""Early stopping against Ray's scheduler of the same name."""
+"""Early stopping equals that of Ray's scheduler of the same name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop for dear evaluations, on workers of this process and on simulated ones."""
+"""The asynchronous search loop, with workers in this process and with simulated ones."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LEARNERS = pytest.mark.parametrize("name", ["random", "evolution", "predictor"])
 
 
 def seconds_of(genotype: np.ndarray) -> float:
-    """Unlike for every network, so that answers come out of order."""
+    """Return a different time for every network, so that results arrive out of order."""
     return 1.0 + float(np.random.default_rng(genotype.astype(np.uint8)).random())
 
 
 def learning(
     genotype: np.ndarray, seed: int = 0, *, space: SearchSpace | None = None
 ) -> list[Point]:
-    """A curve that ends at the synthetic accuracy, in the same order at every step."""
+    """Return a curve that ends at the synthetic accuracy, with the same ranking at every step."""
     the_space = b0_space() if space is None else space
     final = float(Synthetic().evaluate(the_space, genotype[None]).accuracy[0]) + 0.1 * seed
     pace = seconds_of(genotype)
@@ -47,7 +47,7 @@ def at_once(genotype: np.ndarray, seed: int) -> list[Point]:
 
 
 class Curves(Evaluator):
-    """The same curves, from an evaluator."""
+    """Evaluator with the curves of `learning`."""
 
     name, steps = "curves", STEPS
 
@@ -58,7 +58,7 @@ class Curves(Evaluator):
 
 
 class Witness:
-    """Passes on to a strategy, and notes what was pending at each proposal."""
+    """Passes calls on to a strategy, and records the pending networks of each proposal."""
 
     generation = 1
 
@@ -198,7 +198,7 @@ def test_without_asha_everything_is_evaluated_to_the_end() -> None:
 
 
 def broken(share: float) -> Simulated:
-    """Simulated workers where that share of the networks ends in no number."""
+    """Return simulated workers with NaN as the result of a share of the networks."""
 
     def curve(genotype: np.ndarray, seed: int) -> list[Point]:
         fails = np.random.default_rng([1, *genotype.tolist()]).random() < share

@@ -1,4 +1,4 @@
-"""Block times: tables, their files, what is measured, and the sums that predict networks."""
+"""Block times: tables, their files, the measured blocks, and sums that predict networks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.speed import assert_quick
 
 
 def tiny() -> StagedSpace:
-    """Two stages of four forms each, quick to run."""
+    """Return a space of two stages with four forms each, which runs fast."""
     choices = {f"block{i}_{k}": v for i in (0, 1) for k, v in (("k", (3, 5)), ("l", (1, 2)))}
     frame = {"stem": 8, "head": 16, "resolution": 16, "classes": 10}
 

@@ -1,4 +1,4 @@
-"""Results kept across runs."""
+"""The cache of results across runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m nas.search` as its users meet it: results, mistakes, interruptions."""
+"""The command `python -m nas.search`: results, mistakes, interruptions."""
 
 from __future__ import annotations
 

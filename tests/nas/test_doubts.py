@@ -1,4 +1,4 @@
-"""A search among networks at chance or within noise says so, and how sure its choice is."""
+"""Searches among networks at chance or within noise report it, and how certain the choice is."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Scored(Evaluator):
 def history_of(
     accuracies: list[float], seeds: list[int] | None = None, images: int = 72
 ) -> History:
-    """One row for each accuracy; rows of other seeds than 0 repeat the first networks."""
+    """Return a history with one row for each accuracy; rows of seeds above 0 repeat networks."""
     history = History(tiny_space(), EASY)
     seeds = seeds or [0] * len(accuracies)
     rows = np.array([index for index, seed in enumerate(seeds) if seed == 0])
@@ -157,7 +157,7 @@ def test_few_networks_are_no_ground_for_doubt() -> None:
 
 
 def slow_learners(genotype: np.ndarray, seed: int) -> list[Point]:
-    """At chance after 2 epochs, whatever the network; good or bad at the end."""
+    """Return networks that are all at chance after 2 epochs, and good or bad at the end."""
     rng = np.random.default_rng(genotype.astype(np.int64))
     end = rng.uniform(40, 90)
     guesses = 100 * rng.binomial(72, 1 / 12) / 72

@@ -1,4 +1,4 @@
-"""`python -m nas.search` by measurement, as its users meet it."""
+"""The command `python -m nas.search` with trainings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SHORT = [
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An image folder of 3 classes that colours tell apart."""
+    """Return an image folder of 3 classes that differ in colour."""
     place = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for label, name in enumerate(CLASSES):
@@ -62,7 +62,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def finished(images: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A finished search: its folder, what it said at first, and its table."""
+    """Return a finished search: its folder, its preview, and its table."""
     folder = tmp_path_factory.mktemp("search")
     out = folder / "run"
     done = command(

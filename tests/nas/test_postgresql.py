@@ -1,4 +1,4 @@
-"""Several drivers on one study at once, and a database server that goes away."""
+"""Several drivers on one study at the same time, and a database server that stops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STUCK = 2  # the evaluation within which one driver is killed
 
 
 def missing(reason: str) -> None:
-    """Skip; CI must have what is missing."""
+    """Skip the test; in CI, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI {reason}")
     pytest.skip(reason)
@@ -40,7 +40,7 @@ def missing(reason: str) -> None:
 
 @pytest.fixture
 def postgresql() -> str:
-    """The URL of a database on a server that is shared and stays."""
+    """Yield the URL of a database on a shared server that is not stopped."""
     url = os.environ.get(VARIABLE)
     if not url:
         missing(f"needs {VARIABLE}; python tests/nas/postgresql.py COMMAND runs one with it")
@@ -50,7 +50,7 @@ def postgresql() -> str:
 
 @pytest.fixture
 def own_server() -> Iterator[Server]:
-    """A server that a test may stop."""
+    """Yield a server that the test may stop."""
     if programs() is None:
         missing("needs the programs of a PostgreSQL server")
     with server() as running:

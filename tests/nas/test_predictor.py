@@ -1,4 +1,4 @@
-"""The predictor with early stops, with much in flight, and with cheap scores."""
+"""The predictor with early stopping, with many pending networks, and with cheap scores."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def curve_to(final: float, steps: int = STEPS) -> tuple[Point, ...]:
 def history_of(
     genotypes: np.ndarray, stops: np.ndarray, *, noise: float = 0.0, seed: int = 0
 ) -> History:
-    """Networks evaluated for so many steps [n]; with noise that is new at each step."""
+    """Return networks evaluated for given steps [n]; the noise differs at each step."""
     rng = np.random.default_rng(seed)
     curves = []
     for final, stop in zip(accuracies(genotypes), stops, strict=True):
@@ -245,7 +245,7 @@ def test_it_chooses_within_a_pool_and_ends_with_it() -> None:
 
 
 def score_of(kind: str) -> Callable[[np.ndarray], np.ndarray]:
-    """An informative score beside a useless one, or useless ones only, or broken ones."""
+    """Return an informative score and a useless one, only useless ones, or failing ones."""
 
     def scores(genotypes: np.ndarray) -> np.ndarray:
         keys = b0_space().keys(genotypes).tolist()
@@ -260,7 +260,7 @@ def score_of(kind: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def rough(genotypes: np.ndarray) -> np.ndarray:
-    """Accuracies of which the predictor's own features explain little."""
+    """Return accuracies of which the predictor's own features explain little."""
     keys = b0_space().keys(genotypes).tolist()
     return 60 + 3 * np.array([np.random.default_rng([3, key]).normal() for key in keys])
 

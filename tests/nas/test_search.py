@@ -1,4 +1,4 @@
-"""The loop: own spaces, own evaluators, failures, pools."""
+"""The search loop: user-defined spaces and evaluators, failures, pools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One set of promises, kept by every strategy."""
+"""Properties that all strategies share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of a dear search: claims, results, take-overs, settings."""
+"""The study, the record of a search by training: claims, results, take-overs, settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vbs import processes
 
 
 def trials(url: str) -> list[optuna.trial.FrozenTrial]:
-    """As anybody else reads them."""
+    """Return the trials as Optuna reads them."""
     return optuna.load_study(study_name="search", storage=url).trials
 
 

@@ -1,4 +1,4 @@
-"""The database under a study: what is refused, full disks, files that vanish, the dashboard."""
+"""The database of a study: refused addresses, full disks, deleted files, the dashboard."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_postgresql_without_its_driver_names_what_to_install(
 
 
 def test_drivers_that_start_together_make_the_file_together(tmp_path: Path) -> None:
-    """sqlite says at once that a file is locked whose journal two connections change."""
+    """sqlite reports a locked file at once if two connections change its journal mode."""
     drivers, files = 8, 30
     together = threading.Barrier(drivers)
 
@@ -197,7 +197,7 @@ def test_a_trial_costs_the_driver_little_time(url: str) -> None:
 
 
 def get(app: Any, path: str) -> dict[str, Any]:
-    """What a web application answers, as JSON."""
+    """Return the JSON answer of a web application."""
     status: list[str] = []
     environment = {
         "REQUEST_METHOD": "GET",

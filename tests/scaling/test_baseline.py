@@ -1,4 +1,4 @@
-"""The whole method in one line: its steps, what goes on, its page as a reader sees it."""
+"""The command for the whole method: its steps, resuming, and its page."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_a_page_names_no_folders_of_its_machine(words: list[str], shown: list[st
 
 
 def begun(place: Path, **settings: object) -> Chain:
-    """A chain whose folder holds the record of version 0.1."""
+    """Return a chain whose folder holds the record of version 0.1."""
     known = {
         "data": "cifar10",
         "target_flops": "4M",

@@ -1,4 +1,4 @@
-"""Grids and comparisons of trained networks: errors of the images, leads, doubts."""
+"""Grids and comparisons of trained networks: errors of the images, leads, uncertainty."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCORED = Scored(72, 100 / 12, "what may help: --fidelity epochs=24")
 
 
 def trained(*accuracies: list[float], images: int = 72) -> dict[str, Result]:
-    """Results of networks by their accuracies, by seed."""
+    """Return results of networks from their accuracies by seed."""
     return {
         f"net{index}": Result(dict(enumerate(values)), 1.0, {}, images)
         for index, values in enumerate(accuracies)

@@ -1,4 +1,4 @@
-"""Compound scaling against the published families and tables."""
+"""Compound scaling reproduces the published families and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`scaling.grid`: the command from images to coefficients."""
+"""The command `scaling.grid`, from images to coefficients."""
 
 from __future__ import annotations
 

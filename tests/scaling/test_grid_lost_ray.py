@@ -1,4 +1,4 @@
-"""A grid whose Ray is killed: one line, the results so far, and a grid that can be resumed."""
+"""A grid whose Ray is killed: a one-line error, results so far, and a successful resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOST = "scaling.grid: Ray has ended on this machine: one of its processes crashe
 
 
 def trained(record: Path) -> int:
-    """How many trainings the grid has recorded."""
+    """Return how many trainings the grid has recorded."""
     return json.loads(record.read_text())["outcome"]["trained"] if record.exists() else 0
 
 

@@ -1,4 +1,4 @@
-"""The estimate of a training's memory against what autograd really keeps."""
+"""The estimate of a training's memory equals the memory that autograd keeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from search_spaces.network import build
 
 
 def kept(architecture: Any, batch: int, *, lean: bool) -> int:
-    """Bytes of the tensors that a forward pass keeps for backward, weights apart."""
+    """Return bytes of the tensors that a forward pass keeps for backward, without weights."""
     network = build(architecture).train()
     if not lean:  # somebody who looks at the modules makes them keep what they do elsewhere
         for module in network.modules():

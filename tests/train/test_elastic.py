@@ -1,4 +1,4 @@
-"""Elastic training: gradients of sub-networks, what they learn, and exact resume."""
+"""Elastic training: gradients of sub-networks, their accuracy, and exact resume."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _sources(child: object, importance: Importance):
 
 
 def smallest_accuracy(network: Network, importance: Importance) -> float:
-    """Test accuracy of the smallest sub-network at full resolution, statistics measured again."""
+    """Return the smallest sub-network's test accuracy at full resolution, recalibrated."""
 
     space = parent_space(PARENT)
     genotype = (space.option_counts - 1).astype(np.int8)

@@ -1,4 +1,4 @@
-"""Exports: timm, onnxruntime and torch compute what the network computes, or nothing is left."""
+"""Exports compute the same in timm, onnxruntime and torch; failed exports leave no files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def exported(run: Path, to: str, *, out: str | None = None) -> ExportResult:
 
 
 def logits(run: Path, images: torch.Tensor) -> torch.Tensor:
-    """What the network of the run says."""
+    """Return the logits of the run's network."""
     weights = read_weights(run / "best.safetensors")
     network = build(weights.architecture).eval()
     network.load_state_dict(dict(weights.tensors))
@@ -70,7 +70,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 @torch.no_grad()
 def rebuilt_difference(architecture: Architecture) -> float:
-    """Largest difference of timm's rebuilt network to ours, over the logits' scale."""
+    """Return the largest difference of timm's rebuilt network to ours, relative to the logits."""
     description = json.loads(json.dumps(timm_description(architecture)))
     torch.manual_seed(0)
     ours = randomise(build(architecture)).eval()
@@ -347,7 +347,7 @@ def test_of_an_export_that_is_not_the_network_nothing_is_left(read, tmp_path, mo
 
 
 def test_each_batch_is_judged_by_its_own_scale(monkeypatch):
-    """Huge logits for noise do not excuse a difference on pictures."""
+    """Large logits for noise do not hide a difference on photographs."""
     network = build(PLAIN).eval()
     pictures = 1e-3 * noise(4, 3, 33, 33)
 

@@ -1,4 +1,4 @@
-"""Folders for the Hub: timm loads them without this project, and the card says what is known."""
+"""Folders for the Hub: timm loads them without this project, and the card has the known facts."""
 
 from __future__ import annotations
 

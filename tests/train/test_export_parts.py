@@ -35,7 +35,7 @@ SIZES = (
 
 
 def pixel_graph(how: Preprocessing):
-    """The preprocessing alone, as a function of decoded images."""
+    """Return the preprocessing alone as a function of decoded images."""
     from train.export.onnx_graph import preprocessing_model
     from train.export.runtimes import onnx_function
 

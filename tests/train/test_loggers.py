@@ -1,4 +1,4 @@
-"""Loggers of a training: what each keeps, resuming, and failures that stop nothing."""
+"""Loggers of a training: their records, resuming, and failures that do not end the training."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_trackio_keeps_curves_and_scores(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 class Broken(Logger):
-    """Fails where its class says."""
+    """Raises an error in the method named by `where`."""
 
     where = ""
 

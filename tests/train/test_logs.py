@@ -1,4 +1,4 @@
-"""What a run says while it runs: curves.csv, TensorBoard's event files, bars and lines."""
+"""Logs of a running training: curves.csv, TensorBoard's event files, progress bars and lines."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_curves_stay_whole_when_writing_fails(tmp_path: Path) -> None:
 
 
 def read_events(folder: Path) -> list[Any]:
-    """All events of a folder in the order in which TensorBoard reads them."""
+    """Return all events of a folder in the order in which TensorBoard reads them."""
     from tensorboardX.proto.event_pb2 import Event
 
     events = []
@@ -89,7 +89,7 @@ def read_events(folder: Path) -> list[Any]:
 
 
 def shown(folder: Path, tag: str) -> list[tuple[int, float]]:
-    """(step, value) of a tag as TensorBoard shows it, restarts purged."""
+    """Return (step, value) of a tag as TensorBoard shows it, with restarts purged."""
     points: list[tuple[int, float]] = []
     for event in read_events(folder):
         if event.HasField("session_log") and event.session_log.status == 1:
@@ -227,7 +227,7 @@ class Terminal(io.StringIO):
 
 
 def open_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Put a terminal of 80 columns in the place of stderr (a fixture's would be captured)."""
+    """Replace stderr by a terminal of 80 columns (pytest captures that of a fixture)."""
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
     for name, value in (("TERM", "xterm"), ("COLUMNS", "80"), ("LINES", "24")):

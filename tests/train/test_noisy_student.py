@@ -1,4 +1,4 @@
-"""Noisy Student: noise, and rounds that survive being killed."""
+"""Noisy Student: noise, and rounds that are killed and resumed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pictures(place: Path, counts: dict[str, int], seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a network, labelled and unlabelled images, and a finished teacher."""
+    """Return a folder with a network, labelled and unlabelled images, and a finished teacher."""
     place = tmp_path_factory.mktemp("noisy")
     pictures(place / "data", {"train/red": 24, "train/green": 24, "val/red": 8, "val/green": 8}, 1)
     pictures(place / "pool", {"a/b": 40}, 2)
@@ -87,7 +87,7 @@ def same(first: Path, second: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def whole(made: Path) -> Path:
-    """Two rounds without a stop."""
+    """Return two uninterrupted rounds."""
     out = made / "whole"
     assert main(command(made, out, "--rounds", "2", "--confidence", "0")) == 0
     return out

@@ -1,4 +1,4 @@
-"""Pictures of a training run: they open, have a sensible size and show what they should."""
+"""Figures of a training run can be decoded, have a sensible size, and show their content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = (
 
 
 def size(path: Path) -> tuple[int, int]:
-    """Width and height of a PNG that can be decoded to its end."""
+    """Return width and height of a PNG that can be decoded completely."""
     with Image.open(path) as image:
         image.load()
         assert image.format == "PNG"
@@ -39,7 +39,7 @@ def size(path: Path) -> tuple[int, int]:
 
 
 def inked(path: Path) -> float:
-    """Share of pixels that are not white."""
+    """Return the share of pixels that are not white."""
     with Image.open(path) as image:
         return float((np.asarray(image.convert("L")) < 250).mean())
 

@@ -1,4 +1,4 @@
-"""Pseudo-labels: which images are kept, and how a student sees them."""
+"""Pseudo-labels: selection of images, and the student's view of them."""
 
 from __future__ import annotations
 

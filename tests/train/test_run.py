@@ -1,4 +1,4 @@
-"""`python -m train.run` as its users meet it: results, mistakes, interruptions."""
+"""The command `python -m train.run`: results, mistakes, interruptions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUICK = ["--set", "epochs=2", "--set", "batch=8", "--device", "cpu", "--loaders"
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image folder of 3 classes, 16 train and 6 test images each, one of them grey."""
+    """Return an image folder of 3 classes, 16 train and 6 test images each, one of them grey."""
     place = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     for part, count in (("train", 16), ("test", 6)):

@@ -1,4 +1,4 @@
-"""`python -m nas.search --parent`, as its users meet it."""
+"""The command `python -m nas.search --parent`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m nas.search --evaluator supernet`, as its users meet it."""
+"""The command `python -m nas.search --evaluator supernet`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files for clusters, as far as they can be tried without one."""
+"""Files for clusters, as far as they can be tested without one."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ with socket.create_server((sys.argv[1], int(sys.argv[2]))): time.sleep(9)' "$ADD
 
 
 def _address() -> str:
-    """This machine's in its network."""
+    """Return the address of this machine in its network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
         try:
             line.connect(("192.0.2.1", 9))  # nothing is sent: only the way there is looked up
@@ -138,7 +138,10 @@ def _is_free(address: str, port: int) -> bool:
 
 
 def _environment(folder: Path, fakes: dict[str, str], **more: str) -> dict[str, str]:
-    """Of a batch job on two nodes, with these commands in place of Slurm's, which leave a trace."""
+    """Return the environment of a batch job on two nodes.
+
+    The given commands replace those of Slurm, and record their calls.
+    """
     place = folder / "bin"
     place.mkdir()
     for name, script in fakes.items():

@@ -23,7 +23,7 @@ PATIENCE = 90.0  # seconds for anything; the machine may be busy
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head with two CPUs; nodes may be added."""
+    """Start a head with three CPUs, to which nodes may be added."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -39,7 +39,7 @@ def cluster() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def pool(cluster: Any) -> Iterator[Pool]:
-    """Two slots, each with two threads' worth of a CPU."""
+    """Return two slots, each with CPUs for two threads."""
     with Pool(pool_jobs.make, Place(2, address=cluster.address), timeout=60) as pool:
         assert pool.ready(PATIENCE) == 2
         yield pool

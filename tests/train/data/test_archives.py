@@ -1,4 +1,4 @@
-"""Images in archives and parquet files are read alike by threads, forks and new processes."""
+"""Images in archives and parquet files are read equally by threads, forks and new processes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def stores_of(place: Path) -> list[Store]:
 
 
 def read_all(store: Store, wanted: list[bytes]) -> bool:
-    """Whether a store gives these images, in any order, again and again."""
+    """Return whether a store yields these images, in any order and repeatedly."""
     order = np.random.default_rng(os.getpid()).permutation(len(wanted)).tolist()
     return all(store.read(row) == wanted[row] for row in order * 5)
 
@@ -199,7 +199,7 @@ def test_encrypted_members_and_unknown_methods_are_unreadable(tmp_path: Path) ->
 
 
 class Client:
-    """Stands for a client of Ray: it must not be freed in a process that did not make it."""
+    """Stands for a client of Ray, which may be freed only in the process that created it."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()

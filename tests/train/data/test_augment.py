@@ -95,7 +95,7 @@ def test_padded_crops_have_every_offset_equally_often() -> None:
 
 
 def test_a_gpu_cuts_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By one indexing, for images of any sides."""
+    """The crops by indexing equal those on a CPU for images of any sides."""
     pixels = F.resize(images(50), [32, 48])
     how, draws = Augmentation(size=32, crop="pad"), Draws(4, np.arange(50))
     on_cpu = frame(pixels, how, draws)

@@ -1,4 +1,4 @@
-"""The command `train.predict`: its output, its files, and one line for every mistake."""
+"""The command `train.predict`: its output, its files, and one-line errors."""
 
 from __future__ import annotations
 

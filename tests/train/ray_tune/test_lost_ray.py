@@ -21,7 +21,7 @@ LOST = "train.ray_tune: Ray has ended on this machine: one of its processes cras
 
 
 def started(folder: Path) -> subprocess.Popen[str]:
-    """Two trials one after the other, the second of which has begun."""
+    """Start a run of two trials, one after the other; return when the second one runs."""
     words = [
         "--architectures",
         str(networks(folder, 2)),

@@ -1,4 +1,4 @@
-"""Many trainings at once, on a simulated cluster whose GPUs are only declared."""
+"""Many trainings at once, on a simulated cluster with declared GPUs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head without GPU, and two nodes with one each; none of them exists."""
+    """Start a head without GPU and two nodes with one declared GPU each."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -70,7 +70,7 @@ def command(place: Path, count: int, data: str, cluster: Any, *more: str) -> lis
 
 
 def other_worker(cluster: Any, first: int) -> int:
-    """The process that trains together with that one: of the same title, under our nodes."""
+    """Return the other process of a trial: it has the same title and runs under our nodes."""
     title = re.split(rb"[.\0 ]", Path(f"/proc/{first}/cmdline").read_bytes())[0]
     ours = {node.all_processes["raylet"][0].process.pid for node in cluster.list_all_nodes()}
     found = []

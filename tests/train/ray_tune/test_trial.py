@@ -1,4 +1,4 @@
-"""A trial by itself, as a node runs it: what it leaves, how it goes on, how it fails."""
+"""A single trial as a node runs it: its files, resuming, failures."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def trial(*changes: str, network: Architecture = toys.NETWORK) -> dict[str, Any]
 
 
 def several(out: str, what: dict[str, Any], tell: Any, *, first: bool = True) -> None:
-    """As one of two processes of a trial, of which there is no other."""
+    """Pretend to be one of two processes of a trial, without a second one."""
     both = dataclasses.replace(share(out), processes=2)
     work(what, toys.data(), both, TrialProcess(tell, "cpu", {"node": "here"}, first))
 
