@@ -113,7 +113,7 @@ def add_options(parser: Parser) -> None:
         nargs="*",
         default=[],
         metavar="FILE",
-        help="runs of other processes or machines",
+        help="result files of other processes or machines",
     )
 
 

@@ -104,7 +104,7 @@ def main() -> None:
             for count, future in enumerate(as_completed(waiting), start=1):
                 runs.append(future.result())
                 if count % 40 == 0:
-                    print_err(f"{count} of {len(todo)}")
+                    print_err(f"{count} of {len(todo)} runs")
                     write()
         finally:
             pool.shutdown(cancel_futures=True)

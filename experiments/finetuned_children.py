@@ -155,7 +155,7 @@ def draw(path: Path, result: dict[str, Any]) -> None:
                 )
         axes.set(
             title=f"a {child} of the parent's FLOPs",
-            xlabel="computation, 1: the parent's fine-tuning",
+            xlabel="computation relative to the parent's fine-tuning",
             ylabel="test accuracy (%)" if place == 1 else "",
         )
         axes.grid(alpha=0.3)

@@ -78,7 +78,7 @@ def run_seed(
         digests = data.digests
         if known.exists() and json.loads(known.read_text()) != digests:
             raise ValueError(
-                f"data: {data_text} is not what {place} was made with; use another --work"
+                f"data: {place} was started with other data than {data_text}; use another --work"
             )
         write_json(known, digests)
         for arm in todo:
@@ -170,7 +170,7 @@ def write(arguments: Options, setup: Setup) -> None:
 def setup_of(arguments: Options) -> Setup:
     """Return the settings of all arms; raises ValueError for invalid numbers."""
     if arguments.epochs < 1 or not 0 < arguments.ratio < 100:
-        raise ValueError("--epochs and --ratio: use epochs of at least 1, a ratio from 0 to 100")
+        raise ValueError("--epochs: use 1 or more; --ratio: use 0 to 100")
     size = SizeOptions(
         resolution=arguments.resolution,
         width=arguments.width,
@@ -189,7 +189,7 @@ def agreed(work: Path, setup: Setup) -> None:
         known = json.loads(path.read_text())
         for name, value in json.loads(json.dumps(settings)).items():
             if known.get(name) != value:
-                raise ValueError(f"{work} was started with another {name}; choose another --work")
+                raise ValueError(f"{work} was started with another {name}; use another --work")
     work.mkdir(parents=True, exist_ok=True)
     write_json(path, settings)
 

@@ -93,7 +93,7 @@ def compare(args: Any, path: Path) -> dict[str, Any]:
         expected, hand = by_hand(path, args.data, args.batch)
         found, own = ours(path, args.data, args.batch, args.loaders)
         if found != expected:
-            raise ValueError("predict and the loop by hand do not agree")
+            raise ValueError("predict and the handwritten loop give different classes")
         if turn:  # the first turn is a warm-up
             speeds["by hand"].append(round(hand, 1))
             speeds["predict"].append(round(own, 1))

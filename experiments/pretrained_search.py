@@ -309,7 +309,7 @@ def main() -> None:
         return {"search": {"minutes": minutes, "teacher": teacher}, **summary(done)}
 
     def trouble(arm: Arm) -> int:
-        """0: known from the search; then what has to be trained; FastNAS takes longest."""
+        """Return the order of an arm: 0 if the search has its result; FastNAS takes longest."""
         name, seed = arm
         return 2 if "FastNAS" in name else seed not in known.get(name, {"results": ()})["results"]
 

@@ -186,11 +186,11 @@ def markdown(table: dict[str, Any]) -> str:
         lines.append(f"| {name} | " + " | ".join(cells) + f" | {row['hours_of_100']:.1f} |")
     heads = (
         "search",
-        "s to regret of half",
+        "seconds to regret of half",
         "share",
-        "s to best",
+        "seconds to best",
         "share",
-        "s whole pool",
+        "seconds for all",
         "share",
         "regret left",
     )

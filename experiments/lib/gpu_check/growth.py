@@ -101,7 +101,7 @@ def _keep_images(here: Conditions, folder: Path) -> None:
         split = getattr(data, name)
         if not isinstance(split, MemorySplit):
             raise ValueError(
-                f"data: {here.data} is not in memory; use images of one size, as CIFAR-10"
+                f"data: {here.data} does not fit in memory; use images of one size, e.g. CIFAR-10"
             )
         np.save(folder / f"{name}-images.npy", split.pixels.images.numpy()[split.rows])
         np.save(folder / f"{name}-targets.npy", split.targets.numpy())
