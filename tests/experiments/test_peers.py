@@ -55,7 +55,7 @@ def searched(peer: PeerProcess, budget: int) -> History:
 def test_a_peer_is_told_everything_that_was_evaluated(tmp_path: Path) -> None:
     with fake(tmp_path) as peer:
         history = searched(peer, 20)
-        peer.ask()  # so that everything before has been read
+        peer.ask()  # so that the peer has read everything before
     first, *lines = [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
     assert first["objectives"] == ["reward"]
     assert [each["name"] for each in first["decisions"]] == list(history.space.choices)

@@ -131,7 +131,7 @@ def statements(node: ast.AST) -> int:
 @BY_NAME
 def test_processors_are_those_available(path: Path) -> None:
     """os.cpu_count() ignores the affinity and the quota of a container."""
-    named = {"vbs/processes.py", "vbs/folder.py"}  # which counts them, and which names the machine
+    named = {"vbs/processes.py", "vbs/folder.py"}  # count processors, and describe the machine
     if str(path.relative_to(ROOT)) not in named:
         assert "cpu_count" not in path.read_text(), f"{path}: use vbs.processes.available_cpus"
 
@@ -152,7 +152,7 @@ def test_lines_tables_and_figures_are_made_in_one_place(path: Path) -> None:
     own = str(path.relative_to(ROOT))
     if own in ("vbs/console.py", "vbs/tables.py", "vbs/figure.py"):
         return
-    if own == "nas/devices/kit/measure.py":  # a program that runs without this project
+    if own == "nas/devices/kit/measure.py":  # this program runs without the project
         return
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):

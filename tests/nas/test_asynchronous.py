@@ -109,7 +109,7 @@ def test_answers_come_in_the_order_they_end() -> None:
     )
     assert clock == sorted(clock)
     assert len(clock) == len(history) == 40
-    # eight at once take about an eighth of the time, and nobody waits for anybody
+    # eight at once take about an eighth of the time, without waiting for each other
     assert workers.now < workers.busy / 8 + 2.0
     assert workers.busy == pytest.approx(history.seconds.sum())
 
@@ -120,7 +120,7 @@ def test_the_work_of_unfinished_evaluations_counts_as_spent() -> None:
     workers.wait(0)
     workers.start(1, np.zeros(1, np.int8))
     workers.wait(0)
-    assert workers.busy == pytest.approx(4.0)  # one has ended, the other begins
+    assert workers.busy == pytest.approx(4.0)  # one has ended, the other starts
     workers.wait(0)
     assert (workers.now, workers.busy) == (8.0, 8.0)
 
@@ -163,7 +163,7 @@ def test_asha_stops_what_lags_behind_and_keeps_the_best(capacity: int) -> None:
         history.seconds, [seconds_of(g) * e for g, e in zip(history.genotypes, ends, strict=True)]
     )
     assert workers.busy == pytest.approx(history.seconds.sum())
-    # ranks last from the first step on here, so the best network is never stopped
+    # the ranking is constant from the first step, so the best network is never stopped
     finals = Synthetic().evaluate(b0_space(), history.genotypes).accuracy
     assert history.best() == finals.argmax()
 
@@ -230,14 +230,14 @@ def test_finalists_are_evaluated_again_with_other_seeds(capacity: int) -> None:
     workers = Simulated(learning, capacity=capacity, steps=STEPS)
     plan = Plan(20, finalists=3, repeats=3, asha=Asha(STEPS, 1, 2.0))
     history, _ = run(workers, plan)
-    finalists = min(3, history.full[:20].sum())  # stopped ones are none
+    finalists = min(3, history.full[:20].sum())  # stopped networks do not count
     assert finalists >= 2
     assert len(history) == 20 + finalists * 2
     keys = b0_space().keys(history.genotypes)
     again = keys[20:]
     best = np.argsort(-np.where(history.full[:20], history.reward[:20], -np.inf))[:finalists]
     assert set(again.tolist()) == set(keys[best].tolist())
-    # seeds 1 and 2, each to the end
+    # seeds 1 and 2, each for all steps
     assert (history.fidelity[20:] == 1).all()
     for key in set(again.tolist()):
         own = history.accuracy[keys == key]

@@ -253,7 +253,7 @@ def test_measuring_fills_the_table(kind: str) -> None:
     assert torch.get_num_threads() == threads
     assert times.checked["test_networks"] == 3
     assert len(times.checked["measured"]) == 3
-    assert times.checked["largest_error"] < 2  # whether it is the right thing, not how well
+    assert times.checked["largest_error"] < 2  # the right quantity, whatever its precision
     assert times.settings["batch"] == 2
     assert times.kind == kind
 
@@ -283,7 +283,7 @@ def test_the_line_from_sums_to_networks() -> None:
     assert calibrated(sums, sums) == (0.0, 1.0, "none")
     constant, scale, fit = calibrated(sums, 0.9 * sums)
     assert (constant, scale) == pytest.approx((0.0, 0.9), abs=1e-9)
-    assert calibrated(sums[:2], 2 * sums[:2]) == (0.0, 1.0, "none")  # too few to tell
+    assert calibrated(sums[:2], 2 * sums[:2]) == (0.0, 1.0, "none")  # too few to decide
 
 
 def test_the_update_is_shared_by_parameters_and_tensors() -> None:

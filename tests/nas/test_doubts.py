@@ -81,7 +81,7 @@ def test_networks_within_noise_are_reported(capsys: pytest.CaptureFixture) -> No
     Watch(Scored())(history_of(ALIKE))
     assert "8 networks differ by 1.00 points" in capsys.readouterr().err
     assert doubt_about(history_of(TOLD_APART), Scored()) is None
-    assert doubt_about(history_of(ALIKE), Evaluator()) is None  # of no images, as a surrogate's
+    assert doubt_about(history_of(ALIKE), Evaluator()) is None  # no images, as with a surrogate
 
 
 def test_networks_that_were_stopped_are_compared_where_they_were() -> None:
@@ -122,7 +122,7 @@ def test_the_final_report_repeats_it_and_says_whether_the_best_is_ahead(
     assert "warning: the 8 networks differ by" in found.err
     assert "warning: the 8 networks differ by" in found.out
     assert "the best is within noise of 1 other" in found.out
-    assert "47.50 ± 5.8" in found.out  # the images' error with that of two seeds
+    assert "47.50 ± 5.8" in found.out  # the error of the images together with that of two seeds
     assert "±: one standard deviation, of 72 held-out images" in found.out
 
 
@@ -145,14 +145,14 @@ def test_a_table_without_repeats_states_no_error(tmp_path: Path) -> None:
     table.write_text("width,depth,kind,accuracy\n8,1,a,50.0\n16,1,a,60.0\n")
     evaluator = read_table(table, tiny_space())
     answers = evaluator.evaluate(tiny_space(), every_network(tiny_space())[:1])
-    assert np.isnan(answers.std).all()  # once 0, and shown as ± 0.00
+    assert np.isnan(answers.std).all()  # was once 0 and shown as ± 0.00
 
 
 def test_few_networks_are_no_ground_for_doubt() -> None:
     assert doubt_of([CHANCE] * 5, images=72, chance=CHANCE) is None
     assert doubt_of([50.0, np.nan] * 5, images=72) is None
     assert doubt_of([CHANCE] * 8, images=0, chance=CHANCE) is not None
-    assert doubt_of([50.0, 51.0] * 5, images=0) is None  # nothing is known of the noise
+    assert doubt_of([50.0, 51.0] * 5, images=0) is None  # the noise is unknown
     assert doubt_of([50.0, 51.0] * 5, images=0, deviation=2.0) is not None
 
 

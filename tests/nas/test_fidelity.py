@@ -227,7 +227,7 @@ def test_an_answer_is_found_for_equal_data_space_and_recipe_only() -> None:
 )
 def test_a_quick_comparison_replaces_no_larger_one(extent: Extent, replaces: bool) -> None:
     assert keep(SHORT) == ""
-    assert keep(SHORT) == ""  # the same again
+    assert keep(SHORT) == ""  # repeated
     said = keep(Fidelity(1), extent)
     assert recommended(FOUND, small_space(), preset("proxy")) == (
         Fidelity(1) if replaces else SHORT

@@ -126,7 +126,7 @@ def test_running_trials_end_as_interrupted_however_the_driver_ends(url, leaving)
     except (KeyboardInterrupt, ZeroDivisionError):
         pass
     expected = [("RUNNING", None), ("COMPLETE", None), *[("FAIL", "interrupted")] * 2]
-    assert states(url) == expected  # the other driver's is left alone
+    assert states(url) == expected  # that of the other driver is unchanged
     again = {claim.genotype.tobytes() for claim in other.abandoned()}
     assert again == {NETWORKS[1].tobytes(), NETWORKS[2].tobytes()}
     assert len(history_of(other)) == 1

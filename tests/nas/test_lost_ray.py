@@ -78,7 +78,7 @@ def test_a_search_whose_ray_is_killed_writes_its_results(tmp_path: Path) -> None
     assert search.returncode == 1, told
     assert told.splitlines()[-1].startswith(f"nas.search: {LOST}; --resume --out ")
     assert "Traceback" not in told
-    assert "[E " not in told  # of Ray's C++
+    assert "[E " not in told  # lines of Ray's C++ code
     assert "networks evaluated" in shown
     record = json.loads((out / "search.json").read_text())
     assert record["status"] == "failed"

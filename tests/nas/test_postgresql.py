@@ -103,7 +103,7 @@ def test_three_drivers_of_which_one_is_killed_lose_and_repeat_nothing(
     stuck = [text for what, text, _ in told if what == "stuck"]
     networks = ["-".join(map(str, genotype)) for genotype in every_network(tiny_space())]
     assert sorted(ended) == sorted(networks)
-    assert sorted(begun) == sorted(networks + stuck)  # what was lost, and nothing else, twice
+    assert sorted(begun) == sorted(networks + stuck)  # only lost evaluations ran twice
 
     with opened(url, name) as study:
         history = History(tiny_space(), EASY)
@@ -136,7 +136,7 @@ def test_drivers_see_one_order_of_completion(url: str) -> None:
             number = study.claim(genotype, {})
             assert number == turn
             study.finish(number, Answer(50.0 + turn))
-            one.sync(seen)  # bit by bit
+            one.sync(seen)  # slowly, in small parts
         late = History(space, EASY)
         other.sync(late)
         np.testing.assert_array_equal(seen.accuracy, 50.0 + np.arange(12))
@@ -154,7 +154,7 @@ def test_a_network_that_another_driver_claimed_is_not_claimed(url: str) -> None:
         assert other.claim(genotype, {}, seed=1) == 1
         one.finish(0, Answer(50.0))
         assert other.claim(genotype, {}) is None
-        assert other.started == 1  # another seed is no other network
+        assert other.started == 1  # another seed is the same network
 
 
 def test_settings_are_read_by_a_driver_that_knows_the_name_only(url: str) -> None:

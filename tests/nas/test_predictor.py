@@ -79,10 +79,10 @@ def test_early_stops_are_expected_where_regression_on_full_rows_puts_them() -> N
     stopped = stops == 3
     missed = seen.accuracy[stopped] - (accuracies(genotypes)[stopped] - 20 / STEPS)
     assert abs(missed.mean()) < 0.7
-    # the stated variance is what is really missed, within what 30 networks can tell
+    # the predicted variance equals the real one, within the error of 30 networks
     stated = np.sqrt(seen.variance[stopped].mean())
     assert 0.6 < missed.std() / stated < 1.4
-    # numpy's regression as a witness: the same but for the shrinkage
+    # compared with numpy's regression: equal except for the shrinkage
     before = history.steps.at(3)[~stopped]
     slope, offset = np.polyfit(before, history.accuracy[~stopped], 1)
     expected = offset + slope * history.accuracy[stopped]
@@ -124,7 +124,7 @@ def test_doubtful_observations_weigh_as_their_variance_says() -> None:
     noise = rng.uniform(0.1, 2.0, 40)
     deviation = np.array([0.5, 1.0, 1.5, 2.0, 3.0])
     ours = mean_weights(features, targets, deviation, noise)
-    # the textbook's form, over the weights
+    # the textbook form, over the weights
     precision = features.T @ (features / noise[:, None]) + np.diag(deviation**-2)
     np.testing.assert_allclose(ours, np.linalg.solve(precision, features.T @ (targets / noise)))
     draws = posterior_weights(features, targets, deviation, noise, np.ones(20_000), rng)
@@ -159,7 +159,7 @@ def test_a_proposal_is_a_function_of_what_is_known_and_pending(scores: Callable 
         history.pending = drawn(15, seed=5)
         strategy = Predictor(b0_space(), TARGET, scores=scores)
         proposals.append(strategy.propose(history, 3, np.random.default_rng(0)))
-        # asked before, with less known, it proposes the same
+        # earlier, with fewer results, it proposes the same
         again = history_of(genotypes, np.array([1, 3, STEPS, STEPS] * 10), noise=0.5)
         asked = Predictor(b0_space(), TARGET, scores=scores)
         asked.propose(again, 3, np.random.default_rng(1))

@@ -92,7 +92,7 @@ def test_drivers_that_start_together_make_the_file_together(tmp_path: Path) -> N
 def test_a_file_may_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
-    if "?" in name and Version(sqlalchemy.__version__) < Version("2.1"):  # it reads it as a query
+    if "?" in name and Version(sqlalchemy.__version__) < Version("2.1"):  # it is read as a query
         with pytest.raises(ValueError, match="names no plain file"):
             opened(f"sqlite:///{folder}/study.db")
         return
@@ -118,7 +118,7 @@ def test_a_full_disk_is_said_in_one_line_and_the_study_is_intact(
     assert "\n" not in str(lost.value)
     with sqlite3.connect(tmp_path / "study.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    study.finish(number, Answer(61.0))  # there is room again
+    study.finish(number, Answer(61.0))  # there is space again
     assert history_of(opened(url)).accuracy.tolist() == [60.0, 61.0]
 
 
@@ -145,7 +145,7 @@ def test_a_frozen_driver_does_not_hold_up_the_others_for_ever(
             frozen.execute("BEGIN IMMEDIATE")
             with pytest.raises(StudyLost, match="database is locked"):
                 study.claim(NETWORKS[0], {})
-            assert len(history_of(study)) == 0  # reading goes on
+            assert len(history_of(study)) == 0  # reading still works
         assert study.claim(NETWORKS[0], {}) == 0
 
 

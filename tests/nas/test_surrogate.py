@@ -133,7 +133,7 @@ def test_the_file_is_small_and_holds_no_pickle(tmp_path):
             np.load(tmp_path / "copy.npz", allow_pickle=False) as copy,
         ):
             assert arrays.files == copy.files
-            for name in arrays.files:  # the bytes around them are Python's, and differ by version
+            for name in arrays.files:  # the bytes around them depend on the version of Python
                 assert arrays[name].dtype == copy[name].dtype != object
                 np.testing.assert_array_equal(arrays[name], copy[name])
         write_surrogate(tmp_path / "again.npz", surrogate)

@@ -36,7 +36,7 @@ def test_real_flops_are_within_three_percent(name: str, phi: float, rules: Rules
     if rules.largest:
         assert member.resolution <= rules.largest
     real = real_factors(base, member)
-    if rules.kind == "compound":  # near the direction that was asked for
+    if rules.kind == "compound":  # near the requested direction
         power = phi * math.log(2) / math.log(factors.growth)
         for found, asked in zip(real, factors, strict=True):
             assert abs(math.log(found) - power * math.log(asked)) < 0.12

@@ -435,7 +435,7 @@ def test_the_next_members_are_forecast_from_trained_ones(tmp_path: Path) -> None
         found = each["predicted_top1"]
         assert found["percent"] == pytest.approx(each["published_top1"], abs=1)
         assert found["std"] < other["predicted_top1"]["std"]
-    # by phi, members that are not shown count too
+    # members that are not shown count as well
     shown = members_of(["--phi", "4", "--known", "0=77.1,1=79.1,2=80.1,3=81.6"], tmp_path / "four")
     assert shown[0]["predicted_top1"] == members[4]["predicted_top1"]
 

@@ -26,7 +26,7 @@ def test_candidates_are_all_distinct_networks_of_the_grid_that_meet_the_growth()
     ways = [round(1 + 0.1 * i, 6) for i in range(14)]
     for depth, width, side in itertools.product(ways, ways, ways):
         if not 0.8 < depth * width**2 * side**2 < 2.5:
-            continue  # far from the growth, whatever is rounded
+            continue  # far from the growth with any rounding
         for layers in ("up", "nearest"):
             network = grown(B0, Factors(depth, width, side), Rules(layers=layers))
             if abs(cost(network).flops / cost(B0).flops / 2 - 1) <= 0.05:

@@ -41,7 +41,7 @@ def test_a_grid_whose_ray_is_killed_is_resumed(tmp_path: Path) -> None:
     assert grid.returncode == 1, told
     assert told.splitlines()[-1] == f"{LOST}; --resume --out {out} continues"
     assert "Traceback" not in told
-    assert "[E " not in told  # of Ray's C++
+    assert "[E " not in told  # lines of Ray's C++ code
     assert json.loads((out / "grid.json").read_text())["status"] == "failed"
     assert all_end(known, 60.0)
     before = trained(out / "grid.json")

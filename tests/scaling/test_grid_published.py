@@ -16,7 +16,7 @@ from search_spaces.catalog import zoo
 from search_spaces.cost import cost
 from tests.commands import family, grid
 
-FEW = {"step": 0.2}  # of the grid: few candidates
+FEW = {"step": 0.2}  # step of the grid: few candidates
 
 
 @pytest.fixture(autouse=True)

@@ -82,7 +82,7 @@ def test_weights_are_least_squares_where_the_ridge_is_small() -> None:
     weights, *_ = np.linalg.lstsq(design, np.array(values)[:, 0], rcond=None)
     predicted = features(PLACES, np.zeros(len(PLACES))) @ weights
     assert surface.predict(PLACES) == pytest.approx(predicted, abs=0.25)
-    assert math.isnan(surface.noise)  # one seed each says nothing about seeds
+    assert math.isnan(surface.noise)  # one seed each shows no variation between seeds
 
 
 def test_pooled_deviation_is_numpys() -> None:

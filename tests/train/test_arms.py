@@ -18,7 +18,7 @@ from train.recipe import NORM_STATISTICS
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# an arm notes that it began, then answers, fails or takes a minute
+# an arm records its start, then returns, fails or takes a minute
 TOY = """
 import argparse, os, sys, time
 from pathlib import Path

@@ -54,7 +54,7 @@ def test_gradients_are_those_of_the_sub_networks_that_share_the_weights() -> Non
 
     wanted = {name: torch.zeros_like(value) for name, value in network.named_parameters()}
     for child in elastic.children(PARENT, 7):
-        # each sub-network on its own, and its gradients put back by where its weights come from
+        # each sub-network separately, with its gradients added to the weights that it shares
         places = {
             name: torch.arange(value.numel(), dtype=torch.float64).reshape(value.shape)
             for name, value in network.state_dict().items()
@@ -130,7 +130,7 @@ def test_an_elastic_training_resumes_exactly(tmp_path: Path) -> None:
     next(first)
     first.close()
     torch.manual_seed(4)
-    other = build(PARENT)  # whose importance is another one
+    other = build(PARENT)  # which has a different importance
     resumed = train(PARENT, toys.data(), short, execution=place, initial=other)
     assert whole.network is not None
     assert resumed.network is not None

@@ -79,7 +79,7 @@ def rebuilt_difference(architecture: Architecture) -> float:
     side = architecture.resolution
     images = noise(2, architecture.in_channels, side, side)
     expected = ours(images)
-    # a head whose ReLUs are all dead says 0
+    # a head whose ReLUs are all dead gives 0
     return float((theirs(images) - expected).abs().max() / expected.abs().max().clamp(min=1e-3))
 
 
@@ -266,7 +266,7 @@ def test_onnxruntime_computes_the_network_at_any_batch_size(padding, tmp_path):
         images = noise(batch, 3, 33, 33)
         answer = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
         torch.testing.assert_close(answer, logits(run, images), rtol=1e-4, atol=1e-4)
-    assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()  # nobody's paths
+    assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()  # no local paths
 
 
 def test_torchscript_runs_alone_at_any_size(tmp_path):

@@ -67,7 +67,7 @@ def test_an_interrupted_run_is_not_left_running(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     run = logged(tmp_path)
     with Loggers(["mlflow"], run) as loggers:
-        loggers.start(None)  # and nothing finishes
+        loggers.start(None)  # finish is not called
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
     (found,) = client.search_runs([client.get_experiment_by_name("runs").experiment_id])
     assert found.info.status == "KILLED"

@@ -202,7 +202,7 @@ def test_the_time_left_follows_the_last_epochs(
             now[0] += seconds
             progress.epoch(make_row(epoch))
     lines = capsys.readouterr().err.splitlines()
-    # the last epoch's speed: the mean of all would promise twenty seconds
+    # speed of the last epoch; the mean of all would predict twenty seconds
     assert [line.split(",")[-1].split()[0] for line in lines] == ["0:30", "0:20", "0:40"]
 
 
@@ -216,7 +216,7 @@ def test_a_run_resumed_within_an_epoch_does_not_count_the_steps_done_before(
             now[0] += 1
             progress.step(step)
         progress.epoch(make_row(2))
-    assert capsys.readouterr().err.endswith("   3:20 left\n")  # a second a step
+    assert capsys.readouterr().err.endswith("   3:20 left\n")  # one second per step
 
 
 class Terminal(io.StringIO):

@@ -174,7 +174,7 @@ def test_without_a_minival_the_last_moving_average_is_the_result() -> None:
 
 
 def test_accumulated_steps_equal_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    # batch norms see one part of a step at a time, so they are left out
+    # without batch norms, which see one part of a step at a time
     monkeypatch.setattr(state, "build", without_norms)
     plain = (
         "mixup=0",

@@ -343,7 +343,7 @@ def test_images_to_score_on_that_are_trained_on_are_warned_about(
 
 
 def test_a_students_record_says_that_it_is_one(whole: Path) -> None:
-    # train.run refuses to resume what has this; train.noisy_student --resume goes on with it
+    # train.run refuses to resume a folder with this; train.noisy_student resumes it
     for number in (1, 2):
         path = whole / f"round-{number}" / "student" / "run.json"
         assert isinstance(json.loads(path.read_text())["training"]["noisy_student"], dict)

@@ -45,7 +45,7 @@ def check_same_function(theirs: nn.Module, parent: Parent, side: int = 64) -> No
         inputs = images(1, size, channels)
         expected = theirs(inputs)
         difference = (ours(inputs) - expected).abs().max()
-        # a head whose ReLUs are all dead says 0
+        # a head whose ReLUs are all dead gives 0
         assert difference < 1e-4 * expected.abs().max().clamp(min=1e-3)
 
 

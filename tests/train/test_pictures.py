@@ -161,7 +161,7 @@ def test_the_most_confused_pairs_come_first_and_equals_in_order() -> None:
     counts = np.array([[9, 3, 0], [5, 9, 3], [0, 0, 99]])
     assert confused_pairs(counts, 9) == [(1, 0), (0, 1), (1, 2)]
     assert confused_pairs(counts, 1) == [(1, 0)]
-    assert counts[2, 2] == 99  # the caller's array is as it was
+    assert counts[2, 2] == 99  # the array of the caller is unchanged
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_many_figures_leave_nothing_behind_and_no_window_system(tmp_path: Path) 
     before, modules = figures(), set(sys.modules)
     for _ in range(5):
         mistakes(tmp_path / "m.png", [np.zeros((9, 9, 3), np.uint8)] * 3, ["", "", ""])
-    assert figures() <= before  # fewer where another test's are gone by now
+    assert figures() <= before  # fewer if figures of another test have been freed
     assert "matplotlib.pyplot" not in set(sys.modules) - modules
 
 

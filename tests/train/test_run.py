@@ -353,7 +353,7 @@ def test_a_training_runs_from_python_and_workers_is_now_loaders(
     assert (result.status, result.exit_code, len(result.outcome.history)) == ("finished", 0, 1)
     assert result.config == config
     assert result.training.recipe.epochs == 1
-    assert not capsys.readouterr().out  # the report is the command line's
+    assert not capsys.readouterr().out  # only the command line writes the report
     assert run([str(network), "--data", "imagefolder:/nowhere", "--workers", "2"]) == 2
     warning, error = capsys.readouterr().err.splitlines()
     assert warning == "warning: --workers is now --loaders; the old name works for one version"

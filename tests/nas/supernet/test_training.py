@@ -123,7 +123,7 @@ def test_dropout_is_the_largest_networks_alone() -> None:
 
     calm = toys.recipe(*CALM)
     assert losses(0)[0] != losses(1)[0]
-    # with labels alone, the others do not depend on what was drawn
+    # with labels only, the losses do not depend on the networks drawn
     rule = sandwich(labels=1.0)
     first = losses(0)
     recipe = calm

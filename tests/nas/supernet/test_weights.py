@@ -121,7 +121,7 @@ def test_other_ops_and_shortcuts_have_weights_of_their_own() -> None:
     kinds = {name.split(".")[3] for name in tensors if name.startswith("blocks.2.1.")}
     ops = {"conv", "separable", "mbconv"}
     skips = ("none", "identity", "pool")
-    active = {f"conv_{skip}_active" for skip in skips}  # behind a layer of the same stage
+    active = {f"conv_{skip}_active" for skip in skips}  # after a layer of the same stage
     assert kinds == active | {f"{op}_{skip}_linear" for op in ops - {"conv"} for skip in skips}
 
 

@@ -81,7 +81,7 @@ def test_a_child_that_ends_is_an_exception(no_ray: None) -> None:
     with RayProcess(Thing, address=None) as process:
         with pytest.raises(RayLost, match="Ray has ended on this machine: one of its processes"):
             process.call("end")
-        process.send("double", 1)  # nobody is there
+        process.send("double", 1)  # nothing listens there
         with pytest.raises(RayLost):
             process.call("double", 1)
 

@@ -163,7 +163,7 @@ for place in Path("/proc").glob("[0-9]*/cmdline"):
     try:
         assert secret.encode() not in place.read_bytes(), place
     except OSError:
-        pass  # it has ended
+        pass  # the process has ended
 from train.cluster.probe import head_status
 host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
 assert [head_status(host, int(port), token, 5.0) for token in (None, secret)] == [16, 0]

@@ -128,7 +128,7 @@ def test_loader_processes_read_archives_however_they_are_started(
     for name in ("train", "test"):
         pyarrow.parquet.write_table(table, tmp_path / "rows" / f"{name}.parquet", row_group_size=5)
     torch.save(all_of(load(f"imagefolder:{place}", minival=0).train)[0], tmp_path / "wanted.pt")
-    # a process of its own: the way loader processes start is settled once
+    # a separate process, because the start method of loader processes is set once
     script = f"""
 import multiprocessing, torch
 from tests.train.files import all_of

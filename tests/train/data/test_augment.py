@@ -118,7 +118,7 @@ def test_preparation_is_torchvisions_resize_and_centre_crop(shape: tuple[int, in
     pixels = F.resize(images(3), list(shape))
     how = Preparation(size=28, crop_share=0.875)
     output = augmented(pixels, how, np.arange(3))
-    if shape != (2, 300):  # which is first cut, not to become 32 x 4800
+    if shape != (2, 300):  # cropped first, otherwise it would become 32 x 4800
         expected = v2.Compose(
             [
                 v2.Resize(32),

@@ -220,7 +220,7 @@ def test_of_drivers_that_begin_together_one_stays(tmp_path, monkeypatch) -> None
 
     def together(name, content) -> None:
         written(name, content)
-        written(name, {**content, "id": "other"})  # it had looked before, too
+        written(name, {**content, "id": "other"})  # it had also checked before
 
     monkeypatch.setattr(store, "write", together)
     with pytest.raises(ValueError, match="in use by"), owned(store):

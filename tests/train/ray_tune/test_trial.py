@@ -79,7 +79,7 @@ def test_a_trial_that_was_cut_off_is_resumed_from_what_is_on_disk(
     later: list[dict] = []
     run(outs[1], trial("epochs=3"), later.append)
     assert [row["epoch"] for row in heard] == [1, 2, 3]
-    assert [row["epoch"] for row in later] == [1, 2, 3]  # the first is known, and said again
+    assert [row["epoch"] for row in later] == [1, 2, 3]  # the first one is reported again
     rows = [
         [
             {name: value for name, value in row.items() if name not in TIMES}
